@@ -1,0 +1,81 @@
+"""What a blob is: its properties, its state, and the join that makes every replica agree on that state.
+
+The bytes of a blob never change. What may change is its state, and only through `join`: commutative, associative and
+idempotent, so replicas that saw the same changes in any order, any number of times, hold the same state.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+NEVER_MS = (1 << 63) - 1
+"""`expires_at_ms` of a permanent blob: the top of the order, so that permanence wins every join."""
+
+
+class Durability(IntEnum):
+    """What an acknowledged put survives. Values are on the wire, never renumber."""
+
+    MEMORY = 1
+    """In the page cache of `success_target` local replicas: survives kills, not a power cut."""
+    DISK = 2
+    """fdatasynced on `success_target` local replicas."""
+    GEO = 3
+    """DISK, and synced in at least one other datacenter."""
+
+
+class BlobState(msgspec.Struct, frozen=True, array_like=True):
+    """All that may change about a blob.
+
+    The larger (life_version, deleted) wins, so a delete wins within a life version and an undelete is the next life version.
+    `expires_at_ms` only grows, NEVER_MS is its top. The default is the bottom: what a replica knows of a blob it never saw.
+    """
+
+    life_version: int = 0
+    deleted: bool = False
+    expires_at_ms: int = 0
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether the time to live has passed at `now_ms`."""
+        return self.expires_at_ms <= now_ms
+
+
+def join(a: BlobState, b: BlobState) -> BlobState:
+    """The least state that is at least `a` and at least `b`."""
+    life = max((a.life_version, a.deleted), (b.life_version, b.deleted))
+    return BlobState(life[0], life[1], max(a.expires_at_ms, b.expires_at_ms))
+
+
+class BlobProperties(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What was said about a blob when it was put; stored in its record and never changed.
+
+    `size` in bytes is the whole blob's, also in a composite record. `digest` is the xxh3-128 of the whole blob.
+    `parent` and `chunk_index` are set in the record of a data chunk: the id of the composite it belongs to, and its place.
+    """
+
+    size: int
+    digest: bytes
+    content_type: str = "application/octet-stream"
+    service_id: str = ""
+    owner_id: str = ""
+    content_encoding: str = ""
+    filename: str = ""
+    private: bool = False
+    parent: bytes = b""
+    chunk_index: int = 0
+
+
+class ChunkRef(msgspec.Struct, frozen=True, array_like=True):
+    """One data chunk of a composite blob, as its composite record lists it."""
+
+    id: bytes
+    size: int
+    digest: bytes
+
+
+class Composite(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of a composite record: what the blob consists of, in order."""
+
+    total_size: int
+    chunks: tuple[ChunkRef, ...]

@@ -1,0 +1,62 @@
+"""The two checksums of this project, both of the xxh3 family (https://github.com/Cyan4973/xxHash).
+
+xxh3-64 guards every header, every index entry and every 64 KiB block of a payload; xxh3-128 is the end-to-end digest of a
+chunk and of a whole blob. Neither resists an adversary: they find accidents.
+
+Blocks: a payload of n bytes has ceil(n / BLOCK_SIZE) blocks, all full but the last. Its checks are the blocks' xxh3-64,
+8 bytes each, big-endian, joined.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Protocol
+
+import xxhash
+
+BLOCK_SIZE = 64 * 1024
+CHECK_SIZE = 8
+DIGEST_SIZE = 16
+
+Buffer = bytes | bytearray | memoryview
+
+xxh64 = xxhash.xxh3_64_intdigest
+EMPTY_DIGEST: bytes = xxhash.xxh3_128_digest(b"")
+
+
+class Digester(Protocol):
+    """A running xxh3-128."""
+
+    def update(self, data: Buffer, /) -> None: ...
+    def digest(self) -> bytes: ...
+    def hexdigest(self) -> str: ...
+
+
+def digest(data: Buffer) -> bytes:
+    """xxh3-128 of `data`, 16 bytes big-endian."""
+    return bytes(xxhash.xxh3_128_digest(data))
+
+
+def new_digester() -> Digester:
+    """A fresh running xxh3-128."""
+    return xxhash.xxh3_128()  # type: ignore[no-any-return]
+
+
+def block_count(size: int) -> int:
+    """How many blocks a payload of `size` bytes has."""
+    return (size + BLOCK_SIZE - 1) // BLOCK_SIZE
+
+
+def block_checks(data: Buffer) -> bytes:
+    """The checks of a payload: 8 bytes for each of its blocks, empty for an empty payload."""
+    size = len(data)
+    if size <= BLOCK_SIZE:
+        return xxh64(data).to_bytes(CHECK_SIZE, "big") if size else b""
+    view = memoryview(data)
+    sums = [xxh64(view[start : start + BLOCK_SIZE]) for start in range(0, size, BLOCK_SIZE)]
+    return struct.pack(f">{len(sums)}Q", *sums)
+
+
+def blocks_intact(data: Buffer, checks: Buffer) -> bool:
+    """Whether every block of `data` matches its check and there are exactly as many checks as blocks."""
+    return block_checks(data) == checks

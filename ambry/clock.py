@@ -1,0 +1,48 @@
+"""Time and randomness come in through here, and nowhere else.
+
+Everything that needs the time takes a `Clock`, everything that needs chance takes a `random.Random`: a simulation passes
+its own of both. This is one of the few modules that may touch the real ones (`tests/test_layout.py` holds the list).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for what users see, monotonic time for every duration and deadline."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC. May jump; orders nothing."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        ...
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread. For the blocking client and the command line only."""
+        time.sleep(seconds)
+
+
+def system_random() -> random.Random:
+    """A source seeded by the operating system's entropy, fit for ids; not for keys."""
+    return random.SystemRandom()
+
+
+def iso_utc(wall_ms: int) -> str:
+    """`2026-11-21T23:07:00.123Z` for a wall time in milliseconds."""
+    seconds, ms = divmod(wall_ms, 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ms:03d}Z"

@@ -1,0 +1,87 @@
+"""The layout file: the cluster map as JSON, for clusters that need no coordination service.
+
+    {"cluster": "<name>", "version": 1,
+     "datacenters": [{"name": "dc1", "id": 1, "nodes": [{"name": "dc1-n1", "host": "127.0.0.1", "port": 17001}, ...]}, ...],
+     "partitions": [{"id": 0, "replicas": ["dc1-n1", "dc1-n2", "dc1-n3", "dc2-n1", ...]}, ...]}
+
+Ids of datacenters (1..65535) and partitions (0..2**32-1) are in blob ids for ever: never renumber, never reuse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ambry.clustermap.model import ClusterMap, Node, Partition
+from ambry.errors import ConfigInvalid
+
+
+class NodeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    host: str
+    port: int
+
+
+class DatacenterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    id: int
+    nodes: list[NodeEntry]
+
+
+class PartitionEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: int
+    replicas: list[str]
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cluster: str
+    version: int
+    datacenters: list[DatacenterEntry]
+    partitions: list[PartitionEntry]
+
+
+def load_layout(path: Path) -> ClusterMap:
+    """Read and check a layout file. Raises ConfigInvalid naming what is wrong."""
+    try:
+        layout = msgspec.json.decode(path.read_bytes(), type=Layout)
+    except OSError as cause:
+        raise ConfigInvalid(f"cannot read the layout {path}: {cause.strerror}") from cause
+    except msgspec.DecodeError as cause:
+        raise ConfigInvalid(f"{path} is not a layout: {cause}") from cause
+    return build(layout, source=str(path))
+
+
+def build(layout: Layout, *, source: str) -> ClusterMap:
+    """Check a decoded layout and build the map. Raises ConfigInvalid."""
+    nodes: dict[str, Node] = {}
+    addresses: set[tuple[str, int]] = set()
+    datacenters: dict[str, int] = {}
+    for datacenter in layout.datacenters:
+        if not 1 <= datacenter.id <= 0xFFFF or datacenter.id in datacenters.values() or datacenter.name in datacenters:
+            raise ConfigInvalid(f"{source}: datacenter {datacenter.name} needs an unused name and id from 1 to 65535")
+        datacenters[datacenter.name] = datacenter.id
+        for entry in datacenter.nodes:
+            if entry.name in nodes or (entry.host, entry.port) in addresses:
+                raise ConfigInvalid(f"{source}: node {entry.name} ({entry.host}:{entry.port}) stands there twice")
+            addresses.add((entry.host, entry.port))
+            nodes[entry.name] = Node(
+                name=entry.name,
+                datacenter=datacenter.name,
+                datacenter_id=datacenter.id,
+                host=entry.host,
+                port=entry.port,
+            )
+    partitions = [_partition(entry, nodes, source) for entry in layout.partitions]
+    if not partitions or len({partition.id for partition in partitions}) != len(partitions):
+        raise ConfigInvalid(f"{source}: there must be at least one partition, each with an id of its own")
+    return ClusterMap(cluster=layout.cluster, version=layout.version, datacenters=datacenters, partitions=partitions)
+
+
+def _partition(entry: PartitionEntry, nodes: dict[str, Node], source: str) -> Partition:
+    unknown = [name for name in entry.replicas if name not in nodes]
+    if unknown or not entry.replicas or len(set(entry.replicas)) != len(entry.replicas):
+        raise ConfigInvalid(f"{source}: partition {entry.id} must name known nodes, each once; wrong: {unknown}")
+    if not 0 <= entry.id <= 0xFFFFFFFF:
+        raise ConfigInvalid(f"{source}: partition id {entry.id} does not fit 32 bits")
+    return Partition(id=entry.id, replicas=tuple(nodes[name] for name in sorted(entry.replicas)))

@@ -1,0 +1,77 @@
+"""Configuration: a TOML file, then `AMBRY_SECTION__KEY` from the environment, then `--set section.key=value`.
+
+The shape is a frozen msgspec Struct; every key has a default there, and `configs/*.toml` shows each with its unit and
+reason. An unknown key is an error that suggests the nearest known one. This module and the command line are the only
+readers of configuration files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ambry.errors import ConfigInvalid
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+ENV_PREFIX = "AMBRY_"
+
+
+def load(
+    shape: type[T], path: Path | None, *, env: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> T:
+    """Read the configuration of one process. Raises ConfigInvalid naming the file and the key."""
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except OSError as cause:
+            raise ConfigInvalid(f"cannot read the configuration {path}: {cause.strerror}") from cause
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+            raise ConfigInvalid(f"{path} is not valid TOML: {cause}") from cause
+    sections = {field.name for field in msgspec.structs.fields(shape)}
+    for name, value in sorted((os.environ if env is None else env).items()):
+        parts = name.removeprefix(ENV_PREFIX).lower().split("__")
+        if name.startswith(ENV_PREFIX) and len(parts) == 2 and parts[0] in sections:
+            _put(tree, parts, value)
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals or key.count(".") != 1:
+            raise ConfigInvalid(f"--set takes section.key=value, not {item!r}")
+        _put(tree, key.split("."), value)
+    return convert(shape, tree, source=str(path) if path else "configuration")
+
+
+def convert(shape: type[T], tree: dict[str, Any], *, source: str) -> T:
+    """Turn a plain tree into the Struct. Raises ConfigInvalid with the path of the offending key."""
+    _refuse_unknown(shape, tree, source, "")
+    try:
+        # Not strict: values from the environment and --set arrive as text.
+        return msgspec.convert(tree, shape, strict=False)
+    except msgspec.ValidationError as cause:
+        raise ConfigInvalid(f"{source}: {cause}") from cause
+
+
+def _put(tree: dict[str, Any], parts: Sequence[str], value: str) -> None:
+    section = tree.setdefault(parts[0], {})
+    if not isinstance(section, dict):
+        raise ConfigInvalid(f"{parts[0]} is not a section")
+    section[parts[1]] = value
+
+
+def _refuse_unknown(shape: type[msgspec.Struct], tree: Mapping[str, Any], source: str, where: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    for key, value in tree.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {where}{near[0]}?" if near else f"; known keys: {', '.join(sorted(fields))}"
+            raise ConfigInvalid(f"{source}: unknown key {where}{key}{hint}")
+        nested = fields[key]
+        if isinstance(value, dict) and isinstance(nested, type) and issubclass(nested, msgspec.Struct):
+            _refuse_unknown(nested, value, source, f"{where}{key}.")

@@ -1,0 +1,141 @@
+"""Blob ids: self-describing, self-checking, never reused.
+
+An id says where its blob lies, so no lookup service is needed, and carries a checksum, so that a mistyped one is an error
+and not an absence. 36 bytes big-endian, 48 characters of base64url without padding.
+
+    offset  size  field       meaning
+    0       1     version     1
+    1       1     kind        IdKind; values are in ids that users keep, never renumber
+    2       2     datacenter  of origin
+    4       4     account
+    8       4     container
+    12      4     partition
+    16      16    uuid        version 7 (RFC 9562): starts with the time, so ids of one partition arrive nearly in order
+    32      4     checksum    low 32 bits of xxh3-64 over bytes 0..32
+
+Invariant: a BlobId object always passed its checksum.
+"""
+
+from __future__ import annotations
+
+import binascii
+import random
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from enum import IntEnum
+
+from ambry.checksum import xxh64
+from ambry.clock import Clock
+from ambry.errors import InvalidBlobId
+
+ID_SIZE = 36
+ID_TEXT_SIZE = 48
+KEY_SIZE = 16
+_VERSION = 1
+_FIELDS = struct.Struct(">BBHIII16s")
+_CHECKSUM = struct.Struct(">I")
+
+
+class IdKind(IntEnum):
+    """What the record under an id is."""
+
+    SIMPLE = 0
+    COMPOSITE = 1
+    CHUNK = 2
+
+
+_KINDS = frozenset(IdKind)
+
+
+class BlobId:
+    """One blob id. Immutable, hashable, ordered by its bytes."""
+
+    __slots__ = ("raw",)
+
+    raw: bytes
+
+    def __init__(self, raw: bytes) -> None:
+        """Check and keep the 36 bytes. Raises InvalidBlobId."""
+        if len(raw) != ID_SIZE:
+            raise InvalidBlobId(f"a blob id has {ID_SIZE} bytes, this one has {len(raw)}; check for a cut-off copy")
+        if xxh64(raw[:32]) & 0xFFFFFFFF != int.from_bytes(raw[32:], "big"):
+            raise InvalidBlobId("the blob id fails its own checksum; check for a typing or copying mistake")
+        if raw[0] != _VERSION:
+            raise InvalidBlobId(f"blob id version {raw[0]} is not known to this release; upgrade to read it")
+        if raw[1] not in _KINDS:
+            raise InvalidBlobId(f"blob id kind {raw[1]} is not known to this release; upgrade to read it")
+        self.raw = bytes(raw)
+
+    @classmethod
+    def parse(cls, text: str) -> BlobId:
+        """Read the 48 characters that users see. Raises InvalidBlobId."""
+        if len(text) != ID_TEXT_SIZE:
+            raise InvalidBlobId(f"a blob id has {ID_TEXT_SIZE} characters, this one has {len(text)}")
+        try:
+            raw = urlsafe_b64decode(text.encode("ascii"))
+        except (binascii.Error, UnicodeEncodeError, ValueError) as cause:
+            raise InvalidBlobId("a blob id holds only the characters A-Z a-z 0-9 - _") from cause
+        return cls(raw)
+
+    @classmethod
+    def make(
+        cls, *, kind: IdKind, datacenter: int, account: int, container: int, partition: int, uuid: bytes
+    ) -> BlobId:
+        """Put an id together; every number must fit its field."""
+        body = _FIELDS.pack(_VERSION, kind, datacenter, account, container, partition, uuid)
+        made = object.__new__(cls)
+        made.raw = body + _CHECKSUM.pack(xxh64(body) & 0xFFFFFFFF)
+        return made
+
+    @property
+    def kind(self) -> IdKind:
+        return IdKind(self.raw[1])
+
+    @property
+    def datacenter(self) -> int:
+        return int.from_bytes(self.raw[2:4], "big")
+
+    @property
+    def account(self) -> int:
+        return int.from_bytes(self.raw[4:8], "big")
+
+    @property
+    def container(self) -> int:
+        return int.from_bytes(self.raw[8:12], "big")
+
+    @property
+    def partition(self) -> int:
+        return int.from_bytes(self.raw[12:16], "big")
+
+    @property
+    def key(self) -> bytes:
+        """The 16 bytes of the uuid, the key of a partition's index."""
+        return self.raw[16:32]
+
+    def __str__(self) -> str:
+        return urlsafe_b64encode(self.raw).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"BlobId({str(self)!r})"
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BlobId) and self.raw == other.raw
+
+    def __lt__(self, other: BlobId) -> bool:
+        return self.raw < other.raw
+
+
+def uuid7(clock: Clock, source: random.Random) -> bytes:
+    """A version 7 UUID (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
+    bits = source.getrandbits(74)
+    high = (clock.wall_ms() & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | bits >> 62
+    low = 0x8000_0000_0000_0000 | bits & 0x3FFF_FFFF_FFFF_FFFF
+    return (high << 64 | low).to_bytes(16, "big")
+
+
+def new_request_id(source: random.Random) -> str:
+    """32 hexadecimal digits that name one request in every log."""
+    return f"{source.getrandbits(128):032x}"

@@ -1,0 +1,53 @@
+"""Structured logs on standard error: JSON lines, or coloured text when a person is watching.
+
+One line per event: the event in lower case, then pairs. Ids whole, never blob content, never a secret.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+
+LogFormat = Literal["auto", "json", "text"]
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO | None = None, **bound: Any) -> None:
+    """Set up logging for this process; `bound` pairs (the process's name, its datacenter) stand in every line."""
+    out = stream or sys.stderr
+    text = format == "text" or (format == "auto" and out.isatty())
+    renderer: Any
+    factory: Any
+    if text:
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        factory = structlog.WriteLoggerFactory(file=out)
+    else:
+        renderer = structlog.processors.JSONRenderer(serializer=_encode)
+        factory = structlog.WriteLoggerFactory(file=out)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**bound)
+
+
+def get_logger(**bound: Any) -> Logger:
+    """A logger whose lines all carry `bound`."""
+    return structlog.get_logger(**bound)  # type: ignore[no-any-return]
+
+
+def _encode(value: Any, default: Any = None, **_: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=default or str).decode()

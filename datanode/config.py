@@ -1,0 +1,70 @@
+"""Configuration of a data node. Every key stands with its default, unit and reason in `configs/datanode.toml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ambry.errors import ConfigInvalid
+
+
+class NodeSection(msgspec.Struct, frozen=True):
+    name: str = ""
+    layout: str = ""
+    data_dir: str = ""
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 0
+    drain_timeout_s: float = 5.0
+
+
+class StoreSection(msgspec.Struct, frozen=True):
+    segment_size_bytes: int = 64 << 20
+    io_threads: int = 4
+    batch_bytes_max: int = 16 << 20
+    batch_records_max: int = 400
+    pending_bytes_max: int = 128 << 20
+    checkpoint_interval_s: float = 30.0
+    checkpoint_records: int = 50_000
+    reserve_bytes: int = 256 << 20
+    inline_read_bytes_max: int = 256 << 10
+
+
+class ReplicationSection(msgspec.Struct, frozen=True):
+    poll_wait_ms: int = 20_000
+    sibling_delay_ms: int = 100
+    designated_delay_ms: int = 20
+    standby_delay_ms: int = 1_000
+    fetch_bytes_max: int = 8 << 20
+    changes_max: int = 2_000
+    request_timeout_ms: int = 10_000
+
+
+class LogSection(msgspec.Struct, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class DataNodeConfig(msgspec.Struct, frozen=True):
+    node: NodeSection = msgspec.field(default_factory=NodeSection)
+    store: StoreSection = msgspec.field(default_factory=StoreSection)
+    replication: ReplicationSection = msgspec.field(default_factory=ReplicationSection)
+    log: LogSection = msgspec.field(default_factory=LogSection)
+
+
+def check(config: DataNodeConfig) -> DataNodeConfig:
+    """Refuse what cannot work. Raises ConfigInvalid naming the key."""
+    for key in ("name", "layout", "data_dir"):
+        if not getattr(config.node, key):
+            raise ConfigInvalid(f"node.{key} must be set")
+    store = config.store
+    if not 1 << 20 <= store.segment_size_bytes <= 1 << 31:
+        raise ConfigInvalid("store.segment_size_bytes must lie between 1 MiB and 2 GiB")
+    if not 1 <= store.io_threads <= 64:
+        raise ConfigInvalid("store.io_threads must lie between 1 and 64")
+    if not 1 <= store.batch_records_max <= 500:
+        raise ConfigInvalid("store.batch_records_max must lie between 1 and 500: a vectored write takes 1,024 buffers")
+    if not Path(config.node.layout).is_file():
+        raise ConfigInvalid(f"node.layout: there is no file {config.node.layout}")
+    return config

@@ -1,0 +1,78 @@
+"""Configuration of a frontend. Every key stands with its default, unit and reason in `configs/frontend.toml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ambry.errors import ConfigInvalid
+
+
+class FrontendSection(msgspec.Struct, frozen=True):
+    name: str = ""
+    datacenter: str = ""
+    layout: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 0
+    drain_timeout_s: float = 5.0
+    blob_size_max: int = 1 << 40
+    header_timeout_s: float = 15.0
+    body_stall_timeout_s: float = 30.0
+    access_log: bool = True
+
+
+class RouterSection(msgspec.Struct, frozen=True):
+    chunk_size_bytes: int = 4 << 20
+    read_unit_bytes: int = 1 << 20
+    read_ahead: int = 4
+    write_parallelism: int = 4
+    success_target: int = 2
+    memory_budget_bytes: int = 256 << 20
+    put_timeout_ms: int = 10_000
+    get_timeout_ms: int = 10_000
+    hedge_after_ms: int = 250
+    put_attempts: int = 3
+    sticky_ms: int = 20
+    geo_timeout_ms: int = 10_000
+
+
+class AccountEntry(msgspec.Struct, frozen=True):
+    id: int
+    containers: dict[str, int]
+
+
+class LogSection(msgspec.Struct, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class FrontendConfig(msgspec.Struct, frozen=True):
+    frontend: FrontendSection = msgspec.field(default_factory=FrontendSection)
+    router: RouterSection = msgspec.field(default_factory=RouterSection)
+    accounts: dict[str, AccountEntry] = msgspec.field(
+        default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
+    )
+    log: LogSection = msgspec.field(default_factory=LogSection)
+
+
+def check(config: FrontendConfig) -> FrontendConfig:
+    """Refuse what cannot work. Raises ConfigInvalid naming the key."""
+    for key in ("name", "datacenter", "layout"):
+        if not getattr(config.frontend, key):
+            raise ConfigInvalid(f"frontend.{key} must be set")
+    router = config.router
+    if not 64 << 10 <= router.chunk_size_bytes <= 16 << 20 or router.chunk_size_bytes % (64 << 10):
+        raise ConfigInvalid("router.chunk_size_bytes must be a multiple of 64 KiB between 64 KiB and 16 MiB")
+    if not 64 << 10 <= router.read_unit_bytes <= 16 << 20 or router.read_unit_bytes % (64 << 10):
+        raise ConfigInvalid("router.read_unit_bytes must be a multiple of 64 KiB between 64 KiB and 16 MiB")
+    if router.memory_budget_bytes < 8 * router.chunk_size_bytes:
+        raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks")
+    if "default" not in config.accounts or "default" not in config.accounts["default"].containers:
+        raise ConfigInvalid("accounts must hold an account default with a container default")
+    if not Path(config.frontend.layout).is_file():
+        raise ConfigInvalid(f"frontend.layout: there is no file {config.frontend.layout}")
+    return config
