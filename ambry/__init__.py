@@ -1,0 +1,100 @@
+"""ambry: an immutable blob store.
+
+`ambry.AmbryClient` and `ambry.AsyncAmbryClient` are the way in. Names are loaded when they are first used, so that
+`import ambry` costs next to nothing and needs none of the server's libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ambry.blob import Durability as Durability
+    from ambry.client.async_client import AsyncAmbryClient as AsyncAmbryClient
+    from ambry.client.async_reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.model import BlobInfo as BlobInfo
+    from ambry.client.model import ByteRange as ByteRange
+    from ambry.client.model import ClusterHealth as ClusterHealth
+    from ambry.client.model import EndpointHealth as EndpointHealth
+    from ambry.client.model import RetryPolicy as RetryPolicy
+    from ambry.client.model import Timeout as Timeout
+    from ambry.client.model import TransferConfig as TransferConfig
+    from ambry.client.sync_client import AmbryClient as AmbryClient
+    from ambry.client.sync_reader import BlobReader as BlobReader
+    from ambry.errors import AccessDenied as AccessDenied
+    from ambry.errors import AlreadyExists as AlreadyExists
+    from ambry.errors import AmbryError as AmbryError
+    from ambry.errors import BlobDeleted as BlobDeleted
+    from ambry.errors import BlobExpired as BlobExpired
+    from ambry.errors import BlobGone as BlobGone
+    from ambry.errors import BlobNotFound as BlobNotFound
+    from ambry.errors import ChecksumMismatch as ChecksumMismatch
+    from ambry.errors import ConfigInvalid as ConfigInvalid
+    from ambry.errors import DataCorrupt as DataCorrupt
+    from ambry.errors import InsufficientStorage as InsufficientStorage
+    from ambry.errors import InvalidBlobId as InvalidBlobId
+    from ambry.errors import InvalidRequest as InvalidRequest
+    from ambry.errors import NotDeleted as NotDeleted
+    from ambry.errors import PreconditionFailed as PreconditionFailed
+    from ambry.errors import ProtocolViolation as ProtocolViolation
+    from ambry.errors import QuotaExceeded as QuotaExceeded
+    from ambry.errors import RangeNotSatisfiable as RangeNotSatisfiable
+    from ambry.errors import RequestTimeout as RequestTimeout
+    from ambry.errors import TooLarge as TooLarge
+    from ambry.errors import Unavailable as Unavailable
+    from ambry.ids import BlobId as BlobId
+
+__version__ = "0.1.0"
+
+_EXPORTS: dict[str, str] = {
+    "AmbryClient": "ambry.client.sync_client",
+    "AsyncAmbryClient": "ambry.client.async_client",
+    "AsyncBlobReader": "ambry.client.async_reader",
+    "BlobId": "ambry.ids",
+    "BlobReader": "ambry.client.sync_reader",
+    "Durability": "ambry.blob",
+    **dict.fromkeys(
+        ("BlobInfo", "ByteRange", "ClusterHealth", "EndpointHealth", "RetryPolicy", "Timeout", "TransferConfig"),
+        "ambry.client.model",
+    ),
+    **dict.fromkeys(
+        (
+            "AccessDenied",
+            "AlreadyExists",
+            "AmbryError",
+            "BlobDeleted",
+            "BlobExpired",
+            "BlobGone",
+            "BlobNotFound",
+            "ChecksumMismatch",
+            "ConfigInvalid",
+            "DataCorrupt",
+            "InsufficientStorage",
+            "InvalidBlobId",
+            "InvalidRequest",
+            "NotDeleted",
+            "PreconditionFailed",
+            "ProtocolViolation",
+            "QuotaExceeded",
+            "RangeNotSatisfiable",
+            "RequestTimeout",
+            "TooLarge",
+            "Unavailable",
+        ),
+        "ambry.errors",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'ambry' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})

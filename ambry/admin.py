@@ -1,0 +1,74 @@
+"""The admin port that every process has: health, metrics, background loops, version. Loopback by default.
+
+Pages of one kind of process come in as `pages`: path -> a function that returns something JSON can say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry import metrics
+
+Page = Callable[[], Any]
+Ready = Callable[[], list[str]]
+"""Reasons why the process is not ready; empty when it is."""
+
+
+def version_text() -> str:
+    """The installed version of this project."""
+    try:
+        return version("ambry")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def json_response(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
+def readiness(ready: Ready) -> web.Response:
+    """200, or 503 with the reasons."""
+    reasons = ready()
+    return json_response({"ready": not reasons, "reasons": reasons}, 200 if not reasons else 503)
+
+
+async def start_admin(host: str, port: int, *, ready: Ready, pages: Mapping[str, Page]) -> web.AppRunner:
+    """Serve the admin port; the caller cleans the runner up. Raises OSError when the port is taken."""
+    app = web.Application()
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        return readiness(ready)
+
+    async def metrics_page(request: web.Request) -> web.Response:
+        body = await asyncio.to_thread(metrics.render)
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    def page_handler(page: Page) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            return json_response(page())
+
+        return handle
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics_page)
+    app.router.add_get("/version", page_handler(lambda: {"version": version_text()}))
+    for path, page in pages.items():
+        app.router.add_get(path, page_handler(page))
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=15)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner

@@ -1,0 +1,302 @@
+"""One RPC connection, either end: many requests at once, each with a deadline, on one socket.
+
+Callbacks, not tasks: a call costs a dictionary entry and a write. A call's `done` is called exactly once, on the event loop:
+with the reply, with the error the peer answered, when its deadline passes, or when the connection ends. A late reply is
+dropped.
+
+Bounds: what is sent and not yet answered, in bytes, per connection (`Overloaded` beyond it); what a peer may have in flight
+here, in requests and bytes (reading stops beyond it, which slows the sender down).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from ambry.checksum import Buffer
+from ambry.errors import (
+    AmbryError,
+    DeadlineExceeded,
+    InternalError,
+    Overloaded,
+    PeerConnectionLost,
+    ProtocolViolation,
+)
+from ambry.logs import get_logger
+from ambry.protocol import messages
+from ambry.protocol.codec import FrameDecoder
+from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, encode_head
+from ambry.protocol.messages import ErrorReply, Message
+
+log = get_logger()
+
+SWEEP_S = 0.05
+JOIN_BELOW = 16 << 10
+"""A body smaller than this is sent in one piece with its head: a copy is cheaper than a second buffer."""
+SERVED_REQUESTS_MAX = 1024
+SERVED_BYTES_MAX = 64 << 20
+
+Done = Callable[[Frame | None, AmbryError | None], None]
+
+
+class PendingCall(msgspec.Struct):
+    deadline: float
+    size: int
+    done: Done
+
+
+class Handler(Protocol):
+    """What answers requests. Must call the responder once, now or later; raising an AmbryError answers with it."""
+
+    def __call__(self, frame: Frame, responder: Responder, /) -> None: ...
+
+
+class Responder:
+    """Answers one request."""
+
+    __slots__ = ("_connection", "_frame", "deadline")
+
+    def __init__(self, connection: RpcConnection, frame: Frame, deadline: float) -> None:
+        self._connection = connection
+        self._frame = frame
+        self.deadline = deadline
+        """On the event loop's clock; nobody waits for the answer after it."""
+
+    def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
+        """Send the answer. The body is borrowed until the transport has sent it: do not change it."""
+        self._connection._answer(self._frame, FLAG_REPLY, message, body, checks)
+
+    def fail(self, error: AmbryError) -> None:
+        """Answer with an error."""
+        message = ErrorReply(error.code, error.message)
+        self._connection._answer(self._frame, FLAG_REPLY | FLAG_ERROR, message, b"", None)
+
+
+class RpcConnection(asyncio.BufferedProtocol):
+    """One end of one connection. `handler` answers the peer's requests; without one they are refused."""
+
+    def __init__(
+        self,
+        *,
+        handler: Handler | None = None,
+        on_lost: Callable[[RpcConnection], None] | None = None,
+        in_flight_bytes_max: int = 64 << 20,
+    ) -> None:
+        self.peer = ""
+        self.greeted = False
+        self._handler = handler
+        self._on_lost = on_lost
+        self._in_flight_bytes_max = in_flight_bytes_max
+        self._loop = asyncio.get_running_loop()
+        self._decoder = FrameDecoder()
+        self._transport: asyncio.Transport | None = None
+        self._calls: dict[int, PendingCall] = {}
+        self._in_flight_bytes = 0
+        self._next_correlation = 1
+        self._sweep: asyncio.TimerHandle | None = None
+        self._served_requests = 0
+        self._served_bytes = 0
+        self._write_paused = False
+        self._read_paused = False
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self.peer = f"{address[0]}:{address[1]}" if address else ""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._decoder.get_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            frames = self._decoder.received(nbytes)
+        except ProtocolViolation as error:
+            self._violation(error)
+            return
+        for frame in frames:
+            if frame.is_reply:
+                self._take_reply(frame)
+            else:
+                self._serve(frame)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._balance()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._balance()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        calls, self._calls = self._calls, {}
+        self._in_flight_bytes = 0
+        if self._on_lost is not None:
+            self._on_lost(self)
+        for call in calls.values():
+            call.done(None, PeerConnectionLost(f"the connection to {self.peer} ended before the answer"))
+
+    def _violation(self, error: ProtocolViolation) -> None:
+        log.warning("connection closed", peer=self.peer, error=error.message)
+        self.abort()
+
+    # --- calling ---
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Body bytes sent and not yet answered."""
+        return self._in_flight_bytes
+
+    def call(
+        self,
+        type: int,
+        message: Message,
+        done: Done,
+        *,
+        timeout_s: float,
+        body: Buffer = b"",
+        checks: Buffer | None = None,
+    ) -> None:
+        """Send a request. The body is borrowed until `done` was called, and must not change before."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            done(None, PeerConnectionLost(f"not connected to {self.peer}"))
+            return
+        size = len(body)
+        if self._in_flight_bytes and self._in_flight_bytes + size > self._in_flight_bytes_max:
+            done(None, Overloaded(f"{self._in_flight_bytes} bytes are waiting for {self.peer} already"))
+            return
+        correlation = self._next_correlation
+        self._next_correlation += 1
+        self._calls[correlation] = PendingCall(self._loop.time() + timeout_s, size, done)
+        self._in_flight_bytes += size
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_S, self._expire)
+        head = encode_head(
+            type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
+        )
+        self._send(transport, head, body)
+
+    async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
+        """Send a request without a body and wait for its reply. Raises the AmbryError that ended it."""
+        future: asyncio.Future[Frame] = self._loop.create_future()
+
+        def done(frame: Frame | None, error: AmbryError | None) -> None:
+            if future.done():
+                return
+            if frame is not None:
+                future.set_result(frame)
+            else:
+                future.set_exception(error or InternalError("a call ended without an outcome"))
+
+        self.call(type, message, done, timeout_s=timeout_s)
+        return await future
+
+    def _take_reply(self, frame: Frame) -> None:
+        call = self._calls.pop(frame.correlation, None)
+        if call is None:
+            return  # its deadline had passed
+        self._in_flight_bytes -= call.size
+        if not frame.is_error:
+            call.done(frame, None)
+            return
+        try:
+            error: AmbryError = messages.error_of(frame.header)
+        except ProtocolViolation as violation:
+            error = violation
+        call.done(None, error)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        late = [number for number, call in self._calls.items() if call.deadline <= now]
+        for number in late:
+            call = self._calls.pop(number, None)
+            if call is not None:
+                self._in_flight_bytes -= call.size
+                call.done(None, DeadlineExceeded(f"{self.peer} did not answer in time"))
+        self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._calls else None
+
+    # --- serving ---
+
+    def _serve(self, frame: Frame) -> None:
+        self._served_requests += 1
+        self._served_bytes += len(frame.body)
+        self._balance()
+        responder = Responder(self, frame, self._loop.time() + frame.timeout_ms / 1000)
+        if self._handler is None:
+            responder.fail(ProtocolViolation("this end of the connection answers no requests"))
+            return
+        try:
+            self._handler(frame, responder)
+        except AmbryError as error:
+            responder.fail(error)
+        except Exception as error:
+            log.exception("request handler failed", peer=self.peer, type=frame.type)
+            responder.fail(InternalError(f"{type(error).__name__} in the data node; its log has the details"))
+
+    def _answer(self, frame: Frame, flags: int, message: Message, body: Buffer, checks: Buffer | None) -> None:
+        self._served_requests -= 1
+        self._served_bytes -= len(frame.body)
+        self._balance()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        head = encode_head(frame.type, frame.correlation, messages.encode(message), body, checks, flags=flags)
+        self._send(transport, head, body)
+
+    def _balance(self) -> None:
+        """Read only while the peer takes its answers and has not too much in flight here."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        full = (
+            self._write_paused or self._served_requests >= SERVED_REQUESTS_MAX or self._served_bytes >= SERVED_BYTES_MAX
+        )
+        # Replies to our own calls come on the same socket: an end that calls never stops reading.
+        full = full and not self._calls
+        if full != self._read_paused:
+            self._read_paused = full
+            if full:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+
+    # --- both ---
+
+    def _send(self, transport: asyncio.Transport, head: bytes, body: Buffer) -> None:
+        if not len(body):
+            transport.write(head)
+        elif len(body) < JOIN_BELOW:
+            transport.write(b"".join((head, body)))
+        else:
+            transport.writelines((head, body))
+
+    def close(self) -> None:
+        """Close after what is written was sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Let several large bodies queue before writing pauses."""
+    cast(Any, transport).set_write_buffer_limits(high=8 << 20, low=2 << 20)

@@ -1,0 +1,200 @@
+"""Connections to every peer, kept up in the background.
+
+A peer is connected before it is needed and again as soon as it is lost: after a growing, jittered delay of at most a second,
+so that a node that is well again is used within seconds. A call to a peer that is not connected fails at once, and the caller
+goes to the next replica. Pings find a peer that is connected but does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from ambry.checksum import Buffer
+from ambry.clustermap.health import NodeHealth
+from ambry.clustermap.model import Node
+from ambry.errors import AmbryError, DeadlineExceeded, PeerConnectionLost, ProtocolViolation, StoreMismatch
+from ambry.logs import get_logger
+from ambry.network.connection import Done, RpcConnection, tune
+from ambry.protocol import messages
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import Empty, Hello, Message
+
+log = get_logger()
+
+CONNECT_TIMEOUT_S = 2.0
+RETRY_MIN_S = 0.05
+RETRY_MAX_S = 1.0
+PING_EVERY_S = 1.0
+PING_TIMEOUT_S = 2.0
+
+
+class Peer:
+    """One data node as seen from this process."""
+
+    def __init__(
+        self, node: Node, *, cluster: str, own_name: str, random_source: random.Random, in_flight_bytes_max: int
+    ) -> None:
+        self.node = node
+        self.health = NodeHealth()
+        self._cluster = cluster
+        self._own_name = own_name
+        self._random = random_source
+        self._in_flight_bytes_max = in_flight_bytes_max
+        self._connection: RpcConnection | None = None
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def usable(self) -> bool:
+        """Connected, and answering as far as we know."""
+        return self._connection is not None and self.health.well
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return self._connection.in_flight_bytes if self._connection is not None else 0
+
+    def call(
+        self,
+        type: int,
+        message: Message,
+        done: Done,
+        *,
+        timeout_s: float,
+        body: Buffer = b"",
+        checks: Buffer | None = None,
+    ) -> None:
+        """As RpcConnection.call; fails at once when not connected. Outcomes count for the peer's health."""
+        connection = self._connection
+        if connection is None:
+            done(None, PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
+            return
+        health = self.health
+
+        def counted(frame: Frame | None, error: AmbryError | None) -> None:
+            # A refusal is an answer; only silence and broken connections speak against a node.
+            health.record(not isinstance(error, DeadlineExceeded | PeerConnectionLost))
+            done(frame, error)
+
+        connection.call(type, message, counted, timeout_s=timeout_s, body=body, checks=checks)
+
+    async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
+        """As RpcConnection.request; raises PeerConnectionLost at once when not connected."""
+        connection = self._connection
+        if connection is None:
+            raise PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected")
+        return await connection.request(type, message, timeout_s=timeout_s)
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._keep_connected(), name=f"peer:{self.node.name}")
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _keep_connected(self) -> None:
+        delay_s = RETRY_MIN_S
+        complained = False
+        while True:
+            try:
+                self._connection = await self._connect()
+                log.info("peer connected", peer=self.node.name, address=self.node.address)
+                delay_s, complained = RETRY_MIN_S, False
+                await self._ping_until_lost()
+                log.info("peer lost", peer=self.node.name, address=self.node.address)
+            except (OSError, AmbryError, TimeoutError) as error:
+                if not complained:
+                    log.warning("peer unreachable", peer=self.node.name, address=self.node.address, error=str(error))
+                    complained = True
+            self._connection = None
+            await asyncio.sleep(delay_s * (0.5 + self._random.random()))
+            delay_s = min(RETRY_MAX_S, delay_s * 2)
+
+    async def _connect(self) -> RpcConnection:
+        self._lost = lost = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            transport, connection = await loop.create_connection(
+                lambda: RpcConnection(
+                    on_lost=lambda _connection: lost.set(), in_flight_bytes_max=self._in_flight_bytes_max
+                ),
+                self.node.host,
+                self.node.port,
+            )
+            try:
+                tune(transport)
+                hello = Hello(self._cluster, self._own_name, self.node.name)
+                frame = await connection.request(MessageType.HELLO, hello, timeout_s=CONNECT_TIMEOUT_S)
+                answer = messages.decode(frame.header, Hello)
+                if (answer.cluster, answer.name) != (self._cluster, self.node.name):
+                    raise StoreMismatch(
+                        f"{self.node.address} is {answer.name} of cluster {answer.cluster}, not {self.node.name} of "
+                        f"{self._cluster}; check the layout"
+                    )
+            except BaseException:
+                connection.abort()
+                raise
+        return connection
+
+    async def _ping_until_lost(self) -> None:
+        connection = self._connection
+        while connection is not None and not self._lost.is_set():
+            try:
+                await connection.request(MessageType.PING, Empty(), timeout_s=PING_TIMEOUT_S)
+                self.health.record_probe(True)
+            except DeadlineExceeded:
+                self.health.record_probe(False)
+            except (PeerConnectionLost, ProtocolViolation):
+                return
+            try:
+                async with asyncio.timeout(PING_EVERY_S):
+                    await self._lost.wait()
+            except TimeoutError:
+                continue
+
+
+class PeerPool:
+    """A Peer for each of some nodes, by name."""
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        cluster: str,
+        own_name: str,
+        random_source: random.Random,
+        in_flight_bytes_max: int = 32 << 20,
+    ) -> None:
+        self._peers = {
+            node.name: Peer(
+                node,
+                cluster=cluster,
+                own_name=own_name,
+                random_source=random_source,
+                in_flight_bytes_max=in_flight_bytes_max,
+            )
+            for node in nodes
+        }
+
+    def __getitem__(self, name: str) -> Peer:
+        return self._peers[name]
+
+    def all(self) -> list[Peer]:
+        return list(self._peers.values())
+
+    def start(self) -> None:
+        for peer in self._peers.values():
+            peer.start()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(peer.stop() for peer in self._peers.values()))

@@ -1,0 +1,197 @@
+"""The headers of frames: what is asked and answered, as msgpack arrays.
+
+Fields are only ever added at the end, with a default: an older peer ignores what it does not know. Byte strings named `id`
+are the 36 bytes of a blob id. `request_id` names the user's request in every log.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from ambry.blob import BlobState
+from ambry.errors import AmbryError, ProtocolViolation, error_from_code
+
+T = TypeVar("T")
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all headers."""
+
+
+class Hello(Message, frozen=True, array_like=True):
+    """The first frame of a connection, both ways. A node of another cluster, or another node than expected, is refused."""
+
+    cluster: str
+    name: str
+    expected: str = ""
+
+
+class Empty(Message, frozen=True, array_like=True):
+    """Nothing to say."""
+
+
+class ErrorReply(Message, frozen=True, array_like=True):
+    """Why a request failed; `code` is a class of ambry/errors.py."""
+
+    code: int
+    message: str
+
+
+class PutRequest(Message, frozen=True, array_like=True):
+    """Store one record; the body is its payload, the frame's checks are the record's."""
+
+    request_id: str
+    id: bytes
+    kind: int
+    created_at_ms: int
+    expires_at_ms: int
+    properties: bytes
+    metadata: bytes
+    digest: bytes
+    sync: bool
+
+
+class GetRequest(Message, frozen=True, array_like=True):
+    """Read payload bytes `first` to `end` (exclusive; clipped to the payload) of one record.
+
+    `first == end` reads no payload. `any_state` also answers for deleted and expired blobs, with their state.
+    """
+
+    request_id: str
+    id: bytes
+    first: int
+    end: int
+    any_state: bool = False
+
+
+class GetReply(Message, frozen=True, array_like=True):
+    """The record's head; the body holds the blocks that cover the range, from payload byte `start` on.
+
+    `present` is false, and the rest empty, where only the state of the blob is known.
+    """
+
+    state: BlobState
+    present: bool
+    kind: int
+    created_at_ms: int
+    properties: bytes
+    metadata: bytes
+    digest: bytes
+    payload_size: int
+    start: int
+
+
+class UpdateRequest(Message, frozen=True, array_like=True):
+    """Join `state` into the blob's state and make the result durable. A replica that lacks the blob keeps the state."""
+
+    request_id: str
+    id: bytes
+    state: BlobState
+    changed_at_ms: int
+
+
+class UpdateReply(Message, frozen=True, array_like=True):
+    """The state after the join."""
+
+    state: BlobState
+
+
+class PresenceRequest(Message, frozen=True, array_like=True):
+    """Which of these blobs does this node hold?"""
+
+    request_id: str
+    ids: list[bytes]
+
+
+class PresenceReply(Message, frozen=True, array_like=True):
+    """Per id of the request: "present", "deleted", "absent" or "unsure"."""
+
+    states: list[str]
+
+
+class ChangesCursor(Message, frozen=True, array_like=True):
+    """How far the asking replica has seen one partition of the asked node."""
+
+    partition: int
+    incarnation: bytes
+    lsn: int
+
+
+class ChangesRequest(Message, frozen=True, array_like=True):
+    """What changed after these cursors? Waits up to `wait_ms` for a change, then `delay_ms` for more to come with it.
+
+    With `wait_ms` 0 every partition is listed in the answer, so the asker learns where it stands.
+    """
+
+    cursors: list[ChangesCursor]
+    limit: int
+    wait_ms: int
+    delay_ms: int
+
+
+class Change(Message, frozen=True, array_like=True):
+    """The present state of one blob, standing at its latest change."""
+
+    id: bytes
+    lsn: int
+    state: BlobState
+    present: bool
+    size: int
+
+
+class PartitionChanges(Message, frozen=True, array_like=True):
+    """`next_lsn` is the cursor that covers `changes`; `end_lsn - next_lsn` the lag that remains, in bytes."""
+
+    partition: int
+    incarnation: bytes
+    next_lsn: int
+    end_lsn: int
+    changes: list[Change]
+
+
+class ChangesReply(Message, frozen=True, array_like=True):
+    """Partitions without changes after the cursor are left out, but see ChangesRequest."""
+
+    partitions: list[PartitionChanges]
+
+
+class FetchRequest(Message, frozen=True, array_like=True):
+    """Send these blobs of one partition whole, as they stand in the log; at most `bytes_max` together, at least one."""
+
+    partition: int
+    ids: list[bytes]
+    bytes_max: int
+
+
+class FetchReply(Message, frozen=True, array_like=True):
+    """The body holds record images (ambry/format/record.py) back to back. `missing` are not here or not readable."""
+
+    sizes: list[int]
+    missing: list[bytes]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[Any, Any] = {}
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, shape: type[T]) -> T:
+    """Raises ProtocolViolation."""
+    decoder: msgspec.msgpack.Decoder[T] | None = _decoders.get(shape)
+    if decoder is None:
+        decoder = _decoders[shape] = msgspec.msgpack.Decoder(shape)
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as cause:
+        raise ProtocolViolation(f"a {shape.__name__} cannot be read: {cause}") from cause
+
+
+def error_of(header: bytes) -> AmbryError:
+    """The error that an error reply carries."""
+    reply = decode(header, ErrorReply)
+    return error_from_code(reply.code, reply.message)

@@ -1,0 +1,35 @@
+"""`python -m datanode --config FILE [--set section.key=value ...]`"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from ambry import logs
+from ambry.clock import SystemClock, system_random
+from ambry.errors import ConfigInvalid
+from ambry.process import fail, parse_arguments, run
+from datanode.config import DataNodeConfig, check
+from datanode.server import DataNode
+from datanode.store.files import OsFiles
+
+PROGRAM = "datanode"
+
+
+def main(argv: list[str]) -> None:
+    config = parse_arguments(PROGRAM, DataNodeConfig, argv)
+    try:
+        check(config)
+        logs.configure(level=config.log.level, format=config.log.format, node=config.node.name)
+        node = DataNode(config, clock=SystemClock(), random_source=system_random(), files=OsFiles())
+    except ConfigInvalid as error:
+        fail(PROGRAM, error)
+
+    async def serve(stop: asyncio.Event) -> None:
+        await node.serve(stop)
+
+    run(PROGRAM, serve)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

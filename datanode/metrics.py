@@ -1,0 +1,49 @@
+"""The metrics of a data node."""
+
+from __future__ import annotations
+
+from ambry.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
+
+REQUESTS = Counter(
+    "ambry_datanode_requests", "RPC requests by type and outcome.", ["type", "outcome"], registry=registry
+)
+LATENCY = Histogram(
+    "ambry_datanode_request_seconds",
+    "Time from a request's last byte to its answer, by type.",
+    ["type"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=registry,
+)
+BYTES_IN = Counter("ambry_datanode_payload_bytes_received", "Payload bytes of puts.", registry=registry)
+BYTES_OUT = Counter("ambry_datanode_payload_bytes_sent", "Payload bytes of gets.", registry=registry)
+BATCH_RECORDS = Histogram(
+    "ambry_datanode_commit_batch_records",
+    "Records that one group commit made durable together.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    registry=registry,
+)
+FENCED = Counter(
+    "ambry_datanode_replicas_fenced", "Replicas that stopped after a failed write or sync.", registry=registry
+)
+CORRUPT = Counter(
+    "ambry_datanode_corrupt_reads", "Reads of this node's own disk that failed a checksum.", registry=registry
+)
+REPLICATION_LAG = Gauge(
+    "ambry_datanode_replication_lag_bytes",
+    "How far this replica is behind a peer's log.",
+    ["peer", "partition"],
+    registry=registry,
+)
+REPLICATED = Counter(
+    "ambry_datanode_replicated_blobs",
+    "Blobs fetched from peers, by the peer's datacenter.",
+    ["datacenter"],
+    registry=registry,
+)
+REPLICATED_BYTES = Counter(
+    "ambry_datanode_replicated_bytes",
+    "Record bytes fetched from peers, by datacenter.",
+    ["datacenter"],
+    registry=registry,
+)
+WANTED = Gauge("ambry_datanode_wanted_blobs", "Blobs that should be here and are being looked for.", registry=registry)

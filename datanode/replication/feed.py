@@ -1,0 +1,95 @@
+"""The giving side of replication: "what changed after this LSN?", answered as soon as something did.
+
+The answer is state, not events: every blob that changed stands once, as it is now. So it may be asked again at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ambry.errors import IndexCorrupt
+from ambry.protocol.messages import (
+    Change,
+    ChangesCursor,
+    ChangesReply,
+    ChangesRequest,
+    PartitionChanges,
+)
+from datanode.store.blob_store import BlobStore
+from datanode.stores import Stores
+
+CHANGES_MAX = 10_000
+WAIT_MS_MAX = 60_000
+
+
+class ChangeFeed:
+    """Answers the change requests of peers; hears of every publication through `notify`."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._waiting: dict[int, set[asyncio.Event]] = {}
+
+    def notify(self, store: BlobStore) -> None:
+        """A store published something."""
+        for event in self._waiting.get(store.partition, ()):
+            event.set()
+
+    async def changes(self, request: ChangesRequest) -> ChangesReply:
+        """Wait until there is something after the cursors, or the time is over.
+
+        With `wait_ms` 0 the answer comes at once and lists every partition: it tells the asker where it stands.
+        """
+        if request.wait_ms and not self._anything(request.cursors):
+            await self._wait([cursor.partition for cursor in request.cursors], min(request.wait_ms, WAIT_MS_MAX))
+        if request.delay_ms and self._anything(request.cursors):
+            # Let a burst gather: one answer for many changes costs both ends far less.
+            await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
+        return self._collect(request.cursors, min(request.limit, CHANGES_MAX), list_all=request.wait_ms == 0)
+
+    async def _wait(self, partitions: list[int], wait_ms: int) -> None:
+        event = asyncio.Event()
+        for partition in partitions:
+            self._waiting.setdefault(partition, set()).add(event)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            for partition in partitions:
+                self._waiting[partition].discard(event)
+
+    def _anything(self, cursors: list[ChangesCursor]) -> bool:
+        for cursor in cursors:
+            replica = self._stores.get(cursor.partition)
+            if replica is None:
+                continue
+            if cursor.incarnation != replica.store.incarnation or cursor.lsn < replica.store.end_lsn:
+                return True
+        return False
+
+    def _collect(self, cursors: list[ChangesCursor], limit: int, *, list_all: bool) -> ChangesReply:
+        answers: list[PartitionChanges] = []
+        for cursor in cursors:
+            replica = self._stores.get(cursor.partition)
+            if replica is None or limit <= 0:
+                continue
+            store = replica.store
+            same = cursor.incarnation == store.incarnation
+            lsn = cursor.lsn if same else 0
+            end_lsn = store.end_lsn
+            if same and lsn >= end_lsn and not list_all:
+                continue
+            try:
+                entries = store.changes_since(lsn, limit)
+            except IndexCorrupt as error:
+                self._stores.rebuild(cursor.partition, error.message)
+                continue
+            next_lsn = entries[-1].lsn + 1 if len(entries) == limit else end_lsn
+            limit -= len(entries)
+            changes = [
+                Change(entry.id, entry.lsn, entry.state, entry.present and entry.id not in store.damaged, entry.size)
+                for entry in entries
+            ]
+            answers.append(PartitionChanges(cursor.partition, store.incarnation, next_lsn, end_lsn, changes))
+        return ChangesReply(answers)

@@ -1,0 +1,120 @@
+"""Blobs that should be here and are not, or are damaged: looked for at every peer until they are found or gone.
+
+In memory only: a damaged record is found again by the next read of it, and a missing one lies behind the durable token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ambry.blob import BlobState, join
+from ambry.clock import Clock
+from ambry.errors import AmbryError, Overloaded
+from ambry.logs import get_logger
+from ambry.network.pool import PeerPool
+from datanode import metrics
+from datanode.replication.intake import Intake
+from datanode.replication.tokens import Cursor
+from datanode.stores import Replica, Stores
+
+log = get_logger()
+
+WANTED_MAX = 100_000
+PER_TICK = 64
+RETRY_MIN_S = 0.2
+RETRY_MAX_S = 60.0
+
+
+@dataclass(slots=True)
+class Wanted:
+    partition: int
+    state: BlobState
+    since: float
+    due: float
+    attempts: int = 0
+    last_error: str = ""
+
+
+class Healer:
+    """The list of wanted blobs, and the work of finding them."""
+
+    def __init__(
+        self, *, stores: Stores, pool: PeerPool, intake: Intake, clock: Clock, name: str, datacenter: str
+    ) -> None:
+        self._stores = stores
+        self._pool = pool
+        self._intake = intake
+        self._clock = clock
+        self._name = name
+        self._datacenter = datacenter
+        self._wanted: dict[bytes, Wanted] = {}
+        self.cursors: dict[tuple[str, int], Cursor] = {}
+
+    def want(self, partition: int, blob_id: bytes, state: BlobState) -> None:
+        """Look for a blob. Raises Overloaded when the list is full: whoever follows a log must stop then."""
+        if blob_id in self._wanted:
+            return
+        if len(self._wanted) >= WANTED_MAX:
+            raise Overloaded(f"{WANTED_MAX} blobs are wanted already; peers that hold them must come back first")
+        now = self._clock.monotonic()
+        self._wanted[blob_id] = Wanted(partition, state, now, now)
+        metrics.WANTED.set(len(self._wanted))
+
+    def note_damaged(self, replica: Replica, blob_id: bytes) -> None:
+        """A record of ours cannot be read; a full list loses nothing, the next read finds it again."""
+        if len(self._wanted) < WANTED_MAX:
+            self.want(replica.partition.id, blob_id, BlobState())
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What the admin port shows, at most a thousand."""
+        now = self._clock.monotonic()
+        return [
+            {
+                "blob": blob_id.hex(),
+                "partition": item.partition,
+                "seconds": round(now - item.since, 1),
+                "attempts": item.attempts,
+                "last_error": item.last_error,
+            }
+            for blob_id, item in list(self._wanted.items())[:1000]
+        ]
+
+    async def tick(self) -> float:
+        """Try the wanted blobs that are due."""
+        now = self._clock.monotonic()
+        due = [blob_id for blob_id, item in self._wanted.items() if item.due <= now][:PER_TICK]
+        for blob_id in due:
+            await self._try(blob_id, self._wanted[blob_id])
+        metrics.WANTED.set(len(self._wanted))
+        return RETRY_MIN_S
+
+    async def _try(self, blob_id: bytes, item: Wanted) -> None:
+        replica = self._stores.get(item.partition)
+        if replica is not None and (
+            self._intake.is_here(replica, blob_id) or await self._fetch_anywhere(replica, blob_id, item)
+        ):
+            del self._wanted[blob_id]
+            for (_, partition), cursor in self.cursors.items():
+                if partition == item.partition:
+                    cursor.found(blob_id)
+            log.info("blob healed", blob=blob_id.hex(), partition=item.partition, attempts=item.attempts)
+            return
+        item.attempts += 1
+        item.due = self._clock.monotonic() + min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(item.attempts, 20))
+
+    async def _fetch_anywhere(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
+        nodes = [node for node in replica.partition.replicas if node.name != self._name]
+        nodes.sort(key=lambda node: node.datacenter != self._datacenter)
+        entry = replica.store.lookup(blob_id)
+        state = item.state if entry is None else join(entry.state, item.state)
+        for node in nodes:
+            try:
+                failed = await self._intake.fetch(replica, self._pool[node.name], [(blob_id, state, 0)])
+            except AmbryError as error:
+                item.last_error = str(error)
+                continue
+            if not failed:
+                return True
+            item.last_error = f"{node.name} does not hold it"
+        return False

@@ -1,0 +1,133 @@
+"""Getting blobs and states from peers into this node's own logs: fetched, verified, appended, synced.
+
+Both the replicator, which follows the peers' logs, and the healer, which looks for single blobs, come through here, so a blob
+is fetched once however many ask for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from ambry.blob import BlobState, join
+from ambry.checksum import Buffer
+from ambry.clock import Clock
+from ambry.errors import AmbryError, DataCorrupt, Overloaded
+from ambry.format import record as record_format
+from ambry.format.record import Record, RecordKind
+from ambry.logs import get_logger
+from ambry.network.pool import Peer
+from ambry.protocol import messages
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import FetchReply, FetchRequest
+from datanode import metrics
+from datanode.stores import Replica
+
+log = get_logger()
+
+OVERLOAD_TRIES = 100
+OVERLOAD_WAIT_S = 0.05
+
+
+class Intake:
+    """Appends what peers sent."""
+
+    def __init__(self, *, clock: Clock, fetch_bytes_max: int, timeout_s: float) -> None:
+        self._clock = clock
+        self._fetch_bytes_max = fetch_bytes_max
+        self._timeout_s = timeout_s
+        self._fetching: dict[bytes, asyncio.Future[None]] = {}
+
+    async def merge(self, replica: Replica, blob_id: bytes, state: BlobState) -> None:
+        """Record a joined state, durable on return. Raises AmbryError."""
+        record = Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=self._clock.wall_ms())
+        await self._append(replica, record)
+
+    async def fetch(self, replica: Replica, peer: Peer, wanted: Sequence[tuple[bytes, BlobState, int]]) -> set[bytes]:
+        """Get blobs (id, joined state, size) from one peer, durable on return. Returns the ids that could not be had.
+
+        A blob that somebody else is fetching already is waited for. Raises AmbryError when the peer cannot be asked at all.
+        """
+        mine = [item for item in wanted if item[0] not in self._fetching]
+        others = [self._fetching[item[0]] for item in wanted if item[0] in self._fetching]
+        loop = asyncio.get_running_loop()
+        for blob_id, _, _ in mine:
+            self._fetching[blob_id] = loop.create_future()
+        try:
+            failed = await self._fetch_mine(replica, peer, mine)
+        finally:
+            for blob_id, _, _ in mine:
+                self._fetching.pop(blob_id).set_result(None)
+        if others:
+            await asyncio.wait(others)
+            failed |= {item[0] for item in wanted if not self.is_here(replica, item[0])}
+        return failed
+
+    @staticmethod
+    def is_here(replica: Replica, blob_id: bytes) -> bool:
+        """Whether nothing more needs to be fetched for this blob."""
+        entry = replica.store.lookup(blob_id)
+        if entry is None:
+            return False
+        return entry.state.deleted or (entry.present and blob_id not in replica.store.damaged)
+
+    async def _fetch_mine(self, replica: Replica, peer: Peer, wanted: list[tuple[bytes, BlobState, int]]) -> set[bytes]:
+        states = {blob_id: state for blob_id, state, _ in wanted}
+        failed: set[bytes] = set()
+        ids = [blob_id for blob_id, _, _ in wanted]
+        while ids:
+            request = FetchRequest(replica.partition.id, ids, self._fetch_bytes_max)
+            frame = await peer.request(MessageType.FETCH, request, timeout_s=self._timeout_s)
+            reply = messages.decode(frame.header, FetchReply)
+            done = await self._take_images(replica, peer, reply, frame.body, states)
+            answered = done | set(reply.missing)
+            failed |= set(reply.missing)
+            remaining = [blob_id for blob_id in ids if blob_id not in answered]
+            if len(remaining) == len(ids):
+                failed.update(remaining)  # nothing usable came: do not ask for ever
+                break
+            ids = remaining
+        return failed
+
+    async def _take_images(
+        self, replica: Replica, peer: Peer, reply: FetchReply, body: Buffer, states: dict[bytes, BlobState]
+    ) -> set[bytes]:
+        view = memoryview(body)
+        offset = 0
+        records: list[Record] = []
+        for size in reply.sizes:
+            try:
+                record = record_format.decode(view[offset : offset + size])
+            except DataCorrupt as error:
+                log.error(
+                    "corrupt record from peer", peer=peer.node.name, partition=replica.partition.id, error=str(error)
+                )
+                peer.health.record(False)
+                record = None
+            offset += size
+            if record is not None and record.id in states:
+                records.append(msgspec.structs.replace(record, state=join(record.state, states[record.id])))
+        outcomes = await asyncio.gather(*(self._append(replica, record) for record in records), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        datacenter = peer.node.datacenter
+        metrics.REPLICATED.labels(datacenter).inc(len(records))
+        metrics.REPLICATED_BYTES.labels(datacenter).inc(offset)
+        return {record.id for record in records}
+
+    async def _append(self, replica: Replica, record: Record) -> None:
+        """Append and sync. Waits, bounded, while the write queue is full. Raises AmbryError."""
+        loop = asyncio.get_running_loop()
+        for _ in range(OVERLOAD_TRIES):
+            future: asyncio.Future[AmbryError | None] = loop.create_future()
+            replica.committer.append(record, sync=True, done=future.set_result)
+            error = await asyncio.shield(future)
+            if error is None:
+                return
+            if not isinstance(error, Overloaded):
+                raise error
+            await asyncio.sleep(OVERLOAD_WAIT_S)
+        raise Overloaded("the write queue of this disk stays full; replication goes on later")

@@ -1,0 +1,246 @@
+"""The taking side of replication: this node follows every log that its replicas have peers in.
+
+One worker per peer node (two for a peer in another datacenter) asks with a long poll for all shared partitions at once,
+compares what changed with what is here, merges states, fetches missing blobs, and only then moves the cursor. The token that
+the next index checkpoint makes durable never covers a blob that is not durably here.
+
+Across datacenters one replica of each datacenter, the designated one, asks without delay; its siblings ask a little later and
+find the blobs already here, taken over from it. When it is down they fetch instead: nobody needs to notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ambry.clock import Clock
+from ambry.clustermap.model import ClusterMap, Partition
+from ambry.errors import AmbryError, IndexCorrupt, PeerConnectionLost
+from ambry.logs import get_logger
+from ambry.network.pool import Peer, PeerPool
+from ambry.protocol import messages
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from ambry.worker import WorkerRegistry
+from datanode import metrics
+from datanode.config import ReplicationSection
+from datanode.replication.exchange import Action, decide, designated, joined_state
+from datanode.replication.healer import Healer
+from datanode.replication.intake import Intake
+from datanode.replication.tokens import Cursor
+from datanode.stores import Replica, Stores
+
+log = get_logger()
+
+PEER_AWAY_WAIT_S = 0.2
+CATCHING_UP_WAIT_S = 0.1
+
+
+class Replicator:
+    """All pulling of one data node."""
+
+    def __init__(
+        self,
+        *,
+        cluster_map: ClusterMap,
+        name: str,
+        stores: Stores,
+        pool: PeerPool,
+        config: ReplicationSection,
+        clock: Clock,
+        workers: WorkerRegistry,
+    ) -> None:
+        self._map = cluster_map
+        self._own = cluster_map.nodes[name]
+        self._stores = stores
+        self._pool = pool
+        self._config = config
+        self._clock = clock
+        self._workers = workers
+        timeout_s = config.request_timeout_ms / 1000
+        self._intake = Intake(clock=clock, fetch_bytes_max=config.fetch_bytes_max, timeout_s=timeout_s)
+        self.healer = Healer(
+            stores=stores,
+            pool=pool,
+            intake=self._intake,
+            clock=clock,
+            name=name,
+            datacenter=self._own.datacenter,
+        )
+        self._cursors: dict[tuple[str, int], Cursor] = self.healer.cursors
+
+    # --- tokens ---
+
+    def restore(self, replica: Replica) -> None:
+        """A replica was opened: follow its peers from the tokens of its checkpoint on."""
+        tokens = replica.store.checkpoint.tokens
+        for node in replica.partition.replicas:
+            if node.name != self._own.name:
+                incarnation, lsn = tokens.get(node.name, (b"", 0))
+                self._cursors[node.name, replica.partition.id] = Cursor(incarnation, lsn)
+        self._check_serving(replica)
+
+    def tokens_of(self, partition: int) -> dict[str, tuple[bytes, int]]:
+        """What the next checkpoint may say about the peers of a partition."""
+        return {
+            name: cursor.token()
+            for (name, number), cursor in self._cursors.items()
+            if number == partition and cursor.incarnation
+        }
+
+    def describe(self, partition: int) -> dict[str, dict[str, Any]]:
+        """Per peer: incarnation, LSN, lag, blobs still wanted. For the admin port."""
+        return {
+            name: {
+                "incarnation": cursor.incarnation.hex(),
+                "lsn": cursor.next_lsn,
+                "lag_bytes": cursor.lag_bytes,
+                "outstanding": len(cursor.outstanding),
+                "caught_up": cursor.caught_up,
+                "connected": self._pool[name].connected,
+            }
+            for (name, number), cursor in sorted(self._cursors.items())
+            if number == partition
+        }
+
+    # --- following ---
+
+    def start(self) -> None:
+        """Start a worker for everything there is to follow."""
+        shared: dict[str, list[Partition]] = {}
+        for partition in self._map.partitions_of(self._own.name):
+            for node in partition.replicas:
+                if node.name != self._own.name:
+                    shared.setdefault(node.name, []).append(partition)
+        for name, partitions in sorted(shared.items()):
+            peer = self._pool[name]
+            if peer.node.datacenter == self._own.datacenter:
+                self._follow(f"pull:{name}", peer, partitions, self._config.sibling_delay_ms)
+                continue
+            mine = [partition for partition in partitions if self._is_designated(partition)]
+            others = [partition for partition in partitions if not self._is_designated(partition)]
+            self._follow(f"pull:{name}", peer, mine, self._config.designated_delay_ms)
+            self._follow(f"pull:{name}:standby", peer, others, self._config.standby_delay_ms)
+        self._workers.add("heal", self.healer.tick)
+
+    def _is_designated(self, partition: Partition) -> bool:
+        names = [node.name for node in partition.in_datacenter(self._own.datacenter_id)]
+        return designated(names, partition.id) == self._own.name
+
+    def _follow(self, name: str, peer: Peer, partitions: list[Partition], delay_ms: int) -> None:
+        if partitions:
+            self._workers.add(name, self._puller(peer, [partition.id for partition in partitions], delay_ms))
+
+    def _puller(self, peer: Peer, partitions: list[int], delay_ms: int) -> Callable[[], Any]:
+        behind = True
+
+        async def tick() -> float:
+            nonlocal behind
+            if not peer.connected:
+                behind = True
+                return PEER_AWAY_WAIT_S
+            cursors = self._request_cursors(peer, partitions)
+            if not cursors:
+                return PEER_AWAY_WAIT_S
+            catching_up = behind or self._needs_proof(peer, partitions)
+            request = ChangesRequest(
+                cursors,
+                self._config.changes_max,
+                0 if catching_up else self._config.poll_wait_ms,
+                0 if catching_up else delay_ms,
+            )
+            timeout_s = (request.wait_ms + request.delay_ms + self._config.request_timeout_ms) / 1000
+            try:
+                frame = await peer.request(MessageType.CHANGES, request, timeout_s=timeout_s)
+            except PeerConnectionLost:
+                behind = True
+                return PEER_AWAY_WAIT_S
+            reply = messages.decode(frame.header, ChangesReply)
+            await self._apply(peer, reply.partitions)
+            behind = any(answer.next_lsn < answer.end_lsn for answer in reply.partitions)
+            return CATCHING_UP_WAIT_S if self._needs_proof(peer, partitions) and not behind else 0.0
+
+        return tick
+
+    def _request_cursors(self, peer: Peer, partitions: Iterable[int]) -> list[ChangesCursor]:
+        found: list[ChangesCursor] = []
+        for partition in partitions:
+            cursor = self._cursors.get((peer.node.name, partition))
+            if cursor is not None and self._stores.get(partition) is not None:
+                found.append(ChangesCursor(partition, cursor.incarnation, cursor.next_lsn))
+        return found
+
+    def _needs_proof(self, peer: Peer, partitions: Iterable[int]) -> bool:
+        """Whether a replica here waits to have caught up with this peer before it may say "not found"."""
+        if peer.node.datacenter != self._own.datacenter:
+            return False
+        for partition in partitions:
+            replica = self._stores.get(partition)
+            cursor = self._cursors.get((peer.node.name, partition))
+            if replica is not None and not replica.store.serving and cursor is not None and not cursor.caught_up:
+                return True
+        return False
+
+    async def _apply(self, peer: Peer, answers: list[PartitionChanges]) -> None:
+        """Bring every answered partition up to date; one that fails does not hold up the others."""
+        failure: AmbryError | None = None
+        for answer in answers:
+            replica = self._stores.get(answer.partition)
+            cursor = self._cursors.get((peer.node.name, answer.partition))
+            if replica is None or cursor is None:
+                continue
+            cursor.follow(answer.incarnation)
+            try:
+                failed = await self._apply_changes(peer, replica, answer.changes)
+            except IndexCorrupt as error:
+                self._stores.rebuild(answer.partition, error.message)
+                continue
+            except AmbryError as error:
+                failure = error
+                continue
+            cursor.advance(answer.next_lsn, answer.end_lsn, failed)
+            metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
+            self._check_serving(replica)
+        if failure is not None:
+            raise failure
+
+    async def _apply_changes(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
+        """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
+        store = replica.store
+        now_ms = self._clock.wall_ms()
+        merges: list[Change] = []
+        fetches: dict[bytes, Change] = {}
+        for change in changes:
+            action = decide(store.lookup(change.id), change, now_ms)
+            if action is Action.MERGE:
+                merges.append(change)
+            elif action is Action.FETCH:
+                fetches[change.id] = change
+        failed: set[bytes] = set()
+        if fetches:
+            wanted = [
+                (change.id, joined_state(store.lookup(change.id), change), change.size) for change in fetches.values()
+            ]
+            failed = await self._intake.fetch(replica, peer, wanted)
+        if merges:
+            states = [(change.id, joined_state(store.lookup(change.id), change)) for change in merges]
+            await asyncio.gather(*(self._intake.merge(replica, blob_id, state) for blob_id, state in states))
+        for blob_id in failed:
+            self.healer.want(replica.partition.id, blob_id, fetches[blob_id].state)
+        return {blob_id: fetches[blob_id].lsn for blob_id in failed}
+
+    def _check_serving(self, replica: Replica) -> None:
+        """Give a replica its authority once it has caught up with every replica of its own datacenter."""
+        if replica.store.serving:
+            return
+        siblings = [
+            node for node in replica.partition.in_datacenter(self._own.datacenter_id) if node.name != self._own.name
+        ]
+        for node in siblings:
+            cursor = self._cursors.get((node.name, replica.partition.id))
+            if cursor is None or not cursor.caught_up:
+                return
+        replica.store.serving = True
+        replica.last_checkpoint_at = float("-inf")
+        log.info("replica serving", partition=replica.partition.id)

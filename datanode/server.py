@@ -1,0 +1,158 @@
+"""A data node: its stores, its RPC port, its replication, its admin port, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+from ambry.admin import start_admin
+from ambry.clock import Clock
+from ambry.clustermap.layout import load_layout
+from ambry.errors import ConfigInvalid
+from ambry.logs import get_logger
+from ambry.network.connection import RpcConnection, tune
+from ambry.network.pool import PeerPool
+from ambry.worker import WorkerRegistry
+from datanode.config import DataNodeConfig
+from datanode.handlers import Handlers
+from datanode.replication.feed import ChangeFeed
+from datanode.replication.replicator import Replicator
+from datanode.store.files import Files
+from datanode.stores import Replica, Stores
+
+log = get_logger()
+
+
+class _ServerConnection(RpcConnection):
+    """A connection somebody opened to us; the server keeps count of them."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        tune(transport)
+
+
+class DataNode:
+    """One data node process."""
+
+    def __init__(self, config: DataNodeConfig, *, clock: Clock, random_source: random.Random, files: Files) -> None:
+        self._config = config
+        self._clock = clock
+        self._random = random_source
+        self._files = files
+        self._draining = False
+        self._connections: set[RpcConnection] = set()
+        self._map = load_layout(Path(config.node.layout))
+        own = self._map.nodes.get(config.node.name)
+        if own is None:
+            raise ConfigInvalid(f"node.name: the layout {config.node.layout} has no node {config.node.name}")
+        self._own = own
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then drain. Raises what kept it from starting."""
+        config = self._config
+        workers = WorkerRegistry(clock=self._clock, random_source=self._random)
+        stores = Stores(
+            cluster=self._map.cluster,
+            data_dir=Path(config.node.data_dir),
+            config=config.store,
+            files=self._files,
+            clock=self._clock,
+            random_source=self._random,
+        )
+        pool = PeerPool(
+            [node for node in self._map.nodes.values() if node.name != self._own.name],
+            cluster=self._map.cluster,
+            own_name=self._own.name,
+            random_source=self._random,
+        )
+        feed = ChangeFeed(stores)
+        replicator = Replicator(
+            cluster_map=self._map,
+            name=self._own.name,
+            stores=stores,
+            pool=pool,
+            config=config.replication,
+            clock=self._clock,
+            workers=workers,
+        )
+
+        def opened(replica: Replica) -> None:
+            replica.store.on_publish = feed.notify
+            replicator.restore(replica)
+
+        stores.on_open = opened
+        stores.tokens_of = replicator.tokens_of
+        await stores.open_all(self._map.partitions_of(self._own.name))
+        handlers = Handlers(
+            cluster=self._map.cluster,
+            name=self._own.name,
+            stores=stores,
+            feed=feed,
+            clock=self._clock,
+            inline_read_bytes_max=config.store.inline_read_bytes_max,
+            on_damaged=replicator.healer.note_damaged,
+        )
+        server = await asyncio.get_running_loop().create_server(
+            lambda: self._accept(handlers), self._own.host, self._own.port, backlog=1024
+        )
+        pages: dict[str, Any] = {
+            "/workers": workers.describe,
+            "/partitions": lambda: [self._describe(replica, replicator) for replica in stores.all()],
+            "/wanted": replicator.healer.describe,
+        }
+        admin = await start_admin(
+            config.node.admin_host, config.node.admin_port, ready=lambda: self._unready(stores), pages=pages
+        )
+        pool.start()
+        replicator.start()
+        workers.add("checkpoint", stores.checkpoint_due)
+        log.info("data node ready", address=self._own.address, partitions=len(stores.all()))
+        try:
+            await stop.wait()
+        finally:
+            log.info("data node stopping")
+            self._draining = True
+            server.close()
+            await workers.stop_all()
+            await handlers.stop()
+            for replica in stores.all():
+                await replica.committer.wait_idle()
+            for connection in list(self._connections):
+                connection.close()
+            await pool.stop()
+            await stores.close()
+            await admin.cleanup()
+            log.info("data node stopped")
+
+    def _accept(self, handlers: Handlers) -> RpcConnection:
+        connection = _ServerConnection(handler=handlers, on_lost=self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    def _unready(self, stores: Stores) -> list[str]:
+        if self._draining:
+            return ["stopping"]
+        return [
+            f"partition {replica.partition.id} is {replica.store.state}: {replica.store.fence_reason}"
+            for replica in stores.all()
+            if replica.store.state != "open"
+        ]
+
+    @staticmethod
+    def _describe(replica: Replica, replicator: Replicator) -> dict[str, Any]:
+        store = replica.store
+        return {
+            "partition": store.partition,
+            "incarnation": store.incarnation.hex(),
+            "state": str(store.state),
+            "serving": store.serving,
+            "end_lsn": store.end_lsn,
+            "checkpoint_lsn": store.checkpoint.lsn,
+            "segments": store.segment_count(),
+            "size_bytes": store.size_bytes(),
+            "blobs_since_checkpoint": store.recent_count,
+            "damaged": len(store.damaged),
+            "peers": replicator.describe(store.partition),
+        }

@@ -1,0 +1,323 @@
+"""One partition replica: its log, its index, its reads.
+
+Every method runs on the event loop's thread and does not wait for a disk, but those marked blocking, which run on a disk
+thread. A put or update goes `place` -> `write` (blocking) -> `publish`, one batch at a time (datanode/disk.py drives it).
+
+Invariants: what is not published is not visible; what is published was synced, but for records of class `memory`; after a
+failed write or sync the replica is fenced and publishes nothing more. A read verifies every byte it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from ambry.blob import BlobState, join
+from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact
+from ambry.clock import Clock
+from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
+from ambry.format import record as record_format
+from ambry.format.record import Head, Record, RecordKind
+from datanode.store.entry import IndexEntry
+from datanode.store.files import Files, Lock
+from datanode.store.index import Checkpoint, Frozen, Index
+from datanode.store.log import Log, Placement
+from datanode.store.segment import Segment
+
+
+class StoreState(StrEnum):
+    OPEN = "open"
+    FENCED = "fenced"
+    CLOSED = "closed"
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What a read returns: the verified head, and the blocks that cover the asked-for range.
+
+    `data` starts at byte `start` of the payload (a multiple of 64 KiB); `checks` covers exactly `data`.
+    """
+
+    head: Head
+    start: int
+    checks: Buffer
+    data: Buffer
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What opening a replica found; see datanode/store/opening.py."""
+
+    replayed: int = 0
+    cut_bytes: int = 0
+    gaps: int = 0
+    rebuilt: bool = False
+    serving: bool = False
+
+
+class BlobStore:
+    """An open replica. `open_store` in datanode/store/opening.py makes one."""
+
+    def __init__(
+        self,
+        *,
+        partition: int,
+        incarnation: bytes,
+        directory: Path,
+        files: Files,
+        clock: Clock,
+        lock: Lock,
+        log: Log,
+        index: Index,
+        opened: Opened,
+    ) -> None:
+        self.partition = partition
+        self.incarnation = incarnation
+        self.directory = directory
+        self.opened = opened
+        self.state = StoreState.OPEN
+        self.fence_reason = ""
+        self.serving = opened.serving
+        """Whether this replica has the authority to say that a blob does not exist."""
+        self.damaged: set[bytes] = set()
+        """Blob ids whose record here failed its checksum; a good copy may replace it."""
+        self.on_publish: Callable[[BlobStore], None] = lambda _store: None
+        self.published_lsn = self._end_of(log)
+        self._files = files
+        self._clock = clock
+        self._lock = lock
+        self._log = log
+        self._index = index
+
+    @staticmethod
+    def _end_of(log: Log) -> int:
+        return max((segment.end_lsn for segment in log.segments.values()), default=0)
+
+    # --- state of the replica ---
+
+    @property
+    def end_lsn(self) -> int:
+        """LSN behind the last published record: what a peer that saw everything has as its token."""
+        return self.published_lsn
+
+    @property
+    def recent_count(self) -> int:
+        """Index entries that wait for the next checkpoint."""
+        return self._index.recent_count
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The last durable checkpoint."""
+        return self._index.checkpoint
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether published records of class `memory` wait for a sync."""
+        return self._log.unsynced
+
+    def segment_count(self) -> int:
+        return len(self._log.segments)
+
+    def size_bytes(self) -> int:
+        return self._log.size_bytes()
+
+    def free_bytes(self) -> int:
+        """Room on the disk. Blocking, briefly. Raises OSError."""
+        return self._files.free_bytes(self.directory)
+
+    def fence(self, reason: str) -> None:
+        """Stop acknowledging for good; reads go on, verified as always."""
+        if self.state is StoreState.OPEN:
+            self.state = StoreState.FENCED
+            self.fence_reason = reason
+            self.serving = False
+
+    # --- the write path ---
+
+    def place(self, records: Sequence[Record], *, sync: bool) -> Placement:
+        """Decide where a batch goes. Raises ReplicaFenced."""
+        if self.state is not StoreState.OPEN:
+            raise ReplicaFenced(f"partition {self.partition} is {self.state}: {self.fence_reason}")
+        return self._log.place(records, sync=sync, now_ms=self._clock.wall_ms())
+
+    def create_segments(self, placement: Placement) -> None:
+        """Blocking. Raises OSError with nothing of the batch on disk: `abandon` it."""
+        self._log.create_segments(placement)
+
+    def begin_sync(self) -> dict[int, int]:
+        """What a batch that syncs must sync besides its own segments, so that its acknowledgement covers all before it."""
+        return self._log.unsynced_segments()
+
+    def write(self, placement: Placement, unsynced: dict[int, int]) -> None:
+        """Write a batch; durable on return where it syncs. Blocking. Raises OSError: `fence` then."""
+        self._log.write(placement)
+        if unsynced:
+            self._log.sync(unsynced)
+
+    def abandon(self, placement: Placement) -> None:
+        self._log.abandon(placement)
+
+    def publish(self, placement: Placement, unsynced: dict[int, int]) -> None:
+        """Make a written batch visible to readers and peers."""
+        self._log.finish(placement)
+        self._log.mark_synced(unsynced)
+        for record, place in zip(placement.records, placement.places, strict=True):
+            self.apply(
+                kind=record.kind,
+                blob_id=record.id,
+                state=record.state,
+                lsn=place.lsn,
+                segment=place.segment.number,
+                offset=place.offset,
+                size=record.size,
+                payload_size=len(record.payload),
+            )
+            self.published_lsn = place.lsn + record.size
+        self.on_publish(self)
+
+    def apply(
+        self,
+        *,
+        kind: int,
+        blob_id: bytes,
+        state: BlobState,
+        lsn: int,
+        segment: int,
+        offset: int,
+        size: int,
+        payload_size: int,
+    ) -> None:
+        """Take one record into the index. Replay at start and `publish` share this, so they cannot differ."""
+        current = self._index.get(blob_id)
+        joined = state if current is None else join(current.state, state)
+        if kind != RecordKind.UPDATE:
+            # The latest put record of a blob is the one to read: a repair appends a good copy.
+            entry = IndexEntry(blob_id, lsn, segment, offset, size, payload_size, joined)
+            self.damaged.discard(blob_id)
+        elif current is None:
+            entry = IndexEntry(blob_id, lsn, 0, 0, 0, 0, joined)
+        else:
+            entry = msgspec.structs.replace(current, lsn=lsn, state=joined)
+        self._index.set(entry)
+
+    # --- reading ---
+
+    def lookup(self, blob_id: bytes) -> IndexEntry | None:
+        """The entry of a blob, deleted ones included. Raises IndexCorrupt."""
+        return self._index.get(blob_id)
+
+    def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
+        """Blobs whose latest change has an LSN of at least `lsn`, in order, at most `limit`. Raises IndexCorrupt."""
+        return self._index.changes_since(lsn, limit)
+
+    def read(self, entry: IndexEntry, first: int, end: int, *, cached_only: bool) -> Payload | None:
+        """Read and verify the blocks that cover payload bytes `first` to `end` (exclusive), and the record's head.
+
+        With `cached_only` None when the page cache does not hold them all; else blocking. `first == end` reads the head
+        alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's, OSError.
+        """
+        segment = self._segment(entry)
+        head_size = entry.size - entry.payload_size
+        start = first // BLOCK_SIZE * BLOCK_SIZE
+        stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else start
+        if stop - start == entry.payload_size:
+            raw = self._pread(segment, entry.offset, entry.size, cached_only)
+            if raw is None:
+                return None
+            head = self._verified_head(raw, entry)
+            offset = head.header.payload_start
+            data = memoryview(raw)[offset : offset + entry.payload_size]
+        else:
+            raw = self._pread(segment, entry.offset, head_size, cached_only)
+            if raw is None:
+                return None
+            head = self._verified_head(raw, entry)
+            blocks = self._pread(segment, entry.offset + head.header.payload_start + start, stop - start, cached_only)
+            if blocks is None:
+                return None
+            data = memoryview(blocks)
+        checks = head.checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
+        if not blocks_intact(data, checks):
+            raise DataCorrupt(self._where(entry, "a block of the payload fails its checksum"))
+        return Payload(head, start, checks, data)
+
+    def read_image(self, entry: IndexEntry) -> Buffer:
+        """The whole record as it stands in the log, verified. Blocking. Raises DataCorrupt, OSError."""
+        raw = self._pread(self._segment(entry), entry.offset, entry.size, cached_only=False)
+        if raw is None or record_format.decode(raw).id != entry.id:
+            raise DataCorrupt(self._where(entry, "the record is another blob's"))
+        return raw
+
+    def _segment(self, entry: IndexEntry) -> Segment:
+        segment = self._log.segments.get(entry.segment)
+        if segment is None:
+            raise DataCorrupt(self._where(entry, "the segment is missing"))
+        return segment
+
+    def _pread(self, segment: Segment, offset: int, size: int, cached_only: bool) -> bytearray | None:
+        buffer = bytearray(size)
+        if cached_only:
+            return buffer if not size or segment.file.pread_cached(buffer, offset) == size else None
+        if segment.file.pread(buffer, offset) != size:
+            raise DataCorrupt(
+                f"partition {self.partition}, segment {segment.number}: {size} bytes at {offset} are gone"
+            )
+        return buffer
+
+    def _verified_head(self, raw: Buffer, entry: IndexEntry) -> Head:
+        head = record_format.decode_head(raw)
+        if head.id != entry.id or head.header.payload_size != entry.payload_size:
+            raise DataCorrupt(self._where(entry, "the record is another blob's"))
+        return head
+
+    def _where(self, entry: IndexEntry, what: str) -> str:
+        return (
+            f"partition {self.partition}, segment {entry.segment}, offset {entry.offset}: {what} "
+            f"(blob {entry.id.hex()}); it is read elsewhere and repaired"
+        )
+
+    # --- checkpoints ---
+
+    def begin_checkpoint(
+        self, *, clean: bool, tokens: dict[str, tuple[bytes, int]]
+    ) -> tuple[Frozen, Checkpoint, dict[int, int]]:
+        """Freeze what is published now; hand the result to `write_checkpoint`, then to `end_checkpoint`.
+
+        `tokens` must cover only what is published here. No batch may be in flight when `clean`.
+        """
+        if self.state is StoreState.CLOSED:
+            raise InvariantBroken(f"checkpoint of the closed partition {self.partition}")
+        last = max(
+            (segment for segment in self._log.segments.values() if segment.base_lsn <= self.published_lsn),
+            key=lambda segment: segment.number,
+            default=None,
+        )
+        checkpoint = Checkpoint(
+            incarnation=self.incarnation,
+            segment=last.number if last else 0,
+            offset=self.published_lsn - last.base_lsn if last else 0,
+            lsn=self.published_lsn,
+            clean=clean and self.state is StoreState.OPEN,
+            serving=self.serving,
+            tokens=tokens,
+        )
+        return self._index.freeze(), checkpoint, self._log.unsynced_segments()
+
+    def write_checkpoint(self, frozen: Frozen, checkpoint: Checkpoint, unsynced: dict[int, int]) -> None:
+        """Sync the log, then write the index. Blocking. Raises OSError or IndexCorrupt: `fence` then."""
+        self._log.sync(unsynced)
+        self._index.write(frozen, checkpoint)
+
+    def end_checkpoint(self, checkpoint: Checkpoint, unsynced: dict[int, int]) -> None:
+        self._log.mark_synced(unsynced)
+        self._index.finish(checkpoint)
+
+    def close(self) -> None:
+        """Release files and lock. Blocking, briefly. No checkpoint: the caller makes one for a clean stop."""
+        if self.state is not StoreState.CLOSED:
+            self.state = StoreState.CLOSED
+            self.serving = False
+            self._index.close()
+            self._log.close()
+            self._lock.release()

@@ -1,0 +1,90 @@
+"""One entry of a replica's index: the current state and place of one blob.
+
+The key is the 16 bytes of the blob id's uuid; the value has 54 bytes, big-endian.
+
+    offset  size  field          meaning
+    0       1     version        1; any other makes the index be rebuilt from the log
+    1       1     flags          bit 0: deleted
+    2       12    id_prefix      bytes 0..12 of the blob id (its partition is the replica's, its checksum follows)
+    14      8     lsn            of the latest change of this blob
+    22      4     segment        number of the segment file that holds the put record; 0: only the state is known
+    26      4     offset         of the put record in that file
+    30      4     size           of the put record, padding included
+    34      4     payload_size   bytes of payload in it
+    38      4     life_version
+    42      8     expires_at_ms
+    50      4     checksum       low 32 bits of xxh3-64 over key and bytes 0..50
+
+Invariant: an entry that fails its checksum is never used; LMDB itself notices no bit rot.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from ambry.blob import BlobState
+from ambry.checksum import xxh64
+from ambry.errors import IndexCorrupt
+from ambry.ids import BlobId, IdKind
+
+VERSION = 1
+_VALUE = struct.Struct(">BB12sQIIIIIQ")
+_CHECK = struct.Struct(">I")
+VALUE_SIZE = _VALUE.size + _CHECK.size
+
+
+class IndexEntry(msgspec.Struct, frozen=True):
+    """Where a blob is and what became of it. `id` is the whole blob id; sizes and offsets in bytes."""
+
+    id: bytes
+    lsn: int
+    segment: int
+    offset: int
+    size: int
+    payload_size: int
+    state: BlobState
+
+    @property
+    def present(self) -> bool:
+        """Whether this replica holds the blob's bytes."""
+        return self.segment != 0
+
+
+def encode(entry: IndexEntry) -> bytes:
+    """The value under the key `entry.id[16:32]`."""
+    state = entry.state
+    value = _VALUE.pack(
+        VERSION,
+        1 if state.deleted else 0,
+        entry.id[:12],
+        entry.lsn,
+        entry.segment,
+        entry.offset,
+        entry.size,
+        entry.payload_size,
+        state.life_version,
+        state.expires_at_ms,
+    )
+    return value + _CHECK.pack(xxh64(entry.id[16:32] + value) & 0xFFFFFFFF)
+
+
+def decode(key: bytes, value: bytes, partition: int) -> IndexEntry:
+    """Raises IndexCorrupt."""
+    if len(value) != VALUE_SIZE or xxh64(key + value[:-4]) & 0xFFFFFFFF != _CHECK.unpack_from(value, _VALUE.size)[0]:
+        raise IndexCorrupt(f"the index entry of {key.hex()} in partition {partition} fails its checksum")
+    version, flags, prefix, lsn, segment, offset, size, payload_size, life, expires = _VALUE.unpack_from(value)
+    if version != VERSION:
+        raise IndexCorrupt(f"the index entry of {key.hex()} in partition {partition} has version {version}")
+    _, kind, datacenter, account, container = struct.unpack(">BBHII", prefix)
+    blob_id = BlobId.make(
+        kind=IdKind(kind),
+        datacenter=datacenter,
+        account=account,
+        container=container,
+        partition=partition,
+        uuid=key,
+    )
+    state = BlobState(life, bool(flags & 1), expires)
+    return IndexEntry(blob_id.raw, lsn, segment, offset, size, payload_size, state)

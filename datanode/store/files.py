@@ -1,0 +1,219 @@
+"""The file layer: the only module of the data node that touches files (LMDB's own file aside).
+
+Everything above takes a `Files`, so that a simulation can put a disk that tears, loses and reorders un-synced writes in its
+place. All calls block; all errors are OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ambry.checksum import Buffer
+
+IOV_MAX = 1024
+
+
+class File(Protocol):
+    """One open file. Offsets and sizes in bytes."""
+
+    def pread(self, buffer: bytearray | memoryview, offset: int) -> int:
+        """Fill `buffer` from `offset`; fewer bytes than asked only at the end of the file."""
+        ...
+
+    def pread_cached(self, buffer: bytearray | memoryview, offset: int) -> int:
+        """As pread, but -1 when the bytes are not all in the page cache: never waits for the disk."""
+        ...
+
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write all of `buffers` in order; they are borrowed until this returns."""
+        ...
+
+    def fdatasync(self) -> None: ...
+    def fsync(self) -> None: ...
+    def allocate(self, size: int) -> None:
+        """Reserve `size` bytes on disk, reading as zeros. ENOSPC here is the clear sign of a full disk."""
+        ...
+
+    def truncate(self, size: int) -> None: ...
+    def size(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class Lock(Protocol):
+    """An exclusive lock on a directory; ends with `release` or with the process."""
+
+    def release(self) -> None: ...
+
+
+class Files(Protocol):
+    """A file system."""
+
+    def create(self, path: Path) -> File:
+        """Create a file that must not exist yet, for reading and writing."""
+        ...
+
+    def open(self, path: Path) -> File:
+        """Open an existing file for reading and writing."""
+        ...
+
+    def make_directory(self, path: Path) -> None:
+        """With its parents; an existing one is fine."""
+        ...
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        ...
+
+    def list_directory(self, path: Path) -> list[str]: ...
+    def exists(self, path: Path) -> bool: ...
+    def rename(self, source: Path, target: Path) -> None: ...
+    def unlink(self, path: Path) -> None: ...
+    def free_bytes(self, path: Path) -> int:
+        """Room that this process may still use on the file system of `path`."""
+        ...
+
+    def lock(self, path: Path) -> Lock:
+        """Lock a file exclusively, creating it. Raises BlockingIOError when somebody else holds it."""
+        ...
+
+
+class OsFile:
+    """A file of this machine."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def pread(self, buffer: bytearray | memoryview, offset: int) -> int:
+        view = memoryview(buffer)
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._fd, [view[done:]], offset + done)
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def pread_cached(self, buffer: bytearray | memoryview, offset: int) -> int:
+        try:
+            count = os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                return -1
+            raise
+        # A short answer means that the rest is not cached, or the end of the file: let the waiting read tell.
+        return count if count == len(buffer) else -1
+
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        for start in range(0, len(buffers), IOV_MAX):
+            offset += self._pwritev_some(buffers[start : start + IOV_MAX], offset)
+
+    def _pwritev_some(self, buffers: Sequence[Buffer], offset: int) -> int:
+        total = sum(len(buffer) for buffer in buffers)
+        done = os.pwritev(self._fd, buffers, offset)
+        if done < total:
+            # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
+            rest = memoryview(b"".join(buffers))
+            while done < total:
+                done += os.pwrite(self._fd, rest[done:], offset + done)
+        return total
+
+    def fdatasync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def fsync(self) -> None:
+        os.fsync(self._fd)
+
+    def allocate(self, size: int) -> None:
+        os.posix_fallocate(self._fd, 0, size)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class OsLock:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+
+class OsFiles:
+    """The file system of this machine."""
+
+    def create(self, path: Path) -> OsFile:
+        return OsFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+
+    def open(self, path: Path) -> OsFile:
+        return OsFile(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def list_directory(self, path: Path) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def free_bytes(self, path: Path) -> int:
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
+    def lock(self, path: Path) -> OsLock:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise
+        return OsLock(fd)
+
+
+def read_whole(files: Files, path: Path) -> bytes:
+    """All bytes of a small file."""
+    file = files.open(path)
+    try:
+        buffer = bytearray(file.size())
+        return bytes(buffer[: file.pread(buffer, 0)])
+    finally:
+        file.close()
+
+
+def write_atomically(files: Files, path: Path, data: bytes) -> None:
+    """Replace a small file so that a crash leaves the old or the new content, durable on return."""
+    temporary = path.with_name(path.name + ".tmp")
+    if files.exists(temporary):
+        files.unlink(temporary)
+    file = files.create(temporary)
+    try:
+        file.pwritev([data], 0)
+        file.fsync()
+    finally:
+        file.close()
+    files.rename(temporary, path)
+    files.sync_directory(path.parent)

@@ -1,0 +1,186 @@
+"""The index of one replica: blob id -> current state and place, and the order in which blobs last changed.
+
+The newest entries live in memory (a dict, and a journal in LSN order); a checkpoint moves them into LMDB in one transaction,
+after the log that they describe was synced. LMDB holds three databases:
+
+    entries  uuid (16)        -> entry (datanode/store/entry.py)
+    changes  LSN (8, big-end) -> uuid; each blob stands once, at its latest change
+    meta     name             -> msgpack: where the checkpoint ends, the replication tokens, whether the stop was clean
+
+All methods but `write` run on the event loop's thread; `write` may run on a disk thread while the others go on.
+
+Invariant: look-up order is recent, frozen (being written), LMDB; so a blob is found at every moment of a checkpoint.
+The log is the truth: an index that is missing, damaged or of another version is deleted and rebuilt from it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import msgspec
+
+from ambry.errors import IndexCorrupt
+from datanode.store import entry as entry_format
+from datanode.store.entry import IndexEntry
+
+MAP_SIZE = 64 << 30
+"""Address space, not disk: the file grows with its content. Resizing a map under readers is not safe, so it starts large
+enough for half a billion blobs in one partition."""
+META_KEY = b"checkpoint"
+FILE_NAMES = ("data.mdb", "lock.mdb")
+
+
+class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What LMDB says about itself. `segment`, `offset` and `lsn` are where replay starts."""
+
+    version: int = 1
+    incarnation: bytes = b""
+    segment: int = 0
+    offset: int = 0
+    lsn: int = 0
+    clean: bool = False
+    serving: bool = False
+    tokens: dict[str, tuple[bytes, int]] = msgspec.field(default_factory=dict)
+
+
+class Frozen(msgspec.Struct):
+    """The entries that one checkpoint writes."""
+
+    entries: dict[bytes, IndexEntry]
+    journal: list[tuple[int, bytes]]
+
+
+class Index:
+    """One replica's index. Opening it may raise IndexCorrupt: delete the directory and rebuild."""
+
+    def __init__(self, directory: Path, partition: int) -> None:
+        self._partition = partition
+        self._recent: dict[bytes, IndexEntry] = {}
+        self._journal: list[tuple[int, bytes]] = []
+        self._frozen = Frozen({}, [])
+        try:
+            # Readers of a killed process leave slots behind; a table of our own size, cleared at open, cannot fill up.
+            self._env: Any = lmdb.open(
+                str(directory), map_size=MAP_SIZE, max_dbs=3, max_readers=64, subdir=True, readahead=False
+            )
+            self._env.reader_check()
+            self._entries = self._env.open_db(b"entries")
+            self._changes = self._env.open_db(b"changes")
+            self._meta = self._env.open_db(b"meta")
+            self.checkpoint = self._read_checkpoint()
+        except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
+            raise IndexCorrupt(f"the index in {directory} cannot be opened: {cause}") from cause
+
+    def _read_checkpoint(self) -> Checkpoint:
+        with self._env.begin() as txn:
+            raw = txn.get(META_KEY, db=self._meta)
+        checkpoint = msgspec.msgpack.decode(raw, type=Checkpoint) if raw else Checkpoint()
+        if checkpoint.version != Checkpoint().version:
+            raise IndexCorrupt(f"index version {checkpoint.version} is not known to this release")
+        return checkpoint
+
+    @property
+    def recent_count(self) -> int:
+        """Entries that are not in LMDB yet."""
+        return len(self._recent) + len(self._frozen.entries)
+
+    def get(self, blob_id: bytes) -> IndexEntry | None:
+        """The entry of exactly this blob id. Raises IndexCorrupt."""
+        key = blob_id[16:32]
+        found = self._recent.get(key)
+        if found is None:
+            found = self._frozen.entries.get(key) or self._stored(key)
+        return found if found is not None and found.id == blob_id else None
+
+    def _by_key(self, key: bytes) -> IndexEntry | None:
+        return self._recent.get(key) or self._frozen.entries.get(key) or self._stored(key)
+
+    def _stored(self, key: bytes) -> IndexEntry | None:
+        try:
+            with self._env.begin() as txn:
+                value = txn.get(key, db=self._entries)
+        except lmdb.Error as cause:
+            raise IndexCorrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+        return None if value is None else entry_format.decode(key, value, self._partition)
+
+    def set(self, entry: IndexEntry) -> None:
+        """Take in a change; LSNs come in growing order."""
+        key = entry.id[16:32]
+        self._recent[key] = entry
+        self._journal.append((entry.lsn, key))
+
+    def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
+        """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`. Raises IndexCorrupt."""
+        found: list[IndexEntry] = []
+        if lsn < self.checkpoint.lsn:
+            found = self._stored_changes(lsn, limit)
+        for journal in (self._frozen.journal, self._journal):
+            start = bisect_left(journal, (lsn, b""))
+            for position in range(start, len(journal)):
+                if len(found) >= limit:
+                    return found
+                change_lsn, key = journal[position]
+                entry = self._by_key(key)
+                if entry is not None and entry.lsn == change_lsn:
+                    found.append(entry)
+        return found
+
+    def _stored_changes(self, lsn: int, limit: int) -> list[IndexEntry]:
+        found: list[IndexEntry] = []
+        try:
+            with self._env.begin() as txn, txn.cursor(db=self._changes) as cursor:
+                if not cursor.set_range(lsn.to_bytes(8, "big")):
+                    return found
+                for raw_lsn, key in cursor:
+                    if len(found) >= limit:
+                        break
+                    entry = self._by_key(key)
+                    if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
+                        found.append(entry)
+        except lmdb.Error as cause:
+            raise IndexCorrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+        return found
+
+    def freeze(self) -> Frozen:
+        """Begin a checkpoint: the entries to `write`. No other checkpoint may be on its way."""
+        self._frozen = Frozen(self._recent, self._journal)
+        self._recent = {}
+        self._journal = []
+        return self._frozen
+
+    def write(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
+        """Write frozen entries and the checkpoint in one durable transaction. Blocking. Raises IndexCorrupt, OSError."""
+        try:
+            self._write_once(frozen, checkpoint)
+        except lmdb.Error as cause:
+            raise IndexCorrupt(f"the checkpoint of partition {self._partition} failed: {cause}") from cause
+
+    def _write_once(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
+        with self._env.begin(write=True) as txn:
+            for key in sorted(frozen.entries):
+                entry = frozen.entries[key]
+                old = txn.get(key, db=self._entries)
+                if old is not None:
+                    old_lsn = entry_format.decode(key, old, self._partition).lsn
+                    txn.delete(old_lsn.to_bytes(8, "big"), db=self._changes)
+                txn.put(key, entry_format.encode(entry), db=self._entries)
+            for lsn, key in frozen.journal:
+                if frozen.entries[key].lsn == lsn:
+                    txn.put(lsn.to_bytes(8, "big"), key, db=self._changes)
+            txn.put(META_KEY, msgspec.msgpack.encode(checkpoint), db=self._meta)
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """End a checkpoint that `write` made durable."""
+        self._frozen = Frozen({}, [])
+        self.checkpoint = checkpoint
+
+    def stored_count(self) -> int:
+        """Blobs in LMDB."""
+        with self._env.begin() as txn:
+            return int(txn.stat(self._entries)["entries"])
+
+    def close(self) -> None:
+        self._env.close()

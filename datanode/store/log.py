@@ -1,0 +1,185 @@
+"""The log of one replica: placing records, writing them, syncing them.
+
+Three steps, so that decisions and I/O stay apart. `place` (event loop) gives each record of a batch its segment, offset and
+LSN. `write` (a disk thread) does the I/O and is the only blocking step. `abandon` (event loop) takes a placement back whose
+segments could not be created. One batch at a time is between `place` and its end.
+
+Invariant: an LSN is never given to two records that anybody could have seen. After an unclean stop `active` is None, so the
+next record opens a segment whose base lies beyond the capacity of all before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ambry.checksum import Buffer
+from ambry.format import record as record_format
+from ambry.format.record import Record
+from ambry.format.segment import HEADER_SIZE, SegmentHeader
+from datanode.store.files import Files
+from datanode.store.segment import Segment
+
+_PADDING = [bytes(size) for size in range(record_format.ALIGNMENT)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one record goes."""
+
+    segment: Segment
+    offset: int
+    lsn: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Placement:
+    """A batch with its places, ready to be written. `before` is what `abandon` goes back to."""
+
+    records: Sequence[Record]
+    places: list[Place]
+    sync: bool
+    before: tuple[Segment | None, int]
+    created: list[Segment] = field(default_factory=list)
+
+
+class Log:
+    """All segments of a replica by number, and the one that takes appends."""
+
+    def __init__(
+        self, files: Files, directory: Path, *, partition: int, incarnation: bytes, segment_size_bytes: int
+    ) -> None:
+        self._files = files
+        self._directory = directory
+        self._partition = partition
+        self._incarnation = incarnation
+        self._segment_size_bytes = segment_size_bytes
+        self.segments: dict[int, Segment] = {}
+        self.active: Segment | None = None
+        self._next_number = 1
+        self._next_base_lsn = 0
+        self._unsynced: dict[int, int] = {}  # segment number -> a counter that grows with every un-synced batch
+        self._batches = 0
+
+    def adopt(self, segment: Segment) -> None:
+        """Take in a segment found on disk at start; it gets no appends unless it is made `active`."""
+        self.segments[segment.number] = segment
+        self._next_number = max(self._next_number, segment.number + 1)
+        self._next_base_lsn = max(self._next_base_lsn, segment.base_lsn + segment.header.capacity_bytes)
+
+    def skip(self, number: int, lsns: int) -> None:
+        """Leave room for a segment that cannot be read: neither its number nor its LSNs are given again."""
+        self._next_number = max(self._next_number, number + 1)
+        self._next_base_lsn += lsns
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether bytes were written and not synced yet."""
+        return bool(self._unsynced)
+
+    def size_bytes(self) -> int:
+        """Bytes of segment files, as far as they are filled."""
+        return sum(segment.end for segment in self.segments.values())
+
+    def place(self, records: Sequence[Record], *, sync: bool, now_ms: int) -> Placement:
+        """Give every record its place, opening new segments (not on disk yet) where one is full."""
+        active = self.active
+        placement = Placement(records=records, places=[], sync=sync, before=(active, active.end if active else 0))
+        for record in records:
+            size = record.size
+            if active is None or active.room < size:
+                active = self._plan_segment(size, now_ms)
+                placement.created.append(active)
+            placement.places.append(Place(segment=active, offset=active.end, lsn=active.end_lsn))
+            active.end += size
+        self.active = active
+        return placement
+
+    def _plan_segment(self, record_size: int, now_ms: int) -> Segment:
+        header = SegmentHeader(
+            partition=self._partition,
+            incarnation=self._incarnation,
+            base_lsn=self._next_base_lsn,
+            capacity_bytes=max(self._segment_size_bytes, HEADER_SIZE + record_size),
+            created_at_ms=now_ms,
+        )
+        segment = Segment(self._next_number, header, None)
+        self._next_number += 1
+        self._next_base_lsn += header.capacity_bytes
+        return segment
+
+    def create_segments(self, placement: Placement) -> None:
+        """Put the new segments of a placement on disk. Blocking. Raises OSError with nothing of the batch written."""
+        for segment in placement.created:
+            segment.create(self._files, self._directory)
+
+    def write(self, placement: Placement) -> None:
+        """Write a batch, and sync it where the placement says so: then it is durable on return. Blocking.
+
+        Raises OSError; afterwards nothing may be acknowledged and no sync retried, since what reached the disk is unknown.
+        """
+        written: list[Segment] = []
+        start = 0
+        for index, place in enumerate(placement.places):
+            following = placement.places[index + 1] if index + 1 < len(placement.places) else None
+            if following is None or following.segment is not place.segment:
+                self._write_run(placement, start, index + 1)
+                written.append(place.segment)
+                start = index + 1
+        if placement.sync:
+            for segment in written:
+                segment.file.fdatasync()
+
+    def _write_run(self, placement: Placement, start: int, end: int) -> None:
+        buffers: list[Buffer] = []
+        for record, place in zip(placement.records[start:end], placement.places[start:end], strict=True):
+            head = record_format.encode_head(record, place.lsn)
+            buffers.append(head)
+            if len(record.payload):
+                buffers.append(record.payload)
+            padding = record.size - len(head) - len(record.payload)
+            if padding:
+                buffers.append(_PADDING[padding])
+        first = placement.places[start]
+        first.segment.file.pwritev(buffers, first.offset)
+
+    def finish(self, placement: Placement) -> None:
+        """Take a written batch into the books."""
+        for segment in placement.created:
+            self.segments[segment.number] = segment
+        self._batches += 1
+        for place in placement.places:
+            if placement.sync:
+                self._unsynced.pop(place.segment.number, None)
+            else:
+                self._unsynced[place.segment.number] = self._batches
+
+    def abandon(self, placement: Placement) -> None:
+        """Take back a placement whose segments could not be created; what did get created stays empty and unused."""
+        self.active, end = placement.before
+        if self.active is not None:
+            self.active.end = end
+        for segment in placement.created:
+            if segment.on_disk:
+                segment.end = HEADER_SIZE
+                self.segments[segment.number] = segment
+
+    def unsynced_segments(self) -> dict[int, int]:
+        """The segments with bytes that were not synced yet; hand it to `sync` and then to `mark_synced`."""
+        return dict(self._unsynced)
+
+    def sync(self, unsynced: dict[int, int]) -> None:
+        """Sync segments. Blocking. Raises OSError; the sync must not be repeated then."""
+        for number in unsynced:
+            self.segments[number].file.fdatasync()
+
+    def mark_synced(self, unsynced: dict[int, int]) -> None:
+        """Note that `sync` returned; a segment that got more un-synced bytes in the meantime stays listed."""
+        for number, batch in unsynced.items():
+            if self._unsynced.get(number) == batch:
+                del self._unsynced[number]
+
+    def close(self) -> None:
+        for segment in self.segments.values():
+            segment.close()

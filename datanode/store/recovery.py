@@ -1,0 +1,114 @@
+"""Reading a segment back at start: every whole record, and every range that is none.
+
+The scan goes record by record and verifies each one whole, payload included: a crash may have kept any part of the last
+un-synced batch. Where no whole record starts it looks for the next one at each multiple of 8: a record is believed when its
+checksums match, its LSN is the one that belongs to that offset, and it fits. So a damaged record in the middle hides only
+itself, and a torn or zero-filled tail is simply where nothing follows any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ambry.errors import DataCorrupt
+from ambry.format import record as record_format
+from ambry.format.record import ALIGNMENT, HEADER_SIZE, MAGIC, Header
+from ambry.format.segment import HEADER_SIZE as SEGMENT_HEADER_SIZE
+from datanode.store.files import File
+
+WINDOW = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A whole record at `offset` of the segment file."""
+
+    offset: int
+    header: Header
+    id: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.header.record_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Bytes that are no record. `zeros`: nothing was ever written there, as far as one can tell."""
+
+    start: int
+    end: int
+    zeros: bool
+
+
+class _Window:
+    """A moving window over the file, so that small records do not cost a read each."""
+
+    def __init__(self, file: File, size: int) -> None:
+        self._file = file
+        self._size = size
+        self._start = 0
+        self._data = b""
+
+    def at(self, offset: int, size: int) -> memoryview:
+        """`size` bytes from `offset`, fewer at the end of the file."""
+        end = min(offset + size, self._size)
+        if offset < self._start or end > self._start + len(self._data):
+            buffer = bytearray(min(max(size, WINDOW), self._size - offset))
+            count = self._file.pread(buffer, offset)
+            self._start, self._data = offset, bytes(memoryview(buffer)[:count])
+        begin = offset - self._start
+        return memoryview(self._data)[begin : begin + end - offset]
+
+
+class SegmentScan:
+    """The records of one segment, from an offset on. `size` is the file's size, `base_lsn` the segment's."""
+
+    def __init__(self, file: File, *, base_lsn: int, size: int) -> None:
+        self._window = _Window(file, size)
+        self._base_lsn = base_lsn
+        self._size = size
+
+    def run(self, start: int) -> Iterator[Found | Gap]:
+        """Every record and gap from `start` (a multiple of 8) to the end, in order. Raises OSError."""
+        offset = max(start, SEGMENT_HEADER_SIZE)
+        while offset < self._size:
+            found = self._record_at(offset)
+            if found is not None:
+                yield found
+                offset = found.end
+            else:
+                gap = self._gap_from(offset)
+                yield gap
+                offset = gap.end
+
+    def _record_at(self, offset: int) -> Found | None:
+        """The record that starts at `offset`, if a whole one does."""
+        start = self._window.at(offset, HEADER_SIZE)
+        if start[:4] != MAGIC or len(start) < HEADER_SIZE:
+            return None
+        try:
+            header = record_format.decode_header(start)
+            if header.lsn != self._base_lsn + offset or offset + header.record_size > self._size:
+                return None
+            record = record_format.decode(self._window.at(offset, header.record_size))
+        except DataCorrupt:
+            return None
+        return Found(offset=offset, header=header, id=record.id)
+
+    def _gap_from(self, start: int) -> Gap:
+        """The gap that begins at `start` and ends at the next record or the end of the file."""
+        zeros = True
+        offset = start
+        while offset < self._size:
+            data = bytes(self._window.at(offset, WINDOW))
+            position = data.find(MAGIC)
+            while position != -1:
+                place = offset + position
+                if place % ALIGNMENT == 0 and place > start and self._record_at(place) is not None:
+                    return Gap(start=start, end=place, zeros=zeros and not data[:position].strip(b"\0"))
+                position = data.find(MAGIC, position + 1)
+            zeros = zeros and not data.strip(b"\0")
+            offset += len(data)
+        return Gap(start=start, end=self._size, zeros=zeros)
