@@ -239,12 +239,14 @@ class Handlers:
         if not entry.present:
             self._answer_state(entry, request, responder)
             return
-        if request.first < 0 or request.end < request.first or request.first > entry.payload_size:
-            raise InvalidRequest(f"bytes {request.first} to {request.end} are not in a payload of {entry.payload_size}")
+        if not 0 <= request.first <= request.end:
+            raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
+        # Clipped, not refused: the asker learns the payload's size from the answer.
+        first = min(request.first, entry.payload_size)
         end = min(request.end, entry.payload_size)
-        if end - request.first <= self._inline_read_bytes_max:
+        if end - first <= self._inline_read_bytes_max:
             try:
-                payload = replica.store.read(entry, request.first, end, cached_only=True)
+                payload = replica.store.read(entry, first, end, cached_only=True)
             except (DataCorrupt, OSError) as error:
                 raise self._note_damage(replica, entry, error, request.request_id) from error
             if payload is not None:
@@ -253,7 +255,7 @@ class Handlers:
 
         async def from_disk() -> None:
             try:
-                payload = await self._read(replica, entry, request.first, end)
+                payload = await self._read(replica, entry, first, end)
             except (DataCorrupt, OSError) as error:
                 raise self._note_damage(replica, entry, error, request.request_id) from error
             self._answer_payload(entry, payload, responder, started)

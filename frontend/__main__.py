@@ -1,0 +1,34 @@
+"""`python -m frontend --config FILE [--set section.key=value ...]`"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from ambry import logs
+from ambry.clock import SystemClock, system_random
+from ambry.errors import ConfigInvalid
+from ambry.process import fail, parse_arguments, run
+from frontend.app import Frontend
+from frontend.config import FrontendConfig, check
+
+PROGRAM = "frontend"
+
+
+def main(argv: list[str]) -> None:
+    config = parse_arguments(PROGRAM, FrontendConfig, argv)
+    try:
+        check(config)
+        logs.configure(level=config.log.level, format=config.log.format, node=config.frontend.name)
+        frontend = Frontend(config, clock=SystemClock(), random_source=system_random())
+    except ConfigInvalid as error:
+        fail(PROGRAM, error)
+
+    async def serve(stop: asyncio.Event) -> None:
+        await frontend.serve(stop)
+
+    run(PROGRAM, serve)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,138 @@
+"""A frontend: its peers, its router, its HTTP port and its admin port, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+from aiohttp import http_parser, web
+
+from ambry.admin import start_admin
+from ambry.clock import Clock
+from ambry.clustermap.layout import load_layout
+from ambry.errors import ConfigInvalid
+from ambry.logs import get_logger
+from ambry.network.pool import PeerPool
+from ambry.worker import WorkerRegistry
+from frontend import metrics
+from frontend.config import FrontendConfig
+from frontend.metadata.accounts import Accounts
+from frontend.rest.blobs import BlobCalls
+from frontend.rest.dispatch import Dispatcher
+from frontend.router.budget import MemoryBudget
+from frontend.router.context import RouterContext
+from frontend.router.placement import Placement
+from frontend.router.router import Router
+
+log = get_logger()
+
+LINE_SIZE_MAX = 8 << 10
+FIELD_SIZE_MAX = 16 << 10
+
+
+class Frontend:
+    """One frontend process."""
+
+    def __init__(self, config: FrontendConfig, *, clock: Clock, random_source: random.Random) -> None:
+        self._config = config
+        self._clock = clock
+        self._random = random_source
+        self._draining = False
+        self._map = load_layout(Path(config.frontend.layout))
+        if config.frontend.datacenter not in self._map.datacenters:
+            raise ConfigInvalid(
+                f"frontend.datacenter: the layout {config.frontend.layout} has no datacenter {config.frontend.datacenter}"
+            )
+        if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+            # Most request smuggling was found in the pure-Python parser.
+            raise ConfigInvalid("aiohttp is installed without its C parser; install a wheel that has it")
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then drain. Raises what kept it from starting."""
+        config = self._config.frontend
+        pool = PeerPool(
+            self._map.nodes.values(), cluster=self._map.cluster, own_name=config.name, random_source=self._random
+        )
+        router = Router(self._context(pool))
+        workers = WorkerRegistry(clock=self._clock, random_source=self._random)
+        dispatcher = Dispatcher(
+            BlobCalls(router, Accounts(self._config.accounts), config=config, clock=self._clock),
+            datacenter=config.datacenter,
+            name=config.name,
+            random_source=self._random,
+            unready=lambda: self._unready(router),
+            access_log=config.access_log,
+        )
+        server: Any = web.Server(
+            dispatcher,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=config.header_timeout_s,
+            max_line_size=LINE_SIZE_MAX,
+            max_field_size=FIELD_SIZE_MAX,
+            lingering_time=2.0,
+        )
+        metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free)
+        metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
+        runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout_s)
+        await runner.setup()
+        admin: web.AppRunner | None = None
+        try:
+            await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
+            admin = await start_admin(
+                config.admin_host,
+                config.admin_port,
+                ready=lambda: self._unready(router),
+                pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
+            )
+            pool.start()
+            log.info("frontend ready", url=f"http://{config.host}:{config.port}")
+            await stop.wait()
+        finally:
+            log.info("frontend stopping")
+            self._draining = True
+            await runner.cleanup()
+            await workers.stop_all()
+            await pool.stop()
+            if admin is not None:
+                await admin.cleanup()
+            log.info("frontend stopped")
+
+    def _context(self, pool: PeerPool) -> RouterContext:
+        datacenter_id = self._map.datacenter_id(self._config.frontend.datacenter)
+        router = self._config.router
+        return RouterContext(
+            map=self._map,
+            datacenter_id=datacenter_id,
+            pool=pool,
+            clock=self._clock,
+            random_source=self._random,
+            config=router,
+            budget=MemoryBudget(router.memory_budget_bytes),
+            placement=Placement(
+                self._map,
+                datacenter_id=datacenter_id,
+                pool=pool,
+                clock=self._clock,
+                random_source=self._random,
+                sticky_ms=router.sticky_ms,
+            ),
+        )
+
+    def _unready(self, router: Router) -> list[str]:
+        return ["stopping"] if self._draining else router.unready()
+
+    @staticmethod
+    def _describe(pool: PeerPool) -> list[dict[str, Any]]:
+        return [
+            {
+                "node": peer.node.name,
+                "address": peer.node.address,
+                "connected": peer.connected,
+                "well": peer.health.well,
+                "in_flight_bytes": peer.in_flight_bytes,
+            }
+            for peer in pool.all()
+        ]

@@ -1,0 +1,36 @@
+"""Accounts and containers by name. Embedded form: they stand in the frontend's configuration and never change while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ambry.errors import InvalidRequest
+from frontend.config import AccountEntry
+
+DEFAULT = "default"
+
+
+class Accounts:
+    """Names to ids and back. Ids are in blob ids for ever: never renumber, never reuse."""
+
+    def __init__(self, entries: Mapping[str, AccountEntry]) -> None:
+        self._entries = dict(entries)
+        self._names = {
+            (account.id, container_id): (name, container)
+            for name, account in entries.items()
+            for container, container_id in account.containers.items()
+        }
+
+    def resolve(self, account: str, container: str) -> tuple[int, int]:
+        """The ids of a container. Raises InvalidRequest for an unknown name."""
+        entry = self._entries.get(account)
+        if entry is None:
+            raise InvalidRequest(f"there is no account {account!r}; leave the header out for the default account")
+        container_id = entry.containers.get(container)
+        if container_id is None:
+            raise InvalidRequest(f"account {account!r} has no container {container!r}")
+        return entry.id, container_id
+
+    def names(self, account: int, container: int) -> tuple[str, str]:
+        """The names of ids, or the numbers as text for a container that is not configured any more."""
+        return self._names.get((account, container), (str(account), str(container)))

@@ -1,0 +1,266 @@
+"""The blob calls of the HTTP API: upload, read, head, delete and what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+from ambry.admin import json_response
+from ambry.blob import NEVER_MS
+from ambry.clock import Clock
+from ambry.errors import InvalidBlobId, InvalidRequest, NotSupported, PreconditionFailed, TooLarge
+from ambry.ids import ID_TEXT_SIZE, BlobId
+from frontend import metrics
+from frontend.config import FrontendSection
+from frontend.http.body import ExpectedDigests, read_body
+from frontend.http.conditions import CONDITIONAL_HEADERS, Condition, etag_of, evaluate, http_date, range_applies
+from frontend.http.ranges import content_range, parse_range
+from frontend.metadata.accounts import Accounts
+from frontend.rest.headers import blob_headers, expiry, metadata_headers, put_spec, ttl_text
+from frontend.rest.request import Request
+from frontend.router.get import BlobInfo, BlobReader
+from frontend.router.router import Router
+
+RESERVED_FIRST_SEGMENTS = frozenset({"named", "uploads", "stitch", "accounts", "batch", "s3", "changes"})
+
+
+def parse_id(text: str) -> BlobId:
+    """A blob id from a path; a file extension behind it is ignored. Raises InvalidBlobId."""
+    if len(text) > ID_TEXT_SIZE and text[ID_TEXT_SIZE] == ".":
+        text = text[:ID_TEXT_SIZE]
+    return BlobId.parse(text)
+
+
+class BlobCalls:
+    """The handlers. Each takes a Request and returns a response, or raises AmbryError."""
+
+    def __init__(self, router: Router, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
+        self._router = router
+        self._accounts = accounts
+        self._config = config
+        self._clock = clock
+
+    # --- upload ---
+
+    async def upload(self, request: Request, filename: str = "") -> web.StreamResponse:
+        http = request.http
+        size = self._declared_size(http)
+        spec = put_spec(
+            http.headers,
+            accounts=self._accounts,
+            filename=filename,
+            request_id=request.id,
+            now_ms=self._clock.wall_ms(),
+        )
+        digests = ExpectedDigests(http.headers)
+        await request.continue_if_expected()
+        body = read_body(http.content, stall_timeout_s=self._config.body_stall_timeout_s, digests=digests)
+        result = await self._router.put(
+            spec, body, size=size, size_max=self._config.blob_size_max, verify=digests.verify
+        )
+        metrics.BYTES_IN.inc(result.size)
+        request.note(blob=str(result.id), size=result.size)
+        text = str(result.id)
+        summary = {"id": text, "size": result.size, "digest": result.digest.hex()}
+        return web.Response(
+            status=201,
+            body=msgspec.json.encode(summary) + b"\n",
+            headers={
+                "Content-Type": "application/json",
+                "Location": f"/{text}",
+                "ETag": etag_of(result.digest),
+                "x-ambry-blob-size": str(result.size),
+                "x-ambry-digest": result.digest.hex(),
+                "x-ambry-durability": spec.durability.name.lower(),
+                "x-ambry-creation-time": http_date(result.created_at_ms),
+            },
+        )
+
+    async def upload_to_path(self, request: Request, path: str) -> web.StreamResponse:
+        """`PUT /<filename>`, what `curl -T` sends: a new blob that remembers the name."""
+        name = unquote(path)
+        if "/" in name or name in RESERVED_FIRST_SEGMENTS:
+            raise InvalidRequest(f"PUT goes to / or to /<filename>; {path!r} is neither")
+        return await self.upload(request, filename=name)
+
+    def _declared_size(self, http: web.BaseRequest) -> int | None:
+        """Content-Length, None for a chunked body. Raises NotSupported, InvalidRequest, TooLarge."""
+        encoding = http.headers.get("Transfer-Encoding")
+        if encoding is not None:
+            if encoding.strip().lower() != "chunked":
+                raise NotSupported(f"Transfer-Encoding {encoding!r} is not supported; send the body as it is")
+            if http.version < (1, 1):
+                raise InvalidRequest("Transfer-Encoding needs HTTP/1.1")
+            return None
+        size = http.content_length or 0
+        if size > self._config.blob_size_max:
+            raise TooLarge(f"{size} bytes exceed the largest allowed blob of {self._config.blob_size_max} bytes")
+        return size
+
+    # --- read ---
+
+    async def read(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
+        """GET and HEAD."""
+        http = request.http
+        request.note(blob=str(blob_id))
+        any_state = self._includes_gone(http)
+        if http.method == "HEAD" or any(name in http.headers for name in CONDITIONAL_HEADERS):
+            info = await self._router.info(blob_id, request_id=request.id, any_state=any_state)
+            answer = self._answered_by_condition(http, info)
+            if answer is not None:
+                return answer
+            if http.method == "HEAD":
+                return self._head(http, info)
+            counts = range_applies(
+                http.headers.get("If-Range"), etag=etag_of(info.properties.digest), modified_ms=info.created_at_ms
+            )
+        else:
+            counts = True
+        wanted = parse_range(http.headers.get("Range")) if counts else None
+        reader = await self._router.open(
+            blob_id,
+            wanted=wanted,
+            request_id=request.id,
+            any_state=any_state,
+            resolve_empty=http.headers.get("x-ambry-resolve-range-on-empty-blob", "").lower() == "true",
+        )
+        try:
+            return await self._send(request, reader, partial=wanted is not None)
+        finally:
+            reader.close()
+
+    @staticmethod
+    def _includes_gone(http: web.BaseRequest) -> bool:
+        option = http.headers.get("x-ambry-get-option", "None").lower()
+        if option not in ("none", "include_all", "include_deleted_blobs", "include_expired_blobs"):
+            raise InvalidRequest(
+                f"x-ambry-get-option is None, Include_Deleted_Blobs, Include_Expired_Blobs or Include_All, not {option!r}"
+            )
+        return option != "none"
+
+    def _answered_by_condition(self, http: web.BaseRequest, info: BlobInfo) -> web.Response | None:
+        outcome = evaluate(http.headers, etag=etag_of(info.properties.digest), modified_ms=info.created_at_ms)
+        if outcome is Condition.FAILED:
+            raise PreconditionFailed(f"blob {info.id} does not fulfil the request's condition")
+        if outcome is Condition.NOT_MODIFIED:
+            headers = blob_headers(info, self._accounts)
+            return web.Response(
+                status=304, headers={name: headers[name] for name in ("ETag", "Cache-Control", "Last-Modified")}
+            )
+        return None
+
+    def _head(self, http: web.BaseRequest, info: BlobInfo) -> web.Response:
+        headers = blob_headers(info, self._accounts)
+        wanted = parse_range(http.headers.get("Range"))
+        status = 200
+        first, end = 0, info.size
+        if wanted is not None:
+            first, end = wanted.resolve(info.size)
+            status = 206
+            headers["Content-Range"] = content_range(first, end, info.size)
+        headers["Content-Length"] = str(end - first)
+        return web.Response(status=status, headers=headers)
+
+    async def _send(self, request: Request, reader: BlobReader, *, partial: bool) -> web.StreamResponse:
+        info = reader.info
+        headers = blob_headers(info, self._accounts)
+        size = reader.end - reader.first
+        status = 200
+        if partial and info.size:
+            status = 206
+            headers["Content-Range"] = content_range(reader.first, reader.end, info.size)
+        metrics.BYTES_OUT.inc(size)
+        if reader.complete:
+            # aiohttp sends header and body of a small Response in one write.
+            return web.Response(status=status, headers=headers, body=bytes(reader.head))
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = size
+        request.prepare_headers(response)
+        await response.prepare(request.http)
+        request.streaming = True
+        if len(reader.head):
+            await response.write(reader.head)
+        async for data in reader.stream():
+            await response.write(data)
+        await response.write_eof()
+        return response
+
+    # --- around a blob ---
+
+    async def blob_info(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
+        info = await self._router.info(blob_id, request_id=request.id)
+        headers = blob_headers(info, self._accounts)
+        headers["Content-Type"] = "application/json"
+        body = {
+            "id": str(blob_id),
+            "size": info.size,
+            "digest": info.properties.digest.hex(),
+            "content_type": info.properties.content_type,
+            "filename": info.properties.filename,
+            "created_at_ms": info.created_at_ms,
+            "expires_at_ms": None if info.state.expires_at_ms == NEVER_MS else info.state.expires_at_ms,
+            "life_version": info.state.life_version,
+            "datacenter": self._router.context.map.datacenter_name(blob_id.datacenter),
+            "partition": blob_id.partition,
+            "user_metadata": info.metadata,
+        }
+        return web.Response(body=msgspec.json.encode(body) + b"\n", headers=headers)
+
+    async def user_metadata(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
+        info = await self._router.info(blob_id, request_id=request.id)
+        response = json_response(info.metadata)
+        response.headers.update(metadata_headers(info.metadata))
+        return response
+
+    async def replicas(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
+        found = await self._router.presence(blob_id, request_id=request.id)
+        return json_response({"id": str(blob_id), "partition": blob_id.partition, "replicas": found})
+
+    async def chunk_ids(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
+        composite = await self._router.composite(blob_id, request_id=request.id)
+        chunks = composite.chunks if composite else ()
+        return json_response(
+            {
+                "id": str(blob_id),
+                "chunks": [
+                    {"id": str(BlobId(chunk.id)), "size": chunk.size, "digest": chunk.digest.hex()} for chunk in chunks
+                ],
+            }
+        )
+
+    SUBRESOURCES: ClassVar[dict[str, Callable[[BlobCalls, Request, BlobId], Awaitable[web.StreamResponse]]]] = {
+        "blobinfo": blob_info,
+        "usermetadata": user_metadata,
+        "replicas": replicas,
+        "blobchunkids": chunk_ids,
+    }
+
+    # --- updates ---
+
+    async def delete(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
+        request.note(blob=str(blob_id))
+        await self._router.delete(blob_id, request_id=request.id)
+        return web.Response(status=202)
+
+    def _id_header(self, request: Request) -> BlobId:
+        text = request.http.headers.get("x-ambry-blob-id")
+        if text is None:
+            raise InvalidBlobId("the header x-ambry-blob-id must name the blob")
+        blob_id = parse_id(text.lstrip("/"))
+        request.note(blob=str(blob_id))
+        return blob_id
+
+    async def update_ttl(self, request: Request) -> web.StreamResponse:
+        blob_id = self._id_header(request)
+        expires_at_ms = expiry(request.http.headers.get("x-ambry-ttl"), self._clock.wall_ms())
+        state = await self._router.extend_ttl(blob_id, expires_at_ms, request_id=request.id)
+        info = await self._router.info(blob_id, request_id=request.id)
+        return web.Response(status=200, headers={"x-ambry-ttl": ttl_text(state, info.created_at_ms)})
+
+    async def undelete(self, request: Request) -> web.StreamResponse:
+        await self._router.undelete(self._id_header(request), request_id=request.id)
+        return web.Response(status=200)

@@ -1,0 +1,56 @@
+"""What every operation of the router needs: the map, the peers, and the settings."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ambry.clock import Clock
+from ambry.clustermap.model import ClusterMap, Node, Partition
+from ambry.errors import Unavailable
+from ambry.ids import BlobId
+from ambry.network.pool import PeerPool
+from frontend.config import RouterSection
+from frontend.router.budget import MemoryBudget
+from frontend.router.placement import Placement
+from frontend.router.tracker import absent_target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterContext:
+    map: ClusterMap
+    datacenter_id: int
+    pool: PeerPool
+    clock: Clock
+    random_source: random.Random
+    config: RouterSection
+    budget: MemoryBudget
+    placement: Placement
+
+    def partition_of(self, blob_id: BlobId) -> Partition:
+        """Raises Unavailable for a partition that the layout does not have."""
+        partition = self.map.partitions.get(blob_id.partition)
+        if partition is None:
+            raise Unavailable(f"partition {blob_id.partition} is not in this frontend's layout; is it up to date?")
+        return partition
+
+    def read_order(self, partition: Partition, origin: int) -> list[tuple[str, int]]:
+        """Replicas in the order in which a get asks them, with their datacenters.
+
+        Our own datacenter, then the blob's origin, then the others; in each the well ones first, shuffled.
+        """
+        nodes = list(partition.replicas)
+        self.random_source.shuffle(nodes)
+
+        def rank(node: Node) -> tuple[int, bool]:
+            distance = 0 if node.datacenter_id == self.datacenter_id else 1 if node.datacenter_id == origin else 2
+            return distance, not self.pool[node.name].usable
+
+        return [(node.name, node.datacenter_id) for node in sorted(nodes, key=rank)]
+
+    def absent_targets(self, partition: Partition) -> dict[int, int]:
+        """Per datacenter how many replicas must say "not found"."""
+        counts: dict[int, int] = {}
+        for node in partition.replicas:
+            counts[node.datacenter_id] = counts.get(node.datacenter_id, 0) + 1
+        return {number: absent_target(count, self.config.success_target) for number, count in counts.items()}

@@ -1,0 +1,42 @@
+"""Which bytes of which chunk a range of a blob needs. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import msgspec
+
+from ambry.blob import ChunkRef
+
+
+class ReadUnit(msgspec.Struct, frozen=True):
+    """One request to a data node: payload bytes `first` to `end` (exclusive) of the record `id`."""
+
+    id: bytes
+    first: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.first
+
+
+def units_of_record(id: bytes, first: int, end: int, unit: int) -> Iterator[ReadUnit]:
+    """Cut bytes `first` to `end` of one record at multiples of `unit` bytes, so that no block is read twice."""
+    while first < end:
+        stop = min(end, (first // unit + 1) * unit)
+        yield ReadUnit(id, first, stop)
+        first = stop
+
+
+def units_of_chunks(chunks: Sequence[ChunkRef], first: int, end: int, unit: int) -> Iterator[ReadUnit]:
+    """The reads that give bytes `first` to `end` (exclusive) of a composite blob, in order."""
+    starts = list(accumulate((chunk.size for chunk in chunks), initial=0))
+    index = bisect_right(starts, first) - 1
+    while first < end and index < len(chunks):
+        stop = min(end, starts[index + 1])
+        yield from units_of_record(chunks[index].id, first - starts[index], stop - starts[index], unit)
+        first = stop
+        index += 1

@@ -1,0 +1,239 @@
+"""Putting a blob: cut it into chunks while it streams in, place each, and write the composite record last.
+
+A blob of one chunk is one record. A larger one gets its composite id first, every data chunk names it as parent, and the
+composite record is written when all chunks are durable: nobody ever sees half a blob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from ambry.blob import BlobProperties, BlobState, ChunkRef, Composite, Durability
+from ambry.checksum import Buffer, block_checks, digest, new_digester
+from ambry.clustermap.model import Partition
+from ambry.errors import AmbryError, InsufficientStorage, QuorumNotReached
+from ambry.format import composite as composite_format
+from ambry.format import properties as properties_format
+from ambry.format.record import RecordKind
+from ambry.ids import BlobId, IdKind, uuid7
+from ambry.logs import get_logger
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import PutRequest, UpdateRequest
+from frontend.router.chunker import Chunker
+from frontend.router.context import RouterContext
+from frontend.router.write import ReplicaWrite
+
+log = get_logger()
+
+_ID_KINDS = {
+    RecordKind.BLOB: IdKind.SIMPLE,
+    RecordKind.COMPOSITE: IdKind.COMPOSITE,
+    RecordKind.CHUNK: IdKind.CHUNK,
+}
+
+
+class PutSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be put, but for its bytes. `properties` holds everything except size and digest."""
+
+    request_id: str
+    account: int
+    container: int
+    properties: BlobProperties
+    metadata: bytes
+    expires_at_ms: int
+    durability: Durability
+
+
+class PutResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob that is as durable as was asked for."""
+
+    id: BlobId
+    size: int
+    digest: bytes
+    created_at_ms: int
+
+
+Verify = Callable[[bytes], Awaitable[None]]
+"""Called with the digest of all bytes before anything becomes visible; raises to refuse the blob."""
+
+
+class PutOperation:
+    """One put."""
+
+    def __init__(self, context: RouterContext, spec: PutSpec, chunker: Chunker, verify: Verify) -> None:
+        self._context = context
+        self._spec = spec
+        self._chunker = chunker
+        self._verify = verify
+        self._created_at_ms = context.clock.wall_ms()
+        self._written: list[BlobId] = []
+
+    async def run(self) -> PutResult:
+        """Put the whole body. Raises what the body's reader or `verify` raise; QuorumNotReached, InsufficientStorage."""
+        first = await self._chunker.next_chunk()
+        try:
+            if await self._chunker.at_end():
+                return await self._put_simple(first.data)
+            return await self._put_composite(first.data, first.charged)
+        finally:
+            self._chunker.close()
+
+    async def _put_simple(self, data: Buffer) -> PutResult:
+        whole = digest(data)
+        await self._verify(whole)
+        blob_id = await self._put_record(RecordKind.BLOB, self._properties(len(data), whole), data, whole)
+        return PutResult(id=blob_id, size=len(data), digest=whole, created_at_ms=self._created_at_ms)
+
+    def _properties(self, size: int, whole: bytes) -> bytes:
+        properties = msgspec.structs.replace(self._spec.properties, size=size, digest=whole)
+        return properties_format.encode_properties(properties)
+
+    # --- composite blobs ---
+
+    async def _put_composite(self, first: Buffer, charged: int) -> PutResult:
+        composite_id, partition = self._new_id(IdKind.COMPOSITE, self._context.config.chunk_size_bytes)
+        self._written.append(composite_id)
+        chunks: list[asyncio.Task[ChunkRef]] = []
+        running = new_digester()
+        size = 0
+        try:
+            data, index = first, 0
+            while len(data):
+                running.update(data)
+                size += len(data)
+                chunks.append(asyncio.create_task(self._put_chunk(composite_id, index, data, charged)))
+                await self._limit(chunks)
+                piece = await self._chunker.next_chunk()
+                data, charged = piece.data, piece.charged
+                index += 1
+            refs = tuple(await asyncio.gather(*chunks))
+            whole = running.digest()
+            await self._verify(whole)
+            await self._put_composite_record(composite_id, partition, refs, size, whole)
+        except BaseException:
+            for chunk in chunks:
+                chunk.cancel()
+            await asyncio.gather(*chunks, return_exceptions=True)
+            self._discard(self._written)
+            raise
+        return PutResult(id=composite_id, size=size, digest=whole, created_at_ms=self._created_at_ms)
+
+    async def _limit(self, chunks: list[asyncio.Task[ChunkRef]]) -> None:
+        """Wait until few enough chunks are on their way; raise the first failure among them."""
+        running = [chunk for chunk in chunks[-2 * self._context.config.write_parallelism :] if not chunk.done()]
+        if len(running) >= self._context.config.write_parallelism:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for chunk in chunks[-2 * self._context.config.write_parallelism :]:
+            if chunk.done():
+                chunk.result()
+
+    async def _put_chunk(self, parent: BlobId, index: int, data: Buffer, charged: int) -> ChunkRef:
+        try:
+            own = digest(data)
+            properties = BlobProperties(size=len(data), digest=own, parent=parent.raw, chunk_index=index)
+            encoded = properties_format.encode_properties(properties)
+            blob_id = await self._put_record(RecordKind.CHUNK, encoded, data, own)
+            self._written.append(blob_id)
+            return ChunkRef(blob_id.raw, len(data), own)
+        finally:
+            self._chunker.give_back(charged)
+
+    async def _put_composite_record(
+        self, blob_id: BlobId, partition: Partition, refs: tuple[ChunkRef, ...], size: int, whole: bytes
+    ) -> None:
+        payload = composite_format.encode(Composite(total_size=size, chunks=refs))
+        properties = self._properties(size, whole)
+        for attempt in range(self._context.config.put_attempts):
+            try:
+                # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
+                await self._write(RecordKind.COMPOSITE, blob_id, partition, properties, payload, digest(payload))
+                return
+            except QuorumNotReached:
+                if attempt + 1 == self._context.config.put_attempts:
+                    raise
+                await asyncio.sleep(0.1 * (attempt + 1))
+
+    # --- records ---
+
+    def _new_id(self, kind: IdKind, size: int, exclude: frozenset[int] = frozenset()) -> tuple[BlobId, Partition]:
+        context = self._context
+        partition = context.placement.choose(size, exclude=exclude)
+        blob_id = BlobId.make(
+            kind=kind,
+            datacenter=context.datacenter_id,
+            account=self._spec.account,
+            container=self._spec.container,
+            partition=partition.id,
+            uuid=uuid7(context.clock, context.random_source),
+        )
+        return blob_id, partition
+
+    async def _put_record(self, kind: RecordKind, properties: bytes, data: Buffer, own: bytes) -> BlobId:
+        """Put one record, slipping to another partition with a new id when one fails."""
+        tried: frozenset[int] = frozenset()
+        failure: AmbryError | None = None
+        for _ in range(self._context.config.put_attempts):
+            try:
+                blob_id, partition = self._new_id(_ID_KINDS[kind], len(data), tried)
+            except InsufficientStorage:
+                break
+            try:
+                await self._write(kind, blob_id, partition, properties, data, own)
+                return blob_id
+            except (QuorumNotReached, InsufficientStorage) as error:
+                log.warning(
+                    "put slips to another partition",
+                    partition=partition.id,
+                    blob=str(blob_id),
+                    request_id=self._spec.request_id,
+                    error=error.message,
+                )
+                failure = error
+                tried |= {partition.id}
+                self._discard([blob_id])
+        raise failure or InsufficientStorage("there is no partition to write to")
+
+    async def _write(
+        self, kind: RecordKind, blob_id: BlobId, partition: Partition, properties: bytes, data: Buffer, own: bytes
+    ) -> None:
+        spec = self._spec
+        request = PutRequest(
+            spec.request_id,
+            blob_id.raw,
+            kind,
+            self._created_at_ms,
+            spec.expires_at_ms,
+            properties,
+            spec.metadata if kind != RecordKind.CHUNK else b"",
+            own,
+            spec.durability >= Durability.DISK,
+        )
+        config = self._context.config
+        geo = spec.durability is Durability.GEO
+        await ReplicaWrite(
+            self._context,
+            partition,
+            type=MessageType.PUT,
+            message=request,
+            body=data,
+            checks=block_checks(data),
+            geo=geo,
+            timeout_s=(config.geo_timeout_ms if geo else config.put_timeout_ms) / 1000,
+        ).start()
+
+    def _discard(self, ids: list[BlobId]) -> None:
+        """Mark records deleted that nobody will ever be told of. Best effort, nobody waits for it."""
+        context = self._context
+        for blob_id in ids:
+            state = BlobState(0, True, self._spec.expires_at_ms)
+            message = UpdateRequest(self._spec.request_id, blob_id.raw, state, context.clock.wall_ms())
+            for node in context.partition_of(blob_id).in_datacenter(context.datacenter_id):
+                context.pool[node.name].call(
+                    MessageType.UPDATE,
+                    message,
+                    lambda _frame, _error: None,
+                    timeout_s=context.config.put_timeout_ms / 1000,
+                )

@@ -1,0 +1,140 @@
+"""The router: everything a frontend can do with blobs, without HTTP. One object per process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ambry.blob import BlobState, Composite
+from ambry.clustermap.model import Node
+from ambry.errors import AmbryError, InvalidRequest
+from ambry.ids import BlobId, IdKind
+from ambry.protocol import messages
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import PresenceReply, PresenceRequest
+from frontend.router import get as getting
+from frontend.router import update as updating
+from frontend.router.chunker import Chunker
+from frontend.router.context import RouterContext
+from frontend.router.get import BlobInfo, BlobReader, RangeSpec
+from frontend.router.put import PutOperation, PutResult, PutSpec, Verify
+from frontend.router.tracker import write_target
+
+PRESENCE_TIMEOUT_S = 3.0
+PRESENCE_IDS_PER_REQUEST = 20_000
+
+
+class Router:
+    """Puts, gets and updates, by id."""
+
+    def __init__(self, context: RouterContext) -> None:
+        self.context = context
+
+    async def put(
+        self, spec: PutSpec, body: AsyncIterator[bytes], *, size: int | None, size_max: int, verify: Verify
+    ) -> PutResult:
+        """Store a body; see PutOperation.run. Nothing becomes visible unless this returns."""
+        chunker = Chunker(
+            body,
+            chunk_size=self.context.config.chunk_size_bytes,
+            size=size,
+            size_max=size_max,
+            budget=self.context.budget,
+        )
+        return await PutOperation(self.context, spec, chunker, verify).run()
+
+    async def open(
+        self,
+        blob_id: BlobId,
+        *,
+        wanted: RangeSpec | None,
+        request_id: str,
+        any_state: bool = False,
+        resolve_empty: bool = False,
+    ) -> BlobReader:
+        """Begin to read a blob; see open_blob."""
+        self._refuse_chunk(blob_id)
+        return await getting.open_blob(
+            self.context,
+            blob_id,
+            wanted=wanted,
+            request_id=request_id,
+            any_state=any_state,
+            resolve_empty=resolve_empty,
+        )
+
+    async def info(self, blob_id: BlobId, *, request_id: str, any_state: bool = False) -> BlobInfo:
+        """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
+        self._refuse_chunk(blob_id)
+        return await getting.read_info(self.context, blob_id, request_id=request_id, any_state=any_state)
+
+    async def composite(self, blob_id: BlobId, *, request_id: str) -> Composite | None:
+        """The chunk list of a composite blob, None for a blob of one record. Raises as `info`."""
+        self._refuse_chunk(blob_id)
+        if blob_id.kind is not IdKind.COMPOSITE:
+            await getting.read_info(self.context, blob_id, request_id=request_id)
+            return None
+        return (await getting.read_composite(self.context, blob_id, request_id=request_id))[1]
+
+    async def delete(self, blob_id: BlobId, *, request_id: str) -> None:
+        self._refuse_chunk(blob_id)
+        await updating.delete(self.context, blob_id, request_id=request_id)
+
+    async def undelete(self, blob_id: BlobId, *, request_id: str) -> None:
+        self._refuse_chunk(blob_id)
+        await updating.undelete(self.context, blob_id, request_id=request_id)
+
+    async def extend_ttl(self, blob_id: BlobId, expires_at_ms: int, *, request_id: str) -> BlobState:
+        self._refuse_chunk(blob_id)
+        return await updating.extend_ttl(self.context, blob_id, expires_at_ms, request_id=request_id)
+
+    @staticmethod
+    def _refuse_chunk(blob_id: BlobId) -> None:
+        if blob_id.kind is IdKind.CHUNK:
+            raise InvalidRequest("this is the id of a data chunk inside a larger blob; use the blob's own id")
+
+    async def presence(self, blob_id: BlobId, *, request_id: str) -> list[dict[str, Any]]:
+        """Per data node how much of a blob (its own record and its chunks) it holds. Asks every replica."""
+        composite = await self.composite(blob_id, request_id=request_id)
+        ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
+        by_node: dict[str, list[bytes]] = {}
+        for raw in ids:
+            for node in self.context.partition_of(BlobId(raw)).replicas:
+                by_node.setdefault(node.name, []).append(raw)
+        nodes = [self.context.map.nodes[name] for name in sorted(by_node)]
+        return list(await asyncio.gather(*(self._presence_at(node, by_node[node.name], request_id) for node in nodes)))
+
+    async def _presence_at(self, node: Node, ids: list[bytes], request_id: str) -> dict[str, Any]:
+        states: list[str] = []
+        error = ""
+        try:
+            for start in range(0, len(ids), PRESENCE_IDS_PER_REQUEST):
+                request = PresenceRequest(request_id, ids[start : start + PRESENCE_IDS_PER_REQUEST])
+                frame = await self.context.pool[node.name].request(
+                    MessageType.PRESENCE, request, timeout_s=PRESENCE_TIMEOUT_S
+                )
+                states += messages.decode(frame.header, PresenceReply).states
+        except AmbryError as failure:
+            error = failure.message
+        return {
+            "node": node.name,
+            "datacenter": node.datacenter,
+            "address": node.address,
+            "reachable": not error,
+            "present": states.count("present"),
+            "deleted": states.count("deleted"),
+            "total": len(ids),
+            "error": error,
+        }
+
+    def unready(self) -> list[str]:
+        """Why this frontend cannot serve: partitions without enough connected local replicas."""
+        context = self.context
+        short: list[int] = []
+        for partition in context.map.partitions.values():
+            local = partition.in_datacenter(context.datacenter_id)
+            connected = sum(context.pool[node.name].connected for node in local)
+            if connected < write_target(len(local), context.config.success_target):
+                short.append(partition.id)
+        return [f"too few replicas connected for partitions {short}"] if short else []

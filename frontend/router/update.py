@@ -1,0 +1,68 @@
+"""Changing a blob's state: delete, undelete, time to live. Each is a join, recorded durably on enough local replicas.
+
+The present state is read first, so that every replica is told the same target state; then it does not matter which of them
+already knew what, or in which order changes arrive.
+"""
+
+from __future__ import annotations
+
+from ambry.blob import BlobState, join
+from ambry.errors import BlobExpired, NotDeleted, Unavailable
+from ambry.ids import BlobId
+from ambry.protocol import messages
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import UpdateReply, UpdateRequest
+from frontend.router.context import RouterContext
+from frontend.router.get import read_info, read_state
+from frontend.router.write import ReplicaWrite
+
+
+async def delete(context: RouterContext, blob_id: BlobId, *, request_id: str) -> None:
+    """Delete a blob; deleting a deleted one is fine. Durable on at least the write target of local replicas on return.
+
+    Raises BlobNotFound when it is proven that there never was one, QuorumNotReached.
+    """
+    try:
+        state = await read_state(context, blob_id, request_id=request_id)
+    except Unavailable:
+        # Whether it exists cannot be told now; the tombstone is recorded all the same and wins when the blob shows up.
+        state = BlobState()
+    await _write(context, blob_id, BlobState(state.life_version, True, state.expires_at_ms), request_id)
+
+
+async def undelete(context: RouterContext, blob_id: BlobId, *, request_id: str) -> None:
+    """Bring a deleted blob back, as the next life version. Raises NotDeleted, BlobNotFound, Unavailable."""
+    state = (await read_info(context, blob_id, request_id=request_id, any_state=True)).state
+    if not state.deleted:
+        raise NotDeleted(f"blob {blob_id} is not deleted")
+    while state.deleted:
+        # Another replica may know of a later deletion than the one that we read: its answer says so, go beyond it.
+        state = await _write(
+            context, blob_id, BlobState(state.life_version + 1, False, state.expires_at_ms), request_id
+        )
+
+
+async def extend_ttl(context: RouterContext, blob_id: BlobId, expires_at_ms: int, *, request_id: str) -> BlobState:
+    """Let a blob live until `expires_at_ms` at least; it never gets shorter. Returns the new state.
+
+    Raises BlobNotFound, BlobDeleted, BlobExpired, Unavailable, QuorumNotReached.
+    """
+    info = await read_info(context, blob_id, request_id=request_id)
+    if info.state.expired(context.clock.wall_ms()):
+        raise BlobExpired(f"blob {blob_id} has expired")
+    state = BlobState(info.state.life_version, False, max(info.state.expires_at_ms, expires_at_ms))
+    return await _write(context, blob_id, state, request_id)
+
+
+async def _write(context: RouterContext, blob_id: BlobId, state: BlobState, request_id: str) -> BlobState:
+    """Record a state; returns the join of what the replicas that confirmed know now."""
+    replies = await ReplicaWrite(
+        context,
+        context.partition_of(blob_id),
+        type=MessageType.UPDATE,
+        message=UpdateRequest(request_id, blob_id.raw, state, context.clock.wall_ms()),
+        timeout_s=context.config.put_timeout_ms / 1000,
+    ).start()
+    for frame in replies:
+        state = join(state, messages.decode(frame.header, UpdateReply).state)
+    return state

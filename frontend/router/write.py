@@ -1,0 +1,99 @@
+"""Sending one write to the replicas of its partition, until enough confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from ambry.checksum import Buffer
+from ambry.clustermap.model import Partition
+from ambry.errors import AmbryError, InsufficientStorage, QuorumNotReached
+from ambry.protocol.frame import Frame
+from ambry.protocol.messages import Message
+from frontend.router.context import RouterContext
+from frontend.router.tracker import Verdict, WriteTracker, write_target
+
+
+class ReplicaWrite:
+    """One write on its way. `start` returns a future that ends when the outcome is certain.
+
+    Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended.
+    """
+
+    def __init__(
+        self,
+        context: RouterContext,
+        partition: Partition,
+        *,
+        type: int,
+        message: Message,
+        body: Buffer = b"",
+        checks: Buffer | None = None,
+        geo: bool = False,
+        timeout_s: float,
+    ) -> None:
+        own = context.datacenter_id
+        local = [node.name for node in partition.replicas if node.datacenter_id == own]
+        remote = [node.name for node in partition.replicas if node.datacenter_id != own] if geo else []
+        remote.sort(key=lambda name: not context.pool[name].usable)
+        self._tracker = WriteTracker(
+            local=local,
+            local_target=write_target(len(local), context.config.success_target),
+            remote=remote,
+            remote_target=1 if geo else 0,
+        )
+        self._pool = context.pool
+        self._partition = partition
+        self._type = type
+        self._message = message
+        self._body = body
+        self._checks = checks
+        self._timeout_s = timeout_s
+        self._failures: dict[str, AmbryError] = {}
+        self._replies: list[Frame] = []
+        self._future: asyncio.Future[list[Frame]] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> asyncio.Future[list[Frame]]:
+        """Send. The future ends with the replies so far, QuorumNotReached or InsufficientStorage."""
+        self._send(self._tracker.start())
+        self._settle()
+        return self._future
+
+    def _send(self, names: list[str]) -> None:
+        for name in names:
+            self._pool[name].call(
+                self._type,
+                self._message,
+                partial(self._done, name),
+                timeout_s=self._timeout_s,
+                body=self._body,
+                checks=self._checks,
+            )
+
+    def _done(self, name: str, frame: Frame | None, error: AmbryError | None) -> None:
+        if frame is not None:
+            self._replies.append(frame)
+        elif error is not None:
+            self._failures[name] = error
+        more = self._tracker.record(name, frame is not None)
+        if not self._future.done():
+            self._send(more)
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._future.done():
+            return
+        verdict = self._tracker.verdict
+        if verdict is Verdict.DONE:
+            self._future.set_result(self._replies)
+        elif verdict is Verdict.FAILED:
+            self._future.set_exception(self._failure())
+
+    def _failure(self) -> AmbryError:
+        reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(self._failures.items()))
+        if any(isinstance(error, InsufficientStorage) for error in self._failures.values()):
+            return InsufficientStorage(f"partition {self._partition.id} has no room ({reasons})")
+        return QuorumNotReached(
+            f"too few replicas of partition {self._partition.id} confirmed the write; it may or may not have happened "
+            f"({reasons})"
+        )
