@@ -7,6 +7,7 @@ idempotent, so replicas that saw the same changes in any order, any number of ti
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
 
@@ -30,11 +31,12 @@ class BlobState(msgspec.Struct, frozen=True, array_like=True):
 
     The larger (life_version, deleted) wins, so a delete wins within a life version and an undelete is the next life version.
     `expires_at_ms` only grows, NEVER_MS is its top. The default is the bottom: what a replica knows of a blob it never saw.
+    The bounds are those of the fields on disk; they are checked where a state is decoded.
     """
 
-    life_version: int = 0
+    life_version: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] = 0
     deleted: bool = False
-    expires_at_ms: int = 0
+    expires_at_ms: Annotated[int, msgspec.Meta(ge=0, le=NEVER_MS)] = 0
 
     def expired(self, now_ms: int) -> bool:
         """Whether the time to live has passed at `now_ms`."""

@@ -75,7 +75,11 @@ class BlobId:
             raw = urlsafe_b64decode(text.encode("ascii"))
         except (binascii.Error, UnicodeEncodeError, ValueError) as cause:
             raise InvalidBlobId("a blob id holds only the characters A-Z a-z 0-9 - _") from cause
-        return cls(raw)
+        blob_id = cls(raw)
+        # The decoder also takes + and / and skips what it does not know: one blob must not have two spellings.
+        if str(blob_id) != text:
+            raise InvalidBlobId("a blob id holds only the characters A-Z a-z 0-9 - _")
+        return blob_id
 
     @classmethod
     def make(

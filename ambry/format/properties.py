@@ -52,5 +52,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], section: Buffer) -> T:
         raise FormatUnknown("a properties section written by a newer release; upgrade to read it")
     try:
         return decoder.decode(memoryview(section)[1:])
-    except msgspec.DecodeError as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
         raise DataCorrupt(f"a properties section cannot be read: {cause}") from cause

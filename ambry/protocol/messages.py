@@ -6,14 +6,24 @@ are the 36 bytes of a blob id. `request_id` names the user's request in every lo
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from ambry.blob import BlobState
+from ambry.blob import NEVER_MS, BlobState
+from ambry.checksum import DIGEST_SIZE
 from ambry.errors import AmbryError, ProtocolViolation, error_from_code
+from ambry.format.record import SECTION_SIZE_MAX
+from ambry.ids import ID_SIZE
 
 T = TypeVar("T")
+
+# What a field of the log cannot hold is refused when it is decoded: later it would fail a whole batch.
+IdBytes = Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
+DigestBytes = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+SectionBytes = Annotated[bytes, msgspec.Meta(max_length=SECTION_SIZE_MAX)]
+TimeMs = Annotated[int, msgspec.Meta(ge=0, le=NEVER_MS)]
+Lsn = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -43,13 +53,13 @@ class PutRequest(Message, frozen=True, array_like=True):
     """Store one record; the body is its payload, the frame's checks are the record's."""
 
     request_id: str
-    id: bytes
+    id: IdBytes
     kind: int
-    created_at_ms: int
-    expires_at_ms: int
-    properties: bytes
-    metadata: bytes
-    digest: bytes
+    created_at_ms: TimeMs
+    expires_at_ms: TimeMs
+    properties: SectionBytes
+    metadata: SectionBytes
+    digest: DigestBytes
     sync: bool
 
 
@@ -60,7 +70,7 @@ class GetRequest(Message, frozen=True, array_like=True):
     """
 
     request_id: str
-    id: bytes
+    id: IdBytes
     first: int
     end: int
     any_state: bool = False
@@ -87,9 +97,9 @@ class UpdateRequest(Message, frozen=True, array_like=True):
     """Join `state` into the blob's state and make the result durable. A replica that lacks the blob keeps the state."""
 
     request_id: str
-    id: bytes
+    id: IdBytes
     state: BlobState
-    changed_at_ms: int
+    changed_at_ms: TimeMs
 
 
 class UpdateReply(Message, frozen=True, array_like=True):
@@ -116,7 +126,7 @@ class ChangesCursor(Message, frozen=True, array_like=True):
 
     partition: int
     incarnation: bytes
-    lsn: int
+    lsn: Lsn
 
 
 class ChangesRequest(Message, frozen=True, array_like=True):
@@ -134,8 +144,8 @@ class ChangesRequest(Message, frozen=True, array_like=True):
 class Change(Message, frozen=True, array_like=True):
     """The present state of one blob, standing at its latest change."""
 
-    id: bytes
-    lsn: int
+    id: IdBytes
+    lsn: Lsn
     state: BlobState
     present: bool
     size: int
@@ -146,8 +156,8 @@ class PartitionChanges(Message, frozen=True, array_like=True):
 
     partition: int
     incarnation: bytes
-    next_lsn: int
-    end_lsn: int
+    next_lsn: Lsn
+    end_lsn: Lsn
     changes: list[Change]
 
 
@@ -161,7 +171,7 @@ class FetchRequest(Message, frozen=True, array_like=True):
     """Send these blobs of one partition whole, as they stand in the log; at most `bytes_max` together, at least one."""
 
     partition: int
-    ids: list[bytes]
+    ids: list[IdBytes]
     bytes_max: int
 
 
@@ -187,7 +197,7 @@ def decode(data: bytes, shape: type[T]) -> T:
         decoder = _decoders[shape] = msgspec.msgpack.Decoder(shape)
     try:
         return decoder.decode(data)
-    except msgspec.DecodeError as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
         raise ProtocolViolation(f"a {shape.__name__} cannot be read: {cause}") from cause
 
 

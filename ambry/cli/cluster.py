@@ -1,0 +1,238 @@
+"""`ambry cluster`: a whole cluster on this machine, to try and to break. Thin over deploy/local_cluster.py."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from deploy.local_cluster import LocalCluster, Status, signal_number
+from deploy.local_layout import PORT_BASE_DEFAULT, LocalClusterError
+
+EXIT_INTERRUPTED = 130
+
+_directory = click.option(
+    "--dir",
+    "directory",
+    required=True,
+    metavar="D",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The cluster's directory: its data, configuration and logs.",
+)
+
+
+@click.group()
+def cluster() -> None:
+    """Run a whole cluster on this machine: real processes on loopback."""
+
+
+@cluster.command()
+@_directory
+@click.option("--datacenters", type=int, metavar="N", help="Datacenters, named dc1, dc2, ...  [default: 2]")
+@click.option("--nodes", type=int, metavar="N", help="Data nodes in each datacenter.  [default: 3]")
+@click.option("--frontends", type=int, metavar="N", help="Frontends in each datacenter.  [default: 1]")
+@click.option("--partitions", type=int, metavar="N", help="Partitions of the cluster.  [default: 8]")
+@click.option(
+    "--port-base", type=int, metavar="PORT", help="dc1 uses the 100 ports from PORT+100.  [default: 17000; 0: any free]"
+)
+@click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
+def up(
+    directory: Path,
+    datacenters: int | None,
+    nodes: int | None,
+    frontends: int | None,
+    partitions: int | None,
+    port_base: int | None,
+    detach: bool,
+) -> None:
+    """Start a cluster, or what is missing of the one in D.
+
+    A directory that holds a cluster starts it again with its data and its shape. Without --detach the command stays,
+    reports processes that end, and Ctrl-C stops everything.
+    """
+    local = LocalCluster(
+        directory,
+        datacenters=datacenters,
+        nodes=nodes,
+        frontends=frontends,
+        partitions=partitions,
+        port_base=port_base,
+        detach=detach,
+        report=_say,
+    )
+    with _failures_shown(), _signals_interrupt():
+        try:
+            _say(f"Starting the cluster in {local.directory} ...")
+            started = local.up()
+            joined = len(started) < len(local.members)
+            if not started:
+                _say("It runs already; nothing to start.")
+            elif joined:
+                _say(f"It runs already; started what was missing: {', '.join(started)}.")
+            stays = not (detach or joined)
+            _show(local, local.status())
+            _show_first_steps(local, stays=stays)
+        except KeyboardInterrupt:
+            _say("Interrupted; what had been started is stopped again.")
+            sys.exit(EXIT_INTERRUPTED)
+        if stays:
+            _stay(local)
+
+
+@cluster.command()
+@_directory
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(directory: Path, output: str) -> None:
+    """Show every process: ready, not ready (and why), paused or down."""
+    local = LocalCluster(directory)
+    with _failures_shown():
+        found = local.status()
+        if output == "json":
+            click.echo(_status_json(local, found))
+        else:
+            _show(local, found)
+
+
+@cluster.command()
+@_directory
+@click.argument("name")
+@click.option(
+    "--signal",
+    "signal_name",
+    type=click.Choice(["KILL", "TERM", "STOP", "CONT"], case_sensitive=False),
+    default="KILL",
+    show_default=True,
+)
+def kill(directory: Path, name: str, signal_name: str) -> None:
+    """Send a signal to the process NAME; KILL and TERM return when it is gone."""
+    number = signal_number(signal_name)
+    with _failures_shown():
+        LocalCluster(directory).kill(name, number)
+    done = {signal.SIGSTOP: "is paused", signal.SIGCONT: "runs on"}.get(number, "is gone")
+    _say(f"{name} {done}.")
+
+
+@cluster.command()
+@_directory
+@click.argument("name")
+def start(directory: Path, name: str) -> None:
+    """Start the process NAME again and wait until it is ready."""
+    with _failures_shown():
+        started = LocalCluster(directory, detach=True).start(name)
+    _say(f"{name} is ready." if started else f"{name} runs already.")
+
+
+@cluster.command()
+@_directory
+def down(directory: Path) -> None:
+    """Stop every process, frontends first; the data stays in D."""
+    local = LocalCluster(directory, report=_say)
+    with _failures_shown():
+        stopped = local.down() if local.shape else []
+    _say(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.")
+
+
+def _stay(local: LocalCluster) -> None:
+    """Stay in the foreground until an interrupt or until nothing runs any more; leaves nothing running."""
+    try:
+        local.supervise()
+        if local.describe().state == "up":
+            raise LocalClusterError("every process has ended")
+        _say("The cluster was stopped from elsewhere.")
+    except KeyboardInterrupt:
+        _say("Stopping the cluster (once more Ctrl-C: kill it) ...")
+    finally:
+        try:
+            local.down()
+        except KeyboardInterrupt:
+            local.down(term_timeout_s=0)
+    _say(f"Stopped. The data is in {local.directory}.")
+
+
+def _show(local: LocalCluster, found: list[Status]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    colours = {"ready": "green", "not ready": "yellow", "paused": "yellow", "down": "red"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("process", "state", "pid", "address", "admin"):
+        table.add_column(heading, no_wrap=True)
+    for entry in found:
+        member = entry.member
+        table.add_row(
+            member.name,
+            f"[{colours[entry.state]}]{entry.state}[/]",
+            str(entry.pid or "-"),
+            member.url if member.role == "frontend" else f"{member.host}:{member.port}",
+            member.admin_url,
+        )
+    Console(highlight=False).print(table)
+    for entry in found:
+        if entry.detail:
+            click.echo(f"{entry.member.name}: {entry.detail}")
+    click.echo(f"Logs: {local.directory}/<process>/log.jsonl")
+
+
+def _show_first_steps(local: LocalCluster, *, stays: bool) -> None:
+    url = local.frontends("dc1")[0].url
+    endpoint = "" if local.shape.port_base == PORT_BASE_DEFAULT else f"--endpoint {url} "
+    directory = shlex.quote(str(local.directory))
+    stop = "Ctrl-C" if stays else f"ambry cluster down --dir {directory}"
+    click.echo(
+        f"\nTry:   curl --data-binary @FILE {url}/"
+        f"\n       ambry put {endpoint}FILE"
+        f"\n       ambry cluster kill --dir {directory} dc1-n1"
+        f"\nStop:  {stop}"
+    )
+
+
+def _status_json(local: LocalCluster, found: list[Status]) -> str:
+    """The content of cluster.json, with the state of every process as it is now."""
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(local.describe())
+    now = {entry.member.name: entry for entry in found}
+    for datacenter in document["datacenters"]:
+        for process in (*datacenter["frontends"], *datacenter["nodes"]):
+            entry = now[process["name"]]
+            process |= {"pid": entry.pid, "state": entry.state, "detail": entry.detail}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+@contextlib.contextmanager
+def _failures_shown() -> Iterator[None]:
+    try:
+        yield
+    except LocalClusterError as cause:
+        raise click.ClickException(str(cause)) from cause
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """TERM and the loss of the terminal end the command the way Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # nohup ignores the loss of the terminal, and stays right.
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)

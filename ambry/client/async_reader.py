@@ -1,0 +1,152 @@
+"""Reading one blob, awaiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ambry.client.async_transport import AsyncResponse
+from ambry.client.model import BlobInfo
+from ambry.client.transfer import Download
+from ambry.errors import AmbryError, RequestTimeout
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+PIECE = 1 << 20
+
+
+class AsyncBlobReader:
+    """The bytes of one blob, or of a range of it.
+
+    Verified: the last bytes of a whole blob are handed out only if its digest is right, and a body that ends early is
+    an error, never an end. When the connection breaks, reading goes on over another one, where it stopped.
+    For one task at a time. Close it, or use it in an `async with` statement.
+    """
+
+    def __init__(
+        self,
+        download: Download,
+        response: AsyncResponse,
+        reopen: Callable[[AmbryError], Awaitable[AsyncResponse]],
+        remaining_s: Callable[[], float | None],
+        silence_s: float,
+    ) -> None:
+        """`reopen` makes the next request of `download`, after the given failure, or raises."""
+        self._download = download
+        self._reopen = reopen
+        self._remaining_s = remaining_s
+        self._silence_s = silence_s
+        self._failure: AmbryError | None = None
+        self._response: AsyncResponse | None = response
+        self._closed = False
+        if not download.remaining:
+            self._finish()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def info(self) -> BlobInfo:
+        """What is read."""
+        return self._download.info
+
+    @property
+    def remaining(self) -> int:
+        """Bytes still to come."""
+        return self._download.remaining
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def read(self, n: int | None = -1, /) -> bytes:
+        """Exactly `n` bytes, or all that remain if those are fewer or `n` is negative; b"" at the end.
+
+        Raises ChecksumMismatch, or Unavailable when the rest cannot be had.
+        """
+        self._check_open()
+        left = self._download.remaining if n is None or n < 0 else min(n, self._download.remaining)
+        pieces: list[bytes] = []
+        while left:
+            piece = await self._read_piece(min(left, PIECE))
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill `buffer`; how many bytes there were for it. Raises as `read` does."""
+        self._check_open()
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self._download.remaining)
+        filled = 0
+        while filled < wanted:
+            piece = await self._read_piece(min(wanted - filled, PIECE))
+            view[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return filled
+
+    async def iter_chunks(self, size: int = 1 << 20) -> AsyncIterator[bytes]:
+        """The rest in chunks of `size` bytes; the last may be shorter."""
+        if size < 1:
+            raise ValueError(f"size must be positive, not {size}")
+        while chunk := await self.read(size):
+            yield chunk
+
+    async def close(self) -> None:
+        """Stop reading. What was not read is not verified."""
+        self._closed = True
+        self._drop()
+
+    async def _read_piece(self, size: int) -> bytes:
+        """What one read gives, over as many connections as it takes."""
+        while True:
+            try:
+                if self._response is None:
+                    raise self._download.cut()
+                if (left := self._remaining_s()) is not None:
+                    if not left:
+                        raise RequestTimeout(f"blob {self._download.blob} was not read within the call's total timeout")
+                    self._response.limit(min(left, self._silence_s))
+                piece = await self._response.read(size)
+                if not piece:
+                    raise self._download.cut()
+            except AmbryError as error:
+                self._drop()
+                self._response = await self._reopen(error)
+            else:
+                self._received(piece)
+                return piece
+
+    def _received(self, piece: bytes) -> None:
+        try:
+            self._download.received(piece)
+        except AmbryError as error:
+            # Reading on must not look like the end of the blob.
+            self._failure = error
+            self._drop()
+            raise
+        if not self._download.remaining:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._response is not None:
+            self._response.finish()
+            self._response = None
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.abort()
+            self._response = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("this reader is closed")
+        if self._failure is not None:
+            raise self._failure

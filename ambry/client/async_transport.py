@@ -1,0 +1,228 @@
+"""HTTP/1.1 over aiohttp, which is imported when the first request is made.
+
+A session belongs to one event loop and one process; in another of either, a new one is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from ambry.checksum import Buffer
+from ambry.client import core
+from ambry.client.core import Headers, Request
+from ambry.client.model import Timeout
+from ambry.clock import Clock
+from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation, RequestTimeout
+
+if TYPE_CHECKING:
+    import aiohttp
+
+IDLE_S = 30.0
+"""How long a connection is kept; well below the server's 75 s."""
+
+
+class AsyncResponse:
+    """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
+
+    def __init__(self, raw: aiohttp.ClientResponse, endpoint: str, silence_s: float) -> None:
+        self._raw = raw
+        self._endpoint = endpoint
+        self._silence_s = silence_s
+        self.status = raw.status
+        self.headers: Headers = _normal(raw)
+
+    async def read(self, size: int) -> bytes:
+        """Between 1 and `size` bytes; none only when the connection ended. Raises Unavailable, RequestTimeout."""
+        import aiohttp
+
+        try:
+            async with asyncio.timeout(self._silence_s):
+                return await self._raw.content.read(size)
+        except aiohttp.ClientPayloadError:
+            return b""
+        except (aiohttp.ClientError, OSError) as cause:
+            raise _translate(cause, self._endpoint) from cause
+
+    def limit(self, timeout_s: float) -> None:
+        """How long the next reads may wait."""
+        self._silence_s = timeout_s
+
+    def finish(self) -> None:
+        """The body was read whole: keep the connection if the server does."""
+        self._raw.release()
+
+    async def done(self) -> None:
+        """The head was all there was to know."""
+        try:
+            while await self.read(core.ERROR_BODY_MAX):
+                pass
+        except AmbryError:
+            self.abort()
+        else:
+            self.finish()
+
+    def abort(self) -> None:
+        """Drop the connection; whatever is still on it is not wanted."""
+        self._raw.close()
+
+
+class AsyncTransport:
+    """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+    async def exchange(
+        self,
+        endpoint: str,
+        request: Request,
+        headers: dict[str, str],
+        *,
+        body: AsyncIterator[Buffer] | None,
+        timeout: Timeout,
+        deadline: float | None,
+        complete: Callable[[], bool] = lambda: True,
+    ) -> AsyncResponse:
+        """Send one request and read the head of its answer; an answer of 300 and more is raised as its error.
+
+        `complete` says whether all of `body` was given out.
+        """
+        require_aiohttp()
+        import aiohttp
+        import yarl
+
+        session = self._current()
+        loop = asyncio.get_running_loop()
+        until = None if deadline is None else loop.time() + max(0.0, deadline - self._clock.monotonic())
+        pace: _Pace | None = None
+        try:
+            async with asyncio.timeout_at(until) as guard:
+                pace = _Pace(guard, until, timeout.read)
+                pace.expect(timeout.connect + timeout.read)
+                raw = await session.request(
+                    request.method,
+                    yarl.URL(endpoint + request.path, encoded=True),
+                    headers=headers,
+                    data=None if body is None else pace.over(body),
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
+                )
+                pace.closed = True
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
+            reason = getattr(cause, "strerror", None) or "no answer in time"
+            raise core.connect_failed(endpoint, reason) from cause
+        except Exception as cause:
+            if pace is not None and pace.source_error is not None:
+                raise pace.source_error from pace.source_error.__cause__
+            if isinstance(cause, aiohttp.ClientError | OSError):
+                raise _translate(cause, endpoint) from cause
+            raise
+        finally:
+            if pace is not None:
+                pace.closed = True
+        response = AsyncResponse(raw, endpoint, timeout.read)
+        if raw.status >= 300:
+            raise await self._error(response, request)
+        if not complete():
+            response.abort()
+            raise ProtocolViolation(f"{endpoint} answered {raw.status} before it had the whole body")
+        return response
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and self._owner == (os.getpid(), asyncio.get_running_loop()):
+            await session.close()
+
+    def _current(self) -> aiohttp.ClientSession:
+        owner = (os.getpid(), asyncio.get_running_loop())
+        if self._session is None or self._owner != owner or self._session.closed:
+            import aiohttp
+
+            self._owner = owner
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+    async def _error(self, response: AsyncResponse, request: Request) -> AmbryError:
+        body = b""
+        try:
+            while len(body) < core.ERROR_BODY_MAX and (piece := await response.read(core.ERROR_BODY_MAX - len(body))):
+                body += piece
+        except AmbryError:
+            pass  # The status alone has to do.
+        error = core.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
+        # Keeps the connection only if both the request and the answer are complete.
+        response.finish()
+        return error
+
+
+class _Pace:
+    """Bounds the silence of the network while a body is sent, but not the time its source takes."""
+
+    def __init__(self, guard: asyncio.Timeout, until: float | None, silence_s: float) -> None:
+        self._guard = guard
+        self._until = until
+        self._silence_s = silence_s
+        self.closed = False
+        self.source_error: Exception | None = None
+
+    def expect(self, seconds: float | None) -> None:
+        """The network must do something within `seconds`; None while it is not its turn."""
+        if self.closed:
+            return
+        when = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        if self._until is not None:
+            when = self._until if when is None else min(when, self._until)
+        self._guard.reschedule(when)
+
+    async def over(self, body: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+        while True:
+            self.expect(None)
+            try:
+                chunk = await anext(body, None)
+            except Exception as cause:
+                self.source_error = cause
+                raise
+            self.expect(self._silence_s)
+            if chunk is None:
+                return
+            # Writing to a fast network may never wait; let an early answer be read.
+            await asyncio.sleep(0)
+            if self.closed:
+                # It came, so the rest is not wanted; aiohttp cancels us when the answer is let go.
+                await asyncio.get_running_loop().create_future()
+            yield chunk
+
+
+def require_aiohttp() -> None:
+    """Raises ImportError with the way out."""
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError as cause:
+        raise ImportError("AsyncAmbryClient needs aiohttp: pip install 'ambry[async]'") from cause
+
+
+def _normal(raw: aiohttp.ClientResponse) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in raw.headers.items():
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers
+
+
+def _translate(cause: Exception, endpoint: str) -> AmbryError:
+    if isinstance(cause, AmbryError):
+        return cause
+    if isinstance(cause, TimeoutError):
+        return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
+    if type(cause).__name__ in ("ClientResponseError", "InvalidURL"):
+        return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({type(cause).__name__}: {cause})")
+    return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")

@@ -1,0 +1,166 @@
+"""What users of the client see: values, all frozen, all hashable, all picklable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from os import PathLike
+from typing import BinaryIO, Literal
+
+from ambry.errors import InvalidRequest
+from ambry.ids import BlobId
+
+Ref = BlobId | str
+"""A blob id, as an object or as its text."""
+
+SyncSource = bytes | bytearray | memoryview | PathLike[str] | BinaryIO | Iterable[bytes]
+BlobSource = SyncSource | AsyncIterable[bytes]
+"""What can be put. A `str` is never a body: it could mean a path as well as a text."""
+
+StrPath = str | PathLike[str]
+WritableBuffer = bytearray | memoryview
+Progress = Callable[[int, int | None], None]
+"""Called with (bytes so far, total or None); never goes back, never from two threads at a time."""
+
+Verify = Literal["always", "if-present", "never"]
+
+
+class Metadata(Mapping[str, str]):
+    """User metadata: an immutable, hashable mapping."""
+
+    __slots__ = ("_items",)
+
+    _items: dict[str, str]
+
+    def __init__(self, items: Mapping[str, str] | None = None) -> None:
+        self._items = dict(sorted((items or {}).items()))
+
+    def __getitem__(self, key: str) -> str:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"Metadata({self._items!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobInfo:
+    """What a blob is. `checksum` is the xxh3-128 of all its bytes in hexadecimal; `expires` is None for ever.
+
+    `durability` is what a put was acknowledged with, and empty on a read.
+    """
+
+    id: BlobId
+    size: int
+    created: datetime | None = None
+    expires: datetime | None = None
+    content_type: str = "application/octet-stream"
+    metadata: Metadata = field(default_factory=Metadata)
+    checksum: str = ""
+    filename: str = ""
+    account: str = ""
+    container: str = ""
+    service_id: str = ""
+    etag: str = ""
+    datacenter: str = ""
+    durability: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes `start` up to but not including `stop`, as in a Python slice.
+
+    `stop` None is the end of the blob; a negative `start` with no `stop` is that many bytes from the end.
+    """
+
+    start: int
+    stop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start < 0 and self.stop is not None:
+            raise InvalidRequest(f"a range from the end takes no stop: ({self.start}, {self.stop})")
+        if self.stop is not None and self.stop <= self.start:
+            raise InvalidRequest(f"range ({self.start}, {self.stop}) is empty; stop is not included and must be larger")
+
+    def header(self) -> str:
+        """The value of a Range header (RFC 9110 section 14.1.2), whose end is inclusive."""
+        if self.start < 0:
+            return f"bytes={self.start}"
+        return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
+
+    def within(self, size: int) -> tuple[int, int]:
+        """(start, stop) of this range in a blob of `size` bytes."""
+        if self.start < 0:
+            return max(0, size + self.start), size
+        return self.start, size if self.stop is None else min(self.stop, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """Seconds. `read` bounds each silence of the server, not the whole answer; `total` bounds a call with its retries.
+
+    For `get`, `total` ends when the reader is returned: how long the caller takes to read is the caller's business.
+    """
+
+    connect: float = 3.0
+    read: float = 30.0
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Full-jitter exponential backoff: before attempt n, between 0 and min(cap, base * 2 ** (n - 1)) seconds.
+
+    `budget` is the largest share of extra requests that retries may cause over time, on top of a small reserve, so that
+    a brown-out is not amplified. A server that asks for more than `retry_after_max` seconds of patience gets the error
+    handed to the caller instead.
+    """
+
+    max_attempts: int = 5
+    base: float = 0.05
+    cap: float = 5.0
+    budget: float = 0.1
+    retry_after_max: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferConfig:
+    """`chunk_size` bytes are read, hashed and handed on at a time; memory per transfer is a few of these."""
+
+    chunk_size: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 1:
+            raise InvalidRequest(f"chunk_size must be positive, not {self.chunk_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointHealth:
+    """What one frontend said of itself; `detail` says why it is not `ok`."""
+
+    endpoint: str
+    ok: bool
+    detail: str = ""
+    datacenter: str = ""
+    frontend: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterHealth:
+    """The answers of all endpoints, in the order in which the client prefers them."""
+
+    endpoints: tuple[EndpointHealth, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one endpoint takes requests."""
+        return any(endpoint.ok for endpoint in self.endpoints)

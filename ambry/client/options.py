@@ -1,0 +1,221 @@
+"""What both clients are configured with, where it comes from, and what they derive from it.
+
+Arguments win over `AMBRY_*` in the environment, that over `~/.config/ambry/config.toml`, that over the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self, TypedDict, Unpack, cast, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ambry import __version__
+from ambry.blob import Durability
+from ambry.client import core
+from ambry.client.core import Request
+from ambry.client.model import BlobSource, ByteRange, Progress, RetryPolicy, Timeout, TransferConfig, Verify
+from ambry.client.retry import Attempts, Endpoints, RetryBudget
+from ambry.client.sources import Body, open_body, read_toml
+from ambry.client.transfer import Upload
+from ambry.clock import Clock, SystemClock, system_random
+from ambry.config import convert
+from ambry.errors import ConfigInvalid, InvalidRequest
+
+DEFAULT_ENDPOINT = "http://127.0.0.1:17100"
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of both clients."""
+
+    endpoints: str | Sequence[str] | None
+    account: str | None
+    container: str | None
+    service_id: str
+    timeout: Timeout
+    retry: RetryPolicy
+    transfer: TransferConfig
+    verify: Verify
+
+
+class _File(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`config.toml` of the client."""
+
+    endpoints: str | list[str] | None = None
+    account: str | None = None
+    container: str | None = None
+    service_id: str | None = None
+    verify: Verify | None = None
+
+
+class ClientBase:
+    """Configuration, and the requests that follow from it; the twins add the I/O."""
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] | None = None,
+        *,
+        account: str | None = None,
+        container: str | None = None,
+        service_id: str = "ambry-py",
+        timeout: Timeout = Timeout(),  # noqa: B008  # frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        transfer: TransferConfig = TransferConfig(),  # noqa: B008
+        verify: Verify = "always",
+        _clock: Clock | None = None,
+        _random: random.Random | None = None,
+        _sleep: Callable[[float], Any] | None = None,
+    ) -> None:
+        """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot."""
+        if verify not in get_args(Verify):
+            raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
+        self._options: ClientOptions = {
+            "endpoints": normal_endpoints(endpoints),
+            "account": account,
+            "container": container,
+            "service_id": service_id,
+            "timeout": timeout,
+            "retry": retry,
+            "transfer": transfer,
+            "verify": verify,
+        }
+        self._timeout = timeout
+        self._retry = retry
+        self._transfer = transfer
+        self._verify: Verify = verify
+        self._clock: Clock = _clock or SystemClock()
+        self._random = _random or system_random()
+        self._endpoints = Endpoints(cast(tuple[str, ...], self._options["endpoints"]))
+        self._start(_sleep)
+        self._budget = RetryBudget(retry.budget)
+        self._common = {
+            "user-agent": f"ambry-py/{__version__}",
+            "accept-encoding": "identity",
+            "x-ambry-service-id": service_id,
+        }
+        self._target = {"x-ambry-service-id": service_id}
+        if account is not None:
+            self._target["x-ambry-target-account-name"] = account
+        if container is not None:
+            self._target["x-ambry-target-container-name"] = container
+
+    def _start(self, sleep: Callable[[float], Any] | None) -> None:
+        """Set up the I/O of this twin; `sleep` replaces its way of waiting between attempts."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
+        """Arguments, then AMBRY_ENDPOINTS (comma-separated), AMBRY_ACCOUNT, AMBRY_CONTAINER, AMBRY_SERVICE_ID and
+        AMBRY_VERIFY, then ~/.config/ambry/config.toml, then http://127.0.0.1:17100. Raises ConfigInvalid."""
+        return cls(**cast(ClientOptions, {**load_options(os.environ), **overrides}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Configuration only: connections and what was learnt about endpoints stay here.
+        return _rebuild, (type(self), self._options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._endpoints.urls)})"
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The frontends, in order of preference."""
+        return self._endpoints.urls
+
+    def _attempts(self, timeout: Timeout | None) -> Attempts:
+        return Attempts(
+            policy=self._retry,
+            budget=self._budget,
+            endpoints=self._endpoints,
+            clock=self._clock,
+            source=self._random,
+            total_s=(timeout or self._timeout).total,
+        )
+
+    def _begin_put(
+        self,
+        data: BlobSource,
+        *,
+        ttl: timedelta | int | None,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+        size: int | None,
+        filename: str | None,
+        durability: Durability | str | None,
+        checksum: str | None,
+        progress: Progress | None,
+        transfer: TransferConfig | None,
+        asynchronous: bool,
+    ) -> tuple[Body, Upload]:
+        chunk_size = (transfer or self._transfer).chunk_size
+        body = open_body(data, size=size, chunk_size=chunk_size, asynchronous=asynchronous)
+        expected = core.checksum_text(checksum) if checksum is not None else ""
+        request = core.upload_request(
+            size=body.size,
+            digest=expected or body.known_digest(),
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            filename=body.filename if filename is None else filename,
+            durability=durability,
+        )
+        request.headers.update(self._target)
+        upload = Upload(request, size=body.size, checksum=expected, verify=self._verify, progress=progress)
+        return body, upload
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        return {**self._common, **request.headers}
+
+
+def _rebuild(cls: type[ClientBase], options: ClientOptions) -> ClientBase:
+    return cls(**options)
+
+
+def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Checked base URLs without a trailing slash. Raises InvalidRequest."""
+    if endpoints is None:
+        return (DEFAULT_ENDPOINT,)
+    listed = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
+    urls: list[str] = []
+    for text in (each.strip() for each in listed):
+        if not text:
+            continue
+        url = urlsplit(text if "//" in text else f"http://{text}")
+        try:
+            named = bool(url.hostname) and url.port != 0
+        except ValueError:
+            named = False
+        if url.scheme != "http" or not named or url.query or url.fragment or url.username:
+            raise InvalidRequest(f"endpoint {text!r} is not of the form http://host:port (https is not supported yet)")
+        urls.append(f"http://{url.netloc}{url.path.rstrip('/')}")
+    if not urls:
+        raise InvalidRequest("at least one endpoint is needed, as http://host:port")
+    return tuple(dict.fromkeys(urls))
+
+
+def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | None:
+    """A tuple (start, stop) as a ByteRange."""
+    return given if given is None or isinstance(given, ByteRange) else ByteRange(*given)
+
+
+def load_options(env: Mapping[str, str]) -> ClientOptions:
+    """What the environment and the user's configuration file say. Raises ConfigInvalid naming the key."""
+    home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
+    path = Path(home) / "ambry" / "config.toml"
+    tree = read_toml(path)
+    source = str(path)
+    for key in ("endpoints", "account", "container", "service_id", "verify"):
+        if value := env.get(f"AMBRY_{key.upper()}"):
+            tree[key] = value
+            source = f"{path} and the environment"
+    found = convert(_File, tree, source=source)
+    try:
+        normal_endpoints(found.endpoints)
+    except InvalidRequest as cause:
+        raise ConfigInvalid(f"{source}: {cause.message}") from cause
+    chosen = {name: getattr(found, name) for name in _File.__struct_fields__}
+    return cast(ClientOptions, {name: value for name, value in chosen.items() if value is not None})

@@ -1,0 +1,160 @@
+"""Reading one blob, blocking."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from ambry.client.model import BlobInfo
+from ambry.client.sync_transport import SyncResponse
+from ambry.client.transfer import Download
+from ambry.errors import AmbryError, RequestTimeout
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+PIECE = 1 << 20
+
+T = TypeVar("T", bytes, int)
+
+
+class BlobReader(io.BufferedIOBase):
+    """The bytes of one blob, or of a range of it, as a binary file that cannot be sought.
+
+    Verified: the last bytes of a whole blob are handed out only if its digest is right, and a body that ends early is
+    an error, never an end. When the connection breaks, reading goes on over another one, where it stopped.
+    For one thread at a time. Close it, or use it in a `with` statement.
+    """
+
+    def __init__(
+        self,
+        download: Download,
+        reopen: Callable[[AmbryError | None], SyncResponse],
+        remaining_s: Callable[[], float | None],
+        silence_s: float,
+    ) -> None:
+        """`reopen` makes the next request of `download`, after the given failure, or raises."""
+        super().__init__()
+        self._remaining_s = remaining_s
+        self._silence_s = silence_s
+        self._download = download
+        self._reopen = reopen
+        self._failure: AmbryError | None = None
+        self._response: SyncResponse | None = None
+        self._response = reopen(None)
+        if not download.remaining:
+            self._finish()
+
+    @property
+    def info(self) -> BlobInfo:
+        """What is read."""
+        return self._download.info
+
+    @property
+    def remaining(self) -> int:
+        """Bytes still to come."""
+        return self._download.remaining
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, n: int | None = -1, /) -> bytes:
+        """Exactly `n` bytes, or all that remain if those are fewer or `n` is negative; b"" at the end.
+
+        Raises ChecksumMismatch, or Unavailable when the rest cannot be had.
+        """
+        self._check_open()
+        left = self._download.remaining if n is None or n < 0 else min(n, self._download.remaining)
+        pieces: list[bytes] = []
+        while left:
+            piece = self._read_piece(min(left, PIECE))
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read1(self, n: int = -1, /) -> bytes:
+        """As `read`, but at most one piece of 1 MiB."""
+        return self.read(PIECE if n < 0 else min(n, PIECE))
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill `buffer`, without a copy in between; how many bytes there were for it. Raises as `read` does."""
+        self._check_open()
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self._download.remaining)
+        filled = 0
+        while filled < wanted:
+            filled += self._fill(view[filled : min(wanted, filled + PIECE)])
+        return filled
+
+    def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        return self.readinto(memoryview(buffer).cast("B")[:PIECE])
+
+    def iter_chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The rest in chunks of `size` bytes; the last may be shorter."""
+        if size < 1:
+            raise ValueError(f"size must be positive, not {size}")
+        while chunk := self.read(size):
+            yield chunk
+
+    def close(self) -> None:
+        """Stop reading. What was not read is not verified."""
+        if self._response is not None:
+            self._response.abort()
+            self._response = None
+        super().close()
+
+    def _read_piece(self, size: int) -> bytes:
+        piece = self._attempt(lambda response: response.read(size))
+        self._received(piece)
+        return piece
+
+    def _fill(self, part: memoryview) -> int:
+        count = self._attempt(lambda response: response.readinto(part))
+        self._received(part[:count])
+        return count
+
+    def _attempt(self, read: Callable[[SyncResponse], T]) -> T:
+        """What one read gives, over as many connections as it takes."""
+        while True:
+            try:
+                if self._response is None:
+                    raise self._download.cut()
+                if (left := self._remaining_s()) is not None:
+                    if not left:
+                        raise RequestTimeout(f"blob {self._download.blob} was not read within the call's total timeout")
+                    self._response.limit(min(left, self._silence_s))
+                got = read(self._response)
+                if got:
+                    return got
+                raise self._download.cut()
+            except AmbryError as error:
+                self._drop()
+                self._response = self._reopen(error)
+
+    def _received(self, piece: bytes | memoryview) -> None:
+        try:
+            self._download.received(piece)
+        except AmbryError as error:
+            # Reading on must not look like the end of the blob.
+            self._failure = error
+            self._drop()
+            raise
+        if not self._download.remaining:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._response is not None:
+            self._response.finish()
+            self._response = None
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.abort()
+            self._response = None
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("this reader is closed")
+        if self._failure is not None:
+            raise self._failure

@@ -1,0 +1,345 @@
+"""Blocking HTTP/1.1 over a pool of connections (`http.client`).
+
+The pool belongs to a process: a forked child starts with an empty one, so parent and child never share a socket. Any
+number of threads may use it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from ambry.checksum import Buffer
+from ambry.client import core
+from ambry.client.core import Headers, Request, StaleConnection
+from ambry.client.model import Timeout
+from ambry.clock import Clock
+from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation, RequestTimeout
+
+IDLE_MAX = 16
+"""Kept connections per endpoint."""
+
+IDLE_S = 30.0
+"""How long one is kept; well below the server's 75 s."""
+
+SEND_SIZE = 256 << 10
+"""A socket's timeout bounds one whole sendall, so it is given little at a time."""
+
+
+class _Connection:
+    """One connection, and since when it has been idle."""
+
+    def __init__(self, endpoint: str, timeout_s: float) -> None:
+        url = urlsplit(endpoint)
+        self.endpoint = endpoint
+        self.prefix = url.path
+        self.pid = os.getpid()
+        self.idle_since = 0.0
+        self.used = False
+        self.http = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=timeout_s)
+
+    def set_timeout(self, timeout_s: float) -> None:
+        self.http.timeout = timeout_s
+        if self.http.sock is not None:
+            self.http.sock.settimeout(timeout_s)
+
+    def answered(self) -> bool:
+        """Whether there is something to read now: an early answer, or the end of the connection."""
+        return _readable(self.http.sock)
+
+    def close(self) -> None:
+        self.http.close()
+
+
+class SyncResponse:
+    """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
+
+    def __init__(self, pool: SyncTransport, connection: _Connection, raw: http.client.HTTPResponse) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._raw = raw
+        self.status = raw.status
+        self.headers: Headers = _normal(raw)
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; fewer, or none, only when the connection ended. Raises Unavailable, RequestTimeout."""
+        self._check_process()
+        try:
+            return self._raw.read(size)
+        except http.client.IncompleteRead as cut:
+            return cut.partial
+        except (OSError, http.client.HTTPException, ValueError) as cause:
+            raise _translate(cause, self._connection.endpoint) from cause
+
+    def readinto(self, buffer: memoryview) -> int:
+        """As `read`, into `buffer`."""
+        self._check_process()
+        try:
+            return self._raw.readinto(buffer)
+        except http.client.IncompleteRead:
+            return 0
+        except (OSError, http.client.HTTPException, ValueError) as cause:
+            raise _translate(cause, self._connection.endpoint) from cause
+
+    def limit(self, timeout_s: float) -> None:
+        """How long the next reads may wait."""
+        self._connection.set_timeout(timeout_s)
+
+    def finish(self) -> None:
+        """The body was read whole: keep the connection if the server does."""
+        reusable = not self._raw.will_close
+        self._raw.close()
+        if reusable:
+            self._pool.give_back(self._connection)
+        else:
+            self._connection.close()
+
+    def done(self) -> None:
+        """The head was all there was to know."""
+        try:
+            whole = len(self.read(core.ERROR_BODY_MAX)) < core.ERROR_BODY_MAX
+        except AmbryError:
+            whole = False
+        if whole:
+            self.finish()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection; whatever is still on it is not wanted."""
+        self._raw.close()
+        self._connection.close()
+
+    def _check_process(self) -> None:
+        if self._connection.pid != os.getpid():
+            raise PeerConnectionLost("the connection belongs to the process that forked this one")
+
+
+class SyncTransport:
+    """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pool = _Pool()
+
+    def exchange(
+        self,
+        endpoint: str,
+        request: Request,
+        headers: dict[str, str],
+        *,
+        body: Iterator[Buffer] | None,
+        fresh: bool,
+        timeout: Timeout,
+        deadline: float | None,
+    ) -> SyncResponse:
+        """Send one request and read the head of its answer; an answer of 300 and more is raised as its error.
+
+        `fresh` asks for a new connection, because `body` cannot be had a second time if a kept one turns out dead.
+        """
+        connection = self._connect(endpoint, timeout, self._remaining(deadline), fresh=fresh)
+        try:
+            whole = self._send(connection, request, headers, body, deadline)
+            connection.set_timeout(_least(timeout.read, self._remaining(deadline)))
+            raw = connection.http.getresponse()
+        except BaseException as cause:
+            connection.close()
+            if isinstance(cause, _SourceError):
+                raise cause.cause from cause.cause.__cause__
+            if connection.used and isinstance(cause, ConnectionError) and not isinstance(cause, AmbryError):
+                self._current().drop(endpoint)
+                raise StaleConnection(f"{endpoint} had closed a kept connection") from cause
+            if isinstance(cause, OSError | http.client.HTTPException):
+                raise _translate(cause, endpoint) from cause
+            raise
+        response = SyncResponse(self, connection, raw)
+        if raw.status < 300 and whole:
+            return response
+        if raw.status < 300:
+            response.abort()
+            raise ProtocolViolation(f"{endpoint} answered {raw.status} before it had the whole body")
+        raise self._error(response, request, keep=whole)
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection for the next request."""
+        connection.idle_since = self._clock.monotonic()
+        connection.used = True
+        if connection.pid != os.getpid() or not self._current().put(connection):
+            connection.close()
+
+    def close(self) -> None:
+        self._current().clear()
+
+    def _current(self) -> _Pool:
+        if self._pool.pid != os.getpid():
+            # The parent's connections are forgotten, not closed: closing a copied descriptor would be harmless, but
+            # the parent's lock may have been held by a thread that does not exist here.
+            self._pool = _Pool()
+        return self._pool
+
+    def _connect(self, endpoint: str, timeout: Timeout, remaining_s: float | None, *, fresh: bool) -> _Connection:
+        read_s = _least(timeout.read, remaining_s)
+        while not fresh and (kept := self._current().take(endpoint)) is not None:
+            if self._clock.monotonic() - kept.idle_since < IDLE_S and not kept.answered():
+                kept.set_timeout(read_s)
+                return kept
+            kept.close()
+        made = _Connection(endpoint, _least(timeout.connect, remaining_s))
+        try:
+            made.http.connect()
+        except OSError as cause:
+            made.close()
+            reason = "no answer in time" if isinstance(cause, TimeoutError) else cause.strerror or str(cause)
+            raise core.connect_failed(endpoint, reason) from cause
+        made.set_timeout(read_s)
+        return made
+
+    def _remaining(self, deadline: float | None) -> float | None:
+        return None if deadline is None else deadline - self._clock.monotonic()
+
+    def _send(
+        self,
+        connection: _Connection,
+        request: Request,
+        headers: dict[str, str],
+        body: Iterator[Buffer] | None,
+        deadline: float | None,
+    ) -> bool:
+        """Send all of it; False when an answer, surely an error, came before the whole body was sent."""
+        raw = connection.http
+        raw.putrequest(request.method, connection.prefix + request.path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            raw.putheader(name, value.encode())
+        chunked = body is not None and "content-length" not in headers
+        if chunked:
+            raw.putheader("transfer-encoding", "chunked")
+        raw.endheaders()
+        if body is None:
+            return True
+        try:
+            for chunk in _pieces(body):
+                if connection.answered():
+                    return False
+                if deadline is not None and self._clock.monotonic() >= deadline:
+                    raise RequestTimeout("the upload did not end within the call's total timeout")
+                if chunked:
+                    raw.send(b"%x\r\n" % len(chunk))
+                raw.send(chunk)
+                if chunked:
+                    raw.send(b"\r\n")
+            if chunked:
+                raw.send(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            # The server hung up while we were sending; its reason may still be there to be read.
+            if not connection.answered():
+                raise
+            return False
+        return True
+
+    def _error(self, response: SyncResponse, request: Request, *, keep: bool) -> AmbryError:
+        body = b""
+        try:
+            while len(body) < core.ERROR_BODY_MAX and (piece := response.read(core.ERROR_BODY_MAX - len(body))):
+                body += piece
+        except AmbryError:
+            keep = False  # The status alone has to do.
+        error = core.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
+        length = response.headers.get("content-length", "")
+        if keep and (request.method == "HEAD" or length == str(len(body))):
+            response.finish()
+        else:
+            response.abort()
+        return error
+
+
+class _Pool:
+    """The idle connections of one process, newest first."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle: dict[str, deque[_Connection]] = {}
+
+    def take(self, endpoint: str) -> _Connection | None:
+        with self._lock:
+            idle = self._idle.get(endpoint)
+            return idle.pop() if idle else None
+
+    def put(self, connection: _Connection) -> bool:
+        with self._lock:
+            idle = self._idle.setdefault(connection.endpoint, deque())
+            if len(idle) >= IDLE_MAX:
+                return False
+            idle.append(connection)
+            return True
+
+    def drop(self, endpoint: str) -> None:
+        """Forget the connections to an endpoint that has closed one."""
+        with self._lock:
+            dropped = self._idle.pop(endpoint, deque())
+        for connection in dropped:
+            connection.close()
+
+    def clear(self) -> None:
+        for endpoint in list(self._idle):
+            self.drop(endpoint)
+
+
+class _SourceError(Exception):
+    """What a body's iterator raised: the caller's own error, not the network's."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _pieces(body: Iterator[Buffer]) -> Iterator[memoryview]:
+    while True:
+        try:
+            chunk = next(body, None)
+        except Exception as cause:
+            raise _SourceError(cause) from cause
+        if chunk is None:
+            return
+        view = memoryview(chunk)
+        for start in range(0, len(view), SEND_SIZE):
+            yield view[start : start + SEND_SIZE]
+
+
+def _readable(sock: socket.socket | None) -> bool:
+    if sock is None:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
+
+
+def _normal(raw: http.client.HTTPResponse) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in raw.getheaders():
+        # http.client reads Latin-1; what was sent is UTF-8.
+        text = value.encode("latin-1", "surrogateescape").decode("utf-8", "replace")
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _least(seconds: float, remaining_s: float | None) -> float:
+    # Zero would mean non-blocking.
+    return max(0.001, seconds if remaining_s is None else min(seconds, remaining_s))
+
+
+def _translate(cause: Exception, endpoint: str) -> AmbryError:
+    if isinstance(cause, AmbryError):
+        return cause
+    if isinstance(cause, TimeoutError):
+        return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
+    if isinstance(cause, http.client.HTTPException) and not isinstance(cause, http.client.RemoteDisconnected):
+        return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({type(cause).__name__}: {cause})")
+    return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")

@@ -1,0 +1,189 @@
+"""The state of one upload and of one download: what has passed, and whether it is what it should be. No I/O.
+
+Invariants: a download is complete only when exactly the promised bytes have passed and, where the whole blob was read,
+their digest is the server's; the last bytes are not handed out before that is known. An upload is complete only when
+the server names the digest of the bytes that were sent.
+"""
+
+from __future__ import annotations
+
+from ambry.checksum import Buffer, Digester, new_digester
+from ambry.client import core
+from ambry.client.core import Headers, Request
+from ambry.client.model import BlobInfo, ByteRange, Progress, Verify
+from ambry.errors import ChecksumMismatch, InvalidRequest, PeerConnectionLost, ProtocolViolation
+from ambry.ids import BlobId
+
+
+class Upload:
+    """One put. `begin` starts each pass over the body, `passed` sees every chunk before it is sent."""
+
+    def __init__(
+        self, request: Request, *, size: int | None, checksum: str, verify: Verify, progress: Progress | None
+    ) -> None:
+        self.request = request
+        self._size = size
+        self._checksum = checksum
+        self._verify = verify
+        self._progress = progress
+        self._reported = -1
+        self._digester: Digester = new_digester()
+        self.sent = 0
+        self.started = False
+        """Whether anything was taken from the body, in any pass."""
+        self.complete = False
+        """Whether all of the body has passed, in this pass."""
+
+    def begin(self) -> None:
+        self.started = True
+        self.complete = False
+        self._digester = new_digester()
+        self.sent = 0
+        self._report()
+
+    def passed(self, chunk: Buffer) -> None:
+        """Raises InvalidRequest when the body is longer than announced."""
+        self.sent += len(chunk)
+        if self._size is not None and self.sent > self._size:
+            raise InvalidRequest(f"the body is longer than the {self._size} bytes announced; did the file grow?")
+        self._digester.update(chunk)
+
+    def handed_over(self) -> None:
+        """All that passed has been given to the network."""
+        self._report()
+
+    def ended(self) -> None:
+        """The body has no more. Raises InvalidRequest when it is shorter than announced."""
+        if self._size is not None and self.sent != self._size:
+            raise InvalidRequest(f"the body ended after {self.sent} of the {self._size} bytes announced")
+        if self._checksum and self._digester.hexdigest() != self._checksum:
+            raise ChecksumMismatch(
+                f"the body's xxh3-128 is {self._digester.hexdigest()}, not the {self._checksum} given; "
+                "nothing was stored"
+            )
+        self.complete = True
+
+    def check(self, headers: Headers) -> tuple[BlobInfo, ChecksumMismatch | ProtocolViolation | None]:
+        """What was made, and why it must not be kept, if so. Raises ProtocolViolation when there is no telling."""
+        merged = {"x-ambry-blob-size": str(self.sent), **headers}
+        info = core.parse_put(self.request, merged)
+        mine = self._digester.hexdigest()
+        if info.size != self.sent:
+            return info, ChecksumMismatch(
+                f"sent {self.sent} bytes, but blob {info.id} was acknowledged with {info.size}; "
+                "it is being deleted, put it again"
+            )
+        if info.checksum and info.checksum != mine and self._verify != "never":
+            return info, ChecksumMismatch(
+                f"sent bytes with the xxh3-128 {mine}, but blob {info.id} was acknowledged with {info.checksum}; "
+                "it is being deleted, put it again"
+            )
+        if not info.checksum and self._verify == "always":
+            return info, ProtocolViolation(
+                f"blob {info.id} was acknowledged without x-ambry-digest and is being deleted; "
+                "check the endpoint, or pass verify='if-present'"
+            )
+        return info, None
+
+    def _report(self) -> None:
+        # A repeated attempt starts over, but progress never goes back.
+        if self._progress is not None and self.sent > self._reported:
+            self._reported = self.sent
+            self._progress(self.sent, self._size)
+
+
+class Download:
+    """One read, over as many answers as it takes. `position` is the next byte of the blob to come."""
+
+    def __init__(
+        self,
+        blob: BlobId,
+        byte_range: ByteRange | None,
+        *,
+        verify: Verify,
+        digester: Digester | None = None,
+    ) -> None:
+        """With `digester`, reading begins at `byte_range` and the digester has seen all the bytes before it."""
+        self.blob = blob
+        self._range = byte_range
+        self._verify = verify
+        self._digester = digester or new_digester()
+        self._whole = byte_range is None or digester is not None
+        self._info: BlobInfo | None = None
+        self.position = 0
+        self.stop = 0
+
+    @property
+    def info(self) -> BlobInfo:
+        if self._info is None:
+            raise ProtocolViolation("no answer yet")
+        return self._info
+
+    @property
+    def remaining(self) -> int:
+        return self.stop - self.position
+
+    def request(self) -> Request:
+        """The next request: the first, or the rest of what was asked for."""
+        if self._info is None:
+            return core.blob_request("GET", self.blob, self._range)
+        return core.blob_request("GET", self.blob, ByteRange(self.position, self.stop))
+
+    def accept(self, status: int, headers: Headers) -> None:
+        """Judge the head of an answer. Raises ProtocolViolation, or ChecksumMismatch if it is of other content."""
+        info = core.parse_info(self.blob, headers)
+        if self._info is not None:
+            if (info.size, info.checksum) != (self._info.size, self._info.checksum):
+                raise ChecksumMismatch(f"blob {self.blob} changed while it was read, which must never be; report this")
+            wanted = (self.position, self.stop)
+        else:
+            wanted = (0, info.size) if self._range is None else self._range.within(info.size)
+        if status == 206:
+            start, stop, size = core.content_range(headers)
+            if size != info.size or (start, stop) != wanted:
+                raise ProtocolViolation(
+                    f"asked for bytes {wanted[0]} to {wanted[1]} of {info.size}, got {start} to {stop} of {size}"
+                )
+        elif wanted != (0, info.size):
+            raise ProtocolViolation(f"asked for a range of blob {self.blob}, got status {status}; check the endpoint")
+        if "content-length" in headers and core.header_int(headers, "content-length") != wanted[1] - wanted[0]:
+            raise ProtocolViolation(
+                f"Content-Length {headers['content-length']} does not fit bytes {wanted[0]} to {wanted[1]} of the blob"
+            )
+        if self._info is None:
+            if wanted == (0, info.size):
+                self._whole = True
+            if self._whole and self._verify == "always" and not info.checksum:
+                raise ProtocolViolation(
+                    f"blob {self.blob} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
+                )
+            self._info = info
+            self.position, self.stop = wanted
+            if not self.remaining:
+                self._finish()
+
+    def received(self, chunk: Buffer) -> None:
+        """Count and hash the next bytes. Raises ChecksumMismatch with the last ones; they must not be used then."""
+        if len(chunk) > self.remaining:
+            raise ProtocolViolation(f"more bytes than announced came for blob {self.blob}")
+        self.position += len(chunk)
+        self._digester.update(chunk)
+        if not self.remaining:
+            self._finish()
+
+    def cut(self) -> PeerConnectionLost:
+        """The error for a body that ended early."""
+        return PeerConnectionLost(
+            f"the connection broke at byte {self.position} of {self.stop} of blob {self.blob}; "
+            "the data so far is incomplete"
+        )
+
+    def _finish(self) -> None:
+        if not self._whole or self._verify == "never" or not self.info.checksum:
+            return
+        found = self._digester.hexdigest()
+        if found != self.info.checksum:
+            raise ChecksumMismatch(
+                f"the bytes of blob {self.blob} have the xxh3-128 {found}, but it was stored with "
+                f"{self.info.checksum}; do not use them, read it again"
+            )

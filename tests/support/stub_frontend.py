@@ -1,0 +1,341 @@
+"""A frontend for the client's tests: it keeps blobs in a dict, answers as REST.md says, and misbehaves on request.
+
+It is written on bare sockets and knows nothing of the client, so that it can break the protocol where a proper server
+would not. Misbehaviour is queued in `faults`: each request takes the first fault that is meant for it.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BufferedReader
+from types import TracebackType
+from typing import Self
+
+import xxhash
+
+from ambry.clock import SystemClock, system_random
+from ambry.ids import BlobId, IdKind, uuid7
+
+KEPT = (
+    "x-ambry-um-",
+    "x-ambry-enc-um-",
+    "x-ambry-content-type",
+    "x-ambry-filename",
+    "x-ambry-ttl",
+    "x-ambry-service-id",
+)
+
+
+@dataclass
+class Fault:
+    """One misbehaviour, for one request of `method`.
+
+    kind: `status` (answer `status` at once, before the body is read if `early`), `reset` (reset the connection after
+    `after` bytes of the answer's body), `reset-before` (without any answer), `reset-after` (do it, then without an
+    answer), `cut` (close after `after` bytes), `corrupt` (flip the first byte of the body), `wrong-digest`,
+    `no-digest`, `hold` (answer when `release` is set). `plain` gives the error a page that is not ambry's.
+    """
+
+    method: str
+    kind: str
+    status: int = 503
+    code: str = "Unavailable"
+    retry_after: str = ""
+    detail: str = "try again later"
+    after: int = 0
+    early: bool = False
+    plain: bool = False
+    release: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Seen:
+    """One request that arrived. `connection` counts connections, `sent_body` the body's bytes that were read."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    connection: int
+    body_size: int = 0
+
+
+class _Hangup(Exception):
+    pass
+
+
+class StubFrontend:
+    """Listens on a port of its own from construction until `close`."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.meta: dict[str, dict[str, str]] = {}
+        self.deleted: set[str] = set()
+        self.faults: list[Fault] = []
+        self.requests: list[Seen] = []
+        self.arrived = threading.Event()
+        self.close_after_answer = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._count = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections were ever made."""
+        return self._count
+
+    def add(self, data: bytes, **headers: str) -> str:
+        """Store a blob directly; its id."""
+        raw = uuid7(SystemClock(), system_random())
+        blob = str(BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=raw))
+        self.blobs[blob] = data
+        self.meta[blob] = {name.replace("_", "-"): value for name, value in headers.items()}
+        return blob
+
+    def fail(self, method: str, kind: str, **how: object) -> Fault:
+        fault = Fault(method, kind, **how)  # type: ignore[arg-type]
+        self.faults.append(fault)
+        return fault
+
+    def seen(self, method: str) -> list[Seen]:
+        return [each for each in self.requests if each.method == method]
+
+    def hang_up(self) -> None:
+        """Close every open connection, as a restarting server does."""
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._closing = True
+        for fault in self.faults:
+            fault.release.set()
+        # A thread blocked in accept() does not notice a mere close().
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._count += 1
+                self._open.add(connection)
+            threading.Thread(target=self._serve, args=(connection, self._count), daemon=True).start()
+
+    def _serve(self, connection: socket.socket, number: int) -> None:
+        stream = connection.makefile("rb")
+        try:
+            while self._one(connection, stream, number) and not self.close_after_answer:
+                pass
+        except (_Hangup, OSError, ValueError):
+            pass
+        finally:
+            stream.close()
+            with self._lock:
+                self._open.discard(connection)
+            connection.close()
+
+    def _one(self, connection: socket.socket, stream: BufferedReader, number: int) -> bool:
+        line = stream.readline().decode("latin-1").split()
+        if len(line) != 3:
+            return False
+        headers: dict[str, str] = {}
+        while (text := stream.readline().decode("utf-8").strip()) != "":
+            name, _, value = text.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        seen = Seen(line[0], line[1], headers, number)
+        self.requests.append(seen)
+        self.arrived.set()
+        fault = next((each for each in self.faults if each.method == seen.method), None)
+        if fault is not None:
+            self.faults.remove(fault)
+        answer = _Answer(connection, self, seen, fault)
+        if fault is not None and fault.kind == "reset-before":
+            answer.reset()
+        if fault is not None and fault.kind == "status" and fault.early:
+            answer.problem(fault.status, fault.code, fault.detail)
+            # Linger as a server does, so that the answer is not lost with the rest of the body.
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):
+                pass
+            return False
+        body = _body(stream, headers)
+        seen.body_size = len(body)
+        if fault is not None and fault.kind == "hold":
+            fault.release.wait()
+        if fault is not None and fault.kind == "status":
+            answer.problem(fault.status, fault.code, fault.detail)
+            return True
+        self._handle(answer, seen, body)
+        return True
+
+    def _handle(self, answer: _Answer, seen: Seen, body: bytes) -> None:
+        blob = seen.path.strip("/").split(".")[0]
+        if seen.path == "/healthCheck":
+            answer.send(200, {"content-type": "text/plain"}, b"GOOD")
+        elif seen.method == "POST":
+            self._post(answer, seen, body)
+        elif seen.path in ("/updateTtl", "/undelete"):
+            blob = seen.headers.get("x-ambry-blob-id", "")
+            if seen.path == "/undelete":
+                if blob not in self.deleted:
+                    return answer.problem(409, "NotDeleted", f"blob {blob} is not deleted")
+                self.deleted.discard(blob)
+            elif self._present(answer, blob):
+                self.meta[blob]["x-ambry-ttl"] = seen.headers.get("x-ambry-ttl", "-1")
+            else:
+                return None
+            answer.send(200, {}, b"")
+        elif seen.method == "DELETE":
+            if blob not in self.blobs:
+                return answer.problem(404, "BlobNotFound", f"no replica holds blob {blob}")
+            self.deleted.add(blob)
+            answer.send(202, {}, b"")
+        elif self._present(answer, blob):
+            self._get(answer, seen, blob)
+        return None
+
+    def _present(self, answer: _Answer, blob: str) -> bool:
+        if blob in self.deleted:
+            answer.problem(410, "BlobDeleted", f"blob {blob} was deleted")
+        elif blob not in self.blobs:
+            answer.problem(404, "BlobNotFound", f"no replica holds blob {blob}; check the id")
+        else:
+            return True
+        return False
+
+    def _post(self, answer: _Answer, seen: Seen, body: bytes) -> None:
+        digest = hexdigest(body)
+        if seen.headers.get("x-ambry-digest", digest) != digest:
+            return answer.problem(400, "ChecksumMismatch", "the body does not have the digest of x-ambry-digest")
+        kept = {name: value for name, value in seen.headers.items() if name.startswith(KEPT)}
+        blob = self.add(body)
+        self.meta[blob] = kept
+        headers = {
+            "location": f"/{blob}",
+            "etag": f'"{digest}"',
+            "x-ambry-blob-size": str(len(body)),
+            "x-ambry-digest": digest,
+            "x-ambry-durability": seen.headers.get("x-ambry-durability", "disk"),
+        }
+        return answer.send(201, headers, b"")
+
+    def _get(self, answer: _Answer, seen: Seen, blob: str) -> None:
+        data = self.blobs[blob]
+        headers = {
+            "content-type": "application/octet-stream",
+            "etag": f'"{hexdigest(data)}"',
+            "x-ambry-blob-size": str(len(data)),
+            "x-ambry-digest": hexdigest(data),
+            "x-ambry-creation-time": "Sat, 21 Nov 2026 23:07:00 GMT",
+            **self.meta[blob],
+        }
+        asked = seen.headers.get("range", "")
+        if not asked:
+            return answer.send(200, headers, data)
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        start = int(first) if first else max(0, len(data) - int(last))
+        stop = min(len(data), int(last) + 1) if first and last else len(data)
+        if start >= len(data):
+            return answer.problem(416, "RangeNotSatisfiable", "the range lies outside the blob", size=len(data))
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+        return answer.send(206, headers, data[start:stop])
+
+
+class _Answer:
+    def __init__(self, connection: socket.socket, stub: StubFrontend, seen: Seen, fault: Fault | None) -> None:
+        self._connection = connection
+        self._stub = stub
+        self._seen = seen
+        self._fault = fault
+
+    def reset(self) -> None:
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise _Hangup
+
+    def problem(self, status: int, code: str, detail: str, *, size: int | None = None) -> None:
+        problem = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
+        headers = {"content-type": "application/problem+json", "x-ambry-error-code": code}
+        if self._fault is not None and self._fault.retry_after:
+            headers["retry-after"] = self._fault.retry_after
+        if size is not None:
+            headers["content-range"] = f"bytes */{size}"
+        body = json.dumps({**problem, "request_id": "stub-request"}).encode()
+        if self._fault is not None and self._fault.plain:
+            headers, body = {"content-type": "text/html"}, b"<h1>not found</h1>"
+        self.send(status, headers, body)
+
+    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        fault = self._fault
+        kind = fault.kind if fault is not None else ""
+        headers = {**headers, "content-length": str(len(body)), "x-ambry-request-id": "stub-request"}
+        headers |= {"x-ambry-datacenter": "dc1", "x-ambry-frontend": "stub"}
+        if kind == "wrong-digest":
+            headers["x-ambry-digest"] = "0" * 32
+        if kind == "no-digest":
+            headers.pop("x-ambry-digest", None)
+        if kind == "corrupt" and body:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        if kind == "reset-after":
+            self.reset()
+        head = (
+            f"HTTP/1.1 {status} Stub\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+        )
+        self._connection.sendall(head.encode())
+        if self._seen.method == "HEAD":
+            return
+        if kind in ("cut", "reset") and fault is not None:
+            self._connection.sendall(body[: fault.after])
+            if kind == "reset":
+                self.reset()
+            raise _Hangup
+        self._connection.sendall(body)
+
+
+def hexdigest(data: bytes) -> str:
+    return str(xxhash.xxh3_128_hexdigest(data))
+
+
+def _body(stream: BufferedReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        size = int(headers.get("content-length", "0"))
+        body: bytes = stream.read(size)
+        if len(body) < size:
+            raise _Hangup
+        return body
+    pieces: list[bytes] = []
+    while size := int(stream.readline() or b"x", 16):
+        pieces.append(stream.read(size))
+        stream.readline()
+    stream.readline()
+    return b"".join(pieces)

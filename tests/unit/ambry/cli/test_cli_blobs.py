@@ -1,0 +1,228 @@
+"""The blob commands, in process and as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import ambry
+from ambry.cli.main import cli
+from tests.support.stub_frontend import StubFrontend
+
+DATA = os.urandom(500_000)
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubFrontend]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(ambry.__file__).parents[1]))
+    with StubFrontend() as running:
+        monkeypatch.setenv("AMBRY_ENDPOINTS", running.url)
+        yield running
+
+
+def run(*args: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(cli, args, input=stdin, prog_name="ambry")
+
+
+def process(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "ambry.cli.main", *args], input=stdin, capture_output=True, timeout=60)
+
+
+def test_put_head_get_rm(stub: StubFrontend, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(DATA)
+    done = run("put", "model.bin", "--ttl", "7d", "--meta", "run=42", "--meta", "note=a=b", "--content-type", "model/x")
+    assert done.exit_code == 0, done.output
+    blob = done.stdout.strip()
+    assert stub.blobs[blob] == DATA
+    shown = json.loads(run("head", blob, "--output", "json").stdout)
+    assert shown["metadata"] == {"run": "42", "note": "a=b"}
+    assert (shown["size"], shown["filename"], shown["content_type"]) == (len(DATA), "model.bin", "model/x")
+    assert "meta run" in run("head", blob).stdout
+    assert stub.seen("POST")[0].headers["x-ambry-ttl"] == str(7 * 86400)
+    (tmp_path / "model.bin").unlink()
+    got = run("get", blob)
+    assert got.exit_code == 0 and "model.bin" in got.stderr
+    assert (tmp_path / "model.bin").read_bytes() == DATA
+    assert run("get", blob).exit_code == 1
+    assert run("get", blob, "--overwrite").exit_code == 0
+    assert run("rm", blob).exit_code == 0
+    assert run("head", blob).exit_code == 4
+    assert run("undelete", blob).exit_code == 0
+    assert run("ttl", blob, "forever").exit_code == 0
+    assert "never" in run("head", blob).stdout
+
+
+def test_put_prints_one_json_object_per_line_and_goes_on_after_a_failure(stub: StubFrontend, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "c").write_bytes(b"c")
+    done = run("put", "a", "missing", "c", "--output", "json")
+    assert done.exit_code == 1
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == ["a", "c"]
+    assert "missing" in done.stderr and done.stderr.count("\n") == 1
+    table = run("put", "a", "c", "--output", "table").stdout
+    assert all(blob in table for blob in list(stub.blobs)[2:])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0-9", DATA[:10]), ("10-", DATA[10:]), ("-5", DATA[-5:]), ("499998-600000", DATA[499_998:])],
+)
+def test_ranges_include_both_ends_as_in_http(stub: StubFrontend, tmp_path: Path, text: str, expected: bytes) -> None:
+    blob = stub.add(DATA)
+    assert run("cat", blob, f"--range={text}").stdout_bytes == expected
+    assert run("get", blob, f"--range={text}", "-o", "part").exit_code == 0
+    assert (tmp_path / "part").read_bytes() == expected
+    assert [each.name for each in tmp_path.iterdir()] == ["part"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["nonsense"], 2),
+        (["put"], 2),
+        (["get", "not-an-id"], 2),
+        (["cat", "BLOB", "--range", "9-1"], 2),
+        (["cat", "BLOB", "--range", "x"], 2),
+        (["ttl", "BLOB", "7x"], 2),
+        (["put", "--ttl", "0", "x"], 2),
+        (["put", "--meta", "novalue", "x"], 2),
+        (["put", "missing-file"], 1),
+        (["head", "ABSENT"], 3),
+        (["rm", "ABSENT"], 3),
+        (["rm", "-f", "ABSENT"], 0),
+        (["get", "GONE"], 4),
+        (["undelete", "BLOB"], 1),
+        (["head", "BLOB", "--endpoint", "http://127.0.0.1:1"], 5),
+        (["head", "BLOB", "--endpoint", "https://x"], 2),
+    ],
+)
+def test_exit_codes(stub: StubFrontend, args: list[str], code: int) -> None:
+    ids = {"BLOB": stub.add(b"x"), "ABSENT": stub.add(b"x"), "GONE": stub.add(b"x")}
+    del stub.blobs[ids["ABSENT"]]
+    stub.deleted.add(ids["GONE"])
+    done = run(*(ids.get(arg, arg) for arg in args))
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    if code > 2:
+        assert done.stderr.startswith("ambry: ") and done.stderr.count("\n") == 1
+
+
+def test_a_checksum_mismatch_has_its_own_exit_code(stub: StubFrontend, tmp_path: Path) -> None:
+    blob = stub.add(DATA)
+    stub.fail("GET", "corrupt")
+    done = run("get", blob, "-o", "out")
+    assert done.exit_code == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rm_checks_all_ids_before_it_deletes_the_first(stub: StubFrontend) -> None:
+    blob = stub.add(b"x")
+    assert run("rm", blob, "mistyped").exit_code == 2
+    assert stub.deleted == set()
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ("model.bin", "model.bin"),
+        ("../../etc/passwd", "passwd"),
+        ("a/b\\c.bin", "c.bin"),
+        (".bashrc", None),
+        ("..", None),
+        ("-rf", None),
+        ("x" * 300, None),
+        ("", None),
+        ("nice\u202egnp.exe", "nicegnp.exe"),
+    ],
+)
+def test_a_stored_filename_cannot_leave_the_directory(
+    stub: StubFrontend, tmp_path: Path, stored: str, expected: str | None
+) -> None:
+    blob = stub.add(b"x", x_ambry_filename=stored)
+    assert run("get", blob).exit_code == 0
+    assert [each.name for each in tmp_path.iterdir()] == [expected or blob]
+
+
+def test_help_documents_the_exit_codes_and_survives_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ambry.cli.cluster", None)
+    shown = run("--help").stdout
+    for word in ("0 ok", "3 not found", "6 checksum", "put", "cluster"):
+        assert word in " ".join(shown.split())
+    missing = run("cluster", "start", "--x")
+    assert missing.exit_code == 1 and "installation" in missing.stderr
+
+
+def test_pipes_from_end_to_end(stub: StubFrontend) -> None:
+    done = process("put", "-", stdin=DATA)
+    assert (done.returncode, done.stderr) == (0, b"")
+    blob = done.stdout.decode().strip()
+    assert process("cat", blob).stdout == DATA
+    assert process("get", blob, "-o", "-").stdout == DATA
+    absent = process("cat", "A" * 48)
+    assert absent.returncode == 2 and absent.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_stops_early_is_no_error_message(stub: StubFrontend) -> None:
+    blob = stub.add(os.urandom(5_000_000))
+    command = subprocess.Popen(
+        [sys.executable, "-m", "ambry.cli.main", "cat", blob], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert command.stdout is not None and command.stderr is not None
+    command.stdout.read(10)
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    command.stderr.close()
+    assert command.wait(60) == 1
+
+
+def test_an_interrupted_download_exits_130_and_leaves_no_file(stub: StubFrontend, tmp_path: Path) -> None:
+    blob = stub.add(DATA)
+    stub.fail("GET", "hold")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "ambry.cli.main", "get", blob, "-o", "out"], stderr=subprocess.PIPE
+    )
+    assert stub.arrived.wait(60)
+    command.send_signal(signal.SIGINT)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert b"Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal_only(stub: StubFrontend, quiet: bool) -> None:
+    blob = stub.add(DATA)
+    master, slave = pty.openpty()
+    args = ["get", blob, "-o", "out", *(["--quiet"] if quiet else [])]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "ambry.cli.main", *args],
+        stderr=slave,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"},
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # EIO: the other end is closed.
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    out, _ = command.communicate(timeout=60)
+    assert (command.returncode, out) == (0, b"")
+    assert (b"MB" in shown or b"kB" in shown) is not quiet
+    assert b"\x1b[3" not in shown, "NO_COLOR"

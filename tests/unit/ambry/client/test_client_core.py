@@ -1,0 +1,248 @@
+"""The decisions of the client, without any I/O."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ambry import AmbryClient, ByteRange, InvalidRequest, RetryPolicy
+from ambry.client import core
+from ambry.client.options import load_options, normal_endpoints
+from ambry.client.retry import Attempts, Endpoints, RetryBudget
+from ambry.errors import (
+    AmbryError,
+    BlobDeleted,
+    BlobGone,
+    BlobNotFound,
+    ConfigInvalid,
+    HeadersTooLarge,
+    InternalError,
+    ProtocolViolation,
+    QuotaExceeded,
+    Unavailable,
+)
+from ambry.errors import (
+    InvalidRequest as Invalid,
+)
+from tests.support.twins import FakeClock
+
+GET = core.Request("GET", "/x", {}, "blob x")
+
+
+def attempts(clock: FakeClock, *urls: str, policy: RetryPolicy | None = None, total: float | None = None) -> Attempts:
+    policy = policy or RetryPolicy()
+    return Attempts(
+        policy=policy,
+        budget=RetryBudget(policy.budget),
+        endpoints=Endpoints(urls or ("http://a",)),
+        clock=clock,
+        source=random.Random(7),
+        total_s=total,
+    )
+
+
+def problem(code: str, **more: object) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode({"code": code, "detail": "do this", "request_id": "r1", **more})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cls"),
+    [
+        (410, "BlobDeleted", BlobDeleted),
+        (404, "BlobNotFound", BlobNotFound),
+        (503, "QuorumNotReached", Unavailable),
+        (410, "SomethingNewer", BlobGone),
+        (418, "SomethingNewer", InvalidRequest),
+        (599, "SomethingNewer", Unavailable),
+        (500, "", InternalError),
+        (502, "", Unavailable),
+        (400, "", InvalidRequest),
+        (404, "", ProtocolViolation),
+        (302, "", ProtocolViolation),
+    ],
+)
+def test_an_answer_becomes_the_error_that_it_names(status: int, code: str, cls: type[AmbryError]) -> None:
+    headers = {"content-type": "application/problem+json"}
+    body = problem(code) if code else b""
+    error = core.error_of(GET, status, headers, body, now_ms=0)
+    assert isinstance(error, cls)
+    if code:
+        assert (error.message, error.request_id) == ("do this", "r1")
+
+
+def test_an_error_without_a_body_is_named_by_its_headers() -> None:
+    headers = {"x-ambry-error-code": "BlobNotFound", "x-ambry-request-id": "r2", "retry-after": "3"}
+    error = core.error_of(GET, 404, headers, b"", now_ms=0)
+    assert isinstance(error, BlobNotFound)
+    assert "blob x does not exist" in error.message
+    assert (error.request_id, error.retry_after_s) == ("r2", 3.0)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"null", b'{"code": 7, "detail": null}'])
+def test_a_malformed_problem_is_no_crash(body: bytes) -> None:
+    headers = {"content-type": "application/problem+json", "x-ambry-error-code": "Unavailable"}
+    assert isinstance(core.error_of(GET, 503, headers, body, now_ms=0), Unavailable)
+
+
+@pytest.mark.parametrize(
+    "text", ["Sat, 21 Nov 2026 23:07:00 GMT", "1795302420000", "2026-11-21T23:07:00Z", "2026-11-22T00:07:00+01:00"]
+)
+def test_times_are_read_in_every_form(text: str) -> None:
+    assert core.parse_time(text) == datetime(2026, 11, 21, 23, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "Sat, 99 Nov", "9" * 40])
+def test_what_is_no_time_is_none(text: str) -> None:
+    assert core.parse_time(text) is None
+
+
+def test_retry_after_may_be_a_date() -> None:
+    headers = {"retry-after": "Sat, 21 Nov 2026 23:07:00 GMT"}
+    assert core.retry_after(headers, 1795302410000) == 10.0
+    assert core.retry_after(headers, 1795302430000) == 0.0
+
+
+@pytest.mark.parametrize(
+    "value", ["", "plain", "a b", "100%", " edge", "edge ", "tab\t", "größe", "日本", "\x00", "a\nb"]
+)
+def test_metadata_comes_back_as_it_was_given(value: str) -> None:
+    headers = core.encode_metadata({"k": value})
+    assert all(text.isascii() and text.isprintable() for text in headers.values())
+    assert core.decode_metadata(headers) == {"k": value}
+
+
+def test_metadata_beyond_the_servers_limits_is_refused_here() -> None:
+    with pytest.raises(HeadersTooLarge):
+        core.encode_metadata({f"k{n}": "" for n in range(65)})
+    with pytest.raises(HeadersTooLarge):
+        core.encode_metadata({"k": "x" * 8192})
+
+
+@pytest.mark.parametrize(
+    ("asked", "header", "in_ten"),
+    [
+        (ByteRange(0, 4), "bytes=0-3", (0, 4)),
+        (ByteRange(2), "bytes=2-", (2, 10)),
+        (ByteRange(-3), "bytes=-3", (7, 10)),
+        (ByteRange(-30), "bytes=-30", (0, 10)),
+        (ByteRange(8, 30), "bytes=8-29", (8, 10)),
+    ],
+)
+def test_ranges(asked: ByteRange, header: str, in_ten: tuple[int, int]) -> None:
+    assert asked.header() == header
+    assert asked.within(10) == in_ten
+
+
+@pytest.mark.parametrize(("ttl", "expected"), [(None, -1), (5, 5), (timedelta(minutes=1), 60)])
+def test_ttl(ttl: timedelta | int | None, expected: int) -> None:
+    assert core.ttl_seconds(ttl) == expected
+
+
+@pytest.mark.parametrize("ttl", [0, -1, timedelta(0)])
+def test_a_ttl_that_is_over_at_once_is_refused(ttl: timedelta | int) -> None:
+    with pytest.raises(InvalidRequest, match="ttl"):
+        core.ttl_seconds(ttl)
+
+
+def test_backoff_is_full_jitter_below_a_growing_ceiling() -> None:
+    clock = FakeClock()
+    tries = attempts(clock, policy=RetryPolicy(max_attempts=9, base=1.0, cap=5.0))
+    for ceiling in (1.0, 2.0, 4.0, 5.0, 5.0):
+        tries.begin()
+        assert 0.0 <= tries.failed(Unavailable("x")) <= ceiling
+
+
+def test_the_last_attempts_error_is_raised_with_where_and_how_often() -> None:
+    tries = attempts(FakeClock(), policy=RetryPolicy(max_attempts=2))
+    tries.begin()
+    tries.failed(Unavailable("first"))
+    tries.begin()
+    with pytest.raises(Unavailable, match="second") as caught:
+        tries.failed(Unavailable("second"))
+    assert (caught.value.endpoint, caught.value.attempts) == ("http://a", 2)
+
+
+def test_a_call_does_not_wait_beyond_its_deadline() -> None:
+    error = Unavailable("x", retry_after_s=5.0)
+    tries = attempts(FakeClock(), total=4.0)
+    tries.begin()
+    with pytest.raises(Unavailable):
+        tries.failed(error)
+
+
+def test_a_quota_is_not_dodged_by_another_endpoint() -> None:
+    tries = attempts(FakeClock(), "http://a", "http://b")
+    tries.begin()
+    assert tries.failed(QuotaExceeded("slow down", retry_after_s=3.0)) >= 3.0
+    assert tries.begin() == "http://a"
+
+
+def test_going_elsewhere_after_a_refused_connection_costs_no_budget() -> None:
+    clock = FakeClock()
+    budget = RetryBudget(0.0)
+    while budget.take():
+        pass
+    tries = attempts(clock, "http://a", "http://b")
+    tries._budget = budget
+    assert tries.begin() == "http://a"
+    assert tries.failed(core.connect_failed("http://a", "refused")) == 0.0
+    assert tries.begin() == "http://b"
+    with pytest.raises(Unavailable):
+        tries.failed(core.connect_failed("http://b", "refused"))
+
+
+def test_progress_allows_more_breaks_than_attempts() -> None:
+    tries = attempts(FakeClock(), policy=RetryPolicy(max_attempts=2))
+    for _ in range(5):
+        tries.begin()
+        tries.progressed()
+        tries.failed(Unavailable("cut"))
+        clock_count = tries.count
+    assert clock_count == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, ("http://127.0.0.1:17100",)),
+        ("a:1, http://b:2/ ", ("http://a:1", "http://b:2")),
+        (["http://[::1]:5/base/"], ("http://[::1]:5/base",)),
+        (["http://a:1", "http://a:1"], ("http://a:1",)),
+    ],
+)
+def test_endpoints(given: str | list[str] | None, expected: tuple[str, ...]) -> None:
+    assert normal_endpoints(given) == expected
+
+
+@pytest.mark.parametrize(
+    "given", ["", [], "https://a", "ftp://a", "http://", "http://a:99999", "http://u:p@a", "http://a?b"]
+)
+def test_what_is_no_endpoint_is_refused(given: str | list[str]) -> None:
+    with pytest.raises(Invalid, match="http://"):
+        normal_endpoints(given)
+
+
+def test_arguments_win_over_environment_over_file_over_default(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    home = tmp_path / "ambry"
+    home.mkdir()
+    (home / "config.toml").write_text('endpoints = ["http://file:1"]\naccount = "file"\ncontainer = "file"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("AMBRY_ACCOUNT", "env")
+    monkeypatch.delenv("AMBRY_ENDPOINTS", raising=False)
+    client = AmbryClient.from_env(verify="never")
+    assert client.endpoints == ("http://file:1",)
+    assert (client._options["account"], client._options["container"]) == ("env", "file")
+    monkeypatch.setenv("AMBRY_ENDPOINTS", "http://env:1,http://env:2")
+    assert AmbryClient.from_env().endpoints == ("http://env:1", "http://env:2")
+    assert AmbryClient.from_env(endpoints="http://arg:1").endpoints == ("http://arg:1",)
+    (home / "config.toml").write_text('endpoint = "http://file:1"\n')
+    with pytest.raises(ConfigInvalid, match="did you mean endpoints"):
+        AmbryClient.from_env()
+
+
+def test_without_any_configuration_the_local_cluster_is_meant(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    assert load_options({"XDG_CONFIG_HOME": str(tmp_path)}) == {}

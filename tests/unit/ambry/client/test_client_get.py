@@ -1,0 +1,330 @@
+"""Reading, with both clients: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ambry import (
+    AlreadyExists,
+    BlobDeleted,
+    BlobId,
+    BlobNotFound,
+    ByteRange,
+    ChecksumMismatch,
+    InvalidBlobId,
+    InvalidRequest,
+    NotDeleted,
+    ProtocolViolation,
+    RangeNotSatisfiable,
+    RequestTimeout,
+    RetryPolicy,
+    Timeout,
+    TooLarge,
+    Unavailable,
+)
+from tests.support.stub_frontend import StubFrontend, hexdigest
+from tests.support.twins import QUICK, Twins
+
+DATA = os.urandom(3_000_001)
+
+
+def test_a_reader_gives_exactly_what_is_asked_for(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(DATA)
+    with twins.connect(stub.url).get(blob) as reader:
+        assert reader.info.size == len(DATA)
+        assert reader.read(10) == DATA[:10]
+        buffer = bytearray(1_500_000)
+        assert reader.readinto(buffer) == len(buffer)
+        assert buffer == DATA[10:1_500_010]
+        chunks = list(reader.iter_chunks(700_000))
+        assert [len(chunk) for chunk in chunks] == [700_000, 700_000, 99_991]
+        assert b"".join(chunks) == DATA[1_500_010:]
+        assert reader.read() == b"" and reader.read(5) == b""
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20])
+def test_blobs_of_all_sizes_are_read_and_the_connection_is_kept(stub: StubFrontend, twins: Twins, size: int) -> None:
+    blob = stub.add(DATA[:size])
+    client = twins.connect(stub.url)
+    for _ in range(3):
+        assert client.get_bytes(blob) == DATA[:size]
+    assert stub.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ((0, 10), DATA[:10]),
+        ((5, None), DATA[5:]),
+        (ByteRange(-7), DATA[-7:]),
+        ((len(DATA) - 3, len(DATA) + 100), DATA[-3:]),
+        ((0, None), DATA),
+    ],
+)
+def test_ranges_are_half_open_like_slices(
+    stub: StubFrontend, twins: Twins, asked: tuple[int, int | None], expected: bytes
+) -> None:
+    assert twins.connect(stub.url).get_bytes(stub.add(DATA), range=asked) == expected
+
+
+def test_a_range_outside_the_blob_tells_its_size(stub: StubFrontend, twins: Twins) -> None:
+    client = twins.connect(stub.url)
+    with pytest.raises(RangeNotSatisfiable) as caught:
+        client.get(stub.add(b"abc"), range=(3, None))
+    assert caught.value.size == 3
+    with pytest.raises(InvalidRequest, match="empty"):
+        client.get(stub.add(b"abc"), range=(2, 2))
+
+
+@pytest.mark.parametrize("kind", ["reset", "cut"])
+@pytest.mark.parametrize("after", [0, 1, 1_234_567])
+def test_a_read_goes_on_where_the_connection_broke(stub: StubFrontend, twins: Twins, kind: str, after: int) -> None:
+    blob = stub.add(DATA)
+    for _ in range(3):
+        stub.fail("GET", kind, after=after)
+    assert twins.connect(stub.url).get_bytes(blob) == DATA
+    assert len(stub.seen("GET")) >= 3
+    if kind == "cut" and twins.kind == "sync" and after:
+        assert stub.seen("GET")[1].headers["range"] == f"bytes={after}-{len(DATA) - 1}"
+
+
+def test_a_read_goes_on_at_another_endpoint(stub: StubFrontend, other: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(DATA)
+    other.blobs, other.meta = stub.blobs, stub.meta
+    stub.fail("GET", "cut", after=2_000_000)
+    with twins.connect(stub.url, other.url).get(blob) as reader:
+        assert reader.read() == DATA
+    assert "range" in other.seen("GET")[0].headers
+
+
+def test_a_body_that_stays_short_is_an_error_never_a_result(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    blob = stub.add(DATA)
+    client = twins.connect(stub.url)
+    for call in (
+        lambda: client.get_bytes(blob),
+        lambda: client.get_file(blob, tmp_path / "out"),
+        lambda: client.get_into(blob, bytearray(len(DATA))),
+        lambda: list(client.get(blob).iter_chunks()),
+    ):
+        stub.faults.clear()
+        for _ in range(30):
+            stub.fail("GET", "cut", after=0)
+        with pytest.raises(Unavailable, match="incomplete"):
+            call()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "wrong-digest"])
+def test_bytes_that_do_not_have_the_digest_are_not_handed_out(stub: StubFrontend, twins: Twins, fault: str) -> None:
+    blob = stub.add(DATA)
+    client = twins.connect(stub.url)
+    stub.fail("GET", fault)
+    with pytest.raises(ChecksumMismatch, match=blob):
+        client.get_bytes(blob)
+    stub.fail("GET", fault)
+    reader = client.get(blob)
+    with pytest.raises(ChecksumMismatch):
+        for _ in reader.iter_chunks():
+            pass
+    with pytest.raises(ChecksumMismatch):
+        reader.read()  # Not an end: a loop that goes on must not take the blob for complete.
+
+
+def test_verification_can_be_relaxed(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(DATA)
+    stub.fail("GET", "no-digest")
+    with pytest.raises(ProtocolViolation, match="x-ambry-digest"):
+        twins.connect(stub.url).get_bytes(blob)
+    stub.fail("GET", "no-digest")
+    assert twins.connect(stub.url, verify="if-present").get_bytes(blob) == DATA
+    stub.fail("GET", "wrong-digest")
+    assert twins.connect(stub.url, verify="never").get_bytes(blob) == DATA
+
+
+def test_get_bytes_refuses_more_than_max_size_before_reading(stub: StubFrontend, twins: Twins) -> None:
+    client = twins.connect(stub.url)
+    with pytest.raises(TooLarge, match="max_size=10"):
+        client.get_bytes(stub.add(DATA), max_size=10)
+    assert client.get_bytes(stub.add(DATA), max_size=10, range=(0, 10)) == DATA[:10]
+
+
+def test_get_into_fills_the_callers_memory(stub: StubFrontend, twins: Twins) -> None:
+    client = twins.connect(stub.url)
+    blob = stub.add(DATA)
+    whole = bytearray(len(DATA) + 5)
+    assert client.get_into(blob, whole) == len(DATA)
+    assert whole[: len(DATA)] == DATA and whole[len(DATA) :] == bytes(5)
+    part = bytearray(100)
+    assert client.get_into(blob, memoryview(part)[10:], offset=1000) == 90
+    assert part == bytes(10) + DATA[1000:1090]
+    assert client.get_into(blob, part, offset=len(DATA)) == 0
+    assert client.get_into(stub.add(b""), part) == 0
+    with pytest.raises(TypeError, match="writable"):
+        client.get_into(blob, b"fixed")
+    stub.fail("GET", "corrupt")
+    with pytest.raises(ChecksumMismatch):
+        client.get_into(blob, bytearray(len(DATA)))
+
+
+def test_get_file_appears_whole_and_leaves_nothing_else(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    client = twins.connect(stub.url)
+    blob = stub.add(DATA)
+    seen: list[tuple[int, int | None]] = []
+    info = client.get_file(blob, tmp_path / "out", progress=lambda done, total: seen.append((done, total)))
+    assert (tmp_path / "out").read_bytes() == DATA and info.checksum == hexdigest(DATA)
+    assert seen[0] == (0, len(DATA)) and seen[-1] == (len(DATA), len(DATA))
+    with pytest.raises(AlreadyExists, match="overwrite"):
+        client.get_file(stub.add(b"new"), tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA
+    client.get_file(stub.add(b"new"), tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out").read_bytes() == b"new"
+    client.get_file(stub.add(b""), tmp_path / "empty")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["empty", "out"]
+
+
+def test_get_file_resumes_a_part_of_the_same_blob(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    blob = stub.add(DATA)
+    part = tmp_path / f"out.{blob}.part"
+    part.write_bytes(DATA[:1_000_000])
+    seen: list[int] = []
+    twins.connect(stub.url).get_file(blob, tmp_path / "out", progress=lambda done, _: seen.append(done))
+    assert (tmp_path / "out").read_bytes() == DATA
+    assert stub.seen("GET")[0].headers["range"] == "bytes=1000000-"
+    assert seen[0] == 1_000_000
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_get_file_keeps_the_part_of_a_failed_download_and_goes_on(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    blob = stub.add(DATA)
+    client = twins.connect(stub.url, retry=RetryPolicy(max_attempts=1))
+    stub.fail("GET", "cut", after=2_000_000)
+    stub.fail("GET", "status")
+    with pytest.raises(Unavailable):
+        client.get_file(blob, tmp_path / "out")
+    assert (tmp_path / f"out.{blob}.part").exists() and not (tmp_path / "out").exists()
+    client.get_file(blob, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("found", [b"other bytes", DATA + b"longer", DATA])
+def test_get_file_never_builds_on_a_wrong_part(stub: StubFrontend, twins: Twins, tmp_path: Path, found: bytes) -> None:
+    blob = stub.add(DATA)
+    (tmp_path / f"out.{blob}.part").write_bytes(found)
+    client = twins.connect(stub.url)
+    try:
+        client.get_file(blob, tmp_path / "out")
+    except ChecksumMismatch:
+        # Found at the end only; the part is gone, so the next time is a fresh start.
+        assert list(tmp_path.iterdir()) == []
+        client.get_file(blob, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA
+
+
+def test_head_exists_delete_undelete_and_ttl(stub: StubFrontend, twins: Twins) -> None:
+    client = twins.connect(stub.url)
+    blob = stub.add(DATA, x_ambry_ttl="3600")
+    info = client.head(blob)
+    assert info.created == datetime(2026, 11, 21, 23, 7, tzinfo=UTC)
+    assert info.expires == datetime(2026, 11, 22, 0, 7, tzinfo=UTC)
+    assert hash(info) == hash(client.head(BlobId.parse(blob)))
+    assert client.exists(blob)
+    assert client.update_ttl(blob, None).expires is None
+    with pytest.raises(NotDeleted):
+        client.undelete(blob)
+    client.delete(blob)
+    client.delete(blob)
+    assert not client.exists(blob)
+    with pytest.raises(BlobDeleted):
+        client.head(blob)
+    client.undelete(blob)
+    assert client.exists(blob)
+
+
+def test_an_absent_blob_is_a_file_not_found(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(b"x")
+    del stub.blobs[blob]
+    client = twins.connect(stub.url)
+    with pytest.raises(FileNotFoundError) as caught:
+        client.get(blob)
+    assert isinstance(caught.value, BlobNotFound)
+    assert (caught.value.status, caught.value.request_id, caught.value.attempts) == (404, "stub-request", 1)
+    assert "stub-request" in str(caught.value)
+    assert not client.exists(blob)
+    client.delete(blob)
+    with pytest.raises(BlobNotFound):
+        client.delete(blob, missing_ok=False)
+
+
+def test_a_404_of_some_other_server_is_no_proof_of_absence(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(b"x")
+    client = twins.connect(stub.url)
+    stub.faults.clear()
+    fault = stub.fail("HEAD", "status", status=404)
+    fault.plain = True
+    with pytest.raises(ProtocolViolation, match="not by ambry"):
+        client.exists(blob)
+
+
+@pytest.mark.parametrize("ref", ["models/bert", "ambry://a/b/c", "", "A" * 48, "AQ" + "é" * 46])
+def test_what_is_not_an_id_is_refused_without_asking(stub: StubFrontend, twins: Twins, ref: str) -> None:
+    with pytest.raises(InvalidRequest, match="id") as caught:
+        twins.connect(stub.url).get(ref)
+    assert len(ref) != 48 or isinstance(caught.value, InvalidBlobId)
+    assert stub.requests == []
+
+
+def test_reads_are_repeated_and_fail_over(stub: StubFrontend, other: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(DATA)
+    other.blobs, other.meta = stub.blobs, stub.meta
+    stub.fail("GET", "status", retry_after="20")
+    client = twins.connect(stub.url, other.url, fake_time=True)
+    assert client.get_bytes(blob) == DATA
+    assert twins.clock.slept == [0.0], "another endpoint needs no waiting"
+    assert client.get_bytes(blob) == DATA
+    assert (len(stub.seen("GET")), len(other.seen("GET"))) == (1, 2), "the failed one is avoided for a while"
+    twins.clock.now += 60
+    assert client.get_bytes(blob) == DATA
+    assert len(stub.seen("GET")) == 2, "and preferred again later"
+
+
+def test_a_brown_out_is_not_amplified(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(DATA)
+    client = twins.connect(stub.url, retry=QUICK)
+    for _ in range(1000):
+        stub.fail("HEAD", "status")
+    for _ in range(200):
+        with pytest.raises(Unavailable):
+            client.head(blob)
+    assert len(stub.seen("HEAD")) <= 200 + 10 + 20 + 1
+
+
+def test_a_refused_request_is_not_repeated(stub: StubFrontend, twins: Twins) -> None:
+    stub.fail("GET", "status", status=403, code="AccessDenied")
+    with pytest.raises(PermissionError):
+        twins.connect(stub.url).get(stub.add(b"x"))
+    assert len(stub.seen("GET")) == 1
+
+
+def test_a_server_that_says_nothing_is_a_timeout(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(b"x")
+    stub.fail("GET", "hold")
+    client = twins.connect(stub.url, timeout=Timeout(read=0.05), retry=RetryPolicy(max_attempts=1))
+    with pytest.raises(RequestTimeout) as caught:
+        client.get(blob)
+    assert isinstance(caught.value, TimeoutError)
+
+
+def test_health_tells_of_every_endpoint(stub: StubFrontend, other: StubFrontend, twins: Twins) -> None:
+    with StubFrontend() as gone:
+        dead = gone.url
+    other.fail("GET", "status", detail="draining")
+    health = twins.connect(stub.url, other.url, dead).health()
+    assert [each.ok for each in health.endpoints] == [True, False, False]
+    assert health.ok and health.endpoints[0].datacenter == "dc1"
+    assert "draining" in health.endpoints[1].detail and "cannot connect" in health.endpoints[2].detail

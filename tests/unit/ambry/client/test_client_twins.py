@@ -1,0 +1,71 @@
+"""The two clients are twins, and importing ambry is cheap."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ambry
+from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
+
+
+def public(cls: type) -> dict[str, list[tuple[str, Any, Any]]]:
+    names = [name for name, _ in inspect.getmembers(cls, inspect.isroutine) if not name.startswith("_")]
+    return {
+        name: [
+            (each.name, each.kind, each.default) for each in inspect.signature(getattr(cls, name)).parameters.values()
+        ]
+        for name in [*names, "__init__"]
+    }
+
+
+def test_the_twins_have_the_same_methods_and_parameters() -> None:
+    assert public(AmbryClient) == public(AsyncAmbryClient)
+    assert {"put", "get", "get_file", "head", "delete", "health", "close"} <= set(public(AmbryClient))
+
+
+def output_of(code: str) -> str:
+    root = str(Path(ambry.__file__).parents[1])
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root).stdout
+
+
+def test_import_ambry_loads_no_library_of_the_server() -> None:
+    code = (
+        "import sys, json, ambry; light = sorted(sys.modules); ambry.AmbryClient('http://127.0.0.1:1');"
+        "print(json.dumps([light, sorted(sys.modules)]))"
+    )
+    light, loaded = json.loads(output_of(code))
+    assert not {"aiohttp", "structlog", "lmdb", "msgspec", "rich", "click"} & set(light)
+    assert not {"aiohttp", "structlog", "lmdb", "rich", "click"} & set(loaded)
+
+
+def test_the_async_client_without_aiohttp_says_what_to_install() -> None:
+    code = (
+        "import sys, asyncio; sys.modules['aiohttp'] = None; import ambry\n"
+        "try: asyncio.run(ambry.AsyncAmbryClient('http://127.0.0.1:1').put(b'x'))\n"
+        "except ImportError as error: print(error)"
+    )
+    assert "pip install 'ambry[async]'" in output_of(code)
+
+
+def test_every_exported_name_can_be_had_and_an_unknown_one_is_an_attribute_error() -> None:
+    for name in ambry._EXPORTS:
+        assert getattr(ambry, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'AmbryCleint'"):
+        ambry.AmbryCleint  # noqa: B018
+
+
+@pytest.mark.parametrize("cls", [AmbryClient, AsyncAmbryClient])
+def test_a_pickled_client_keeps_its_configuration(cls: type[AmbryClient]) -> None:
+    client = cls("http://a:1,http://b:2", account="ml", retry=RetryPolicy(max_attempts=2))
+    copy = pickle.loads(pickle.dumps(client))
+    assert type(copy) is cls
+    assert copy.endpoints == ("http://a:1", "http://b:2")
+    assert copy._options == client._options

@@ -1,0 +1,272 @@
+"""Starting, stopping and watching a cluster, with small stand-ins for the services (fake_service.py)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy import local_processes
+from deploy.local_cluster import LocalCluster, signal_number
+from deploy.local_directory import LocalDirectory
+from deploy.local_layout import LocalClusterError
+from deploy.local_processes import find, wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+FAKE = "tests.unit.deploy.fake_service"
+
+Make = Callable[..., LocalCluster]
+
+
+@pytest.fixture(autouse=True)
+def _fake_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = local_processes.spawn
+
+    def spawn(module: str, *arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+        return real(FAKE, *arguments, **named)
+
+    monkeypatch.setattr(local_processes, "spawn", spawn)
+
+
+@pytest.fixture
+def make(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
+    def cluster(**options: Any) -> LocalCluster:
+        given = {"datacenters": 1, "nodes": 2, "port_base": 0, "ready_timeout_s": 20.0} | options
+        local = LocalCluster(tmp_path / "c", **given)
+        request.addfinalizer(local.down)
+        return local
+
+    return cluster
+
+
+def test_everything_is_ready_inside_and_gone_afterwards(make: Make) -> None:
+    with make() as local:
+        assert [status.state for status in local.status()] == ["ready"] * 3
+        recorded = local.describe()
+        assert recorded.state == "up"
+        assert recorded.pids() == {status.member.name: status.pid for status in local.status()}
+        running = [find(pid, local.member(name).config) for name, pid in recorded.pids().items()]
+        assert all(running)
+    assert not any(process and process.alive for process in running)
+    assert local.describe().state == "down"
+    assert local.describe().pids() == {}
+
+
+def test_a_second_up_starts_only_what_is_missing_and_keeps_the_shape(make: Make, tmp_path: Path) -> None:
+    with make() as local:
+        assert local.up() == []
+        assert local.kill("dc1-n2") == -signal.SIGKILL
+        before = local.describe().pids()
+        # Somebody else, who knows the directory only.
+        assert LocalCluster(tmp_path / "c").up() == ["dc1-n2"]
+        after = local.describe().pids()
+        assert {name: after[name] for name in before} == before
+        assert local.status()[2].state == "ready"
+
+
+def test_a_contradicting_option_is_refused_and_changes_nothing(make: Make, tmp_path: Path) -> None:
+    with make() as local:
+        with pytest.raises(LocalClusterError, match="nodes 2, not 3"):
+            LocalCluster(tmp_path / "c", nodes=3).up()
+        assert len(local.describe().pids()) == 3
+
+
+def test_a_process_that_dies_at_start_is_named_with_its_log_and_takes_the_others_with_it(make: Make) -> None:
+    local = make(overrides={"datanode": ["fake.does=dies:dc1-n2"]})
+    with pytest.raises(LocalClusterError) as failed:
+        local.up()
+
+    message = str(failed.value)
+    assert message.startswith("dc1-n2 ended with exit code 7")
+    assert str(local.member("dc1-n2").log) in message
+    assert "the disk is on fire" in message
+    assert [status.state for status in local.status()] == ["down"] * 3
+    assert local.describe().state == "down"
+
+
+def test_a_process_that_is_not_ready_in_time_is_named_with_what_it_answers(make: Make) -> None:
+    local = make(overrides={"frontend": ["fake.does=waits:dc1-f1"]}, ready_timeout_s=1.0)
+    with pytest.raises(LocalClusterError) as failed:
+        local.up()
+
+    assert "dc1-f1: http://127.0.0.1:" in str(failed.value)
+    assert "503 no quorum yet" in str(failed.value)
+    assert [status.state for status in local.status()] == ["down"] * 3
+
+
+def test_overrides_are_repeated_when_a_process_starts_again(make: Make, tmp_path: Path) -> None:
+    with make(overrides={"datanode": ["fake.does=nothing"]}) as local:
+        local.kill("dc1-n1", "TERM")
+        again = LocalCluster(tmp_path / "c", detach=True)
+        assert again.start("dc1-n1")
+        assert not again.start("dc1-n1")
+        pid = again.pid("dc1-n1")
+        assert b"--set\0fake.does=nothing" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_paused_process_shows_it_wakes_up_and_can_be_stopped_while_paused(make: Make) -> None:
+    with make() as local:
+        local.kill("dc1-n1", signal.SIGSTOP)
+        assert local.status()[1].state == "paused"
+        local.kill("dc1-n1", signal.SIGCONT)
+        local.wait_ready(["dc1-n1"])
+        local.kill("dc1-n1", signal.SIGSTOP)
+        assert local.kill("dc1-n1", signal.SIGTERM) == 0
+        local.kill("dc1-n2", signal.SIGSTOP)
+        # And leaving the context stops the paused dc1-n2.
+    assert local.status()[2].state == "down"
+
+
+def test_what_ignores_term_is_killed_and_reported(make: Make) -> None:
+    said: list[str] = []
+    local = make(overrides={"datanode": ["fake.does=ignores_term"]}, report=said.append)
+    local.up()
+
+    assert local.down(term_timeout_s=0.3) == ["dc1-f1", "dc1-n1", "dc1-n2"]
+
+    assert [status.state for status in local.status()] == ["down"] * 3
+    assert [line.split()[0] for line in said] == ["dc1-n1", "dc1-n2"]
+
+
+def test_a_taken_port_is_named_before_anything_is_written(make: Make, tmp_path: Path) -> None:
+    with make() as local:
+        port = local.frontends("dc1")[0].port
+        other = LocalCluster(tmp_path / "other", datacenters=1, nodes=2, port_base=local.shape.port_base)
+        with pytest.raises(LocalClusterError, match=f"port {port} of dc1-f1"):
+            other.up()
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("chapter 1")
+    with pytest.raises(LocalClusterError, match="holds no cluster"):
+        LocalCluster(tmp_path).up()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(LocalClusterError, match="is not a directory"):
+        LocalCluster(tmp_path / "thesis.tex").up()
+    with pytest.raises(LocalClusterError, match="ambry cluster up"):
+        LocalCluster(tmp_path).status()
+
+
+def test_unknown_names_and_signals_are_answered_with_the_known_ones(make: Make) -> None:
+    with make() as local:
+        with pytest.raises(LocalClusterError, match="dc1-f1, dc1-n1, dc1-n2"):
+            local.kill("dc9-n9")
+        with pytest.raises(LocalClusterError, match="there is no signal FOO"):
+            local.kill("dc1-n1", "FOO")
+        local.kill("dc1-n1")
+        with pytest.raises(LocalClusterError, match="dc1-n1 does not run"):
+            local.kill("dc1-n1")
+    assert signal_number("sigterm") is signal.SIGTERM
+
+
+def test_a_moved_cluster_starts_with_its_new_paths(make: Make, tmp_path: Path) -> None:
+    with make():
+        pass
+    (tmp_path / "c").rename(tmp_path / "d")
+    with LocalCluster(tmp_path / "d", ready_timeout_s=20.0) as moved:
+        assert str(tmp_path / "d") in moved.member("dc1-n1").config.read_text()
+
+
+def test_a_changed_configuration_file_stays_changed(make: Make) -> None:
+    with make() as local:
+        pass
+    config = local.member("dc1-n1").config
+    config.write_text(config.read_text() + "[store]\nio_threads = 2\n")
+    with local:
+        assert config.read_text().endswith("io_threads = 2\n")
+
+
+def test_supervise_tells_who_died_and_returns_when_nothing_runs(make: Make) -> None:
+    said: list[str] = []
+    with make(report=said.append) as local:
+        watcher = threading.Thread(target=local.supervise)
+        watcher.start()
+        local.kill("dc1-n1")
+        assert wait_until(lambda: any(line.startswith("dc1-n1 was killed by SIGKILL") for line in said), 20.0)
+        local.down()
+        watcher.join(20.0)
+        assert not watcher.is_alive()
+
+
+def test_a_process_outlives_the_thread_that_started_it_but_not_the_process(tmp_path: Path) -> None:
+    script = f"""
+import signal, sys, threading
+from deploy import local_processes
+real = local_processes.spawn
+local_processes.spawn = lambda module, *a, **k: real({FAKE!r}, *a, **k)
+from deploy.local_cluster import LocalCluster
+local = LocalCluster(sys.argv[1], datacenters=1, nodes=1, port_base=0)
+starter = threading.Thread(target=local.up)
+starter.start(); starter.join()
+print("up", flush=True)
+signal.pause()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "c")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        local = LocalCluster(tmp_path / "c")
+        assert [status.state for status in local.status()] == ["ready"] * 2
+        parent.kill()
+    assert wait_until(lambda: {status.state for status in local.status()} == {"down"}, 10.0)
+
+
+def test_detached_processes_go_on_without_the_one_who_started_them(make: Make, tmp_path: Path) -> None:
+    with make():
+        pass
+    script = f"""
+from deploy import local_processes
+real = local_processes.spawn
+local_processes.spawn = lambda module, *a, **k: real({FAKE!r}, *a, **k)
+from ambry.cli.cluster import cluster
+cluster()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "up", "--dir", str(tmp_path / "c"), "--detach"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "curl --data-binary @FILE http://127.0.0.1:" in done.stdout
+    local = LocalCluster(tmp_path / "c")
+    assert [status.state for status in local.status()] == ["ready"] * 3
+    assert local.down() == ["dc1-f1", "dc1-n1", "dc1-n2"]
+
+
+def test_cluster_json_is_whole_whenever_it_is_read(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "c" / "cluster.json"
+    broken: list[str] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            try:
+                msgspec.json.decode(path.read_bytes())
+            except msgspec.DecodeError as cause:
+                broken.append(str(cause))
+
+    with make() as local:
+        files = LocalDirectory(tmp_path / "c")
+        reader = threading.Thread(target=read)
+        reader.start()
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            files.record(local.describe().pids())
+        ended.set()
+        reader.join()
+    assert broken == []

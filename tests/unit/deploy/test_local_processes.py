@@ -1,0 +1,115 @@
+"""Recognising, waiting for and describing processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import local_processes
+from deploy.local_processes import Process, find, how_it_ended, readiness, tail, taken, wait_until
+
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has <tmp_path>/config.toml among its arguments."""
+    config = tmp_path / "config.toml"
+    with subprocess.Popen([sys.executable, "-c", SLEEP, "--config", str(config)]) as child:
+        assert wait_until(lambda: find(child.pid, config) is not None, 10.0)
+        yield child
+        child.kill()
+
+
+def test_a_process_is_found_by_its_pid_and_its_whole_config_path(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert find(sleeper.pid, tmp_path / "config.toml") is not None
+    # A pid that was used again: another program, or the process of a cluster in a directory with a similar name.
+    assert find(sleeper.pid, tmp_path / "config") is None
+    assert find(os.getpid(), tmp_path / "config.toml") is None
+    assert find(2**22 + 1, tmp_path / "config.toml") is None
+
+
+def test_a_process_with_another_start_time_is_gone_and_gets_no_signal(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    found = find(sleeper.pid, tmp_path / "config.toml")
+    assert found is not None
+    earlier = Process(pid=found.pid, started_ticks=found.started_ticks - 1)
+
+    earlier.send(signal.SIGKILL)
+
+    assert not earlier.alive
+    assert found.alive
+    assert sleeper.poll() is None
+
+
+def test_a_zombie_is_gone_before_anybody_reaps_it(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    found = find(sleeper.pid, tmp_path / "config.toml")
+    assert found is not None
+
+    found.send(signal.SIGKILL)
+
+    assert wait_until(lambda: not found.alive, 10.0)
+    assert find(sleeper.pid, tmp_path / "config.toml") is None
+    assert sleeper.wait() == -signal.SIGKILL
+
+
+def test_a_stopped_process_shows_it(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    found = find(sleeper.pid, tmp_path / "config.toml")
+    assert found is not None
+    found.send(signal.SIGSTOP)
+    assert wait_until(lambda: found.state() == "T", 10.0)
+
+
+def test_a_name_with_spaces_and_parentheses_does_not_confuse_the_reader_of_stat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = ["S", "1", *["0"] * 17, "4711", "0"]
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "stat").write_text(f"7 (odd) name) (x) {' '.join(fields)}\n")
+    monkeypatch.setattr(local_processes, "PROC", tmp_path)
+
+    assert Process(pid=7, started_ticks=4711).state() == "S"
+    assert Process(pid=7, started_ticks=4712).state() is None
+
+
+def test_wait_until_asks_at_least_once_and_gives_up_in_time() -> None:
+    answers = iter([True, *[False] * 1000])
+    assert wait_until(lambda: next(answers), 0.0)
+    assert not wait_until(lambda: next(answers), 0.02, 0.001)
+    assert 1 < 1000 - len(list(answers)) <= 22
+
+
+def test_a_port_with_a_listener_is_taken_and_free_again_afterwards() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert taken([port]) == [port]
+    assert taken([port]) == []
+    assert readiness([f"http://127.0.0.1:{port}/readyz"]).startswith(f"http://127.0.0.1:{port}/readyz: ")
+
+
+def test_the_tail_of_a_log_holds_nothing_from_an_earlier_life(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"old\n" * 3)
+    start = log.stat().st_size
+    with log.open("ab") as stream:
+        stream.write(b"".join(b"line %d\n" % number for number in range(20)) + b"\xff torn")
+
+    assert tail(log, start=start, lines=3) == ["line 18", "line 19", "� torn"]
+    assert tail(log, start=log.stat().st_size) == []
+    assert tail(tmp_path / "missing") == []
+
+
+def test_the_way_a_process_ended_is_told_in_words() -> None:
+    assert how_it_ended(2) == "ended with exit code 2"
+    assert how_it_ended(-9) == "was killed by SIGKILL"
+    assert how_it_ended(None) == "is gone"
