@@ -7,25 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from ambry import metrics
+from ambry import __version__, metrics
 
 Page = Callable[[], Any]
 Ready = Callable[[], list[str]]
 """Reasons why the process is not ready; empty when it is."""
-
-
-def version_text() -> str:
-    """The installed version of this project."""
-    try:
-        return version("ambry")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 def json_response(value: Any, status: int = 200) -> web.Response:
@@ -61,7 +52,7 @@ async def start_admin(host: str, port: int, *, ready: Ready, pages: Mapping[str,
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)
-    app.router.add_get("/version", page_handler(lambda: {"version": version_text()}))
+    app.router.add_get("/version", page_handler(lambda: {"version": __version__}))
     for path, page in pages.items():
         app.router.add_get(path, page_handler(page))
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=15)

@@ -38,8 +38,8 @@ class SystemClock:
 
 
 def system_random() -> random.Random:
-    """A source seeded by the operating system's entropy, fit for ids; not for keys."""
-    return random.SystemRandom()
+    """A generator seeded with 256 bits of the operating system's entropy: fit for ids, not for keys."""
+    return random.Random(random.SystemRandom().getrandbits(256))
 
 
 def iso_utc(wall_ms: int) -> str:

@@ -24,6 +24,7 @@ class StoreSection(msgspec.Struct, frozen=True):
     io_threads: int = 4
     batch_bytes_max: int = 16 << 20
     batch_records_max: int = 400
+    gather_ms: int = 1
     pending_bytes_max: int = 128 << 20
     checkpoint_interval_s: float = 30.0
     checkpoint_records: int = 50_000

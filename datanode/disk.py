@@ -41,6 +41,10 @@ class Append(msgspec.Struct):
     done: Done
 
 
+def _may_use_reserve(append: Append) -> bool:
+    return append.record is None or append.record.kind == RecordKind.UPDATE
+
+
 class Disk:
     """The threads of one disk, and the bound on what waits for them."""
 
@@ -62,13 +66,22 @@ class Committer:
     """Group commit of one replica. At most one batch is in flight."""
 
     def __init__(
-        self, store: BlobStore, disk: Disk, *, batch_bytes_max: int, batch_records_max: int, reserve_bytes: int
+        self,
+        store: BlobStore,
+        disk: Disk,
+        *,
+        batch_bytes_max: int,
+        batch_records_max: int,
+        gather_ms: int,
+        reserve_bytes: int,
     ) -> None:
         self.store = store
         self._disk = disk
         self._batch_bytes_max = batch_bytes_max
         self._batch_records_max = batch_records_max
+        self._gather_s = gather_ms / 1000
         self._reserve_bytes = reserve_bytes
+        self._crowded = False
         self._pending: list[Append] = []
         self._busy = False
         self._scheduled = False
@@ -103,9 +116,20 @@ class Committer:
         self._pending.append(append)
         self._idle.clear()
         if not self._busy and not self._scheduled:
-            # On the next turn of the loop, so that everything that arrived in this one goes together.
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._start)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Begin a batch: on the loop's next turn, or a little later while several writers are about.
+
+        Waiting makes fewer and larger batches, which costs every put less; a lone writer never waits (the idea of
+        PostgreSQL's commit_delay and commit_siblings).
+        """
+        self._scheduled = True
+        loop = asyncio.get_running_loop()
+        if self._crowded and self._gather_s:
+            loop.call_later(self._gather_s, self._start)
+        else:
+            loop.call_soon(self._start)
 
     def _refusal(self) -> AmbryError | None:
         store = self.store
@@ -182,24 +206,29 @@ class Committer:
         failure: AmbryError | None
         try:
             failure = future.result()
-        except Exception as error:
-            # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
-            store.fence(f"write or sync failed: {error}")
-            metrics.FENCED.inc()
-            log.error("replica fenced", partition=store.partition, error=str(error))
-            failure = self._refusal()
-        else:
             if failure is not None:
                 store.abandon(placement)
             else:
                 store.publish(placement, unsynced)
                 metrics.BATCH_RECORDS.observe(len(batch))
+        except Exception as error:
+            # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
+            store.fence(f"write, sync or publication failed: {error}")
+            metrics.FENCED.inc()
+            log.error("replica fenced", partition=store.partition, error=str(error))
+            failure = self._refusal()
+        if isinstance(failure, InsufficientStorage):
+            # Deletes that came in one batch with puts try again without them: the reserve is theirs.
+            deletes = [append for append in batch if _may_use_reserve(append)]
+            if len(deletes) < len(batch):
+                self._pending[:0] = deletes
+                batch = [append for append in batch if not _may_use_reserve(append)]
         self._end(batch, failure)
 
     def _end(self, batch: list[Append], failure: AmbryError | None) -> None:
+        self._crowded = len(batch) > 1 or bool(self._pending)
         if self._pending:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._start)
+            self._schedule()
         else:
             self._idle.set()
         for append in batch:

@@ -207,10 +207,10 @@ class Handlers:
         reply: Callable[[], messages.Message],
     ) -> Callable[[AmbryError | None], None]:
         timed = self._timed[kind]
-        started = self._loop.time()
+        started = self._clock.monotonic()
 
         def done(error: AmbryError | None) -> None:
-            timed.seconds.observe(self._loop.time() - started)
+            timed.seconds.observe(self._clock.monotonic() - started)
             if error is None:
                 timed.ok.inc()
                 responder.reply(reply())
@@ -227,7 +227,7 @@ class Handlers:
     # --- get ---
 
     def _get(self, frame: Frame, responder: Responder) -> None:
-        started = self._loop.time()
+        started = self._clock.monotonic()
         request = messages.decode(frame.header, GetRequest)
         replica = self._replica_of(request.id)
         entry = self._lookup(replica, request.id)
@@ -302,7 +302,7 @@ class Handlers:
         responder.reply(reply, payload.data, payload.checks)
         timed = self._timed[MessageType.GET]
         timed.ok.inc()
-        timed.seconds.observe(self._loop.time() - started)
+        timed.seconds.observe(self._clock.monotonic() - started)
         metrics.BYTES_OUT.inc(len(payload.data))
 
     def _note_damage(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:

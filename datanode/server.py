@@ -117,14 +117,22 @@ class DataNode:
             server.close()
             await workers.stop_all()
             await handlers.stop()
-            for replica in stores.all():
-                await replica.committer.wait_idle()
+            await self._drain(stores)
             for connection in list(self._connections):
                 connection.close()
             await pool.stop()
             await stores.close()
             await admin.cleanup()
             log.info("data node stopped")
+
+    async def _drain(self, stores: Stores) -> None:
+        """Answer what is in flight, bounded: a hung disk must not keep the process."""
+        try:
+            async with asyncio.timeout(self._config.node.drain_timeout_s):
+                for replica in stores.all():
+                    await replica.committer.wait_idle()
+        except TimeoutError:
+            log.warning("not drained in time", drain_timeout_s=self._config.node.drain_timeout_s)
 
     def _accept(self, handlers: Handlers) -> RpcConnection:
         connection = _ServerConnection(handler=handlers, on_lost=self._connections.discard)

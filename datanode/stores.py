@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ambry.clock import Clock
 from ambry.clustermap.model import Partition
-from ambry.errors import AmbryError, PartitionUnknown, ReplicaUnavailable
+from ambry.errors import AmbryError, IndexCorrupt, PartitionUnknown, ReplicaUnavailable
 from ambry.logs import get_logger
 from datanode.config import StoreSection
 from datanode.disk import Committer, Disk
@@ -91,6 +91,7 @@ class Stores:
             self.disk,
             batch_bytes_max=self._config.batch_bytes_max,
             batch_records_max=self._config.batch_records_max,
+            gather_ms=self._config.gather_ms,
             reserve_bytes=self._config.reserve_bytes,
         )
         replica = Replica(partition, store, committer, last_checkpoint_at=self._clock.monotonic())
@@ -126,7 +127,17 @@ class Stores:
         return min(1.0, config.checkpoint_interval_s)
 
     async def checkpoint(self, replica: Replica, *, clean: bool = False) -> None:
-        """Make the index durable up to what is published now. A failure fences the replica."""
+        """Make the index durable up to what is published now. A failure fences the replica.
+
+        A checkpoint that began runs to its end even when the caller is cancelled: entries that were frozen for it and never
+        written would be missing from the index.
+        """
+        task = asyncio.get_running_loop().create_task(self._checkpoint_locked(replica, clean=clean))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _checkpoint_locked(self, replica: Replica, *, clean: bool) -> None:
         async with replica.checkpoint_lock:
             await self._checkpoint(replica.store, clean=clean)
             replica.last_checkpoint_at = self._clock.monotonic()
@@ -142,6 +153,9 @@ class Stores:
         except (OSError, AmbryError) as error:
             store.fence(f"checkpoint failed: {error}")
             log.error("replica fenced", partition=store.partition, error=str(error))
+            if isinstance(error, IndexCorrupt) and not clean:
+                # The log is well: only the index has to be made anew.
+                self.rebuild(store.partition, error.message)
 
     # --- rebuilding and closing ---
 
@@ -172,11 +186,10 @@ class Stores:
             self._rebuilding.discard(partition.id)
 
     async def close(self) -> None:
-        """Wait for what is in flight, checkpoint cleanly, release everything."""
+        """Checkpoint cleanly what has nothing in flight any more, and release everything."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for replica in self.all():
-            await replica.committer.wait_idle()
-        await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in self.all()))
+        idle = [replica for replica in self.all() if replica.committer.idle]
+        await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in idle))
         for replica in self.all():
             replica.store.close()
         self._replicas.clear()

@@ -61,6 +61,7 @@ class Frontend:
             BlobCalls(router, Accounts(self._config.accounts), config=config, clock=self._clock),
             datacenter=config.datacenter,
             name=config.name,
+            clock=self._clock,
             random_source=self._random,
             unready=lambda: self._unready(router),
             access_log=config.access_log,

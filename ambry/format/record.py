@@ -144,6 +144,12 @@ def encode(record: Record, lsn: int) -> bytes:
     return b"".join((head, record.payload, bytes(record.size - len(head) - len(record.payload))))
 
 
+def peek_lsn(data: Buffer) -> int:
+    """The LSN field of what may be a header, unverified. It stands at the same place in every version."""
+    lsn: int = _CHECK.unpack_from(data, 24)[0]
+    return lsn
+
+
 def decode_header(data: Buffer) -> Header:
     """Decode the first 80 bytes of `data`. Raises DataCorrupt, or FormatUnknown for a newer version."""
     if len(data) < HEADER_SIZE or data[:4] != MAGIC:

@@ -34,8 +34,6 @@ from ambry.protocol.messages import ErrorReply, Message
 log = get_logger()
 
 SWEEP_S = 0.05
-JOIN_BELOW = 16 << 10
-"""A body smaller than this is sent in one piece with its head: a copy is cheaper than a second buffer."""
 SERVED_REQUESTS_MAX = 1024
 SERVED_BYTES_MAX = 64 << 20
 
@@ -99,6 +97,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._sweep: asyncio.TimerHandle | None = None
         self._served_requests = 0
         self._served_bytes = 0
+        self._outgoing: list[Buffer] = []
         self._write_paused = False
         self._read_paused = False
 
@@ -183,14 +182,14 @@ class RpcConnection(asyncio.BufferedProtocol):
             return
         correlation = self._next_correlation
         self._next_correlation += 1
+        head = encode_head(
+            type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
+        )
         self._calls[correlation] = PendingCall(self._loop.time() + timeout_s, size, done)
         self._in_flight_bytes += size
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_S, self._expire)
-        head = encode_head(
-            type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
-        )
-        self._send(transport, head, body)
+        self._send(head, body)
 
     async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
         """Send a request without a body and wait for its reply. Raises the AmbryError that ended it."""
@@ -257,7 +256,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         if transport is None or transport.is_closing():
             return
         head = encode_head(frame.type, frame.correlation, messages.encode(message), body, checks, flags=flags)
-        self._send(transport, head, body)
+        self._send(head, body)
 
     def _balance(self) -> None:
         """Read only while the peer takes its answers and has not too much in flight here."""
@@ -278,16 +277,27 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     # --- both ---
 
-    def _send(self, transport: asyncio.Transport, head: bytes, body: Buffer) -> None:
-        if not len(body):
-            transport.write(head)
-        elif len(body) < JOIN_BELOW:
-            transport.write(b"".join((head, body)))
+    def _send(self, head: bytes, body: Buffer) -> None:
+        """Queue a frame; what one turn of the event loop queues leaves in one system call."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(head)
+        if len(body):
+            self._outgoing.append(body)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        transport = self._transport
+        if transport is None or transport.is_closing() or not outgoing:
+            return
+        if len(outgoing) == 1:
+            transport.write(outgoing[0])
         else:
-            transport.writelines((head, body))
+            transport.writelines(outgoing)
 
     def close(self) -> None:
         """Close after what is written was sent."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 

@@ -116,7 +116,9 @@ class Peer:
                 if not complained:
                     log.warning("peer unreachable", peer=self.node.name, address=self.node.address, error=str(error))
                     complained = True
-            self._connection = None
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.abort()  # what did not end by itself was given up: nobody may answer on it any more
             await asyncio.sleep(delay_s * (0.5 + self._random.random()))
             delay_s = min(RETRY_MAX_S, delay_s * 2)
 

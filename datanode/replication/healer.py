@@ -53,7 +53,9 @@ class Healer:
 
     def want(self, partition: int, blob_id: bytes, state: BlobState) -> None:
         """Look for a blob. Raises Overloaded when the list is full: whoever follows a log must stop then."""
-        if blob_id in self._wanted:
+        known = self._wanted.get(blob_id)
+        if known is not None:
+            known.state = join(known.state, state)
             return
         if len(self._wanted) >= WANTED_MAX:
             raise Overloaded(f"{WANTED_MAX} blobs are wanted already; peers that hold them must come back first")
@@ -91,9 +93,7 @@ class Healer:
 
     async def _try(self, blob_id: bytes, item: Wanted) -> None:
         replica = self._stores.get(item.partition)
-        if replica is not None and (
-            self._intake.is_here(replica, blob_id) or await self._fetch_anywhere(replica, blob_id, item)
-        ):
+        if replica is not None and await self._get(replica, blob_id, item):
             del self._wanted[blob_id]
             for (_, partition), cursor in self.cursors.items():
                 if partition == item.partition:
@@ -102,6 +102,12 @@ class Healer:
             return
         item.attempts += 1
         item.due = self._clock.monotonic() + min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(item.attempts, 20))
+
+    async def _get(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
+        state = item.state
+        here = await self._intake.settle(replica, blob_id, state) or await self._fetch_anywhere(replica, blob_id, item)
+        # More may have been learned about it in the meantime: then the next tick brings that in.
+        return here and item.state == state
 
     async def _fetch_anywhere(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
         nodes = [node for node in replica.partition.replicas if node.name != self._name]

@@ -62,16 +62,23 @@ class Intake:
                 self._fetching.pop(blob_id).set_result(None)
         if others:
             await asyncio.wait(others)
-            failed |= {item[0] for item in wanted if not self.is_here(replica, item[0])}
+            for blob_id, state, _ in wanted:
+                # Who fetched it may have known less about its state.
+                if not await self.settle(replica, blob_id, state):
+                    failed.add(blob_id)
         return failed
 
-    @staticmethod
-    def is_here(replica: Replica, blob_id: bytes) -> bool:
-        """Whether nothing more needs to be fetched for this blob."""
+    async def settle(self, replica: Replica, blob_id: bytes, state: BlobState) -> bool:
+        """Bring `state` into a blob whose bytes need no fetching; False when they do. Raises AmbryError."""
         entry = replica.store.lookup(blob_id)
         if entry is None:
             return False
-        return entry.state.deleted or (entry.present and blob_id not in replica.store.damaged)
+        joined = join(entry.state, state)
+        if not joined.deleted and (not entry.present or blob_id in replica.store.damaged):
+            return False
+        if joined != entry.state:
+            await self.merge(replica, blob_id, joined)
+        return True
 
     async def _fetch_mine(self, replica: Replica, peer: Peer, wanted: list[tuple[bytes, BlobState, int]]) -> set[bytes]:
         states = {blob_id: state for blob_id, state, _ in wanted}
@@ -107,7 +114,7 @@ class Intake:
                 peer.health.record(False)
                 record = None
             offset += size
-            if record is not None and record.id in states:
+            if record is not None and record.id in states and record.kind != RecordKind.UPDATE:
                 records.append(msgspec.structs.replace(record, state=join(record.state, states[record.id])))
         outcomes = await asyncio.gather(*(self._append(replica, record) for record in records), return_exceptions=True)
         for outcome in outcomes:

@@ -140,7 +140,8 @@ class Replicator:
             if not peer.connected:
                 behind = True
                 return PEER_AWAY_WAIT_S
-            cursors = self._request_cursors(peer, partitions)
+            asked = self._cursors_for(peer, partitions)
+            cursors = [ChangesCursor(number, cursor.incarnation, cursor.next_lsn) for number, cursor in asked.items()]
             if not cursors:
                 return PEER_AWAY_WAIT_S
             catching_up = behind or self._needs_proof(peer, partitions)
@@ -157,18 +158,18 @@ class Replicator:
                 behind = True
                 return PEER_AWAY_WAIT_S
             reply = messages.decode(frame.header, ChangesReply)
-            await self._apply(peer, reply.partitions)
+            await self._apply(peer, reply.partitions, asked)
             behind = any(answer.next_lsn < answer.end_lsn for answer in reply.partitions)
             return CATCHING_UP_WAIT_S if self._needs_proof(peer, partitions) and not behind else 0.0
 
         return tick
 
-    def _request_cursors(self, peer: Peer, partitions: Iterable[int]) -> list[ChangesCursor]:
-        found: list[ChangesCursor] = []
+    def _cursors_for(self, peer: Peer, partitions: Iterable[int]) -> dict[int, Cursor]:
+        found: dict[int, Cursor] = {}
         for partition in partitions:
             cursor = self._cursors.get((peer.node.name, partition))
             if cursor is not None and self._stores.get(partition) is not None:
-                found.append(ChangesCursor(partition, cursor.incarnation, cursor.next_lsn))
+                found[partition] = cursor
         return found
 
     def _needs_proof(self, peer: Peer, partitions: Iterable[int]) -> bool:
@@ -182,14 +183,14 @@ class Replicator:
                 return True
         return False
 
-    async def _apply(self, peer: Peer, answers: list[PartitionChanges]) -> None:
+    async def _apply(self, peer: Peer, answers: list[PartitionChanges], asked: dict[int, Cursor]) -> None:
         """Bring every answered partition up to date; one that fails does not hold up the others."""
         failure: AmbryError | None = None
         for answer in answers:
             replica = self._stores.get(answer.partition)
             cursor = self._cursors.get((peer.node.name, answer.partition))
-            if replica is None or cursor is None:
-                continue
+            if replica is None or cursor is None or cursor is not asked.get(answer.partition):
+                continue  # the replica was reopened since: what was asked from its old place on must not move the new one
             cursor.follow(answer.incarnation)
             try:
                 failed = await self._apply_changes(peer, replica, answer.changes)

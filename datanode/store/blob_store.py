@@ -301,6 +301,7 @@ class BlobStore:
             clean=clean and self.state is StoreState.OPEN,
             serving=self.serving,
             tokens=tokens,
+            resume=last is not None and last is self._log.active,
         )
         return self._index.freeze(), checkpoint, self._log.unsynced_segments()
 

@@ -22,7 +22,7 @@ from typing import Any
 import lmdb
 import msgspec
 
-from ambry.errors import IndexCorrupt
+from ambry.errors import IndexCorrupt, InvariantBroken
 from datanode.store import entry as entry_format
 from datanode.store.entry import IndexEntry
 
@@ -34,7 +34,11 @@ FILE_NAMES = ("data.mdb", "lock.mdb")
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What LMDB says about itself. `segment`, `offset` and `lsn` are where replay starts."""
+    """What LMDB says about itself. `segment`, `offset` and `lsn` are where replay starts.
+
+    After a `clean` stop nothing follows them. `resume` says that appends may go on right there: it is false where this
+    process found an unclean stop and appended nothing since, for then a peer may have seen LSNs beyond `lsn`.
+    """
 
     version: int = 1
     incarnation: bytes = b""
@@ -44,6 +48,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     clean: bool = False
     serving: bool = False
     tokens: dict[str, tuple[bytes, int]] = msgspec.field(default_factory=dict)
+    resume: bool = False
 
 
 class Frozen(msgspec.Struct):
@@ -71,6 +76,7 @@ class Index:
             self._changes = self._env.open_db(b"changes")
             self._meta = self._env.open_db(b"meta")
             self.checkpoint = self._read_checkpoint()
+            self._stored_key_max = self._read_key_max()
         except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
             raise IndexCorrupt(f"the index in {directory} cannot be opened: {cause}") from cause
 
@@ -81,6 +87,10 @@ class Index:
         if checkpoint.version != Checkpoint().version:
             raise IndexCorrupt(f"index version {checkpoint.version} is not known to this release")
         return checkpoint
+
+    def _read_key_max(self) -> bytes:
+        with self._env.begin() as txn, txn.cursor(db=self._entries) as cursor:
+            return bytes(cursor.key()) if cursor.last() else b""
 
     @property
     def recent_count(self) -> int:
@@ -99,6 +109,9 @@ class Index:
         return self._recent.get(key) or self._frozen.entries.get(key) or self._stored(key)
 
     def _stored(self, key: bytes) -> IndexEntry | None:
+        if key > self._stored_key_max:
+            # Keys start with the time, so a new blob's lies beyond everything stored: no need to look.
+            return None
         try:
             with self._env.begin() as txn:
                 value = txn.get(key, db=self._entries)
@@ -130,12 +143,14 @@ class Index:
 
     def _stored_changes(self, lsn: int, limit: int) -> list[IndexEntry]:
         found: list[IndexEntry] = []
+        # A checkpoint that is being written may have put the frozen changes there already: the journal gives those.
+        stop = self.checkpoint.lsn.to_bytes(8, "big")
         try:
             with self._env.begin() as txn, txn.cursor(db=self._changes) as cursor:
                 if not cursor.set_range(lsn.to_bytes(8, "big")):
                     return found
                 for raw_lsn, key in cursor:
-                    if len(found) >= limit:
+                    if len(found) >= limit or raw_lsn >= stop:
                         break
                     entry = self._by_key(key)
                     if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
@@ -146,6 +161,8 @@ class Index:
 
     def freeze(self) -> Frozen:
         """Begin a checkpoint: the entries to `write`. No other checkpoint may be on its way."""
+        if self._frozen.journal:
+            raise InvariantBroken(f"two checkpoints of partition {self._partition} at once")
         self._frozen = Frozen(self._recent, self._journal)
         self._recent = {}
         self._journal = []
@@ -174,6 +191,7 @@ class Index:
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """End a checkpoint that `write` made durable."""
+        self._stored_key_max = max(self._stored_key_max, max(self._frozen.entries, default=b""))
         self._frozen = Frozen({}, [])
         self.checkpoint = checkpoint
 

@@ -68,10 +68,13 @@ class Log:
         self._next_number = max(self._next_number, segment.number + 1)
         self._next_base_lsn = max(self._next_base_lsn, segment.base_lsn + segment.header.capacity_bytes)
 
-    def skip(self, number: int, lsns: int) -> None:
-        """Leave room for a segment that cannot be read: neither its number nor its LSNs are given again."""
+    def skip(self, number: int, lsns: int, *, beyond: int = 0) -> None:
+        """Leave room for a segment that cannot be read: neither its number nor its LSNs are given again.
+
+        `beyond` is an LSN that is known to have been given.
+        """
         self._next_number = max(self._next_number, number + 1)
-        self._next_base_lsn += lsns
+        self._next_base_lsn = max(self._next_base_lsn, beyond) + lsns
 
     @property
     def unsynced(self) -> bool:
@@ -108,6 +111,13 @@ class Log:
         self._next_number += 1
         self._next_base_lsn += header.capacity_bytes
         return segment
+
+    def start_segment(self, now_ms: int) -> None:
+        """Open a new, empty segment for what comes next. Blocking. Raises OSError."""
+        segment = self._plan_segment(0, now_ms)
+        segment.create(self._files, self._directory)
+        self.segments[segment.number] = segment
+        self.active = segment
 
     def create_segments(self, placement: Placement) -> None:
         """Put the new segments of a placement on disk. Blocking. Raises OSError with nothing of the batch written."""

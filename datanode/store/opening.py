@@ -31,7 +31,7 @@ from datanode.store.files import Files, Lock
 from datanode.store.index import FILE_NAMES, Checkpoint, Index
 from datanode.store.log import Log
 from datanode.store.recovery import Found, Gap, SegmentScan
-from datanode.store.segment import Segment, segment_name, segment_number
+from datanode.store.segment import UNFINISHED_SUFFIX, Segment, segment_name, segment_number
 
 log = get_logger()
 
@@ -68,10 +68,21 @@ def open_store(
     Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError.
     """
     files.make_directory(directory)
+    # The replica's own name must outlast a power cut as well.
+    files.sync_directory(directory.parent)
     lock = _lock(files, directory)
+
+    def opening() -> _Opening:
+        return _Opening(files, directory, clock, lock, cluster, partition, segment_size_bytes, random_source)
+
     try:
-        opening = _Opening(files, directory, clock, lock, cluster, partition, segment_size_bytes, random_source)
-        return opening.run(rebuild=rebuild)
+        try:
+            return opening().run(rebuild=rebuild)
+        except IndexCorrupt as error:
+            if rebuild:
+                raise
+            log.warning("index damaged, rebuilding from the log", partition=partition, error=str(error))
+            return opening().run(rebuild=True)
     except BaseException:
         lock.release()
         raise
@@ -161,6 +172,8 @@ class _Opening:
         for name in self._files.list_directory(self._directory):
             number = segment_number(name)
             if number is None:
+                if name.endswith(UNFINISHED_SUFFIX):
+                    self._files.unlink(self._directory / name)  # a crash while it was created: nothing was ever in it
                 continue
             try:
                 segment = Segment.open(self._files, self._directory, number)
@@ -189,6 +202,10 @@ class _Opening:
             expected_bytes=checkpoint.offset,
         )
         self._findings.lost = True
+        if segment is None:
+            # Peers may have seen its LSNs. Only the base of a new segment keeps them from being given again.
+            self._log.skip(checkpoint.segment, LOST_SEGMENT_LSNS, beyond=checkpoint.lsn)
+            self._log.start_segment(self._clock.wall_ms())
         index.close()
         return self._fresh_index()
 
@@ -290,7 +307,8 @@ class _Opening:
 
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         findings = self._findings
-        if checkpoint.clean and checkpoint.segment == max(self._log.segments, default=0) and self._log.segments:
+        resume = checkpoint.clean and checkpoint.resume
+        if resume and self._log.segments and checkpoint.segment == max(self._log.segments):
             self._log.active = self._log.segments[checkpoint.segment]
         store.published_lsn = max((segment.end_lsn for segment in self._log.segments.values()), default=checkpoint.lsn)
         store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)

@@ -88,9 +88,12 @@ class SegmentScan:
         start = self._window.at(offset, HEADER_SIZE)
         if start[:4] != MAGIC or len(start) < HEADER_SIZE:
             return None
+        # First the LSN: a payload may hold the image of a record, even of one that a newer release wrote.
+        if record_format.peek_lsn(start) != self._base_lsn + offset:
+            return None
         try:
             header = record_format.decode_header(start)
-            if header.lsn != self._base_lsn + offset or offset + header.record_size > self._size:
+            if offset + header.record_size > self._size:
                 return None
             record = record_format.decode(self._window.at(offset, header.record_size))
         except DataCorrupt:

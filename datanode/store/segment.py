@@ -1,11 +1,13 @@
 """One segment file of a partition log.
 
-A segment is created whole (preallocated, header written, file and directory synced) before the first record goes in, so a
-full disk shows before anything is acknowledged. Its number is in its name and in the index, its base LSN in its header.
+A segment is created whole (preallocated, header written, synced, renamed, directory synced) before the first record goes
+in, so a full disk shows before anything is acknowledged, and a crash on the way leaves a `.tmp` file and never a segment
+without a header. Its number is in its name and in the index, its base LSN in its header.
 """
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from ambry.errors import DataCorrupt
@@ -14,6 +16,7 @@ from ambry.format.segment import HEADER_SIZE, SegmentHeader
 from datanode.store.files import File, Files
 
 SUFFIX = ".segment"
+UNFINISHED_SUFFIX = SUFFIX + ".tmp"
 
 
 def segment_name(number: int) -> str:
@@ -61,16 +64,24 @@ class Segment:
     def create(self, files: Files, directory: Path) -> None:
         """Put the planned segment on disk, durable on return. Raises OSError and leaves nothing behind."""
         path = directory / segment_name(self.number)
-        file = files.create(path)
+        temporary = directory / (path.name + ".tmp")
+        if files.exists(path):
+            raise FileExistsError(errno.EEXIST, "a segment is never written over", str(path))
+        if files.exists(temporary):
+            files.unlink(temporary)
+        at = temporary
+        file = files.create(temporary)
         try:
             file.allocate(self.header.capacity_bytes)
             file.pwritev([segment_format.encode(self.header)], 0)
             file.fsync()
+            files.rename(temporary, path)
+            at = path
             # fsync the directory too: the new name is not durable without it.
             files.sync_directory(directory)
         except OSError:
             file.close()
-            files.unlink(path)
+            files.unlink(at)
             raise
         self._file = file
 

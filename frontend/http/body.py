@@ -83,8 +83,10 @@ async def read_body(content: StreamReader, *, stall_timeout_s: float, digests: E
     """The body as it arrives. Raises RequestTimeout when nothing comes for too long, ClientGone, InvalidRequest."""
     while True:
         try:
-            async with asyncio.timeout(stall_timeout_s):
-                data = await content.readany()
+            data = content.read_nowait()
+            if not data and not content.at_eof():
+                async with asyncio.timeout(stall_timeout_s):
+                    data = await content.readany()
         except TimeoutError:
             raise RequestTimeout(f"no byte of the body came for {stall_timeout_s:g} s; nothing was stored") from None
         except (ConnectionError, ClientError) as cause:

@@ -6,14 +6,15 @@ catch-all. Errors become problem+json here and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from ambry.admin import json_response, readiness, version_text
+from ambry import __version__
+from ambry.admin import json_response, readiness
+from ambry.clock import Clock
 from ambry.errors import (
     AmbryError,
     InternalError,
@@ -60,12 +61,14 @@ class Dispatcher:
         *,
         datacenter: str,
         name: str,
+        clock: Clock,
         random_source: random.Random,
         unready: Callable[[], list[str]],
         access_log: bool,
     ) -> None:
         self._calls = calls
         self._common = {"x-ambry-datacenter": datacenter, "x-ambry-frontend": name}
+        self._clock = clock
         self._random = random_source
         self._unready = unready
         self._access_log = access_log
@@ -73,8 +76,7 @@ class Dispatcher:
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         request = Request(http, new_request_id(self._random), self._common)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = self._clock.monotonic()
         metrics.IN_FLIGHT.inc()
         status = 499  # nobody is left to answer
         try:
@@ -85,7 +87,7 @@ class Dispatcher:
             return response
         finally:
             metrics.IN_FLIGHT.dec()
-            self._record(request, status, loop.time() - started)
+            self._record(request, status, self._clock.monotonic() - started)
 
     async def _answer(self, request: Request) -> web.StreamResponse:
         try:
@@ -173,9 +175,7 @@ class Dispatcher:
 
     def _fixed(self, name: str) -> web.Response | None:
         if not name:
-            return json_response(
-                {"service": "ambry", "version": version_text(), "upload": "POST /", "read": "GET /<id>"}
-            )
+            return json_response({"service": "ambry", "version": __version__, "upload": "POST /", "read": "GET /<id>"})
         lowered = name.lower()
         if lowered == "healthcheck":
             bad = bool(self._unready())
@@ -185,7 +185,7 @@ class Dispatcher:
         if lowered == "readyz":
             return readiness(self._unready)
         if lowered == "version":
-            return json_response({"version": version_text()})
+            return json_response({"version": __version__})
         return None
 
     def _record(self, request: Request, status: int, seconds: float) -> None:

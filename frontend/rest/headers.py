@@ -38,7 +38,7 @@ def put_spec(headers: Mapping[str, str], *, accounts: Accounts, filename: str, r
         service_id=_text(headers, "x-ambry-service-id"),
         owner_id=_text(headers, "x-ambry-owner-id"),
         content_encoding=_text(headers, "x-ambry-content-encoding") or _text(headers, "Content-Encoding"),
-        filename=decoded(headers.get("x-ambry-filename", "")) or filename,
+        filename=utf8_text(headers.get("x-ambry-filename", "")) or filename,
         private=_flag(headers, "x-ambry-private"),
     )
     if len(properties.filename.encode()) > NAME_BYTES_MAX or _CONTROL.search(properties.filename):
@@ -54,10 +54,9 @@ def put_spec(headers: Mapping[str, str], *, accounts: Accounts, filename: str, r
     )
 
 
-def decoded(value: str) -> str:
-    """Header text that may hold UTF-8: as raw bytes, which aiohttp gives as surrogates, or percent-encoded."""
-    text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return unquote(text) if "%" in text else text
+def utf8_text(value: str) -> str:
+    """Header text that holds UTF-8; what is none comes from aiohttp as surrogates and is replaced."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _text(headers: Mapping[str, str], name: str) -> str:
@@ -100,7 +99,7 @@ def user_metadata(headers: Mapping[str, str]) -> dict[str, str]:
         key = name.lower()
         if key.startswith(METADATA_PREFIX):
             key = key.removeprefix(METADATA_PREFIX)
-            text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            text = utf8_text(value)
         elif key.startswith(ENCODED_METADATA_PREFIX):
             key = key.removeprefix(ENCODED_METADATA_PREFIX)
             text = unquote(value)
@@ -166,7 +165,7 @@ def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
     if properties.content_encoding:
         headers["Content-Encoding"] = headers["x-ambry-content-encoding"] = properties.content_encoding
     if properties.filename:
-        headers["x-ambry-filename"] = properties.filename if _plain(properties.filename) else quote(properties.filename)
+        headers["x-ambry-filename"] = properties.filename
     if properties.content_type.partition(";")[0].strip().lower() in _ACTIVE_TYPES:
         # What a browser would run must not run under our name.
         headers["Content-Disposition"] = "attachment"

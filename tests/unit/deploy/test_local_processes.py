@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_a_name_with_spaces_and_parentheses_does_not_confuse_the_reader_of_stat(
 
     assert Process(pid=7, started_ticks=4711).state() == "S"
     assert Process(pid=7, started_ticks=4712).state() is None
+
+
+def test_a_process_in_the_middle_of_execve_is_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Once, a process that had just been started was reported dead: /proc/<pid>/cmdline is empty within execve.
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "stat").write_text(f"7 (python) {' '.join(['R', '1', *['0'] * 17, '4711'])}\n")
+    (tmp_path / "7" / "cmdline").write_bytes(b"")
+    monkeypatch.setattr(local_processes, "PROC", tmp_path)
+    later = threading.Timer(0.05, (tmp_path / "7" / "cmdline").write_bytes, [b"python\0-m\0x\0--config\0/c.toml\0"])
+    later.start()
+
+    assert find(7, Path("/c.toml")) == Process(pid=7, started_ticks=4711)
+    later.join()
 
 
 def test_wait_until_asks_at_least_once_and_gives_up_in_time() -> None:

@@ -1,0 +1,390 @@
+"""A whole cluster as real processes on loopback, for people (`ambry cluster`), tests and benchmarks alike.
+
+The files are explained in deploy/local_directory.py, names and ports in deploy/local_layout.py.
+
+Who may outlive whom: with `detach` the processes go on when this one ends. Without it the kernel kills them when this
+one dies, in whatever way. `down` finds both kinds in cluster.json.
+
+Several commands on one directory at a time are safe: changes are made under its lock, and a recorded pid is believed
+only after a look at /proc.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from deploy import local_processes as processes
+from deploy.local_directory import LocalDirectory
+from deploy.local_layout import ClusterFile, LocalClusterError, Member, Options, Role, Shape, members, new_shape, ports
+from deploy.local_processes import Process, wait_until
+
+READY_TIMEOUT_S = 30.0
+# Longer than the drain_timeout_s of both services, so that a healthy process is never killed in its drain.
+TERM_TIMEOUT_S = 15.0
+KILL_TIMEOUT_S = 10.0
+
+State = Literal["ready", "not ready", "paused", "down"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One process as it is now; `detail` says why it is not ready."""
+
+    member: Member
+    state: State
+    pid: int | None
+    detail: str = ""
+
+
+class LocalCluster:
+    """The cluster in one directory; as a context manager it is up inside and down afterwards.
+
+    Options left at None take the stored value, or the default for a new cluster; those that contradict a stored one are
+    refused by `up`. `port_base=0` looks for free ports. `overrides` maps a role ("datanode", "frontend") to `--set`
+    values ("store.io_threads=2"). `report` gets sentences for people. Methods may be called from several threads.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        datacenters: int | None = None,
+        nodes: int | None = None,
+        frontends: int | None = None,
+        partitions: int | None = None,
+        port_base: int | None = None,
+        overrides: Mapping[str, Sequence[str]] | None = None,
+        detach: bool = False,
+        ready_timeout_s: float = READY_TIMEOUT_S,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self.directory = Path(directory).resolve()
+        self._files = LocalDirectory(self.directory)
+        self._options = Options(
+            datacenters=datacenters,
+            nodes=nodes,
+            frontends=frontends,
+            partitions=partitions,
+            port_base=port_base,
+            overrides=overrides,
+        )
+        self._detach = detach
+        self._ready_timeout_s = ready_timeout_s
+        self._report = report or (lambda _: None)
+        # The latest process of each name that this object started.
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_starts: dict[str, int] = {}
+
+    # What it is
+
+    @property
+    def shape(self) -> Shape:
+        """Counts, ports and overrides as stored. Raises LocalClusterError when the directory holds no cluster."""
+        return self._files.shape
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every process, whether it runs or not."""
+        return self._files.members
+
+    def frontends(self, datacenter: str | None = None) -> list[Member]:
+        """The frontends of one datacenter, or of all."""
+        return self._select("frontend", datacenter)
+
+    def nodes(self, datacenter: str | None = None) -> list[Member]:
+        """The data nodes of one datacenter, or of all."""
+        return self._select("datanode", datacenter)
+
+    def member(self, name: str) -> Member:
+        """Raises LocalClusterError with the known names."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        known = ", ".join(member.name for member in self.members)
+        raise LocalClusterError(f"there is no process {name}; this cluster has {known}")
+
+    def describe(self) -> ClusterFile:
+        """What stands in cluster.json."""
+        return self._files.describe()
+
+    def pid(self, name: str) -> int | None:
+        """The pid of a running process."""
+        process = self._process(self.member(name))
+        return process.pid if process else None
+
+    # Up and down
+
+    def up(self) -> list[str]:
+        """Start whatever does not run, wait until all of it is ready, and return the names started.
+
+        When that fails, what this call started is stopped again and the logs are kept. Raises LocalClusterError.
+        """
+        processes.require_proc()
+        self._files.create(self._new_shape)
+        self._files.refuse_contradictions(self._options)
+        everyone = self.members
+        started: list[str] = []
+        try:
+            with self._files.locked():
+                self._files.write_files()
+                missing = [member for member in everyone if not self._process(member)]
+                self._require_ports(missing)
+                # Joining a cluster that somebody else keeps up: these must live as long as the others.
+                joining = len(missing) < len(everyone) and not any(self._process(m) for m in self._own())
+                for member in missing:
+                    started.append(member.name)
+                    self._spawn(member, die_with_parent=not (self._detach or joining))
+            self.wait_ready()
+        except BaseException:
+            # An interrupt too: nobody would know of these processes.
+            with self._files.locked():
+                self._stop([self.member(name) for name in started])
+                self._files.forget(started)
+            raise
+        return started
+
+    def down(self, *, term_timeout_s: float = TERM_TIMEOUT_S) -> list[str]:
+        """Stop everything, frontends first, and return the names that ran. Raises LocalClusterError.
+
+        What still runs `term_timeout_s` after TERM is killed, and reported.
+        """
+        if not self._files.exists:
+            return []
+        stopped = []
+        with self._files.locked():
+            for group in (self.frontends(), self.nodes()):
+                stopped += self._stop(group, term_timeout_s)
+            self._files.forget(member.name for member in self.members)
+        return stopped
+
+    def kill(self, name: str, number: signal.Signals | str = signal.SIGKILL) -> int | None:
+        """Send a signal to one process. Raises LocalClusterError.
+
+        For KILL and TERM it returns when the process is gone, with its exit code (negative: the signal) if this object
+        started it; for STOP when it is stopped, for CONT when it runs again, always None.
+        """
+        number = signal_number(number)
+        member = self.member(name)
+        process = self._process(member)
+        if process is None:
+            raise LocalClusterError(f"{name} does not run")
+        process.send(number)
+        if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            if number != signal.SIGKILL and process.state() in ("T", "t"):
+                # It acts on the signal only when it runs again.
+                process.send(signal.SIGCONT)
+            if not self._gone(member, process, TERM_TIMEOUT_S):
+                raise LocalClusterError(
+                    f"{name} still runs {TERM_TIMEOUT_S:.0f} s after {number.name}; its log: {member.log}"
+                )
+            with self._files.locked():
+                if self.describe().pids().get(name) == process.pid:
+                    self._files.forget([name])
+            child = self._children.get(name)
+            return child.returncode if child is not None and child.pid == process.pid else None
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            stopped = number == signal.SIGSTOP
+            wait_until(lambda: (process.state() in ("T", "t", None)) == stopped, KILL_TIMEOUT_S, 0.002)
+        return None
+
+    def start(self, name: str, *, wait: bool = True) -> bool:
+        """Start one process that does not run and wait until it is ready; False when it ran already.
+
+        One that is not ready in time is left running. Raises LocalClusterError.
+        """
+        processes.require_proc()
+        member = self.member(name)
+        with self._files.locked():
+            if self._process(member):
+                return False
+            self._files.write_files()
+            self._require_ports([member])
+            self._spawn(member, die_with_parent=not self._detach)
+        if wait:
+            self.wait_ready([name])
+        return True
+
+    def wait_ready(self, names: Iterable[str] | None = None, timeout_s: float | None = None) -> None:
+        """Wait until the processes (default: all) are ready.
+
+        Raises LocalClusterError at once when one of them ends, and when the time is over.
+        """
+        limit = self._ready_timeout_s if timeout_s is None else timeout_s
+        waiting = [self.member(name) for name in names] if names is not None else list(self.members)
+        answers: dict[str, str] = {}
+
+        def ready() -> bool:
+            for member in list(waiting):
+                status = self._status(member)
+                answers[member.name] = status.detail or status.state
+                if status.state == "down":
+                    raise LocalClusterError(self._obituary(member))
+                if status.state == "ready":
+                    waiting.remove(member)
+            return not waiting
+
+        if not wait_until(ready, limit, 0.1):
+            late = [f"  {member.name}: {answers[member.name]}" for member in waiting]
+            words = self._last_words(waiting[0])
+            raise LocalClusterError("\n".join([f"not ready after {limit:.0f} s:", *late, *words]))
+
+    def status(self) -> list[Status]:
+        """Every process as it is now."""
+        return [self._status(member) for member in self.members]
+
+    def supervise(self) -> None:
+        """Report every process that ends, pauses or comes back, until nothing runs any more."""
+        states: dict[str, State] = {member.name: "ready" for member in self.members}
+        pids: dict[str, int] = {}
+
+        def over() -> bool:
+            for status in self.status():
+                name = status.member.name
+                if status.state != states[name]:
+                    states[name] = status.state
+                    down = status.state == "down"
+                    self._report(self._obituary(status.member, pids.get(name)) if down else f"{name} is {status.state}")
+                if status.pid is not None:
+                    pids[name] = status.pid
+            return all(state == "down" for state in states.values())
+
+        while not wait_until(over, 3600.0, 1.0):
+            pass
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.down()
+
+    # Processes
+
+    def _select(self, role: Role, datacenter: str | None) -> list[Member]:
+        found = [m for m in self.members if m.role == role and datacenter in (None, m.datacenter)]
+        if not found:
+            raise LocalClusterError(
+                f"there is no datacenter {datacenter}; this cluster has dc1 to dc{self.shape.datacenters}"
+            )
+        return found
+
+    def _new_shape(self) -> Shape:
+        # The name stands in every data directory, and keeps those of two clusters apart.
+        name = f"local-{secrets.token_hex(4)}"
+        options = self._options
+
+        def shape_at(base: int) -> Shape:
+            return new_shape(msgspec.structs.replace(options, port_base=base), cluster=name)
+
+        if options.port_base == 0:
+            base = processes.free_port_base(lambda base: list(ports(members(shape_at(base), self.directory))))
+            return shape_at(base)
+        shape = new_shape(options, cluster=name)
+        self._require_ports(members(shape, self.directory))
+        return shape
+
+    def _process(self, member: Member) -> Process | None:
+        pid = self.describe().pids().get(member.name)
+        if pid is None:
+            return None
+        child = self._children.get(member.name)
+        if child is not None:
+            child.poll()  # reaps it if it ended
+        return processes.find(pid, member.config)
+
+    def _own(self) -> list[Member]:
+        """Those whose latest process was started by this object."""
+        return [member for member in self.members if member.name in self._children]
+
+    def _require_ports(self, wanted: Sequence[Member]) -> None:
+        names = ports(wanted)
+        held = processes.taken(list(names))
+        if held:
+            listed = ", ".join(f"{port} of {names[port]}" for port in held[:4])
+            raise LocalClusterError(
+                f"something else listens on port {listed}{' and more' if len(held) > 4 else ''}; see who with "
+                f"`ss -ltnp 'sport = :{held[0]}'`"
+                + ("" if self._files.exists else ", or choose other ports with --port-base")
+            )
+
+    def _spawn(self, member: Member, *, die_with_parent: bool) -> None:
+        self._log_starts[member.name] = member.log.stat().st_size if member.log.exists() else 0
+        child = processes.spawn(
+            member.role,
+            member.config,
+            self.shape.overrides.get(member.role, []),
+            log=member.log,
+            die_with_parent=die_with_parent,
+        )
+        self._children[member.name] = child
+        self._files.record({**self.describe().pids(), member.name: child.pid})
+
+    def _stop(self, group: Sequence[Member], term_timeout_s: float = TERM_TIMEOUT_S) -> list[str]:
+        """TERM, wait, and KILL what is left; returns the names that ran."""
+        running = [(member, process) for member in group if (process := self._process(member))]
+        for _, process in running:
+            process.send(signal.SIGTERM)
+            if process.state() in ("T", "t"):
+                # It acts on the signal only when it runs again.
+                process.send(signal.SIGCONT)
+        wait_until(lambda: not any(process.alive for _, process in running), term_timeout_s)
+        for member, process in running:
+            if process.alive:
+                self._report(
+                    f"{member.name} still runs {term_timeout_s:.0f} s after TERM: killing it; its log: {member.log}"
+                )
+                process.send(signal.SIGKILL)
+        for member, process in running:
+            if not self._gone(member, process, KILL_TIMEOUT_S):
+                raise LocalClusterError(f"{member.name} (pid {process.pid}) does not go away, even after KILL")
+        return [member.name for member, _ in running]
+
+    def _gone(self, member: Member, process: Process, timeout_s: float) -> bool:
+        gone = wait_until(lambda: not process.alive, timeout_s, 0.005)
+        child = self._children.get(member.name)
+        if gone and child is not None and child.pid == process.pid:
+            child.wait()  # it ended: this only reaps it
+        return gone
+
+    def _status(self, member: Member) -> Status:
+        process = self._process(member)
+        if process is None:
+            return Status(member=member, state="down", pid=None)
+        if process.state() in ("T", "t"):
+            return Status(member=member, state="paused", pid=process.pid, detail="paused by a signal; CONT wakes it")
+        detail = processes.readiness(member.readiness_urls)
+        return Status(member=member, state="not ready" if detail else "ready", pid=process.pid, detail=detail)
+
+    def _obituary(self, member: Member, pid: int | None = None) -> str:
+        child = self._children.get(member.name)
+        # Another command may have started a later process of this name, whose end nobody here knows.
+        known = child is not None and pid in (None, child.pid)
+        code = processes.exit_code(child) if child is not None and known else None
+        ended = f"{member.name} {processes.how_it_ended(code)}"
+        return f"{ended}; its log: {member.log}" if code == 0 else "\n".join([ended, *self._last_words(member)])
+
+    def _last_words(self, member: Member) -> list[str]:
+        lines = processes.tail(member.log, start=self._log_starts.get(member.name, 0))
+        said = [f"  the last lines of its log {member.log}:", *(f"    {line}" for line in lines)]
+        return said if lines else [f"  its log {member.log} is empty"]
+
+
+def signal_number(name: signal.Signals | str) -> signal.Signals:
+    """`KILL`, `SIGKILL` or signal.SIGKILL as a signal. Raises LocalClusterError."""
+    if isinstance(name, signal.Signals):
+        return name
+    try:
+        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
+    except KeyError:
+        raise LocalClusterError(f"there is no signal {name}") from None

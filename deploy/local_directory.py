@@ -1,0 +1,168 @@
+"""The directory of a local cluster: what it is, how it runs, and the lock that makes changes follow one another.
+
+shape.json          what the cluster is: counts, ports, overrides; written once, decides at every later start
+layout.json         the cluster map (ambry/clustermap/layout.py)
+cluster.json        how it runs: URLs, pids, logs; replaced atomically at every change
+lock                held while a change is made, by threads and processes alike
+<name>/config.toml  written when missing; a change made by hand stays
+<name>/data         what a data node stores
+<name>/log.jsonl    stdout and stderr of the process, appended over all its lives
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from deploy.local_layout import (
+    ClusterFile,
+    LocalClusterError,
+    Member,
+    Options,
+    Shape,
+    check,
+    config_text,
+    contradictions,
+    describe,
+    layout,
+    members,
+)
+
+
+class LocalDirectory:
+    """Reads and writes the files of one cluster. Raises LocalClusterError for what a person can mend."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._shape_path = path / "shape.json"
+        self._layout_path = path / "layout.json"
+        self._cluster_path = path / "cluster.json"
+        self._thread_lock = threading.Lock()
+        self._shape: Shape | None = None
+        self._members: tuple[Member, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the directory holds a cluster, running or not."""
+        return self._shape_path.is_file()
+
+    @property
+    def shape(self) -> Shape:
+        """The stored shape."""
+        if self._shape is None:
+            try:
+                self._shape = check(msgspec.json.decode(self._shape_path.read_bytes(), type=Shape))
+            except (FileNotFoundError, NotADirectoryError):
+                command = f"ambry cluster up --dir {shlex.quote(str(self.path))}"
+                raise LocalClusterError(f"{self.path} holds no cluster; start one with: {command}") from None
+            except (OSError, msgspec.DecodeError) as cause:
+                raise LocalClusterError(f"cannot use {self._shape_path}: {cause}") from cause
+            self._members = members(self._shape, self.path)
+        return self._shape
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every process, whether it runs or not."""
+        return self._members if self.shape else ()
+
+    def create(self, new: Callable[[], Shape]) -> None:
+        """Make the directory a cluster of the shape that `new` returns, unless it is one already.
+
+        `new` is asked before anything is written: when it raises, nothing is left behind.
+        """
+        if self.exists:
+            return
+        self._refuse_strangers()
+        shape = new()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.locked():
+                if not self.exists:
+                    self._refuse_strangers()
+                    replace(self._shape_path, _json(shape))
+        except OSError as cause:
+            raise LocalClusterError(f"cannot make a cluster in {self.path}: {cause.strerror}") from cause
+
+    def refuse_contradictions(self, options: Options) -> None:
+        """Raises LocalClusterError when the options ask for something else than the stored shape."""
+        found = contradictions(self.shape, options)
+        if found:
+            raise LocalClusterError(
+                f"{self.path} holds a cluster with {'; '.join(found)}. Leave these options away to start it as it is, "
+                "or name another directory"
+            )
+
+    def write_files(self) -> None:
+        """Write what follows from the shape, where it is missing or the directory was moved."""
+        try:
+            if not self._layout_path.exists():
+                replace(self._layout_path, _json(layout(self.shape, self.members)))
+            for member in self.members:
+                text = config_text(member, self._layout_path)
+                # Its paths are absolute: after `mv` the old ones would be another cluster's.
+                layout_line = next(line for line in text.splitlines() if line.startswith("layout = "))
+                if not member.config.exists() or layout_line not in member.config.read_text("utf-8").splitlines():
+                    member.directory.mkdir(exist_ok=True)
+                    replace(member.config, text.encode())
+        except OSError as cause:
+            raise LocalClusterError(f"cannot write in {self.path}: {cause.strerror}") from cause
+
+    def describe(self) -> ClusterFile:
+        """What stands in cluster.json."""
+        try:
+            return msgspec.json.decode(self._cluster_path.read_bytes(), type=ClusterFile)
+        except FileNotFoundError:
+            return describe(self.shape, self.path, self.members, {}, state="down")
+        except (OSError, msgspec.DecodeError) as cause:
+            raise LocalClusterError(f"cannot use {self._cluster_path}: {cause}") from cause
+
+    def record(self, pids: Mapping[str, int]) -> None:
+        """Write cluster.json anew; only under the lock."""
+        state: Literal["up", "down"] = "up" if pids else "down"
+        replace(self._cluster_path, _json(describe(self.shape, self.path, self.members, pids, state=state)))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take pids out of cluster.json; only under the lock."""
+        gone = set(names)
+        self.record({name: pid for name, pid in self.describe().pids().items() if name not in gone})
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One change at a time. Not reentrant."""
+        with self._thread_lock, (self.path / "lock").open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def _refuse_strangers(self) -> None:
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise LocalClusterError(f"{self.path} is not a directory")
+        strangers = sorted(path.name for path in self.path.iterdir() if path.name != "lock")
+        if strangers:
+            raise LocalClusterError(
+                f"{self.path} is not empty and holds no cluster (it has {_some(strangers)}); name a new directory"
+            )
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _json(value: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

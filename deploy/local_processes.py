@@ -1,0 +1,232 @@
+"""Processes of this machine: start, recognise, signal, watch. Linux only, as it reads /proc.
+
+A pid alone names nothing, as the kernel uses pids again: a process is ours when one of its arguments is its config
+file, and it is the same process while its start time is the same (proc(5), field 22 of /proc/<pid>/stat).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deploy.local_layout import HOST, LocalClusterError
+
+PROBE_TIMEOUT_S = 2.0
+EXEC_TIMEOUT_S = 1.0
+PROC = Path("/proc")
+PORT_BASE_STEP = 500
+
+# A child asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG is 1, prctl(2)), then becomes the real
+# program, which keeps the request. This runs in the child's own interpreter and not as a preexec_fn, which may deadlock
+# when the parent has threads. The parent may have died before the request: hence the look at getppid.
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+# The kernel takes the *thread* that forked for the parent. So one thread, which lives as long as this process, starts
+# all children: a test may call start() from a short-lived thread and keep the process that it got.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-cluster-spawner")
+
+
+def wait_until(predicate: Callable[[], bool], timeout_s: float, interval_s: float = 0.05) -> bool:
+    """Ask until the predicate holds (True) or the time is over (False); it is asked at least once."""
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(interval_s, left))
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One running process, told from a later one of the same pid by its start time (clock ticks since boot)."""
+
+    pid: int
+    started_ticks: int
+
+    def state(self) -> str | None:
+        """The letter of proc(5): R, S, D, T (stopped) ...; None when the process is gone.
+
+        A zombie is gone once it is the last thread: until then its sockets and file locks may still be held.
+        """
+        found = _stat(self.pid)
+        if found is None or found[1] != self.started_ticks:
+            return None
+        if found[0] in "ZX":
+            try:
+                threads = len(list((PROC / str(self.pid) / "task").iterdir()))
+            except OSError:
+                return None
+            return found[0] if threads > 1 else None
+        return found[0]
+
+    @property
+    def alive(self) -> bool:
+        return self.state() is not None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when the process is gone."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def find(pid: int, config: Path) -> Process | None:
+    """The process of this pid if it is running and was started with this config file, else None."""
+    found = _stat(pid)
+    if found is None:
+        return None
+    process = Process(pid=pid, started_ticks=found[1])
+    arguments: list[bytes] = []
+
+    def known() -> bool:
+        nonlocal arguments
+        with contextlib.suppress(OSError):
+            arguments = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        return arguments not in ([], [b""]) or process.state() in (None, "Z", "X")
+
+    # A process has no arguments for a moment within execve(2), and again while it exits.
+    wait_until(known, EXEC_TIMEOUT_S, 0.002)
+    return process if os.fsencode(config) in arguments and process.alive else None
+
+
+def spawn(
+    module: str, config: Path, overrides: Sequence[str], *, log: Path, die_with_parent: bool
+) -> subprocess.Popen[bytes]:
+    """Start `python -m <module> --config <config>` with stdout and stderr appended to the log.
+
+    In a session of its own, so that Ctrl-C in a terminal reaches the one who supervises and not the children.
+    """
+    command = [sys.executable, "-m", module, "--config", str(config)]
+    for item in overrides:
+        command += ["--set", item]
+    if die_with_parent:
+        command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+    # The children run the code that this process runs, wherever they are started.
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as stream:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=config.parent,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+            )
+
+    return _spawner.submit(start).result()
+
+
+def taken(ports: Sequence[int]) -> list[int]:
+    """Those of the ports on which this machine already listens, or that cannot be bound for another reason."""
+    found = []
+    for port in ports:
+        with socket.socket() as probe:
+            # As the servers do: connections in TIME_WAIT do not hold the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+                probe.listen(1)
+            except OSError as cause:
+                if cause.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
+                found.append(port)
+    return found
+
+
+def free_port_base(ports_of: Callable[[int], Sequence[int]]) -> int:
+    """A port base below the kernel's ephemeral range whose ports are all free. Raises LocalClusterError.
+
+    Starts anywhere, so that test runs side by side seldom look at the same ports.
+    """
+    bases = list(range(18_000, 32_000, PORT_BASE_STEP))
+    start = random.randrange(len(bases))
+    for base in bases[start:] + bases[:start]:
+        wanted = ports_of(base)
+        if max(wanted) < 32_768 and not taken(wanted):
+            return base
+    raise LocalClusterError("found no free range of ports between 18000 and 32767; name one with --port-base")
+
+
+def readiness(urls: Sequence[str]) -> str:
+    """Empty when every URL answers 200, else what the first one that does not said."""
+    for url in urls:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", parts.path)
+            answer = connection.getresponse()
+            body = answer.read(500).decode("utf-8", "replace").strip()
+        except (OSError, http.client.HTTPException) as cause:
+            return f"{url}: {cause or type(cause).__name__}"
+        finally:
+            connection.close()
+        if answer.status != 200:
+            return f"{url}: {answer.status} {body}".strip()
+    return ""
+
+
+def tail(log: Path, *, start: int = 0, lines: int = 12) -> list[str]:
+    """The last lines of a log, none of them from before byte `start`."""
+    try:
+        with log.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(start, size - 64 * 1024))
+            return stream.read().decode("utf-8", "replace").splitlines()[-lines:]
+    except OSError:
+        return []
+
+
+def exit_code(child: subprocess.Popen[bytes]) -> int | None:
+    """The exit code of a child that is gone; None if it is not, after a moment."""
+    # Not poll(): it answers None also while another thread is just collecting the exit code.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return child.wait(1.0)
+    return None
+
+
+def how_it_ended(returncode: int | None) -> str:
+    """`exit code 2`, `killed by SIGKILL`, or that nobody here knows."""
+    if returncode is None:
+        return "is gone"
+    if returncode < 0:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    return f"ended with exit code {returncode}"
+
+
+def require_proc() -> None:
+    """Raises LocalClusterError on a system without /proc."""
+    if not (PROC / "self" / "stat").exists():
+        raise LocalClusterError("a local cluster needs Linux: it recognises its processes in /proc")
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text("ascii", "replace")
+    except OSError:
+        return None
+    # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
+    fields = text[text.rindex(")") + 2 :].split()
+    return fields[0], int(fields[19])

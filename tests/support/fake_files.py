@@ -1,0 +1,412 @@
+"""A disk in memory that may lose, tear, zero-fill and reorder what was not synced.
+
+What is durable and what is only in the "page cache" are kept apart:
+
+- `fdatasync` and `fsync` make the bytes of one file durable, not its name;
+- `sync_directory` makes the creates, renames and unlinks in one directory durable;
+- `crash(rng)` ends the process and cuts the power: of every un-synced write some 512-byte sectors survive, none, all, or
+  zeros in their place, each write for itself and so in any order; of the un-synced names of a directory a prefix survives.
+  Open files are dead afterwards, locks are free;
+- `kill()` ends the process only: everything written stays.
+
+A failed sync loses what it should have written and says nothing about it later (the fsync findings of reference/faults.md):
+the page cache still shows the bytes, and the next sync succeeds without them.
+
+LMDB maps a real file, so paths below a directory called `index` go to the real file system.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ambry.checksum import Buffer
+from datanode.store.files import File, Lock, OsFiles
+
+SECTOR = 512
+REAL_DIRECTORY = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One un-synced change of a file: bytes at an offset, or with `data` None a new size."""
+
+    offset: int
+    data: bytes | None
+
+
+@dataclass(slots=True)
+class Inode:
+    """`live` is what a read sees, `durable` what was synced, `pending` what lies between, in order."""
+
+    live: bytearray = field(default_factory=bytearray)
+    durable: bytearray = field(default_factory=bytearray)
+    pending: list[Change] = field(default_factory=list)
+
+    def change(self, change: Change) -> None:
+        apply(self.live, change)
+        self.pending.append(change)
+
+    def sync(self) -> None:
+        for change in self.pending:
+            apply(self.durable, change)
+        self.pending.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class NameChange:
+    """One un-synced change of a directory: `name` now means `inode`, or nothing."""
+
+    path: Path
+    inode: Inode | None
+    removes: Path | None = None
+
+
+@dataclass(slots=True)
+class Fault:
+    number: int
+    at: int
+    for_ever: bool
+    name: str
+    calls: int = 0
+
+
+def apply(content: bytearray, change: Change) -> None:
+    if change.data is None:
+        if len(content) > change.offset:
+            del content[change.offset :]
+        else:
+            content.extend(bytes(change.offset - len(content)))
+        return
+    end = change.offset + len(change.data)
+    if len(content) < end:
+        content.extend(bytes(end - len(content)))
+    content[change.offset : end] = change.data
+
+
+class FakeFile:
+    def __init__(self, disk: FakeFiles, path: Path, inode: Inode) -> None:
+        self._disk = disk
+        self._path = path
+        self._inode = inode
+        self._generation = disk.generation
+        self._closed = False
+
+    def _begin(self, call: str) -> None:
+        if self._generation != self._disk.generation or self._closed:
+            raise OSError(errno.EBADF, f"{call} on a file that is not open any more", str(self._path))
+        self._disk.note(call, self._path)
+
+    def pread(self, buffer: bytearray | memoryview, offset: int) -> int:
+        self._begin("pread")
+        with self._disk.guard:
+            data = self._inode.live[offset : offset + len(buffer)]
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
+
+    def pread_cached(self, buffer: bytearray | memoryview, offset: int) -> int:
+        self._begin("pread_cached")
+        if self._disk.cache_cold:
+            return -1
+        with self._disk.guard:
+            data = self._inode.live[offset : offset + len(buffer)]
+        if len(data) < len(buffer):
+            return -1
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
+
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        data = b"".join(buffers)
+        try:
+            self._begin("pwritev")
+        except OSError:
+            if self._generation == self._disk.generation:
+                with self._disk.guard:
+                    self._inode.change(Change(offset, data[: len(data) // 2]))
+            raise
+        with self._disk.guard:
+            self._inode.change(Change(offset, data))
+
+    def _sync(self, call: str) -> None:
+        try:
+            self._begin(call)
+        except OSError:
+            # The kernel marks the pages clean: they are never written, and nobody hears of it again.
+            with self._disk.guard:
+                self._inode.pending.clear()
+            raise
+        with self._disk.guard:
+            self._inode.sync()
+
+    def fdatasync(self) -> None:
+        self._sync("fdatasync")
+
+    def fsync(self) -> None:
+        self._sync("fsync")
+
+    def allocate(self, size: int) -> None:
+        self._begin("allocate")
+        with self._disk.guard:
+            growth = max(0, size - len(self._inode.live))
+            if growth > self._disk.free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            self._disk.free -= growth
+            if growth:
+                self._inode.change(Change(size, None))
+
+    def truncate(self, size: int) -> None:
+        self._begin("truncate")
+        with self._disk.guard:
+            self._inode.change(Change(size, None))
+
+    def size(self) -> int:
+        self._begin("size")
+        return len(self._inode.live)
+
+    def close(self) -> None:
+        self._closed = True
+
+
+class FakeLock:
+    def __init__(self, disk: FakeFiles, path: Path) -> None:
+        self._disk = disk
+        self._path = path
+        self._generation = disk.generation
+
+    def release(self) -> None:
+        if self._generation == self._disk.generation:
+            self._disk.locks.discard(self._path)
+
+
+class FakeFiles:
+    """The disk. `root` is a real, existing directory: its name is durable, and LMDB's files go below it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.free = 1 << 40
+        self.cache_cold = False
+        """Whether `pread_cached` finds nothing."""
+        self.before: Callable[[str, Path], None] = lambda _call, _path: None
+        """Called ahead of every call, outside of the disk's own lock: may block or raise."""
+        self.calls: list[tuple[str, str]] = []
+        self.generation = 0
+        self.guard = threading.RLock()
+        self.locks: set[Path] = set()
+        self._real = OsFiles()
+        self._names: dict[Path, Inode] = {}
+        self._durable_names: dict[Path, Inode] = {}
+        self._directories: set[Path] = {root}
+        self._durable_directories: set[Path] = {root}
+        self._pending_names: dict[Path, list[NameChange]] = {}
+        self._faults: dict[str, Fault] = {}
+
+    # --- the test's side ---
+
+    def fail(self, call: str, number: int, *, at: int = 1, for_ever: bool = False, name: str = "") -> None:
+        """Make the `at`th call from now on fail with errno `number`, once or for ever; only on paths containing `name`."""
+        self._faults[call] = Fault(number, at, for_ever, name)
+
+    def mend(self) -> None:
+        self._faults.clear()
+
+    def note(self, call: str, path: Path) -> None:
+        self.before(call, path)
+        with self.guard:
+            self.calls.append((call, path.name))
+            fault = self._faults.get(call)
+            if fault is None or fault.name not in str(path):
+                return
+            fault.calls += 1
+            if fault.calls == fault.at or (fault.for_ever and fault.calls > fault.at):
+                raise OSError(fault.number, os.strerror(fault.number), str(path))
+
+    def flip(self, path: Path, offset: int, bit: int = 0) -> None:
+        """Rot one bit, in the cache and on the disk."""
+        inode = self._names[path]
+        for content in (inode.live, inode.durable):
+            if offset < len(content):
+                content[offset] ^= 1 << bit
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        """Damage bytes, in the cache and on the disk."""
+        inode = self._names[path]
+        for content in (inode.live, inode.durable):
+            apply(content, Change(offset, data))
+
+    def cut(self, path: Path, size: int) -> None:
+        """Shorten a file behind everybody's back."""
+        inode = self._names[path]
+        del inode.live[size:]
+        del inode.durable[size:]
+
+    def content(self, path: Path) -> bytes:
+        return bytes(self._names[path].live)
+
+    def durable_content(self, path: Path) -> bytes:
+        """What a crash that loses all un-synced bytes would leave."""
+        return bytes(self._durable_names[path].durable)
+
+    def remove(self, path: Path) -> None:
+        """Take a file away as an operator might, durably."""
+        del self._names[path]
+        self._durable_names.pop(path, None)
+        self._pending_names.pop(path.parent, None)
+
+    def kill(self) -> None:
+        """kill -9: open files and locks are gone, everything written stays."""
+        self.generation += 1
+        self.locks.clear()
+
+    def crash(self, rng: random.Random) -> None:
+        """A power cut."""
+        self.kill()
+        for _, changes in sorted(self._pending_names.items()):
+            self._keep_names(changes[: rng.randint(0, len(changes))])
+        self._pending_names.clear()
+        self._names = dict(self._durable_names)
+        self._directories = set(self._durable_directories)
+        orphans = [path for path in self._names if path.parent not in self._directories]
+        for path in orphans:
+            del self._names[path]
+        for _, inode in sorted(self._names.items(), key=lambda item: item[0]):
+            for change in inode.pending:
+                self._survive(inode.durable, change, rng)
+            inode.pending.clear()
+            inode.live = bytearray(inode.durable)
+        self._durable_names = dict(self._names)
+
+    def _keep_names(self, changes: list[NameChange]) -> None:
+        for change in changes:
+            if change.removes is not None:
+                self._durable_names.pop(change.removes, None)
+            if change.inode is not None:
+                self._durable_names[change.path] = change.inode
+            elif change.removes is None:
+                self._durable_directories.add(change.path)
+
+    @staticmethod
+    def _survive(durable: bytearray, change: Change, rng: random.Random) -> None:
+        fate = rng.choice(("kept", "dropped", "torn", "sectors", "zeros"))
+        if fate == "dropped":
+            return
+        if change.data is None or fate == "kept":
+            apply(durable, change)
+            return
+        first = change.offset // SECTOR
+        last = (change.offset + len(change.data) - 1) // SECTOR if change.data else first - 1
+        count = last - first + 1
+        torn_at = rng.randint(0, count) if count > 0 else 0
+        for number in range(count):
+            start = max(change.offset, (first + number) * SECTOR)
+            end = min(change.offset + len(change.data), (first + number + 1) * SECTOR)
+            data = change.data[start - change.offset : end - change.offset]
+            if (fate == "torn" and number >= torn_at) or (fate == "sectors" and rng.random() < 0.5):
+                continue
+            apply(durable, Change(start, bytes(len(data)) if fate == "zeros" else data))
+
+    # --- the file system ---
+
+    def _is_real(self, path: Path) -> bool:
+        return REAL_DIRECTORY in path.relative_to(self.root).parts
+
+    def _rename_pending(self, change: NameChange) -> None:
+        self._pending_names.setdefault(change.path.parent, []).append(change)
+
+    def create(self, path: Path) -> File:
+        if self._is_real(path):
+            return self._real.create(path)
+        self.note("create", path)
+        with self.guard:
+            if path in self._names:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            self._require_directory(path.parent)
+            inode = self._names[path] = Inode()
+            self._rename_pending(NameChange(path, inode))
+            return FakeFile(self, path, inode)
+
+    def open(self, path: Path) -> File:
+        if self._is_real(path):
+            return self._real.open(path)
+        self.note("open", path)
+        return FakeFile(self, path, self._find(path))
+
+    def _find(self, path: Path) -> Inode:
+        inode = self._names.get(path)
+        if inode is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return inode
+
+    def _require_directory(self, path: Path) -> None:
+        if path not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    def make_directory(self, path: Path) -> None:
+        if self._is_real(path):
+            self._real.make_directory(path)
+            return
+        self.note("make_directory", path)
+        with self.guard:
+            missing = [
+                step for step in (path, *path.parents) if step not in self._directories and self.root in step.parents
+            ]
+            for step in reversed(missing):
+                self._directories.add(step)
+                self._rename_pending(NameChange(step, None))
+
+    def sync_directory(self, path: Path) -> None:
+        if self._is_real(path):
+            self._real.sync_directory(path)
+            return
+        self.note("sync_directory", path)
+        with self.guard:
+            self._require_directory(path)
+            self._keep_names(self._pending_names.pop(path, []))
+
+    def list_directory(self, path: Path) -> list[str]:
+        if self._is_real(path):
+            return self._real.list_directory(path)
+        self.note("list_directory", path)
+        self._require_directory(path)
+        entries = (*self._names, *self._directories)
+        return sorted(entry.name for entry in entries if entry.parent == path and entry != path)
+
+    def exists(self, path: Path) -> bool:
+        if self._is_real(path):
+            return self._real.exists(path)
+        return path in self._names or path in self._directories
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.note("rename", source)
+        with self.guard:
+            inode = self._find(source)
+            del self._names[source]
+            self._names[target] = inode
+            self._rename_pending(NameChange(target, inode, removes=source))
+
+    def unlink(self, path: Path) -> None:
+        if self._is_real(path):
+            self._real.unlink(path)
+            return
+        self.note("unlink", path)
+        with self.guard:
+            inode = self._find(path)
+            del self._names[path]
+            self.free += len(inode.live)
+            self._rename_pending(NameChange(path, None, removes=path))
+
+    def free_bytes(self, path: Path) -> int:
+        self.note("free_bytes", path)
+        return self.free
+
+    def lock(self, path: Path) -> Lock:
+        self.note("lock", path)
+        with self.guard:
+            if path in self.locks:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+            self.locks.add(path)
+            return FakeLock(self, path)

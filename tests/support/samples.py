@@ -1,0 +1,114 @@
+"""Ids, records and replicas for tests: small, and the same in every run."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from ambry.blob import NEVER_MS, BlobState
+from ambry.checksum import block_checks, digest
+from ambry.format.record import Record, RecordKind
+from ambry.ids import BlobId, IdKind
+from datanode.store.blob_store import BlobStore
+from datanode.store.files import Files
+from datanode.store.opening import open_store
+from tests.support.fake_clock import SettableClock
+
+CLUSTER = "test"
+PARTITION = 7
+SEGMENT_SIZE = 64 << 10
+ALIVE = BlobState(0, False, NEVER_MS)
+DELETED = BlobState(0, True, NEVER_MS)
+
+
+def blob_id(number: int, *, partition: int = PARTITION, kind: IdKind = IdKind.SIMPLE) -> bytes:
+    """The raw id of blob `number`; larger numbers have larger keys."""
+    uuid = number.to_bytes(6, "big") + b"\x70\x00\x80" + bytes(7)
+    return BlobId.make(kind=kind, datacenter=1, account=2, container=3, partition=partition, uuid=uuid).raw
+
+
+def content(number: int, size: int) -> bytes:
+    """The bytes of blob `number`: incompressible, and not those of any other."""
+    return random.Random(number * 1_000_003 + size).randbytes(size)
+
+
+def put_record(
+    raw_id: bytes,
+    payload: bytes,
+    *,
+    state: BlobState = ALIVE,
+    properties: bytes = b"\x01\x80",
+    metadata: bytes = b"",
+    kind: RecordKind = RecordKind.BLOB,
+) -> Record:
+    return Record(
+        kind=kind,
+        id=raw_id,
+        state=state,
+        written_at_ms=1_700_000_000_000,
+        properties=properties,
+        metadata=metadata,
+        digest=digest(payload),
+        checks=block_checks(payload),
+        payload=payload,
+    )
+
+
+def update_record(raw_id: bytes, state: BlobState) -> Record:
+    return Record(kind=RecordKind.UPDATE, id=raw_id, state=state, written_at_ms=1_700_000_000_000)
+
+
+def open_replica(
+    files: Files,
+    directory: Path,
+    *,
+    cluster: str = CLUSTER,
+    partition: int = PARTITION,
+    segment_size_bytes: int = SEGMENT_SIZE,
+    rebuild: bool = False,
+    seed: int = 1,
+    clock: SettableClock | None = None,
+) -> BlobStore:
+    return open_store(
+        files,
+        directory,
+        cluster=cluster,
+        partition=partition,
+        segment_size_bytes=segment_size_bytes,
+        clock=clock or SettableClock(),
+        random_source=random.Random(seed),
+        rebuild=rebuild,
+    )
+
+
+def append(store: BlobStore, *records: Record, sync: bool = True) -> list[int]:
+    """What the committer does with one batch, in this thread. Returns the LSNs."""
+    placement = store.place(records, sync=sync)
+    unsynced = store.begin_sync() if sync else {}
+    store.create_segments(placement)
+    store.write(placement, unsynced)
+    store.publish(placement, unsynced)
+    return [place.lsn for place in placement.places]
+
+
+def checkpoint(store: BlobStore, *, clean: bool = False, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:
+    """What Stores does for one checkpoint, in this thread."""
+    frozen, made, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens or {})
+    store.write_checkpoint(frozen, made, unsynced)
+    store.end_checkpoint(made, unsynced)
+
+
+def stop_cleanly(store: BlobStore, *, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:
+    checkpoint(store, clean=True, tokens=tokens)
+    store.close()
+
+
+def read_all(store: BlobStore, raw_id: bytes) -> bytes:
+    """The whole payload of a blob that must be present."""
+    entry = store.lookup(raw_id)
+    if entry is None or not entry.present:
+        raise LookupError(f"{raw_id.hex()} is not here")
+    payload = store.read(entry, 0, entry.payload_size, cached_only=False)
+    if payload is None:
+        raise LookupError("a waiting read returned nothing")
+    return bytes(payload.data)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import builtins
+
+import pytest
+
+from ambry import errors
+from ambry.errors import AmbryError, InternalError, error_class, error_from_code
+
+
+def tree(base: type[AmbryError]) -> list[type[AmbryError]]:
+    return [base, *(found for child in base.__subclasses__() for found in tree(child))]
+
+
+OURS = [cls for cls in tree(AmbryError) if cls.__module__ == errors.__name__]
+
+
+def test_the_codes_on_the_wire_never_change() -> None:
+    assert {cls.code: cls.__name__ for cls in OURS} == {
+        1: "AmbryError",
+        2: "InternalError",
+        3: "InvariantBroken",
+        10: "InvalidRequest",
+        11: "InvalidBlobId",
+        12: "ChecksumMismatch",
+        13: "AccessDenied",
+        20: "BlobNotFound",
+        21: "BlobGone",
+        22: "BlobDeleted",
+        23: "BlobExpired",
+        30: "MethodNotAllowed",
+        31: "RequestTimeout",
+        32: "AlreadyExists",
+        33: "NotDeleted",
+        34: "PreconditionFailed",
+        35: "TooLarge",
+        36: "UriTooLong",
+        37: "RangeNotSatisfiable",
+        38: "HeadersTooLarge",
+        39: "QuotaExceeded",
+        40: "NotSupported",
+        50: "Unavailable",
+        51: "QuorumNotReached",
+        52: "ReplicaUnavailable",
+        53: "ReplicaFenced",
+        54: "DeadlineExceeded",
+        55: "PeerConnectionLost",
+        56: "Overloaded",
+        57: "PartitionUnknown",
+        60: "InsufficientStorage",
+        61: "DataCorrupt",
+        62: "IndexCorrupt",
+        63: "FormatUnknown",
+        64: "ProtocolViolation",
+        70: "ConfigInvalid",
+        71: "StoreMismatch",
+    }
+
+
+@pytest.mark.parametrize("cls", OURS)
+def test_an_error_comes_over_the_wire_as_itself(cls: type[AmbryError]) -> None:
+    made = error_from_code(cls.code, "what happened", request_id="r1")
+    assert type(made) is cls
+    assert made.message == "what happened"
+    assert str(made) == "what happened (request r1)"
+    assert error_class(cls.__name__) is cls
+    assert 400 <= cls.status < 600
+
+
+def test_an_error_of_a_newer_peer_is_still_an_error() -> None:
+    made = error_from_code(9_999, "something new")
+    assert type(made) is InternalError
+    assert "9999" in str(made)
+    assert error_class("SomethingNew") is None
+
+
+@pytest.mark.parametrize(
+    ("cls", "builtin"),
+    [
+        (errors.BlobNotFound, builtins.FileNotFoundError),
+        (errors.BlobDeleted, builtins.FileNotFoundError),
+        (errors.AlreadyExists, builtins.FileExistsError),
+        (errors.Unavailable, builtins.ConnectionError),
+        (errors.RequestTimeout, builtins.TimeoutError),
+        (errors.InvalidBlobId, builtins.ValueError),
+        (errors.AccessDenied, builtins.PermissionError),
+        (errors.InsufficientStorage, builtins.OSError),
+    ],
+)
+def test_users_may_catch_the_fitting_builtin(cls: type[AmbryError], builtin: type[Exception]) -> None:
+    with pytest.raises(builtin):
+        raise cls("x")
+
+
+def test_only_what_may_pass_is_retriable() -> None:
+    assert {cls.__name__ for cls in OURS if cls.retriable} == {
+        "RequestTimeout",
+        "QuotaExceeded",
+        "Unavailable",
+        "QuorumNotReached",
+        "ReplicaUnavailable",
+        "ReplicaFenced",
+        "DeadlineExceeded",
+        "PeerConnectionLost",
+        "Overloaded",
+        "PartitionUnknown",
+        "InsufficientStorage",
+        "DataCorrupt",
+        "IndexCorrupt",
+    }
