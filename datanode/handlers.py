@@ -12,8 +12,6 @@ from ambry.clock import Clock
 from ambry.errors import (
     AlreadyExists,
     AmbryError,
-    BlobDeleted,
-    BlobExpired,
     BlobNotFound,
     DataCorrupt,
     IndexCorrupt,
@@ -234,10 +232,10 @@ class Handlers:
         if entry is None:
             self._refuse_absent(replica)
             return
-        if not request.any_state:
-            self._refuse_gone(entry)
-        if not entry.present:
-            self._answer_state(entry, request, responder)
+        gone = entry.state.deleted or (entry.present and entry.state.expired(self._clock.wall_ms()))
+        if not entry.present or (gone and not request.any_state):
+            responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone))
+            self._timed[MessageType.GET].ok.inc()
             return
         if not 0 <= request.first <= request.end:
             raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
@@ -272,18 +270,6 @@ class Handlers:
         if replica.store.serving:
             raise BlobNotFound(f"partition {replica.partition.id} does not hold this blob on {self._name}")
         raise ReplicaUnavailable(f"{self._name} has not caught up with partition {replica.partition.id} yet")
-
-    def _refuse_gone(self, entry: IndexEntry) -> None:
-        if entry.state.deleted:
-            raise BlobDeleted("the blob was deleted")
-        if entry.present and entry.state.expired(self._clock.wall_ms()):
-            raise BlobExpired("the blob's time to live has passed")
-
-    def _answer_state(self, entry: IndexEntry, request: GetRequest, responder: Responder) -> None:
-        if not request.any_state:
-            raise ReplicaUnavailable(f"{self._name} knows of this blob but does not hold its bytes yet")
-        responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0))
-        self._timed[MessageType.GET].ok.inc()
 
     def _answer_payload(self, entry: IndexEntry, payload: Payload, responder: Responder, started: float) -> None:
         head = payload.head

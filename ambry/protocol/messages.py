@@ -66,7 +66,7 @@ class PutRequest(Message, frozen=True, array_like=True):
 class GetRequest(Message, frozen=True, array_like=True):
     """Read payload bytes `first` to `end` (exclusive; clipped to the payload) of one record.
 
-    `first == end` reads no payload. `any_state` also answers for deleted and expired blobs, with their state.
+    `first == end` reads no payload. `any_state` reads deleted and expired blobs too.
     """
 
     request_id: str
@@ -79,7 +79,8 @@ class GetRequest(Message, frozen=True, array_like=True):
 class GetReply(Message, frozen=True, array_like=True):
     """The record's head; the body holds the blocks that cover the range, from payload byte `start` on.
 
-    `present` is false, and the rest empty, where only the state of the blob is known.
+    Where only the state of the blob is known, or the blob is gone and was not asked for all the same, `present` is false and
+    all but `state` and `gone` is empty. `gone`: deleted, or expired by the data node's clock.
     """
 
     state: BlobState
@@ -91,6 +92,7 @@ class GetReply(Message, frozen=True, array_like=True):
     digest: bytes
     payload_size: int
     start: int
+    gone: bool = False
 
 
 class UpdateRequest(Message, frozen=True, array_like=True):

@@ -9,11 +9,12 @@ from functools import partial
 
 import msgspec
 
-from ambry.blob import BlobProperties, BlobState, Composite
+from ambry.blob import BlobProperties, BlobState, Composite, join
 from ambry.checksum import Buffer
 from ambry.errors import (
     AmbryError,
-    BlobGone,
+    BlobDeleted,
+    BlobExpired,
     BlobNotFound,
     DataCorrupt,
     InvariantBroken,
@@ -72,6 +73,7 @@ class Fetch:
         self._deadline = self._loop.time() + context.config.get_timeout_ms / 1000
         self._hedge: asyncio.TimerHandle | None = None
         self._failures: dict[str, AmbryError] = {}
+        self._state: BlobState | None = None
         self._state_only: GetReply | None = None
         self._future: asyncio.Future[Fetched] = self._loop.create_future()
 
@@ -96,28 +98,26 @@ class Fetch:
         if frame is not None:
             self._answered(name, frame)
             return
-        if isinstance(error, BlobGone):
-            self._tracker.record(name, Answer.GONE)
-            self._end_with(error)
-            return
         self._failures[name] = error or Unavailable("no answer")
         self._settle(self._tracker.record(name, Answer.ABSENT if isinstance(error, BlobNotFound) else Answer.FAILED))
 
     def _answered(self, name: str, frame: Frame) -> None:
         try:
             reply = messages.decode(frame.header, GetReply)
-            if not reply.present:
-                # It knows the state (a tombstone, say) but not the blob: good to know, but others may know more.
-                self._state_only = reply
-                self._settle(self._tracker.record(name, Answer.FAILED))
+            self._state = reply.state if self._state is None else join(self._state, reply.state)
+            if reply.present and not (self._state.deleted and not self._request.any_state):
+                data = self._cut(reply, frame.body)
+                self._tracker.record(name, Answer.FOUND)
+                self._end_with(Fetched(reply, data))
                 return
-            data = self._cut(reply, frame.body)
         except AmbryError as bad:
             self._failures[name] = bad
             self._settle(self._tracker.record(name, Answer.FAILED))
             return
-        self._tracker.record(name, Answer.FOUND)
-        self._end_with(Fetched(reply, data))
+        # It has no bytes for us. It is gone, or another replica may have them.
+        self._state_only = msgspec.structs.replace(reply, state=self._state)
+        gone = (self._state.deleted or reply.gone) and not self._request.any_state
+        self._settle(self._tracker.record(name, Answer.GONE if gone else Answer.FAILED))
 
     def _cut(self, reply: GetReply, body: Buffer) -> Buffer:
         first = min(self._first, reply.payload_size)
@@ -133,8 +133,11 @@ class Fetch:
     def _settle(self, verdict: Verdict) -> None:
         if verdict is Verdict.PENDING:
             self._ask_next()
-        elif self._state_only is not None:
+        elif self._state_only is not None and self._request.any_state:
             self._end_with(Fetched(self._state_only, b""))
+        elif verdict is Verdict.DONE:
+            deleted = self._state is not None and self._state.deleted
+            self._end_with(BlobDeleted("the blob was deleted") if deleted else BlobExpired("the blob has expired"))
         elif verdict is Verdict.ABSENT:
             self._end_with(BlobNotFound(f"no blob {self._id}: enough replicas confirmed that it does not exist"))
         else:
@@ -261,10 +264,13 @@ class BlobReader:
 
     async def _chunk_answer(self, future: asyncio.Future[Fetched]) -> Fetched:
         try:
-            return await future
+            fetched = await future
         except BlobNotFound as error:
             # The blob exists, so its chunk must: whatever the replicas say, this is not an absence.
             raise Unavailable(f"a chunk of blob {self.info.id} is missing: {error.message}") from error
+        if not fetched.reply.present:
+            raise Unavailable(f"no replica that answered holds a chunk of blob {self.info.id}; retry")
+        return fetched
 
     def close(self) -> None:
         """Drop what was read ahead and give its memory back."""

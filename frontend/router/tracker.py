@@ -9,7 +9,7 @@ from enum import Enum
 class Verdict(Enum):
     PENDING = 0
     DONE = 1
-    """Put and update: enough replicas confirmed. Get: one answered with the blob."""
+    """Put and update: enough replicas confirmed. Get: one answered with the blob, or it is gone."""
     FAILED = 2
     """Put and update: too few can still confirm. Get: nobody has it, and its absence is not proven."""
     ABSENT = 3
@@ -78,7 +78,7 @@ class Answer(Enum):
 
     FOUND = 0
     GONE = 1
-    """Deleted or expired: final, whoever says it."""
+    """Deleted or expired, as far as this replica knows."""
     ABSENT = 2
     """Not found, said with authority."""
     FAILED = 3
@@ -89,7 +89,8 @@ class GetTracker:
     """One get. Replicas are asked one after the other; the caller may ask the next before the last has answered.
 
     `replicas` is the order of asking: name and datacenter. Absence is proven when enough replicas of our own datacenter said
-    so, and of the blob's origin (CONTRACT C3).
+    so, and of the blob's origin (CONTRACT C3). That a blob is gone counts when as many of ours said so, since one alone may
+    not have heard of an undelete or a longer life; or when nobody left knows better.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class GetTracker:
         self._left = list(replicas)
         self._datacenters = dict(replicas)
         self._missing = {datacenter: absent_targets.get(datacenter, 0) for datacenter in {own, origin}}
+        self._missing_gone = max(1, absent_targets.get(own, 0))
+        self._gone = False
         self._asked = 0
         self.verdict = Verdict.PENDING if replicas else Verdict.FAILED
 
@@ -113,14 +116,19 @@ class GetTracker:
         self._asked -= 1
         if self.verdict is not Verdict.PENDING:
             return self.verdict
-        if answer in (Answer.FOUND, Answer.GONE):
+        if answer is Answer.FOUND:
             self.verdict = Verdict.DONE
             return self.verdict
+        if answer is Answer.GONE:
+            self._gone = True
+            self._missing_gone -= 1
         datacenter = self._datacenters[replica]
         if answer is Answer.ABSENT and datacenter in self._missing:
             self._missing[datacenter] -= 1
-        if all(count <= 0 for count in self._missing.values()):
-            self.verdict = Verdict.ABSENT
+        if self._missing_gone <= 0:
+            self.verdict = Verdict.DONE
+        elif all(count <= 0 for count in self._missing.values()):
+            self.verdict = Verdict.DONE if self._gone else Verdict.ABSENT
         elif not self._left and not self._asked:
-            self.verdict = Verdict.FAILED
+            self.verdict = Verdict.DONE if self._gone else Verdict.FAILED
         return self.verdict
