@@ -53,7 +53,12 @@ class Frontend:
         """Run until `stop` is set, then drain. Raises what kept it from starting."""
         config = self._config.frontend
         pool = PeerPool(
-            self._map.nodes.values(), cluster=self._map.cluster, own_name=config.name, random_source=self._random
+            self._map.nodes.values(),
+            cluster=self._map.cluster,
+            own_name=config.name,
+            random_source=self._random,
+            # What waits for a well peer is bounded by the memory budget already.
+            in_flight_bytes_max=self._config.router.memory_budget_bytes,
         )
         router = Router(self._context(pool))
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)

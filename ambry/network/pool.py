@@ -14,7 +14,14 @@ from collections.abc import Iterable
 from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import Node
-from ambry.errors import AmbryError, DeadlineExceeded, PeerConnectionLost, ProtocolViolation, StoreMismatch
+from ambry.errors import (
+    AmbryError,
+    DeadlineExceeded,
+    Overloaded,
+    PeerConnectionLost,
+    ProtocolViolation,
+    StoreMismatch,
+)
 from ambry.logs import get_logger
 from ambry.network.connection import Done, RpcConnection, tune
 from ambry.protocol import messages
@@ -28,6 +35,8 @@ RETRY_MIN_S = 0.05
 RETRY_MAX_S = 1.0
 PING_EVERY_S = 1.0
 PING_TIMEOUT_S = 2.0
+SILENT_IN_FLIGHT_MAX = 16 << 20
+"""Body bytes that may wait for a peer that does not answer: it must not hold the memory of everything sent to it."""
 
 
 class Peer:
@@ -75,6 +84,10 @@ class Peer:
             done(None, PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
             return
         health = self.health
+        waiting = connection.in_flight_bytes
+        if waiting and not health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX:
+            done(None, Overloaded(f"{self.node.name} does not answer, and {waiting} bytes are waiting for it already"))
+            return
 
         def counted(frame: Frame | None, error: AmbryError | None) -> None:
             # A refusal is an answer; only silence and broken connections speak against a node.
@@ -175,7 +188,7 @@ class PeerPool:
         cluster: str,
         own_name: str,
         random_source: random.Random,
-        in_flight_bytes_max: int = 32 << 20,
+        in_flight_bytes_max: int = 64 << 20,
     ) -> None:
         self._peers = {
             node.name: Peer(
