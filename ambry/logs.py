@@ -42,6 +42,28 @@ def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+    # Libraries log the standard way: their lines become events of ours, or a log would not be one event per line.
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+class _Bridge(logging.Handler):
+    """What aiohttp and asyncio log, as structured events.
+
+    aiohttp logs a traceback for every connection that broke and every request that was no HTTP: the one is our own doing
+    and has its line already (frontend/rest/dispatch.py), the other is the client's.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get_logger(library=record.name)
+        message = record.getMessage()
+        cause = record.exc_info[1] if record.exc_info else None
+        if isinstance(cause, ConnectionError):
+            log.debug("connection broke", message=message, error=f"{type(cause).__name__}: {cause}")
+        elif cause is not None and 400 <= getattr(cause, "code", 0) < 500:
+            log.info("malformed request", message=message, error=f"{type(cause).__name__}: {cause}")
+        else:
+            write = log.error if record.levelno >= logging.ERROR else log.warning
+            write("library message", message=message, exc_info=record.exc_info)
 
 
 def get_logger(**bound: Any) -> Logger:

@@ -27,7 +27,7 @@ from ambry.errors import DataCorrupt, IndexCorrupt, StoreMismatch
 from ambry.logs import get_logger
 from datanode.store import identity as identity_file
 from datanode.store.blob_store import BlobStore, Opened
-from datanode.store.files import Files, Lock
+from datanode.store.files import Files, Lock, write_atomically
 from datanode.store.index import FILE_NAMES, Checkpoint, Index
 from datanode.store.log import Log
 from datanode.store.recovery import Found, Gap, SegmentScan
@@ -283,13 +283,7 @@ class _Opening:
         self._files.make_directory(directory)
         path = directory / f"{segment_name(segment.number)}.{tail.start}"
         if not self._files.exists(path):
-            file = self._files.create(path)
-            try:
-                file.pwritev([kept], 0)
-                file.fsync()
-            finally:
-                file.close()
-            self._files.sync_directory(directory)
+            write_atomically(self._files, path, kept)
         segment.file.truncate(tail.start)
         segment.file.fsync()
         self._findings.cut_bytes += len(kept)
