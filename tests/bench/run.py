@@ -1,0 +1,361 @@
+"""`make bench`: how fast this checkout is on this machine, every figure beside a baseline taken in the same run.
+
+    python -m tests.bench.run [--output FILE] [--compare OLD.json] [--quick] [--datacenters N] [--dir DIRECTORY]
+
+Real processes on loopback: a local cluster, a load generator (load.py) and a bare HTTP server (bare.py) to compare with.
+Exit code 0: measured; 1: an answer was wrong, or --compare found a watched ratio that fell by more than a quarter;
+2: the run could not be made. Everything started is stopped and every file but the report removed, on Ctrl-C (130) too.
+docs/benchmarks.md explains the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+from rich.console import Console
+
+from ambry.clock import SystemClock, iso_utc
+from deploy.local_cluster import LocalCluster
+from deploy.local_layout import LocalClusterError
+from tests.bench import machine, plan, proc, report
+from tests.bench.figures import (
+    FORMAT_VERSION,
+    LOAD,
+    Comparison,
+    Point,
+    Probes,
+    ProcessMemory,
+    Report,
+    Row,
+    compare,
+    row,
+)
+from tests.bench.load import DRAIN_TIMEOUT_S, Job, Result
+
+ROOT = Path(__file__).resolve().parents[2]
+BARE = "bare"
+SAMPLE_EVERY_SMALL = 64
+CHILD_STOP_TIMEOUT_S = 5.0
+# Beyond what a job may take by its own account.
+ANSWER_TIMEOUT_S = 30.0
+DISK_NEEDED_BYTES = 16 << 30
+PROBE_ROUNDS = 3
+
+
+class BenchFailed(RuntimeError):
+    """The run cannot be made here; the message says why."""
+
+
+class Child:
+    """A process of the bench that ends when its stdin does, however this process ends."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._module = module
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            # Ctrl-C is for this process, which then stops its children.
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    def ask(self, line: bytes, timeout_s: float) -> bytes:
+        """Write a line (none when empty) and read one. Raises BenchFailed."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise BenchFailed(f"{self._module} has no pipes")
+        try:
+            if line:
+                stdin.write(line + b"\n")
+                stdin.flush()
+            if not select.select([stdout], [], [], timeout_s)[0]:
+                raise BenchFailed(f"{self._module} said nothing for {timeout_s:.0f} s")
+            answer = stdout.readline()
+        except BrokenPipeError as cause:
+            raise BenchFailed(f"{self._module} ended") from cause
+        if not answer:
+            raise BenchFailed(f"{self._module} ended with exit code {self._process.wait()}")
+        return answer
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(CHILD_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+class Bench:
+    """One run: the probes and the failures so far. The caller stops the two children."""
+
+    def __init__(self, *, directory: Path, chosen: plan.Plan, out: Console, load: Child, bare: Child) -> None:
+        self._directory = directory
+        self._plan = chosen
+        self._out = out
+        self._load = load
+        self._bare = bare
+        self._bare_port = int(self._bare.ask(b"", ANSWER_TIMEOUT_S))
+        self.fdatasync: list[float] = []
+        self.disk: list[float] = []
+        self.loopback: list[float] = []
+        self.failures: list[str] = []
+        self.memory: list[ProcessMemory] = []
+        self._own_ready = {name: proc.memory_kib(pid)[0] for name, pid in self._own().items()}
+
+    def probe_machine(self) -> None:
+        """Ask disk and loopback; between the rows, so that no load of ours runs."""
+        self.disk.append(machine.disk_mb_per_s(self._directory))
+        self.loopback.append(machine.loopback_mb_per_s(self._plan.probe_s, environment()))
+
+    def measure(self, points: Sequence[Point], *, rounds: int, name: str, cluster: LocalCluster) -> list[Row]:
+        """All points, round by round, each beside the bare server."""
+        ours: dict[Point, list[Result]] = {point: [] for point in points}
+        bare: dict[Point, list[Result]] = {point: [] for point in points}
+        syncs: dict[Point, list[float]] = {point: [] for point in points}
+        port = cluster.frontends("dc1")[0].port
+        pids = {member.name: cluster.pid(member.name) for member in cluster.members}
+        watch = {name: pid for name, pid in pids.items() if pid is not None}
+        for number in range(1, rounds + 1):
+            # The two classes of PUT share one measurement of the bare server, which knows no classes.
+            shared: dict[tuple[str, int, int], Result] = {}
+            for point in points:
+                self._progress(f"{name}: round {number} of {rounds}: {point.key}")
+                if point.operation == "put disk":
+                    syncs[point].append(machine.fdatasync_per_s(self._directory, self._plan.probe_s))
+                ours[point].append(self._run(point, port, watch, blobs=name))
+                same = (point.operation.split()[0], point.size, point.connections)
+                if same not in shared:
+                    shared[same] = self._run(point, self._bare_port, {BARE: self._bare.pid}, blobs="")
+                bare[point].append(shared[same])
+            self.probe_machine()
+        for values in syncs.values():
+            self.fdatasync += values
+        return [
+            # A large PUT is bound by the disk's throughput, not by its syncs.
+            row(point, ours[point], bare[point], syncs[point] if point.size == plan.SMALL else ())
+            for point in points
+        ]
+
+    def note_memory(self, cluster: LocalCluster, ready: dict[str, int]) -> None:
+        """Take the memory of the cluster's processes; `ready` is KiB by name from when they were ready."""
+        for member in cluster.members:
+            pid = cluster.pid(member.name)
+            if pid is None:
+                self.failures.append(f"{member.name} does not run any more; its log: {member.log}")
+            else:
+                label = (
+                    member.name
+                    if cluster.shape.datacenters == 1
+                    else f"{member.name} of {cluster.shape.datacenters} dc"
+                )
+                self._note(label, pid, ready[member.name])
+
+    def note_own_memory(self) -> None:
+        for name, pid in self._own().items():
+            self._note(name, pid, self._own_ready[name])
+
+    def _own(self) -> dict[str, int]:
+        return {LOAD: self._load.pid, BARE: self._bare.pid}
+
+    def _note(self, name: str, pid: int, ready_kib: int) -> None:
+        end, peak = proc.memory_kib(pid)
+        self.memory.append(ProcessMemory(process=name, ready_mb=_mb(ready_kib), peak_mb=_mb(peak), end_mb=_mb(end)))
+
+    def _run(self, point: Point, port: int, watch: dict[str, int], *, blobs: str) -> Result:
+        small = point.size == plan.SMALL
+        putting = point.operation != "get"
+        job = Job(
+            verb="POST" if putting else "GET",
+            port=port,
+            size=point.size,
+            connections=point.connections,
+            warmup_s=self._plan.warmup_s if small else 0.0,
+            window_s=self._plan.window_s if small else self._plan.large_window_s,
+            whole=not small,
+            requests=self._plan.puts_max.get(point.size) if putting and blobs else None,
+            blobs=blobs,
+            headers={"x-ambry-durability": point.operation.split()[1]} if putting else {},
+            sample_every=SAMPLE_EVERY_SMALL if small else 1,
+            watch=watch,
+        )
+        limit = job.warmup_s + job.window_s + DRAIN_TIMEOUT_S + ANSWER_TIMEOUT_S
+        result = msgspec.json.decode(self._load.ask(msgspec.json.encode(job), limit), type=Result)
+        if result.failures:
+            more = (
+                f" (and {result.failures - len(result.messages)} more)"
+                if result.failures > len(result.messages)
+                else ""
+            )
+            self.failures.append(f"{point.key}: {result.failures} failures: {'; '.join(result.messages)}{more}")
+        if result.operations == 0:
+            self.failures.append(f"{point.key}: not one operation in {result.elapsed_s:.1f} s")
+        return result
+
+    def _progress(self, text: str) -> None:
+        if self._out.is_terminal:
+            self._out.print(f"[dim]{text}[/dim]")
+
+
+def environment() -> dict[str, str]:
+    """Children run the code of this checkout, wherever they are started."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+@contextlib.contextmanager
+def running(directory: Path, datacenters: int) -> Iterator[tuple[LocalCluster, dict[str, int]]]:
+    """A cluster that is up, and the resident KiB of its processes when they were ready."""
+    cluster = LocalCluster(directory, datacenters=datacenters, port_base=0)
+    with cluster:
+        pids = {member.name: cluster.pid(member.name) for member in cluster.members}
+        yield cluster, {name: proc.memory_kib(pid)[0] for name, pid in pids.items() if pid is not None}
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def measure_all(directory: Path, chosen: plan.Plan, *, quick: bool, datacenters: int, out: Console) -> Report:
+    """The whole run. Raises BenchFailed, LocalClusterError."""
+    clock = SystemClock()
+    began, started_at = clock.monotonic(), iso_utc(clock.wall_ms())
+    where = machine.facts(directory)
+    with contextlib.ExitStack() as stack:
+        load = Child("tests.bench.load")
+        stack.callback(load.stop)
+        bare = Child("tests.bench.bare", *(str(size) for size in plan.SIZES))
+        stack.callback(bare.stop)
+        bench = Bench(directory=directory, chosen=chosen, out=out, load=load, bare=bare)
+        bench.probe_machine()
+        with running(directory / "cluster", datacenters) as (cluster, ready):
+            rows = bench.measure(
+                plan.small_points(chosen, datacenters), rounds=chosen.small_rounds, name="small", cluster=cluster
+            )
+            rows += bench.measure(
+                plan.large_points(chosen, datacenters), rounds=chosen.large_rounds, name="large", cluster=cluster
+            )
+            bench.note_memory(cluster, ready)
+        if datacenters == 1:
+            with running(directory / "cluster2", 2) as (cluster, ready):
+                rows += bench.measure(
+                    plan.replicating_points(), rounds=chosen.small_rounds, name="two datacenters", cluster=cluster
+                )
+                bench.note_memory(cluster, ready)
+        bench.note_own_memory()
+    return Report(
+        version=FORMAT_VERSION,
+        started_at=started_at,
+        quick=quick,
+        elapsed_s=clock.monotonic() - began,
+        machine=where,
+        probes=Probes(fdatasync_per_s=bench.fdatasync, disk_mb_per_s=bench.disk, loopback_mb_per_s=bench.loopback),
+        rows=rows,
+        memory=bench.memory,
+        failures=bench.failures,
+    )
+
+
+def read_report(path: Path) -> Report:
+    """Raises BenchFailed."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError) as cause:
+        raise BenchFailed(f"--compare {path}: {cause}") from cause
+    if found.version != FORMAT_VERSION:
+        raise BenchFailed(f"--compare {path}: it has version {found.version}, and this bench writes {FORMAT_VERSION}")
+    return found
+
+
+def default_output(wall_ms: int) -> Path:
+    """`bench-20261121-230700.json` (UTC)."""
+    digits = iso_utc(wall_ms)[:19].replace("-", "").replace(":", "").replace("T", "-")
+    return Path(f"bench-{digits}.json")
+
+
+def require_room(directory: Path) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < DISK_NEEDED_BYTES:
+        raise BenchFailed(
+            f"{directory} has {free / 1e9:.1f} GB left, and a run may need {DISK_NEEDED_BYTES / 1e9:.0f}; "
+            "name another directory with --dir"
+        )
+
+
+def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description="Measure this checkout.")
+    parser.add_argument("--output", type=Path, help="where the figures go (default: bench-<time>.json here)")
+    parser.add_argument(
+        "--compare", type=Path, metavar="OLD.json", help="exit 1 if a watched ratio fell since that run"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rows and shorter: under 90 s")
+    parser.add_argument("--datacenters", type=int, default=1, help="datacenters of the main cluster (default 1)")
+    parser.add_argument("--dir", type=Path, default=Path(), help="where the temporary data goes (default: here)")
+    arguments = parser.parse_args(words)
+    if arguments.datacenters < 1:
+        parser.error("--datacenters must be at least 1")
+    return arguments
+
+
+def bench(arguments: argparse.Namespace, out: Console) -> int:
+    """One run; returns the exit code. Raises BenchFailed, LocalClusterError."""
+    old = read_report(arguments.compare) if arguments.compare else None
+    output: Path = arguments.output or default_output(SystemClock().wall_ms())
+    parent: Path = arguments.dir.resolve()
+    require_room(parent)
+    directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
+    try:
+        chosen = plan.QUICK if arguments.quick else plan.FULL
+        found = measure_all(directory, chosen, quick=arguments.quick, datacenters=arguments.datacenters, out=out)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    report.show(out, found)
+    compared: list[Comparison] = []
+    if old is not None:
+        compared = compare(old, found)
+        report.show_comparison(out, compared)
+        if not any(item.guarded for item in compared):
+            raise BenchFailed(f"{arguments.compare} has none of the watched rows of this run: nothing was compared")
+    out.print(f"{found.elapsed_s:.0f} s; every figure is in {output}")
+    return 1 if found.failures or any(item.fell for item in compared) else 0
+
+
+def _mb(kib: int) -> float:
+    return round(kib * 1024 / 1e6, 1)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    arguments = arguments_of(words)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return bench(arguments, report.console())
+    except KeyboardInterrupt:
+        print("\nInterrupted; every process was stopped.", file=sys.stderr)
+        return 130
+    except (BenchFailed, LocalClusterError, OSError) as cause:
+        print(f"The bench failed: {cause}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
