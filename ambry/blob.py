@@ -26,7 +26,7 @@ class Durability(IntEnum):
     """DISK, and synced in at least one other datacenter."""
 
 
-class BlobState(msgspec.Struct, frozen=True, array_like=True):
+class BlobState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that may change about a blob.
 
     The larger (life_version, deleted) wins, so a delete wins within a life version and an undelete is the next life version.

@@ -190,7 +190,8 @@ class Stores:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         idle = [replica for replica in self.all() if replica.committer.idle]
         await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in idle))
+        # The threads first: a descriptor must not be closed, and its number given to another file, under a write.
+        self.disk.close()
         for replica in self.all():
             replica.store.close()
         self._replicas.clear()
-        self.disk.close()

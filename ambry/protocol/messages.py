@@ -143,7 +143,7 @@ class ChangesRequest(Message, frozen=True, array_like=True):
     delay_ms: int
 
 
-class Change(Message, frozen=True, array_like=True):
+class Change(Message, frozen=True, array_like=True, gc=False):
     """The present state of one blob, standing at its latest change."""
 
     id: IdBytes
@@ -154,13 +154,17 @@ class Change(Message, frozen=True, array_like=True):
 
 
 class PartitionChanges(Message, frozen=True, array_like=True):
-    """`next_lsn` is the cursor that covers `changes`; `end_lsn - next_lsn` the lag that remains, in bytes."""
+    """`next_lsn` is the cursor that covers `changes`; `end_lsn - next_lsn` the lag that remains, in bytes.
+
+    `serving` says whether the asked replica has the authority to say "not found"; an older peer does not tell.
+    """
 
     partition: int
     incarnation: bytes
     next_lsn: Lsn
     end_lsn: Lsn
     changes: list[Change]
+    serving: bool = True
 
 
 class ChangesReply(Message, frozen=True, array_like=True):

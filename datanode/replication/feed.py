@@ -91,5 +91,7 @@ class ChangeFeed:
                 Change(entry.id, entry.lsn, entry.state, entry.present and entry.id not in store.damaged, entry.size)
                 for entry in entries
             ]
-            answers.append(PartitionChanges(cursor.partition, store.incarnation, next_lsn, end_lsn, changes))
+            answers.append(
+                PartitionChanges(cursor.partition, store.incarnation, next_lsn, end_lsn, changes, store.serving)
+            )
         return ChangesReply(answers)

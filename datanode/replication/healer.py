@@ -111,7 +111,8 @@ class Healer:
 
     async def _fetch_anywhere(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
         nodes = [node for node in replica.partition.replicas if node.name != self._name]
-        nodes.sort(key=lambda node: node.datacenter != self._datacenter)
+        # A silent peer last: it would hold up every blob by a timeout.
+        nodes.sort(key=lambda node: (not self._pool[node.name].usable, node.datacenter != self._datacenter))
         entry = replica.store.lookup(blob_id)
         state = item.state if entry is None else join(entry.state, item.state)
         for node in nodes:

@@ -122,7 +122,14 @@ class Replicator:
             others = [partition for partition in partitions if not self._is_designated(partition)]
             self._follow(f"pull:{name}", peer, mine, self._config.designated_delay_ms)
             self._follow(f"pull:{name}:standby", peer, others, self._config.standby_delay_ms)
-        self._workers.add("heal", self.healer.tick)
+        self._workers.add("heal", self._heal)
+
+    async def _heal(self) -> float:
+        wait_s = await self.healer.tick()
+        for replica in self._stores.all():
+            # A blob that was found may have been the last that kept a replica from its authority.
+            self._check_serving(replica)
+        return wait_s
 
     def _is_designated(self, partition: Partition) -> bool:
         names = [node.name for node in partition.in_datacenter(self._own.datacenter_id)]
@@ -174,8 +181,6 @@ class Replicator:
 
     def _needs_proof(self, peer: Peer, partitions: Iterable[int]) -> bool:
         """Whether a replica here waits to have caught up with this peer before it may say "not found"."""
-        if peer.node.datacenter != self._own.datacenter:
-            return False
         for partition in partitions:
             replica = self._stores.get(partition)
             cursor = self._cursors.get((peer.node.name, partition))
@@ -200,6 +205,7 @@ class Replicator:
             except AmbryError as error:
                 failure = error
                 continue
+            cursor.serving = answer.serving
             cursor.advance(answer.next_lsn, answer.end_lsn, failed)
             metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
             self._check_serving(replica)
@@ -213,7 +219,10 @@ class Replicator:
         merges: list[Change] = []
         fetches: dict[bytes, Change] = {}
         for change in changes:
-            action = decide(store.lookup(change.id), change, now_ms)
+            entry = store.lookup(change.id)
+            if entry is not None and entry.present and entry.state == change.state:
+                continue  # by far the most: it came here directly, or from another peer
+            action = decide(entry, change, now_ms)
             if action is Action.MERGE:
                 merges.append(change)
             elif action is Action.FETCH:
@@ -232,16 +241,23 @@ class Replicator:
         return {blob_id: fetches[blob_id].lsn for blob_id in failed}
 
     def _check_serving(self, replica: Replica) -> None:
-        """Give a replica its authority once it has caught up with every replica of its own datacenter."""
+        """Give a replica its authority once it has caught up with every replica of its own datacenter.
+
+        What a sibling without authority holds proves nothing: all disks of the datacenter may have been lost. Then it must
+        have caught up with the replicas of the other datacenters as well.
+        """
         if replica.store.serving:
             return
-        siblings = [
-            node for node in replica.partition.in_datacenter(self._own.datacenter_id) if node.name != self._own.name
-        ]
-        for node in siblings:
-            cursor = self._cursors.get((node.name, replica.partition.id))
-            if cursor is None or not cursor.caught_up:
-                return
+        siblings: list[Cursor | None] = []
+        others: list[Cursor | None] = []
+        for node in replica.partition.replicas:
+            if node.name != self._own.name:
+                group = siblings if node.datacenter_id == self._own.datacenter_id else others
+                group.append(self._cursors.get((node.name, replica.partition.id)))
+        if not all(cursor is not None and cursor.serving for cursor in siblings):
+            siblings += others
+        if not all(cursor is not None and cursor.caught_up for cursor in siblings):
+            return
         replica.store.serving = True
         replica.last_checkpoint_at = float("-inf")
         log.info("replica serving", partition=replica.partition.id)

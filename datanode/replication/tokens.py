@@ -20,6 +20,8 @@ class Cursor:
     """Blob id -> LSN of blobs that could not be fetched yet."""
     caught_up: bool = False
     """Whether everything of the peer was here at some moment since this process started."""
+    serving: bool = True
+    """Whether the peer itself had the authority to say "not found", when it last answered."""
 
     @property
     def lag_bytes(self) -> int:

@@ -35,7 +35,7 @@ _CHECK = struct.Struct(">I")
 VALUE_SIZE = _VALUE.size + _CHECK.size
 
 
-class IndexEntry(msgspec.Struct, frozen=True):
+class IndexEntry(msgspec.Struct, frozen=True, gc=False):
     """Where a blob is and what became of it. `id` is the whole blob id; sizes and offsets in bytes."""
 
     id: bytes

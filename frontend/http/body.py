@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import StreamReader
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 
 from ambry.checksum import DIGEST_SIZE
 from ambry.errors import ChecksumMismatch, InvalidRequest, RequestTimeout
@@ -91,8 +92,8 @@ async def read_body(content: StreamReader, *, stall_timeout_s: float, digests: E
             raise RequestTimeout(f"no byte of the body came for {stall_timeout_s:g} s; nothing was stored") from None
         except (ConnectionError, ClientError) as cause:
             raise ClientGone from cause
-        except HttpProcessingError as cause:
-            raise InvalidRequest(f"the body is malformed: {cause.message}") from cause
+        except (HttpProcessingError, RequestPayloadError) as cause:
+            raise InvalidRequest(f"the body is malformed: {cause}") from cause
         if not data:
             return
         if digests.hashing:

@@ -6,6 +6,7 @@ A blob never changes, so its ETag is the digest of its content, strong, and its 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
 from enum import Enum
 
@@ -66,6 +67,8 @@ def _seconds(value: str | None) -> int | None:
     if value is None:
         return None
     try:
-        return int(parsedate_to_datetime(value).timestamp())
+        parsed = parsedate_to_datetime(value)
+        # The obsolete form without a zone is GMT too (RFC 9110 section 5.6.7).
+        return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
     except (ValueError, TypeError, OverflowError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 from urllib.parse import unquote
@@ -11,18 +12,19 @@ from aiohttp import web
 
 from ambry.admin import json_response
 from ambry.blob import NEVER_MS
+from ambry.checksum import Buffer
 from ambry.clock import Clock
 from ambry.errors import InvalidBlobId, InvalidRequest, NotSupported, PreconditionFailed, TooLarge
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from frontend import metrics
 from frontend.config import FrontendSection
-from frontend.http.body import ExpectedDigests, read_body
+from frontend.http.body import ClientGone, ExpectedDigests, read_body
 from frontend.http.conditions import CONDITIONAL_HEADERS, Condition, etag_of, evaluate, http_date, range_applies
 from frontend.http.ranges import content_range, parse_range
 from frontend.metadata.accounts import Accounts
 from frontend.rest.headers import blob_headers, expiry, metadata_headers, put_spec, ttl_text
 from frontend.rest.request import Request
-from frontend.router.get import BlobInfo, BlobReader
+from frontend.router.get import BlobInfo, BlobReader, RangeSpec
 from frontend.router.router import Router
 
 RESERVED_FIRST_SEGMENTS = frozenset({"named", "uploads", "stitch", "accounts", "batch", "s3", "changes"})
@@ -57,6 +59,10 @@ class BlobCalls:
             now_ms=self._clock.wall_ms(),
         )
         digests = ExpectedDigests(http.headers)
+        if http.transport is None:
+            # The connection ended before this call began, and aiohttp tells only calls that run already: the body would be
+            # waited for until its deadline.
+            raise ClientGone
         await request.continue_if_expected()
         body = read_body(http.content, stall_timeout_s=self._config.body_stall_timeout_s, digests=digests)
         result = await self._router.put(
@@ -108,25 +114,25 @@ class BlobCalls:
         http = request.http
         request.note(blob=str(blob_id))
         any_state = self._includes_gone(http)
+        resolve_empty = http.headers.get("x-ambry-resolve-range-on-empty-blob", "").lower() == "true"
+        wanted = parse_range(http.headers.get("Range"))
         if http.method == "HEAD" or any(name in http.headers for name in CONDITIONAL_HEADERS):
             info = await self._router.info(blob_id, request_id=request.id, any_state=any_state)
             answer = self._answered_by_condition(http, info)
             if answer is not None:
                 return answer
-            if http.method == "HEAD":
-                return self._head(http, info)
-            counts = range_applies(
+            if not range_applies(
                 http.headers.get("If-Range"), etag=etag_of(info.properties.digest), modified_ms=info.created_at_ms
-            )
-        else:
-            counts = True
-        wanted = parse_range(http.headers.get("Range")) if counts else None
+            ):
+                wanted = None
+            if http.method == "HEAD":
+                return self._head(info, None if resolve_empty and not info.size else wanted)
         reader = await self._router.open(
             blob_id,
             wanted=wanted,
             request_id=request.id,
             any_state=any_state,
-            resolve_empty=http.headers.get("x-ambry-resolve-range-on-empty-blob", "").lower() == "true",
+            resolve_empty=resolve_empty,
         )
         try:
             return await self._send(request, reader, partial=wanted is not None)
@@ -153,9 +159,8 @@ class BlobCalls:
             )
         return None
 
-    def _head(self, http: web.BaseRequest, info: BlobInfo) -> web.Response:
+    def _head(self, info: BlobInfo, wanted: RangeSpec | None) -> web.Response:
         headers = blob_headers(info, self._accounts)
-        wanted = parse_range(http.headers.get("Range"))
         status = 200
         first, end = 0, info.size
         if wanted is not None:
@@ -183,11 +188,28 @@ class BlobCalls:
         await response.prepare(request.http)
         request.streaming = True
         if len(reader.head):
-            await response.write(reader.head)
+            await self._write(request, response, reader.head)
         async for data in reader.stream():
-            await response.write(data)
+            await self._write(request, response, data)
         await response.write_eof()
         return response
+
+    async def _write(self, request: Request, response: web.StreamResponse, data: Buffer) -> None:
+        """Wait until the client took the bytes, or enough of them. Raises ClientGone when it takes none for too long.
+
+        What it does not take stays in our memory, and comes out of the budget that all share.
+        """
+        transport = request.http.transport
+        left = len(data) + (transport.get_write_buffer_size() if transport is not None else 0)
+        writing = asyncio.create_task(response.write(data))
+        try:
+            while not (await asyncio.wait((writing,), timeout=self._config.body_stall_timeout_s))[0]:
+                if transport is None or transport.get_write_buffer_size() >= left:
+                    raise ClientGone
+                left = transport.get_write_buffer_size()
+            await writing
+        finally:
+            writing.cancel()
 
     # --- around a blob ---
 

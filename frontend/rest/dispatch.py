@@ -33,6 +33,8 @@ from frontend.rest.request import Request
 log = get_logger()
 
 PATH_SIZE_MAX = 4096
+STATUS_CLIENT_GONE = 499
+"""For metrics and logs: nobody was left to answer."""
 _READS = ("GET", "HEAD")
 
 
@@ -78,7 +80,7 @@ class Dispatcher:
         request = Request(http, new_request_id(self._random), self._common)
         started = self._clock.monotonic()
         metrics.IN_FLIGHT.inc()
-        status = 499  # nobody is left to answer
+        status = STATUS_CLIENT_GONE
         try:
             response = await self._answer(request)
             status = response.status
@@ -93,27 +95,29 @@ class Dispatcher:
         try:
             return await self._route(request)
         except AmbryError as error:
-            if request.streaming:
-                raise self._break(request, error) from error
-            return self._problem(request, error)
+            return self._break(request, error) if request.streaming else self._problem(request, error)
         except (ClientGone, ConnectionError) as gone:
             request.note(error="the client went away")
-            raise self._break(request, gone) from gone
+            return self._break(request, gone)
         except Exception as error:
             log.exception(
                 "request failed", request_id=request.id, method=request.http.method, path=request.http.raw_path
             )
             if request.streaming:
-                raise self._break(request, error) from error
+                return self._break(request, error)
             return self._problem(request, InternalError("a bug in this server; please report the request id"))
 
-    def _break(self, request: Request, error: Exception) -> ConnectionResetError:
-        """End the connection: the client must see that the body is not whole."""
-        request.note(error=str(error) or type(error).__name__)
+    def _break(self, request: Request, error: Exception) -> web.Response:
+        """End the connection: the client must see that the body is not whole.
+
+        The response is for aiohttp, which finds the connection closed and is content; an exception it would log as a bug.
+        """
+        if "error" not in request.noted:
+            request.note(error=str(error) or type(error).__name__)
         transport = request.http.transport
         if transport is not None:
             transport.abort()
-        return ConnectionResetError("connection ended on purpose")
+        return web.Response(status=STATUS_CLIENT_GONE)
 
     def _problem(self, request: Request, error: AmbryError) -> web.Response:
         request.note(error=error.message, code=type(error).__name__)

@@ -23,7 +23,7 @@ TTL_SECONDS_MAX = 10**11
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ACTIVE_TYPES = ("text/html", "image/svg+xml", "text/xml", "application/xml", "application/xhtml+xml")
+_ACTIVE_TYPES = ("text/html", "text/xml", "application/xml")
 
 
 def put_spec(headers: Mapping[str, str], *, accounts: Accounts, filename: str, request_id: str, now_ms: int) -> PutSpec:
@@ -102,7 +102,7 @@ def user_metadata(headers: Mapping[str, str]) -> dict[str, str]:
             text = utf8_text(value)
         elif key.startswith(ENCODED_METADATA_PREFIX):
             key = key.removeprefix(ENCODED_METADATA_PREFIX)
-            text = unquote(value)
+            text = unquote(utf8_text(value))
         else:
             continue
         if not key or key in pairs:
@@ -133,7 +133,13 @@ def metadata_headers(pairs: Mapping[str, str]) -> dict[str, str]:
 
 def ttl_text(state: BlobState, created_at_ms: int) -> str:
     """`x-ambry-ttl`: seconds from creation to expiry, -1 for ever."""
-    return "-1" if state.expires_at_ms == NEVER_MS else str((state.expires_at_ms - created_at_ms) // 1000)
+    return "-1" if state.expires_at_ms == NEVER_MS else str(round((state.expires_at_ms - created_at_ms) / 1000))
+
+
+def _active(content_type: str) -> bool:
+    """Whether a browser may run it. Of several types in one header it takes one, so any of them counts."""
+    types = [part.partition(";")[0].strip().lower() for part in content_type.split(",")]
+    return any(each in _ACTIVE_TYPES or each.endswith("+xml") for each in types)
 
 
 def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
@@ -166,7 +172,7 @@ def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
         headers["Content-Encoding"] = headers["x-ambry-content-encoding"] = properties.content_encoding
     if properties.filename:
         headers["x-ambry-filename"] = properties.filename
-    if properties.content_type.partition(";")[0].strip().lower() in _ACTIVE_TYPES:
+    if _active(properties.content_type):
         # What a browser would run must not run under our name.
         headers["Content-Disposition"] = "attachment"
     if info.metadata:

@@ -199,6 +199,13 @@ def info_of(blob_id: BlobId, reply: GetReply) -> BlobInfo:
     )
 
 
+def _present_info(blob_id: BlobId, reply: GetReply) -> BlobInfo:
+    """Decode the head of an answer that may hold only a state. Raises Unavailable then."""
+    if not reply.present:
+        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
+    return info_of(blob_id, reply)
+
+
 class BlobReader:
     """An open blob: its head, the resolved range, and its bytes to stream once. `close` it in any case."""
 
@@ -241,7 +248,11 @@ class BlobReader:
                     if self._pending:
                         break
                     await self._context.budget.take(unit.size)
-                self._pending.append((unit, self._fetch(unit)))
+                try:
+                    self._pending.append((unit, self._fetch(unit)))
+                except BaseException:
+                    self._context.budget.give_back(unit.size)
+                    raise
                 unit = next(self._units, None)
             reading, future = self._pending[0]
             data = (await self._chunk_answer(future)).data
@@ -304,7 +315,7 @@ async def open_blob(
     fetched = await Fetch(
         context, blob_id, first=ask[0], end=ask[1], request_id=request_id, any_state=any_state
     ).start()
-    info = info_of(blob_id, fetched.reply)
+    info = _present_info(blob_id, fetched.reply)
     first, end = _resolve(wanted, info.size, resolve_empty)
     head = fetched.data if guess is not None else b""
     rest = units_of_record(blob_id.raw, first + len(head), end, unit)
@@ -338,9 +349,7 @@ async def read_composite(
     fetched = await Fetch(
         context, blob_id, first=0, end=PAYLOAD_SIZE_MAX, request_id=request_id, any_state=any_state
     ).start()
-    if not fetched.reply.present:
-        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
-    info = info_of(blob_id, fetched.reply)
+    info = _present_info(blob_id, fetched.reply)
     composite = composite_format.decode(fetched.data)
     if composite.total_size != info.size:
         raise DataCorrupt(f"blob {blob_id}: its chunks have {composite.total_size} bytes, its head says {info.size}")
@@ -356,6 +365,4 @@ async def read_state(context: RouterContext, blob_id: BlobId, *, request_id: str
 async def read_info(context: RouterContext, blob_id: BlobId, *, request_id: str, any_state: bool = False) -> BlobInfo:
     """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
     fetched = await Fetch(context, blob_id, first=0, end=0, request_id=request_id, any_state=any_state).start()
-    if not fetched.reply.present:
-        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
-    return info_of(blob_id, fetched.reply)
+    return _present_info(blob_id, fetched.reply)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ambry.blob import BlobProperties, BlobState, ChunkRef, Composite, Durability
+from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability
 from ambry.checksum import Buffer, block_checks, digest, new_digester
 from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, InsufficientStorage, QuorumNotReached
@@ -27,6 +27,8 @@ from frontend.router.context import RouterContext
 from frontend.router.write import ReplicaWrite
 
 log = get_logger()
+
+RETRY_WAIT_S = 0.15
 
 _ID_KINDS = {
     RecordKind.BLOB: IdKind.SIMPLE,
@@ -73,8 +75,8 @@ class PutOperation:
 
     async def run(self) -> PutResult:
         """Put the whole body. Raises what the body's reader or `verify` raise; QuorumNotReached, InsufficientStorage."""
-        first = await self._chunker.next_chunk()
         try:
+            first = await self._chunker.next_chunk()
             if await self._chunker.at_end():
                 return await self._put_simple(first.data)
             return await self._put_composite(first.data, first.charged)
@@ -84,7 +86,11 @@ class PutOperation:
     async def _put_simple(self, data: Buffer) -> PutResult:
         whole = digest(data)
         await self._verify(whole)
-        blob_id = await self._put_record(RecordKind.BLOB, self._properties(len(data), whole), data, whole)
+        try:
+            blob_id = await self._put_record(RecordKind.BLOB, self._properties(len(data), whole), data, whole)
+        except asyncio.CancelledError:
+            self._discard(self._written)
+            raise
         return PutResult(id=blob_id, size=len(data), digest=whole, created_at_ms=self._created_at_ms)
 
     def _properties(self, size: int, whole: bytes) -> bytes:
@@ -136,7 +142,6 @@ class PutOperation:
             properties = BlobProperties(size=len(data), digest=own, parent=parent.raw, chunk_index=index)
             encoded = properties_format.encode_properties(properties)
             blob_id = await self._put_record(RecordKind.CHUNK, encoded, data, own)
-            self._written.append(blob_id)
             return ChunkRef(blob_id.raw, len(data), own)
         finally:
             self._chunker.give_back(charged)
@@ -154,7 +159,7 @@ class PutOperation:
             except QuorumNotReached:
                 if attempt + 1 == self._context.config.put_attempts:
                     raise
-                await asyncio.sleep(0.1 * (attempt + 1))
+                await asyncio.sleep(RETRY_WAIT_S * (attempt + 1))
 
     # --- records ---
 
@@ -180,6 +185,8 @@ class PutOperation:
                 blob_id, partition = self._new_id(_ID_KINDS[kind], len(data), tried)
             except InsufficientStorage:
                 break
+            # Before it is sent: a write that is cancelled on its way may have happened.
+            self._written.append(blob_id)
             try:
                 await self._write(kind, blob_id, partition, properties, data, own)
                 return blob_id
@@ -194,6 +201,9 @@ class PutOperation:
                 failure = error
                 tried |= {partition.id}
                 self._discard([blob_id])
+                if isinstance(error, QuorumNotReached):
+                    # Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py).
+                    await asyncio.sleep(RETRY_WAIT_S * len(tried))
         raise failure or InsufficientStorage("there is no partition to write to")
 
     async def _write(
@@ -205,7 +215,8 @@ class PutOperation:
             blob_id.raw,
             kind,
             self._created_at_ms,
-            spec.expires_at_ms,
+            # A chunk lives while its blob lives, whose time to live may grow later: the composite record alone expires.
+            spec.expires_at_ms if kind != RecordKind.CHUNK else NEVER_MS,
             properties,
             spec.metadata if kind != RecordKind.CHUNK else b"",
             own,

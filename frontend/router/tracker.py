@@ -89,8 +89,9 @@ class GetTracker:
     """One get. Replicas are asked one after the other; the caller may ask the next before the last has answered.
 
     `replicas` is the order of asking: name and datacenter. Absence is proven when enough replicas of our own datacenter said
-    so, and of the blob's origin (CONTRACT C3). That a blob is gone counts when as many of ours said so, since one alone may
-    not have heard of an undelete or a longer life; or when nobody left knows better.
+    so, and of the blob's origin (CONTRACT C3); where neither has a replica it cannot be proven. That a blob is gone counts
+    when as many of ours said so (of the origin's where we have none), since one alone may not have heard of an undelete or a
+    longer life; or when nobody left knows better.
     """
 
     def __init__(
@@ -98,8 +99,11 @@ class GetTracker:
     ) -> None:
         self._left = list(replicas)
         self._datacenters = dict(replicas)
-        self._missing = {datacenter: absent_targets.get(datacenter, 0) for datacenter in {own, origin}}
-        self._missing_gone = max(1, absent_targets.get(own, 0))
+        self._missing = {
+            datacenter: absent_targets[datacenter] for datacenter in {own, origin} if absent_targets.get(datacenter)
+        }
+        self._agreeing = own if absent_targets.get(own) else origin
+        self._missing_gone = max(1, absent_targets.get(self._agreeing, 0))
         self._gone = False
         self._asked = 0
         self.verdict = Verdict.PENDING if replicas else Verdict.FAILED
@@ -119,15 +123,15 @@ class GetTracker:
         if answer is Answer.FOUND:
             self.verdict = Verdict.DONE
             return self.verdict
+        datacenter = self._datacenters[replica]
         if answer is Answer.GONE:
             self._gone = True
-            self._missing_gone -= 1
-        datacenter = self._datacenters[replica]
+            self._missing_gone -= datacenter == self._agreeing
         if answer is Answer.ABSENT and datacenter in self._missing:
             self._missing[datacenter] -= 1
         if self._missing_gone <= 0:
             self.verdict = Verdict.DONE
-        elif all(count <= 0 for count in self._missing.values()):
+        elif self._missing and all(count <= 0 for count in self._missing.values()):
             self.verdict = Verdict.DONE if self._gone else Verdict.ABSENT
         elif not self._left and not self._asked:
             self.verdict = Verdict.DONE if self._gone else Verdict.FAILED

@@ -6,15 +6,21 @@ already knew what, or in which order changes arrive.
 
 from __future__ import annotations
 
+import asyncio
+
 from ambry.blob import BlobState, join
-from ambry.errors import BlobExpired, NotDeleted, Unavailable
+from ambry.errors import BlobDeleted, BlobExpired, NotDeleted, QuorumNotReached, Unavailable
 from ambry.ids import BlobId
 from ambry.protocol import messages
-from ambry.protocol.frame import MessageType
+from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import UpdateReply, UpdateRequest
 from frontend.router.context import RouterContext
 from frontend.router.get import read_info, read_state
+from frontend.router.put import RETRY_WAIT_S
 from frontend.router.write import ReplicaWrite
+
+PATIENCE_S = 0.25
+"""An update waits this long for the slower replicas that are well: whoever reads next shall find it on any of them."""
 
 
 async def delete(context: RouterContext, blob_id: BlobId, *, request_id: str) -> None:
@@ -27,12 +33,20 @@ async def delete(context: RouterContext, blob_id: BlobId, *, request_id: str) ->
     except Unavailable:
         # Whether it exists cannot be told now; the tombstone is recorded all the same and wins when the blob shows up.
         state = BlobState()
-    await _write(context, blob_id, BlobState(state.life_version, True, state.expires_at_ms), request_id)
+    deleted = False
+    while not deleted:
+        # Another replica may know of a later undelete than the one that we read: its answer says so, go beyond it.
+        wanted = BlobState(state.life_version, True, state.expires_at_ms)
+        state = await _write(context, blob_id, wanted, request_id)
+        deleted = state.deleted
 
 
 async def undelete(context: RouterContext, blob_id: BlobId, *, request_id: str) -> None:
     """Bring a deleted blob back, as the next life version. Raises NotDeleted, BlobNotFound, Unavailable."""
     state = (await read_info(context, blob_id, request_id=request_id, any_state=True)).state
+    if not state.deleted:
+        # The one replica that was read may not have heard of the delete yet: ask as many as the delete was confirmed by.
+        state = await _write(context, blob_id, state, request_id)
     if not state.deleted:
         raise NotDeleted(f"blob {blob_id} is not deleted")
     while state.deleted:
@@ -51,18 +65,35 @@ async def extend_ttl(context: RouterContext, blob_id: BlobId, expires_at_ms: int
     if info.state.expired(context.clock.wall_ms()):
         raise BlobExpired(f"blob {blob_id} has expired")
     state = BlobState(info.state.life_version, False, max(info.state.expires_at_ms, expires_at_ms))
-    return await _write(context, blob_id, state, request_id)
+    state = await _write(context, blob_id, state, request_id)
+    if state.deleted:
+        # The one replica that was read had not heard of it.
+        raise BlobDeleted(f"blob {blob_id} was deleted")
+    return state
 
 
 async def _write(context: RouterContext, blob_id: BlobId, state: BlobState, request_id: str) -> BlobState:
     """Record a state; returns the join of what the replicas that confirmed know now."""
-    replies = await ReplicaWrite(
+    for attempt in range(context.config.put_attempts):
+        try:
+            replies = await _write_once(context, blob_id, state, request_id)
+            break
+        except QuorumNotReached:
+            # The same state twice is one: nodes that restart one after the other are connected again in a moment.
+            if attempt + 1 == context.config.put_attempts:
+                raise
+            await asyncio.sleep(RETRY_WAIT_S * (attempt + 1))
+    for frame in replies:
+        state = join(state, messages.decode(frame.header, UpdateReply).state)
+    return state
+
+
+async def _write_once(context: RouterContext, blob_id: BlobId, state: BlobState, request_id: str) -> list[Frame]:
+    return await ReplicaWrite(
         context,
         context.partition_of(blob_id),
         type=MessageType.UPDATE,
         message=UpdateRequest(request_id, blob_id.raw, state, context.clock.wall_ms()),
         timeout_s=context.config.put_timeout_ms / 1000,
+        patience_s=PATIENCE_S,
     ).start()
-    for frame in replies:
-        state = join(state, messages.decode(frame.header, UpdateReply).state)
-    return state

@@ -17,7 +17,9 @@ from frontend.router.tracker import Verdict, WriteTracker, write_target
 class ReplicaWrite:
     """One write on its way. `start` returns a future that ends when the outcome is certain.
 
-    Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended.
+    Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
+    `patience_s` the outcome waits that long for those of them that are well, so that a read right after it finds the same on
+    each of them.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class ReplicaWrite:
         checks: Buffer | None = None,
         geo: bool = False,
         timeout_s: float,
+        patience_s: float = 0.0,
     ) -> None:
         own = context.datacenter_id
         local = [node.name for node in partition.replicas if node.datacenter_id == own]
@@ -49,17 +52,30 @@ class ReplicaWrite:
         self._body = body
         self._checks = checks
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._waiting: set[str] = set()
+        self._giving_up: asyncio.TimerHandle | None = None
         self._failures: dict[str, AmbryError] = {}
+        self._local_count = len(local)
         self._replies: list[Frame] = []
         self._future: asyncio.Future[list[Frame]] = asyncio.get_running_loop().create_future()
 
     def start(self) -> asyncio.Future[list[Frame]]:
         """Send. The future ends with the replies so far, QuorumNotReached or InsufficientStorage."""
+        if not self._local_count:
+            # None of none would count as confirmed.
+            self._future.set_exception(
+                QuorumNotReached(
+                    f"partition {self._partition.id} has no replica in this datacenter; write in one that has"
+                )
+            )
+            return self._future
         self._send(self._tracker.start())
         self._settle()
         return self._future
 
     def _send(self, names: list[str]) -> None:
+        self._waiting.update(names)
         for name in names:
             self._pool[name].call(
                 self._type,
@@ -71,6 +87,7 @@ class ReplicaWrite:
             )
 
     def _done(self, name: str, frame: Frame | None, error: AmbryError | None) -> None:
+        self._waiting.discard(name)
         if frame is not None:
             self._replies.append(frame)
         elif error is not None:
@@ -85,9 +102,21 @@ class ReplicaWrite:
             return
         verdict = self._tracker.verdict
         if verdict is Verdict.DONE:
-            self._future.set_result(self._replies)
+            if self._patience_s and any(self._pool[name].usable for name in self._waiting):
+                if self._giving_up is None:
+                    loop = asyncio.get_running_loop()
+                    self._giving_up = loop.call_later(self._patience_s, self._give_up)
+                return
+            self._give_up()
         elif verdict is Verdict.FAILED:
             self._future.set_exception(self._failure())
+
+    def _give_up(self) -> None:
+        """Enough confirmed, and those that did not had their time."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        if not self._future.done():
+            self._future.set_result(self._replies)
 
     def _failure(self) -> AmbryError:
         reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(self._failures.items()))

@@ -42,8 +42,9 @@ class Change:
 
 @dataclass(slots=True)
 class Inode:
-    """`live` is what a read sees, `durable` what was synced, `pending` what lies between, in order."""
+    """`path` is its latest name; `live` what a read sees, `durable` what was synced, `pending` what lies between, in order."""
 
+    path: Path
     live: bytearray = field(default_factory=bytearray)
     durable: bytearray = field(default_factory=bytearray)
     pending: list[Change] = field(default_factory=list)
@@ -90,17 +91,16 @@ def apply(content: bytearray, change: Change) -> None:
 
 
 class FakeFile:
-    def __init__(self, disk: FakeFiles, path: Path, inode: Inode) -> None:
+    def __init__(self, disk: FakeFiles, inode: Inode) -> None:
         self._disk = disk
-        self._path = path
         self._inode = inode
         self._generation = disk.generation
         self._closed = False
 
     def _begin(self, call: str) -> None:
         if self._generation != self._disk.generation or self._closed:
-            raise OSError(errno.EBADF, f"{call} on a file that is not open any more", str(self._path))
-        self._disk.note(call, self._path)
+            raise OSError(errno.EBADF, f"{call} on a file that is not open any more", str(self._inode.path))
+        self._disk.note(call, self._inode.path)
 
     def pread(self, buffer: bytearray | memoryview, offset: int) -> int:
         self._begin("pread")
@@ -154,7 +154,7 @@ class FakeFile:
         with self._disk.guard:
             growth = max(0, size - len(self._inode.live))
             if growth > self._disk.free:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._inode.path))
             self._disk.free -= growth
             if growth:
                 self._inode.change(Change(size, None))
@@ -325,15 +325,15 @@ class FakeFiles:
             if path in self._names:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
             self._require_directory(path.parent)
-            inode = self._names[path] = Inode()
+            inode = self._names[path] = Inode(path)
             self._rename_pending(NameChange(path, inode))
-            return FakeFile(self, path, inode)
+            return FakeFile(self, inode)
 
     def open(self, path: Path) -> File:
         if self._is_real(path):
             return self._real.open(path)
         self.note("open", path)
-        return FakeFile(self, path, self._find(path))
+        return FakeFile(self, self._find(path))
 
     def _find(self, path: Path) -> Inode:
         inode = self._names.get(path)
@@ -386,6 +386,7 @@ class FakeFiles:
             inode = self._find(source)
             del self._names[source]
             self._names[target] = inode
+            inode.path = target
             self._rename_pending(NameChange(target, inode, removes=source))
 
     def unlink(self, path: Path) -> None:

@@ -29,6 +29,7 @@ from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
 from tests.support.content import content_digest, content_range
 
+NOTHING_KNOWN = BlobState()
 REQUEST_TIMEOUT_S = 20.0
 IN_FLIGHT = 8
 
@@ -51,7 +52,7 @@ class Copy:
     node: str
     id: str
     held: Held
-    state: BlobState = BlobState()
+    state: BlobState = NOTHING_KNOWN
     payload: bytes = b""
     detail: str = ""
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _never = threading.Event()
 
 
-def eventually(look: Callable[[], T], what: str, *, timeout_s: float = 30.0, interval_s: float = 0.05) -> T:
+def eventually(look: Callable[[], T | None], what: str, *, timeout_s: float = 30.0, interval_s: float = 0.05) -> T:
     """Ask until the answer is truthy, and return it. AssertionError with the last answer or failure when time is over.
 
     An AssertionError or OSError of `look` counts as "not yet".

@@ -65,7 +65,7 @@ def test_a_wrong_character_anywhere_is_an_invalid_id(place: int) -> None:
 def test_an_id_has_one_spelling_only() -> None:
     """The standard alphabet's + and / used to be read as - and _: one blob under several names."""
     source = random.Random(5)
-    seen = set()
+    seen: set[str] = set()
     while seen != {"-", "_"}:
         made = BlobId.make(
             kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=source.randbytes(16)

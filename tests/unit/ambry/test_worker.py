@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from ambry.worker import BACKOFF_MAX_S, BACKOFF_MIN_S, Worker, WorkerRegistry
+from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 
 
@@ -20,8 +21,7 @@ async def reached(worker: Worker, waits: list[float], count: int) -> None:
 
     worker._wait = instant  # type: ignore[method-assign]
     worker.start()
-    while worker.ticks < count:
-        await asyncio.sleep(0)
+    await eventually(lambda: worker.ticks >= count)
     await worker.stop()
 
 
@@ -67,8 +67,7 @@ async def test_wake_ends_the_wait() -> None:
 
     worker = make(tick)
     worker.start()
-    while worker.state != "idle":
-        await asyncio.sleep(0)
+    await eventually(lambda: worker.state == "idle")
     await asyncio.sleep(0)
     worker.wake()
     await asyncio.wait_for(second.wait(), 5)

@@ -1,0 +1,105 @@
+"""Real clusters for tests: free ports even when test runs go side by side, small segments, logs named on failure."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ambry.ids import BlobId
+from deploy.local_cluster import LocalCluster
+from deploy.local_layout import LocalClusterError
+from tests.support.rest import page
+
+PORT_TRIES = 4
+SMALL_DISKS = {"datanode": ("store.segment_size_bytes=16777216", "store.reserve_bytes=67108864")}
+
+
+def seed_of(name: str) -> int:
+    """The seed of a test: AMBRY_TEST_SEED, or a fresh one. It is printed, so that a failure shows it."""
+    given = os.environ.get("AMBRY_TEST_SEED")
+    seed = int(given) if given else random.SystemRandom().randrange(1 << 31)
+    print(f"{name}: seed {seed}; repeat with AMBRY_TEST_SEED={seed}")
+    return seed
+
+
+def rounds(default: int) -> int:
+    """How often to repeat: AMBRY_FAULT_ROUNDS, or the default."""
+    return int(os.environ.get("AMBRY_FAULT_ROUNDS") or default)
+
+
+@contextlib.contextmanager
+def running_cluster(
+    directory: Path,
+    *,
+    datacenters: int = 2,
+    nodes: int = 3,
+    frontends: int = 1,
+    partitions: int = 4,
+    overrides: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[LocalCluster]:
+    """A ready cluster, down afterwards. Somebody else may take a port between the look and the bind: then others are tried."""
+    wanted = {role: [*SMALL_DISKS.get(role, ()), *(overrides or {}).get(role, ())] for role in ("datanode", "frontend")}
+    for attempt in range(PORT_TRIES):
+        cluster = LocalCluster(
+            directory / f"cluster-{attempt}",
+            datacenters=datacenters,
+            nodes=nodes,
+            frontends=frontends,
+            partitions=partitions,
+            port_base=0,
+            overrides=wanted,
+            ready_timeout_s=60.0,
+            report=print,
+        )
+        try:
+            cluster.up()
+        except LocalClusterError as error:
+            if attempt + 1 == PORT_TRIES or not ("in use" in str(error) or "listens on port" in str(error)):
+                raise
+            continue
+        break
+    try:
+        yield cluster
+    finally:
+        print(f"logs: {cluster.directory}/*/log.jsonl")
+        cluster.down()
+
+
+def frontend_urls(cluster: LocalCluster) -> list[str]:
+    """The first frontend of every datacenter."""
+    names = dict.fromkeys(member.datacenter for member in cluster.members)
+    return [cluster.frontends(name)[0].url for name in names]
+
+
+def not_caught_up(cluster: LocalCluster, nodes: Sequence[str] | None = None) -> list[str]:
+    """What keeps replicas from being as good as their peers: no authority, lag, blobs that are looked for, damage."""
+    found: list[str] = []
+    for node in cluster.nodes():
+        if nodes is not None and node.name not in nodes:
+            continue
+        try:
+            partitions, wanted = page(node.admin_url, "/partitions"), page(node.admin_url, "/wanted")
+        except (OSError, AssertionError) as error:
+            found.append(f"{node.name}: {error}")
+            continue
+        found += [f"{node.name} wants {item}" for item in wanted[:3]]
+        for partition in partitions:
+            where = f"{node.name} partition {partition['partition']}"
+            if partition["state"] != "open" or not partition["serving"] or partition["damaged"]:
+                found.append(f"{where}: {partition['state']}, {partition['serving']=}, {partition['damaged']=}")
+            for name, peer in partition["peers"].items():
+                if not peer["connected"] or peer["lag_bytes"] or peer["outstanding"] or not peer["caught_up"]:
+                    found.append(f"{where} behind {name}: {peer}")
+    return found
+
+
+def segments_of(cluster: LocalCluster, node: str) -> list[Path]:
+    """The segment files of one data node, oldest first within a partition."""
+    return sorted(path for path in cluster.member(node).data_dir.glob("partition-*/*.segment") if path.is_file())
+
+
+def partition_of(blob_id: str) -> int:
+    return BlobId.parse(blob_id).partition

@@ -1,0 +1,315 @@
+"""Data nodes in one process, connected by direct calls: real stores on fake disks, real handlers and replication, no sockets.
+
+Background loops do not run by themselves: `DirectNode.ticks` holds them by name, and a test calls them when it wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from ambry.blob import BlobState
+from ambry.checksum import Buffer, block_checks, digest
+from ambry.clustermap.health import NodeHealth
+from ambry.clustermap.model import ClusterMap, Node, Partition
+from ambry.errors import AmbryError, PeerConnectionLost
+from ambry.network.connection import Responder
+from ambry.network.pool import PeerPool
+from ambry.protocol import messages
+from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
+from ambry.protocol.messages import GetReply, GetRequest, Message, PutRequest, UpdateReply, UpdateRequest
+from ambry.worker import Worker, WorkerRegistry
+from datanode.config import ReplicationSection, StoreSection
+from datanode.handlers import Handlers
+from datanode.replication.feed import ChangeFeed
+from datanode.replication.replicator import Replicator
+from datanode.stores import Replica, Stores
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_files import FakeFiles
+from tests.support.samples import ALIVE, CLUSTER, PARTITION, SEGMENT_SIZE
+
+M = TypeVar("M", bound=Message)
+LONG_S = 60.0
+TICKS_MAX = 200
+
+
+def cluster_map(*datacenters: int, partitions: tuple[int, ...] = (PARTITION,)) -> ClusterMap:
+    """`cluster_map(3, 2)`: nodes a1 a2 a3 in dc1, b1 b2 in dc2, every partition on all of them."""
+    nodes = [
+        Node(
+            name=f"{'abc'[which]}{number}",
+            datacenter=f"dc{which + 1}",
+            datacenter_id=which + 1,
+            host="direct",
+            port=100 * which + number,
+        )
+        for which, count in enumerate(datacenters)
+        for number in range(1, count + 1)
+    ]
+    return ClusterMap(
+        cluster=CLUSTER,
+        version=1,
+        datacenters={f"dc{which + 1}": which + 1 for which in range(len(datacenters))},
+        partitions=[Partition(id=number, replicas=tuple(nodes)) for number in partitions],
+    )
+
+
+class Answer:
+    """A responder that keeps the answer."""
+
+    def __init__(self) -> None:
+        self.deadline = float("inf")
+        self._future: asyncio.Future[tuple[Message, Buffer, Buffer | None]] = asyncio.get_running_loop().create_future()
+
+    def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
+        if self._future.done():
+            raise AssertionError("a request was answered twice")
+        self._future.set_result((message, body, checks))
+
+    def fail(self, error: AmbryError) -> None:
+        if self._future.done():
+            raise AssertionError("a request was answered twice")
+        self._future.set_exception(error)
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
+    async def wait(self) -> tuple[Message, Buffer, Buffer | None]:
+        return await asyncio.wait_for(self._future, LONG_S)
+
+
+class DirectPeer:
+    """Node `target` as node `source` sees it."""
+
+    def __init__(self, node: Node, target: Callable[[], DirectNode | None]) -> None:
+        self.node = node
+        self.health = NodeHealth()
+        self.reachable = True
+        self.tamper: Callable[[int, Frame], Frame] = lambda _type, frame: frame
+        """May change what the peer answered."""
+        self.asked: list[Message] = []
+        self._target = target
+
+    @property
+    def usable(self) -> bool:
+        return self.connected and self.health.well
+
+    @property
+    def connected(self) -> bool:
+        return self.reachable and self._target() is not None
+
+    async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
+        target = self._target()
+        if not self.reachable or target is None:
+            raise PeerConnectionLost(f"{self.node.name} is away")
+        self.asked.append(message)
+        answer, body, checks = await target.ask(type, message)
+        if checks is None:
+            checks = block_checks(body)
+        frame = Frame(type, FLAG_REPLY, 0, 1, messages.encode(answer), bytes(checks), bytes(body))
+        return self.tamper(type, frame)
+
+
+class CollectedWorkers:
+    """A WorkerRegistry that starts nothing."""
+
+    def __init__(self) -> None:
+        self.ticks: dict[str, Callable[[], Awaitable[float]]] = {}
+
+    def add(self, name: str, tick: Callable[[], Awaitable[float]]) -> Worker | None:
+        self.ticks[name] = tick
+        return None
+
+
+class DirectNode:
+    """One data node. `start` opens its stores; `power_cut`, `kill` and `stop` end it; then `start` again."""
+
+    def __init__(self, cluster: DirectCluster, name: str, root: Path) -> None:
+        self.name = name
+        self.files = FakeFiles(root)
+        self.clock = cluster.clock
+        self.peers: dict[str, DirectPeer] = {
+            node.name: DirectPeer(node, lambda node=node: cluster.running.get(node.name))  # type: ignore[misc]
+            for node in cluster.map.nodes.values()
+            if node.name != name
+        }
+        self._cluster = cluster
+        self._root = root
+        self._starts = 0
+
+    async def start(self) -> None:
+        cluster = self._cluster
+        self._starts += 1
+        # The same run gives the same incarnations, but each start its own.
+        seed = random.Random(f"{self.name} {self._starts}")
+        self.stores = Stores(
+            cluster=cluster.map.cluster,
+            data_dir=self._root / "data",
+            config=cluster.store_config,
+            files=self.files,
+            clock=self.clock,
+            random_source=seed,
+        )
+        self.feed = ChangeFeed(self.stores)
+        self.workers = CollectedWorkers()
+        self.replicator = Replicator(
+            cluster_map=cluster.map,
+            name=self.name,
+            stores=self.stores,
+            pool=cast(PeerPool, self.peers),
+            config=cluster.replication_config,
+            clock=self.clock,
+            workers=cast(WorkerRegistry, self.workers),
+        )
+
+        def opened(replica: Replica) -> None:
+            replica.store.on_publish = self.feed.notify
+            self.replicator.restore(replica)
+
+        self.stores.on_open = opened
+        self.stores.tokens_of = self.replicator.tokens_of
+        await self.stores.open_all(cluster.map.partitions_of(self.name))
+        self.handlers = Handlers(
+            cluster=cluster.map.cluster,
+            name=self.name,
+            stores=self.stores,
+            feed=self.feed,
+            clock=self.clock,
+            inline_read_bytes_max=256 << 10,
+            on_damaged=self.replicator.healer.note_damaged,
+        )
+        self.replicator.start()
+        cluster.running[self.name] = self
+
+    async def stop(self) -> None:
+        """As the server does it."""
+        self._cluster.running.pop(self.name, None)
+        await self.handlers.stop()
+        await self.stores.close()
+
+    async def power_cut(self, seed: int) -> None:
+        self._cluster.running.pop(self.name, None)
+        await self.handlers.stop()
+        self.files.crash(random.Random(seed))
+        self._abandon()
+
+    async def kill(self) -> None:
+        self._cluster.running.pop(self.name, None)
+        await self.handlers.stop()
+        self.files.kill()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        for replica in self.stores.all():
+            replica.store.close()
+        self.stores.disk.close()
+
+    @property
+    def replica(self) -> Replica:
+        return self.stores[PARTITION]
+
+    # --- asking it ---
+
+    def send(self, type: int, message: Message, body: Buffer = b"") -> Answer:
+        answer = Answer()
+        frame = Frame(type, 0, 10_000, 1, messages.encode(message), block_checks(body), body)
+        try:
+            self.handlers(frame, cast(Responder, answer))
+        except AmbryError as error:
+            answer.fail(error)
+        return answer
+
+    async def ask(self, type: int, message: Message, body: Buffer = b"") -> tuple[Message, Buffer, Buffer | None]:
+        return await self.send(type, message, body).wait()
+
+    async def put(self, raw_id: bytes, payload: bytes, *, state: BlobState = ALIVE, sync: bool = True) -> None:
+        request = PutRequest(
+            "r", raw_id, 1, self.clock.wall_ms(), state.expires_at_ms, b"\x01\x80", b"", digest(payload), sync
+        )
+        await self.ask(MessageType.PUT, request, payload)
+
+    async def update(self, raw_id: bytes, state: BlobState) -> BlobState:
+        message, _, _ = await self.ask(MessageType.UPDATE, UpdateRequest("r", raw_id, state, self.clock.wall_ms()))
+        assert isinstance(message, UpdateReply)
+        return message.state
+
+    async def get(
+        self, raw_id: bytes, first: int = 0, end: int = 1 << 40, *, any_state: bool = False
+    ) -> tuple[GetReply, bytes]:
+        message, body, _ = await self.ask(MessageType.GET, GetRequest("r", raw_id, first, end, any_state))
+        assert isinstance(message, GetReply)
+        return message, bytes(body)
+
+    def holds(self, raw_id: bytes) -> bool:
+        entry = self.replica.store.lookup(raw_id)
+        return entry is not None and entry.present and raw_id not in self.replica.store.damaged
+
+    def state(self, raw_id: bytes) -> BlobState | None:
+        entry = self.replica.store.lookup(raw_id)
+        return None if entry is None else entry.state
+
+    # --- driving it ---
+
+    async def tick(self, name: str) -> float:
+        return await self.workers.ticks[name]()
+
+    async def pull(self, peer: str) -> None:
+        """Follow one peer until there is nothing more to get, or an error."""
+        for _ in range(TICKS_MAX):
+            cursor = self.replicator._cursors[peer, PARTITION]
+            before = (cursor.incarnation, cursor.next_lsn, cursor.end_lsn, cursor.caught_up)
+            for name in (f"pull:{peer}", f"pull:{peer}:standby"):
+                if name in self.workers.ticks:
+                    await self.tick(name)
+            cursor = self.replicator._cursors[peer, PARTITION]
+            if before == (cursor.incarnation, cursor.next_lsn, cursor.end_lsn, cursor.caught_up):
+                return
+        raise AssertionError(f"{self.name} never got to the end of {peer}")
+
+    async def heal(self) -> float:
+        return await self.tick("heal")
+
+
+class DirectCluster:
+    """Some nodes of one map, each on its own disk."""
+
+    def __init__(self, root: Path, map: ClusterMap, **replication: Any) -> None:
+        self.map = map
+        self.clock = SettableClock()
+        self.running: dict[str, DirectNode] = {}
+        self.store_config = StoreSection(
+            segment_size_bytes=SEGMENT_SIZE, io_threads=2, gather_ms=0, reserve_bytes=0, checkpoint_interval_s=30.0
+        )
+        self.replication_config = ReplicationSection(
+            **{"poll_wait_ms": 1, "sibling_delay_ms": 0, "designated_delay_ms": 0, "standby_delay_ms": 0} | replication
+        )
+        self.nodes: dict[str, DirectNode] = {}
+        for name in sorted(map.nodes):
+            (root / name).mkdir()
+            self.nodes[name] = DirectNode(self, name, root / name)
+
+    def __getitem__(self, name: str) -> DirectNode:
+        return self.nodes[name]
+
+    async def start(self) -> None:
+        for node in self.nodes.values():
+            await node.start()
+
+    async def stop(self) -> None:
+        for node in list(self.running.values()):
+            await node.stop()
+
+    async def settle(self, *, rounds: int = 4) -> None:
+        """Let everybody pull from everybody, and heal, some times."""
+        for _ in range(rounds):
+            for node in list(self.running.values()):
+                for peer in node.peers:
+                    await node.pull(peer)
+                await node.heal()
+
+    def serving(self) -> dict[str, bool]:
+        return {name: node.replica.store.serving for name, node in self.running.items()}

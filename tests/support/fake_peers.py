@@ -1,0 +1,405 @@
+"""Data nodes in memory, with the face of ambry/network/pool.py.
+
+Every request and reply goes through the real frame and message codecs, so what these peers take and give is what a socket
+would carry. They keep records and join states as datanode/handlers.py does. Faults are scripted per peer; a peer without
+a script is well. What the caller did stands in the pool's `journal`, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from ambry.blob import BlobState, join
+from ambry.checksum import BLOCK_SIZE, Buffer, blocks_intact, digest
+from ambry.clock import Clock
+from ambry.clustermap.health import NodeHealth
+from ambry.clustermap.model import Node
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    BlobNotFound,
+    DeadlineExceeded,
+    PeerConnectionLost,
+    ProtocolViolation,
+    ReplicaUnavailable,
+)
+from ambry.network.connection import Done
+from ambry.network.pool import PeerPool
+from ambry.protocol import messages
+from ambry.protocol.codec import FrameDecoder
+from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, MessageType, encode_head
+from ambry.protocol.messages import (
+    Empty,
+    ErrorReply,
+    GetReply,
+    GetRequest,
+    Message,
+    PresenceReply,
+    PresenceRequest,
+    PutRequest,
+    UpdateReply,
+    UpdateRequest,
+)
+
+_SHAPES: dict[int, type[Message]] = {
+    MessageType.PUT: PutRequest,
+    MessageType.GET: GetRequest,
+    MessageType.UPDATE: UpdateRequest,
+    MessageType.PRESENCE: PresenceRequest,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Stored:
+    """What one peer knows of one blob; `put` is None where only its state is known."""
+
+    state: BlobState
+    put: PutRequest | None = None
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What goes wrong with one call.
+
+    `applies`: the request takes effect before it fails. `change` rewrites a reply and its body before it is sent, with right
+    checksums; `corrupt` flips one bit after them.
+    """
+
+    delay_s: float = 0.0
+    silent: bool = False
+    error: AmbryError | None = None
+    applies: bool = True
+    corrupt: bool = False
+    change: Callable[[Message, bytes], tuple[Message, bytes]] | None = None
+    until: asyncio.Event | None = None
+
+
+def silent(*, applies: bool = False) -> Fault:
+    """No answer, ever."""
+    return Fault(silent=True, applies=applies)
+
+
+def fails(error: AmbryError, *, delay_s: float = 0.0, applies: bool = False) -> Fault:
+    return Fault(error=error, applies=applies, delay_s=delay_s)
+
+
+def absent() -> Fault:
+    """Not found, said with authority."""
+    return fails(BlobNotFound("not here"))
+
+
+def lost(*, applies: bool = False) -> Fault:
+    return fails(PeerConnectionLost("the connection broke"), applies=applies)
+
+
+def slow(delay_s: float) -> Fault:
+    return Fault(delay_s=delay_s)
+
+
+def corrupt() -> Fault:
+    return Fault(corrupt=True)
+
+
+def cut_short(by: int = 1) -> Fault:
+    """A reply to a get whose body is shorter than what was asked for, though its checks are right."""
+    return Fault(change=lambda message, body: (message, body[: max(0, len(body) - by)]))
+
+
+def held(until: asyncio.Event) -> Fault:
+    """Takes effect at once, answers when `until` is set."""
+    return Fault(until=until)
+
+
+@dataclass(slots=True)
+class _Rule:
+    fault: Fault
+    type: MessageType | None
+    record_kind: int | None
+    blob: bytes | None
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call that a peer got."""
+
+    peer: str
+    type: MessageType
+    message: Any
+    body: bytes
+    at: float
+
+
+def received(head: bytes, body: Buffer) -> Frame:
+    """One frame after its way through a socket, in pieces. Raises ProtocolViolation."""
+    decoder = FrameDecoder()
+    data = memoryview(head + bytes(body))
+    frames: list[Frame] = []
+    while len(data):
+        buffer = decoder.get_buffer()
+        count = min(len(buffer), len(data), 48 << 10)
+        buffer[:count] = data[:count]
+        frames += decoder.received(count)
+        data = data[count:]
+    if len(frames) != 1:
+        raise AssertionError(f"{len(frames)} frames where there is one")
+    return frames[0]
+
+
+@dataclass(slots=True, kw_only=True)
+class FakePeer:
+    """One data node. Set `connected`, `well` and `serving` freely."""
+
+    node: Node
+    clock: Clock
+    journal: list[Call]
+    health: NodeHealth = field(default_factory=NodeHealth)
+    connected: bool = True
+    well: bool = True
+    serving: bool = True
+    """Whether it has the authority to say "not found"."""
+    in_flight_bytes: int = 0
+    open_calls: int = 0
+    records: dict[bytes, Stored] = field(default_factory=dict)
+    _rules: list[_Rule] = field(default_factory=list)
+    _next: int = 1
+
+    @property
+    def usable(self) -> bool:
+        return self.connected and self.well and self.health.well
+
+    def script(
+        self,
+        fault: Fault,
+        *,
+        type: MessageType | None = None,
+        record_kind: int | None = None,
+        blob: bytes | None = None,
+        times: int = 1 << 30,
+    ) -> None:
+        """The next `times` calls of this type, about this blob and, for puts, of this kind of record go wrong.
+
+        The first rule that fits counts.
+        """
+        self._rules.append(_Rule(fault, type, record_kind, blob, times))
+
+    def heal(self) -> None:
+        self._rules.clear()
+
+    def _fault(self, type: int, message: Message) -> Fault:
+        for rule in self._rules:
+            kind_fits = rule.record_kind is None or (
+                isinstance(message, PutRequest) and message.kind == rule.record_kind
+            )
+            blob_fits = rule.blob in (None, getattr(message, "id", None))
+            if rule.times > 0 and rule.type in (None, type) and kind_fits and blob_fits:
+                rule.times -= 1
+                return rule.fault
+        return Fault()
+
+    # --- the face of Peer ---
+
+    def call(
+        self,
+        type: int,
+        message: Message,
+        done: Done,
+        *,
+        timeout_s: float,
+        body: Buffer = b"",
+        checks: Buffer | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if not self.connected:
+            done(None, PeerConnectionLost(f"{self.node.name} is not connected"))
+            return
+        correlation, self._next = self._next, self._next + 1
+        head = encode_head(
+            type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
+        )
+        frame = received(head, body)
+        request = messages.decode(frame.header, _SHAPES[type])
+        self.journal.append(
+            Call(peer=self.node.name, type=MessageType(type), message=request, body=bytes(body), at=loop.time())
+        )
+        fault = self._fault(type, request)
+        self.in_flight_bytes += len(body)
+        self.open_calls += 1
+        ended = False
+
+        def end(reply: Frame | None, error: AmbryError | None) -> None:
+            nonlocal ended
+            if ended:
+                return
+            ended = True
+            deadline.cancel()
+            self.in_flight_bytes -= len(body)
+            self.open_calls -= 1
+            self.health.record(not isinstance(error, DeadlineExceeded | PeerConnectionLost))
+            done(reply, error)
+
+        deadline = loop.call_later(timeout_s, end, None, DeadlineExceeded(f"{self.node.name} did not answer in time"))
+
+        def answer() -> None:
+            if ended and not fault.applies:
+                return
+            end(*self._outcome(frame, request, fault))
+
+        if fault.silent:
+            if fault.applies:
+                loop.call_soon(self._outcome, frame, request, fault)
+        elif fault.until is not None:
+            outcome = self._outcome(frame, request, fault)
+            waiting = loop.create_task(fault.until.wait())
+            waiting.add_done_callback(lambda _: end(*outcome))
+        elif fault.delay_s:
+            loop.call_later(fault.delay_s, answer)
+        else:
+            loop.call_soon(answer)
+
+    async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
+        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+        def done(frame: Frame | None, error: AmbryError | None) -> None:
+            if future.done():
+                return
+            if frame is not None:
+                future.set_result(frame)
+            else:
+                future.set_exception(error or AssertionError("a call ended without an outcome"))
+
+        self.call(type, message, done, timeout_s=timeout_s)
+        return await future
+
+    # --- the data node ---
+
+    def _outcome(self, frame: Frame, request: Message, fault: Fault) -> tuple[Frame | None, AmbryError | None]:
+        if fault.error is not None and isinstance(fault.error, PeerConnectionLost):
+            if fault.applies:
+                self._handle(frame, request)
+            return None, fault.error
+        try:
+            if fault.error is not None and not fault.applies:
+                raise fault.error
+            message, body = self._handle(frame, request)
+            if fault.error is not None:
+                raise fault.error
+            flags = FLAG_REPLY
+            if fault.change is not None:
+                message, body = fault.change(message, body)
+        except AmbryError as error:
+            message, body, flags = ErrorReply(error.code, error.message), b"", FLAG_REPLY | FLAG_ERROR
+        head = bytearray(encode_head(frame.type, frame.correlation, messages.encode(message), body, flags=flags))
+        if fault.corrupt:
+            if body:
+                body = bytes([body[0] ^ 1]) + body[1:]
+            else:
+                head[-1] ^= 1
+        try:
+            reply = received(bytes(head), body)
+            if reply.correlation != frame.correlation:
+                raise AssertionError("a reply to another call")
+            return (None, messages.error_of(reply.header)) if reply.is_error else (reply, None)
+        except ProtocolViolation as error:
+            return None, PeerConnectionLost(f"the connection was closed: {error.message}")
+
+    def _handle(self, frame: Frame, request: Message) -> tuple[Message, bytes]:
+        if isinstance(request, PutRequest):
+            return self._put(request, frame), b""
+        if isinstance(request, GetRequest):
+            return self._get(request)
+        if isinstance(request, UpdateRequest):
+            known = self.records.setdefault(request.id, Stored(state=request.state))
+            known.state = join(known.state, request.state)
+            return UpdateReply(known.state), b""
+        if isinstance(request, PresenceRequest):
+            return PresenceReply([self._presence(raw) for raw in request.ids]), b""
+        raise AssertionError(f"nobody answers {request!r}")
+
+    def _put(self, request: PutRequest, frame: Frame) -> Empty:
+        payload = bytes(frame.body)
+        if not blocks_intact(payload, frame.checks) or digest(payload) != request.digest:
+            raise AssertionError("a put whose digest or checks are not those of its payload")
+        state = BlobState(0, False, request.expires_at_ms)
+        known = self.records.get(request.id)
+        if known is not None and known.put is not None:
+            if known.put.digest != request.digest:
+                raise AlreadyExists("another content is stored under this blob id")
+            return Empty()
+        if known is not None:
+            state = join(known.state, state)
+        self.records[request.id] = Stored(state=state, put=request, payload=payload)
+        return Empty()
+
+    def _get(self, request: GetRequest) -> tuple[GetReply, bytes]:
+        known = self.records.get(request.id)
+        if known is None:
+            raise (BlobNotFound if self.serving else ReplicaUnavailable)(f"{self.node.name} does not hold it")
+        state, put = known.state, known.put
+        gone = state.deleted or (put is not None and state.expired(self.clock.wall_ms()))
+        if put is None or (gone and not request.any_state):
+            return GetReply(state, False, 0, 0, b"", b"", b"", 0, 0, gone), b""
+        size = len(known.payload)
+        first, end = min(request.first, size), min(request.end, size)
+        start, stop = (first // BLOCK_SIZE * BLOCK_SIZE, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else (0, 0)
+        reply = GetReply(
+            state, True, put.kind, put.created_at_ms, put.properties, put.metadata, put.digest, size, start
+        )
+        return reply, known.payload[start:stop]
+
+    def _presence(self, raw: bytes) -> str:
+        known = self.records.get(raw)
+        if known is None:
+            return "absent" if self.serving else "unsure"
+        if known.state.deleted:
+            return "deleted"
+        return "present" if known.put is not None else "unsure"
+
+    def visible(self) -> set[bytes]:
+        """The ids whose records a plain get would answer with bytes."""
+        now = self.clock.wall_ms()
+        return {
+            raw
+            for raw, known in self.records.items()
+            if known.put is not None and not known.state.deleted and not known.state.expired(now)
+        }
+
+    def learn(self, raw: bytes, state: BlobState) -> None:
+        """What replication would have told it: join a state in."""
+        known = self.records.setdefault(raw, Stored(state=state))
+        known.state = join(known.state, state)
+
+    def forget(self, raw: bytes) -> None:
+        self.records.pop(raw, None)
+
+
+class FakePool:
+    """A FakePeer for each node, by name."""
+
+    def __init__(self, nodes: Iterable[Node], *, clock: Clock) -> None:
+        self.journal: list[Call] = []
+        self._peers = {node.name: FakePeer(node=node, clock=clock, journal=self.journal) for node in nodes}
+
+    def __getitem__(self, name: str) -> FakePeer:
+        return self._peers[name]
+
+    def __iter__(self) -> Iterator[FakePeer]:
+        return iter(self._peers.values())
+
+    def all(self) -> list[FakePeer]:
+        return list(self._peers.values())
+
+    def calls(self, type: MessageType) -> list[Call]:
+        return [call for call in self.journal if call.type is type]
+
+    def visible(self) -> set[bytes]:
+        """The ids that any peer would answer a plain get of with bytes."""
+        return set[bytes]().union(*(peer.visible() for peer in self))
+
+    def as_pool(self) -> PeerPool:
+        """For parameters that name the real class; it has the same face."""
+        return cast(PeerPool, self)

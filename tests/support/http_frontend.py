@@ -1,0 +1,169 @@
+"""The HTTP side of a frontend on a real loopback socket, with fake peers behind it, and a client of raw bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ambry.clock import SystemClock
+from frontend import app
+from frontend.config import AccountEntry, FrontendSection
+from frontend.metadata.accounts import Accounts
+from frontend.rest.blobs import BlobCalls
+from frontend.rest.dispatch import Dispatcher
+from tests.support.fake_cluster import FakeCluster, make_cluster
+
+ACCOUNTS = {
+    "default": AccountEntry(id=1, containers={"default": 1, "other": 2}),
+    "ml": AccountEntry(id=7, containers={"models": 70}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One response as it came: header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def blob_id(self) -> str:
+        assert self.status == 201, (self.status, self.body)
+        return self.headers["location"].removeprefix("/")
+
+
+class RawClient:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """The next status line and headers."""
+        async with asyncio.timeout(10):
+            raw = await self.reader.readuntil(b"\r\n\r\n")
+        line, *lines = raw.decode("utf-8", "surrogateescape").split("\r\n")[:-2]
+        pairs = [each.partition(":") for each in lines]
+        names = [name.lower() for name, _, _ in pairs]
+        assert len(set(names)) == len(names), f"a header stands there twice: {names}"
+        return int(line.split(" ")[1]), {name.lower(): value.strip() for name, _, value in pairs}
+
+    async def answer(self, method: str = "GET") -> Answer:
+        """The next response, read to its end by Content-Length. IncompleteReadError where it is short."""
+        status, headers = await self.head()
+        bodyless = method == "HEAD" or status in (204, 304) or status < 200
+        size = 0 if bodyless else int(headers["content-length"])
+        async with asyncio.timeout(20):
+            return Answer(status=status, headers=headers, body=await self.reader.readexactly(size))
+
+    async def at_end(self) -> bool:
+        """Whether the server closed the connection and sent nothing more."""
+        async with asyncio.timeout(10):
+            try:
+                return await self.reader.read(1) == b""
+            except ConnectionError:
+                return True
+
+    def abort(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpFrontend:
+    cluster: FakeCluster
+    port: int
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[RawClient]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        client = RawClient(reader, writer)
+        try:
+            yield client
+        finally:
+            client.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def exchange(self, data: bytes, method: str = "GET") -> Answer:
+        async with self.connected() as client:
+            await client.send(data)
+            return await client.answer(method)
+
+    async def call(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        return await self.exchange(request(method, path, headers, body), method)
+
+    async def put(self, body: bytes, headers: Mapping[str, str] | None = None) -> str:
+        return (await self.call("POST", "/", headers, body)).blob_id
+
+
+def request(method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
+    """A request as bytes, with Content-Length where there is a body and no other length is given."""
+    given = {"Host": "test", **(headers or {})}
+    if body is not None and not {"content-length", "transfer-encoding"} & {name.lower() for name in given}:
+        given["Content-Length"] = str(len(body))
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + (body or b"")
+
+
+@contextlib.asynccontextmanager
+async def http_frontend(
+    cluster: FakeCluster | None = None,
+    *,
+    unready: list[str] | None = None,
+    lingering_time_s: float = 2.0,
+    **section: Any,
+) -> AsyncIterator[HttpFrontend]:
+    """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it."""
+    cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
+    config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
+    dispatcher = Dispatcher(
+        BlobCalls(cluster.router, Accounts(ACCOUNTS), config=config, clock=cluster.context.clock),
+        datacenter=config.datacenter,
+        name=config.name,
+        clock=cluster.context.clock,
+        random_source=random.Random(3),
+        unready=lambda: unready or [],
+        access_log=config.access_log,
+    )
+    server: Any = web.Server(
+        dispatcher,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=config.header_timeout_s,
+        max_line_size=app.LINE_SIZE_MAX,
+        max_field_size=app.FIELD_SIZE_MAX,
+        lingering_time=lingering_time_s,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield HttpFrontend(cluster=cluster, port=runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+async def until(look: Any, what: str, timeout_s: float = 10.0) -> None:
+    """Turn the event loop until `look()` is true."""
+    async with asyncio.timeout(timeout_s):
+        while not look():  # noqa: ASYNC110  what is waited for tells nobody
+            await asyncio.sleep(0.001)
+    assert look(), what

@@ -1,0 +1,418 @@
+"""The rules of the house (docs and DESIGN.md section 2), held against the code so that they stay true.
+
+Imports run one way; time, chance, files and threads come in through a few named modules; every module has a test that mirrors
+it; no file grows without bound. An exception stands in one of the tables below with its reason, and must be needed: one that
+no longer is fails too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ambry", "datanode", "frontend", "deploy")
+
+
+def modules(*packages: str) -> list[str]:
+    """Every source file below some packages, as a path from the root."""
+    return sorted(
+        str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py") if path.is_file()
+    )
+
+
+@cache
+def tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text("utf-8"), filename=path)
+
+
+# --- imports ---
+
+
+def imports(source: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every imported module or name with its line, dotted; `from a import b` gives a.b."""
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield node.lineno, "." * node.level
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+# files, what they must not import
+FORBIDDEN_IMPORTS = [
+    ("*", ["tests", "."]),
+    ("ambry/*", ["datanode", "frontend", "deploy"]),
+    ("datanode/*", ["frontend", "deploy", "ambry.client", "ambry.cli"]),
+    ("frontend/*", ["datanode", "deploy", "ambry.client", "ambry.cli"]),
+    ("ambry/client/*", ["ambry.protocol", "ambry.network", "ambry.format", "ambry.clustermap", "ambry.cli", "lmdb"]),
+    ("frontend/router/*", ["aiohttp", "frontend.http", "frontend.rest", "frontend.app"]),
+    ("frontend/http/*", ["frontend.rest", "frontend.app"]),
+    ("frontend/metadata/*", ["aiohttp", "frontend.http", "frontend.rest", "frontend.router", "frontend.app"]),
+    ("frontend/rest/*", ["frontend.app"]),
+    ("datanode/store/*", ["asyncio", "ambry.network", "datanode.replication", "datanode.handlers", "datanode.stores"]),
+    ("datanode/replication/*", ["datanode.handlers", "datanode.server"]),
+    ("datanode/replication/exchange.py", ["asyncio"]),
+    ("datanode/replication/tokens.py", ["asyncio"]),
+    ("ambry/format/*", ["asyncio", "ambry.protocol", "ambry.network", "ambry.clustermap"]),
+    ("ambry/protocol/*", ["asyncio", "ambry.network", "ambry.clustermap"]),
+    ("ambry/clustermap/*", ["asyncio", "ambry.format", "ambry.protocol", "ambry.network"]),
+    ("ambry/network/*", ["ambry.client", "ambry.cli"]),
+]
+MAY_IMPORT = {("ambry/cli/cluster.py", "deploy"): "`ambry cluster` runs the local cluster of deploy/"}
+
+# The lowest floor: what each may import of ours.
+FOUNDATION = {
+    "ambry/errors.py": [],
+    "ambry/clock.py": [],
+    "ambry/checksum.py": [],
+    "ambry/blob.py": [],
+    "ambry/ids.py": ["ambry.errors", "ambry.clock", "ambry.checksum"],
+}
+
+
+def import_faults(path: str, source: ast.AST) -> list[str]:
+    found = []
+    for pattern, forbidden in FORBIDDEN_IMPORTS:
+        if not fnmatch(path, pattern):
+            continue
+        for line, name in imports(source):
+            for package in forbidden:
+                bad = name.startswith(".") if package == "." else within(name, package)
+                if bad and (path, package) not in MAY_IMPORT:
+                    found.append(f"{path}:{line} imports {name}; {pattern} must not import {package}")
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    assert [fault for path in modules(*PACKAGES) for fault in import_faults(path, tree(path))] == []
+
+
+@pytest.mark.parametrize("path", FOUNDATION)
+def test_the_foundation_imports_nothing_above_it(path: str) -> None:
+    ours = {name for _, name in imports(tree(path)) if name.split(".")[0] in PACKAGES}
+    assert [name for name in ours if not any(within(name, allowed) for allowed in FOUNDATION[path])] == []
+
+
+def test_exceptions_for_imports_are_needed() -> None:
+    unused = [path for path, package in MAY_IMPORT if not any(within(name, package) for _, name in imports(tree(path)))]
+    assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("datanode/x.py", "from frontend import y"),
+        ("frontend/x.py", "import datanode.store.log"),
+        ("ambry/x.py", "def f():\n    import deploy.local_cluster"),
+        ("ambry/client/x.py", "from ambry.protocol.frame import Frame"),
+        ("frontend/router/x.py", "import aiohttp.web"),
+        ("datanode/store/x.py", "import asyncio"),
+        ("ambry/format/x.py", "from asyncio import sleep"),
+        ("ambry/x.py", "from . import y"),
+    ],
+)
+def test_a_wrong_import_would_be_noticed(path: str, code: str) -> None:
+    assert import_faults(path, ast.parse(code))
+
+
+# --- the seam ---
+
+SEAM = {
+    "ambry/clock.py": "implements time and chance",
+    "ambry/config.py": "reads the configuration file, at start",
+    "ambry/logs.py": "writes to standard error",
+    "ambry/process.py": "the outermost layer of a process: signals, limits, exit codes",
+    "ambry/clustermap/layout.py": "reads the layout file, at start",
+    "datanode/config.py": "says at start that the layout file is not there",
+    "frontend/config.py": "says at start that the layout file is not there",
+    "datanode/store/files.py": "implements the file layer",
+    "datanode/store/index.py": "LMDB maps its own file",
+    "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
+    "deploy/*": "starts processes and writes their files",
+}
+
+MODULES_FORBIDDEN = (
+    "time",
+    "secrets",
+    "socket",
+    "shutil",
+    "tempfile",
+    "glob",
+    "fcntl",
+    "mmap",
+    "subprocess",
+    "multiprocessing",
+)
+NAMES_FORBIDDEN = {
+    "datetime.datetime.now",
+    "datetime.datetime.utcnow",
+    "datetime.datetime.today",
+    "datetime.date.today",
+    "uuid.uuid1",
+    "uuid.uuid4",
+    "threading.Thread",
+    "threading.Timer",
+    "io.open",
+    "os.urandom",
+    "os.getrandom",
+}
+OS_FILE_CALLS = {
+    *(
+        "access",
+        "chmod",
+        "chown",
+        "close",
+        "copy_file_range",
+        "dup",
+        "fdatasync",
+        "fdopen",
+        "fstat",
+        "fsync",
+        "ftruncate",
+    ),
+    *(
+        "link",
+        "listdir",
+        "lseek",
+        "lstat",
+        "makedirs",
+        "mkdir",
+        "mkfifo",
+        "open",
+        "pipe",
+        "posix_fadvise",
+        "posix_fallocate",
+    ),
+    *("pread", "preadv", "pwrite", "pwritev", "read", "readlink", "readv", "remove", "removedirs", "rename", "renames"),
+    *("replace", "rmdir", "scandir", "sendfile", "stat", "statvfs", "symlink", "sync", "truncate", "unlink", "utime"),
+    *("walk", "write", "writev"),
+}
+PATH_METHODS = {
+    *("read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "rmdir", "touch", "iterdir", "rglob", "glob"),
+    *("is_file", "is_dir", "is_symlink", "samefile", "symlink_to", "hardlink_to", "lstat", "chmod"),
+}
+PATH_METHODS_WITHOUT_ARGUMENTS = {"exists", "unlink", "stat", "resolve", "open"}
+"""Without arguments they are Path's; our file layer has some of the same names, with a path as argument."""
+
+
+def bindings(source: ast.AST) -> dict[str, str]:
+    """What each imported name stands for, dotted."""
+    found: dict[str, str] = {}
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found[alias.asname or alias.name.split(".")[0]] = (
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return found
+
+
+def dotted(node: ast.AST, names: dict[str, str]) -> str | None:
+    """The full name that an expression refers to, if it begins with an imported name."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        base = dotted(node.value, names)
+        return f"{base}.{node.attr}" if base else None
+    return None
+
+
+def is_forbidden(name: str) -> bool:
+    first, _, rest = name.partition(".")
+    if not rest:
+        return False
+    if first in MODULES_FORBIDDEN or name in NAMES_FORBIDDEN:
+        return True
+    if first == "random":
+        return rest.split(".")[0] != "Random"
+    if within(name, "os.path"):
+        return rest.split(".")[-1] in {"exists", "isfile", "isdir", "islink", "getsize", "getmtime", "realpath"}
+    return first == "os" and rest.split(".")[0] in OS_FILE_CALLS
+
+
+def seam_faults(path: str, source: ast.AST) -> list[str]:
+    names = bindings(source)
+    found = []
+    inner = {id(node.value) for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(source):
+        if isinstance(node, ast.Name | ast.Attribute) and id(node) not in inner:
+            name = dotted(node, names)
+            if name is not None and is_forbidden(name):
+                found.append(f"{path}:{node.lineno} uses {name}")
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        if isinstance(function, ast.Name) and function.id == "open" and "open" not in names:
+            found.append(f"{path}:{node.lineno} calls open()")
+        elif dotted(function, names) == "random.Random" and not node.args:
+            found.append(f"{path}:{node.lineno} seeds random.Random() from the machine")
+        elif isinstance(function, ast.Attribute) and dotted(function, names) is None:
+            bare = not node.args and not node.keywords
+            if function.attr in PATH_METHODS or (bare and function.attr in PATH_METHODS_WITHOUT_ARGUMENTS):
+                found.append(f"{path}:{node.lineno} calls .{function.attr}() of a path")
+    return found
+
+
+def excused(path: str) -> bool:
+    return any(fnmatch(path, pattern) for pattern in SEAM)
+
+
+def test_time_chance_files_and_threads_come_in_through_the_seam() -> None:
+    assert [fault for path in modules(*PACKAGES) if not excused(path) for fault in seam_faults(path, tree(path))] == []
+
+
+def test_exceptions_to_the_seam_are_needed() -> None:
+    special = {"ambry/logs.py", "ambry/process.py", "datanode/store/index.py"}  # through other libraries
+    for pattern in SEAM:
+        if pattern in special:
+            assert (ROOT / pattern).is_file(), pattern
+            continue
+        paths = [path for path in modules(*PACKAGES) if fnmatch(path, pattern)]
+        assert any(seam_faults(path, tree(path)) for path in paths), f"{pattern} needs no exception any more"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time\ntime.time()",
+        "import time as t\nx = t.monotonic",
+        "from time import monotonic\nmonotonic()",
+        "from datetime import datetime\ndatetime.now()",
+        "import datetime\ndatetime.datetime.utcnow()",
+        "import random\nrandom.random()",
+        "from random import choice\nchoice([1])",
+        "import random\nrandom.Random()",
+        "import random\nrandom.SystemRandom()",
+        "import secrets\nsecrets.token_hex()",
+        "import uuid\nuuid.uuid4()",
+        "import os\nos.urandom(4)",
+        "import os\nos.rename('a', 'b')",
+        "from os import fsync\nfsync(1)",
+        "import os\nos.path.exists('a')",
+        "open('a')",
+        "def f(path):\n    return path.read_text()",
+        "def f(path):\n    path.unlink()",
+        "def f(path):\n    with path.open() as file: pass",
+        "from pathlib import Path\nPath('a').mkdir()",
+        "import socket\nsocket.socket()",
+        "import threading\nthreading.Thread(target=print)",
+        "import shutil\nshutil.rmtree('a')",
+        "import subprocess\nsubprocess.run(['ls'])",
+    ],
+)
+def test_a_way_around_the_seam_would_be_noticed(code: str) -> None:
+    assert seam_faults("x.py", ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import random\ndef f(source: random.Random) -> None:\n    source.random()",
+        "import random\nrandom.Random(5)",
+        "def f(files, path):\n    files.open(path)\n    files.unlink(path)\n    files.exists(path)",
+        "def f(files, path):\n    files.rename(path, path)",
+        "def f(clock):\n    clock.monotonic()",
+        "import asyncio\nasyncio.get_running_loop().time()",
+        "import os\nos.environ.get('X')",
+        "from datetime import datetime, timezone\ndatetime.fromtimestamp(5, timezone.utc)",
+        "def f(response):\n    response.read()\n    response.write(b'')",
+        "import threading\nthreading.Lock()",
+    ],
+)
+def test_what_is_not_a_way_around_the_seam_is_left_alone(code: str) -> None:
+    assert seam_faults("x.py", ast.parse(code)) == []
+
+
+# --- tests mirror the modules ---
+
+CLIENT = "tests/unit/ambry/client/"
+COVERED_BY = {
+    "ambry/metrics.py": ("tests/unit/ambry/test_admin.py", "only names, buckets and a rendering, which /metrics shows"),
+    "datanode/metrics.py": ("tests/unit/datanode/test_handlers.py", "only names"),
+    "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
+    "ambry/cli/main.py": (
+        "tests/unit/ambry/cli/test_cli_blobs.py",
+        "every test of it goes through main and its exit codes",
+    ),
+    "ambry/client/async_client.py": (CLIENT + "test_client_twins.py", "both clients pass the same tests"),
+    "ambry/client/sync_client.py": (CLIENT + "test_client_twins.py", "both clients pass the same tests"),
+    "ambry/client/async_reader.py": (CLIENT + "test_client_get.py", "both readers pass the same tests"),
+    "ambry/client/sync_reader.py": (CLIENT + "test_client_get.py", "both readers pass the same tests"),
+    "ambry/client/async_transport.py": (CLIENT + "test_client_get.py", "both clients pass the same tests"),
+    "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
+    "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),
+    "ambry/client/options.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
+    "ambry/client/model.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
+    "ambry/client/retry.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
+}
+"""Module -> the test that covers it under another name, and why."""
+
+
+def has_code(source: ast.Module) -> bool:
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in source.body)
+
+
+def mirrors(path: str) -> list[Path]:
+    """The tests of a module: below tests/unit, in the same directory, with the module's name in theirs."""
+    module = Path(path)
+    name = module.stem.strip("_")
+    return sorted((ROOT / "tests" / "unit" / module.parent).glob(f"test_*{name}*.py"))
+
+
+def test_every_module_has_a_test_that_mirrors_it() -> None:
+    missing = [
+        path
+        for path in modules("ambry", "datanode", "frontend")
+        if Path(path).name != "__init__.py" and has_code(tree(path)) and path not in COVERED_BY and not mirrors(path)
+    ]
+    assert missing == [], "\nno test mirrors these:\n" + "\n".join(missing)
+
+
+def test_exceptions_to_the_mirror_are_needed_and_true() -> None:
+    stale = [path for path in COVERED_BY if not (ROOT / path).is_file() or mirrors(path)]
+    assert stale == []
+    assert [test for test, _ in COVERED_BY.values() if not (ROOT / test).is_file()] == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """There are no packages below tests/, so two files of one name would hide each other."""
+    seen: dict[str, str] = {}
+    twice = []
+    for path in modules("tests"):
+        name = Path(path).name
+        if name.startswith("test_"):
+            if name in seen:
+                twice.append(f"{path} and {seen[name]}")
+            seen[name] = path
+    assert twice == []
+
+
+# --- size ---
+
+LINES_MAX = 400
+LONG_FILES: dict[str, str] = {}
+"""Path -> why it is better in one piece."""
+
+
+def test_no_file_grows_without_bound() -> None:
+    long = {
+        path: count
+        for path in modules(*PACKAGES)
+        if (count := len((ROOT / path).read_text("utf-8").splitlines())) > LINES_MAX
+    }
+    assert {path: count for path, count in long.items() if path not in LONG_FILES} == {}
+    assert [path for path in LONG_FILES if path not in long] == []

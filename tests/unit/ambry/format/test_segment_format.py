@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambry.checksum import xxh64
+from ambry.errors import DataCorrupt, FormatUnknown
+from ambry.format import segment as segment_format
+from ambry.format.segment import HEADER_SIZE, SegmentHeader
+
+SAMPLE = SegmentHeader(
+    partition=0x01020304, incarnation=b"i" * 16, base_lsn=0x1122334455667788, capacity_bytes=1 << 26, created_at_ms=9
+)
+GOLDEN = (
+    "414d425259534547"
+    + "0001"
+    + "0000"
+    + "01020304"
+    + "69" * 16
+    + "1122334455667788"
+    + "0000000004000000"
+    + "0000000000000009"
+)
+
+
+def test_the_bytes_of_a_segment_header_never_change() -> None:
+    image = segment_format.encode(SAMPLE)
+    assert image[:56].hex() == GOLDEN
+    assert image.hex() == GOLDEN + "43784cac6336f15f"
+    assert segment_format.decode(image) == SAMPLE
+
+
+@given(
+    st.builds(
+        SegmentHeader,
+        partition=st.integers(0, 0xFFFFFFFF),
+        incarnation=st.binary(min_size=16, max_size=16),
+        base_lsn=st.integers(0, (1 << 64) - 1),
+        capacity_bytes=st.integers(0, (1 << 64) - 1),
+        created_at_ms=st.integers(0, (1 << 64) - 1),
+    )
+)
+@settings(derandomize=True)
+def test_a_header_survives_its_bytes(header: SegmentHeader) -> None:
+    image = segment_format.encode(header)
+    assert len(image) == HEADER_SIZE
+    assert segment_format.decode(image + b"records") == header
+
+
+@pytest.mark.parametrize("place", range(HEADER_SIZE))
+def test_damage_anywhere_is_noticed(place: int) -> None:
+    image = segment_format.encode(SAMPLE)
+    with pytest.raises(DataCorrupt):
+        segment_format.decode(image[:place])
+    for bit in range(8):
+        damaged = bytearray(image)
+        damaged[place] ^= 1 << bit
+        with pytest.raises(DataCorrupt):
+            segment_format.decode(damaged)
+
+
+def test_a_newer_version_is_refused_clearly() -> None:
+    body = bytearray.fromhex(GOLDEN)
+    body[9] = 2
+    with pytest.raises(FormatUnknown, match="upgrade"):
+        segment_format.decode(bytes(body) + xxh64(bytes(body)).to_bytes(8, "big"))

@@ -1,0 +1,235 @@
+"""Peers over real loopback sockets: kept connected, found dead, found again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from ambry.clustermap.model import Node
+from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalError, PeerConnectionLost
+from ambry.network import pool as module
+from ambry.network.connection import Responder, RpcConnection
+from ambry.network.pool import Peer, PeerPool
+from ambry.protocol import messages
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import Empty, Hello
+from tests.support.eventually import eventually
+
+LONG_S = 60.0
+
+
+class FakeNode:
+    """A data node that greets, and answers as a test says."""
+
+    def __init__(self, *, cluster: str = "c", name: str = "n1") -> None:
+        self.cluster = cluster
+        self.name = name
+        self.handler: Callable[[Frame, Responder], None] = lambda frame, responder: responder.reply(Empty())
+        self.connections: list[RpcConnection] = []
+        self.lost = 0
+        self.port = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def _accept(self) -> RpcConnection:
+        made = RpcConnection(handler=self._handle, on_lost=self._note_lost)
+        self.connections.append(made)
+        return made
+
+    def _note_lost(self, _connection: RpcConnection) -> None:
+        self.lost += 1
+
+    def _handle(self, frame: Frame, responder: Responder) -> None:
+        if frame.type == MessageType.HELLO:
+            responder.reply(Hello(self.cluster, self.name))
+        else:
+            self.handler(frame, responder)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in self.connections:
+            connection.abort()
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[FakeNode]:
+    made = FakeNode()
+    await made.start()
+    yield made
+    made.stop()
+
+
+def pool_of(*nodes: FakeNode) -> PeerPool:
+    return PeerPool(
+        [
+            Node(name=f"n{number}", datacenter="dc1", datacenter_id=1, host="127.0.0.1", port=node.port)
+            for number, node in enumerate(nodes, 1)
+        ],
+        cluster="c",
+        own_name="me",
+        random_source=random.Random(1),
+    )
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_MIN_S", 0.005)
+    monkeypatch.setattr(module, "RETRY_MAX_S", 0.02)
+    monkeypatch.setattr(module, "PING_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "PING_TIMEOUT_S", 0.05)
+
+
+async def connected(pool: PeerPool) -> Peer:
+    pool.start()
+    peer = pool["n1"]
+    await eventually(lambda: peer.connected)
+    return peer
+
+
+async def test_a_peer_is_connected_before_it_is_needed(node: FakeNode) -> None:
+    pool = pool_of(node)
+    peer = await connected(pool)
+    assert peer.usable
+    await peer.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    await pool.stop()
+    assert not peer.connected
+    with pytest.raises(PeerConnectionLost, match="not connected"):
+        await peer.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+
+
+async def test_a_call_to_a_peer_that_is_away_fails_at_once() -> None:
+    away = FakeNode()
+    await away.start()
+    away.stop()
+    pool = pool_of(away)
+    pool.start()
+    outcomes: list[AmbryError | None] = []
+    pool["n1"].call(MessageType.PING, Empty(), lambda _frame, error: outcomes.append(error), timeout_s=LONG_S)
+    assert [type(error) for error in outcomes] == [PeerConnectionLost]
+    assert pool["n1"].in_flight_bytes == 0
+    await pool.stop()
+
+
+async def test_a_peer_that_comes_later_or_comes_back_is_found(node: FakeNode) -> None:
+    node.stop()
+    pool = pool_of(node)
+    pool.start()
+    peer = pool["n1"]
+    for _ in range(3):
+        assert not peer.connected
+        await node.start()
+        await eventually(lambda: peer.connected)
+        await peer.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+        node.stop()
+        await eventually(lambda: not peer.connected)
+    await pool.stop()
+
+
+@pytest.mark.parametrize(("cluster", "name"), [("other", "n1"), ("c", "n9")])
+async def test_a_node_of_another_cluster_or_name_is_not_used(cluster: str, name: str) -> None:
+    stranger = FakeNode(cluster=cluster, name=name)
+    await stranger.start()
+    pool = pool_of(stranger)
+    pool.start()
+    await eventually(lambda: stranger.lost >= 2)  # it was given up, and tried again
+    assert not pool["n1"].connected
+    await pool.stop()
+    stranger.stop()
+
+
+async def test_a_greeting_that_cannot_be_read_does_not_end_the_trying() -> None:
+    """A name that is not UTF-8 used to raise UnicodeDecodeError and end the task: the peer was never tried again."""
+    node = FakeNode()
+    honest = node._handle
+    tries = 0
+
+    def babble(frame: Frame, responder: Responder) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+
+            class Raw(messages.Message, frozen=True, array_like=True):
+                cluster: bytes = b"c"
+
+            encoded = messages.encode
+            messages.encode = lambda _message: b"\x93\xa1c\xa2\xff\xfe\xa0"  # type: ignore[assignment]
+            try:
+                responder.reply(Raw())
+            finally:
+                messages.encode = encoded
+        else:
+            honest(frame, responder)
+
+    node._handle = babble  # type: ignore[method-assign]
+    await node.start()
+    pool = pool_of(node)
+    pool.start()
+    await eventually(lambda: pool["n1"].connected)
+    await pool.stop()
+    node.stop()
+
+
+async def test_a_peer_that_does_not_answer_pings_is_suspect_until_it_does(node: FakeNode) -> None:
+    pool = pool_of(node)
+    peer = await connected(pool)
+    await eventually(lambda: peer.usable)
+    node.handler = lambda frame, responder: None
+    await eventually(lambda: not peer.usable)
+    assert peer.connected
+    node.handler = lambda frame, responder: responder.reply(Empty())
+    await eventually(lambda: peer.usable)
+    await pool.stop()
+
+
+async def test_a_connection_that_is_given_up_is_closed(node: FakeNode) -> None:
+    """A ping that was answered with an error made the peer connect anew, and the old connection stayed open for ever."""
+    pool = pool_of(node)
+    peer = await connected(pool)
+    node.handler = lambda frame, responder: responder.fail(InternalError("sick"))
+    await eventually(lambda: len(node.connections) >= 4)
+    node.handler = lambda frame, responder: responder.reply(Empty())
+    await eventually(lambda: peer.usable)
+    await eventually(lambda: node.lost >= len(node.connections) - 1)
+    await pool.stop()
+
+
+async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PING_EVERY_S", 3_600.0)
+    pool = pool_of(node)
+    peer = await connected(pool)
+    outcomes: asyncio.Queue[AmbryError | None] = asyncio.Queue()
+
+    async def call(timeout_s: float) -> AmbryError | None:
+        peer.call(MessageType.GET, Empty(), lambda _frame, error: outcomes.put_nowait(error), timeout_s=timeout_s)
+        return await asyncio.wait_for(outcomes.get(), 30)
+
+    def refuse(frame: Frame, responder: Responder) -> None:
+        raise BlobNotFound("no")
+
+    node.handler = refuse
+    for _ in range(10):
+        assert isinstance(await call(LONG_S), BlobNotFound)
+    assert peer.health.well
+    node.handler = lambda frame, responder: None
+    for _ in range(3):
+        assert isinstance(await call(0.001), DeadlineExceeded)
+    assert not peer.health.well
+    await pool.stop()
+
+
+async def test_the_pool_knows_its_peers(node: FakeNode) -> None:
+    pool = pool_of(node, node)
+    assert [peer.node.name for peer in pool.all()] == ["n1", "n2"]
+    with pytest.raises(KeyError):
+        pool["n3"]
+    await pool.stop()  # never started

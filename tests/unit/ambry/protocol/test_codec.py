@@ -1,0 +1,138 @@
+"""Frames out of a byte stream: however the stream is cut up, the same frames come out, or none."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambry.checksum import BLOCK_SIZE
+from ambry.errors import ProtocolViolation
+from ambry.protocol.codec import BUFFER_SIZE, FrameDecoder
+from ambry.protocol.frame import BODY_SIZE_MAX, MessageType, encode_head
+
+Parts = tuple[int, int, bytes, bytes]
+
+
+def wire(frames: Iterable[Parts]) -> bytes:
+    return b"".join(
+        encode_head(type, correlation, header, body, timeout_ms=5) + body for type, correlation, header, body in frames
+    )
+
+
+def feed(decoder: FrameDecoder, data: bytes, cuts: Iterable[int]) -> list[Parts]:
+    """Give `data` in pieces of at most the sizes in `cuts` (then all of the rest), as a socket would."""
+    got: list[Parts] = []
+    at = 0
+    sizes = iter(cuts)
+    while at < len(data):
+        buffer = decoder.get_buffer()
+        assert len(buffer) > 0, "asyncio gives up on an empty buffer"
+        count = min(len(buffer), len(data) - at, max(1, next(sizes, len(data))))
+        buffer[:count] = data[at : at + count]
+        at += count
+        got += [(frame.type, frame.correlation, frame.header, bytes(frame.body)) for frame in decoder.received(count)]
+    return got
+
+
+SMALL: list[Parts] = [
+    (MessageType.PING, 1, b"", b""),
+    (MessageType.PUT, 2, b"header", b"body"),
+    (MessageType.GET, (1 << 64) - 1, b"h" * 300, b""),
+    (MessageType.CHANGES, 4, b"", b"b" * 700),
+]
+SIZES = [0, 1, 100, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1, 400_000]
+SOURCE = random.Random(1).randbytes(500_000)
+
+
+@pytest.mark.parametrize("cut", range(1, len(wire(SMALL))))
+def test_a_stream_cut_once_anywhere_gives_the_same_frames(cut: int) -> None:
+    assert feed(FrameDecoder(), wire(SMALL), [cut]) == SMALL
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 40, 41, 1000])
+def test_a_stream_in_drops_gives_the_same_frames(size: int) -> None:
+    data = wire(SMALL)
+    assert feed(FrameDecoder(), data, [size] * len(data)) == SMALL
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(SIZES), st.sampled_from(SIZES)), min_size=1, max_size=5),
+    st.lists(st.integers(1, 200_000), max_size=30),
+)
+@settings(derandomize=True, max_examples=80, deadline=None)
+def test_any_split_gives_the_same_frames_with_large_headers_and_bodies(
+    sizes: list[tuple[int, int]], cuts: list[int]
+) -> None:
+    frames: list[Parts] = [
+        (MessageType.PUT, number, SOURCE[:header], SOURCE[number : number + body])
+        for number, (header, body) in enumerate(sizes)
+    ]
+    assert feed(FrameDecoder(), wire(frames), cuts) == frames
+
+
+@pytest.mark.parametrize("size", [10, BUFFER_SIZE - 60, BUFFER_SIZE, 3 * BUFFER_SIZE])
+def test_the_connection_goes_on_after_a_frame_of_any_size(size: int) -> None:
+    decoder = FrameDecoder()
+    frames: list[Parts] = [(MessageType.PUT, 1, SOURCE[:size], b""), *SMALL, (MessageType.PUT, 9, b"", SOURCE[:size])]
+    for _ in range(3):
+        assert feed(decoder, wire(frames), [30_000] * 1000) == frames
+
+
+@pytest.mark.parametrize("place", range(len(wire(SMALL[1:2]))))
+def test_a_flipped_bit_never_gives_a_frame(place: int) -> None:
+    data = wire(SMALL[1:2])
+    for bit in range(8):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << bit
+        try:
+            assert feed(FrameDecoder(), bytes(damaged), []) == []  # it waits for more: a size was damaged
+        except ProtocolViolation:
+            continue
+
+
+def test_a_damaged_large_body_is_noticed() -> None:
+    data = bytearray(wire([(MessageType.PUT, 1, b"", SOURCE)]))
+    data[-1] ^= 1
+    with pytest.raises(ProtocolViolation, match="body"):
+        feed(FrameDecoder(), bytes(data), [1000] * 1000)
+
+
+def test_a_damaged_size_waits_for_no_body_of_gigabytes() -> None:
+    data = bytearray(wire([(MessageType.PUT, 1, b"h", b"b")]))
+    data[16:20] = BODY_SIZE_MAX.to_bytes(4, "big")
+    data += bytes(2 * 8192)  # so that as many checks as the lie asks for are there
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolViolation, match="header"):
+            feed(FrameDecoder(), bytes(data), [])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(min_size=40, max_size=400))
+@settings(derandomize=True)
+def test_garbage_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        feed(FrameDecoder(), data, [])
+
+
+def test_another_protocol_is_refused() -> None:
+    for greeting in (b"GET / HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\r\n", b"\x16\x03\x01" + bytes(200)):
+        with pytest.raises(ProtocolViolation):
+            feed(FrameDecoder(), greeting, [])
+
+
+def test_a_body_belongs_to_its_receiver() -> None:
+    decoder = FrameDecoder()
+    got: list[bytes | bytearray | memoryview] = []
+    for body in (b"first" * 10, b"other" * 10):
+        data = wire([(MessageType.PUT, 1, b"", body)])
+        decoder.get_buffer()[: len(data)] = data
+        got += [frame.body for frame in decoder.received(len(data))]
+    assert [bytes(body) for body in got] == [b"first" * 10, b"other" * 10]

@@ -1,0 +1,144 @@
+"""What changed: the giving side of replication."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.eventually import eventually
+from tests.support.samples import DELETED, PARTITION, blob_id
+
+OTHER = 8
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[DirectNode]:
+    cluster = DirectCluster(tmp_path, cluster_map(1, partitions=(PARTITION, OTHER)))
+    await cluster.start()
+    yield cluster["a1"]
+    await cluster.stop()
+
+
+def cursor(node: DirectNode, lsn: int, partition: int = PARTITION, incarnation: bytes | None = None) -> ChangesCursor:
+    own = node.stores[partition].store.incarnation
+    return ChangesCursor(partition, own if incarnation is None else incarnation, lsn)
+
+
+async def changes(
+    node: DirectNode, *cursors: ChangesCursor, limit: int = 100, wait_ms: int = 0, delay_ms: int = 0
+) -> list[PartitionChanges]:
+    answer, _, _ = await node.ask(MessageType.CHANGES, ChangesRequest(list(cursors), limit, wait_ms, delay_ms))
+    assert isinstance(answer, ChangesReply)
+    return answer.partitions
+
+
+def ids(answer: PartitionChanges) -> list[bytes]:
+    return [change.id for change in answer.changes]
+
+
+async def test_everything_is_told_from_the_start_and_then_only_what_is_new(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    await node.put(blob_id(2), b"x")
+    (first,) = await changes(node, cursor(node, 0))
+    assert ids(first) == [blob_id(1), blob_id(2)]
+    assert first.next_lsn == first.end_lsn == node.replica.store.end_lsn
+    await node.update(blob_id(1), DELETED)
+    (second,) = await changes(node, cursor(node, first.next_lsn))
+    assert [(change.id, change.state, change.present) for change in second.changes] == [(blob_id(1), DELETED, True)]
+
+
+async def test_without_waiting_every_partition_is_listed(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    end = node.replica.store.end_lsn
+    answers = await changes(node, cursor(node, end), cursor(node, 0, OTHER), ChangesCursor(99, b"", 0))
+    assert [(answer.partition, answer.changes, answer.next_lsn) for answer in answers] == [
+        (PARTITION, [], end),
+        (OTHER, [], 0),
+    ]
+
+
+async def test_a_limit_cuts_the_answer_where_the_next_one_goes_on(node: DirectNode) -> None:
+    for number in range(1, 8):
+        await node.put(blob_id(number), b"x")
+    at, seen, rounds = 0, [], 0
+    while at < node.replica.store.end_lsn:
+        (answer,) = await changes(node, cursor(node, at), limit=3)
+        assert len(answer.changes) <= 3
+        seen += ids(answer)
+        at = answer.next_lsn
+        rounds += 1
+    assert seen == [blob_id(number) for number in range(1, 8)]
+    assert rounds == 3
+
+
+async def test_a_limit_that_one_partition_used_up_leaves_the_others_for_the_next_time(node: DirectNode) -> None:
+    for number in range(1, 4):
+        await node.put(blob_id(number), b"x")
+    await node.put(blob_id(9, partition=OTHER), b"x")
+    (only,) = await changes(node, cursor(node, 0), cursor(node, 0, OTHER), limit=3)
+    assert only.next_lsn < only.end_lsn, "so that the asker asks again at once"
+    first, second = await changes(node, cursor(node, only.next_lsn), cursor(node, 0, OTHER), limit=3)
+    assert ids(first) == []
+    assert ids(second) == [blob_id(9, partition=OTHER)]
+
+
+async def test_another_incarnation_starts_over(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    (answer,) = await changes(node, cursor(node, 1 << 40, incarnation=b"x" * 16), wait_ms=60_000)
+    assert ids(answer) == [blob_id(1)]
+    assert answer.incarnation == node.replica.store.incarnation
+
+
+async def test_a_waiting_request_is_answered_by_the_next_change(node: DirectNode) -> None:
+    request = asyncio.ensure_future(changes(node, cursor(node, 0, OTHER), cursor(node, 0), wait_ms=60_000))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not request.done()
+    await node.put(blob_id(1), b"x")
+    (answer,) = await asyncio.wait_for(request, 20)
+    assert ids(answer) == [blob_id(1)]
+    assert all(not waiting for waiting in node.feed._waiting.values())
+
+
+async def test_a_wait_without_a_change_ends_empty(node: DirectNode) -> None:
+    assert await changes(node, cursor(node, 0), wait_ms=1) == []
+
+
+async def test_what_is_there_already_is_not_waited_for(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    (answer,) = await asyncio.wait_for(changes(node, cursor(node, 0), wait_ms=60_000), 20)
+    assert ids(answer) == [blob_id(1)]
+
+
+async def test_a_delay_gathers_more(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    request = asyncio.ensure_future(changes(node, cursor(node, 0), wait_ms=60_000, delay_ms=50))
+    await node.put(blob_id(2), b"x")
+    (answer,) = await asyncio.wait_for(request, 20)
+    assert ids(answer) == [blob_id(1), blob_id(2)]
+
+
+async def test_damaged_bytes_are_not_offered(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    node.replica.store.damaged.add(blob_id(1))
+    (answer,) = await changes(node, cursor(node, 0))
+    assert [change.present for change in answer.changes] == [False]
+
+
+async def test_a_rotten_index_is_rebuilt_and_the_partition_left_out(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    before = node.replica
+    await node.stores.checkpoint(before)
+    index = before.store._index
+    with index._env.begin(write=True) as txn:
+        txn.put(blob_id(1)[16:32], b"rotten" * 9, db=index._entries)
+    assert await changes(node, cursor(node, 0)) == []
+    await eventually(lambda: node.stores.get(PARTITION) not in (None, before))
+    (answer,) = await changes(node, cursor(node, 0))
+    assert ids(answer) == [blob_id(1)]

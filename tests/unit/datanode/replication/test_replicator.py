@@ -1,0 +1,496 @@
+"""Replicas that follow each other: everything arrives, in every order, through every fault; nothing is said too early."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ambry.blob import NEVER_MS, BlobState
+from ambry.errors import AmbryError, BlobNotFound, ReplicaUnavailable
+from ambry.protocol import messages
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import ChangesReply, ChangesRequest, FetchRequest
+from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.eventually import eventually
+from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content
+
+ID = blob_id(1)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
+    made = DirectCluster(tmp_path, cluster_map(3))
+    await made.start()
+    await made.settle(rounds=2)
+    yield made
+    await made.stop()
+
+
+def contents(node: DirectNode) -> dict[bytes, tuple[BlobState, bool]]:
+    return {entry.id: (entry.state, entry.present) for entry in node.replica.store.changes_since(0, 100_000)}
+
+
+def token(node: DirectNode, peer: str) -> int:
+    return node.replicator.tokens_of(PARTITION)[peer][1]
+
+
+# --- following ---
+
+
+async def test_a_blob_and_its_changes_arrive_everywhere(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, content(1, 5000), state=BlobState(0, False, 10**15))
+    await cluster["a2"].put(blob_id(2), b"")
+    await cluster.settle(rounds=1)
+    for node in cluster.nodes.values():
+        assert (await node.get(ID))[1] == content(1, 5000)
+        assert (await node.get(blob_id(2)))[1] == b""
+    await cluster["a3"].update(ID, BlobState(0, False, NEVER_MS))
+    await cluster["a2"].update(blob_id(2), DELETED)
+    await cluster.settle(rounds=1)
+    for node in cluster.nodes.values():
+        assert contents(node) == {ID: (ALIVE, True), blob_id(2): (DELETED, True)}
+
+
+async def test_an_idle_pair_fetches_nothing_again(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, content(1, 5000))
+    await cluster.settle(rounds=2)
+    for node in cluster.nodes.values():
+        for peer in node.peers.values():
+            peer.asked.clear()
+    ends = {name: node.replica.store.end_lsn for name, node in cluster.nodes.items()}
+    await cluster.settle(rounds=3)
+    for name, node in cluster.nodes.items():
+        assert node.replica.store.end_lsn == ends[name], "an echo never ends"
+        for peer in node.peers.values():
+            assert not [message for message in peer.asked if isinstance(message, FetchRequest)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_all_replicas_become_equal_whatever_happened_in_whatever_order(tmp_path: Path, seed: int) -> None:
+    source = random.Random(seed)
+    cluster = DirectCluster(tmp_path, cluster_map(3, 2))
+    await cluster.start()
+    await cluster.settle(rounds=2)
+    put: dict[bytes, bytes] = {}
+    expected: dict[bytes, BlobState] = {}
+    names = sorted(cluster.nodes)
+    for step in range(60):
+        name = source.choice(names)
+        node = cluster.running.get(name)
+        action = source.choice(
+            ("put", "update", "update", "pull", "pull", "pull", "checkpoint", "kill", "power cut", "away")
+        )
+        if node is None:
+            await cluster[name].start()
+        elif action == "put":
+            raw = blob_id(step)
+            put[raw] = content(step, source.choice((0, 100, 30_000)))
+            await node.put(raw, put[raw])
+            expected[raw] = ALIVE
+        elif action == "update" and put:
+            from ambry.blob import join
+
+            raw = source.choice(sorted(put))
+            state = BlobState(source.randint(0, 2), source.random() < 0.4, NEVER_MS)
+            await node.update(raw, state)
+            expected[raw] = join(expected[raw], state)
+        elif action == "pull":
+            peer = source.choice(sorted(node.peers))
+            node.peers[peer].reachable = True
+            await node.pull(peer)
+        elif action == "checkpoint":
+            await node.stores.checkpoint(node.replica)
+        elif action == "kill":
+            await node.kill()
+        elif action == "power cut":
+            await node.power_cut(source.randrange(1000))
+        elif action == "away":
+            node.peers[source.choice(sorted(node.peers))].reachable = False
+    for name in names:
+        if name not in cluster.running:
+            await cluster[name].start()
+        for link in cluster[name].peers.values():
+            link.reachable = True
+    await cluster.settle(rounds=5)
+    for node in cluster.nodes.values():
+        for raw, state in expected.items():
+            assert node.state(raw) == state
+            if not state.deleted:
+                assert (await node.get(raw))[1] == put[raw]
+        assert {raw for raw, (_, present) in contents(node).items() if present} <= set(put)
+    assert all(cluster.serving().values())
+    await cluster.stop()
+
+
+async def test_changes_come_in_pieces_when_there_are_many(tmp_path: Path) -> None:
+    cluster = DirectCluster(tmp_path, cluster_map(2), changes_max=7)
+    await cluster.start()
+    for number in range(50):
+        await cluster["a1"].put(blob_id(number), b"x")
+    await cluster.settle(rounds=2)
+    assert len(contents(cluster["a2"])) == 50
+    await cluster.stop()
+
+
+async def test_an_undelete_brings_the_bytes_that_were_not_fetched_before(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, b"x")
+    await cluster["a1"].update(ID, DELETED)
+    await cluster.settle(rounds=1)
+    assert cluster["a2"].state(ID) == DELETED
+    assert not cluster["a2"].holds(ID)
+    await cluster["a1"].update(ID, BlobState(1, False, NEVER_MS))
+    await cluster.settle(rounds=2)
+    assert (await cluster["a2"].get(ID))[1] == b"x"
+
+
+async def test_what_expired_long_ago_is_not_carried_about(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, b"x", state=BlobState(0, False, cluster.clock.wall_ms() - 2 * 3_600_000))
+    await cluster["a1"].put(blob_id(2), b"y", state=BlobState(0, False, cluster.clock.wall_ms() - 60_000))
+    await cluster.settle(rounds=2)
+    assert cluster["a2"].state(ID) is None
+    assert cluster["a2"].holds(blob_id(2)), "clocks differ: an hour's grace"
+
+
+# --- tokens ---
+
+
+async def test_a_token_is_kept_over_a_restart(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, b"x")
+    await cluster.settle(rounds=1)
+    before = token(cluster["a2"], "a1")
+    assert before == cluster["a1"].replica.store.end_lsn
+    await cluster["a2"].stop()
+    await cluster["a2"].start()
+    assert token(cluster["a2"], "a1") == before
+
+
+async def test_a_token_never_covers_what_a_power_cut_could_take_back(cluster: DirectCluster) -> None:
+    """The blob was here in class `memory`, so it was not fetched; the token that covers it must wait for its sync."""
+    giver, taker = cluster["a1"], cluster["a2"]
+    await taker.put(ID, content(1, 3000), sync=False)
+    await giver.put(ID, content(1, 3000))
+    await taker.pull("a1")
+    await taker.stores.checkpoint(taker.replica)
+    for seed in range(5):
+        await taker.power_cut(seed)
+        await taker.start()
+        assert (await taker.get(ID, any_state=True))[1] == content(1, 3000)
+        await taker.pull("a1")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_after_a_power_cut_nothing_is_skipped(cluster: DirectCluster, seed: int) -> None:
+    giver, taker = cluster["a1"], cluster["a2"]
+    for number in range(10):
+        await giver.put(blob_id(number), content(number, 2000))
+        if number == 4:
+            await taker.pull("a1")
+            await taker.stores.checkpoint(taker.replica)
+    await taker.pull("a1")
+    await taker.power_cut(seed)
+    await taker.start()
+    await taker.pull("a1")
+    for number in range(10):
+        assert taker.holds(blob_id(number))
+
+
+async def test_a_peer_that_lost_its_tail_is_followed_all_the_same(cluster: DirectCluster) -> None:
+    """Its next records get LSNs beyond all that were seen of it, also when it was stopped cleanly in between."""
+    giver, taker = cluster["a1"], cluster["a2"]
+    await giver.put(ID, content(1, 3000))
+    for number in range(2, 6):
+        await giver.put(blob_id(number), content(number, 3000), sync=False)
+    await taker.pull("a1")
+    seen = token(taker, "a1")
+    for seed in range(100):
+        await giver.power_cut(seed)
+        await giver.start()
+        if giver.replica.store.end_lsn < seen:
+            break
+    assert giver.replica.store.end_lsn < seen
+    await giver.stop()
+    await giver.start()
+    await giver.put(blob_id(9), b"new")
+    await taker.pull("a1")
+    assert taker.holds(blob_id(9))
+
+
+async def test_a_wiped_peer_is_followed_from_its_new_beginning(cluster: DirectCluster, tmp_path: Path) -> None:
+    giver, taker = cluster["a1"], cluster["a2"]
+    for number in range(5):
+        await giver.put(blob_id(number), b"x")
+    await taker.pull("a1")
+    await wipe(giver)
+    await giver.put(blob_id(50), b"new")
+    await taker.pull("a1")
+    assert taker.holds(blob_id(50))
+
+
+async def wipe(node: DirectNode) -> None:
+    """Its disk is replaced by an empty one."""
+    await node.kill()
+    shutil.rmtree(node.files.root / "data")
+    node.files.__init__(node.files.root)  # type: ignore[misc]
+    await node.start()
+
+
+async def test_an_answer_to_a_replica_that_was_reopened_since_moves_nothing(cluster: DirectCluster) -> None:
+    """A long poll was on its way while the replica was rebuilt, which forgets its tokens. The late answer moved the new cursor
+    to where the old one stood: everything before it was skipped, and the replica said "not found" with authority."""
+    giver, taker = cluster["a1"], cluster["a2"]
+    await giver.put(ID, content(1, 2000))
+    await cluster.settle(rounds=1)
+    taker.peers["a3"].reachable = False
+    sent = asyncio.Event()
+    go_on = asyncio.Event()
+    ask = giver.ask
+
+    async def slow(type: int, message: messages.Message, body: bytes = b"") -> object:
+        answer = await ask(type, message, body)
+        if type == MessageType.CHANGES:
+            sent.set()
+            await go_on.wait()
+        return answer
+
+    giver.ask = slow  # type: ignore[method-assign, assignment]
+    late = asyncio.ensure_future(taker.tick("pull:a1"))
+    await sent.wait()
+    # The log loses a record, so the index is rebuilt and the tokens forgotten.
+    before = taker.replica
+    entry = before.store.lookup(ID)
+    assert entry is not None
+    taker.files.flip(before.store.directory / f"{entry.segment:08d}.segment", entry.offset + 300)
+    taker.stores.rebuild(PARTITION, "test")
+    await eventually(lambda: taker.stores.get(PARTITION) not in (None, before))
+    assert taker.state(ID) is None
+    go_on.set()
+    await late
+    cursor = taker.replicator._cursors["a1", PARTITION]
+    assert not cursor.caught_up
+    assert cursor.next_lsn == 0
+    await taker.pull("a1")
+    assert taker.holds(ID)
+
+
+async def test_a_cursor_does_not_pass_a_change_that_could_not_be_stored(cluster: DirectCluster) -> None:
+    import errno
+
+    giver, taker = cluster["a1"], cluster["a2"]
+    await giver.put(ID, b"x")
+    taker.files.fail("fdatasync", errno.EIO)
+    before = token(taker, "a1") if "a1" in taker.replicator.tokens_of(PARTITION) else 0
+    with pytest.raises(AmbryError):
+        await taker.tick("pull:a1")
+    assert token(taker, "a1") == before
+
+
+async def test_a_corrupt_blob_is_got_from_another_peer_and_holds_the_token_until_then(cluster: DirectCluster) -> None:
+    for name in ("a1", "a2"):
+        await cluster[name].put(ID, content(1, 1000))
+    taker = cluster["a3"]
+    begin = token(taker, "a1") if "a1" in taker.replicator.tokens_of(PARTITION) else 0
+    taker.peers["a2"].reachable = False
+
+    def damage(type: int, frame: Frame) -> Frame:
+        import msgspec
+
+        if type != MessageType.FETCH:
+            return frame
+        body = bytearray(frame.body)
+        body[-20] ^= 1
+        return msgspec.structs.replace(frame, body=bytes(body))
+
+    taker.peers["a1"].tamper = damage
+    await taker.pull("a1")
+    assert not taker.holds(ID)
+    cursor = taker.replicator._cursors["a1", PARTITION]
+    assert cursor.outstanding.keys() == {ID}
+    assert token(taker, "a1") < cluster["a1"].replica.store.end_lsn
+    assert token(taker, "a1") >= begin
+    await taker.stores.checkpoint(taker.replica)
+    assert taker.replica.store.checkpoint.tokens["a1"][1] <= cursor.outstanding[ID]
+    await taker.heal()
+    assert len(taker.replicator.healer.describe()) == 1
+    taker.peers["a2"].reachable = True
+    taker.clock.advance(5)
+    await taker.heal()
+    assert taker.holds(ID)
+    assert token(taker, "a1") == cluster["a1"].replica.store.end_lsn
+
+
+# --- authority ---
+
+
+async def test_a_replica_serves_once_it_has_caught_up_with_all_its_siblings(tmp_path: Path) -> None:
+    cluster = DirectCluster(tmp_path, cluster_map(3, 1))
+    await cluster.start()
+    node = cluster["a1"]
+    assert not node.replica.store.serving
+    await node.pull("a2")
+    assert not node.replica.store.serving
+    await node.pull("b1")
+    assert not node.replica.store.serving, "another datacenter proves nothing"
+    await node.pull("a3")
+    assert node.replica.store.serving
+    assert cluster["b1"].replica.store.serving, "alone in its datacenter"
+    await cluster.stop()
+
+
+async def test_a_wiped_replica_has_no_authority_until_it_holds_everything(cluster: DirectCluster) -> None:
+    for number in range(5):
+        await cluster["a1"].put(blob_id(number), content(number, 1000))
+    await cluster.settle(rounds=1)
+    node = cluster["a2"]
+    await wipe(node)
+    with pytest.raises(ReplicaUnavailable):
+        await node.get(blob_id(1))
+    node.peers["a3"].reachable = False
+    await node.pull("a1")
+    assert node.holds(blob_id(1))
+    with pytest.raises(ReplicaUnavailable):
+        await node.get(blob_id(99))
+    node.peers["a3"].reachable = True
+    await node.pull("a3")
+    with pytest.raises(BlobNotFound):
+        await node.get(blob_id(99))
+
+
+async def test_a_blob_that_cannot_be_had_yet_keeps_the_authority_away(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, content(1, 1000))
+    node = cluster["a2"]
+    await wipe(node)
+    giver = cluster["a1"]
+    entry = giver.replica.store.lookup(ID)
+    assert entry is not None
+    path = giver.replica.store.directory / f"{entry.segment:08d}.segment"
+    giver.files.flip(path, entry.offset + 300)  # its only copy is damaged, and nobody noticed yet
+    await node.pull("a1")
+    await node.pull("a3")
+    assert not node.replica.store.serving
+    with pytest.raises(ReplicaUnavailable):
+        await node.get(ID)
+    giver.files.flip(path, entry.offset + 300)
+    giver.replica.store.damaged.clear()
+    node.clock.advance(120)
+    await node.heal()
+    await node.pull("a1")
+    assert node.replica.store.serving
+    assert (await node.get(ID))[1] == content(1, 1000)
+
+
+# --- who asks whom, and how ---
+
+
+async def test_one_replica_of_a_datacenter_asks_without_delay_and_the_others_stand_by(tmp_path: Path) -> None:
+    cluster = DirectCluster(
+        tmp_path,
+        cluster_map(2, 2, partitions=(PARTITION, 8)),
+        sibling_delay_ms=1,
+        designated_delay_ms=2,
+        standby_delay_ms=3,
+    )
+    await cluster.start()
+    names = {name: sorted(node.workers.ticks) for name, node in cluster.nodes.items()}
+    assert names["a1"] == ["heal", "pull:a2", "pull:b1", "pull:b1:standby", "pull:b2", "pull:b2:standby"]
+    delays: dict[str, set[int]] = {}
+    for name in ("a1", "a2"):
+        node = cluster[name]
+        for tick in node.workers.ticks:
+            if tick == "heal":
+                continue
+            peer = node.peers[tick.split(":")[1]]
+            for _ in range(3):
+                peer.asked.clear()
+                await node.tick(tick)
+            (asked,) = [message for message in peer.asked if isinstance(message, ChangesRequest)]
+            for cursor in asked.cursors:
+                delays.setdefault(f"{name} asks {peer.node.name} about {cursor.partition}", set()).add(asked.delay_ms)
+    assert delays["a1 asks a2 about 7"] == {1}
+    for other in ("b1", "b2"):
+        assert sorted((*delays[f"a1 asks {other} about 7"], *delays[f"a2 asks {other} about 7"])) == [2, 3]
+        assert delays[f"a1 asks {other} about 7"] == delays[f"a2 asks {other} about 8"]
+    await cluster.stop()
+
+
+async def test_a_peer_that_is_away_costs_nothing_and_is_asked_again(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    node.peers["a2"].reachable = False
+    assert await node.tick("pull:a2") > 0
+    await cluster["a2"].put(ID, b"x")
+    node.peers["a2"].reachable = True
+    await node.pull("a2")
+    assert node.holds(ID)
+
+
+async def test_one_partition_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    import errno
+
+    cluster = DirectCluster(tmp_path, cluster_map(2, partitions=(PARTITION, 8)))
+    await cluster.start()
+    giver, taker = cluster["a1"], cluster["a2"]
+    await giver.put(blob_id(1), b"x")
+    await giver.put(blob_id(1, partition=8), b"y")
+    taker.files.fail("fdatasync", errno.EIO, for_ever=True, name="partition-00000007")
+    with pytest.raises(AmbryError):
+        await taker.tick("pull:a1")
+    entry = taker.stores[8].store.lookup(blob_id(1, partition=8))
+    assert entry is not None
+    assert entry.present
+    await cluster.stop()
+
+
+async def test_an_answer_that_cannot_be_read_moves_nothing(cluster: DirectCluster) -> None:
+    taker = cluster["a2"]
+    await cluster["a1"].put(ID, b"x")
+
+    def garble(type: int, frame: Frame) -> Frame:
+        import msgspec
+
+        return msgspec.structs.replace(frame, header=b"\xc1")
+
+    before = taker.replicator.describe(PARTITION)["a1"]["lsn"]
+    taker.peers["a1"].tamper = garble
+    with pytest.raises(AmbryError):
+        await taker.tick("pull:a1")
+    assert taker.replicator.describe(PARTITION)["a1"]["lsn"] == before
+    taker.peers["a1"].tamper = lambda _type, frame: frame
+    await taker.pull("a1")
+    assert taker.holds(ID)
+
+
+async def test_partitions_that_this_node_does_not_have_are_left_alone(cluster: DirectCluster) -> None:
+    taker = cluster["a2"]
+
+    def foreign(type: int, frame: Frame) -> Frame:
+        import msgspec
+
+        if type != MessageType.CHANGES:
+            return frame
+        reply = messages.decode(frame.header, ChangesReply)
+        strange = [msgspec.structs.replace(answer, partition=99) for answer in reply.partitions]
+        return msgspec.structs.replace(frame, header=messages.encode(ChangesReply([*reply.partitions, *strange])))
+
+    taker.peers["a1"].tamper = foreign
+    await cluster["a1"].put(ID, b"x")
+    await taker.pull("a1")
+    assert taker.holds(ID)
+
+
+async def test_the_admin_page_shows_where_each_peer_stands(cluster: DirectCluster) -> None:
+    await cluster["a1"].put(ID, b"x")
+    await cluster["a2"].pull("a1")
+    page = cluster["a2"].replicator.describe(PARTITION)
+    assert sorted(page) == ["a1", "a3"]
+    assert page["a1"] == {
+        "incarnation": cluster["a1"].replica.store.incarnation.hex(),
+        "lsn": cluster["a1"].replica.store.end_lsn,
+        "lag_bytes": 0,
+        "outstanding": 0,
+        "caught_up": True,
+        "connected": True,
+    }

@@ -1,0 +1,268 @@
+"""Any sequence of calls, crashes and restarts, against a dictionary.
+
+Acknowledged (synced) blobs read back identical with the joined state, whatever happens. LSNs are never given twice: not even
+those of records that a crash lost, since a peer may have seen them. `changes_since` of any earlier token covers every blob
+that changed later.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ambry.blob import BlobState, join
+from ambry.format.record import Record
+from datanode.store.blob_store import BlobStore
+from tests.support.fake_files import FakeFiles
+from tests.support.samples import append, blob_id, checkpoint, content, open_replica, put_record, update_record
+
+states = st.builds(BlobState, st.integers(0, 2), st.booleans(), st.sampled_from([5, 50, (1 << 63) - 1]))
+numbers = st.integers(1, 12)
+sizes = st.sampled_from([0, 1, 300, 5_000, 40_000, 90_000])
+
+
+class Known(msgspec.Struct):
+    """What the model knows of one blob: what must be there, and what may be."""
+
+    sure: BlobState | None = None
+    possible: list[BlobState] = msgspec.field(default_factory=list)
+    payload: bytes | None = None
+    present_for_sure: bool = False
+    lsn: int = 0
+    """Of its latest published change."""
+
+
+class BlobStoreModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="ambry-model-"))
+        self.disk = FakeFiles(self.root)
+        self.blobs: dict[int, Known] = {}
+        self.given: dict[int, int] = {}
+        """LSN -> end of every record that was ever placed, lost ones included."""
+        self.tokens: list[int] = [0]
+        self.unsynced: list[int] = []
+        self.store: BlobStore = open_replica(self.disk, self.root / "r")
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.root)
+
+    # --- what the outside does ---
+
+    def _append(self, records: list[tuple[int, Record]], sync: bool) -> None:
+        lsns = append(self.store, *(record for _, record in records), sync=sync)
+        for (number, record), lsn in zip(records, lsns, strict=True):
+            assert all(lsn >= end or lsn + record.size <= start for start, end in self.given.items()), "LSN given twice"
+            assert lsn >= max(self.tokens), "a peer that has seen it all would never ask for this"
+            self.given[lsn] = lsn + record.size
+            known = self.blobs.setdefault(number, Known())
+            if len(record.checks) or len(record.properties):
+                known.payload = bytes(record.payload)
+            known.possible.append(record.state)
+            known.lsn = lsn
+            self.unsynced.append(number)
+        if sync:
+            self._all_synced()
+        self.tokens.append(self.store.end_lsn)
+
+    def _all_synced(self) -> None:
+        for known in self.blobs.values():
+            for state in known.possible:
+                known.sure = state if known.sure is None else join(known.sure, state)
+            known.possible.clear()
+            known.present_for_sure = known.payload is not None
+        self.unsynced.clear()
+
+    @rule(number=numbers, size=sizes, sync=st.booleans())
+    def put(self, number: int, size: int, sync: bool) -> None:
+        known = self.blobs.get(number)
+        if known is not None and known.payload is not None:
+            size = len(known.payload)  # bytes under an id never change
+        self._append([(number, put_record(blob_id(number), content(number, size)))], sync)
+
+    @rule(number=numbers, state=states, sync=st.booleans())
+    def update(self, number: int, state: BlobState, sync: bool) -> None:
+        self._append([(number, update_record(blob_id(number), state))], sync)
+
+    @rule(first=numbers, count=st.integers(2, 6), state=states)
+    def batch(self, first: int, count: int, state: BlobState) -> None:
+        records: list[tuple[int, Record]] = []
+        for number in range(first, first + count):
+            known = self.blobs.get(number)
+            size = len(known.payload) if known is not None and known.payload is not None else 20_000
+            records.append((number, put_record(blob_id(number), content(number, size))))
+            records.append((number, update_record(blob_id(number), state)))
+        self._append(records, True)
+
+    @rule(number=numbers, data=st.data())
+    def read_range(self, number: int, data: st.DataObject) -> None:
+        known = self.blobs.get(number)
+        entry = self.store.lookup(blob_id(number))
+        if known is None or known.payload is None or entry is None or not entry.present:
+            return
+        first = data.draw(st.integers(0, len(known.payload)))
+        end = data.draw(st.integers(first, len(known.payload)))
+        payload = self.store.read(entry, first, end, cached_only=False)
+        assert payload is not None
+        got = bytes(payload.data)
+        assert got == known.payload[payload.start : payload.start + len(got)]
+        assert first == end or (payload.start <= first and payload.start + len(got) >= end)
+
+    @rule(data=st.data(), limit=st.integers(1, 5))
+    def changes_since_any_token(self, data: st.DataObject, limit: int) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        found: dict[bytes, int] = {}
+        at = token
+        while entries := self.store.changes_since(at, limit):
+            for entry in entries:
+                assert entry.id not in found, "a blob stands once"
+                assert entry.lsn >= at
+                found[entry.id] = at = entry.lsn
+            at += 1
+        for number, known in self.blobs.items():
+            if known.lsn >= token and self.store.lookup(blob_id(number)) is not None:
+                assert blob_id(number) in found, f"blob {number} changed at {known.lsn}, after {token}"
+
+    # --- what the inside does ---
+
+    @rule()
+    def make_checkpoint(self) -> None:
+        checkpoint(self.store)
+        self._all_synced()
+
+    @rule(number=numbers, state=states)
+    def append_during_a_checkpoint(self, number: int, state: BlobState) -> None:
+        frozen, made, unsynced = self.store.begin_checkpoint(clean=False, tokens={})
+        self._append([(number, update_record(blob_id(number), state))], True)
+        self.store.write_checkpoint(frozen, made, unsynced)
+        self.changed_blobs_are_listed()
+        self.store.end_checkpoint(made, unsynced)
+
+    @rule()
+    def stop_and_start(self) -> None:
+        checkpoint(self.store, clean=True)
+        self._all_synced()
+        self.store.close()
+        self.store = open_replica(self.disk, self.root / "r")
+        assert self.store.opened.replayed == 0
+
+    @rule(seed=st.integers(0, 10_000), stopped_before_an_append=st.booleans())
+    def power_cut(self, seed: int, stopped_before_an_append: bool) -> None:
+        self.disk.crash(random.Random(seed))
+        self._restart()
+        if stopped_before_an_append:
+            self.stop_and_start()
+
+    @rule()
+    def kill(self) -> None:
+        self.disk.kill()
+        self._restart()
+        for number in self.unsynced:
+            assert self.store.lookup(blob_id(number)) is not None, "a kill loses nothing that was written"
+
+    @rule(seed=st.integers(0, 10_000), during=st.sampled_from(["pwritev", "fdatasync", "allocate", "rename"]))
+    def power_cut_during_a_put(self, seed: int, during: str) -> None:
+        class Off(BaseException):
+            pass
+
+        def off(call: str, _path: Path) -> None:
+            if call == during:
+                raise Off
+
+        self.disk.before = off
+        record = put_record(blob_id(90), content(90, 30_000))
+        with suppress(Off):
+            append(self.store, record)
+        self.disk.before = lambda _call, _path: None
+        self.disk.crash(random.Random(seed))
+        self._restart()
+
+    @precondition(lambda self: len(self.blobs) > 2)
+    @rule()
+    def lose_the_index(self) -> None:
+        checkpoint(self.store, clean=True)
+        self._all_synced()
+        self.store.close()
+        shutil.rmtree(self.root / "r" / "index")
+        self.store = open_replica(self.disk, self.root / "r")
+        assert self.store.opened.rebuilt
+
+    def _restart(self) -> None:
+        self.store.close()
+        self.store = open_replica(self.disk, self.root / "r")
+        # What was not synced is there or not: take over what became of it.
+        for number, known in self.blobs.items():
+            entry = self.store.lookup(blob_id(number))
+            if entry is None:
+                assert known.sure is None, f"acknowledged blob {number} is lost"
+                continue
+            self._plausible(number, known, entry.state)
+            known.sure, known.lsn = entry.state, entry.lsn
+            known.possible.clear()
+            known.present_for_sure = entry.present
+            if not entry.present:
+                known.payload = None  # its put was not synced, and is lost
+        self.blobs = {number: known for number, known in self.blobs.items() if known.sure is not None}
+        self.unsynced.clear()
+        checkpoint(self.store)
+
+    def _plausible(self, number: int, known: Known, state: BlobState) -> None:
+        """`state` is the join of all that is sure and of some of what is possible."""
+        low = known.sure or BlobState()
+        assert join(low, state) == state, f"blob {number} went back from {low} to {state}"
+        high = low
+        for possible in known.possible:
+            high = join(high, possible)
+        assert join(high, state) == high, f"blob {number} has {state}, which nobody wrote"
+
+    # --- what always holds ---
+
+    @initialize()
+    def begin(self) -> None:
+        assert self.store.end_lsn == 0
+
+    @invariant()
+    def acknowledged_blobs_read_back(self) -> None:
+        for number, known in self.blobs.items():
+            entry = self.store.lookup(blob_id(number))
+            if known.sure is None and entry is None:
+                continue
+            assert entry is not None, f"blob {number} is lost"
+            expected = known.sure or BlobState()
+            for state in known.possible:
+                expected = join(expected, state)
+            assert entry.state == expected
+            if known.present_for_sure:
+                assert entry.present
+                payload = self.store.read(entry, 0, entry.payload_size, cached_only=False)
+                assert payload is not None
+                assert bytes(payload.data) == known.payload
+
+    @invariant()
+    def changed_blobs_are_listed(self) -> None:
+        listed = self.store.changes_since(0, 10_000)
+        assert [entry.lsn for entry in listed] == sorted({entry.lsn for entry in listed})
+        ids = {entry.id for entry in listed}
+        assert len(ids) == len(listed)
+        for number in self.blobs:
+            if self.store.lookup(blob_id(number)) is not None:
+                assert blob_id(number) in ids
+
+
+BlobStoreModel.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestBlobStoreModel = BlobStoreModel.TestCase

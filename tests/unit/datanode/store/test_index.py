@@ -1,0 +1,290 @@
+"""The index: every blob is found at every moment of a checkpoint, and damage is never taken for an answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import msgspec
+import pytest
+
+from ambry.blob import BlobState
+from ambry.errors import IndexCorrupt, InvariantBroken
+from datanode.store.entry import IndexEntry
+from datanode.store.index import MAP_SIZE, Checkpoint, Frozen, Index
+from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id
+
+INCARNATION = b"i" * 16
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "index"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def index(directory: Path) -> Iterator[Index]:
+    made = Index(directory, PARTITION)
+    yield made
+    made.close()
+
+
+def entry(number: int, lsn: int, state: BlobState = ALIVE) -> IndexEntry:
+    return IndexEntry(blob_id(number), lsn, 1, lsn, 200, 100, state)
+
+
+def checkpoint(index: Index, lsn: int) -> None:
+    frozen = index.freeze()
+    made = Checkpoint(incarnation=INCARNATION, segment=1, offset=lsn, lsn=lsn)
+    index.write(frozen, made)
+    index.finish(made)
+
+
+def changes(index: Index, lsn: int = 0, limit: int = 1000) -> list[tuple[int, int]]:
+    """(blob number, LSN) of the changes."""
+    return [(int.from_bytes(item.id[16:22], "big"), item.lsn) for item in index.changes_since(lsn, limit)]
+
+
+def damage(directory: Path, database: bytes, key: bytes, value: bytes) -> None:
+    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=3)
+    with env.begin(write=True) as txn:
+        txn.put(key, value, db=env.open_db(database, txn=txn))
+    env.close()
+
+
+def test_a_new_index_is_empty(index: Index) -> None:
+    assert index.checkpoint == Checkpoint()
+    assert index.get(blob_id(1)) is None
+    assert changes(index) == []
+    assert (index.recent_count, index.stored_count()) == (0, 0)
+
+
+def test_an_entry_is_found_at_every_moment_of_a_checkpoint(index: Index) -> None:
+    index.set(entry(1, 100))
+    seen = [index.get(blob_id(1))]
+    frozen = index.freeze()
+    seen.append(index.get(blob_id(1)))
+    made = Checkpoint(incarnation=INCARNATION, lsn=200)
+    index.write(frozen, made)
+    seen.append(index.get(blob_id(1)))
+    index.finish(made)
+    seen.append(index.get(blob_id(1)))
+    assert seen == [entry(1, 100)] * 4
+    assert (index.recent_count, index.stored_count()) == (0, 1)
+
+
+def test_the_newest_entry_is_found_while_an_older_one_is_written(index: Index) -> None:
+    index.set(entry(1, 100))
+    checkpoint(index, 200)
+    index.set(entry(1, 300, DELETED))
+    frozen = index.freeze()
+    index.set(entry(1, 400))
+    assert index.get(blob_id(1)) == entry(1, 400)
+    made = Checkpoint(incarnation=INCARNATION, lsn=350)
+    index.write(frozen, made)
+    index.finish(made)
+    assert index.get(blob_id(1)) == entry(1, 400)
+    checkpoint(index, 500)
+    assert index.get(blob_id(1)) == entry(1, 400)
+
+
+def test_another_blob_with_the_same_uuid_is_not_found(index: Index) -> None:
+    index.set(entry(1, 100))
+    assert index.get(blob_id(1, partition=8)) is None
+    checkpoint(index, 200)
+    assert index.get(blob_id(1, partition=8)) is None
+    assert index.get(blob_id(1)) == entry(1, 100)
+
+
+def test_each_blob_stands_once_at_its_latest_change(index: Index) -> None:
+    for number, lsn in ((1, 100), (2, 200), (1, 300), (3, 400), (2, 500)):
+        index.set(entry(number, lsn))
+    assert changes(index) == [(1, 300), (3, 400), (2, 500)]
+    checkpoint(index, 600)
+    assert changes(index) == [(1, 300), (3, 400), (2, 500)]
+    index.set(entry(3, 700))
+    assert changes(index) == [(1, 300), (2, 500), (3, 700)]
+    checkpoint(index, 800)
+    assert changes(index) == [(1, 300), (2, 500), (3, 700)]
+    assert changes(index, 301) == [(2, 500), (3, 700)]
+    assert changes(index, 300, limit=2) == [(1, 300), (2, 500)]
+    assert changes(index, 701) == []
+    assert changes(index, 0, limit=0) == []
+
+
+def test_changes_stand_once_and_in_order_while_a_checkpoint_is_written(index: Index) -> None:
+    """Between the commit of LMDB and the end of a checkpoint its changes stood in LMDB and in the journal: they came twice, out
+    of order."""
+    index.set(entry(1, 100))
+    index.set(entry(2, 200))
+    checkpoint(index, 300)
+    index.set(entry(3, 400))
+    index.set(entry(1, 500))
+    frozen = index.freeze()
+    made = Checkpoint(incarnation=INCARNATION, lsn=600)
+    index.set(entry(4, 700))
+    expected = [(2, 200), (3, 400), (1, 500), (4, 700)]
+    assert changes(index) == expected
+    index.write(frozen, made)
+    assert changes(index) == expected
+    assert changes(index, limit=3) == expected[:3]
+    index.finish(made)
+    assert changes(index) == expected
+
+
+def test_any_sequence_agrees_with_a_plain_dictionary(directory: Path) -> None:
+    source = random.Random(7)
+    for _ in range(15):
+        for file in directory.iterdir():
+            file.unlink()
+        index = Index(directory, PARTITION)
+        model: dict[int, int] = {}
+        lsn = 64
+        pending: tuple[Frozen, Checkpoint] | None = None
+        written = False
+        for _ in range(60):
+            step = source.choice(("set", "set", "set", "freeze", "write", "finish", "reopen"))
+            if step == "set":
+                number = source.randint(1, 8)
+                model[number] = lsn
+                index.set(entry(number, lsn))
+                lsn += source.randint(1, 50)
+            elif step == "freeze" and pending is None:
+                pending, written = (index.freeze(), Checkpoint(incarnation=INCARNATION, lsn=lsn)), False
+            elif step == "write" and pending is not None and not written:
+                index.write(*pending)
+                written = True
+            elif step == "finish" and pending is not None and written:
+                index.finish(pending[1])
+                pending = None
+            elif step == "reopen" and pending is None:
+                checkpoint(index, lsn)
+                index.close()
+                index = Index(directory, PARTITION)
+            for since in (0, source.randint(0, lsn)):
+                expected = sorted((at, number) for number, at in model.items() if at >= since)
+                assert changes(index, since) == [(number, at) for at, number in expected]
+            for number in range(1, 10):
+                found = index.get(blob_id(number))
+                assert (found.lsn if found else None) == model.get(number)
+        index.close()
+
+
+def test_a_checkpoint_is_found_after_reopening(directory: Path) -> None:
+    index = Index(directory, PARTITION)
+    index.set(entry(1, 100))
+    made = Checkpoint(
+        incarnation=INCARNATION,
+        segment=3,
+        offset=640,
+        lsn=9_000,
+        clean=True,
+        serving=True,
+        tokens={"peer": (b"p" * 16, 5)},
+        resume=True,
+    )
+    index.write(index.freeze(), made)
+    index.finish(made)
+    index.close()
+    again = Index(directory, PARTITION)
+    assert again.checkpoint == made
+    assert again.get(blob_id(1)) == entry(1, 100)
+    again.close()
+
+
+def test_what_was_not_written_is_gone_after_reopening(directory: Path) -> None:
+    index = Index(directory, PARTITION)
+    index.set(entry(1, 100))
+    index.close()
+    again = Index(directory, PARTITION)
+    assert again.get(blob_id(1)) is None
+    again.close()
+
+
+def test_two_checkpoints_at_once_are_refused(index: Index) -> None:
+    """A second one used to throw away what the first had not written yet."""
+    index.set(entry(1, 100))
+    index.freeze()
+    with pytest.raises(InvariantBroken):
+        index.freeze()
+    assert index.get(blob_id(1)) == entry(1, 100)
+
+
+@pytest.mark.parametrize("place", range(54))
+def test_a_rotten_entry_is_never_an_answer(directory: Path, place: int) -> None:
+    from datanode.store import entry as entry_format
+
+    index = Index(directory, PARTITION)
+    index.set(entry(1, 100))
+    checkpoint(index, 200)
+    index.close()
+    value = bytearray(entry_format.encode(entry(1, 100)))
+    value[place] ^= 0x10
+    damage(directory, b"entries", blob_id(1)[16:32], bytes(value))
+    index = Index(directory, PARTITION)
+    with pytest.raises(IndexCorrupt):
+        index.get(blob_id(1))
+    with pytest.raises(IndexCorrupt):
+        index.changes_since(0, 10)
+    index.set(entry(1, 300))  # a newer entry is known to be good
+    assert index.get(blob_id(1)) == entry(1, 300)
+    with pytest.raises(IndexCorrupt):  # but its old change cannot be taken out
+        index.write(index.freeze(), Checkpoint(incarnation=INCARNATION, lsn=400))
+    index.close()
+
+
+def test_a_change_that_points_nowhere_is_left_out(directory: Path) -> None:
+    index = Index(directory, PARTITION)
+    index.set(entry(1, 100))
+    checkpoint(index, 200)
+    index.close()
+    damage(directory, b"changes", (150).to_bytes(8, "big"), b"nobody's key ..!")
+    damage(directory, b"changes", (160).to_bytes(8, "big"), blob_id(1)[16:32])
+    index = Index(directory, PARTITION)
+    assert changes(index) == [(1, 100)]
+    index.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 1000, bytes(8192)])
+def test_a_file_that_is_no_index_is_corrupt(directory: Path, content: bytes) -> None:
+    (directory / "data.mdb").write_bytes(content)
+    try:
+        made = Index(directory, PARTITION)
+    except IndexCorrupt:
+        return
+    assert not made.checkpoint.incarnation  # as good as new: the opening sees a foreign incarnation and rebuilds
+    made.close()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_corrupt(directory: Path) -> None:
+    index = Index(directory, PARTITION)
+    checkpoint(index, 100)
+    index.close()
+    damage(directory, b"meta", b"checkpoint", b"\xc1")
+    with pytest.raises(IndexCorrupt):
+        Index(directory, PARTITION)
+
+
+def test_an_index_of_another_version_is_corrupt_so_that_it_is_rebuilt(directory: Path) -> None:
+    index = Index(directory, PARTITION)
+    checkpoint(index, 100)
+    index.close()
+    damage(directory, b"meta", b"checkpoint", msgspec.msgpack.encode({"version": 2}))
+    with pytest.raises(IndexCorrupt, match="version 2"):
+        Index(directory, PARTITION)
+
+
+def test_an_index_can_be_opened_again_after_a_failed_opening(directory: Path) -> None:
+    index = Index(directory, PARTITION)
+    checkpoint(index, 100)
+    index.close()
+    damage(directory, b"meta", b"checkpoint", b"\xc1")
+    with pytest.raises(IndexCorrupt):
+        Index(directory, PARTITION)
+    for file in directory.iterdir():
+        file.unlink()
+    Index(directory, PARTITION).close()

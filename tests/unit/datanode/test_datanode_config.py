@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ambry.config import load
+from ambry.errors import ConfigInvalid
+from datanode.config import DataNodeConfig, check
+
+
+def sample(tmp_path: Path, *overrides: str) -> DataNodeConfig:
+    layout = tmp_path / "layout.json"
+    layout.write_text("{}")
+    base = ["node.name=n", f"node.layout={layout}", f"node.data_dir={tmp_path}"]
+    return load(DataNodeConfig, None, env={}, overrides=[*base, *overrides])
+
+
+def test_a_configuration_that_works_is_given_back(tmp_path: Path) -> None:
+    config = sample(tmp_path)
+    assert check(config) is config
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("node.name=", "node.name"),
+        ("node.layout=", "node.layout"),
+        ("node.data_dir=", "node.data_dir"),
+        ("node.layout=/nowhere/layout.json", "/nowhere/layout.json"),
+        ("store.segment_size_bytes=1048575", "store.segment_size_bytes"),
+        ("store.segment_size_bytes=2147483649", "store.segment_size_bytes"),
+        ("store.io_threads=0", "store.io_threads"),
+        ("store.io_threads=65", "store.io_threads"),
+        ("store.batch_records_max=0", "store.batch_records_max"),
+        ("store.batch_records_max=501", "store.batch_records_max"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_its_key(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        check(sample(tmp_path, override))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1 << 20, 1 << 31])
+def test_the_bounds_themselves_are_fine(tmp_path: Path, value: int) -> None:
+    check(sample(tmp_path, f"store.segment_size_bytes={value}"))

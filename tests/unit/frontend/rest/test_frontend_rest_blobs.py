@@ -1,0 +1,289 @@
+"""The blob calls over a real socket: what comes back is what went in, and HEAD says what GET says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ambry.blob import BlobState
+from ambry.checksum import digest
+from ambry.ids import BlobId, IdKind
+from ambry.protocol.frame import MessageType
+from tests.support.content import content
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_cluster import CHUNK, make_cluster, some_id
+from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request
+
+VARYING = {"date", "x-ambry-request-id"}
+
+
+def told(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in VARYING}
+
+
+async def both(frontend: HttpFrontend, path: str, headers: dict[str, str]) -> Answer:
+    """The answer to GET; that to HEAD must be the same without a body."""
+    got = await frontend.call("GET", path, headers)
+    head = await frontend.call("HEAD", path, headers)
+    assert (head.status, told(head)) == (got.status, told(got)), headers
+    return got
+
+
+SIZES = [0, 1, CHUNK, CHUNK + 1, 5 * CHUNK + 7]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_what_went_in_comes_out_with_its_digest_and_headers(size: int, chunked: bool) -> None:
+    body = content(1, size)
+    async with http_frontend() as frontend:
+        headers = {
+            "Content-Type": "image/png",
+            "x-ambry-service-id": "svc",
+            "x-ambry-owner-id": "me",
+            "x-ambry-um-Kind": "model",
+            "x-ambry-um-naïve": "",
+            "x-ambry-enc-um-title": "%C3%A9t%C3%A9",
+            "x-ambry-filename": "é.png",
+        }
+        del headers["x-ambry-um-naïve"]
+        if chunked:
+            headers["Transfer-Encoding"] = "chunked"
+            pieces = [body[start : start + 10_000] for start in range(0, size, 10_000)]
+            sent = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        else:
+            sent = body
+        put = await frontend.call("POST", "/", headers, sent)
+        whole = digest(body).hex()
+        assert put.json() == {"id": put.blob_id, "size": size, "digest": whole}
+        assert (put.headers["etag"], put.headers["x-ambry-digest"]) == (f'"{whole}"', whole)
+        assert (put.headers["x-ambry-blob-size"], put.headers["x-ambry-durability"]) == (str(size), "disk")
+        assert BlobId.parse(put.blob_id).kind is (IdKind.COMPOSITE if size > CHUNK else IdKind.SIMPLE)
+        got = await both(frontend, f"/{put.blob_id}", {})
+        assert (got.status, got.body) == (200, body)
+        expected = {
+            "content-length": str(size),
+            "content-type": "image/png",
+            "etag": f'"{whole}"',
+            "accept-ranges": "bytes",
+            "cache-control": "public, immutable, max-age=31536000",
+            "x-ambry-blob-size": str(size),
+            "x-ambry-digest": whole,
+            "x-ambry-service-id": "svc",
+            "x-ambry-owner-id": "me",
+            "x-ambry-um-kind": "model",
+            "x-ambry-enc-um-title": "%C3%A9t%C3%A9",
+            "x-ambry-filename": "é.png",
+            "x-ambry-ttl": "-1",
+            "x-ambry-life-version": "0",
+            "x-ambry-target-account-name": "default",
+            "x-ambry-target-container-name": "default",
+            "last-modified": put.headers["x-ambry-creation-time"],
+        }
+        assert expected.items() <= got.headers.items()
+        assert (await frontend.call("GET", f"/{put.blob_id}.safetensors")).body == body
+
+
+RANGES = [
+    "bytes=0-", "bytes=0-0", "bytes=1-5", "bytes=-1", "bytes=-100000", f"bytes={CHUNK - 1}-{CHUNK}", f"bytes={CHUNK}-",
+    f"bytes={5 * CHUNK + 6}-", f"bytes={5 * CHUNK + 7}-", "bytes=99999999999-", "bytes=-0", "bytes=5-1", "bytes=0-1,3-4",
+    "lines=1-2", "bytes=a-b", "bytes=", "bytes=-", "BYTES=0-3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_head_equals_get_for_every_range_condition_and_option(size: int) -> None:
+    body = content(1, size)
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(body)
+        etag = f'"{digest(body).hex()}"'
+        modified = (await frontend.call("HEAD", f"/{blob_id}")).headers["last-modified"]
+        for value in RANGES:
+            for extra in (
+                {},
+                {"If-Range": etag},
+                {"If-Range": '"other"'},
+                {"If-Range": modified},
+                {"x-ambry-resolve-range-on-empty-blob": "true"},
+            ):
+                got = await both(frontend, f"/{blob_id}", {"Range": value, **extra})
+                if got.status == 206:
+                    span, total = got.headers["content-range"].removeprefix("bytes ").split("/")
+                    first, last = (int(each) for each in span.split("-"))
+                    assert total == str(size)
+                    assert got.body == body[first : last + 1] and len(got.body) == last + 1 - first > 0
+                    assert extra.get("If-Range") != '"other"'
+                elif got.status == 416:
+                    assert got.headers["content-range"] == f"bytes */{size}"
+                else:
+                    assert (got.status, got.body) == (200, body)
+        for condition, status in (
+            ({"If-None-Match": etag}, 304),
+            ({"If-None-Match": f'W/{etag}, "x"'}, 304),
+            ({"If-None-Match": "*"}, 304),
+            ({"If-None-Match": '"x"'}, 200),
+            ({"If-Match": etag}, 200),
+            ({"If-Match": '"x"'}, 412),
+            ({"If-Match": f"W/{etag}"}, 412),
+            ({"If-Modified-Since": modified}, 304),
+            ({"If-Unmodified-Since": modified}, 200),
+            ({"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}, 412),
+        ):
+            got = await both(frontend, f"/{blob_id}", condition)
+            assert got.status == status, condition
+            if status == 304:
+                assert got.body == b"" and got.headers["etag"] == etag
+
+
+async def test_a_range_asks_the_data_nodes_for_no_more_than_it_needs() -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(content(1, 5 * CHUNK))
+        frontend.cluster.pool.journal.clear()
+        got = await frontend.call("GET", f"/{blob_id}", {"Range": f"bytes={2 * CHUNK + 10}-{2 * CHUNK + 19}"})
+        assert got.body == content(1, 5 * CHUNK)[2 * CHUNK + 10 : 2 * CHUNK + 20]
+        reads = [call.message for call in frontend.cluster.pool.calls(MessageType.GET)]
+        assert [(read.first, read.end) for read in reads][1:] == [(10, 20)]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_both_verbs_upload_and_a_path_is_a_filename(method: str) -> None:
+    async with http_frontend() as frontend:
+        plain = await frontend.call(method, "/", body=b"x")
+        assert plain.status == 201
+        named = await frontend.call("PUT", "/mod%C3%A8le%20a.bin?x=/y", body=b"x")
+        assert (await frontend.call("HEAD", named.headers["location"])).headers["x-ambry-filename"] == "modèle a.bin"
+        given = await frontend.call("PUT", "/a.bin", {"x-ambry-filename": "b.bin"}, b"x")
+        assert (await frontend.call("HEAD", given.headers["location"])).headers["x-ambry-filename"] == "b.bin"
+
+
+async def test_around_a_blob() -> None:
+    async with http_frontend() as frontend:
+        headers = {
+            "x-ambry-um-a": "1",
+            "x-ambry-target-account-name": "ml",
+            "x-ambry-target-container-name": "models",
+            "Content-Type": "text/html",
+        }
+        blob_id = (await frontend.call("POST", "/", headers, content(1, 3 * CHUNK))).blob_id
+        info = await frontend.call("GET", f"/{blob_id}/BlobInfo")
+        body = info.json()
+        assert (body["id"], body["size"], body["expires_at_ms"], body["user_metadata"]) == (
+            blob_id, 3 * CHUNK, None, {"a": "1"},
+        )  # fmt: skip
+        assert body["datacenter"] == "dc1" and info.headers["content-type"] == "application/json"
+        assert info.headers["x-ambry-target-container-name"] == "models"
+        metadata = await frontend.call("GET", f"/{blob_id}/usermetadata")
+        assert metadata.json() == {"a": "1"} and metadata.headers["x-ambry-um-a"] == "1"
+        replicas = (await frontend.call("GET", f"/{blob_id}/Replicas")).json()["replicas"]
+        assert [entry["present"] for entry in replicas] == [4, 4, 4]
+        chunks = (await frontend.call("GET", f"/{blob_id}/BlobChunkIds")).json()["chunks"]
+        assert [chunk["size"] for chunk in chunks] == [CHUNK] * 3
+        refused = await frontend.call("GET", f"/{chunks[0]['id']}")
+        assert refused.status == 400 and "data chunk" in refused.json()["detail"]
+        head = await frontend.call("HEAD", f"/{blob_id}/BlobInfo")
+        assert (head.status, told(head)) == (info.status, told(info))
+
+
+async def test_delete_and_undelete() -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"hello")
+        for _ in range(2):
+            gone = await frontend.call("DELETE", f"/{blob_id}")
+            assert (gone.status, gone.body) == (202, b"")
+        for method in ("GET", "HEAD"):
+            answer = await frontend.call(method, f"/{blob_id}")
+            assert (answer.status, answer.headers["x-ambry-error-code"]) == (410, "BlobDeleted")
+        included = await frontend.call("GET", f"/{blob_id}", {"x-ambry-get-option": "Include_All"})
+        assert (included.status, included.body) == (200, b"hello")
+        assert (await frontend.call("PUT", "/undelete", {"x-ambry-blob-id": f"/{blob_id}"})).status == 200
+        assert (await frontend.call("PUT", "/undelete", {"x-ambry-blob-id": blob_id})).status == 409
+        got = await frontend.call("GET", f"/{blob_id}")
+        assert (got.status, got.body, got.headers["x-ambry-life-version"]) == (200, b"hello", "1")
+
+
+async def test_a_time_to_live_counts_from_creation_and_grows() -> None:
+    clock = SettableClock()
+    async with http_frontend(make_cluster(((3,),), clock=clock)) as frontend:
+        blob_id = (await frontend.call("POST", "/", {"x-ambry-ttl": "100"}, b"hello")).blob_id
+        head = await frontend.call("HEAD", f"/{blob_id}")
+        assert (head.headers["x-ambry-ttl"], head.headers["cache-control"]) == ("100", "private, no-cache")
+        clock.advance(50)
+        longer = await frontend.call("PUT", "/updateTtl", {"x-ambry-blob-id": blob_id, "x-ambry-ttl": "100"})
+        assert (longer.status, longer.headers["x-ambry-ttl"]) == (200, "150")
+        shorter = await frontend.call("PUT", "/updateTtl", {"x-ambry-blob-id": blob_id, "x-ambry-ttl": "1"})
+        assert shorter.headers["x-ambry-ttl"] == "150"
+        clock.advance(99.999)
+        assert (await frontend.call("GET", f"/{blob_id}")).status == 200
+        clock.advance(0.001)
+        expired = await frontend.call("GET", f"/{blob_id}")
+        assert (expired.status, expired.headers["x-ambry-error-code"]) == (410, "BlobExpired")
+        late = await frontend.call("PUT", "/updateTtl", {"x-ambry-blob-id": blob_id})
+        assert late.status == 410
+
+
+async def test_permanent_is_the_default_of_update_ttl() -> None:
+    async with http_frontend() as frontend:
+        blob_id = (await frontend.call("POST", "/", {"x-ambry-ttl": "100"}, b"hello")).blob_id
+        answer = await frontend.call("PUT", "/updateTtl", {"x-ambry-blob-id": blob_id})
+        assert (answer.status, answer.headers["x-ambry-ttl"]) == (200, "-1")
+
+
+async def test_a_private_blob_is_not_for_shared_caches() -> None:
+    async with http_frontend() as frontend:
+        blob_id = (await frontend.call("POST", "/", {"x-ambry-private": "true"}, b"x")).blob_id
+        head = await frontend.call("HEAD", f"/{blob_id}")
+        assert (head.headers["cache-control"], head.headers["x-ambry-private"]) == ("private, no-cache", "true")
+
+
+@pytest.mark.parametrize("size", [5, 3 * CHUNK])
+async def test_every_digest_that_is_right_is_accepted(size: int) -> None:
+    import base64
+    import hashlib
+
+    body = content(1, size)
+    headers = {
+        "x-ambry-digest": digest(body).hex(),
+        "Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode(),
+        "Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:",
+    }
+    async with http_frontend() as frontend:
+        assert (await frontend.call("POST", "/", headers, body)).status == 201
+        for name in headers:
+            wrong = await frontend.call("POST", "/", {**headers, name: headers[name]}, body[:-1] + b"\x00" + b"")
+            assert wrong.status == 400
+
+
+async def test_content_encoding_is_kept_and_never_undone() -> None:
+    packed = bytes.fromhex("1f8b0800000000000003cb48cdc9c907008 6a6103605000000".replace(" ", ""))
+    async with http_frontend() as frontend:
+        blob_id = (await frontend.call("POST", "/", {"Content-Encoding": "gzip"}, packed)).blob_id
+        got = await both(frontend, f"/{blob_id}", {"Accept-Encoding": "gzip"})
+        assert (got.body, got.headers["content-encoding"]) == (packed, "gzip")
+
+
+async def test_a_known_state_without_bytes_is_503_for_those_who_may_see_everything() -> None:
+    async with http_frontend() as frontend:
+        blob_id = some_id()
+        for peer in frontend.cluster.pool:
+            peer.learn(blob_id.raw, BlobState(0, True, 0))
+        seen = await both(frontend, f"/{blob_id}", {"x-ambry-get-option": "Include_Deleted_Blobs"})
+        assert (seen.status, seen.headers["x-ambry-error-code"]) == (503, "Unavailable")
+        assert (await frontend.call("GET", f"/{blob_id}")).status == 410
+
+
+@pytest.mark.parametrize("value", ["text/html", "TEXT/HTML; charset=utf-8", "image/svg+xml", "application/rss+xml"])
+async def test_what_a_browser_would_run_is_sent_as_an_attachment(value: str) -> None:
+    async with http_frontend() as frontend:
+        blob_id = (await frontend.call("POST", "/", {"Content-Type": value}, b"<script>")).blob_id
+        got = await both(frontend, f"/{blob_id}", {})
+        assert got.headers["content-disposition"] == "attachment"
+        assert got.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_an_http_1_0_client_is_served() -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(content(1, 3 * CHUNK))
+        old = request("GET", f"/{blob_id}").replace(b"HTTP/1.1", b"HTTP/1.0")
+        got: Any = await frontend.exchange(old)
+        assert got.body == content(1, 3 * CHUNK)

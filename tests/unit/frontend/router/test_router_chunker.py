@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ambry.errors import InvalidRequest, TooLarge
+from frontend.router.budget import MemoryBudget
+from frontend.router.chunker import Chunker, Piece
+from tests.support import virtual_loop
+from tests.support.fake_cluster import stream
+from tests.support.virtual_loop import settle, virtual_time
+
+BUDGET = 1000
+
+
+def chunker(
+    pieces: Sequence[bytes] | AsyncIterator[bytes],
+    *,
+    chunk_size: int = 10,
+    size: int | None = None,
+    size_max: int = 1 << 30,
+    budget: MemoryBudget | None = None,
+) -> Chunker:
+    body = pieces if isinstance(pieces, AsyncIterator) else stream(pieces)
+    return Chunker(body, chunk_size=chunk_size, size=size, size_max=size_max, budget=budget or MemoryBudget(BUDGET))
+
+
+async def drain(made: Chunker, budget: MemoryBudget) -> list[bytes]:
+    """All chunks, giving each charge back as a writer would."""
+    chunks: list[bytes] = []
+    while True:
+        piece = await made.next_chunk()
+        if not len(piece.data):
+            assert piece.charged == 0
+            return chunks
+        assert piece.charged >= len(piece.data)
+        assert budget.free <= BUDGET - piece.charged
+        chunks.append(bytes(piece.data))
+        made.give_back(piece.charged)
+
+
+@given(
+    st.binary(max_size=64),
+    st.lists(st.integers(0, 64), max_size=12),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_the_chunks_do_not_depend_on_how_the_body_arrives(
+    body: bytes, cuts: list[int], chunk_size: int, known: bool
+) -> None:
+    places = sorted(min(cut, len(body)) for cut in cuts)
+    pieces = [body[first:end] for first, end in zip([0, *places], [*places, len(body)], strict=True)]
+    budget = MemoryBudget(BUDGET)
+    made = chunker(pieces, chunk_size=chunk_size, size=len(body) if known else None, budget=budget)
+    chunks = virtual_loop.run(drain(made, budget))
+    assert chunks == [body[start : start + chunk_size] for start in range(0, len(body), chunk_size)]
+    assert budget.free == BUDGET
+
+
+@virtual_time
+async def test_a_small_body_of_known_size_is_charged_what_it_has_and_one_of_unknown_size_a_chunk() -> None:
+    budget = MemoryBudget(BUDGET)
+    assert await chunker([b"abc"], size=3, budget=budget).next_chunk() == Piece(b"abc", 3)
+    assert (await chunker([b"abc"], budget=budget).next_chunk()).charged == 10
+    assert budget.free == BUDGET - 13
+
+
+@virtual_time
+async def test_chunks_handed_out_are_not_changed_by_what_comes_later() -> None:
+    made = chunker([b"ab", b"cdefgh", b"ijklmnopqrstuvwxyz"])
+    first = await made.next_chunk()
+    second = await made.next_chunk()
+    await made.next_chunk()
+    assert (bytes(first.data), bytes(second.data)) == (b"abcdefghij", b"klmnopqrst")
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [b"", b""]])
+@virtual_time
+async def test_an_empty_body_is_one_empty_chunk_and_costs_nothing(pieces: list[bytes]) -> None:
+    budget = MemoryBudget(BUDGET)
+    for size in (None, 0):
+        assert await chunker(pieces, size=size, budget=budget).next_chunk() == Piece(b"", 0)
+    assert budget.free == BUDGET
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 11, 20, 25])
+@pytest.mark.parametrize("wrong_by", [-1, 1])
+@virtual_time
+async def test_a_body_of_another_size_than_declared_is_refused_and_the_budget_returns(size: int, wrong_by: int) -> None:
+    budget = MemoryBudget(BUDGET)
+    made = chunker([b"x"] * (size + wrong_by), size=size, budget=budget)
+    with pytest.raises(InvalidRequest, match=f"ended after {size + wrong_by} of {size} bytes"):
+        await drain(made, budget)
+    made.close()
+    assert budget.free == BUDGET
+
+
+@pytest.mark.parametrize("size", [None, 30])
+@virtual_time
+async def test_one_byte_over_the_bound_is_too_large_and_the_bound_itself_is_not(size: int | None) -> None:
+    budget = MemoryBudget(BUDGET)
+    made = chunker([b"x" * 7] * 5, size=size, size_max=34, budget=budget)
+    with pytest.raises(TooLarge):
+        await drain(made, budget)
+    made.close()
+    assert budget.free == BUDGET
+    assert sum(map(len, await drain(chunker([b"x" * 7] * 5, size_max=35, budget=budget), budget))) == 35
+
+
+@virtual_time
+async def test_a_body_is_not_read_ahead_of_the_budget() -> None:
+    budget = MemoryBudget(10)
+    pulled = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield b"x" * 10
+
+    made = chunker(body(), budget=budget)
+    first = await made.next_chunk()
+    waiting = asyncio.create_task(made.next_chunk())
+    await settle()
+    assert not waiting.done()
+    assert pulled == 2, "more was taken from the socket than one piece to know that there is more"
+    made.give_back(first.charged)
+    assert len((await waiting).data) == 10
+    made.close()
+    assert budget.free == 10
+
+
+@virtual_time
+async def test_a_chunk_is_handed_on_before_the_next_byte_came() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        await asyncio.Event().wait()
+
+    assert len((await chunker(body()).next_chunk()).data) == 10
+
+
+@pytest.mark.parametrize("reading", [0, 1, 2])
+@virtual_time
+async def test_a_broken_or_cancelled_body_gives_everything_back_at_close(reading: int) -> None:
+    budget = MemoryBudget(BUDGET)
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(reading):
+            yield b"x" * 7
+        await asyncio.Event().wait()
+
+    made = chunker(body(), budget=budget)
+    task = asyncio.create_task(drain(made, budget))
+    await settle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    made.close()
+    made.close()
+    assert budget.free == BUDGET
+
+
+@virtual_time
+async def test_what_the_body_raises_comes_through() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        await chunker(body()).next_chunk()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ambry.errors import InsufficientStorage
+from frontend.router.placement import SMALL_BYTES, Placement
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_cluster import cluster_map
+from tests.support.fake_peers import FakePool
+
+LARGE = SMALL_BYTES + 1
+
+
+class Made:
+    """A placement over `count` partitions, each on three nodes of its own."""
+
+    def __init__(self, count: int, *, sticky_ms: int = 20, elsewhere: int = 0) -> None:
+        from ambry.clustermap.model import ClusterMap, Partition
+        from tests.support.fake_cluster import node
+
+        partitions = [
+            Partition(id=number, replicas=tuple(node(f"p{number}-{index}", 1) for index in range(3)))
+            for number in range(count)
+        ]
+        partitions += [Partition(id=count + number, replicas=(node(f"e{number}", 2),)) for number in range(elsewhere)]
+        layout = ClusterMap(cluster="test", version=1, datacenters={"dc1": 1, "dc2": 2}, partitions=partitions)
+        self.clock = SettableClock()
+        self.pool = FakePool(layout.nodes.values(), clock=self.clock)
+        self.placement = Placement(
+            layout,
+            datacenter_id=1,
+            pool=self.pool.as_pool(),
+            clock=self.clock,
+            random_source=random.Random(5),
+            sticky_ms=sticky_ms,
+        )
+
+    def draw(self, size: int, times: int = 300, exclude: frozenset[int] = frozenset()) -> set[int]:
+        return {self.placement.choose(size, exclude=exclude).id for _ in range(times)}
+
+
+def test_small_blobs_stick_to_a_partition_and_move_on_when_its_time_is_over() -> None:
+    made = Made(8)
+    seen: set[int] = set()
+    for _ in range(200):
+        chosen = made.draw(SMALL_BYTES, 20)
+        assert len(chosen) == 1
+        made.clock.advance(0.019)
+        assert made.draw(1, 5) == chosen
+        made.clock.advance(0.001)
+        seen |= chosen
+    assert seen == set(range(8))
+
+
+def test_large_chunks_spread_and_do_not_move_the_small_ones() -> None:
+    made = Made(8)
+    stuck = made.draw(1)
+    assert made.draw(LARGE) == set(range(8))
+    assert made.draw(1) == stuck
+
+
+def test_an_excluded_partition_is_never_chosen_and_none_left_is_no_room() -> None:
+    made = Made(4)
+    stuck = made.draw(1)
+    for size in (1, LARGE):
+        assert made.draw(size, exclude=frozenset(stuck | {0})) == set(range(4)) - stuck - {0}
+        with pytest.raises(InsufficientStorage):
+            made.placement.choose(size, exclude=range(4))
+    assert made.draw(1) == stuck, "an exclusion of one put moved all the others"
+
+
+@pytest.mark.parametrize("harm", ["connected", "well"])
+def test_a_partition_with_an_unwell_replica_is_avoided_and_left_at_once_by_small_blobs(harm: str) -> None:
+    made = Made(4)
+    (stuck,) = made.draw(1)
+    setattr(made.pool[f"p{stuck}-2"], harm, False)
+    assert stuck not in made.draw(1)
+    assert made.draw(LARGE) == set(range(4)) - {stuck}
+    setattr(made.pool[f"p{stuck}-2"], harm, True)
+    assert stuck in made.draw(LARGE)
+
+
+def test_where_nobody_is_well_the_blob_still_goes_somewhere() -> None:
+    made = Made(3)
+    for peer in made.pool:
+        peer.connected = False
+    assert made.draw(LARGE) == {0, 1, 2}
+
+
+def test_of_two_drawn_partitions_the_one_with_less_waiting_is_taken() -> None:
+    made = Made(4)
+    for number in range(4):
+        made.pool[f"p{number}-1"].in_flight_bytes = number * 1000
+    counts = [0] * 4
+    for _ in range(4000):
+        counts[made.placement.choose(LARGE).id] += 1
+    # With two draws of four, the least loaded wins 7/16 of the time, the most loaded 1/16.
+    assert [round(count / 250) for count in counts] == pytest.approx([7, 5, 3, 1], abs=1)
+
+
+def test_load_is_that_of_all_replicas_together() -> None:
+    made = Made(2)
+    for index in range(3):
+        made.pool[f"p0-{index}"].in_flight_bytes = 400
+    made.pool["p1-0"].in_flight_bytes = 1000
+    chosen = [made.placement.choose(LARGE).id for _ in range(400)]
+    assert 50 < chosen.count(0) < 150
+
+
+def test_partitions_without_a_replica_here_take_no_puts() -> None:
+    made = Made(2, elsewhere=3)
+    assert made.draw(LARGE) == {0, 1}
+    none = Made(0, elsewhere=1)
+    with pytest.raises(InsufficientStorage):
+        none.placement.choose(1)
+
+
+def test_a_map_of_one_partition_has_one_choice() -> None:
+    layout = cluster_map([(3,)])
+    pool = FakePool(layout.nodes.values(), clock=SettableClock())
+    placement = Placement(
+        layout,
+        datacenter_id=1,
+        pool=pool.as_pool(),
+        clock=SettableClock(),
+        random_source=random.Random(1),
+        sticky_ms=0,
+    )
+    assert placement.choose(1).id == placement.choose(LARGE).id == 0

@@ -1,0 +1,238 @@
+"""Delete, undelete and time to live, also where one replica has not heard of the last change."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from ambry.blob import NEVER_MS, BlobState
+from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDeleted, QuorumNotReached, Unavailable
+from ambry.ids import BlobId, IdKind
+from ambry.protocol.frame import MessageType
+from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id
+from tests.support.fake_peers import lost, silent
+from tests.support.virtual_loop import settle, virtual_time
+
+NOW = 1_700_000_000_000
+LATER = NOW + 1_000_000
+LATEST = NOW + 9_000_000
+
+ALIVE, DELETED = BlobState(0, False, NEVER_MS), BlobState(0, True, NEVER_MS)
+AGAIN, DELETED_AGAIN = BlobState(1, False, NEVER_MS), BlobState(1, True, NEVER_MS)
+
+
+async def made(*states: BlobState, expires_at_ms: int = NEVER_MS) -> tuple[FakeCluster, BlobId]:
+    """A blob on three replicas that know these states of it."""
+    cluster = make_cluster()
+    blob_id = (await cluster.put(b"hello", expires_at_ms=expires_at_ms)).id
+    await settle()
+    for peer, state in zip(cluster.pool, states, strict=False):
+        peer.learn(blob_id.raw, state)
+    cluster.pool.journal.clear()
+    return cluster, blob_id
+
+
+def states(cluster: FakeCluster, blob_id: BlobId) -> list[BlobState]:
+    return [peer.records[blob_id.raw].state for peer in cluster.pool]
+
+
+async def delete(cluster: FakeCluster, blob_id: BlobId) -> None:
+    await cluster.router.delete(blob_id, request_id="r")
+    await settle()
+
+
+async def undelete(cluster: FakeCluster, blob_id: BlobId) -> None:
+    await cluster.router.undelete(blob_id, request_id="r")
+    await settle()
+
+
+async def extend(cluster: FakeCluster, blob_id: BlobId, expires_at_ms: int) -> BlobState:
+    state = await cluster.router.extend_ttl(blob_id, expires_at_ms, request_id="r")
+    await settle()
+    return state
+
+
+@virtual_time
+async def test_delete_undelete_delete_counts_lives_and_is_read_back() -> None:
+    cluster, blob_id = await made()
+    for life in range(3):
+        await delete(cluster, blob_id)
+        await delete(cluster, blob_id)
+        assert states(cluster, blob_id) == [BlobState(life, True, NEVER_MS)] * 3
+        with pytest.raises(BlobDeleted):
+            await cluster.read(blob_id)
+        await undelete(cluster, blob_id)
+        assert states(cluster, blob_id) == [BlobState(life + 1, False, NEVER_MS)] * 3
+        assert await cluster.read(blob_id) == b"hello"
+        with pytest.raises(NotDeleted):
+            await undelete(cluster, blob_id)
+
+
+@pytest.mark.parametrize("order", list(dict.fromkeys(permutations([DELETED, AGAIN, AGAIN]))))
+@virtual_time
+async def test_a_delete_that_reads_a_replica_which_missed_the_undelete_still_deletes(
+    order: tuple[BlobState, ...],
+) -> None:
+    """Once this wrote the old life's tombstone, which the undelete outranks, and answered 202 for a living blob."""
+    for seed in range(12):
+        cluster, blob_id = await made(*order)
+        cluster.context.random_source.seed(seed)
+        await delete(cluster, blob_id)
+        assert states(cluster, blob_id) == [DELETED_AGAIN] * 3
+
+
+@virtual_time
+async def test_a_delete_while_the_state_cannot_be_read_goes_beyond_what_the_replicas_know() -> None:
+    cluster, blob_id = await made(AGAIN, AGAIN, AGAIN)
+    for peer in cluster.pool:
+        peer.script(silent(), type=MessageType.GET)
+    await delete(cluster, blob_id)
+    assert states(cluster, blob_id) == [DELETED_AGAIN] * 3
+
+
+@pytest.mark.parametrize("order", list(dict.fromkeys(permutations([ALIVE, DELETED, DELETED]))))
+@virtual_time
+async def test_an_undelete_that_reads_a_replica_which_missed_the_delete_still_undeletes(
+    order: tuple[BlobState, ...],
+) -> None:
+    """Once this was refused with 409 for a blob that everybody else knew as deleted."""
+    for seed in range(12):
+        cluster, blob_id = await made(*order)
+        cluster.context.random_source.seed(seed)
+        await undelete(cluster, blob_id)
+        assert states(cluster, blob_id) == [AGAIN] * 3
+
+
+@pytest.mark.parametrize("order", list(dict.fromkeys(permutations([DELETED, DELETED_AGAIN, DELETED_AGAIN]))))
+@virtual_time
+async def test_an_undelete_goes_beyond_the_latest_deletion_that_any_replica_knows(
+    order: tuple[BlobState, ...],
+) -> None:
+    for seed in range(12):
+        cluster, blob_id = await made(*order)
+        cluster.context.random_source.seed(seed)
+        await undelete(cluster, blob_id)
+        assert states(cluster, blob_id) == [BlobState(2, False, NEVER_MS)] * 3
+
+
+@virtual_time
+async def test_an_undelete_of_a_living_blob_changes_nothing() -> None:
+    cluster, blob_id = await made()
+    with pytest.raises(NotDeleted):
+        await undelete(cluster, blob_id)
+    assert states(cluster, blob_id) == [ALIVE] * 3
+
+
+@virtual_time
+async def test_a_life_only_gets_longer() -> None:
+    cluster, blob_id = await made(expires_at_ms=LATER)
+    assert (await extend(cluster, blob_id, LATEST)).expires_at_ms == LATEST
+    assert (await extend(cluster, blob_id, LATER)).expires_at_ms == LATEST
+    assert (await extend(cluster, blob_id, NEVER_MS)).expires_at_ms == NEVER_MS
+    assert (await extend(cluster, blob_id, LATER)).expires_at_ms == NEVER_MS
+    assert states(cluster, blob_id) == [ALIVE] * 3
+
+
+@virtual_time
+async def test_extending_survives_a_delete_and_an_undelete() -> None:
+    cluster, blob_id = await made(expires_at_ms=LATER)
+    await delete(cluster, blob_id)
+    with pytest.raises(BlobDeleted):
+        await extend(cluster, blob_id, LATEST)
+    await undelete(cluster, blob_id)
+    await extend(cluster, blob_id, LATEST)
+    assert states(cluster, blob_id) == [BlobState(1, False, LATEST)] * 3
+
+
+@pytest.mark.parametrize("order", list(dict.fromkeys(permutations([ALIVE, DELETED, DELETED]))))
+@virtual_time
+async def test_a_longer_life_for_a_deleted_blob_is_refused_even_if_one_replica_has_not_heard(
+    order: tuple[BlobState, ...],
+) -> None:
+    """Once this was a success for a blob that nobody can read any more."""
+    for seed in range(12):
+        cluster, blob_id = await made(*order)
+        cluster.context.random_source.seed(seed)
+        with pytest.raises(BlobDeleted):
+            await extend(cluster, blob_id, NEVER_MS)
+
+
+@virtual_time
+async def test_an_expired_blob_is_not_brought_back() -> None:
+    cluster, blob_id = await made(expires_at_ms=NOW)
+    with pytest.raises(BlobExpired):
+        await extend(cluster, blob_id, LATEST)
+    assert {state.expires_at_ms for state in states(cluster, blob_id)} == {NOW}
+
+
+@virtual_time
+async def test_an_update_of_what_never_was_is_404_and_records_nothing() -> None:
+    cluster = make_cluster()
+    blob_id = some_id()
+    for change in (delete, undelete):
+        with pytest.raises(BlobNotFound) as caught:
+            await change(cluster, blob_id)
+        assert not isinstance(caught.value, BlobGone)
+    with pytest.raises(BlobNotFound):
+        await extend(cluster, blob_id, LATER)
+    assert all(peer.records == {} for peer in cluster.pool)
+
+
+@virtual_time
+async def test_a_tombstone_is_recorded_where_existence_cannot_be_told_and_wins_when_the_blob_shows_up() -> None:
+    cluster = make_cluster(((3, 3),))
+    blob_id = some_id(datacenter=2)
+    for peer in cluster.peers(2):
+        peer.connected = False
+    await delete(cluster, blob_id)
+    assert all(peer.records[blob_id.raw].state.deleted for peer in cluster.peers(1))
+    with pytest.raises(BlobGone):
+        await cluster.read(blob_id)
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3])
+@virtual_time
+async def test_an_update_needs_two_replicas(bad: int) -> None:
+    cluster, blob_id = await made()
+    for number in range(1, bad + 1):
+        cluster.peer(number).script(lost(), type=MessageType.UPDATE)
+    if bad == 1:
+        await delete(cluster, blob_id)
+        assert sum(state.deleted for state in states(cluster, blob_id)) == 2
+    else:
+        with pytest.raises(QuorumNotReached):
+            await delete(cluster, blob_id)
+
+
+@virtual_time
+async def test_an_update_in_a_datacenter_without_a_replica_is_never_a_success() -> None:
+    """Once a delete was answered 202 here and told nobody."""
+    cluster = make_cluster(((0, 3),))
+    blob_id = some_id(datacenter=2)
+    for peer in cluster.peers(2):
+        peer.learn(blob_id.raw, AGAIN)
+    with pytest.raises(Unavailable):
+        await delete(cluster, blob_id)
+
+
+@virtual_time
+async def test_updates_of_a_large_blob_touch_its_own_record_alone() -> None:
+    cluster = make_cluster()
+    blob_id = (await cluster.put(bytes(3 * CHUNK), expires_at_ms=LATER)).id
+    assert blob_id.kind is IdKind.COMPOSITE
+    await settle()
+    await extend(cluster, blob_id, LATEST)
+    await delete(cluster, blob_id)
+    await undelete(cluster, blob_id)
+    assert {call.message.id for call in cluster.pool.calls(MessageType.UPDATE)} == {blob_id.raw}
+    assert await cluster.read(blob_id) == bytes(3 * CHUNK)
+
+
+@virtual_time
+async def test_an_update_outlives_the_moment_in_which_two_nodes_restart() -> None:
+    cluster, blob_id = await made()
+    for number in (1, 2):
+        cluster.peer(number).script(lost(), type=MessageType.UPDATE, times=1)
+    await delete(cluster, blob_id)
+    assert states(cluster, blob_id) == [DELETED] * 3

@@ -1,0 +1,179 @@
+"""A whole frontend over a layout whose data nodes are all dead: it starts, says why it is not ready, refuses, and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import http_parser
+
+from ambry.clock import SystemClock
+from ambry.errors import ConfigInvalid, Unavailable
+from frontend.app import Frontend
+from frontend.config import FrontendConfig, FrontendSection, RouterSection
+from frontend.router.router import Router
+from tests.support.fake_cluster import make_cluster, some_id
+from tests.support.http_frontend import Answer, HttpFrontend, request, until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> FrontendConfig:
+    dead = [{"name": f"n{number}", "host": "127.0.0.1", "port": free_port()} for number in (1, 2, 3)]
+    layout = {
+        "cluster": "test",
+        "version": 1,
+        "datacenters": [{"name": "dc1", "id": 1, "nodes": dead}],
+        "partitions": [{"id": 0, "replicas": ["n1", "n2", "n3"]}, {"id": 7, "replicas": ["n1", "n2", "n3"]}],
+    }
+    path = tmp_path / "layout.json"
+    path.write_text(json.dumps(layout))
+    section = FrontendSection(
+        name="f1", datacenter="dc1", layout=str(path), port=free_port(), admin_port=free_port(), drain_timeout_s=1.0
+    )
+    return FrontendConfig(frontend=section, router=RouterSection(put_timeout_ms=500, get_timeout_ms=500))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+    http: HttpFrontend
+    admin: HttpFrontend
+
+
+@contextlib.asynccontextmanager
+async def running(config: FrontendConfig) -> AsyncIterator[Running]:
+    frontend = Frontend(config, clock=SystemClock(), random_source=random.Random(1))
+    stop = asyncio.Event()
+    task = asyncio.create_task(frontend.serve(stop))
+    cluster = make_cluster()
+    made = Running(
+        stop=stop,
+        task=task,
+        http=HttpFrontend(cluster=cluster, port=config.frontend.port),
+        admin=HttpFrontend(cluster=cluster, port=config.frontend.admin_port),
+    )
+    try:
+        async with asyncio.timeout(10):
+            while not await listens(config.frontend.admin_port):
+                assert not task.done(), task
+                await asyncio.sleep(0.01)
+        yield made
+    finally:
+        stop.set()
+        async with asyncio.timeout(15):
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def refused(answer: Answer) -> None:
+    assert answer.status == 503
+    assert answer.headers["retry-after"] and answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_with_dead_nodes_it_lives_says_why_it_is_not_ready_and_refuses_politely(config: FrontendConfig) -> None:
+    async with running(config) as frontend:
+        for port in (frontend.http, frontend.admin):
+            ready = await port.call("GET", "/readyz")
+            assert (ready.status, ready.json()) == (
+                503,
+                {"ready": False, "reasons": ["too few replicas connected for partitions [0, 7]"]},
+            )
+            assert (await port.call("GET", "/healthz")).status == 200
+        assert (await frontend.http.call("GET", "/healthCheck")).body == b"BAD"
+        peers = (await frontend.admin.call("GET", "/peers")).json()
+        assert [(peer["node"], peer["connected"]) for peer in peers] == [("n1", False), ("n2", False), ("n3", False)]
+        assert (await frontend.admin.call("GET", "/workers")).json() == []
+        refused(await frontend.http.call("GET", f"/{some_id()}"))
+        refused(await frontend.http.call("POST", "/", body=b"x"))
+        refused(await frontend.http.call("DELETE", f"/{some_id()}"))
+        metrics = await frontend.admin.call("GET", "/metrics")
+        assert b"ambry_frontend_peers_usable 0.0" in metrics.body
+        free = [
+            line for line in metrics.body.decode().splitlines() if line.startswith("ambry_frontend_memory_budget_free")
+        ]
+        assert float(free[0].rpartition(" ")[2]) == config.router.memory_budget_bytes
+
+
+async def test_a_stop_lets_a_request_end_and_says_that_it_is_stopping(
+    config: FrontendConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(*_: object, **__: object) -> None:
+        begun.set()
+        await go_on.wait()
+        raise Unavailable("too late")
+
+    monkeypatch.setattr(Router, "info", waits)
+    async with running(config) as frontend, frontend.http.connected() as client:
+        await client.send(request("GET", f"/{some_id()}/BlobInfo"))
+        await begun.wait()
+        frontend.stop.set()
+        async with asyncio.timeout(5):
+            while (await frontend.admin.call("GET", "/readyz")).json()["reasons"] != ["stopping"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert not await listens(config.frontend.port), "new connections are still taken"
+        go_on.set()
+        refused(await client.answer())
+        await asyncio.wait_for(frontend.task, 5)
+        assert not await listens(config.frontend.admin_port)
+        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("peer:")] == []
+
+
+async def test_a_request_that_does_not_end_does_not_hold_the_stop_up(config: FrontendConfig) -> None:
+    async with running(config) as frontend, frontend.http.connected() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
+        await asyncio.sleep(0.05)
+        frontend.stop.set()
+        await asyncio.wait_for(frontend.task, config.frontend.drain_timeout_s * 3 + 1)
+        assert await client.at_end()
+
+
+@pytest.mark.parametrize("taken", ["port", "admin_port"])
+async def test_a_port_that_is_taken_is_told_and_nothing_stays_open(config: FrontendConfig, taken: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", getattr(config.frontend, taken)))
+        other.listen()
+        frontend = Frontend(config, clock=SystemClock(), random_source=random.Random(1))
+        with pytest.raises(OSError, match="address already in use"):
+            await asyncio.wait_for(frontend.serve(asyncio.Event()), 5)
+    for port in (config.frontend.port, config.frontend.admin_port):
+        assert not await listens(port)
+    await until(
+        lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("peer:")], "no task is left"
+    )
+
+
+def test_a_datacenter_that_the_layout_lacks_is_named(config: FrontendConfig) -> None:
+    section = msgspec.structs.replace(config.frontend, datacenter="dc9")
+    with pytest.raises(ConfigInvalid, match="dc9"):
+        Frontend(msgspec.structs.replace(config, frontend=section), clock=SystemClock(), random_source=random.Random(1))
+
+
+def test_the_python_parser_is_refused(config: FrontendConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
+    with pytest.raises(ConfigInvalid, match="C parser"):
+        Frontend(config, clock=SystemClock(), random_source=random.Random(1))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ambry.errors import ConfigInvalid
+from frontend.config import AccountEntry, FrontendConfig, FrontendSection, RouterSection, check
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> FrontendConfig:
+    layout = tmp_path / "layout.json"
+    layout.write_text("{}")
+    return FrontendConfig(frontend=FrontendSection(name="f1", datacenter="dc1", layout=str(layout)))
+
+
+def test_the_defaults_with_a_name_a_datacenter_and_a_layout_are_enough(good: FrontendConfig) -> None:
+    assert check(good) is good
+
+
+@pytest.mark.parametrize("key", ["name", "datacenter", "layout"])
+def test_what_must_be_set_is_named(good: FrontendConfig, key: str) -> None:
+    section = msgspec.structs.replace(good.frontend, **{key: ""})
+    with pytest.raises(ConfigInvalid, match=rf"frontend\.{key}"):
+        check(msgspec.structs.replace(good, frontend=section))
+
+
+def test_a_layout_that_is_not_there_is_named(good: FrontendConfig) -> None:
+    section = msgspec.structs.replace(good.frontend, layout="/nowhere/layout.json")
+    with pytest.raises(ConfigInvalid, match=r"/nowhere/layout\.json"):
+        check(msgspec.structs.replace(good, frontend=section))
+
+
+BAD: list[tuple[str, Any]] = [
+    ("chunk_size_bytes", 0),
+    ("chunk_size_bytes", (64 << 10) - 1),
+    ("chunk_size_bytes", (64 << 10) + 1),
+    ("chunk_size_bytes", (16 << 20) + (64 << 10)),
+    ("read_unit_bytes", 1000),
+    ("read_unit_bytes", 17 << 20),
+    ("memory_budget_bytes", 8 * (4 << 20) - 1),
+    # Zero of these would confirm without a copy, write no composite record, or stop at the first byte.
+    ("success_target", 0),
+    ("success_target", -1),
+    ("put_attempts", 0),
+    ("write_parallelism", 0),
+    ("read_ahead", 0),
+    ("put_timeout_ms", 0),
+    ("get_timeout_ms", 0),
+    ("geo_timeout_ms", -5),
+    ("hedge_after_ms", 0),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_what_cannot_work_is_refused_and_named(good: FrontendConfig, key: str, value: int) -> None:
+    router = msgspec.structs.replace(RouterSection(), **{key: value})
+    with pytest.raises(ConfigInvalid, match=rf"router\.{key}"):
+        check(msgspec.structs.replace(good, router=router))
+
+
+def test_a_budget_that_could_never_lend_one_read_unit_is_refused(good: FrontendConfig) -> None:
+    """Stored blobs keep their chunks: a download would break where its first unit can never be had."""
+    router = RouterSection(chunk_size_bytes=64 << 10, read_unit_bytes=1 << 20, memory_budget_bytes=512 << 10)
+    with pytest.raises(ConfigInvalid, match=r"router\.memory_budget_bytes"):
+        check(msgspec.structs.replace(good, router=router))
+    enough = msgspec.structs.replace(router, memory_budget_bytes=1 << 20)
+    check(msgspec.structs.replace(good, router=enough))
+
+
+@pytest.mark.parametrize(
+    "accounts",
+    [{}, {"ml": AccountEntry(id=1, containers={"default": 1})}, {"default": AccountEntry(id=1, containers={})}],
+)
+def test_uploads_that_name_no_container_must_have_one(good: FrontendConfig, accounts: dict[str, AccountEntry]) -> None:
+    with pytest.raises(ConfigInvalid, match="accounts"):
+        check(msgspec.structs.replace(good, accounts=accounts))
