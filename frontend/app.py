@@ -18,6 +18,7 @@ from ambry.network.pool import PeerPool
 from ambry.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
+from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.blobs import BlobCalls
 from frontend.rest.dispatch import Dispatcher
@@ -27,9 +28,6 @@ from frontend.router.placement import Placement
 from frontend.router.router import Router
 
 log = get_logger()
-
-LINE_SIZE_MAX = 8 << 10
-FIELD_SIZE_MAX = 16 << 10
 
 
 class Frontend:
@@ -71,16 +69,16 @@ class Frontend:
             unready=lambda: self._unready(router),
             access_log=config.access_log,
         )
-        server: Any = web.Server(
+        server: Any = HttpServer(
             dispatcher,
+            random_source=self._random,
+            common=dispatcher.common,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=config.header_timeout_s,
-            max_line_size=LINE_SIZE_MAX,
-            max_field_size=FIELD_SIZE_MAX,
             lingering_time=2.0,
         )
-        metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free)
+        metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout_s)
         await runner.setup()
@@ -116,7 +114,8 @@ class Frontend:
             clock=self._clock,
             random_source=self._random,
             config=router,
-            budget=MemoryBudget(router.memory_budget_bytes),
+            budget=MemoryBudget(router.memory_budget_bytes // 2),
+            read_budget=MemoryBudget(router.memory_budget_bytes // 2),
             placement=Placement(
                 self._map,
                 datacenter_id=datacenter_id,

@@ -69,7 +69,8 @@ class Dispatcher:
         access_log: bool,
     ) -> None:
         self._calls = calls
-        self._common = {"x-ambry-datacenter": datacenter, "x-ambry-frontend": name}
+        self.common = {"x-ambry-datacenter": datacenter, "x-ambry-frontend": name}
+        """Headers that every response carries."""
         self._clock = clock
         self._random = random_source
         self._unready = unready
@@ -77,7 +78,7 @@ class Dispatcher:
         self._observed: dict[str, _Observed] = {}
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
-        request = Request(http, new_request_id(self._random), self._common)
+        request = Request(http, new_request_id(self._random), self.common)
         started = self._clock.monotonic()
         metrics.IN_FLIGHT.inc()
         status = STATUS_CLIENT_GONE

@@ -20,6 +20,11 @@ class MemoryBudget:
         self.free = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def scarce(self) -> bool:
+        """Whether less than half is left: time to hold less."""
+        return 2 * self.free < self.size
+
     def try_take(self, size: int) -> bool:
         """Take `size` bytes if they are free and nobody waits."""
         if self._waiting or size > self.free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -9,6 +10,10 @@ import msgspec
 from ambry.checksum import Buffer
 from ambry.errors import InvalidRequest, TooLarge
 from frontend.router.budget import MemoryBudget
+
+STEP_BYTES = 256 << 10
+"""Memory is charged in such steps while a chunk fills, so that an upload that stalls holds no more than it sent."""
+PATIENCE_S = 1.0
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -19,7 +24,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Chunker:
-    """Full chunks of `chunk_size` bytes, the last one shorter.
+    """Full chunks of `chunk_size` bytes, the last one shorter; others only when memory is short for long.
 
     `size` is the body's size where it is known. The first chunk of a body gives its charge back at `close`, the others when
     whoever wrote them calls `give_back`.
@@ -43,14 +48,18 @@ class Chunker:
         """The next chunk, waiting for memory and for the body. Raises what the body raises, InvalidRequest, TooLarge."""
         if await self.at_end():
             return Piece(b"", 0)
-        charge = self._chunk_size
+        limit = self._chunk_size
         if self._size is not None:
-            charge = min(charge, max(1, self._size - self._taken))
-        await self._budget.take(charge)
-        self._held += charge
-        data = await self._fill(charge)
+            limit = min(limit, max(1, self._size - self._taken))
+        charged = min(STEP_BYTES, limit)
+        await self._charge(charged)
+        data, charged = await self._fill(limit, charged)
         self._taken += len(data)
-        return Piece(data, charge)
+        return Piece(data, charged)
+
+    async def _charge(self, size: int) -> None:
+        await self._budget.take(size)
+        self._held += size
 
     async def at_end(self) -> bool:
         """Whether the body has no more bytes; may wait for the next ones to tell. Raises as `next_chunk`."""
@@ -70,20 +79,37 @@ class Chunker:
             if self._received > self._size_max:
                 raise TooLarge(f"the body exceeds the largest allowed blob of {self._size_max} bytes")
 
-    async def _fill(self, charge: int) -> Buffer:
-        """Up to `charge` bytes. A body that arrives in one piece is handed on as it is."""
-        if len(self._left) == charge:
+    async def _fill(self, limit: int, charged: int) -> tuple[Buffer, int]:
+        """Up to `limit` bytes and what is charged for them. A small body that arrives in one piece is handed on as it is."""
+        if len(self._left) == limit == charged:
             data, self._left = self._left, b""
-            return data
-        buffer = bytearray(charge)
+            return data, charged
+        buffer = bytearray(limit)
         view = memoryview(buffer)
         filled = 0
-        while filled < charge and not (filled and await self.at_end()):
-            part = self._left[: charge - filled]
+        while filled < limit and not (filled and await self.at_end()):
+            if filled == charged:
+                step = min(STEP_BYTES, limit - charged)
+                if not await self._charge_soon(step):
+                    break
+                charged += step
+            part = self._left[: charged - filled]
             view[filled : filled + len(part)] = part
             filled += len(part)
             self._left = self._left[len(part) :]
-        return view[:filled]
+        return view[:filled], charged
+
+    async def _charge_soon(self, size: int) -> bool:
+        """Charge more for a chunk that is being filled; False when there is no memory for so long that others must be stuck.
+
+        Then the chunk ends here: a shorter one that is written gives its memory back, a full one that is waited for does not.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._charge(size)
+        except TimeoutError:
+            return False
+        return True
 
     def give_back(self, charged: int) -> None:
         """The chunk with this charge is not held any more."""

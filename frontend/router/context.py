@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from ambry.checksum import BLOCK_SIZE
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import Unavailable
@@ -25,7 +26,18 @@ class RouterContext:
     random_source: random.Random
     config: RouterSection
     budget: MemoryBudget
+    """Of uploads."""
+    read_budget: MemoryBudget
+    """Of downloads: clients that do not read must not keep others from writing."""
     placement: Placement
+
+    def read_unit(self) -> int:
+        """How much one read of a download fetches: less when memory is short, so that everybody goes on."""
+        return BLOCK_SIZE if self.read_budget.scarce else self.config.read_unit_bytes
+
+    def read_ahead(self) -> int:
+        """How many units a download holds at once."""
+        return 1 if self.read_budget.scarce else self.config.read_ahead
 
     def partition_of(self, blob_id: BlobId) -> Partition:
         """Raises Unavailable for a partition that the layout does not have."""

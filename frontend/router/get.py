@@ -243,15 +243,15 @@ class BlobReader:
         sent = len(self.head)
         unit = next(self._units, None)
         while unit is not None or self._pending:
-            while unit is not None and len(self._pending) < self._context.config.read_ahead:
-                if not self._context.budget.try_take(unit.size):
+            while unit is not None and len(self._pending) < self._context.read_ahead():
+                if not self._context.read_budget.try_take(unit.size):
                     if self._pending:
                         break
-                    await self._context.budget.take(unit.size)
+                    await self._context.read_budget.take(unit.size)
                 try:
                     self._pending.append((unit, self._fetch(unit)))
                 except BaseException:
-                    self._context.budget.give_back(unit.size)
+                    self._context.read_budget.give_back(unit.size)
                     raise
                 unit = next(self._units, None)
             reading, future = self._pending[0]
@@ -260,7 +260,7 @@ class BlobReader:
                 raise InvariantBroken(f"a chunk of blob {self.info.id} is shorter than its composite says")
             yield data
             self._pending.popleft()
-            self._context.budget.give_back(reading.size)
+            self._context.read_budget.give_back(reading.size)
             sent += len(data)
         if sent != self.end - self.first:
             raise InvariantBroken(
@@ -288,7 +288,7 @@ class BlobReader:
         while self._pending:
             unit, future = self._pending.popleft()
             future.cancel()
-            self._context.budget.give_back(unit.size)
+            self._context.read_budget.give_back(unit.size)
 
 
 async def open_blob(
@@ -306,7 +306,7 @@ async def open_blob(
     """
     if blob_id.kind is IdKind.COMPOSITE:
         return await _open_composite(context, blob_id, wanted, request_id, any_state, resolve_empty)
-    unit = context.config.read_unit_bytes
+    unit = context.read_unit()
     guess = 0 if wanted is None else wanted.first
     # A suffix needs the size first; anything else begins with a guess at the first unit of the range.
     ask = (0, 0) if guess is None else (guess, (guess // unit + 1) * unit)
@@ -318,7 +318,7 @@ async def open_blob(
     info = _present_info(blob_id, fetched.reply)
     first, end = _resolve(wanted, info.size, resolve_empty)
     head = fetched.data if guess is not None else b""
-    rest = units_of_record(blob_id.raw, first + len(head), end, unit)
+    rest = units_of_record(blob_id.raw, first + len(head), end, context.read_unit)
     return BlobReader(context, info, first=first, end=end, head=head, units=rest, request_id=request_id)
 
 
@@ -332,7 +332,7 @@ async def _open_composite(
 ) -> BlobReader:
     info, composite = await read_composite(context, blob_id, request_id=request_id, any_state=any_state)
     first, end = _resolve(wanted, info.size, resolve_empty)
-    units = units_of_chunks(composite.chunks, first, end, context.config.read_unit_bytes)
+    units = units_of_chunks(composite.chunks, first, end, context.read_unit)
     return BlobReader(context, info, first=first, end=end, head=b"", units=units, request_id=request_id)
 
 

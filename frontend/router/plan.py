@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -23,15 +23,20 @@ class ReadUnit(msgspec.Struct, frozen=True):
         return self.end - self.first
 
 
-def units_of_record(id: bytes, first: int, end: int, unit: int) -> Iterator[ReadUnit]:
-    """Cut bytes `first` to `end` of one record at multiples of `unit` bytes, so that no block is read twice."""
+UnitSize = Callable[[], int]
+"""How many bytes the next read should have: a multiple of 64 KiB. Asked again for every unit, since memory may get short."""
+
+
+def units_of_record(id: bytes, first: int, end: int, unit: UnitSize) -> Iterator[ReadUnit]:
+    """Cut bytes `first` to `end` of one record at multiples of the unit's size, so that no block is read twice."""
     while first < end:
-        stop = min(end, (first // unit + 1) * unit)
+        size = unit()
+        stop = min(end, (first // size + 1) * size)
         yield ReadUnit(id, first, stop)
         first = stop
 
 
-def units_of_chunks(chunks: Sequence[ChunkRef], first: int, end: int, unit: int) -> Iterator[ReadUnit]:
+def units_of_chunks(chunks: Sequence[ChunkRef], first: int, end: int, unit: UnitSize) -> Iterator[ReadUnit]:
     """The reads that give bytes `first` to `end` (exclusive) of a composite blob, in order."""
     starts = list(accumulate((chunk.size for chunk in chunks), initial=0))
     index = bisect_right(starts, first) - 1

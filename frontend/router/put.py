@@ -103,6 +103,7 @@ class PutOperation:
         composite_id, partition = self._new_id(IdKind.COMPOSITE, self._context.config.chunk_size_bytes)
         self._written.append(composite_id)
         chunks: list[asyncio.Task[ChunkRef]] = []
+        unfinished: set[asyncio.Task[ChunkRef]] = set()
         running = new_digester()
         size = 0
         try:
@@ -111,7 +112,8 @@ class PutOperation:
                 running.update(data)
                 size += len(data)
                 chunks.append(asyncio.create_task(self._put_chunk(composite_id, index, data, charged)))
-                await self._limit(chunks)
+                unfinished.add(chunks[-1])
+                await self._limit(unfinished)
                 piece = await self._chunker.next_chunk()
                 data, charged = piece.data, piece.charged
                 index += 1
@@ -127,14 +129,13 @@ class PutOperation:
             raise
         return PutResult(id=composite_id, size=size, digest=whole, created_at_ms=self._created_at_ms)
 
-    async def _limit(self, chunks: list[asyncio.Task[ChunkRef]]) -> None:
+    async def _limit(self, running: set[asyncio.Task[ChunkRef]]) -> None:
         """Wait until few enough chunks are on their way; raise the first failure among them."""
-        running = [chunk for chunk in chunks[-2 * self._context.config.write_parallelism :] if not chunk.done()]
         if len(running) >= self._context.config.write_parallelism:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for chunk in chunks[-2 * self._context.config.write_parallelism :]:
-            if chunk.done():
-                chunk.result()
+        for chunk in [chunk for chunk in running if chunk.done()]:
+            running.discard(chunk)
+            chunk.result()
 
     async def _put_chunk(self, parent: BlobId, index: int, data: Buffer, charged: int) -> ChunkRef:
         try:
@@ -201,7 +202,7 @@ class PutOperation:
                 failure = error
                 tried |= {partition.id}
                 self._discard([blob_id])
-                if isinstance(error, QuorumNotReached):
+                if isinstance(error, QuorumNotReached) and len(tried) < self._context.config.put_attempts:
                     # Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py).
                     await asyncio.sleep(RETRY_WAIT_S * len(tried))
         raise failure or InsufficientStorage("there is no partition to write to")

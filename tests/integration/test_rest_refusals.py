@@ -195,7 +195,7 @@ def test_a_malformed_chunk_is_refused(cluster: LocalCluster, dc1: str) -> None:
         ("PATCH / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         ("DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (f"GET /{'a' * 5000} HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        (f"GET /{'a' * 20000} HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (f"GET /{'a' * 20000} HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-ttl: soon\r\n\r\na", 400),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-ttl: 0\r\n\r\na", 400),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-ttl: -2\r\n\r\na", 400),

@@ -102,6 +102,7 @@ def make_cluster(
     random_source = random.Random(seed)
     layout = cluster_map(replicas)
     pool = FakePool(layout.nodes.values(), clock=clock)
+    shared = MemoryBudget(budget)
     context = RouterContext(
         map=layout,
         datacenter_id=own,
@@ -109,7 +110,8 @@ def make_cluster(
         clock=clock,
         random_source=random_source,
         config=section,
-        budget=MemoryBudget(budget),
+        budget=shared,
+        read_budget=shared,
         placement=Placement(
             layout,
             datacenter_id=own,

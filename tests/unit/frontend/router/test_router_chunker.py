@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest, TooLarge
 from frontend.router.budget import MemoryBudget
-from frontend.router.chunker import Chunker, Piece
+from frontend.router.chunker import STEP_BYTES, Chunker, Piece
 from tests.support import virtual_loop
 from tests.support.fake_cluster import stream
 from tests.support.virtual_loop import settle, virtual_time
@@ -171,3 +171,34 @@ async def test_what_the_body_raises_comes_through() -> None:
 
     with pytest.raises(ConnectionResetError):
         await chunker(body()).next_chunk()
+
+
+@virtual_time
+async def test_a_chunk_is_charged_as_it_fills_and_ends_early_when_memory_stays_short() -> None:
+    """Stalled uploads once held a whole chunk of memory each, and 64 of them all there was (F21)."""
+    step = STEP_BYTES
+    budget = MemoryBudget(4 * step)
+    stalled = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"a"
+        await stalled.wait()
+
+    async def flowing() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"b" * step
+
+    slow = Chunker(body(), chunk_size=8 * step, size=8 * step, size_max=1 << 40, budget=budget)
+    filling = asyncio.create_task(slow.next_chunk())
+    await asyncio.sleep(0)
+    assert budget.free == 3 * step, "an upload that sent one byte holds more than one step"
+    other = Chunker(flowing(), chunk_size=8 * step, size=None, size_max=1 << 40, budget=budget)
+    piece = await other.next_chunk()
+    assert (len(piece.data), piece.charged) == (3 * step, 3 * step)
+    other.give_back(piece.charged)
+    assert len((await other.next_chunk()).data) == step
+    other.close()
+    filling.cancel()
+    await asyncio.gather(filling, return_exceptions=True)
+    slow.close()
+    assert budget.free == budget.size

@@ -1,0 +1,81 @@
+"""aiohttp's low-level server, with answers of our own to what its parser refuses.
+
+A request that is no HTTP never reaches the dispatcher. aiohttp would answer in plain text, repeat what it was sent, and log a
+traceback; here it is answered as everything else, with a problem that has a code and a request id, and logged as one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from ambry.errors import AmbryError, HeadersTooLarge, InternalError, InvalidRequest, UriTooLong
+from ambry.ids import new_request_id
+from ambry.logs import get_logger
+from frontend.http.problem import problem
+
+log = get_logger()
+
+
+LINE_SIZE_MAX = 8 << 10
+FIELD_SIZE_MAX = 16 << 10
+"""Bounds on the request line and on one header, bytes. They differ, since the parser tells only which of them was passed."""
+
+
+def refusal(error: BaseException | None) -> AmbryError:
+    """What to tell a client whose request the parser refused; never what it sent."""
+    if isinstance(error, LineTooLong):
+        if LINE_SIZE_MAX in error.args:
+            return UriTooLong(f"a request line has at most {LINE_SIZE_MAX} bytes")
+        return HeadersTooLarge(f"a header has at most {FIELD_SIZE_MAX} bytes")
+    if isinstance(error, HttpProcessingError):
+        return InvalidRequest("this is not a well-formed HTTP/1.1 request")
+    return InternalError("a bug in this server; please report the request id")
+
+
+class HttpServer(web.Server):
+    """Makes connections whose protocol errors are problems of ours."""
+
+    def __init__(
+        self, handler: Any, *, random_source: random.Random, common: Mapping[str, str], **options: Any
+    ) -> None:
+        super().__init__(handler, max_line_size=LINE_SIZE_MAX, max_field_size=FIELD_SIZE_MAX, **options)
+        self._random = random_source
+        self._common = common
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._random, self._common, loop=asyncio.get_running_loop(), **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ("_common", "_random")
+
+    def __init__(
+        self, manager: HttpServer, random_source: random.Random, common: Mapping[str, str], **options: Any
+    ) -> None:
+        super().__init__(manager, **options)
+        self._random = random_source
+        self._common = common
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        request_id = new_request_id(self._random)
+        error = refusal(exc)
+        log.info("request refused by the parser", request_id=request_id, error=type(exc).__name__, code=error.status)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a response was sent already")
+        answered, headers, body = problem(error, request_id)
+        headers |= {**self._common, "x-ambry-request-id": request_id}
+        response = web.Response(status=answered, headers=headers, body=body)
+        response.force_close()
+        return response
