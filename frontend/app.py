@@ -73,10 +73,7 @@ class Frontend:
             dispatcher,
             random_source=self._random,
             common=dispatcher.common,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=config.header_timeout_s,
-            lingering_time=2.0,
+            keepalive_timeout_s=config.header_timeout_s,
         )
         metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))

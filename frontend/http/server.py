@@ -42,9 +42,24 @@ class HttpServer(web.Server):
     """Makes connections whose protocol errors are problems of ours."""
 
     def __init__(
-        self, handler: Any, *, random_source: random.Random, common: Mapping[str, str], **options: Any
+        self,
+        handler: Any,
+        *,
+        random_source: random.Random,
+        common: Mapping[str, str],
+        keepalive_timeout_s: float,
+        lingering_time_s: float = 2.0,
     ) -> None:
-        super().__init__(handler, max_line_size=LINE_SIZE_MAX, max_field_size=FIELD_SIZE_MAX, **options)
+        super().__init__(
+            handler,
+            access_log=None,
+            # Bodies are stored as they come: a gzip body must not arrive unpacked.
+            auto_decompress=False,
+            keepalive_timeout=keepalive_timeout_s,
+            max_line_size=LINE_SIZE_MAX,
+            max_field_size=FIELD_SIZE_MAX,
+            lingering_time=lingering_time_s,
+        )
         self._random = random_source
         self._common = common
 

@@ -13,8 +13,8 @@ from typing import Any
 from aiohttp import web
 
 from ambry.clock import SystemClock
-from frontend import app
 from frontend.config import AccountEntry, FrontendSection
+from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.blobs import BlobCalls
 from frontend.rest.dispatch import Dispatcher
@@ -143,14 +143,12 @@ async def http_frontend(
         unready=lambda: unready or [],
         access_log=config.access_log,
     )
-    server: Any = web.Server(
+    server: Any = HttpServer(
         dispatcher,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=config.header_timeout_s,
-        max_line_size=app.LINE_SIZE_MAX,
-        max_field_size=app.FIELD_SIZE_MAX,
-        lingering_time=lingering_time_s,
+        random_source=random.Random(4),
+        common=dispatcher.common,
+        keepalive_timeout_s=config.header_timeout_s,
+        lingering_time_s=lingering_time_s,
     )
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()

@@ -46,7 +46,7 @@ async def test_what_the_parser_refuses_is_answered_with_a_problem_and_a_request_
         handler,
         random_source=random.Random(1),
         common={"x-ambry-frontend": "f"},
-        access_log=None,
+        keepalive_timeout_s=5,
     )
     runner = web.ServerRunner(server)
     await runner.setup()
