@@ -71,6 +71,7 @@ class Index:
             self._env: Any = lmdb.open(
                 str(directory), map_size=MAP_SIZE, max_dbs=3, max_readers=64, subdir=True, readahead=False
             )
+            self._refuse_truncated(directory / FILE_NAMES[0])
             self._env.reader_check()
             self._entries = self._env.open_db(b"entries")
             self._changes = self._env.open_db(b"changes")
@@ -79,6 +80,14 @@ class Index:
             self._stored_key_max = self._read_key_max()
         except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
             raise IndexCorrupt(f"the index in {directory} cannot be opened: {cause}") from cause
+
+    def _refuse_truncated(self, path: Path) -> None:
+        """The file is mapped: touching a page that was cut off would end the process with SIGBUS, at every start."""
+        size = path.stat().st_size
+        expected = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if size < expected:
+            self._env.close()
+            raise IndexCorrupt(f"{path} has {size} bytes instead of {expected}")
 
     def _read_checkpoint(self) -> Checkpoint:
         with self._env.begin() as txn:

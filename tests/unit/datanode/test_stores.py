@@ -184,7 +184,9 @@ async def test_a_checkpoint_whose_caller_is_cancelled_still_ends(bench: Bench) -
         gate.open()
         await busy
         await closing
+    assert replica.store.fence_reason == ""
     replica = await bench.open()
+    assert replica.store.opened.replayed == 0
     for number in range(5):
         assert read_all(replica.store, blob_id(number)) == content(number, 500)
 

@@ -23,7 +23,7 @@ from datanode.replication import intake as module
 from datanode.replication.intake import Intake
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.gate import Gate
-from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, update_record
+from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, put_record, update_record
 
 ID = blob_id(1)
 LATER = BlobState(0, False, NEVER_MS)
@@ -114,7 +114,7 @@ async def test_a_corrupt_answer_is_rejected_and_speaks_against_the_peer(cluster:
         lambda reply, body: (FetchReply([len(body)], []), body[:-100]),
         lambda reply, body: (FetchReply([len(body) - 50, 50], []), body),
         # Another blob than was asked for, whole and right in itself.
-        lambda reply, body: (reply, record_format.encode(update_record(blob_id(9), DELETED), 64)),
+        lambda reply, body: (FetchReply([128], []), record_format.encode(put_record(blob_id(9), b"x"), 64)),
         # The right blob, but no bytes of it.
         lambda reply, body: (FetchReply([120], []), record_format.encode(update_record(ID, ALIVE), 64)),
     ],

@@ -258,6 +258,7 @@ async def test_an_answer_to_a_replica_that_was_reopened_since_moves_nothing(clus
         return answer
 
     giver.ask = slow  # type: ignore[method-assign, assignment]
+    await giver.put(blob_id(2), b"the answer is about this one only")
     late = asyncio.ensure_future(taker.tick("pull:a1"))
     await sent.wait()
     # The log loses a record, so the index is rebuilt and the tokens forgotten.

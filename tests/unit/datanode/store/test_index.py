@@ -116,6 +116,15 @@ def test_each_blob_stands_once_at_its_latest_change(index: Index) -> None:
     assert changes(index, 0, limit=0) == []
 
 
+def test_an_old_change_takes_no_room(index: Index) -> None:
+    for lsn in range(100, 1100, 100):
+        for number in (1, 2, 3):
+            index.set(entry(number, lsn + number))
+        checkpoint(index, lsn + 50)
+    with index._env.begin() as txn:
+        assert txn.stat(index._changes)["entries"] == index.stored_count() == 3
+
+
 def test_changes_stand_once_and_in_order_while_a_checkpoint_is_written(index: Index) -> None:
     """Between the commit of LMDB and the end of a checkpoint its changes stood in LMDB and in the journal: they came twice, out
     of order."""

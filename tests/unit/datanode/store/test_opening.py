@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -247,6 +248,15 @@ def zeros(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
+def cut_to_half(path: Path) -> None:
+    """A page that is missing behind the end of a mapped file used to kill the whole process, at every start."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_by_a_byte(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
 def rot_meta(path: Path) -> None:
     rot(path, b"meta", b"checkpoint")
 
@@ -265,7 +275,7 @@ def rot(path: Path, name: bytes, key: bytes) -> None:
     env.close()
 
 
-@pytest.mark.parametrize("damage", [garbage, empty, zeros, rot_meta])
+@pytest.mark.parametrize("damage", [garbage, empty, zeros, cut_to_half, cut_by_a_byte, rot_meta])
 def test_a_damaged_index_is_rebuilt(disk: FakeFiles, place: Path, damage: Callable[[Path], None]) -> None:
     store = new_and_serving(disk, place, count=10)
     before = listing(store)
