@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -43,7 +44,7 @@ class Intake:
     async def merge(self, replica: Replica, blob_id: bytes, state: BlobState) -> None:
         """Record a joined state, durable on return. Raises AmbryError."""
         record = Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=self._clock.wall_ms())
-        await self._append(replica, record)
+        await self._append(replica, [record])
 
     async def fetch(self, replica: Replica, peer: Peer, wanted: Sequence[tuple[bytes, BlobState, int]]) -> set[bytes]:
         """Get blobs (id, joined state, size) from one peer, durable on return. Returns the ids that could not be had.
@@ -116,25 +117,44 @@ class Intake:
             offset += size
             if record is not None and record.id in states and record.kind != RecordKind.UPDATE:
                 records.append(msgspec.structs.replace(record, state=join(record.state, states[record.id])))
-        outcomes = await asyncio.gather(*(self._append(replica, record) for record in records), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await self._append(replica, records)
         datacenter = peer.node.datacenter
         metrics.REPLICATED.labels(datacenter).inc(len(records))
         metrics.REPLICATED_BYTES.labels(datacenter).inc(offset)
         return {record.id for record in records}
 
-    async def _append(self, replica: Replica, record: Record) -> None:
-        """Append and sync. Waits, bounded, while the write queue is full. Raises AmbryError."""
-        loop = asyncio.get_running_loop()
+    async def _append(self, replica: Replica, records: Sequence[Record]) -> None:
+        """Append and sync, all durable on return. Waits, bounded, while the write queue is full. Raises AmbryError."""
         for _ in range(OVERLOAD_TRIES):
-            future: asyncio.Future[AmbryError | None] = loop.create_future()
-            replica.committer.append(record, sync=True, done=future.set_result)
-            error = await asyncio.shield(future)
-            if error is None:
+            records = await self._append_once(replica, records)
+            if not records:
                 return
-            if not isinstance(error, Overloaded):
-                raise error
             await asyncio.sleep(OVERLOAD_WAIT_S)
         raise Overloaded("the write queue of this disk stays full; replication goes on later")
+
+    @staticmethod
+    async def _append_once(replica: Replica, records: Sequence[Record]) -> list[Record]:
+        """Append all with one wait for all; returns those that found the queue full. Raises the last other failure."""
+        if not records:
+            return []
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused: list[Record] = []
+        failures: list[AmbryError] = []
+        left = len(records)
+
+        def done(record: Record, error: AmbryError | None) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(error, Overloaded):
+                refused.append(record)
+            elif error is not None:
+                failures.append(error)
+            if not left and not future.done():
+                future.set_result(None)
+
+        for record in records:
+            replica.committer.append(record, sync=True, done=partial(done, record))
+        await future
+        if failures:
+            raise failures[-1]
+        return refused
