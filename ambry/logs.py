@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import msgspec
 import structlog
@@ -21,13 +21,10 @@ def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO
     out = stream or sys.stderr
     text = format == "text" or (format == "auto" and out.isatty())
     renderer: Any
-    factory: Any
     if text:
         renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
-        factory = structlog.WriteLoggerFactory(file=out)
     else:
         renderer = structlog.processors.JSONRenderer(serializer=_encode)
-        factory = structlog.WriteLoggerFactory(file=out)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -37,13 +34,34 @@ def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=factory,
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Sink(out))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
     # Libraries log the standard way: their lines become events of ours, or a log would not be one event per line.
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+class _Sink:
+    """Where lines go. A log that cannot be written, on a full disk say, must never stop the work that it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost = 0
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            self.lost += 1
+            return 0
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.lost += 1
 
 
 class _Bridge(logging.Handler):

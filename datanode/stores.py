@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ambry.clock import Clock
 from ambry.clustermap.model import Partition
@@ -19,6 +20,10 @@ from datanode.store.files import Files
 from datanode.store.opening import open_store
 
 log = get_logger()
+
+CHECKPOINT_ROOM_BYTES = 4 << 20
+CHECKPOINT_ENTRY_BYTES = 1024
+"""Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
 
 Tokens = Mapping[str, tuple[bytes, int]]
 """Per peer: its incarnation, and the LSN up to which everything of it is here and durable at the next checkpoint."""
@@ -61,7 +66,7 @@ class Stores:
         self._replicas: dict[int, Replica] = {}
         self._known: dict[int, Partition] = {}
         self._rebuilding: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open_all(self, partitions: Iterable[Partition]) -> None:
         """Open every replica, in parallel on the disk's threads. Raises the first failure; the message names the place."""
@@ -126,8 +131,11 @@ class Stores:
                 await self.checkpoint(replica)
         return min(1.0, config.checkpoint_interval_s)
 
-    async def checkpoint(self, replica: Replica, *, clean: bool = False) -> None:
+    async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
         """Make the index durable up to what is published now. A failure fences the replica.
+
+        Returns whether that happened: on a full disk it is put off, since LMDB does not survive running out of room. The log
+        has all of it, and the entries in memory stay few, as puts are refused by then.
 
         A checkpoint that began runs to its end even when the caller is cancelled: entries that were frozen for it and never
         written would be missing from the index.
@@ -135,27 +143,34 @@ class Stores:
         task = asyncio.get_running_loop().create_task(self._checkpoint_locked(replica, clean=clean))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
-    async def _checkpoint_locked(self, replica: Replica, *, clean: bool) -> None:
+    async def _checkpoint_locked(self, replica: Replica, *, clean: bool) -> bool:
         async with replica.checkpoint_lock:
-            await self._checkpoint(replica.store, clean=clean)
+            done = await self._checkpoint(replica.store, clean=clean)
             replica.last_checkpoint_at = self._clock.monotonic()
+            return done
 
-    async def _checkpoint(self, store: BlobStore, *, clean: bool) -> None:
+    async def _checkpoint(self, store: BlobStore, *, clean: bool) -> bool:
         if store.state is not StoreState.OPEN:
-            return
+            return False
         try:
+            free = await self.disk.submit(store.free_bytes)
+            if free < CHECKPOINT_ROOM_BYTES + store.recent_count * CHECKPOINT_ENTRY_BYTES:
+                log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
+                return False
             tokens = dict(self.tokens_of(store.partition))
             frozen, checkpoint, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens)
             await self.disk.submit(store.write_checkpoint, frozen, checkpoint, unsynced)
             store.end_checkpoint(checkpoint, unsynced)
+            return True
         except (OSError, AmbryError) as error:
             store.fence(f"checkpoint failed: {error}")
             log.error("replica fenced", partition=store.partition, error=str(error))
             if isinstance(error, IndexCorrupt) and not clean:
                 # The log is well: only the index has to be made anew.
                 self.rebuild(store.partition, error.message)
+            return False
 
     # --- rebuilding and closing ---
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -86,3 +87,17 @@ def test_libraries_log_events_of_ours() -> None:
     logging.getLogger("somebody").error("over %d", 9000)
     (line,) = lines(stream)
     assert (line["library"], line["message"], line["level"]) == ("somebody", "over 9000", "error")
+
+
+def test_a_log_that_cannot_be_written_stops_nobody() -> None:
+    """A node on a full disk once died of its own log."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    logs.configure(stream=Full(), format="json")
+    logs.get_logger().error("disk full")

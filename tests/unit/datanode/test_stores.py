@@ -276,3 +276,17 @@ async def test_a_clean_stop_with_a_rotten_entry_is_mended_at_the_next_start(benc
     replica.committer.append(update_record(blob_id(2), DELETED), sync=True, done=done.set_result)
     assert await done is None
     assert read_all(replica.store, blob_id(2)) == content(2, 500)
+
+
+async def test_a_checkpoint_waits_for_room_on_a_full_disk_and_deletes_go_on(bench: Bench) -> None:
+    """LMDB out of room once looked like a damaged index: every replica of a full disk was taken away to be rebuilt."""
+    replica = await bench.open()
+    await bench.put(1)
+    bench.files.free = 0
+    assert await bench.stores.checkpoint(replica) is False
+    await bench.put(1, delete=True)
+    assert replica.store.state is StoreState.OPEN
+    assert replica.store.recent_count == 1
+    bench.files.free = 1 << 30
+    assert await bench.stores.checkpoint(replica) is True
+    assert replica.store.recent_count == 0
