@@ -22,6 +22,10 @@ class Clock(Protocol):
         """Seconds since an arbitrary start; never goes back."""
         ...
 
+    def sleep(self, seconds: float) -> None:
+        """Block this thread. Never on an event loop's thread."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -33,7 +37,6 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Block this thread. For the blocking client and the command line only."""
         time.sleep(seconds)
 
 

@@ -28,8 +28,24 @@ class StoreSection(msgspec.Struct, frozen=True):
     pending_bytes_max: int = 128 << 20
     checkpoint_interval_s: float = 30.0
     checkpoint_records: int = 50_000
+    capacity_bytes: int = 1 << 40
     reserve_bytes: int = 256 << 20
     inline_read_bytes_max: int = 256 << 10
+
+
+class CompactionSection(msgspec.Struct, frozen=True):
+    enabled: bool = False
+    interval_s: float = 300.0
+    rate_bytes_per_s: int = 50 << 20
+    dead_share_min: float = 0.25
+    deleted_retention_s: int = 7 * 86_400
+    tombstone_retention_s: int = 30 * 86_400
+
+
+class ScrubSection(msgspec.Struct, frozen=True):
+    enabled: bool = True
+    interval_s: float = 86_400.0
+    rate_bytes_per_s: int = 10 << 20
 
 
 class ReplicationSection(msgspec.Struct, frozen=True):
@@ -50,6 +66,8 @@ class LogSection(msgspec.Struct, frozen=True):
 class DataNodeConfig(msgspec.Struct, frozen=True):
     node: NodeSection = msgspec.field(default_factory=NodeSection)
     store: StoreSection = msgspec.field(default_factory=StoreSection)
+    compaction: CompactionSection = msgspec.field(default_factory=CompactionSection)
+    scrub: ScrubSection = msgspec.field(default_factory=ScrubSection)
     replication: ReplicationSection = msgspec.field(default_factory=ReplicationSection)
     log: LogSection = msgspec.field(default_factory=LogSection)
 
@@ -66,6 +84,13 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
         raise ConfigInvalid("store.io_threads must lie between 1 and 64")
     if not 1 <= store.batch_records_max <= 500:
         raise ConfigInvalid("store.batch_records_max must lie between 1 and 500: a vectored write takes 1,024 buffers")
+    if store.io_threads < 2 and (config.compaction.enabled or config.scrub.enabled):
+        raise ConfigInvalid("store.io_threads must be at least 2: scrub and compaction hold one for a while")
+    for name in ("compaction", "scrub"):
+        if getattr(config, name).rate_bytes_per_s < 1 << 16:
+            raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")
+    if not 0.05 <= config.compaction.dead_share_min <= 1:
+        raise ConfigInvalid("compaction.dead_share_min must lie between 0.05 and 1")
     if not Path(config.node.layout).is_file():
         raise ConfigInvalid(f"node.layout: there is no file {config.node.layout}")
     return config

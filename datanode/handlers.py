@@ -15,6 +15,7 @@ from ambry.errors import (
     BlobNotFound,
     DataCorrupt,
     IndexCorrupt,
+    InsufficientStorage,
     InternalError,
     InvalidRequest,
     ReplicaUnavailable,
@@ -140,6 +141,8 @@ class Handlers:
         if len(frame.body) > PAYLOAD_SIZE_MAX:
             raise InvalidRequest(f"a record of {len(frame.body)} bytes exceeds the bound of {PAYLOAD_SIZE_MAX}")
         replica = self._replica_of(request.id)
+        if replica.store.sealed:
+            raise InsufficientStorage(f"partition {replica.partition.id} is sealed on {self._name}: it is nearly full")
         record = Record(
             kind=request.kind,
             id=request.id,

@@ -47,3 +47,6 @@ REPLICATED_BYTES = Counter(
     registry=registry,
 )
 WANTED = Gauge("ambry_datanode_wanted_blobs", "Blobs that should be here and are being looked for.", registry=registry)
+COMPACTED_BYTES = Counter("ambry_datanode_compacted_bytes", "Bytes that compaction gave back.", registry=registry)
+SCRUBBED_BYTES = Counter("ambry_datanode_scrubbed_bytes", "Log bytes that the scrub verified.", registry=registry)
+SCRUB_DAMAGE = Counter("ambry_datanode_scrub_damage", "Damaged places that the scrub found.", registry=registry)

@@ -15,10 +15,12 @@ from ambry.logs import get_logger
 from ambry.network.connection import RpcConnection, tune
 from ambry.network.pool import PeerPool
 from ambry.worker import WorkerRegistry
+from datanode.compactor import Compactor
 from datanode.config import DataNodeConfig
 from datanode.handlers import Handlers
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.replicator import Replicator
+from datanode.scrubber import Scrubber
 from datanode.store.files import Files
 from datanode.stores import Replica, Stores
 
@@ -85,6 +87,16 @@ class DataNode:
         stores.on_open = opened
         stores.tokens_of = replicator.tokens_of
         await stores.open_all(self._map.partitions_of(self._own.name))
+        scrubber = Scrubber(stores, config=config.scrub, clock=self._clock, on_damaged=replicator.healer.note_damaged)
+        compactor = Compactor(
+            stores,
+            config=config.compaction,
+            segment_size_bytes=config.store.segment_size_bytes,
+            reserve_bytes=config.store.reserve_bytes,
+            clock=self._clock,
+            horizon=lambda replica: feed.horizon(replica, self._own.name),
+            on_damage=scrubber.ask,
+        )
         handlers = Handlers(
             cluster=self._map.cluster,
             name=self._own.name,
@@ -101,6 +113,7 @@ class DataNode:
             "/workers": workers.describe,
             "/partitions": lambda: [self._describe(replica, replicator) for replica in stores.all()],
             "/wanted": replicator.healer.describe,
+            "/scrub": scrubber.describe,
         }
         admin = await start_admin(
             config.node.admin_host, config.node.admin_port, ready=lambda: self._unready(stores), pages=pages
@@ -108,6 +121,10 @@ class DataNode:
         pool.start()
         replicator.start()
         workers.add("checkpoint", stores.checkpoint_due)
+        if config.compaction.enabled:
+            workers.add("compaction", compactor.tick)
+        if config.scrub.enabled:
+            workers.add("scrub", scrubber.tick)
         log.info("data node ready", address=self._own.address, partitions=len(stores.all()))
         try:
             await stop.wait()
@@ -115,6 +132,8 @@ class DataNode:
             log.info("data node stopping")
             self._draining = True
             server.close()
+            scrubber.stop()
+            compactor.stop()
             await workers.stop_all()
             await handlers.stop()
             await self._drain(stores)
@@ -156,6 +175,7 @@ class DataNode:
             "incarnation": store.incarnation.hex(),
             "state": str(store.state),
             "serving": store.serving,
+            "sealed": store.sealed,
             "end_lsn": store.end_lsn,
             "checkpoint_lsn": store.checkpoint.lsn,
             "segments": store.segment_count(),

@@ -39,6 +39,8 @@ class Replica:
     last_checkpoint_at: float = 0.0
     checkpoint_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a checkpoint is written: there is never more than one."""
+    maintenance_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by scrub and compaction, whose disk threads use the store's files: it is not closed for a rebuild meanwhile."""
 
 
 class Stores:
@@ -125,6 +127,8 @@ class Stores:
         config = self._config
         now = self._clock.monotonic()
         for replica in self.all():
+            if replica.store.reseal(config.capacity_bytes):
+                log.warning("partition sealed or unsealed", partition=replica.partition.id, sealed=replica.store.sealed)
             count = replica.store.recent_count
             aged = now - replica.last_checkpoint_at >= config.checkpoint_interval_s
             if count >= config.checkpoint_records or (count and aged):
@@ -190,7 +194,7 @@ class Stores:
         try:
             del self._replicas[partition.id]
             await replica.committer.wait_idle()
-            async with replica.checkpoint_lock:
+            async with replica.maintenance_lock, replica.checkpoint_lock:
                 pass  # a checkpoint on its way ends first
             replica.store.close()
             await self._open(partition, rebuild=True)

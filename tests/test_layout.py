@@ -69,7 +69,10 @@ FORBIDDEN_IMPORTS = [
     ("ambry/clustermap/*", ["asyncio", "ambry.format", "ambry.protocol", "ambry.network"]),
     ("ambry/network/*", ["ambry.client", "ambry.cli"]),
 ]
-MAY_IMPORT = {("ambry/cli/cluster.py", "deploy"): "`ambry cluster` runs the local cluster of deploy/"}
+MAY_IMPORT = {
+    ("ambry/cli/cluster.py", "deploy"): "`ambry cluster` runs the local cluster of deploy/",
+    ("ambry/cli/store.py", "datanode"): "`ambry store` looks into the replicas of a stopped data node",
+}
 
 # The lowest floor: what each may import of ours.
 FOUNDATION = {

@@ -38,6 +38,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "ttl": ("ambry.cli.blobs", "ttl"),
     "undelete": ("ambry.cli.blobs", "undelete"),
     "cluster": ("ambry.cli.cluster", "cluster"),
+    "store": ("ambry.cli.store", "store"),
 }
 """Where each subcommand is defined: module, name."""
 

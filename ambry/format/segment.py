@@ -1,7 +1,7 @@
 """The header of a segment file.
 
-A segment is one file of a partition log: this header, then records back to back, each at a multiple of 8. The file is
-preallocated, so zeros follow the last record. Big-endian; offsets and sizes in bytes.
+A segment is one file of a partition log: this header, then records back to back, each at a multiple of 8, in growing order of
+their LSNs. A file that takes appends is preallocated, so zeros follow the last record. Big-endian; offsets and sizes in bytes.
 
     offset  size  field           meaning
     0       8     magic           b"AMBRYSEG"
@@ -9,10 +9,19 @@ preallocated, so zeros follow the last record. Big-endian; offsets and sizes in 
     10      2     reserved        zero
     12      4     partition
     16      16    incarnation     uuid of the replica that wrote it
-    32      8     base_lsn        LSN of byte 0 of this file; a record at offset o was appended with LSN base_lsn + o
-    40      8     capacity_bytes  size of the file; the next segment's base_lsn is at least base_lsn + capacity_bytes
-    48      8     created_at_ms
-    56      8     checksum        xxh3-64 of bytes 0..56
+    32      8     base_lsn        first LSN that this file covers
+    40      8     end_lsn         first LSN behind those that it covers; no other file of the log covers any between
+    48      8     capacity_bytes  size that the file was created with
+    56      8     created_at_ms
+    64      4     generation      0: written by appends; n: came out of compaction, from files of generation n - 1 or less
+    68      4     reserved        zero
+    72      8     checksum        xxh3-64 of bytes 0..72
+
+In a file of generation 0 a record at offset o has the LSN base_lsn + o, and end_lsn is base_lsn + capacity_bytes. Compaction
+moves records but keeps their LSNs, so in its files the LSNs only grow and lie in [base_lsn, end_lsn).
+
+Where two files cover the same LSNs, a crash came between writing the compacted one and deleting what it replaces: the
+higher generation holds everything that is still needed.
 """
 
 from __future__ import annotations
@@ -25,8 +34,8 @@ from ambry.errors import DataCorrupt, FormatUnknown
 
 MAGIC = b"AMBRYSEG"
 VERSION = 1
-HEADER_SIZE = 64
-_HEADER = struct.Struct(">8sHHI16sQQQ")
+HEADER_SIZE = 80
+_HEADER = struct.Struct(">8sHHI16sQQQQII")
 _CHECK = struct.Struct(">Q")
 
 
@@ -35,12 +44,14 @@ class SegmentHeader:
     partition: int
     incarnation: bytes
     base_lsn: int
+    end_lsn: int
     capacity_bytes: int
     created_at_ms: int
+    generation: int = 0
 
 
 def encode(header: SegmentHeader) -> bytes:
-    """The 64 bytes at the start of the file."""
+    """The bytes at the start of the file."""
     body = _HEADER.pack(
         MAGIC,
         VERSION,
@@ -48,23 +59,30 @@ def encode(header: SegmentHeader) -> bytes:
         header.partition,
         header.incarnation,
         header.base_lsn,
+        header.end_lsn,
         header.capacity_bytes,
         header.created_at_ms,
+        header.generation,
+        0,
     )
     return body + _CHECK.pack(xxh64(body))
 
 
 def decode(data: Buffer) -> SegmentHeader:
     """Raises DataCorrupt, or FormatUnknown for a newer version."""
-    if len(data) < HEADER_SIZE or data[:8] != MAGIC or xxh64(data[:56]) != _CHECK.unpack_from(data, 56)[0]:
+    if len(data) < HEADER_SIZE or data[:8] != MAGIC or xxh64(data[:72]) != _CHECK.unpack_from(data, 72)[0]:
         raise DataCorrupt("the segment header is damaged")
-    _, version, _, partition, incarnation, base_lsn, capacity, created = _HEADER.unpack_from(data)
+    _, version, _, partition, incarnation, base_lsn, end_lsn, capacity, created, generation, _ = _HEADER.unpack_from(
+        data
+    )
     if version != VERSION:
         raise FormatUnknown(f"segment version {version}: written by a newer release; upgrade to read it")
     return SegmentHeader(
         partition=partition,
         incarnation=incarnation,
         base_lsn=base_lsn,
+        end_lsn=end_lsn,
         capacity_bytes=capacity,
         created_at_ms=created,
+        generation=generation,
     )

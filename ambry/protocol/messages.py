@@ -141,6 +141,8 @@ class ChangesRequest(Message, frozen=True, array_like=True):
     limit: int
     wait_ms: int
     delay_ms: int
+    name: str = ""
+    """The asking node: the asked one keeps tombstones until every peer is past them."""
 
 
 class Change(Message, frozen=True, array_like=True, gc=False):

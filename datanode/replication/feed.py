@@ -16,7 +16,7 @@ from ambry.protocol.messages import (
     PartitionChanges,
 )
 from datanode.store.blob_store import BlobStore
-from datanode.stores import Stores
+from datanode.stores import Replica, Stores
 
 CHANGES_MAX = 10_000
 WAIT_MS_MAX = 60_000
@@ -28,17 +28,32 @@ class ChangeFeed:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._waiting: dict[int, set[asyncio.Event]] = {}
+        self._seen: dict[tuple[int, str], tuple[bytes, int]] = {}
 
     def notify(self, store: BlobStore) -> None:
         """A store published something."""
         for event in self._waiting.get(store.partition, ()):
             event.set()
 
+    def horizon(self, replica: Replica, own_name: str) -> int:
+        """The LSN before which every peer of a replica has taken in everything, durably; 0 while one was not heard of."""
+        store = replica.store
+        lsns: list[int] = []
+        for node in replica.partition.replicas:
+            if node.name != own_name:
+                incarnation, lsn = self._seen.get((store.partition, node.name), (b"", 0))
+                lsns.append(lsn if incarnation == store.incarnation else 0)
+        return min(lsns, default=store.end_lsn)
+
     async def changes(self, request: ChangesRequest) -> ChangesReply:
         """Wait until there is something after the cursors, or the time is over.
 
         With `wait_ms` 0 the answer comes at once and lists every partition: it tells the asker where it stands.
         """
+        if request.name:
+            for cursor in request.cursors:
+                # A peer moves its cursor only past what is durable there.
+                self._seen[cursor.partition, request.name] = (cursor.incarnation, cursor.lsn)
         if request.wait_ms and not self._anything(request.cursors):
             await self._wait([cursor.partition for cursor in request.cursors], min(request.wait_ms, WAIT_MS_MAX))
         if request.delay_ms and self._anything(request.cursors):

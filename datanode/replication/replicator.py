@@ -157,6 +157,7 @@ class Replicator:
                 self._config.changes_max,
                 0 if catching_up else self._config.poll_wait_ms,
                 0 if catching_up else delay_ms,
+                self._own.name,
             )
             timeout_s = (request.wait_ms + request.delay_ms + self._config.request_timeout_ms) / 1000
             try:

@@ -9,6 +9,7 @@ failed write or sync the replica is fenced and publishes nothing more. A read ve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -21,11 +22,16 @@ from ambry.clock import Clock
 from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
 from ambry.format import record as record_format
 from ambry.format.record import Head, Record, RecordKind
+from ambry.format.segment import HEADER_SIZE
+from datanode.store.compacting import Compacting
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
-from datanode.store.index import Checkpoint, Frozen, Index
+from datanode.store.index import Checkpoint, Entries, Frozen, Index
 from datanode.store.log import Log, Placement
 from datanode.store.segment import Segment
+
+SEAL_AT = 0.90
+UNSEAL_BELOW = 0.85
 
 
 class StoreState(StrEnum):
@@ -80,19 +86,18 @@ class BlobStore:
         self.fence_reason = ""
         self.serving = opened.serving
         """Whether this replica has the authority to say that a blob does not exist."""
+        self.sealed = False
+        """Whether the partition is too full for puts; see `reseal`."""
         self.damaged: set[bytes] = set()
         """Blob ids whose record here failed its checksum; a good copy may replace it."""
+        self.compacting = Compacting(files, directory, clock=clock, log=log, index=index)
         self.on_publish: Callable[[BlobStore], None] = lambda _store: None
-        self.published_lsn = self._end_of(log)
+        self.published_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
         self._files = files
         self._clock = clock
         self._lock = lock
         self._log = log
         self._index = index
-
-    @staticmethod
-    def _end_of(log: Log) -> int:
-        return max((segment.end_lsn for segment in log.segments.values()), default=0)
 
     # --- state of the replica ---
 
@@ -122,6 +127,13 @@ class BlobStore:
     def size_bytes(self) -> int:
         return self._log.size_bytes()
 
+    def reseal(self, capacity_bytes: int) -> bool:
+        """Seal at 90 % of the capacity, unseal below 85 %. Returns whether that changed anything."""
+        share = self.size_bytes() / capacity_bytes
+        sealed = share >= SEAL_AT or (self.sealed and share >= UNSEAL_BELOW)
+        changed, self.sealed = sealed != self.sealed, sealed
+        return changed
+
     def free_bytes(self) -> int:
         """Room on the disk. Blocking, briefly. Raises OSError."""
         return self._files.free_bytes(self.directory)
@@ -139,7 +151,24 @@ class BlobStore:
         """Decide where a batch goes. Raises ReplicaFenced."""
         if self.state is not StoreState.OPEN:
             raise ReplicaFenced(f"partition {self.partition} is {self.state}: {self.fence_reason}")
-        return self._log.place(records, sync=sync, now_ms=self._clock.wall_ms())
+        return self._log.place(self._with_whole_states(records), sync=sync, now_ms=self._clock.wall_ms())
+
+    def _with_whole_states(self, records: Sequence[Record]) -> list[Record]:
+        """Let every record carry the join of all that is known of its blob.
+
+        So the latest record of a blob alone tells its state, and compaction may drop the earlier ones.
+        """
+        whole: list[Record] = []
+        batch: dict[bytes, BlobState] = {}
+        for record in records:
+            known = batch.get(record.id)
+            if known is None:
+                entry = self._index.get(record.id)
+                known = entry.state if entry is not None else None
+            state = record.state if known is None else join(known, record.state)
+            batch[record.id] = state
+            whole.append(record if state == record.state else msgspec.structs.replace(record, state=state))
+        return whole
 
     def create_segments(self, placement: Placement) -> None:
         """Blocking. Raises OSError with nothing of the batch on disk: `abandon` it."""
@@ -172,6 +201,7 @@ class BlobStore:
                 offset=place.offset,
                 size=record.size,
                 payload_size=len(record.payload),
+                written_at_ms=record.written_at_ms,
             )
             self.published_lsn = place.lsn + record.size
         self.on_publish(self)
@@ -187,18 +217,21 @@ class BlobStore:
         offset: int,
         size: int,
         payload_size: int,
+        written_at_ms: int,
     ) -> None:
         """Take one record into the index. Replay at start and `publish` share this, so they cannot differ."""
         current = self._index.get(blob_id)
         joined = state if current is None else join(current.state, state)
+        changed_at_ms = written_at_ms if current is None else max(current.changed_at_ms, written_at_ms)
         if kind != RecordKind.UPDATE:
             # The latest put record of a blob is the one to read: a repair appends a good copy.
-            entry = IndexEntry(blob_id, lsn, segment, offset, size, payload_size, joined)
+            repaired = current is not None and (current.present or current.repaired)
+            entry = IndexEntry(blob_id, lsn, segment, offset, size, payload_size, joined, changed_at_ms, repaired)
             self.damaged.discard(blob_id)
         elif current is None:
-            entry = IndexEntry(blob_id, lsn, 0, 0, 0, 0, joined)
+            entry = IndexEntry(blob_id, lsn, 0, 0, 0, 0, joined, changed_at_ms)
         else:
-            entry = msgspec.structs.replace(current, lsn=lsn, state=joined)
+            entry = msgspec.structs.replace(current, lsn=lsn, state=joined, changed_at_ms=changed_at_ms)
         self._index.set(entry)
 
     # --- reading ---
@@ -277,6 +310,48 @@ class BlobStore:
             f"(blob {entry.id.hex()}); it is read elsewhere and repaired"
         )
 
+    # --- scrubbing ---
+
+    def segment_numbers(self) -> list[int]:
+        """The segments in LSN order."""
+        return [segment.number for segment in self._log.in_order()]
+
+    def scrub_target(self, number: int) -> Segment | None:
+        """A segment as far as it is published, to be read on another thread; None when it is gone."""
+        segment = self._log.segments.get(number)
+        if segment is None or not segment.on_disk:
+            return None
+        end = segment.end
+        if segment.header.generation == 0:
+            # A batch on its way may have places at the end of any segment, not only of the active one.
+            end = min(end, max(HEADER_SIZE, self.published_lsn - segment.base_lsn))
+        return segment.view(end)
+
+    def overlay(self) -> Entries:
+        """The index entries that only memory holds: what the walks below need from the event loop's thread."""
+        return self._index.overlay()
+
+    def entries_where(self, overlay: Entries, wanted: Callable[[IndexEntry], bool]) -> list[IndexEntry]:
+        """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
+        return [entry for entry in self._index.stored(overlay) if wanted(entry)]
+
+    def present_by_segment(self, overlay: Entries) -> dict[int, int]:
+        """How many blobs' bytes the index has in each segment. Blocking, as above."""
+        return Counter(entry.segment for entry in self._index.stored(overlay) if entry.present)
+
+    def unreadable(self, entries: Sequence[IndexEntry], *, whole: bool) -> list[IndexEntry]:
+        """Those whose record, or only its head, cannot be read where the index has it now. Blocking. Raises IndexCorrupt."""
+        found: list[IndexEntry] = []
+        for old in entries:
+            entry = self._index.get(old.id)
+            if entry is None or not entry.present:
+                continue
+            try:
+                self.read(entry, 0, entry.payload_size if whole else 0, cached_only=False)
+            except (DataCorrupt, OSError):
+                found.append(entry)
+        return found
+
     # --- checkpoints ---
 
     def begin_checkpoint(
@@ -290,13 +365,13 @@ class BlobStore:
             raise InvariantBroken(f"checkpoint of the closed partition {self.partition}")
         last = max(
             (segment for segment in self._log.segments.values() if segment.base_lsn <= self.published_lsn),
-            key=lambda segment: segment.number,
+            key=lambda segment: segment.base_lsn,
             default=None,
         )
         checkpoint = Checkpoint(
             incarnation=self.incarnation,
             segment=last.number if last else 0,
-            offset=self.published_lsn - last.base_lsn if last else 0,
+            offset=0 if last is None else last.end if last.header.generation else self.published_lsn - last.base_lsn,
             lsn=self.published_lsn,
             clean=clean and self.state is StoreState.OPEN,
             serving=self.serving,

@@ -1,10 +1,10 @@
 """One entry of a replica's index: the current state and place of one blob.
 
-The key is the 16 bytes of the blob id's uuid; the value has 54 bytes, big-endian.
+The key is the 16 bytes of the blob id's uuid; the value has 60 bytes, big-endian.
 
     offset  size  field          meaning
     0       1     version        1; any other makes the index be rebuilt from the log
-    1       1     flags          bit 0: deleted
+    1       1     flags          bit 0: deleted; bit 1: repaired, an older put record of this blob may still be in the log
     2       12    id_prefix      bytes 0..12 of the blob id (its partition is the replica's, its checksum follows)
     14      8     lsn            of the latest change of this blob
     22      4     segment        number of the segment file that holds the put record; 0: only the state is known
@@ -13,7 +13,8 @@ The key is the 16 bytes of the blob id's uuid; the value has 54 bytes, big-endia
     34      4     payload_size   bytes of payload in it
     38      4     life_version
     42      8     expires_at_ms
-    50      4     checksum       low 32 bits of xxh3-64 over key and bytes 0..50
+    50      6     changed_at_ms  when the latest change was made, wall clock; retention counts from it
+    56      4     checksum       low 32 bits of xxh3-64 over key and bytes 0..56
 
 Invariant: an entry that fails its checksum is never used; LMDB itself notices no bit rot.
 """
@@ -30,7 +31,9 @@ from ambry.errors import IndexCorrupt
 from ambry.ids import BlobId, IdKind
 
 VERSION = 1
-_VALUE = struct.Struct(">BB12sQIIIIIQ")
+_DELETED = 1
+_REPAIRED = 2
+_VALUE = struct.Struct(">BB12sQIIIIIQHI")
 _CHECK = struct.Struct(">I")
 VALUE_SIZE = _VALUE.size + _CHECK.size
 
@@ -45,6 +48,8 @@ class IndexEntry(msgspec.Struct, frozen=True, gc=False):
     size: int
     payload_size: int
     state: BlobState
+    changed_at_ms: int
+    repaired: bool = False
 
     @property
     def present(self) -> bool:
@@ -57,7 +62,7 @@ def encode(entry: IndexEntry) -> bytes:
     state = entry.state
     value = _VALUE.pack(
         VERSION,
-        1 if state.deleted else 0,
+        _DELETED * state.deleted | _REPAIRED * entry.repaired,
         entry.id[:12],
         entry.lsn,
         entry.segment,
@@ -66,6 +71,8 @@ def encode(entry: IndexEntry) -> bytes:
         entry.payload_size,
         state.life_version,
         state.expires_at_ms,
+        entry.changed_at_ms >> 32,
+        entry.changed_at_ms & 0xFFFFFFFF,
     )
     return value + _CHECK.pack(xxh64(entry.id[16:32] + value) & 0xFFFFFFFF)
 
@@ -74,7 +81,9 @@ def decode(key: bytes, value: bytes, partition: int) -> IndexEntry:
     """Raises IndexCorrupt."""
     if len(value) != VALUE_SIZE or xxh64(key + value[:-4]) & 0xFFFFFFFF != _CHECK.unpack_from(value, _VALUE.size)[0]:
         raise IndexCorrupt(f"the index entry of {key.hex()} in partition {partition} fails its checksum")
-    version, flags, prefix, lsn, segment, offset, size, payload_size, life, expires = _VALUE.unpack_from(value)
+    version, flags, prefix, lsn, segment, offset, size, payload_size, life, expires, changed_high, changed_low = (
+        _VALUE.unpack_from(value)
+    )
     if version != VERSION:
         raise IndexCorrupt(f"the index entry of {key.hex()} in partition {partition} has version {version}")
     _, kind, datacenter, account, container = struct.unpack(">BBHII", prefix)
@@ -86,5 +95,7 @@ def decode(key: bytes, value: bytes, partition: int) -> IndexEntry:
         partition=partition,
         uuid=key,
     )
-    state = BlobState(life, bool(flags & 1), expires)
-    return IndexEntry(blob_id.raw, lsn, segment, offset, size, payload_size, state)
+    state = BlobState(life, bool(flags & _DELETED), expires)
+    changed_at_ms = changed_high << 32 | changed_low
+    repaired = bool(flags & _REPAIRED)
+    return IndexEntry(blob_id.raw, lsn, segment, offset, size, payload_size, state, changed_at_ms, repaired)

@@ -16,6 +16,7 @@ The log is the truth: an index that is missing, damaged or of another version is
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ MAP_SIZE = 64 << 30
 """Address space, not disk: the file grows with its content. Resizing a map under readers is not safe, so it starts large
 enough for half a billion blobs in one partition."""
 META_KEY = b"checkpoint"
+META_BYTES = 8192
+"""LMDB's two meta pages."""
 FILE_NAMES = ("data.mdb", "lock.mdb")
 
 
@@ -51,10 +54,14 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     resume: bool = False
 
 
+Entries = dict[bytes, IndexEntry | None]
+"""By key; None: removed."""
+
+
 class Frozen(msgspec.Struct):
     """The entries that one checkpoint writes."""
 
-    entries: dict[bytes, IndexEntry]
+    entries: Entries
     journal: list[tuple[int, bytes]]
 
 
@@ -63,9 +70,10 @@ class Index:
 
     def __init__(self, directory: Path, partition: int) -> None:
         self._partition = partition
-        self._recent: dict[bytes, IndexEntry] = {}
+        self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
+        self._refuse_cut_start(directory / FILE_NAMES[0])
         try:
             # Readers of a killed process leave slots behind; a table of our own size, cleared at open, cannot fill up.
             self._env: Any = lmdb.open(
@@ -80,6 +88,12 @@ class Index:
             self._stored_key_max = self._read_key_max()
         except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
             raise IndexCorrupt(f"the index in {directory} cannot be opened: {cause}") from cause
+
+    @staticmethod
+    def _refuse_cut_start(path: Path) -> None:
+        """LMDB would make a new, empty index of a file that lost even its meta pages."""
+        if path.exists() and path.stat().st_size < META_BYTES:
+            raise IndexCorrupt(f"{path} has not even its first {META_BYTES} bytes")
 
     def _refuse_truncated(self, path: Path) -> None:
         """The file is mapped: touching a page that was cut off would end the process with SIGBUS, at every start."""
@@ -108,14 +122,14 @@ class Index:
 
     def get(self, blob_id: bytes) -> IndexEntry | None:
         """The entry of exactly this blob id. Raises IndexCorrupt."""
-        key = blob_id[16:32]
-        found = self._recent.get(key)
-        if found is None:
-            found = self._frozen.entries.get(key) or self._stored(key)
+        found = self._by_key(blob_id[16:32])
         return found if found is not None and found.id == blob_id else None
 
     def _by_key(self, key: bytes) -> IndexEntry | None:
-        return self._recent.get(key) or self._frozen.entries.get(key) or self._stored(key)
+        for entries in (self._recent, self._frozen.entries):
+            if key in entries:
+                return entries[key]
+        return self._stored(key)
 
     def _stored(self, key: bytes) -> IndexEntry | None:
         if key > self._stored_key_max:
@@ -133,6 +147,29 @@ class Index:
         key = entry.id[16:32]
         self._recent[key] = entry
         self._journal.append((entry.lsn, key))
+
+    def move(self, entry: IndexEntry) -> None:
+        """Replace an entry by one that differs only in its place: no change that a peer must hear of."""
+        self._recent[entry.id[16:32]] = entry
+
+    def remove(self, blob_id: bytes) -> None:
+        """Forget a blob."""
+        self._recent[blob_id[16:32]] = None
+
+    def overlay(self) -> Entries:
+        """The entries that LMDB does not have yet; with `stored` it makes up the whole index at this moment."""
+        return {**self._frozen.entries, **self._recent}
+
+    def stored(self, overlay: Entries) -> Iterator[IndexEntry]:
+        """Every entry: those of `overlay`, then those of LMDB that it does not replace. Blocking. Raises IndexCorrupt."""
+        yield from (entry for entry in overlay.values() if entry is not None)
+        try:
+            with self._env.begin() as txn, txn.cursor(db=self._entries) as cursor:
+                for key, value in cursor:
+                    if key not in overlay:
+                        yield entry_format.decode(key, value, self._partition)
+        except lmdb.Error as cause:
+            raise IndexCorrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
 
     def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
         """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`. Raises IndexCorrupt."""
@@ -170,7 +207,7 @@ class Index:
 
     def freeze(self) -> Frozen:
         """Begin a checkpoint: the entries to `write`. No other checkpoint may be on its way."""
-        if self._frozen.journal:
+        if self._frozen.entries:
             raise InvariantBroken(f"two checkpoints of partition {self._partition} at once")
         self._frozen = Frozen(self._recent, self._journal)
         self._recent = {}
@@ -187,16 +224,23 @@ class Index:
     def _write_once(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
         with self._env.begin(write=True) as txn:
             for key in sorted(frozen.entries):
-                entry = frozen.entries[key]
-                old = txn.get(key, db=self._entries)
-                if old is not None:
-                    old_lsn = entry_format.decode(key, old, self._partition).lsn
-                    txn.delete(old_lsn.to_bytes(8, "big"), db=self._changes)
-                txn.put(key, entry_format.encode(entry), db=self._entries)
+                self._write_entry(txn, key, frozen.entries[key])
             for lsn, key in frozen.journal:
-                if frozen.entries[key].lsn == lsn:
+                entry = frozen.entries[key]
+                if entry is not None and entry.lsn == lsn:
                     txn.put(lsn.to_bytes(8, "big"), key, db=self._changes)
             txn.put(META_KEY, msgspec.msgpack.encode(checkpoint), db=self._meta)
+
+    def _write_entry(self, txn: Any, key: bytes, entry: IndexEntry | None) -> None:
+        old = txn.get(key, db=self._entries)
+        if old is not None:
+            old_lsn = entry_format.decode(key, old, self._partition).lsn
+            if entry is None or entry.lsn != old_lsn:
+                txn.delete(old_lsn.to_bytes(8, "big"), db=self._changes)
+        if entry is not None:
+            txn.put(key, entry_format.encode(entry), db=self._entries)
+        elif old is not None:
+            txn.delete(key, db=self._entries)
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """End a checkpoint that `write` made durable."""

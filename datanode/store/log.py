@@ -66,7 +66,7 @@ class Log:
         """Take in a segment found on disk at start; it gets no appends unless it is made `active`."""
         self.segments[segment.number] = segment
         self._next_number = max(self._next_number, segment.number + 1)
-        self._next_base_lsn = max(self._next_base_lsn, segment.base_lsn + segment.header.capacity_bytes)
+        self._next_base_lsn = max(self._next_base_lsn, segment.header.end_lsn)
 
     def skip(self, number: int, lsns: int, *, beyond: int = 0) -> None:
         """Leave room for a segment that cannot be read: neither its number nor its LSNs are given again.
@@ -75,6 +75,10 @@ class Log:
         """
         self._next_number = max(self._next_number, number + 1)
         self._next_base_lsn = max(self._next_base_lsn, beyond) + lsns
+
+    def in_order(self) -> list[Segment]:
+        """The segments in the order of the LSNs that they cover."""
+        return sorted(self.segments.values(), key=lambda segment: segment.base_lsn)
 
     @property
     def unsynced(self) -> bool:
@@ -100,16 +104,18 @@ class Log:
         return placement
 
     def _plan_segment(self, record_size: int, now_ms: int) -> Segment:
+        capacity = max(self._segment_size_bytes, HEADER_SIZE + record_size)
         header = SegmentHeader(
             partition=self._partition,
             incarnation=self._incarnation,
             base_lsn=self._next_base_lsn,
-            capacity_bytes=max(self._segment_size_bytes, HEADER_SIZE + record_size),
+            end_lsn=self._next_base_lsn + capacity,
+            capacity_bytes=capacity,
             created_at_ms=now_ms,
         )
         segment = Segment(self._next_number, header, None)
         self._next_number += 1
-        self._next_base_lsn += header.capacity_bytes
+        self._next_base_lsn += capacity
         return segment
 
     def start_segment(self, now_ms: int) -> None:
@@ -189,6 +195,30 @@ class Log:
         for number, batch in unsynced.items():
             if self._unsynced.get(number) == batch:
                 del self._unsynced[number]
+
+    # --- compaction ---
+
+    def plan_compacted(self, inputs: Sequence[Segment], now_ms: int) -> Segment:
+        """A segment, not on disk yet, that will hold what is still needed of `inputs`, which are neighbours in LSN order."""
+        first, last = inputs[0].header, inputs[-1].header
+        header = SegmentHeader(
+            partition=self._partition,
+            incarnation=self._incarnation,
+            base_lsn=first.base_lsn,
+            end_lsn=last.end_lsn,
+            capacity_bytes=0,
+            created_at_ms=now_ms,
+            generation=1 + max(segment.header.generation for segment in inputs),
+        )
+        segment = Segment(self._next_number, header, None)
+        self._next_number += 1
+        return segment
+
+    def retire(self, numbers: Sequence[int]) -> list[Segment]:
+        """Take segments out that nothing points to any more; the caller deletes them."""
+        for number in numbers:
+            self._unsynced.pop(number, None)
+        return [self.segments.pop(number) for number in numbers]
 
     def close(self) -> None:
         for segment in self.segments.values():

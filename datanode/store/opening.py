@@ -3,7 +3,8 @@
     1  lock the directory: a second process is refused
     2  read the identity: another cluster's or partition's directory is refused
     3  open the index; one that is missing, damaged or of another incarnation is deleted, and everything is replayed
-    4  open the segments; a damaged header hides its segment and costs the replica its authority
+    4  open the segments; a damaged header hides its segment and costs the replica its authority; where a compaction was
+       interrupted the higher generation counts, the index is pointed to it, and the old files are deleted after step 6
     5  replay the log from the checkpoint on; the bytes behind the last whole record go to a quarantine file and are cut
     6  write a checkpoint that says "not cleanly stopped" before the first append
 
@@ -22,8 +23,11 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ambry.clock import Clock
 from ambry.errors import DataCorrupt, IndexCorrupt, StoreMismatch
+from ambry.format.record import RecordKind
 from ambry.logs import get_logger
 from datanode.store import identity as identity_file
 from datanode.store.blob_store import BlobStore, Opened
@@ -39,6 +43,7 @@ LOCK_NAME = "lock"
 INDEX_NAME = "index"
 QUARANTINE_NAME = "quarantine"
 QUARANTINE_BYTES_MAX = 16 << 20
+PROGRESS_RECORDS = 200_000
 LOST_SEGMENT_LSNS = 1 << 32
 """LSNs skipped for a segment whose header cannot be read: more than any segment's capacity."""
 
@@ -115,6 +120,7 @@ class _Opening:
         self._lock = lock
         self._partition = partition
         self._findings = _Findings()
+        self._replaced: dict[int, Segment] = {}
         self._identity, self._new = identity_file.load_or_create(
             files, directory, cluster=cluster, partition=partition, random_source=random_source
         )
@@ -130,11 +136,14 @@ class _Opening:
         index = self._open_index(distrust=rebuild)
         try:
             self._open_segments()
+            self._set_replaced_aside()
             index = self._checked_against_log(index)
             store = self._store(index)
             checkpoint = index.checkpoint
+            self._relocate(store, index)
             self._replay(store, checkpoint)
             self._finish(store, checkpoint)
+            self._delete_replaced(store)
             return store
         except BaseException:
             self._log.close()
@@ -187,6 +196,43 @@ class _Opening:
                 raise StoreMismatch(f"{name} in {self._directory} is of partition {segment.header.partition}")
             self._log.adopt(segment)
 
+    def _set_replaced_aside(self) -> None:
+        """Where files cover the same LSNs an interrupted compaction left both: only the highest generation counts."""
+        winner: Segment | None = None
+        for segment in self._log.in_order():
+            if winner is None or segment.base_lsn >= winner.header.end_lsn:
+                winner = segment
+                continue
+            loser, winner = sorted((winner, segment), key=lambda either: (either.header.generation, either.number))
+            self._replaced[loser.number] = self._log.retire([loser.number])[0]
+            log.warning("compaction was interrupted", partition=self._partition, kept=winner.number, left=loser.number)
+
+    def _relocate(self, store: BlobStore, index: Index) -> None:
+        """Point what the index still has in replaced segments to the ones that replace them."""
+        if not self._replaced or not index.checkpoint.segment:
+            return
+        found: dict[bytes, tuple[Segment, Found]] = {}
+        for segment in self._log.in_order():
+            if segment.header.generation:
+                size = segment.file.size()
+                for item in SegmentScan(segment.file, segment.header, size=size).run(0):
+                    if isinstance(item, Found) and item.header.kind != RecordKind.UPDATE:
+                        found[item.id] = (segment, item)
+        for entry in list(index.stored(index.overlay())):
+            if entry.segment not in self._replaced:
+                continue
+            place = found.get(entry.id)
+            if place is None:
+                store.compacting.forget_bytes(entry)
+            else:
+                index.move(msgspec.structs.replace(entry, segment=place[0].number, offset=place[1].offset))
+
+    def _delete_replaced(self, store: BlobStore) -> None:
+        if self._replaced:
+            for segment in self._replaced.values():
+                segment.close()
+            store.compacting.delete_files(list(self._replaced.values()))
+
     def _checked_against_log(self, index: Index) -> Index:
         """Refuse an index that covers more log than there is: part of the log is gone."""
         checkpoint = index.checkpoint
@@ -223,16 +269,30 @@ class _Opening:
         )
 
     def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:
-        numbers = sorted(self._log.segments)
-        for number in numbers:
-            segment = self._log.segments[number]
-            if number < checkpoint.segment:
+        segments = self._log.in_order()
+        covered = self._log.segments.get(checkpoint.segment)
+        for segment in segments:
+            if covered is not None and segment.base_lsn < covered.base_lsn:
                 segment.end = segment.file.size()
-            elif checkpoint.clean and number == checkpoint.segment:
+            elif checkpoint.clean and segment is covered:
                 segment.end = checkpoint.offset
             else:
-                start = checkpoint.offset if number == checkpoint.segment else 0
-                self._replay_segment(store, segment, start, last=number == numbers[-1])
+                start = checkpoint.offset if segment is covered else 0
+                self._replay_segment(store, segment, start, last=segment is segments[-1])
+                store.published_lsn = segment.header.end_lsn if segment.header.generation else segment.end_lsn
+                self._save_progress(store, checkpoint)
+
+    def _save_progress(self, store: BlobStore, checkpoint: Checkpoint) -> None:
+        """Bound what a long replay holds in memory, and what a crash during it repeats; tell that it goes on."""
+        if store.recent_count < PROGRESS_RECORDS:
+            return
+        log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.published_lsn)
+        unsynced = dict.fromkeys(self._log.segments, 0)
+        frozen, progress, _ = store.begin_checkpoint(
+            clean=False, tokens={} if self._findings.lost else checkpoint.tokens
+        )
+        store.write_checkpoint(frozen, progress, unsynced)
+        store.end_checkpoint(progress, {})
 
     def _replay_segment(self, store: BlobStore, segment: Segment, start: int, *, last: bool) -> None:
         size = segment.file.size()
@@ -241,7 +301,7 @@ class _Opening:
             self._findings.gaps += 1
         segment.end = max(segment.end, start)
         tail: Gap | None = None
-        for item in SegmentScan(segment.file, base_lsn=segment.base_lsn, size=size).run(start):
+        for item in SegmentScan(segment.file, segment.header, size=size).run(start):
             if isinstance(item, Found):
                 header = item.header
                 store.apply(
@@ -253,6 +313,7 @@ class _Opening:
                     offset=item.offset,
                     size=header.record_size,
                     payload_size=header.payload_size,
+                    written_at_ms=header.written_at_ms,
                 )
                 segment.end = item.end
                 self._findings.replayed += 1
@@ -302,14 +363,17 @@ class _Opening:
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         findings = self._findings
         resume = checkpoint.clean and checkpoint.resume
-        if resume and self._log.segments and checkpoint.segment == max(self._log.segments):
-            self._log.active = self._log.segments[checkpoint.segment]
-        store.published_lsn = max((segment.end_lsn for segment in self._log.segments.values()), default=checkpoint.lsn)
+        segments = self._log.in_order()
+        if resume and segments and checkpoint.segment == segments[-1].number:
+            self._log.active = segments[-1]
+        # In a compacted segment offsets are no LSNs; what follows it in the log begins at its end_lsn at the earliest.
+        ends = [segment.header.end_lsn if segment.header.generation else segment.end_lsn for segment in segments]
+        store.published_lsn = max(ends, default=checkpoint.lsn)
         store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
         tokens = {} if findings.lost else checkpoint.tokens
         # Everything replayed was read back from the files, but may never have been synced: sync before the index says so.
-        unsynced = {number: 0 for number in self._log.segments if number >= checkpoint.segment}
+        unsynced = {segment.number: 0 for segment in segments}
         frozen, fresh, _ = store.begin_checkpoint(clean=False, tokens=tokens)
         store.write_checkpoint(frozen, fresh, {} if checkpoint.clean else unsynced)
         store.end_checkpoint(fresh, {})

@@ -2,7 +2,7 @@
 
 The scan goes record by record and verifies each one whole, payload included: a crash may have kept any part of the last
 un-synced batch. Where no whole record starts it looks for the next one at each multiple of 8: a record is believed when its
-checksums match, its LSN is the one that belongs to that offset, and it fits. So a damaged record in the middle hides only
+checksums match, its LSN is one that may stand there, and it fits. So a damaged record in the middle hides only
 itself, and a torn or zero-filled tail is simply where nothing follows any more.
 """
 
@@ -15,6 +15,7 @@ from ambry.errors import DataCorrupt
 from ambry.format import record as record_format
 from ambry.format.record import ALIGNMENT, HEADER_SIZE, MAGIC, Header
 from ambry.format.segment import HEADER_SIZE as SEGMENT_HEADER_SIZE
+from ambry.format.segment import SegmentHeader
 from datanode.store.files import File
 
 WINDOW = 1 << 20
@@ -63,12 +64,13 @@ class _Window:
 
 
 class SegmentScan:
-    """The records of one segment, from an offset on. `size` is the file's size, `base_lsn` the segment's."""
+    """The records of one segment, from an offset on. `size` is the file's size."""
 
-    def __init__(self, file: File, *, base_lsn: int, size: int) -> None:
+    def __init__(self, file: File, header: SegmentHeader, *, size: int) -> None:
         self._window = _Window(file, size)
-        self._base_lsn = base_lsn
+        self._header = header
         self._size = size
+        self._lsn = header.base_lsn
 
     def run(self, start: int) -> Iterator[Found | Gap]:
         """Every record and gap from `start` (a multiple of 8) to the end, in order. Raises OSError."""
@@ -76,6 +78,7 @@ class SegmentScan:
         while offset < self._size:
             found = self._record_at(offset)
             if found is not None:
+                self._lsn = found.header.lsn
                 yield found
                 offset = found.end
             else:
@@ -89,7 +92,7 @@ class SegmentScan:
         if start[:4] != MAGIC or len(start) < HEADER_SIZE:
             return None
         # First the LSN: a payload may hold the image of a record, even of one that a newer release wrote.
-        if record_format.peek_lsn(start) != self._base_lsn + offset:
+        if not self._lsn_fits(record_format.peek_lsn(start), offset):
             return None
         try:
             header = record_format.decode_header(start)
@@ -99,6 +102,12 @@ class SegmentScan:
         except DataCorrupt:
             return None
         return Found(offset=offset, header=header, id=record.id)
+
+    def _lsn_fits(self, lsn: int, offset: int) -> bool:
+        header = self._header
+        if header.generation == 0:
+            return lsn == header.base_lsn + offset
+        return self._lsn <= lsn < header.end_lsn
 
     def _gap_from(self, start: int) -> Gap:
         """The gap that begins at `start` and ends at the next record or the end of the file."""

@@ -97,6 +97,16 @@ class Segment:
             file.close()
             raise
 
+    def view(self, end: int) -> Segment:
+        """The same segment up to `end`, for a reader on another thread. It shares the file: do not close it."""
+        view = Segment(self.number, self.header, self._file)
+        view.end = end
+        return view
+
+    def adopt_file(self, file: File) -> None:
+        """The planned segment was put on disk by somebody else: compaction."""
+        self._file = file
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()

@@ -16,6 +16,10 @@ class SettableClock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def sleep(self, seconds: float) -> None:
+        """Time passes, nobody waits."""
+        self.advance(seconds)
+
     def advance(self, seconds: float) -> None:
         self.wall += int(seconds * 1000)
         self.seconds += seconds

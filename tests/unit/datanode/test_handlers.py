@@ -16,6 +16,7 @@ from ambry.errors import (
     AlreadyExists,
     BlobNotFound,
     DataCorrupt,
+    InsufficientStorage,
     InvalidBlobId,
     InvalidRequest,
     PartitionUnknown,
@@ -397,3 +398,12 @@ async def test_waiting_requests_are_answered_when_the_node_stops(node: DirectNod
     await node.handlers.stop()
     with pytest.raises(ReplicaUnavailable, match="shutting down"):
         await waiting.wait()
+
+
+async def test_a_sealed_partition_takes_deletes_and_no_puts(node: DirectNode) -> None:
+    await node.put(ID, b"x")
+    node.replica.store.sealed = True
+    with pytest.raises(InsufficientStorage, match="sealed"):
+        await node.put(blob_id(2), b"y")
+    assert await node.update(ID, DELETED) == DELETED
+    assert node.state(blob_id(2)) is None

@@ -139,7 +139,9 @@ def test_the_tables_of_composites() -> None:
 
 def test_the_table_of_segment_headers() -> None:
     image = segment.encode(
-        SegmentHeader(partition=1, incarnation=b"i" * 16, base_lsn=2, capacity_bytes=3, created_at_ms=4)
+        SegmentHeader(
+            partition=1, incarnation=b"i" * 16, base_lsn=2, end_lsn=5, capacity_bytes=3, created_at_ms=4, generation=6
+        )
     )
     (table,) = tables(segment)
     check(
@@ -152,9 +154,11 @@ def test_the_table_of_segment_headers() -> None:
             "partition": number(1, 4),
             "incarnation": b"i" * 16,
             "base_lsn": number(2, 8),
+            "end_lsn": number(5, 8),
             "capacity_bytes": number(3, 8),
             "created_at_ms": number(4, 8),
-            "checksum": number(xxh64(image[:56]), 8),
+            "generation": number(6, 4),
+            "checksum": number(xxh64(image[:72]), 8),
         },
     )
 
@@ -183,7 +187,7 @@ def test_the_table_of_frames() -> None:
 
 def test_the_table_of_index_entries() -> None:
     blob_id = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=2, container=3, partition=4, uuid=b"u" * 16).raw
-    image = entry.encode(IndexEntry(blob_id, 0x11, 0x22, 0x33, 0x44, 0x55, BlobState(0x66, True, 0x77)))
+    image = entry.encode(IndexEntry(blob_id, 0x11, 0x22, 0x33, 0x44, 0x55, BlobState(0x66, True, 0x77), 0x88, True))
     (table,) = tables(entry)
     check(
         table,
@@ -191,7 +195,7 @@ def test_the_table_of_index_entries() -> None:
         image,
         {
             "version": b"\x01",
-            "flags": b"\x01",
+            "flags": b"\x03",
             "id_prefix": blob_id[:12],
             "lsn": number(0x11, 8),
             "segment": number(0x22, 4),
@@ -200,7 +204,8 @@ def test_the_table_of_index_entries() -> None:
             "payload_size": number(0x55, 4),
             "life_version": number(0x66, 4),
             "expires_at_ms": number(0x77, 8),
-            "checksum": number(xxh64(b"u" * 16 + image[:50]) & 0xFFFFFFFF, 4),
+            "changed_at_ms": number(0x88, 6),
+            "checksum": number(xxh64(b"u" * 16 + image[:56]) & 0xFFFFFFFF, 4),
         },
     )
 

@@ -10,7 +10,13 @@ from ambry.format import segment as segment_format
 from ambry.format.segment import HEADER_SIZE, SegmentHeader
 
 SAMPLE = SegmentHeader(
-    partition=0x01020304, incarnation=b"i" * 16, base_lsn=0x1122334455667788, capacity_bytes=1 << 26, created_at_ms=9
+    partition=0x01020304,
+    incarnation=b"i" * 16,
+    base_lsn=0x1122334455667788,
+    end_lsn=0x1122334459667788,
+    capacity_bytes=1 << 26,
+    created_at_ms=9,
+    generation=3,
 )
 GOLDEN = (
     "414d425259534547"
@@ -19,15 +25,18 @@ GOLDEN = (
     + "01020304"
     + "69" * 16
     + "1122334455667788"
+    + "1122334459667788"
     + "0000000004000000"
     + "0000000000000009"
+    + "00000003"
+    + "00000000"
 )
 
 
 def test_the_bytes_of_a_segment_header_never_change() -> None:
     image = segment_format.encode(SAMPLE)
-    assert image[:56].hex() == GOLDEN
-    assert image.hex() == GOLDEN + "43784cac6336f15f"
+    assert image[:72].hex() == GOLDEN
+    assert image.hex() == GOLDEN + "4f39042f819080a8"
     assert segment_format.decode(image) == SAMPLE
 
 
@@ -37,6 +46,8 @@ def test_the_bytes_of_a_segment_header_never_change() -> None:
         partition=st.integers(0, 0xFFFFFFFF),
         incarnation=st.binary(min_size=16, max_size=16),
         base_lsn=st.integers(0, (1 << 64) - 1),
+        end_lsn=st.integers(0, (1 << 64) - 1),
+        generation=st.integers(0, (1 << 32) - 1),
         capacity_bytes=st.integers(0, (1 << 64) - 1),
         created_at_ms=st.integers(0, (1 << 64) - 1),
     )

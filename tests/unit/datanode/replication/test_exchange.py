@@ -21,7 +21,7 @@ EXPIRED = BlobState(0, False, NOW - EXPIRY_GRACE_MS)
 
 
 def entry(state: BlobState, *, present: bool = True) -> IndexEntry:
-    return IndexEntry(blob_id(1), 5, 1 if present else 0, 64, 200, 100, state)
+    return IndexEntry(blob_id(1), 5, 1 if present else 0, 64, 200, 100, state, 0)
 
 
 def change(state: BlobState, *, present: bool = True) -> Change:

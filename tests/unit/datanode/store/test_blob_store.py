@@ -320,3 +320,30 @@ def test_a_put_of_a_blob_that_is_there_moves_it_to_the_end(store: BlobStore) -> 
     append(store, put_record(blob_id(1), b"x"), put_record(blob_id(2), b"x"))
     append(store, put_record(blob_id(1), b"x", state=ALIVE))
     assert [entry.id for entry in store.changes_since(0, 10)] == [blob_id(2), blob_id(1)]
+
+
+def test_a_partition_is_sealed_at_90_percent_and_unsealed_below_85(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for size in (899, 900, 870, 850, 849, 899, 900):
+        monkeypatch.setattr(store, "size_bytes", lambda size=size: size)
+        told.append((store.reseal(1000), store.sealed))
+    assert told == [
+        (False, False),
+        (True, True),
+        (False, True),
+        (False, True),
+        (True, False),
+        (False, False),
+        (True, True),
+    ]
+
+
+def test_every_record_carries_the_whole_state_of_its_blob(store: BlobStore) -> None:
+    append(store, update_record(blob_id(1), DELETED))
+    placement = store.place([put_record(blob_id(1), b"x"), put_record(blob_id(2), b"y")], sync=True)
+    assert [record.state for record in placement.records] == [DELETED, ALIVE]
+    store.abandon(placement)
+    batch = [put_record(blob_id(3), b"z"), update_record(blob_id(3), DELETED), update_record(blob_id(3), ALIVE)]
+    assert [record.state for record in store.place(batch, sync=True).records] == [ALIVE, DELETED, DELETED]

@@ -2,7 +2,8 @@
 
 Acknowledged (synced) blobs read back identical with the joined state, whatever happens. LSNs are never given twice: not even
 those of records that a crash lost, since a peer may have seen them. `changes_since` of any earlier token covers every blob
-that changed later.
+that changed later. Compaction, cut off anywhere, changes nothing but that blobs dead past retention may be forgotten; none of
+those ever comes back.
 """
 
 from __future__ import annotations
@@ -21,12 +22,30 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ambry.blob import BlobState, join
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
+from datanode.store.compaction import Retention, plan
 from tests.support.fake_files import FakeFiles
-from tests.support.samples import append, blob_id, checkpoint, content, open_replica, put_record, update_record
+from tests.support.samples import (
+    SEGMENT_SIZE,
+    append,
+    blob_id,
+    checkpoint,
+    content,
+    open_replica,
+    put_record,
+    update_record,
+)
 
 states = st.builds(BlobState, st.integers(0, 2), st.booleans(), st.sampled_from([5, 50, (1 << 63) - 1]))
 numbers = st.integers(1, 12)
 sizes = st.sampled_from([0, 1, 300, 5_000, 40_000, 90_000])
+
+
+WRITTEN = 1_700_000_000_000
+COMPACTION_STEPS = ("pwritev", "fsync", "rename", "sync_directory", "unlink", "", "")
+
+
+class PowerCut(BaseException):
+    pass
 
 
 class Known(msgspec.Struct):
@@ -48,6 +67,8 @@ class BlobStoreModel(RuleBasedStateMachine):
         self.blobs: dict[int, Known] = {}
         self.given: dict[int, int] = {}
         """LSN -> end of every record that was ever placed, lost ones included."""
+        self.retired: set[int] = set()
+        """Dead past retention when a compaction ran: it may or may not know them any more."""
         self.tokens: list[int] = [0]
         self.unsynced: list[int] = []
         self.store: BlobStore = open_replica(self.disk, self.root / "r")
@@ -59,6 +80,9 @@ class BlobStoreModel(RuleBasedStateMachine):
     # --- what the outside does ---
 
     def _append(self, records: list[tuple[int, Record]], sync: bool) -> None:
+        records = [(number, record) for number, record in records if number not in self.retired]
+        if not records:
+            return
         lsns = append(self.store, *(record for _, record in records), sync=sync)
         for (number, record), lsn in zip(records, lsns, strict=True):
             assert all(lsn >= end or lsn + record.size <= start for start, end in self.given.items()), "LSN given twice"
@@ -196,6 +220,58 @@ class BlobStoreModel(RuleBasedStateMachine):
         self.store = open_replica(self.disk, self.root / "r")
         assert self.store.opened.rebuilt
 
+    @precondition(lambda self: self.store.segment_count() > 2)
+    @rule(
+        late=st.sampled_from([9, 20, 40]),
+        horizon=st.sampled_from([0, 1 << 60]),
+        covered=st.sampled_from([True, True, False]),
+        during=st.sampled_from(COMPACTION_STEPS),
+        switched=st.integers(0, 5),
+        seed=st.integers(0, 10_000),
+    )
+    def compact(self, late: int, horizon: int, covered: bool, during: str, switched: int, seed: int) -> None:
+        if covered:
+            self.make_checkpoint()
+        kept = Retention(now_ms=WRITTEN + late, deleted_ms=10, tombstone_ms=30, horizon_lsn=horizon)
+        for number, known in list(self.blobs.items()):
+            entry = self.store.lookup(blob_id(number))
+            if entry is not None and not known.possible and kept.bytes_dead(entry):
+                del self.blobs[number]
+                self.retired.add(number)
+        if during:
+            self.disk.before = lambda call, _path: self._cut(call == during)
+        try:
+            self._compact(kept, switched if not during else -1)
+        except PowerCut:
+            self.disk.before = lambda _call, _path: None
+            self.disk.crash(random.Random(seed))
+            self._restart()
+        finally:
+            self.disk.before = lambda _call, _path: None
+
+    @staticmethod
+    def _cut(now: bool) -> None:
+        if now:
+            raise PowerCut
+
+    def _compact(self, kept: Retention, switched: int) -> None:
+        compacting = self.store.compacting
+        usages = compacting.usages(self.store.overlay(), kept)
+        numbers = plan(usages, free_bytes=1 << 40, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.05)
+        if not numbers:
+            return
+        inputs, output = compacting.plan_output(numbers)
+        copied = compacting.copier(kept, lambda _size: None).run(inputs, output)
+        self.acknowledged_blobs_read_back()
+        assert compacting.may_switch(copied, kept)
+        compacting.switch_dropped(copied)
+        compacting.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved)
+        self.acknowledged_blobs_read_back()
+        self._cut(0 <= switched < len(copied.moved))
+        compacting.switch_moved(copied, copied.moved)
+        self.make_checkpoint()
+        compacting.delete_files(compacting.retire(numbers))
+
     def _restart(self) -> None:
         self.store.close()
         self.store = open_replica(self.disk, self.root / "r")
@@ -246,6 +322,12 @@ class BlobStoreModel(RuleBasedStateMachine):
                 payload = self.store.read(entry, 0, entry.payload_size, cached_only=False)
                 assert payload is not None
                 assert bytes(payload.data) == known.payload
+
+    @invariant()
+    def the_dead_stay_dead(self) -> None:
+        for number in self.retired:
+            entry = self.store.lookup(blob_id(number))
+            assert entry is None or entry.state.deleted or entry.state.expired(WRITTEN), f"blob {number} came back"
 
     @invariant()
     def changed_blobs_are_listed(self) -> None:

@@ -29,12 +29,14 @@ entries = st.builds(
     U32,
     U32,
     st.builds(BlobState, U32, st.booleans(), st.integers(0, NEVER_MS)),
+    st.integers(0, (1 << 48) - 1),
+    st.booleans(),
 )
 ID = BlobId.make(kind=IdKind.CHUNK, datacenter=1, account=2, container=3, partition=7, uuid=b"u" * 16).raw
-SAMPLE = IndexEntry(ID, 0x11, 0x22, 0x33, 0x44, 0x55, BlobState(0x66, True, 0x77))
+SAMPLE = IndexEntry(ID, 0x11, 0x22, 0x33, 0x44, 0x55, BlobState(0x66, True, 0x77), 0x88, True)
 GOLDEN = (
-    "01" + "01" + "010200010000000200000003" + "0000000000000011" + "00000022" + "00000033" + "00000044" + "00000055"
-    "00000066" + "0000000000000077" + "a68403e6"
+    "01" + "03" + "010200010000000200000003" + "0000000000000011" + "00000022" + "00000033" + "00000044" + "00000055"
+    "00000066" + "0000000000000077" + "000000000088" + "56a69d08"
 )
 
 
@@ -71,7 +73,7 @@ def test_an_entry_under_the_wrong_key_is_noticed() -> None:
 def test_another_version_is_corrupt_so_that_it_is_rebuilt() -> None:
     from ambry.checksum import xxh64
 
-    value = b"\x02" + entry_format.encode(SAMPLE)[1:50]
+    value = b"\x02" + entry_format.encode(SAMPLE)[1:56]
     check = (xxh64(ID[16:32] + value) & 0xFFFFFFFF).to_bytes(4, "big")
     with pytest.raises(IndexCorrupt, match="version 2"):
         entry_format.decode(ID[16:32], value + check, 7)

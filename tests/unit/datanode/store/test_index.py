@@ -34,7 +34,7 @@ def index(directory: Path) -> Iterator[Index]:
 
 
 def entry(number: int, lsn: int, state: BlobState = ALIVE) -> IndexEntry:
-    return IndexEntry(blob_id(number), lsn, 1, lsn, 200, 100, state)
+    return IndexEntry(blob_id(number), lsn, 1, lsn, 200, 100, state, 0)
 
 
 def checkpoint(index: Index, lsn: int) -> None:
@@ -297,3 +297,36 @@ def test_an_index_can_be_opened_again_after_a_failed_opening(directory: Path) ->
     for file in directory.iterdir():
         file.unlink()
     Index(directory, PARTITION).close()
+
+
+def test_a_cut_file_is_refused_at_any_size_below_the_one_it_needs(directory: Path, index: Index) -> None:
+    for number in range(1, 400):
+        index.set(entry(number, number * 100))
+    checkpoint(index, 50_000)
+    index.close()
+    path = directory / "data.mdb"
+    whole = path.read_bytes()
+    for size in [0, 1, 4095, 4096, 8191, *range(8192, len(whole), 5021), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(IndexCorrupt):
+            Index(directory, PARTITION)
+    path.write_bytes(whole)
+    again = Index(directory, PARTITION)
+    assert len(list(again.stored({}))) == 399
+    again.close()
+
+
+def test_moves_and_removals_are_no_changes_and_are_checkpointed(index: Index) -> None:
+    for number in (1, 2, 3):
+        index.set(entry(number, number * 100))
+    checkpoint(index, 400)
+    moved = msgspec.structs.replace(entry(1, 100), segment=9, offset=80)
+    index.move(moved)
+    index.remove(blob_id(2))
+    wanted = [moved, entry(3, 300)]
+    for _ in range(2):
+        assert sorted(index.stored(index.overlay()), key=lambda item: item.lsn) == wanted
+        assert changes(index) == [(1, 100), (3, 300)]
+        assert index.get(blob_id(2)) is None
+        checkpoint(index, 400)
+    assert (index.overlay(), index.stored_count()) == ({}, 2)

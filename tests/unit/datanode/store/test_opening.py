@@ -15,6 +15,7 @@ import pytest
 from ambry.blob import BlobState
 from ambry.errors import DataCorrupt, StoreMismatch
 from ambry.format.segment import HEADER_SIZE
+from datanode.store import opening
 from datanode.store.blob_store import BlobStore
 from datanode.store.index import MAP_SIZE
 from tests.support.fake_files import FakeFiles
@@ -553,3 +554,44 @@ def test_an_opening_that_fails_can_be_repeated(disk: FakeFiles, place: Path) -> 
     store = open_replica(disk, place)
     expect(store, 35)
     assert store.serving
+
+
+@pytest.mark.parametrize("pages", [0, 1, 2, 4])
+def test_a_cut_index_file_is_rebuilt(disk: FakeFiles, place: Path, pages: int) -> None:
+    """Reading it behind its end would be SIGBUS."""
+    store = new_and_serving(disk, place)
+    stop_cleanly(store)
+    with (place / "index" / "data.mdb").open("r+b") as stream:
+        stream.truncate(pages * 4096)
+    store = open_replica(disk, place)
+    assert store.opened.rebuilt
+    expect(store, 5)
+
+
+def test_a_long_replay_goes_on_where_a_crash_left_it(
+    disk: FakeFiles, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "PROGRESS_RECORDS", 5)
+    store = open_replica(disk, place)
+    fill(store, 60, size=6000)
+    assert store.segment_count() > 4
+    killed(disk, store)
+    disk.fail("open", errno.EIO, at=10_000)
+    real = opening._Opening._replay_segment
+    seen: list[int] = []
+
+    def replay(self: opening._Opening, *args: object, **kwargs: object) -> None:
+        if len(seen) == 3:
+            raise OSError(errno.EIO, "crash")
+        seen.append(1)
+        real(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening._Opening, "_replay_segment", replay)
+        with pytest.raises(OSError, match="crash"):
+            open_replica(disk, place)
+    disk.kill()
+    store = open_replica(disk, place)
+    assert 0 < store.opened.replayed < 60, "it went on from the progress checkpoint"
+    expect(store, 60, size=6000)
+    assert len(store.changes_since(0, 1000)) == 60

@@ -11,11 +11,11 @@ from ambry.checksum import xxh64
 from ambry.errors import FormatUnknown
 from ambry.format import record as record_format
 from ambry.format.record import Record
-from ambry.format.segment import HEADER_SIZE
+from ambry.format.segment import HEADER_SIZE, SegmentHeader
 from datanode.store import recovery
 from datanode.store.recovery import Found, Gap, SegmentScan
 from tests.support.fake_files import FakeFiles
-from tests.support.samples import DELETED, blob_id, content, put_record, update_record
+from tests.support.samples import DELETED, PARTITION, blob_id, content, put_record, update_record
 
 BASE = 10_000
 SIZE = 8192
@@ -37,9 +37,18 @@ def write(tmp_path: Path, *items: Record | bytes, size: int = SIZE, base: int = 
     return disk, offsets
 
 
-def scan(disk: FakeFiles, tmp_path: Path, start: int = 0, base: int = BASE) -> list[Found | Gap]:
+def scan(disk: FakeFiles, tmp_path: Path, start: int = 0, base: int = BASE, generation: int = 0) -> list[Found | Gap]:
     file = disk.open(tmp_path / "s")
-    return list(SegmentScan(file, base_lsn=base, size=file.size()).run(start))
+    header = SegmentHeader(
+        partition=PARTITION,
+        incarnation=b"i" * 16,
+        base_lsn=base,
+        end_lsn=base + (1 << 20),
+        capacity_bytes=1 << 20,
+        created_at_ms=0,
+        generation=generation,
+    )
+    return list(SegmentScan(file, header, size=file.size()).run(start))
 
 
 def brief(items: list[Found | Gap]) -> list[tuple[object, ...]]:

@@ -11,7 +11,9 @@ from ambry.format.segment import HEADER_SIZE, SegmentHeader
 from datanode.store.segment import Segment, segment_name, segment_number
 from tests.support.fake_files import FakeFiles
 
-HEADER = SegmentHeader(partition=7, incarnation=b"i" * 16, base_lsn=1000, capacity_bytes=4096, created_at_ms=5)
+HEADER = SegmentHeader(
+    partition=7, incarnation=b"i" * 16, base_lsn=1000, end_lsn=5096, capacity_bytes=4096, created_at_ms=5
+)
 
 
 @pytest.fixture

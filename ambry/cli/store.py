@@ -1,0 +1,159 @@
+"""`ambry store`: look into the replica of a stopped data node, verify it, rebuild its index.
+
+Exit codes: 0 fine, 1 something is wrong, 2 usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from ambry import logs
+from ambry.clock import SystemClock, system_random
+from ambry.errors import AmbryError
+from datanode.store.files import OsFiles
+from datanode.store.inspection import Inspection, locked
+from datanode.store.opening import open_store
+
+OUTPUT = click.Choice(["table", "json"])
+LINE_WIDTH = 250
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group()
+def store() -> None:
+    """Look into the replica of a stopped data node (a partition-NNNNNNNN directory)."""
+
+
+def _json(value: Any) -> None:
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("kind", "id", "file", "what") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    # Lines are never cut: an id that one cannot copy is worth nothing.
+    Console(width=LINE_WIDTH).print(table)
+
+
+def _fail(error: Exception) -> None:
+    click.echo(f"ambry store: {error}", err=True)
+    sys.exit(1)
+
+
+@store.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option("--output", type=OUTPUT, default="table", show_default=True)
+def inspect(directory: Path, output: str) -> None:
+    """Whose it is, its segments, its index, its tokens. Reads the whole log."""
+    files = OsFiles()
+    try:
+        with locked(files, directory):
+            overview = Inspection(files, directory).overview()
+    except (AmbryError, OSError) as error:
+        _fail(error)
+        return
+    if output == "json":
+        _json(overview)
+        return
+    click.echo(f"partition {overview.partition} of cluster {overview.cluster}, incarnation {overview.incarnation}")
+    click.echo(f"index: {overview.entries} blobs, checkpoint at LSN {overview.checkpoint_lsn}", nl=False)
+    click.echo(", cleanly stopped" if overview.checkpoint_clean else ", not cleanly stopped", nl=False)
+    click.echo(", may say not-found" if overview.serving else ", has to catch up before it may say not-found")
+    columns = ["segment", "generation", "base_lsn", "end_lsn", "file_bytes", "records", "used_bytes", "gaps"]
+    _table("Segments", columns, [list(msgspec.structs.astuple(line)) for line in overview.segments])
+    for start, end in overview.missing_lsns:
+        click.echo(f"no segment covers LSN {start} to {end}")
+    for name in overview.quarantined:
+        click.echo(f"quarantined: {name}")
+    for peer, lsn in sorted(overview.tokens.items()):
+        click.echo(f"follows {peer} from LSN {lsn} on")
+
+
+@store.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option("--output", type=OUTPUT, default="table", show_default=True)
+def verify(directory: Path, output: str) -> None:
+    """Read everything and name every place where a bit is wrong. Exits with 1 when there is one."""
+    files = OsFiles()
+    try:
+        with locked(files, directory):
+            problems = list(Inspection(files, directory).verify())
+    except (AmbryError, OSError) as error:
+        _fail(error)
+        return
+    if output == "json":
+        _json({"directory": str(directory), "ok": not problems, "problems": problems})
+    elif problems:
+        _table("Problems", ["file", "offset", "what"], [[p.file, p.offset, p.what] for p in problems])
+    else:
+        click.echo(f"{directory}: every bit is right")
+    sys.exit(1 if problems else 0)
+
+
+@store.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option("--output", type=OUTPUT, default="table", show_default=True)
+@click.option("--segment", type=int, help="Only this segment.")
+def dump(directory: Path, output: str, segment: int | None) -> None:
+    """Every whole record of the log, one per line; never any content."""
+    files = OsFiles()
+    try:
+        with locked(files, directory):
+            lines = [line for line in Inspection(files, directory).records() if segment in (None, line.segment)]
+    except (AmbryError, OSError) as error:
+        _fail(error)
+        return
+    if output == "json":
+        for line in lines:
+            _json(line)
+        return
+    columns = [
+        "segment",
+        "offset",
+        "lsn",
+        "kind",
+        "id",
+        "size",
+        "payload",
+        "life",
+        "deleted",
+        "expires_at_ms",
+        "written_at_ms",
+    ]
+    _table("Records", columns, [list(msgspec.structs.astuple(line)) for line in lines])
+
+
+@store.command("rebuild-index")
+@click.argument("directory", type=DIRECTORY)
+def rebuild_index(directory: Path) -> None:
+    """Delete the index and make it again from the log. The replica then catches up with its peers before it says not-found."""
+    logs.configure(level="warning")
+    files = OsFiles()
+    try:
+        identity = Inspection(files, directory).identity
+        opened = open_store(
+            files,
+            directory,
+            cluster=identity.cluster,
+            partition=identity.partition,
+            segment_size_bytes=64 << 20,
+            clock=SystemClock(),
+            random_source=system_random(),
+            rebuild=True,
+        )
+    except (AmbryError, OSError) as error:
+        _fail(error)
+        return
+    click.echo(f"{directory}: {opened.opened.replayed} records replayed, {opened.opened.gaps} gaps")
+    opened.close()
