@@ -30,7 +30,6 @@ from ambry.errors import InvalidBlobId
 
 ID_SIZE = 36
 ID_TEXT_SIZE = 48
-KEY_SIZE = 16
 _VERSION = 1
 _FIELDS = struct.Struct(">BBHIII16s")
 _CHECKSUM = struct.Struct(">I")

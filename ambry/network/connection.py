@@ -84,7 +84,6 @@ class RpcConnection(asyncio.BufferedProtocol):
         in_flight_bytes_max: int = 64 << 20,
     ) -> None:
         self.peer = ""
-        self.greeted = False
         self._handler = handler
         self._on_lost = on_lost
         self._in_flight_bytes_max = in_flight_bytes_max

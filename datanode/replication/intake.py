@@ -43,8 +43,15 @@ class Intake:
 
     async def merge(self, replica: Replica, blob_id: bytes, state: BlobState) -> None:
         """Record a joined state, durable on return. Raises AmbryError."""
-        record = Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=self._clock.wall_ms())
-        await self._append(replica, [record])
+        await self.merge_all(replica, [(blob_id, state)])
+
+    async def merge_all(self, replica: Replica, states: Sequence[tuple[bytes, BlobState]]) -> None:
+        """Record the joined states of blobs, all durable on return. Raises AmbryError."""
+        now_ms = self._clock.wall_ms()
+        records = [
+            Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=now_ms) for blob_id, state in states
+        ]
+        await self._append(replica, records)
 
     async def fetch(self, replica: Replica, peer: Peer, wanted: Sequence[tuple[bytes, BlobState, int]]) -> set[bytes]:
         """Get blobs (id, joined state, size) from one peer, durable on return. Returns the ids that could not be had.

@@ -10,7 +10,6 @@ find the blobs already here, taken over from it. When it is down they fetch inst
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -236,7 +235,7 @@ class Replicator:
             failed = await self._intake.fetch(replica, peer, wanted)
         if merges:
             states = [(change.id, joined_state(store.lookup(change.id), change)) for change in merges]
-            await asyncio.gather(*(self._intake.merge(replica, blob_id, state) for blob_id, state in states))
+            await self._intake.merge_all(replica, states)
         for blob_id in failed:
             self.healer.want(replica.partition.id, blob_id, fetches[blob_id].state)
         return {blob_id: fetches[blob_id].lsn for blob_id in failed}

@@ -117,7 +117,6 @@ class Copied:
     """Blob id, segment, offset of put records of dead blobs."""
     forgotten: list[tuple[bytes, int]] = field(default_factory=list)
     """Blob id and LSN of tombstones that were left out."""
-    bytes_read: int = 0
     bytes_written: int = 0
 
 
@@ -190,7 +189,6 @@ class Copier:
                 if not item.zeros:
                     raise DamagedInput(f"segment {segment.number} is damaged from {item.start} to {item.end}")
                 continue
-            copied.bytes_read += item.header.record_size
             self._pause(item.header.record_size)
             image = self._image(segment, item, output.end, copied)
             if image is None:

@@ -24,11 +24,9 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import PutRequest, UpdateRequest
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
-from frontend.router.write import ReplicaWrite
+from frontend.router.write import RETRY_WAIT_S, ReplicaWrite, write_persistently
 
 log = get_logger()
-
-RETRY_WAIT_S = 0.15
 
 _ID_KINDS = {
     RecordKind.BLOB: IdKind.SIMPLE,
@@ -152,15 +150,11 @@ class PutOperation:
     ) -> None:
         payload = composite_format.encode(Composite(total_size=size, chunks=refs))
         properties = self._properties(size, whole)
-        for attempt in range(self._context.config.put_attempts):
-            try:
-                # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
-                await self._write(RecordKind.COMPOSITE, blob_id, partition, properties, payload, digest(payload))
-                return
-            except QuorumNotReached:
-                if attempt + 1 == self._context.config.put_attempts:
-                    raise
-                await asyncio.sleep(RETRY_WAIT_S * (attempt + 1))
+        # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
+        await write_persistently(
+            self._context,
+            lambda: self._write(RecordKind.COMPOSITE, blob_id, partition, properties, payload, digest(payload)),
+        )
 
     # --- records ---
 

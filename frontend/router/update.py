@@ -6,18 +6,15 @@ already knew what, or in which order changes arrive.
 
 from __future__ import annotations
 
-import asyncio
-
 from ambry.blob import BlobState, join
-from ambry.errors import BlobDeleted, BlobExpired, NotDeleted, QuorumNotReached, Unavailable
+from ambry.errors import BlobDeleted, BlobExpired, NotDeleted, Unavailable
 from ambry.ids import BlobId
 from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import UpdateReply, UpdateRequest
 from frontend.router.context import RouterContext
 from frontend.router.get import read_info, read_state
-from frontend.router.put import RETRY_WAIT_S
-from frontend.router.write import ReplicaWrite
+from frontend.router.write import ReplicaWrite, write_persistently
 
 PATIENCE_S = 0.25
 """An update waits this long for the slower replicas that are well: whoever reads next shall find it on any of them."""
@@ -74,15 +71,7 @@ async def extend_ttl(context: RouterContext, blob_id: BlobId, expires_at_ms: int
 
 async def _write(context: RouterContext, blob_id: BlobId, state: BlobState, request_id: str) -> BlobState:
     """Record a state; returns the join of what the replicas that confirmed know now."""
-    for attempt in range(context.config.put_attempts):
-        try:
-            replies = await _write_once(context, blob_id, state, request_id)
-            break
-        except QuorumNotReached:
-            # The same state twice is one: nodes that restart one after the other are connected again in a moment.
-            if attempt + 1 == context.config.put_attempts:
-                raise
-            await asyncio.sleep(RETRY_WAIT_S * (attempt + 1))
+    replies = await write_persistently(context, lambda: _write_once(context, blob_id, state, request_id))
     for frame in replies:
         state = join(state, messages.decode(frame.header, UpdateReply).state)
     return state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 from ambry.checksum import Buffer
 from ambry.clustermap.model import Partition
@@ -12,6 +14,26 @@ from ambry.protocol.frame import Frame
 from ambry.protocol.messages import Message
 from frontend.router.context import RouterContext
 from frontend.router.tracker import Verdict, WriteTracker, write_target
+
+T = TypeVar("T")
+
+
+RETRY_WAIT_S = 0.15
+"""Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py)."""
+
+
+async def write_persistently(context: RouterContext, write: Callable[[], Awaitable[T]]) -> T:
+    """Do a write that is the same when it is done twice, again while too few replicas confirm it; bounded.
+
+    Raises the last QuorumNotReached, and at once whatever else `write` raises.
+    """
+    attempts = context.config.put_attempts
+    for attempt in range(1, attempts):
+        try:
+            return await write()
+        except QuorumNotReached:
+            await asyncio.sleep(RETRY_WAIT_S * attempt)
+    return await write()
 
 
 class ReplicaWrite:
