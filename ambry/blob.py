@@ -16,7 +16,7 @@ NEVER_MS = (1 << 63) - 1
 
 
 class Durability(IntEnum):
-    """What an acknowledged put survives. Values are on the wire, never renumber."""
+    """What an acknowledged put survives; each includes those before it."""
 
     MEMORY = 1
     """In the page cache of `success_target` local replicas: survives kills, not a power cut."""

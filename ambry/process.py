@@ -24,6 +24,8 @@ from ambry.logs import get_logger
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+SWITCH_INTERVAL_S = 0.0005
+
 
 def parse_arguments(program: str, shape: type[T], argv: list[str]) -> T:
     """The configuration that the command line names. Exits with 2 and one line when it cannot be used."""
@@ -43,13 +45,21 @@ def fail(program: str, error: AmbryError) -> NoReturn:
     raise SystemExit(2 if isinstance(error, ConfigInvalid) else 1)
 
 
-def run(program: str, serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `serve` until it returns; SIGTERM and SIGINT set the event it is given. Exits with 1 when it fails."""
-    _raise_descriptor_limit()
+def tune_interpreter() -> None:
+    """Set the interpreter up for a server whose event loop shares it with background threads."""
     # What is loaded by now lives as long as the process. Of what comes, hardly anything is cyclic: look for it seldom, since
     # every look walks the whole index of recent blobs.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    # A thread that computes keeps the interpreter for so long while others wait for it; the default is 5 ms, longer than most
+    # requests take.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def run(program: str, serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `serve` until it returns; SIGTERM and SIGINT set the event it is given. Exits with 1 when it fails."""
+    _raise_descriptor_limit()
+    tune_interpreter()
 
     async def main() -> None:
         stop = asyncio.Event()

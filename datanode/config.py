@@ -31,10 +31,11 @@ class StoreSection(msgspec.Struct, frozen=True):
     capacity_bytes: int = 1 << 40
     reserve_bytes: int = 256 << 20
     inline_read_bytes_max: int = 256 << 10
+    open_files_max: int = 512
 
 
 class CompactionSection(msgspec.Struct, frozen=True):
-    enabled: bool = False
+    enabled: bool = True
     interval_s: float = 300.0
     rate_bytes_per_s: int = 50 << 20
     dead_share_min: float = 0.25
@@ -46,6 +47,12 @@ class ScrubSection(msgspec.Struct, frozen=True):
     enabled: bool = True
     interval_s: float = 86_400.0
     rate_bytes_per_s: int = 10 << 20
+
+
+class SweepSection(msgspec.Struct, frozen=True):
+    enabled: bool = True
+    interval_s: float = 86_400.0
+    grace_s: int = 2 * 86_400
 
 
 class ReplicationSection(msgspec.Struct, frozen=True):
@@ -68,6 +75,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True):
     store: StoreSection = msgspec.field(default_factory=StoreSection)
     compaction: CompactionSection = msgspec.field(default_factory=CompactionSection)
     scrub: ScrubSection = msgspec.field(default_factory=ScrubSection)
+    sweep: SweepSection = msgspec.field(default_factory=SweepSection)
     replication: ReplicationSection = msgspec.field(default_factory=ReplicationSection)
     log: LogSection = msgspec.field(default_factory=LogSection)
 
@@ -86,6 +94,8 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
         raise ConfigInvalid("store.batch_records_max must lie between 1 and 500: a vectored write takes 1,024 buffers")
     if store.io_threads < 2 and (config.compaction.enabled or config.scrub.enabled):
         raise ConfigInvalid("store.io_threads must be at least 2: scrub and compaction hold one for a while")
+    if store.open_files_max < 16:
+        raise ConfigInvalid("store.open_files_max must be at least 16: a batch, a reader and a scrub each hold some")
     for name in ("compaction", "scrub"):
         if getattr(config, name).rate_bytes_per_s < 1 << 16:
             raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")

@@ -34,11 +34,25 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Append(msgspec.Struct):
-    """One record on its way into a log; `record` None waits for everything published so far to be synced."""
+    """One record on its way into a log, and its bytes; `record` None waits for everything published so far to be synced."""
 
     record: Record | None
+    size: int
     sync: bool
     done: Done
+
+
+def fence(store: BlobStore, reason: str) -> None:
+    """Stop a replica's acknowledgements, and tell."""
+    if store.state is StoreState.OPEN:
+        store.fence(reason)
+        metrics.FENCED.inc()
+        log.error("replica fenced", partition=store.partition, error=reason)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk has no room: nothing is wrong with it otherwise."""
+    return error.errno in _FULL
 
 
 def _may_use_reserve(append: Append) -> bool:
@@ -81,7 +95,9 @@ class Committer:
         self._batch_records_max = batch_records_max
         self._gather_s = gather_ms / 1000
         self._reserve_bytes = reserve_bytes
-        self._crowded = False
+        self._expected = 0
+        """How many writers there are, as far as one can tell: those of the last batch, and who came meanwhile."""
+        self._gathering: asyncio.TimerHandle | None = None
         self._pending: list[Append] = []
         self._busy = False
         self._scheduled = False
@@ -99,35 +115,43 @@ class Committer:
     def append(self, record: Record, *, sync: bool, done: Done) -> None:
         """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers."""
         disk = self._disk
-        if disk.pending_bytes + record.size > disk.pending_bytes_max and disk.pending_bytes:
+        size = record.size
+        if disk.pending_bytes + size > disk.pending_bytes_max and disk.pending_bytes:
             done(Overloaded(f"the write queue of this disk is full ({disk.pending_bytes} bytes); retry shortly"))
             return
-        disk.pending_bytes += record.size
-        self._enqueue(Append(record, sync, done))
+        disk.pending_bytes += size
+        self._enqueue(Append(record, size, sync, done))
 
     def barrier(self, done: Done) -> None:
         """Call `done` when everything published so far is synced."""
         if not self.store.unsynced and not self._busy:
             done(self._refusal())
             return
-        self._enqueue(Append(None, True, done))
+        self._enqueue(Append(None, 0, True, done))
 
     def _enqueue(self, append: Append) -> None:
         self._pending.append(append)
         self._idle.clear()
-        if not self._busy and not self._scheduled:
+        if self._busy:
+            return
+        if not self._scheduled:
             self._schedule()
+        elif self._gathering is not None and len(self._pending) >= self._expected:
+            # All are there who are known of: nobody else is worth waiting for.
+            self._gathering.cancel()
+            self._gathering = None
+            asyncio.get_running_loop().call_soon(self._start)
 
     def _schedule(self) -> None:
         """Begin a batch: on the loop's next turn, or a little later while several writers are about.
 
         Waiting makes fewer and larger batches, which costs every put less; a lone writer never waits (the idea of
-        PostgreSQL's commit_delay and commit_siblings).
+        PostgreSQL's commit_delay and commit_siblings), and nobody does once all are there who are known of.
         """
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._crowded and self._gather_s:
-            loop.call_later(self._gather_s, self._start)
+        if self._gather_s and len(self._pending) < self._expected:
+            self._gathering = loop.call_later(self._gather_s, self._start)
         else:
             loop.call_soon(self._start)
 
@@ -140,7 +164,7 @@ class Committer:
     def _take_batch(self) -> list[Append]:
         size = 0
         for count, append in enumerate(self._pending):
-            size += append.record.size if append.record is not None else 0
+            size += append.size
             if count and (size > self._batch_bytes_max or count >= self._batch_records_max):
                 batch, self._pending = self._pending[:count], self._pending[count:]
                 return batch
@@ -149,6 +173,7 @@ class Committer:
 
     def _start(self) -> None:
         self._scheduled = False
+        self._gathering = None
         if not self._pending:
             self._idle.set()
             return
@@ -174,7 +199,7 @@ class Committer:
             except InsufficientStorage as full:
                 return full
             except OSError as error:
-                if error.errno in _FULL:
+                if is_full(error):
                     return InsufficientStorage(
                         f"the disk of partition {self.store.partition} is full; nothing was stored"
                     )
@@ -208,14 +233,16 @@ class Committer:
             failure = future.result()
             if failure is not None:
                 store.abandon(placement)
+            elif store.state is not StoreState.OPEN:
+                failure = (
+                    self._refusal()
+                )  # fenced by somebody else meanwhile: whether it happened is told by the next start
             else:
                 store.publish(placement, unsynced)
                 metrics.BATCH_RECORDS.observe(len(batch))
         except Exception as error:
             # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
-            store.fence(f"write, sync or publication failed: {error}")
-            metrics.FENCED.inc()
-            log.error("replica fenced", partition=store.partition, error=str(error))
+            fence(store, f"write, sync or publication failed: {error}")
             failure = self._refusal()
         if isinstance(failure, InsufficientStorage):
             # Deletes that came in one batch with puts try again without them: the reserve is theirs.
@@ -226,12 +253,12 @@ class Committer:
         self._end(batch, failure)
 
     def _end(self, batch: list[Append], failure: AmbryError | None) -> None:
-        self._crowded = len(batch) > 1 or bool(self._pending)
+        writers = len(batch) + len(self._pending)
+        self._expected = writers if writers > 1 else 0
         if self._pending:
             self._schedule()
         else:
             self._idle.set()
         for append in batch:
-            if append.record is not None:
-                self._disk.pending_bytes -= append.record.size
+            self._disk.pending_bytes -= append.size
             append.done(failure)

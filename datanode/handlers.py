@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,15 +15,15 @@ from ambry.errors import (
     AmbryError,
     BlobNotFound,
     DataCorrupt,
-    IndexCorrupt,
     InsufficientStorage,
     InternalError,
     InvalidRequest,
+    Overloaded,
     ReplicaUnavailable,
     StoreMismatch,
+    Unavailable,
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
-from ambry.ids import BlobId
 from ambry.logs import get_logger
 from ambry.network.connection import Responder
 from ambry.protocol import messages
@@ -30,6 +31,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import (
     ChangesRequest,
     Empty,
+    FatesRequest,
     FetchRequest,
     GetReply,
     GetRequest,
@@ -41,6 +43,7 @@ from ambry.protocol.messages import (
     UpdateRequest,
 )
 from datanode import metrics
+from datanode.queries import Queries
 from datanode.replication.feed import ChangeFeed
 from datanode.store.blob_store import Payload
 from datanode.store.entry import IndexEntry
@@ -48,6 +51,8 @@ from datanode.stores import Replica, Stores
 
 log = get_logger()
 
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""The process is at a limit: that says nothing about the disk."""
 _PUT_KINDS = (RecordKind.BLOB, RecordKind.COMPOSITE, RecordKind.CHUNK)
 
 
@@ -72,6 +77,7 @@ class Handlers:
         feed: ChangeFeed,
         clock: Clock,
         inline_read_bytes_max: int,
+        queries: Queries,
         on_damaged: Callable[[Replica, bytes], None],
     ) -> None:
         self._cluster = cluster
@@ -80,6 +86,7 @@ class Handlers:
         self._feed = feed
         self._clock = clock
         self._inline_read_bytes_max = inline_read_bytes_max
+        self._queries = queries
         self._on_damaged = on_damaged
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +100,7 @@ class Handlers:
             MessageType.PRESENCE: self._presence,
             MessageType.CHANGES: self._changes,
             MessageType.FETCH: self._fetch,
+            MessageType.FATES: self._fates,
         }
 
     def __call__(self, frame: Frame, responder: Responder) -> None:
@@ -124,23 +132,13 @@ class Handlers:
 
     # --- put and update ---
 
-    def _replica_of(self, blob_id: bytes) -> Replica:
-        return self._stores[BlobId(blob_id).partition]
-
-    def _lookup(self, replica: Replica, blob_id: bytes) -> IndexEntry | None:
-        try:
-            return replica.store.lookup(blob_id)
-        except IndexCorrupt as error:
-            self._stores.rebuild(replica.partition.id, error.message)
-            raise ReplicaUnavailable(f"partition {replica.partition.id} rebuilds its index") from error
-
     def _put(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, PutRequest)
         if request.kind not in _PUT_KINDS:
             raise InvalidRequest(f"record kind {request.kind} cannot be put")
         if len(frame.body) > PAYLOAD_SIZE_MAX:
             raise InvalidRequest(f"a record of {len(frame.body)} bytes exceeds the bound of {PAYLOAD_SIZE_MAX}")
-        replica = self._replica_of(request.id)
+        replica = self._queries.replica_of(request.id)
         if replica.store.sealed:
             raise InsufficientStorage(f"partition {replica.partition.id} is sealed on {self._name}: it is nearly full")
         record = Record(
@@ -156,7 +154,7 @@ class Handlers:
         )
         metrics.BYTES_IN.inc(len(frame.body))
         done = self._acknowledge(MessageType.PUT, responder, request.request_id, request.id, Empty)
-        entry = self._lookup(replica, request.id)
+        entry = self._queries.lookup(replica, request.id)
         if entry is not None and entry.present and request.id not in replica.store.damaged:
             self._spawn(self._put_again(replica, entry, record, sync=request.sync, done=done), responder)
             return
@@ -187,9 +185,11 @@ class Handlers:
 
     def _update(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, UpdateRequest)
-        replica = self._replica_of(request.id)
-        entry = self._lookup(replica, request.id)
+        replica = self._queries.replica_of(request.id)
+        entry = self._queries.lookup(replica, request.id)
         state = request.state if entry is None else join(entry.state, request.state)
+        if entry is not None and entry.state.deleted and not state.deleted:
+            self._queries.refuse_late_undelete(entry)
         done = self._acknowledge(
             MessageType.UPDATE, responder, request.request_id, request.id, lambda: UpdateReply(state)
         )
@@ -230,8 +230,8 @@ class Handlers:
     def _get(self, frame: Frame, responder: Responder) -> None:
         started = self._clock.monotonic()
         request = messages.decode(frame.header, GetRequest)
-        replica = self._replica_of(request.id)
-        entry = self._lookup(replica, request.id)
+        replica = self._queries.replica_of(request.id)
+        entry = self._queries.lookup(replica, request.id)
         if entry is None:
             self._refuse_absent(replica)
             return
@@ -296,6 +296,10 @@ class Handlers:
 
     def _note_damage(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:
         """A record of ours cannot be read: have it repaired, and tell the caller to read elsewhere."""
+        if isinstance(error, Unavailable):
+            return error  # closed meanwhile: an OSError too, and no damage
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            return Overloaded(f"{self._name} has no descriptors or memory left: {error}; read elsewhere")
         metrics.CORRUPT.inc()
         log.error("record unreadable", blob=entry.id.hex(), error=str(error), request_id=request_id)
         replica.store.damaged.add(entry.id)
@@ -304,19 +308,10 @@ class Handlers:
 
     def _presence(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, PresenceRequest)
-        responder.reply(PresenceReply([self._presence_of(blob_id) for blob_id in request.ids]))
+        responder.reply(PresenceReply([self._queries.presence(blob_id) for blob_id in request.ids]))
 
-    def _presence_of(self, blob_id: bytes) -> str:
-        try:
-            replica = self._replica_of(blob_id)
-            entry = self._lookup(replica, blob_id)
-        except AmbryError:
-            return "unsure"
-        if entry is None:
-            return "absent" if replica.store.serving else "unsure"
-        if entry.state.deleted:
-            return "deleted"
-        return "present" if entry.present and blob_id not in replica.store.damaged else "unsure"
+    def _fates(self, frame: Frame, responder: Responder) -> None:
+        responder.reply(self._queries.fates(messages.decode(frame.header, FatesRequest).ids))
 
     # --- replication ---
 
@@ -338,7 +333,7 @@ class Handlers:
             images: list[Buffer] = []
             room = min(request.bytes_max, 32 << 20)
             for blob_id in request.ids:
-                entry = self._lookup(replica, blob_id)
+                entry = self._queries.lookup(replica, blob_id)
                 if entry is None or not entry.present or blob_id in replica.store.damaged:
                     missing.append(blob_id)
                     continue

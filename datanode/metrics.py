@@ -50,3 +50,4 @@ WANTED = Gauge("ambry_datanode_wanted_blobs", "Blobs that should be here and are
 COMPACTED_BYTES = Counter("ambry_datanode_compacted_bytes", "Bytes that compaction gave back.", registry=registry)
 SCRUBBED_BYTES = Counter("ambry_datanode_scrubbed_bytes", "Log bytes that the scrub verified.", registry=registry)
 SCRUB_DAMAGE = Counter("ambry_datanode_scrub_damage", "Damaged places that the scrub found.", registry=registry)
+SWEPT = Counter("ambry_datanode_swept_chunks", "Data chunks whose blob is gone, given up.", registry=registry)

@@ -16,7 +16,8 @@ from ambry.clock import Clock
 from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.logs import get_logger
 from datanode import metrics
-from datanode.config import ScrubSection
+from datanode.config import CompactionSection, ScrubSection
+from datanode.retention import retention_at
 from datanode.store.blob_store import StoreState
 from datanode.store.entry import IndexEntry
 from datanode.store.scrub import Findings, scrub_segment
@@ -39,16 +40,24 @@ class ScrubReport(msgspec.Struct):
     records: int = 0
     damaged: int = 0
     unknown: int = 0
+    missing: int = 0
 
 
 class Scrubber:
     """Scrubs the replicas of a node, one after the other."""
 
     def __init__(
-        self, stores: Stores, *, config: ScrubSection, clock: Clock, on_damaged: Callable[[Replica, bytes], None]
+        self,
+        stores: Stores,
+        *,
+        config: ScrubSection,
+        retention: CompactionSection,
+        clock: Clock,
+        on_damaged: Callable[[Replica, bytes], None],
     ) -> None:
         self._stores = stores
         self._config = config
+        self._retention = retention
         self._clock = clock
         self._on_damaged = on_damaged
         self._reports: dict[int, ScrubReport] = {}
@@ -90,36 +99,36 @@ class Scrubber:
         except IndexCorrupt as error:
             # A replica that was closed meanwhile refuses to be asked, too: that is no damage.
             if replica.store.state is not StoreState.CLOSED:
-                self._stores.rebuild(report.partition, error.message)
+                self._stores.rebuild(replica.store, error.message)
         report.ended_at_ms = self._clock.wall_ms()
         self._reports[report.partition] = report
         return report
 
     async def _scrub(self, replica: Replica, report: ScrubReport) -> None:
         store = replica.store
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s)
+        disk = self._stores.disk
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, lambda: disk.pending_bytes > 0)
+        retention = retention_at(self._retention, self._clock.wall_ms())
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}
-        for number in store.segment_numbers():
+        for number in store.auditing.segment_numbers():
             if store.state is StoreState.CLOSED:
                 return
-            segment = store.scrub_target(number)
+            segment = store.auditing.target(number)
             if segment is None:
                 continue  # compacted away meanwhile
-            findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, throttle)
-            if store.scrub_target(number) is None:
+            findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, retention, throttle)
+            if store.auditing.target(number) is None:
                 continue
             indexed[number] = findings.indexed
             unknown[number] = findings.unknown
             await self._note(replica, findings, report)
         await self._check_index(replica, indexed, report)
         # A compaction forgets expired blobs a moment before it deletes their segment.
-        report.unknown = sum(count for number, count in unknown.items() if store.scrub_target(number) is not None)
+        report.unknown = sum(count for number, count in unknown.items() if store.auditing.target(number) is not None)
         if report.unknown:
             # An index that lost entries, which LMDB does not notice. The log knows better.
-            self._stores.rebuild(
-                store.partition, f"the scrub found {report.unknown} blobs that the index does not know"
-            )
+            self._stores.rebuild(store, f"the scrub found {report.unknown} blobs that the index does not know")
 
     async def _on_disk(self, replica: Replica, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One piece of work on a disk thread; a rebuild of the replica waits for it, and ends the round."""
@@ -133,6 +142,11 @@ class Scrubber:
         report.bytes += findings.bytes
         report.records += findings.records
         metrics.SCRUBBED_BYTES.inc(findings.bytes)
+        if findings.frame_damaged:
+            log.error("scrub found a damaged header or footer", partition=store.partition, segment=findings.segment)
+        if findings.frame_damaged or findings.gaps:
+            # Once everything in it is repaired, a compaction leaves the damage behind.
+            store.compacting.damaged.add(findings.segment)
         if not findings.gaps or store.state is StoreState.CLOSED:
             return
         metrics.SCRUB_DAMAGE.inc(len(findings.gaps))
@@ -146,27 +160,31 @@ class Scrubber:
             )
         entries = await self._on_disk(
             replica,
-            store.entries_where,
+            store.auditing.entries_where,
             store.overlay(),
             lambda entry: _touches(entry, findings.segment, findings.gaps),
         )
         # After EIO the rest of the segment is suspect, and most of it is well: only what really cannot be read is damaged.
-        unreadable = await self._on_disk(replica, store.unreadable, entries, whole=True)
+        unreadable = await self._on_disk(replica, store.auditing.unreadable, entries, whole=True)
         self._damaged(replica, unreadable, report)
 
     async def _check_index(self, replica: Replica, indexed: dict[int, int], report: ScrubReport) -> None:
         store = replica.store
         if store.state is StoreState.CLOSED:
             return
-        counts = await self._on_disk(replica, store.present_by_segment, store.overlay())
-        suspects = {number for number, count in counts.items() if count > indexed.get(number, 0)}
+        survey = await self._on_disk(replica, store.auditing.survey, store.overlay(), self._clock.wall_ms())
+        # Living blobs whose bytes never came, or went in the moment of their undelete.
+        for entry in survey.absent:
+            report.missing += 1
+            self._on_damaged(replica, entry.id)
+        suspects = {number for number, count in survey.present.items() if count > indexed.get(number, 0)}
         if not suspects:
             return
         # Puts and compactions of the meantime look the same: only entries that cannot be read count.
         entries = await self._on_disk(
-            replica, store.entries_where, store.overlay(), lambda entry: entry.segment in suspects
+            replica, store.auditing.entries_where, store.overlay(), lambda entry: entry.segment in suspects
         )
-        unreadable = await self._on_disk(replica, store.unreadable, entries, whole=False)
+        unreadable = await self._on_disk(replica, store.auditing.unreadable, entries, whole=False)
         self._damaged(replica, unreadable, report)
 
     def _damaged(self, replica: Replica, entries: list[IndexEntry], report: ScrubReport) -> None:

@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ambry.admin import start_admin
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
@@ -18,11 +20,14 @@ from ambry.worker import WorkerRegistry
 from datanode.compactor import Compactor
 from datanode.config import DataNodeConfig
 from datanode.handlers import Handlers
+from datanode.queries import Queries
+from datanode.replication.fates import Fates
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.replicator import Replicator
 from datanode.scrubber import Scrubber
 from datanode.store.files import Files
 from datanode.stores import Replica, Stores
+from datanode.sweeper import ChunkSweeper
 
 log = get_logger()
 
@@ -87,7 +92,10 @@ class DataNode:
         stores.on_open = opened
         stores.tokens_of = replicator.tokens_of
         await stores.open_all(self._map.partitions_of(self._own.name))
-        scrubber = Scrubber(stores, config=config.scrub, clock=self._clock, on_damaged=replicator.healer.note_damaged)
+        wanted = replicator.healer.note_damaged
+        scrubber = Scrubber(
+            stores, config=config.scrub, retention=config.compaction, clock=self._clock, on_damaged=wanted
+        )
         compactor = Compactor(
             stores,
             config=config.compaction,
@@ -96,6 +104,15 @@ class DataNode:
             clock=self._clock,
             horizon=lambda replica: feed.horizon(replica, self._own.name),
             on_damage=scrubber.ask,
+            on_missing=wanted,
+        )
+        queries = Queries(stores, retention=config.compaction, clock=self._clock)
+        sweeper = ChunkSweeper(
+            stores,
+            config=config.sweep,
+            clock=self._clock,
+            oracle=Fates(cluster_map=self._map, own_name=self._own.name, pool=pool, local=queries.fates),
+            append=replicator.intake.append,
         )
         handlers = Handlers(
             cluster=self._map.cluster,
@@ -104,7 +121,8 @@ class DataNode:
             feed=feed,
             clock=self._clock,
             inline_read_bytes_max=config.store.inline_read_bytes_max,
-            on_damaged=replicator.healer.note_damaged,
+            queries=queries,
+            on_damaged=wanted,
         )
         server = await asyncio.get_running_loop().create_server(
             lambda: self._accept(handlers), self._own.host, self._own.port, backlog=1024
@@ -116,7 +134,11 @@ class DataNode:
             "/scrub": scrubber.describe,
         }
         admin = await start_admin(
-            config.node.admin_host, config.node.admin_port, ready=lambda: self._unready(stores), pages=pages
+            config.node.admin_host,
+            config.node.admin_port,
+            ready=lambda: ["stopping"] if self._draining else stores.unready(),
+            pages=pages,
+            actions={"/partitions/{number}/reopen": lambda number: self._reopen(stores, number)},
         )
         pool.start()
         replicator.start()
@@ -125,6 +147,8 @@ class DataNode:
             workers.add("compaction", compactor.tick)
         if config.scrub.enabled:
             workers.add("scrub", scrubber.tick)
+        if config.sweep.enabled:
+            workers.add("sweep", sweeper.tick)
         log.info("data node ready", address=self._own.address, partitions=len(stores.all()))
         try:
             await stop.wait()
@@ -158,14 +182,10 @@ class DataNode:
         self._connections.add(connection)
         return connection
 
-    def _unready(self, stores: Stores) -> list[str]:
-        if self._draining:
-            return ["stopping"]
-        return [
-            f"partition {replica.partition.id} is {replica.store.state}: {replica.store.fence_reason}"
-            for replica in stores.all()
-            if replica.store.state != "open"
-        ]
+    @staticmethod
+    async def _reopen(stores: Stores, number: int) -> dict[str, Any]:
+        await stores.reopen(number)
+        return {"partition": number, **msgspec.structs.asdict(stores[number].store.opened)}
 
     @staticmethod
     def _describe(replica: Replica, replicator: Replicator) -> dict[str, Any]:
@@ -175,7 +195,10 @@ class DataNode:
             "incarnation": store.incarnation.hex(),
             "state": str(store.state),
             "serving": store.serving,
+            "fence_reason": store.fence_reason,
             "sealed": store.sealed,
+            "missing_lsns": store.holes,
+            "unreadable_segments": store.unreadable,
             "end_lsn": store.end_lsn,
             "checkpoint_lsn": store.checkpoint.lsn,
             "segments": store.segment_count(),

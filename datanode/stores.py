@@ -11,11 +11,20 @@ from typing import Any
 
 from ambry.clock import Clock
 from ambry.clustermap.model import Partition
-from ambry.errors import AmbryError, IndexCorrupt, PartitionUnknown, ReplicaUnavailable
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    DataCorrupt,
+    IndexCorrupt,
+    InvalidRequest,
+    PartitionUnknown,
+    ReplicaUnavailable,
+)
 from ambry.logs import get_logger
 from datanode.config import StoreSection
-from datanode.disk import Committer, Disk
+from datanode.disk import Committer, Disk, fence
 from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.bounded_files import BoundedFiles
 from datanode.store.files import Files
 from datanode.store.opening import open_store
 
@@ -44,7 +53,7 @@ class Replica:
 
 
 class Stores:
-    """The replicas by partition id. A replica that is being rebuilt is known but not available."""
+    """The replicas by partition id. One that is being reopened, or could not be opened, is known but not available."""
 
     def __init__(
         self,
@@ -62,24 +71,46 @@ class Stores:
         self._cluster = cluster
         self._data_dir = data_dir
         self._config = config
-        self._files = files
+        self._files = BoundedFiles(files, open_max=config.open_files_max)
         self._clock = clock
         self._random = random_source
         self._replicas: dict[int, Replica] = {}
         self._known: dict[int, Partition] = {}
-        self._rebuilding: set[int] = set()
+        self._reopening: set[int] = set()
+        self._failed: dict[int, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open_all(self, partitions: Iterable[Partition]) -> None:
-        """Open every replica, in parallel on the disk's threads. Raises the first failure; the message names the place."""
+        """Open every replica, in parallel on the disk's threads.
+
+        A replica whose files cannot be read stays unavailable, and the others serve. Raises the first failure of another kind
+        (StoreMismatch, FormatUnknown); the message names the place.
+        """
         wanted = list(partitions)
         self._known = {partition.id: partition for partition in wanted}
-        opened = await asyncio.gather(
+        results = await asyncio.gather(
             *(self._open(partition, rebuild=False) for partition in wanted), return_exceptions=True
         )
-        failures = [result for result in opened if isinstance(result, BaseException)]
-        if failures:
-            raise failures[0]
+        for partition, result in zip(wanted, results, strict=True):
+            if isinstance(result, DataCorrupt | OSError):
+                self._give_up(partition.id, result)
+            elif isinstance(result, BaseException):
+                raise result
+
+    def _give_up(self, partition_id: int, error: Exception) -> None:
+        """The partition stays known and unavailable: other replicas serve it, an operator must look."""
+        self._failed[partition_id] = str(error)
+        log.error("replica cannot be opened", partition=partition_id, error=str(error))
+
+    def unready(self) -> list[str]:
+        """What keeps this node from taking writes for all its partitions; empty when nothing does."""
+        reasons = [
+            f"partition {store.partition} is {store.state}: {store.fence_reason}"
+            for store in (replica.store for replica in self.all())
+            if store.state is not StoreState.OPEN
+        ]
+        reasons += [f"partition {number} cannot be opened: {error}" for number, error in sorted(self._failed.items())]
+        return reasons + [f"partition {number} is being reopened" for number in sorted(self._reopening)]
 
     async def _open(self, partition: Partition, *, rebuild: bool) -> None:
         store = await self.disk.submit(
@@ -106,12 +137,13 @@ class Stores:
         self.on_open(replica)
 
     def __getitem__(self, partition_id: int) -> Replica:
-        """Raises PartitionUnknown, or ReplicaUnavailable while the replica is being rebuilt."""
+        """Raises PartitionUnknown, or ReplicaUnavailable while the replica is not open."""
         replica = self._replicas.get(partition_id)
         if replica is not None:
             return replica
         if partition_id in self._known:
-            raise ReplicaUnavailable(f"partition {partition_id} is being rebuilt on this node; other replicas serve it")
+            why = "cannot be opened" if partition_id in self._failed else "is being reopened"
+            raise ReplicaUnavailable(f"partition {partition_id} {why} on this node; other replicas serve it")
         raise PartitionUnknown(f"this node holds no replica of partition {partition_id}; is its layout up to date?")
 
     def get(self, partition_id: int) -> Replica | None:
@@ -129,9 +161,14 @@ class Stores:
         for replica in self.all():
             if replica.store.reseal(config.capacity_bytes):
                 log.warning("partition sealed or unsealed", partition=replica.partition.id, sealed=replica.store.sealed)
+        # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
+        replicas = sorted(self.all(), key=lambda replica: -replica.store.recent_count)
+        waiting = sum(replica.store.recent_count for replica in replicas)
+        for replica in replicas:
             count = replica.store.recent_count
             aged = now - replica.last_checkpoint_at >= config.checkpoint_interval_s
-            if count >= config.checkpoint_records or (count and aged):
+            if count and (aged or waiting >= config.checkpoint_records):
+                waiting -= count
                 await self.checkpoint(replica)
         return min(1.0, config.checkpoint_interval_s)
 
@@ -169,40 +206,66 @@ class Stores:
             store.end_checkpoint(checkpoint, unsynced)
             return True
         except (OSError, AmbryError) as error:
-            store.fence(f"checkpoint failed: {error}")
-            log.error("replica fenced", partition=store.partition, error=str(error))
+            fence(store, f"checkpoint failed: {error}")
             if isinstance(error, IndexCorrupt) and not clean:
                 # The log is well: only the index has to be made anew.
-                self.rebuild(store.partition, error.message)
+                self.rebuild(store, error.message)
             return False
 
-    # --- rebuilding and closing ---
+    # --- reopening and closing ---
 
-    def rebuild(self, partition_id: int, reason: str) -> None:
+    def rebuild(self, store: BlobStore, reason: str) -> None:
         """Reopen a replica with its index rebuilt from the log, in the background. Repeated calls are one."""
-        replica = self._replicas.get(partition_id)
-        if replica is None or partition_id in self._rebuilding:
+        replica = self._replicas.get(store.partition)
+        if replica is None or replica.store is not store:
             return
-        log.error("index unusable, rebuilding from the log", partition=partition_id, reason=reason)
-        self._rebuilding.add(partition_id)
+        log.error("index unusable, rebuilding from the log", partition=store.partition, reason=reason)
         task = asyncio.get_running_loop().create_task(self._rebuild(replica))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        del self._replicas[store.partition]
+        self._reopening.add(store.partition)
 
     async def _rebuild(self, replica: Replica) -> None:
-        partition = replica.partition
         try:
-            del self._replicas[partition.id]
-            await replica.committer.wait_idle()
-            async with replica.maintenance_lock, replica.checkpoint_lock:
-                pass  # a checkpoint on its way ends first
-            replica.store.close()
-            await self._open(partition, rebuild=True)
+            await self._reopen(replica.partition, replica, rebuild=True)
         except Exception as error:
-            # The partition stays known and unavailable: other replicas serve it, an operator must look.
-            log.error("rebuild failed, replica stays unavailable", partition=partition.id, error=str(error))
+            self._give_up(replica.partition.id, error)
+
+    async def reopen(self, partition_id: int) -> None:
+        """Verify a fenced replica, or one that could not be opened, against what is on the disk, and open it again.
+
+        Its log is synced, read back from the disk behind the last checkpoint, and cut where it ends (datanode/store/replay.py).
+        Raises what kept it from opening; PartitionUnknown; AlreadyExists when it is open; InvalidRequest when it is being
+        reopened already.
+        """
+        partition = self._known.get(partition_id)
+        if partition is None:
+            raise PartitionUnknown(f"this node holds no replica of partition {partition_id}")
+        if partition_id in self._reopening:
+            raise InvalidRequest(f"partition {partition_id} is being reopened already")
+        replica = self._replicas.get(partition_id)
+        if replica is not None and replica.store.state is StoreState.OPEN:
+            raise AlreadyExists(f"partition {partition_id} is open; there is nothing to mend")
+        self._replicas.pop(partition_id, None)
+        self._reopening.add(partition_id)
+        try:
+            await self._reopen(partition, replica, rebuild=False)
+        except (AmbryError, OSError) as error:
+            self._give_up(partition_id, error)
+            raise
+
+    async def _reopen(self, partition: Partition, replica: Replica | None, *, rebuild: bool) -> None:
+        try:
+            if replica is not None:
+                await replica.committer.wait_idle()
+                async with replica.maintenance_lock, replica.checkpoint_lock:
+                    pass  # a checkpoint on its way ends first
+                replica.store.close()
+            await self._open(partition, rebuild=rebuild)
+            self._failed.pop(partition.id, None)
         finally:
-            self._rebuilding.discard(partition.id)
+            self._reopening.discard(partition.id)
 
     async def close(self) -> None:
         """Checkpoint cleanly what has nothing in flight any more, and release everything."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ambry.clock import Clock
 from ambry.errors import ReplicaUnavailable
 
-BURST_S = 0.05
+BURST_S = 0.005
+BUSY_FACTOR = 4
+"""While foreground writes wait for the disk, background work goes on at this fraction of its rate: it never stops for good."""
 
 
 class Throttle:
-    """Call it with every piece's size; it blocks the calling thread as long as the rate asks for."""
+    """Call it with every piece's size; it blocks the calling thread as long as the rate asks for.
 
-    def __init__(self, clock: Clock, rate_bytes_per_s: int) -> None:
+    `busy` tells whether foreground work waits for the same disk.
+    """
+
+    def __init__(self, clock: Clock, rate_bytes_per_s: int, busy: Callable[[], bool] = lambda: False) -> None:
         self._clock = clock
         self._rate = rate_bytes_per_s
+        self._busy = busy
         self._free_at = clock.monotonic()
         self._stopped = False
 
@@ -25,7 +33,8 @@ class Throttle:
         if self._stopped:
             raise ReplicaUnavailable("stopping")
         now = self._clock.monotonic()
-        self._free_at = max(self._free_at, now) + size / self._rate
+        cost_s = size / self._rate * (BUSY_FACTOR if self._busy() else 1)
+        self._free_at = max(self._free_at, now) + cost_s
         ahead_s = self._free_at - now
-        if ahead_s > BURST_S:
-            self._clock.sleep(ahead_s)
+        # Also when there is no need to wait: sleeping lets go of the interpreter, which the event loop may be waiting for.
+        self._clock.sleep(ahead_s if ahead_s > BURST_S else 0.0)

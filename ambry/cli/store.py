@@ -70,7 +70,7 @@ def inspect(directory: Path, output: str) -> None:
     click.echo(f"index: {overview.entries} blobs, checkpoint at LSN {overview.checkpoint_lsn}", nl=False)
     click.echo(", cleanly stopped" if overview.checkpoint_clean else ", not cleanly stopped", nl=False)
     click.echo(", may say not-found" if overview.serving else ", has to catch up before it may say not-found")
-    columns = ["segment", "generation", "base_lsn", "end_lsn", "file_bytes", "records", "used_bytes", "gaps"]
+    columns = ["segment", "generation", "sealed", "base_lsn", "end_lsn", "file_bytes", "records", "used_bytes", "gaps"]
     _table("Segments", columns, [list(msgspec.structs.astuple(line)) for line in overview.segments])
     for start, end in overview.missing_lsns:
         click.echo(f"no segment covers LSN {start} to {end}")

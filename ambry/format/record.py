@@ -16,13 +16,17 @@ Records are appended and never changed, so a torn write can only be at the end. 
     40      8     expires_at_ms    ambry.blob.NEVER_MS for a permanent blob
     48      16    digest           xxh3-128 of the payload
     64      8     body_check       xxh3-64 of id, properties, metadata and checks
-    72      8     header_check     xxh3-64 of bytes 0..72
+    72      8     header_check     xxh3-64 of bytes 0..72, seeded with the salt
 
 Then, without gaps: blob id (36), properties, user metadata, checks (xxh3-64 of every 64 KiB block of the payload), payload,
 zeros up to a multiple of 8.
 
 Invariant: no size is believed until header_check matches, and no byte of the body until its check does. The record carries
 its own blob id and LSN: a right checksum on the wrong record is caught by comparing them with what was asked for.
+
+The salt is that of the log a record stands in (ambry/format/segment.py), which no client knows: so a record image inside
+somebody's payload is not taken for a record of the log by whoever looks for the next one behind damaged bytes. A record
+that travels between nodes has the salt 0.
 """
 
 from __future__ import annotations
@@ -115,7 +119,7 @@ def _padded(size: int) -> int:
     return size + -size % ALIGNMENT
 
 
-def encode_head(record: Record, lsn: int) -> bytes:
+def encode_head(record: Record, lsn: int, salt: int = 0) -> bytes:
     """Everything before the payload. The payload and the padding follow it on disk."""
     body = b"".join((record.id, record.properties, record.metadata, record.checks))
     state = record.state
@@ -135,13 +139,18 @@ def encode_head(record: Record, lsn: int) -> bytes:
         xxh64(body),
         0,
     )[:72]
-    return b"".join((header, _CHECK.pack(xxh64(header)), body))
+    return b"".join((header, _CHECK.pack(xxh64(header, salt)), body))
 
 
-def encode(record: Record, lsn: int) -> bytes:
+def encode(record: Record, lsn: int, salt: int = 0) -> bytes:
     """The whole record, padding included."""
-    head = encode_head(record, lsn)
+    head = encode_head(record, lsn, salt)
     return b"".join((head, record.payload, bytes(record.size - len(head) - len(record.payload))))
+
+
+def restamp(image: bytearray, salt: int = 0) -> None:
+    """Give a verified record another salt, in place."""
+    _CHECK.pack_into(image, HEADER_SIZE - _CHECK.size, xxh64(image[: HEADER_SIZE - _CHECK.size], salt))
 
 
 def peek_lsn(data: Buffer) -> int:
@@ -150,11 +159,11 @@ def peek_lsn(data: Buffer) -> int:
     return lsn
 
 
-def decode_header(data: Buffer) -> Header:
+def decode_header(data: Buffer, salt: int = 0) -> Header:
     """Decode the first 80 bytes of `data`. Raises DataCorrupt, or FormatUnknown for a newer version."""
     if len(data) < HEADER_SIZE or data[:4] != MAGIC:
         raise DataCorrupt("no record starts here")
-    if xxh64(data[:72]) != _CHECK.unpack_from(data, 72)[0]:
+    if xxh64(data[:72], salt) != _CHECK.unpack_from(data, 72)[0]:
         raise DataCorrupt("the record header fails its checksum")
     (_, version, kind, flags, life, props, meta, payload, lsn, written, expires, digest, body_check, _) = (
         _HEADER.unpack_from(data)
@@ -184,12 +193,12 @@ class Head(msgspec.Struct, frozen=True):
     checks: Buffer
 
 
-def decode_head(data: Buffer) -> Head:
+def decode_head(data: Buffer, salt: int = 0) -> Head:
     """Decode and verify header, id, properties, metadata and checks. `data` may go on after them.
 
     Raises DataCorrupt when anything fails its checksum or `data` is too short.
     """
-    header = decode_header(data)
+    header = decode_header(data, salt)
     end = header.payload_start
     if len(data) < end:
         raise DataCorrupt(f"the record's head has {end} bytes, only {len(data)} are there")
@@ -208,9 +217,9 @@ def decode_head(data: Buffer) -> Head:
     )
 
 
-def decode(data: Buffer) -> Record:
+def decode(data: Buffer, salt: int = 0) -> Record:
     """Decode and verify one whole record; its buffers point into `data`. Raises DataCorrupt."""
-    head = decode_head(data)
+    head = decode_head(data, salt)
     header = head.header
     payload = memoryview(data)[header.payload_start : header.payload_start + header.payload_size]
     if not blocks_intact(payload, head.checks):

@@ -1,7 +1,10 @@
-"""The header of a segment file.
+"""The header and the footer of a segment file.
 
-A segment is one file of a partition log: this header, then records back to back, each at a multiple of 8, in growing order of
-their LSNs. A file that takes appends is preallocated, so zeros follow the last record. Big-endian; offsets and sizes in bytes.
+A segment is one file of a partition log: a header, then records back to back, each at a multiple of 8, in growing order of
+their LSNs, then zeros (the file is preallocated), and in its last 48 bytes the footer, once nothing more is appended to it.
+Big-endian; offsets and sizes in bytes.
+
+The header:
 
     offset  size  field           meaning
     0       8     magic           b"AMBRYSEG"
@@ -20,6 +23,20 @@ their LSNs. A file that takes appends is preallocated, so zeros follow the last 
 In a file of generation 0 a record at offset o has the LSN base_lsn + o, and end_lsn is base_lsn + capacity_bytes. Compaction
 moves records but keeps their LSNs, so in its files the LSNs only grow and lie in [base_lsn, end_lsn).
 
+The footer seals the file: it says how far the records go, so that one that is missing at their end is noticed. It is written
+when the next segment exists already: a log whose last file has one has lost what came behind it.
+
+    offset  size  field           meaning
+    0       8     magic           b"AMBRYEND"
+    8       2     version         1
+    10      6     reserved        zero
+    16      8     base_lsn        that of the header
+    24      8     end_lsn         first LSN behind the last record, or in a compacted file that of the header
+    32      8     end_offset      of the byte behind the last record
+    40      8     checksum        xxh3-64 of bytes 0..40, seeded with the salt
+
+The salt of a log is the xxh3-64 of its incarnation: random, the same in all its segments, and known to no client.
+
 Where two files cover the same LSNs, a crash came between writing the compacted one and deleting what it replaces: the
 higher generation holds everything that is still needed.
 """
@@ -33,9 +50,12 @@ from ambry.checksum import Buffer, xxh64
 from ambry.errors import DataCorrupt, FormatUnknown
 
 MAGIC = b"AMBRYSEG"
+FOOTER_MAGIC = b"AMBRYEND"
 VERSION = 1
 HEADER_SIZE = 80
+FOOTER_SIZE = 48
 _HEADER = struct.Struct(">8sHHI16sQQQQII")
+_FOOTER = struct.Struct(">8sH6xQQQ")
 _CHECK = struct.Struct(">Q")
 
 
@@ -48,6 +68,18 @@ class SegmentHeader:
     capacity_bytes: int
     created_at_ms: int
     generation: int = 0
+
+    @property
+    def salt(self) -> int:
+        """What seeds the checks of this log's record headers and footers."""
+        return xxh64(self.incarnation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFooter:
+    base_lsn: int
+    end_lsn: int
+    end_offset: int
 
 
 def encode(header: SegmentHeader) -> bytes:
@@ -86,3 +118,21 @@ def decode(data: Buffer) -> SegmentHeader:
         created_at_ms=created,
         generation=generation,
     )
+
+
+def encode_footer(footer: SegmentFooter, salt: int) -> bytes:
+    """The bytes at the end of the file."""
+    body = _FOOTER.pack(FOOTER_MAGIC, VERSION, footer.base_lsn, footer.end_lsn, footer.end_offset)
+    return body + _CHECK.pack(xxh64(body, salt))
+
+
+def decode_footer(data: Buffer, salt: int) -> SegmentFooter | None:
+    """None where no footer was written yet. Raises DataCorrupt, or FormatUnknown for a newer version."""
+    if not bytes(data).strip(b"\0"):
+        return None
+    if len(data) != FOOTER_SIZE or xxh64(data[:40], salt) != _CHECK.unpack_from(data, 40)[0]:
+        raise DataCorrupt("the segment footer is damaged")
+    magic, version, base_lsn, end_lsn, end_offset = _FOOTER.unpack_from(data)
+    if version != VERSION or magic != FOOTER_MAGIC:
+        raise FormatUnknown(f"segment footer version {version}: written by a newer release; upgrade to read it")
+    return SegmentFooter(base_lsn=base_lsn, end_lsn=end_lsn, end_offset=end_offset)

@@ -54,6 +54,7 @@ class MessageType(IntEnum):
     PRESENCE = 6
     CHANGES = 7
     FETCH = 8
+    FATES = 9
 
 
 _TYPES = frozenset(MessageType)

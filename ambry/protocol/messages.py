@@ -6,6 +6,7 @@ are the 36 bytes of a blob id. `request_id` names the user's request in every lo
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -188,6 +189,31 @@ class FetchReply(Message, frozen=True, array_like=True):
 
     sizes: list[int]
     missing: list[bytes]
+
+
+class Fate(IntEnum):
+    """What became of a blob, as one replica knows. Values are on the wire, never renumber."""
+
+    UNSURE = 0
+    ALIVE = 1
+    """There, or deleted so recently that an undelete would bring it back."""
+    DEAD = 2
+    """Deleted or expired, and nothing brings it back."""
+    ABSENT = 3
+    """Not known, by a replica that has the authority to say so."""
+
+
+class FatesRequest(Message, frozen=True, array_like=True):
+    """What became of these blobs?"""
+
+    ids: list[IdBytes]
+
+
+class FatesReply(Message, frozen=True, array_like=True):
+    """Per id of the request its fate, and since when it is dead: wall clock, 0 where it is not."""
+
+    fates: list[Fate]
+    since_ms: list[TimeMs]
 
 
 _encoder = msgspec.msgpack.Encoder()

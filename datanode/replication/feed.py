@@ -98,7 +98,7 @@ class ChangeFeed:
             try:
                 entries = store.changes_since(lsn, limit)
             except IndexCorrupt as error:
-                self._stores.rebuild(cursor.partition, error.message)
+                self._stores.rebuild(store, error.message)
                 continue
             next_lsn = entries[-1].lsn + 1 if len(entries) == limit else end_lsn
             limit -= len(entries)

@@ -24,6 +24,7 @@ from ambry.protocol import messages
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import FetchReply, FetchRequest
 from datanode import metrics
+from datanode.replication.exchange import EXPIRY_GRACE_MS
 from datanode.stores import Replica
 
 log = get_logger()
@@ -33,7 +34,7 @@ OVERLOAD_WAIT_S = 0.05
 
 
 class Intake:
-    """Appends what peers sent."""
+    """Appends what peers sent, and what is found out about blobs here."""
 
     def __init__(self, *, clock: Clock, fetch_bytes_max: int, timeout_s: float) -> None:
         self._clock = clock
@@ -51,7 +52,7 @@ class Intake:
         records = [
             Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=now_ms) for blob_id, state in states
         ]
-        await self._append(replica, records)
+        await self.append(replica, records)
 
     async def fetch(self, replica: Replica, peer: Peer, wanted: Sequence[tuple[bytes, BlobState, int]]) -> set[bytes]:
         """Get blobs (id, joined state, size) from one peer, durable on return. Returns the ids that could not be had.
@@ -77,12 +78,16 @@ class Intake:
         return failed
 
     async def settle(self, replica: Replica, blob_id: bytes, state: BlobState) -> bool:
-        """Bring `state` into a blob whose bytes need no fetching; False when they do. Raises AmbryError."""
+        """Bring `state` into a blob whose bytes need no fetching; False when they do. Raises AmbryError.
+
+        Those of an expired blob do not: nobody may read them, and peers give them up as well.
+        """
         entry = replica.store.lookup(blob_id)
+        joined = state if entry is None else join(entry.state, state)
+        gone = joined.deleted or 0 < joined.expires_at_ms <= self._clock.wall_ms() - EXPIRY_GRACE_MS
         if entry is None:
-            return False
-        joined = join(entry.state, state)
-        if not joined.deleted and (not entry.present or blob_id in replica.store.damaged):
+            return gone and not joined.deleted
+        if not gone and (not entry.present or blob_id in replica.store.damaged):
             return False
         if joined != entry.state:
             await self.merge(replica, blob_id, joined)
@@ -124,13 +129,13 @@ class Intake:
             offset += size
             if record is not None and record.id in states and record.kind != RecordKind.UPDATE:
                 records.append(msgspec.structs.replace(record, state=join(record.state, states[record.id])))
-        await self._append(replica, records)
+        await self.append(replica, records)
         datacenter = peer.node.datacenter
         metrics.REPLICATED.labels(datacenter).inc(len(records))
         metrics.REPLICATED_BYTES.labels(datacenter).inc(offset)
         return {record.id for record in records}
 
-    async def _append(self, replica: Replica, records: Sequence[Record]) -> None:
+    async def append(self, replica: Replica, records: Sequence[Record]) -> None:
         """Append and sync, all durable on return. Waits, bounded, while the write queue is full. Raises AmbryError."""
         for _ in range(OVERLOAD_TRIES):
             records = await self._append_once(replica, records)

@@ -58,11 +58,11 @@ class Replicator:
         self._clock = clock
         self._workers = workers
         timeout_s = config.request_timeout_ms / 1000
-        self._intake = Intake(clock=clock, fetch_bytes_max=config.fetch_bytes_max, timeout_s=timeout_s)
+        self.intake = Intake(clock=clock, fetch_bytes_max=config.fetch_bytes_max, timeout_s=timeout_s)
         self.healer = Healer(
             stores=stores,
             pool=pool,
-            intake=self._intake,
+            intake=self.intake,
             clock=clock,
             name=name,
             datacenter=self._own.datacenter,
@@ -200,7 +200,7 @@ class Replicator:
             try:
                 failed = await self._apply_changes(peer, replica, answer.changes)
             except IndexCorrupt as error:
-                self._stores.rebuild(answer.partition, error.message)
+                self._stores.rebuild(replica.store, error.message)
                 continue
             except AmbryError as error:
                 failure = error
@@ -232,10 +232,10 @@ class Replicator:
             wanted = [
                 (change.id, joined_state(store.lookup(change.id), change), change.size) for change in fetches.values()
             ]
-            failed = await self._intake.fetch(replica, peer, wanted)
+            failed = await self.intake.fetch(replica, peer, wanted)
         if merges:
             states = [(change.id, joined_state(store.lookup(change.id), change)) for change in merges]
-            await self._intake.merge_all(replica, states)
+            await self.intake.merge_all(replica, states)
         for blob_id in failed:
             self.healer.want(replica.partition.id, blob_id, fetches[blob_id].state)
         return {blob_id: fetches[blob_id].lsn for blob_id in failed}

@@ -9,7 +9,6 @@ failed write or sync the replica is fenced and publishes nothing more. A read ve
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +22,7 @@ from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
 from ambry.format import record as record_format
 from ambry.format.record import Head, Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
+from datanode.store.auditing import Auditing
 from datanode.store.compacting import Compacting
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
@@ -88,9 +88,14 @@ class BlobStore:
         """Whether this replica has the authority to say that a blob does not exist."""
         self.sealed = False
         """Whether the partition is too full for puts; see `reseal`."""
+        self.holes: list[tuple[int, int]] = []
+        """LSNs that no segment covers: they were in files that are gone."""
+        self.unreadable: list[int] = []
+        """Numbers of segments whose header cannot be read."""
         self.damaged: set[bytes] = set()
         """Blob ids whose record here failed its checksum; a good copy may replace it."""
         self.compacting = Compacting(files, directory, clock=clock, log=log, index=index)
+        self.auditing = Auditing(log=log, index=index, read=self.read, published_end=self._published_end)
         self.on_publish: Callable[[BlobStore], None] = lambda _store: None
         self.published_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
         self._files = files
@@ -199,11 +204,11 @@ class BlobStore:
                 lsn=place.lsn,
                 segment=place.segment.number,
                 offset=place.offset,
-                size=record.size,
+                size=place.size,
                 payload_size=len(record.payload),
                 written_at_ms=record.written_at_ms,
             )
-            self.published_lsn = place.lsn + record.size
+            self.published_lsn = place.lsn + place.size
         self.on_publish(self)
 
     def apply(
@@ -250,7 +255,7 @@ class BlobStore:
         With `cached_only` None when the page cache does not hold them all; else blocking. `first == end` reads the head
         alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's, OSError.
         """
-        segment = self._segment(entry)
+        segment, entry = self._place(entry)
         head_size = entry.size - entry.payload_size
         start = first // BLOCK_SIZE * BLOCK_SIZE
         stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else start
@@ -258,14 +263,14 @@ class BlobStore:
             raw = self._pread(segment, entry.offset, entry.size, cached_only)
             if raw is None:
                 return None
-            head = self._verified_head(raw, entry)
+            head = self._verified_head(raw, segment, entry)
             offset = head.header.payload_start
             data = memoryview(raw)[offset : offset + entry.payload_size]
         else:
             raw = self._pread(segment, entry.offset, head_size, cached_only)
             if raw is None:
                 return None
-            head = self._verified_head(raw, entry)
+            head = self._verified_head(raw, segment, entry)
             blocks = self._pread(segment, entry.offset + head.header.payload_start + start, stop - start, cached_only)
             if blocks is None:
                 return None
@@ -276,17 +281,31 @@ class BlobStore:
         return Payload(head, start, checks, data)
 
     def read_image(self, entry: IndexEntry) -> Buffer:
-        """The whole record as it stands in the log, verified. Blocking. Raises DataCorrupt, OSError."""
-        raw = self._pread(self._segment(entry), entry.offset, entry.size, cached_only=False)
-        if raw is None or record_format.decode(raw).id != entry.id:
+        """The whole record, verified, as it travels between nodes. Blocking. Raises DataCorrupt, OSError."""
+        segment, entry = self._place(entry)
+        raw = self._pread(segment, entry.offset, entry.size, cached_only=False)
+        if raw is None or record_format.decode(raw, segment.salt).id != entry.id:
             raise DataCorrupt(self._where(entry, "the record is another blob's"))
+        record_format.restamp(raw)
         return raw
 
-    def _segment(self, entry: IndexEntry) -> Segment:
+    def _place(self, entry: IndexEntry) -> tuple[Segment, IndexEntry]:
+        """The segment that an entry points to; where a compaction moved the record since, the place that it has now."""
         segment = self._log.segments.get(entry.segment)
         if segment is None:
+            current = self._index.get(entry.id)
+            if current is not None and current.present:
+                entry = current
+                segment = self._log.segments.get(entry.segment)
+        if segment is None:
             raise DataCorrupt(self._where(entry, "the segment is missing"))
-        return segment
+        return segment, entry
+
+    def _published_end(self, segment: Segment) -> int:
+        """How far a segment is published. A batch on its way may have places at the end of any segment."""
+        if segment.header.generation:
+            return segment.end
+        return min(segment.end, max(HEADER_SIZE, self.published_lsn - segment.base_lsn))
 
     def _pread(self, segment: Segment, offset: int, size: int, cached_only: bool) -> bytearray | None:
         buffer = bytearray(size)
@@ -298,8 +317,8 @@ class BlobStore:
             )
         return buffer
 
-    def _verified_head(self, raw: Buffer, entry: IndexEntry) -> Head:
-        head = record_format.decode_head(raw)
+    def _verified_head(self, raw: Buffer, segment: Segment, entry: IndexEntry) -> Head:
+        head = record_format.decode_head(raw, segment.salt)
         if head.id != entry.id or head.header.payload_size != entry.payload_size:
             raise DataCorrupt(self._where(entry, "the record is another blob's"))
         return head
@@ -310,47 +329,9 @@ class BlobStore:
             f"(blob {entry.id.hex()}); it is read elsewhere and repaired"
         )
 
-    # --- scrubbing ---
-
-    def segment_numbers(self) -> list[int]:
-        """The segments in LSN order."""
-        return [segment.number for segment in self._log.in_order()]
-
-    def scrub_target(self, number: int) -> Segment | None:
-        """A segment as far as it is published, to be read on another thread; None when it is gone."""
-        segment = self._log.segments.get(number)
-        if segment is None or not segment.on_disk:
-            return None
-        end = segment.end
-        if segment.header.generation == 0:
-            # A batch on its way may have places at the end of any segment, not only of the active one.
-            end = min(end, max(HEADER_SIZE, self.published_lsn - segment.base_lsn))
-        return segment.view(end)
-
     def overlay(self) -> Entries:
-        """The index entries that only memory holds: what the walks below need from the event loop's thread."""
+        """The index entries that only memory holds: what a walk over the index needs from the event loop's thread."""
         return self._index.overlay()
-
-    def entries_where(self, overlay: Entries, wanted: Callable[[IndexEntry], bool]) -> list[IndexEntry]:
-        """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
-        return [entry for entry in self._index.stored(overlay) if wanted(entry)]
-
-    def present_by_segment(self, overlay: Entries) -> dict[int, int]:
-        """How many blobs' bytes the index has in each segment. Blocking, as above."""
-        return Counter(entry.segment for entry in self._index.stored(overlay) if entry.present)
-
-    def unreadable(self, entries: Sequence[IndexEntry], *, whole: bool) -> list[IndexEntry]:
-        """Those whose record, or only its head, cannot be read where the index has it now. Blocking. Raises IndexCorrupt."""
-        found: list[IndexEntry] = []
-        for old in entries:
-            entry = self._index.get(old.id)
-            if entry is None or not entry.present:
-                continue
-            try:
-                self.read(entry, 0, entry.payload_size if whole else 0, cached_only=False)
-            except (DataCorrupt, OSError):
-                found.append(entry)
-        return found
 
     # --- checkpoints ---
 
@@ -371,12 +352,13 @@ class BlobStore:
         checkpoint = Checkpoint(
             incarnation=self.incarnation,
             segment=last.number if last else 0,
-            offset=0 if last is None else last.end if last.header.generation else self.published_lsn - last.base_lsn,
+            offset=0 if last is None else self._published_end(last),
             lsn=self.published_lsn,
             clean=clean and self.state is StoreState.OPEN,
             serving=self.serving,
             tokens=tokens,
             resume=last is not None and last is self._log.active,
+            holes=self.holes,
         )
         return self._index.freeze(), checkpoint, self._log.unsynced_segments()
 

@@ -40,6 +40,10 @@ class File(Protocol):
         ...
 
     def truncate(self, size: int) -> None: ...
+    def drop_cache(self) -> None:
+        """Let the next read come from the disk, but for what was written and not synced."""
+        ...
+
     def size(self) -> int: ...
     def close(self) -> None: ...
 
@@ -133,6 +137,9 @@ class OsFile:
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
+
+    def drop_cache(self) -> None:
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size

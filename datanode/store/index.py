@@ -52,6 +52,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     serving: bool = False
     tokens: dict[str, tuple[bytes, int]] = msgspec.field(default_factory=dict)
     resume: bool = False
+    holes: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """LSNs that no segment covers, as far as it is known: what was there was fetched from peers, or is looked for."""
 
 
 Entries = dict[bytes, IndexEntry | None]

@@ -14,14 +14,15 @@ import msgspec
 
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, IndexCorrupt, StoreMismatch
 from ambry.format.record import RecordKind
-from ambry.format.segment import HEADER_SIZE
+from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE
 from ambry.ids import BlobId
 from datanode.store import identity as identity_file
 from datanode.store.files import Files, read_whole
 from datanode.store.identity import Identity
-from datanode.store.index import FILE_NAMES, Index
-from datanode.store.opening import INDEX_NAME, LOCK_NAME, QUARANTINE_NAME
-from datanode.store.recovery import Found, Gap, SegmentScan
+from datanode.store.index import FILE_NAMES, Checkpoint, Index
+from datanode.store.opening import INDEX_NAME, LOCK_NAME
+from datanode.store.recovery import WINDOW, Found, Gap, SegmentScan
+from datanode.store.replay import QUARANTINE_NAME
 from datanode.store.segment import Segment, segment_name, segment_number
 
 
@@ -54,6 +55,7 @@ class SegmentLine(msgspec.Struct, frozen=True):
 
     number: int
     generation: int
+    sealed: bool
     base_lsn: int
     end_lsn: int
     file_bytes: int
@@ -71,7 +73,7 @@ class Overview(msgspec.Struct, frozen=True):
     incarnation: str
     segments: list[SegmentLine]
     missing_lsns: list[tuple[int, int]]
-    """Ranges between segments that no segment covers: up to a skipped one after an unclean stop, these are deleted files."""
+    """Ranges that no segment covers: they were in files that are gone or cannot be read."""
     checkpoint_lsn: int
     checkpoint_clean: bool
     serving: bool
@@ -119,7 +121,7 @@ class Inspection:
     def records(self) -> Iterator[RecordLine]:
         """Every whole record of the log."""
         for segment in self.segments():
-            for item in SegmentScan(segment.file, segment.header, size=segment.file.size()).run(0):
+            for item in SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0):
                 if isinstance(item, Found):
                     yield _line(segment, item)
             segment.close()
@@ -142,7 +144,7 @@ class Inspection:
             partition=self.identity.partition,
             incarnation=self.identity.incarnation,
             segments=lines,
-            missing_lsns=_missing(lines),
+            missing_lsns=_missing([(line.base_lsn, line.end_lsn) for line in lines]),
             checkpoint_lsn=checkpoint.lsn if checkpoint else 0,
             checkpoint_clean=checkpoint.clean if checkpoint else False,
             serving=checkpoint.serving if checkpoint else False,
@@ -173,11 +175,24 @@ class Inspection:
             yield Problem(INDEX_NAME, -1, "there is no index; the node rebuilds it when it starts")
             return
         try:
+            yield from self._verify_coverage(index.checkpoint)
             yield from self._verify_index(index, places)
         except IndexCorrupt as error:
             yield Problem(INDEX_NAME, -1, error.message)
         finally:
             index.close()
+
+    def _verify_coverage(self, checkpoint: Checkpoint) -> Iterator[Problem]:
+        """Segments that are gone, but for those that the node has missed already."""
+        segments = list(self.segments())
+        for segment in segments:
+            segment.close()
+        for start, end in _missing([(segment.base_lsn, segment.header.end_lsn) for segment in segments]):
+            if (start, end) not in checkpoint.holes:
+                yield Problem(str(self._directory), -1, f"no segment covers LSN {start} to {end}: a file is missing")
+        if segments and (segments[-1].footer is not None or segments[-1].header.generation):
+            end = segments[-1].header.end_lsn
+            yield Problem(str(self._directory), -1, f"the log went on behind LSN {end}: its last file is missing")
 
     def _verify_segment(self, number: int, places: dict[bytes, set[tuple[int, int]]]) -> Iterator[Problem]:
         name = segment_name(number)
@@ -192,16 +207,34 @@ class Inspection:
         header = segment.header
         if (header.partition, header.incarnation.hex()) != (self.identity.partition, self.identity.incarnation):
             yield Problem(name, 0, "the segment is of another partition or incarnation")
-        size = segment.file.size()
+        if segment.footer_damaged:
+            yield Problem(name, segment.file.size() - FOOTER_SIZE, "the segment footer is damaged")
+        size = segment.data_size()
         reached = 0
         try:
             for item in SegmentScan(segment.file, header, size=size).run(0):
                 yield from self._verify_item(segment, item, size, places)
                 reached = item.end
+            yield from self._verify_unused(segment)
         except OSError as error:
             yield Problem(name, reached, f"cannot be read from here on: {error.strerror or error}")
         finally:
             segment.close()
+
+    @staticmethod
+    def _verify_unused(segment: Segment) -> Iterator[Problem]:
+        """What lies between the last record of a sealed segment and its footer was never written."""
+        if segment.footer is None:
+            return
+        offset, end = segment.footer.end_offset, segment.file.size() - FOOTER_SIZE
+        while offset < end:
+            buffer = bytearray(min(WINDOW, end - offset))
+            segment.file.pread(buffer, offset)
+            if buffer.strip(b"\0"):
+                place = offset + len(buffer) - len(buffer.lstrip(b"\0"))
+                yield Problem(segment_name(segment.number), place, "there is something where nothing was ever written")
+                return
+            offset += len(buffer)
 
     @staticmethod
     def _verify_item(
@@ -211,8 +244,8 @@ class Inspection:
         if isinstance(item, Gap):
             if not item.zeros:
                 yield Problem(name, item.start, f"{item.end - item.start} bytes are neither records nor zeros")
-            elif item.end < size:
-                yield Problem(name, item.start, f"{item.end - item.start} zeros stand between records")
+            elif item.end < size or segment.footer is not None:
+                yield Problem(name, item.start, f"{item.end - item.start} zeros stand where records were")
             return
         if item.header.kind != RecordKind.UPDATE:
             places.setdefault(item.id, set()).add((segment.number, item.offset))
@@ -268,7 +301,7 @@ def _line(segment: Segment, found: Found) -> RecordLine:
 def _summary(segment: Segment) -> SegmentLine:
     records = gaps = 0
     used = HEADER_SIZE
-    for item in SegmentScan(segment.file, segment.header, size=segment.file.size()).run(0):
+    for item in SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0):
         if isinstance(item, Found):
             records += 1
             used = item.end
@@ -278,6 +311,7 @@ def _summary(segment: Segment) -> SegmentLine:
     return SegmentLine(
         number=segment.number,
         generation=header.generation,
+        sealed=segment.footer is not None,
         base_lsn=header.base_lsn,
         end_lsn=header.end_lsn,
         file_bytes=segment.file.size(),
@@ -287,15 +321,14 @@ def _summary(segment: Segment) -> SegmentLine:
     )
 
 
-def _missing(lines: list[SegmentLine]) -> list[tuple[int, int]]:
+def _missing(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What lies between these ranges of LSNs, which ascend, and in front of them."""
     missing: list[tuple[int, int]] = []
-    covered = lines[0].base_lsn if lines else 0
-    if covered > 0:
-        missing.append((0, covered))
-    for line in lines:
-        if line.base_lsn > covered:
-            missing.append((covered, line.base_lsn))
-        covered = max(covered, line.end_lsn)
+    covered = 0
+    for base_lsn, end_lsn in ranges:
+        if base_lsn > covered:
+            missing.append((covered, base_lsn))
+        covered = max(covered, end_lsn)
     return missing
 
 

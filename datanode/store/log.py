@@ -10,14 +10,16 @@ next record opens a segment whose base lies beyond the capacity of all before it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.format import record as record_format
 from ambry.format.record import Record
-from ambry.format.segment import HEADER_SIZE, SegmentHeader
+from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
 from datanode.store.files import Files
 from datanode.store.segment import Segment
 
@@ -31,17 +33,26 @@ class Place:
     segment: Segment
     offset: int
     lsn: int
+    size: int
 
 
 @dataclass(slots=True, kw_only=True)
 class Placement:
-    """A batch with its places, ready to be written. `before` is what `abandon` goes back to."""
+    """A batch with its places, ready to be written. `before` is what `abandon` goes back to.
+
+    `created` are the segments that it opens, `sealed` those that it fills up.
+    """
 
     records: Sequence[Record]
     places: list[Place]
     sync: bool
     before: tuple[Segment | None, int]
     created: list[Segment] = field(default_factory=list)
+    sealed: list[Segment] = field(default_factory=list)
+
+    def touched(self) -> list[Segment]:
+        """The segments that it writes to, each once, in order."""
+        return list(dict.fromkeys([*self.sealed, *(place.segment for place in self.places)]))
 
 
 class Log:
@@ -61,6 +72,9 @@ class Log:
         self._next_base_lsn = 0
         self._unsynced: dict[int, int] = {}  # segment number -> a counter that grows with every un-synced batch
         self._batches = 0
+        self._guard = threading.Lock()
+        self._failed = False
+        """Whether a write or sync failed: what is on the disk is not known any more."""
 
     def adopt(self, segment: Segment) -> None:
         """Take in a segment found on disk at start; it gets no appends unless it is made `active`."""
@@ -80,6 +94,16 @@ class Log:
         """The segments in the order of the LSNs that they cover."""
         return sorted(self.segments.values(), key=lambda segment: segment.base_lsn)
 
+    def holes(self) -> list[tuple[int, int]]:
+        """Ranges of LSNs that no segment covers, though segments cover later ones: every range was covered once."""
+        found: list[tuple[int, int]] = []
+        covered = 0
+        for segment in self.in_order():
+            if segment.base_lsn > covered:
+                found.append((covered, segment.base_lsn))
+            covered = max(covered, segment.header.end_lsn)
+        return found
+
     @property
     def unsynced(self) -> bool:
         """Whether bytes were written and not synced yet."""
@@ -96,15 +120,17 @@ class Log:
         for record in records:
             size = record.size
             if active is None or active.room < size:
+                if active is not None:
+                    placement.sealed.append(active)
                 active = self._plan_segment(size, now_ms)
                 placement.created.append(active)
-            placement.places.append(Place(segment=active, offset=active.end, lsn=active.end_lsn))
+            placement.places.append(Place(segment=active, offset=active.end, lsn=active.end_lsn, size=size))
             active.end += size
         self.active = active
         return placement
 
     def _plan_segment(self, record_size: int, now_ms: int) -> Segment:
-        capacity = max(self._segment_size_bytes, HEADER_SIZE + record_size)
+        capacity = max(self._segment_size_bytes, HEADER_SIZE + record_size + FOOTER_SIZE)
         header = SegmentHeader(
             partition=self._partition,
             incarnation=self._incarnation,
@@ -135,26 +161,49 @@ class Log:
 
         Raises OSError; afterwards nothing may be acknowledged and no sync retried, since what reached the disk is unknown.
         """
-        written: list[Segment] = []
+        try:
+            self._write(placement)
+        except OSError:
+            self._failed = True
+            raise
+        if placement.sync:
+            self._sync(placement.touched())
+
+    def _write(self, placement: Placement) -> None:
         start = 0
         for index, place in enumerate(placement.places):
             following = placement.places[index + 1] if index + 1 < len(placement.places) else None
             if following is None or following.segment is not place.segment:
                 self._write_run(placement, start, index + 1)
-                written.append(place.segment)
                 start = index + 1
-        if placement.sync:
-            for segment in written:
-                segment.file.fdatasync()
+        for segment in placement.sealed:
+            segment.seal()
+
+    def _sync(self, segments: Iterable[Segment]) -> None:
+        """Sync segments, unless a write or sync of this log failed before.
+
+        A batch and a checkpoint may sync the same segment on two threads. The failure is reported to one of them, and the
+        other's sync then succeeds without the bytes that were dropped: so they go one after the other, and the first failure
+        is the last.
+        """
+        with self._guard:
+            if self._failed:
+                raise OSError(errno.EIO, "an earlier write or sync of this log failed")
+            try:
+                for segment in segments:
+                    segment.file.fdatasync()
+            except OSError:
+                self._failed = True
+                raise
 
     def _write_run(self, placement: Placement, start: int, end: int) -> None:
         buffers: list[Buffer] = []
         for record, place in zip(placement.records[start:end], placement.places[start:end], strict=True):
-            head = record_format.encode_head(record, place.lsn)
+            head = record_format.encode_head(record, place.lsn, place.segment.salt)
             buffers.append(head)
             if len(record.payload):
                 buffers.append(record.payload)
-            padding = record.size - len(head) - len(record.payload)
+            padding = place.size - len(head) - len(record.payload)
             if padding:
                 buffers.append(_PADDING[padding])
         first = placement.places[start]
@@ -165,21 +214,28 @@ class Log:
         for segment in placement.created:
             self.segments[segment.number] = segment
         self._batches += 1
-        for place in placement.places:
+        for segment in placement.touched():
             if placement.sync:
-                self._unsynced.pop(place.segment.number, None)
+                self._unsynced.pop(segment.number, None)
             else:
-                self._unsynced[place.segment.number] = self._batches
+                self._unsynced[segment.number] = self._batches
 
     def abandon(self, placement: Placement) -> None:
-        """Take back a placement whose segments could not be created; what did get created stays empty and unused."""
+        """Take back a placement whose segments could not be created; what did get created stays empty and unused.
+
+        Numbers and LSNs of the others are given again: nobody has seen them, and a hole would look like a lost segment.
+        """
         self.active, end = placement.before
         if self.active is not None:
             self.active.end = end
-        for segment in placement.created:
+        for segment in reversed(placement.created):
             if segment.on_disk:
                 segment.end = HEADER_SIZE
                 self.segments[segment.number] = segment
+            elif segment.header.end_lsn == self._next_base_lsn:
+                self._next_base_lsn = segment.base_lsn
+                if self._next_number == segment.number + 1:  # a compaction may have taken the next one
+                    self._next_number = segment.number
 
     def unsynced_segments(self) -> dict[int, int]:
         """The segments with bytes that were not synced yet; hand it to `sync` and then to `mark_synced`."""
@@ -187,8 +243,7 @@ class Log:
 
     def sync(self, unsynced: dict[int, int]) -> None:
         """Sync segments. Blocking. Raises OSError; the sync must not be repeated then."""
-        for number in unsynced:
-            self.segments[number].file.fdatasync()
+        self._sync([self.segments[number] for number in unsynced])
 
     def mark_synced(self, unsynced: dict[int, int]) -> None:
         """Note that `sync` returned; a segment that got more un-synced bytes in the meantime stays listed."""

@@ -3,58 +3,49 @@
     1  lock the directory: a second process is refused
     2  read the identity: another cluster's or partition's directory is refused
     3  open the index; one that is missing, damaged or of another incarnation is deleted, and everything is replayed
-    4  open the segments; a damaged header hides its segment and costs the replica its authority; where a compaction was
-       interrupted the higher generation counts, the index is pointed to it, and the old files are deleted after step 6
-    5  replay the log from the checkpoint on; the bytes behind the last whole record go to a quarantine file and are cut
+    4  open the segments (inventory.py). A segment that is missing or has a damaged header is named with its LSNs: what the
+       index has there is forgotten, and fetched again. Where a compaction was interrupted the higher generation counts,
+       the index is pointed to it, and the old files are deleted after step 6
+    5  replay the log from the checkpoint on (replay.py); the bytes behind the last whole record go to a quarantine file and
+       are cut
     6  write a checkpoint that says "not cleanly stopped" before the first append
 
 A crash at any of these steps leaves what the step found: each can be repeated. After an unclean stop appends go on in a new
 segment, so no LSN is given twice (datanode/store/log.py).
 
-Authority: a replica that may have lost something it acknowledged (new, rebuilt, a gap in its log, a cut tail) must not say
-"not found" until it has caught up with its peers; `Opened.serving` says so. Where the loss may lie before the checkpoint its
-tokens are forgotten too, so that catching up starts from the beginning. Tokens of the checkpoint never cover what came into
-the log after it, so a cut tail needs no more than going on from them.
+Authority: a replica that may have lost something it acknowledged (new, rebuilt, a gap in its log, a cut tail, a segment that
+is gone) must not say "not found" until it has caught up with its peers; `Opened.serving` says so. Where the loss may lie
+before the checkpoint its tokens are forgotten too, so that catching up starts from the beginning. Tokens of the checkpoint
+never cover what came into the log after it, so a cut tail needs no more than going on from them.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ambry.clock import Clock
-from ambry.errors import DataCorrupt, IndexCorrupt, StoreMismatch
+from ambry.errors import IndexCorrupt, StoreMismatch
 from ambry.format.record import RecordKind
 from ambry.logs import get_logger
 from datanode.store import identity as identity_file
 from datanode.store.blob_store import BlobStore, Opened
-from datanode.store.files import Files, Lock, write_atomically
+from datanode.store.entry import IndexEntry
+from datanode.store.files import Files, Lock
 from datanode.store.index import FILE_NAMES, Checkpoint, Index
+from datanode.store.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
 from datanode.store.log import Log
-from datanode.store.recovery import Found, Gap, SegmentScan
-from datanode.store.segment import UNFINISHED_SUFFIX, Segment, segment_name, segment_number
+from datanode.store.recovery import Found, SegmentScan
+from datanode.store.replay import Findings, Replay
+from datanode.store.segment import Segment
 
 log = get_logger()
 
 LOCK_NAME = "lock"
 INDEX_NAME = "index"
-QUARANTINE_NAME = "quarantine"
-QUARANTINE_BYTES_MAX = 16 << 20
 PROGRESS_RECORDS = 200_000
-LOST_SEGMENT_LSNS = 1 << 32
-"""LSNs skipped for a segment whose header cannot be read: more than any segment's capacity."""
-
-
-@dataclass(slots=True)
-class _Findings:
-    replayed: int = 0
-    cut_bytes: int = 0
-    gaps: int = 0
-    rebuilt: bool = False
-    lost: bool = False
 
 
 def open_store(
@@ -119,8 +110,8 @@ class _Opening:
         self._clock = clock
         self._lock = lock
         self._partition = partition
-        self._findings = _Findings()
-        self._replaced: dict[int, Segment] = {}
+        self._findings = Findings()
+        self._inventory = Inventory()
         self._identity, self._new = identity_file.load_or_create(
             files, directory, cluster=cluster, partition=partition, random_source=random_source
         )
@@ -135,12 +126,13 @@ class _Opening:
     def run(self, *, rebuild: bool) -> BlobStore:
         index = self._open_index(distrust=rebuild)
         try:
-            self._open_segments()
-            self._set_replaced_aside()
+            self._inventory = take_inventory(self._files, self._directory, self._log, self._partition)
+            self._findings.damaged |= self._inventory.damaged
             index = self._checked_against_log(index)
             store = self._store(index)
             checkpoint = index.checkpoint
             self._relocate(store, index)
+            self._forget_missing(store, index)
             self._replay(store, checkpoint)
             self._finish(store, checkpoint)
             self._delete_replaced(store)
@@ -177,61 +169,57 @@ class _Opening:
         self._files.sync_directory(self._directory)
         return Index(directory, self._partition)
 
-    def _open_segments(self) -> None:
-        for name in self._files.list_directory(self._directory):
-            number = segment_number(name)
-            if number is None:
-                if name.endswith(UNFINISHED_SUFFIX):
-                    self._files.unlink(self._directory / name)  # a crash while it was created: nothing was ever in it
-                continue
-            try:
-                segment = Segment.open(self._files, self._directory, number)
-            except DataCorrupt as error:
-                log.error("segment header damaged", partition=self._partition, segment=number, error=str(error))
-                self._findings.lost = True
-                self._log.skip(number, LOST_SEGMENT_LSNS)
-                continue
-            if segment.header.partition != self._partition:
-                segment.close()
-                raise StoreMismatch(f"{name} in {self._directory} is of partition {segment.header.partition}")
-            self._log.adopt(segment)
-
-    def _set_replaced_aside(self) -> None:
-        """Where files cover the same LSNs an interrupted compaction left both: only the highest generation counts."""
-        winner: Segment | None = None
-        for segment in self._log.in_order():
-            if winner is None or segment.base_lsn >= winner.header.end_lsn:
-                winner = segment
-                continue
-            loser, winner = sorted((winner, segment), key=lambda either: (either.header.generation, either.number))
-            self._replaced[loser.number] = self._log.retire([loser.number])[0]
-            log.warning("compaction was interrupted", partition=self._partition, kept=winner.number, left=loser.number)
-
     def _relocate(self, store: BlobStore, index: Index) -> None:
         """Point what the index still has in replaced segments to the ones that replace them."""
-        if not self._replaced or not index.checkpoint.segment:
+        replaced = self._inventory.replaced
+        if not replaced or not index.checkpoint.segment:
             return
-        found: dict[bytes, tuple[Segment, Found]] = {}
+        places: dict[bytes, tuple[Segment, Found]] = {}
+        covered: list[tuple[int, int]] = []
+        kept: set[bytes] = set()
         for segment in self._log.in_order():
             if segment.header.generation:
-                size = segment.file.size()
-                for item in SegmentScan(segment.file, segment.header, size=size).run(0):
-                    if isinstance(item, Found) and item.header.kind != RecordKind.UPDATE:
-                        found[item.id] = (segment, item)
+                items = list(SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0))
+                found = [item for item in items if isinstance(item, Found)]
+                if len(found) == len(items):
+                    covered.append((segment.base_lsn, segment.header.end_lsn))
+                kept.update(item.id for item in found)
+                places.update((item.id, (segment, item)) for item in found if item.header.kind != RecordKind.UPDATE)
+        now_ms = self._clock.wall_ms()
         for entry in list(index.stored(index.overlay())):
-            if entry.segment not in self._replaced:
-                continue
-            place = found.get(entry.id)
-            if place is None:
-                store.compacting.forget_bytes(entry)
-            else:
-                index.move(msgspec.structs.replace(entry, segment=place[0].number, offset=place[1].offset))
+            place = places.get(entry.id)
+            if entry.segment in replaced:
+                if place is None:
+                    store.compacting.forget_bytes(entry, now_ms)
+                else:
+                    index.move(msgspec.structs.replace(entry, segment=place[0].number, offset=place[1].offset))
+            elif _is_leftover(entry, kept, covered):
+                index.remove(entry.id)
 
     def _delete_replaced(self, store: BlobStore) -> None:
-        if self._replaced:
-            for segment in self._replaced.values():
+        replaced = list(self._inventory.replaced.values())
+        if replaced:
+            for segment in replaced:
                 segment.close()
-            store.compacting.delete_files(list(self._replaced.values()))
+            store.compacting.delete_files(replaced)
+
+    def _forget_missing(self, store: BlobStore, index: Index) -> None:
+        """What the index has in segments that are gone is not here: peers have it."""
+        store.holes = self._log.holes()
+        store.unreadable = self._inventory.unreadable
+        news = set(store.holes) - set(index.checkpoint.holes)
+        if not news and self._inventory.beyond is None:
+            return
+        self._findings.lost = True
+        if news:
+            log.error("segments are missing", partition=self._partition, lsns=name_holes(self._log))
+        now_ms = self._clock.wall_ms()
+
+        def gone(entry: IndexEntry) -> bool:
+            return entry.present and entry.segment not in self._log.segments
+
+        for entry in [entry for entry in index.stored(index.overlay()) if gone(entry)]:
+            store.compacting.forget_bytes(entry, now_ms)
 
     def _checked_against_log(self, index: Index) -> Index:
         """Refuse an index that covers more log than there is: part of the log is gone."""
@@ -249,9 +237,9 @@ class _Opening:
         )
         self._findings.lost = True
         if segment is None:
-            # Peers may have seen its LSNs. Only the base of a new segment keeps them from being given again.
-            self._log.skip(checkpoint.segment, LOST_SEGMENT_LSNS, beyond=checkpoint.lsn)
-            self._log.start_segment(self._clock.wall_ms())
+            self._log.skip(checkpoint.segment, 0)
+            if all(other.base_lsn < checkpoint.lsn for other in self._log.segments.values()):
+                self._inventory.beyond = max(self._inventory.beyond or 0, checkpoint.lsn)
         index.close()
         return self._fresh_index()
 
@@ -269,17 +257,18 @@ class _Opening:
         )
 
     def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:
+        replay = Replay(self._files, self._directory, store, self._findings)
         segments = self._log.in_order()
         covered = self._log.segments.get(checkpoint.segment)
         for segment in segments:
             if covered is not None and segment.base_lsn < covered.base_lsn:
-                segment.end = segment.file.size()
+                segment.end = segment.data_size()
             elif checkpoint.clean and segment is covered:
                 segment.end = checkpoint.offset
             else:
                 start = checkpoint.offset if segment is covered else 0
-                self._replay_segment(store, segment, start, last=segment is segments[-1])
-                store.published_lsn = segment.header.end_lsn if segment.header.generation else segment.end_lsn
+                replay.run(segment, start, last=segment is segments[-1])
+                store.published_lsn = segment.end_lsn
                 self._save_progress(store, checkpoint)
 
     def _save_progress(self, store: BlobStore, checkpoint: Checkpoint) -> None:
@@ -287,78 +276,11 @@ class _Opening:
         if store.recent_count < PROGRESS_RECORDS:
             return
         log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.published_lsn)
-        unsynced = dict.fromkeys(self._log.segments, 0)
         frozen, progress, _ = store.begin_checkpoint(
             clean=False, tokens={} if self._findings.lost else checkpoint.tokens
         )
-        store.write_checkpoint(frozen, progress, unsynced)
+        store.write_checkpoint(frozen, progress, {})
         store.end_checkpoint(progress, {})
-
-    def _replay_segment(self, store: BlobStore, segment: Segment, start: int, *, last: bool) -> None:
-        size = segment.file.size()
-        if last and size < segment.header.capacity_bytes:
-            # Its end was cut off: by an earlier recovery, or by damage that may have taken acknowledged records.
-            self._findings.gaps += 1
-        segment.end = max(segment.end, start)
-        tail: Gap | None = None
-        for item in SegmentScan(segment.file, segment.header, size=size).run(start):
-            if isinstance(item, Found):
-                header = item.header
-                store.apply(
-                    kind=header.kind,
-                    blob_id=item.id,
-                    state=header.state,
-                    lsn=header.lsn,
-                    segment=segment.number,
-                    offset=item.offset,
-                    size=header.record_size,
-                    payload_size=header.payload_size,
-                    written_at_ms=header.written_at_ms,
-                )
-                segment.end = item.end
-                self._findings.replayed += 1
-            elif item.end < size:
-                self._note_gap(segment, item)
-            else:
-                tail = item
-        if tail is not None and not tail.zeros:
-            self._cut(segment, tail, last=last)
-
-    def _note_gap(self, segment: Segment, gap: Gap) -> None:
-        log.error(
-            "damaged bytes between records",
-            partition=self._partition,
-            segment=segment.number,
-            offset=gap.start,
-            bytes=gap.end - gap.start,
-        )
-        self._findings.gaps += 1
-        self._findings.lost = True
-
-    def _cut(self, segment: Segment, tail: Gap, *, last: bool) -> None:
-        """Keep the bytes behind the last whole record in a quarantine file, then cut them off."""
-        size = min(tail.end - tail.start, QUARANTINE_BYTES_MAX)
-        buffer = bytearray(size)
-        kept = bytes(memoryview(buffer)[: segment.file.pread(buffer, tail.start)]).rstrip(b"\0")
-        directory = self._directory / QUARANTINE_NAME
-        self._files.make_directory(directory)
-        path = directory / f"{segment_name(segment.number)}.{tail.start}"
-        if not self._files.exists(path):
-            write_atomically(self._files, path, kept)
-        segment.file.truncate(tail.start)
-        segment.file.fsync()
-        self._findings.cut_bytes += len(kept)
-        self._findings.gaps += 1
-        # A torn tail is only normal where the last appends went.
-        self._findings.lost = self._findings.lost or not last
-        log.warning(
-            "torn tail cut",
-            partition=self._partition,
-            segment=segment.number,
-            offset=tail.start,
-            bytes=len(kept),
-            quarantine=str(path),
-        )
 
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         findings = self._findings
@@ -366,16 +288,22 @@ class _Opening:
         segments = self._log.in_order()
         if resume and segments and checkpoint.segment == segments[-1].number:
             self._log.active = segments[-1]
-        # In a compacted segment offsets are no LSNs; what follows it in the log begins at its end_lsn at the earliest.
-        ends = [segment.header.end_lsn if segment.header.generation else segment.end_lsn for segment in segments]
-        store.published_lsn = max(ends, default=checkpoint.lsn)
+        if self._inventory.beyond is not None:
+            # Peers may have seen LSNs behind the end of what is left: only the base of a new segment keeps them from
+            # being given again, whatever becomes of a file that cannot be read.
+            self._log.skip(0, LOST_SEGMENT_LSNS, beyond=max(self._inventory.beyond, checkpoint.lsn))
+            self._log.start_segment(self._clock.wall_ms())
+            findings.lost = True
+            store.holes = self._log.holes()
+            log.error("the end of the log is missing", partition=self._partition, lsns=name_holes(self._log))
+        store.published_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
         store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
+        store.compacting.damaged |= findings.damaged
         tokens = {} if findings.lost else checkpoint.tokens
-        # Everything replayed was read back from the files, but may never have been synced: sync before the index says so.
-        unsynced = {segment.number: 0 for segment in segments}
         frozen, fresh, _ = store.begin_checkpoint(clean=False, tokens=tokens)
-        store.write_checkpoint(frozen, fresh, {} if checkpoint.clean else unsynced)
+        # What was replayed was synced before it was read.
+        store.write_checkpoint(frozen, fresh, {})
         store.end_checkpoint(fresh, {})
         log.info(
             "replica open",
@@ -388,3 +316,10 @@ class _Opening:
             rebuilt=findings.rebuilt,
             serving=store.serving,
         )
+
+
+def _is_leftover(entry: IndexEntry, kept: set[bytes], covered: list[tuple[int, int]]) -> bool:
+    """Whether a compaction left out the record of this tombstone, though the index does not know that yet."""
+    if entry.present or not entry.state.deleted or entry.id in kept:
+        return False
+    return any(start <= entry.lsn < end for start, end in covered)

@@ -64,11 +64,12 @@ class _Window:
 
 
 class SegmentScan:
-    """The records of one segment, from an offset on. `size` is the file's size."""
+    """The records of one segment, from an offset on. `size`: where to stop; see Segment.data_size."""
 
     def __init__(self, file: File, header: SegmentHeader, *, size: int) -> None:
         self._window = _Window(file, size)
         self._header = header
+        self._salt = header.salt
         self._size = size
         self._lsn = header.base_lsn
 
@@ -95,10 +96,10 @@ class SegmentScan:
         if not self._lsn_fits(record_format.peek_lsn(start), offset):
             return None
         try:
-            header = record_format.decode_header(start)
+            header = record_format.decode_header(start, self._salt)
             if offset + header.record_size > self._size:
                 return None
-            record = record_format.decode(self._window.at(offset, header.record_size))
+            record = record_format.decode(self._window.at(offset, header.record_size), self._salt)
         except DataCorrupt:
             return None
         return Found(offset=offset, header=header, id=record.id)
@@ -115,6 +116,9 @@ class SegmentScan:
         offset = start
         while offset < self._size:
             data = bytes(self._window.at(offset, WINDOW))
+            if not data:
+                zeros = False  # the file ends before its time
+                break
             position = data.find(MAGIC)
             while position != -1:
                 place = offset + position

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ambry.errors import DataCorrupt
 from ambry.format import segment as segment_format
-from ambry.format.segment import HEADER_SIZE, SegmentHeader
+from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentFooter, SegmentHeader
 from datanode.store.files import File, Files
 
 SUFFIX = ".segment"
@@ -35,7 +35,10 @@ class Segment:
     def __init__(self, number: int, header: SegmentHeader, file: File | None) -> None:
         self.number = number
         self.header = header
+        self.salt = header.salt
         self.end = HEADER_SIZE
+        self.footer: SegmentFooter | None = None
+        self.footer_damaged = False
         self._file = file
 
     @property
@@ -44,12 +47,13 @@ class Segment:
 
     @property
     def end_lsn(self) -> int:
-        return self.header.base_lsn + self.end
+        """First LSN behind the last record. In a compacted segment offsets are no LSNs: there, behind all it covers."""
+        return self.header.end_lsn if self.header.generation else self.header.base_lsn + self.end
 
     @property
     def room(self) -> int:
-        """Bytes that still fit."""
-        return self.header.capacity_bytes - self.end
+        """Bytes that still fit; the footer's are not given away."""
+        return self.header.capacity_bytes - FOOTER_SIZE - self.end
 
     @property
     def file(self) -> File:
@@ -92,15 +96,64 @@ class Segment:
         try:
             buffer = bytearray(HEADER_SIZE)
             count = file.pread(buffer, 0)
-            return cls(number, segment_format.decode(buffer[:count]), file)
+            segment = cls(number, segment_format.decode(buffer[:count]), file)
+            segment._read_footer()
+            return segment
         except BaseException:
             file.close()
             raise
+
+    def _read_footer(self) -> None:
+        size = self.file.size()
+        if size < self.header.capacity_bytes or size < HEADER_SIZE + FOOTER_SIZE:
+            # Cut: what stands at its end now is no footer. A compacted file is written whole, and always has one.
+            self.footer_damaged = self.header.generation > 0
+            return
+        buffer = bytearray(FOOTER_SIZE)
+        self.file.pread(buffer, size - FOOTER_SIZE)
+        try:
+            footer = segment_format.decode_footer(buffer, self.salt)
+        except DataCorrupt:
+            self.footer_damaged = True
+            return
+        if footer is not None and footer.base_lsn == self.base_lsn and footer.end_offset <= size - FOOTER_SIZE:
+            self.footer = footer
+        else:
+            self.footer_damaged = footer is not None or self.header.generation > 0
+
+    def data_size(self) -> int:
+        """Offset behind the last byte that may belong to a record. Raises OSError."""
+        if self.footer is not None:
+            return self.footer.end_offset
+        size = self.file.size()
+        cut = size < self.header.capacity_bytes or self.header.generation > 0
+        return size if cut else size - FOOTER_SIZE
+
+    def seal(self) -> None:
+        """Write the footer: nothing is appended any more. Not durable yet. Blocking. Raises OSError."""
+        footer = SegmentFooter(base_lsn=self.base_lsn, end_lsn=self.end_lsn, end_offset=self.end)
+        image = segment_format.encode_footer(footer, self.salt)
+        self.file.pwritev([image], max(self.end, self.header.capacity_bytes - FOOTER_SIZE))
+        self.footer = footer
+
+    def frame_intact(self) -> bool:
+        """Whether header and footer still stand in the file as they were read or written. Blocking. Raises OSError."""
+        expected = [(0, segment_format.encode(self.header))]
+        if self.footer is not None:
+            place = max(self.footer.end_offset, self.file.size() - FOOTER_SIZE)
+            expected.append((place, segment_format.encode_footer(self.footer, self.salt)))
+        for offset, image in expected:
+            buffer = bytearray(len(image))
+            if self.file.pread(buffer, offset) != len(image) or buffer != image:
+                return False
+        return not self.footer_damaged
 
     def view(self, end: int) -> Segment:
         """The same segment up to `end`, for a reader on another thread. It shares the file: do not close it."""
         view = Segment(self.number, self.header, self._file)
         view.end = end
+        view.footer = self.footer
+        view.footer_damaged = self.footer_damaged
         return view
 
     def adopt_file(self, file: File) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ambry.checksum import Buffer
 from ambry.clustermap.model import Partition
-from ambry.errors import AmbryError, InsufficientStorage, QuorumNotReached
+from ambry.errors import AmbryError, BlobGone, InsufficientStorage, QuorumNotReached
 from ambry.protocol.frame import Frame
 from ambry.protocol.messages import Message
 from frontend.router.context import RouterContext
@@ -83,7 +83,7 @@ class ReplicaWrite:
         self._future: asyncio.Future[list[Frame]] = asyncio.get_running_loop().create_future()
 
     def start(self) -> asyncio.Future[list[Frame]]:
-        """Send. The future ends with the replies so far, QuorumNotReached or InsufficientStorage."""
+        """Send. The future ends with the replies so far, QuorumNotReached, InsufficientStorage or BlobGone."""
         if not self._local_count:
             # None of none would count as confirmed.
             self._future.set_exception(
@@ -144,6 +144,9 @@ class ReplicaWrite:
         reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(self._failures.items()))
         if any(isinstance(error, InsufficientStorage) for error in self._failures.values()):
             return InsufficientStorage(f"partition {self._partition.id} has no room ({reasons})")
+        for error in self._failures.values():
+            if isinstance(error, BlobGone):
+                return error  # an undelete that came too late: trying again does not help
         return QuorumNotReached(
             f"too few replicas of partition {self._partition.id} confirmed the write; it may or may not have happened "
             f"({reasons})"

@@ -77,7 +77,7 @@ def test_background_loops_are_shown(cluster: LocalCluster) -> None:
     for node in cluster.nodes():
         workers = {worker["name"]: worker for worker in page(node.admin_url, "/workers")}
         peers = [other.name for other in cluster.nodes() if other.name != node.name]
-        assert {"checkpoint", "heal"} <= workers.keys()
+        assert {"checkpoint", "heal", "compaction", "scrub", "sweep"} <= workers.keys()
         for peer in peers:
             assert any(name.startswith(f"pull:{peer}") for name in workers), (node.name, peer)
         for worker in workers.values():
@@ -90,6 +90,15 @@ def test_background_loops_are_shown(cluster: LocalCluster) -> None:
         peers = page(frontend.admin_url, "/peers")
         assert len(peers) == 6
         assert all(peer["connected"] for peer in peers)
+
+
+def test_a_replica_that_is_open_needs_no_reopening(cluster: LocalCluster) -> None:
+    node = cluster.nodes()[0]
+    answer = call(node.admin_url, "POST", "/partitions/0/reopen")
+    assert answer.status == 409
+    assert "is open; there is nothing to mend" in answer.body.decode()
+    assert call(node.admin_url, "POST", "/partitions/99/reopen").status == 503
+    assert page(node.admin_url, "/readyz")["ready"] is True
 
 
 def test_a_request_id_is_in_the_frontends_log_and_the_data_nodes(cluster: LocalCluster, dc1: str) -> None:

@@ -22,8 +22,9 @@ from ambry.protocol import messages
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import GetReply, GetRequest, Message, PutRequest, UpdateReply, UpdateRequest
 from ambry.worker import Worker, WorkerRegistry
-from datanode.config import ReplicationSection, StoreSection
+from datanode.config import CompactionSection, ReplicationSection, StoreSection
 from datanode.handlers import Handlers
+from datanode.queries import Queries
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.replicator import Replicator
 from datanode.stores import Replica, Stores
@@ -173,6 +174,7 @@ class DirectNode:
         self.stores.on_open = opened
         self.stores.tokens_of = self.replicator.tokens_of
         await self.stores.open_all(cluster.map.partitions_of(self.name))
+        self.queries = Queries(self.stores, retention=CompactionSection(), clock=self.clock)
         self.handlers = Handlers(
             cluster=cluster.map.cluster,
             name=self.name,
@@ -180,6 +182,7 @@ class DirectNode:
             feed=self.feed,
             clock=self.clock,
             inline_read_bytes_max=256 << 10,
+            queries=self.queries,
             on_damaged=self.replicator.healer.note_damaged,
         )
         self.replicator.start()

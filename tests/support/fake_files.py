@@ -164,6 +164,13 @@ class FakeFile:
         with self._disk.guard:
             self._inode.change(Change(size, None))
 
+    def drop_cache(self) -> None:
+        self._begin("drop_cache")
+        with self._disk.guard:
+            self._inode.live = bytearray(self._inode.durable)
+            for change in self._inode.pending:
+                apply(self._inode.live, change)
+
     def size(self) -> int:
         self._begin("size")
         return len(self._inode.live)

@@ -10,6 +10,8 @@ from ambry.checksum import block_checks, digest
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind
 from datanode.store.blob_store import BlobStore
+from datanode.store.compaction import Retention
+from datanode.store.copying import Copied
 from datanode.store.files import Files
 from datanode.store.opening import open_store
 from tests.support.fake_clock import SettableClock
@@ -112,3 +114,31 @@ def read_all(store: BlobStore, raw_id: bytes) -> bytes:
     if payload is None:
         raise LookupError("a waiting read returned nothing")
     return bytes(payload.data)
+
+
+def copy_segments(store: BlobStore, numbers: list[int], retention: Retention) -> Copied:
+    """The copy of a compaction, not in place yet."""
+    inputs, output = store.compacting.plan_output(numbers)
+    return store.compacting.copier(retention, lambda _size: None).run(inputs, output)
+
+
+def put_copy_in_place(store: BlobStore, copied: Copied, retention: Retention) -> None:
+    """What the compactor does with a copy up to its checkpoint, in this thread."""
+    compacting = store.compacting
+    if not compacting.may_switch(copied, retention):
+        raise AssertionError("a blob came back to life")
+    compacting.put_in_place(copied)
+    compacting.begin_switch(copied)
+    if revived := compacting.switch_dropped(copied.dropped, retention.now_ms):
+        raise AssertionError(f"{len(revived)} blobs came back to life")
+    compacting.switch_forgotten(copied.forgotten)
+    compacting.switch_moved(copied, copied.moved)
+    checkpoint(store)
+
+
+def compact(store: BlobStore, numbers: list[int], retention: Retention) -> Copied:
+    """A whole compaction, in this thread."""
+    copied = copy_segments(store, numbers, retention)
+    put_copy_in_place(store, copied, retention)
+    store.compacting.delete_files(store.compacting.retire(numbers))
+    return copied

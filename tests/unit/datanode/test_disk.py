@@ -351,3 +351,15 @@ async def test_nothing_acknowledged_is_lost_wherever_the_power_goes(tmp_path: Pa
         append(store, put_record(blob_id(9999), b"x"))
         store.close()
         bench.disk.close()
+
+
+async def test_nobody_waits_for_more_writers_than_there_are(tmp_path: Path) -> None:
+    """The wait for company used to last its full time even when everybody was there: five minutes here."""
+    bench = Bench(tmp_path, gather_ms=300_000)
+
+    async def writer(first: int) -> None:
+        for number in range(first, first + 5):
+            assert await bench.submit(number) is None
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(writer(100 * number) for number in range(1, 9)))

@@ -11,7 +11,7 @@ import lmdb
 import msgspec
 import pytest
 
-from datanode.config import ScrubSection
+from datanode.config import CompactionSection, ScrubSection
 from datanode.scrubber import Scrubber
 from datanode.store.index import MAP_SIZE
 from datanode.stores import Replica
@@ -40,7 +40,7 @@ def scrubber(node: DirectNode, heard: list[bytes] | None = None, **config: Any) 
         node.replicator.healer.note_damaged(replica, raw_id)
 
     section = ScrubSection(**{"rate_bytes_per_s": 1 << 30} | config)
-    return Scrubber(node.stores, config=section, clock=node.clock, on_damaged=on_damaged)
+    return Scrubber(node.stores, config=section, retention=CompactionSection(), clock=node.clock, on_damaged=on_damaged)
 
 
 async def expect_all(node: DirectNode) -> None:

@@ -14,7 +14,7 @@ import lmdb
 import pytest
 
 from ambry.clustermap.model import Node, Partition
-from ambry.errors import AmbryError, DataCorrupt, PartitionUnknown, ReplicaUnavailable
+from ambry.errors import AmbryError, PartitionUnknown, ReplicaUnavailable
 from datanode.config import StoreSection
 from datanode.store.blob_store import StoreState
 from datanode.store.index import MAP_SIZE
@@ -96,8 +96,16 @@ async def test_a_replica_that_cannot_be_opened_says_which(bench: Bench) -> None:
     await bench.open()
     await bench.stores.close()
     bench.files.flip(bench.root / "data" / "partition-00000008" / "identity.json", 5)
-    with pytest.raises(DataCorrupt, match="partition-00000008"):
-        await bench.open()
+    await bench.open()
+    assert len(bench.stores.unready()) == 1
+    assert "partition-00000008" in bench.stores.unready()[0]
+    with pytest.raises(ReplicaUnavailable, match="cannot be opened"):
+        bench.stores[8]
+    await bench.put(1)
+    bench.files.flip(bench.root / "data" / "partition-00000008" / "identity.json", 5)
+    await bench.stores.reopen(8)
+    assert bench.stores[8].store.state is StoreState.OPEN
+    assert bench.stores.unready() == []
 
 
 async def test_a_clean_close_needs_no_replay(bench: Bench) -> None:
@@ -219,13 +227,15 @@ async def test_a_rebuild_keeps_everything_and_is_said_meanwhile(bench: Bench) ->
     before = await bench.open()
     for number in range(5):
         await bench.put(number)
-    bench.stores.rebuild(7, "test")
-    bench.stores.rebuild(7, "again")
-    bench.stores.rebuild(99, "nobody")
-    await asyncio.sleep(0)
-    with pytest.raises(ReplicaUnavailable, match="being rebuilt"):
+    bench.stores.rebuild(before.store, "test")
+    bench.stores.rebuild(before.store, "again")
+    with pytest.raises(ReplicaUnavailable, match="being reopened"):
         bench.stores[7]
+    assert bench.stores.unready() == ["partition 7 is being reopened"]
     after = await rebuilt(bench, before)
+    bench.stores.rebuild(before.store, "by somebody who still has the old one")
+    assert bench.stores[7] is after
+    assert bench.stores.unready() == []
     assert bench.opened.count(7) == 2
     assert before.store.state is StoreState.CLOSED
     assert after.store.opened.rebuilt
@@ -234,10 +244,10 @@ async def test_a_rebuild_keeps_everything_and_is_said_meanwhile(bench: Bench) ->
 
 
 async def test_a_rebuild_that_fails_leaves_the_partition_unavailable(bench: Bench) -> None:
-    await bench.open()
+    before = await bench.open()
     await bench.put(1)
     bench.files.flip(bench.root / "data" / "partition-00000007" / "identity.json", 5)
-    bench.stores.rebuild(7, "test")
+    bench.stores.rebuild(before.store, "test")
     await eventually(lambda: not bench.stores._tasks)
     with pytest.raises(ReplicaUnavailable):
         bench.stores[7]

@@ -13,7 +13,7 @@ from ambry.blob import BlobState, ChunkRef, Composite
 from ambry.checksum import block_checks, digest, xxh64
 from ambry.format import composite, record, segment
 from ambry.format.record import Record, RecordKind
-from ambry.format.segment import SegmentHeader
+from ambry.format.segment import SegmentFooter, SegmentHeader
 from ambry.ids import BlobId, IdKind
 from ambry.protocol import frame
 from datanode.store import entry
@@ -143,9 +143,9 @@ def test_the_table_of_segment_headers() -> None:
             partition=1, incarnation=b"i" * 16, base_lsn=2, end_lsn=5, capacity_bytes=3, created_at_ms=4, generation=6
         )
     )
-    (table,) = tables(segment)
+    header, _ = tables(segment)
     check(
-        table,
+        header,
         segment.HEADER_SIZE,
         image,
         {
@@ -159,6 +159,25 @@ def test_the_table_of_segment_headers() -> None:
             "created_at_ms": number(4, 8),
             "generation": number(6, 4),
             "checksum": number(xxh64(image[:72]), 8),
+        },
+    )
+
+
+def test_the_table_of_segment_footers() -> None:
+    salt = 0x0123456789ABCDEF
+    image = segment.encode_footer(SegmentFooter(base_lsn=2, end_lsn=3, end_offset=4), salt)
+    _, footer = tables(segment)
+    check(
+        footer,
+        segment.FOOTER_SIZE,
+        image,
+        {
+            "magic": b"AMBRYEND",
+            "version": b"\x00\x01",
+            "base_lsn": number(2, 8),
+            "end_lsn": number(3, 8),
+            "end_offset": number(4, 8),
+            "checksum": number(xxh64(image[:40], salt), 8),
         },
     )
 

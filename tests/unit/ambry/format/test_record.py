@@ -12,7 +12,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.checksum import BLOCK_SIZE, block_checks, digest, xxh64
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown
 from ambry.format import record as record_format
-from ambry.format.record import HEADER_SIZE, Record, RecordKind
+from ambry.format.record import HEADER_SIZE, Head, Header, Record, RecordKind
 
 ID = bytes.fromhex("0100000100000002000000030000000701020304050670008000000000000000") + b"idck"
 BLOB = Record(
@@ -183,7 +183,7 @@ def test_a_head_is_readable_without_the_payload() -> None:
         record_format.decode_head(IMAGE[: header.payload_start - 1])
 
 
-@pytest.mark.parametrize(("offset", "value"), [(4, 2), (5, 0), (5, 9)])
+@pytest.mark.parametrize(("offset", "value"), [(4, 2), (4, 0), (5, 0), (5, 9)])
 def test_a_record_of_a_newer_release_is_refused_clearly(offset: int, value: int) -> None:
     header = bytearray(IMAGE)
     header[offset] = value
@@ -198,3 +198,86 @@ def test_garbage_is_never_a_record(data: bytes) -> None:
     for candidate in (data, b"AMBR\x01\x01" + data):
         with pytest.raises(AmbryError):
             record_format.decode(candidate)
+
+
+def test_a_header_is_read_from_exactly_its_80_bytes() -> None:
+    """Recovery reads no more than that before it knows how long the record is."""
+    header = record_format.decode_header(IMAGE[:HEADER_SIZE])
+    assert (header.lsn, header.payload_size, header.record_size) == (LSN, 7, len(IMAGE))
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"\0" + IMAGE[1:], "no record starts here"),
+        (IMAGE[:79], "no record starts here"),
+        (IMAGE[:20] + b"\1" + IMAGE[21:], "the record header fails its checksum"),
+        (IMAGE[:131], "the record's head has 132 bytes, only 131 are there"),
+        (IMAGE[:116] + b"\2" + IMAGE[117:], "the record's id, properties or checks fail their checksum"),
+        (IMAGE[:132] + b"P" + IMAGE[133:], "the record's payload fails its checksum"),
+    ],
+)
+def test_the_reason_says_which_part_is_damaged(image: bytes, reason: str) -> None:
+    with pytest.raises(DataCorrupt, match=f"^{reason}$"):
+        record_format.decode(image)
+
+
+def test_the_bounds_of_a_record_never_shrink() -> None:
+    """Peers, clients and the log itself may hold records up to these sizes; each must fit one frame of the RPC."""
+    assert record_format.SECTION_SIZE_MAX == 65_536
+    assert record_format.PAYLOAD_SIZE_MAX == 33_554_432
+
+
+@pytest.mark.parametrize(
+    "value",
+    [BLOB, record_format.decode_header(IMAGE), record_format.decode_head(IMAGE)],
+    ids=lambda v: type(v).__name__,
+)
+def test_what_was_decoded_cannot_be_changed(value: Record | Header | Head) -> None:
+    for field in value.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(value, field, getattr(value, field))
+
+
+# --- the salt of a log ---
+
+SALT = 0x2A13617BE99D6A6D
+
+
+def test_the_salt_changes_the_check_of_the_header_and_nothing_else() -> None:
+    salted = record_format.encode(BLOB, LSN, SALT)
+    assert salted[:72] == IMAGE[:72]
+    assert salted[72:80].hex() == "49b112a8f86658ee"
+    assert salted[80:] == IMAGE[80:]
+    assert salted.startswith(record_format.encode_head(BLOB, LSN, SALT))
+    assert same(record_format.decode(salted, SALT), BLOB)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [(SALT, 0), (0, SALT), (SALT, SALT ^ 1), (SALT, SALT << 32 & (1 << 64) - 1)]
+)
+def test_a_record_of_another_log_is_none_of_ours(written: int, read: int) -> None:
+    """A client may store the image of a record; it does not know the salt of the log that it comes to stand in."""
+    image = record_format.encode(BLOB, LSN, written)
+    for decode in (record_format.decode, record_format.decode_head, record_format.decode_header):
+        with pytest.raises(DataCorrupt, match="header fails"):
+            decode(image, read)
+
+
+@given(records(), st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
+@settings(derandomize=True)
+def test_restamping_gives_the_bytes_of_the_other_log(record: Record, lsn: int, old: int, new: int) -> None:
+    image = bytearray(record_format.encode(record, lsn, old))
+    record_format.restamp(image, new)
+    assert image == record_format.encode(record, lsn, new)
+    record_format.restamp(image)
+    assert image == record_format.encode(record, lsn)
+
+
+@pytest.mark.parametrize("place", range(HEADER_SIZE))
+def test_a_flipped_bit_in_a_salted_header_is_never_accepted(place: int) -> None:
+    for bit in range(8):
+        damaged = bytearray(record_format.encode(BLOB, LSN, SALT))
+        damaged[place] ^= 1 << bit
+        with pytest.raises(DataCorrupt):
+            record_format.decode_header(damaged, SALT)

@@ -15,6 +15,7 @@ from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content
 
 ID = blob_id(1)
+LATER = 1 << 60
 
 
 @pytest.fixture
@@ -131,11 +132,11 @@ async def test_a_tombstone_of_an_older_life_does_not_end_the_search(cluster: Dir
 async def test_what_several_peers_know_about_a_wanted_blob_is_joined(cluster: DirectCluster) -> None:
     """Only the first one's state was kept; the others' cursors moved on without theirs."""
     node = cluster["a1"]
-    node.replicator.healer.want(PARTITION, ID, BlobState(0, False, 5))
-    node.replicator.healer.want(PARTITION, ID, BlobState(2, False, 3))
-    await cluster["a2"].put(ID, b"x", state=BlobState(0, False, 5))
+    node.replicator.healer.want(PARTITION, ID, BlobState(0, False, LATER + 2))
+    node.replicator.healer.want(PARTITION, ID, BlobState(2, False, LATER))
+    await cluster["a2"].put(ID, b"x", state=BlobState(0, False, LATER + 2))
     await node.heal()
-    assert node.state(ID) == BlobState(2, False, 5)
+    assert node.state(ID) == BlobState(2, False, LATER + 2)
 
 
 async def test_a_state_that_comes_while_the_blob_is_fetched_is_not_forgotten(cluster: DirectCluster) -> None:

@@ -266,7 +266,7 @@ async def test_an_answer_to_a_replica_that_was_reopened_since_moves_nothing(clus
     entry = before.store.lookup(ID)
     assert entry is not None
     taker.files.flip(before.store.directory / f"{entry.segment:08d}.segment", entry.offset + 300)
-    taker.stores.rebuild(PARTITION, "test")
+    taker.stores.rebuild(taker.stores[PARTITION].store, "test")
     await eventually(lambda: taker.stores.get(PARTITION) not in (None, before))
     assert taker.state(ID) is None
     go_on.set()

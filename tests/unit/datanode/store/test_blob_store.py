@@ -6,6 +6,7 @@ import errno
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
@@ -161,8 +162,6 @@ def test_a_right_checksum_on_the_wrong_record_is_caught(store: BlobStore) -> Non
 
 
 def test_bytes_that_are_gone_are_corrupt(store: BlobStore, disk: FakeFiles) -> None:
-    import msgspec
-
     append(store, put_record(blob_id(1), content(1, 1000)))
     entry = store.lookup(blob_id(1))
     assert entry is not None
@@ -170,7 +169,7 @@ def test_bytes_that_are_gone_are_corrupt(store: BlobStore, disk: FakeFiles) -> N
     with pytest.raises(DataCorrupt, match="gone"):
         store.read(entry, 0, 1000, cached_only=False)
     with pytest.raises(DataCorrupt, match="segment is missing"):
-        store.read(msgspec.structs.replace(entry, segment=99), 0, 1000, cached_only=False)
+        store.read(msgspec.structs.replace(entry, id=blob_id(2), segment=99), 0, 1000, cached_only=False)
 
 
 def test_an_image_is_the_record_as_it_stands_in_the_log(store: BlobStore) -> None:

@@ -8,16 +8,26 @@ those ever comes back.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ambry.blob import BlobState, join
 from ambry.format.record import Record
@@ -41,6 +51,7 @@ sizes = st.sampled_from([0, 1, 300, 5_000, 40_000, 90_000])
 
 
 WRITTEN = 1_700_000_000_000
+IN_MEMORY = Path("/dev/shm")
 COMPACTION_STEPS = ("pwritev", "fsync", "rename", "sync_directory", "unlink", "", "")
 
 
@@ -60,9 +71,12 @@ class Known(msgspec.Struct):
 
 
 class BlobStoreModel(RuleBasedStateMachine):
+    steps: ClassVar[int] = 0
+
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="ambry-model-"))
+        # Only LMDB's files are real, and their syncs are not what is tested here.
+        self.root = Path(tempfile.mkdtemp(prefix="ambry-model-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
         self.disk = FakeFiles(self.root)
         self.blobs: dict[int, Known] = {}
         self.given: dict[int, int] = {}
@@ -264,7 +278,10 @@ class BlobStoreModel(RuleBasedStateMachine):
         copied = compacting.copier(kept, lambda _size: None).run(inputs, output)
         self.acknowledged_blobs_read_back()
         assert compacting.may_switch(copied, kept)
-        compacting.switch_dropped(copied)
+        compacting.put_in_place(copied)
+        compacting.begin_switch(copied)
+        assert compacting.switch_dropped(copied.dropped, kept.now_ms) == []
+        compacting.switch_forgotten(copied.forgotten)
         compacting.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved)
         self.acknowledged_blobs_read_back()
         self._cut(0 <= switched < len(copied.moved))
@@ -325,6 +342,7 @@ class BlobStoreModel(RuleBasedStateMachine):
 
     @invariant()
     def the_dead_stay_dead(self) -> None:
+        BlobStoreModel.steps += 1
         for number in self.retired:
             entry = self.store.lookup(blob_id(number))
             assert entry is None or entry.state.deleted or entry.state.expired(WRITTEN), f"blob {number} came back"
@@ -340,11 +358,28 @@ class BlobStoreModel(RuleBasedStateMachine):
                 assert blob_id(number) in ids
 
 
-BlobStoreModel.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-TestBlobStoreModel = BlobStoreModel.TestCase
+def run(*, examples: int, steps: int, derandomize: bool) -> None:
+    BlobStoreModel.steps = 0
+    run_state_machine_as_test(
+        BlobStoreModel,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=derandomize,
+            database=None,
+            print_blob=True,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
+    print(f"{BlobStoreModel.steps} steps in {examples} histories")
+
+
+def test_any_history_agrees_with_a_dictionary() -> None:
+    run(examples=250, steps=50, derandomize=True)
+    assert BlobStoreModel.steps >= 10_000
+
+
+@pytest.mark.fault
+def test_many_long_histories_agree_with_a_dictionary() -> None:
+    run(examples=200 * int(os.environ.get("AMBRY_FAULT_ROUNDS", "10")), steps=100, derandomize=False)

@@ -70,10 +70,31 @@ def test_an_entry_under_the_wrong_key_is_noticed() -> None:
         entry_format.decode(b"v" * 16, entry_format.encode(SAMPLE), 7)
 
 
-def test_another_version_is_corrupt_so_that_it_is_rebuilt() -> None:
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_version_is_corrupt_so_that_it_is_rebuilt(version: int) -> None:
     from ambry.checksum import xxh64
 
-    value = b"\x02" + entry_format.encode(SAMPLE)[1:56]
+    value = bytes([version]) + entry_format.encode(SAMPLE)[1:56]
     check = (xxh64(ID[16:32] + value) & 0xFFFFFFFF).to_bytes(4, "big")
-    with pytest.raises(IndexCorrupt, match="version 2"):
+    with pytest.raises(IndexCorrupt, match=f"version {version}"):
         entry_format.decode(ID[16:32], value + check, 7)
+
+
+def test_a_damaged_entry_is_named_by_its_key_and_partition() -> None:
+    value = entry_format.encode(SAMPLE)
+    reason = f"^the index entry of {'75' * 16} in partition 7 fails its checksum$"
+    with pytest.raises(IndexCorrupt, match=reason):
+        entry_format.decode(ID[16:32], value[:-1], 7)
+    with pytest.raises(IndexCorrupt, match=reason):
+        entry_format.decode(ID[16:32], b"\2" + value[1:], 7)
+
+
+def test_an_entry_is_of_a_blob_that_was_never_repaired_unless_it_says_so() -> None:
+    assert not IndexEntry(ID, 0x11, 0x22, 0x33, 0x44, 0x55, BlobState(), 0x88).repaired
+
+
+def test_an_entry_is_replaced_and_never_changed() -> None:
+    """Entries are shared by the index, the checkpoint on its way and whoever reads."""
+    for field in SAMPLE.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(SAMPLE, field, getattr(SAMPLE, field))

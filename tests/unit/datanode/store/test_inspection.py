@@ -71,7 +71,18 @@ def test_a_deleted_segment_leaves_a_missing_range(place: Path) -> None:
     overview = Inspection(FILES, place).overview()
     first, third = overview.segments
     assert overview.missing_lsns == [(first.base_lsn + (64 << 10), third.base_lsn)]
-    assert {problem.file for problem in verify(place)} == {"00000002.segment"}
+    problems = verify(place)
+    assert {problem.file for problem in problems} == {"00000002.segment", str(place)}
+    assert problems[0].what == "no segment covers LSN 65536 to 131072: a file is missing"
+    open_replica(FILES, place).close()
+    assert str(place) not in {problem.file for problem in verify(place)}, (
+        "the node knows, and has given up what was there"
+    )
+
+
+def test_a_deleted_last_segment_is_a_problem(place: Path) -> None:
+    (place / "00000003.segment").unlink()
+    assert "the log went on behind LSN 131072: its last file is missing" in {problem.what for problem in verify(place)}
 
 
 def test_any_flipped_bit_of_a_segment_is_found_at_its_place(place: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ambry.format import record as record_format
-from ambry.format.segment import HEADER_SIZE
+from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentFooter, decode_footer
 from datanode.store.log import Log, Placement
+from datanode.store.segment import Segment
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import blob_id, content, put_record
 
@@ -46,9 +47,9 @@ def test_records_lie_back_to_back_and_are_found_where_they_were_placed(
     at = HEADER_SIZE
     for record, where in zip(placement.records, placement.places, strict=True):
         assert (where.offset, where.lsn) == (at, at)
-        found = record_format.decode(data[at:])
+        found = record_format.decode(data[at:], log.segments[1].salt)
         assert (found.id, bytes(found.payload)) == (record.id, record.payload)
-        assert record_format.decode_header(data[at:]).lsn == where.lsn
+        assert record_format.decode_header(data[at:], log.segments[1].salt).lsn == where.lsn
         at += record.size
     assert data[at:] == bytes(SIZE - at)
     assert log.size_bytes() == at
@@ -63,13 +64,14 @@ def test_a_record_that_does_not_fit_opens_the_next_segment(log: Log, disk: FakeF
     assert placement.places[2].lsn == SIZE + HEADER_SIZE
     assert log.active is second
     for where in placement.places:
-        found = record_format.decode(disk.content(tmp_path / f"{where.segment.number:08d}.segment")[where.offset :])
+        data = disk.content(tmp_path / f"{where.segment.number:08d}.segment")
+        found = record_format.decode(data[where.offset :], where.segment.salt)
         assert found.id in {record.id for record in placement.records}
 
 
 def test_a_record_that_fills_a_segment_to_the_last_byte_stays_in_it(log: Log) -> None:
     overhead = put_record(blob_id(1), b"x" * 8).size - 8
-    placement = place(log, SIZE - HEADER_SIZE - overhead, 0)
+    placement = place(log, SIZE - HEADER_SIZE - FOOTER_SIZE - overhead, 0)
     assert placement.places[0].segment.room == 0
     assert [where.segment.number for where in placement.places] == [1, 2]
 
@@ -105,13 +107,79 @@ def test_what_could_not_be_created_is_taken_back(log: Log, disk: FakeFiles) -> N
     log.abandon(placement)
     assert log.active is active
     assert active.end == end
-    # The one that was created is empty; what comes next goes beyond both of them.
+    # The one that was created is empty, and what comes next goes beyond it; the other never was.
     assert log.segments[2].end == HEADER_SIZE
     again = place(log, 100, 16_000, 16_000)
     write(log, again)
-    assert [where.segment.number for where in again.places] == [1, 4, 5]
+    assert [where.segment.number for where in again.places] == [1, 3, 4]
     assert again.places[0].offset == end
-    assert again.places[1].segment.base_lsn >= log.segments[2].base_lsn + 2 * SIZE
+    assert again.places[1].segment.base_lsn == log.segments[2].header.end_lsn
+    assert log.holes() == []
+
+
+def test_a_number_that_a_compaction_took_meanwhile_is_not_given_again(log: Log, disk: FakeFiles) -> None:
+    write(log, place(log, 15_000))
+    placement = place(log, 15_000)
+    taken = log.plan_compacted([log.segments[1]], 5).number
+    disk.fail("create", errno.ENOSPC)
+    with pytest.raises(OSError):
+        log.create_segments(placement)
+    log.abandon(placement)
+    again = place(log, 15_000)
+    assert again.created[0].number not in (1, taken)
+    assert again.created[0].base_lsn == log.segments[1].header.end_lsn
+
+
+def test_a_replica_whose_first_segment_could_not_be_created_begins_as_if_nothing_had_been(
+    log: Log, disk: FakeFiles
+) -> None:
+    placement = place(log, 100, 16_000)
+    disk.fail("create", errno.ENOSPC)
+    with pytest.raises(OSError):
+        log.create_segments(placement)
+    log.abandon(placement)
+    assert log.active is None
+    assert log.segments == {}
+    again = place(log, 100)
+    write(log, again)
+    assert (again.places[0].segment.number, again.places[0].lsn) == (1, HEADER_SIZE)
+    assert log.holes() == []
+
+
+def test_room_that_was_left_behind_a_placement_is_not_given_back_with_it(log: Log, disk: FakeFiles) -> None:
+    """Room was left behind a placement on its way: to go back to where it began would give that room away."""
+    write(log, place(log, 15_000))
+    placement = place(log, 15_000)
+    log.skip(9, 1 << 32)
+    disk.fail("create", errno.ENOSPC)
+    with pytest.raises(OSError):
+        log.create_segments(placement)
+    log.abandon(placement)
+    again = place(log, 15_000).created[0]
+    assert (again.number, again.base_lsn) == (10, 2 * SIZE + (1 << 32))
+
+
+def test_a_filled_segment_gets_a_footer_that_says_where_its_records_end(
+    log: Log, disk: FakeFiles, tmp_path: Path
+) -> None:
+    write(log, place(log, 9_000, 9_000))
+    first, second = log.segments[1], log.segments[2]
+    image = disk.content(tmp_path / "00000001.segment")[-FOOTER_SIZE:]
+    assert decode_footer(image, first.salt) == SegmentFooter(base_lsn=0, end_lsn=first.end, end_offset=first.end)
+    assert disk.content(tmp_path / "00000002.segment")[-FOOTER_SIZE:] == bytes(FOOTER_SIZE)
+    assert Segment.open(disk, tmp_path, 1).data_size() == first.end
+    assert Segment.open(disk, tmp_path, 2).data_size() == SIZE - FOOTER_SIZE
+    assert second.footer is None
+
+
+def test_holes_between_segments_are_named(log: Log) -> None:
+    for _ in range(4):
+        write(log, place(log, 15_000))
+    assert log.holes() == []
+    log.retire([1])
+    assert log.holes() == [(0, SIZE)]
+    log.retire([3])
+    assert log.holes() == [(0, SIZE), (2 * SIZE, 3 * SIZE)]
 
 
 def test_a_skipped_segment_leaves_its_number_and_its_lsns_alone(log: Log) -> None:
@@ -137,6 +205,7 @@ def test_a_batch_syncs_each_segment_it_wrote_once_after_all_writes(log: Log, dis
     assert disk.calls == [
         ("pwritev", "00000001.segment"),
         ("pwritev", "00000002.segment"),
+        ("pwritev", "00000001.segment"),
         ("fdatasync", "00000001.segment"),
         ("fdatasync", "00000002.segment"),
     ]
@@ -166,5 +235,26 @@ def test_a_synced_batch_covers_what_lay_unsynced_in_its_segment(log: Log) -> Non
     write(log, place(log, 100, sync=True))
     assert not log.unsynced
     write(log, place(log, 100, sync=False))
-    write(log, place(log, 15_900, sync=True))  # in another segment
-    assert set(log.unsynced_segments()) == {1}
+    write(log, place(log, 15_900, sync=True))  # in another segment; the footer of the first is synced with it
+    assert not log.unsynced
+
+
+@pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
+def test_after_a_failed_write_or_sync_nothing_of_this_log_counts_as_synced(
+    log: Log, disk: FakeFiles, call: str
+) -> None:
+    """A checkpoint on another thread used to sync the same segment with success, without the bytes that had been dropped."""
+    write(log, place(log, 100, sync=False))
+    unsynced = log.unsynced_segments()
+    placement = place(log, 100, 15_000)
+    log.create_segments(placement)
+    disk.fail(call, errno.EIO)
+    with pytest.raises(OSError):
+        log.write(placement)
+    disk.calls.clear()
+    with pytest.raises(OSError, match="an earlier write or sync of this log failed"):
+        log.sync(unsynced)
+    with pytest.raises(OSError, match="an earlier write or sync of this log failed"):
+        log.write(place(log, 100))
+    assert "fdatasync" not in [name for name, _ in disk.calls]
+    assert log.unsynced

@@ -18,6 +18,7 @@ from tests.support.fake_files import FakeFiles
 from tests.support.samples import DELETED, PARTITION, blob_id, content, put_record, update_record
 
 BASE = 10_000
+SALT = xxh64(b"i" * 16)
 SIZE = 8192
 
 
@@ -29,7 +30,7 @@ def write(tmp_path: Path, *items: Record | bytes, size: int = SIZE, base: int = 
     at = HEADER_SIZE
     offsets = []
     for item in items:
-        data = item if isinstance(item, bytes) else record_format.encode(item, base + at)
+        data = item if isinstance(item, bytes) else record_format.encode(item, base + at, SALT)
         file.pwritev([data], at)
         offsets.append(at)
         at += len(data)
@@ -88,7 +89,7 @@ def test_an_empty_segment_is_one_gap_of_zeros(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(B.size + 1))
 def test_a_tail_torn_at_any_byte_keeps_the_records_before_it(tmp_path: Path, cut: int) -> None:
     whole = 80 + 36 + 2 + 8 + 333  # without the padding, which is zeros anyway
-    image = record_format.encode(B, BASE + HEADER_SIZE + A.size)
+    image = record_format.encode(B, BASE + HEADER_SIZE + A.size, SALT)
     disk, at = write(tmp_path, A, image[:cut])
     items = brief(scan(disk, tmp_path))
     assert items[0] == ("found", at[0], A.id)
@@ -128,7 +129,7 @@ def test_a_hole_of_zeros_is_told_from_damage(tmp_path: Path) -> None:
 
 
 def test_a_record_image_inside_a_payload_is_not_taken_for_one(tmp_path: Path) -> None:
-    inner = record_format.encode(put_record(blob_id(99), b"planted"), 12_345)
+    inner = record_format.encode(put_record(blob_id(99), b"planted"), 12_345, SALT)
     for shift in range(8):
         outer = put_record(blob_id(1), bytes(shift) + inner + b"end")
         disk, at = write(tmp_path, A, outer, B)
@@ -137,12 +138,27 @@ def test_a_record_image_inside_a_payload_is_not_taken_for_one(tmp_path: Path) ->
         assert items[1:3] == [("gap", at[1], at[2], False), ("found", at[2], B.id)]
 
 
+@pytest.mark.parametrize("generation", [0, 1])
+def test_an_image_with_the_right_lsn_but_not_the_salt_is_not_taken_for_a_record(
+    tmp_path: Path, generation: int
+) -> None:
+    """Who knows where in the log a payload comes to stand could plant one; the salt is known to nobody."""
+    head = put_record(blob_id(1), b"").size - 4 + 8  # 80 + 36 + 2, and one check of 8
+    for shift in range(8):
+        lsn = BASE + HEADER_SIZE + A.size + head + shift
+        inner = record_format.encode(put_record(blob_id(99), b"planted"), lsn)
+        disk, at = write(tmp_path, A, put_record(blob_id(1), bytes(shift) + inner), B)
+        disk.flip(tmp_path / "s", at[1] + 10)
+        found = [item.id for item in scan(disk, tmp_path, generation=generation) if isinstance(item, Found)]
+        assert found == [A.id, B.id]
+
+
 def test_a_planted_image_of_a_newer_release_does_not_stop_the_replica(tmp_path: Path) -> None:
     """Any image with an unknown version used to raise FormatUnknown wherever it lay, so a user's bytes in a torn tail could
     keep a replica from starting."""
-    inner = bytearray(record_format.encode(put_record(blob_id(99), b"planted"), 12_345))
+    inner = bytearray(record_format.encode(put_record(blob_id(99), b"planted"), 12_345, SALT))
     inner[4] = 9
-    inner[72:80] = xxh64(bytes(inner[:72])).to_bytes(8, "big")
+    inner[72:80] = xxh64(bytes(inner[:72]), SALT).to_bytes(8, "big")
     outer = put_record(blob_id(1), bytes(4) + bytes(inner))  # 80 + 36 + 2 + 8 + 4 is not a multiple of 8
     for shift in range(8):
         outer = put_record(blob_id(1), bytes(shift) + bytes(inner))
@@ -153,9 +169,9 @@ def test_a_planted_image_of_a_newer_release_does_not_stop_the_replica(tmp_path: 
 
 def test_a_record_of_a_newer_release_in_its_place_is_refused(tmp_path: Path) -> None:
     disk, at = write(tmp_path, A, B)
-    newer = bytearray(record_format.encode(B, BASE + at[1]))
+    newer = bytearray(record_format.encode(B, BASE + at[1], SALT))
     newer[4] = 9
-    newer[72:80] = xxh64(bytes(newer[:72])).to_bytes(8, "big")
+    newer[72:80] = xxh64(bytes(newer[:72]), SALT).to_bytes(8, "big")
     disk.overwrite(tmp_path / "s", at[1], bytes(newer))
     with pytest.raises(FormatUnknown, match="upgrade"):
         scan(disk, tmp_path)
@@ -170,6 +186,26 @@ def test_a_record_that_would_end_beyond_the_file_is_not_found(tmp_path: Path) ->
     disk, at = write(tmp_path, A, B)
     disk.cut(tmp_path / "s", at[2] - 8)
     assert brief(scan(disk, tmp_path)) == [("found", at[0], A.id), ("gap", at[1], at[2] - 8, False)]
+
+
+def test_a_file_that_is_cut_while_it_is_read_ends_in_a_gap_that_is_not_empty(tmp_path: Path) -> None:
+    """The scan used to ask for the missing bytes for ever. Whatever they were, nobody may say that they were zeros."""
+    disk, at = write(tmp_path, A, B)
+    file = disk.open(tmp_path / "s")
+    header = SegmentHeader(
+        partition=PARTITION,
+        incarnation=b"i" * 16,
+        base_lsn=BASE,
+        end_lsn=BASE + SIZE,
+        capacity_bytes=SIZE,
+        created_at_ms=0,
+    )
+    disk.cut(tmp_path / "s", at[2] + 64)
+    assert brief(list(SegmentScan(file, header, size=SIZE).run(0))) == [
+        ("found", at[0], A.id),
+        ("found", at[1], B.id),
+        ("gap", at[2], SIZE, False),
+    ]
 
 
 def test_records_are_found_across_the_window_of_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

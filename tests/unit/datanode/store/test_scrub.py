@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import IndexCorrupt
+from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
+from datanode.store.compaction import Retention
 from datanode.store.entry import IndexEntry
 from datanode.store.scrub import Findings, scrub_segment
 from tests.support.fake_files import FakeFiles
@@ -26,14 +27,17 @@ def store(disk: FakeFiles, tmp_path: Path) -> BlobStore:
     return open_replica(disk, tmp_path / "r")
 
 
+KEEP = Retention(now_ms=0, deleted_ms=10, tombstone_ms=30, horizon_lsn=0)
+
+
 def path(store: BlobStore) -> Path:
     return store.directory / "00000001.segment"
 
 
 def scrub(store: BlobStore, number: int = 1) -> Findings:
-    segment = store.scrub_target(number)
+    segment = store.auditing.target(number)
     assert segment is not None
-    return scrub_segment(segment, store.lookup, lambda _size: None)
+    return scrub_segment(segment, store.lookup, KEEP, lambda _size: None)
 
 
 def entry_of(store: BlobStore, number: int) -> IndexEntry:
@@ -90,8 +94,9 @@ def test_a_zeroed_last_record_is_missed_by_the_scan_and_seen_in_the_index(disk: 
     entry = entry_of(store, 2)
     disk.overwrite(path(store), entry.offset, bytes(entry.size))
     assert scrub(store).indexed == 1
-    assert store.present_by_segment(store.overlay()) == {1: 2}
-    assert store.unreadable([entry_of(store, 1), entry], whole=False) == [entry]
+    survey = store.auditing.survey(store.overlay(), 0)
+    assert (survey.present, survey.absent) == ({1: 2}, [])
+    assert store.auditing.unreadable([entry_of(store, 1), entry], whole=False) == [entry]
 
 
 def test_eio_makes_the_rest_suspect(disk: FakeFiles, store: BlobStore) -> None:
@@ -104,14 +109,14 @@ def test_eio_makes_the_rest_suspect(disk: FakeFiles, store: BlobStore) -> None:
 def test_a_damaged_index_is_not_taken_for_a_damaged_segment(store: BlobStore) -> None:
     """IndexCorrupt is an OSError."""
     fill(store, 10, 10)
-    segment = store.scrub_target(1)
+    segment = store.auditing.target(1)
     assert segment is not None
 
     def corrupt(_id: bytes) -> IndexEntry | None:
         raise IndexCorrupt("rotten")
 
     with pytest.raises(IndexCorrupt):
-        scrub_segment(segment, corrupt, lambda _size: None)
+        scrub_segment(segment, corrupt, KEEP, lambda _size: None)
 
 
 @pytest.mark.parametrize("written", [False, True])
@@ -126,3 +131,16 @@ def test_a_batch_on_its_way_over_two_segments_is_no_finding(store: BlobStore, wr
         store.write(placement, {})
     found = scrub(store)
     assert (found.gaps, found.unknown, found.records) == ([], 0, 1)
+
+
+def test_stopping_is_no_damage(store: BlobStore) -> None:
+    """ "Stopping" is an OSError, as everything that is unavailable: the rest of the segment used to count as damaged."""
+    fill(store, 10, 10)
+    segment = store.auditing.target(1)
+    assert segment is not None
+
+    def stopping(_size: int) -> None:
+        raise ReplicaUnavailable("stopping")
+
+    with pytest.raises(ReplicaUnavailable):
+        scrub_segment(segment, store.lookup, KEEP, stopping)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import DataCorrupt
-from ambry.format.segment import HEADER_SIZE, SegmentHeader
+from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
 from datanode.store.segment import Segment, segment_name, segment_number
 from tests.support.fake_files import FakeFiles
 
@@ -35,7 +35,11 @@ def test_a_created_segment_is_whole_and_durable(disk: FakeFiles, tmp_path: Path)
     segment = Segment.open(disk, tmp_path, 1)
     assert segment.header == HEADER
     assert segment.file.size() == 4096
-    assert (segment.end, segment.end_lsn, segment.room) == (HEADER_SIZE, 1000 + HEADER_SIZE, 4096 - HEADER_SIZE)
+    assert (segment.end, segment.end_lsn, segment.room) == (
+        HEADER_SIZE,
+        1000 + HEADER_SIZE,
+        4096 - HEADER_SIZE - FOOTER_SIZE,
+    )
     assert disk.list_directory(tmp_path) == ["00000001.segment"]
 
 

@@ -11,7 +11,7 @@ from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDe
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id
-from tests.support.fake_peers import lost, silent
+from tests.support.fake_peers import fails, lost, silent
 from tests.support.virtual_loop import settle, virtual_time
 
 NOW = 1_700_000_000_000
@@ -236,3 +236,22 @@ async def test_an_update_outlives_the_moment_in_which_two_nodes_restart() -> Non
         cluster.peer(number).script(lost(), type=MessageType.UPDATE, times=1)
     await delete(cluster, blob_id)
     assert states(cluster, blob_id) == [DELETED] * 3
+
+
+@virtual_time
+async def test_an_undelete_that_the_replicas_refuse_as_too_late_is_gone_not_unavailable() -> None:
+    """It is not tried again: it never becomes possible."""
+    cluster, blob_id = await made(DELETED, DELETED, DELETED)
+    for peer in cluster.pool:
+        peer.script(fails(BlobDeleted("too late to undelete it")), type=MessageType.UPDATE)
+    with pytest.raises(BlobDeleted, match="too late"):
+        await undelete(cluster, blob_id)
+    assert states(cluster, blob_id) == [DELETED] * 3
+
+
+@virtual_time
+async def test_one_replica_whose_clock_is_ahead_does_not_refuse_for_all() -> None:
+    cluster, blob_id = await made(DELETED, DELETED, DELETED)
+    cluster.peer(1).script(fails(BlobDeleted("too late to undelete it")), type=MessageType.UPDATE)
+    await undelete(cluster, blob_id)
+    assert await cluster.read(blob_id) == b"hello"
