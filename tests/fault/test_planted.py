@@ -1,0 +1,95 @@
+"""Every planted fault is noticed by the test that is there for it (tests/support/planted.py)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.planted import PLANTED, VARIABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+STORE = "tests/unit/datanode/store"
+NODE = "tests/unit/datanode"
+SEEN_BY = {
+    "acknowledge_before_sync": (NODE, "test_disk.py", "test_nothing_acknowledged_is_lost_wherever_the_power_goes"),
+    "retry_a_failed_sync": (NODE, "test_disk.py", "test_a_failed_write_or_sync_fences_for_good"),
+    "go_on_after_a_failed_write": (NODE, "test_disk.py", "test_a_failed_write_or_sync_fences_for_good"),
+    "skip_the_directory_sync": (STORE, "test_segment_file.py", "test_a_created_segment_is_whole_and_durable"),
+    "compact_without_sync": (STORE, "test_sweep.py", ""),
+    "delete_before_the_checkpoint": (STORE, "test_sweep.py", ""),
+    "trust_an_index_entry": (STORE, "test_index.py", "test_a_rotten_entry_is_never_an_answer"),
+    "skip_the_id_check": (STORE, "test_blob_store.py", "test_a_right_checksum_on_the_wrong_record_is_caught"),
+    "skip_the_block_check": (STORE, "test_blob_store.py", "test_no_flipped_bit_of_a_record_is_ever_served"),
+    "drop_tombstones_early": (
+        STORE,
+        "test_compaction.py",
+        "test_a_tombstone_goes_when_it_is_old_and_everybody_has_seen_it",
+    ),
+    "drop_bytes_early": (STORE, "test_compaction.py", "test_bytes_die_after_their_retention"),
+    "switch_without_looking_again": (STORE, "test_compacting.py", "test_a_blob_that_came_back_to_life_stops_it"),
+    "believe_the_page_cache": (
+        STORE,
+        "test_opening.py",
+        "test_what_a_failed_sync_lost_is_not_believed_because_the_page_cache_shows_it",
+    ),
+    "give_lsns_again": (STORE, "test_opening.py", "test_a_clean_stop_after_an_unclean_one_does_not_bring_lsns_back"),
+    "answer_not_found_when_empty": (
+        NODE,
+        "replication/test_replicator.py",
+        "test_a_replica_serves_once_it_has_caught_up_with_all_its_siblings",
+    ),
+    "follow_another_log_with_the_old_token": (NODE, "replication/test_tokens.py", "test_another_log_starts_over"),
+    "move_the_token_past_a_bad_record": (
+        NODE,
+        "replication/test_tokens.py",
+        "test_the_durable_token_never_passes_a_blob_that_is_not_here",
+    ),
+    "lose_the_ttl_of_deleted_blobs": (
+        STORE,
+        "test_blob_store.py",
+        "test_records_join_into_the_state_whatever_their_order",
+    ),
+    "close_a_descriptor_with_unsynced_bytes": (
+        STORE,
+        "test_bounded_files_in_use.py",
+        "test_unsynced_bytes_keep_the_descriptor",
+    ),
+}
+TIMEOUT_S = 300
+FAILED = 1
+"""pytest's exit code for failed tests; an error of its own, or a test that is not there, is another."""
+
+
+def _node_id(name: str) -> str:
+    directory, file, test = SEEN_BY[name]
+    return f"{directory}/{file}" + (f"::{test}" if test else "")
+
+
+def test_every_planted_fault_has_a_test_that_sees_it() -> None:
+    assert set(SEEN_BY) == set(PLANTED)
+    documented = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    missing = [
+        name for name, (_, _, test) in SEEN_BY.items() if f"`{name}`" not in documented or test not in documented
+    ]
+    assert not missing, "docs/testing.md has a table of them"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_noticed(name: str) -> None:
+    where = _node_id(name)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.planted", "-p", "no:cacheprovider", "-q", "-x"]
+    done = subprocess.run(
+        [*command, where],
+        cwd=ROOT,
+        env={**os.environ, VARIABLE: name},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == FAILED, f"{where} does not see {name}:\n{done.stdout[-3000:]}"

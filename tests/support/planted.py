@@ -1,0 +1,235 @@
+"""Faults planted on purpose, one at a time: a suite that does not notice them is not to be trusted.
+
+A pytest plugin: `AMBRY_PLANTED_FAULT=name pytest -p tests.support.planted ...` runs the tests against a product that has the
+fault. Each is a mistake that somebody once shipped. docs/testing.md says which test sees it, and tests/fault/test_planted.py
+holds it to that. The product itself has no switch for any of them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ambry import blob
+from ambry.blob import BlobState
+from ambry.checksum import xxh64
+from ambry.format import record as record_format
+from datanode import disk, stores
+from datanode.replication.tokens import Cursor
+from datanode.store import blob_store, bounded_files, copying, entry, replay
+from datanode.store.blob_store import BlobStore
+from datanode.store.compacting import Compacting
+from datanode.store.compaction import Retention
+from datanode.store.log import Log, Placement
+from datanode.store.segment import Segment
+from tests.support.fake_files import FakeFiles
+
+VARIABLE = "AMBRY_PLANTED_FAULT"
+Patch = pytest.MonkeyPatch
+
+
+def acknowledge_before_sync(patch: Patch) -> None:
+    """A write is answered from the page cache (NATS, and Ambry by design)."""
+    real = Log.write
+
+    def write(self: Log, placement: Placement) -> None:
+        placement.sync = False
+        real(self, placement)
+        placement.sync = True
+
+    patch.setattr(Log, "write", write)
+
+
+def retry_a_failed_sync(patch: Patch) -> None:
+    """The second fsync succeeds, and what the first one lost stays lost (PostgreSQL before 2018)."""
+    real = BlobStore.write
+
+    def write(self: BlobStore, placement: Placement, unsynced: dict[int, int]) -> None:
+        try:
+            real(self, placement, unsynced)
+        except OSError:
+            for segment in placement.touched():
+                segment.file.fdatasync()
+
+    patch.setattr(BlobStore, "write", write)
+
+
+def go_on_after_a_failed_write(patch: Patch) -> None:
+    """The replica takes further writes after one failed."""
+    patch.setattr(disk, "fence", lambda _store, _reason: None)
+    patch.setattr(stores, "fence", lambda _store, _reason: None)
+
+
+def skip_the_directory_sync(patch: Patch) -> None:
+    """A new file's name is not durable, though its bytes are."""
+    patch.setattr(FakeFiles, "sync_directory", lambda _self, _path: None)
+
+
+def compact_without_sync(patch: Patch) -> None:
+    """The old files go while the new one is in the page cache only."""
+
+    class Unsynced:
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return (lambda: None) if name in ("fsync", "fdatasync") else getattr(self._file, name)
+
+    real = copying.Copier.__init__
+
+    def init(self: Any, files: Any, *args: Any, **kwargs: Any) -> None:
+        class Files:
+            def __getattr__(self, name: str) -> Any:
+                return (lambda path: Unsynced(files.create(path))) if name == "create" else getattr(files, name)
+
+        real(self, Files(), *args, **kwargs)
+
+    patch.setattr(copying.Copier, "__init__", init)
+
+
+def delete_before_the_checkpoint(patch: Patch) -> None:
+    """The compacted file is not renamed into place durably before the old ones go."""
+    real = Compacting.put_in_place
+
+    def put_in_place(self: Compacting, copied: copying.Copied) -> None:
+        self.delete_files(copied.inputs)
+        real(self, copied)
+
+    patch.setattr(Compacting, "put_in_place", put_in_place)
+
+
+def trust_an_index_entry(patch: Patch) -> None:
+    """An entry's checksum is not looked at, and LMDB notices no bit rot."""
+    real = entry.decode
+
+    def decode(key: bytes, value: bytes, partition: int) -> entry.IndexEntry:
+        return real(key, value[:-4] + struct.pack(">I", xxh64(key + value[:-4]) & 0xFFFFFFFF), partition)
+
+    patch.setattr(entry, "decode", decode)
+
+
+def skip_the_id_check(patch: Patch) -> None:
+    """A right checksum on the wrong record is served (SeaweedFS)."""
+
+    def verified_head(self: BlobStore, raw: bytes, segment: Segment, _entry: entry.IndexEntry) -> record_format.Head:
+        return record_format.decode_head(raw, segment.salt)
+
+    patch.setattr(BlobStore, "_verified_head", verified_head)
+
+
+def skip_the_block_check(patch: Patch) -> None:
+    """Bytes are served although their checksum fails (Ambry)."""
+    patch.setattr(blob_store, "blocks_intact", lambda _data, _checks: True)
+
+
+def drop_tombstones_early(patch: Patch) -> None:
+    """A deletion is forgotten before every peer has seen it (Cassandra's zombies)."""
+    patch.setattr(Retention, "entry_dead", lambda _self, _entry: True)
+
+
+def drop_bytes_early(patch: Patch) -> None:
+    """The bytes of a deleted blob go before its retention is over."""
+    patch.setattr(Retention, "state_dead", lambda _self, state, _changed_at_ms: state.deleted)
+
+
+def switch_without_looking_again(patch: Patch) -> None:
+    """A blob that was undeleted during the copy is dropped all the same."""
+    patch.setattr(Compacting, "may_switch", lambda _self, _copied, _retention: True)
+
+
+def believe_the_page_cache(patch: Patch) -> None:
+    """After a failed sync a restart replays what the page cache shows."""
+    real = replay.Replay.run
+
+    def run(self: replay.Replay, segment: Segment, start: int, *, last: bool) -> None:
+        patch.setattr(segment.file, "drop_cache", lambda: None, raising=False)
+        real(self, segment, start, last=last)
+
+    patch.setattr(replay.Replay, "run", run)
+
+
+def give_lsns_again(patch: Patch) -> None:
+    """After a crash appends go on where the log ends now, though a peer saw more."""
+    real = replay.Replay.run
+
+    def run(self: replay.Replay, segment: Segment, start: int, *, last: bool) -> None:
+        real(self, segment, start, last=last)
+        if last:
+            self._store._log.active = segment
+
+    patch.setattr(replay.Replay, "run", run)
+
+
+def answer_not_found_when_empty(patch: Patch) -> None:
+    """A replica that lost its disk says "not found" (Garage, Ambry)."""
+    patch.setattr(BlobStore, "serving", property(lambda _self: True, lambda _self, _value: None), raising=False)
+
+
+def follow_another_log_with_the_old_token(patch: Patch) -> None:
+    """A token is taken for a peer's new log, too."""
+
+    def follow(self: Cursor, incarnation: bytes) -> None:
+        self.incarnation = incarnation
+
+    patch.setattr(Cursor, "follow", follow)
+
+
+def move_the_token_past_a_bad_record(patch: Patch) -> None:
+    """What could not be fetched is never asked for again (Ambry)."""
+    patch.setattr(Cursor, "token", lambda self: (self.incarnation, self.next_lsn))
+
+
+def lose_the_ttl_of_deleted_blobs(patch: Patch) -> None:
+    """The merge is no join: a time to live that meets a tombstone is dropped (Ambry)."""
+
+    def join(a: BlobState, b: BlobState) -> BlobState:
+        life = max((a.life_version, a.deleted), (b.life_version, b.deleted))
+        return BlobState(life[0], life[1], a.expires_at_ms if life[1] else max(a.expires_at_ms, b.expires_at_ms))
+
+    patch.setattr(blob, "join", join)
+    patch.setattr(blob_store, "join", join)
+
+
+def close_a_descriptor_with_unsynced_bytes(patch: Patch) -> None:
+    """Nobody hears of a failed write-back of a file that was closed for room."""
+    idle = property(lambda self: not (self.users or self.unlinked))
+    patch.setattr(bounded_files.BoundedFile, "idle", idle)
+
+
+PLANTED: dict[str, Callable[[Patch], None]] = {
+    plant.__name__: plant
+    for plant in (
+        acknowledge_before_sync,
+        retry_a_failed_sync,
+        go_on_after_a_failed_write,
+        skip_the_directory_sync,
+        compact_without_sync,
+        delete_before_the_checkpoint,
+        trust_an_index_entry,
+        skip_the_id_check,
+        skip_the_block_check,
+        drop_tombstones_early,
+        drop_bytes_early,
+        switch_without_looking_again,
+        believe_the_page_cache,
+        give_lsns_again,
+        answer_not_found_when_empty,
+        follow_another_log_with_the_old_token,
+        move_the_token_past_a_bad_record,
+        lose_the_ttl_of_deleted_blobs,
+        close_a_descriptor_with_unsynced_bytes,
+    )
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def planted_fault() -> Any:
+    """The fault that the environment names, for the whole run."""
+    patch = pytest.MonkeyPatch()
+    PLANTED[os.environ[VARIABLE]](patch)
+    yield
+    patch.undo()
