@@ -125,7 +125,7 @@ class Compactor:
     async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:
         store = replica.store
         disk = self._stores.disk
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, lambda: disk.pending_bytes > 0)
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
         inputs, output = store.compacting.plan_output(numbers)
         try:
             return await disk.submit(store.compacting.copier(retention, throttle).run, inputs, output)

@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
 from ambry.format.record import Record, RecordKind
 from ambry.logs import get_logger
@@ -30,6 +31,7 @@ T = TypeVar("T")
 Done = Callable[[AmbryError | None], None]
 """Called once on the event loop: None when the append is as durable as it asked to be."""
 
+BUSY_S = 0.1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,10 +64,24 @@ def _may_use_reserve(append: Append) -> bool:
 class Disk:
     """The threads of one disk, and the bound on what waits for them."""
 
-    def __init__(self, *, threads: int, pending_bytes_max: int) -> None:
+    def __init__(self, *, threads: int, pending_bytes_max: int, clock: Clock) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="disk")
+        self._clock = clock
+        self._busy_until = clock.monotonic()
         self.pending_bytes = 0
         self.pending_bytes_max = pending_bytes_max
+
+    def admit(self, size: int) -> bool:
+        """Take in an append of so many bytes; False when too much waits already."""
+        if self.pending_bytes + size > self.pending_bytes_max and self.pending_bytes:
+            return False
+        self.pending_bytes += size
+        self._busy_until = self._clock.monotonic() + BUSY_S
+        return True
+
+    def busy(self) -> bool:
+        """Whether foreground work used this disk a moment ago: then background work holds back."""
+        return self.pending_bytes > 0 or self._clock.monotonic() < self._busy_until
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Run blocking `function` on a disk thread."""
@@ -116,10 +132,9 @@ class Committer:
         """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers."""
         disk = self._disk
         size = record.size
-        if disk.pending_bytes + size > disk.pending_bytes_max and disk.pending_bytes:
+        if not disk.admit(size):
             done(Overloaded(f"the write queue of this disk is full ({disk.pending_bytes} bytes); retry shortly"))
             return
-        disk.pending_bytes += size
         self._enqueue(Append(record, size, sync, done))
 
     def barrier(self, done: Done) -> None:

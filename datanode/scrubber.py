@@ -107,7 +107,7 @@ class Scrubber:
     async def _scrub(self, replica: Replica, report: ScrubReport) -> None:
         store = replica.store
         disk = self._stores.disk
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, lambda: disk.pending_bytes > 0)
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
         retention = retention_at(self._retention, self._clock.wall_ms())
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}

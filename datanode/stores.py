@@ -65,7 +65,7 @@ class Stores:
         clock: Clock,
         random_source: random.Random,
     ) -> None:
-        self.disk = Disk(threads=config.io_threads, pending_bytes_max=config.pending_bytes_max)
+        self.disk = Disk(threads=config.io_threads, pending_bytes_max=config.pending_bytes_max, clock=clock)
         self.on_open: Callable[[Replica], None] = lambda _replica: None
         self.tokens_of: Callable[[int], Tokens] = lambda _partition: {}
         self._cluster = cluster

@@ -14,6 +14,7 @@ from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaFen
 from ambry.format.record import Record
 from datanode.disk import Committer, Disk
 from datanode.store.blob_store import BlobStore, StoreState
+from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.gate import Gate
 from tests.support.samples import (
@@ -37,7 +38,8 @@ class Bench:
     def __init__(self, tmp_path: Path, **changes: int) -> None:
         self.files = FakeFiles(tmp_path)
         self.store: BlobStore = open_replica(self.files, tmp_path / "r")
-        self.disk = Disk(threads=2, pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20))
+        self.clock = SettableClock()
+        self.disk = Disk(threads=2, pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20), clock=self.clock)
         settings = {
             "batch_bytes_max": 1 << 20,
             "batch_records_max": 100,
@@ -363,3 +365,20 @@ async def test_nobody_waits_for_more_writers_than_there_are(tmp_path: Path) -> N
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(writer(100 * number) for number in range(1, 9)))
+
+
+async def test_a_disk_is_busy_until_a_moment_after_the_last_append(bench: Bench) -> None:
+    bench.clock.advance(1)
+    assert not bench.disk.busy()
+    with Gate(bench.files, "fdatasync") as gate:
+        task = bench.submit(1)
+        await gate.arrived.wait()
+        bench.clock.advance(1)
+        assert bench.disk.busy(), "somebody waits for it"
+        gate.open()
+        await task
+    assert not bench.disk.busy()
+    await bench.submit(2)
+    assert bench.disk.busy()
+    bench.clock.advance(0.2)
+    assert not bench.disk.busy()
