@@ -64,8 +64,8 @@ class Compactor:
         self._throttle: Throttle | None = None
         self._stopping = False
         self._not_before: dict[int, float] = {}
-        self._known: dict[int, list[Usage]] = {}
-        """By partition what is still true of the last walk over its index, while there is more to do."""
+        self._known: dict[int, tuple[float, list[Usage]]] = {}
+        """By partition when its index was last walked, and what is still true of that, while there is more to do."""
 
     async def tick(self) -> float:
         """Compact what is worth it; the tick of a worker."""
@@ -98,8 +98,8 @@ class Compactor:
         disk = self._stores.disk
         retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
         compacting = store.compacting
-        usages = self._known.pop(store.partition, None)
-        if usages is None:
+        began, usages = self._known.pop(store.partition, (0.0, []))
+        if not usages or self._clock.monotonic() - began > self._config.interval_s:
             began = self._clock.monotonic()
             usages = await disk.submit(compacting.usages, store.overlay(), retention)
             now = self._clock.monotonic()
@@ -119,7 +119,7 @@ class Compactor:
         await self._switch(replica, copied)
         if not await self._delete_replaced(replica, copied):
             return False
-        self._known[store.partition] = replaced(usages, numbers, copied.output)
+        self._known[store.partition] = began, replaced(usages, numbers, copied.output)
         return True
 
     async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:

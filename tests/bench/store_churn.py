@@ -177,7 +177,7 @@ async def _churn(job: Job) -> Samples:
     midnight = clock.wall
     before = written_mb()
     for day in range(plan.churn_days):
-        clock.wall = max(clock.wall, midnight + day * DAY_MS)
+        clock.advance(max(0, midnight + day * DAY_MS - clock.wall) / 1000)
         await year.day(day, plan.churn_puts_per_day)
         if day % SHOWN_EVERY_DAYS == SHOWN_EVERY_DAYS - 1 or day == plan.churn_days - 1:
             found["day"].append(float(day + 1))

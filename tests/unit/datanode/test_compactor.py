@@ -250,3 +250,17 @@ async def test_a_damaged_index_is_rebuilt_and_the_replica_goes_on(bench: Bench) 
     assert not await bench.compactor.compact(before)
     await eventually(lambda: bench.stores.get(7) not in (None, before))
     bench.check()
+
+
+async def test_what_was_known_of_the_index_is_not_believed_for_long(bench: Bench) -> None:
+    """A compaction much later used to plan with the figures of the one before, and find nothing to do."""
+    while await bench.compactor.compact(bench.replica):
+        known = dict(bench.compactor._known)
+    assert known
+    bench.compactor._known = known
+    for number in range(2, 11, 2):
+        await bench.append(update_record(blob_id(number), BlobState(0, True, NEVER_MS)))
+    await bench.append(put_record(blob_id(50), content(50, 50_000)))
+    await bench.stores.checkpoint(bench.replica)
+    bench.clock.advance(30 * DAY_S)
+    assert await bench.compactor.compact(bench.replica)
