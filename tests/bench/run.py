@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -346,9 +346,14 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 def main(words: Sequence[str] | None = None) -> int:
     arguments = arguments_of(words)
+    return exit_code_of(lambda: bench(arguments, report.console()))
+
+
+def exit_code_of(work: Callable[[], int]) -> int:
+    """What `work` returns; 130 when it was interrupted or terminated, 2 when the run cannot be made."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return bench(arguments, report.console())
+        return work()
     except KeyboardInterrupt:
         print("\nInterrupted; every process was stopped.", file=sys.stderr)
         return 130

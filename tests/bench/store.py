@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 from rich.console import Console
 
 from ambry.clock import SystemClock, iso_utc
 from tests.bench import machine, store_report
-from tests.bench.run import BenchFailed, require_room
+from tests.bench.run import exit_code_of, require_room
 from tests.bench.store_figures import FORMAT_VERSION, Report, RowRun, figures, held
 from tests.bench.store_plan import BIG_BLOBS, FULL, QUICK, ROWS, Plan, specs
 from tests.bench.store_rows import Rows
@@ -105,21 +103,9 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
     return 1 if found.failures else 0
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main(words: Sequence[str] | None = None) -> int:
     arguments = arguments_of(words)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return bench(arguments, store_report.console())
-    except KeyboardInterrupt:
-        print("\nInterrupted; every process was stopped.", file=sys.stderr)
-        return 130
-    except (BenchFailed, OSError) as cause:
-        print(f"The bench failed: {cause}", file=sys.stderr)
-        return 2
+    return exit_code_of(lambda: bench(arguments, store_report.console()))
 
 
 if __name__ == "__main__":
