@@ -39,7 +39,7 @@ check: $(READY) ## Formatting, lint, types, and the rules of the house (tests/te
 
 # What decides which bytes are a record, where it goes, and which state a blob has: no branch of it is untested. Without drawn
 # examples, so that no branch depends on luck.
-COVERED := ambry/blob.py,ambry/format/record.py,ambry/format/segment.py,datanode/store/compaction.py,datanode/store/entry.py,datanode/store/log.py,datanode/store/recovery.py,datanode/store/replay.py
+COVERED := ambry/blob.py,ambry/format/record.py,ambry/format/segment.py,datanode/store/compaction/plan.py,datanode/store/entry.py,datanode/store/log.py,datanode/store/scan.py,datanode/store/opening/replay.py
 
 coverage: $(READY) ## Fail where a branch of the formats, the log, its recovery or the compaction planner is untested
 	$(BIN)/python -m coverage run --branch --include=$(COVERED) -m pytest tests/unit/ambry/format tests/unit/ambry/test_blob.py \

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from ambry import logs
 from ambry.clock import SystemClock, system_random
 from ambry.errors import ConfigInvalid
-from ambry.process import fail, parse_arguments, run
+from ambry.service import logs
+from ambry.service.process import fail, parse_arguments, run
 from datanode.config import DataNodeConfig, check
 from datanode.server import DataNode
 from datanode.store.files import OsFiles

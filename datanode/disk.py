@@ -18,7 +18,7 @@ import msgspec
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
 from ambry.format.record import Record, RecordKind
-from ambry.logs import get_logger
+from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.log import Placement

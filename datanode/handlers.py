@@ -24,30 +24,28 @@ from ambry.errors import (
     Unavailable,
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
-from ambry.logs import get_logger
 from ambry.network.connection import Responder
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import (
-    ChangesRequest,
-    Empty,
-    FatesRequest,
-    FetchRequest,
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, Hello
+from ambry.protocol.messages.blobs import (
     GetReply,
     GetRequest,
-    Hello,
     PresenceReply,
     PresenceRequest,
     PutRequest,
     UpdateReply,
     UpdateRequest,
 )
+from ambry.protocol.messages.replication import ChangesRequest, FetchReply, FetchRequest
+from ambry.protocol.messages.upkeep import FatesRequest
+from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.queries import Queries
+from datanode.replicas import Replica, Stores
 from datanode.replication.feed import ChangeFeed
 from datanode.store.blob_store import Payload
 from datanode.store.entry import IndexEntry
-from datanode.stores import Replica, Stores
 
 log = get_logger()
 
@@ -349,7 +347,7 @@ class Handlers:
                 sizes.append(entry.size)
                 room -= entry.size
             body = images[0] if len(images) == 1 else b"".join(images)
-            responder.reply(messages.FetchReply(sizes, missing), body)
+            responder.reply(FetchReply(sizes, missing), body)
 
         self._spawn(answer(), responder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ambry.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
+from ambry.service.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
 
 REQUESTS = Counter(
     "ambry_datanode_requests", "RPC requests by type and outcome.", ["type", "outcome"], registry=registry

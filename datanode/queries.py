@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ambry.clock import Clock
 from ambry.errors import AmbryError, BlobDeleted, IndexCorrupt, ReplicaUnavailable
 from ambry.ids import BlobId
-from ambry.protocol.messages import Fate, FatesReply
+from ambry.protocol.messages.upkeep import Fate, FatesReply
 from datanode.config import CompactionSection
-from datanode.replication.fates import fate_of
-from datanode.retention import retention_at
+from datanode.replicas import Replica, Stores
 from datanode.store.entry import IndexEntry
-from datanode.stores import Replica, Stores
+from datanode.store.retention import retention_at
+from datanode.upkeep.fates import fate_of
 
 
 class Queries:
@@ -57,7 +57,7 @@ class Queries:
         return "present" if entry.present and blob_id not in replica.store.damaged else "unsure"
 
     def fates(self, ids: Sequence[bytes]) -> FatesReply:
-        """What became of blobs, as far as this node knows (datanode/replication/fates.py)."""
+        """What became of blobs, as far as this node knows (datanode/upkeep/fates.py)."""
         retention = retention_at(self._retention, self._clock.wall_ms())
         found: list[tuple[Fate, int]] = []
         for blob_id in ids:

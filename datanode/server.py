@@ -9,25 +9,25 @@ from typing import Any
 
 import msgspec
 
-from ambry.admin import start_admin
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
-from ambry.logs import get_logger
 from ambry.network.connection import RpcConnection, tune
 from ambry.network.pool import PeerPool
-from ambry.worker import WorkerRegistry
-from datanode.compactor import Compactor
+from ambry.service.admin import start_admin
+from ambry.service.logs import get_logger
+from ambry.service.worker import WorkerRegistry
 from datanode.config import DataNodeConfig
 from datanode.handlers import Handlers
 from datanode.queries import Queries
-from datanode.replication.fates import Fates
+from datanode.replicas import Replica, Stores
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.replicator import Replicator
-from datanode.scrubber import Scrubber
 from datanode.store.files import Files
-from datanode.stores import Replica, Stores
-from datanode.sweeper import ChunkSweeper
+from datanode.upkeep.compactor import Compactor
+from datanode.upkeep.fates import Fates
+from datanode.upkeep.scrubber import Scrubber
+from datanode.upkeep.sweeper import ChunkSweeper
 
 log = get_logger()
 

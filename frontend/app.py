@@ -9,13 +9,13 @@ from typing import Any
 
 from aiohttp import http_parser, web
 
-from ambry.admin import start_admin
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
-from ambry.logs import get_logger
 from ambry.network.pool import PeerPool
-from ambry.worker import WorkerRegistry
+from ambry.service.admin import start_admin
+from ambry.service.logs import get_logger
+from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
 from frontend.http.server import HttpServer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ambry.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
+from ambry.service.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
 
 REQUESTS = Counter(
     "ambry_frontend_requests", "HTTP requests by operation and status.", ["op", "status"], registry=registry

@@ -12,12 +12,12 @@ from typing import Any
 import click
 import msgspec
 
-from ambry import logs
 from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError
+from ambry.service import logs
 from datanode.store.files import OsFiles
 from datanode.store.inspection import Inspection, locked
-from datanode.store.opening import open_store
+from datanode.store.opening.steps import open_store
 
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250

@@ -25,11 +25,11 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
-from ambry.logs import get_logger
-from ambry.protocol import messages
 from ambry.protocol.codec import FrameDecoder
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, encode_head
-from ambry.protocol.messages import ErrorReply, Message
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import ErrorReply, Message
+from ambry.service.logs import get_logger
 
 log = get_logger()
 

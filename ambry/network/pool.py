@@ -22,11 +22,11 @@ from ambry.errors import (
     ProtocolViolation,
     StoreMismatch,
 )
-from ambry.logs import get_logger
 from ambry.network.connection import Done, RpcConnection, tune
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import Empty, Hello, Message
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, Hello, Message
+from ambry.service.logs import get_logger
 
 log = get_logger()
 

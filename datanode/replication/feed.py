@@ -8,15 +8,9 @@ from __future__ import annotations
 import asyncio
 
 from ambry.errors import IndexCorrupt
-from ambry.protocol.messages import (
-    Change,
-    ChangesCursor,
-    ChangesReply,
-    ChangesRequest,
-    PartitionChanges,
-)
+from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from datanode.replicas import Replica, Stores
 from datanode.store.blob_store import BlobStore
-from datanode.stores import Replica, Stores
 
 CHANGES_MAX = 10_000
 WAIT_MS_MAX = 60_000

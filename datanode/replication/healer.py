@@ -11,12 +11,12 @@ from typing import Any
 from ambry.blob import BlobState, join
 from ambry.clock import Clock
 from ambry.errors import AmbryError, Overloaded
-from ambry.logs import get_logger
 from ambry.network.pool import PeerPool
+from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.replicas import Replica, Stores
+from datanode.replication.cursor import Cursor
 from datanode.replication.intake import Intake
-from datanode.replication.tokens import Cursor
-from datanode.stores import Replica, Stores
 
 log = get_logger()
 

@@ -18,14 +18,14 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, DataCorrupt, Overloaded
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
-from ambry.logs import get_logger
 from ambry.network.pool import Peer
-from ambry.protocol import messages
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import FetchReply, FetchRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.replication import FetchReply, FetchRequest
+from ambry.service.logs import get_logger
 from datanode import metrics
-from datanode.replication.exchange import EXPIRY_GRACE_MS
-from datanode.stores import Replica
+from datanode.replicas import Replica
+from datanode.replication.decide import EXPIRY_GRACE_MS
 
 log = get_logger()
 

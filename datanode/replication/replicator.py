@@ -16,19 +16,19 @@ from typing import Any
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Partition
 from ambry.errors import AmbryError, IndexCorrupt, PeerConnectionLost
-from ambry.logs import get_logger
 from ambry.network.pool import Peer, PeerPool
-from ambry.protocol import messages
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
-from ambry.worker import WorkerRegistry
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from ambry.service.logs import get_logger
+from ambry.service.worker import WorkerRegistry
 from datanode import metrics
 from datanode.config import ReplicationSection
-from datanode.replication.exchange import Action, decide, designated, joined_state
+from datanode.replicas import Replica, Stores
+from datanode.replication.cursor import Cursor
+from datanode.replication.decide import Action, decide, designated, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
-from datanode.replication.tokens import Cursor
-from datanode.stores import Replica, Stores
 
 log = get_logger()
 

@@ -23,7 +23,7 @@ from ambry.format import record as record_format
 from ambry.format.record import Head, Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.auditing import Auditing
-from datanode.store.compacting import Compacting
+from datanode.store.compaction.switch import Compacting
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, Entries, Frozen, Index
@@ -53,7 +53,7 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What opening a replica found; see datanode/store/opening.py."""
+    """What opening a replica found; see datanode/store/opening/steps.py."""
 
     replayed: int = 0
     cut_bytes: int = 0
@@ -63,7 +63,7 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class BlobStore:
-    """An open replica. `open_store` in datanode/store/opening.py makes one."""
+    """An open replica. `open_store` in datanode/store/opening/steps.py makes one."""
 
     def __init__(
         self,

@@ -16,13 +16,13 @@ from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, IndexCorrupt, S
 from ambry.format.record import RecordKind
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE
 from ambry.ids import BlobId
-from datanode.store import identity as identity_file
 from datanode.store.files import Files, read_whole
-from datanode.store.identity import Identity
 from datanode.store.index import FILE_NAMES, Checkpoint, Index
-from datanode.store.opening import INDEX_NAME, LOCK_NAME
-from datanode.store.recovery import WINDOW, Found, Gap, SegmentScan
-from datanode.store.replay import QUARANTINE_NAME
+from datanode.store.opening import identity as identity_file
+from datanode.store.opening.identity import Identity
+from datanode.store.opening.replay import QUARANTINE_NAME
+from datanode.store.opening.steps import INDEX_NAME, LOCK_NAME
+from datanode.store.scan import WINDOW, Found, Gap, SegmentScan
 from datanode.store.segment import Segment, segment_name, segment_number
 
 

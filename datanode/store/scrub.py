@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ambry.errors import IndexCorrupt, Unavailable
-from datanode.store.compaction import Retention
+from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
-from datanode.store.recovery import Found, SegmentScan
+from datanode.store.scan import Found, SegmentScan
 from datanode.store.segment import Segment
 
 

@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from ambry.errors import AmbryError, HeadersTooLarge, InternalError, InvalidRequest, UriTooLong
 from ambry.ids import new_request_id
-from ambry.logs import get_logger
+from ambry.service.logs import get_logger
 from frontend.http.problem import problem
 
 log = get_logger()

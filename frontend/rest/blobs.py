@@ -10,12 +10,12 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from ambry.admin import json_response
 from ambry.blob import NEVER_MS
 from ambry.checksum import Buffer
 from ambry.clock import Clock
 from ambry.errors import InvalidBlobId, InvalidRequest, NotSupported, PreconditionFailed, TooLarge
 from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.service.admin import json_response
 from frontend import metrics
 from frontend.config import FrontendSection
 from frontend.http.body import ClientGone, ExpectedDigests, read_body

@@ -13,7 +13,6 @@ from typing import Any
 from aiohttp import web
 
 from ambry import __version__
-from ambry.admin import json_response, readiness
 from ambry.clock import Clock
 from ambry.errors import (
     AmbryError,
@@ -23,7 +22,8 @@ from ambry.errors import (
     UriTooLong,
 )
 from ambry.ids import new_request_id
-from ambry.logs import get_logger
+from ambry.service.admin import json_response, readiness
+from ambry.service.logs import get_logger
 from frontend import metrics
 from frontend.http.body import ClientGone
 from frontend.http.problem import problem

@@ -14,7 +14,7 @@ from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
 from frontend.router.budget import MemoryBudget
 from frontend.router.placement import Placement
-from frontend.router.tracker import absent_target
+from frontend.router.quorum import absent_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,12 +25,12 @@ from ambry.format import composite as composite_format
 from ambry.format import properties as properties_format
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import GetReply, GetRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.blobs import GetReply, GetRequest
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
-from frontend.router.tracker import Answer, GetTracker, Verdict
+from frontend.router.quorum import Answer, GetTracker, Verdict
 
 
 class Fetched(msgspec.Struct, frozen=True):

@@ -19,12 +19,12 @@ from ambry.format import composite as composite_format
 from ambry.format import properties as properties_format
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
-from ambry.logs import get_logger
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import PutRequest, UpdateRequest
+from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
+from ambry.service.logs import get_logger
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
-from frontend.router.write import RETRY_WAIT_S, ReplicaWrite, write_persistently
+from frontend.router.quorum_write import RETRY_WAIT_S, ReplicaWrite, write_persistently
 
 log = get_logger()
 

@@ -10,16 +10,16 @@ from ambry.blob import BlobState, Composite
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId, IdKind
-from ambry.protocol import messages
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import PresenceReply, PresenceRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
 from frontend.router import get as getting
 from frontend.router import update as updating
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
 from frontend.router.get import BlobInfo, BlobReader, RangeSpec
 from frontend.router.put import PutOperation, PutResult, PutSpec, Verify
-from frontend.router.tracker import write_target
+from frontend.router.quorum import write_target
 
 PRESENCE_TIMEOUT_S = 3.0
 PRESENCE_IDS_PER_REQUEST = 20_000

@@ -9,12 +9,12 @@ from __future__ import annotations
 from ambry.blob import BlobState, join
 from ambry.errors import BlobDeleted, BlobExpired, NotDeleted, Unavailable
 from ambry.ids import BlobId
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import UpdateReply, UpdateRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.blobs import UpdateReply, UpdateRequest
 from frontend.router.context import RouterContext
 from frontend.router.get import read_info, read_state
-from frontend.router.write import ReplicaWrite, write_persistently
+from frontend.router.quorum_write import ReplicaWrite, write_persistently
 
 PATIENCE_S = 0.25
 """An update waits this long for the slower replicas that are well: whoever reads next shall find it on any of them."""

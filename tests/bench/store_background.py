@@ -18,11 +18,11 @@ from functools import partial
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.format.record import Record
-from datanode.compactor import Compactor
 from datanode.config import CompactionSection, ScrubSection, StoreSection
-from datanode.scrubber import Scrubber
+from datanode.replicas import Replica, Stores
 from datanode.store.blob_store import Payload
-from datanode.stores import Replica, Stores
+from datanode.upkeep.compactor import Compactor
+from datanode.upkeep.scrubber import Scrubber
 from tests.bench.figures import percentile
 from tests.bench.store_arrivals import MESSAGE, WRITE, arriving, parse
 from tests.bench.store_blobs import (

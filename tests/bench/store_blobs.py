@@ -15,11 +15,11 @@ from ambry.clustermap.model import Partition
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from datanode.config import StoreSection
+from datanode.replicas import Replica, Stores
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.files import OsFiles
-from datanode.store.opening import open_store
-from datanode.stores import Replica, Stores
+from datanode.store.opening.steps import open_store
 from tests.support.fake_clock import SettableClock
 from tests.support.samples import append, checkpoint
 

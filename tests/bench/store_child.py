@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ambry import logs
-from ambry.process import tune_interpreter
+from ambry.service import logs
+from ambry.service.process import tune_interpreter
 from tests.bench import proc
 from tests.bench.store_background import background
 from tests.bench.store_churn import churn
@@ -69,7 +69,7 @@ def _end_with_stdin() -> None:
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    # What a data node does at start; see ambry/process.py.
+    # What a data node does at start; see ambry/service/process.py.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     tune_interpreter()

@@ -20,9 +20,9 @@ from ambry.checksum import block_checks, digest
 from ambry.errors import AmbryError
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
-from datanode.compactor import Compactor
 from datanode.config import CompactionSection, StoreSection
-from datanode.stores import Replica, Stores
+from datanode.replicas import Replica, Stores
+from datanode.upkeep.compactor import Compactor
 from tests.bench.store_blobs import PROPERTIES, delete_record, open_stores
 from tests.bench.store_figures import Samples
 from tests.bench.store_job import Job, Wrong, on_loop

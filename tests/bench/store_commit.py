@@ -20,10 +20,10 @@ from ambry.errors import AmbryError
 from ambry.format.record import Record
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import ID_SIZE
-from ambry.worker import Worker
+from ambry.service.worker import Worker
 from datanode.config import StoreSection
 from datanode.disk import Committer
-from datanode.stores import Stores
+from datanode.replicas import Stores
 from tests.bench.store_blobs import Payloads, natural_ids, open_stores
 from tests.bench.store_figures import Samples, joined
 from tests.bench.store_job import Job, on_loop

@@ -26,26 +26,34 @@ SEEN_BY = {
     "skip_the_block_check": (STORE, "test_blob_store.py", "test_no_flipped_bit_of_a_record_is_ever_served"),
     "drop_tombstones_early": (
         STORE,
-        "test_compaction.py",
+        "compaction/test_compaction_plan.py",
         "test_a_tombstone_goes_when_it_is_old_and_everybody_has_seen_it",
     ),
-    "drop_bytes_early": (STORE, "test_compaction.py", "test_bytes_die_after_their_retention"),
-    "switch_without_looking_again": (STORE, "test_compacting.py", "test_a_blob_that_came_back_to_life_stops_it"),
+    "drop_bytes_early": (STORE, "compaction/test_compaction_plan.py", "test_bytes_die_after_their_retention"),
+    "switch_without_looking_again": (
+        STORE,
+        "compaction/test_compaction_switch.py",
+        "test_a_blob_that_came_back_to_life_stops_it",
+    ),
     "believe_the_page_cache": (
         STORE,
-        "test_opening.py",
+        "opening/test_opening_steps.py",
         "test_what_a_failed_sync_lost_is_not_believed_because_the_page_cache_shows_it",
     ),
-    "give_lsns_again": (STORE, "test_opening.py", "test_a_clean_stop_after_an_unclean_one_does_not_bring_lsns_back"),
+    "give_lsns_again": (
+        STORE,
+        "opening/test_opening_steps.py",
+        "test_a_clean_stop_after_an_unclean_one_does_not_bring_lsns_back",
+    ),
     "answer_not_found_when_empty": (
         NODE,
         "replication/test_replicator.py",
         "test_a_replica_serves_once_it_has_caught_up_with_all_its_siblings",
     ),
-    "follow_another_log_with_the_old_token": (NODE, "replication/test_tokens.py", "test_another_log_starts_over"),
+    "follow_another_log_with_the_old_token": (NODE, "replication/test_cursor.py", "test_another_log_starts_over"),
     "move_the_token_past_a_bad_record": (
         NODE,
-        "replication/test_tokens.py",
+        "replication/test_cursor.py",
         "test_the_durable_token_never_passes_a_blob_that_is_not_here",
     ),
     "lose_the_ttl_of_deleted_blobs": (

@@ -27,9 +27,9 @@ from ambry.errors import PeerConnectionLost
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.network.connection import RpcConnection
-from ambry.protocol import messages
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import PutRequest, UpdateReply, UpdateRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.blobs import PutRequest, UpdateReply, UpdateRequest
 from tests.support.clusters import rounds, seed_of
 from tests.support.content import content
 from tests.support.power_cut import DATACENTER_ID, Blob, PoweredNode, ask, fault_in, powered_node, why_impossible

@@ -17,7 +17,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.format.record import RecordKind
 from ambry.ids import IdKind
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention
+from datanode.store.compaction.plan import Retention
 from datanode.store.files import OsFiles
 from tests.support.samples import (
     DELETED,

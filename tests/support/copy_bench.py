@@ -7,11 +7,11 @@ from pathlib import Path
 from ambry.blob import NEVER_MS, BlobState
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention
-from datanode.store.copying import Copied
+from datanode.store.compaction.copy import Copied
+from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
 from datanode.store.inspection import Inspection
-from datanode.store.recovery import Found, SegmentScan
+from datanode.store.scan import Found, SegmentScan
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (

@@ -18,16 +18,17 @@ from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.network.connection import Responder
 from ambry.network.pool import PeerPool
-from ambry.protocol import messages
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
-from ambry.protocol.messages import GetReply, GetRequest, Message, PutRequest, UpdateReply, UpdateRequest
-from ambry.worker import Worker, WorkerRegistry
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Message
+from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest, UpdateReply, UpdateRequest
+from ambry.service.worker import Worker, WorkerRegistry
 from datanode.config import CompactionSection, ReplicationSection, StoreSection
 from datanode.handlers import Handlers
 from datanode.queries import Queries
+from datanode.replicas import Replica, Stores
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.replicator import Replicator
-from datanode.stores import Replica, Stores
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import ALIVE, CLUSTER, PARTITION, SEGMENT_SIZE

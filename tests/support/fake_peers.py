@@ -28,15 +28,13 @@ from ambry.errors import (
 )
 from ambry.network.connection import Done
 from ambry.network.pool import PeerPool
-from ambry.protocol import messages
 from ambry.protocol.codec import FrameDecoder
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, MessageType, encode_head
-from ambry.protocol.messages import (
-    Empty,
-    ErrorReply,
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, ErrorReply, Message
+from ambry.protocol.messages.blobs import (
     GetReply,
     GetRequest,
-    Message,
     PresenceReply,
     PresenceRequest,
     PutRequest,

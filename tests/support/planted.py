@@ -18,13 +18,16 @@ from ambry import blob
 from ambry.blob import BlobState
 from ambry.checksum import xxh64
 from ambry.format import record as record_format
-from datanode import disk, stores
-from datanode.replication.tokens import Cursor
-from datanode.store import blob_store, bounded_files, copying, entry, replay
+from datanode import disk
+from datanode import replicas as stores
+from datanode.replication.cursor import Cursor
+from datanode.store import blob_store, bounded_files, entry
 from datanode.store.blob_store import BlobStore
-from datanode.store.compacting import Compacting
-from datanode.store.compaction import Retention
+from datanode.store.compaction import copy as copying
+from datanode.store.compaction.plan import Retention
+from datanode.store.compaction.switch import Compacting
 from datanode.store.log import Log, Placement
+from datanode.store.opening import replay
 from datanode.store.segment import Segment
 from tests.support.fake_files import FakeFiles
 

@@ -39,7 +39,7 @@ from ambry.clustermap.layout import DatacenterEntry, Layout, NodeEntry, Partitio
 from ambry.errors import AmbryError, InternalError
 from ambry.network.connection import RpcConnection, tune
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import Hello, Message
+from ambry.protocol.messages.base import Hello, Message
 from deploy import local_processes as processes
 from deploy.local_layout import LocalClusterError, Member, config_text
 from tests.support.replica_reader import Copy, Held, ReplicaReader

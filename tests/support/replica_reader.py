@@ -22,9 +22,10 @@ from ambry.format import composite as composite_format
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
 from ambry.network.connection import RpcConnection, tune
-from ambry.protocol import messages
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import GetReply, GetRequest, Hello
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Hello
+from ambry.protocol.messages.blobs import GetReply, GetRequest
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
 from tests.support.content import content_digest, content_range

@@ -10,10 +10,10 @@ from ambry.checksum import block_checks, digest
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention
-from datanode.store.copying import Copied
+from datanode.store.compaction.copy import Copied
+from datanode.store.compaction.plan import Retention
 from datanode.store.files import Files
-from datanode.store.opening import open_store
+from datanode.store.opening.steps import open_store
 from tests.support.fake_clock import SettableClock
 
 CLUSTER = "test"

@@ -34,10 +34,10 @@ import pytest
 import structlog
 
 from ambry.blob import BlobState
-from datanode.store import opening
 from datanode.store.blob_store import BlobStore
 from datanode.store.index import FILE_NAMES, Checkpoint, Frozen, Index
 from datanode.store.log import Placement
+from datanode.store.opening import steps as opening
 from tests.support import virtual_loop
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
@@ -60,7 +60,14 @@ from tests.support.sweep_node import (
     Tap,
 )
 
-LOGGING = ("compactor", "disk", "stores", "store.inventory", "store.opening", "store.replay")
+LOGGING = (
+    "upkeep.compactor",
+    "disk",
+    "replicas",
+    "store.opening.inventory",
+    "store.opening.steps",
+    "store.opening.replay",
+)
 
 
 @dataclass(slots=True)

@@ -19,13 +19,13 @@ from ambry.clustermap.model import Node as ClusterNode
 from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, IndexCorrupt, ReplicaFenced, ReplicaUnavailable
 from ambry.format.record import Record
-from datanode.compactor import Compactor
 from datanode.config import CompactionSection, StoreSection
 from datanode.disk import Disk
+from datanode.replicas import Stores
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.index import Checkpoint, Frozen, Index
 from datanode.store.log import Placement
-from datanode.stores import Stores
+from datanode.upkeep.compactor import Compactor
 from tests.support import virtual_loop
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles

@@ -27,19 +27,9 @@ from ambry.errors import (
 )
 from ambry.format import record as record_format
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import (
-    ChangesCursor,
-    ChangesRequest,
-    Empty,
-    FetchReply,
-    FetchRequest,
-    GetRequest,
-    Hello,
-    Message,
-    PresenceReply,
-    PresenceRequest,
-    PutRequest,
-)
+from ambry.protocol.messages.base import Empty, Hello, Message
+from ambry.protocol.messages.blobs import GetRequest, PresenceReply, PresenceRequest, PutRequest
+from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchReply, FetchRequest
 from datanode.store.blob_store import StoreState
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually

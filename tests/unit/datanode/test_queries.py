@@ -9,7 +9,7 @@ import pytest
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobDeleted, IndexCorrupt, PartitionUnknown, ReplicaUnavailable
-from ambry.protocol.messages import Fate, FatesReply
+from ambry.protocol.messages.upkeep import Fate, FatesReply
 from datanode.config import CompactionSection
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually

@@ -18,9 +18,10 @@ from ambry.clock import SystemClock
 from ambry.config import load
 from ambry.errors import BlobNotFound, ConfigInvalid, StoreMismatch
 from ambry.network.connection import RpcConnection
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import Empty, GetReply, GetRequest, Hello, PutRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, Hello
+from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest
 from datanode.config import DataNodeConfig
 from datanode.server import DataNode
 from datanode.store.files import OsFiles

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ambry.metrics import render
+from ambry.service.metrics import render
 from frontend import metrics
 from tests.support.fake_cluster import some_id
 from tests.support.http_frontend import http_frontend

@@ -18,9 +18,10 @@ from ambry.errors import (
 )
 from ambry.network import connection as module
 from ambry.network.connection import Responder, RpcConnection
-from ambry.protocol import messages
 from ambry.protocol.frame import BODY_SIZE_MAX, HEADER_SIZE_MAX, Frame, MessageType
-from ambry.protocol.messages import Empty, GetRequest, Hello, PresenceReply
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, Hello
+from ambry.protocol.messages.blobs import GetRequest, PresenceReply
 
 Outcome = tuple[Frame | None, AmbryError | None]
 LONG_S = 60.0

@@ -13,9 +13,9 @@ from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalErr
 from ambry.network import pool as module
 from ambry.network.connection import Responder, RpcConnection
 from ambry.network.pool import Peer, PeerPool
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import Empty, Hello
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, Hello
 from tests.support.eventually import eventually
 
 LONG_S = 60.0

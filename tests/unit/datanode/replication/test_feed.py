@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import DELETED, PARTITION, blob_id

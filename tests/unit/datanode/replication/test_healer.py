@@ -10,7 +10,7 @@ import pytest
 from ambry.blob import BlobState
 from ambry.errors import DataCorrupt, Overloaded
 from datanode.replication import healer as module
-from datanode.replication.tokens import Cursor
+from datanode.replication.cursor import Cursor
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content
 

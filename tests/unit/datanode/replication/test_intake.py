@@ -16,9 +16,9 @@ from ambry.checksum import block_checks
 from ambry.errors import PeerConnectionLost, ReplicaFenced
 from ambry.format import record as record_format
 from ambry.network.pool import Peer
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import FetchReply, FetchRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.replication import FetchReply, FetchRequest
 from datanode.replication import intake as module
 from datanode.replication.intake import Intake
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map

@@ -12,9 +12,9 @@ import pytest
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import AmbryError, BlobNotFound, ReplicaUnavailable
-from ambry.protocol import messages
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages import ChangesReply, ChangesRequest, FetchRequest
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.replication import ChangesReply, ChangesRequest, FetchRequest
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content

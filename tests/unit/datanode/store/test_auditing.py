@@ -12,9 +12,9 @@ from ambry.errors import IndexCorrupt
 from ambry.format.segment import HEADER_SIZE
 from datanode.store import auditing
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention
+from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
-from datanode.store.recovery import Found, SegmentScan
+from datanode.store.scan import Found, SegmentScan
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (

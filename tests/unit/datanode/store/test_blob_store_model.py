@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 from ambry.blob import BlobState, join
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention, plan
+from datanode.store.compaction.plan import Retention, plan
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     SEGMENT_SIZE,

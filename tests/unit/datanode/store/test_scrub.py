@@ -10,7 +10,7 @@ import pytest
 from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention
+from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
 from datanode.store.scrub import Findings, scrub_segment
 from tests.support.fake_files import FakeFiles

@@ -15,8 +15,8 @@ import pytest
 from ambry.blob import NEVER_MS, BlobState
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction import Retention
-from datanode.store.copying import DamagedInput
+from datanode.store.compaction.copy import DamagedInput
+from datanode.store.compaction.plan import Retention
 from datanode.store.segment import segment_name
 from tests.support import virtual_loop
 from tests.support.clusters import rounds, seed_of

@@ -24,7 +24,7 @@ from ambry.format import composite as composite_format
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import GetReply
+from ambry.protocol.messages.blobs import GetReply
 from frontend.router.get import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content

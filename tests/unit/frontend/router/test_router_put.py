@@ -24,7 +24,7 @@ from ambry.format.properties import decode_metadata, decode_properties
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages import PutRequest
+from ambry.protocol.messages.blobs import PutRequest
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, accept, make_cluster, put_spec, stream
 from tests.support.fake_peers import fails, held, lost, silent, slow

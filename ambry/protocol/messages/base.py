@@ -1,0 +1,74 @@
+"""What all headers of frames share: they are msgpack arrays, read and written here.
+
+Fields are only ever added at the end, with a default: an older peer ignores what it does not know. Byte strings named `id`
+are the 36 bytes of a blob id. `request_id` names the user's request in every log.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from ambry.blob import NEVER_MS
+from ambry.checksum import DIGEST_SIZE
+from ambry.errors import AmbryError, ProtocolViolation, error_from_code
+from ambry.format.record import SECTION_SIZE_MAX
+from ambry.ids import ID_SIZE
+
+T = TypeVar("T")
+
+# What a field of the log cannot hold is refused when it is decoded: later it would fail a whole batch.
+IdBytes = Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
+DigestBytes = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+SectionBytes = Annotated[bytes, msgspec.Meta(max_length=SECTION_SIZE_MAX)]
+TimeMs = Annotated[int, msgspec.Meta(ge=0, le=NEVER_MS)]
+Lsn = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all headers."""
+
+
+class Hello(Message, frozen=True, array_like=True):
+    """The first frame of a connection, both ways. A node of another cluster, or another node than expected, is refused."""
+
+    cluster: str
+    name: str
+    expected: str = ""
+
+
+class Empty(Message, frozen=True, array_like=True):
+    """Nothing to say."""
+
+
+class ErrorReply(Message, frozen=True, array_like=True):
+    """Why a request failed; `code` is a class of ambry/errors.py."""
+
+    code: int
+    message: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[Any, Any] = {}
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, shape: type[T]) -> T:
+    """Raises ProtocolViolation."""
+    decoder: msgspec.msgpack.Decoder[T] | None = _decoders.get(shape)
+    if decoder is None:
+        decoder = _decoders[shape] = msgspec.msgpack.Decoder(shape)
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        raise ProtocolViolation(f"a {shape.__name__} cannot be read: {cause}") from cause
+
+
+def error_of(header: bytes) -> AmbryError:
+    """The error that an error reply carries."""
+    reply = decode(header, ErrorReply)
+    return error_from_code(reply.code, reply.message)

@@ -1,0 +1,80 @@
+"""Messages between frontends and data nodes: blobs, their bytes and their state."""
+
+from __future__ import annotations
+
+from ambry.blob import BlobState
+from ambry.protocol.messages.base import DigestBytes, IdBytes, Message, SectionBytes, TimeMs
+
+
+class PutRequest(Message, frozen=True, array_like=True):
+    """Store one record; the body is its payload, the frame's checks are the record's."""
+
+    request_id: str
+    id: IdBytes
+    kind: int
+    created_at_ms: TimeMs
+    expires_at_ms: TimeMs
+    properties: SectionBytes
+    metadata: SectionBytes
+    digest: DigestBytes
+    sync: bool
+
+
+class GetRequest(Message, frozen=True, array_like=True):
+    """Read payload bytes `first` to `end` (exclusive; clipped to the payload) of one record.
+
+    `first == end` reads no payload. `any_state` reads deleted and expired blobs too.
+    """
+
+    request_id: str
+    id: IdBytes
+    first: int
+    end: int
+    any_state: bool = False
+
+
+class GetReply(Message, frozen=True, array_like=True):
+    """The record's head; the body holds the blocks that cover the range, from payload byte `start` on.
+
+    Where only the state of the blob is known, or the blob is gone and was not asked for all the same, `present` is false and
+    all but `state` and `gone` is empty. `gone`: deleted, or expired by the data node's clock.
+    """
+
+    state: BlobState
+    present: bool
+    kind: int
+    created_at_ms: int
+    properties: bytes
+    metadata: bytes
+    digest: bytes
+    payload_size: int
+    start: int
+    gone: bool = False
+
+
+class UpdateRequest(Message, frozen=True, array_like=True):
+    """Join `state` into the blob's state and make the result durable. A replica that lacks the blob keeps the state."""
+
+    request_id: str
+    id: IdBytes
+    state: BlobState
+    changed_at_ms: TimeMs
+
+
+class UpdateReply(Message, frozen=True, array_like=True):
+    """The state after the join."""
+
+    state: BlobState
+
+
+class PresenceRequest(Message, frozen=True, array_like=True):
+    """Which of these blobs does this node hold?"""
+
+    request_id: str
+    ids: list[bytes]
+
+
+class PresenceReply(Message, frozen=True, array_like=True):
+    """Per id of the request: "present", "deleted", "absent" or "unsure"."""
+
+    states: list[str]

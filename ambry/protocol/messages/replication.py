@@ -1,0 +1,73 @@
+"""Messages between data nodes: what changed, and the records that are missing."""
+
+from __future__ import annotations
+
+from ambry.blob import BlobState
+from ambry.protocol.messages.base import IdBytes, Lsn, Message
+
+
+class ChangesCursor(Message, frozen=True, array_like=True):
+    """How far the asking replica has seen one partition of the asked node."""
+
+    partition: int
+    incarnation: bytes
+    lsn: Lsn
+
+
+class ChangesRequest(Message, frozen=True, array_like=True):
+    """What changed after these cursors? Waits up to `wait_ms` for a change, then `delay_ms` for more to come with it.
+
+    With `wait_ms` 0 every partition is listed in the answer, so the asker learns where it stands.
+    """
+
+    cursors: list[ChangesCursor]
+    limit: int
+    wait_ms: int
+    delay_ms: int
+    name: str = ""
+    """The asking node: the asked one keeps tombstones until every peer is past them."""
+
+
+class Change(Message, frozen=True, array_like=True, gc=False):
+    """The present state of one blob, standing at its latest change."""
+
+    id: IdBytes
+    lsn: Lsn
+    state: BlobState
+    present: bool
+    size: int
+
+
+class PartitionChanges(Message, frozen=True, array_like=True):
+    """`next_lsn` is the cursor that covers `changes`; `end_lsn - next_lsn` the lag that remains, in bytes.
+
+    `serving` says whether the asked replica has the authority to say "not found"; an older peer does not tell.
+    """
+
+    partition: int
+    incarnation: bytes
+    next_lsn: Lsn
+    end_lsn: Lsn
+    changes: list[Change]
+    serving: bool = True
+
+
+class ChangesReply(Message, frozen=True, array_like=True):
+    """Partitions without changes after the cursor are left out, but see ChangesRequest."""
+
+    partitions: list[PartitionChanges]
+
+
+class FetchRequest(Message, frozen=True, array_like=True):
+    """Send these blobs of one partition whole, as they stand in the log; at most `bytes_max` together, at least one."""
+
+    partition: int
+    ids: list[IdBytes]
+    bytes_max: int
+
+
+class FetchReply(Message, frozen=True, array_like=True):
+    """The body holds record images (ambry/format/record.py) back to back. `missing` are not here or not readable."""
+
+    sizes: list[int]
+    missing: list[bytes]

@@ -1,0 +1,83 @@
+"""The admin port that every process has: health, metrics, background loops, version. Loopback by default.
+
+Pages of one kind of process come in as `pages`: path -> a function that returns something JSON can say. What an operator
+may set off comes in as `actions`: path of a POST, with one number in it -> a coroutine that takes the number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry import __version__
+from ambry.errors import AmbryError
+from ambry.service import metrics
+
+Page = Callable[[], Any]
+Action = Callable[[int], Awaitable[Any]]
+Ready = Callable[[], list[str]]
+"""Reasons why the process is not ready; empty when it is."""
+
+
+def json_response(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
+def readiness(ready: Ready) -> web.Response:
+    """200, or 503 with the reasons."""
+    reasons = ready()
+    return json_response({"ready": not reasons, "reasons": reasons}, 200 if not reasons else 503)
+
+
+async def start_admin(
+    host: str, port: int, *, ready: Ready, pages: Mapping[str, Page], actions: Mapping[str, Action] | None = None
+) -> web.AppRunner:
+    """Serve the admin port; the caller cleans the runner up. Raises OSError when the port is taken."""
+    app = web.Application()
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        return readiness(ready)
+
+    async def metrics_page(request: web.Request) -> web.Response:
+        body = await asyncio.to_thread(metrics.render)
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    def page_handler(page: Page) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            return json_response(page())
+
+        return handle
+
+    def action_handler(action: Action) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                return json_response(await action(int(request.match_info["number"])))
+            except (AmbryError, OSError) as error:
+                status = error.status if isinstance(error, AmbryError) else 500
+                return json_response({"error": type(error).__name__, "detail": str(error)}, status)
+
+        return handle
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics_page)
+    app.router.add_get("/version", page_handler(lambda: {"version": __version__}))
+    for path, page in pages.items():
+        app.router.add_get(path, page_handler(page))
+    for path, action in (actions or {}).items():
+        app.router.add_post(path.replace("{number}", r"{number:\d{1,18}}"), action_handler(action))
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=15)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner

@@ -1,0 +1,87 @@
+"""What both kinds of server process do alike: read the command line, run until a signal, exit with a clear code.
+
+Exit codes: 0 after a drain, 1 when it could not start or broke, 2 for a configuration error (one line on stderr).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import resource
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+import uvloop
+
+from ambry import config as configuration
+from ambry.errors import AmbryError, ConfigInvalid
+from ambry.service.logs import get_logger
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+SWITCH_INTERVAL_S = 0.0005
+
+
+def parse_arguments(program: str, shape: type[T], argv: list[str]) -> T:
+    """The configuration that the command line names. Exits with 2 and one line when it cannot be used."""
+    parser = argparse.ArgumentParser(prog=program)
+    parser.add_argument("--config", type=Path, help="TOML file; see configs/")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
+    arguments = parser.parse_args(argv)
+    try:
+        return configuration.load(shape, arguments.config, overrides=arguments.overrides)
+    except ConfigInvalid as error:
+        fail(program, error)
+
+
+def fail(program: str, error: AmbryError) -> NoReturn:
+    """End with one line that says what to mend."""
+    print(f"{program}: {error}", file=sys.stderr)
+    raise SystemExit(2 if isinstance(error, ConfigInvalid) else 1)
+
+
+def tune_interpreter() -> None:
+    """Set the interpreter up for a server whose event loop shares it with background threads."""
+    # What is loaded by now lives as long as the process. Of what comes, hardly anything is cyclic: look for it seldom, since
+    # every look walks the whole index of recent blobs.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    # A thread that computes keeps the interpreter for so long while others wait for it; the default is 5 ms, longer than most
+    # requests take.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def run(program: str, serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `serve` until it returns; SIGTERM and SIGINT set the event it is given. Exits with 1 when it fails."""
+    _raise_descriptor_limit()
+    tune_interpreter()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve(stop)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    except ConfigInvalid as error:
+        fail(program, error)
+    except (AmbryError, OSError) as error:
+        get_logger().error("cannot run", error=f"{type(error).__name__}: {error}")
+        print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _raise_descriptor_limit() -> None:
+    """Sockets and segments need more descriptors than the usual soft limit of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,279 @@
+"""All replicas of a data node: opening, finding, checkpointing, closing them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ambry.clock import Clock
+from ambry.clustermap.model import Partition
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    DataCorrupt,
+    IndexCorrupt,
+    InvalidRequest,
+    PartitionUnknown,
+    ReplicaUnavailable,
+)
+from ambry.service.logs import get_logger
+from datanode.config import StoreSection
+from datanode.disk import Committer, Disk, fence
+from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.bounded_files import BoundedFiles
+from datanode.store.files import Files
+from datanode.store.opening.steps import open_store
+
+log = get_logger()
+
+CHECKPOINT_ROOM_BYTES = 4 << 20
+CHECKPOINT_ENTRY_BYTES = 1024
+"""Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
+
+Tokens = Mapping[str, tuple[bytes, int]]
+"""Per peer: its incarnation, and the LSN up to which everything of it is here and durable at the next checkpoint."""
+
+
+@dataclass(slots=True)
+class Replica:
+    """One partition of this node."""
+
+    partition: Partition
+    store: BlobStore
+    committer: Committer
+    last_checkpoint_at: float = 0.0
+    checkpoint_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a checkpoint is written: there is never more than one."""
+    maintenance_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by scrub and compaction, whose disk threads use the store's files: it is not closed for a rebuild meanwhile."""
+
+
+class Stores:
+    """The replicas by partition id. One that is being reopened, or could not be opened, is known but not available."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        data_dir: Path,
+        config: StoreSection,
+        files: Files,
+        clock: Clock,
+        random_source: random.Random,
+    ) -> None:
+        self.disk = Disk(threads=config.io_threads, pending_bytes_max=config.pending_bytes_max, clock=clock)
+        self.on_open: Callable[[Replica], None] = lambda _replica: None
+        self.tokens_of: Callable[[int], Tokens] = lambda _partition: {}
+        self._cluster = cluster
+        self._data_dir = data_dir
+        self._config = config
+        self._files = BoundedFiles(files, open_max=config.open_files_max)
+        self._clock = clock
+        self._random = random_source
+        self._replicas: dict[int, Replica] = {}
+        self._known: dict[int, Partition] = {}
+        self._reopening: set[int] = set()
+        self._failed: dict[int, str] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def open_all(self, partitions: Iterable[Partition]) -> None:
+        """Open every replica, in parallel on the disk's threads.
+
+        A replica whose files cannot be read stays unavailable, and the others serve. Raises the first failure of another kind
+        (StoreMismatch, FormatUnknown); the message names the place.
+        """
+        wanted = list(partitions)
+        self._known = {partition.id: partition for partition in wanted}
+        results = await asyncio.gather(
+            *(self._open(partition, rebuild=False) for partition in wanted), return_exceptions=True
+        )
+        for partition, result in zip(wanted, results, strict=True):
+            if isinstance(result, DataCorrupt | OSError):
+                self._give_up(partition.id, result)
+            elif isinstance(result, BaseException):
+                raise result
+
+    def _give_up(self, partition_id: int, error: Exception) -> None:
+        """The partition stays known and unavailable: other replicas serve it, an operator must look."""
+        self._failed[partition_id] = str(error)
+        log.error("replica cannot be opened", partition=partition_id, error=str(error))
+
+    def unready(self) -> list[str]:
+        """What keeps this node from taking writes for all its partitions; empty when nothing does."""
+        reasons = [
+            f"partition {store.partition} is {store.state}: {store.fence_reason}"
+            for store in (replica.store for replica in self.all())
+            if store.state is not StoreState.OPEN
+        ]
+        reasons += [f"partition {number} cannot be opened: {error}" for number, error in sorted(self._failed.items())]
+        return reasons + [f"partition {number} is being reopened" for number in sorted(self._reopening)]
+
+    async def _open(self, partition: Partition, *, rebuild: bool) -> None:
+        store = await self.disk.submit(
+            open_store,
+            self._files,
+            self._data_dir / f"partition-{partition.id:08d}",
+            cluster=self._cluster,
+            partition=partition.id,
+            segment_size_bytes=self._config.segment_size_bytes,
+            clock=self._clock,
+            random_source=self._random,
+            rebuild=rebuild,
+        )
+        committer = Committer(
+            store,
+            self.disk,
+            batch_bytes_max=self._config.batch_bytes_max,
+            batch_records_max=self._config.batch_records_max,
+            gather_ms=self._config.gather_ms,
+            reserve_bytes=self._config.reserve_bytes,
+        )
+        replica = Replica(partition, store, committer, last_checkpoint_at=self._clock.monotonic())
+        self._replicas[partition.id] = replica
+        self.on_open(replica)
+
+    def __getitem__(self, partition_id: int) -> Replica:
+        """Raises PartitionUnknown, or ReplicaUnavailable while the replica is not open."""
+        replica = self._replicas.get(partition_id)
+        if replica is not None:
+            return replica
+        if partition_id in self._known:
+            why = "cannot be opened" if partition_id in self._failed else "is being reopened"
+            raise ReplicaUnavailable(f"partition {partition_id} {why} on this node; other replicas serve it")
+        raise PartitionUnknown(f"this node holds no replica of partition {partition_id}; is its layout up to date?")
+
+    def get(self, partition_id: int) -> Replica | None:
+        return self._replicas.get(partition_id)
+
+    def all(self) -> list[Replica]:
+        return [replica for _, replica in sorted(self._replicas.items())]
+
+    # --- checkpoints ---
+
+    async def checkpoint_due(self) -> float:
+        """Checkpoint the replicas that need it; the tick of a worker."""
+        config = self._config
+        now = self._clock.monotonic()
+        for replica in self.all():
+            if replica.store.reseal(config.capacity_bytes):
+                log.warning("partition sealed or unsealed", partition=replica.partition.id, sealed=replica.store.sealed)
+        # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
+        replicas = sorted(self.all(), key=lambda replica: -replica.store.recent_count)
+        waiting = sum(replica.store.recent_count for replica in replicas)
+        for replica in replicas:
+            count = replica.store.recent_count
+            aged = now - replica.last_checkpoint_at >= config.checkpoint_interval_s
+            if count and (aged or waiting >= config.checkpoint_records):
+                waiting -= count
+                await self.checkpoint(replica)
+        return min(1.0, config.checkpoint_interval_s)
+
+    async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
+        """Make the index durable up to what is published now. A failure fences the replica.
+
+        Returns whether that happened: on a full disk it is put off, since LMDB does not survive running out of room. The log
+        has all of it, and the entries in memory stay few, as puts are refused by then.
+
+        A checkpoint that began runs to its end even when the caller is cancelled: entries that were frozen for it and never
+        written would be missing from the index.
+        """
+        task = asyncio.get_running_loop().create_task(self._checkpoint_locked(replica, clean=clean))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _checkpoint_locked(self, replica: Replica, *, clean: bool) -> bool:
+        async with replica.checkpoint_lock:
+            done = await self._checkpoint(replica.store, clean=clean)
+            replica.last_checkpoint_at = self._clock.monotonic()
+            return done
+
+    async def _checkpoint(self, store: BlobStore, *, clean: bool) -> bool:
+        if store.state is not StoreState.OPEN:
+            return False
+        try:
+            free = await self.disk.submit(store.free_bytes)
+            if free < CHECKPOINT_ROOM_BYTES + store.recent_count * CHECKPOINT_ENTRY_BYTES:
+                log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
+                return False
+            tokens = dict(self.tokens_of(store.partition))
+            frozen, checkpoint, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens)
+            await self.disk.submit(store.write_checkpoint, frozen, checkpoint, unsynced)
+            store.end_checkpoint(checkpoint, unsynced)
+            return True
+        except (OSError, AmbryError) as error:
+            fence(store, f"checkpoint failed: {error}")
+            if isinstance(error, IndexCorrupt) and not clean:
+                # The log is well: only the index has to be made anew.
+                self.rebuild(store, error.message)
+            return False
+
+    # --- reopening and closing ---
+
+    def rebuild(self, store: BlobStore, reason: str) -> None:
+        """Reopen a replica with its index rebuilt from the log, in the background. Repeated calls are one."""
+        replica = self._replicas.get(store.partition)
+        if replica is None or replica.store is not store:
+            return
+        log.error("index unusable, rebuilding from the log", partition=store.partition, reason=reason)
+        task = asyncio.get_running_loop().create_task(self._rebuild(replica))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        del self._replicas[store.partition]
+        self._reopening.add(store.partition)
+
+    async def _rebuild(self, replica: Replica) -> None:
+        try:
+            await self._reopen(replica.partition, replica, rebuild=True)
+        except Exception as error:
+            self._give_up(replica.partition.id, error)
+
+    async def reopen(self, partition_id: int) -> None:
+        """Verify a fenced replica, or one that could not be opened, against what is on the disk, and open it again.
+
+        Its log is synced, read back from the disk behind the last checkpoint, and cut where it ends (store/opening/replay.py).
+        Raises what kept it from opening; PartitionUnknown; AlreadyExists when it is open; InvalidRequest when it is being
+        reopened already.
+        """
+        partition = self._known.get(partition_id)
+        if partition is None:
+            raise PartitionUnknown(f"this node holds no replica of partition {partition_id}")
+        if partition_id in self._reopening:
+            raise InvalidRequest(f"partition {partition_id} is being reopened already")
+        replica = self._replicas.get(partition_id)
+        if replica is not None and replica.store.state is StoreState.OPEN:
+            raise AlreadyExists(f"partition {partition_id} is open; there is nothing to mend")
+        self._replicas.pop(partition_id, None)
+        self._reopening.add(partition_id)
+        try:
+            await self._reopen(partition, replica, rebuild=False)
+        except (AmbryError, OSError) as error:
+            self._give_up(partition_id, error)
+            raise
+
+    async def _reopen(self, partition: Partition, replica: Replica | None, *, rebuild: bool) -> None:
+        try:
+            if replica is not None:
+                await replica.committer.wait_idle()
+                async with replica.maintenance_lock, replica.checkpoint_lock:
+                    pass  # a checkpoint on its way ends first
+                replica.store.close()
+            await self._open(partition, rebuild=rebuild)
+            self._failed.pop(partition.id, None)
+        finally:
+            self._reopening.discard(partition.id)
+
+    async def close(self) -> None:
+        """Checkpoint cleanly what has nothing in flight any more, and release everything."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        idle = [replica for replica in self.all() if replica.committer.idle]
+        await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in idle))
+        # The threads first: a descriptor must not be closed, and its number given to another file, under a write.
+        self.disk.close()
+        for replica in self.all():
+            replica.store.close()
+        self._replicas.clear()

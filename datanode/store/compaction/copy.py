@@ -1,0 +1,251 @@
+"""The copy of a compaction: what is still needed of some segments, verified, in one new file. Runs on a disk thread.
+
+Damaged bytes are not copied, and end the compaction while the index still points into them: they are repaired first. Where
+they are repaired, or held nothing that is still needed, one thing may be lost with them: the latest change of a blob. The
+index knows it, and a record of that state takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ambry.checksum import Buffer
+from ambry.errors import DataCorrupt, Unavailable
+from ambry.format import record as record_format
+from ambry.format import segment as segment_format
+from ambry.format.record import Record, RecordKind
+from ambry.format.segment import HEADER_SIZE
+from datanode.store.compaction.plan import Retention
+from datanode.store.entry import IndexEntry
+from datanode.store.files import File, Files
+from datanode.store.scan import Found, Gap, SegmentScan
+from datanode.store.segment import UNFINISHED_SUFFIX, Segment
+
+WRITE_BYTES = 1 << 20
+SYNC_BYTES = 8 << 20
+"""One sync of a whole segment would hold up those of foreground writes."""
+
+
+class DamagedInput(DataCorrupt):
+    """An input holds damaged bytes that the index still points to, or cannot be read: it must be repaired first."""
+
+    code = 64_001
+
+    def __init__(self, segment: int, what: str) -> None:
+        super().__init__(f"segment {segment} {what}")
+        self.segment = segment
+
+
+@dataclass(slots=True)
+class Copied:
+    """What one compaction did: the new segment, where kept puts went, and what was left out."""
+
+    output: Segment
+    inputs: list[Segment]
+    moved: list[tuple[bytes, int, int, int]] = field(default_factory=list)
+    """Blob id, old segment, old offset, new offset."""
+    dropped: list[tuple[bytes, int, int]] = field(default_factory=list)
+    """Blob id, segment, offset of put records of dead blobs."""
+    forgotten: list[tuple[bytes, int]] = field(default_factory=list)
+    """Blob id and LSN of tombstones that were left out."""
+    bytes_written: int = 0
+
+
+@contextmanager
+def _reading(segment: Segment) -> Iterator[None]:
+    """What goes wrong in reading an input is damage to be repaired; that its replica is closed meanwhile is not."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except (DataCorrupt, OSError) as cause:
+        raise DamagedInput(segment.number, f"cannot be read: {cause}") from cause
+
+
+def unfinished_path(directory: Path, number: int) -> Path:
+    """Where the new file stands until it counts."""
+    return directory / f"{number:08d}{UNFINISHED_SUFFIX}"
+
+
+class _Output:
+    """The new file: buffers what is added, syncs now and then."""
+
+    def __init__(self, segment: Segment, file: File) -> None:
+        self._segment = segment
+        self._file = file
+        self._pending: list[Buffer] = [segment_format.encode(segment.header)]
+        self._start = 0
+        self._unsynced = 0
+
+    def add(self, image: Buffer) -> None:
+        segment = self._segment
+        self._pending.append(image)
+        segment.end += len(image)
+        if segment.end - self._start >= WRITE_BYTES:
+            self.flush()
+        if self._unsynced >= SYNC_BYTES:
+            self._file.fdatasync()
+            self._unsynced = 0
+
+    def flush(self) -> None:
+        if self._pending:
+            self._file.pwritev(self._pending, self._start)
+            self._unsynced += self._segment.end - self._start
+            self._start, self._pending = self._segment.end, []
+
+
+class Copier:
+    """Step 1 (plan.py beside this file). `lookup` reads the index as it is now, `stored` what its last checkpoint holds.
+
+    `pause` is called with every piece's size. `durable_lsn` is the last checkpoint's: records from there on may not be synced.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        *,
+        lookup: Callable[[bytes], IndexEntry | None],
+        stored: Callable[[], Iterable[IndexEntry]],
+        durable_lsn: int,
+        retention: Retention,
+        pause: Callable[[int], None],
+    ) -> None:
+        self._files = files
+        self._directory = directory
+        self._lookup = lookup
+        self._stored = stored
+        self._durable_lsn = durable_lsn
+        self._retention = retention
+        self._pause = pause
+
+    def run(self, inputs: Sequence[Segment], output: Segment) -> Copied:
+        """Write `output` under its unfinished name, durable on return. Blocking.
+
+        Raises OSError when it cannot be written and DamagedInput when an input cannot be read, leaving the log as it was.
+        """
+        copied = Copied(output, list(inputs))
+        path = unfinished_path(self._directory, output.number)
+        if self._files.exists(path):
+            self._files.unlink(path)
+        file = self._files.create(path)
+        try:
+            out = _Output(output, file)
+            for segment in inputs:
+                self._copy(segment, out, copied)
+            out.flush()
+            output.adopt_file(file)
+            output.seal()
+            file.fsync()
+        except BaseException:
+            file.close()
+            self._files.unlink(path)
+            raise
+        copied.bytes_written = file.size()
+        return copied
+
+    def _copy(self, segment: Segment, out: _Output, copied: Copied) -> None:
+        damage: list[Gap] = []
+        lsn = segment.base_lsn - 1
+        end = self._end_of(segment)
+        for item in self._scan(segment, end):
+            if isinstance(item, Gap):
+                if not item.zeros or item.end < end or segment.footer is not None:
+                    damage.append(item)
+                continue
+            if damage:
+                self._replace(segment, damage, (lsn, item.header.lsn), out, copied)
+                damage = []
+            lsn = item.header.lsn
+            self._pause(item.header.record_size)
+            image = self._image(segment, item, copied)
+            if image is not None:
+                out.add(image)
+        if damage:
+            self._replace(segment, damage, (lsn, segment.header.end_lsn), out, copied)
+
+    @staticmethod
+    def _end_of(segment: Segment) -> int:
+        with _reading(segment):
+            return min(segment.end, segment.data_size())
+
+    @staticmethod
+    def _scan(segment: Segment, end: int) -> Iterable[Found | Gap]:
+        with _reading(segment):
+            yield from SegmentScan(segment.file, segment.header, size=end).run(HEADER_SIZE)
+
+    def _replace(
+        self, segment: Segment, damage: Sequence[Gap], between: tuple[int, int], out: _Output, copied: Copied
+    ) -> None:
+        """Let records of the states that only the index knows take the place of damaged bytes; LSNs `between`, exclusive."""
+        lost: list[IndexEntry] = []
+        for stored in self._stored():
+            entry = self._lookup(stored.id)
+            if entry is None:
+                continue
+            if entry.segment == segment.number and any(
+                gap.start < entry.offset + entry.size and entry.offset < gap.end for gap in damage
+            ):
+                if not self._retention.bytes_dead(entry):
+                    what = f"is damaged at {entry.offset}, where blob {entry.id.hex()} stands"
+                    raise DamagedInput(segment.number, what)
+                copied.dropped.append((entry.id, entry.segment, entry.offset))  # nobody repairs it any more
+            if between[0] < entry.lsn < between[1]:
+                lost.append(entry)
+        for entry in sorted(lost, key=lambda entry: entry.lsn):
+            if self._may_forget(entry):
+                copied.forgotten.append((entry.id, entry.lsn))
+            elif entry.state.deleted or not self._retention.bytes_dead(entry):
+                out.add(self._state_record(entry, segment.salt))
+
+    def _may_forget(self, entry: IndexEntry) -> bool:
+        """Only when its bytes went before: a put record still in the log would come back without its tombstone."""
+        return not entry.present and self._retention.bytes_dead(entry) and self._retention.entry_dead(entry)
+
+    @staticmethod
+    def _state_record(entry: IndexEntry, salt: int) -> Buffer:
+        record = Record(kind=RecordKind.UPDATE, id=entry.id, state=entry.state, written_at_ms=entry.changed_at_ms)
+        return record_format.encode(record, entry.lsn, salt)
+
+    def _image(self, segment: Segment, found: Found, copied: Copied) -> Buffer | None:
+        """What the new segment gets for this record, verified; None for nothing."""
+        entry = self._lookup(found.id)
+        lsn = found.header.lsn
+        if entry is None:
+            return None
+        here = (entry.segment, entry.offset) == (segment.number, found.offset)
+        if entry.lsn >= self._durable_lsn:
+            # What makes this record needless may not outlast a power cut: keep it this time.
+            return self._moved(segment, found, copied) if here else self._read(segment, found)
+        if found.header.kind == RecordKind.UPDATE:
+            if entry.lsn != lsn:
+                return None  # a later record carries at least this state
+            if self._may_forget(entry):
+                copied.forgotten.append((found.id, lsn))
+                return None
+            return self._read(segment, found)
+        if not here:
+            return None  # a repaired copy stands elsewhere
+        if not self._retention.bytes_dead(entry):
+            return self._moved(segment, found, copied)
+        copied.dropped.append((found.id, segment.number, found.offset))
+        if entry.lsn == lsn and entry.state.deleted:
+            # This put came under a tombstone and its record carries it now: keep that much of it.
+            return self._state_record(entry, segment.salt)
+        return None
+
+    def _moved(self, segment: Segment, found: Found, copied: Copied) -> Buffer:
+        copied.moved.append((found.id, segment.number, found.offset, copied.output.end))
+        return self._read(segment, found)
+
+    @staticmethod
+    def _read(segment: Segment, found: Found) -> Buffer:
+        image = bytearray(found.header.record_size)
+        with _reading(segment):
+            whole = segment.file.pread(image, found.offset) == len(image)
+            if whole and record_format.decode(image, segment.salt).id == found.id:
+                return image
+        raise DamagedInput(segment.number, f"changed under its reader at {found.offset}")

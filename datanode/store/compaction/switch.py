@@ -1,0 +1,145 @@
+"""Compaction as a replica does it: which segments, the copy, the switch of its index, the end of the old files.
+
+The order of the steps, and what a crash leaves, stand in store/compaction/plan.py. Methods marked blocking run on a disk
+thread, the others on the event loop; only one compaction of a replica is on its way at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ambry.clock import Clock
+from datanode.store.compaction import plan as compaction
+from datanode.store.compaction.copy import Copied, Copier, unfinished_path
+from datanode.store.compaction.plan import Retention, Usage
+from datanode.store.entry import IndexEntry
+from datanode.store.files import Files
+from datanode.store.index import Entries, Index
+from datanode.store.log import Log
+from datanode.store.segment import Segment, segment_name
+
+ENTRIES_PER_BREATH = 100
+BREATH_S = 0.0005
+
+
+class Compacting:
+    """The part of a BlobStore that gives space back; shares its log and its index."""
+
+    def __init__(self, files: Files, directory: Path, *, clock: Clock, log: Log, index: Index) -> None:
+        self.damaged: set[int] = set()
+        """Numbers of segments that hold damaged bytes: what is repaired by now is worth rewriting."""
+        self._files = files
+        self._directory = directory
+        self._clock = clock
+        self._log = log
+        self._index = index
+
+    def usages(self, overlay: Entries, retention: Retention) -> list[Usage]:
+        """How much of each segment that may be compacted is needed, in LSN order. Blocking. Raises IndexCorrupt.
+
+        Not the last one, which takes appends or did until just now, and none that the last checkpoint does not cover whole.
+        """
+        durable_lsn = self._index.checkpoint.lsn
+        old = [segment for segment in self._log.in_order()[:-1] if segment.header.end_lsn <= durable_lsn]
+        return compaction.usages(old, self._gently(self._index.stored(overlay)), retention, self.damaged)
+
+    def _gently(self, entries: Iterable[IndexEntry]) -> Iterator[IndexEntry]:
+        """Let go of the interpreter every now and then: a walk over a large index would show in every request."""
+        for count, entry in enumerate(entries):
+            if count % ENTRIES_PER_BREATH == 0:
+                self._clock.sleep(BREATH_S)
+            yield entry
+
+    def plan_output(self, numbers: Sequence[int]) -> tuple[list[Segment], Segment]:
+        """The inputs of a compaction, and the segment, not on disk yet, that will replace them."""
+        inputs = [self._log.segments[number] for number in numbers]
+        return inputs, self._log.plan_compacted(inputs, self._clock.wall_ms())
+
+    def copier(self, retention: Retention, pause: Callable[[int], None]) -> Copier:
+        """What does the blocking part."""
+        return Copier(
+            self._files,
+            self._directory,
+            lookup=self._index.get,
+            stored=lambda: self._index.stored({}),
+            durable_lsn=self._index.checkpoint.lsn,
+            retention=retention,
+            pause=pause,
+        )
+
+    def may_switch(self, copied: Copied, retention: Retention) -> bool:
+        """Whether what was left out may still be left out; asked right before `put_in_place`. Blocking."""
+        for blob_id, segment, offset in copied.dropped:
+            entry = self._at(blob_id, segment, offset)
+            if entry is not None and not retention.bytes_dead(entry):
+                return False
+        return True
+
+    def put_in_place(self, copied: Copied) -> None:
+        """Let the new file count. Blocking. Raises OSError: which of the files count then is unknown, so fence the replica."""
+        number = copied.output.number
+        self._files.rename(unfinished_path(self._directory, number), self._directory / segment_name(number))
+        # fsync the directory too: the new name must be durable before the old files go.
+        self._files.sync_directory(self._directory)
+
+    def give_up(self, copied: Copied) -> None:
+        """Delete a copy that was not put in place. Blocking. Raises OSError, harmlessly: the next start deletes it too."""
+        copied.output.close()
+        self._files.unlink(unfinished_path(self._directory, copied.output.number))
+
+    def _at(self, blob_id: bytes, segment: int, offset: int) -> IndexEntry | None:
+        entry = self._index.get(blob_id)
+        return entry if entry is not None and (entry.segment, entry.offset) == (segment, offset) else None
+
+    def begin_switch(self, copied: Copied) -> None:
+        """Let readers find the new segment; the index still points to the old ones, which stay until `retire`."""
+        self._log.segments[copied.output.number] = copied.output
+
+    def switch_dropped(self, dropped: Sequence[tuple[bytes, int, int]], now_ms: int) -> list[bytes]:
+        """Forget bytes that the new segment does not hold. Returns the blobs to fetch; see `forget_bytes`."""
+        revived = []
+        for blob_id, segment, offset in dropped:
+            entry = self._at(blob_id, segment, offset)
+            if entry is not None and self.forget_bytes(entry, now_ms):
+                revived.append(blob_id)
+        return revived
+
+    def switch_forgotten(self, forgotten: Sequence[tuple[bytes, int]]) -> None:
+        """Forget tombstones that the new segment does not hold; those that changed meanwhile stay."""
+        for blob_id, lsn in forgotten:
+            entry = self._index.get(blob_id)
+            if entry is not None and entry.lsn == lsn and not entry.present:
+                self._index.remove(blob_id)
+
+    def forget_bytes(self, entry: IndexEntry, now_ms: int) -> bool:
+        """The bytes of a blob are not here any more: a deleted one leaves its tombstone, an expired one nothing.
+
+        One that lives leaves its state, and must be fetched: then this returns True.
+        """
+        if entry.state.deleted or not entry.state.expired(now_ms):
+            self._index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
+        else:
+            self._index.remove(entry.id)
+        return not entry.state.deleted and not entry.state.expired(now_ms)
+
+    def switch_moved(self, copied: Copied, moved: Sequence[tuple[bytes, int, int, int]]) -> None:
+        """Point entries to the new segment; those that changed their place otherwise meanwhile stay."""
+        number = copied.output.number
+        for blob_id, segment, offset, new_offset in moved:
+            entry = self._at(blob_id, segment, offset)
+            if entry is not None:
+                self._index.move(msgspec.structs.replace(entry, segment=number, offset=new_offset))
+
+    def retire(self, numbers: Sequence[int]) -> list[Segment]:
+        """After a checkpoint: take the replaced segments out. Readers may still use the files: close them later."""
+        self.damaged.difference_update(numbers)
+        return self._log.retire(numbers)
+
+    def delete_files(self, segments: Sequence[Segment]) -> None:
+        """Delete the files of segments, durable on return. Blocking. Raises OSError."""
+        for segment in segments:
+            self._files.unlink(self._directory / segment_name(segment.number))
+        self._files.sync_directory(self._directory)

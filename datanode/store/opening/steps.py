@@ -1,0 +1,325 @@
+"""Opening a replica: lock, identity, index, replay, cut.
+
+    1  lock the directory: a second process is refused
+    2  read the identity: another cluster's or partition's directory is refused
+    3  open the index; one that is missing, damaged or of another incarnation is deleted, and everything is replayed
+    4  open the segments (inventory.py). A segment that is missing or has a damaged header is named with its LSNs: what the
+       index has there is forgotten, and fetched again. Where a compaction was interrupted the higher generation counts,
+       the index is pointed to it, and the old files are deleted after step 6
+    5  replay the log from the checkpoint on (replay.py); the bytes behind the last whole record go to a quarantine file and
+       are cut
+    6  write a checkpoint that says "not cleanly stopped" before the first append
+
+A crash at any of these steps leaves what the step found: each can be repeated. After an unclean stop appends go on in a new
+segment, so no LSN is given twice (datanode/store/log.py).
+
+Authority: a replica that may have lost something it acknowledged (new, rebuilt, a gap in its log, a cut tail, a segment that
+is gone) must not say "not found" until it has caught up with its peers; `Opened.serving` says so. Where the loss may lie
+before the checkpoint its tokens are forgotten too, so that catching up starts from the beginning. Tokens of the checkpoint
+never cover what came into the log after it, so a cut tail needs no more than going on from them.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import msgspec
+
+from ambry.clock import Clock
+from ambry.errors import IndexCorrupt, StoreMismatch
+from ambry.format.record import RecordKind
+from ambry.service.logs import get_logger
+from datanode.store.blob_store import BlobStore, Opened
+from datanode.store.entry import IndexEntry
+from datanode.store.files import Files, Lock
+from datanode.store.index import FILE_NAMES, Checkpoint, Index
+from datanode.store.log import Log
+from datanode.store.opening import identity as identity_file
+from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
+from datanode.store.opening.replay import Findings, Replay
+from datanode.store.scan import Found, SegmentScan
+from datanode.store.segment import Segment
+
+log = get_logger()
+
+LOCK_NAME = "lock"
+INDEX_NAME = "index"
+PROGRESS_RECORDS = 200_000
+
+
+def open_store(
+    files: Files,
+    directory: Path,
+    *,
+    cluster: str,
+    partition: int,
+    segment_size_bytes: int,
+    clock: Clock,
+    random_source: random.Random,
+    rebuild: bool = False,
+) -> BlobStore:
+    """Open or create the replica in `directory`; `rebuild` distrusts the index. Blocking.
+
+    Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError.
+    """
+    files.make_directory(directory)
+    # The replica's own name must outlast a power cut as well.
+    files.sync_directory(directory.parent)
+    lock = _lock(files, directory)
+
+    def opening() -> _Opening:
+        return _Opening(files, directory, clock, lock, cluster, partition, segment_size_bytes, random_source)
+
+    try:
+        try:
+            return opening().run(rebuild=rebuild)
+        except IndexCorrupt as error:
+            if rebuild:
+                raise
+            log.warning("index damaged, rebuilding from the log", partition=partition, error=str(error))
+            return opening().run(rebuild=True)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _lock(files: Files, directory: Path) -> Lock:
+    try:
+        return files.lock(directory / LOCK_NAME)
+    except BlockingIOError as cause:
+        raise StoreMismatch(f"{directory} is in use by another process; stop it first") from cause
+
+
+class _Opening:
+    """The steps of one opening, in the order of the module's list."""
+
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        clock: Clock,
+        lock: Lock,
+        cluster: str,
+        partition: int,
+        segment_size_bytes: int,
+        random_source: random.Random,
+    ) -> None:
+        self._files = files
+        self._directory = directory
+        self._clock = clock
+        self._lock = lock
+        self._partition = partition
+        self._findings = Findings()
+        self._inventory = Inventory()
+        self._identity, self._new = identity_file.load_or_create(
+            files, directory, cluster=cluster, partition=partition, random_source=random_source
+        )
+        self._log = Log(
+            files,
+            directory,
+            partition=partition,
+            incarnation=self._identity.incarnation_bytes,
+            segment_size_bytes=segment_size_bytes,
+        )
+
+    def run(self, *, rebuild: bool) -> BlobStore:
+        index = self._open_index(distrust=rebuild)
+        try:
+            self._inventory = take_inventory(self._files, self._directory, self._log, self._partition)
+            self._findings.damaged |= self._inventory.damaged
+            index = self._checked_against_log(index)
+            store = self._store(index)
+            checkpoint = index.checkpoint
+            self._relocate(store, index)
+            self._forget_missing(store, index)
+            self._replay(store, checkpoint)
+            self._finish(store, checkpoint)
+            self._delete_replaced(store)
+            return store
+        except BaseException:
+            self._log.close()
+            index.close()
+            raise
+
+    def _open_index(self, *, distrust: bool) -> Index:
+        directory = self._directory / INDEX_NAME
+        if distrust or not self._files.exists(directory / FILE_NAMES[0]):
+            self._findings.rebuilt = not self._new
+            return self._fresh_index()
+        try:
+            index = Index(directory, self._partition)
+        except IndexCorrupt as error:
+            log.warning("index damaged, rebuilding from the log", partition=self._partition, error=str(error))
+            self._findings.rebuilt = True
+            return self._fresh_index()
+        if index.checkpoint.incarnation != self._identity.incarnation_bytes:
+            log.warning("index of another incarnation, rebuilding from the log", partition=self._partition)
+            index.close()
+            self._findings.rebuilt = True
+            return self._fresh_index()
+        return index
+
+    def _fresh_index(self) -> Index:
+        directory = self._directory / INDEX_NAME
+        for name in FILE_NAMES:
+            if self._files.exists(directory / name):
+                self._files.unlink(directory / name)
+        self._files.make_directory(directory)
+        self._files.sync_directory(self._directory)
+        return Index(directory, self._partition)
+
+    def _relocate(self, store: BlobStore, index: Index) -> None:
+        """Point what the index still has in replaced segments to the ones that replace them."""
+        replaced = self._inventory.replaced
+        if not replaced or not index.checkpoint.segment:
+            return
+        places: dict[bytes, tuple[Segment, Found]] = {}
+        covered: list[tuple[int, int]] = []
+        kept: set[bytes] = set()
+        for segment in self._log.in_order():
+            if segment.header.generation:
+                items = list(SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0))
+                found = [item for item in items if isinstance(item, Found)]
+                if len(found) == len(items):
+                    covered.append((segment.base_lsn, segment.header.end_lsn))
+                kept.update(item.id for item in found)
+                places.update((item.id, (segment, item)) for item in found if item.header.kind != RecordKind.UPDATE)
+        now_ms = self._clock.wall_ms()
+        for entry in list(index.stored(index.overlay())):
+            place = places.get(entry.id)
+            if entry.segment in replaced:
+                if place is None:
+                    store.compacting.forget_bytes(entry, now_ms)
+                else:
+                    index.move(msgspec.structs.replace(entry, segment=place[0].number, offset=place[1].offset))
+            elif _is_leftover(entry, kept, covered):
+                index.remove(entry.id)
+
+    def _delete_replaced(self, store: BlobStore) -> None:
+        replaced = list(self._inventory.replaced.values())
+        if replaced:
+            for segment in replaced:
+                segment.close()
+            store.compacting.delete_files(replaced)
+
+    def _forget_missing(self, store: BlobStore, index: Index) -> None:
+        """What the index has in segments that are gone is not here: peers have it."""
+        store.holes = self._log.holes()
+        store.unreadable = self._inventory.unreadable
+        news = set(store.holes) - set(index.checkpoint.holes)
+        if not news and self._inventory.beyond is None:
+            return
+        self._findings.lost = True
+        if news:
+            log.error("segments are missing", partition=self._partition, lsns=name_holes(self._log))
+        now_ms = self._clock.wall_ms()
+
+        def gone(entry: IndexEntry) -> bool:
+            return entry.present and entry.segment not in self._log.segments
+
+        for entry in [entry for entry in index.stored(index.overlay()) if gone(entry)]:
+            store.compacting.forget_bytes(entry, now_ms)
+
+    def _checked_against_log(self, index: Index) -> Index:
+        """Refuse an index that covers more log than there is: part of the log is gone."""
+        checkpoint = index.checkpoint
+        if not checkpoint.segment:
+            return index
+        segment = self._log.segments.get(checkpoint.segment)
+        if segment is not None and segment.file.size() >= checkpoint.offset:
+            return index
+        log.error(
+            "log shorter than its index, rebuilding",
+            partition=self._partition,
+            segment=checkpoint.segment,
+            expected_bytes=checkpoint.offset,
+        )
+        self._findings.lost = True
+        if segment is None:
+            self._log.skip(checkpoint.segment, 0)
+            if all(other.base_lsn < checkpoint.lsn for other in self._log.segments.values()):
+                self._inventory.beyond = max(self._inventory.beyond or 0, checkpoint.lsn)
+        index.close()
+        return self._fresh_index()
+
+    def _store(self, index: Index) -> BlobStore:
+        return BlobStore(
+            partition=self._partition,
+            incarnation=self._identity.incarnation_bytes,
+            directory=self._directory,
+            files=self._files,
+            clock=self._clock,
+            lock=self._lock,
+            log=self._log,
+            index=index,
+            opened=Opened(),
+        )
+
+    def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:
+        replay = Replay(self._files, self._directory, store, self._findings)
+        segments = self._log.in_order()
+        covered = self._log.segments.get(checkpoint.segment)
+        for segment in segments:
+            if covered is not None and segment.base_lsn < covered.base_lsn:
+                segment.end = segment.data_size()
+            elif checkpoint.clean and segment is covered:
+                segment.end = checkpoint.offset
+            else:
+                start = checkpoint.offset if segment is covered else 0
+                replay.run(segment, start, last=segment is segments[-1])
+                store.published_lsn = segment.end_lsn
+                self._save_progress(store, checkpoint)
+
+    def _save_progress(self, store: BlobStore, checkpoint: Checkpoint) -> None:
+        """Bound what a long replay holds in memory, and what a crash during it repeats; tell that it goes on."""
+        if store.recent_count < PROGRESS_RECORDS:
+            return
+        log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.published_lsn)
+        frozen, progress, _ = store.begin_checkpoint(
+            clean=False, tokens={} if self._findings.lost else checkpoint.tokens
+        )
+        store.write_checkpoint(frozen, progress, {})
+        store.end_checkpoint(progress, {})
+
+    def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
+        findings = self._findings
+        resume = checkpoint.clean and checkpoint.resume
+        segments = self._log.in_order()
+        if resume and segments and checkpoint.segment == segments[-1].number:
+            self._log.active = segments[-1]
+        if self._inventory.beyond is not None:
+            # Peers may have seen LSNs behind the end of what is left: only the base of a new segment keeps them from
+            # being given again, whatever becomes of a file that cannot be read.
+            self._log.skip(0, LOST_SEGMENT_LSNS, beyond=max(self._inventory.beyond, checkpoint.lsn))
+            self._log.start_segment(self._clock.wall_ms())
+            findings.lost = True
+            store.holes = self._log.holes()
+            log.error("the end of the log is missing", partition=self._partition, lsns=name_holes(self._log))
+        store.published_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
+        store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
+        store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
+        store.compacting.damaged |= findings.damaged
+        tokens = {} if findings.lost else checkpoint.tokens
+        frozen, fresh, _ = store.begin_checkpoint(clean=False, tokens=tokens)
+        # What was replayed was synced before it was read.
+        store.write_checkpoint(frozen, fresh, {})
+        store.end_checkpoint(fresh, {})
+        log.info(
+            "replica open",
+            partition=self._partition,
+            incarnation=self._identity.incarnation,
+            end_lsn=store.published_lsn,
+            replayed=findings.replayed,
+            cut_bytes=findings.cut_bytes,
+            gaps=findings.gaps,
+            rebuilt=findings.rebuilt,
+            serving=store.serving,
+        )
+
+
+def _is_leftover(entry: IndexEntry, kept: set[bytes], covered: list[tuple[int, int]]) -> bool:
+    """Whether a compaction left out the record of this tombstone, though the index does not know that yet."""
+    if entry.present or not entry.state.deleted or entry.id in kept:
+        return False
+    return any(start <= entry.lsn < end for start, end in covered)

@@ -1,0 +1,218 @@
+"""The background loop that gives the space of dead blobs back: one compaction at a time on a node, throttled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from ambry.clock import Clock
+from ambry.errors import AmbryError, IndexCorrupt
+from ambry.service.logs import get_logger
+from datanode import metrics
+from datanode.config import CompactionSection
+from datanode.disk import fence, is_full
+from datanode.replicas import Replica, Stores
+from datanode.store.blob_store import StoreState
+from datanode.store.compaction.copy import Copied, DamagedInput
+from datanode.store.compaction.plan import Retention, Usage, plan, replaced
+from datanode.store.retention import retention_at
+from datanode.store.segment import Segment
+from datanode.upkeep.throttle import Throttle
+
+log = get_logger()
+
+T = TypeVar("T")
+
+MOVES_PER_TURN = 100
+"""Entries switched in one turn of the event loop: under a millisecond."""
+MOVES_PER_CHECKPOINT = 50_000
+"""Entries that may wait in memory meanwhile."""
+WALK_SHARE = 0.01
+"""Looking for something to do goes through the whole index: it may take so much of the time."""
+CHECKPOINT_RETRY_S = 1.0
+CLOSE_AFTER_S = 60.0
+"""A replaced file is closed this much later: no read takes longer."""
+
+
+class Compactor:
+    """Compacts the replicas of a node, one after the other.
+
+    `on_damage` hears of replicas with a segment that must be repaired first, `on_missing` of blobs whose bytes must be fetched.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        config: CompactionSection,
+        segment_size_bytes: int,
+        reserve_bytes: int,
+        clock: Clock,
+        horizon: Callable[[Replica], int],
+        on_damage: Callable[[Replica], None],
+        on_missing: Callable[[Replica, bytes], None],
+    ) -> None:
+        self._stores = stores
+        self._config = config
+        self._segment_size_bytes = segment_size_bytes
+        self._reserve_bytes = reserve_bytes
+        self._clock = clock
+        self._horizon = horizon
+        self._on_damage = on_damage
+        self._on_missing = on_missing
+        self._throttle: Throttle | None = None
+        self._stopping = False
+        self._not_before: dict[int, float] = {}
+        self._known: dict[int, tuple[float, list[Usage]]] = {}
+        """By partition when its index was last walked, and what is still true of that, while there is more to do."""
+
+    async def tick(self) -> float:
+        """Compact what is worth it; the tick of a worker."""
+        compacted = False
+        for replica in self._stores.all():
+            number = replica.partition.id
+            if number in self._known or self._clock.monotonic() >= self._not_before.get(number, 0.0):
+                compacted = await self.compact(replica) or compacted
+        return 0.0 if compacted else self._config.interval_s
+
+    async def compact(self, replica: Replica) -> bool:
+        """One compaction of a replica, if one is worth it. Raises OSError, AmbryError; the log stays whole in any case."""
+        async with replica.maintenance_lock:
+            try:
+                return await self._compact(replica)
+            except IndexCorrupt as error:
+                self._stores.rebuild(replica.store, error.message)
+                return False
+
+    def stop(self) -> None:
+        """Let a copy that is on its way end at its next record."""
+        self._stopping = True
+        if self._throttle is not None:
+            self._throttle.stop()
+
+    async def _compact(self, replica: Replica) -> bool:
+        store = replica.store
+        if store.state is not StoreState.OPEN or self._stopping:
+            return False
+        disk = self._stores.disk
+        retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
+        compacting = store.compacting
+        began, usages = self._known.pop(store.partition, (0.0, []))
+        if not usages or self._clock.monotonic() - began > self._config.interval_s:
+            began = self._clock.monotonic()
+            usages = await disk.submit(compacting.usages, store.overlay(), retention)
+            now = self._clock.monotonic()
+            self._not_before[store.partition] = now + (now - began) / WALK_SHARE
+        free = await disk.submit(store.free_bytes)
+        numbers = plan(
+            usages,
+            free_bytes=free - self._reserve_bytes,
+            output_bytes_max=self._segment_size_bytes,
+            dead_share_min=self._config.dead_share_min,
+        )
+        if not numbers:
+            return False
+        copied = await self._copy(replica, numbers, retention)
+        if copied is None or not await self._put_in_place(replica, copied, retention):
+            return False
+        await self._switch(replica, copied)
+        if not await self._delete_replaced(replica, copied):
+            return False
+        self._known[store.partition] = began, replaced(usages, numbers, copied.output)
+        return True
+
+    async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:
+        store = replica.store
+        disk = self._stores.disk
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
+        inputs, output = store.compacting.plan_output(numbers)
+        try:
+            return await disk.submit(store.compacting.copier(retention, throttle).run, inputs, output)
+        except DamagedInput as damage:
+            log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
+            store.compacting.damaged.discard(damage.segment)  # until the scrub has been there
+            self._on_damage(replica)
+        except AmbryError:
+            raise  # an index to be rebuilt, or the process is stopping: many of them are OSErrors too, and the disk is well
+        except OSError as error:
+            if is_full(error):
+                log.warning("compaction put off: the disk is full", partition=store.partition)
+            else:
+                fence(store, f"compaction could not write: {error}")
+        return None
+
+    async def _put_in_place(self, replica: Replica, copied: Copied, retention: Retention) -> bool:
+        store = replica.store
+        disk = self._stores.disk
+        may_switch = await disk.submit(store.compacting.may_switch, copied, retention)
+        if store.state is not StoreState.OPEN or not may_switch:
+            log.info("compaction given up", partition=store.partition, came_back_to_life=not may_switch)
+            await disk.submit(store.compacting.give_up, copied)
+            return False
+        try:
+            await disk.submit(store.compacting.put_in_place, copied)
+        except OSError as error:
+            # Whether the old files count or the new one is known only after a restart.
+            fence(store, f"compaction could not put its file in place: {error}")
+            return False
+        return True
+
+    async def _switch(self, replica: Replica, copied: Copied) -> None:
+        """Point the index to the new segment, piece by piece: it is right at every moment."""
+        compacting = replica.store.compacting
+        compacting.begin_switch(copied)
+        for dropped in _pieces(copied.dropped):
+            for blob_id in compacting.switch_dropped(dropped, self._clock.wall_ms()):
+                self._on_missing(replica, blob_id)
+            await self._breathe(replica)
+        for forgotten in _pieces(copied.forgotten):
+            compacting.switch_forgotten(forgotten)
+            await self._breathe(replica)
+        for moved in _pieces(copied.moved):
+            compacting.switch_moved(copied, moved)
+            await self._breathe(replica)
+
+    async def _breathe(self, replica: Replica) -> None:
+        """Let others have their turn; bound what waits in memory."""
+        if replica.store.recent_count >= MOVES_PER_CHECKPOINT:
+            await self._stores.checkpoint(replica)
+        await asyncio.sleep(0)
+
+    async def _delete_replaced(self, replica: Replica, copied: Copied) -> bool:
+        store = replica.store
+        compacting = store.compacting
+        while not await self._stores.checkpoint(replica):
+            if store.state is not StoreState.OPEN:
+                return False  # fenced: the next start finds both and takes the higher generation
+            # The disk is full: the old files stay until the index says otherwise.
+            await asyncio.sleep(CHECKPOINT_RETRY_S)
+        retired = compacting.retire([segment.number for segment in copied.inputs])
+        asyncio.get_running_loop().call_later(CLOSE_AFTER_S, _close, retired)
+        try:
+            await self._stores.disk.submit(compacting.delete_files, retired)
+        except OSError as error:
+            fence(store, f"compaction could not delete what it replaced: {error}")  # the next start does
+            return False
+        freed = sum(segment.end for segment in retired) - copied.bytes_written
+        metrics.COMPACTED_BYTES.inc(max(0, freed))
+        log.info(
+            "compacted",
+            partition=store.partition,
+            segments=[segment.number for segment in copied.inputs],
+            into=copied.output.number,
+            bytes_freed=freed,
+            moved=len(copied.moved),
+            dropped=len(copied.dropped),
+            tombstones_dropped=len(copied.forgotten),
+        )
+        return True
+
+
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + MOVES_PER_TURN] for start in range(0, len(items), MOVES_PER_TURN))
+
+
+def _close(segments: list[Segment]) -> None:
+    for segment in segments:
+        segment.close()

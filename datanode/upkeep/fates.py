@@ -1,0 +1,106 @@
+"""What became of a blob, asked of everybody who holds a replica of it: may the chunks that it named go?
+
+One answer proves nothing: a replica may not have the blob yet, or may not have heard of its undelete. So in every datacenter
+that holds the partition all replicas but one must say that it is dead or was never there, and nobody that it lives. A put is
+acknowledged by at least two replicas of its datacenter, so one of those that answer would know it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from ambry.clustermap.model import ClusterMap, Partition
+from ambry.errors import AmbryError
+from ambry.ids import BlobId
+from ambry.network.pool import PeerPool
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
+from datanode.store.compaction.plan import Retention
+from datanode.store.entry import IndexEntry
+
+TIMEOUT_S = 10.0
+
+
+class FateOracle(Protocol):
+    """Says which blobs are dead for good."""
+
+    async def dead(self, ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Those of `ids` that are, with the time (wall clock, milliseconds) of their death; 0: there never was one."""
+        ...
+
+
+def fate_of(entry: IndexEntry | None, *, serving: bool, retention: Retention) -> tuple[Fate, int]:
+    """What one replica says of a blob, and since when it is dead."""
+    if entry is None:
+        return (Fate.ABSENT if serving else Fate.UNSURE), 0
+    if not retention.bytes_dead(entry):
+        return Fate.ALIVE, 0
+    return Fate.DEAD, entry.changed_at_ms if entry.state.deleted else entry.state.expires_at_ms
+
+
+def died_at(partition: Partition, answers: Mapping[str, tuple[Fate, int]]) -> int | None:
+    """When a blob died, given the answers by node; None while that is not proven. Pure."""
+    if any(fate is Fate.ALIVE for fate, _ in answers.values()):
+        return None
+    for datacenter in {node.datacenter_id for node in partition.replicas}:
+        names = [node.name for node in partition.in_datacenter(datacenter)]
+        sure = sum(answers.get(name, (Fate.UNSURE, 0))[0] in (Fate.DEAD, Fate.ABSENT) for name in names)
+        if sure < max(1, len(names) - 1):
+            return None
+    return max(since_ms for _, since_ms in answers.values())
+
+
+class Fates:
+    """The oracle that asks the replicas. `local` answers for this node."""
+
+    def __init__(
+        self,
+        *,
+        cluster_map: ClusterMap,
+        own_name: str,
+        pool: PeerPool,
+        local: Callable[[Sequence[bytes]], FatesReply],
+    ) -> None:
+        self._map = cluster_map
+        self._own_name = own_name
+        self._pool = pool
+        self._local = local
+
+    async def dead(self, ids: Sequence[bytes]) -> dict[bytes, int]:
+        by_partition: dict[int, list[bytes]] = {}
+        for blob_id in ids:
+            by_partition.setdefault(BlobId(blob_id).partition, []).append(blob_id)
+        found: dict[bytes, int] = {}
+        for number, some in by_partition.items():
+            partition = self._map.partitions.get(number)
+            if partition is not None:
+                found |= await self._dead_in(partition, some)
+        return found
+
+    async def _dead_in(self, partition: Partition, ids: list[bytes]) -> dict[bytes, int]:
+        names = [node.name for node in partition.replicas]
+        replies = await asyncio.gather(*(self._ask(name, ids) for name in names))
+        found: dict[bytes, int] = {}
+        for position, blob_id in enumerate(ids):
+            answers = {
+                name: (reply.fates[position], reply.since_ms[position])
+                for name, reply in zip(names, replies, strict=True)
+                if reply is not None
+            }
+            since_ms = died_at(partition, answers)
+            if since_ms is not None:
+                found[blob_id] = since_ms
+        return found
+
+    async def _ask(self, name: str, ids: list[bytes]) -> FatesReply | None:
+        if name == self._own_name:
+            return self._local(ids)
+        try:
+            frame = await self._pool[name].request(MessageType.FATES, FatesRequest(ids), timeout_s=TIMEOUT_S)
+            reply = messages.decode(frame.header, FatesReply)
+        except AmbryError:
+            return None
+        return reply if len(reply.fates) == len(reply.since_ms) == len(ids) else None

@@ -1,0 +1,203 @@
+"""The background loop that reads everything again, at a bounded rate, before a user does.
+
+Every record of every segment is verified whole. Bytes that are no record are held against the index: the blobs whose records
+lay there are damaged, and a good copy is fetched from a peer (datanode/replication/healer.py). Then the index is held against
+the log: where it points to more records of a segment than were found, each of its entries there is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from ambry.clock import Clock
+from ambry.errors import IndexCorrupt, ReplicaUnavailable
+from ambry.service.logs import get_logger
+from datanode import metrics
+from datanode.config import CompactionSection, ScrubSection
+from datanode.replicas import Replica, Stores
+from datanode.store.blob_store import StoreState
+from datanode.store.entry import IndexEntry
+from datanode.store.retention import retention_at
+from datanode.store.scrub import Findings, scrub_segment
+from datanode.upkeep.throttle import Throttle
+
+log = get_logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ScrubReport(msgspec.Struct):
+    """The last round over a replica, for the admin port. Times are wall clock, milliseconds."""
+
+    partition: int
+    started_at_ms: int
+    ended_at_ms: int = 0
+    bytes: int = 0
+    records: int = 0
+    damaged: int = 0
+    unknown: int = 0
+    missing: int = 0
+
+
+class Scrubber:
+    """Scrubs the replicas of a node, one after the other."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        config: ScrubSection,
+        retention: CompactionSection,
+        clock: Clock,
+        on_damaged: Callable[[Replica, bytes], None],
+    ) -> None:
+        self._stores = stores
+        self._config = config
+        self._retention = retention
+        self._clock = clock
+        self._on_damaged = on_damaged
+        self._reports: dict[int, ScrubReport] = {}
+        self._asked: set[int] = set()
+        self._throttle: Throttle | None = None
+        self._counted: set[bytes] = set()
+
+    def stop(self) -> None:
+        """Let a read that is on its way end at its next record."""
+        if self._throttle is not None:
+            self._throttle.stop()
+
+    def ask(self, replica: Replica) -> None:
+        """Scrub this replica soon, out of turn."""
+        self._asked.add(replica.partition.id)
+
+    def describe(self) -> list[Any]:
+        """What the admin port shows."""
+        return [msgspec.to_builtins(report) for _, report in sorted(self._reports.items())]
+
+    async def tick(self) -> float:
+        """Scrub the replica whose last round is longest ago, if it is due; the tick of a worker."""
+        now_ms = self._clock.wall_ms()
+        for replica in self._stores.all():
+            number = replica.partition.id
+            last = self._reports.get(number)
+            due = last is None or last.ended_at_ms + self._config.interval_s * 1000 <= now_ms
+            if due or number in self._asked:
+                self._asked.discard(number)
+                await self.scrub(replica)
+        return min(5.0, self._config.interval_s)
+
+    async def scrub(self, replica: Replica) -> ScrubReport:
+        """One round over a replica. Raises OSError only for what is not a read of a record."""
+        report = ScrubReport(replica.store.partition, self._clock.wall_ms())
+        self._counted.clear()
+        try:
+            await self._scrub(replica, report)
+        except IndexCorrupt as error:
+            # A replica that was closed meanwhile refuses to be asked, too: that is no damage.
+            if replica.store.state is not StoreState.CLOSED:
+                self._stores.rebuild(replica.store, error.message)
+        report.ended_at_ms = self._clock.wall_ms()
+        self._reports[report.partition] = report
+        return report
+
+    async def _scrub(self, replica: Replica, report: ScrubReport) -> None:
+        store = replica.store
+        disk = self._stores.disk
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
+        retention = retention_at(self._retention, self._clock.wall_ms())
+        indexed: dict[int, int] = {}
+        unknown: dict[int, int] = {}
+        for number in store.auditing.segment_numbers():
+            if store.state is StoreState.CLOSED:
+                return
+            segment = store.auditing.target(number)
+            if segment is None:
+                continue  # compacted away meanwhile
+            findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, retention, throttle)
+            if store.auditing.target(number) is None:
+                continue
+            indexed[number] = findings.indexed
+            unknown[number] = findings.unknown
+            await self._note(replica, findings, report)
+        await self._check_index(replica, indexed, report)
+        # A compaction forgets expired blobs a moment before it deletes their segment.
+        report.unknown = sum(count for number, count in unknown.items() if store.auditing.target(number) is not None)
+        if report.unknown:
+            # An index that lost entries, which LMDB does not notice. The log knows better.
+            self._stores.rebuild(store, f"the scrub found {report.unknown} blobs that the index does not know")
+
+    async def _on_disk(self, replica: Replica, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One piece of work on a disk thread; a rebuild of the replica waits for it, and ends the round."""
+        async with replica.maintenance_lock:
+            if self._stores.get(replica.partition.id) is not replica:
+                raise ReplicaUnavailable(f"partition {replica.partition.id} was reopened; the next round scrubs it")
+            return await self._stores.disk.submit(work, *args, **kwargs)
+
+    async def _note(self, replica: Replica, findings: Findings, report: ScrubReport) -> None:
+        store = replica.store
+        report.bytes += findings.bytes
+        report.records += findings.records
+        metrics.SCRUBBED_BYTES.inc(findings.bytes)
+        if findings.frame_damaged:
+            log.error("scrub found a damaged header or footer", partition=store.partition, segment=findings.segment)
+        if findings.frame_damaged or findings.gaps:
+            # Once everything in it is repaired, a compaction leaves the damage behind.
+            store.compacting.damaged.add(findings.segment)
+        if not findings.gaps or store.state is StoreState.CLOSED:
+            return
+        metrics.SCRUB_DAMAGE.inc(len(findings.gaps))
+        for start, end in findings.gaps:
+            log.error(
+                "scrub found damage",
+                partition=store.partition,
+                segment=findings.segment,
+                offset=start,
+                bytes=end - start,
+            )
+        entries = await self._on_disk(
+            replica,
+            store.auditing.entries_where,
+            store.overlay(),
+            lambda entry: _touches(entry, findings.segment, findings.gaps),
+        )
+        # After EIO the rest of the segment is suspect, and most of it is well: only what really cannot be read is damaged.
+        unreadable = await self._on_disk(replica, store.auditing.unreadable, entries, whole=True)
+        self._damaged(replica, unreadable, report)
+
+    async def _check_index(self, replica: Replica, indexed: dict[int, int], report: ScrubReport) -> None:
+        store = replica.store
+        if store.state is StoreState.CLOSED:
+            return
+        survey = await self._on_disk(replica, store.auditing.survey, store.overlay(), self._clock.wall_ms())
+        # Living blobs whose bytes never came, or went in the moment of their undelete.
+        for entry in survey.absent:
+            report.missing += 1
+            self._on_damaged(replica, entry.id)
+        suspects = {number for number, count in survey.present.items() if count > indexed.get(number, 0)}
+        if not suspects:
+            return
+        # Puts and compactions of the meantime look the same: only entries that cannot be read count.
+        entries = await self._on_disk(
+            replica, store.auditing.entries_where, store.overlay(), lambda entry: entry.segment in suspects
+        )
+        unreadable = await self._on_disk(replica, store.auditing.unreadable, entries, whole=False)
+        self._damaged(replica, unreadable, report)
+
+    def _damaged(self, replica: Replica, entries: list[IndexEntry], report: ScrubReport) -> None:
+        for entry in entries:
+            if entry.id in replica.store.damaged and entry.id in self._counted:
+                continue  # found by the scan and by the index both
+            self._counted.add(entry.id)
+            report.damaged += 1
+            replica.store.damaged.add(entry.id)
+            self._on_damaged(replica, entry.id)
+
+
+def _touches(entry: IndexEntry, segment: int, ranges: list[tuple[int, int]]) -> bool:
+    """Whether an entry's put record lies, at least in part, in one of these byte ranges."""
+    end = entry.offset + entry.size
+    return entry.segment == segment and any(start < end and entry.offset < stop for start, stop in ranges)

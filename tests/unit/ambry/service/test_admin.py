@@ -1,0 +1,122 @@
+"""The admin port of a process, over a real socket."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from ambry import __version__
+from ambry.errors import AlreadyExists, PartitionUnknown
+from ambry.service import metrics
+from ambry.service.admin import start_admin
+
+reasons: list[str] = []
+mended: list[int] = []
+
+
+async def mend(number: int) -> dict[str, int]:
+    if number == 404:
+        raise PartitionUnknown(f"there is no thing {number}")
+    if number == 409:
+        raise AlreadyExists(f"thing {number} is whole")
+    if number == 500:
+        raise OSError(errno.EIO, "Input/output error")
+    mended.append(number)
+    return {"mended": number}
+
+
+@pytest.fixture
+async def base() -> AsyncIterator[str]:
+    reasons.clear()
+    mended.clear()
+    pages: dict[str, Any] = {"/things": lambda: [{"name": "é", "count": 3}]}
+    runner = await start_admin(
+        "127.0.0.1", 0, ready=lambda: reasons, pages=pages, actions={"/things/{number}/mend": mend}
+    )
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def get(url: str) -> tuple[int, str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        text = await answer.text()
+        kind = answer.headers["Content-Type"]
+        return answer.status, kind, await answer.json() if kind.startswith("application/json") else text
+
+
+async def post(url: str) -> tuple[int, Any]:
+    async with aiohttp.ClientSession() as session, session.post(url) as answer:
+        kind = answer.headers["Content-Type"]
+        return answer.status, await answer.json() if kind.startswith("application/json") else await answer.text()
+
+
+async def test_a_process_that_runs_is_healthy(base: str) -> None:
+    assert (await get(f"{base}/healthz"))[::2] == (200, "ok\n")
+
+
+async def test_readiness_says_why_not(base: str) -> None:
+    assert (await get(f"{base}/readyz"))[::2] == (200, {"ready": True, "reasons": []})
+    reasons.append("partition 7 is fenced")
+    assert (await get(f"{base}/readyz"))[::2] == (503, {"ready": False, "reasons": ["partition 7 is fenced"]})
+    assert (await get(f"{base}/healthz"))[0] == 200, "not ready is not dead"
+
+
+async def test_metrics_are_served_as_prometheus_reads_them(base: str) -> None:
+    status, kind, text = await get(f"{base}/metrics")
+    assert (status, kind) == (200, metrics.CONTENT_TYPE)
+    assert "process_cpu_seconds_total" in text
+    assert list(metrics.LATENCY_BUCKETS_S) == sorted(set(metrics.LATENCY_BUCKETS_S))
+
+
+async def test_the_pages_of_a_process_and_its_version(base: str) -> None:
+    assert (await get(f"{base}/things"))[2] == [{"name": "é", "count": 3}]
+    assert (await get(f"{base}/version"))[2] == {"version": __version__}
+    assert (await get(f"{base}/nothing"))[0] == 404
+
+
+async def test_a_port_that_is_taken_is_an_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError):
+            await start_admin("127.0.0.1", taken.getsockname()[1], ready=lambda: [], pages={})
+
+
+async def test_an_action_is_done_and_its_result_told(base: str) -> None:
+    assert await post(f"{base}/things/7/mend") == (200, {"mended": 7})
+    assert await post(f"{base}/things/999999999999999999/mend") == (200, {"mended": 10**18 - 1})
+    assert mended == [7, 10**18 - 1]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "body"),
+    [
+        (404, PartitionUnknown.status, {"error": "PartitionUnknown", "detail": "there is no thing 404"}),
+        (409, AlreadyExists.status, {"error": "AlreadyExists", "detail": "thing 409 is whole"}),
+        (500, 500, {"error": "OSError", "detail": "[Errno 5] Input/output error"}),
+    ],
+)
+async def test_an_action_that_is_refused_says_why(base: str, number: int, status: int, body: dict[str, str]) -> None:
+    assert await post(f"{base}/things/{number}/mend") == (status, body)
+    assert mended == []
+
+
+async def test_looking_at_an_action_does_not_set_it_off(base: str) -> None:
+    """A crawler, or a browser that fetches ahead, must not mend anything."""
+    assert (await get(f"{base}/things/7/mend"))[0] == 405
+    assert mended == []
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "7x", "%31%2f", "1" * 19])
+async def test_what_is_no_number_is_no_action(base: str, number: str) -> None:
+    assert (await post(f"{base}/things/{number}/mend"))[0] == 404
+    assert mended == []
+
+
+async def test_a_page_is_not_posted_to(base: str) -> None:
+    assert (await post(f"{base}/things"))[0] == 405

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import random
+
+from datanode.replication.cursor import Cursor
+
+LOG = b"l" * 16
+
+
+def test_a_new_cursor_has_seen_nothing() -> None:
+    cursor = Cursor()
+    assert cursor.token() == (b"", 0)
+    assert not cursor.caught_up
+    cursor.found(b"x")
+    assert not cursor.caught_up, "nothing was asked yet"
+
+
+def test_a_cursor_follows_a_log_to_its_end() -> None:
+    cursor = Cursor()
+    cursor.follow(LOG)
+    cursor.advance(100, 300, {})
+    assert (cursor.token(), cursor.lag_bytes, cursor.caught_up) == ((LOG, 100), 200, False)
+    cursor.advance(300, 300, {})
+    assert (cursor.token(), cursor.lag_bytes, cursor.caught_up) == ((LOG, 300), 0, True)
+
+
+def test_the_durable_token_never_passes_a_blob_that_is_not_here() -> None:
+    cursor = Cursor()
+    cursor.follow(LOG)
+    cursor.advance(300, 300, {b"a": 100, b"b": 50})
+    assert cursor.token() == (LOG, 50)
+    assert cursor.next_lsn == 300
+    assert not cursor.caught_up
+    cursor.found(b"b")
+    assert cursor.token() == (LOG, 100)
+    cursor.advance(400, 400, {b"c": 350})
+    cursor.found(b"a")
+    assert (cursor.token(), cursor.caught_up) == ((LOG, 350), False)
+    cursor.found(b"c")
+    assert (cursor.token(), cursor.caught_up) == ((LOG, 400), True)
+
+
+def test_another_log_starts_over() -> None:
+    cursor = Cursor(LOG, 300)
+    cursor.follow(LOG)
+    assert cursor.next_lsn == 300
+    cursor.advance(300, 300, {b"a": 5})
+    cursor.follow(b"m" * 16)
+    assert cursor.token() == (b"m" * 16, 0)
+    assert not cursor.outstanding
+    assert not cursor.caught_up
+
+
+def test_an_answer_from_before_does_not_move_it_back() -> None:
+    cursor = Cursor(LOG, 300)
+    cursor.advance(200, 400, {})
+    assert cursor.next_lsn == 300
+
+
+def test_a_peer_that_lost_its_tail_is_caught_up_with() -> None:
+    """Its end lies before what was seen of it; new records get LSNs beyond."""
+    cursor = Cursor(LOG, 300)
+    cursor.advance(250, 250, {})
+    assert cursor.next_lsn == 300
+    assert cursor.lag_bytes == 0
+    assert cursor.caught_up
+
+
+def test_the_token_is_below_everything_missing_in_any_order_of_events() -> None:
+    source = random.Random(1)
+    for _ in range(200):
+        cursor = Cursor()
+        cursor.follow(LOG)
+        missing: dict[bytes, int] = {}
+        end = 0
+        for _ in range(30):
+            if source.random() < 0.5 or not missing:
+                start, end = end, end + source.randint(1, 50)
+                failed = (
+                    {bytes([source.randrange(200)]): source.randint(start, end - 1)} if source.random() < 0.5 else {}
+                )
+                failed = {name: lsn for name, lsn in failed.items() if name not in missing}
+                cursor.advance(end, end, failed)
+                missing |= failed
+            else:
+                name = source.choice(sorted(missing))
+                del missing[name]
+                cursor.found(name)
+            assert cursor.token()[1] <= min([end, *missing.values()])
+            if not missing:
+                assert cursor.token()[1] == end

@@ -1,0 +1,266 @@
+"""The loop that gives space back, over real Stores on a fake disk."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ambry.blob import NEVER_MS, BlobState
+from ambry.clustermap.model import Node, Partition
+from ambry.errors import AmbryError, IndexCorrupt, ReplicaUnavailable
+from ambry.format.record import Record
+from datanode.config import CompactionSection, StoreSection
+from datanode.replicas import Replica, Stores
+from datanode.store.blob_store import StoreState
+from datanode.store.segment import segment_name
+from datanode.upkeep.compactor import Compactor
+from tests.support.eventually import eventually
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_files import FakeFiles
+from tests.support.gate import Gate
+from tests.support.samples import (
+    CLUSTER,
+    DELETED,
+    SEGMENT_SIZE,
+    blob_id,
+    content,
+    put_record,
+    read_all,
+    update_record,
+)
+
+PARTITION = Partition(id=7, replicas=(Node(name="n", datacenter="dc1", datacenter_id=1, host="h", port=1),))
+DAY_S = 86_400.0
+
+
+class Bench:
+    def __init__(self, root: Path) -> None:
+        self.files = FakeFiles(root)
+        self.root = root
+        self.clock = SettableClock()
+        self.damaged: list[int] = []
+        self.missing: list[bytes] = []
+        self.stores = self._new_stores()
+        self.compactor = Compactor(
+            self.stores,
+            config=CompactionSection(),
+            segment_size_bytes=SEGMENT_SIZE,
+            reserve_bytes=0,
+            clock=self.clock,
+            horizon=lambda _replica: 1 << 60,
+            on_damage=lambda replica: self.damaged.append(replica.partition.id),
+            on_missing=lambda _replica, raw_id: self.missing.append(raw_id),
+        )
+
+    def _new_stores(self) -> Stores:
+        return Stores(
+            cluster=CLUSTER,
+            data_dir=self.root / "data",
+            config=StoreSection(segment_size_bytes=SEGMENT_SIZE, io_threads=2, gather_ms=0, reserve_bytes=0),
+            files=self.files,
+            clock=self.clock,
+            random_source=random.Random(1),
+        )
+
+    async def restart(self, *, rebuild: bool = False) -> None:
+        directory = self.replica.store.directory
+        await self.stores.close()
+        if rebuild:
+            shutil.rmtree(directory / "index")
+        self.stores = self._new_stores()
+        await self.stores.open_all([PARTITION])
+
+    @property
+    def replica(self) -> Replica:
+        return self.stores[7]
+
+    async def append(self, record: Record) -> None:
+        done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
+        self.replica.committer.append(record, sync=True, done=done.set_result)
+        assert await done is None
+
+    async def fill(self) -> None:
+        await self.stores.open_all([PARTITION])
+        for number in range(1, 15):
+            await self.append(put_record(blob_id(number), content(number, 14_000)))
+        for number in range(1, 11, 2):
+            await self.append(update_record(blob_id(number), DELETED))
+        await self.stores.checkpoint(self.replica)
+        self.clock.advance(8 * DAY_S)
+
+    def check(self) -> None:
+        for number in (*range(2, 11, 2), *range(11, 15)):
+            assert read_all(self.replica.store, blob_id(number)) == content(number, 14_000)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path)
+    await made.fill()
+    yield made
+    await made.stores.close()
+
+
+async def test_space_comes_back_and_then_there_is_no_more_to_do(bench: Bench) -> None:
+    before, free = bench.replica.store.size_bytes(), bench.files.free
+    for _ in range(10):
+        if await bench.compactor.tick() > 0:
+            break
+    else:
+        raise AssertionError("it never ends")
+    assert bench.replica.store.size_bytes() <= before - 3 * 14_000
+    assert bench.files.free > free
+    bench.check()
+
+
+async def test_nothing_goes_before_its_retention(bench: Bench) -> None:
+    bench.clock.advance(-2 * DAY_S)
+    assert await bench.compactor.tick() == CompactionSection().interval_s
+
+
+async def test_damage_asks_for_a_scrub_and_changes_nothing(bench: Bench) -> None:
+    numbers = bench.replica.store.auditing.segment_numbers()
+    for number in range(2, 11, 2):
+        entry = bench.replica.store.lookup(blob_id(number))
+        assert entry is not None
+        bench.files.flip(bench.replica.store.directory / segment_name(entry.segment), entry.offset + 700)
+    assert not await bench.compactor.compact(bench.replica)
+    assert bench.damaged == [7]
+    assert bench.replica.store.auditing.segment_numbers() == numbers
+
+
+async def test_a_blob_that_comes_back_to_life_meanwhile_is_kept(bench: Bench) -> None:
+    numbers = bench.replica.store.auditing.segment_numbers()
+    with Gate(bench.files, "fsync", name=".tmp") as gate:
+        task = asyncio.create_task(bench.compactor.compact(bench.replica))
+        await gate.arrived.wait()
+        for number in range(1, 11, 2):
+            await bench.append(update_record(blob_id(number), BlobState(1, False, NEVER_MS)))
+    assert not await task
+    assert bench.replica.store.auditing.segment_numbers() == numbers
+    for number in range(1, 15):
+        assert read_all(bench.replica.store, blob_id(number)) == content(number, 14_000)
+
+
+async def test_one_that_comes_back_to_life_too_late_is_fetched(bench: Bench) -> None:
+    """Its undelete was acknowledged elsewhere: this replica keeps the state, and its bytes are gone already."""
+    with Gate(bench.files, "rename", name=".tmp") as gate:
+        task = asyncio.create_task(bench.compactor.compact(bench.replica))
+        await gate.arrived.wait()
+        await bench.append(update_record(blob_id(1), BlobState(1, False, NEVER_MS)))
+    assert await task
+    assert bench.missing == [blob_id(1)]
+    entry = bench.replica.store.lookup(blob_id(1))
+    assert entry is not None
+    assert (entry.present, entry.state) == (False, BlobState(1, False, NEVER_MS))
+
+
+@pytest.mark.parametrize("call", ["create", "pwritev", "fsync"])
+async def test_a_disk_without_room_puts_it_off(bench: Bench, call: str) -> None:
+    bench.files.fail(call, errno.ENOSPC)
+    assert not await bench.compactor.compact(bench.replica)
+    assert bench.replica.store.state is StoreState.OPEN
+    bench.files.mend()
+    bench.check()
+    assert await bench.compactor.compact(bench.replica)
+    bench.check()
+
+
+@pytest.mark.parametrize("call", ["create", "pwritev", "fsync", "rename", "sync_directory"])
+async def test_a_disk_that_fails_a_write_fences_the_replica_and_loses_nothing(bench: Bench, call: str) -> None:
+    bench.files.fail(call, errno.EIO)
+    assert not await bench.compactor.compact(bench.replica)
+    assert bench.replica.store.state is StoreState.FENCED
+    assert "compaction could not" in bench.stores.unready()[0]
+    bench.files.mend()
+    bench.check()
+    await bench.stores.reopen(7)
+    assert bench.stores.unready() == []
+    bench.check()
+    assert await bench.compactor.tick() >= 0
+    bench.check()
+
+
+async def test_a_disk_that_fails_a_read_asks_for_a_scrub(bench: Bench) -> None:
+    bench.files.fail("pread", errno.EIO, for_ever=True, name="segment")
+    assert not await bench.compactor.compact(bench.replica)
+    assert bench.damaged == [7]
+    assert bench.replica.store.state is StoreState.OPEN
+
+
+async def test_an_old_file_that_cannot_be_deleted_is_deleted_at_the_next_start(bench: Bench) -> None:
+    bench.files.fail("unlink", errno.EIO)
+    assert not await bench.compactor.compact(bench.replica)
+    assert "could not delete what it replaced" in bench.stores.unready()[0]
+    bench.files.mend()
+    bench.check()
+    await bench.restart()
+    bench.check()
+    names = [name for name in bench.files.list_directory(bench.replica.store.directory) if "segment" in name]
+    assert len(names) == bench.replica.store.segment_count()
+
+
+async def test_a_segment_whose_damage_is_repaired_is_rewritten_without_it(bench: Bench) -> None:
+    store = bench.replica.store
+    entry = store.lookup(blob_id(2))
+    assert entry is not None
+    bench.files.flip(store.directory / segment_name(entry.segment), entry.offset + 700)
+    store.compacting.damaged.add(entry.segment)
+    assert not await bench.compactor.compact(bench.replica), "the index still points to it"
+    await bench.append(put_record(blob_id(2), content(2, 14_000)))
+    await bench.stores.checkpoint(bench.replica)
+    store.compacting.damaged.add(entry.segment)
+    assert await bench.compactor.compact(bench.replica)
+    bench.check()
+    await bench.restart(rebuild=True)
+    bench.check()
+    assert bench.replica.store.opened.gaps == 0
+
+
+async def test_without_room_nothing_is_tried(bench: Bench) -> None:
+    bench.files.free = 0
+    assert not await bench.compactor.compact(bench.replica)
+
+
+async def test_stopping_is_no_failure_of_the_disk(bench: Bench) -> None:
+    """ "Stopping" is an OSError, as everything that is unavailable: it used to fence the replica."""
+    with Gate(bench.files, "pread", name="segment") as gate:
+        task = asyncio.create_task(bench.compactor.compact(bench.replica))
+        await gate.arrived.wait()
+        bench.compactor.stop()
+    with pytest.raises(ReplicaUnavailable, match="stopping"):
+        await task
+    assert bench.replica.store.state is StoreState.OPEN
+    assert bench.damaged == []
+    assert not [name for name in bench.files.list_directory(bench.replica.store.directory) if name.endswith(".tmp")]
+
+
+async def test_a_damaged_index_is_rebuilt_and_the_replica_goes_on(bench: Bench) -> None:
+    def corrupt(_id: bytes) -> None:
+        raise IndexCorrupt("rotten")
+
+    before = bench.replica
+    before.store.compacting._index.get = corrupt  # type: ignore[assignment]
+    assert not await bench.compactor.compact(before)
+    await eventually(lambda: bench.stores.get(7) not in (None, before))
+    bench.check()
+
+
+async def test_what_was_known_of_the_index_is_not_believed_for_long(bench: Bench) -> None:
+    """A compaction much later used to plan with the figures of the one before, and find nothing to do."""
+    while await bench.compactor.compact(bench.replica):
+        known = dict(bench.compactor._known)
+    assert known
+    bench.compactor._known = known
+    for number in range(2, 11, 2):
+        await bench.append(update_record(blob_id(number), BlobState(0, True, NEVER_MS)))
+    await bench.append(put_record(blob_id(50), content(50, 50_000)))
+    await bench.stores.checkpoint(bench.replica)
+    bench.clock.advance(30 * DAY_S)
+    assert await bench.compactor.compact(bench.replica)

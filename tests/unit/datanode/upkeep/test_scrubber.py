@@ -1,0 +1,137 @@
+"""The scrub of whole replicas: what it finds is healed or rebuilt, and what is well stays alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import msgspec
+import pytest
+
+from datanode.config import CompactionSection, ScrubSection
+from datanode.replicas import Replica
+from datanode.store.index import MAP_SIZE
+from datanode.upkeep.scrubber import Scrubber
+from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.eventually import eventually
+from tests.support.samples import PARTITION, blob_id, content
+
+COUNT = 12
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
+    made = DirectCluster(tmp_path, cluster_map(3))
+    await made.start()
+    for number in range(1, COUNT + 1):
+        await made["a1"].put(blob_id(number), content(number, 10_000))
+    await made.settle()
+    yield made
+    await made.stop()
+
+
+def scrubber(node: DirectNode, heard: list[bytes] | None = None, **config: Any) -> Scrubber:
+    def on_damaged(replica: Replica, raw_id: bytes) -> None:
+        if heard is not None:
+            heard.append(raw_id)
+        node.replicator.healer.note_damaged(replica, raw_id)
+
+    section = ScrubSection(**{"rate_bytes_per_s": 1 << 30} | config)
+    return Scrubber(node.stores, config=section, retention=CompactionSection(), clock=node.clock, on_damaged=on_damaged)
+
+
+async def expect_all(node: DirectNode) -> None:
+    for number in range(1, COUNT + 1):
+        assert (await node.get(blob_id(number)))[1] == content(number, 10_000), number
+
+
+@pytest.mark.parametrize("place", [30, 100, 500, 9_000])
+async def test_damaged_blobs_are_healed_from_a_peer(cluster: DirectCluster, place: int) -> None:
+    node = cluster["a1"]
+    store = node.replica.store
+    for number in (1, 6, 7):
+        entry = store.lookup(blob_id(number))
+        assert entry is not None
+        node.files.flip(store.directory / f"{entry.segment:08d}.segment", entry.offset + place, 2)
+    heard: list[bytes] = []
+    scrub = scrubber(node, heard)
+    assert (await scrub.scrub(node.replica)).damaged == 3
+    assert sorted(heard) == sorted(blob_id(number) for number in (1, 6, 7))
+    await node.heal()
+    assert store.damaged == set()
+    await expect_all(node)
+    again = await scrub.scrub(node.replica)
+    assert (again.damaged, again.unknown) == (0, 0)
+
+
+async def test_an_index_entry_that_points_to_a_wrong_place_is_healed(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    store = node.replica.store
+    entry, other = store.lookup(blob_id(4)), store.lookup(blob_id(3))
+    assert entry is not None and other is not None
+    store._index.move(msgspec.structs.replace(entry, segment=other.segment, offset=other.offset))
+    heard: list[bytes] = []
+    await scrubber(node, heard).scrub(node.replica)
+    assert heard == [blob_id(4)]
+    await node.heal()
+    await expect_all(node)
+
+
+async def test_an_index_that_lost_entries_is_rebuilt(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    store = node.replica.store
+    store._index.remove(blob_id(2))
+    assert (await scrubber(node).scrub(node.replica)).unknown == 1
+    await eventually(lambda: node.stores.get(PARTITION) is not None and node.replica.store is not store)
+    assert node.replica.store.opened.rebuilt
+    await expect_all(node)
+
+
+async def test_a_damaged_index_entry_is_rebuilt_and_damages_no_blob(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    directory = node.replica.store.directory / "index"
+    await node.stop()
+    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=3)
+    with env.begin(write=True) as txn:
+        database = env.open_db(b"entries", txn=txn)
+        value = bytearray(txn.get(blob_id(5)[16:32], db=database) or b"")
+        value[30] ^= 1
+        txn.put(blob_id(5)[16:32], bytes(value), db=database)
+    env.close()
+    await node.start()
+    store = node.replica.store
+    heard: list[bytes] = []
+    await scrubber(node, heard).scrub(node.replica)
+    assert heard == []
+    await eventually(lambda: node.stores.get(PARTITION) is not None and node.replica.store is not store)
+    await expect_all(node)
+
+
+async def test_appends_during_the_scrub_give_no_false_alarm(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    heard: list[bytes] = []
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        number = 1000
+        while not stop.is_set():
+            await asyncio.gather(*(node.put(blob_id(number + n), content(number + n, 3_000)) for n in range(7)))
+            number += 7
+
+    writing = asyncio.get_running_loop().create_task(write())
+    for _ in range(10):
+        report = await scrubber(node, heard).scrub(node.replica)
+        assert (report.damaged, report.unknown, heard) == (0, 0, [])
+    stop.set()
+    await writing
+
+
+async def test_the_rate_is_kept(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    started = node.clock.monotonic()
+    report = await scrubber(node, rate_bytes_per_s=1 << 16).scrub(node.replica)
+    took = node.clock.monotonic() - started
+    assert took >= report.bytes / (1 << 16) - 0.1
