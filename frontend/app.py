@@ -68,6 +68,7 @@ class Frontend:
             random_source=self._random,
             unready=lambda: self._unready(router),
             access_log=config.access_log,
+            request_timeout_s=self._config.router.request_timeout_ms / 1000,
         )
         server: Any = HttpServer(
             dispatcher,

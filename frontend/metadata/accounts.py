@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ambry.errors import InvalidRequest
 from frontend.config import AccountEntry
+from frontend.request import ContainerId
 
 DEFAULT = "default"
 
@@ -16,21 +17,21 @@ class Accounts:
     def __init__(self, entries: Mapping[str, AccountEntry]) -> None:
         self._entries = dict(entries)
         self._names = {
-            (account.id, container_id): (name, container)
+            ContainerId(account.id, container_id): (name, container)
             for name, account in entries.items()
             for container, container_id in account.containers.items()
         }
 
-    def resolve(self, account: str, container: str) -> tuple[int, int]:
-        """The ids of a container. Raises InvalidRequest for an unknown name."""
+    def resolve(self, account: str, container: str) -> ContainerId:
+        """A container by its ids. Raises InvalidRequest for an unknown name."""
         entry = self._entries.get(account)
         if entry is None:
             raise InvalidRequest(f"there is no account {account!r}; leave the header out for the default account")
         container_id = entry.containers.get(container)
         if container_id is None:
             raise InvalidRequest(f"account {account!r} has no container {container!r}")
-        return entry.id, container_id
+        return ContainerId(entry.id, container_id)
 
-    def names(self, account: int, container: int) -> tuple[str, str]:
-        """The names of ids, or the numbers as text for a container that is not configured any more."""
-        return self._names.get((account, container), (str(account), str(container)))
+    def names(self, id: ContainerId) -> tuple[str, str]:
+        """The names of an account and its container, or the numbers as text for a container that is not configured any more."""
+        return self._names.get(id, (str(id.account), str(id.container)))

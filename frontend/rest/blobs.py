@@ -22,7 +22,7 @@ from frontend.http.body import ClientGone, ExpectedDigests, read_body
 from frontend.http.conditions import CONDITIONAL_HEADERS, Condition, etag_of, evaluate, http_date, range_applies
 from frontend.http.ranges import content_range, parse_range
 from frontend.metadata.accounts import Accounts
-from frontend.rest.headers import blob_headers, expiry, metadata_headers, put_spec, ttl_text
+from frontend.rest.headers import blob_headers, expiry, metadata_headers, put_spec, target_container, ttl_text
 from frontend.rest.request import Request
 from frontend.router.get import BlobInfo, BlobReader, RangeSpec
 from frontend.router.router import Router
@@ -51,13 +51,8 @@ class BlobCalls:
     async def upload(self, request: Request, filename: str = "") -> web.StreamResponse:
         http = request.http
         size = self._declared_size(http)
-        spec = put_spec(
-            http.headers,
-            accounts=self._accounts,
-            filename=filename,
-            request_id=request.id,
-            now_ms=self._clock.wall_ms(),
-        )
+        request.context.container = target_container(http.headers, self._accounts)
+        spec = put_spec(http.headers, filename=filename, now_ms=self._clock.wall_ms())
         digests = ExpectedDigests(http.headers)
         if http.transport is None:
             # The connection ended before this call began, and aiohttp tells only calls that run already: the body would be
@@ -66,7 +61,7 @@ class BlobCalls:
         await request.continue_if_expected()
         body = read_body(http.content, stall_timeout_s=self._config.body_stall_timeout_s, digests=digests)
         result = await self._router.put(
-            spec, body, size=size, size_max=self._config.blob_size_max, verify=digests.verify
+            request.context, spec, body, size=size, size_max=self._config.blob_size_max, verify=digests.verify
         )
         metrics.BYTES_IN.inc(result.size)
         request.note(blob=str(result.id), size=result.size)
@@ -117,7 +112,7 @@ class BlobCalls:
         resolve_empty = http.headers.get("x-ambry-resolve-range-on-empty-blob", "").lower() == "true"
         wanted = parse_range(http.headers.get("Range"))
         if http.method == "HEAD" or any(name in http.headers for name in CONDITIONAL_HEADERS):
-            info = await self._router.info(blob_id, request_id=request.id, any_state=any_state)
+            info = await self._router.info(request.context, blob_id, any_state=any_state)
             answer = self._answered_by_condition(http, info)
             if answer is not None:
                 return answer
@@ -128,9 +123,9 @@ class BlobCalls:
             if http.method == "HEAD":
                 return self._head(info, None if resolve_empty and not info.size else wanted)
         reader = await self._router.open(
+            request.context,
             blob_id,
             wanted=wanted,
-            request_id=request.id,
             any_state=any_state,
             resolve_empty=resolve_empty,
         )
@@ -214,7 +209,7 @@ class BlobCalls:
     # --- around a blob ---
 
     async def blob_info(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
-        info = await self._router.info(blob_id, request_id=request.id)
+        info = await self._router.info(request.context, blob_id)
         headers = blob_headers(info, self._accounts)
         headers["Content-Type"] = "application/json"
         body = {
@@ -233,17 +228,17 @@ class BlobCalls:
         return web.Response(body=msgspec.json.encode(body) + b"\n", headers=headers)
 
     async def user_metadata(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
-        info = await self._router.info(blob_id, request_id=request.id)
+        info = await self._router.info(request.context, blob_id)
         response = json_response(info.metadata)
         response.headers.update(metadata_headers(info.metadata))
         return response
 
     async def replicas(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
-        found = await self._router.presence(blob_id, request_id=request.id)
+        found = await self._router.presence(request.context, blob_id)
         return json_response({"id": str(blob_id), "partition": blob_id.partition, "replicas": found})
 
     async def chunk_ids(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
-        composite = await self._router.composite(blob_id, request_id=request.id)
+        composite = await self._router.composite(request.context, blob_id)
         chunks = composite.chunks if composite else ()
         return json_response(
             {
@@ -265,7 +260,7 @@ class BlobCalls:
 
     async def delete(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
         request.note(blob=str(blob_id))
-        await self._router.delete(blob_id, request_id=request.id)
+        await self._router.delete(request.context, blob_id)
         return web.Response(status=202)
 
     def _id_header(self, request: Request) -> BlobId:
@@ -279,10 +274,10 @@ class BlobCalls:
     async def update_ttl(self, request: Request) -> web.StreamResponse:
         blob_id = self._id_header(request)
         expires_at_ms = expiry(request.http.headers.get("x-ambry-ttl"), self._clock.wall_ms())
-        state = await self._router.extend_ttl(blob_id, expires_at_ms, request_id=request.id)
-        info = await self._router.info(blob_id, request_id=request.id)
+        state = await self._router.extend_ttl(request.context, blob_id, expires_at_ms)
+        info = await self._router.info(request.context, blob_id)
         return web.Response(status=200, headers={"x-ambry-ttl": ttl_text(state, info.created_at_ms)})
 
     async def undelete(self, request: Request) -> web.StreamResponse:
-        await self._router.undelete(self._id_header(request), request_id=request.id)
+        await self._router.undelete(request.context, self._id_header(request))
         return web.Response(status=200)

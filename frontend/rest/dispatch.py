@@ -27,6 +27,7 @@ from ambry.service.logs import get_logger
 from frontend import metrics
 from frontend.http.body import ClientGone
 from frontend.http.problem import problem
+from frontend.request import RequestContext
 from frontend.rest.blobs import BlobCalls, parse_id
 from frontend.rest.request import Request
 
@@ -67,6 +68,7 @@ class Dispatcher:
         random_source: random.Random,
         unready: Callable[[], list[str]],
         access_log: bool,
+        request_timeout_s: float,
     ) -> None:
         self._calls = calls
         self.common = {"x-ambry-datacenter": datacenter, "x-ambry-frontend": name}
@@ -75,10 +77,12 @@ class Dispatcher:
         self._random = random_source
         self._unready = unready
         self._access_log = access_log
+        self._timeout_s = request_timeout_s
         self._observed: dict[str, _Observed] = {}
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
-        request = Request(http, new_request_id(self._random), self.common)
+        context = RequestContext(new_request_id(self._random), timeout_s=self._timeout_s)
+        request = Request(http, context, self.common)
         started = self._clock.monotonic()
         metrics.IN_FLIGHT.inc()
         status = STATUS_CLIENT_GONE
@@ -102,7 +106,7 @@ class Dispatcher:
             return self._break(request, gone)
         except Exception as error:
             log.exception(
-                "request failed", request_id=request.id, method=request.http.method, path=request.http.raw_path
+                "request failed", request_id=request.context.id, method=request.http.method, path=request.http.raw_path
             )
             if request.streaming:
                 return self._break(request, error)
@@ -122,7 +126,7 @@ class Dispatcher:
 
     def _problem(self, request: Request, error: AmbryError) -> web.Response:
         request.note(error=error.message, code=type(error).__name__)
-        status, headers, body = problem(error, request.id)
+        status, headers, body = problem(error, request.context.id)
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = "GET, HEAD, PUT, POST, DELETE"
         response = web.Response(status=status, headers=headers, body=body)
@@ -206,7 +210,7 @@ class Dispatcher:
             return
         write(
             "request",
-            request_id=request.id,
+            request_id=request.context.id,
             method=request.http.method,
             op=request.op,
             status=status,

@@ -11,6 +11,7 @@ from ambry.errors import HeadersTooLarge, InvalidRequest
 from ambry.format.properties import encode_metadata
 from frontend.http.conditions import etag_of, http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
+from frontend.request import ContainerId
 from frontend.router.get import BlobInfo
 from frontend.router.put import PutSpec
 
@@ -26,11 +27,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ACTIVE_TYPES = ("text/html", "text/xml", "application/xml")
 
 
-def put_spec(headers: Mapping[str, str], *, accounts: Accounts, filename: str, request_id: str, now_ms: int) -> PutSpec:
-    """What an upload's headers ask for. Raises InvalidRequest naming the header, HeadersTooLarge."""
-    account, container = accounts.resolve(
+def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:
+    """The container that a new blob goes to. Raises InvalidRequest for a name that is none."""
+    return accounts.resolve(
         headers.get("x-ambry-target-account-name", DEFAULT), headers.get("x-ambry-target-container-name", DEFAULT)
     )
+
+
+def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int) -> PutSpec:
+    """What an upload's headers ask for. Raises InvalidRequest naming the header, HeadersTooLarge."""
     properties = BlobProperties(
         size=0,
         digest=b"",
@@ -44,9 +49,6 @@ def put_spec(headers: Mapping[str, str], *, accounts: Accounts, filename: str, r
     if len(properties.filename.encode()) > NAME_BYTES_MAX or _CONTROL.search(properties.filename):
         raise InvalidRequest(f"x-ambry-filename is text of at most {NAME_BYTES_MAX} bytes without control characters")
     return PutSpec(
-        request_id=request_id,
-        account=account,
-        container=container,
         properties=properties,
         metadata=encode_metadata(user_metadata(headers)),
         expires_at_ms=expiry(headers.get("x-ambry-ttl"), now_ms),
@@ -145,7 +147,7 @@ def _active(content_type: str) -> bool:
 def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
     """The headers that tell about a blob, on every read of it; without those of its length."""
     properties = info.properties
-    account, container = accounts.names(info.id.account, info.id.container)
+    account, container = accounts.names(ContainerId(info.id.account, info.id.container))
     permanent = info.state.expires_at_ms == NEVER_MS
     cacheable = permanent and not properties.private
     headers = {

@@ -7,15 +7,17 @@ from typing import Any
 
 from aiohttp import web
 
+from frontend.request import RequestContext
+
 
 class Request:
     """Wraps aiohttp's request; lives as long as it."""
 
-    __slots__ = ("_common", "http", "id", "noted", "op", "streaming")
+    __slots__ = ("_common", "context", "http", "noted", "op", "streaming")
 
-    def __init__(self, http: web.BaseRequest, request_id: str, common: Mapping[str, str]) -> None:
+    def __init__(self, http: web.BaseRequest, context: RequestContext, common: Mapping[str, str]) -> None:
         self.http = http
-        self.id = request_id
+        self.context = context
         self.op = "other"
         self.noted: dict[str, Any] = {}
         self.streaming = False
@@ -30,7 +32,7 @@ class Request:
         """Add the headers that every response carries."""
         headers = response.headers
         headers.update(self._common)
-        headers["x-ambry-request-id"] = self.id
+        headers["x-ambry-request-id"] = self.context.id
 
     async def continue_if_expected(self) -> None:
         """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body."""

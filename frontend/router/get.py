@@ -28,6 +28,7 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest
+from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
 from frontend.router.quorum import Answer, GetTracker, Verdict
@@ -49,12 +50,12 @@ class Fetch:
 
     def __init__(
         self,
+        request: RequestContext,
         context: RouterContext,
         blob_id: BlobId,
         *,
         first: int,
         end: int,
-        request_id: str,
         any_state: bool = False,
     ) -> None:
         partition = context.partition_of(blob_id)
@@ -62,7 +63,7 @@ class Fetch:
         self._id = blob_id
         self._first = first
         self._end = end
-        self._request = GetRequest(request_id, blob_id.raw, first, end, any_state)
+        self._request = GetRequest(request.id, blob_id.raw, first, end, any_state)
         self._tracker = GetTracker(
             context.read_order(partition, blob_id.datacenter),
             own=context.datacenter_id,
@@ -70,7 +71,7 @@ class Fetch:
             absent_targets=context.absent_targets(partition),
         )
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + context.config.get_timeout_ms / 1000
+        self._deadline = min(request.deadline, self._loop.time() + context.config.get_timeout_ms / 1000)
         self._hedge: asyncio.TimerHandle | None = None
         self._failures: dict[str, AmbryError] = {}
         self._state: BlobState | None = None
@@ -211,6 +212,7 @@ class BlobReader:
 
     def __init__(
         self,
+        request: RequestContext,
         context: RouterContext,
         info: BlobInfo,
         *,
@@ -218,16 +220,15 @@ class BlobReader:
         end: int,
         head: Buffer,
         units: Iterator[ReadUnit],
-        request_id: str,
     ) -> None:
         self.info = info
         self.first = first
         self.end = end
         self.head = head
         """The first bytes of the range, read already."""
+        self._request = request
         self._context = context
         self._units = units
-        self._request_id = request_id
         self._pending: deque[tuple[ReadUnit, asyncio.Future[Fetched]]] = deque()
 
     @property
@@ -268,9 +269,8 @@ class BlobReader:
             )
 
     def _fetch(self, unit: ReadUnit) -> asyncio.Future[Fetched]:
-        fetch = Fetch(
-            self._context, BlobId(unit.id), first=unit.first, end=unit.end, request_id=self._request_id, any_state=True
-        )
+        self._request.renew()
+        fetch = Fetch(self._request, self._context, BlobId(unit.id), first=unit.first, end=unit.end, any_state=True)
         return fetch.start()
 
     async def _chunk_answer(self, future: asyncio.Future[Fetched]) -> Fetched:
@@ -292,11 +292,11 @@ class BlobReader:
 
 
 async def open_blob(
+    request: RequestContext,
     context: RouterContext,
     blob_id: BlobId,
     *,
     wanted: RangeSpec | None,
-    request_id: str,
     any_state: bool = False,
     resolve_empty: bool = False,
 ) -> BlobReader:
@@ -305,35 +305,33 @@ async def open_blob(
     `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable.
     """
     if blob_id.kind is IdKind.COMPOSITE:
-        return await _open_composite(context, blob_id, wanted, request_id, any_state, resolve_empty)
+        return await _open_composite(request, context, blob_id, wanted, any_state, resolve_empty)
     unit = context.read_unit()
     guess = 0 if wanted is None else wanted.first
     # A suffix needs the size first; anything else begins with a guess at the first unit of the range.
     ask = (0, 0) if guess is None else (guess, (guess // unit + 1) * unit)
     if wanted is not None and wanted.last is not None and guess is not None:
         ask = (guess, min(ask[1], wanted.last + 1))
-    fetched = await Fetch(
-        context, blob_id, first=ask[0], end=ask[1], request_id=request_id, any_state=any_state
-    ).start()
+    fetched = await Fetch(request, context, blob_id, first=ask[0], end=ask[1], any_state=any_state).start()
     info = _present_info(blob_id, fetched.reply)
     first, end = _resolve(wanted, info.size, resolve_empty)
     head = fetched.data if guess is not None else b""
     rest = units_of_record(blob_id.raw, first + len(head), end, context.read_unit)
-    return BlobReader(context, info, first=first, end=end, head=head, units=rest, request_id=request_id)
+    return BlobReader(request, context, info, first=first, end=end, head=head, units=rest)
 
 
 async def _open_composite(
+    request: RequestContext,
     context: RouterContext,
     blob_id: BlobId,
     wanted: RangeSpec | None,
-    request_id: str,
     any_state: bool,
     resolve_empty: bool,
 ) -> BlobReader:
-    info, composite = await read_composite(context, blob_id, request_id=request_id, any_state=any_state)
+    info, composite = await read_composite(request, context, blob_id, any_state=any_state)
     first, end = _resolve(wanted, info.size, resolve_empty)
     units = units_of_chunks(composite.chunks, first, end, context.read_unit)
-    return BlobReader(context, info, first=first, end=end, head=b"", units=units, request_id=request_id)
+    return BlobReader(request, context, info, first=first, end=end, head=b"", units=units)
 
 
 def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> tuple[int, int]:
@@ -343,12 +341,10 @@ def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> tuple[
 
 
 async def read_composite(
-    context: RouterContext, blob_id: BlobId, *, request_id: str, any_state: bool = False
+    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
 ) -> tuple[BlobInfo, Composite]:
     """The head and the chunk list of a composite blob. Raises as open_blob, DataCorrupt."""
-    fetched = await Fetch(
-        context, blob_id, first=0, end=PAYLOAD_SIZE_MAX, request_id=request_id, any_state=any_state
-    ).start()
+    fetched = await Fetch(request, context, blob_id, first=0, end=PAYLOAD_SIZE_MAX, any_state=any_state).start()
     info = _present_info(blob_id, fetched.reply)
     composite = composite_format.decode(fetched.data)
     if composite.total_size != info.size:
@@ -356,13 +352,15 @@ async def read_composite(
     return info, composite
 
 
-async def read_state(context: RouterContext, blob_id: BlobId, *, request_id: str) -> BlobState:
+async def read_state(request: RequestContext, context: RouterContext, blob_id: BlobId) -> BlobState:
     """The present state of a blob, deleted or not. Raises BlobNotFound, Unavailable."""
-    fetched = await Fetch(context, blob_id, first=0, end=0, request_id=request_id, any_state=True).start()
+    fetched = await Fetch(request, context, blob_id, first=0, end=0, any_state=True).start()
     return fetched.reply.state
 
 
-async def read_info(context: RouterContext, blob_id: BlobId, *, request_id: str, any_state: bool = False) -> BlobInfo:
+async def read_info(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
+) -> BlobInfo:
     """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
-    fetched = await Fetch(context, blob_id, first=0, end=0, request_id=request_id, any_state=any_state).start()
+    fetched = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
     return _present_info(blob_id, fetched.reply)

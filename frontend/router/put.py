@@ -14,7 +14,7 @@ import msgspec
 from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability
 from ambry.checksum import Buffer, block_checks, digest, new_digester
 from ambry.clustermap.model import Partition
-from ambry.errors import AmbryError, InsufficientStorage, QuorumNotReached
+from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached
 from ambry.format import composite as composite_format
 from ambry.format import properties as properties_format
 from ambry.format.record import RecordKind
@@ -22,6 +22,7 @@ from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
 from ambry.service.logs import get_logger
+from frontend.request import RequestContext
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
 from frontend.router.quorum_write import RETRY_WAIT_S, ReplicaWrite, write_persistently
@@ -38,9 +39,6 @@ _ID_KINDS = {
 class PutSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be put, but for its bytes. `properties` holds everything except size and digest."""
 
-    request_id: str
-    account: int
-    container: int
     properties: BlobProperties
     metadata: bytes
     expires_at_ms: int
@@ -63,7 +61,13 @@ Verify = Callable[[bytes], Awaitable[None]]
 class PutOperation:
     """One put."""
 
-    def __init__(self, context: RouterContext, spec: PutSpec, chunker: Chunker, verify: Verify) -> None:
+    def __init__(
+        self, request: RequestContext, context: RouterContext, spec: PutSpec, chunker: Chunker, verify: Verify
+    ) -> None:
+        if request.container is None:
+            raise InvariantBroken("a put came here before it was known into which container")
+        self._request = request
+        self._container = request.container
         self._context = context
         self._spec = spec
         self._chunker = chunker
@@ -164,8 +168,8 @@ class PutOperation:
         blob_id = BlobId.make(
             kind=kind,
             datacenter=context.datacenter_id,
-            account=self._spec.account,
-            container=self._spec.container,
+            account=self._container.account,
+            container=self._container.container,
             partition=partition.id,
             uuid=uuid7(context.clock, context.random_source),
         )
@@ -190,7 +194,7 @@ class PutOperation:
                     "put slips to another partition",
                     partition=partition.id,
                     blob=str(blob_id),
-                    request_id=self._spec.request_id,
+                    request_id=self._request.id,
                     error=error.message,
                 )
                 failure = error
@@ -206,7 +210,7 @@ class PutOperation:
     ) -> None:
         spec = self._spec
         request = PutRequest(
-            spec.request_id,
+            self._request.id,
             blob_id.raw,
             kind,
             self._created_at_ms,
@@ -235,7 +239,7 @@ class PutOperation:
         context = self._context
         for blob_id in ids:
             state = BlobState(0, True, self._spec.expires_at_ms)
-            message = UpdateRequest(self._spec.request_id, blob_id.raw, state, context.clock.wall_ms())
+            message = UpdateRequest(self._request.id, blob_id.raw, state, context.clock.wall_ms())
             for node in context.partition_of(blob_id).in_datacenter(context.datacenter_id):
                 context.pool[node.name].call(
                     MessageType.UPDATE,

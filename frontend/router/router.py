@@ -13,6 +13,7 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
+from frontend.request import RequestContext
 from frontend.router import get as getting
 from frontend.router import update as updating
 from frontend.router.chunker import Chunker
@@ -32,7 +33,14 @@ class Router:
         self.context = context
 
     async def put(
-        self, spec: PutSpec, body: AsyncIterator[bytes], *, size: int | None, size_max: int, verify: Verify
+        self,
+        request: RequestContext,
+        spec: PutSpec,
+        body: AsyncIterator[bytes],
+        *,
+        size: int | None,
+        size_max: int,
+        verify: Verify,
     ) -> PutResult:
         """Store a body; see PutOperation.run. Nothing becomes visible unless this returns."""
         chunker = Chunker(
@@ -42,77 +50,72 @@ class Router:
             size_max=size_max,
             budget=self.context.budget,
         )
-        return await PutOperation(self.context, spec, chunker, verify).run()
+        return await PutOperation(request, self.context, spec, chunker, verify).run()
 
     async def open(
         self,
+        request: RequestContext,
         blob_id: BlobId,
         *,
         wanted: RangeSpec | None,
-        request_id: str,
         any_state: bool = False,
         resolve_empty: bool = False,
     ) -> BlobReader:
         """Begin to read a blob; see open_blob."""
         self._refuse_chunk(blob_id)
         return await getting.open_blob(
-            self.context,
-            blob_id,
-            wanted=wanted,
-            request_id=request_id,
-            any_state=any_state,
-            resolve_empty=resolve_empty,
+            request, self.context, blob_id, wanted=wanted, any_state=any_state, resolve_empty=resolve_empty
         )
 
-    async def info(self, blob_id: BlobId, *, request_id: str, any_state: bool = False) -> BlobInfo:
+    async def info(self, request: RequestContext, blob_id: BlobId, *, any_state: bool = False) -> BlobInfo:
         """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
         self._refuse_chunk(blob_id)
-        return await getting.read_info(self.context, blob_id, request_id=request_id, any_state=any_state)
+        return await getting.read_info(request, self.context, blob_id, any_state=any_state)
 
-    async def composite(self, blob_id: BlobId, *, request_id: str) -> Composite | None:
+    async def composite(self, request: RequestContext, blob_id: BlobId) -> Composite | None:
         """The chunk list of a composite blob, None for a blob of one record. Raises as `info`."""
         self._refuse_chunk(blob_id)
         if blob_id.kind is not IdKind.COMPOSITE:
-            await getting.read_info(self.context, blob_id, request_id=request_id)
+            await getting.read_info(request, self.context, blob_id)
             return None
-        return (await getting.read_composite(self.context, blob_id, request_id=request_id))[1]
+        return (await getting.read_composite(request, self.context, blob_id))[1]
 
-    async def delete(self, blob_id: BlobId, *, request_id: str) -> None:
+    async def delete(self, request: RequestContext, blob_id: BlobId) -> None:
         self._refuse_chunk(blob_id)
-        await updating.delete(self.context, blob_id, request_id=request_id)
+        await updating.delete(request, self.context, blob_id)
 
-    async def undelete(self, blob_id: BlobId, *, request_id: str) -> None:
+    async def undelete(self, request: RequestContext, blob_id: BlobId) -> None:
         self._refuse_chunk(blob_id)
-        await updating.undelete(self.context, blob_id, request_id=request_id)
+        await updating.undelete(request, self.context, blob_id)
 
-    async def extend_ttl(self, blob_id: BlobId, expires_at_ms: int, *, request_id: str) -> BlobState:
+    async def extend_ttl(self, request: RequestContext, blob_id: BlobId, expires_at_ms: int) -> BlobState:
         self._refuse_chunk(blob_id)
-        return await updating.extend_ttl(self.context, blob_id, expires_at_ms, request_id=request_id)
+        return await updating.extend_ttl(request, self.context, blob_id, expires_at_ms)
 
     @staticmethod
     def _refuse_chunk(blob_id: BlobId) -> None:
         if blob_id.kind is IdKind.CHUNK:
             raise InvalidRequest("this is the id of a data chunk inside a larger blob; use the blob's own id")
 
-    async def presence(self, blob_id: BlobId, *, request_id: str) -> list[dict[str, Any]]:
+    async def presence(self, request: RequestContext, blob_id: BlobId) -> list[dict[str, Any]]:
         """Per data node how much of a blob (its own record and its chunks) it holds. Asks every replica."""
-        composite = await self.composite(blob_id, request_id=request_id)
+        composite = await self.composite(request, blob_id)
         ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
         by_node: dict[str, list[bytes]] = {}
         for raw in ids:
             for node in self.context.partition_of(BlobId(raw)).replicas:
                 by_node.setdefault(node.name, []).append(raw)
         nodes = [self.context.map.nodes[name] for name in sorted(by_node)]
-        return list(await asyncio.gather(*(self._presence_at(node, by_node[node.name], request_id) for node in nodes)))
+        return list(await asyncio.gather(*(self._presence_at(request, node, by_node[node.name]) for node in nodes)))
 
-    async def _presence_at(self, node: Node, ids: list[bytes], request_id: str) -> dict[str, Any]:
+    async def _presence_at(self, request: RequestContext, node: Node, ids: list[bytes]) -> dict[str, Any]:
         states: list[str] = []
         error = ""
         try:
             for start in range(0, len(ids), PRESENCE_IDS_PER_REQUEST):
-                request = PresenceRequest(request_id, ids[start : start + PRESENCE_IDS_PER_REQUEST])
+                message = PresenceRequest(request.id, ids[start : start + PRESENCE_IDS_PER_REQUEST])
                 frame = await self.context.pool[node.name].request(
-                    MessageType.PRESENCE, request, timeout_s=PRESENCE_TIMEOUT_S
+                    MessageType.PRESENCE, message, timeout_s=min(PRESENCE_TIMEOUT_S, request.left_s())
                 )
                 states += messages.decode(frame.header, PresenceReply).states
         except AmbryError as failure:

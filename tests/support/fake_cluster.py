@@ -15,6 +15,7 @@ from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId, IdKind
 from frontend.config import RouterSection
+from frontend.request import ContainerId, RequestContext
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext
 from frontend.router.get import RangeSpec
@@ -72,12 +73,17 @@ class FakeCluster:
     async def put(self, body: bytes, pieces: Iterable[bytes] | None = None, **spec: Any) -> PutResult:
         """Store bytes, in one piece or in these."""
         return await self.router.put(
-            put_spec(**spec), stream([body] if pieces is None else pieces), size=None, size_max=1 << 40, verify=accept
+            some_request(),
+            put_spec(**spec),
+            stream([body] if pieces is None else pieces),
+            size=None,
+            size_max=1 << 40,
+            verify=accept,
         )
 
     async def read(self, blob_id: BlobId, wanted: RangeSpec | None = None, **options: Any) -> bytes:
         """The bytes of a blob or a range of it, as a client would get them; closes the reader."""
-        reader = await self.router.open(blob_id, wanted=wanted, request_id="r", **options)
+        reader = await self.router.open(some_request(), blob_id, wanted=wanted, **options)
         try:
             data = bytes(reader.head)
             async for piece in reader.stream():
@@ -124,6 +130,11 @@ def make_cluster(
     return FakeCluster(context=context, pool=pool, router=Router(context))
 
 
+def some_request(*, timeout_s: float = 20.0) -> RequestContext:
+    """A request that has just arrived, of the default container."""
+    return RequestContext("r", timeout_s=timeout_s, container=ContainerId(1, 1))
+
+
 def put_spec(
     *,
     durability: Durability = Durability.DISK,
@@ -132,9 +143,6 @@ def put_spec(
     properties: BlobProperties | None = None,
 ) -> PutSpec:
     return PutSpec(
-        request_id="r",
-        account=1,
-        container=1,
         properties=properties or BlobProperties(size=0, digest=b""),
         metadata=encode_metadata(metadata or {}),
         expires_at_ms=expires_at_ms,

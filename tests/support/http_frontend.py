@@ -142,6 +142,7 @@ async def http_frontend(
         random_source=random.Random(3),
         unready=lambda: unready or [],
         access_log=config.access_log,
+        request_timeout_s=cluster.context.config.request_timeout_ms / 1000,
     )
     server: Any = HttpServer(
         dispatcher,

@@ -8,6 +8,7 @@ from ambry.blob import NEVER_MS, BlobProperties, BlobState, Durability
 from ambry.errors import HeadersTooLarge, InvalidRequest
 from ambry.format.properties import decode_metadata
 from frontend.metadata.accounts import Accounts
+from frontend.request import ContainerId
 from frontend.rest.headers import (
     METADATA_BYTES_MAX,
     METADATA_KEYS_MAX,
@@ -17,6 +18,7 @@ from frontend.rest.headers import (
     expiry,
     metadata_headers,
     put_spec,
+    target_container,
     ttl_text,
     user_metadata,
     utf8_text,
@@ -31,7 +33,7 @@ PERMANENT = BlobState(0, False, NEVER_MS)
 
 
 def spec(headers: dict[str, str], filename: str = "") -> PutSpec:
-    return put_spec(headers, accounts=Accounts(ACCOUNTS), filename=filename, request_id="r", now_ms=NOW)
+    return put_spec(headers, filename=filename, now_ms=NOW)
 
 
 def info(state: BlobState = PERMANENT, **properties: object) -> BlobInfo:
@@ -47,26 +49,26 @@ def info(state: BlobState = PERMANENT, **properties: object) -> BlobInfo:
 
 def test_an_upload_without_headers_has_the_defaults() -> None:
     made = spec({})
-    assert (made.account, made.container, made.expires_at_ms) == (1, 1, NEVER_MS)
+    assert target_container({}, Accounts(ACCOUNTS)) == ContainerId(1, 1)
+    assert made.expires_at_ms == NEVER_MS
     assert (made.durability, made.metadata) == (Durability.DISK, b"")
     assert made.properties == BlobProperties(size=0, digest=b"")
 
 
 def test_an_upload_says_what_it_wants() -> None:
-    made = spec(
-        {
-            "x-ambry-content-type": "image/png",
-            "Content-Type": "application/x-www-form-urlencoded",
-            "x-ambry-target-account-name": "ml",
-            "x-ambry-target-container-name": "models",
-            "x-ambry-ttl": "60",
-            "x-ambry-private": "TRUE",
-            "x-ambry-durability": "Geo",
-            "x-ambry-um-A": "b",
-        },
-        filename="from-path",
-    )
-    assert (made.account, made.container, made.durability) == (7, 70, Durability.GEO)
+    headers = {
+        "x-ambry-content-type": "image/png",
+        "Content-Type": "application/x-www-form-urlencoded",
+        "x-ambry-target-account-name": "ml",
+        "x-ambry-target-container-name": "models",
+        "x-ambry-ttl": "60",
+        "x-ambry-private": "TRUE",
+        "x-ambry-durability": "Geo",
+        "x-ambry-um-A": "b",
+    }
+    made = spec(headers, filename="from-path")
+    assert target_container(headers, Accounts(ACCOUNTS)) == ContainerId(7, 70)
+    assert made.durability is Durability.GEO
     assert made.expires_at_ms == NOW + 60_000
     assert (made.properties.content_type, made.properties.private) == ("image/png", True)
     assert made.properties.filename == "from-path"
@@ -91,6 +93,7 @@ def test_an_upload_says_what_it_wants() -> None:
 )
 def test_what_cannot_be_is_refused_and_named(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest):
+        target_container(headers, Accounts(ACCOUNTS))
         spec(headers)
 
 

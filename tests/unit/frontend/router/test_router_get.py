@@ -28,7 +28,7 @@ from ambry.protocol.messages.blobs import GetReply
 from frontend.router.get import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id
+from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
 from tests.support.fake_peers import Fault, absent, corrupt, cut_short, fails, held, lost, silent, slow
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -345,7 +345,7 @@ async def test_a_record_of_which_only_the_state_is_known_cannot_be_read_and_is_n
         with pytest.raises(Unavailable, match="only its state is known"):
             await cluster.read(blob_id, any_state=True)
         with pytest.raises(Unavailable, match="only its state is known"):
-            await cluster.router.info(blob_id, request_id="r", any_state=True)
+            await cluster.router.info(some_request(), blob_id, any_state=True)
         with pytest.raises(BlobDeleted):
             await cluster.read(blob_id)
 
@@ -438,7 +438,7 @@ def chunk_ids(cluster: FakeCluster, blob_id: BlobId) -> list[bytes]:
 
 async def stream_of(cluster: FakeCluster, blob_id: BlobId) -> tuple[bytes, BaseException | None]:
     """All that came before the end, and what ended it."""
-    reader = await cluster.router.open(blob_id, wanted=None, request_id="r")
+    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
     data = bytes(reader.head)
     try:
         async for piece in reader.stream():
@@ -531,7 +531,7 @@ async def test_a_chunk_in_a_partition_that_the_layout_lacks_breaks_the_stream_an
 @virtual_time
 async def test_read_ahead_is_bounded_by_its_number() -> None:
     cluster, blob_id = await made(content(1, 20 * CHUNK), read_ahead=3)
-    reader = await cluster.router.open(blob_id, wanted=None, request_id="r")
+    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
     cluster.pool.journal.clear()
     stream = reader.stream()
     assert len(await anext(stream)) == CHUNK
@@ -575,7 +575,7 @@ async def test_closing_or_cancelling_a_read_returns_its_memory_and_hides_no_fail
     for peer in cluster.pool:
         for raw in raws[after:]:
             peer.script(fails(DataCorrupt("bad block")), blob=raw)
-    reader = await cluster.router.open(blob_id, wanted=None, request_id="r")
+    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
     with pytest.raises(Unavailable):
         async for _ in reader.stream():
             pass
@@ -601,7 +601,7 @@ async def test_closing_or_cancelling_a_read_returns_its_memory_and_hides_no_fail
 async def test_a_blob_of_one_unit_needs_one_request_and_no_budget() -> None:
     cluster, blob_id = await made(content(1, CHUNK))
     await cluster.budget.take(cluster.budget.size)
-    reader = await cluster.router.open(blob_id, wanted=None, request_id="r")
+    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
     assert reader.complete and bytes(reader.head) == content(1, CHUNK)
     assert len(asked(cluster)) == 1
     assert reader.info.size == CHUNK

@@ -26,7 +26,7 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, FakeCluster, accept, make_cluster, put_spec, stream
+from tests.support.fake_cluster import CHUNK, FakeCluster, accept, make_cluster, put_spec, some_request, stream
 from tests.support.fake_peers import fails, held, lost, silent, slow
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -63,7 +63,7 @@ async def raises_and_leaves_nothing(
 ) -> None:
     """A put that must fail: nothing visible at any peer once it is over, and all memory back."""
     with pytest.raises(expected):
-        await cluster.router.put(put_spec(), body, size=size, size_max=1 << 40, verify=verify)
+        await cluster.router.put(some_request(), put_spec(), body, size=size, size_max=1 << 40, verify=verify)
     assert cluster.budget.free == BUDGET
     await asyncio.sleep(60)
     assert cluster.pool.visible() == set()
@@ -407,7 +407,7 @@ async def test_tombstones_are_best_effort_and_nobody_waits_for_them() -> None:
 
     with pytest.raises(ChecksumMismatch):
         await cluster.router.put(
-            put_spec(), stream([content(1, 3 * CHUNK)]), size=None, size_max=1 << 40, verify=refuse
+            some_request(), put_spec(), stream([content(1, 3 * CHUNK)]), size=None, size_max=1 << 40, verify=refuse
         )
     assert asyncio.get_running_loop().time() == pytest.approx(0, abs=0.01)
 

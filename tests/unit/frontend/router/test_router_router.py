@@ -9,7 +9,7 @@ from ambry.errors import BlobDeleted, InvalidRequest, Unavailable
 from ambry.ids import IdKind
 from frontend.router import router as router_module
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, make_cluster, some_id
+from tests.support.fake_cluster import CHUNK, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, silent
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -19,13 +19,13 @@ async def test_the_id_of_a_chunk_is_refused_by_every_call() -> None:
     cluster = make_cluster()
     chunk = some_id(kind=IdKind.CHUNK)
     calls: list[Any] = [
-        cluster.router.open(chunk, wanted=None, request_id="r"),
-        cluster.router.info(chunk, request_id="r"),
-        cluster.router.composite(chunk, request_id="r"),
-        cluster.router.delete(chunk, request_id="r"),
-        cluster.router.undelete(chunk, request_id="r"),
-        cluster.router.extend_ttl(chunk, 1, request_id="r"),
-        cluster.router.presence(chunk, request_id="r"),
+        cluster.router.open(some_request(), chunk, wanted=None),
+        cluster.router.info(some_request(), chunk),
+        cluster.router.composite(some_request(), chunk),
+        cluster.router.delete(some_request(), chunk),
+        cluster.router.undelete(some_request(), chunk),
+        cluster.router.extend_ttl(some_request(), chunk, 1),
+        cluster.router.presence(some_request(), chunk),
     ]
     for call in calls:
         with pytest.raises(InvalidRequest, match="data chunk"):
@@ -38,9 +38,9 @@ async def test_presence_counts_records_per_node_over_all_partitions() -> None:
     cluster = make_cluster(((3, 1), (3, 1)))
     blob_id = (await cluster.put(content(1, 5 * CHUNK))).id
     await settle()
-    chunks = await cluster.router.composite(blob_id, request_id="r")
+    chunks = await cluster.router.composite(some_request(), blob_id)
     assert chunks is not None and len(chunks.chunks) == 5
-    found = {entry["node"]: entry for entry in await cluster.router.presence(blob_id, request_id="r")}
+    found = {entry["node"]: entry for entry in await cluster.router.presence(some_request(), blob_id)}
     assert set(found) == {"dc1-n1", "dc1-n2", "dc1-n3", "dc2-n1"}
     for name, entry in found.items():
         assert (entry["total"], entry["reachable"], entry["error"]) == (6, True, "")
@@ -49,7 +49,7 @@ async def test_presence_counts_records_per_node_over_all_partitions() -> None:
     cluster.peer(2).learn(chunks.chunks[1].id, BlobState(0, True, 0))
     cluster.peer(3).script(silent())
     cluster.peer(1, 2).script(fails(Unavailable("away")))
-    found = {entry["node"]: entry for entry in await cluster.router.presence(blob_id, request_id="r")}
+    found = {entry["node"]: entry for entry in await cluster.router.presence(some_request(), blob_id)}
     assert (found["dc1-n2"]["present"], found["dc1-n2"]["deleted"]) == (4, 1)
     assert (found["dc1-n3"]["present"], found["dc1-n3"]["reachable"]) == (0, False)
     assert found["dc2-n1"]["error"] == "away"
@@ -61,7 +61,7 @@ async def test_presence_of_very_many_chunks_is_asked_in_parts(monkeypatch: pytes
     cluster = make_cluster()
     blob_id = (await cluster.put(content(1, 9 * CHUNK))).id
     await settle()
-    found = await cluster.router.presence(blob_id, request_id="r")
+    found = await cluster.router.presence(some_request(), blob_id)
     assert [entry["present"] for entry in found] == [10, 10, 10]
 
 
@@ -70,12 +70,12 @@ async def test_a_simple_blob_has_no_chunks_and_a_deleted_one_no_presence() -> No
     cluster = make_cluster()
     blob_id = (await cluster.put(b"hello")).id
     await settle()
-    assert await cluster.router.composite(blob_id, request_id="r") is None
-    assert [entry["present"] for entry in await cluster.router.presence(blob_id, request_id="r")] == [1, 1, 1]
-    await cluster.router.delete(blob_id, request_id="r")
+    assert await cluster.router.composite(some_request(), blob_id) is None
+    assert [entry["present"] for entry in await cluster.router.presence(some_request(), blob_id)] == [1, 1, 1]
+    await cluster.router.delete(some_request(), blob_id)
     await settle()
     with pytest.raises(BlobDeleted):
-        await cluster.router.presence(blob_id, request_id="r")
+        await cluster.router.presence(some_request(), blob_id)
 
 
 @virtual_time

@@ -10,7 +10,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDeleted, QuorumNotReached, Unavailable
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
-from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id
+from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, lost, silent
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -38,17 +38,17 @@ def states(cluster: FakeCluster, blob_id: BlobId) -> list[BlobState]:
 
 
 async def delete(cluster: FakeCluster, blob_id: BlobId) -> None:
-    await cluster.router.delete(blob_id, request_id="r")
+    await cluster.router.delete(some_request(), blob_id)
     await settle()
 
 
 async def undelete(cluster: FakeCluster, blob_id: BlobId) -> None:
-    await cluster.router.undelete(blob_id, request_id="r")
+    await cluster.router.undelete(some_request(), blob_id)
     await settle()
 
 
 async def extend(cluster: FakeCluster, blob_id: BlobId, expires_at_ms: int) -> BlobState:
-    state = await cluster.router.extend_ttl(blob_id, expires_at_ms, request_id="r")
+    state = await cluster.router.extend_ttl(some_request(), blob_id, expires_at_ms)
     await settle()
     return state
 
