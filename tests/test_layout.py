@@ -70,6 +70,10 @@ FORBIDDEN_IMPORTS = [
     ("ambry/format/*", ["asyncio", "ambry.protocol", "ambry.network", "ambry.clustermap"]),
     ("ambry/protocol/*", ["asyncio", "ambry.network", "ambry.clustermap"]),
     ("ambry/clustermap/*", ["asyncio", "ambry.format", "ambry.protocol", "ambry.network"]),
+    (
+        "ambry/rest/*",
+        ["asyncio", "aiohttp", "ambry.client", "ambry.format", "ambry.protocol", "ambry.network", "ambry.service"],
+    ),
     ("ambry/network/*", ["ambry.client", "ambry.cli"]),
 ]
 MAY_IMPORT = {

@@ -236,7 +236,7 @@ def parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
         content_type=headers.get("x-ambry-content-type") or headers.get("content-type") or "application/octet-stream",
         metadata=decode_metadata(headers),
         checksum=digest_of(headers),
-        filename=headers.get("x-ambry-filename", ""),
+        filename=headers.get("x-ambry-filename", "") or unquote(headers.get("x-ambry-enc-filename", "")),
         account=headers.get("x-ambry-target-account-name", ""),
         container=headers.get("x-ambry-target-container-name", ""),
         service_id=headers.get("x-ambry-service-id", ""),

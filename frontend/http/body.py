@@ -15,8 +15,8 @@ from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
-from ambry.checksum import DIGEST_SIZE
 from ambry.errors import ChecksumMismatch, InvalidRequest, RequestTimeout
+from ambry.rest import values
 
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", re.ASCII)
 
@@ -34,12 +34,7 @@ class ExpectedDigests:
         self._hashes: list[tuple[str, Any, bytes]] = []
         xxh = headers.get("x-ambry-digest")
         if xxh is not None:
-            try:
-                self._xxh = bytes.fromhex(xxh)
-            except ValueError:
-                self._xxh = b""
-            if len(self._xxh) != DIGEST_SIZE:
-                raise InvalidRequest("x-ambry-digest is the xxh3-128 of the body in 32 hexadecimal digits")
+            self._xxh = values.digest(xxh)
         md5 = headers.get("Content-MD5")
         if md5 is not None:
             self._add("Content-MD5", hashlib.md5(usedforsecurity=False), md5, 16)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
-from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -15,6 +14,8 @@ from ambry.checksum import Buffer
 from ambry.clock import Clock
 from ambry.errors import InvalidBlobId, InvalidRequest, NotSupported, PreconditionFailed, TooLarge
 from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.rest import metadata
+from ambry.rest.text import percent_decoded
 from ambry.service.admin import json_response
 from frontend import metrics
 from frontend.config import FrontendSection
@@ -22,7 +23,7 @@ from frontend.http.body import ClientGone, ExpectedDigests, read_body
 from frontend.http.conditions import CONDITIONAL_HEADERS, Condition, etag_of, evaluate, http_date, range_applies
 from frontend.http.ranges import content_range, parse_range
 from frontend.metadata.accounts import Accounts
-from frontend.rest.headers import blob_headers, expiry, metadata_headers, put_spec, target_container, ttl_text
+from frontend.rest.headers import blob_headers, expiry, put_spec, target_container, ttl_text
 from frontend.rest.request import Request
 from frontend.router.get import BlobInfo, BlobReader, RangeSpec
 from frontend.router.router import Router
@@ -83,7 +84,7 @@ class BlobCalls:
 
     async def upload_to_path(self, request: Request, path: str) -> web.StreamResponse:
         """`PUT /<filename>`, what `curl -T` sends: a new blob that remembers the name."""
-        name = unquote(path)
+        name = percent_decoded("the name in the path", path)
         if "/" in name or name in RESERVED_FIRST_SEGMENTS:
             raise InvalidRequest(f"PUT goes to / or to /<filename>; {path!r} is neither")
         return await self.upload(request, filename=name)
@@ -230,7 +231,7 @@ class BlobCalls:
     async def user_metadata(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
         info = await self._router.info(request.context, blob_id)
         response = json_response(info.metadata)
-        response.headers.update(metadata_headers(info.metadata))
+        response.headers.update(metadata.encode(info.metadata))
         return response
 
     async def replicas(self, request: Request, blob_id: BlobId) -> web.StreamResponse:

@@ -2,140 +2,95 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from urllib.parse import quote, unquote
 
 from ambry.blob import NEVER_MS, BlobProperties, BlobState, Durability
-from ambry.errors import HeadersTooLarge, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.format.properties import encode_metadata
+from ambry.rest import metadata, names, values
+from ambry.rest import text as rules
+from ambry.rest.text import header_text, is_plain, percent_decoded, percent_encoded, plain_text
 from frontend.http.conditions import etag_of, http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
 from frontend.router.get import BlobInfo
 from frontend.router.put import PutSpec
 
-METADATA_PREFIX = "x-ambry-um-"
-ENCODED_METADATA_PREFIX = "x-ambry-enc-um-"
-METADATA_BYTES_MAX = 8 << 10
-METADATA_KEYS_MAX = 64
-NAME_BYTES_MAX = 1024
-TTL_SECONDS_MAX = 10**11
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ACTIVE_TYPES = ("text/html", "text/xml", "application/xml")
 
 
 def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:
     """The container that a new blob goes to. Raises InvalidRequest for a name that is none."""
-    return accounts.resolve(
-        headers.get("x-ambry-target-account-name", DEFAULT), headers.get("x-ambry-target-container-name", DEFAULT)
-    )
+    return accounts.resolve(headers.get(names.ACCOUNT_NAME, DEFAULT), headers.get(names.CONTAINER_NAME, DEFAULT))
 
 
 def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int) -> PutSpec:
     """What an upload's headers ask for. Raises InvalidRequest naming the header, HeadersTooLarge."""
+    private = headers.get(names.PRIVATE)
+    durability = headers.get(names.DURABILITY)
     properties = BlobProperties(
         size=0,
         digest=b"",
-        content_type=_text(headers, "x-ambry-content-type") or _text(headers, "Content-Type") or DEFAULT_CONTENT_TYPE,
-        service_id=_text(headers, "x-ambry-service-id"),
-        owner_id=_text(headers, "x-ambry-owner-id"),
-        content_encoding=_text(headers, "x-ambry-content-encoding") or _text(headers, "Content-Encoding"),
-        filename=utf8_text(headers.get("x-ambry-filename", "")) or filename,
-        private=_flag(headers, "x-ambry-private"),
+        content_type=_content_type(headers),
+        service_id=plain_text(names.SERVICE_ID, headers.get(names.SERVICE_ID, "")),
+        owner_id=plain_text(names.OWNER_ID, headers.get(names.OWNER_ID, "")),
+        content_encoding=_content_encoding(headers),
+        filename=_filename(headers, filename),
+        private=private is not None and values.flag(names.PRIVATE, private),
     )
-    if len(properties.filename.encode()) > NAME_BYTES_MAX or _CONTROL.search(properties.filename):
-        raise InvalidRequest(f"x-ambry-filename is text of at most {NAME_BYTES_MAX} bytes without control characters")
     return PutSpec(
         properties=properties,
         metadata=encode_metadata(user_metadata(headers)),
-        expires_at_ms=expiry(headers.get("x-ambry-ttl"), now_ms),
-        durability=_durability(headers.get("x-ambry-durability")),
+        expires_at_ms=expiry(headers.get(names.TTL), now_ms),
+        durability=Durability.DISK if durability is None else values.durability(durability),
     )
 
 
-def utf8_text(value: str) -> str:
-    """Header text that holds UTF-8; what is none comes from aiohttp as surrogates and is replaced."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _content_type(headers: Mapping[str, str]) -> str:
+    for name in (names.CONTENT_TYPE, "Content-Type"):
+        if (value := headers.get(name)) is not None:
+            return rules.media_type(name, value)
+    return DEFAULT_CONTENT_TYPE
 
 
-def _text(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name, "")
-    if len(value) > NAME_BYTES_MAX or not value.isascii():
-        raise InvalidRequest(f"{name} is ASCII text of at most {NAME_BYTES_MAX} bytes")
-    return value
+def _content_encoding(headers: Mapping[str, str]) -> str:
+    for name in (names.CONTENT_ENCODING, "Content-Encoding"):
+        if (value := headers.get(name)) is not None:
+            return rules.content_codings(name, value)
+    return ""
 
 
-def _flag(headers: Mapping[str, str], name: str) -> bool:
-    value = headers.get(name, "false").lower()
-    if value not in ("true", "false"):
-        raise InvalidRequest(f"{name} is true or false, not {value!r}")
-    return value == "true"
+def _filename(headers: Mapping[str, str], from_path: str) -> str:
+    plain, encoded = headers.get(names.FILENAME), headers.get(names.ENCODED_FILENAME)
+    if plain is not None and encoded is not None:
+        raise InvalidRequest(f"give {names.FILENAME} or {names.ENCODED_FILENAME}, not both")
+    if encoded is not None:
+        return rules.filename(names.ENCODED_FILENAME, percent_decoded(names.ENCODED_FILENAME, encoded))
+    if plain is not None:
+        return rules.filename(names.FILENAME, header_text(names.FILENAME, plain))
+    return rules.filename("the name in the path", from_path) if from_path else ""
 
 
 def expiry(value: str | None, now_ms: int) -> int:
-    """The expiry that an `x-ambry-ttl` of seconds means; -1 or none is never. Raises InvalidRequest."""
-    if value is None or value == "-1":
-        return NEVER_MS
-    if not value.isascii() or not value.isdigit() or not 0 < int(value) <= TTL_SECONDS_MAX:
-        raise InvalidRequest(f"x-ambry-ttl is a positive number of seconds, or -1 for ever, not {value!r}")
-    return now_ms + int(value) * 1000
-
-
-def _durability(value: str | None) -> Durability:
-    if value is None:
-        return Durability.DISK
-    try:
-        return Durability[value.upper()]
-    except KeyError:
-        raise InvalidRequest(f"x-ambry-durability is memory, disk or geo, not {value!r}") from None
+    """The expiry that an `x-ambry-ttl` of seconds means; none is never. Raises InvalidRequest."""
+    seconds = None if value is None else values.ttl_seconds(value)
+    return NEVER_MS if seconds is None else now_ms + seconds * 1000
 
 
 def user_metadata(headers: Mapping[str, str]) -> dict[str, str]:
-    """The `x-ambry-um-*` pairs, and `x-ambry-enc-um-*` with percent-encoded UTF-8. Raises HeadersTooLarge, InvalidRequest."""
-    pairs: dict[str, str] = {}
-    size = 0
-    for name, value in headers.items():
-        key = name.lower()
-        if key.startswith(METADATA_PREFIX):
-            key = key.removeprefix(METADATA_PREFIX)
-            text = utf8_text(value)
-        elif key.startswith(ENCODED_METADATA_PREFIX):
-            key = key.removeprefix(ENCODED_METADATA_PREFIX)
-            text = unquote(utf8_text(value))
-        else:
-            continue
-        if not key or key in pairs:
-            raise InvalidRequest(f"the user metadata key {key!r} is empty or stands there twice")
-        pairs[key] = text
-        size += len(key) + len(text.encode())
-    if size > METADATA_BYTES_MAX or len(pairs) > METADATA_KEYS_MAX:
-        raise HeadersTooLarge(
-            f"user metadata has at most {METADATA_KEYS_MAX} keys and {METADATA_BYTES_MAX} bytes together; "
-            f"this has {len(pairs)} and {size}"
-        )
+    """The metadata of an upload, within the bounds of ambry.rest.metadata. Raises HeadersTooLarge, InvalidRequest."""
+    pairs = metadata.decode((name.lower(), value) for name, value in headers.items())
+    if pairs:
+        metadata.check(pairs)
     return pairs
-
-
-def _plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and text == text.strip()
-
-
-def metadata_headers(pairs: Mapping[str, str]) -> dict[str, str]:
-    """User metadata as response headers: percent-encoded where a header could not carry the text."""
-    return {
-        f"{METADATA_PREFIX}{key}" if _plain(text) else f"{ENCODED_METADATA_PREFIX}{key}": (
-            text if _plain(text) else quote(text, safe="")
-        )
-        for key, text in pairs.items()
-    }
 
 
 def ttl_text(state: BlobState, created_at_ms: int) -> str:
     """`x-ambry-ttl`: seconds from creation to expiry, -1 for ever."""
-    return "-1" if state.expires_at_ms == NEVER_MS else str(round((state.expires_at_ms - created_at_ms) / 1000))
+    never = state.expires_at_ms == NEVER_MS
+    return values.ttl_text(None if never else round((state.expires_at_ms - created_at_ms) / 1000))
 
 
 def _active(content_type: str) -> bool:
@@ -172,11 +127,14 @@ def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
     }
     if properties.content_encoding:
         headers["Content-Encoding"] = headers["x-ambry-content-encoding"] = properties.content_encoding
-    if properties.filename:
-        headers["x-ambry-filename"] = properties.filename
+    if is_plain(properties.filename):
+        if properties.filename:
+            headers[names.FILENAME] = properties.filename
+    else:
+        headers[names.ENCODED_FILENAME] = percent_encoded(properties.filename)
     if _active(properties.content_type):
         # What a browser would run must not run under our name.
         headers["Content-Disposition"] = "attachment"
     if info.metadata:
-        headers.update(metadata_headers(info.metadata))
+        headers.update(metadata.encode(info.metadata))
     return headers

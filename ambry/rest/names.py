@@ -1,0 +1,36 @@
+"""The header names of Ambry's HTTP API, as both ends write them: in lower case, the only case on our side of a parser."""
+
+from __future__ import annotations
+
+# Of an upload, and told again on a read.
+SERVICE_ID = "x-ambry-service-id"
+OWNER_ID = "x-ambry-owner-id"
+CONTENT_TYPE = "x-ambry-content-type"
+CONTENT_ENCODING = "x-ambry-content-encoding"
+ACCOUNT_NAME = "x-ambry-target-account-name"
+CONTAINER_NAME = "x-ambry-target-container-name"
+TTL = "x-ambry-ttl"
+PRIVATE = "x-ambry-private"
+FILENAME = "x-ambry-filename"
+ENCODED_FILENAME = "x-ambry-enc-filename"
+"""In place of FILENAME, percent-encoded UTF-8, where the name is not plain ASCII (see ambry.rest.text)."""
+DIGEST = "x-ambry-digest"
+DURABILITY = "x-ambry-durability"
+IDEMPOTENCY_KEY = "x-ambry-idempotency-key"
+METADATA_PREFIX = "x-ambry-um-"
+ENCODED_METADATA_PREFIX = "x-ambry-enc-um-"
+
+# Of a read or an update.
+BLOB_ID = "x-ambry-blob-id"
+GET_OPTION = "x-ambry-get-option"
+RESOLVE_RANGE_ON_EMPTY_BLOB = "x-ambry-resolve-range-on-empty-blob"
+
+# Only ever told.
+BLOB_SIZE = "x-ambry-blob-size"
+CREATION_TIME = "x-ambry-creation-time"
+LIFE_VERSION = "x-ambry-life-version"
+ENCRYPTED_IN_STORAGE = "x-ambry-encrypted-in-storage"
+REQUEST_ID = "x-ambry-request-id"
+DATACENTER = "x-ambry-datacenter"
+FRONTEND = "x-ambry-frontend"
+ERROR_CODE = "x-ambry-error-code"
