@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check coverage format bench test-slow test-faults clean
+.PHONY: help venv demo test check coverage sync-client format bench test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,9 +31,10 @@ demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one 
 test: check coverage ## Everything quick: check, coverage, then the unit and integration tests
 	$(PYTEST) tests -m "not slow and not fault"
 
-check: $(READY) ## Formatting, lint, types, and the rules of the house (tests/test_layout.py)
+check: $(READY) ## Formatting, lint, types, the generated client, and the rules of the house (tests/test_layout.py)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tools.sync_client --check
 	$(BIN)/mypy --strict
 	$(PYTEST) tests/test_layout.py
 
@@ -45,6 +46,9 @@ coverage: $(READY) ## Fail where a branch of the formats, the log, its recovery 
 	$(BIN)/python -m coverage run --branch --include=$(COVERED) -m pytest tests/unit/ambry/format tests/unit/ambry/test_blob.py \
 		tests/unit/datanode/store -k "not sweep and not model" -m "not slow and not fault and not hypothesis"
 	$(BIN)/python -m coverage report --include=$(COVERED) --show-missing --fail-under=100
+
+sync-client: $(READY) ## Make the blocking client (ambry/client/sync) out of the awaiting one (ambry/client/aio)
+	$(BIN)/python -m tools.sync_client
 
 format: $(READY) ## Format the code and mend what ruff can
 	$(BIN)/ruff format .

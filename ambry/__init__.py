@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ambry.blob import Durability as Durability
-    from ambry.client.async_client import AsyncAmbryClient as AsyncAmbryClient
-    from ambry.client.async_reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.aio.client import AsyncAmbryClient as AsyncAmbryClient
+    from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
     from ambry.client.model import BlobInfo as BlobInfo
     from ambry.client.model import ByteRange as ByteRange
     from ambry.client.model import ClusterHealth as ClusterHealth
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ambry.client.model import RetryPolicy as RetryPolicy
     from ambry.client.model import Timeout as Timeout
     from ambry.client.model import TransferConfig as TransferConfig
-    from ambry.client.sync_client import AmbryClient as AmbryClient
-    from ambry.client.sync_reader import BlobReader as BlobReader
+    from ambry.client.sync.client import AmbryClient as AmbryClient
+    from ambry.client.sync.reader import BlobReader as BlobReader
     from ambry.errors import AccessDenied as AccessDenied
     from ambry.errors import AlreadyExists as AlreadyExists
     from ambry.errors import AmbryError as AmbryError
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _EXPORTS: dict[str, str] = {
-    "AmbryClient": "ambry.client.sync_client",
-    "AsyncAmbryClient": "ambry.client.async_client",
-    "AsyncBlobReader": "ambry.client.async_reader",
+    "AmbryClient": "ambry.client.sync.client",
+    "AsyncAmbryClient": "ambry.client.aio.client",
+    "AsyncBlobReader": "ambry.client.aio.reader",
     "BlobId": "ambry.ids",
-    "BlobReader": "ambry.client.sync_reader",
+    "BlobReader": "ambry.client.sync.reader",
     "Durability": "ambry.blob",
     **dict.fromkeys(
         ("BlobInfo", "ByteRange", "ClusterHealth", "EndpointHealth", "RetryPolicy", "Timeout", "TransferConfig"),

@@ -365,16 +365,29 @@ COVERED_BY = {
         "tests/unit/ambry/cli/test_cli_blobs.py",
         "every test of it goes through main and its exit codes",
     ),
-    "ambry/client/async_client.py": (CLIENT + "test_client_twins.py", "both clients pass the same tests"),
-    "ambry/client/sync_client.py": (CLIENT + "test_client_twins.py", "both clients pass the same tests"),
-    "ambry/client/async_reader.py": (CLIENT + "test_client_get.py", "both readers pass the same tests"),
-    "ambry/client/sync_reader.py": (CLIENT + "test_client_get.py", "both readers pass the same tests"),
-    "ambry/client/async_transport.py": (CLIENT + "test_client_get.py", "both clients pass the same tests"),
+    **{
+        f"ambry/client/{twin}/{name}.py": (CLIENT + test, "both clients pass the same tests")
+        for twin in ("aio", "sync")
+        for name, test in (
+            ("client", "test_client_twins.py"),
+            ("blobs", "test_client_get.py"),
+            ("calls", "test_client_get.py"),
+            ("health", "test_client_get.py"),
+            ("reader", "test_client_get.py"),
+            ("transport", "test_client_get.py"),
+            ("waiting", "test_client_get.py"),
+        )
+    },
+    "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
     "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),
     "ambry/client/options.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/model.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/retry.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
+    **{
+        f"ambry/client/wire/{name}.py": (CLIENT + "test_client_core.py", "pure parts of the core")
+        for name in ("blobs", "health", "message", "refusals")
+    },
 }
 """Module -> the test that covers it under another name, and why."""
 

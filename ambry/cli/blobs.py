@@ -13,12 +13,12 @@ from typing import IO, Any, TypeVar
 import click
 
 from ambry.cli.main import report
-from ambry.client.core import parse_ref
 from ambry.client.model import BlobInfo, ByteRange, Progress
 from ambry.client.options import ClientOptions
 from ambry.client.sources import PartFile
-from ambry.client.sync_client import AmbryClient
-from ambry.client.sync_reader import BlobReader
+from ambry.client.sync.client import AmbryClient
+from ambry.client.sync.reader import BlobReader
+from ambry.client.wire.blobs import parse_ref
 from ambry.clock import system_random
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import new_request_id

@@ -1,9 +1,11 @@
 """The Python client: `AmbryClient` and `AsyncAmbryClient`, twins over one core that does no I/O.
 
 model                               what users see: BlobInfo, policies, ranges
-core retry transfer                 the decisions: requests, answers, errors, retries, digests; no I/O
+wire/                               requests and answers, one file per resource; no I/O
+retry transfer                      the decisions: attempts, digests, what is complete; no I/O
 sources                             bodies and local files: the one place that touches files
 options                             what both clients are configured with, and where it comes from
-sync_transport sync_reader sync_client       blocking sockets
-async_transport async_reader async_client    aiohttp
+aio/                                the awaiting twin over aiohttp, one file per resource
+sync/                               the blocking twin: `transport`, `pool`, `reader` and `waiting` by hand over blocking
+                                    sockets, the rest generated from aio/ (`make sync-client`)
 """

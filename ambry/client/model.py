@@ -97,12 +97,6 @@ class ByteRange:
             return f"bytes={self.start}"
         return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
 
-    def within(self, size: int) -> tuple[int, int]:
-        """(start, stop) of this range in a blob of `size` bytes."""
-        if self.start < 0:
-            return max(0, size + self.start), size
-        return self.start, size if self.stop is None else min(self.stop, size)
-
 
 @dataclass(frozen=True, slots=True)
 class Timeout:

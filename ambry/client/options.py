@@ -17,12 +17,12 @@ import msgspec
 
 from ambry import __version__
 from ambry.blob import Durability
-from ambry.client import core
-from ambry.client.core import Request
 from ambry.client.model import BlobSource, ByteRange, Progress, RetryPolicy, Timeout, TransferConfig, Verify
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
-from ambry.client.sources import Body, open_body, read_toml
+from ambry.client.sources import open_body, read_toml
 from ambry.client.transfer import Upload
+from ambry.client.wire import blobs as wire
+from ambry.client.wire.message import ApiRequest
 from ambry.clock import Clock, SystemClock, system_random
 from ambry.config import convert
 from ambry.errors import ConfigInvalid, InvalidRequest
@@ -150,11 +150,11 @@ class ClientBase:
         progress: Progress | None,
         transfer: TransferConfig | None,
         asynchronous: bool,
-    ) -> tuple[Body, Upload]:
+    ) -> Upload:
         chunk_size = (transfer or self._transfer).chunk_size
         body = open_body(data, size=size, chunk_size=chunk_size, asynchronous=asynchronous)
-        expected = core.checksum_text(checksum) if checksum is not None else ""
-        request = core.upload_request(
+        expected = wire.checksum_text(checksum) if checksum is not None else ""
+        request = wire.upload_request(
             size=body.size,
             digest=expected or body.known_digest(),
             ttl=ttl,
@@ -164,10 +164,9 @@ class ClientBase:
             durability=durability,
         )
         request.headers.update(self._target)
-        upload = Upload(request, size=body.size, checksum=expected, verify=self._verify, progress=progress)
-        return body, upload
+        return Upload(request, body, checksum=expected, verify=self._verify, progress=progress)
 
-    def _headers(self, request: Request) -> dict[str, str]:
+    def _headers(self, request: ApiRequest) -> dict[str, str]:
         return {**self._common, **request.headers}
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ambry.client.core import ConnectFailed, StaleConnection
 from ambry.client.model import RetryPolicy
+from ambry.client.wire.refusals import ConnectFailed, StaleConnection
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InternalError, QuotaExceeded
 

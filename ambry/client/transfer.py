@@ -8,9 +8,10 @@ the server names the digest of the bytes that were sent.
 from __future__ import annotations
 
 from ambry.checksum import Buffer, Digester, new_digester
-from ambry.client import core
-from ambry.client.core import Headers, Request
 from ambry.client.model import BlobInfo, ByteRange, Progress, Verify
+from ambry.client.sources import Body
+from ambry.client.wire import blobs as wire
+from ambry.client.wire.message import ApiRequest, Headers, header_int
 from ambry.errors import ChecksumMismatch, InvalidRequest, PeerConnectionLost, ProtocolViolation
 from ambry.ids import BlobId
 
@@ -19,33 +20,37 @@ class Upload:
     """One put. `begin` starts each pass over the body, `passed` sees every chunk before it is sent."""
 
     def __init__(
-        self, request: Request, *, size: int | None, checksum: str, verify: Verify, progress: Progress | None
+        self, request: ApiRequest, body: Body, *, checksum: str, verify: Verify, progress: Progress | None
     ) -> None:
         self.request = request
-        self._size = size
+        self.body = body
         self._checksum = checksum
         self._verify = verify
         self._progress = progress
         self._reported = -1
         self._digester: Digester = new_digester()
-        self.sent = 0
-        self.started = False
-        """Whether anything was taken from the body, in any pass."""
+        self._sent = 0
+        self._started = False
         self.complete = False
         """Whether all of the body has passed, in this pass."""
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether another pass gives the same bytes: the body can be had again, or nothing was taken from it."""
+        return self.body.replayable or not self._started
+
     def begin(self) -> None:
-        self.started = True
+        self._started = True
         self.complete = False
         self._digester = new_digester()
-        self.sent = 0
+        self._sent = 0
         self._report()
 
     def passed(self, chunk: Buffer) -> None:
         """Raises InvalidRequest when the body is longer than announced."""
-        self.sent += len(chunk)
-        if self._size is not None and self.sent > self._size:
-            raise InvalidRequest(f"the body is longer than the {self._size} bytes announced; did the file grow?")
+        self._sent += len(chunk)
+        if self.body.size is not None and self._sent > self.body.size:
+            raise InvalidRequest(f"the body is longer than the {self.body.size} bytes announced; did the file grow?")
         self._digester.update(chunk)
 
     def handed_over(self) -> None:
@@ -54,8 +59,8 @@ class Upload:
 
     def ended(self) -> None:
         """The body has no more. Raises InvalidRequest when it is shorter than announced."""
-        if self._size is not None and self.sent != self._size:
-            raise InvalidRequest(f"the body ended after {self.sent} of the {self._size} bytes announced")
+        if self.body.size is not None and self._sent != self.body.size:
+            raise InvalidRequest(f"the body ended after {self._sent} of the {self.body.size} bytes announced")
         if self._checksum and self._digester.hexdigest() != self._checksum:
             raise ChecksumMismatch(
                 f"the body's xxh3-128 is {self._digester.hexdigest()}, not the {self._checksum} given; "
@@ -63,33 +68,35 @@ class Upload:
             )
         self.complete = True
 
-    def check(self, headers: Headers) -> tuple[BlobInfo, ChecksumMismatch | ProtocolViolation | None]:
-        """What was made, and why it must not be kept, if so. Raises ProtocolViolation when there is no telling."""
-        merged = {"x-ambry-blob-size": str(self.sent), **headers}
-        info = core.parse_put(self.request, merged)
+    def made(self, headers: Headers) -> BlobInfo:
+        """What an acknowledgement says was made. Raises ProtocolViolation when there is no telling."""
+        return wire.parse_put(self.request, {"x-ambry-blob-size": str(self._sent), **headers})
+
+    def unfit(self, info: BlobInfo) -> ChecksumMismatch | ProtocolViolation | None:
+        """Why what was made is not what was sent and must not be kept, if so."""
         mine = self._digester.hexdigest()
-        if info.size != self.sent:
-            return info, ChecksumMismatch(
-                f"sent {self.sent} bytes, but blob {info.id} was acknowledged with {info.size}; "
+        if info.size != self._sent:
+            return ChecksumMismatch(
+                f"sent {self._sent} bytes, but blob {info.id} was acknowledged with {info.size}; "
                 "it is being deleted, put it again"
             )
         if info.checksum and info.checksum != mine and self._verify != "never":
-            return info, ChecksumMismatch(
+            return ChecksumMismatch(
                 f"sent bytes with the xxh3-128 {mine}, but blob {info.id} was acknowledged with {info.checksum}; "
                 "it is being deleted, put it again"
             )
         if not info.checksum and self._verify == "always":
-            return info, ProtocolViolation(
+            return ProtocolViolation(
                 f"blob {info.id} was acknowledged without x-ambry-digest and is being deleted; "
                 "check the endpoint, or pass verify='if-present'"
             )
-        return info, None
+        return None
 
     def _report(self) -> None:
         # A repeated attempt starts over, but progress never goes back.
-        if self._progress is not None and self.sent > self._reported:
-            self._reported = self.sent
-            self._progress(self.sent, self._size)
+        if self._progress is not None and self._sent > self._reported:
+            self._reported = self._sent
+            self._progress(self._sent, self.body.size)
 
 
 class Download:
@@ -123,42 +130,45 @@ class Download:
     def remaining(self) -> int:
         return self.stop - self.position
 
-    def request(self) -> Request:
+    def request(self) -> ApiRequest:
         """The next request: the first, or the rest of what was asked for."""
         if self._info is None:
-            return core.blob_request("GET", self.blob, self._range)
-        return core.blob_request("GET", self.blob, ByteRange(self.position, self.stop))
+            return wire.blob_request("GET", self.blob, self._range)
+        return wire.blob_request("GET", self.blob, ByteRange(self.position, self.stop))
 
     def accept(self, status: int, headers: Headers) -> None:
         """Judge the head of an answer. Raises ProtocolViolation, or ChecksumMismatch if it is of other content."""
-        info = core.parse_info(self.blob, headers)
+        info = wire.parse_info(self.blob, headers)
         if self._info is not None:
             if (info.size, info.checksum) != (self._info.size, self._info.checksum):
                 raise ChecksumMismatch(f"blob {self.blob} changed while it was read, which must never be; report this")
-            wanted = (self.position, self.stop)
+            wanted = wire.Span(start=self.position, stop=self.stop, size=info.size)
         else:
-            wanted = (0, info.size) if self._range is None else self._range.within(info.size)
+            wanted = wire.span_of(self._range, info.size)
+        whole = wanted.start == 0 and wanted.stop == info.size
         if status == 206:
-            start, stop, size = core.content_range(headers)
-            if size != info.size or (start, stop) != wanted:
+            got = wire.content_range(headers)
+            if got != wanted:
                 raise ProtocolViolation(
-                    f"asked for bytes {wanted[0]} to {wanted[1]} of {info.size}, got {start} to {stop} of {size}"
+                    f"asked for bytes {wanted.start} to {wanted.stop} of {wanted.size}, "
+                    f"got {got.start} to {got.stop} of {got.size}"
                 )
-        elif wanted != (0, info.size):
+        elif not whole:
             raise ProtocolViolation(f"asked for a range of blob {self.blob}, got status {status}; check the endpoint")
-        if "content-length" in headers and core.header_int(headers, "content-length") != wanted[1] - wanted[0]:
+        if "content-length" in headers and header_int(headers, "content-length") != wanted.stop - wanted.start:
             raise ProtocolViolation(
-                f"Content-Length {headers['content-length']} does not fit bytes {wanted[0]} to {wanted[1]} of the blob"
+                f"Content-Length {headers['content-length']} does not fit "
+                f"bytes {wanted.start} to {wanted.stop} of the blob"
             )
         if self._info is None:
-            if wanted == (0, info.size):
+            if whole:
                 self._whole = True
             if self._whole and self._verify == "always" and not info.checksum:
                 raise ProtocolViolation(
                     f"blob {self.blob} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
                 )
             self._info = info
-            self.position, self.stop = wanted
+            self.position, self.stop = wanted.start, wanted.stop
             if not self.remaining:
                 self._finish()
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry import AmbryClient
-from ambry.client.async_client import AsyncAmbryClient
+from ambry import AmbryClient, AsyncAmbryClient
 from ambry.errors import BlobDeleted, BlobGone, ChecksumMismatch, InvalidRequest
 from tests.support.content import blocks, content, content_digest
 from tests.support.rest import everywhere

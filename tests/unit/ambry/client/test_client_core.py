@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ambry import AmbryClient, ByteRange, InvalidRequest, RetryPolicy
-from ambry.client import core
 from ambry.client.options import load_options, normal_endpoints
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
+from ambry.client.wire import blobs as wire
+from ambry.client.wire import refusals
+from ambry.client.wire.message import ApiRequest, parse_time
 from ambry.errors import (
     AmbryError,
     BlobDeleted,
@@ -28,7 +30,7 @@ from ambry.errors import (
 )
 from tests.support.twins import FakeClock
 
-GET = core.Request("GET", "/x", {}, "blob x")
+GET = ApiRequest("GET", "/x", {}, "blob x")
 
 
 def attempts(clock: FakeClock, *urls: str, policy: RetryPolicy | None = None, total: float | None = None) -> Attempts:
@@ -68,7 +70,7 @@ def problem(code: str, **more: object) -> bytes:
 def test_an_answer_becomes_the_error_that_it_names(status: int, code: str, cls: type[AmbryError]) -> None:
     headers = {"content-type": "application/problem+json"}
     body = problem(code) if code else b""
-    error = core.error_of(GET, status, headers, body, now_ms=0)
+    error = refusals.error_of(GET, status, headers, body, now_ms=0)
     assert isinstance(error, cls)
     if code:
         assert (error.message, error.request_id) == ("do this", "r1")
@@ -76,7 +78,7 @@ def test_an_answer_becomes_the_error_that_it_names(status: int, code: str, cls: 
 
 def test_an_error_without_a_body_is_named_by_its_headers() -> None:
     headers = {"x-ambry-error-code": "BlobNotFound", "x-ambry-request-id": "r2", "retry-after": "3"}
-    error = core.error_of(GET, 404, headers, b"", now_ms=0)
+    error = refusals.error_of(GET, 404, headers, b"", now_ms=0)
     assert isinstance(error, BlobNotFound)
     assert "blob x does not exist" in error.message
     assert (error.request_id, error.retry_after_s) == ("r2", 3.0)
@@ -85,41 +87,41 @@ def test_an_error_without_a_body_is_named_by_its_headers() -> None:
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"null", b'{"code": 7, "detail": null}'])
 def test_a_malformed_problem_is_no_crash(body: bytes) -> None:
     headers = {"content-type": "application/problem+json", "x-ambry-error-code": "Unavailable"}
-    assert isinstance(core.error_of(GET, 503, headers, body, now_ms=0), Unavailable)
+    assert isinstance(refusals.error_of(GET, 503, headers, body, now_ms=0), Unavailable)
 
 
 @pytest.mark.parametrize(
     "text", ["Sat, 21 Nov 2026 23:07:00 GMT", "1795302420000", "2026-11-21T23:07:00Z", "2026-11-22T00:07:00+01:00"]
 )
 def test_times_are_read_in_every_form(text: str) -> None:
-    assert core.parse_time(text) == datetime(2026, 11, 21, 23, 7, tzinfo=UTC)
+    assert parse_time(text) == datetime(2026, 11, 21, 23, 7, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "Sat, 99 Nov", "9" * 40])
 def test_what_is_no_time_is_none(text: str) -> None:
-    assert core.parse_time(text) is None
+    assert parse_time(text) is None
 
 
 def test_retry_after_may_be_a_date() -> None:
     headers = {"retry-after": "Sat, 21 Nov 2026 23:07:00 GMT"}
-    assert core.retry_after(headers, 1795302410000) == 10.0
-    assert core.retry_after(headers, 1795302430000) == 0.0
+    assert refusals.retry_after(headers, 1795302410000) == 10.0
+    assert refusals.retry_after(headers, 1795302430000) == 0.0
 
 
 @pytest.mark.parametrize(
     "value", ["", "plain", "a b", "100%", " edge", "edge ", "tab\t", "größe", "日本", "\x00", "a\nb"]
 )
 def test_metadata_comes_back_as_it_was_given(value: str) -> None:
-    headers = core.encode_metadata({"k": value})
+    headers = wire.encode_metadata({"k": value})
     assert all(text.isascii() and text.isprintable() for text in headers.values())
-    assert core.decode_metadata(headers) == {"k": value}
+    assert wire.decode_metadata(headers) == {"k": value}
 
 
 def test_metadata_beyond_the_servers_limits_is_refused_here() -> None:
     with pytest.raises(HeadersTooLarge):
-        core.encode_metadata({f"k{n}": "" for n in range(65)})
+        wire.encode_metadata({f"k{n}": "" for n in range(65)})
     with pytest.raises(HeadersTooLarge):
-        core.encode_metadata({"k": "x" * 8192})
+        wire.encode_metadata({"k": "x" * 8192})
 
 
 @pytest.mark.parametrize(
@@ -134,18 +136,18 @@ def test_metadata_beyond_the_servers_limits_is_refused_here() -> None:
 )
 def test_ranges(asked: ByteRange, header: str, in_ten: tuple[int, int]) -> None:
     assert asked.header() == header
-    assert asked.within(10) == in_ten
+    assert wire.span_of(asked, 10) == wire.Span(start=in_ten[0], stop=in_ten[1], size=10)
 
 
 @pytest.mark.parametrize(("ttl", "expected"), [(None, -1), (5, 5), (timedelta(minutes=1), 60)])
 def test_ttl(ttl: timedelta | int | None, expected: int) -> None:
-    assert core.ttl_seconds(ttl) == expected
+    assert wire.ttl_seconds(ttl) == expected
 
 
 @pytest.mark.parametrize("ttl", [0, -1, timedelta(0)])
 def test_a_ttl_that_is_over_at_once_is_refused(ttl: timedelta | int) -> None:
     with pytest.raises(InvalidRequest, match="ttl"):
-        core.ttl_seconds(ttl)
+        wire.ttl_seconds(ttl)
 
 
 def test_backoff_is_full_jitter_below_a_growing_ceiling() -> None:
@@ -189,10 +191,10 @@ def test_going_elsewhere_after_a_refused_connection_costs_no_budget() -> None:
     tries = attempts(clock, "http://a", "http://b")
     tries._budget = budget
     assert tries.begin() == "http://a"
-    assert tries.failed(core.connect_failed("http://a", "refused")) == 0.0
+    assert tries.failed(refusals.connect_failed("http://a", "refused")) == 0.0
     assert tries.begin() == "http://b"
     with pytest.raises(Unavailable):
-        tries.failed(core.connect_failed("http://b", "refused"))
+        tries.failed(refusals.connect_failed("http://b", "refused"))
 
 
 def test_progress_allows_more_breaks_than_attempts() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from ambry.client.model import BlobInfo
-from ambry.client.sync_transport import SyncResponse
+from ambry.client.sync.transport import SyncResponse
 from ambry.client.transfer import Download
 from ambry.errors import AmbryError, RequestTimeout
 
@@ -30,7 +30,8 @@ class BlobReader(io.BufferedIOBase):
     def __init__(
         self,
         download: Download,
-        reopen: Callable[[AmbryError | None], SyncResponse],
+        response: SyncResponse,
+        reopen: Callable[[AmbryError], SyncResponse],
         remaining_s: Callable[[], float | None],
         silence_s: float,
     ) -> None:
@@ -41,8 +42,7 @@ class BlobReader(io.BufferedIOBase):
         self._download = download
         self._reopen = reopen
         self._failure: AmbryError | None = None
-        self._response: SyncResponse | None = None
-        self._response = reopen(None)
+        self._response: SyncResponse | None = response
         if not download.remaining:
             self._finish()
 

@@ -1,66 +1,28 @@
-"""Blocking HTTP/1.1 over a pool of connections (`http.client`).
-
-The pool belongs to a process: a forked child starts with an empty one, so parent and child never share a socket. Any
-number of threads may use it.
-"""
+"""Blocking HTTP/1.1 (`http.client`) over the kept connections of `pool`."""
 
 from __future__ import annotations
 
 import http.client
 import os
-import select
-import socket
-import threading
-from collections import deque
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Generator
+from contextlib import closing
 
-from ambry.checksum import Buffer
-from ambry.client import core
-from ambry.client.core import Headers, Request, StaleConnection
 from ambry.client.model import Timeout
+from ambry.client.sync.pool import IDLE_S, ConnectionPool, KeptConnection
+from ambry.client.transfer import Upload
+from ambry.client.wire import refusals
+from ambry.client.wire.message import ApiRequest, Headers
 from ambry.clock import Clock
-from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation, RequestTimeout
-
-IDLE_MAX = 16
-"""Kept connections per endpoint."""
-
-IDLE_S = 30.0
-"""How long one is kept; well below the server's 75 s."""
+from ambry.errors import AmbryError, PeerConnectionLost, RequestTimeout
 
 SEND_SIZE = 256 << 10
 """A socket's timeout bounds one whole sendall, so it is given little at a time."""
 
 
-class _Connection:
-    """One connection, and since when it has been idle."""
-
-    def __init__(self, endpoint: str, timeout_s: float) -> None:
-        url = urlsplit(endpoint)
-        self.endpoint = endpoint
-        self.prefix = url.path
-        self.pid = os.getpid()
-        self.idle_since = 0.0
-        self.used = False
-        self.http = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=timeout_s)
-
-    def set_timeout(self, timeout_s: float) -> None:
-        self.http.timeout = timeout_s
-        if self.http.sock is not None:
-            self.http.sock.settimeout(timeout_s)
-
-    def answered(self) -> bool:
-        """Whether there is something to read now: an early answer, or the end of the connection."""
-        return _readable(self.http.sock)
-
-    def close(self) -> None:
-        self.http.close()
-
-
 class SyncResponse:
     """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
 
-    def __init__(self, pool: SyncTransport, connection: _Connection, raw: http.client.HTTPResponse) -> None:
+    def __init__(self, pool: SyncTransport, connection: KeptConnection, raw: http.client.HTTPResponse) -> None:
         self._pool = pool
         self._connection = connection
         self._raw = raw
@@ -103,7 +65,7 @@ class SyncResponse:
     def done(self) -> None:
         """The head was all there was to know."""
         try:
-            whole = len(self.read(core.ERROR_BODY_MAX)) < core.ERROR_BODY_MAX
+            whole = len(self.read(refusals.ERROR_BODY_MAX)) < refusals.ERROR_BODY_MAX
         except AmbryError:
             whole = False
         if whole:
@@ -126,26 +88,24 @@ class SyncTransport:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._pool = _Pool()
+        self._pool = ConnectionPool()
 
     def exchange(
         self,
         endpoint: str,
-        request: Request,
+        request: ApiRequest,
         headers: dict[str, str],
         *,
-        body: Iterator[Buffer] | None,
-        fresh: bool,
+        upload: Upload | None,
         timeout: Timeout,
         deadline: float | None,
     ) -> SyncResponse:
-        """Send one request and read the head of its answer; an answer of 300 and more is raised as its error.
-
-        `fresh` asks for a new connection, because `body` cannot be had a second time if a kept one turns out dead.
-        """
+        """Send one request, with the body of `upload`, and read the head of its answer; 300 and more is raised."""
+        # A body that cannot be had a second time must not be lost on a kept connection that turns out dead.
+        fresh = upload is not None and not upload.body.replayable
         connection = self._connect(endpoint, timeout, self._remaining(deadline), fresh=fresh)
         try:
-            whole = self._send(connection, request, headers, body, deadline)
+            whole = self._send(connection, request, headers, upload, deadline)
             connection.set_timeout(_least(timeout.read, self._remaining(deadline)))
             raw = connection.http.getresponse()
         except BaseException as cause:
@@ -154,7 +114,7 @@ class SyncTransport:
                 raise cause.cause from cause.cause.__cause__
             if connection.used and isinstance(cause, ConnectionError) and not isinstance(cause, AmbryError):
                 self._current().drop(endpoint)
-                raise StaleConnection(f"{endpoint} had closed a kept connection") from cause
+                raise refusals.StaleConnection(f"{endpoint} had closed a kept connection") from cause
             if isinstance(cause, OSError | http.client.HTTPException):
                 raise _translate(cause, endpoint) from cause
             raise
@@ -163,10 +123,10 @@ class SyncTransport:
             return response
         if raw.status < 300:
             response.abort()
-            raise ProtocolViolation(f"{endpoint} answered {raw.status} before it had the whole body")
+            raise refusals.answered_early(endpoint, raw.status)
         raise self._error(response, request, keep=whole)
 
-    def give_back(self, connection: _Connection) -> None:
+    def give_back(self, connection: KeptConnection) -> None:
         """Keep a connection for the next request."""
         connection.idle_since = self._clock.monotonic()
         connection.used = True
@@ -176,27 +136,27 @@ class SyncTransport:
     def close(self) -> None:
         self._current().clear()
 
-    def _current(self) -> _Pool:
+    def _current(self) -> ConnectionPool:
         if self._pool.pid != os.getpid():
             # The parent's connections are forgotten, not closed: closing a copied descriptor would be harmless, but
             # the parent's lock may have been held by a thread that does not exist here.
-            self._pool = _Pool()
+            self._pool = ConnectionPool()
         return self._pool
 
-    def _connect(self, endpoint: str, timeout: Timeout, remaining_s: float | None, *, fresh: bool) -> _Connection:
+    def _connect(self, endpoint: str, timeout: Timeout, remaining_s: float | None, *, fresh: bool) -> KeptConnection:
         read_s = _least(timeout.read, remaining_s)
         while not fresh and (kept := self._current().take(endpoint)) is not None:
             if self._clock.monotonic() - kept.idle_since < IDLE_S and not kept.answered():
                 kept.set_timeout(read_s)
                 return kept
             kept.close()
-        made = _Connection(endpoint, _least(timeout.connect, remaining_s))
+        made = KeptConnection(endpoint, _least(timeout.connect, remaining_s))
         try:
             made.http.connect()
         except OSError as cause:
             made.close()
             reason = "no answer in time" if isinstance(cause, TimeoutError) else cause.strerror or str(cause)
-            raise core.connect_failed(endpoint, reason) from cause
+            raise refusals.connect_failed(endpoint, reason) from cause
         made.set_timeout(read_s)
         return made
 
@@ -205,10 +165,10 @@ class SyncTransport:
 
     def _send(
         self,
-        connection: _Connection,
-        request: Request,
+        connection: KeptConnection,
+        request: ApiRequest,
         headers: dict[str, str],
-        body: Iterator[Buffer] | None,
+        upload: Upload | None,
         deadline: float | None,
     ) -> bool:
         """Send all of it; False when an answer, surely an error, came before the whole body was sent."""
@@ -216,23 +176,24 @@ class SyncTransport:
         raw.putrequest(request.method, connection.prefix + request.path, skip_accept_encoding=True)
         for name, value in headers.items():
             raw.putheader(name, value.encode())
-        chunked = body is not None and "content-length" not in headers
+        chunked = upload is not None and "content-length" not in headers
         if chunked:
             raw.putheader("transfer-encoding", "chunked")
         raw.endheaders()
-        if body is None:
+        if upload is None:
             return True
         try:
-            for chunk in _pieces(body):
-                if connection.answered():
-                    return False
-                if deadline is not None and self._clock.monotonic() >= deadline:
-                    raise RequestTimeout("the upload did not end within the call's total timeout")
-                if chunked:
-                    raw.send(b"%x\r\n" % len(chunk))
-                raw.send(chunk)
-                if chunked:
-                    raw.send(b"\r\n")
+            with closing(_passing(upload)) as pieces:
+                for piece in pieces:
+                    if connection.answered():
+                        return False
+                    if deadline is not None and self._clock.monotonic() >= deadline:
+                        raise RequestTimeout("the upload did not end within the call's total timeout")
+                    if chunked:
+                        raw.send(b"%x\r\n" % len(piece))
+                    raw.send(piece)
+                    if chunked:
+                        raw.send(b"\r\n")
             if chunked:
                 raw.send(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):
@@ -242,53 +203,20 @@ class SyncTransport:
             return False
         return True
 
-    def _error(self, response: SyncResponse, request: Request, *, keep: bool) -> AmbryError:
+    def _error(self, response: SyncResponse, request: ApiRequest, *, keep: bool) -> AmbryError:
         body = b""
         try:
-            while len(body) < core.ERROR_BODY_MAX and (piece := response.read(core.ERROR_BODY_MAX - len(body))):
+            while len(body) < refusals.ERROR_BODY_MAX and (piece := response.read(refusals.ERROR_BODY_MAX - len(body))):
                 body += piece
         except AmbryError:
             keep = False  # The status alone has to do.
-        error = core.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
+        error = refusals.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
         length = response.headers.get("content-length", "")
         if keep and (request.method == "HEAD" or length == str(len(body))):
             response.finish()
         else:
             response.abort()
         return error
-
-
-class _Pool:
-    """The idle connections of one process, newest first."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._lock = threading.Lock()
-        self._idle: dict[str, deque[_Connection]] = {}
-
-    def take(self, endpoint: str) -> _Connection | None:
-        with self._lock:
-            idle = self._idle.get(endpoint)
-            return idle.pop() if idle else None
-
-    def put(self, connection: _Connection) -> bool:
-        with self._lock:
-            idle = self._idle.setdefault(connection.endpoint, deque())
-            if len(idle) >= IDLE_MAX:
-                return False
-            idle.append(connection)
-            return True
-
-    def drop(self, endpoint: str) -> None:
-        """Forget the connections to an endpoint that has closed one."""
-        with self._lock:
-            dropped = self._idle.pop(endpoint, deque())
-        for connection in dropped:
-            connection.close()
-
-    def clear(self) -> None:
-        for endpoint in list(self._idle):
-            self.drop(endpoint)
 
 
 class _SourceError(Exception):
@@ -299,25 +227,19 @@ class _SourceError(Exception):
         self.cause = cause
 
 
-def _pieces(body: Iterator[Buffer]) -> Iterator[memoryview]:
-    while True:
-        try:
-            chunk = next(body, None)
-        except Exception as cause:
-            raise _SourceError(cause) from cause
-        if chunk is None:
-            return
-        view = memoryview(chunk)
-        for start in range(0, len(view), SEND_SIZE):
-            yield view[start : start + SEND_SIZE]
-
-
-def _readable(sock: socket.socket | None) -> bool:
-    if sock is None:
-        return True
-    poll = select.poll()
-    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poll.poll(0))
+def _passing(upload: Upload) -> Generator[memoryview, None, None]:
+    """One pass over the body, seen by `upload`, in pieces that a socket is given at a time."""
+    try:
+        upload.begin()
+        for chunk in upload.body.chunks():
+            upload.passed(chunk)
+            view = memoryview(chunk)
+            for start in range(0, len(view), SEND_SIZE):
+                yield view[start : start + SEND_SIZE]
+            upload.handed_over()
+        upload.ended()
+    except Exception as cause:
+        raise _SourceError(cause) from cause
 
 
 def _normal(raw: http.client.HTTPResponse) -> dict[str, str]:
@@ -339,7 +261,7 @@ def _translate(cause: Exception, endpoint: str) -> AmbryError:
     if isinstance(cause, AmbryError):
         return cause
     if isinstance(cause, TimeoutError):
-        return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
+        return refusals.not_in_time(endpoint)
     if isinstance(cause, http.client.HTTPException) and not isinstance(cause, http.client.RemoteDisconnected):
-        return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({type(cause).__name__}: {cause})")
-    return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")
+        return refusals.not_http(endpoint, cause)
+    return refusals.broken(endpoint, cause)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ambry.client.async_transport import AsyncResponse
+from ambry.client.aio.transport import AsyncResponse
 from ambry.client.model import BlobInfo
 from ambry.client.transfer import Download
 from ambry.errors import AmbryError, RequestTimeout

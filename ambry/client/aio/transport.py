@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from ambry.checksum import Buffer
-from ambry.client import core
-from ambry.client.core import Headers, Request
 from ambry.client.model import Timeout
+from ambry.client.transfer import Upload
+from ambry.client.wire import refusals
+from ambry.client.wire.message import ApiRequest, Headers
 from ambry.clock import Clock
-from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation, RequestTimeout
+from ambry.errors import AmbryError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -57,7 +58,7 @@ class AsyncResponse:
     async def done(self) -> None:
         """The head was all there was to know."""
         try:
-            while await self.read(core.ERROR_BODY_MAX):
+            while await self.read(refusals.ERROR_BODY_MAX):
                 pass
         except AmbryError:
             self.abort()
@@ -80,18 +81,14 @@ class AsyncTransport:
     async def exchange(
         self,
         endpoint: str,
-        request: Request,
+        request: ApiRequest,
         headers: dict[str, str],
         *,
-        body: AsyncIterator[Buffer] | None,
+        upload: Upload | None,
         timeout: Timeout,
         deadline: float | None,
-        complete: Callable[[], bool] = lambda: True,
     ) -> AsyncResponse:
-        """Send one request and read the head of its answer; an answer of 300 and more is raised as its error.
-
-        `complete` says whether all of `body` was given out.
-        """
+        """Send one request, with the body of `upload`, and read the head of its answer; 300 and more is raised."""
         require_aiohttp()
         import aiohttp
         import yarl
@@ -108,14 +105,14 @@ class AsyncTransport:
                     request.method,
                     yarl.URL(endpoint + request.path, encoded=True),
                     headers=headers,
-                    data=None if body is None else pace.over(body),
+                    data=None if upload is None else pace.over(_passing(upload)),
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
                 )
                 pace.closed = True
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
             reason = getattr(cause, "strerror", None) or "no answer in time"
-            raise core.connect_failed(endpoint, reason) from cause
+            raise refusals.connect_failed(endpoint, reason) from cause
         except Exception as cause:
             if pace is not None and pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__
@@ -128,9 +125,9 @@ class AsyncTransport:
         response = AsyncResponse(raw, endpoint, timeout.read)
         if raw.status >= 300:
             raise await self._error(response, request)
-        if not complete():
+        if upload is not None and not upload.complete:
             response.abort()
-            raise ProtocolViolation(f"{endpoint} answered {raw.status} before it had the whole body")
+            raise refusals.answered_early(endpoint, raw.status)
         return response
 
     async def close(self) -> None:
@@ -151,14 +148,16 @@ class AsyncTransport:
             )
         return self._session
 
-    async def _error(self, response: AsyncResponse, request: Request) -> AmbryError:
+    async def _error(self, response: AsyncResponse, request: ApiRequest) -> AmbryError:
         body = b""
         try:
-            while len(body) < core.ERROR_BODY_MAX and (piece := await response.read(core.ERROR_BODY_MAX - len(body))):
+            while len(body) < refusals.ERROR_BODY_MAX and (
+                piece := await response.read(refusals.ERROR_BODY_MAX - len(body))
+            ):
                 body += piece
         except AmbryError:
             pass  # The status alone has to do.
-        error = core.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
+        error = refusals.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
         # Keeps the connection only if both the request and the answer are complete.
         response.finish()
         return error
@@ -202,6 +201,26 @@ class _Pace:
             yield chunk
 
 
+async def _passing(upload: Upload) -> AsyncIterator[Buffer]:
+    """One pass over the body, seen by `upload`.
+
+    One chunk is held back until it is known to be the last: aiohttp reads the answer while we send, so the answer may
+    come before we would be asked for a chunk after the last one.
+    """
+    upload.begin()
+    held: Buffer = b""
+    async for chunk in upload.body.achunks():
+        if held:
+            yield held
+            upload.handed_over()
+        upload.passed(chunk)
+        held = chunk
+    upload.ended()
+    if held:
+        yield held
+        upload.handed_over()
+
+
 def require_aiohttp() -> None:
     """Raises ImportError with the way out."""
     try:
@@ -219,10 +238,8 @@ def _normal(raw: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 def _translate(cause: Exception, endpoint: str) -> AmbryError:
-    if isinstance(cause, AmbryError):
-        return cause
     if isinstance(cause, TimeoutError):
-        return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
+        return refusals.not_in_time(endpoint)
     if type(cause).__name__ in ("ClientResponseError", "InvalidURL"):
-        return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({type(cause).__name__}: {cause})")
-    return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")
+        return refusals.not_http(endpoint, cause)
+    return refusals.broken(endpoint, cause)

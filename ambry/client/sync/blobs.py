@@ -1,24 +1,18 @@
-"""`AmbryClient`: the blocking client. Its twin is `async_client.py`; a test holds their methods alike."""
+# Generated from ambry/client/aio/blobs.py by `make sync-client`; change that file, not this one.
+"""Storing, reading and changing blobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ambry.blob import Durability
-from ambry.checksum import Buffer, Digester
-from ambry.client import core
-from ambry.client.core import Request
 from ambry.client.model import (
     BlobInfo,
     BlobSource,
     ByteRange,
-    ClusterHealth,
-    EndpointHealth,
     Progress,
     Ref,
     StrPath,
@@ -26,38 +20,20 @@ from ambry.client.model import (
     TransferConfig,
     WritableBuffer,
 )
-from ambry.client.options import ClientBase, as_range
-from ambry.client.retry import Attempts
-from ambry.client.sources import Body, PartFile
-from ambry.client.sync_reader import BlobReader
-from ambry.client.sync_transport import SyncResponse, SyncTransport
-from ambry.client.transfer import Download, Upload
-from ambry.clock import SystemClock
+from ambry.client.options import as_range
+from ambry.client.sources import PartFile
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.sync.reader import BlobReader
+from ambry.client.sync.transport import SyncResponse
+from ambry.client.sync.waiting import ASYNCHRONOUS, blocking
+from ambry.client.transfer import Download
+from ambry.client.wire import blobs as wire
 from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId, new_request_id
 
 
-class AmbryClient(ClientBase):
-    """A client of one ambry cluster.
-
-    Safe to share between threads and to keep across a fork; pickled, it carries its configuration only. Close it, or
-    use it in a `with` statement.
-    """
-
-    _sleep: Callable[[float], None]
-    _transport: SyncTransport
-
-    def _start(self, sleep: Callable[[float], None] | None) -> None:
-        self._sleep = sleep or SystemClock().sleep
-        self._transport = SyncTransport(self._clock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+class SyncBlobs(SyncCalls):
+    """The calls on blobs."""
 
     def put(
         self,
@@ -84,7 +60,7 @@ class AmbryClient(ClientBase):
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
         is garbage that nobody knows.
         """
-        body, upload = self._begin_put(
+        upload = self._begin_put(
             data,
             ttl=ttl,
             content_type=content_type,
@@ -95,11 +71,10 @@ class AmbryClient(ClientBase):
             checksum=checksum,
             progress=progress,
             transfer=transfer,
-            asynchronous=False,
+            asynchronous=ASYNCHRONOUS,
         )
-        headers = self._send(upload, body, timeout)
-        info, unfit = upload.check(headers)
-        if unfit is not None:
+        info = upload.made(self._send(upload, timeout))
+        if (unfit := upload.unfit(info)) is not None:
             with suppress(AmbryError):
                 self.delete(info.id)
             raise unfit
@@ -140,7 +115,7 @@ class AmbryClient(ClientBase):
 
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
         """
-        return self._open(Download(core.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True)
+        return self._open(Download(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True)
 
     def get_bytes(
         self,
@@ -151,7 +126,7 @@ class AmbryClient(ClientBase):
         timeout: Timeout | None = None,
     ) -> bytes:
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
-        download = Download(core.parse_ref(ref), as_range(range), verify=self._verify)
+        download = Download(wire.parse_ref(ref), as_range(range), verify=self._verify)
         with self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
                 raise TooLarge(f"blob {ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
@@ -170,7 +145,7 @@ class AmbryClient(ClientBase):
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
         try:
-            with self._open(Download(core.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
+            with self._open(Download(wire.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
                 return reader.readinto(view)
         except RangeNotSatisfiable as error:
             if error.size == offset:  # Nothing lies beyond the end, and nothing in an empty blob.
@@ -193,7 +168,7 @@ class AmbryClient(ClientBase):
         The bytes gather in `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time.
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
         """
-        blob = core.parse_ref(ref)
+        blob = wire.parse_ref(ref)
         chunk_size = (transfer or self._transfer).chunk_size
         part = PartFile(path, blob, overwrite=overwrite, unique=new_request_id(self._random), resume=resume)
         keep = resume
@@ -203,11 +178,11 @@ class AmbryClient(ClientBase):
                 if progress is not None:
                     progress(part.size, total)
                 for chunk in reader.iter_chunks(chunk_size):
-                    part.write(chunk)
+                    blocking(part.write, chunk)
                     if progress is not None:
                         progress(part.size, total)
                 info = reader.info
-            part.commit()
+            blocking(part.commit)
         except ChecksumMismatch:
             keep = False
             raise
@@ -217,8 +192,8 @@ class AmbryClient(ClientBase):
 
     def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
         """What a blob is, without its bytes. Raises BlobNotFound."""
-        blob = core.parse_ref(ref)
-        return core.parse_info(blob, self._simple(core.blob_request("HEAD", blob), timeout))
+        blob = wire.parse_ref(ref)
+        return wire.parse_info(blob, self._simple(wire.blob_request("HEAD", blob), timeout))
 
     def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
         """Whether the blob can be read. False is proven, doubt is Unavailable."""
@@ -231,49 +206,32 @@ class AmbryClient(ClientBase):
     def delete(self, ref: Ref, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
         """Delete a blob. Raises BlobNotFound for one that is not there unless `missing_ok`."""
         try:
-            self._simple(core.blob_request("DELETE", core.parse_ref(ref)), timeout)
+            self._simple(wire.blob_request("DELETE", wire.parse_ref(ref)), timeout)
         except BlobNotFound:
             if not missing_ok:
                 raise
 
     def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
         """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
-        blob = core.parse_ref(ref)
-        self._simple(core.ttl_request(blob, ttl), timeout)
+        blob = wire.parse_ref(ref)
+        self._simple(wire.ttl_request(blob, ttl), timeout)
         return self.head(blob, timeout=timeout)
 
     def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
         """Bring a deleted blob back, within the retention window. Raises NotDeleted."""
         try:
-            self._simple(core.undelete_request(core.parse_ref(ref)), timeout)
+            self._simple(wire.undelete_request(wire.parse_ref(ref)), timeout)
         except NotDeleted as error:
             if error.attempts == 1:
                 raise
             # An earlier attempt, of unknown outcome, did it.
-
-    def health(self, *, timeout: Timeout | None = None) -> ClusterHealth:
-        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
-        return ClusterHealth(endpoints=tuple(self._probe(endpoint, timeout) for endpoint in self.endpoints))
-
-    def close(self) -> None:
-        """Close the kept connections. The client may still be used, and opens new ones then."""
-        self._transport.close()
-
-    def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
-        request = core.health_request()
-        try:
-            response = self._exchange(endpoint, request, timeout or self._timeout, None)
-        except AmbryError as error:
-            return EndpointHealth(endpoint=endpoint, ok=False, detail=error.message)
-        response.done()
-        return core.endpoint_health(endpoint, response.headers)
 
     def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> Download:
         """A download of what the part lacks."""
         if part.size:
             info = self.head(blob, timeout=timeout)
             if part.size < info.size:
-                seen: Digester = part.digest_so_far(chunk_size)
+                seen = blocking(part.digest_so_far, chunk_size)
                 return Download(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
             # Complete but never renamed, or not ours: reading it again is rare and always right.
             part.restart()
@@ -295,73 +253,5 @@ class AmbryClient(ClientBase):
                 attempts.without_deadline()
             return response
 
-        return BlobReader(download, reopen, attempts.remaining, (timeout or self._timeout).read)
-
-    def _simple(self, request: Request, timeout: Timeout | None) -> core.Headers:
-        """A request without a body, whose answer's body does not matter."""
-        response = self._repeat(self._attempts(timeout), lambda: request, timeout, None)
-        response.done()
-        return response.headers
-
-    def _repeat(
-        self, attempts: Attempts, request: Callable[[], Request], timeout: Timeout | None, download: Download | None
-    ) -> SyncResponse:
-        """Send a request without a body, which may be repeated at will, until it is answered well."""
-        while True:
-            endpoint = attempts.begin()
-            response = None
-            try:
-                response = self._exchange(endpoint, request(), timeout or self._timeout, attempts.deadline)
-                if download is not None:
-                    download.accept(response.status, response.headers)
-            except AmbryError as error:
-                if response is not None:
-                    response.abort()
-                self._sleep(attempts.failed(error))
-            else:
-                attempts.succeeded()
-                return response
-
-    def _send(self, upload: Upload, body: Body, timeout: Timeout | None) -> core.Headers:
-        """Send a body, again if it can be had again."""
-        attempts = self._attempts(timeout)
-        while True:
-            endpoint = attempts.begin()
-            try:
-                with closing(_passing(upload, body)) as passing:
-                    response = self._transport.exchange(
-                        endpoint,
-                        upload.request,
-                        self._headers(upload.request),
-                        body=passing,
-                        fresh=not body.replayable,
-                        timeout=timeout or self._timeout,
-                        deadline=attempts.deadline,
-                    )
-            except AmbryError as error:
-                self._sleep(attempts.failed(error, repeatable=body.replayable or not upload.started))
-            else:
-                attempts.succeeded()
-                response.done()
-                return response.headers
-
-    def _exchange(self, endpoint: str, request: Request, timeout: Timeout, deadline: float | None) -> SyncResponse:
-        return self._transport.exchange(
-            endpoint,
-            request,
-            self._headers(request),
-            body=None,
-            fresh=False,
-            timeout=timeout,
-            deadline=deadline,
-        )
-
-
-def _passing(upload: Upload, body: Body) -> Generator[Buffer, None, None]:
-    """One pass over the body, seen by `upload`."""
-    upload.begin()
-    for chunk in body.chunks():
-        upload.passed(chunk)
-        yield chunk
-        upload.handed_over()
-    upload.ended()
+        response = reopen(None)
+        return BlobReader(download, response, reopen, attempts.remaining, (timeout or self._timeout).read)

@@ -1,27 +1,21 @@
-"""`AsyncAmbryClient`: the awaiting client. Its twin is `sync_client.py`; a test holds their methods alike."""
+"""Storing, reading and changing blobs."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ambry.blob import Durability
-from ambry.checksum import Buffer, Digester
-from ambry.client import core
-from ambry.client.async_reader import AsyncBlobReader
-from ambry.client.async_transport import AsyncResponse, AsyncTransport
-from ambry.client.core import Request
+from ambry.client.aio.calls import AsyncCalls
+from ambry.client.aio.reader import AsyncBlobReader
+from ambry.client.aio.transport import AsyncResponse
+from ambry.client.aio.waiting import ASYNCHRONOUS, blocking
 from ambry.client.model import (
     BlobInfo,
     BlobSource,
     ByteRange,
-    ClusterHealth,
-    EndpointHealth,
     Progress,
     Ref,
     StrPath,
@@ -29,35 +23,16 @@ from ambry.client.model import (
     TransferConfig,
     WritableBuffer,
 )
-from ambry.client.options import ClientBase, as_range
-from ambry.client.retry import Attempts
-from ambry.client.sources import Body, PartFile
-from ambry.client.transfer import Download, Upload
+from ambry.client.options import as_range
+from ambry.client.sources import PartFile
+from ambry.client.transfer import Download
+from ambry.client.wire import blobs as wire
 from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId, new_request_id
 
 
-class AsyncAmbryClient(ClientBase):
-    """A client of one ambry cluster.
-
-    Usable from any event loop, one at a time; pickled, it carries its configuration only. Close it, or use it in an
-    `async with` statement. Local files are read and written in threads; a plain iterable is iterated in the loop.
-    """
-
-    _sleep: Callable[[float], Awaitable[None]]
-    _transport: AsyncTransport
-
-    def _start(self, sleep: Callable[[float], Awaitable[None]] | None) -> None:
-        self._sleep = sleep or asyncio.sleep
-        self._transport = AsyncTransport(self._clock)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+class AsyncBlobs(AsyncCalls):
+    """The calls on blobs."""
 
     async def put(
         self,
@@ -84,7 +59,7 @@ class AsyncAmbryClient(ClientBase):
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
         is garbage that nobody knows.
         """
-        body, upload = self._begin_put(
+        upload = self._begin_put(
             data,
             ttl=ttl,
             content_type=content_type,
@@ -95,11 +70,10 @@ class AsyncAmbryClient(ClientBase):
             checksum=checksum,
             progress=progress,
             transfer=transfer,
-            asynchronous=True,
+            asynchronous=ASYNCHRONOUS,
         )
-        headers = await self._send(upload, body, timeout)
-        info, unfit = upload.check(headers)
-        if unfit is not None:
+        info = upload.made(await self._send(upload, timeout))
+        if (unfit := upload.unfit(info)) is not None:
             with suppress(AmbryError):
                 await self.delete(info.id)
             raise unfit
@@ -141,7 +115,7 @@ class AsyncAmbryClient(ClientBase):
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
         """
         return await self._open(
-            Download(core.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
+            Download(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
         )
 
     async def get_bytes(
@@ -153,7 +127,7 @@ class AsyncAmbryClient(ClientBase):
         timeout: Timeout | None = None,
     ) -> bytes:
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
-        download = Download(core.parse_ref(ref), as_range(range), verify=self._verify)
+        download = Download(wire.parse_ref(ref), as_range(range), verify=self._verify)
         async with await self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
                 raise TooLarge(f"blob {ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
@@ -174,7 +148,7 @@ class AsyncAmbryClient(ClientBase):
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
         try:
-            async with await self._open(Download(core.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
+            async with await self._open(Download(wire.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
                 return await reader.readinto(view)
         except RangeNotSatisfiable as error:
             if error.size == offset:  # Nothing lies beyond the end, and nothing in an empty blob.
@@ -197,7 +171,7 @@ class AsyncAmbryClient(ClientBase):
         The bytes gather in `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time.
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
         """
-        blob = core.parse_ref(ref)
+        blob = wire.parse_ref(ref)
         chunk_size = (transfer or self._transfer).chunk_size
         part = PartFile(path, blob, overwrite=overwrite, unique=new_request_id(self._random), resume=resume)
         keep = resume
@@ -207,11 +181,11 @@ class AsyncAmbryClient(ClientBase):
                 if progress is not None:
                     progress(part.size, total)
                 async for chunk in reader.iter_chunks(chunk_size):
-                    await asyncio.to_thread(part.write, chunk)
+                    await blocking(part.write, chunk)
                     if progress is not None:
                         progress(part.size, total)
                 info = reader.info
-            await asyncio.to_thread(part.commit)
+            await blocking(part.commit)
         except ChecksumMismatch:
             keep = False
             raise
@@ -221,8 +195,8 @@ class AsyncAmbryClient(ClientBase):
 
     async def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
         """What a blob is, without its bytes. Raises BlobNotFound."""
-        blob = core.parse_ref(ref)
-        return core.parse_info(blob, await self._simple(core.blob_request("HEAD", blob), timeout))
+        blob = wire.parse_ref(ref)
+        return wire.parse_info(blob, await self._simple(wire.blob_request("HEAD", blob), timeout))
 
     async def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
         """Whether the blob can be read. False is proven, doubt is Unavailable."""
@@ -235,50 +209,32 @@ class AsyncAmbryClient(ClientBase):
     async def delete(self, ref: Ref, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
         """Delete a blob. Raises BlobNotFound for one that is not there unless `missing_ok`."""
         try:
-            await self._simple(core.blob_request("DELETE", core.parse_ref(ref)), timeout)
+            await self._simple(wire.blob_request("DELETE", wire.parse_ref(ref)), timeout)
         except BlobNotFound:
             if not missing_ok:
                 raise
 
     async def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
         """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
-        blob = core.parse_ref(ref)
-        await self._simple(core.ttl_request(blob, ttl), timeout)
+        blob = wire.parse_ref(ref)
+        await self._simple(wire.ttl_request(blob, ttl), timeout)
         return await self.head(blob, timeout=timeout)
 
     async def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
         """Bring a deleted blob back, within the retention window. Raises NotDeleted."""
         try:
-            await self._simple(core.undelete_request(core.parse_ref(ref)), timeout)
+            await self._simple(wire.undelete_request(wire.parse_ref(ref)), timeout)
         except NotDeleted as error:
             if error.attempts == 1:
                 raise
             # An earlier attempt, of unknown outcome, did it.
-
-    async def health(self, *, timeout: Timeout | None = None) -> ClusterHealth:
-        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
-        probes = (self._probe(endpoint, timeout) for endpoint in self.endpoints)
-        return ClusterHealth(endpoints=tuple(await asyncio.gather(*probes)))
-
-    async def close(self) -> None:
-        """Close the kept connections. The client may still be used, and opens new ones then."""
-        await self._transport.close()
-
-    async def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
-        request = core.health_request()
-        try:
-            response = await self._exchange(endpoint, request, timeout or self._timeout, None)
-        except AmbryError as error:
-            return EndpointHealth(endpoint=endpoint, ok=False, detail=error.message)
-        await response.done()
-        return core.endpoint_health(endpoint, response.headers)
 
     async def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> Download:
         """A download of what the part lacks."""
         if part.size:
             info = await self.head(blob, timeout=timeout)
             if part.size < info.size:
-                seen: Digester = await asyncio.to_thread(part.digest_so_far, chunk_size)
+                seen = await blocking(part.digest_so_far, chunk_size)
                 return Download(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
             # Complete but never renamed, or not ours: reading it again is rare and always right.
             part.restart()
@@ -302,82 +258,3 @@ class AsyncAmbryClient(ClientBase):
 
         response = await reopen(None)
         return AsyncBlobReader(download, response, reopen, attempts.remaining, (timeout or self._timeout).read)
-
-    async def _simple(self, request: Request, timeout: Timeout | None) -> core.Headers:
-        """A request without a body, whose answer's body does not matter."""
-        response = await self._repeat(self._attempts(timeout), lambda: request, timeout, None)
-        await response.done()
-        return response.headers
-
-    async def _repeat(
-        self, attempts: Attempts, request: Callable[[], Request], timeout: Timeout | None, download: Download | None
-    ) -> AsyncResponse:
-        """Send a request without a body, which may be repeated at will, until it is answered well."""
-        while True:
-            endpoint = attempts.begin()
-            response = None
-            try:
-                response = await self._exchange(endpoint, request(), timeout or self._timeout, attempts.deadline)
-                if download is not None:
-                    download.accept(response.status, response.headers)
-            except AmbryError as error:
-                if response is not None:
-                    response.abort()
-                await self._sleep(attempts.failed(error))
-            else:
-                attempts.succeeded()
-                return response
-
-    async def _send(self, upload: Upload, body: Body, timeout: Timeout | None) -> core.Headers:
-        """Send a body, again if it can be had again."""
-        attempts = self._attempts(timeout)
-        while True:
-            endpoint = attempts.begin()
-            try:
-                response = await self._transport.exchange(
-                    endpoint,
-                    upload.request,
-                    self._headers(upload.request),
-                    body=_passing(upload, body),
-                    complete=lambda: upload.complete,
-                    timeout=timeout or self._timeout,
-                    deadline=attempts.deadline,
-                )
-            except AmbryError as error:
-                await self._sleep(attempts.failed(error, repeatable=body.replayable or not upload.started))
-            else:
-                attempts.succeeded()
-                await response.done()
-                return response.headers
-
-    async def _exchange(
-        self, endpoint: str, request: Request, timeout: Timeout, deadline: float | None
-    ) -> AsyncResponse:
-        return await self._transport.exchange(
-            endpoint,
-            request,
-            self._headers(request),
-            body=None,
-            timeout=timeout,
-            deadline=deadline,
-        )
-
-
-async def _passing(upload: Upload, body: Body) -> AsyncIterator[Buffer]:
-    """One pass over the body, seen by `upload`.
-
-    One chunk is held back until it is known to be the last: aiohttp reads the answer while we send, so the answer may
-    come before we would be asked for a chunk after the last one.
-    """
-    upload.begin()
-    held: Buffer = b""
-    async for chunk in body.achunks():
-        if held:
-            yield held
-            upload.handed_over()
-        upload.passed(chunk)
-        held = chunk
-    upload.ended()
-    if held:
-        yield held
-        upload.handed_over()

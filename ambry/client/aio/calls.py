@@ -1,0 +1,79 @@
+"""One call: its attempts at the endpoints, until it is answered well or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ambry.client.aio.transport import AsyncResponse, AsyncTransport
+from ambry.client.aio.waiting import Sleep, sleep
+from ambry.client.model import Timeout
+from ambry.client.options import ClientBase
+from ambry.client.retry import Attempts
+from ambry.client.transfer import Download, Upload
+from ambry.client.wire.message import ApiRequest, Headers
+from ambry.errors import AmbryError
+
+
+class AsyncCalls(ClientBase):
+    """What every resource of the API is called through."""
+
+    _sleep: Sleep
+    _transport: AsyncTransport
+
+    def _start(self, waiting: Sleep | None) -> None:
+        self._sleep = waiting or sleep
+        self._transport = AsyncTransport(self._clock)
+
+    async def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
+        """A request without a body, whose answer's body does not matter."""
+        response = await self._repeat(self._attempts(timeout), lambda: request, timeout, None)
+        await response.done()
+        return response.headers
+
+    async def _repeat(
+        self, attempts: Attempts, request: Callable[[], ApiRequest], timeout: Timeout | None, download: Download | None
+    ) -> AsyncResponse:
+        """Send a request without a body, which may be repeated at will, until it is answered well."""
+        while True:
+            endpoint = attempts.begin()
+            response = None
+            try:
+                response = await self._exchange(endpoint, request(), timeout or self._timeout, attempts.deadline)
+                if download is not None:
+                    download.accept(response.status, response.headers)
+            except AmbryError as error:
+                if response is not None:
+                    response.abort()
+                await self._sleep(attempts.failed(error))
+            else:
+                attempts.succeeded()
+                return response
+
+    async def _send(self, upload: Upload, timeout: Timeout | None) -> Headers:
+        """Send a body, again if it can be had again."""
+        attempts = self._attempts(timeout)
+        while True:
+            endpoint = attempts.begin()
+            try:
+                response = await self._exchange(
+                    endpoint, upload.request, timeout or self._timeout, attempts.deadline, upload
+                )
+            except AmbryError as error:
+                await self._sleep(attempts.failed(error, repeatable=upload.repeatable))
+            else:
+                attempts.succeeded()
+                await response.done()
+                return response.headers
+
+    async def _exchange(
+        self,
+        endpoint: str,
+        request: ApiRequest,
+        timeout: Timeout,
+        deadline: float | None,
+        upload: Upload | None = None,
+    ) -> AsyncResponse:
+        """One attempt at one endpoint."""
+        return await self._transport.exchange(
+            endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
+        )

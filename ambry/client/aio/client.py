@@ -1,0 +1,30 @@
+"""`AsyncAmbryClient`: the awaiting client, of which `AmbryClient` is generated."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from ambry.client.aio.blobs import AsyncBlobs
+from ambry.client.aio.health import AsyncHealthChecks
+
+
+class AsyncAmbryClient(AsyncBlobs, AsyncHealthChecks):
+    """A client of one ambry cluster.
+
+    Usable from any event loop, one at a time; pickled, it carries its configuration only.
+    Local files are read and written in threads; a plain iterable is iterated in the loop.
+    Close it, or use it in an `async with` statement.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the kept connections. The client may still be used, and opens new ones then."""
+        await self._transport.close()

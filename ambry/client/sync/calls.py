@@ -1,0 +1,78 @@
+# Generated from ambry/client/aio/calls.py by `make sync-client`; change that file, not this one.
+"""One call: its attempts at the endpoints, until it is answered well or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ambry.client.model import Timeout
+from ambry.client.options import ClientBase
+from ambry.client.retry import Attempts
+from ambry.client.sync.transport import SyncResponse, SyncTransport
+from ambry.client.sync.waiting import Sleep, sleep
+from ambry.client.transfer import Download, Upload
+from ambry.client.wire.message import ApiRequest, Headers
+from ambry.errors import AmbryError
+
+
+class SyncCalls(ClientBase):
+    """What every resource of the API is called through."""
+
+    _sleep: Sleep
+    _transport: SyncTransport
+
+    def _start(self, waiting: Sleep | None) -> None:
+        self._sleep = waiting or sleep
+        self._transport = SyncTransport(self._clock)
+
+    def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
+        """A request without a body, whose answer's body does not matter."""
+        response = self._repeat(self._attempts(timeout), lambda: request, timeout, None)
+        response.done()
+        return response.headers
+
+    def _repeat(
+        self, attempts: Attempts, request: Callable[[], ApiRequest], timeout: Timeout | None, download: Download | None
+    ) -> SyncResponse:
+        """Send a request without a body, which may be repeated at will, until it is answered well."""
+        while True:
+            endpoint = attempts.begin()
+            response = None
+            try:
+                response = self._exchange(endpoint, request(), timeout or self._timeout, attempts.deadline)
+                if download is not None:
+                    download.accept(response.status, response.headers)
+            except AmbryError as error:
+                if response is not None:
+                    response.abort()
+                self._sleep(attempts.failed(error))
+            else:
+                attempts.succeeded()
+                return response
+
+    def _send(self, upload: Upload, timeout: Timeout | None) -> Headers:
+        """Send a body, again if it can be had again."""
+        attempts = self._attempts(timeout)
+        while True:
+            endpoint = attempts.begin()
+            try:
+                response = self._exchange(endpoint, upload.request, timeout or self._timeout, attempts.deadline, upload)
+            except AmbryError as error:
+                self._sleep(attempts.failed(error, repeatable=upload.repeatable))
+            else:
+                attempts.succeeded()
+                response.done()
+                return response.headers
+
+    def _exchange(
+        self,
+        endpoint: str,
+        request: ApiRequest,
+        timeout: Timeout,
+        deadline: float | None,
+        upload: Upload | None = None,
+    ) -> SyncResponse:
+        """One attempt at one endpoint."""
+        return self._transport.exchange(
+            endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
+        )

@@ -1,0 +1,31 @@
+# Generated from ambry/client/aio/client.py by `make sync-client`; change that file, not this one.
+"""`AmbryClient`: the blocking client."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from ambry.client.sync.blobs import SyncBlobs
+from ambry.client.sync.health import SyncHealthChecks
+
+
+class AmbryClient(SyncBlobs, SyncHealthChecks):
+    """A client of one ambry cluster.
+
+    Safe to share between threads and to keep across a fork; pickled, it carries its configuration only.
+    Each of several threads that call it at the same time has a connection of its own.
+    Close it, or use it in a `with` statement.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the kept connections. The client may still be used, and opens new ones then."""
+        self._transport.close()

@@ -1,0 +1,28 @@
+# Generated from ambry/client/aio/health.py by `make sync-client`; change that file, not this one.
+"""Asking the frontends how they are."""
+
+from __future__ import annotations
+
+from ambry.client.model import ClusterHealth, EndpointHealth, Timeout
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.sync.waiting import together
+from ambry.client.wire import health as wire
+from ambry.errors import AmbryError
+
+
+class SyncHealthChecks(SyncCalls):
+    """The calls that ask about the cluster itself."""
+
+    def health(self, *, timeout: Timeout | None = None) -> ClusterHealth:
+        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
+        probes = (self._probe(endpoint, timeout) for endpoint in self.endpoints)
+        return ClusterHealth(endpoints=together(probes))
+
+    def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
+        request = wire.health_request()
+        try:
+            response = self._exchange(endpoint, request, timeout or self._timeout, None)
+        except AmbryError as error:
+            return EndpointHealth(endpoint=endpoint, ok=False, detail=error.message)
+        response.done()
+        return wire.endpoint_health(endpoint, response.headers)

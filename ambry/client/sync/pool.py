@@ -1,0 +1,87 @@
+"""Kept connections of the blocking client.
+
+A pool belongs to a process: a forked child starts with an empty one, so parent and child never share a socket. Any
+number of threads may use it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import select
+import socket
+import threading
+from collections import deque
+from urllib.parse import urlsplit
+
+IDLE_MAX = 16
+"""Kept connections per endpoint."""
+
+IDLE_S = 30.0
+"""How long one is kept; well below the server's 75 s."""
+
+
+class KeptConnection:
+    """One connection, and since when it has been idle."""
+
+    def __init__(self, endpoint: str, timeout_s: float) -> None:
+        url = urlsplit(endpoint)
+        self.endpoint = endpoint
+        self.prefix = url.path
+        self.pid = os.getpid()
+        self.idle_since = 0.0
+        self.used = False
+        self.http = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=timeout_s)
+
+    def set_timeout(self, timeout_s: float) -> None:
+        self.http.timeout = timeout_s
+        if self.http.sock is not None:
+            self.http.sock.settimeout(timeout_s)
+
+    def answered(self) -> bool:
+        """Whether there is something to read now: an early answer, or the end of the connection."""
+        return _readable(self.http.sock)
+
+    def close(self) -> None:
+        self.http.close()
+
+
+class ConnectionPool:
+    """The idle connections of one process, newest first."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle: dict[str, deque[KeptConnection]] = {}
+
+    def take(self, endpoint: str) -> KeptConnection | None:
+        with self._lock:
+            idle = self._idle.get(endpoint)
+            return idle.pop() if idle else None
+
+    def put(self, connection: KeptConnection) -> bool:
+        with self._lock:
+            idle = self._idle.setdefault(connection.endpoint, deque())
+            if len(idle) >= IDLE_MAX:
+                return False
+            idle.append(connection)
+            return True
+
+    def drop(self, endpoint: str) -> None:
+        """Forget the connections to an endpoint that has closed one."""
+        with self._lock:
+            dropped = self._idle.pop(endpoint, deque())
+        for connection in dropped:
+            connection.close()
+
+    def clear(self) -> None:
+        for endpoint in list(self._idle):
+            self.drop(endpoint)
+
+
+def _readable(sock: socket.socket | None) -> bool:
+    if sock is None:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))

@@ -1,0 +1,133 @@
+"""Answers that are errors, and the errors of a connection that gave none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ambry.client.wire.message import ApiRequest, Headers, parse_time
+from ambry.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AmbryError,
+    BlobGone,
+    BlobNotFound,
+    HeadersTooLarge,
+    InsufficientStorage,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotSupported,
+    PeerConnectionLost,
+    PreconditionFailed,
+    ProtocolViolation,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    RequestTimeout,
+    TooLarge,
+    Unavailable,
+    UriTooLong,
+    error_class,
+)
+
+ERROR_BODY_MAX = 64 << 10
+
+_BY_STATUS: dict[int, type[AmbryError]] = {
+    401: AccessDenied,
+    403: AccessDenied,
+    404: BlobNotFound,
+    405: MethodNotAllowed,
+    408: RequestTimeout,
+    409: AlreadyExists,
+    410: BlobGone,
+    412: PreconditionFailed,
+    413: TooLarge,
+    414: UriTooLong,
+    416: RangeNotSatisfiable,
+    429: QuotaExceeded,
+    431: HeadersTooLarge,
+    500: InternalError,
+    501: NotSupported,
+    507: InsufficientStorage,
+}
+
+
+class ConnectFailed(PeerConnectionLost):
+    """No connection, so nothing was sent and any request may be repeated elsewhere."""
+
+
+class StaleConnection(PeerConnectionLost):
+    """A kept connection had been closed by the server before it saw the request."""
+
+
+def connect_failed(endpoint: str, reason: str) -> ConnectFailed:
+    return ConnectFailed(
+        f"cannot connect to {endpoint}: {reason}; check that a frontend runs there, "
+        "or name others (--endpoint, AMBRY_ENDPOINTS)"
+    )
+
+
+def not_in_time(endpoint: str) -> RequestTimeout:
+    return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
+
+
+def not_http(endpoint: str, cause: Exception) -> ProtocolViolation:
+    return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({type(cause).__name__}: {cause})")
+
+
+def broken(endpoint: str, cause: Exception) -> PeerConnectionLost:
+    return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")
+
+
+def answered_early(endpoint: str, status: int) -> ProtocolViolation:
+    """For a success that came before the request was whole: it cannot speak of what we meant to send."""
+    return ProtocolViolation(f"{endpoint} answered {status} before it had the whole body")
+
+
+def retry_after(headers: Headers, now_ms: int) -> float | None:
+    """Seconds to wait, from either form of Retry-After (RFC 9110 section 10.2.3)."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    when = parse_time(text) if "," in text else None
+    return max(0.0, when.timestamp() - now_ms / 1000) if when is not None else None
+
+
+def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *, now_ms: int) -> AmbryError:
+    """The error that an answer stands for. `body` may be empty (HEAD) or cut off."""
+    problem: dict[str, Any] = {}
+    if "json" in headers.get("content-type", ""):
+        try:
+            decoded = msgspec.json.decode(body) if body else {}
+            problem = decoded if isinstance(decoded, dict) else {}
+        except msgspec.DecodeError:
+            pass
+    code = str(problem.get("code") or headers.get("x-ambry-error-code") or "")
+    request_id = str(problem.get("request_id") or headers.get("x-ambry-request-id") or "")
+    cls = error_class(code)
+    if cls is None and 300 <= status < 500 and not code and status not in (400, 408, 413, 414, 429, 431):
+        # A proxy or a foreign server. Its 404 must not pass for ours, which is a proof of absence.
+        return ProtocolViolation(
+            f"{request.method} {request.path} was answered {status}, but not by ambry; check the endpoint",
+            request_id=request_id,
+        )
+    if cls is None:
+        cls = _BY_STATUS.get(status) or (Unavailable if status >= 500 else InvalidRequest)
+    detail = str(problem.get("detail") or "") or _describe(cls, request, status)
+    error = cls(detail, request_id=request_id)
+    error.retry_after_s = retry_after(headers, now_ms)
+    if isinstance(error, RangeNotSatisfiable):
+        size = headers.get("content-range", "").rpartition("/")[2]
+        error.size = int(size) if size.isascii() and size.isdigit() else 0
+    return error
+
+
+def _describe(cls: type[AmbryError], request: ApiRequest, status: int) -> str:
+    subject = request.subject or f"{request.method} {request.path}"
+    if issubclass(cls, BlobGone):
+        return f"{subject} was deleted or has expired"
+    if issubclass(cls, BlobNotFound):
+        return f"{subject} does not exist; check the id and the cluster it belongs to"
+    reason = (cls.__doc__ or cls.__name__).split(".")[0].split(";")[0]
+    return f"{subject} was refused with status {status} ({cls.__name__}): {reason[:1].lower()}{reason[1:]}"
