@@ -26,6 +26,8 @@ from ambry.client.wire.message import ApiRequest
 from ambry.clock import Clock, SystemClock, system_random
 from ambry.config import convert
 from ambry.errors import ConfigInvalid, InvalidRequest
+from ambry.rest import names
+from ambry.rest.text import plain_text
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:17100"
 
@@ -96,13 +98,13 @@ class ClientBase:
         self._common = {
             "user-agent": f"ambry-py/{__version__}",
             "accept-encoding": "identity",
-            "x-ambry-service-id": service_id,
+            names.SERVICE_ID: plain_text("service_id", service_id),
         }
-        self._target = {"x-ambry-service-id": service_id}
+        self._target: dict[str, str] = {}
         if account is not None:
-            self._target["x-ambry-target-account-name"] = account
+            self._target[names.ACCOUNT_NAME] = plain_text("account", account)
         if container is not None:
-            self._target["x-ambry-target-container-name"] = container
+            self._target[names.CONTAINER_NAME] = plain_text("container", container)
 
     def _start(self, sleep: Callable[[float], Any] | None) -> None:
         """Set up the I/O of this twin; `sleep` replaces its way of waiting between attempts."""

@@ -14,6 +14,7 @@ from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest, Headers, header_int
 from ambry.errors import ChecksumMismatch, InvalidRequest, PeerConnectionLost, ProtocolViolation
 from ambry.ids import BlobId
+from ambry.rest import names
 
 
 class Upload:
@@ -70,7 +71,7 @@ class Upload:
 
     def made(self, headers: Headers) -> BlobInfo:
         """What an acknowledgement says was made. Raises ProtocolViolation when there is no telling."""
-        return wire.parse_put(self.request, {"x-ambry-blob-size": str(self._sent), **headers})
+        return wire.parse_put(self.request, {names.BLOB_SIZE: str(self._sent), **headers})
 
     def unfit(self, info: BlobInfo) -> ChecksumMismatch | ProtocolViolation | None:
         """Why what was made is not what was sent and must not be kept, if so."""

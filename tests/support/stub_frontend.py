@@ -26,6 +26,7 @@ KEPT = (
     "x-ambry-enc-um-",
     "x-ambry-content-type",
     "x-ambry-filename",
+    "x-ambry-enc-filename",
     "x-ambry-ttl",
     "x-ambry-service-id",
 )

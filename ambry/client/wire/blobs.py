@@ -1,4 +1,4 @@
-"""Blobs: what is asked of them, and what the answers say they are."""
+"""Blobs: what is asked of them, and what the answers say they are. The words and their rules are those of ambry.rest."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, unquote
 
 from ambry.blob import Durability
 from ambry.client.model import BlobInfo, ByteRange, Metadata, Ref
-from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, plain_header
-from ambry.errors import HeadersTooLarge, InvalidBlobId, InvalidRequest, ProtocolViolation
+from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time
+from ambry.errors import InvalidBlobId, InvalidRequest, ProtocolViolation
 from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.rest import metadata as metadata_rules
+from ambry.rest import names, text, values
 
-METADATA_KEYS_MAX = 64
-METADATA_SIZE_MAX = 8 << 10
-FOREVER = -1
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-_METADATA = "x-ambry-um-"
-_ENCODED_METADATA = "x-ambry-enc-um-"
-_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
-_PLAIN = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
-_DIGEST = re.compile(r"[0-9a-f]{32}")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+_TTL = re.compile(r"-1|[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +36,24 @@ def parse_ref(ref: Ref) -> BlobId:
         return ref
     if not isinstance(ref, str):
         raise TypeError(f"a blob is named by its id, as text or BlobId, not by {type(ref).__name__}")
-    text = ref.removeprefix("/")  # As it stands in a Location header.
-    if len(text) != ID_TEXT_SIZE:
+    written = ref.removeprefix("/")  # As it stands in a Location header.
+    if len(written) != ID_TEXT_SIZE:
         raise InvalidRequest(
             f"{ref!r} is not a blob id: an id has {ID_TEXT_SIZE} characters; names are not supported by this release"
         )
-    return BlobId.parse(text)
+    return BlobId.parse(written)
 
 
-def ttl_seconds(ttl: timedelta | int | None) -> int:
-    """What `x-ambry-ttl` says: whole seconds, -1 for ever. Raises InvalidRequest."""
+def ttl_text(ttl: timedelta | int | None) -> str:
+    """What `x-ambry-ttl` says of a life of `ttl` (seconds, None for ever). Raises InvalidRequest."""
     if ttl is None:
-        return FOREVER
+        return values.ttl_text(None)
     seconds = int(ttl.total_seconds()) if isinstance(ttl, timedelta) else ttl
-    if seconds < 1:
-        raise InvalidRequest(f"a ttl of {ttl} is over before it began; give at least 1 second, or None for ever")
-    return seconds
+    if not 1 <= seconds <= values.TTL_SECONDS_MAX:
+        raise InvalidRequest(
+            f"a ttl of {ttl} cannot be had; give 1 to {values.TTL_SECONDS_MAX} seconds, or None for ever"
+        )
+    return values.ttl_text(seconds)
 
 
 def upload_request(
@@ -69,96 +66,71 @@ def upload_request(
     filename: str | None,
     durability: Durability | str | None,
 ) -> ApiRequest:
-    """A put. `digest` is what the server must find, empty when it is only known at the end."""
-    headers = {"content-type": "application/octet-stream", "x-ambry-ttl": str(ttl_seconds(ttl))}
+    """A put. `digest` is what the server must find, empty when it is only known at the end. Raises InvalidRequest."""
+    headers = {"content-type": DEFAULT_CONTENT_TYPE, names.TTL: ttl_text(ttl)}
     if size is not None:
         headers["content-length"] = str(size)
     if digest:
-        headers["x-ambry-digest"] = digest
+        headers[names.DIGEST] = digest
     if content_type is not None:
-        headers["x-ambry-content-type"] = plain_header("content_type", content_type)
+        headers[names.CONTENT_TYPE] = text.media_type("content_type", content_type)
     if filename:
-        headers["x-ambry-filename"] = plain_header("filename", filename)
+        headers.update(_filename_header(filename))
     if durability is not None:
-        headers["x-ambry-durability"] = _durability(durability)
-    headers.update(encode_metadata(metadata or {}))
+        known = durability if isinstance(durability, Durability) else values.durability(str(durability))
+        headers[names.DURABILITY] = values.durability_text(known)
+    headers.update(metadata_rules.check(metadata or {}))
     return ApiRequest("POST", "/", headers, "the upload")
 
 
 def blob_request(method: str, blob: BlobId, byte_range: ByteRange | None = None) -> ApiRequest:
-    """GET, HEAD or DELETE of one blob."""
+    """GET, HEAD or DELETE of one blob; a range only of a GET (RFC 9110 section 14.2)."""
     headers = {"range": byte_range.header()} if byte_range is not None else {}
     return ApiRequest(method, f"/{blob}", headers, f"blob {blob}")
 
 
 def ttl_request(blob: BlobId, ttl: timedelta | int | None) -> ApiRequest:
-    headers = {"x-ambry-blob-id": str(blob), "x-ambry-ttl": str(ttl_seconds(ttl)), "content-length": "0"}
+    headers = {names.BLOB_ID: str(blob), names.TTL: ttl_text(ttl), "content-length": "0"}
     return ApiRequest("PUT", "/updateTtl", headers, f"blob {blob}")
 
 
 def undelete_request(blob: BlobId) -> ApiRequest:
-    return ApiRequest("PUT", "/undelete", {"x-ambry-blob-id": str(blob), "content-length": "0"}, f"blob {blob}")
+    return ApiRequest("PUT", "/undelete", {names.BLOB_ID: str(blob), "content-length": "0"}, f"blob {blob}")
 
 
 def checksum_text(checksum: str) -> str:
-    """A digest given by a caller. Raises InvalidRequest."""
-    text = checksum.lower()
-    if not _DIGEST.fullmatch(text):
-        raise InvalidRequest(f"checksum {checksum!r} is not an xxh3-128 in 32 hexadecimal digits")
-    return text
-
-
-def encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """User metadata as headers: plain where HTTP carries the value unchanged, else percent-encoded UTF-8.
-
-    Raises InvalidRequest for a key that would not come back as it was given.
-    """
-    headers: dict[str, str] = {}
-    for key, value in metadata.items():
-        if not isinstance(key, str) or not _TOKEN.fullmatch(key):
-            raise InvalidRequest(f"metadata key {key!r} travels as a header name: use a-z, 0-9, '-' and '_'")
-        if not isinstance(value, str):
-            raise InvalidRequest(f"metadata value of {key!r} must be text, not {type(value).__name__}")
-        if _PLAIN.fullmatch(value):
-            headers[_METADATA + key] = value
-        else:
-            headers[_ENCODED_METADATA + key] = quote(value, safe="")
-    size = sum(len(name) + len(value) for name, value in headers.items())
-    if len(headers) > METADATA_KEYS_MAX or size > METADATA_SIZE_MAX:
-        raise HeadersTooLarge(
-            f"user metadata of {len(headers)} keys and {size} bytes exceeds the limit of "
-            f"{METADATA_KEYS_MAX} keys and {METADATA_SIZE_MAX} bytes; put larger things into a blob"
-        )
-    return headers
-
-
-def decode_metadata(headers: Headers) -> Metadata:
-    found: dict[str, str] = {}
-    for name, value in headers.items():
-        if name.startswith(_ENCODED_METADATA):
-            found[name.removeprefix(_ENCODED_METADATA)] = unquote(value)
-        elif name.startswith(_METADATA):
-            found[name.removeprefix(_METADATA)] = value
-    return Metadata(found)
+    """A digest given by a caller, as it travels. Raises InvalidRequest."""
+    try:
+        return values.digest(checksum).hex()
+    except InvalidRequest as cause:
+        raise InvalidRequest(f"checksum {checksum!r} is not an xxh3-128 in 32 hexadecimal digits") from cause
 
 
 def parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
     """What the headers of a GET or HEAD say of a blob. Raises ProtocolViolation."""
-    created = parse_time(headers.get("x-ambry-creation-time", "")) or created_at(blob)
+    created = parse_time(headers.get(names.CREATION_TIME, "")) or created_at(blob)
+    try:
+        metadata = Metadata(metadata_rules.decode(headers.items()))
+        encoded = headers.get(names.ENCODED_FILENAME)
+        filename = headers.get(names.FILENAME, "")
+        if encoded is not None:
+            filename = text.percent_decoded(names.ENCODED_FILENAME, encoded)
+    except InvalidRequest as cause:
+        raise ProtocolViolation(f"the answer's headers on blob {blob}: {cause.message}; check the endpoint") from cause
     return BlobInfo(
         id=blob,
-        size=header_int(headers, "x-ambry-blob-size"),
+        size=header_int(headers, names.BLOB_SIZE),
         created=created,
-        expires=_expires(created, headers.get("x-ambry-ttl", "")),
-        content_type=headers.get("x-ambry-content-type") or headers.get("content-type") or "application/octet-stream",
-        metadata=decode_metadata(headers),
+        expires=_expires(created, headers.get(names.TTL, values.FOREVER)),
+        content_type=headers.get(names.CONTENT_TYPE) or headers.get("content-type") or DEFAULT_CONTENT_TYPE,
+        metadata=metadata,
         checksum=digest_of(headers),
-        filename=headers.get("x-ambry-filename", "") or unquote(headers.get("x-ambry-enc-filename", "")),
-        account=headers.get("x-ambry-target-account-name", ""),
-        container=headers.get("x-ambry-target-container-name", ""),
-        service_id=headers.get("x-ambry-service-id", ""),
+        filename=filename,
+        account=headers.get(names.ACCOUNT_NAME, ""),
+        container=headers.get(names.CONTAINER_NAME, ""),
+        service_id=headers.get(names.SERVICE_ID, ""),
         etag=headers.get("etag", ""),
-        datacenter=headers.get("x-ambry-datacenter", ""),
+        datacenter=headers.get(names.DATACENTER, ""),
     )
 
 
@@ -169,22 +141,24 @@ def parse_put(request: ApiRequest, headers: Headers) -> BlobInfo:
     except InvalidBlobId as cause:
         raise ProtocolViolation(
             f"the upload was acknowledged without a valid id in Location ({headers.get('location', '')!r}); "
-            "check that the endpoint is an ambry frontend"
+            "check that the endpoint is an ambry frontend",
+            request_id=headers.get(names.REQUEST_ID, ""),
         ) from cause
     sent = {name: value for name, value in request.headers.items() if name.startswith("x-ambry-")}
-    sent.pop("x-ambry-digest", None)
-    merged = {**sent, **headers, "x-ambry-durability": headers.get("x-ambry-durability", "")}
-    if "x-ambry-content-type" not in merged:
-        merged["x-ambry-content-type"] = "application/octet-stream"
-    return replace(parse_info(blob, merged), durability=merged["x-ambry-durability"].lower())
+    sent.pop(names.DIGEST, None)
+    merged = {names.CONTENT_TYPE: DEFAULT_CONTENT_TYPE, **sent, **headers}
+    return replace(parse_info(blob, merged), durability=headers.get(names.DURABILITY, "").lower())
 
 
 def digest_of(headers: Headers) -> str:
     """The answer's digest, empty when it has none. Raises ProtocolViolation for something else in its place."""
-    text = headers.get("x-ambry-digest", "").lower()
-    if text and not _DIGEST.fullmatch(text):
-        raise ProtocolViolation(f"x-ambry-digest {text!r} is not 32 hexadecimal digits; check the endpoint")
-    return text
+    written = headers.get(names.DIGEST, "")
+    try:
+        return values.digest(written).hex() if written else ""
+    except InvalidRequest as cause:
+        raise ProtocolViolation(
+            f"{names.DIGEST} {written!r} is not 32 hexadecimal digits; check the endpoint"
+        ) from cause
 
 
 def span_of(asked: ByteRange | None, size: int) -> Span:
@@ -210,15 +184,21 @@ def created_at(blob: BlobId) -> datetime:
 
 
 def _expires(created: datetime, ttl: str) -> datetime | None:
+    """When a life of `ttl` seconds from `created` on is over; None for ever, and beyond the year 9999."""
+    if not _TTL.fullmatch(ttl):
+        raise ProtocolViolation(f"the answer has {names.TTL} {ttl!r} where seconds or -1 belong; check the endpoint")
     try:
-        return None if not ttl or int(ttl) < 0 else created + timedelta(seconds=int(ttl))
-    except (ValueError, OverflowError):
+        return None if ttl == values.FOREVER else created + timedelta(seconds=int(ttl))
+    except OverflowError:
         return None
 
 
-def _durability(durability: Durability | str) -> str:
-    text = (durability.name if isinstance(durability, Durability) else str(durability)).lower()
-    known = [each.name.lower() for each in Durability]
-    if text not in known:
-        raise InvalidRequest(f"durability {durability!r} is not one of {', '.join(known)}")
-    return text
+def _filename_header(filename: str) -> dict[str, str]:
+    """Raises InvalidRequest for a name that is not the name of one file."""
+    try:
+        text.filename("filename", filename)
+    except InvalidRequest as cause:
+        raise InvalidRequest(f"{cause.message}, not {filename!r}; name it otherwise with filename=") from cause
+    if text.is_plain(filename):
+        return {names.FILENAME: filename}
+    return {names.ENCODED_FILENAME: text.percent_encoded(filename)}

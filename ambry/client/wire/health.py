@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ambry.client.model import EndpointHealth
 from ambry.client.wire.message import ApiRequest, Headers
+from ambry.rest import names
 
 
 def health_request() -> ApiRequest:
@@ -15,6 +16,6 @@ def endpoint_health(endpoint: str, headers: Headers) -> EndpointHealth:
     return EndpointHealth(
         endpoint=endpoint,
         ok=True,
-        datacenter=headers.get("x-ambry-datacenter", ""),
-        frontend=headers.get("x-ambry-frontend", ""),
+        datacenter=headers.get(names.DATACENTER, ""),
+        frontend=headers.get(names.FRONTEND, ""),
     )

@@ -30,6 +30,7 @@ from ambry.errors import (
     UriTooLong,
     error_class,
 )
+from ambry.rest import names
 
 ERROR_BODY_MAX = 64 << 10
 
@@ -103,8 +104,8 @@ def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *,
             problem = decoded if isinstance(decoded, dict) else {}
         except msgspec.DecodeError:
             pass
-    code = str(problem.get("code") or headers.get("x-ambry-error-code") or "")
-    request_id = str(problem.get("request_id") or headers.get("x-ambry-request-id") or "")
+    code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
+    request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)
     if cls is None and 300 <= status < 500 and not code and status not in (400, 408, 413, 414, 429, 431):
         # A proxy or a foreign server. Its 404 must not pass for ours, which is a proof of absence.

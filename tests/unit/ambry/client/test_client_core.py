@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,7 +19,6 @@ from ambry.errors import (
     BlobGone,
     BlobNotFound,
     ConfigInvalid,
-    HeadersTooLarge,
     InternalError,
     ProtocolViolation,
     QuotaExceeded,
@@ -109,22 +108,6 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "plain", "a b", "100%", " edge", "edge ", "tab\t", "größe", "日本", "\x00", "a\nb"]
-)
-def test_metadata_comes_back_as_it_was_given(value: str) -> None:
-    headers = wire.encode_metadata({"k": value})
-    assert all(text.isascii() and text.isprintable() for text in headers.values())
-    assert wire.decode_metadata(headers) == {"k": value}
-
-
-def test_metadata_beyond_the_servers_limits_is_refused_here() -> None:
-    with pytest.raises(HeadersTooLarge):
-        wire.encode_metadata({f"k{n}": "" for n in range(65)})
-    with pytest.raises(HeadersTooLarge):
-        wire.encode_metadata({"k": "x" * 8192})
-
-
-@pytest.mark.parametrize(
     ("asked", "header", "in_ten"),
     [
         (ByteRange(0, 4), "bytes=0-3", (0, 4)),
@@ -137,17 +120,6 @@ def test_metadata_beyond_the_servers_limits_is_refused_here() -> None:
 def test_ranges(asked: ByteRange, header: str, in_ten: tuple[int, int]) -> None:
     assert asked.header() == header
     assert wire.span_of(asked, 10) == wire.Span(start=in_ten[0], stop=in_ten[1], size=10)
-
-
-@pytest.mark.parametrize(("ttl", "expected"), [(None, -1), (5, 5), (timedelta(minutes=1), 60)])
-def test_ttl(ttl: timedelta | int | None, expected: int) -> None:
-    assert wire.ttl_seconds(ttl) == expected
-
-
-@pytest.mark.parametrize("ttl", [0, -1, timedelta(0)])
-def test_a_ttl_that_is_over_at_once_is_refused(ttl: timedelta | int) -> None:
-    with pytest.raises(InvalidRequest, match="ttl"):
-        wire.ttl_seconds(ttl)
 
 
 def test_backoff_is_full_jitter_below_a_growing_ceiling() -> None:

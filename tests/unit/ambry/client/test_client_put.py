@@ -233,8 +233,13 @@ def test_nothing_given_by_the_caller_can_add_a_header(stub: StubFrontend, twins:
     client.put(b"", metadata={"a": "x\r\nx-ambry-ttl: 1"})
     assert client.head(next(iter(stub.blobs))).metadata == {"a": "x\r\nx-ambry-ttl: 1"}
     for extra in ({"filename": "a\r\nb: c"}, {"content_type": "a\nb"}):
-        with pytest.raises(InvalidRequest, match="control characters"):
+        with pytest.raises(InvalidRequest, match=next(iter(extra))):
             client.put(b"", **extra)
+    options: list[dict[str, Any]] = [{"account": "a\r\nb: c"}, {"container": "a\nb"}, {"service_id": "a\rb"}]
+    for option in options:
+        with pytest.raises(InvalidRequest, match=next(iter(option))):
+            twins.connect(stub.url, **option)
+    assert len(stub.requests) == 2
 
 
 def test_a_kept_connection_closed_by_the_server_costs_nothing(stub: StubFrontend, twins: Twins) -> None:
