@@ -24,7 +24,7 @@ from frontend.rest.blobs import BlobCalls
 from frontend.rest.dispatch import Dispatcher
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext
-from frontend.router.placement import Placement
+from frontend.router.placement import PartitionChooser
 from frontend.router.router import Router
 
 log = get_logger()
@@ -114,7 +114,7 @@ class Frontend:
             config=router,
             budget=MemoryBudget(router.memory_budget_bytes // 2),
             read_budget=MemoryBudget(router.memory_budget_bytes // 2),
-            placement=Placement(
+            placement=PartitionChooser(
                 self._map,
                 datacenter_id=datacenter_id,
                 pool=pool,

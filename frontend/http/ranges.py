@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from frontend.router.get import RangeSpec
+from frontend.router.values import RangeSpec
 
 _SINGLE = re.compile(r"bytes=[ \t]*(\d{0,19})-(\d{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
 

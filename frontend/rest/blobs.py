@@ -25,8 +25,9 @@ from frontend.http.ranges import content_range, parse_range
 from frontend.metadata.accounts import Accounts
 from frontend.rest.headers import blob_headers, expiry, put_spec, target_container, ttl_text
 from frontend.rest.request import Request
-from frontend.router.get import BlobInfo, BlobReader, RangeSpec
+from frontend.router.get import Download
 from frontend.router.router import Router
+from frontend.router.values import BlobHead, RangeSpec, Span
 
 RESERVED_FIRST_SEGMENTS = frozenset({"named", "uploads", "stitch", "accounts", "batch", "s3", "changes"})
 
@@ -113,16 +114,16 @@ class BlobCalls:
         resolve_empty = http.headers.get("x-ambry-resolve-range-on-empty-blob", "").lower() == "true"
         wanted = parse_range(http.headers.get("Range"))
         if http.method == "HEAD" or any(name in http.headers for name in CONDITIONAL_HEADERS):
-            info = await self._router.info(request.context, blob_id, any_state=any_state)
-            answer = self._answered_by_condition(http, info)
+            head = await self._router.head(request.context, blob_id, any_state=any_state)
+            answer = self._answered_by_condition(http, head)
             if answer is not None:
                 return answer
             if not range_applies(
-                http.headers.get("If-Range"), etag=etag_of(info.properties.digest), modified_ms=info.created_at_ms
+                http.headers.get("If-Range"), etag=etag_of(head.properties.digest), modified_ms=head.created_at_ms
             ):
                 wanted = None
             if http.method == "HEAD":
-                return self._head(info, None if resolve_empty and not info.size else wanted)
+                return self._head(head, None if resolve_empty and not head.size else wanted)
         reader = await self._router.open(
             request.context,
             blob_id,
@@ -144,47 +145,47 @@ class BlobCalls:
             )
         return option != "none"
 
-    def _answered_by_condition(self, http: web.BaseRequest, info: BlobInfo) -> web.Response | None:
-        outcome = evaluate(http.headers, etag=etag_of(info.properties.digest), modified_ms=info.created_at_ms)
+    def _answered_by_condition(self, http: web.BaseRequest, head: BlobHead) -> web.Response | None:
+        outcome = evaluate(http.headers, etag=etag_of(head.properties.digest), modified_ms=head.created_at_ms)
         if outcome is Condition.FAILED:
-            raise PreconditionFailed(f"blob {info.id} does not fulfil the request's condition")
+            raise PreconditionFailed(f"blob {head.id} does not fulfil the request's condition")
         if outcome is Condition.NOT_MODIFIED:
-            headers = blob_headers(info, self._accounts)
+            headers = blob_headers(head, self._accounts)
             return web.Response(
                 status=304, headers={name: headers[name] for name in ("ETag", "Cache-Control", "Last-Modified")}
             )
         return None
 
-    def _head(self, info: BlobInfo, wanted: RangeSpec | None) -> web.Response:
-        headers = blob_headers(info, self._accounts)
+    def _head(self, head: BlobHead, wanted: RangeSpec | None) -> web.Response:
+        headers = blob_headers(head, self._accounts)
         status = 200
-        first, end = 0, info.size
+        span = Span(0, head.size)
         if wanted is not None:
-            first, end = wanted.resolve(info.size)
+            span = wanted.resolve(head.size)
             status = 206
-            headers["Content-Range"] = content_range(first, end, info.size)
-        headers["Content-Length"] = str(end - first)
+            headers["Content-Range"] = content_range(span.first, span.end, head.size)
+        headers["Content-Length"] = str(span.size)
         return web.Response(status=status, headers=headers)
 
-    async def _send(self, request: Request, reader: BlobReader, *, partial: bool) -> web.StreamResponse:
-        info = reader.info
-        headers = blob_headers(info, self._accounts)
-        size = reader.end - reader.first
+    async def _send(self, request: Request, reader: Download, *, partial: bool) -> web.StreamResponse:
+        head = reader.head
+        headers = blob_headers(head, self._accounts)
+        size = reader.span.size
         status = 200
-        if partial and info.size:
+        if partial and head.size:
             status = 206
-            headers["Content-Range"] = content_range(reader.first, reader.end, info.size)
+            headers["Content-Range"] = content_range(reader.span.first, reader.span.end, head.size)
         metrics.BYTES_OUT.inc(size)
         if reader.complete:
             # aiohttp sends header and body of a small Response in one write.
-            return web.Response(status=status, headers=headers, body=bytes(reader.head))
+            return web.Response(status=status, headers=headers, body=bytes(reader.beginning))
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = size
         request.prepare_headers(response)
         await response.prepare(request.http)
         request.streaming = True
-        if len(reader.head):
-            await self._write(request, response, reader.head)
+        if len(reader.beginning):
+            await self._write(request, response, reader.beginning)
         async for data in reader.stream():
             await self._write(request, response, data)
         await response.write_eof()
@@ -210,28 +211,28 @@ class BlobCalls:
     # --- around a blob ---
 
     async def blob_info(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
-        info = await self._router.info(request.context, blob_id)
-        headers = blob_headers(info, self._accounts)
+        head = await self._router.head(request.context, blob_id)
+        headers = blob_headers(head, self._accounts)
         headers["Content-Type"] = "application/json"
         body = {
             "id": str(blob_id),
-            "size": info.size,
-            "digest": info.properties.digest.hex(),
-            "content_type": info.properties.content_type,
-            "filename": info.properties.filename,
-            "created_at_ms": info.created_at_ms,
-            "expires_at_ms": None if info.state.expires_at_ms == NEVER_MS else info.state.expires_at_ms,
-            "life_version": info.state.life_version,
+            "size": head.size,
+            "digest": head.properties.digest.hex(),
+            "content_type": head.properties.content_type,
+            "filename": head.properties.filename,
+            "created_at_ms": head.created_at_ms,
+            "expires_at_ms": None if head.state.expires_at_ms == NEVER_MS else head.state.expires_at_ms,
+            "life_version": head.state.life_version,
             "datacenter": self._router.context.map.datacenter_name(blob_id.datacenter),
             "partition": blob_id.partition,
-            "user_metadata": info.metadata,
+            "user_metadata": head.metadata,
         }
         return web.Response(body=msgspec.json.encode(body) + b"\n", headers=headers)
 
     async def user_metadata(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
-        info = await self._router.info(request.context, blob_id)
-        response = json_response(info.metadata)
-        response.headers.update(metadata.encode(info.metadata))
+        head = await self._router.head(request.context, blob_id)
+        response = json_response(head.metadata)
+        response.headers.update(metadata.encode(head.metadata))
         return response
 
     async def replicas(self, request: Request, blob_id: BlobId) -> web.StreamResponse:
@@ -276,8 +277,8 @@ class BlobCalls:
         blob_id = self._id_header(request)
         expires_at_ms = expiry(request.http.headers.get("x-ambry-ttl"), self._clock.wall_ms())
         state = await self._router.extend_ttl(request.context, blob_id, expires_at_ms)
-        info = await self._router.info(request.context, blob_id)
-        return web.Response(status=200, headers={"x-ambry-ttl": ttl_text(state, info.created_at_ms)})
+        head = await self._router.head(request.context, blob_id)
+        return web.Response(status=200, headers={"x-ambry-ttl": ttl_text(state, head.created_at_ms)})
 
     async def undelete(self, request: Request) -> web.StreamResponse:
         await self._router.undelete(request.context, self._id_header(request))

@@ -13,8 +13,7 @@ from ambry.rest.text import header_text, is_plain, percent_decoded, percent_enco
 from frontend.http.conditions import etag_of, http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
-from frontend.router.get import BlobInfo
-from frontend.router.put import PutSpec
+from frontend.router.values import BlobHead, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -99,30 +98,30 @@ def _active(content_type: str) -> bool:
     return any(each in _ACTIVE_TYPES or each.endswith("+xml") for each in types)
 
 
-def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
+def blob_headers(head: BlobHead, accounts: Accounts) -> dict[str, str]:
     """The headers that tell about a blob, on every read of it; without those of its length."""
-    properties = info.properties
-    account, container = accounts.names(ContainerId(info.id.account, info.id.container))
-    permanent = info.state.expires_at_ms == NEVER_MS
+    properties = head.properties
+    account, container = accounts.names(ContainerId(head.id.account, head.id.container))
+    permanent = head.state.expires_at_ms == NEVER_MS
     cacheable = permanent and not properties.private
     headers = {
         "Content-Type": properties.content_type,
         "Accept-Ranges": "bytes",
         "ETag": etag_of(properties.digest),
-        "Last-Modified": http_date(info.created_at_ms),
+        "Last-Modified": http_date(head.created_at_ms),
         "Cache-Control": "public, immutable, max-age=31536000" if cacheable else "private, no-cache",
         "X-Content-Type-Options": "nosniff",
-        "x-ambry-blob-size": str(info.size),
+        "x-ambry-blob-size": str(head.size),
         "x-ambry-digest": properties.digest.hex(),
-        "x-ambry-creation-time": http_date(info.created_at_ms),
+        "x-ambry-creation-time": http_date(head.created_at_ms),
         "x-ambry-content-type": properties.content_type,
         "x-ambry-service-id": properties.service_id,
         "x-ambry-owner-id": properties.owner_id,
         "x-ambry-target-account-name": account,
         "x-ambry-target-container-name": container,
         "x-ambry-private": str(properties.private).lower(),
-        "x-ambry-ttl": ttl_text(info.state, info.created_at_ms),
-        "x-ambry-life-version": str(info.state.life_version),
+        "x-ambry-ttl": ttl_text(head.state, head.created_at_ms),
+        "x-ambry-life-version": str(head.state.life_version),
         "x-ambry-encrypted-in-storage": "false",
     }
     if properties.content_encoding:
@@ -135,6 +134,6 @@ def blob_headers(info: BlobInfo, accounts: Accounts) -> dict[str, str]:
     if _active(properties.content_type):
         # What a browser would run must not run under our name.
         headers["Content-Disposition"] = "attachment"
-    if info.metadata:
-        headers.update(metadata.encode(info.metadata))
+    if head.metadata:
+        headers.update(metadata.encode(head.metadata))
     return headers

@@ -13,7 +13,7 @@ from ambry.ids import BlobId
 from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
 from frontend.router.budget import MemoryBudget
-from frontend.router.placement import Placement
+from frontend.router.placement import PartitionChooser
 from frontend.router.quorum import absent_target
 
 
@@ -29,7 +29,7 @@ class RouterContext:
     """Of uploads."""
     read_budget: MemoryBudget
     """Of downloads: clients that do not read must not keep others from writing."""
-    placement: Placement
+    placement: PartitionChooser
 
     def read_unit(self) -> int:
         """How much one read of a download fetches: less when memory is short, so that everybody goes on."""

@@ -17,7 +17,7 @@ from ambry.network.pool import PeerPool
 SMALL_BYTES = 256 << 10
 
 
-class Placement:
+class PartitionChooser:
     """Picks among the partitions that have replicas in our own datacenter."""
 
     def __init__(

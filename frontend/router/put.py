@@ -7,7 +7,6 @@ composite record is written when all chunks are durable: nobody ever sees half a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -26,6 +25,7 @@ from frontend.request import RequestContext
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
 from frontend.router.quorum_write import RETRY_WAIT_S, ReplicaWrite, write_persistently
+from frontend.router.values import DigestCheck, PutResult, PutSpec
 
 log = get_logger()
 
@@ -36,33 +36,11 @@ _ID_KINDS = {
 }
 
 
-class PutSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be put, but for its bytes. `properties` holds everything except size and digest."""
-
-    properties: BlobProperties
-    metadata: bytes
-    expires_at_ms: int
-    durability: Durability
-
-
-class PutResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A blob that is as durable as was asked for."""
-
-    id: BlobId
-    size: int
-    digest: bytes
-    created_at_ms: int
-
-
-Verify = Callable[[bytes], Awaitable[None]]
-"""Called with the digest of all bytes before anything becomes visible; raises to refuse the blob."""
-
-
 class PutOperation:
     """One put."""
 
     def __init__(
-        self, request: RequestContext, context: RouterContext, spec: PutSpec, chunker: Chunker, verify: Verify
+        self, request: RequestContext, context: RouterContext, spec: PutSpec, chunker: Chunker, verify: DigestCheck
     ) -> None:
         if request.container is None:
             raise InvariantBroken("a put came here before it was known into which container")

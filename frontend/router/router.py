@@ -18,9 +18,10 @@ from frontend.router import get as getting
 from frontend.router import update as updating
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
-from frontend.router.get import BlobInfo, BlobReader, RangeSpec
-from frontend.router.put import PutOperation, PutResult, PutSpec, Verify
+from frontend.router.get import Download
+from frontend.router.put import PutOperation
 from frontend.router.quorum import write_target
+from frontend.router.values import BlobHead, DigestCheck, PutResult, PutSpec, RangeSpec
 
 PRESENCE_TIMEOUT_S = 3.0
 PRESENCE_IDS_PER_REQUEST = 20_000
@@ -40,7 +41,7 @@ class Router:
         *,
         size: int | None,
         size_max: int,
-        verify: Verify,
+        verify: DigestCheck,
     ) -> PutResult:
         """Store a body; see PutOperation.run. Nothing becomes visible unless this returns."""
         chunker = Chunker(
@@ -60,23 +61,23 @@ class Router:
         wanted: RangeSpec | None,
         any_state: bool = False,
         resolve_empty: bool = False,
-    ) -> BlobReader:
+    ) -> Download:
         """Begin to read a blob; see open_blob."""
         self._refuse_chunk(blob_id)
         return await getting.open_blob(
             request, self.context, blob_id, wanted=wanted, any_state=any_state, resolve_empty=resolve_empty
         )
 
-    async def info(self, request: RequestContext, blob_id: BlobId, *, any_state: bool = False) -> BlobInfo:
+    async def head(self, request: RequestContext, blob_id: BlobId, *, any_state: bool = False) -> BlobHead:
         """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
         self._refuse_chunk(blob_id)
-        return await getting.read_info(request, self.context, blob_id, any_state=any_state)
+        return await getting.read_head(request, self.context, blob_id, any_state=any_state)
 
     async def composite(self, request: RequestContext, blob_id: BlobId) -> Composite | None:
-        """The chunk list of a composite blob, None for a blob of one record. Raises as `info`."""
+        """The chunk list of a composite blob, None for a blob of one record. Raises as `head`."""
         self._refuse_chunk(blob_id)
         if blob_id.kind is not IdKind.COMPOSITE:
-            await getting.read_info(request, self.context, blob_id)
+            await getting.read_head(request, self.context, blob_id)
             return None
         return (await getting.read_composite(request, self.context, blob_id))[1]
 

@@ -14,7 +14,7 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import UpdateReply, UpdateRequest
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
-from frontend.router.get import read_info, read_state
+from frontend.router.get import read_head, read_state
 from frontend.router.quorum_write import ReplicaWrite, write_persistently
 
 PATIENCE_S = 0.25
@@ -41,7 +41,7 @@ async def delete(request: RequestContext, context: RouterContext, blob_id: BlobI
 
 async def undelete(request: RequestContext, context: RouterContext, blob_id: BlobId) -> None:
     """Bring a deleted blob back, as the next life version. Raises NotDeleted, BlobNotFound, Unavailable."""
-    state = (await read_info(request, context, blob_id, any_state=True)).state
+    state = (await read_head(request, context, blob_id, any_state=True)).state
     if not state.deleted:
         # The one replica that was read may not have heard of the delete yet: ask as many as the delete was confirmed by.
         state = await _write(request, context, blob_id, state)
@@ -58,10 +58,10 @@ async def extend_ttl(request: RequestContext, context: RouterContext, blob_id: B
 
     Raises BlobNotFound, BlobDeleted, BlobExpired, Unavailable, QuorumNotReached.
     """
-    info = await read_info(request, context, blob_id)
-    if info.state.expired(context.clock.wall_ms()):
+    head = await read_head(request, context, blob_id)
+    if head.state.expired(context.clock.wall_ms()):
         raise BlobExpired(f"blob {blob_id} has expired")
-    state = BlobState(info.state.life_version, False, max(info.state.expires_at_ms, expires_at_ms))
+    state = BlobState(head.state.life_version, False, max(head.state.expires_at_ms, expires_at_ms))
     state = await _write(request, context, blob_id, state)
     if state.deleted:
         # The one replica that was read had not heard of it.

@@ -18,10 +18,9 @@ from frontend.config import RouterSection
 from frontend.request import ContainerId, RequestContext
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext
-from frontend.router.get import RangeSpec
-from frontend.router.placement import Placement
-from frontend.router.put import PutResult, PutSpec
+from frontend.router.placement import PartitionChooser
 from frontend.router.router import Router
+from frontend.router.values import PutResult, PutSpec, RangeSpec
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_peers import FakePeer, FakePool
 
@@ -85,7 +84,7 @@ class FakeCluster:
         """The bytes of a blob or a range of it, as a client would get them; closes the reader."""
         reader = await self.router.open(some_request(), blob_id, wanted=wanted, **options)
         try:
-            data = bytes(reader.head)
+            data = bytes(reader.beginning)
             async for piece in reader.stream():
                 data += bytes(piece)
             return data
@@ -118,7 +117,7 @@ def make_cluster(
         config=section,
         budget=shared,
         read_budget=shared,
-        placement=Placement(
+        placement=PartitionChooser(
             layout,
             datacenter_id=own,
             pool=pool.as_pool(),
@@ -163,7 +162,7 @@ async def stream(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def accept(_digest: bytes) -> None:
-    """A Verify that takes everything."""
+    """A DigestCheck that takes everything."""
 
 
 def changed(value: Any, **fields: Any) -> Any:

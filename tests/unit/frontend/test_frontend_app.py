@@ -127,7 +127,7 @@ async def test_a_stop_lets_a_request_end_and_says_that_it_is_stopping(
         await go_on.wait()
         raise Unavailable("too late")
 
-    monkeypatch.setattr(Router, "info", waits)
+    monkeypatch.setattr(Router, "head", waits)
     async with running(config) as frontend, frontend.http.connected() as client:
         await client.send(request("GET", f"/{some_id()}/BlobInfo"))
         await begun.wait()

@@ -133,7 +133,7 @@ async def test_a_bug_is_a_500_that_names_the_request_and_shows_nothing_else(
         def broken(*_: object, **__: object) -> None:
             raise ZeroDivisionError("secret detail")
 
-        monkeypatch.setattr(frontend.cluster.router, "info", broken)
+        monkeypatch.setattr(frontend.cluster.router, "head", broken)
         answer = await frontend.call("GET", f"/{ID}/BlobInfo")
     is_problem(answer, 500, "InternalError")
     assert b"secret" not in answer.body and b"ZeroDivision" not in answer.body

@@ -10,8 +10,7 @@ from ambry.rest.values import TTL_SECONDS_MAX
 from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
 from frontend.rest.headers import blob_headers, expiry, put_spec, target_container, ttl_text
-from frontend.router.get import BlobInfo
-from frontend.router.put import PutSpec
+from frontend.router.values import BlobHead, PutSpec
 from tests.support.fake_cluster import some_id
 from tests.support.http_frontend import ACCOUNTS
 
@@ -23,9 +22,9 @@ def spec(headers: dict[str, str], filename: str = "") -> PutSpec:
     return put_spec(headers, filename=filename, now_ms=NOW)
 
 
-def info(state: BlobState = PERMANENT, **properties: object) -> BlobInfo:
+def info(state: BlobState = PERMANENT, **properties: object) -> BlobHead:
     fields: dict[str, object] = {"size": 5, "digest": bytes(range(16)), **properties}
-    return BlobInfo(
+    return BlobHead(
         id=some_id(),
         properties=BlobProperties(**fields),  # type: ignore[arg-type]
         metadata={},

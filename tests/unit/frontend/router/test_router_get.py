@@ -1,4 +1,4 @@
-"""Gets against peers that really store: whom they ask, whom they believe, and that no wrong byte ever comes out."""
+"""Gets of whole blobs and ranges: no wrong byte ever comes out, and all memory comes back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from ambry.blob import BlobState
 from ambry.errors import (
     AmbryError,
-    BlobDeleted,
-    BlobExpired,
     BlobNotFound,
     DataCorrupt,
     RangeNotSatisfiable,
@@ -24,55 +22,16 @@ from ambry.format import composite as composite_format
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.blobs import GetReply
-from frontend.router.get import RangeSpec
+from frontend.router.values import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
-from tests.support.fake_peers import Fault, absent, corrupt, cut_short, fails, held, lost, silent, slow
+from tests.support.fake_peers import corrupt, fails, held, slow
 from tests.support.virtual_loop import settle, virtual_time
-
-WORLD = ((3, 3, 3),)
-HEDGE_S = 0.25
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def asked(cluster: FakeCluster) -> list[str]:
     return [call.peer for call in cluster.pool.calls(MessageType.GET)]
-
-
-def spread(cluster: FakeCluster, datacenters: tuple[int, ...] = (1, 2, 3)) -> None:
-    """What replication does: every peer of these datacenters gets every record that anybody has."""
-    for source in list(cluster.pool):
-        for raw, known in list(source.records.items()):
-            for peer in cluster.pool:
-                if peer.node.datacenter_id in datacenters and known.put is not None:
-                    peer.records.setdefault(raw, changed_copy(known))
-
-
-def changed_copy(known: Any) -> Any:
-    return type(known)(state=known.state, put=known.put, payload=known.payload)
-
-
-def foreign(cluster: FakeCluster, blob_id: BlobId, origin: int) -> BlobId:
-    """The same blob as if it came from another datacenter: its records go there and nowhere else."""
-    moved = BlobId.make(
-        kind=blob_id.kind,
-        datacenter=origin,
-        account=blob_id.account,
-        container=blob_id.container,
-        partition=blob_id.partition,
-        uuid=blob_id.key,
-    )
-    known = next(peer.records[blob_id.raw] for peer in cluster.pool if blob_id.raw in peer.records)
-    for peer in cluster.pool:
-        peer.forget(blob_id.raw)
-    for peer in cluster.peers(origin):
-        peer.records[moved.raw] = changed_copy(known)
-    return moved
 
 
 async def made(body: bytes, replicas: Any = ((3,),), **options: Any) -> tuple[FakeCluster, BlobId]:
@@ -81,273 +40,6 @@ async def made(body: bytes, replicas: Any = ((3,),), **options: Any) -> tuple[Fa
     await settle()
     cluster.pool.journal.clear()
     return cluster, result.id
-
-
-# --- whom it asks ---
-
-
-@virtual_time
-async def test_one_well_local_replica_is_asked_and_nobody_else() -> None:
-    for seed in range(20):
-        cluster, blob_id = await made(b"hello", WORLD, seed=seed)
-        assert await cluster.read(blob_id) == b"hello"
-        assert len(asked(cluster)) == 1 and asked(cluster)[0].startswith("dc1")
-
-
-@virtual_time
-async def test_all_local_replicas_share_the_reads() -> None:
-    cluster, blob_id = await made(b"hello", WORLD)
-    for _ in range(60):
-        await cluster.read(blob_id)
-    assert {name: asked(cluster).count(name) > 8 for name in set(asked(cluster))} == {
-        "dc1-n1": True,
-        "dc1-n2": True,
-        "dc1-n3": True,
-    }
-
-
-@virtual_time
-async def test_a_blob_of_another_origin_is_looked_for_here_then_there_then_elsewhere() -> None:
-    cluster, blob_id = await made(b"hello", WORLD)
-    blob_id = foreign(cluster, blob_id, 3)
-    for peer in cluster.peers(3):
-        peer.script(lost())
-    with pytest.raises(Unavailable):
-        await cluster.read(blob_id)
-    assert [name[:3] for name in asked(cluster)] == ["dc1"] * 3 + ["dc3"] * 3 + ["dc2"] * 3
-    cluster.pool.journal.clear()
-    for peer in cluster.peers(3):
-        peer.heal()
-    assert await cluster.read(blob_id) == b"hello"
-    assert [name[:3] for name in asked(cluster)] == ["dc1"] * 3 + ["dc3"]
-
-
-@virtual_time
-async def test_an_unwell_replica_is_asked_after_its_siblings_and_before_the_other_datacenters() -> None:
-    for seed in range(10):
-        cluster, blob_id = await made(b"hello", WORLD, seed=seed)
-        cluster.peer(2).well = False
-        for number in (1, 3):
-            cluster.peer(number).script(lost())
-        assert await cluster.read(blob_id) == b"hello"
-        assert len(asked(cluster)) == 3
-        assert asked(cluster)[2] == "dc1-n2"
-
-
-@virtual_time
-async def test_a_silent_replica_holds_nobody_up_longer_than_the_hedge() -> None:
-    cluster, blob_id = await made(b"hello", WORLD)
-    names = ["dc1-n1", "dc1-n2", "dc1-n3"]
-    for name in names[:2]:
-        cluster.pool[name].script(silent())
-    for _ in range(20):
-        before, calls = now(), len(asked(cluster))
-        assert await cluster.read(blob_id) == b"hello"
-        count = len(asked(cluster)) - calls
-        assert now() - before == pytest.approx((count - 1) * HEDGE_S, abs=0.01)
-        for peer in cluster.pool:
-            peer.health.record_probe(True)
-    assert max(asked(cluster).count(name) for name in names) > 5
-
-
-@virtual_time
-async def test_the_slow_answer_still_counts_when_it_is_the_first_good_one() -> None:
-    cluster, blob_id = await made(b"hello", ((2,),))
-    first, second = cluster.peers()
-    for peer in (first, second):
-        peer.script(slow(0.4))
-    assert await cluster.read(blob_id) == b"hello"
-    assert now() == pytest.approx(0.4, abs=0.01)
-    assert len(asked(cluster)) == 2
-
-
-@virtual_time
-async def test_after_an_answer_nobody_further_is_asked() -> None:
-    cluster, blob_id = await made(b"hello", WORLD)
-    await cluster.read(blob_id)
-    await asyncio.sleep(30)
-    assert len(asked(cluster)) == 1
-
-
-@virtual_time
-async def test_the_deadline_holds_over_all_replicas_together() -> None:
-    cluster, blob_id = await made(b"hello", WORLD, get_timeout_ms=2000)
-    for peer in cluster.pool:
-        peer.script(silent())
-    with pytest.raises(Unavailable, match="did not answer in time") as caught:
-        await cluster.read(blob_id)
-    assert not isinstance(caught.value, BlobNotFound)
-    assert now() == pytest.approx(2.0, abs=0.1)
-
-
-# --- whom it believes ---
-
-
-@pytest.mark.parametrize(
-    "fault", [corrupt(), cut_short(), cut_short(1 << 20), fails(DataCorrupt("bad block")), lost(), absent()]
-)
-@pytest.mark.parametrize("size", [1, 100, CHUNK])
-@virtual_time
-async def test_a_bad_answer_goes_to_the_next_replica(fault: Fault, size: int) -> None:
-    body = content(1, size)
-    for good in (1, 2, 3):
-        cluster, blob_id = await made(body)
-        for number in {1, 2, 3} - {good}:
-            cluster.peer(number).script(fault)
-        if fault.error is not None and isinstance(fault.error, BlobNotFound):
-            continue
-        for seed in range(3):
-            cluster.context.random_source.seed(seed)
-            assert await cluster.read(blob_id) == body
-
-
-@virtual_time
-async def test_a_body_from_the_wrong_place_is_refused() -> None:
-    cluster, blob_id = await made(content(1, 3 * CHUNK), chunk_size_bytes=4 * CHUNK)
-
-    def shifted(message: Any, body: bytes) -> tuple[Any, bytes]:
-        assert isinstance(message, GetReply)
-        return changed(message, start=message.start + 1), body
-
-    for peer in cluster.pool:
-        peer.script(Fault(change=shifted))
-    with pytest.raises(Unavailable, match="asked for bytes"):
-        await cluster.read(blob_id)
-
-
-@virtual_time
-async def test_all_copies_corrupt_is_unavailable_and_never_not_found() -> None:
-    cluster, blob_id = await made(b"hello", WORLD)
-    spread(cluster)
-    for peer in cluster.pool:
-        peer.script(fails(DataCorrupt("bad block")))
-    with pytest.raises(Unavailable) as caught:
-        await cluster.read(blob_id)
-    assert caught.value.retriable and "bad block" in caught.value.message
-
-
-@virtual_time
-async def test_two_local_copies_corrupt_the_other_datacenter_serves() -> None:
-    cluster, blob_id = await made(b"hello", WORLD)
-    spread(cluster, (1, 2))
-    for peer in cluster.peers(1):
-        peer.script(corrupt())
-    assert await cluster.read(blob_id) == b"hello"
-
-
-# --- 404, 410, 503 ---
-
-
-@virtual_time
-async def test_404_needs_two_local_replicas_that_have_the_authority() -> None:
-    cluster = make_cluster(WORLD)
-    with pytest.raises(BlobNotFound) as caught:
-        await cluster.read(some_id())
-    assert type(caught.value) is BlobNotFound
-    assert len(asked(cluster)) == 2
-    cluster.peer(1).serving = False
-    with pytest.raises(BlobNotFound):
-        await cluster.read(some_id())
-    cluster.peer(2).serving = False
-    with pytest.raises(Unavailable):
-        await cluster.read(some_id())
-
-
-@pytest.mark.parametrize("reachable", [0, 1, 2, 3])
-@virtual_time
-async def test_404_of_a_foreign_blob_needs_its_origin(reachable: int) -> None:
-    cluster = make_cluster(WORLD)
-    for number in range(reachable + 1, 4):
-        cluster.peer(number, 2).connected = False
-    with pytest.raises(BlobNotFound if reachable >= 2 else Unavailable):
-        await cluster.read(some_id(datacenter=2))
-
-
-@virtual_time
-async def test_a_foreign_partition_of_which_neither_we_nor_the_origin_hold_a_replica_is_never_404() -> None:
-    cluster = make_cluster(((0, 0, 3), (3, 3, 3)))
-    for peer in cluster.peers(3):
-        peer.connected = False
-    with pytest.raises(Unavailable):
-        await cluster.read(some_id(datacenter=2))
-
-
-@virtual_time
-async def test_a_partition_that_the_layout_lacks_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match="not in this frontend's layout"):
-        await make_cluster().read(some_id(partition=99))
-
-
-@virtual_time
-async def test_gone_needs_two_and_a_living_answer_beats_one_stale_deletion() -> None:
-    for stale in (1, 2, 3):
-        cluster, blob_id = await made(b"hello")
-        cluster.peer(stale).learn(blob_id.raw, BlobState(0, True, 0))
-        others = [peer for peer in cluster.pool if peer is not cluster.peer(stale)]
-        for peer in others:
-            peer.learn(blob_id.raw, BlobState(1, False, 0))
-        for _ in range(8):
-            assert await cluster.read(blob_id) == b"hello"
-
-
-@pytest.mark.parametrize("knows", [(1, 2), (1, 3), (2, 3), (1, 2, 3)])
-@virtual_time
-async def test_a_deleted_blob_is_410_once_one_of_them_was_heard_first(knows: tuple[int, ...]) -> None:
-    cluster, blob_id = await made(b"hello")
-    for number in knows:
-        cluster.peer(number).learn(blob_id.raw, BlobState(0, True, 0))
-    outcomes: set[str] = set()
-    for _ in range(12):
-        try:
-            await cluster.read(blob_id)
-            outcomes.add("read")
-        except BlobDeleted:
-            outcomes.add("deleted")
-    assert outcomes == ({"deleted"} if len(knows) == 3 else {"deleted", "read"})
-    assert await cluster.read(blob_id, any_state=True) == b"hello"
-
-
-@virtual_time
-async def test_a_living_answer_does_not_count_after_a_deletion_of_the_same_life_was_heard() -> None:
-    cluster, blob_id = await made(b"hello")
-    cluster.peer(1).learn(blob_id.raw, BlobState(0, True, 0))
-    for number in (2, 3):
-        cluster.peer(number).well = False
-    with pytest.raises(BlobDeleted):
-        await cluster.read(blob_id)
-    assert asked(cluster)[0] == "dc1-n1" and len(asked(cluster)) == 2
-
-
-@virtual_time
-async def test_an_expired_blob_is_410_and_a_longer_life_known_elsewhere_is_200() -> None:
-    cluster = make_cluster()
-    result = await cluster.put(b"hello", expires_at_ms=1_700_000_000_000)
-    await settle()
-    with pytest.raises(BlobExpired):
-        await cluster.read(result.id)
-    for number in (2, 3):
-        cluster.peer(number).learn(result.id.raw, BlobState(0, False, 1_800_000_000_000))
-    for _ in range(8):
-        assert await cluster.read(result.id) == b"hello"
-
-
-@virtual_time
-async def test_a_record_of_which_only_the_state_is_known_cannot_be_read_and_is_no_bug() -> None:
-    """Once this was a 500: the empty head was decoded."""
-    cluster = make_cluster()
-    blob_id = some_id()
-    for peer in cluster.pool:
-        peer.learn(blob_id.raw, BlobState(0, True, 0))
-    for kind in (IdKind.SIMPLE, IdKind.COMPOSITE):
-        blob_id = some_id(kind=kind)
-        for peer in cluster.pool:
-            peer.learn(blob_id.raw, BlobState(0, True, 0))
-        with pytest.raises(Unavailable, match="only its state is known"):
-            await cluster.read(blob_id, any_state=True)
-        with pytest.raises(Unavailable, match="only its state is known"):
-            await cluster.router.info(some_request(), blob_id, any_state=True)
-        with pytest.raises(BlobDeleted):
-            await cluster.read(blob_id)
 
 
 # --- ranges against the bytes ---
@@ -439,7 +131,7 @@ def chunk_ids(cluster: FakeCluster, blob_id: BlobId) -> list[bytes]:
 async def stream_of(cluster: FakeCluster, blob_id: BlobId) -> tuple[bytes, BaseException | None]:
     """All that came before the end, and what ended it."""
     reader = await cluster.router.open(some_request(), blob_id, wanted=None)
-    data = bytes(reader.head)
+    data = bytes(reader.beginning)
     try:
         async for piece in reader.stream():
             data += bytes(piece)
@@ -602,9 +294,9 @@ async def test_a_blob_of_one_unit_needs_one_request_and_no_budget() -> None:
     cluster, blob_id = await made(content(1, CHUNK))
     await cluster.budget.take(cluster.budget.size)
     reader = await cluster.router.open(some_request(), blob_id, wanted=None)
-    assert reader.complete and bytes(reader.head) == content(1, CHUNK)
+    assert reader.complete and bytes(reader.beginning) == content(1, CHUNK)
     assert len(asked(cluster)) == 1
-    assert reader.info.size == CHUNK
+    assert reader.head.size == CHUNK
 
 
 @virtual_time

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ambry.errors import InsufficientStorage
-from frontend.router.placement import SMALL_BYTES, Placement
+from frontend.router.placement import SMALL_BYTES, PartitionChooser
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import cluster_map
 from tests.support.fake_peers import FakePool
@@ -28,7 +28,7 @@ class Made:
         layout = ClusterMap(cluster="test", version=1, datacenters={"dc1": 1, "dc2": 2}, partitions=partitions)
         self.clock = SettableClock()
         self.pool = FakePool(layout.nodes.values(), clock=self.clock)
-        self.placement = Placement(
+        self.placement = PartitionChooser(
             layout,
             datacenter_id=1,
             pool=self.pool.as_pool(),
@@ -120,7 +120,7 @@ def test_partitions_without_a_replica_here_take_no_puts() -> None:
 def test_a_map_of_one_partition_has_one_choice() -> None:
     layout = cluster_map([(3,)])
     pool = FakePool(layout.nodes.values(), clock=SettableClock())
-    placement = Placement(
+    placement = PartitionChooser(
         layout,
         datacenter_id=1,
         pool=pool.as_pool(),

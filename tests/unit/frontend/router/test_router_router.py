@@ -20,7 +20,7 @@ async def test_the_id_of_a_chunk_is_refused_by_every_call() -> None:
     chunk = some_id(kind=IdKind.CHUNK)
     calls: list[Any] = [
         cluster.router.open(some_request(), chunk, wanted=None),
-        cluster.router.info(some_request(), chunk),
+        cluster.router.head(some_request(), chunk),
         cluster.router.composite(some_request(), chunk),
         cluster.router.delete(some_request(), chunk),
         cluster.router.undelete(some_request(), chunk),
