@@ -21,8 +21,9 @@ from ambry.errors import (
     ReplicaUnavailable,
 )
 from ambry.service.logs import get_logger
+from datanode.committer import Committer
 from datanode.config import StoreSection
-from datanode.disk import Committer, Disk, fence
+from datanode.disk import Disk
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.bounded_files import BoundedFiles
 from datanode.store.files import Files
@@ -206,7 +207,7 @@ class Stores:
             store.end_checkpoint(checkpoint, unsynced)
             return True
         except (OSError, AmbryError) as error:
-            fence(store, f"checkpoint failed: {error}")
+            store.fence(f"checkpoint failed: {error}")
             if isinstance(error, IndexCorrupt) and not clean:
                 # The log is well: only the index has to be made anew.
                 self.rebuild(store, error.message)

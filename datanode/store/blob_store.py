@@ -1,7 +1,7 @@
 """One partition replica: its log, its index, its reads.
 
 Every method runs on the event loop's thread and does not wait for a disk, but those marked blocking, which run on a disk
-thread. A put or update goes `place` -> `write` (blocking) -> `publish`, one batch at a time (datanode/disk.py drives it).
+thread. A put or update goes `place` -> `write` (blocking) -> `publish`, one batch at a time (datanode/committer.py drives it).
 
 Invariants: what is not published is not visible; what is published was synced, but for records of class `memory`; after a
 failed write or sync the replica is fenced and publishes nothing more. A read verifies every byte it returns.
@@ -22,6 +22,8 @@ from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
 from ambry.format import record as record_format
 from ambry.format.record import Head, Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
+from ambry.service.logs import get_logger
+from datanode import metrics
 from datanode.store.auditing import Auditing
 from datanode.store.compaction.switch import Compacting
 from datanode.store.entry import IndexEntry
@@ -29,6 +31,8 @@ from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, Entries, Frozen, Index
 from datanode.store.log import Log, Placement
 from datanode.store.segment import Segment
+
+log = get_logger()
 
 SEAL_AT = 0.90
 UNSEAL_BELOW = 0.85
@@ -144,11 +148,13 @@ class BlobStore:
         return self._files.free_bytes(self.directory)
 
     def fence(self, reason: str) -> None:
-        """Stop acknowledging for good; reads go on, verified as always."""
+        """Stop acknowledging for good, and tell; reads go on, verified as always. Nothing where it stopped already."""
         if self.state is StoreState.OPEN:
             self.state = StoreState.FENCED
             self.fence_reason = reason
             self.serving = False
+            metrics.FENCED.inc()
+            log.error("replica fenced", partition=self.partition, error=reason)
 
     # --- the write path ---
 

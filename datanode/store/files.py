@@ -16,6 +16,12 @@ from typing import Protocol
 from ambry.checksum import Buffer
 
 IOV_MAX = 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk has no room: nothing is wrong with it otherwise."""
+    return error.errno in _FULL
 
 
 class File(Protocol):

@@ -11,11 +11,11 @@ from ambry.errors import AmbryError, IndexCorrupt
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.config import CompactionSection
-from datanode.disk import fence, is_full
 from datanode.replicas import Replica, Stores
 from datanode.store.blob_store import StoreState
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Retention, Usage, plan, replaced
+from datanode.store.files import is_full
 from datanode.store.retention import retention_at
 from datanode.store.segment import Segment
 from datanode.upkeep.throttle import Throttle
@@ -139,7 +139,7 @@ class Compactor:
             if is_full(error):
                 log.warning("compaction put off: the disk is full", partition=store.partition)
             else:
-                fence(store, f"compaction could not write: {error}")
+                store.fence(f"compaction could not write: {error}")
         return None
 
     async def _put_in_place(self, replica: Replica, copied: Copied, retention: Retention) -> bool:
@@ -154,7 +154,7 @@ class Compactor:
             await disk.submit(store.compacting.put_in_place, copied)
         except OSError as error:
             # Whether the old files count or the new one is known only after a restart.
-            fence(store, f"compaction could not put its file in place: {error}")
+            store.fence(f"compaction could not put its file in place: {error}")
             return False
         return True
 
@@ -192,7 +192,7 @@ class Compactor:
         try:
             await self._stores.disk.submit(compacting.delete_files, retired)
         except OSError as error:
-            fence(store, f"compaction could not delete what it replaced: {error}")  # the next start does
+            store.fence(f"compaction could not delete what it replaced: {error}")  # the next start does
             return False
         freed = sum(segment.end for segment in retired) - copied.bytes_written
         metrics.COMPACTED_BYTES.inc(max(0, freed))

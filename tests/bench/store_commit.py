@@ -21,8 +21,8 @@ from ambry.format.record import Record
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import ID_SIZE
 from ambry.service.worker import Worker
+from datanode.committer import Committer
 from datanode.config import StoreSection
-from datanode.disk import Committer
 from datanode.replicas import Stores
 from tests.bench.store_blobs import Payloads, natural_ids, open_stores
 from tests.bench.store_figures import Samples, joined

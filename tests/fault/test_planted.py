@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 STORE = "tests/unit/datanode/store"
 NODE = "tests/unit/datanode"
 SEEN_BY = {
-    "acknowledge_before_sync": (NODE, "test_disk.py", "test_nothing_acknowledged_is_lost_wherever_the_power_goes"),
-    "retry_a_failed_sync": (NODE, "test_disk.py", "test_a_failed_write_or_sync_fences_for_good"),
-    "go_on_after_a_failed_write": (NODE, "test_disk.py", "test_a_failed_write_or_sync_fences_for_good"),
+    "acknowledge_before_sync": (NODE, "test_committer.py", "test_nothing_acknowledged_is_lost_wherever_the_power_goes"),
+    "retry_a_failed_sync": (NODE, "test_committer.py", "test_a_failed_write_or_sync_fences_for_good"),
+    "go_on_after_a_failed_write": (NODE, "test_committer.py", "test_a_failed_write_or_sync_fences_for_good"),
     "skip_the_directory_sync": (STORE, "test_segment_file.py", "test_a_created_segment_is_whole_and_durable"),
     "compact_without_sync": (STORE, "test_sweep.py", ""),
     "delete_before_the_checkpoint": (STORE, "test_sweep.py", ""),

@@ -18,8 +18,6 @@ from ambry import blob
 from ambry.blob import BlobState
 from ambry.checksum import xxh64
 from ambry.format import record as record_format
-from datanode import disk
-from datanode import replicas as stores
 from datanode.replication.cursor import Cursor
 from datanode.store import blob_store, bounded_files, entry
 from datanode.store.blob_store import BlobStore
@@ -63,8 +61,7 @@ def retry_a_failed_sync(patch: Patch) -> None:
 
 def go_on_after_a_failed_write(patch: Patch) -> None:
     """The replica takes further writes after one failed."""
-    patch.setattr(disk, "fence", lambda _store, _reason: None)
-    patch.setattr(stores, "fence", lambda _store, _reason: None)
+    patch.setattr(BlobStore, "fence", lambda _store, _reason: None)
 
 
 def skip_the_directory_sync(patch: Patch) -> None:

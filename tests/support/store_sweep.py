@@ -62,8 +62,8 @@ from tests.support.sweep_node import (
 
 LOGGING = (
     "upkeep.compactor",
-    "disk",
     "replicas",
+    "store.blob_store",
     "store.opening.inventory",
     "store.opening.steps",
     "store.opening.replay",
