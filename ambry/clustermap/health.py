@@ -11,24 +11,27 @@ SUSPECT_AFTER = 3
 
 
 class NodeHealth:
-    """The health of one node."""
+    """The health of one node. Its fields are only read from outside: who asks on every request shall not pay for a call."""
 
-    __slots__ = ("_failures", "_probe_missed")
+    __slots__ = ("_probe_missed", "failures", "well")
 
     def __init__(self) -> None:
-        self._failures = 0
+        self.failures = 0
+        """Ordinary calls in a row that found no answer."""
+        self.well = True
         self._probe_missed = False
-
-    @property
-    def well(self) -> bool:
-        return self._failures < SUSPECT_AFTER and not self._probe_missed
 
     def record(self, answered: bool) -> None:
         """The outcome of an ordinary call."""
-        self._failures = 0 if answered else self._failures + 1
+        self.failures = 0 if answered else self.failures + 1
+        self._judge()
 
     def record_probe(self, answered: bool) -> None:
         """The outcome of a probe; one that comes through clears every suspicion."""
         self._probe_missed = not answered
         if answered:
-            self._failures = 0
+            self.failures = 0
+        self._judge()
+
+    def _judge(self) -> None:
+        self.well = self.failures < SUSPECT_AFTER and not self._probe_missed

@@ -25,8 +25,7 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
-from ambry.protocol.codec import FrameDecoder
-from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, encode_head
+from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import ErrorReply, Message
 from ambry.service.logs import get_logger
@@ -91,7 +90,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._calls: dict[int, PendingCall] = {}
-        self._in_flight_bytes = 0
+        self.in_flight_bytes = 0
+        """Body bytes sent and not yet answered; only read it."""
         self._next_correlation = 1
         self._sweep: asyncio.TimerHandle | None = None
         self._served_requests = 0
@@ -117,7 +117,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._violation(error)
             return
         for frame in frames:
-            if frame.is_reply:
+            if frame.flags & FLAG_REPLY:
                 self._take_reply(frame)
             else:
                 self._serve(frame)
@@ -139,7 +139,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._sweep.cancel()
             self._sweep = None
         calls, self._calls = self._calls, {}
-        self._in_flight_bytes = 0
+        self.in_flight_bytes = 0
         if self._on_lost is not None:
             self._on_lost(self)
         for call in calls.values():
@@ -154,11 +154,6 @@ class RpcConnection(asyncio.BufferedProtocol):
     @property
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
-
-    @property
-    def in_flight_bytes(self) -> int:
-        """Body bytes sent and not yet answered."""
-        return self._in_flight_bytes
 
     def call(
         self,
@@ -176,8 +171,8 @@ class RpcConnection(asyncio.BufferedProtocol):
             done(None, PeerConnectionLost(f"not connected to {self.peer}"))
             return
         size = len(body)
-        if self._in_flight_bytes and self._in_flight_bytes + size > self._in_flight_bytes_max:
-            done(None, Overloaded(f"{self._in_flight_bytes} bytes are waiting for {self.peer} already"))
+        if self.in_flight_bytes and self.in_flight_bytes + size > self._in_flight_bytes_max:
+            done(None, Overloaded(f"{self.in_flight_bytes} bytes are waiting for {self.peer} already"))
             return
         correlation = self._next_correlation
         self._next_correlation += 1
@@ -185,7 +180,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
         )
         self._calls[correlation] = PendingCall(self._loop.time() + timeout_s, size, done)
-        self._in_flight_bytes += size
+        self.in_flight_bytes += size
         if self._sweep is None:
             self._sweep = self._loop.call_later(SWEEP_S, self._expire)
         self._send(head, body)
@@ -209,8 +204,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         call = self._calls.pop(frame.correlation, None)
         if call is None:
             return  # its deadline had passed
-        self._in_flight_bytes -= call.size
-        if not frame.is_error:
+        self.in_flight_bytes -= call.size
+        if not frame.flags & FLAG_ERROR:
             call.done(frame, None)
             return
         try:
@@ -225,7 +220,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         for number in late:
             call = self._calls.pop(number, None)
             if call is not None:
-                self._in_flight_bytes -= call.size
+                self.in_flight_bytes -= call.size
                 call.done(None, DeadlineExceeded(f"{self.peer} did not answer in time"))
         self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._calls else None
 

@@ -91,7 +91,10 @@ class Peer:
 
         def counted(frame: Frame | None, error: AmbryError | None) -> None:
             # A refusal is an answer; only silence and broken connections speak against a node.
-            health.record(not isinstance(error, DeadlineExceeded | PeerConnectionLost))
+            if isinstance(error, DeadlineExceeded | PeerConnectionLost):
+                health.record(False)
+            elif health.failures:
+                health.record(True)
             done(frame, error)
 
         connection.call(type, message, counted, timeout_s=timeout_s, body=body, checks=checks)

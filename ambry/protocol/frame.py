@@ -9,7 +9,7 @@ Big-endian; offsets and sizes in bytes.
     4       1     flags        bit 0: reply, bit 1: the reply is an error
     5       3     reserved     zero
     8       4     timeout_ms   requests: how long the caller still waits; replies: zero
-    12      4     header_size  of the msgpack header (ambry/protocol/messages.py)
+    12      4     header_size  of the msgpack header (ambry/protocol/messages)
     16      4     body_size    of the body
     20      4     reserved     zero
     24      8     correlation  the caller's number of the request; the reply repeats it
@@ -17,6 +17,10 @@ Big-endian; offsets and sizes in bytes.
 
 Then header, checks (xxh3-64 of every 64 KiB block of the body, 8 bytes each), body. The checks are those of a record's
 payload (ambry/format/record.py), so neither end hashes the same bytes twice.
+
+Frames come out of a byte stream by FrameDecoder, without I/O: the owner of the socket asks `get_buffer` where the next bytes
+go and tells `received` how many came. A large body is received straight into its own memory, so its bytes are copied once, by
+the kernel.
 
 Invariant: no header or body is handed on before its checksum matched, and no size above the bounds allocates anything.
 """
@@ -28,7 +32,7 @@ from enum import IntEnum
 
 import msgspec
 
-from ambry.checksum import CHECK_SIZE, Buffer, block_checks, block_count, xxh64
+from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, block_checks, blocks_intact, xxh64
 from ambry.errors import ProtocolViolation
 
 MAGIC = 0xA3BC
@@ -36,6 +40,7 @@ VERSION = 1
 PREFIX_SIZE = 40
 HEADER_SIZE_MAX = 4 << 20
 BODY_SIZE_MAX = 64 << 20
+BUFFER_SIZE = 128 << 10
 FLAG_REPLY = 1
 FLAG_ERROR = 2
 
@@ -70,10 +75,7 @@ class Prefix(msgspec.Struct, frozen=True):
     body_size: int
     correlation: int
     checksum: int
-
-    @property
-    def checks_size(self) -> int:
-        return block_count(self.body_size) * CHECK_SIZE
+    checks_size: int
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -86,14 +88,6 @@ class Frame(msgspec.Struct, frozen=True):
     header: bytes
     checks: bytes
     body: Buffer
-
-    @property
-    def is_reply(self) -> bool:
-        return bool(self.flags & FLAG_REPLY)
-
-    @property
-    def is_error(self) -> bool:
-        return bool(self.flags & FLAG_ERROR)
 
 
 def encode_head(
@@ -108,7 +102,7 @@ def encode_head(
 ) -> bytes:
     """Everything before the body. `checks` are computed from `body` unless they are given."""
     if checks is None:
-        checks = block_checks(body)
+        checks = block_checks(body) if len(body) else b""
     if len(header) > HEADER_SIZE_MAX or len(body) > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes exceeds the bounds of the protocol")
     prefix = _PREFIX.pack(MAGIC, VERSION, type, flags, timeout_ms, len(header), len(body), correlation)
@@ -123,12 +117,115 @@ def decode_prefix(data: Buffer, offset: int) -> Prefix:
         raise ProtocolViolation(f"not a frame of protocol version {VERSION} (magic {magic:#06x}, version {version})")
     if type_ not in _TYPES or header_size > HEADER_SIZE_MAX or body_size > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of type {type_} with {header_size} + {body_size} bytes is out of bounds")
-    return Prefix(
-        type_, flags, timeout_ms, header_size, body_size, correlation, _CHECK.unpack_from(data, offset + 32)[0]
-    )
+    checks_size = -(-body_size // BLOCK_SIZE) * CHECK_SIZE
+    checksum = _CHECK.unpack_from(data, offset + 32)[0]
+    return Prefix(type_, flags, timeout_ms, header_size, body_size, correlation, checksum, checks_size)
 
 
 def verify_head(prefix: Buffer, header_and_checks: Buffer, checksum: int) -> None:
     """Raises ProtocolViolation unless the checksum of a frame's head matches. `prefix` is its first 32 bytes."""
     if xxh64(b"".join((prefix, header_and_checks))) != checksum:
         raise ProtocolViolation("a frame's header fails its checksum")
+
+
+class FrameDecoder:
+    """One direction of one connection. After a ProtocolViolation the connection must be closed."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._prefix: Prefix | None = None
+        self._header = b""
+        self._checks = b""
+        self._body: bytearray | None = None
+        self._filled = 0
+
+    def get_buffer(self) -> memoryview:
+        """Where to put the next received bytes; valid until `received`."""
+        if self._body is not None:
+            return memoryview(self._body)[self._filled :]
+        return self._view[self._end :]
+
+    def received(self, count: int) -> list[Frame]:
+        """Take in `count` bytes put into the buffer. Raises ProtocolViolation."""
+        frames: list[Frame] = []
+        if self._body is not None:
+            self._filled += count
+            if self._filled < len(self._body):
+                return frames
+            frames.append(self._finish(self._body))
+            self._body = None
+            return frames
+        self._end += count
+        while self._step(frames):
+            pass
+        self._make_room()
+        return frames
+
+    def _step(self, frames: list[Frame]) -> bool:
+        """Parse one thing from the buffer; False when more bytes are needed."""
+        if self._prefix is None and not self._parse_head():
+            return False
+        prefix = self._prefix
+        if prefix is None:
+            return False
+        size = prefix.body_size
+        available = self._end - self._start
+        if available < size:
+            # The rest of this body goes straight into its own memory.
+            self._body = bytearray(size)
+            self._body[:available] = self._view[self._start : self._end]
+            self._filled = available
+            self._start = self._end = 0
+            return False
+        body = bytes(self._view[self._start : self._start + size])
+        self._start += size
+        frames.append(self._finish(body))
+        return True
+
+    def _parse_head(self) -> bool:
+        available = self._end - self._start
+        if available < PREFIX_SIZE:
+            return False
+        prefix = decode_prefix(self._buffer, self._start)
+        rest = prefix.header_size + prefix.checks_size
+        if available < PREFIX_SIZE + rest:
+            self._grow(PREFIX_SIZE + rest)
+            return False
+        start = self._start + PREFIX_SIZE
+        tail = bytes(self._view[start : start + rest])
+        verify_head(self._view[self._start : self._start + 32], tail, prefix.checksum)
+        self._header, self._checks = tail[: prefix.header_size], tail[prefix.header_size :]
+        self._prefix = prefix
+        self._start = start + rest
+        return True
+
+    def _finish(self, body: bytes | bytearray) -> Frame:
+        prefix = self._prefix
+        if prefix is None or (body and not blocks_intact(body, self._checks)):
+            raise ProtocolViolation("a frame's body fails its checksum")
+        self._prefix = None
+        return Frame(prefix.type, prefix.flags, prefix.timeout_ms, prefix.correlation, self._header, self._checks, body)
+
+    def _grow(self, size: int) -> None:
+        """Make sure that a head of `size` bytes fits from the buffer's start on."""
+        if size > len(self._buffer):
+            self._replace(bytearray(size))
+
+    def _make_room(self) -> None:
+        """Never leave the buffer without room behind its content; go back to the normal size when it is empty."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            if len(self._buffer) > BUFFER_SIZE:
+                self._replace(bytearray(BUFFER_SIZE))
+        elif self._start and len(self._buffer) - self._end < BUFFER_SIZE // 2:
+            self._replace(self._buffer)
+
+    def _replace(self, buffer: bytearray) -> None:
+        content = bytes(self._view[self._start : self._end])
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._view[: len(content)] = content
+        self._start, self._end = 0, len(content)

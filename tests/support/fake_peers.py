@@ -28,8 +28,7 @@ from ambry.errors import (
 )
 from ambry.network.connection import Done
 from ambry.network.pool import PeerPool
-from ambry.protocol.codec import FrameDecoder
-from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, MessageType, encode_head
+from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, ErrorReply, Message
 from ambry.protocol.messages.blobs import (
@@ -301,7 +300,7 @@ class FakePeer:
             reply = received(bytes(head), body)
             if reply.correlation != frame.correlation:
                 raise AssertionError("a reply to another call")
-            return (None, messages.error_of(reply.header)) if reply.is_error else (reply, None)
+            return (None, messages.error_of(reply.header)) if reply.flags & FLAG_ERROR else (reply, None)
         except ProtocolViolation as error:
             return None, PeerConnectionLost(f"the connection was closed: {error.message}")
 

@@ -6,6 +6,7 @@ are the 36 bytes of a blob id. `request_id` names the user's request in every lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -49,12 +50,9 @@ class ErrorReply(Message, frozen=True, array_like=True):
     message: str
 
 
-_encoder = msgspec.msgpack.Encoder()
+encode: Callable[[Message], bytes] = msgspec.msgpack.Encoder().encode
+"""A message as the bytes of a frame's header."""
 _decoders: dict[Any, Any] = {}
-
-
-def encode(message: Message) -> bytes:
-    return _encoder.encode(message)
 
 
 def decode(data: bytes, shape: type[T]) -> T:

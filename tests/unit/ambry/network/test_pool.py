@@ -160,7 +160,7 @@ async def test_a_greeting_that_cannot_be_read_does_not_end_the_trying() -> None:
                 cluster: bytes = b"c"
 
             encoded = messages.encode
-            messages.encode = lambda _message: b"\x93\xa1c\xa2\xff\xfe\xa0"  # type: ignore[assignment]
+            messages.encode = lambda _message: b"\x93\xa1c\xa2\xff\xfe\xa0"
             try:
                 responder.reply(Raw())
             finally:

@@ -73,7 +73,7 @@ def test_flags_say_what_a_frame_is() -> None:
     request = Frame(MessageType.GET, 0, 0, 1, b"", b"", b"")
     reply = Frame(MessageType.GET, FLAG_REPLY, 0, 1, b"", b"", b"")
     error = Frame(MessageType.GET, FLAG_REPLY | FLAG_ERROR, 0, 1, b"", b"", b"")
-    assert [(item.is_reply, item.is_error) for item in (request, reply, error)] == [
+    assert [(bool(item.flags & FLAG_REPLY), bool(item.flags & FLAG_ERROR)) for item in (request, reply, error)] == [
         (False, False),
         (True, False),
         (True, True),

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import ProtocolViolation
-from ambry.protocol.codec import BUFFER_SIZE, FrameDecoder
-from ambry.protocol.frame import BODY_SIZE_MAX, MessageType, encode_head
+from ambry.protocol.frame import BODY_SIZE_MAX, BUFFER_SIZE, FrameDecoder, MessageType, encode_head
 
 Parts = tuple[int, int, bytes, bytes]
 
