@@ -76,10 +76,6 @@ FORBIDDEN_IMPORTS = [
     ),
     ("ambry/network/*", ["ambry.client", "ambry.cli"]),
 ]
-MAY_IMPORT = {
-    ("ambry/cli/cluster.py", "deploy"): "`ambry cluster` runs the local cluster of deploy/",
-    ("ambry/cli/store.py", "datanode"): "`ambry store` looks into the replicas of a stopped data node",
-}
 
 # The lowest floor: what each may import of ours.
 FOUNDATION = {
@@ -99,7 +95,7 @@ def import_faults(path: str, source: ast.AST) -> list[str]:
         for line, name in imports(source):
             for package in forbidden:
                 bad = name.startswith(".") if package == "." else within(name, package)
-                if bad and (path, package) not in MAY_IMPORT:
+                if bad:
                     found.append(f"{path}:{line} imports {name}; {pattern} must not import {package}")
     return found
 
@@ -112,11 +108,6 @@ def test_imports_run_one_way() -> None:
 def test_the_foundation_imports_nothing_above_it(path: str) -> None:
     ours = {name for _, name in imports(tree(path)) if name.split(".")[0] in PACKAGES}
     assert [name for name in ours if not any(within(name, allowed) for allowed in FOUNDATION[path])] == []
-
-
-def test_exceptions_for_imports_are_needed() -> None:
-    unused = [path for path, package in MAY_IMPORT if not any(within(name, package) for _, name in imports(tree(path)))]
-    assert unused == []
 
 
 @pytest.mark.parametrize(
@@ -361,10 +352,10 @@ COVERED_BY = {
     ),
     "datanode/metrics.py": ("tests/unit/datanode/test_handlers.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
-    "ambry/cli/main.py": (
-        "tests/unit/ambry/cli/test_cli_blobs.py",
-        "every test of it goes through main and its exit codes",
-    ),
+    **{
+        f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_blobs.py", "every test of it is a whole command")
+        for name in ("arguments", "failures", "output")
+    },
     **{
         f"ambry/client/{twin}/{name}.py": (CLIENT + test, "both clients pass the same tests")
         for twin in ("aio", "sync")
@@ -434,15 +425,21 @@ def test_test_files_have_names_of_their_own() -> None:
 # --- size ---
 
 LINES_MAX = 400
+LINES_MAX_IN = {"ambry/client/": 350, "ambry/cli/": 350}
+"""Where the next features arrive, there is room for them."""
 LONG_FILES: dict[str, str] = {}
 """Path -> why it is better in one piece."""
+
+
+def lines_max(path: str) -> int:
+    return next((bound for room, bound in LINES_MAX_IN.items() if path.startswith(room)), LINES_MAX)
 
 
 def test_no_file_grows_without_bound() -> None:
     long = {
         path: count
         for path in modules(*PACKAGES)
-        if (count := len((ROOT / path).read_text("utf-8").splitlines())) > LINES_MAX
+        if (count := len((ROOT / path).read_text("utf-8").splitlines())) > lines_max(path)
     }
     assert {path: count for path, count in long.items() if path not in LONG_FILES} == {}
     assert [path for path in LONG_FILES if path not in long] == []

@@ -1,4 +1,8 @@
-"""The `ambry` command: its subcommands, loaded when used, and the one place where errors become exit codes."""
+"""The `ambry` command: its subcommands, loaded when used, and the one place where errors become exit codes.
+
+The commands of clients are listed here. Those of the server's packages (`ambry cluster`, `ambry store`) live there and are
+found by their entry points in the group `ambry.commands`, so any package may add one.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +10,48 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry import __version__
-from ambry.errors import (
-    AmbryError,
-    BlobGone,
-    BlobNotFound,
-    ChecksumMismatch,
-    ConfigInvalid,
-    DataCorrupt,
-    InvalidRequest,
-)
+from ambry.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, fail
+from ambry.errors import AmbryError
 
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_NOT_FOUND = 3
-EXIT_GONE = 4
-EXIT_UNAVAILABLE = 5
-EXIT_CHECKSUM = 6
-EXIT_INTERRUPTED = 130
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
-_COMMANDS: dict[str, tuple[str, str]] = {
-    "put": ("ambry.cli.blobs", "put"),
-    "get": ("ambry.cli.blobs", "get"),
-    "cat": ("ambry.cli.blobs", "cat"),
-    "head": ("ambry.cli.blobs", "head"),
-    "rm": ("ambry.cli.blobs", "rm"),
-    "ttl": ("ambry.cli.blobs", "ttl"),
-    "undelete": ("ambry.cli.blobs", "undelete"),
-    "cluster": ("ambry.cli.cluster", "cluster"),
-    "store": ("ambry.cli.store", "store"),
-}
-"""Where each subcommand is defined: module, name."""
+BLOB_COMMANDS = ("put", "get", "cat", "head", "rm", "ttl", "undelete")
+ENTRY_POINTS = "ambry.commands"
 
 
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, and whose errors are one line and a documented exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*BLOB_COMMANDS, *sorted(set(_found()) - set(BLOB_COMMANDS))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name = _COMMANDS[cmd_name]
         try:
-            command = getattr(importlib.import_module(module), name)
+            if cmd_name in BLOB_COMMANDS:
+                command = getattr(importlib.import_module("ambry.cli.blobs"), cmd_name)
+            elif (found := _found().get(cmd_name)) is not None:
+                command = found.load()
+            else:
+                return None
         except ImportError as cause:
             return _missing(cmd_name, cause)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{module}.{name} is not a command")
+            raise TypeError(f"`ambry {cmd_name}` is no command of click, but {command!r}")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImportError as cause:
+            # Commands load their libraries when they run, so that listing them is quick.
+            raise click.ClickException(f"`ambry {ctx.invoked_subcommand}` {_hint(cause)}") from cause
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run and exit; with standalone_mode=False, run and let errors out, as click does."""
@@ -105,54 +97,24 @@ def main() -> None:
     cli.main(prog_name="ambry")
 
 
-def describe(error: Exception) -> str:
-    """One line: what happened, what to do next, and the request id."""
-    if isinstance(error, AmbryError):
-        text = error.message or type(error).__name__
-        notes = [f"request {error.request_id}"] if error.request_id else []
-        if error.attempts > 1:
-            notes.append(f"{error.attempts} attempts")
-        if error.retry_after_s:
-            notes.append(f"try again in {error.retry_after_s:g} s")
-        text += f" ({', '.join(notes)})" if notes else ""
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    else:
-        text = str(error) or type(error).__name__
-    return " ".join(text.split())
+@cache
+def _found() -> dict[str, EntryPoint]:
+    """The commands of other packages, by name."""
+    from importlib.metadata import entry_points
+
+    return {each.name: each for each in entry_points(group=ENTRY_POINTS)}
 
 
-def exit_code(error: Exception) -> int:
-    """The documented exit code of an error."""
-    if isinstance(error, BlobGone):
-        return EXIT_GONE
-    if isinstance(error, BlobNotFound):
-        return EXIT_NOT_FOUND
-    if isinstance(error, ChecksumMismatch | DataCorrupt):
-        return EXIT_CHECKSUM
-    if isinstance(error, AmbryError) and error.retriable:
-        return EXIT_UNAVAILABLE
-    if isinstance(error, InvalidRequest | ConfigInvalid) and error.status in (400, 416):
-        return EXIT_USAGE
-    return EXIT_FAILURE
-
-
-def report(error: Exception) -> int:
-    """Print an error on stderr; its exit code."""
-    click.echo(f"ambry: {describe(error)}", err=True)
-    return exit_code(error)
-
-
-def fail(error: Exception) -> NoReturn:
-    sys.exit(report(error))
+def _hint(cause: ImportError) -> str:
+    """What is missing, and the way out."""
+    missing = (cause.name or "").split(".")[0]
+    if missing in ("ambry", "datanode", "frontend", "deploy"):
+        return f"is not part of this installation ({cause})"
+    return f"needs {missing or 'more libraries'}: pip install 'ambry[server]'"
 
 
 def _missing(name: str, cause: ImportError) -> click.Command:
-    missing = (cause.name or "").split(".")[0]
-    if missing in ("ambry", "datanode", "frontend", "deploy"):
-        hint = f"is not part of this installation ({cause})"
-    else:
-        hint = f"needs {missing or 'more libraries'}: pip install 'ambry[server]'"
+    hint = _hint(cause)
 
     @click.command(
         name, short_help=f"({hint})", context_settings={"ignore_unknown_options": True}, add_help_option=False

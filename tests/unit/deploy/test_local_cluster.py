@@ -231,7 +231,7 @@ def test_detached_processes_go_on_without_the_one_who_started_them(make: Make, t
 from deploy import local_processes
 real = local_processes.spawn
 local_processes.spawn = lambda module, *a, **k: real({FAKE!r}, *a, **k)
-from ambry.cli.cluster import cluster
+from deploy.commands import cluster
 cluster()
 """
     done = subprocess.run(

@@ -154,15 +154,6 @@ def test_a_stored_filename_cannot_leave_the_directory(
     assert [each.name for each in tmp_path.iterdir()] == [expected or blob]
 
 
-def test_help_documents_the_exit_codes_and_survives_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ambry.cli.cluster", None)
-    shown = run("--help").stdout
-    for word in ("0 ok", "3 not found", "6 checksum", "put", "cluster"):
-        assert word in " ".join(shown.split())
-    missing = run("cluster", "start", "--x")
-    assert missing.exit_code == 1 and "installation" in missing.stderr
-
-
 def test_pipes_from_end_to_end(stub: StubFrontend) -> None:
     done = process("put", "-", stdin=DATA)
     assert (done.returncode, done.stderr) == (0, b"")

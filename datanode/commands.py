@@ -1,6 +1,7 @@
 """`ambry store`: look into the replica of a stopped data node, verify it, rebuild its index.
 
-Exit codes: 0 fine, 1 something is wrong, 2 usage.
+Exit codes: 0 fine, 1 something is wrong, 2 usage. The store is imported by the commands that open one: `ambry --help` lists
+this group too and needs nothing of it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
-from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError
-from ambry.service import logs
-from datanode.store.files import OsFiles
-from datanode.store.inspection import Inspection, locked
-from datanode.store.opening.steps import open_store
 
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250
@@ -30,6 +25,8 @@ def store() -> None:
 
 
 def _json(value: Any) -> None:
+    import msgspec
+
     click.echo(msgspec.json.encode(value).decode())
 
 
@@ -56,6 +53,11 @@ def _fail(error: Exception) -> None:
 @click.option("--output", type=OUTPUT, default="table", show_default=True)
 def inspect(directory: Path, output: str) -> None:
     """Whose it is, its segments, its index, its tokens. Reads the whole log."""
+    import msgspec
+
+    from datanode.store.files import OsFiles
+    from datanode.store.inspection import Inspection, locked
+
     files = OsFiles()
     try:
         with locked(files, directory):
@@ -85,6 +87,9 @@ def inspect(directory: Path, output: str) -> None:
 @click.option("--output", type=OUTPUT, default="table", show_default=True)
 def verify(directory: Path, output: str) -> None:
     """Read everything and name every place where a bit is wrong. Exits with 1 when there is one."""
+    from datanode.store.files import OsFiles
+    from datanode.store.inspection import Inspection, locked
+
     files = OsFiles()
     try:
         with locked(files, directory):
@@ -107,6 +112,11 @@ def verify(directory: Path, output: str) -> None:
 @click.option("--segment", type=int, help="Only this segment.")
 def dump(directory: Path, output: str, segment: int | None) -> None:
     """Every whole record of the log, one per line; never any content."""
+    import msgspec
+
+    from datanode.store.files import OsFiles
+    from datanode.store.inspection import Inspection, locked
+
     files = OsFiles()
     try:
         with locked(files, directory):
@@ -138,6 +148,12 @@ def dump(directory: Path, output: str, segment: int | None) -> None:
 @click.argument("directory", type=DIRECTORY)
 def rebuild_index(directory: Path) -> None:
     """Delete the index and make it again from the log. The replica then catches up with its peers before it says not-found."""
+    from ambry.clock import SystemClock, system_random
+    from ambry.service import logs
+    from datanode.store.files import OsFiles
+    from datanode.store.inspection import Inspection
+    from datanode.store.opening.steps import open_store
+
     logs.configure(level="warning")
     files = OsFiles()
     try:

@@ -1,4 +1,7 @@
-"""`ambry cluster`: a whole cluster on this machine, to try and to break. Thin over deploy/local_cluster.py."""
+"""`ambry cluster`: a whole cluster on this machine, to try and to break. Thin over deploy/local_cluster.py.
+
+That is imported by the commands that run: `ambry --help` lists this group too and needs nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.local_cluster import LocalCluster, Status, signal_number
-from deploy.local_layout import PORT_BASE_DEFAULT, LocalClusterError
+if TYPE_CHECKING:
+    from deploy.local_cluster import LocalCluster, Status
 
 EXIT_INTERRUPTED = 130
 
@@ -57,6 +60,8 @@ def up(
     A directory that holds a cluster starts it again with its data and its shape. Without --detach the command stays,
     reports processes that end, and Ctrl-C stops everything.
     """
+    from deploy.local_cluster import LocalCluster
+
     local = LocalCluster(
         directory,
         datacenters=datacenters,
@@ -91,6 +96,8 @@ def up(
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(directory: Path, output: str) -> None:
     """Show every process: ready, not ready (and why), paused or down."""
+    from deploy.local_cluster import LocalCluster
+
     local = LocalCluster(directory)
     with _failures_shown():
         found = local.status()
@@ -112,6 +119,8 @@ def status(directory: Path, output: str) -> None:
 )
 def kill(directory: Path, name: str, signal_name: str) -> None:
     """Send a signal to the process NAME; KILL and TERM return when it is gone."""
+    from deploy.local_cluster import LocalCluster, signal_number
+
     number = signal_number(signal_name)
     with _failures_shown():
         LocalCluster(directory).kill(name, number)
@@ -124,6 +133,8 @@ def kill(directory: Path, name: str, signal_name: str) -> None:
 @click.argument("name")
 def start(directory: Path, name: str) -> None:
     """Start the process NAME again and wait until it is ready."""
+    from deploy.local_cluster import LocalCluster
+
     with _failures_shown():
         started = LocalCluster(directory, detach=True).start(name)
     _say(f"{name} is ready." if started else f"{name} runs already.")
@@ -133,6 +144,8 @@ def start(directory: Path, name: str) -> None:
 @_directory
 def down(directory: Path) -> None:
     """Stop every process, frontends first; the data stays in D."""
+    from deploy.local_cluster import LocalCluster
+
     local = LocalCluster(directory, report=_say)
     with _failures_shown():
         stopped = local.down() if local.shape else []
@@ -141,6 +154,8 @@ def down(directory: Path) -> None:
 
 def _stay(local: LocalCluster) -> None:
     """Stay in the foreground until an interrupt or until nothing runs any more; leaves nothing running."""
+    from deploy.local_layout import LocalClusterError
+
     try:
         local.supervise()
         if local.describe().state == "up":
@@ -182,6 +197,8 @@ def _show(local: LocalCluster, found: list[Status]) -> None:
 
 
 def _show_first_steps(local: LocalCluster, *, stays: bool) -> None:
+    from deploy.local_layout import PORT_BASE_DEFAULT
+
     url = local.frontends("dc1")[0].url
     endpoint = "" if local.shape.port_base == PORT_BASE_DEFAULT else f"--endpoint {url} "
     directory = shlex.quote(str(local.directory))
@@ -209,6 +226,8 @@ def _status_json(local: LocalCluster, found: list[Status]) -> str:
 
 @contextlib.contextmanager
 def _failures_shown() -> Iterator[None]:
+    from deploy.local_layout import LocalClusterError
+
     try:
         yield
     except LocalClusterError as cause:

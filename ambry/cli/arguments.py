@@ -1,0 +1,114 @@
+"""Options and arguments of the commands, as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ambry.client.model import ByteRange
+from ambry.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from ambry.client.options import ClientOptions
+    from ambry.client.sync.client import AmbryClient
+
+T = TypeVar("T")
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(\d+)([smhdw]?)")
+_RANGE = re.compile(r"(\d*)-(\d*)")
+
+
+def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    """Seconds of `3600`, `90s`, `15m`, `12h`, `7d`, `2w`; None for `forever`."""
+    text = value.strip().lower()
+    if text in ("forever", "-1"):
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None or not int(found[1]):
+        raise click.BadParameter(f"{value!r} is not a duration; use seconds, 15m, 12h, 7d, 2w or forever")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def as_range(ctx: click.Context, param: click.Parameter, value: str | None) -> ByteRange | None:
+    """`A-B` with both ends included, as in HTTP; `A-` is from A on, `-N` the last N bytes."""
+    if value is None:
+        return None
+    found = _RANGE.fullmatch(value.strip())
+    with suppress(InvalidRequest):
+        if found is not None and found[1]:
+            return ByteRange(int(found[1]), int(found[2]) + 1 if found[2] else None)
+        if found is not None and found[2] and int(found[2]):
+            return ByteRange(-int(found[2]))
+    raise click.BadParameter(f"{value!r} is not a range; use A-B (both included), A- or -N (the last N bytes)")
+
+
+def as_pairs(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """`key=value`, any number of times."""
+    pairs: dict[str, str] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{value!r} is not of the form key=value")
+        pairs[key] = text
+    return pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which cluster a command talks to, and whether it shows how it gets on."""
+
+    endpoints: tuple[str, ...]
+    account: str | None
+    container: str | None
+    quiet: bool
+
+    def connect(self) -> AmbryClient:
+        """A client from the options, the environment and the user's configuration."""
+        # Not before it is needed, so that `ambry --help` is quick.
+        from ambry.client.sync.client import AmbryClient
+
+        options: ClientOptions = {"service_id": "ambry-cli"}
+        if self.endpoints:
+            options["endpoints"] = ",".join(self.endpoints)
+        if self.account is not None:
+            options["account"] = self.account
+        if self.container is not None:
+            options["container"] = self.container
+        return AmbryClient.from_env(**options)
+
+
+def connecting(command: Callable[..., T]) -> Callable[..., T]:
+    """The options of every command that talks to a cluster; the command gets them as its argument `target`."""
+
+    @wraps(command)
+    def run(
+        *, endpoints: tuple[str, ...], account: str | None, container: str | None, quiet: bool, **arguments: Any
+    ) -> T:
+        return command(
+            target=Target(endpoints=endpoints, account=account, container=container, quiet=quiet), **arguments
+        )
+
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, help="No progress, no notices."),
+        click.option("--container", help="Container of the account."),
+        click.option("--account", help="Account."),
+        click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="A frontend; may be repeated."),
+    ):
+        run = option(run)
+    return run
+
+
+RANGE = click.option(
+    "--range",
+    "byte_range",
+    metavar="A-B",
+    callback=as_range,
+    help="Bytes A to B, both included; A-; -N for the last N.",
+)

@@ -1,0 +1,102 @@
+"""What the commands print: blobs as tables, lines and JSON; progress; never what could control a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from ambry.client.model import BlobInfo, Progress
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def safe_name(info: BlobInfo) -> str:
+    """A file name in the current directory, whatever the one who put the blob called it."""
+    name = _UNSAFE.sub("", info.filename).replace("\\", "/").rpartition("/")[2].strip()
+    too_long = len(name.encode("utf-8", "replace")) > 180
+    return str(info.id) if name in ("", ".", "..") or name.startswith((".", "-")) or too_long else name
+
+
+def printable(text: str) -> str:
+    """Text of a stranger without what could control a terminal."""
+    return _UNSAFE.sub("?", text)
+
+
+def expiry(info: BlobInfo) -> str:
+    return "never" if info.expires is None else info.expires.isoformat(timespec="seconds")
+
+
+def to_json(info: BlobInfo, **more: str) -> str:
+    """One line."""
+    fields: dict[str, Any] = {
+        **more,
+        "id": str(info.id),
+        "size": info.size,
+        "created": info.created.isoformat() if info.created else None,
+        "expires": info.expires.isoformat() if info.expires else None,
+        "content_type": info.content_type,
+        "checksum": info.checksum,
+        "filename": info.filename,
+        "metadata": dict(info.metadata),
+        "account": info.account,
+        "container": info.container,
+        "service_id": info.service_id,
+        "datacenter": info.datacenter,
+    }
+    if info.durability:
+        fields["durability"] = info.durability
+    return json.dumps(fields, ensure_ascii=True)
+
+
+def show_info(info: BlobInfo, output: str) -> None:
+    if output == "json":
+        click.echo(to_json(info))
+        return
+    fields = json.loads(to_json(info))
+    metadata = fields.pop("metadata")
+    fields["expires"] = expiry(info)
+    rows = [(name, str(value)) for name, value in fields.items() if value not in ("", None)]
+    rows += [(f"meta {key}", value) for key, value in metadata.items()]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{printable(name).ljust(width)}  {printable(value)}")
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; ids are never cut or wrapped, because they are copied."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name, no_wrap=True, justify="right" if name == "SIZE" else "left")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(highlight=False, soft_wrap=True)
+    width = sum(max(len(row[place]) for row in [header, *rows]) + 3 for place in range(len(header)))
+    console.print(table, crop=False, no_wrap=True, overflow="ignore", width=max(console.width, width))
+
+
+@contextmanager
+def progress_bar(name: str, quiet: bool) -> Iterator[Progress | None]:
+    """A bar with bytes, rate and remaining time on stderr, when somebody is looking."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Bar(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True) as bar:
+        task = bar.add_task(printable(name), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
