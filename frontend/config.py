@@ -31,7 +31,8 @@ class RouterSection(msgspec.Struct, frozen=True):
     read_ahead: int = 4
     write_parallelism: int = 4
     success_target: int = 2
-    memory_budget_bytes: int = 256 << 20
+    memory_budget_bytes: int = 160 << 20
+    memory_wait_ms: int = 5_000
     request_timeout_ms: int = 20_000
     put_timeout_ms: int = 10_000
     get_timeout_ms: int = 10_000
@@ -69,15 +70,22 @@ def check(config: FrontendConfig) -> FrontendConfig:
     for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts"):
         if getattr(router, key) < 1:
             raise ConfigInvalid(f"router.{key} must be at least 1")
-    for key in ("request_timeout_ms", "put_timeout_ms", "get_timeout_ms", "geo_timeout_ms", "hedge_after_ms"):
+    for key in (
+        "request_timeout_ms",
+        "put_timeout_ms",
+        "get_timeout_ms",
+        "geo_timeout_ms",
+        "hedge_after_ms",
+        "memory_wait_ms",
+    ):
         if getattr(router, key) < 1:
             raise ConfigInvalid(f"router.{key} must be at least 1 ms")
     if not 64 << 10 <= router.chunk_size_bytes <= 16 << 20 or router.chunk_size_bytes % (64 << 10):
         raise ConfigInvalid("router.chunk_size_bytes must be a multiple of 64 KiB between 64 KiB and 16 MiB")
     if not 64 << 10 <= router.read_unit_bytes <= 16 << 20 or router.read_unit_bytes % (64 << 10):
         raise ConfigInvalid("router.read_unit_bytes must be a multiple of 64 KiB between 64 KiB and 16 MiB")
-    if router.memory_budget_bytes < max(8 * router.chunk_size_bytes, router.read_unit_bytes):
-        raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks, and one read unit")
+    if router.memory_budget_bytes < max(8 * router.chunk_size_bytes, 4 * router.read_unit_bytes, 16 << 20):
+        raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks, 4 read units, and 16 MiB")
     if "default" not in config.accounts or "default" not in config.accounts["default"].containers:
         raise ConfigInvalid("accounts must hold an account default with a container default")
     if not Path(config.frontend.layout).is_file():

@@ -1,62 +1,119 @@
-"""One bound on the memory of all uploads and downloads of a process.
+"""One bound on the memory that all uploads, or all downloads, of a process hold.
 
-Who wants a buffer takes its size from the budget first and waits when there is none; nobody fails and the process does not
-swell. First come, first served. Whoever holds a share must be able to give it back without taking another.
+Who wants a buffer takes its size from the budget first. When there is none it waits, for a bounded time, and is then told
+to come back later: nobody hangs, and the process does not swell. Whoever holds a share must be able to give it back without
+taking another.
+
+Three classes of need share the budget. Each must leave some of it free, so that a crowd of large and slow requests never
+keeps small and quick ones out:
+
+    LARGE   leaves the whole reserve, an eighth of the budget
+    SMALL   leaves half of the reserve: what needs no more than SMALL_BYTES in all
+    READY   may take the last byte: it waits for no client, so it gives back soon
+
+First come, first served within a class.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections import deque
 
-from ambry.errors import InvariantBroken
+from ambry.errors import InvariantBroken, Overloaded
+
+SMALL_BYTES = 64 << 10
+RETRY_AFTER_S = 1.0
+
+
+class Need(enum.IntEnum):
+    """How urgent a share is; see above."""
+
+    LARGE = 0
+    SMALL = 1
+    READY = 2
 
 
 class MemoryBudget:
-    """`size` bytes in all."""
+    """`size` bytes in all. `name` says in errors whose they are."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, name: str = "this process", reserve: int | None = None) -> None:
         self.size = size
         self.free = size
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._name = name
+        kept = size // 8 if reserve is None else reserve
+        self._floors = (kept, kept // 2, 0)
+        self._waiting: tuple[deque[tuple[int, asyncio.Future[bool]]], ...] = (deque(), deque(), deque())
 
     @property
     def scarce(self) -> bool:
         """Whether less than half is left: time to hold less."""
         return 2 * self.free < self.size
 
-    def try_take(self, size: int) -> bool:
-        """Take `size` bytes if they are free and nobody waits."""
-        if self._waiting or size > self.free:
+    @property
+    def largest(self) -> int:
+        """The most bytes that one share of class LARGE can have."""
+        return self.size - self._floors[Need.LARGE]
+
+    def try_take(self, size: int, need: Need = Need.LARGE) -> bool:
+        """Take `size` bytes if they are free and nobody of that class waits."""
+        if self._waiting[need] or self.free - size < self._floors[need]:
             return False
         self.free -= size
         return True
 
-    async def take(self, size: int) -> None:
-        """Take `size` bytes, waiting for them. Raises InvariantBroken for more than there are in all."""
-        if self.try_take(size):
-            return
-        if size > self.size:
+    async def take(self, size: int, need: Need = Need.LARGE, *, timeout_s: float) -> None:
+        """Take `size` bytes, waiting for them. Raises Overloaded when they do not come within `timeout_s` seconds.
+
+        Raises InvariantBroken for more than this class can ever have.
+        """
+        if not self.try_take(size, need) and not await self.wait(size, need, timeout_s=timeout_s):
+            raise Overloaded(
+                f"the memory for {self._name} is taken: {size} bytes did not come free within {timeout_s:g} s; retry",
+                retry_after_s=RETRY_AFTER_S,
+            )
+
+    async def wait(self, size: int, need: Need = Need.LARGE, *, timeout_s: float) -> bool:
+        """Take `size` bytes when it is our turn; False when it does not come within `timeout_s` seconds.
+
+        Raises InvariantBroken for more than this class can ever have.
+        """
+        if size > self.size - self._floors[need]:
             raise InvariantBroken(f"{size} bytes can never come out of a budget of {self.size}")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiting[need].append((size, future))
+        self._serve()
+        timer = loop.call_later(timeout_s, self._give_up, future)
         try:
-            await future
+            return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.result():
                 self.give_back(size)
             raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, future: asyncio.Future[bool]) -> None:
+        if not future.done():
+            future.set_result(False)
+            # Whoever stands behind may want less.
+            self._serve()
 
     def give_back(self, size: int) -> None:
         """Return what was taken."""
         self.free += size
-        while self._waiting:
-            wanted, future = self._waiting[0]
-            if future.cancelled():
-                self._waiting.popleft()
-                continue
-            if wanted > self.free:
-                return
-            self._waiting.popleft()
-            self.free -= wanted
-            future.set_result(None)
+        self._serve()
+
+    def _serve(self) -> None:
+        for queue, floor in zip(self._waiting, self._floors, strict=True):
+            while queue:
+                wanted, future = queue[0]
+                if future.done():
+                    queue.popleft()
+                    continue
+                if self.free - wanted < floor:
+                    break
+                queue.popleft()
+                self.free -= wanted
+                future.set_result(True)

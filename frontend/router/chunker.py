@@ -1,19 +1,24 @@
-"""A body that streams in, cut into chunks, each charged to the process's memory budget while it is held."""
+"""A body that streams in, cut into chunks, each charged to the process's memory budget while it is held.
+
+A chunk's buffer grows as the body arrives, and what it may grow to is charged first: an upload that stalls holds no more
+than the step it stands on, whatever it announced.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
 
 from ambry.checksum import Buffer
 from ambry.errors import InvalidRequest, TooLarge
-from frontend.router.budget import MemoryBudget
+from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 
+FIRST_STEP_BYTES = 16 << 10
 STEP_BYTES = 256 << 10
-"""Memory is charged in such steps while a chunk fills, so that an upload that stalls holds no more than it sent."""
-PATIENCE_S = 1.0
+"""A buffer grows to the first step, then by a factor of four, then by this many bytes."""
+PATIENCE_S = 0.2
+"""How long a chunk waits for memory to grow; then it ends where it is."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -23,21 +28,34 @@ class Piece(msgspec.Struct, frozen=True):
     charged: int
 
 
+def charge_of(capacity: int) -> int:
+    """What a growing buffer of `capacity` bytes can cost: a bytearray takes up to an eighth more than it was asked for."""
+    return capacity + (capacity >> 3)
+
+
 class Chunker:
     """Full chunks of `chunk_size` bytes, the last one shorter; others only when memory is short for long.
 
-    `size` is the body's size where it is known. The first chunk of a body gives its charge back at `close`, the others when
-    whoever wrote them calls `give_back`.
+    `size` is the body's size where it is known. `wait_s` is how long an upload waits for memory before it is refused. The
+    first chunk of a body gives its charge back at `close`, the others when whoever wrote them calls `give_back`.
     """
 
     def __init__(
-        self, body: AsyncIterator[bytes], *, chunk_size: int, size: int | None, size_max: int, budget: MemoryBudget
+        self,
+        body: AsyncIterator[bytes],
+        *,
+        chunk_size: int,
+        size: int | None,
+        size_max: int,
+        budget: MemoryBudget,
+        wait_s: float = 5.0,
     ) -> None:
         self._body = body
         self._chunk_size = chunk_size
         self._size = size
         self._size_max = size_max
         self._budget = budget
+        self._wait_s = wait_s
         self._left: bytes = b""
         self._taken = 0
         self._received = 0
@@ -45,20 +63,29 @@ class Chunker:
         self._ended = False
 
     async def next_chunk(self) -> Piece:
-        """The next chunk, waiting for memory and for the body. Raises what the body raises, InvalidRequest, TooLarge."""
+        """The next chunk, waiting for memory and for the body.
+
+        Raises what the body raises, InvalidRequest, TooLarge, and Overloaded when memory does not come.
+        """
         if await self.at_end():
             return Piece(b"", 0)
         limit = self._chunk_size
         if self._size is not None:
             limit = min(limit, max(1, self._size - self._taken))
-        charged = min(STEP_BYTES, limit)
-        await self._charge(charged)
-        data, charged = await self._fill(limit, charged)
+        if len(self._left) == limit <= STEP_BYTES:
+            # It arrived in one piece, and is handed on as it is.
+            data: Buffer = self._left
+            self._left = b""
+            charged = limit
+            await self._charge(limit, Need.READY if self._received == self._size else Need.LARGE)
+        else:
+            data, charged = await self._fill(limit)
         self._taken += len(data)
         return Piece(data, charged)
 
-    async def _charge(self, size: int) -> None:
-        await self._budget.take(size)
+    async def _charge(self, size: int, need: Need) -> None:
+        # Who stored chunks already has more to lose than who has just begun.
+        await self._budget.take(size, need, timeout_s=self._wait_s if not self._taken else 4 * self._wait_s)
         self._held += size
 
     async def at_end(self) -> bool:
@@ -79,36 +106,40 @@ class Chunker:
             if self._received > self._size_max:
                 raise TooLarge(f"the body exceeds the largest allowed blob of {self._size_max} bytes")
 
-    async def _fill(self, limit: int, charged: int) -> tuple[Buffer, int]:
-        """Up to `limit` bytes and what is charged for them. A small body that arrives in one piece is handed on as it is."""
-        if len(self._left) == limit == charged:
-            data, self._left = self._left, b""
-            return data, charged
-        buffer = bytearray(limit)
-        view = memoryview(buffer)
-        filled = 0
-        while filled < limit and not (filled and await self.at_end()):
-            if filled == charged:
-                step = min(STEP_BYTES, limit - charged)
-                if not await self._charge_soon(step):
+    async def _fill(self, limit: int) -> tuple[Buffer, int]:
+        """Up to `limit` bytes and what is charged for them."""
+        need = Need.SMALL if self._size is not None and self._size <= SMALL_BYTES else Need.LARGE
+        capacity = min(FIRST_STEP_BYTES, limit)
+        charged = charge_of(capacity)
+        await self._charge(charged, need)
+        buffer = bytearray()
+        while len(buffer) < limit and not (buffer and await self.at_end()):
+            if len(buffer) == capacity:
+                grown = min(limit, 4 * capacity, capacity + STEP_BYTES)
+                step = charge_of(grown) - charged
+                if not await self._charge_soon(step, need, 4 * capacity >= self._chunk_size):
                     break
                 charged += step
-            part = self._left[: charged - filled]
-            view[filled : filled + len(part)] = part
-            filled += len(part)
-            self._left = self._left[len(part) :]
-        return view[:filled], charged
+                capacity = grown
+            room = capacity - len(buffer)
+            if len(self._left) <= room:
+                buffer += self._left
+                self._left = b""
+            else:
+                buffer += memoryview(self._left)[:room]
+                self._left = self._left[room:]
+        return memoryview(buffer), charged
 
-    async def _charge_soon(self, size: int) -> bool:
-        """Charge more for a chunk that is being filled; False when there is no memory for so long that others must be stuck.
+    async def _charge_soon(self, size: int, need: Need, large: bool) -> bool:
+        """Charge more for a chunk that is being filled; False when there is no memory, for a chunk that is `large` at once.
 
         Then the chunk ends here: a shorter one that is written gives its memory back, a full one that is waited for does not.
         """
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                await self._charge(size)
-        except TimeoutError:
+        if not self._budget.try_take(size, need) and (
+            large or not await self._budget.wait(size, need, timeout_s=PATIENCE_S)
+        ):
             return False
+        self._held += size
         return True
 
     def give_back(self, charged: int) -> None:

@@ -12,7 +12,7 @@ from ambry.errors import Unavailable
 from ambry.ids import BlobId
 from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
-from frontend.router.budget import MemoryBudget
+from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 from frontend.router.placement import PartitionChooser
 from frontend.router.quorum import absent_target
 
@@ -38,6 +38,15 @@ class RouterContext:
     def read_ahead(self) -> int:
         """How many units a download holds at once."""
         return 1 if self.read_budget.scarce else self.config.read_ahead
+
+    async def take_to_read(self, size: int, *, of: int, started: bool = False) -> None:
+        """Take memory for `size` bytes of a read of `of` bytes in all; one that has `started` to answer waits longer.
+
+        Raises Overloaded when it does not come.
+        """
+        need = Need.SMALL if of <= SMALL_BYTES else Need.LARGE
+        timeout_s = self.config.memory_wait_ms / 1000 * (4 if started else 1)
+        await self.read_budget.take(size, need, timeout_s=timeout_s)
 
     def partition_of(self, blob_id: BlobId) -> Partition:
         """Raises Unavailable for a partition that the layout does not have."""

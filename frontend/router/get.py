@@ -50,12 +50,15 @@ class Download:
         *,
         span: Span,
         beginning: Buffer,
+        charged: int,
         units: Iterator[ReadUnit],
     ) -> None:
         self.head = head
         self.span = span
         self.beginning = beginning
         """The first bytes of the span, read already."""
+        self._charged = charged
+        """What `beginning` holds of the read budget."""
         self._request = request
         self._context = context
         self._units = units
@@ -72,13 +75,14 @@ class Download:
         Raises Unavailable and others when a chunk cannot be read: the response must break then, never end early.
         """
         sent = len(self.beginning)
+        self._give_beginning_back()
         unit = next(self._units, None)
         while unit is not None or self._pending:
             while unit is not None and len(self._pending) < self._context.read_ahead():
                 if not self._context.read_budget.try_take(unit.size):
                     if self._pending:
                         break
-                    await self._context.read_budget.take(unit.size)
+                    await self._context.take_to_read(unit.size, of=self.span.size, started=sent > 0)
                 try:
                     self._pending.append((unit, self._fetch(unit)))
                 except BaseException:
@@ -111,8 +115,14 @@ class Download:
             raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
         return fetched
 
+    def _give_beginning_back(self) -> None:
+        charged, self._charged = self._charged, 0
+        if charged:
+            self._context.read_budget.give_back(charged)
+
     def close(self) -> None:
-        """Drop what was read ahead and give its memory back."""
+        """Drop what was read ahead and give its memory back. Call it when `beginning` was sent, or nobody wants it."""
+        self._give_beginning_back()
         while self._pending:
             unit, future = self._pending.popleft()
             future.cancel()
@@ -140,12 +150,19 @@ async def open_blob(
     ask = (0, 0) if guess is None else (guess, (guess // unit + 1) * unit)
     if wanted is not None and wanted.last is not None and guess is not None:
         ask = (guess, min(ask[1], wanted.last + 1))
-    fetched = await Fetch(request, context, blob_id, first=ask[0], end=ask[1], any_state=any_state).start()
-    head = _present_head(blob_id, fetched.reply)
-    span = _resolve(wanted, head.size, resolve_empty)
+    charged = ask[1] - ask[0]
+    await context.take_to_read(charged, of=charged)
+    try:
+        fetched = await Fetch(request, context, blob_id, first=ask[0], end=ask[1], any_state=any_state).start()
+        head = _present_head(blob_id, fetched.reply)
+        span = _resolve(wanted, head.size, resolve_empty)
+    except BaseException:
+        context.read_budget.give_back(charged)
+        raise
     beginning = fetched.data if guess is not None else b""
+    context.read_budget.give_back(charged - len(beginning))
     rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.read_unit)
-    return Download(request, context, head, span=span, beginning=beginning, units=rest)
+    return Download(request, context, head, span=span, beginning=beginning, charged=len(beginning), units=rest)
 
 
 async def _open_composite(
@@ -159,7 +176,7 @@ async def _open_composite(
     head, composite = await read_composite(request, context, blob_id, any_state=any_state)
     span = _resolve(wanted, head.size, resolve_empty)
     units = units_of_chunks(composite.chunks, span.first, span.end, context.read_unit)
-    return Download(request, context, head, span=span, beginning=b"", units=units)
+    return Download(request, context, head, span=span, beginning=b"", charged=0, units=units)
 
 
 def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> Span:

@@ -50,6 +50,7 @@ class Router:
             size=size,
             size_max=size_max,
             budget=self.context.budget,
+            wait_s=self.context.config.memory_wait_ms / 1000,
         )
         return await PutOperation(request, self.context, spec, chunker, verify).run()
 

@@ -20,7 +20,7 @@ from tests.support.rest import Answer, call, get, metric, put, raw_exchange
 from tests.support.waiting import eventually, settled
 
 MIB = 1 << 20
-BUDGET = 256 * MIB
+BUDGET = 160 * MIB
 
 
 def stored_in(cluster: LocalCluster, request_id: str) -> set[bytes]:

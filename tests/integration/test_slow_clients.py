@@ -17,7 +17,7 @@ from tests.support.rest import call, metric, put
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
-BUDGET = 256 * MIB
+BUDGET = 160 * MIB
 PATIENCE_S = 3.0
 
 

@@ -67,7 +67,7 @@ def test_a_budget_that_could_never_lend_one_read_unit_is_refused(good: FrontendC
     router = RouterSection(chunk_size_bytes=64 << 10, read_unit_bytes=1 << 20, memory_budget_bytes=512 << 10)
     with pytest.raises(ConfigInvalid, match=r"router\.memory_budget_bytes"):
         check(msgspec.structs.replace(good, router=router))
-    enough = msgspec.structs.replace(router, memory_budget_bytes=1 << 20)
+    enough = msgspec.structs.replace(router, memory_budget_bytes=16 << 20)
     check(msgspec.structs.replace(good, router=enough))
 
 

@@ -5,19 +5,19 @@ import random
 
 import pytest
 
-from ambry.errors import InvariantBroken
-from frontend.router.budget import MemoryBudget
+from ambry.errors import InvariantBroken, Overloaded
+from frontend.router.budget import MemoryBudget, Need
 from tests.support.virtual_loop import settle, virtual_time
 
 
 @virtual_time
 async def test_who_comes_first_is_served_first_even_when_a_smaller_wish_would_fit() -> None:
-    budget = MemoryBudget(10)
-    await budget.take(8)
+    budget = MemoryBudget(10, reserve=0)
+    await budget.take(8, timeout_s=60)
     served: list[str] = []
 
     async def want(name: str, size: int) -> None:
-        await budget.take(size)
+        await budget.take(size, timeout_s=60)
         served.append(name)
 
     tasks = [asyncio.create_task(want(name, size)) for name, size in (("large", 9), ("small", 1), ("middle", 2))]
@@ -35,20 +35,20 @@ async def test_who_comes_first_is_served_first_even_when_a_smaller_wish_would_fi
 
 @virtual_time
 async def test_more_than_there_is_can_never_be_had() -> None:
-    budget = MemoryBudget(10)
+    budget = MemoryBudget(10, reserve=0)
     with pytest.raises(InvariantBroken):
-        await budget.take(11)
+        await budget.take(11, timeout_s=60)
     assert budget.free == 10
-    await budget.take(10)
+    await budget.take(10, timeout_s=60)
     assert not budget.try_take(1)
 
 
 @virtual_time
 async def test_a_cancelled_wait_takes_nothing_and_lets_the_next_through() -> None:
-    budget = MemoryBudget(10)
-    await budget.take(5)
-    large = asyncio.create_task(budget.take(9))
-    small = asyncio.create_task(budget.take(4))
+    budget = MemoryBudget(10, reserve=0)
+    await budget.take(5, timeout_s=60)
+    large = asyncio.create_task(budget.take(9, timeout_s=60))
+    small = asyncio.create_task(budget.take(4, timeout_s=60))
     await settle()
     large.cancel()
     await settle()
@@ -61,10 +61,10 @@ async def test_a_cancelled_wait_takes_nothing_and_lets_the_next_through() -> Non
 
 @virtual_time
 async def test_cancelled_in_the_moment_of_being_served_gives_the_share_on() -> None:
-    budget = MemoryBudget(10)
-    await budget.take(10)
-    first = asyncio.create_task(budget.take(10))
-    second = asyncio.create_task(budget.take(10))
+    budget = MemoryBudget(10, reserve=0)
+    await budget.take(10, timeout_s=60)
+    first = asyncio.create_task(budget.take(10, timeout_s=60))
+    second = asyncio.create_task(budget.take(10, timeout_s=60))
     await settle()
     budget.give_back(10)
     first.cancel()
@@ -78,7 +78,7 @@ async def test_cancelled_in_the_moment_of_being_served_gives_the_share_on() -> N
 @virtual_time
 async def test_never_over_the_limit_and_nothing_is_lost_whatever_comes_when() -> None:
     source = random.Random(7)
-    budget = MemoryBudget(100)
+    budget = MemoryBudget(100, reserve=0)
     held = 0
     peak = 0
 
@@ -87,7 +87,7 @@ async def test_never_over_the_limit_and_nothing_is_lost_whatever_comes_when() ->
         size = source.randint(1, 100)
         try:
             async with asyncio.timeout(source.random() * 3):
-                await budget.take(size)
+                await budget.take(size, timeout_s=60)
         except TimeoutError:
             return
         held += size
@@ -110,3 +110,50 @@ async def test_never_over_the_limit_and_nothing_is_lost_whatever_comes_when() ->
         await asyncio.gather(*tasks, return_exceptions=True)
         assert budget.free == 100
     assert peak == 100 or peak > 80, "the test never came near the limit"
+
+
+@virtual_time
+async def test_memory_that_does_not_come_is_told_within_the_time_and_whoever_stands_behind_goes_on() -> None:
+    """A put of one byte once waited for ever behind 32 uploads that stalled."""
+    loop = asyncio.get_running_loop()
+    budget = MemoryBudget(10, name="uploads", reserve=0)
+    await budget.take(8, timeout_s=1)
+    small = asyncio.create_task(budget.take(2, timeout_s=60))
+    await settle()
+    began = loop.time()
+    large = asyncio.create_task(budget.take(9, timeout_s=5))
+    behind = asyncio.create_task(budget.take(1, timeout_s=60))
+    await small
+    with pytest.raises(Overloaded, match="uploads") as refused:
+        await large
+    assert loop.time() - began == pytest.approx(5)
+    assert refused.value.retry_after_s == 1
+    budget.give_back(1)
+    await behind
+    assert budget.free == 0
+
+
+@virtual_time
+async def test_a_reserve_is_kept_for_small_needs_and_the_last_of_it_for_those_that_wait_for_nobody() -> None:
+    budget = MemoryBudget(80, reserve=20)
+    assert not budget.try_take(61)
+    assert budget.try_take(60)
+    assert not budget.try_take(1)
+    assert budget.try_take(10, Need.SMALL)
+    assert not budget.try_take(1, Need.SMALL)
+    assert budget.try_take(10, Need.READY)
+    assert budget.free == 0
+
+
+@virtual_time
+async def test_large_needs_that_wait_do_not_stand_in_the_way_of_small_ones() -> None:
+    budget = MemoryBudget(80, reserve=20)
+    assert budget.try_take(60)
+    large = asyncio.create_task(budget.take(30, timeout_s=60))
+    await settle()
+    await budget.take(5, Need.SMALL, timeout_s=60)
+    budget.give_back(5)
+    assert not large.done()
+    budget.give_back(30)
+    await large
+    assert budget.free == 20

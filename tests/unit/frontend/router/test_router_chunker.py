@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.errors import InvalidRequest, TooLarge
+from ambry.errors import InvalidRequest, Overloaded, TooLarge
 from frontend.router.budget import MemoryBudget
-from frontend.router.chunker import STEP_BYTES, Chunker, Piece
+from frontend.router.chunker import FIRST_STEP_BYTES, STEP_BYTES, Chunker, Piece, charge_of
 from tests.support import virtual_loop
 from tests.support.fake_cluster import stream
 from tests.support.virtual_loop import settle, virtual_time
@@ -26,7 +27,9 @@ def chunker(
     budget: MemoryBudget | None = None,
 ) -> Chunker:
     body = pieces if isinstance(pieces, AsyncIterator) else stream(pieces)
-    return Chunker(body, chunk_size=chunk_size, size=size, size_max=size_max, budget=budget or MemoryBudget(BUDGET))
+    return Chunker(
+        body, chunk_size=chunk_size, size=size, size_max=size_max, budget=budget or MemoryBudget(BUDGET, reserve=0)
+    )
 
 
 async def drain(made: Chunker, budget: MemoryBudget) -> list[bytes]:
@@ -54,7 +57,7 @@ def test_the_chunks_do_not_depend_on_how_the_body_arrives(
 ) -> None:
     places = sorted(min(cut, len(body)) for cut in cuts)
     pieces = [body[first:end] for first, end in zip([0, *places], [*places, len(body)], strict=True)]
-    budget = MemoryBudget(BUDGET)
+    budget = MemoryBudget(BUDGET, reserve=0)
     made = chunker(pieces, chunk_size=chunk_size, size=len(body) if known else None, budget=budget)
     chunks = virtual_loop.run(drain(made, budget))
     assert chunks == [body[start : start + chunk_size] for start in range(0, len(body), chunk_size)]
@@ -63,10 +66,10 @@ def test_the_chunks_do_not_depend_on_how_the_body_arrives(
 
 @virtual_time
 async def test_a_small_body_of_known_size_is_charged_what_it_has_and_one_of_unknown_size_a_chunk() -> None:
-    budget = MemoryBudget(BUDGET)
+    budget = MemoryBudget(BUDGET, reserve=0)
     assert await chunker([b"abc"], size=3, budget=budget).next_chunk() == Piece(b"abc", 3)
-    assert (await chunker([b"abc"], budget=budget).next_chunk()).charged == 10
-    assert budget.free == BUDGET - 13
+    assert (await chunker([b"abc"], budget=budget).next_chunk()).charged == charge_of(10)
+    assert budget.free == BUDGET - 3 - charge_of(10)
 
 
 @virtual_time
@@ -81,7 +84,7 @@ async def test_chunks_handed_out_are_not_changed_by_what_comes_later() -> None:
 @pytest.mark.parametrize("pieces", [[], [b""], [b"", b""]])
 @virtual_time
 async def test_an_empty_body_is_one_empty_chunk_and_costs_nothing(pieces: list[bytes]) -> None:
-    budget = MemoryBudget(BUDGET)
+    budget = MemoryBudget(BUDGET, reserve=0)
     for size in (None, 0):
         assert await chunker(pieces, size=size, budget=budget).next_chunk() == Piece(b"", 0)
     assert budget.free == BUDGET
@@ -91,7 +94,7 @@ async def test_an_empty_body_is_one_empty_chunk_and_costs_nothing(pieces: list[b
 @pytest.mark.parametrize("wrong_by", [-1, 1])
 @virtual_time
 async def test_a_body_of_another_size_than_declared_is_refused_and_the_budget_returns(size: int, wrong_by: int) -> None:
-    budget = MemoryBudget(BUDGET)
+    budget = MemoryBudget(BUDGET, reserve=0)
     made = chunker([b"x"] * (size + wrong_by), size=size, budget=budget)
     with pytest.raises(InvalidRequest, match=f"ended after {size + wrong_by} of {size} bytes"):
         await drain(made, budget)
@@ -102,7 +105,7 @@ async def test_a_body_of_another_size_than_declared_is_refused_and_the_budget_re
 @pytest.mark.parametrize("size", [None, 30])
 @virtual_time
 async def test_one_byte_over_the_bound_is_too_large_and_the_bound_itself_is_not(size: int | None) -> None:
-    budget = MemoryBudget(BUDGET)
+    budget = MemoryBudget(BUDGET, reserve=0)
     made = chunker([b"x" * 7] * 5, size=size, size_max=34, budget=budget)
     with pytest.raises(TooLarge):
         await drain(made, budget)
@@ -113,7 +116,7 @@ async def test_one_byte_over_the_bound_is_too_large_and_the_bound_itself_is_not(
 
 @virtual_time
 async def test_a_body_is_not_read_ahead_of_the_budget() -> None:
-    budget = MemoryBudget(10)
+    budget = MemoryBudget(10, reserve=0)
     pulled = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -146,7 +149,7 @@ async def test_a_chunk_is_handed_on_before_the_next_byte_came() -> None:
 @pytest.mark.parametrize("reading", [0, 1, 2])
 @virtual_time
 async def test_a_broken_or_cancelled_body_gives_everything_back_at_close(reading: int) -> None:
-    budget = MemoryBudget(BUDGET)
+    budget = MemoryBudget(BUDGET, reserve=0)
 
     async def body() -> AsyncIterator[bytes]:
         for _ in range(reading):
@@ -174,31 +177,66 @@ async def test_what_the_body_raises_comes_through() -> None:
 
 
 @virtual_time
-async def test_a_chunk_is_charged_as_it_fills_and_ends_early_when_memory_stays_short() -> None:
-    """Stalled uploads once held a whole chunk of memory each, and 64 of them all there was (F21)."""
-    step = STEP_BYTES
-    budget = MemoryBudget(4 * step)
-    stalled = asyncio.Event()
+async def test_an_upload_that_stalls_holds_one_small_step_and_no_buffer_for_what_it_announced() -> None:
+    """520 uploads that announced 100 MB and sent one byte once took 2 GB, of which the budget knew 134 MB (F21)."""
+    budget = MemoryBudget(64 << 20)
 
     async def body() -> AsyncIterator[bytes]:
         yield b"a"
-        await stalled.wait()
+        await asyncio.Event().wait()
 
-    async def flowing() -> AsyncIterator[bytes]:
-        for _ in range(4):
-            yield b"b" * step
-
-    slow = Chunker(body(), chunk_size=8 * step, size=8 * step, size_max=1 << 40, budget=budget)
-    filling = asyncio.create_task(slow.next_chunk())
-    await asyncio.sleep(0)
-    assert budget.free == 3 * step, "an upload that sent one byte holds more than one step"
-    other = Chunker(flowing(), chunk_size=8 * step, size=None, size_max=1 << 40, budget=budget)
-    piece = await other.next_chunk()
-    assert (len(piece.data), piece.charged) == (3 * step, 3 * step)
-    other.give_back(piece.charged)
-    assert len((await other.next_chunk()).data) == step
-    other.close()
+    made = Chunker(body(), chunk_size=4 << 20, size=100_000_000, size_max=1 << 40, budget=budget)
+    filling = asyncio.create_task(made.next_chunk())
+    await settle()
+    assert budget.size - budget.free == charge_of(FIRST_STEP_BYTES)
     filling.cancel()
     await asyncio.gather(filling, return_exceptions=True)
-    slow.close()
+    made.close()
     assert budget.free == budget.size
+
+
+@pytest.mark.parametrize("piece", [1000, 16 << 10, 100_000, 256 << 10])
+@virtual_time
+async def test_a_buffer_never_has_more_bytes_than_are_charged_for_it(piece: int) -> None:
+    budget = MemoryBudget(64 << 20)
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(3 * (1 << 20) // piece):
+            yield b"x" * piece
+
+    made = Chunker(body(), chunk_size=4 << 20, size=None, size_max=1 << 40, budget=budget)
+    whole = await made.next_chunk()
+    assert isinstance(whole.data, memoryview)
+    assert sys.getsizeof(whole.data.obj) - sys.getsizeof(bytearray()) <= whole.charged + 8
+    made.close()
+
+
+@virtual_time
+async def test_a_chunk_ends_early_when_memory_stays_short() -> None:
+    """Uploads that each waited to fill a chunk once waited for each other (F21)."""
+    step = charge_of(STEP_BYTES)
+    budget = MemoryBudget(4 * step, reserve=0)
+    await budget.take(step, timeout_s=1)
+
+    async def flowing() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b"b" * (STEP_BYTES // 2)
+
+    made = Chunker(flowing(), chunk_size=8 * STEP_BYTES, size=None, size_max=1 << 40, budget=budget)
+    first = await made.next_chunk()
+    assert 2 * STEP_BYTES < len(first.data) <= first.charged <= 3 * step
+    made.give_back(first.charged)
+    assert len(first.data) + len((await made.next_chunk()).data) == 4 * STEP_BYTES
+    made.close()
+    budget.give_back(step)
+    assert budget.free == budget.size
+
+
+@virtual_time
+async def test_an_upload_without_memory_is_refused_in_time_and_a_small_one_that_is_here_passes() -> None:
+    budget = MemoryBudget(64 << 10)
+    await budget.take(budget.largest, timeout_s=1)
+    large = chunker([b"x" * 100], chunk_size=1 << 20, size=1 << 20, budget=budget)
+    with pytest.raises(Overloaded):
+        await large.next_chunk()
+    assert await chunker([b"abc"], size=3, budget=budget).next_chunk() == Piece(b"abc", 3)
