@@ -32,6 +32,7 @@ class Upload:
         self._digester: Digester = new_digester()
         self._sent = 0
         self._started = False
+        self._request_id = ""
         self.complete = False
         """Whether all of the body has passed, in this pass."""
 
@@ -71,6 +72,7 @@ class Upload:
 
     def made(self, headers: Headers) -> BlobInfo:
         """What an acknowledgement says was made. Raises ProtocolViolation when there is no telling."""
+        self._request_id = headers.get(names.REQUEST_ID, "")
         return wire.parse_put(self.request, {names.BLOB_SIZE: str(self._sent), **headers})
 
     def unfit(self, info: BlobInfo) -> ChecksumMismatch | ProtocolViolation | None:
@@ -79,17 +81,20 @@ class Upload:
         if info.size != self._sent:
             return ChecksumMismatch(
                 f"sent {self._sent} bytes, but blob {info.id} was acknowledged with {info.size}; "
-                "it is being deleted, put it again"
+                "it is being deleted, put it again",
+                request_id=self._request_id,
             )
         if info.checksum and info.checksum != mine and self._verify != "never":
             return ChecksumMismatch(
                 f"sent bytes with the xxh3-128 {mine}, but blob {info.id} was acknowledged with {info.checksum}; "
-                "it is being deleted, put it again"
+                "it is being deleted, put it again",
+                request_id=self._request_id,
             )
         if not info.checksum and self._verify == "always":
             return ProtocolViolation(
                 f"blob {info.id} was acknowledged without x-ambry-digest and is being deleted; "
-                "check the endpoint, or pass verify='if-present'"
+                "check the endpoint, or pass verify='if-present'",
+                request_id=self._request_id,
             )
         return None
 

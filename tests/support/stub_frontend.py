@@ -39,7 +39,8 @@ class Fault:
     kind: `status` (answer `status` at once, before the body is read if `early`), `reset` (reset the connection after
     `after` bytes of the answer's body), `reset-before` (without any answer), `reset-after` (do it, then without an
     answer), `cut` (close after `after` bytes), `corrupt` (flip the first byte of the body), `wrong-digest`,
-    `no-digest`, `hold` (answer when `release` is set). `plain` gives the error a page that is not ambry's.
+    `no-digest`, `hold` (answer when `release` is set). `plain` gives the
+    error a page that is not ambry's; `closing` says `Connection: close` and closes.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Fault:
     after: int = 0
     early: bool = False
     plain: bool = False
+    closing: bool = False
     release: threading.Event = field(default_factory=threading.Event)
 
 
@@ -70,9 +72,9 @@ class _Hangup(Exception):
 
 
 class StubFrontend:
-    """Listens on a port of its own from construction until `close`."""
+    """Listens on a port of its own from construction until `close`. While `draining` every answer is a connection's last."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.blobs: dict[str, bytes] = {}
         self.meta: dict[str, dict[str, str]] = {}
         self.deleted: set[str] = set()
@@ -80,7 +82,9 @@ class StubFrontend:
         self.requests: list[Seen] = []
         self.arrived = threading.Event()
         self.close_after_answer = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.draining = False
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._count = 0
@@ -98,7 +102,12 @@ class StubFrontend:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"http://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        host, port = self._listener.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def connections(self) -> int:
@@ -120,6 +129,14 @@ class StubFrontend:
 
     def seen(self, method: str) -> list[Seen]:
         return [each for each in self.requests if each.method == method]
+
+    def time_out_idle(self) -> None:
+        """Tell every open connection, which waits for no answer, that it was idle for too long, and close it."""
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    each.sendall(b"HTTP/1.1 408 Stub\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    each.shutdown(socket.SHUT_RDWR)
 
     def hang_up(self) -> None:
         """Close every open connection, as a restarting server does."""
@@ -196,9 +213,9 @@ class StubFrontend:
             fault.release.wait()
         if fault is not None and fault.kind == "status":
             answer.problem(fault.status, fault.code, fault.detail)
-            return True
-        self._handle(answer, seen, body)
-        return True
+        else:
+            self._handle(answer, seen, body)
+        return not answer.closing
 
     def _handle(self, answer: _Answer, seen: Seen, body: bytes) -> None:
         blob = seen.path.strip("/").split(".")[0]
@@ -279,6 +296,7 @@ class _Answer:
         self._stub = stub
         self._seen = seen
         self._fault = fault
+        self.closing = stub.draining or (fault is not None and fault.closing)
 
     def reset(self) -> None:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -301,6 +319,8 @@ class _Answer:
         kind = fault.kind if fault is not None else ""
         headers = {**headers, "content-length": str(len(body)), "x-ambry-request-id": "stub-request"}
         headers |= {"x-ambry-datacenter": "dc1", "x-ambry-frontend": "stub"}
+        if self.closing:
+            headers["connection"] = "close"
         if kind == "wrong-digest":
             headers["x-ambry-digest"] = "0" * 32
         if kind == "no-digest":

@@ -10,6 +10,7 @@ from ambry.client.model import Timeout
 from ambry.client.options import ClientBase
 from ambry.client.retry import Attempts
 from ambry.client.transfer import Download, Upload
+from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
 from ambry.errors import AmbryError
 
@@ -43,6 +44,7 @@ class AsyncCalls(ClientBase):
                     download.accept(response.status, response.headers)
             except AmbryError as error:
                 if response is not None:
+                    refusals.note_request(error, response.headers)
                     response.abort()
                 await self._sleep(attempts.failed(error))
             else:

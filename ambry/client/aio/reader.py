@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.model import BlobInfo
 from ambry.client.transfer import Download
+from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class AsyncBlobReader:
                 if not piece:
                     raise self._download.cut()
             except AmbryError as error:
-                self._drop()
+                self._drop(error)
                 self._response = await self._reopen(error)
             else:
                 self._received(piece)
@@ -130,7 +131,7 @@ class AsyncBlobReader:
         except AmbryError as error:
             # Reading on must not look like the end of the blob.
             self._failure = error
-            self._drop()
+            self._drop(error)
             raise
         if not self._download.remaining:
             self._finish()
@@ -140,8 +141,10 @@ class AsyncBlobReader:
             self._response.finish()
             self._response = None
 
-    def _drop(self) -> None:
+    def _drop(self, failure: AmbryError | None = None) -> None:
         if self._response is not None:
+            if failure is not None:
+                refusals.note_request(failure, self._response.headers)
             self._response.abort()
             self._response = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ambry.checksum import Buffer
 from ambry.client.model import Timeout
@@ -75,8 +75,7 @@ class AsyncTransport:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._sessions: _Sessions | None = None
 
     async def exchange(
         self,
@@ -93,7 +92,9 @@ class AsyncTransport:
         import aiohttp
         import yarl
 
-        session = self._current()
+        # A body that cannot be had a second time must not be lost on a kept connection that turns out dead.
+        fresh = upload is not None and not upload.body.replayable
+        session = self._current().fresh if fresh else self._current().keeping
         loop = asyncio.get_running_loop()
         until = None if deadline is None else loop.time() + max(0.0, deadline - self._clock.monotonic())
         pace: _Pace | None = None
@@ -108,6 +109,7 @@ class AsyncTransport:
                     data=None if upload is None else pace.over(_passing(upload)),
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
+                    trace_request_ctx=pace,
                 )
                 pace.closed = True
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
@@ -116,6 +118,9 @@ class AsyncTransport:
         except Exception as cause:
             if pace is not None and pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__
+            lost = isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError)
+            if lost and pace is not None and pace.reused:
+                raise refusals.closed_idle(endpoint) from cause
             if isinstance(cause, aiohttp.ClientError | OSError):
                 raise _translate(cause, endpoint) from cause
             raise
@@ -123,30 +128,25 @@ class AsyncTransport:
             if pace is not None:
                 pace.closed = True
         response = AsyncResponse(raw, endpoint, timeout.read)
+        if raw.status == 408 and pace.reused:
+            response.abort()
+            raise refusals.timed_out_idle(endpoint)
         if raw.status >= 300:
             raise await self._error(response, request)
         if upload is not None and not upload.complete:
             response.abort()
-            raise refusals.answered_early(endpoint, raw.status)
+            raise refusals.answered_early(endpoint, raw.status, response.headers)
         return response
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None and self._owner == (os.getpid(), asyncio.get_running_loop()):
-            await session.close()
+        sessions, self._sessions = self._sessions, None
+        if sessions is not None and sessions.ours():
+            await sessions.close()
 
-    def _current(self) -> aiohttp.ClientSession:
-        owner = (os.getpid(), asyncio.get_running_loop())
-        if self._session is None or self._owner != owner or self._session.closed:
-            import aiohttp
-
-            self._owner = owner
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
-        return self._session
+    def _current(self) -> _Sessions:
+        if self._sessions is None or not self._sessions.ours():
+            self._sessions = _Sessions()
+        return self._sessions
 
     async def _error(self, response: AsyncResponse, request: ApiRequest) -> AmbryError:
         body = b""
@@ -163,14 +163,53 @@ class AsyncTransport:
         return error
 
 
+class _Sessions:
+    """The sessions of one event loop in one process: one that keeps connections, one whose every connection is new."""
+
+    def __init__(self) -> None:
+        import aiohttp
+
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        watching = aiohttp.TraceConfig()
+        watching.on_connection_reuseconn.append(_note_reuse)
+        self.keeping = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trace_configs=[watching],
+        )
+        self.fresh = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+
+    def ours(self) -> bool:
+        """Whether they may be used here and now."""
+        return self._pid == os.getpid() and self._loop is asyncio.get_running_loop() and not self.keeping.closed
+
+    async def close(self) -> None:
+        await self.keeping.close()
+        await self.fresh.close()
+
+
+async def _note_reuse(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
+    context.trace_request_ctx.reused = True
+
+
 class _Pace:
-    """Bounds the silence of the network while a body is sent, but not the time its source takes."""
+    """Bounds the silence of the network while a body is sent, but not the time its source takes.
+
+    `reused` says whether the request went over a kept connection.
+    """
 
     def __init__(self, guard: asyncio.Timeout, until: float | None, silence_s: float) -> None:
         self._guard = guard
         self._until = until
         self._silence_s = silence_s
         self.closed = False
+        self.reused = False
         self.source_error: Exception | None = None
 
     def expect(self, seconds: float | None) -> None:

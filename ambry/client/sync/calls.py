@@ -11,6 +11,7 @@ from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse, SyncTransport
 from ambry.client.sync.waiting import Sleep, sleep
 from ambry.client.transfer import Download, Upload
+from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
 from ambry.errors import AmbryError
 
@@ -44,6 +45,7 @@ class SyncCalls(ClientBase):
                     download.accept(response.status, response.headers)
             except AmbryError as error:
                 if response is not None:
+                    refusals.note_request(error, response.headers)
                     response.abort()
                 self._sleep(attempts.failed(error))
             else:

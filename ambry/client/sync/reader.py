@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ambry.client.model import BlobInfo
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.transfer import Download
+from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class BlobReader(io.BufferedIOBase):
                     return got
                 raise self._download.cut()
             except AmbryError as error:
-                self._drop()
+                self._drop(error)
                 self._response = self._reopen(error)
 
     def _received(self, piece: bytes | memoryview) -> None:
@@ -138,7 +139,7 @@ class BlobReader(io.BufferedIOBase):
         except AmbryError as error:
             # Reading on must not look like the end of the blob.
             self._failure = error
-            self._drop()
+            self._drop(error)
             raise
         if not self._download.remaining:
             self._finish()
@@ -148,8 +149,10 @@ class BlobReader(io.BufferedIOBase):
             self._response.finish()
             self._response = None
 
-    def _drop(self) -> None:
+    def _drop(self, failure: AmbryError | None = None) -> None:
         if self._response is not None:
+            if failure is not None:
+                refusals.note_request(failure, self._response.headers)
             self._response.abort()
             self._response = None
 

@@ -114,16 +114,19 @@ class SyncTransport:
                 raise cause.cause from cause.cause.__cause__
             if connection.used and isinstance(cause, ConnectionError) and not isinstance(cause, AmbryError):
                 self._current().drop(endpoint)
-                raise refusals.StaleConnection(f"{endpoint} had closed a kept connection") from cause
+                raise refusals.closed_idle(endpoint) from cause
             if isinstance(cause, OSError | http.client.HTTPException):
                 raise _translate(cause, endpoint) from cause
             raise
         response = SyncResponse(self, connection, raw)
+        if raw.status == 408 and connection.used:
+            response.abort()
+            raise refusals.timed_out_idle(endpoint)
         if raw.status < 300 and whole:
             return response
         if raw.status < 300:
             response.abort()
-            raise refusals.answered_early(endpoint, raw.status)
+            raise refusals.answered_early(endpoint, raw.status, response.headers)
         raise self._error(response, request, keep=whole)
 
     def give_back(self, connection: KeptConnection) -> None:

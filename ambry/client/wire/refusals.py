@@ -69,6 +69,15 @@ def connect_failed(endpoint: str, reason: str) -> ConnectFailed:
     )
 
 
+def closed_idle(endpoint: str) -> StaleConnection:
+    return StaleConnection(f"{endpoint} had closed a kept connection")
+
+
+def timed_out_idle(endpoint: str) -> StaleConnection:
+    """For a 408 on a kept connection: it may speak of the idle time before our request (RFC 9110 section 15.5.9)."""
+    return StaleConnection(f"{endpoint} gave a kept connection up, with status 408")
+
+
 def not_in_time(endpoint: str) -> RequestTimeout:
     return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
 
@@ -81,9 +90,16 @@ def broken(endpoint: str, cause: Exception) -> PeerConnectionLost:
     return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")
 
 
-def answered_early(endpoint: str, status: int) -> ProtocolViolation:
+def answered_early(endpoint: str, status: int, headers: Headers) -> ProtocolViolation:
     """For a success that came before the request was whole: it cannot speak of what we meant to send."""
-    return ProtocolViolation(f"{endpoint} answered {status} before it had the whole body")
+    return ProtocolViolation(
+        f"{endpoint} answered {status} before it had the whole body", request_id=headers.get(names.REQUEST_ID, "")
+    )
+
+
+def note_request(error: AmbryError, headers: Headers) -> None:
+    """Give an error of ours the id of the request whose answer it is about, by which the server's logs tell more."""
+    error.request_id = error.request_id or headers.get(names.REQUEST_ID, "")
 
 
 def retry_after(headers: Headers, now_ms: int) -> float | None:
