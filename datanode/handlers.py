@@ -41,8 +41,9 @@ from ambry.protocol.messages.replication import ChangesRequest, FetchReply, Fetc
 from ambry.protocol.messages.upkeep import FatesRequest
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.disk import Disk
 from datanode.queries import Queries
-from datanode.replicas import Replica, Stores
+from datanode.replicas import Replica, Replicas
 from datanode.replication.feed import ChangeFeed
 from datanode.store.blob_store import Payload
 from datanode.store.entry import IndexEntry
@@ -71,7 +72,8 @@ class Handlers:
         *,
         cluster: str,
         name: str,
-        stores: Stores,
+        replicas: Replicas,
+        disk: Disk,
         feed: ChangeFeed,
         clock: Clock,
         inline_read_bytes_max: int,
@@ -80,13 +82,13 @@ class Handlers:
     ) -> None:
         self._cluster = cluster
         self._name = name
-        self._stores = stores
+        self._replicas = replicas
+        self._disk = disk
         self._feed = feed
         self._clock = clock
         self._inline_read_bytes_max = inline_read_bytes_max
         self._queries = queries
         self._on_damaged = on_damaged
-        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timed = {kind: _Timed(kind.name.lower()) for kind in MessageType}
         self._by_type: dict[int, Callable[[Frame, Responder], None]] = {
@@ -262,7 +264,7 @@ class Handlers:
         self._spawn(from_disk(), responder)
 
     async def _read(self, replica: Replica, entry: IndexEntry, first: int, end: int) -> Payload:
-        payload = await self._stores.disk.submit(replica.store.read, entry, first, end, cached_only=False)
+        payload = await self._disk.submit(replica.store.read, entry, first, end, cached_only=False)
         if payload is None:
             raise InternalError("a waiting read returned nothing")
         return payload
@@ -323,7 +325,7 @@ class Handlers:
 
     def _fetch(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, FetchRequest)
-        replica = self._stores[request.partition]
+        replica = self._replicas[request.partition]
 
         async def answer() -> None:
             sizes: list[int] = []
@@ -338,7 +340,7 @@ class Handlers:
                 if images and entry.size > room:
                     break
                 try:
-                    image = await self._stores.disk.submit(replica.store.read_image, entry)
+                    image = await self._disk.submit(replica.store.read_image, entry)
                 except (DataCorrupt, OSError) as error:
                     self._note_damage(replica, entry, error)
                     missing.append(blob_id)
@@ -364,6 +366,6 @@ class Handlers:
                 log.exception("request failed")
                 responder.fail(InternalError(f"{type(error).__name__} in {self._name}; its log has the details"))
 
-        task = self._loop.create_task(run())
+        task = asyncio.get_running_loop().create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

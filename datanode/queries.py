@@ -9,7 +9,7 @@ from ambry.errors import AmbryError, BlobDeleted, IndexCorrupt, ReplicaUnavailab
 from ambry.ids import BlobId
 from ambry.protocol.messages.upkeep import Fate, FatesReply
 from datanode.config import CompactionSection
-from datanode.replicas import Replica, Stores
+from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry
 from datanode.store.retention import retention_at
 from datanode.upkeep.fates import fate_of
@@ -18,21 +18,21 @@ from datanode.upkeep.fates import fate_of
 class Queries:
     """Answers from the indexes. An index that turns out damaged is rebuilt."""
 
-    def __init__(self, stores: Stores, *, retention: CompactionSection, clock: Clock) -> None:
-        self._stores = stores
+    def __init__(self, replicas: Replicas, *, retention: CompactionSection, clock: Clock) -> None:
+        self._replicas = replicas
         self._retention = retention
         self._clock = clock
 
     def replica_of(self, blob_id: bytes) -> Replica:
         """Raises PartitionUnknown, ReplicaUnavailable."""
-        return self._stores[BlobId(blob_id).partition]
+        return self._replicas.holding(blob_id)
 
     def lookup(self, replica: Replica, blob_id: bytes) -> IndexEntry | None:
         """Raises ReplicaUnavailable."""
         try:
             return replica.store.lookup(blob_id)
         except IndexCorrupt as error:
-            self._stores.rebuild(replica.store, error.message)
+            self._replicas.rebuild(replica.store, error.message)
             raise ReplicaUnavailable(f"partition {replica.partition.id} rebuilds its index") from error
 
     def refuse_late_undelete(self, entry: IndexEntry) -> None:

@@ -1,10 +1,10 @@
-"""All replicas of a data node: opening, finding, checkpointing, closing them."""
+"""The registry of a data node's replicas: opening, finding, reopening and closing them."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     DataCorrupt,
-    IndexCorrupt,
     InvalidRequest,
     PartitionUnknown,
     ReplicaUnavailable,
 )
+from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from datanode.committer import Committer
 from datanode.config import StoreSection
@@ -31,13 +31,6 @@ from datanode.store.opening.steps import open_store
 
 log = get_logger()
 
-CHECKPOINT_ROOM_BYTES = 4 << 20
-CHECKPOINT_ENTRY_BYTES = 1024
-"""Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
-
-Tokens = Mapping[str, tuple[bytes, int]]
-"""Per peer: its incarnation, and the LSN up to which everything of it is here and durable at the next checkpoint."""
-
 
 @dataclass(slots=True)
 class Replica:
@@ -46,15 +39,19 @@ class Replica:
     partition: Partition
     store: BlobStore
     committer: Committer
-    last_checkpoint_at: float = 0.0
+    checkpointed_at: float
+    """Monotonic, in seconds: when the last checkpoint ended, or -inf while the next one is urgent."""
     checkpoint_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a checkpoint is written: there is never more than one."""
     maintenance_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by scrub and compaction, whose disk threads use the store's files: it is not closed for a rebuild meanwhile."""
 
 
-class Stores:
-    """The replicas by partition id. One that is being reopened, or could not be opened, is known but not available."""
+class Replicas:
+    """The replicas by partition id. One that is being reopened, or could not be opened, is known but not available.
+
+    `on_open` hears of every replica that was opened, `on_publish` of every batch that a store made visible.
+    """
 
     def __init__(
         self,
@@ -65,21 +62,25 @@ class Stores:
         files: Files,
         clock: Clock,
         random_source: random.Random,
+        disk: Disk,
+        on_open: Callable[[Replica], None],
+        on_publish: Callable[[BlobStore], None],
     ) -> None:
-        self.disk = Disk(threads=config.io_threads, pending_bytes_max=config.pending_bytes_max, clock=clock)
-        self.on_open: Callable[[Replica], None] = lambda _replica: None
-        self.tokens_of: Callable[[int], Tokens] = lambda _partition: {}
         self._cluster = cluster
         self._data_dir = data_dir
         self._config = config
         self._files = BoundedFiles(files, open_max=config.open_files_max)
         self._clock = clock
         self._random = random_source
+        self._disk = disk
+        self._on_open = on_open
+        self._on_publish = on_publish
         self._replicas: dict[int, Replica] = {}
         self._known: dict[int, Partition] = {}
         self._reopening: set[int] = set()
         self._failed: dict[int, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
 
     async def open_all(self, partitions: Iterable[Partition]) -> None:
         """Open every replica, in parallel on the disk's threads.
@@ -114,7 +115,7 @@ class Stores:
         return reasons + [f"partition {number} is being reopened" for number in sorted(self._reopening)]
 
     async def _open(self, partition: Partition, *, rebuild: bool) -> None:
-        store = await self.disk.submit(
+        store = await self._disk.submit(
             open_store,
             self._files,
             self._data_dir / f"partition-{partition.id:08d}",
@@ -123,19 +124,20 @@ class Stores:
             segment_size_bytes=self._config.segment_size_bytes,
             clock=self._clock,
             random_source=self._random,
+            on_publish=self._on_publish,
             rebuild=rebuild,
         )
         committer = Committer(
             store,
-            self.disk,
+            self._disk,
             batch_bytes_max=self._config.batch_bytes_max,
             batch_records_max=self._config.batch_records_max,
             gather_ms=self._config.gather_ms,
             reserve_bytes=self._config.reserve_bytes,
         )
-        replica = Replica(partition, store, committer, last_checkpoint_at=self._clock.monotonic())
+        replica = Replica(partition, store, committer, checkpointed_at=self._clock.monotonic())
         self._replicas[partition.id] = replica
-        self.on_open(replica)
+        self._on_open(replica)
 
     def __getitem__(self, partition_id: int) -> Replica:
         """Raises PartitionUnknown, or ReplicaUnavailable while the replica is not open."""
@@ -151,74 +153,28 @@ class Stores:
         return self._replicas.get(partition_id)
 
     def all(self) -> list[Replica]:
+        """Those that are available, by partition id."""
         return [replica for _, replica in sorted(self._replicas.items())]
 
-    # --- checkpoints ---
+    def holding(self, blob_id: bytes) -> Replica:
+        """The replica of the partition that a blob id names. Raises InvalidBlobId, PartitionUnknown, ReplicaUnavailable."""
+        return self[BlobId(blob_id).partition]
 
-    async def checkpoint_due(self) -> float:
-        """Checkpoint the replicas that need it; the tick of a worker."""
-        config = self._config
-        now = self._clock.monotonic()
+    def reseal(self) -> None:
+        """Seal the partitions that are nearly full, unseal those that have room again."""
         for replica in self.all():
-            if replica.store.reseal(config.capacity_bytes):
+            if replica.store.reseal(self._config.capacity_bytes):
                 log.warning("partition sealed or unsealed", partition=replica.partition.id, sealed=replica.store.sealed)
-        # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
-        replicas = sorted(self.all(), key=lambda replica: -replica.store.recent_count)
-        waiting = sum(replica.store.recent_count for replica in replicas)
-        for replica in replicas:
-            count = replica.store.recent_count
-            aged = now - replica.last_checkpoint_at >= config.checkpoint_interval_s
-            if count and (aged or waiting >= config.checkpoint_records):
-                waiting -= count
-                await self.checkpoint(replica)
-        return min(1.0, config.checkpoint_interval_s)
-
-    async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
-        """Make the index durable up to what is published now. A failure fences the replica.
-
-        Returns whether that happened: on a full disk it is put off, since LMDB does not survive running out of room. The log
-        has all of it, and the entries in memory stay few, as puts are refused by then.
-
-        A checkpoint that began runs to its end even when the caller is cancelled: entries that were frozen for it and never
-        written would be missing from the index.
-        """
-        task = asyncio.get_running_loop().create_task(self._checkpoint_locked(replica, clean=clean))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
-
-    async def _checkpoint_locked(self, replica: Replica, *, clean: bool) -> bool:
-        async with replica.checkpoint_lock:
-            done = await self._checkpoint(replica.store, clean=clean)
-            replica.last_checkpoint_at = self._clock.monotonic()
-            return done
-
-    async def _checkpoint(self, store: BlobStore, *, clean: bool) -> bool:
-        if store.state is not StoreState.OPEN:
-            return False
-        try:
-            free = await self.disk.submit(store.free_bytes)
-            if free < CHECKPOINT_ROOM_BYTES + store.recent_count * CHECKPOINT_ENTRY_BYTES:
-                log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
-                return False
-            tokens = dict(self.tokens_of(store.partition))
-            frozen, checkpoint, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens)
-            await self.disk.submit(store.write_checkpoint, frozen, checkpoint, unsynced)
-            store.end_checkpoint(checkpoint, unsynced)
-            return True
-        except (OSError, AmbryError) as error:
-            store.fence(f"checkpoint failed: {error}")
-            if isinstance(error, IndexCorrupt) and not clean:
-                # The log is well: only the index has to be made anew.
-                self.rebuild(store, error.message)
-            return False
 
     # --- reopening and closing ---
 
     def rebuild(self, store: BlobStore, reason: str) -> None:
-        """Reopen a replica with its index rebuilt from the log, in the background. Repeated calls are one."""
+        """Reopen a replica with its index rebuilt from the log, in the background. Repeated calls are one.
+
+        Once the registry is closing nothing is rebuilt any more: the next start does.
+        """
         replica = self._replicas.get(store.partition)
-        if replica is None or replica.store is not store:
+        if replica is None or replica.store is not store or self._closing:
             return
         log.error("index unusable, rebuilding from the log", partition=store.partition, reason=reason)
         task = asyncio.get_running_loop().create_task(self._rebuild(replica))
@@ -268,13 +224,13 @@ class Stores:
         finally:
             self._reopening.discard(partition.id)
 
-    async def close(self) -> None:
-        """Checkpoint cleanly what has nothing in flight any more, and release everything."""
+    async def settle(self) -> None:
+        """Begin to close: wait for the rebuilds that are on their way, and begin no more."""
+        self._closing = True
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        idle = [replica for replica in self.all() if replica.committer.idle]
-        await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in idle))
-        # The threads first: a descriptor must not be closed, and its number given to another file, under a write.
-        self.disk.close()
+
+    def close(self) -> None:
+        """Release the files of all replicas. Nothing may run on the disk's threads any more."""
         for replica in self.all():
             replica.store.close()
         self._replicas.clear()

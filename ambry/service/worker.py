@@ -17,6 +17,9 @@ from ambry.service.logs import get_logger
 
 log = get_logger()
 
+Tick = Callable[[], Awaitable[float]]
+"""One piece of work; returns how many seconds to wait before the next."""
+
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 10.0
 
@@ -24,9 +27,7 @@ BACKOFF_MAX_S = 10.0
 class Worker:
     """One background loop: `start` it once, `stop` it once."""
 
-    def __init__(
-        self, name: str, tick: Callable[[], Awaitable[float]], *, clock: Clock, random_source: random.Random
-    ) -> None:
+    def __init__(self, name: str, tick: Tick, *, clock: Clock, random_source: random.Random) -> None:
         self.name = name
         self.state = "new"
         self.ticks = 0
@@ -111,7 +112,7 @@ class WorkerRegistry:
         self._random = random_source
         self._workers: dict[str, Worker] = {}
 
-    def add(self, name: str, tick: Callable[[], Awaitable[float]]) -> Worker:
+    def add(self, name: str, tick: Tick) -> Worker:
         """Make and start a worker."""
         worker = Worker(name, tick, clock=self._clock, random_source=self._random)
         self._workers[name] = worker

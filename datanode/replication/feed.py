@@ -9,32 +9,54 @@ import asyncio
 
 from ambry.errors import IndexCorrupt
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
-from datanode.replicas import Replica, Stores
+from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore
 
 CHANGES_MAX = 10_000
 WAIT_MS_MAX = 60_000
 
 
-class ChangeFeed:
-    """Answers the change requests of peers; hears of every publication through `notify`."""
+class Publications:
+    """Who waits for a partition of this node to publish something."""
 
-    def __init__(self, stores: Stores) -> None:
-        self._stores = stores
+    def __init__(self) -> None:
         self._waiting: dict[int, set[asyncio.Event]] = {}
-        self._seen: dict[tuple[int, str], tuple[bytes, int]] = {}
 
     def notify(self, store: BlobStore) -> None:
         """A store published something."""
         for event in self._waiting.get(store.partition, ()):
             event.set()
 
-    def horizon(self, replica: Replica, own_name: str) -> int:
+    async def wait(self, partitions: list[int], wait_ms: int) -> None:
+        """Until one of them publishes something, or the time is over."""
+        event = asyncio.Event()
+        for partition in partitions:
+            self._waiting.setdefault(partition, set()).add(event)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            for partition in partitions:
+                self._waiting[partition].discard(event)
+
+
+class ChangeFeed:
+    """Answers the change requests of peers."""
+
+    def __init__(self, replicas: Replicas, publications: Publications, *, own_name: str) -> None:
+        self._replicas = replicas
+        self._publications = publications
+        self._own_name = own_name
+        self._seen: dict[tuple[int, str], tuple[bytes, int]] = {}
+
+    def horizon(self, replica: Replica) -> int:
         """The LSN before which every peer of a replica has taken in everything, durably; 0 while one was not heard of."""
         store = replica.store
         lsns: list[int] = []
         for node in replica.partition.replicas:
-            if node.name != own_name:
+            if node.name != self._own_name:
                 incarnation, lsn = self._seen.get((store.partition, node.name), (b"", 0))
                 lsns.append(lsn if incarnation == store.incarnation else 0)
         return min(lsns, default=store.end_lsn)
@@ -49,28 +71,16 @@ class ChangeFeed:
                 # A peer moves its cursor only past what is durable there.
                 self._seen[cursor.partition, request.name] = (cursor.incarnation, cursor.lsn)
         if request.wait_ms and not self._anything(request.cursors):
-            await self._wait([cursor.partition for cursor in request.cursors], min(request.wait_ms, WAIT_MS_MAX))
+            partitions = [cursor.partition for cursor in request.cursors]
+            await self._publications.wait(partitions, min(request.wait_ms, WAIT_MS_MAX))
         if request.delay_ms and self._anything(request.cursors):
             # Let a burst gather: one answer for many changes costs both ends far less.
             await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
         return self._collect(request.cursors, min(request.limit, CHANGES_MAX), list_all=request.wait_ms == 0)
 
-    async def _wait(self, partitions: list[int], wait_ms: int) -> None:
-        event = asyncio.Event()
-        for partition in partitions:
-            self._waiting.setdefault(partition, set()).add(event)
-        try:
-            async with asyncio.timeout(wait_ms / 1000):
-                await event.wait()
-        except TimeoutError:
-            return
-        finally:
-            for partition in partitions:
-                self._waiting[partition].discard(event)
-
     def _anything(self, cursors: list[ChangesCursor]) -> bool:
         for cursor in cursors:
-            replica = self._stores.get(cursor.partition)
+            replica = self._replicas.get(cursor.partition)
             if replica is None:
                 continue
             if cursor.incarnation != replica.store.incarnation or cursor.lsn < replica.store.end_lsn:
@@ -80,7 +90,7 @@ class ChangeFeed:
     def _collect(self, cursors: list[ChangesCursor], limit: int, *, list_all: bool) -> ChangesReply:
         answers: list[PartitionChanges] = []
         for cursor in cursors:
-            replica = self._stores.get(cursor.partition)
+            replica = self._replicas.get(cursor.partition)
             if replica is None or limit <= 0:
                 continue
             store = replica.store
@@ -92,7 +102,7 @@ class ChangeFeed:
             try:
                 entries = store.changes_since(lsn, limit)
             except IndexCorrupt as error:
-                self._stores.rebuild(store, error.message)
+                self._replicas.rebuild(store, error.message)
                 continue
             next_lsn = entries[-1].lsn + 1 if len(entries) == limit else end_lsn
             limit -= len(entries)

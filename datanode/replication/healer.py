@@ -10,12 +10,14 @@ from typing import Any
 
 from ambry.blob import BlobState, join
 from ambry.clock import Clock
+from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, Overloaded
 from ambry.network.pool import PeerPool
 from ambry.service.logs import get_logger
 from datanode import metrics
-from datanode.replicas import Replica, Stores
-from datanode.replication.cursor import Cursor
+from datanode.replicas import Replica, Replicas
+from datanode.replication.authority import Authority
+from datanode.replication.cursor import Cursors
 from datanode.replication.intake import Intake
 
 log = get_logger()
@@ -40,16 +42,24 @@ class Healer:
     """The list of wanted blobs, and the work of finding them."""
 
     def __init__(
-        self, *, stores: Stores, pool: PeerPool, intake: Intake, clock: Clock, name: str, datacenter: str
+        self,
+        *,
+        own: Node,
+        replicas: Replicas,
+        pool: PeerPool,
+        cursors: Cursors,
+        authority: Authority,
+        intake: Intake,
+        clock: Clock,
     ) -> None:
-        self._stores = stores
+        self._own = own
+        self._replicas = replicas
         self._pool = pool
+        self._cursors = cursors
+        self._authority = authority
         self._intake = intake
         self._clock = clock
-        self._name = name
-        self._datacenter = datacenter
         self._wanted: dict[bytes, Wanted] = {}
-        self.cursors: dict[tuple[str, int], Cursor] = {}
 
     def want(self, partition: int, blob_id: bytes, state: BlobState) -> None:
         """Look for a blob. Raises Overloaded when the list is full: whoever follows a log must stop then."""
@@ -83,21 +93,22 @@ class Healer:
         ]
 
     async def tick(self) -> float:
-        """Try the wanted blobs that are due."""
+        """Try the wanted blobs that are due; the tick of a worker."""
         now = self._clock.monotonic()
         due = [blob_id for blob_id, item in self._wanted.items() if item.due <= now][:PER_TICK]
         for blob_id in due:
             await self._try(blob_id, self._wanted[blob_id])
         metrics.WANTED.set(len(self._wanted))
+        for replica in self._replicas.all():
+            # A blob that was found may have been the last that kept a replica from its authority.
+            self._authority.check(replica)
         return RETRY_MIN_S
 
     async def _try(self, blob_id: bytes, item: Wanted) -> None:
-        replica = self._stores.get(item.partition)
+        replica = self._replicas.get(item.partition)
         if replica is not None and await self._get(replica, blob_id, item):
             del self._wanted[blob_id]
-            for (_, partition), cursor in self.cursors.items():
-                if partition == item.partition:
-                    cursor.found(blob_id)
+            self._cursors.found(item.partition, blob_id)
             log.info("blob healed", blob=blob_id.hex(), partition=item.partition, attempts=item.attempts)
             return
         item.attempts += 1
@@ -110,9 +121,9 @@ class Healer:
         return here and item.state == state
 
     async def _fetch_anywhere(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
-        nodes = [node for node in replica.partition.replicas if node.name != self._name]
+        nodes = [node for node in replica.partition.replicas if node.name != self._own.name]
         # A silent peer last: it would hold up every blob by a timeout.
-        nodes.sort(key=lambda node: (not self._pool[node.name].usable, node.datacenter != self._datacenter))
+        nodes.sort(key=lambda node: (not self._pool[node.name].usable, node.datacenter_id != self._own.datacenter_id))
         entry = replica.store.lookup(blob_id)
         state = item.state if entry is None else join(entry.state, item.state)
         for node in nodes:

@@ -10,22 +10,23 @@ find the blobs already here, taken over from it. When it is down they fetch inst
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ambry.clock import Clock
-from ambry.clustermap.model import ClusterMap, Partition
+from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, IndexCorrupt, PeerConnectionLost
 from ambry.network.pool import Peer, PeerPool
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from ambry.service.logs import get_logger
-from ambry.service.worker import WorkerRegistry
+from ambry.service.worker import Tick
 from datanode import metrics
 from datanode.config import ReplicationSection
-from datanode.replicas import Replica, Stores
-from datanode.replication.cursor import Cursor
+from datanode.replicas import Replica, Replicas
+from datanode.replication.authority import Authority
+from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action, decide, designated, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
@@ -43,50 +44,26 @@ class Replicator:
         self,
         *,
         cluster_map: ClusterMap,
-        name: str,
-        stores: Stores,
+        own: Node,
+        replicas: Replicas,
         pool: PeerPool,
+        cursors: Cursors,
+        authority: Authority,
+        intake: Intake,
+        healer: Healer,
         config: ReplicationSection,
         clock: Clock,
-        workers: WorkerRegistry,
     ) -> None:
         self._map = cluster_map
-        self._own = cluster_map.nodes[name]
-        self._stores = stores
+        self._own = own
+        self._replicas = replicas
         self._pool = pool
+        self._cursors = cursors
+        self._authority = authority
+        self._intake = intake
+        self._healer = healer
         self._config = config
         self._clock = clock
-        self._workers = workers
-        timeout_s = config.request_timeout_ms / 1000
-        self.intake = Intake(clock=clock, fetch_bytes_max=config.fetch_bytes_max, timeout_s=timeout_s)
-        self.healer = Healer(
-            stores=stores,
-            pool=pool,
-            intake=self.intake,
-            clock=clock,
-            name=name,
-            datacenter=self._own.datacenter,
-        )
-        self._cursors: dict[tuple[str, int], Cursor] = self.healer.cursors
-
-    # --- tokens ---
-
-    def restore(self, replica: Replica) -> None:
-        """A replica was opened: follow its peers from the tokens of its checkpoint on."""
-        tokens = replica.store.checkpoint.tokens
-        for node in replica.partition.replicas:
-            if node.name != self._own.name:
-                incarnation, lsn = tokens.get(node.name, (b"", 0))
-                self._cursors[node.name, replica.partition.id] = Cursor(incarnation, lsn)
-        self._check_serving(replica)
-
-    def tokens_of(self, partition: int) -> dict[str, tuple[bytes, int]]:
-        """What the next checkpoint may say about the peers of a partition."""
-        return {
-            name: cursor.token()
-            for (name, number), cursor in self._cursors.items()
-            if number == partition and cursor.incarnation
-        }
 
     def describe(self, partition: int) -> dict[str, dict[str, Any]]:
         """Per peer: incarnation, LSN, lag, blobs still wanted. For the admin port."""
@@ -99,46 +76,38 @@ class Replicator:
                 "caught_up": cursor.caught_up,
                 "connected": self._pool[name].connected,
             }
-            for (name, number), cursor in sorted(self._cursors.items())
-            if number == partition
+            for name, cursor in sorted(self._cursors.of(partition).items())
         }
 
     # --- following ---
 
-    def start(self) -> None:
-        """Start a worker for everything there is to follow."""
+    def ticks(self) -> dict[str, Tick]:
+        """A worker's name and tick for everything there is to follow."""
         shared: dict[str, list[Partition]] = {}
         for partition in self._map.partitions_of(self._own.name):
             for node in partition.replicas:
                 if node.name != self._own.name:
                     shared.setdefault(node.name, []).append(partition)
+        found: dict[str, Tick] = {}
         for name, partitions in sorted(shared.items()):
             peer = self._pool[name]
             if peer.node.datacenter == self._own.datacenter:
-                self._follow(f"pull:{name}", peer, partitions, self._config.sibling_delay_ms)
+                found[f"pull:{name}"] = self._puller(peer, partitions, self._config.sibling_delay_ms)
                 continue
             mine = [partition for partition in partitions if self._is_designated(partition)]
             others = [partition for partition in partitions if not self._is_designated(partition)]
-            self._follow(f"pull:{name}", peer, mine, self._config.designated_delay_ms)
-            self._follow(f"pull:{name}:standby", peer, others, self._config.standby_delay_ms)
-        self._workers.add("heal", self._heal)
-
-    async def _heal(self) -> float:
-        wait_s = await self.healer.tick()
-        for replica in self._stores.all():
-            # A blob that was found may have been the last that kept a replica from its authority.
-            self._check_serving(replica)
-        return wait_s
+            if mine:
+                found[f"pull:{name}"] = self._puller(peer, mine, self._config.designated_delay_ms)
+            if others:
+                found[f"pull:{name}:standby"] = self._puller(peer, others, self._config.standby_delay_ms)
+        return found
 
     def _is_designated(self, partition: Partition) -> bool:
         names = [node.name for node in partition.in_datacenter(self._own.datacenter_id)]
         return designated(names, partition.id) == self._own.name
 
-    def _follow(self, name: str, peer: Peer, partitions: list[Partition], delay_ms: int) -> None:
-        if partitions:
-            self._workers.add(name, self._puller(peer, [partition.id for partition in partitions], delay_ms))
-
-    def _puller(self, peer: Peer, partitions: list[int], delay_ms: int) -> Callable[[], Any]:
+    def _puller(self, peer: Peer, shared: list[Partition], delay_ms: int) -> Tick:
+        partitions = [partition.id for partition in shared]
         behind = True
 
         async def tick() -> float:
@@ -174,16 +143,16 @@ class Replicator:
     def _cursors_for(self, peer: Peer, partitions: Iterable[int]) -> dict[int, Cursor]:
         found: dict[int, Cursor] = {}
         for partition in partitions:
-            cursor = self._cursors.get((peer.node.name, partition))
-            if cursor is not None and self._stores.get(partition) is not None:
+            cursor = self._cursors.get(peer.node.name, partition)
+            if cursor is not None and self._replicas.get(partition) is not None:
                 found[partition] = cursor
         return found
 
     def _needs_proof(self, peer: Peer, partitions: Iterable[int]) -> bool:
         """Whether a replica here waits to have caught up with this peer before it may say "not found"."""
         for partition in partitions:
-            replica = self._stores.get(partition)
-            cursor = self._cursors.get((peer.node.name, partition))
+            replica = self._replicas.get(partition)
+            cursor = self._cursors.get(peer.node.name, partition)
             if replica is not None and not replica.store.serving and cursor is not None and not cursor.caught_up:
                 return True
         return False
@@ -192,15 +161,15 @@ class Replicator:
         """Bring every answered partition up to date; one that fails does not hold up the others."""
         failure: AmbryError | None = None
         for answer in answers:
-            replica = self._stores.get(answer.partition)
-            cursor = self._cursors.get((peer.node.name, answer.partition))
+            replica = self._replicas.get(answer.partition)
+            cursor = self._cursors.get(peer.node.name, answer.partition)
             if replica is None or cursor is None or cursor is not asked.get(answer.partition):
                 continue  # the replica was reopened since: what was asked from its old place on must not move the new one
             cursor.follow(answer.incarnation)
             try:
                 failed = await self._apply_changes(peer, replica, answer.changes)
             except IndexCorrupt as error:
-                self._stores.rebuild(replica.store, error.message)
+                self._replicas.rebuild(replica.store, error.message)
                 continue
             except AmbryError as error:
                 failure = error
@@ -208,7 +177,7 @@ class Replicator:
             cursor.serving = answer.serving
             cursor.advance(answer.next_lsn, answer.end_lsn, failed)
             metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
-            self._check_serving(replica)
+            self._authority.check(replica)
         if failure is not None:
             raise failure
 
@@ -232,32 +201,10 @@ class Replicator:
             wanted = [
                 (change.id, joined_state(store.lookup(change.id), change), change.size) for change in fetches.values()
             ]
-            failed = await self.intake.fetch(replica, peer, wanted)
+            failed = await self._intake.fetch(replica, peer, wanted)
         if merges:
             states = [(change.id, joined_state(store.lookup(change.id), change)) for change in merges]
-            await self.intake.merge_all(replica, states)
+            await self._intake.merge_all(replica, states)
         for blob_id in failed:
-            self.healer.want(replica.partition.id, blob_id, fetches[blob_id].state)
+            self._healer.want(replica.partition.id, blob_id, fetches[blob_id].state)
         return {blob_id: fetches[blob_id].lsn for blob_id in failed}
-
-    def _check_serving(self, replica: Replica) -> None:
-        """Give a replica its authority once it has caught up with every replica of its own datacenter.
-
-        What a sibling without authority holds proves nothing: all disks of the datacenter may have been lost. Then it must
-        have caught up with the replicas of the other datacenters as well.
-        """
-        if replica.store.serving:
-            return
-        siblings: list[Cursor | None] = []
-        others: list[Cursor | None] = []
-        for node in replica.partition.replicas:
-            if node.name != self._own.name:
-                group = siblings if node.datacenter_id == self._own.datacenter_id else others
-                group.append(self._cursors.get((node.name, replica.partition.id)))
-        if not all(cursor is not None and cursor.serving for cursor in siblings):
-            siblings += others
-        if not all(cursor is not None and cursor.caught_up for cursor in siblings):
-            return
-        replica.store.serving = True
-        replica.last_checkpoint_at = float("-inf")
-        log.info("replica serving", partition=replica.partition.id)

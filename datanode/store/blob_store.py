@@ -81,6 +81,7 @@ class BlobStore:
         log: Log,
         index: Index,
         opened: Opened,
+        on_publish: Callable[[BlobStore], None],
     ) -> None:
         self.partition = partition
         self.incarnation = incarnation
@@ -100,7 +101,7 @@ class BlobStore:
         """Blob ids whose record here failed its checksum; a good copy may replace it."""
         self.compacting = Compacting(files, directory, clock=clock, log=log, index=index)
         self.auditing = Auditing(log=log, index=index, read=self.read, published_end=self._published_end)
-        self.on_publish: Callable[[BlobStore], None] = lambda _store: None
+        self.on_publish = on_publish
         self.published_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
         self._files = files
         self._clock = clock

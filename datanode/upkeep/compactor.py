@@ -10,8 +10,10 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, IndexCorrupt
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.checkpointer import Checkpointer
 from datanode.config import CompactionSection
-from datanode.replicas import Replica, Stores
+from datanode.disk import Disk
+from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Retention, Usage, plan, replaced
@@ -43,8 +45,10 @@ class Compactor:
 
     def __init__(
         self,
-        stores: Stores,
+        replicas: Replicas,
         *,
+        disk: Disk,
+        checkpointer: Checkpointer,
         config: CompactionSection,
         segment_size_bytes: int,
         reserve_bytes: int,
@@ -53,7 +57,9 @@ class Compactor:
         on_damage: Callable[[Replica], None],
         on_missing: Callable[[Replica, bytes], None],
     ) -> None:
-        self._stores = stores
+        self._replicas = replicas
+        self._disk = disk
+        self._checkpointer = checkpointer
         self._config = config
         self._segment_size_bytes = segment_size_bytes
         self._reserve_bytes = reserve_bytes
@@ -70,7 +76,7 @@ class Compactor:
     async def tick(self) -> float:
         """Compact what is worth it; the tick of a worker."""
         compacted = False
-        for replica in self._stores.all():
+        for replica in self._replicas.all():
             number = replica.partition.id
             if number in self._known or self._clock.monotonic() >= self._not_before.get(number, 0.0):
                 compacted = await self.compact(replica) or compacted
@@ -82,7 +88,7 @@ class Compactor:
             try:
                 return await self._compact(replica)
             except IndexCorrupt as error:
-                self._stores.rebuild(replica.store, error.message)
+                self._replicas.rebuild(replica.store, error.message)
                 return False
 
     def stop(self) -> None:
@@ -95,7 +101,7 @@ class Compactor:
         store = replica.store
         if store.state is not StoreState.OPEN or self._stopping:
             return False
-        disk = self._stores.disk
+        disk = self._disk
         retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
         compacting = store.compacting
         began, usages = self._known.pop(store.partition, (0.0, []))
@@ -124,7 +130,7 @@ class Compactor:
 
     async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:
         store = replica.store
-        disk = self._stores.disk
+        disk = self._disk
         throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
         inputs, output = store.compacting.plan_output(numbers)
         try:
@@ -144,7 +150,7 @@ class Compactor:
 
     async def _put_in_place(self, replica: Replica, copied: Copied, retention: Retention) -> bool:
         store = replica.store
-        disk = self._stores.disk
+        disk = self._disk
         may_switch = await disk.submit(store.compacting.may_switch, copied, retention)
         if store.state is not StoreState.OPEN or not may_switch:
             log.info("compaction given up", partition=store.partition, came_back_to_life=not may_switch)
@@ -176,13 +182,13 @@ class Compactor:
     async def _breathe(self, replica: Replica) -> None:
         """Let others have their turn; bound what waits in memory."""
         if replica.store.recent_count >= MOVES_PER_CHECKPOINT:
-            await self._stores.checkpoint(replica)
+            await self._checkpointer.checkpoint(replica)
         await asyncio.sleep(0)
 
     async def _delete_replaced(self, replica: Replica, copied: Copied) -> bool:
         store = replica.store
         compacting = store.compacting
-        while not await self._stores.checkpoint(replica):
+        while not await self._checkpointer.checkpoint(replica):
             if store.state is not StoreState.OPEN:
                 return False  # fenced: the next start finds both and takes the higher generation
             # The disk is full: the old files stay until the index says otherwise.
@@ -190,7 +196,7 @@ class Compactor:
         retired = compacting.retire([segment.number for segment in copied.inputs])
         asyncio.get_running_loop().call_later(CLOSE_AFTER_S, _close, retired)
         try:
-            await self._stores.disk.submit(compacting.delete_files, retired)
+            await self._disk.submit(compacting.delete_files, retired)
         except OSError as error:
             store.fence(f"compaction could not delete what it replaced: {error}")  # the next start does
             return False

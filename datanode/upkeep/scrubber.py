@@ -17,7 +17,8 @@ from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.config import CompactionSection, ScrubSection
-from datanode.replicas import Replica, Stores
+from datanode.disk import Disk
+from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.entry import IndexEntry
 from datanode.store.retention import retention_at
@@ -48,14 +49,16 @@ class Scrubber:
 
     def __init__(
         self,
-        stores: Stores,
+        replicas: Replicas,
         *,
+        disk: Disk,
         config: ScrubSection,
         retention: CompactionSection,
         clock: Clock,
         on_damaged: Callable[[Replica, bytes], None],
     ) -> None:
-        self._stores = stores
+        self._replicas = replicas
+        self._disk = disk
         self._config = config
         self._retention = retention
         self._clock = clock
@@ -81,7 +84,7 @@ class Scrubber:
     async def tick(self) -> float:
         """Scrub the replica whose last round is longest ago, if it is due; the tick of a worker."""
         now_ms = self._clock.wall_ms()
-        for replica in self._stores.all():
+        for replica in self._replicas.all():
             number = replica.partition.id
             last = self._reports.get(number)
             due = last is None or last.ended_at_ms + self._config.interval_s * 1000 <= now_ms
@@ -99,14 +102,14 @@ class Scrubber:
         except IndexCorrupt as error:
             # A replica that was closed meanwhile refuses to be asked, too: that is no damage.
             if replica.store.state is not StoreState.CLOSED:
-                self._stores.rebuild(replica.store, error.message)
+                self._replicas.rebuild(replica.store, error.message)
         report.ended_at_ms = self._clock.wall_ms()
         self._reports[report.partition] = report
         return report
 
     async def _scrub(self, replica: Replica, report: ScrubReport) -> None:
         store = replica.store
-        disk = self._stores.disk
+        disk = self._disk
         throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
         retention = retention_at(self._retention, self._clock.wall_ms())
         indexed: dict[int, int] = {}
@@ -128,14 +131,14 @@ class Scrubber:
         report.unknown = sum(count for number, count in unknown.items() if store.auditing.target(number) is not None)
         if report.unknown:
             # An index that lost entries, which LMDB does not notice. The log knows better.
-            self._stores.rebuild(store, f"the scrub found {report.unknown} blobs that the index does not know")
+            self._replicas.rebuild(store, f"the scrub found {report.unknown} blobs that the index does not know")
 
     async def _on_disk(self, replica: Replica, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One piece of work on a disk thread; a rebuild of the replica waits for it, and ends the round."""
         async with replica.maintenance_lock:
-            if self._stores.get(replica.partition.id) is not replica:
+            if self._replicas.get(replica.partition.id) is not replica:
                 raise ReplicaUnavailable(f"partition {replica.partition.id} was reopened; the next round scrubs it")
-            return await self._stores.disk.submit(work, *args, **kwargs)
+            return await self._disk.submit(work, *args, **kwargs)
 
     async def _note(self, replica: Replica, findings: Findings, report: ScrubReport) -> None:
         store = replica.store

@@ -18,7 +18,8 @@ from ambry.ids import BlobId, IdKind
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.config import SweepSection
-from datanode.replicas import Replica, Stores
+from datanode.disk import Disk
+from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.entry import IndexEntry
 from datanode.upkeep.fates import FateOracle
@@ -30,25 +31,34 @@ PAGE = 500
 PAUSE_S = 0.01
 TICK_S = 30.0
 
-Append = Callable[[Replica, Sequence[Record]], Awaitable[None]]
+MakeDurable = Callable[[Replica, Sequence[Record]], Awaitable[None]]
+"""Appends records; they are durable when it returns."""
 
 
 class ChunkSweeper:
-    """Sweeps the replicas of a node, one after the other. `append` makes records durable."""
+    """Sweeps the replicas of a node, one after the other."""
 
     def __init__(
-        self, stores: Stores, *, config: SweepSection, clock: Clock, oracle: FateOracle, append: Append
+        self,
+        replicas: Replicas,
+        *,
+        disk: Disk,
+        config: SweepSection,
+        clock: Clock,
+        oracle: FateOracle,
+        make_durable: MakeDurable,
     ) -> None:
-        self._stores = stores
+        self._replicas = replicas
+        self._disk = disk
         self._config = config
         self._clock = clock
         self._oracle = oracle
-        self._append = append
+        self._make_durable = make_durable
         self._due_at: dict[int, float] = {}
 
     async def tick(self) -> float:
         """Sweep what is due; the tick of a worker."""
-        for replica in self._stores.all():
+        for replica in self._replicas.all():
             number = replica.partition.id
             now = self._clock.monotonic()
             if self._due_at.get(number, now) <= now:
@@ -65,7 +75,7 @@ class ChunkSweeper:
             try:
                 page = store.changes_since(lsn, PAGE)
             except IndexCorrupt as error:
-                self._stores.rebuild(store, error.message)
+                self._replicas.rebuild(store, error.message)
                 return swept
             if not page:
                 break
@@ -84,7 +94,7 @@ class ChunkSweeper:
         return old and entry.present and not entry.state.deleted and BlobId(entry.id).kind is IdKind.CHUNK
 
     async def _sweep_page(self, replica: Replica, chunks: list[IndexEntry]) -> int:
-        parents = await self._stores.disk.submit(_parents_of, replica.store, chunks)
+        parents = await self._disk.submit(_parents_of, replica.store, chunks)
         dead = await self._oracle.dead(sorted(set(parents.values())))
         records = [
             Record(
@@ -97,7 +107,7 @@ class ChunkSweeper:
             for entry in chunks
             if parents.get(entry.id) in dead
         ]
-        await self._append(replica, records)
+        await self._make_durable(replica, records)
         metrics.SWEPT.inc(len(records))
         return len(records)
 

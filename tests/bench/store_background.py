@@ -18,11 +18,8 @@ from functools import partial
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.format.record import Record
-from datanode.config import CompactionSection, ScrubSection, StoreSection
-from datanode.replicas import Replica, Stores
 from datanode.store.blob_store import Payload
-from datanode.upkeep.compactor import Compactor
-from datanode.upkeep.scrubber import Scrubber
+from datanode.wiring import Parts
 from tests.bench.figures import percentile
 from tests.bench.store_arrivals import MESSAGE, WRITE, arriving, parse
 from tests.bench.store_blobs import (
@@ -31,8 +28,8 @@ from tests.bench.store_blobs import (
     delete_record,
     fill,
     natural_ids,
+    open_node,
     open_one,
-    open_stores,
     partition_path,
     records,
 )
@@ -77,8 +74,8 @@ def _build(job: Job) -> list[bytes]:
 
 async def _background(job: Job, ids: list[bytes]) -> Samples:
     plan = job.plan
-    stores, replicas = await open_stores(job.path, 3)
-    worker = checkpoints(stores)
+    parts = await open_node(job.path, 3)
+    worker = checkpoints(parts)
     found: list[Samples] = []
     for number in range(plan.background_rounds):
         taken: Samples = {}
@@ -86,65 +83,50 @@ async def _background(job: Job, ids: list[bytes]) -> Samples:
             drop(
                 segments_below(partition_path(job.path, SCRUBBED)) + segments_below(partition_path(job.path, COMPACTED))
             )
-            foreground = Foreground(stores, ids, seed=2 * number + bool(name))
-            async with _housekeeping(stores) if name else contextlib.nullcontext():
+            foreground = Foreground(parts, ids, seed=2 * number + bool(name))
+            async with _housekeeping(parts) if name else contextlib.nullcontext():
                 await foreground.run(plan.background_window_s)
             taken |= foreground.samples(name)
-            for replica in replicas:
-                await stores.checkpoint(replica)
+            for replica in parts.replicas.all():
+                await parts.checkpointer.checkpoint(replica)
         found.append(taken)
     await worker.stop()
-    await stores.close()
+    await parts.close()
     return joined(found[1:] or found)
 
 
 @contextlib.asynccontextmanager
-async def _housekeeping(stores: Stores) -> AsyncIterator[None]:
+async def _housekeeping(parts: Parts) -> AsyncIterator[None]:
     """Compaction and scrub from start to end of the block. Raises Wrong when there was too little to do."""
-    clock = SystemClock()
-    config = CompactionSection(enabled=True)
-    scrubber = Scrubber(stores, config=ScrubSection(), retention=config, clock=clock, on_damaged=_refuse_damage)
-    compactor = Compactor(
-        stores,
-        config=config,
-        segment_size_bytes=StoreSection().segment_size_bytes,
-        reserve_bytes=StoreSection().reserve_bytes,
-        clock=clock,
-        horizon=lambda replica: replica.store.end_lsn,
-        on_damage=lambda replica: _refuse_damage(replica, b""),
-        on_missing=_refuse_damage,
-    )
     ending = asyncio.Event()
 
     async def compact() -> None:
         while not ending.is_set():
             # Not tick(): it would wait behind the scrub of the other replica.
-            if not await compactor.compact(stores[COMPACTED]):
+            if not await parts.compactor.compact(parts.replicas[COMPACTED]):
                 return
 
     compacting = asyncio.create_task(compact())
-    scrubbing = asyncio.create_task(scrubber.scrub(stores[SCRUBBED]))
+    scrubbing = asyncio.create_task(parts.scrubber.scrub(parts.replicas[SCRUBBED]))
     try:
         yield
         if compacting.done() or scrubbing.done():
             raise Wrong("the background work ended before the window did: it needs more data")
     finally:
         ending.set()
-        scrubber.stop()
+        parts.scrubber.stop()
         with contextlib.suppress(ReplicaUnavailable):
             await scrubbing
         await compacting
-
-
-def _refuse_damage(replica: Replica, blob_id: bytes) -> None:
-    raise Wrong(f"partition {replica.partition.id} is damaged: blob {blob_id.hex()}")
+        if damaged := parts.healer.describe():
+            raise Wrong(f"what was put is damaged: {damaged}")
 
 
 class Foreground:
     """The requests of one window, and how long each took."""
 
-    def __init__(self, stores: Stores, ids: list[bytes], *, seed: int) -> None:
-        self._stores = stores
+    def __init__(self, parts: Parts, ids: list[bytes], *, seed: int) -> None:
+        self._parts = parts
         self._ids = ids
         self._seed = seed
         self._chance = random.Random(seed)
@@ -190,7 +172,7 @@ class Foreground:
                 partition, record = next(made)
                 self._begin()
                 done = partial(self._written, sent_at)
-                self._stores[partition].committer.append(record, sync=True, done=done)
+                self._parts.replicas[partition].committer.append(record, sync=True, done=done)
             else:
                 self._read(sent_at)
 
@@ -200,7 +182,7 @@ class Foreground:
         self._writes_ms.append((time.monotonic_ns() - sent_at) / 1e6)
 
     def _read(self, sent_at: int) -> None:
-        store = self._stores[READ_FROM].store
+        store = self._parts.replicas[READ_FROM].store
         entry = store.lookup(self._chance.choice(self._ids))
         if entry is None:
             raise Wrong("a blob that was put is not in the index")
@@ -209,7 +191,7 @@ class Foreground:
             return
         # The kernel may refuse to read even what it has cached without waiting: then a disk thread reads, as in the product.
         self._begin()
-        future = self._stores.disk.submit(store.read, entry, 0, entry.payload_size, cached_only=False)
+        future = self._parts.disk.submit(store.read, entry, 0, entry.payload_size, cached_only=False)
         future.add_done_callback(lambda done: self._read_waiting(sent_at, done))
 
     def _read_waiting(self, sent_at: int, done: asyncio.Future[Payload | None]) -> None:

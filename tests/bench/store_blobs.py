@@ -11,16 +11,16 @@ from pathlib import Path
 from ambry.blob import NEVER_MS, BlobState
 from ambry.checksum import Buffer, block_checks, digest
 from ambry.clock import Clock, SystemClock
-from ambry.clustermap.model import Partition
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from datanode.config import StoreSection
-from datanode.replicas import Replica, Stores
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.files import OsFiles
 from datanode.store.opening.steps import open_store
+from datanode.wiring import Parts
 from tests.support.fake_clock import SettableClock
+from tests.support.node_parts import lone_map, lone_node
 from tests.support.samples import append, checkpoint
 
 CLUSTER = "bench"
@@ -98,7 +98,7 @@ def delete_record(raw_id: bytes, *, at_ms: int) -> Record:
 
 
 def partition_path(directory: Path, number: int = 1) -> Path:
-    """Where `Stores` keeps a partition."""
+    """Where a data node keeps a partition."""
     return directory / f"partition-{number:08d}"
 
 
@@ -139,17 +139,16 @@ def entries_of(store: BlobStore, ids: Iterable[bytes]) -> list[IndexEntry]:
     return found
 
 
-async def open_stores(
-    directory: Path, partitions: int, *, config: StoreSection | None = None, clock: Clock | None = None
-) -> tuple[Stores, list[Replica]]:
-    """The replicas of a node, as in datanode/server.py."""
-    stores = Stores(
-        cluster=CLUSTER,
-        data_dir=directory,
-        config=config or StoreSection(),
-        files=OsFiles(),
+async def open_node(
+    directory: Path, partitions: int, *, store: StoreSection | None = None, clock: Clock | None = None
+) -> Parts:
+    """The parts of a node with so many partitions, from 1 on, open; nothing runs by itself."""
+    parts = lone_node(
+        OsFiles(),
+        directory,
         clock=clock or SystemClock(),
-        random_source=random.Random(1),
+        cluster_map=lone_map(range(1, partitions + 1), cluster=CLUSTER),
+        store=store or StoreSection(),
     )
-    await stores.open_all([Partition(id=1 + number, replicas=()) for number in range(partitions)])
-    return stores, stores.all()
+    await parts.open_replicas()
+    return parts

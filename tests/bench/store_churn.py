@@ -21,9 +21,8 @@ from ambry.errors import AmbryError
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from datanode.config import CompactionSection, StoreSection
-from datanode.replicas import Replica, Stores
-from datanode.upkeep.compactor import Compactor
-from tests.bench.store_blobs import PROPERTIES, delete_record, open_stores
+from datanode.wiring import Parts
+from tests.bench.store_blobs import PROPERTIES, delete_record, open_node
 from tests.bench.store_figures import Samples
 from tests.bench.store_job import Job, Wrong, on_loop
 from tests.bench.store_machine import blocks_mb, written_mb
@@ -76,11 +75,11 @@ class Blob(msgspec.Struct, frozen=True):
 class Year:
     """One replica and everything that was put into it."""
 
-    def __init__(self, stores: Stores, replica: Replica, clock: SettableClock, compactor: Compactor | None) -> None:
-        self._stores = stores
-        self._replica = replica
+    def __init__(self, parts: Parts, clock: SettableClock, *, compacted: bool) -> None:
+        self._parts = parts
+        (self._replica,) = parts.replicas.all()
         self._clock = clock
-        self._compactor = compactor
+        self._compacted = compacted
         self._chance = random.Random(8)
         self._pool = random.Random(9).randbytes(POOL_SIZE)
         self.blobs: list[Blob] = []
@@ -91,10 +90,10 @@ class Year:
         due = [blob for blob in self.blobs if blob.life.dies_on == day and not blob.life.expires]
         await self._append([delete_record(blob.id, at_ms=self._clock.wall_ms()) for blob in due], sync=True)
         await self._append([self._put(life) for life in lives(day, count, self._chance)], sync=False)
-        await self._stores.checkpoint(self._replica)
-        if self._compactor is not None:
+        await self._parts.checkpointer.checkpoint(self._replica)
+        if self._compacted:
             for _ in range(COMPACTIONS_A_DAY_MAX):
-                if await self._compactor.tick():
+                if await self._parts.compactor.tick():
                     break
 
     def _put(self, life: Life) -> Record:
@@ -160,19 +159,9 @@ def churn(job: Job) -> Samples:
 async def _churn(job: Job) -> Samples:
     plan = job.plan
     clock = SettableClock()
-    config = StoreSection(segment_size_bytes=SEGMENT_SIZE, checkpoint_interval_s=1e9)
-    stores, (replica,) = await open_stores(job.path, 1, config=config, clock=clock)
-    compactor = Compactor(
-        stores,
-        config=CompactionSection(enabled=True),
-        segment_size_bytes=SEGMENT_SIZE,
-        reserve_bytes=0,
-        clock=clock,
-        horizon=lambda peer: peer.store.end_lsn,
-        on_damage=lambda damaged: _refuse_damage(damaged, b""),
-        on_missing=_refuse_damage,
-    )
-    year = Year(stores, replica, clock, compactor if job.number else None)
+    config = StoreSection(segment_size_bytes=SEGMENT_SIZE, checkpoint_interval_s=1e9, reserve_bytes=0)
+    parts = await open_node(job.path, 1, store=config, clock=clock)
+    year = Year(parts, clock, compacted=bool(job.number))
     found: Samples = {"day": [], "disk": [], "live": []}
     midnight = clock.wall
     before = written_mb()
@@ -187,7 +176,9 @@ async def _churn(job: Job) -> Samples:
     found["put"] = [year.put_bytes / 1e6]
     found["dead"] = [found["put"][0] - found["needed"][0]]
     found["written"] = [written_mb() - before]
-    await stores.close()
+    if damaged := parts.healer.describe():
+        raise Wrong(f"compaction met damage: {damaged}")
+    await parts.close()
     await _verify(job, year, clock, plan.churn_days - 1)
     return found
 
@@ -195,8 +186,8 @@ async def _churn(job: Job) -> Samples:
 async def _verify(job: Job, year: Year, clock: SettableClock, day: int) -> None:
     """After a restart every blob that must be there is, byte for byte."""
     config = StoreSection(segment_size_bytes=SEGMENT_SIZE)
-    stores, (replica,) = await open_stores(job.path, 1, config=config, clock=clock)
-    store = replica.store
+    parts = await open_node(job.path, 1, store=config, clock=clock)
+    store = parts.replicas[1].store
     for blob in year.alive(day):
         entry = store.lookup(blob.id)
         if entry is None or not entry.present:
@@ -204,8 +195,4 @@ async def _verify(job: Job, year: Year, clock: SettableClock, day: int) -> None:
         payload = store.read(entry, 0, entry.payload_size, cached_only=False)
         if payload is None or payload.data != year.content(blob):
             raise Wrong(f"blob {blob.id.hex()} has other bytes than were put")
-    await stores.close()
-
-
-def _refuse_damage(replica: Replica, blob_id: bytes) -> None:
-    raise Wrong(f"compaction met damage in partition {replica.partition.id}: blob {blob_id.hex()}")
+    await parts.close()

@@ -1,4 +1,4 @@
-"""Rows commit, chunks and amplification: what the write path does, through Stores and its Committers.
+"""Rows commit, chunks and amplification: what the write path does, through the Committers of a node.
 
 Writers are callbacks: each appends its next record when the one before is acknowledged, as a connection does, without a task.
 Records are made before the clock runs, since that is the frontend's work.
@@ -23,8 +23,8 @@ from ambry.ids import ID_SIZE
 from ambry.service.worker import Worker
 from datanode.committer import Committer
 from datanode.config import StoreSection
-from datanode.replicas import Stores
-from tests.bench.store_blobs import Payloads, natural_ids, open_stores
+from datanode.wiring import Parts
+from tests.bench.store_blobs import Payloads, natural_ids, open_node
 from tests.bench.store_figures import Samples, joined
 from tests.bench.store_job import Job, on_loop
 from tests.bench.store_machine import appends_per_s, blocks_mb, files_below, segments_below, written_mb
@@ -75,20 +75,19 @@ class Writers:
 class Node:
     """Some partitions of a data node, with the loop that writes their checkpoints."""
 
-    def __init__(self, stores: Stores) -> None:
-        self.stores = stores
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
         self._made = 0
-        self._checkpoints = checkpoints(stores)
+        self._checkpoints = checkpoints(parts)
 
     @classmethod
     async def start(cls, directory: Path, partitions: int) -> Node:
         directory.mkdir()
-        stores, _ = await open_stores(directory, partitions)
-        return cls(stores)
+        return cls(await open_node(directory, partitions))
 
     async def write(self, count: int, payloads: Payloads, *, writers: int, sync: bool) -> float:
         """Append so many new blobs; returns the seconds."""
-        committers = [replica.committer for replica in self.stores.all()]
+        committers = [replica.committer for replica in self.parts.replicas.all()]
         work = self._records(count, payloads, len(committers))
         return await Writers(committers, work, sync=sync).run(writers)
 
@@ -103,17 +102,17 @@ class Node:
 
     async def settle(self) -> None:
         """Outside the clock: what was not synced is, so that it does not burden what comes next."""
-        for replica in self.stores.all():
-            await self.stores.checkpoint(replica)
+        for replica in self.parts.replicas.all():
+            await self.parts.checkpointer.checkpoint(replica)
 
     async def stop(self) -> None:
         await self._checkpoints.stop()
-        await self.stores.close()
+        await self.parts.close()
 
 
-def checkpoints(stores: Stores) -> Worker:
+def checkpoints(parts: Parts) -> Worker:
     """The worker that writes checkpoints when they are due, started."""
-    worker = Worker("checkpoint", stores.checkpoint_due, clock=SystemClock(), random_source=random.Random(1))
+    worker = Worker("checkpoint", parts.checkpointer.tick, clock=SystemClock(), random_source=random.Random(1))
     worker.start()
     return worker
 
@@ -208,7 +207,7 @@ async def _amplification(job: Job) -> Samples:
         before = written_mb()
         node = await Node.start(directory, 1)
         await node.write(blobs, payloads, writers=writers, sync=True)
-        store = node.stores.all()[0].store
+        store = node.parts.replicas.all()[0].store
         used = store.size_bytes()
         await node.stop()
         # In terms of all the blobs, so that one baseline serves both.

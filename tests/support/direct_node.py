@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,16 +22,13 @@ from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest, UpdateReply, UpdateRequest
-from ambry.service.worker import Worker, WorkerRegistry
-from datanode.config import CompactionSection, ReplicationSection, StoreSection
-from datanode.handlers import Handlers
-from datanode.queries import Queries
-from datanode.replicas import Replica, Stores
-from datanode.replication.feed import ChangeFeed
-from datanode.replication.replicator import Replicator
+from datanode.config import ReplicationSection
+from datanode.replicas import Replica
+from datanode.wiring import build
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
-from tests.support.samples import ALIVE, CLUSTER, PARTITION, SEGMENT_SIZE
+from tests.support.node_parts import node_config, store_section
+from tests.support.samples import ALIVE, CLUSTER, PARTITION
 
 M = TypeVar("M", bound=Message)
 LONG_S = 60.0
@@ -116,17 +113,6 @@ class DirectPeer:
         return self.tamper(type, frame)
 
 
-class CollectedWorkers:
-    """A WorkerRegistry that starts nothing."""
-
-    def __init__(self) -> None:
-        self.ticks: dict[str, Callable[[], Awaitable[float]]] = {}
-
-    def add(self, name: str, tick: Callable[[], Awaitable[float]]) -> Worker | None:
-        self.ticks[name] = tick
-        return None
-
-
 class DirectNode:
     """One data node. `start` opens its stores; `power_cut`, `kill` and `stop` end it; then `start` again."""
 
@@ -148,73 +134,50 @@ class DirectNode:
         self._starts += 1
         # The same run gives the same incarnations, but each start its own.
         seed = random.Random(f"{self.name} {self._starts}")
-        self.stores = Stores(
-            cluster=cluster.map.cluster,
-            data_dir=self._root / "data",
-            config=cluster.store_config,
-            files=self.files,
+        self.parts = build(
+            node_config(
+                self.name,
+                self._root / "data",
+                store=cluster.store_config,
+                replication=cluster.replication_config,
+                **cluster.sections,
+            ),
+            cluster.map,
             clock=self.clock,
             random_source=seed,
-        )
-        self.feed = ChangeFeed(self.stores)
-        self.workers = CollectedWorkers()
-        self.replicator = Replicator(
-            cluster_map=cluster.map,
-            name=self.name,
-            stores=self.stores,
+            files=self.files,
             pool=cast(PeerPool, self.peers),
-            config=cluster.replication_config,
-            clock=self.clock,
-            workers=cast(WorkerRegistry, self.workers),
         )
-
-        def opened(replica: Replica) -> None:
-            replica.store.on_publish = self.feed.notify
-            self.replicator.restore(replica)
-
-        self.stores.on_open = opened
-        self.stores.tokens_of = self.replicator.tokens_of
-        await self.stores.open_all(cluster.map.partitions_of(self.name))
-        self.queries = Queries(self.stores, retention=CompactionSection(), clock=self.clock)
-        self.handlers = Handlers(
-            cluster=cluster.map.cluster,
-            name=self.name,
-            stores=self.stores,
-            feed=self.feed,
-            clock=self.clock,
-            inline_read_bytes_max=256 << 10,
-            queries=self.queries,
-            on_damaged=self.replicator.healer.note_damaged,
-        )
-        self.replicator.start()
+        await self.parts.open_replicas()
+        self.ticks = self.parts.ticks()
         cluster.running[self.name] = self
 
     async def stop(self) -> None:
         """As the server does it."""
         self._cluster.running.pop(self.name, None)
-        await self.handlers.stop()
-        await self.stores.close()
+        await self.parts.handlers.stop()
+        await self.parts.close()
 
     async def power_cut(self, seed: int) -> None:
         self._cluster.running.pop(self.name, None)
-        await self.handlers.stop()
+        await self.parts.handlers.stop()
         self.files.crash(random.Random(seed))
         self._abandon()
 
     async def kill(self) -> None:
         self._cluster.running.pop(self.name, None)
-        await self.handlers.stop()
+        await self.parts.handlers.stop()
         self.files.kill()
         self._abandon()
 
     def _abandon(self) -> None:
-        for replica in self.stores.all():
+        for replica in self.parts.replicas.all():
             replica.store.close()
-        self.stores.disk.close()
+        self.parts.disk.close()
 
     @property
     def replica(self) -> Replica:
-        return self.stores[PARTITION]
+        return self.parts.replicas[PARTITION]
 
     # --- asking it ---
 
@@ -222,7 +185,7 @@ class DirectNode:
         answer = Answer()
         frame = Frame(type, 0, 10_000, 1, messages.encode(message), block_checks(body), body)
         try:
-            self.handlers(frame, cast(Responder, answer))
+            self.parts.handlers(frame, cast(Responder, answer))
         except AmbryError as error:
             answer.fail(error)
         return answer
@@ -259,17 +222,17 @@ class DirectNode:
     # --- driving it ---
 
     async def tick(self, name: str) -> float:
-        return await self.workers.ticks[name]()
+        return await self.ticks[name]()
 
     async def pull(self, peer: str) -> None:
         """Follow one peer until there is nothing more to get, or an error."""
         for _ in range(TICKS_MAX):
-            cursor = self.replicator._cursors[peer, PARTITION]
+            cursor = self.parts.cursors.of(PARTITION)[peer]
             before = (cursor.incarnation, cursor.next_lsn, cursor.end_lsn, cursor.caught_up)
             for name in (f"pull:{peer}", f"pull:{peer}:standby"):
-                if name in self.workers.ticks:
+                if name in self.ticks:
                     await self.tick(name)
-            cursor = self.replicator._cursors[peer, PARTITION]
+            cursor = self.parts.cursors.of(PARTITION)[peer]
             if before == (cursor.incarnation, cursor.next_lsn, cursor.end_lsn, cursor.caught_up):
                 return
         raise AssertionError(f"{self.name} never got to the end of {peer}")
@@ -279,15 +242,19 @@ class DirectNode:
 
 
 class DirectCluster:
-    """Some nodes of one map, each on its own disk."""
+    """Some nodes of one map, each on its own disk.
 
-    def __init__(self, root: Path, map: ClusterMap, **replication: Any) -> None:
+    `sections` of their configuration (compaction, scrub, sweep) by name; `replication` are keys of that section.
+    """
+
+    def __init__(
+        self, root: Path, map: ClusterMap, *, sections: dict[str, Any] | None = None, **replication: Any
+    ) -> None:
         self.map = map
+        self.sections = sections or {}
         self.clock = SettableClock()
         self.running: dict[str, DirectNode] = {}
-        self.store_config = StoreSection(
-            segment_size_bytes=SEGMENT_SIZE, io_threads=2, gather_ms=0, reserve_bytes=0, checkpoint_interval_s=30.0
-        )
+        self.store_config = store_section()
         self.replication_config = ReplicationSection(
             **{"poll_wait_ms": 1, "sibling_delay_ms": 0, "designated_delay_ms": 0, "standby_delay_ms": 0} | replication
         )

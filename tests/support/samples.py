@@ -94,7 +94,7 @@ def append(store: BlobStore, *records: Record, sync: bool = True) -> list[int]:
 
 
 def checkpoint(store: BlobStore, *, clean: bool = False, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:
-    """What Stores does for one checkpoint, in this thread."""
+    """What the checkpointer does for one checkpoint, in this thread."""
     frozen, made, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens or {})
     store.write_checkpoint(frozen, made, unsynced)
     store.end_checkpoint(made, unsynced)

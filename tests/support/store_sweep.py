@@ -1,6 +1,6 @@
 """Every mutating call that a replica makes to its disk fails once, fails for ever, or is the last one before a crash.
 
-A scenario runs the product's own Stores, Committer and Compactor over a disk in memory (fake_files.py), once to count its
+A scenario runs the product's own node (datanode/wiring.py) over a disk in memory (fake_files.py), once to count its
 mutating calls, and then once for every point: a call's number and what happens there. A transaction of LMDB, whose file is
 real, counts as one call. After each point the disk is mended, the replica opened, and held against a ledger of what was
 written and acknowledged.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import os
-import random
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,24 +13,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from ambry.clustermap.model import Node as ClusterNode
-from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, IndexCorrupt, ReplicaFenced, ReplicaUnavailable
 from ambry.format.record import Record
-from datanode.config import CompactionSection, StoreSection
+from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest
 from datanode.disk import Disk
-from datanode.replicas import Stores
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.index import Checkpoint, Frozen, Index
 from datanode.store.log import Placement
-from datanode.upkeep.compactor import Compactor
 from tests.support import virtual_loop
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
+from tests.support.node_parts import SILENT, lone_map, lone_node, store_section
 from tests.support.samples import (
-    CLUSTER,
     PARTITION,
-    SEGMENT_SIZE,
     blob_id,
     content,
     put_record,
@@ -60,6 +53,7 @@ MUTATING = frozenset(
 SYNCS = ("fsync", "fdatasync", "sync_directory")
 TAKES_ROOM = ("create", "allocate", "pwritev")
 PROBES = (900, 901)
+EVERYTHING = 1 << 60
 TURNS_BEFORE_A_JOB = 2
 STUCK_S = 0.005
 """A job beside another that takes longer waits for a lock of the other's; where it does not, no harm is done."""
@@ -175,11 +169,19 @@ class TurnDisk(Disk):
 
     def __init__(self) -> None:
         super().__init__(threads=1, pending_bytes_max=1 << 30, clock=SettableClock())
+        self.opened: list[BlobStore] = []
+        """Every store that a job opened."""
         self._waiting: list[Job[Any]] = []
         self._beside: list[tuple[Job[Any], threading.Thread]] = []
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        job = Job(functools.partial(function, *args, **kwargs))
+        def call() -> T:
+            result = function(*args, **kwargs)
+            if isinstance(result, BlobStore):
+                self.opened.append(result)
+            return result
+
+        job = Job(call)
         self._waiting.append(job)
         self._later(job, TURNS_BEFORE_A_JOB)
         return job.future
@@ -217,42 +219,27 @@ class Node:
         self.disk = image.restore()
         self.tap = Tap(point, self.ledger)
         self.disk.before = self.tap.before
-        self.partition = Partition(
-            id=PARTITION, replicas=(ClusterNode(name="n", datacenter="d", datacenter_id=1, host="h", port=1),)
-        )
-        self.opened: list[BlobStore] = []
         self.unexpected: list[object] = []
         self.ends: list[tuple[str, Image]] = []
         """The disks that the run may leave, each with the name of the process's end; "" stands for any end."""
-        store = StoreSection(segment_size_bytes=SEGMENT_SIZE, gather_ms=0, reserve_bytes=0, open_files_max=3)
-        self.stores = Stores(
-            cluster=CLUSTER,
-            data_dir=self.disk.root,
-            config=store,
-            files=self.disk,
+        self.turns = TurnDisk()
+        self.parts = lone_node(
+            self.disk,
+            self.disk.root,
             clock=self.clock,
-            random_source=random.Random(1),
+            disk=self.turns,
+            cluster_map=lone_map(with_silent_peer=True),
+            store=store_section(open_files_max=3),
         )
-        self.turns = self.stores.disk = TurnDisk()
-        self.stores.on_open = lambda replica: self.opened.append(replica.store)
-        self.compactor = Compactor(
-            self.stores,
-            config=CompactionSection(),
-            segment_size_bytes=SEGMENT_SIZE,
-            reserve_bytes=0,
-            clock=self.clock,
-            horizon=lambda _replica: 1 << 60,
-            on_damage=lambda _replica: None,
-            on_missing=lambda _replica, _raw_id: None,
-        )
+        self.replicas = self.parts.replicas
 
     @property
     def store(self) -> BlobStore | None:
-        replica = self.stores.get(PARTITION)
+        replica = self.replicas.get(PARTITION)
         return replica.store if replica is not None else None
 
     async def open(self) -> None:
-        await self.stores.open_all([self.partition])
+        await self.parts.open_replicas()
 
     async def write(self, *records: Record, sync: bool = True) -> list[AmbryError | None]:
         """Submit some records in one turn, so that they are one batch. Returns the outcomes."""
@@ -277,7 +264,7 @@ class Node:
             outcome.set_result(error)
 
         try:
-            replica = self.stores[PARTITION]
+            replica = self.replicas[PARTITION]
         except ReplicaUnavailable as refusal:
             outcome.set_result(refusal)
             return outcome
@@ -286,18 +273,22 @@ class Node:
         return outcome
 
     async def checkpoint(self) -> None:
-        replica = self.stores.get(PARTITION)
+        replica = self.replicas.get(PARTITION)
         covered = self.ledger.acknowledged()
-        if replica is not None and await self.stores.checkpoint(replica) and not self.tap.off:
+        if replica is not None and await self.parts.checkpointer.checkpoint(replica) and not self.tap.off:
             for write in covered:
                 write.sure = True
 
     async def compact(self) -> None:
-        replica = self.stores.get(PARTITION)
+        replica = self.replicas.get(PARTITION)
+        if replica is not None:
+            # The peer has everything, so nothing is kept for its sake.
+            cursor = ChangesCursor(PARTITION, replica.store.incarnation, EVERYTHING)
+            await self.parts.feed.changes(ChangesRequest([cursor], 0, 0, 0, SILENT.name))
         # Old files that could not be deleted: the worker logs it, and the next start deletes them.
         with suppress(OSError):
             if replica is not None:
-                await self.compactor.compact(replica)
+                await self.parts.compactor.compact(replica)
 
     def _note_unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if isinstance(context.get("exception"), Exception):
@@ -350,17 +341,17 @@ class Node:
     async def _reopen_in_place(self) -> Image:
         self.tap.armed = False
         if self.store is None or self.store.state is StoreState.FENCED:
-            await self.stores.reopen(PARTITION)
+            await self.replicas.reopen(PARTITION)
             for write in self.ledger.writes:
                 write.acknowledged = write.sure  # a failed sync may have taken what was not synced
         assert await self.put(PROBES[1]) == [None]
         assert self.store is not None
         self.ledger.check(self.store, self.clock.wall_ms(), killed=False)
-        await self.stores.close()
+        await self.parts.close()
         return Image.of(self.disk, self.ledger, self.clock)
 
     def close(self) -> None:
-        for store in self.opened:
+        for store in self.turns.opened:
             store.close()
         self.turns.close()
 

@@ -22,6 +22,7 @@ never cover what came into the log after it, so a cut tail needs no more than go
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -57,9 +58,12 @@ def open_store(
     segment_size_bytes: int,
     clock: Clock,
     random_source: random.Random,
+    on_publish: Callable[[BlobStore], None] = lambda _store: None,
     rebuild: bool = False,
 ) -> BlobStore:
     """Open or create the replica in `directory`; `rebuild` distrusts the index. Blocking.
+
+    `on_publish` will hear, on the event loop's thread, of every batch that became visible.
 
     Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError.
     """
@@ -69,7 +73,9 @@ def open_store(
     lock = _lock(files, directory)
 
     def opening() -> _Opening:
-        return _Opening(files, directory, clock, lock, cluster, partition, segment_size_bytes, random_source)
+        return _Opening(
+            files, directory, clock, lock, cluster, partition, segment_size_bytes, random_source, on_publish
+        )
 
     try:
         try:
@@ -104,12 +110,14 @@ class _Opening:
         partition: int,
         segment_size_bytes: int,
         random_source: random.Random,
+        on_publish: Callable[[BlobStore], None],
     ) -> None:
         self._files = files
         self._directory = directory
         self._clock = clock
         self._lock = lock
         self._partition = partition
+        self._on_publish = on_publish
         self._findings = Findings()
         self._inventory = Inventory()
         self._identity, self._new = identity_file.load_or_create(
@@ -254,6 +262,7 @@ class _Opening:
             log=self._log,
             index=index,
             opened=Opened(),
+            on_publish=self._on_publish,
         )
 
     def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:

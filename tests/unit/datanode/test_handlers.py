@@ -262,7 +262,7 @@ async def test_a_damaged_blob_is_never_served_and_is_reported(node: DirectNode, 
     with pytest.raises(DataCorrupt):
         await node.get(ID)
     assert node.replica.store.damaged == {ID}
-    assert [item["blob"] for item in node.replicator.healer.describe()] == [ID.hex()]
+    assert [item["blob"] for item in node.parts.healer.describe()] == [ID.hex()]
 
 
 async def test_a_disk_that_cannot_read_is_corrupt_data_for_the_caller(node: DirectNode) -> None:
@@ -277,13 +277,13 @@ async def test_a_disk_that_cannot_read_is_corrupt_data_for_the_caller(node: Dire
 async def test_a_rotten_index_entry_makes_the_index_be_rebuilt(node: DirectNode) -> None:
     await node.put(ID, b"x")
     before = node.replica
-    await node.stores.checkpoint(before)
+    await node.parts.checkpointer.checkpoint(before)
     index = before.store._index
     with index._env.begin(write=True) as txn:
         txn.put(ID[16:32], b"rotten" * 9, db=index._entries)
     with pytest.raises(ReplicaUnavailable, match="rebuilds"):
         await node.get(ID)
-    await eventually(lambda: node.stores.get(PARTITION) not in (None, before))
+    await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
     assert (await node.get(ID))[1] == b"x"
 
 
@@ -385,7 +385,7 @@ async def test_waiting_requests_are_answered_when_the_node_stops(node: DirectNod
     for _ in range(3):
         await asyncio.sleep(0)
     assert not waiting.done
-    await node.handlers.stop()
+    await node.parts.handlers.stop()
     with pytest.raises(ReplicaUnavailable, match="shutting down"):
         await waiting.wait()
 

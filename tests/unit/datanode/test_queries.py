@@ -29,7 +29,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
         await node.put(raw_id, content(1, 100))
     await node.put(EXPIRED_ID, b"x", state=BlobState(0, False, now + 1_000))
     await node.update(DELETED_ID, DELETED)
-    await node.replicator.intake.merge(node.replica, STATE_ID, BlobState(0, False, NEVER_MS))
+    await node.parts.intake.merge(node.replica, STATE_ID, BlobState(0, False, NEVER_MS))
     await made.settle()
     node.replica.store.damaged.add(DAMAGED_ID)
     assert node.replica.store.serving
@@ -43,7 +43,7 @@ def node(cluster: DirectCluster) -> DirectNode:
 
 
 async def test_presence_is_said_only_where_it_is_certain(node: DirectNode) -> None:
-    queries = node.queries
+    queries = node.parts.queries
     assert [queries.presence(raw_id) for raw_id in (ALIVE_ID, DELETED_ID, DAMAGED_ID, STATE_ID, UNKNOWN_ID)] == [
         "present",
         "deleted",
@@ -55,26 +55,26 @@ async def test_presence_is_said_only_where_it_is_certain(node: DirectNode) -> No
 
 async def test_a_replica_without_authority_never_says_absent(node: DirectNode) -> None:
     node.replica.store.serving = False
-    assert node.queries.presence(UNKNOWN_ID) == "unsure"
-    assert node.queries.presence(ALIVE_ID) == "present"
-    assert node.queries.fates([UNKNOWN_ID, ALIVE_ID]) == FatesReply([Fate.UNSURE, Fate.ALIVE], [0, 0])
+    assert node.parts.queries.presence(UNKNOWN_ID) == "unsure"
+    assert node.parts.queries.presence(ALIVE_ID) == "present"
+    assert node.parts.queries.fates([UNKNOWN_ID, ALIVE_ID]) == FatesReply([Fate.UNSURE, Fate.ALIVE], [0, 0])
 
 
 async def test_a_partition_that_is_not_here_is_unsure(node: DirectNode) -> None:
     stranger = blob_id(1, partition=99)
-    assert node.queries.presence(stranger) == "unsure"
-    assert node.queries.fates([stranger, b"garbage of an id"]) == FatesReply([Fate.UNSURE] * 2, [0, 0])
+    assert node.parts.queries.presence(stranger) == "unsure"
+    assert node.parts.queries.fates([stranger, b"garbage of an id"]) == FatesReply([Fate.UNSURE] * 2, [0, 0])
     with pytest.raises(PartitionUnknown):
-        node.queries.replica_of(stranger)
+        node.parts.queries.replica_of(stranger)
 
 
 async def test_a_deleted_blob_is_dead_only_when_no_undelete_can_bring_it_back(node: DirectNode) -> None:
     died = node.clock.wall_ms()
-    assert node.queries.fates([DELETED_ID]) == FatesReply([Fate.ALIVE], [0])
+    assert node.parts.queries.fates([DELETED_ID]) == FatesReply([Fate.ALIVE], [0])
     node.clock.advance(RETENTION_S - 1)
-    assert node.queries.fates([DELETED_ID]) == FatesReply([Fate.ALIVE], [0])
+    assert node.parts.queries.fates([DELETED_ID]) == FatesReply([Fate.ALIVE], [0])
     node.clock.advance(1)
-    assert node.queries.fates([DELETED_ID, ALIVE_ID, UNKNOWN_ID]) == FatesReply(
+    assert node.parts.queries.fates([DELETED_ID, ALIVE_ID, UNKNOWN_ID]) == FatesReply(
         [Fate.DEAD, Fate.ALIVE, Fate.ABSENT], [died, 0, 0]
     )
 
@@ -82,19 +82,19 @@ async def test_a_deleted_blob_is_dead_only_when_no_undelete_can_bring_it_back(no
 async def test_an_expired_blob_died_when_it_expired(node: DirectNode) -> None:
     expired = node.clock.wall_ms() + 1_000
     node.clock.advance(RETENTION_S)
-    assert node.queries.fates([EXPIRED_ID]) == FatesReply([Fate.ALIVE], [0])
+    assert node.parts.queries.fates([EXPIRED_ID]) == FatesReply([Fate.ALIVE], [0])
     node.clock.advance(1)
-    assert node.queries.fates([EXPIRED_ID]) == FatesReply([Fate.DEAD], [expired])
+    assert node.parts.queries.fates([EXPIRED_ID]) == FatesReply([Fate.DEAD], [expired])
 
 
 async def test_an_undelete_is_refused_when_compaction_may_have_been_there(node: DirectNode) -> None:
     entry = node.replica.store.lookup(DELETED_ID)
     assert entry is not None
     node.clock.advance(RETENTION_S - 1)
-    node.queries.refuse_late_undelete(entry)
+    node.parts.queries.refuse_late_undelete(entry)
     node.clock.advance(1)
     with pytest.raises(BlobDeleted, match=f"more than {RETENTION_S} s ago: too late"):
-        node.queries.refuse_late_undelete(entry)
+        node.parts.queries.refuse_late_undelete(entry)
 
 
 async def test_an_index_that_turns_out_damaged_is_rebuilt(node: DirectNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,14 +104,14 @@ async def test_an_index_that_turns_out_damaged_is_rebuilt(node: DirectNode, monk
         raise IndexCorrupt("page 7 is rotten")
 
     monkeypatch.setattr(store, "lookup", broken)
-    assert node.queries.presence(ALIVE_ID) == "unsure"
+    assert node.parts.queries.presence(ALIVE_ID) == "unsure"
     with pytest.raises(ReplicaUnavailable):
-        node.queries.replica_of(ALIVE_ID)
-    assert node.queries.fates([ALIVE_ID]) == FatesReply([Fate.UNSURE], [0])
-    await eventually(lambda: node.stores.get(PARTITION) is not None)
+        node.parts.queries.replica_of(ALIVE_ID)
+    assert node.parts.queries.fates([ALIVE_ID]) == FatesReply([Fate.UNSURE], [0])
+    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None)
     assert node.replica.store is not store
     assert node.replica.store.opened.rebuilt
-    assert node.queries.presence(ALIVE_ID) == "present"
+    assert node.parts.queries.presence(ALIVE_ID) == "present"
 
 
 async def test_the_caller_of_a_damaged_index_hears_that_it_is_rebuilt(
@@ -124,5 +124,5 @@ async def test_the_caller_of_a_damaged_index_hears_that_it_is_rebuilt(
 
     monkeypatch.setattr(replica.store, "lookup", broken)
     with pytest.raises(ReplicaUnavailable, match="partition 7 rebuilds its index"):
-        node.queries.lookup(replica, ALIVE_ID)
-    await eventually(lambda: node.stores.get(PARTITION) is not None)
+        node.parts.queries.lookup(replica, ALIVE_ID)
+    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import random
 
-from datanode.replication.cursor import Cursor
+import pytest
+
+from ambry.clustermap.model import Node, Partition
+from datanode.replication.cursor import Cursor, Cursors
 
 LOG = b"l" * 16
 
@@ -89,3 +92,70 @@ def test_the_token_is_below_everything_missing_in_any_order_of_events() -> None:
             assert cursor.token()[1] <= min([end, *missing.values()])
             if not missing:
                 assert cursor.token()[1] == end
+
+
+# --- the cursors of a node ---
+
+
+def partition(*names: str) -> Partition:
+    """Replicas by name; the letter is the datacenter."""
+    nodes = [
+        Node(name=name, datacenter=name[0], datacenter_id=ord(name[0]), host="h", port=number)
+        for number, name in enumerate(names)
+    ]
+    return Partition(id=7, replicas=tuple(nodes))
+
+
+def test_cursors_go_on_from_the_tokens_of_a_checkpoint() -> None:
+    where = partition("a1", "a2", "b1")
+    cursors = Cursors(where.replicas[0])
+    cursors.restore(where, {"a2": (LOG, 50), "gone": (LOG, 5)})
+    assert sorted(cursors.of(7)) == ["a2", "b1"]
+    assert cursors.tokens_of(7) == {"a2": (LOG, 50)}
+    assert cursors.get("a1", 7) is None
+    assert (cursors.of(8), cursors.tokens_of(8)) == ({}, {})
+    cursors.restore(where, {})
+    assert cursors.tokens_of(7) == {}
+
+
+def test_a_found_blob_moves_every_peers_cursor() -> None:
+    where = partition("a1", "a2", "b1")
+    cursors = Cursors(where.replicas[0])
+    cursors.restore(where, {"a2": (LOG, 0), "b1": (LOG, 0)})
+    for cursor in cursors.of(7).values():
+        cursor.advance(90, 90, {b"x": 10})
+    cursors.found(7, b"x")
+    assert cursors.tokens_of(7) == {"a2": (LOG, 90), "b1": (LOG, 90)}
+
+
+@pytest.mark.parametrize(
+    ("caught_up", "without_authority", "may"),
+    [
+        ("", "", False),
+        ("a2", "", False),
+        ("a2 a3", "", True),
+        ("a2 a3", "a3", False),
+        ("a2 a3 b1", "a3", True),
+        ("a2 b1", "a3", False),
+        ("b1", "", False),
+    ],
+)
+def test_a_replica_may_serve_when_it_caught_up_with_those_who_know(
+    caught_up: str, without_authority: str, may: bool
+) -> None:
+    """Its siblings, and the other datacenters too where a sibling has no authority of its own."""
+    where = partition("a1", "a2", "a3", "b1")
+    cursors = Cursors(where.replicas[0])
+    cursors.restore(where, {})
+    for name, cursor in cursors.of(7).items():
+        cursor.follow(LOG)
+        cursor.serving = name not in without_authority.split()
+        cursor.advance(5 if name in caught_up.split() else 4, 5, {})
+    assert cursors.may_serve(where) == may
+
+
+def test_a_replica_without_peers_may_serve() -> None:
+    where = partition("a1")
+    cursors = Cursors(where.replicas[0])
+    cursors.restore(where, {})
+    assert cursors.may_serve(where)

@@ -26,7 +26,7 @@ async def node(tmp_path: Path) -> AsyncIterator[DirectNode]:
 
 
 def cursor(node: DirectNode, lsn: int, partition: int = PARTITION, incarnation: bytes | None = None) -> ChangesCursor:
-    own = node.stores[partition].store.incarnation
+    own = node.parts.replicas[partition].store.incarnation
     return ChangesCursor(partition, own if incarnation is None else incarnation, lsn)
 
 
@@ -103,7 +103,7 @@ async def test_a_waiting_request_is_answered_by_the_next_change(node: DirectNode
     await node.put(blob_id(1), b"x")
     (answer,) = await asyncio.wait_for(request, 20)
     assert ids(answer) == [blob_id(1)]
-    assert all(not waiting for waiting in node.feed._waiting.values())
+    assert all(not waiting for waiting in node.parts.feed._publications._waiting.values())
 
 
 async def test_a_wait_without_a_change_ends_empty(node: DirectNode) -> None:
@@ -134,11 +134,11 @@ async def test_damaged_bytes_are_not_offered(node: DirectNode) -> None:
 async def test_a_rotten_index_is_rebuilt_and_the_partition_left_out(node: DirectNode) -> None:
     await node.put(blob_id(1), b"x")
     before = node.replica
-    await node.stores.checkpoint(before)
+    await node.parts.checkpointer.checkpoint(before)
     index = before.store._index
     with index._env.begin(write=True) as txn:
         txn.put(blob_id(1)[16:32], b"rotten" * 9, db=index._entries)
     assert await changes(node, cursor(node, 0)) == []
-    await eventually(lambda: node.stores.get(PARTITION) not in (None, before))
+    await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
     (answer,) = await changes(node, cursor(node, 0))
     assert ids(answer) == [blob_id(1)]

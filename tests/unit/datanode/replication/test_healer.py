@@ -41,7 +41,7 @@ async def test_a_damaged_blob_is_repaired_from_a_peer_and_read_again(cluster: Di
         await node.get(ID)
     await node.heal()
     assert (await node.get(ID))[1] == content(1, 1000)
-    assert node.replicator.healer.describe() == []
+    assert node.parts.healer.describe() == []
     assert node.replica.store.damaged == set()
 
 
@@ -62,12 +62,12 @@ async def test_damage_in_all_local_replicas_is_repaired_from_another_datacenter(
 
 async def test_what_cannot_be_had_is_tried_again_later_and_less_and_less_often(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    node.replicator.healer.want(PARTITION, ID, ALIVE)
+    node.parts.healer.want(PARTITION, ID, ALIVE)
     for peer in node.peers.values():
         peer.reachable = False
     await node.heal()
     await node.heal()
-    (item,) = node.replicator.healer.describe()
+    (item,) = node.parts.healer.describe()
     assert (item["attempts"], item["partition"]) == (1, PARTITION)
     assert "away" in item["last_error"]
     waits = []
@@ -77,7 +77,7 @@ async def test_what_cannot_be_had_is_tried_again_later_and_less_and_less_often(c
         while item["attempts"] == attempts:
             node.clock.advance(0.1)
             await node.heal()
-            (item,) = node.replicator.healer.describe()
+            (item,) = node.parts.healer.describe()
         waits.append(node.clock.seconds - before)
     assert waits == sorted(waits)
     assert 55 <= waits[-1] <= 65
@@ -95,9 +95,9 @@ async def test_a_found_blob_lets_the_durable_token_move(cluster: DirectCluster) 
     cursor.advance(500, 500, {ID: 100})
     other = Cursor(b"m" * 16, 0)
     other.advance(700, 700, {ID: 5})
-    node.replicator._cursors["a2", PARTITION] = cursor
-    node.replicator._cursors["b1", PARTITION] = other
-    node.replicator.healer.want(PARTITION, ID, ALIVE)
+    node.parts.cursors.of(PARTITION)["a2"] = cursor
+    node.parts.cursors.of(PARTITION)["b1"] = other
+    node.parts.healer.want(PARTITION, ID, ALIVE)
     await node.heal()
     assert cursor.token()[1] == 100
     await cluster["b1"].put(ID, b"x")
@@ -108,10 +108,10 @@ async def test_a_found_blob_lets_the_durable_token_move(cluster: DirectCluster) 
 
 async def test_a_blob_that_was_deleted_meanwhile_is_wanted_no_more(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    node.replicator.healer.want(PARTITION, ID, ALIVE)
+    node.parts.healer.want(PARTITION, ID, ALIVE)
     await node.update(ID, DELETED)
     await node.heal()
-    assert node.replicator.healer.describe() == []
+    assert node.parts.healer.describe() == []
 
 
 async def test_a_tombstone_of_an_older_life_does_not_end_the_search(cluster: DirectCluster) -> None:
@@ -119,9 +119,9 @@ async def test_a_tombstone_of_an_older_life_does_not_end_the_search(cluster: Dir
     node = cluster["a1"]
     await node.update(ID, DELETED)
     back = BlobState(1, False, ALIVE.expires_at_ms)
-    node.replicator.healer.want(PARTITION, ID, back)
+    node.parts.healer.want(PARTITION, ID, back)
     await node.heal()
-    assert len(node.replicator.healer.describe()) == 1
+    assert len(node.parts.healer.describe()) == 1
     await cluster["a2"].put(ID, b"x")
     node.clock.advance(1)
     await node.heal()
@@ -132,8 +132,8 @@ async def test_a_tombstone_of_an_older_life_does_not_end_the_search(cluster: Dir
 async def test_what_several_peers_know_about_a_wanted_blob_is_joined(cluster: DirectCluster) -> None:
     """Only the first one's state was kept; the others' cursors moved on without theirs."""
     node = cluster["a1"]
-    node.replicator.healer.want(PARTITION, ID, BlobState(0, False, LATER + 2))
-    node.replicator.healer.want(PARTITION, ID, BlobState(2, False, LATER))
+    node.parts.healer.want(PARTITION, ID, BlobState(0, False, LATER + 2))
+    node.parts.healer.want(PARTITION, ID, BlobState(2, False, LATER))
     await cluster["a2"].put(ID, b"x", state=BlobState(0, False, LATER + 2))
     await node.heal()
     assert node.state(ID) == BlobState(2, False, LATER + 2)
@@ -141,7 +141,7 @@ async def test_what_several_peers_know_about_a_wanted_blob_is_joined(cluster: Di
 
 async def test_a_state_that_comes_while_the_blob_is_fetched_is_not_forgotten(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    healer = node.replicator.healer
+    healer = node.parts.healer
     await cluster["a2"].put(ID, b"x")
     healer.want(PARTITION, ID, ALIVE)
     peer = node.peers["a2"]
@@ -163,7 +163,7 @@ async def test_a_full_list_stops_whoever_follows_a_log_but_not_a_reader(
 ) -> None:
     monkeypatch.setattr(module, "WANTED_MAX", 2)
     node = cluster["a1"]
-    healer = node.replicator.healer
+    healer = node.parts.healer
     healer.want(PARTITION, blob_id(1), ALIVE)
     healer.want(PARTITION, blob_id(2), ALIVE)
     healer.want(PARTITION, blob_id(1), ALIVE)
@@ -175,9 +175,9 @@ async def test_a_full_list_stops_whoever_follows_a_log_but_not_a_reader(
 
 async def test_a_replica_that_is_being_rebuilt_is_waited_for(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    node.replicator.healer.want(PARTITION, ID, ALIVE)
-    replica = node.stores._replicas.pop(PARTITION)
+    node.parts.healer.want(PARTITION, ID, ALIVE)
+    replica = node.parts.replicas._replicas.pop(PARTITION)
     await node.heal()
-    (item,) = node.replicator.healer.describe()
+    (item,) = node.parts.healer.describe()
     assert item["attempts"] == 1
-    node.stores._replicas[PARTITION] = replica
+    node.parts.replicas._replicas[PARTITION] = replica

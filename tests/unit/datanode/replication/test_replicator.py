@@ -36,7 +36,7 @@ def contents(node: DirectNode) -> dict[bytes, tuple[BlobState, bool]]:
 
 
 def token(node: DirectNode, peer: str) -> int:
-    return node.replicator.tokens_of(PARTITION)[peer][1]
+    return node.parts.cursors.tokens_of(PARTITION)[peer][1]
 
 
 # --- following ---
@@ -104,7 +104,7 @@ async def test_all_replicas_become_equal_whatever_happened_in_whatever_order(tmp
             node.peers[peer].reachable = True
             await node.pull(peer)
         elif action == "checkpoint":
-            await node.stores.checkpoint(node.replica)
+            await node.parts.checkpointer.checkpoint(node.replica)
         elif action == "kill":
             await node.kill()
         elif action == "power cut":
@@ -175,7 +175,7 @@ async def test_a_token_never_covers_what_a_power_cut_could_take_back(cluster: Di
     await taker.put(ID, content(1, 3000), sync=False)
     await giver.put(ID, content(1, 3000))
     await taker.pull("a1")
-    await taker.stores.checkpoint(taker.replica)
+    await taker.parts.checkpointer.checkpoint(taker.replica)
     for seed in range(5):
         await taker.power_cut(seed)
         await taker.start()
@@ -190,7 +190,7 @@ async def test_after_a_power_cut_nothing_is_skipped(cluster: DirectCluster, seed
         await giver.put(blob_id(number), content(number, 2000))
         if number == 4:
             await taker.pull("a1")
-            await taker.stores.checkpoint(taker.replica)
+            await taker.parts.checkpointer.checkpoint(taker.replica)
     await taker.pull("a1")
     await taker.power_cut(seed)
     await taker.start()
@@ -266,12 +266,12 @@ async def test_an_answer_to_a_replica_that_was_reopened_since_moves_nothing(clus
     entry = before.store.lookup(ID)
     assert entry is not None
     taker.files.flip(before.store.directory / f"{entry.segment:08d}.segment", entry.offset + 300)
-    taker.stores.rebuild(taker.stores[PARTITION].store, "test")
-    await eventually(lambda: taker.stores.get(PARTITION) not in (None, before))
+    taker.parts.replicas.rebuild(taker.parts.replicas[PARTITION].store, "test")
+    await eventually(lambda: taker.parts.replicas.get(PARTITION) not in (None, before))
     assert taker.state(ID) is None
     go_on.set()
     await late
-    cursor = taker.replicator._cursors["a1", PARTITION]
+    cursor = taker.parts.cursors.of(PARTITION)["a1"]
     assert not cursor.caught_up
     assert cursor.next_lsn == 0
     await taker.pull("a1")
@@ -284,7 +284,7 @@ async def test_a_cursor_does_not_pass_a_change_that_could_not_be_stored(cluster:
     giver, taker = cluster["a1"], cluster["a2"]
     await giver.put(ID, b"x")
     taker.files.fail("fdatasync", errno.EIO)
-    before = token(taker, "a1") if "a1" in taker.replicator.tokens_of(PARTITION) else 0
+    before = token(taker, "a1") if "a1" in taker.parts.cursors.tokens_of(PARTITION) else 0
     with pytest.raises(AmbryError):
         await taker.tick("pull:a1")
     assert token(taker, "a1") == before
@@ -294,7 +294,7 @@ async def test_a_corrupt_blob_is_got_from_another_peer_and_holds_the_token_until
     for name in ("a1", "a2"):
         await cluster[name].put(ID, content(1, 1000))
     taker = cluster["a3"]
-    begin = token(taker, "a1") if "a1" in taker.replicator.tokens_of(PARTITION) else 0
+    begin = token(taker, "a1") if "a1" in taker.parts.cursors.tokens_of(PARTITION) else 0
     taker.peers["a2"].reachable = False
 
     def damage(type: int, frame: Frame) -> Frame:
@@ -309,14 +309,14 @@ async def test_a_corrupt_blob_is_got_from_another_peer_and_holds_the_token_until
     taker.peers["a1"].tamper = damage
     await taker.pull("a1")
     assert not taker.holds(ID)
-    cursor = taker.replicator._cursors["a1", PARTITION]
+    cursor = taker.parts.cursors.of(PARTITION)["a1"]
     assert cursor.outstanding.keys() == {ID}
     assert token(taker, "a1") < cluster["a1"].replica.store.end_lsn
     assert token(taker, "a1") >= begin
-    await taker.stores.checkpoint(taker.replica)
+    await taker.parts.checkpointer.checkpoint(taker.replica)
     assert taker.replica.store.checkpoint.tokens["a1"][1] <= cursor.outstanding[ID]
     await taker.heal()
-    assert len(taker.replicator.healer.describe()) == 1
+    assert len(taker.parts.healer.describe()) == 1
     taker.peers["a2"].reachable = True
     taker.clock.advance(5)
     await taker.heal()
@@ -396,14 +396,12 @@ async def test_one_replica_of_a_datacenter_asks_without_delay_and_the_others_sta
         standby_delay_ms=3,
     )
     await cluster.start()
-    names = {name: sorted(node.workers.ticks) for name, node in cluster.nodes.items()}
-    assert names["a1"] == ["heal", "pull:a2", "pull:b1", "pull:b1:standby", "pull:b2", "pull:b2:standby"]
+    names = {name: sorted(node.parts.replicator.ticks()) for name, node in cluster.nodes.items()}
+    assert names["a1"] == ["pull:a2", "pull:b1", "pull:b1:standby", "pull:b2", "pull:b2:standby"]
     delays: dict[str, set[int]] = {}
     for name in ("a1", "a2"):
         node = cluster[name]
-        for tick in node.workers.ticks:
-            if tick == "heal":
-                continue
+        for tick in names[name]:
             peer = node.peers[tick.split(":")[1]]
             for _ in range(3):
                 peer.asked.clear()
@@ -439,7 +437,7 @@ async def test_one_partition_that_fails_does_not_hold_up_the_others(tmp_path: Pa
     taker.files.fail("fdatasync", errno.EIO, for_ever=True, name="partition-00000007")
     with pytest.raises(AmbryError):
         await taker.tick("pull:a1")
-    entry = taker.stores[8].store.lookup(blob_id(1, partition=8))
+    entry = taker.parts.replicas[8].store.lookup(blob_id(1, partition=8))
     assert entry is not None
     assert entry.present
     await cluster.stop()
@@ -454,11 +452,11 @@ async def test_an_answer_that_cannot_be_read_moves_nothing(cluster: DirectCluste
 
         return msgspec.structs.replace(frame, header=b"\xc1")
 
-    before = taker.replicator.describe(PARTITION)["a1"]["lsn"]
+    before = taker.parts.replicator.describe(PARTITION)["a1"]["lsn"]
     taker.peers["a1"].tamper = garble
     with pytest.raises(AmbryError):
         await taker.tick("pull:a1")
-    assert taker.replicator.describe(PARTITION)["a1"]["lsn"] == before
+    assert taker.parts.replicator.describe(PARTITION)["a1"]["lsn"] == before
     taker.peers["a1"].tamper = lambda _type, frame: frame
     await taker.pull("a1")
     assert taker.holds(ID)
@@ -485,7 +483,7 @@ async def test_partitions_that_this_node_does_not_have_are_left_alone(cluster: D
 async def test_the_admin_page_shows_where_each_peer_stands(cluster: DirectCluster) -> None:
     await cluster["a1"].put(ID, b"x")
     await cluster["a2"].pull("a1")
-    page = cluster["a2"].replicator.describe(PARTITION)
+    page = cluster["a2"].parts.replicator.describe(PARTITION)
     assert sorted(page) == ["a1", "a3"]
     assert page["a1"] == {
         "incarnation": cluster["a1"].replica.store.incarnation.hex(),

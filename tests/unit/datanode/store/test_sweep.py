@@ -181,7 +181,7 @@ async def make_checkpoints(node: Node) -> None:
     await node.checkpoint()
     await node.put(32, sync=False)
     await node.write(update_record(blob_id(30), DELETED), sync=False)
-    await node.stores.close()
+    await node.parts.close()
 
 
 async def checkpoint_meanwhile(node: Node) -> None:
@@ -226,7 +226,7 @@ async def compact_meanwhile(node: Node) -> None:
 async def rebuild(node: Node) -> None:
     await node.put(30, sync=False)
     if node.store is not None:
-        node.stores.rebuild(node.store, "asked for")
+        node.replicas.rebuild(node.store, "asked for")
     await node.put(31)
     await virtual_loop.settle()
     await node.put(32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import random
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,22 +11,19 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.clustermap.model import Node, Partition
 from ambry.errors import AmbryError, IndexCorrupt, ReplicaUnavailable
 from ambry.format.record import Record
-from datanode.config import CompactionSection, StoreSection
-from datanode.replicas import Replica, Stores
+from datanode.config import CompactionSection
+from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
 from datanode.store.segment import segment_name
-from datanode.upkeep.compactor import Compactor
 from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.gate import Gate
+from tests.support.node_parts import lone_node
 from tests.support.samples import (
-    CLUSTER,
     DELETED,
-    SEGMENT_SIZE,
     blob_id,
     content,
     put_record,
@@ -35,7 +31,6 @@ from tests.support.samples import (
     update_record,
 )
 
-PARTITION = Partition(id=7, replicas=(Node(name="n", datacenter="dc1", datacenter_id=1, host="h", port=1),))
 DAY_S = 86_400.0
 
 
@@ -44,41 +39,36 @@ class Bench:
         self.files = FakeFiles(root)
         self.root = root
         self.clock = SettableClock()
-        self.damaged: list[int] = []
-        self.missing: list[bytes] = []
-        self.stores = self._new_stores()
-        self.compactor = Compactor(
-            self.stores,
-            config=CompactionSection(),
-            segment_size_bytes=SEGMENT_SIZE,
-            reserve_bytes=0,
-            clock=self.clock,
-            horizon=lambda _replica: 1 << 60,
-            on_damage=lambda replica: self.damaged.append(replica.partition.id),
-            on_missing=lambda _replica, raw_id: self.missing.append(raw_id),
-        )
+        self._start()
 
-    def _new_stores(self) -> Stores:
-        return Stores(
-            cluster=CLUSTER,
-            data_dir=self.root / "data",
-            config=StoreSection(segment_size_bytes=SEGMENT_SIZE, io_threads=2, gather_ms=0, reserve_bytes=0),
-            files=self.files,
-            clock=self.clock,
-            random_source=random.Random(1),
-        )
+    def _start(self) -> None:
+        self.parts = lone_node(self.files, self.root / "data", clock=self.clock)
+        self.replicas = self.parts.replicas
+        self.compactor = self.parts.compactor
 
     async def restart(self, *, rebuild: bool = False) -> None:
         directory = self.replica.store.directory
-        await self.stores.close()
+        await self.parts.close()
         if rebuild:
             shutil.rmtree(directory / "index")
-        self.stores = self._new_stores()
-        await self.stores.open_all([PARTITION])
+        self._start()
+        await self.parts.open_replicas()
+
+    async def checkpoint(self) -> None:
+        await self.parts.checkpointer.checkpoint(self.replica)
+
+    @property
+    def damaged(self) -> list[int]:
+        """The partitions that the scrub was asked for."""
+        return sorted(self.parts.scrubber._asked)
+
+    @property
+    def missing(self) -> list[bytes]:
+        return [bytes.fromhex(item["blob"]) for item in self.parts.healer.describe()]
 
     @property
     def replica(self) -> Replica:
-        return self.stores[7]
+        return self.replicas[7]
 
     async def append(self, record: Record) -> None:
         done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
@@ -86,12 +76,12 @@ class Bench:
         assert await done is None
 
     async def fill(self) -> None:
-        await self.stores.open_all([PARTITION])
+        await self.parts.open_replicas()
         for number in range(1, 15):
             await self.append(put_record(blob_id(number), content(number, 14_000)))
         for number in range(1, 11, 2):
             await self.append(update_record(blob_id(number), DELETED))
-        await self.stores.checkpoint(self.replica)
+        await self.checkpoint()
         self.clock.advance(8 * DAY_S)
 
     def check(self) -> None:
@@ -104,7 +94,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     made = Bench(tmp_path)
     await made.fill()
     yield made
-    await made.stores.close()
+    await made.parts.close()
 
 
 async def test_space_comes_back_and_then_there_is_no_more_to_do(bench: Bench) -> None:
@@ -177,11 +167,11 @@ async def test_a_disk_that_fails_a_write_fences_the_replica_and_loses_nothing(be
     bench.files.fail(call, errno.EIO)
     assert not await bench.compactor.compact(bench.replica)
     assert bench.replica.store.state is StoreState.FENCED
-    assert "compaction could not" in bench.stores.unready()[0]
+    assert "compaction could not" in bench.replicas.unready()[0]
     bench.files.mend()
     bench.check()
-    await bench.stores.reopen(7)
-    assert bench.stores.unready() == []
+    await bench.replicas.reopen(7)
+    assert bench.replicas.unready() == []
     bench.check()
     assert await bench.compactor.tick() >= 0
     bench.check()
@@ -197,7 +187,7 @@ async def test_a_disk_that_fails_a_read_asks_for_a_scrub(bench: Bench) -> None:
 async def test_an_old_file_that_cannot_be_deleted_is_deleted_at_the_next_start(bench: Bench) -> None:
     bench.files.fail("unlink", errno.EIO)
     assert not await bench.compactor.compact(bench.replica)
-    assert "could not delete what it replaced" in bench.stores.unready()[0]
+    assert "could not delete what it replaced" in bench.replicas.unready()[0]
     bench.files.mend()
     bench.check()
     await bench.restart()
@@ -214,7 +204,7 @@ async def test_a_segment_whose_damage_is_repaired_is_rewritten_without_it(bench:
     store.compacting.damaged.add(entry.segment)
     assert not await bench.compactor.compact(bench.replica), "the index still points to it"
     await bench.append(put_record(blob_id(2), content(2, 14_000)))
-    await bench.stores.checkpoint(bench.replica)
+    await bench.checkpoint()
     store.compacting.damaged.add(entry.segment)
     assert await bench.compactor.compact(bench.replica)
     bench.check()
@@ -248,7 +238,7 @@ async def test_a_damaged_index_is_rebuilt_and_the_replica_goes_on(bench: Bench) 
     before = bench.replica
     before.store.compacting._index.get = corrupt  # type: ignore[assignment]
     assert not await bench.compactor.compact(before)
-    await eventually(lambda: bench.stores.get(7) not in (None, before))
+    await eventually(lambda: bench.replicas.get(7) not in (None, before))
     bench.check()
 
 
@@ -261,6 +251,6 @@ async def test_what_was_known_of_the_index_is_not_believed_for_long(bench: Bench
     for number in range(2, 11, 2):
         await bench.append(update_record(blob_id(number), BlobState(0, True, NEVER_MS)))
     await bench.append(put_record(blob_id(50), content(50, 50_000)))
-    await bench.stores.checkpoint(bench.replica)
+    await bench.checkpoint()
     bench.clock.advance(30 * DAY_S)
     assert await bench.compactor.compact(bench.replica)

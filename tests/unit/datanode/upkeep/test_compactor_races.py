@@ -12,10 +12,9 @@ import pytest
 from ambry.blob import NEVER_MS, BlobState
 from datanode import metrics
 from datanode.config import CompactionSection
-from datanode.upkeep.compactor import Compactor
 from tests.support.clusters import seed_of
-from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
-from tests.support.samples import SEGMENT_SIZE, blob_id, content
+from tests.support.direct_node import DirectCluster, cluster_map
+from tests.support.samples import blob_id, content
 
 DELETED = BlobState(0, True, NEVER_MS)
 LIVE = range(1, 41)
@@ -24,26 +23,13 @@ WRITES = 240
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
-    made = DirectCluster(tmp_path, cluster_map(2))
+    compaction = CompactionSection(
+        dead_share_min=0.05, deleted_retention_s=0, tombstone_retention_s=0, rate_bytes_per_s=1 << 30
+    )
+    made = DirectCluster(tmp_path, cluster_map(2), sections={"compaction": compaction})
     await made.start()
     yield made
     await made.stop()
-
-
-def compactor(node: DirectNode) -> Compactor:
-    config = CompactionSection(
-        dead_share_min=0.05, deleted_retention_s=0, tombstone_retention_s=0, rate_bytes_per_s=1 << 30
-    )
-    return Compactor(
-        node.stores,
-        config=config,
-        segment_size_bytes=SEGMENT_SIZE,
-        reserve_bytes=0,
-        clock=node.clock,
-        horizon=lambda replica: node.feed.horizon(replica, node.name),
-        on_damage=lambda _replica: pytest.fail("nothing is damaged"),
-        on_missing=lambda _replica, _id: pytest.fail("nothing came back to life"),
-    )
 
 
 async def test_reads_never_fail_and_a_peer_misses_nothing(cluster: DirectCluster) -> None:
@@ -62,7 +48,7 @@ async def test_reads_never_fail_and_a_peer_misses_nothing(cluster: DirectCluster
             if number % 3:
                 await node.update(blob_id(number), DELETED)
             if number % 20 == 0:
-                await node.stores.checkpoint(node.replica)
+                await node.parts.checkpointer.checkpoint(node.replica)
                 await cluster.settle()
         over.set()
 
@@ -77,10 +63,9 @@ async def test_reads_never_fail_and_a_peer_misses_nothing(cluster: DirectCluster
 
     async def compact() -> None:
         nonlocal compactions
-        mine = compactor(node)
         while not over.is_set():
             node.clock.advance(1)
-            compactions += await mine.compact(node.replica)
+            compactions += await node.parts.compactor.compact(node.replica)
             await asyncio.sleep(0)
 
     await asyncio.wait_for(asyncio.gather(write(), compact(), *(read(bool(n % 2)) for n in range(6))), 60)
@@ -89,6 +74,7 @@ async def test_reads_never_fail_and_a_peer_misses_nothing(cluster: DirectCluster
     assert compactions >= 3
     assert metrics.CORRUPT._value.get() == corrupt
     assert not node.replica.store.damaged
+    assert node.parts.healer.describe() == [], "nothing is missing"
     for number in LIVE:
         assert (await peer.get(blob_id(number)))[1] == content(number, 6_000)
     for number in range(1_000, 1_000 + WRITES):

@@ -21,7 +21,7 @@ from datanode.config import CompactionSection
 from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
 from datanode.upkeep.fates import Fates, died_at, fate_of
-from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.direct_node import DirectCluster, cluster_map
 from tests.support.samples import ALIVE, DELETED, blob_id
 
 WRITTEN = 1_700_000_000_000
@@ -160,23 +160,14 @@ async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
     await made.stop()
 
 
-def fates(node: DirectNode) -> Fates:
-    return Fates(
-        cluster_map=node._cluster.map,
-        own_name=node.name,
-        pool=cast(PeerPool, node.peers),
-        local=node.queries.fates,
-    )
-
-
 async def test_what_never_was_is_dead_since_ever(cluster: DirectCluster) -> None:
-    assert await fates(cluster["a1"]).dead([ID]) == {ID: 0}
+    assert await cluster["a1"].parts.fates.dead([ID]) == {ID: 0}
 
 
 async def test_what_lives_anywhere_is_not_dead(cluster: DirectCluster) -> None:
     await cluster["b3"].put(ID, b"x")
-    assert await fates(cluster["a1"]).dead([ID, blob_id(2)]) == {blob_id(2): 0}
-    assert await fates(cluster["b3"]).dead([ID]) == {}
+    assert await cluster["a1"].parts.fates.dead([ID, blob_id(2)]) == {blob_id(2): 0}
+    assert await cluster["b3"].parts.fates.dead([ID]) == {}
 
 
 async def test_a_deleted_blob_is_dead_after_its_retention_by_the_clock_of_its_delete(cluster: DirectCluster) -> None:
@@ -184,9 +175,9 @@ async def test_a_deleted_blob_is_dead_after_its_retention_by_the_clock_of_its_de
     await cluster["a1"].update(ID, DELETED)
     died = cluster.clock.wall_ms()
     await cluster.settle()
-    assert await fates(cluster["a2"]).dead([ID]) == {}
+    assert await cluster["a2"].parts.fates.dead([ID]) == {}
     cluster.clock.advance(RETENTION_S)
-    assert await fates(cluster["a2"]).dead([ID, blob_id(50)]) == {ID: died}
+    assert await cluster["a2"].parts.fates.dead([ID, blob_id(50)]) == {ID: died}
 
 
 async def test_one_replica_that_missed_the_delete_keeps_it(cluster: DirectCluster) -> None:
@@ -195,8 +186,8 @@ async def test_one_replica_that_missed_the_delete_keeps_it(cluster: DirectCluste
     for name in ("a1", "a2"):
         await cluster[name].update(ID, DELETED)
     cluster.clock.advance(RETENTION_S)
-    assert await fates(cluster["a1"]).dead([ID]) == {}
-    assert await fates(cluster["b1"]).dead([ID]) == {}
+    assert await cluster["a1"].parts.fates.dead([ID]) == {}
+    assert await cluster["b1"].parts.fates.dead([ID]) == {}
 
 
 @pytest.mark.parametrize(
@@ -208,19 +199,19 @@ async def test_one_silent_replica_in_each_datacenter_is_no_obstacle(
     node = cluster["a1"]
     for name in away:
         node.peers[name].reachable = False
-    assert (await fates(node).dead([ID]) == {ID: 0}) is known
+    assert (await node.parts.fates.dead([ID]) == {ID: 0}) is known
 
 
 async def test_replicas_without_authority_count_as_silent(cluster: DirectCluster) -> None:
     cluster["a2"].replica.store.serving = False
-    assert await fates(cluster["a1"]).dead([ID]) == {ID: 0}
+    assert await cluster["a1"].parts.fates.dead([ID]) == {ID: 0}
     cluster["a1"].replica.store.serving = False
-    assert await fates(cluster["a1"]).dead([ID]) == {}
+    assert await cluster["a1"].parts.fates.dead([ID]) == {}
 
 
 async def test_a_partition_that_the_map_does_not_have_is_not_dead(cluster: DirectCluster) -> None:
-    assert await fates(cluster["a1"]).dead([blob_id(1, partition=99), ID]) == {ID: 0}
-    assert await fates(cluster["a1"]).dead([]) == {}
+    assert await cluster["a1"].parts.fates.dead([blob_id(1, partition=99), ID]) == {ID: 0}
+    assert await cluster["a1"].parts.fates.dead([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -236,18 +227,18 @@ async def test_an_answer_of_the_wrong_length_is_no_answer(cluster: DirectCluster
 
     for name in ("a2", "a3"):
         node.peers[name].tamper = tamper
-    assert await fates(node).dead([ID, blob_id(2)]) == {}
+    assert await node.parts.fates.dead([ID, blob_id(2)]) == {}
 
 
 async def test_several_partitions_are_asked_at_once_each_of_its_own_nodes(tmp_path: Path) -> None:
     cluster = DirectCluster(tmp_path, cluster_map(3, partitions=(7, 8)))
     await cluster.start()
     for node in cluster.nodes.values():
-        for replica in node.stores.all():
+        for replica in node.parts.replicas.all():
             replica.store.serving = True
     await cluster["a2"].put(blob_id(2, partition=8), b"x")
     wanted = [blob_id(1, partition=7), blob_id(2, partition=8), blob_id(3, partition=8)]
-    assert await fates(cluster["a1"]).dead(wanted) == {wanted[0]: 0, wanted[2]: 0}
+    assert await cluster["a1"].parts.fates.dead(wanted) == {wanted[0]: 0, wanted[2]: 0}
     asked = [message for message in cluster["a1"].peers["a2"].asked if isinstance(message, FatesRequest)]
     assert sorted(map(len, (msgspec.structs.asdict(message)["ids"] for message in asked))) == [1, 2]
     await cluster.stop()

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import msgspec
 import pytest
 
-from datanode.config import CompactionSection, ScrubSection
-from datanode.replicas import Replica
+from datanode.config import ScrubSection
 from datanode.store.index import MAP_SIZE
-from datanode.upkeep.scrubber import Scrubber
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import PARTITION, blob_id, content
 
 COUNT = 12
+RATE = 64 << 10
+"""Bytes per second of a clock that jumps ahead."""
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
-    made = DirectCluster(tmp_path, cluster_map(3))
+    made = DirectCluster(tmp_path, cluster_map(3), sections={"scrub": ScrubSection(rate_bytes_per_s=RATE)})
     await made.start()
     for number in range(1, COUNT + 1):
         await made["a1"].put(blob_id(number), content(number, 10_000))
@@ -33,14 +32,9 @@ async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
     await made.stop()
 
 
-def scrubber(node: DirectNode, heard: list[bytes] | None = None, **config: Any) -> Scrubber:
-    def on_damaged(replica: Replica, raw_id: bytes) -> None:
-        if heard is not None:
-            heard.append(raw_id)
-        node.replicator.healer.note_damaged(replica, raw_id)
-
-    section = ScrubSection(**{"rate_bytes_per_s": 1 << 30} | config)
-    return Scrubber(node.stores, config=section, retention=CompactionSection(), clock=node.clock, on_damaged=on_damaged)
+def wanted(node: DirectNode) -> list[bytes]:
+    """The blobs that the node was told to find."""
+    return [bytes.fromhex(item["blob"]) for item in node.parts.healer.describe()]
 
 
 async def expect_all(node: DirectNode) -> None:
@@ -56,14 +50,12 @@ async def test_damaged_blobs_are_healed_from_a_peer(cluster: DirectCluster, plac
         entry = store.lookup(blob_id(number))
         assert entry is not None
         node.files.flip(store.directory / f"{entry.segment:08d}.segment", entry.offset + place, 2)
-    heard: list[bytes] = []
-    scrub = scrubber(node, heard)
-    assert (await scrub.scrub(node.replica)).damaged == 3
-    assert sorted(heard) == sorted(blob_id(number) for number in (1, 6, 7))
+    assert (await node.parts.scrubber.scrub(node.replica)).damaged == 3
+    assert sorted(wanted(node)) == sorted(blob_id(number) for number in (1, 6, 7))
     await node.heal()
     assert store.damaged == set()
     await expect_all(node)
-    again = await scrub.scrub(node.replica)
+    again = await node.parts.scrubber.scrub(node.replica)
     assert (again.damaged, again.unknown) == (0, 0)
 
 
@@ -73,9 +65,8 @@ async def test_an_index_entry_that_points_to_a_wrong_place_is_healed(cluster: Di
     entry, other = store.lookup(blob_id(4)), store.lookup(blob_id(3))
     assert entry is not None and other is not None
     store._index.move(msgspec.structs.replace(entry, segment=other.segment, offset=other.offset))
-    heard: list[bytes] = []
-    await scrubber(node, heard).scrub(node.replica)
-    assert heard == [blob_id(4)]
+    await node.parts.scrubber.scrub(node.replica)
+    assert wanted(node) == [blob_id(4)]
     await node.heal()
     await expect_all(node)
 
@@ -84,8 +75,8 @@ async def test_an_index_that_lost_entries_is_rebuilt(cluster: DirectCluster) -> 
     node = cluster["a1"]
     store = node.replica.store
     store._index.remove(blob_id(2))
-    assert (await scrubber(node).scrub(node.replica)).unknown == 1
-    await eventually(lambda: node.stores.get(PARTITION) is not None and node.replica.store is not store)
+    assert (await node.parts.scrubber.scrub(node.replica)).unknown == 1
+    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None and node.replica.store is not store)
     assert node.replica.store.opened.rebuilt
     await expect_all(node)
 
@@ -103,16 +94,14 @@ async def test_a_damaged_index_entry_is_rebuilt_and_damages_no_blob(cluster: Dir
     env.close()
     await node.start()
     store = node.replica.store
-    heard: list[bytes] = []
-    await scrubber(node, heard).scrub(node.replica)
-    assert heard == []
-    await eventually(lambda: node.stores.get(PARTITION) is not None and node.replica.store is not store)
+    await node.parts.scrubber.scrub(node.replica)
+    assert wanted(node) == []
+    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None and node.replica.store is not store)
     await expect_all(node)
 
 
 async def test_appends_during_the_scrub_give_no_false_alarm(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    heard: list[bytes] = []
     stop = asyncio.Event()
 
     async def write() -> None:
@@ -123,8 +112,8 @@ async def test_appends_during_the_scrub_give_no_false_alarm(cluster: DirectClust
 
     writing = asyncio.get_running_loop().create_task(write())
     for _ in range(10):
-        report = await scrubber(node, heard).scrub(node.replica)
-        assert (report.damaged, report.unknown, heard) == (0, 0, [])
+        report = await node.parts.scrubber.scrub(node.replica)
+        assert (report.damaged, report.unknown, wanted(node)) == (0, 0, [])
     stop.set()
     await writing
 
@@ -132,6 +121,6 @@ async def test_appends_during_the_scrub_give_no_false_alarm(cluster: DirectClust
 async def test_the_rate_is_kept(cluster: DirectCluster) -> None:
     node = cluster["a1"]
     started = node.clock.monotonic()
-    report = await scrubber(node, rate_bytes_per_s=1 << 16).scrub(node.replica)
+    report = await node.parts.scrubber.scrub(node.replica)
     took = node.clock.monotonic() - started
-    assert took >= report.bytes / (1 << 16) - 0.1
+    assert took >= report.bytes / RATE - 0.1

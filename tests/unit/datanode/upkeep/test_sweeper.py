@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,6 @@ from ambry.errors import IndexCorrupt, Overloaded
 from ambry.format.properties import encode_properties
 from ambry.format.record import Record, RecordKind
 from ambry.ids import IdKind
-from ambry.network.pool import PeerPool
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
 from datanode.config import CompactionSection, SweepSection
@@ -23,12 +22,11 @@ from datanode.replicas import Replica
 from datanode.store.entry import IndexEntry
 from datanode.store.segment import segment_name
 from datanode.upkeep import sweeper as sweeper_module
-from datanode.upkeep.compactor import Compactor
-from datanode.upkeep.fates import Fates
-from datanode.upkeep.sweeper import ChunkSweeper
+from datanode.upkeep.fates import FateOracle
+from datanode.upkeep.sweeper import ChunkSweeper, MakeDurable
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
-from tests.support.samples import DELETED, PARTITION, SEGMENT_SIZE, blob_id, content
+from tests.support.samples import DELETED, PARTITION, blob_id, content
 
 GRACE_S = SweepSection().grace_s
 RETENTION_S = CompactionSection().deleted_retention_s
@@ -70,19 +68,17 @@ class FixedOracle:
         return {blob: since for blob, since in self._dead.items() if blob in ids}
 
 
-def sweeper(node: DirectNode, oracle: FixedOracle | None = None, **config: Any) -> ChunkSweeper:
-    fates = Fates(
-        cluster_map=node._cluster.map,
-        own_name=node.name,
-        pool=cast(PeerPool, node.peers),
-        local=node.queries.fates,
-    )
+def sweeper(
+    node: DirectNode, oracle: FateOracle, *, make_durable: MakeDurable | None = None, **config: Any
+) -> ChunkSweeper:
+    """A sweeper of this node that asks an oracle of the test's own."""
     return ChunkSweeper(
-        node.stores,
+        node.parts.replicas,
+        disk=node.parts.disk,
         config=SweepSection(**config),
         clock=node.clock,
-        oracle=oracle or fates,
-        append=node.replicator.intake.append,
+        oracle=oracle,
+        make_durable=make_durable or node.parts.intake.append,
     )
 
 
@@ -113,7 +109,7 @@ def entry(node: DirectNode, number: int) -> IndexEntry:
 
 async def expect_stays(node: DirectNode, number: int) -> None:
     end = node.replica.store.end_lsn
-    assert await sweeper(node).sweep(node.replica) == 0
+    assert await node.parts.sweeper.sweep(node.replica) == 0
     assert not entry(node, number).state.deleted
     assert node.replica.store.end_lsn == end, "nothing was written"
 
@@ -142,7 +138,7 @@ async def test_a_chunk_of_an_upload_that_may_still_end_stays(cluster: DirectClus
     cluster.clock.advance(GRACE_S - 1)
     await expect_stays(cluster["a1"], 1)
     cluster.clock.advance(1)
-    assert await sweeper(cluster["a1"]).sweep(cluster["a1"].replica) == 1
+    assert await cluster["a1"].parts.sweeper.sweep(cluster["a1"].replica) == 1
 
 
 async def test_a_chunk_whose_upload_never_ended_goes(cluster: DirectCluster) -> None:
@@ -150,11 +146,11 @@ async def test_a_chunk_whose_upload_never_ended_goes(cluster: DirectCluster) -> 
     written = node.clock.wall_ms()
     await put_chunk(node, 1, parent_id(1))
     cluster.clock.advance(GRACE_S)
-    assert await sweeper(node).sweep(node.replica) == 1
+    assert await node.parts.sweeper.sweep(node.replica) == 1
     buried = entry(node, 1)
     assert buried.state == BlobState(0, True, NEVER_MS)
     assert buried.changed_at_ms == written, "nobody could ever read it: its retention counts from its put"
-    assert await sweeper(node).sweep(node.replica) == 0
+    assert await node.parts.sweeper.sweep(node.replica) == 0
 
 
 async def test_a_chunk_of_a_deleted_blob_stays_while_an_undelete_may_come(cluster: DirectCluster) -> None:
@@ -183,7 +179,7 @@ async def test_a_chunk_of_a_blob_deleted_for_good_goes_with_the_time_of_its_deat
         await other.update(parent_id(1), DELETED)
     died = cluster.clock.wall_ms()
     cluster.clock.advance(RETENTION_S)
-    assert await sweeper(node).sweep(node.replica) == 11
+    assert await node.parts.sweeper.sweep(node.replica) == 11
     for number in range(1, 12):
         assert entry(node, number).state.deleted
         assert entry(node, number).changed_at_ms == died
@@ -193,21 +189,12 @@ async def test_a_chunk_of_a_blob_deleted_for_good_goes_with_the_time_of_its_deat
     while node.replica.store.segment_count() == count:
         await node.put(blob_id(filler), content(filler, 9_000))
         filler += 1
-    await node.stores.checkpoint(node.replica)
-    compactor = Compactor(
-        node.stores,
-        config=CompactionSection(),
-        segment_size_bytes=SEGMENT_SIZE,
-        reserve_bytes=0,
-        clock=node.clock,
-        horizon=lambda _replica: 1 << 60,
-        on_damage=lambda _replica: pytest.fail("nothing is damaged"),
-        on_missing=lambda _replica, raw_id: pytest.fail(f"{raw_id.hex()} is needed"),
-    )
+    await node.parts.checkpointer.checkpoint(node.replica)
     before = node.replica.store.size_bytes()
-    assert await compactor.compact(node.replica)
+    assert await node.parts.compactor.compact(node.replica)
     assert node.replica.store.size_bytes() <= before - 11 * (SIZE - 200)
     assert [entry(node, number).present for number in (*range(1, 12), 50)] == [False] * 11 + [True]
+    assert node.parts.healer.describe() == [], "nothing that went is needed"
 
 
 async def test_a_chunk_of_an_expired_blob_goes(cluster: DirectCluster) -> None:
@@ -220,7 +207,7 @@ async def test_a_chunk_of_an_expired_blob_goes(cluster: DirectCluster) -> None:
     cluster.clock.advance(RETENTION_S)
     await expect_stays(node, 1)
     cluster.clock.advance(1)
-    assert await sweeper(node).sweep(node.replica) == 1
+    assert await node.parts.sweeper.sweep(node.replica) == 1
     assert entry(node, 1).changed_at_ms == expiring.expires_at_ms
 
 
@@ -239,18 +226,18 @@ async def test_one_replica_of_each_datacenter_may_be_silent(
     cluster.clock.advance(GRACE_S)
     for name in away:
         node.peers[name].reachable = False
-    assert await sweeper(node).sweep(node.replica) == swept
+    assert await node.parts.sweeper.sweep(node.replica) == swept
     assert entry(node, 1).state.deleted is bool(swept)
     for name in away:
         node.peers[name].reachable = True
-    assert await sweeper(node).sweep(node.replica) == 1 - swept
+    assert await node.parts.sweeper.sweep(node.replica) == 1 - swept
 
 
 async def test_the_tombstone_of_a_chunk_reaches_its_other_replicas(cluster: DirectCluster) -> None:
     for name in ("a1", "a2", "b1"):
         await put_chunk(cluster[name], 1, parent_id(1))
     cluster.clock.advance(GRACE_S)
-    assert await sweeper(cluster["b1"]).sweep(cluster["b1"].replica) == 1
+    assert await cluster["b1"].parts.sweeper.sweep(cluster["b1"].replica) == 1
     await cluster.settle()
     for node in cluster.nodes.values():
         state = node.state(chunk_id(1))
@@ -283,7 +270,7 @@ async def test_a_chunk_that_cannot_be_read_is_left_to_the_scrub(cluster: DirectC
     damaged = entry(node, 1)
     node.files.flip(node.replica.store.directory / segment_name(damaged.segment), damaged.offset + 60)
     cluster.clock.advance(GRACE_S)
-    assert await sweeper(node).sweep(node.replica) == 1
+    assert await node.parts.sweeper.sweep(node.replica) == 1
     assert [entry(node, number).state.deleted for number in (1, 2)] == [False, True]
 
 
@@ -293,7 +280,7 @@ async def test_a_tombstone_keeps_what_else_is_known_of_its_chunk(cluster: Direct
     await put_chunk(node, 1, parent_id(1), state=BlobState(0, False, later))
     await node.update(chunk_id(1), BlobState(3, False, later))
     cluster.clock.advance(GRACE_S)
-    assert await sweeper(node).sweep(node.replica) == 1
+    assert await node.parts.sweeper.sweep(node.replica) == 1
     assert entry(node, 1).state == BlobState(3, True, later)
 
 
@@ -310,7 +297,7 @@ async def test_every_chunk_is_looked_at_whatever_the_page(
     for number in range(1, 13):
         await put_chunk(node, number, parent_id(number % 2))
     cluster.clock.advance(GRACE_S)
-    assert await sweeper(node).sweep(node.replica) == 6
+    assert await node.parts.sweeper.sweep(node.replica) == 6
     assert [number for number in range(1, 13) if entry(node, number).state.deleted] == [1, 3, 5, 7, 9, 11]
 
 
@@ -362,13 +349,11 @@ async def test_a_full_write_queue_is_the_callers_trouble_and_nothing_is_counted(
     async def full(_replica: Replica, _records: Sequence[Record]) -> None:
         raise Overloaded("full")
 
-    busy = ChunkSweeper(
-        node.stores, config=SweepSection(), clock=node.clock, oracle=FixedOracle({parent_id(1): 0}), append=full
-    )
+    busy = sweeper(node, FixedOracle({parent_id(1): 0}), make_durable=full)
     with pytest.raises(Overloaded):
         await busy.sweep(node.replica)
     assert not entry(node, 1).state.deleted
-    assert await sweeper(node).sweep(node.replica) == 1
+    assert await node.parts.sweeper.sweep(node.replica) == 1
 
 
 async def test_a_damaged_index_is_rebuilt_and_the_round_ends(
@@ -383,10 +368,10 @@ async def test_a_damaged_index_is_rebuilt_and_the_round_ends(
         raise IndexCorrupt("page 7 is rotten")
 
     monkeypatch.setattr(store, "changes_since", broken)
-    assert await sweeper(node).sweep(node.replica) == 0
-    await eventually(lambda: node.stores.get(PARTITION) is not None)
+    assert await node.parts.sweeper.sweep(node.replica) == 0
+    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None)
     assert node.replica.store.opened.rebuilt
-    assert await sweeper(node).sweep(node.replica) == 1
+    assert await node.parts.sweeper.sweep(node.replica) == 1
 
 
 async def test_a_round_is_made_now_and_then_again_after_the_interval(cluster: DirectCluster) -> None:

@@ -1,0 +1,107 @@
+"""Checkpoints: when the index of which replica is made durable, and one at a time for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ambry.clock import Clock
+from ambry.errors import AmbryError, IndexCorrupt
+from ambry.service.logs import get_logger
+from datanode.config import StoreSection
+from datanode.disk import Disk
+from datanode.replicas import Replica, Replicas
+from datanode.store.blob_store import BlobStore, StoreState
+
+log = get_logger()
+
+TICK_S = 1.0
+ROOM_BYTES = 4 << 20
+ROOM_BYTES_PER_ENTRY = 1024
+"""Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
+
+Tokens = Mapping[str, tuple[bytes, int]]
+"""Per peer: its incarnation, and the LSN up to which everything of it is here and durable at the next checkpoint."""
+
+
+class Checkpointer:
+    """Writes the checkpoints of a node. `tokens_of` says what one of a partition may claim about its peers."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        *,
+        disk: Disk,
+        config: StoreSection,
+        clock: Clock,
+        tokens_of: Callable[[int], Tokens],
+    ) -> None:
+        self._replicas = replicas
+        self._disk = disk
+        self._config = config
+        self._clock = clock
+        self._tokens_of = tokens_of
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def tick(self) -> float:
+        """Checkpoint the replicas that need it; the tick of a worker."""
+        config = self._config
+        now = self._clock.monotonic()
+        self._replicas.reseal()
+        # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
+        replicas = sorted(self._replicas.all(), key=lambda replica: -replica.store.recent_count)
+        waiting = sum(replica.store.recent_count for replica in replicas)
+        for replica in replicas:
+            count = replica.store.recent_count
+            aged = now - replica.checkpointed_at >= config.checkpoint_interval_s
+            if count and (aged or waiting >= config.checkpoint_records):
+                waiting -= count
+                await self.checkpoint(replica)
+        return min(TICK_S, config.checkpoint_interval_s)
+
+    async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
+        """Make the index durable up to what is published now. A failure fences the replica.
+
+        Returns whether that happened: on a full disk it is put off, since LMDB does not survive running out of room. The log
+        has all of it, and the entries in memory stay few, as puts are refused by then.
+
+        A checkpoint that began runs to its end even when the caller is cancelled: entries that were frozen for it and never
+        written would be missing from the index.
+        """
+        task = asyncio.get_running_loop().create_task(self._one_at_a_time(replica, clean=clean))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def finish(self) -> None:
+        """Let the checkpoints on their way end, and make a clean one of every replica that has nothing in flight."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        idle = [replica for replica in self._replicas.all() if replica.committer.idle]
+        await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in idle))
+
+    async def _one_at_a_time(self, replica: Replica, *, clean: bool) -> bool:
+        async with replica.checkpoint_lock:
+            done = await self._checkpoint(replica.store, clean=clean)
+            replica.checkpointed_at = self._clock.monotonic()
+            return done
+
+    async def _checkpoint(self, store: BlobStore, *, clean: bool) -> bool:
+        if store.state is not StoreState.OPEN:
+            return False
+        try:
+            free = await self._disk.submit(store.free_bytes)
+            if free < ROOM_BYTES + store.recent_count * ROOM_BYTES_PER_ENTRY:
+                log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
+                return False
+            tokens = dict(self._tokens_of(store.partition))
+            frozen, checkpoint, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens)
+            await self._disk.submit(store.write_checkpoint, frozen, checkpoint, unsynced)
+            store.end_checkpoint(checkpoint, unsynced)
+            return True
+        except (OSError, AmbryError) as error:
+            store.fence(f"checkpoint failed: {error}")
+            if isinstance(error, IndexCorrupt):
+                # The log is well: only the index has to be made anew.
+                self._replicas.rebuild(store, error.message)
+            return False

@@ -1,0 +1,224 @@
+"""How the parts of a data node are put together: the one place, for the server and for every test.
+
+Collaborators come in through constructors, so the order below is the order of who needs whom. Nothing runs yet and no file is
+open when `build` returns: see `Parts.open_replicas`, and datanode/server.py for a whole life.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from ambry.clock import Clock
+from ambry.clustermap.model import ClusterMap, Node
+from ambry.errors import ConfigInvalid
+from ambry.network.pool import PeerPool
+from ambry.service.worker import Tick
+from datanode.checkpointer import Checkpointer
+from datanode.config import DataNodeConfig
+from datanode.disk import Disk
+from datanode.handlers import Handlers
+from datanode.queries import Queries
+from datanode.replicas import Replica, Replicas
+from datanode.replication.authority import Authority
+from datanode.replication.cursor import Cursors
+from datanode.replication.feed import ChangeFeed, Publications
+from datanode.replication.healer import Healer
+from datanode.replication.intake import Intake
+from datanode.replication.replicator import Replicator
+from datanode.store.files import Files
+from datanode.upkeep.compactor import Compactor
+from datanode.upkeep.fates import Fates
+from datanode.upkeep.scrubber import Scrubber
+from datanode.upkeep.sweeper import ChunkSweeper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one data node, `own` in the map."""
+
+    config: DataNodeConfig
+    map: ClusterMap
+    own: Node
+    disk: Disk
+    pool: PeerPool
+    replicas: Replicas
+    checkpointer: Checkpointer
+    feed: ChangeFeed
+    cursors: Cursors
+    intake: Intake
+    healer: Healer
+    replicator: Replicator
+    scrubber: Scrubber
+    compactor: Compactor
+    fates: Fates
+    sweeper: ChunkSweeper
+    queries: Queries
+    handlers: Handlers
+
+    async def open_replicas(self) -> None:
+        """Open every replica. Raises StoreMismatch, FormatUnknown; a replica that cannot be read is only unavailable."""
+        await self.replicas.open_all(self.map.partitions_of(self.own.name))
+
+    def ticks(self) -> dict[str, Tick]:
+        """What runs by itself, by the name of its worker."""
+        found: dict[str, Tick] = {"checkpoint": self.checkpointer.tick, "heal": self.healer.tick}
+        found |= self.replicator.ticks()
+        if self.config.compaction.enabled:
+            found["compaction"] = self.compactor.tick
+        if self.config.scrub.enabled:
+            found["scrub"] = self.scrubber.tick
+        if self.config.sweep.enabled:
+            found["sweep"] = self.sweeper.tick
+        return found
+
+    def hurry(self) -> None:
+        """Let the background work that is on a disk thread end at its next record."""
+        self.scrubber.stop()
+        self.compactor.stop()
+
+    async def close(self) -> None:
+        """Checkpoint cleanly what has nothing in flight any more, and release everything."""
+        await self.replicas.settle()
+        await self.checkpointer.finish()
+        # The threads first: a descriptor must not be closed, and its number given to another file, under a write.
+        self.disk.close()
+        self.replicas.close()
+
+
+def build(
+    config: DataNodeConfig,
+    cluster_map: ClusterMap,
+    *,
+    clock: Clock,
+    random_source: random.Random,
+    files: Files,
+    pool: PeerPool | None = None,
+    disk: Disk | None = None,
+) -> Parts:
+    """Build the node `config.node.name` of a map; `pool` and `disk` are made from the configuration unless they are given.
+
+    Raises ConfigInvalid when the map has no such node.
+    """
+    own = cluster_map.nodes.get(config.node.name)
+    if own is None:
+        raise ConfigInvalid(f"node.name: the layout {config.node.layout} has no node {config.node.name}")
+    store, replication, retention = config.store, config.replication, config.compaction
+    if pool is None:
+        pool = PeerPool(
+            [node for node in cluster_map.nodes.values() if node.name != own.name],
+            cluster=cluster_map.cluster,
+            own_name=own.name,
+            random_source=random_source,
+        )
+    if disk is None:
+        disk = Disk(threads=store.io_threads, pending_bytes_max=store.pending_bytes_max, clock=clock)
+    cursors = Cursors(own)
+    authority = Authority(cursors)
+    publications = Publications()
+
+    def opened(replica: Replica) -> None:
+        cursors.restore(replica.partition, replica.store.checkpoint.tokens)
+        authority.check(replica)
+
+    replicas = Replicas(
+        cluster=cluster_map.cluster,
+        data_dir=Path(config.node.data_dir),
+        config=store,
+        files=files,
+        clock=clock,
+        random_source=random_source,
+        disk=disk,
+        on_open=opened,
+        on_publish=publications.notify,
+    )
+    checkpointer = Checkpointer(replicas, disk=disk, config=store, clock=clock, tokens_of=cursors.tokens_of)
+    feed = ChangeFeed(replicas, publications, own_name=own.name)
+    intake = Intake(
+        clock=clock,
+        fetch_bytes_max=replication.fetch_bytes_max,
+        timeout_s=replication.request_timeout_ms / 1000,
+    )
+    healer = Healer(
+        own=own,
+        replicas=replicas,
+        pool=pool,
+        cursors=cursors,
+        authority=authority,
+        intake=intake,
+        clock=clock,
+    )
+    replicator = Replicator(
+        cluster_map=cluster_map,
+        own=own,
+        replicas=replicas,
+        pool=pool,
+        cursors=cursors,
+        authority=authority,
+        intake=intake,
+        healer=healer,
+        config=replication,
+        clock=clock,
+    )
+    scrubber = Scrubber(
+        replicas,
+        disk=disk,
+        config=config.scrub,
+        retention=retention,
+        clock=clock,
+        on_damaged=healer.note_damaged,
+    )
+    compactor = Compactor(
+        replicas,
+        disk=disk,
+        checkpointer=checkpointer,
+        config=retention,
+        segment_size_bytes=store.segment_size_bytes,
+        reserve_bytes=store.reserve_bytes,
+        clock=clock,
+        horizon=feed.horizon,
+        on_damage=scrubber.ask,
+        on_missing=healer.note_damaged,
+    )
+    queries = Queries(replicas, retention=retention, clock=clock)
+    fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=queries.fates)
+    sweeper = ChunkSweeper(
+        replicas,
+        disk=disk,
+        config=config.sweep,
+        clock=clock,
+        oracle=fates,
+        make_durable=intake.append,
+    )
+    handlers = Handlers(
+        cluster=cluster_map.cluster,
+        name=own.name,
+        replicas=replicas,
+        disk=disk,
+        feed=feed,
+        clock=clock,
+        inline_read_bytes_max=store.inline_read_bytes_max,
+        queries=queries,
+        on_damaged=healer.note_damaged,
+    )
+    return Parts(
+        config=config,
+        map=cluster_map,
+        own=own,
+        disk=disk,
+        pool=pool,
+        replicas=replicas,
+        checkpointer=checkpointer,
+        feed=feed,
+        cursors=cursors,
+        intake=intake,
+        healer=healer,
+        replicator=replicator,
+        scrubber=scrubber,
+        compactor=compactor,
+        fates=fates,
+        sweeper=sweeper,
+        queries=queries,
+        handlers=handlers,
+    )

@@ -1,0 +1,123 @@
+"""When the index is made durable, and what a checkpoint that fails leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ambry.errors import AmbryError
+from datanode.store.blob_store import StoreState
+from tests.support.eventually import eventually
+from tests.support.gate import Gate
+from tests.support.lone_bench import LoneBench
+from tests.support.samples import blob_id, content, put_record, read_all
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[LoneBench]:
+    made = LoneBench(tmp_path)
+    yield made
+    await made.tear_down()
+
+
+async def test_a_checkpoint_is_made_when_many_wait_or_when_it_is_time(bench: LoneBench) -> None:
+    replica = await bench.open()
+    await bench.checkpointer.tick()
+    assert replica.store.checkpoint.lsn == 0
+    await bench.put(1)
+    await bench.checkpointer.tick()
+    assert replica.store.recent_count == 1, "too few and too early"
+    bench.clock.advance(30)
+    await bench.checkpointer.tick()
+    assert replica.store.recent_count == 0
+    for number in range(2, 12):
+        await bench.put(number)
+    await bench.checkpointer.tick()
+    assert replica.store.recent_count == 0
+    assert replica.store.checkpoint.lsn == replica.store.end_lsn
+
+
+async def test_a_checkpoint_whose_caller_is_cancelled_still_ends(bench: LoneBench) -> None:
+    """Stopping a node cancelled the checkpoint worker. The entries that were frozen for it left memory; when its disk job had
+    not begun yet they never reached the index either, and the clean checkpoint after it said that they had: blobs that were
+    acknowledged were not found any more."""
+    replica = await bench.open(io_threads=1)
+    for number in range(5):
+        await bench.put(number)
+    with Gate(bench.files, "free_bytes") as gate:
+        busy = bench.parts.disk.submit(replica.store.free_bytes)  # the only disk thread is taken
+        await gate.arrived.wait()
+        due = asyncio.ensure_future(bench.checkpointer.checkpoint(replica))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        due.cancel()
+        await asyncio.gather(due, return_exceptions=True)
+        for number in range(5):
+            assert replica.store.lookup(blob_id(number)) is not None
+        closing = asyncio.ensure_future(bench.parts.close())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gate.open()
+        await busy
+        await closing
+    assert replica.store.fence_reason == ""
+    replica = await bench.open()
+    assert replica.store.opened.replayed == 0
+    for number in range(5):
+        assert read_all(replica.store, blob_id(number)) == content(number, 500)
+
+
+@pytest.mark.parametrize("call", ["fdatasync"])
+async def test_a_checkpoint_that_cannot_sync_fences(bench: LoneBench, call: str) -> None:
+    replica = await bench.open()
+    done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
+    replica.committer.append(put_record(blob_id(1), b"x"), sync=False, done=done.set_result)
+    assert await done is None
+    bench.files.fail(call, errno.EIO)
+    await bench.checkpointer.checkpoint(replica)
+    assert replica.store.state is StoreState.FENCED
+    assert replica.store.checkpoint.lsn == 0
+    bench.files.mend()
+    bench.clock.advance(100)
+    await bench.checkpointer.tick()
+    assert replica.store.checkpoint.lsn == 0, "a fenced replica makes no checkpoints"
+    await bench.parts.close()
+    replica = await bench.open()
+    assert not replica.store.checkpoint.clean
+
+
+async def test_a_checkpoint_that_meets_a_rotten_entry_rebuilds_the_index(bench: LoneBench) -> None:
+    """It used to fence the replica until somebody restarted the node, which then could not start."""
+    before = await bench.open()
+    await bench.put(1)
+    await bench.put(2)
+    await bench.checkpointer.checkpoint(before)
+    await bench.put(1, delete=True)
+    env = before.store._index._env  # LMDB may be opened once per process, so the damage goes in through the same door
+    with env.begin(write=True) as txn:
+        txn.put(blob_id(1)[16:32], b"rotten" * 9, db=before.store._index._entries)
+    await bench.checkpointer.checkpoint(before)
+    await eventually(lambda: bench.replicas.get(7) not in (None, before))
+    after = bench.replicas[7]
+    entry = after.store.lookup(blob_id(1))
+    assert entry is not None
+    assert entry.state.deleted
+    assert read_all(after.store, blob_id(2)) == content(2, 500)
+
+
+async def test_a_checkpoint_waits_for_room_on_a_full_disk_and_deletes_go_on(bench: LoneBench) -> None:
+    """LMDB out of room once looked like a damaged index: every replica of a full disk was taken away to be rebuilt."""
+    replica = await bench.open()
+    await bench.put(1)
+    bench.files.free = 0
+    assert await bench.checkpointer.checkpoint(replica) is False
+    await bench.put(1, delete=True)
+    assert replica.store.state is StoreState.OPEN
+    assert replica.store.recent_count == 1
+    bench.files.free = 1 << 30
+    assert await bench.checkpointer.checkpoint(replica) is True
+    assert replica.store.recent_count == 0
