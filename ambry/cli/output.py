@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,7 +86,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def progress_bar(name: str, quiet: bool) -> Iterator[Progress | None]:
+def progress_bar(name: str, quiet: bool) -> Generator[Progress | None]:
     """A bar with bytes, rate and remaining time on stderr, when somebody is looking."""
     if quiet or not sys.stderr.isatty():
         yield None

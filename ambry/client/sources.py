@@ -122,9 +122,8 @@ class IterableBody(Body):
 
     def chunks(self) -> Iterator[Buffer]:
         for item in self._items:
-            if len(_checked(item)):
-                # A bytearray may be filled anew while it still waits to be sent.
-                yield item if isinstance(item, bytes) else bytes(item)
+            if piece := _kept(item):
+                yield piece
 
 
 class AsyncIterableBody(Body):
@@ -135,8 +134,8 @@ class AsyncIterableBody(Body):
 
     async def achunks(self) -> AsyncIterator[Buffer]:
         async for item in self._items:
-            if len(_checked(item)):
-                yield item if isinstance(item, bytes) else bytes(item)
+            if piece := _kept(item):
+                yield piece
 
 
 def open_body(data: BlobSource, *, size: int | None, chunk_size: int, asynchronous: bool) -> Body:
@@ -155,14 +154,14 @@ def open_body(data: BlobSource, *, size: int | None, chunk_size: int, asynchrono
     return body
 
 
-def _body(data: BlobSource, chunk_size: int) -> Body:
+def _body(data: Any, chunk_size: int) -> Body:
     if isinstance(data, str):
         raise TypeError(
             "a str is never a body: for a file pass pathlib.Path(text) or call put_file(text), "
             "for its characters pass text.encode()"
         )
     try:
-        view = memoryview(cast(bytes, data))
+        view = memoryview(data)
     except TypeError:
         pass
     else:
@@ -170,23 +169,27 @@ def _body(data: BlobSource, chunk_size: int) -> Body:
             raise TypeError("a buffer must be C-contiguous to be put; copy it first (numpy.ascontiguousarray)")
         return MemoryBody(view.cast("B") if view.nbytes else memoryview(b""), chunk_size)
     if isinstance(data, os.PathLike):
-        return PathBody(Path(data), chunk_size)
+        return PathBody(Path(cast("os.PathLike[str]", data)), chunk_size)
     if isinstance(data, io.TextIOBase):
         raise TypeError("a file opened as text is not a body; open it with mode 'rb'")
     if hasattr(data, "read"):
-        return HandleBody(cast(BinaryIO, data), chunk_size)
+        return HandleBody(data, chunk_size)
     if isinstance(data, AsyncIterable):
-        return AsyncIterableBody(data)
+        return AsyncIterableBody(cast(AsyncIterable[bytes], data))
     if isinstance(data, Iterable) and not isinstance(data, dict):
         return IterableBody(cast(Iterable[bytes], data))
-    raise TypeError(
-        f"{type(data).__name__} is not a body; pass bytes, a path, a file opened with 'rb', or an iterable of bytes"
-    )
+    kind = type(cast(object, data)).__name__
+    raise TypeError(f"{kind} is not a body; pass bytes, a path, a file opened with 'rb', or an iterable of bytes")
+
+
+def _kept(chunk: Any) -> bytes:
+    """A copy of what the caller may fill anew while it still waits to be sent."""
+    return chunk if isinstance(chunk, bytes) else bytes(_checked(chunk))
 
 
 def _checked(chunk: Any) -> Buffer:
     if isinstance(chunk, bytes | bytearray | memoryview):
-        return chunk
+        return cast(Buffer, chunk)
     hint = "; encode it first" if isinstance(chunk, str) else ""
     raise TypeError(f"a body gives bytes, this one gave {type(chunk).__name__}{hint}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ambry.client.aio.transport import AsyncResponse, AsyncTransport
-from ambry.client.aio.waiting import Sleep, sleep
+from ambry.client.aio.waiting import Sleep, pause
 from ambry.client.model import Timeout
 from ambry.client.options import ClientBase
 from ambry.client.retry import Attempts
@@ -21,8 +21,8 @@ class AsyncCalls(ClientBase):
     _sleep: Sleep
     _transport: AsyncTransport
 
-    def _start(self, waiting: Sleep | None) -> None:
-        self._sleep = waiting or sleep
+    def _start(self, sleep: Sleep | None) -> None:
+        self._sleep = sleep or pause
         self._transport = AsyncTransport(self._clock)
 
     async def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:

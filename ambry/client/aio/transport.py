@@ -6,6 +6,7 @@ A session belongs to one event loop and one process; in another of either, a new
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -97,10 +98,10 @@ class AsyncTransport:
         session = self._current().fresh if fresh else self._current().keeping
         loop = asyncio.get_running_loop()
         until = None if deadline is None else loop.time() + max(0.0, deadline - self._clock.monotonic())
-        pace: _Pace | None = None
+        guard = asyncio.timeout_at(until)
+        pace = _Pace(guard, until, timeout.read)
         try:
-            async with asyncio.timeout_at(until) as guard:
-                pace = _Pace(guard, until, timeout.read)
+            async with guard:
                 pace.expect(timeout.connect + timeout.read)
                 raw = await session.request(
                     request.method,
@@ -116,17 +117,16 @@ class AsyncTransport:
             reason = getattr(cause, "strerror", None) or "no answer in time"
             raise refusals.connect_failed(endpoint, reason) from cause
         except Exception as cause:
-            if pace is not None and pace.source_error is not None:
+            if pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__
             lost = isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError)
-            if lost and pace is not None and pace.reused:
+            if lost and pace.reused:
                 raise refusals.closed_idle(endpoint) from cause
             if isinstance(cause, aiohttp.ClientError | OSError):
                 raise _translate(cause, endpoint) from cause
             raise
         finally:
-            if pace is not None:
-                pace.closed = True
+            pace.closed = True
         response = AsyncResponse(raw, endpoint, timeout.read)
         if raw.status == 408 and pace.reused:
             response.abort()
@@ -263,7 +263,7 @@ async def _passing(upload: Upload) -> AsyncIterator[Buffer]:
 def require_aiohttp() -> None:
     """Raises ImportError with the way out."""
     try:
-        import aiohttp  # noqa: F401
+        importlib.import_module("aiohttp")
     except ImportError as cause:
         raise ImportError("AsyncAmbryClient needs aiohttp: pip install 'ambry[async]'") from cause
 

@@ -10,7 +10,7 @@ ASYNCHRONOUS = True
 
 Sleep = Callable[[float], Awaitable[None]]
 
-sleep: Sleep = asyncio.sleep
+pause: Sleep = asyncio.sleep
 
 P = ParamSpec("P")
 T = TypeVar("T")

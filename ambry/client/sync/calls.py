@@ -9,7 +9,7 @@ from ambry.client.model import Timeout
 from ambry.client.options import ClientBase
 from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse, SyncTransport
-from ambry.client.sync.waiting import Sleep, sleep
+from ambry.client.sync.waiting import Sleep, pause
 from ambry.client.transfer import Download, Upload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
@@ -22,8 +22,8 @@ class SyncCalls(ClientBase):
     _sleep: Sleep
     _transport: SyncTransport
 
-    def _start(self, waiting: Sleep | None) -> None:
-        self._sleep = waiting or sleep
+    def _start(self, sleep: Sleep | None) -> None:
+        self._sleep = sleep or pause
         self._transport = SyncTransport(self._clock)
 
     def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:

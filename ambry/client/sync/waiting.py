@@ -11,7 +11,7 @@ ASYNCHRONOUS = False
 
 Sleep = Callable[[float], None]
 
-sleep: Sleep = SystemClock().sleep
+pause: Sleep = SystemClock().sleep
 
 P = ParamSpec("P")
 T = TypeVar("T")

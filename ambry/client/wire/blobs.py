@@ -30,8 +30,8 @@ class Span:
     size: int
 
 
-def parse_ref(ref: Ref) -> BlobId:
-    """The id that a caller means. Raises InvalidRequest for what cannot be one."""
+def parse_ref(ref: Ref | object) -> BlobId:
+    """The id that a caller means. Raises InvalidRequest for what cannot be one, TypeError for what is no Ref at all."""
     if isinstance(ref, BlobId):
         return ref
     if not isinstance(ref, str):

@@ -21,7 +21,7 @@ class ApiRequest:
 
     method: str
     path: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     subject: str = ""
 
 

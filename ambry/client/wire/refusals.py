@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -115,11 +116,8 @@ def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *,
     """The error that an answer stands for. `body` may be empty (HEAD) or cut off."""
     problem: dict[str, Any] = {}
     if "json" in headers.get("content-type", ""):
-        try:
-            decoded = msgspec.json.decode(body) if body else {}
-            problem = decoded if isinstance(decoded, dict) else {}
-        except msgspec.DecodeError:
-            pass
+        with suppress(msgspec.DecodeError):
+            problem = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
     code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)
