@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ambry.address import authority
+
 if TYPE_CHECKING:
-    from deploy.local_cluster import LocalCluster, Status
+    from deploy.local_cluster import LocalCluster
+    from deploy.local_members import Status
 
 EXIT_INTERRUPTED = 130
 
@@ -186,7 +189,7 @@ def _show(local: LocalCluster, found: list[Status]) -> None:
             member.name,
             f"[{colours[entry.state]}]{entry.state}[/]",
             str(entry.pid or "-"),
-            member.url if member.role == "frontend" else f"{member.host}:{member.port}",
+            member.url if member.role == "frontend" else authority(member.host, member.port),
             member.admin_url,
         )
     Console(highlight=False).print(table)

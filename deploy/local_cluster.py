@@ -13,36 +13,20 @@ from __future__ import annotations
 
 import secrets
 import signal
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
 from deploy import local_processes as processes
 from deploy.local_directory import LocalDirectory
 from deploy.local_layout import ClusterFile, LocalClusterError, Member, Options, Role, Shape, members, new_shape, ports
-from deploy.local_processes import Process, wait_until
+from deploy.local_members import KILL_TIMEOUT_S, TERM_TIMEOUT_S, MemberProcesses, State, Status
+from deploy.local_processes import wait_until
 
 READY_TIMEOUT_S = 30.0
-# Longer than the drain_timeout_s of both services, so that a healthy process is never killed in its drain.
-TERM_TIMEOUT_S = 15.0
-KILL_TIMEOUT_S = 10.0
-
-State = Literal["ready", "not ready", "paused", "down"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """One process as it is now; `detail` says why it is not ready."""
-
-    member: Member
-    state: State
-    pid: int | None
-    detail: str = ""
 
 
 class LocalCluster:
@@ -80,9 +64,7 @@ class LocalCluster:
         self._detach = detach
         self._ready_timeout_s = ready_timeout_s
         self._report = report or (lambda _: None)
-        # The latest process of each name that this object started.
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._log_starts: dict[str, int] = {}
+        self._running = MemberProcesses(self._files, self._report)
 
     # What it is
 
@@ -118,7 +100,7 @@ class LocalCluster:
 
     def pid(self, name: str) -> int | None:
         """The pid of a running process."""
-        process = self._process(self.member(name))
+        process = self._running.find(self.member(name))
         return process.pid if process else None
 
     # Up and down
@@ -136,18 +118,20 @@ class LocalCluster:
         try:
             with self._files.locked():
                 self._files.write_files()
-                missing = [member for member in everyone if not self._process(member)]
+                missing = [member for member in everyone if not self._running.find(member)]
                 self._require_ports(missing)
                 # Joining a cluster that somebody else keeps up: these must live as long as the others.
-                joining = len(missing) < len(everyone) and not any(self._process(m) for m in self._own())
+                joining = len(missing) < len(everyone) and not any(
+                    self._running.find(m) for m in self._running.own(everyone)
+                )
                 for member in missing:
                     started.append(member.name)
-                    self._spawn(member, die_with_parent=not (self._detach or joining))
+                    self._running.spawn(member, die_with_parent=not (self._detach or joining))
             self.wait_ready()
         except BaseException:
             # An interrupt too: nobody would know of these processes.
             with self._files.locked():
-                self._stop([self.member(name) for name in started])
+                self._running.stop([self.member(name) for name in started])
                 self._files.forget(started)
             raise
         return started
@@ -162,7 +146,7 @@ class LocalCluster:
         stopped = []
         with self._files.locked():
             for group in (self.frontends(), self.nodes()):
-                stopped += self._stop(group, term_timeout_s)
+                stopped += self._running.stop(group, term_timeout_s)
             self._files.forget(member.name for member in self.members)
         return stopped
 
@@ -174,7 +158,7 @@ class LocalCluster:
         """
         number = signal_number(number)
         member = self.member(name)
-        process = self._process(member)
+        process = self._running.find(member)
         if process is None:
             raise LocalClusterError(f"{name} does not run")
         process.send(number)
@@ -182,15 +166,14 @@ class LocalCluster:
             if number != signal.SIGKILL and process.state() in ("T", "t"):
                 # It acts on the signal only when it runs again.
                 process.send(signal.SIGCONT)
-            if not self._gone(member, process, TERM_TIMEOUT_S):
+            if not self._running.gone(member, process, TERM_TIMEOUT_S):
                 raise LocalClusterError(
                     f"{name} still runs {TERM_TIMEOUT_S:.0f} s after {number.name}; its log: {member.log}"
                 )
             with self._files.locked():
                 if self.describe().pids().get(name) == process.pid:
                     self._files.forget([name])
-            child = self._children.get(name)
-            return child.returncode if child is not None and child.pid == process.pid else None
+            return self._running.exit_code(member, process)
         if number in (signal.SIGSTOP, signal.SIGCONT):
             stopped = number == signal.SIGSTOP
             wait_until(lambda: (process.state() in ("T", "t", None)) == stopped, KILL_TIMEOUT_S, 0.002)
@@ -204,11 +187,11 @@ class LocalCluster:
         processes.require_proc()
         member = self.member(name)
         with self._files.locked():
-            if self._process(member):
+            if self._running.find(member):
                 return False
             self._files.write_files()
             self._require_ports([member])
-            self._spawn(member, die_with_parent=not self._detach)
+            self._running.spawn(member, die_with_parent=not self._detach)
         if wait:
             self.wait_ready([name])
         return True
@@ -224,22 +207,22 @@ class LocalCluster:
 
         def ready() -> bool:
             for member in list(waiting):
-                status = self._status(member)
+                status = self._running.status(member)
                 answers[member.name] = status.detail or status.state
                 if status.state == "down":
-                    raise LocalClusterError(self._obituary(member))
+                    raise LocalClusterError(self._running.obituary(member))
                 if status.state == "ready":
                     waiting.remove(member)
             return not waiting
 
         if not wait_until(ready, limit, 0.1):
             late = [f"  {member.name}: {answers[member.name]}" for member in waiting]
-            words = self._last_words(waiting[0])
+            words = self._running.last_words(waiting[0])
             raise LocalClusterError("\n".join([f"not ready after {limit:.0f} s:", *late, *words]))
 
     def status(self) -> list[Status]:
         """Every process as it is now."""
-        return [self._status(member) for member in self.members]
+        return [self._running.status(member) for member in self.members]
 
     def supervise(self) -> None:
         """Report every process that ends, pauses or comes back, until nothing runs any more."""
@@ -252,7 +235,9 @@ class LocalCluster:
                 if status.state != states[name]:
                     states[name] = status.state
                     down = status.state == "down"
-                    self._report(self._obituary(status.member, pids.get(name)) if down else f"{name} is {status.state}")
+                    self._report(
+                        self._running.obituary(status.member, pids.get(name)) if down else f"{name} is {status.state}"
+                    )
                 if status.pid is not None:
                     pids[name] = status.pid
             return all(state == "down" for state in states.values())
@@ -294,19 +279,6 @@ class LocalCluster:
         self._require_ports(members(shape, self.directory))
         return shape
 
-    def _process(self, member: Member) -> Process | None:
-        pid = self.describe().pids().get(member.name)
-        if pid is None:
-            return None
-        child = self._children.get(member.name)
-        if child is not None:
-            child.poll()  # reaps it if it ended
-        return processes.find(pid, member.config)
-
-    def _own(self) -> list[Member]:
-        """Those whose latest process was started by this object."""
-        return [member for member in self.members if member.name in self._children]
-
     def _require_ports(self, wanted: Sequence[Member]) -> None:
         names = ports(wanted)
         held = processes.taken(list(names))
@@ -317,67 +289,6 @@ class LocalCluster:
                 f"`ss -ltnp 'sport = :{held[0]}'`"
                 + ("" if self._files.exists else ", or choose other ports with --port-base")
             )
-
-    def _spawn(self, member: Member, *, die_with_parent: bool) -> None:
-        self._log_starts[member.name] = member.log.stat().st_size if member.log.exists() else 0
-        child = processes.spawn(
-            member.role,
-            member.config,
-            self.shape.overrides.get(member.role, []),
-            log=member.log,
-            die_with_parent=die_with_parent,
-        )
-        self._children[member.name] = child
-        self._files.record({**self.describe().pids(), member.name: child.pid})
-
-    def _stop(self, group: Sequence[Member], term_timeout_s: float = TERM_TIMEOUT_S) -> list[str]:
-        """TERM, wait, and KILL what is left; returns the names that ran."""
-        running = [(member, process) for member in group if (process := self._process(member))]
-        for _, process in running:
-            process.send(signal.SIGTERM)
-            if process.state() in ("T", "t"):
-                # It acts on the signal only when it runs again.
-                process.send(signal.SIGCONT)
-        wait_until(lambda: not any(process.alive for _, process in running), term_timeout_s)
-        for member, process in running:
-            if process.alive:
-                self._report(
-                    f"{member.name} still runs {term_timeout_s:.0f} s after TERM: killing it; its log: {member.log}"
-                )
-                process.send(signal.SIGKILL)
-        for member, process in running:
-            if not self._gone(member, process, KILL_TIMEOUT_S):
-                raise LocalClusterError(f"{member.name} (pid {process.pid}) does not go away, even after KILL")
-        return [member.name for member, _ in running]
-
-    def _gone(self, member: Member, process: Process, timeout_s: float) -> bool:
-        gone = wait_until(lambda: not process.alive, timeout_s, 0.005)
-        child = self._children.get(member.name)
-        if gone and child is not None and child.pid == process.pid:
-            child.wait()  # it ended: this only reaps it
-        return gone
-
-    def _status(self, member: Member) -> Status:
-        process = self._process(member)
-        if process is None:
-            return Status(member=member, state="down", pid=None)
-        if process.state() in ("T", "t"):
-            return Status(member=member, state="paused", pid=process.pid, detail="paused by a signal; CONT wakes it")
-        detail = processes.readiness(member.readiness_urls)
-        return Status(member=member, state="not ready" if detail else "ready", pid=process.pid, detail=detail)
-
-    def _obituary(self, member: Member, pid: int | None = None) -> str:
-        child = self._children.get(member.name)
-        # Another command may have started a later process of this name, whose end nobody here knows.
-        known = child is not None and pid in (None, child.pid)
-        code = processes.exit_code(child) if child is not None and known else None
-        ended = f"{member.name} {processes.how_it_ended(code)}"
-        return f"{ended}; its log: {member.log}" if code == 0 else "\n".join([ended, *self._last_words(member)])
-
-    def _last_words(self, member: Member) -> list[str]:
-        lines = processes.tail(member.log, start=self._log_starts.get(member.name, 0))
-        said = [f"  the last lines of its log {member.log}:", *(f"    {line}" for line in lines)]
-        return said if lines else [f"  its log {member.log} is empty"]
 
 
 def signal_number(name: signal.Signals | str) -> signal.Signals:

@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from ambry.address import authority
 from ambry.clustermap.layout import DatacenterEntry, Layout, NodeEntry, PartitionEntry
 
 HOST = "127.0.0.1"
@@ -92,11 +93,11 @@ class Member:
     @property
     def url(self) -> str:
         """Where clients connect; of use for a frontend only, as a data node speaks RPC."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{authority(self.host, self.port)}"
 
     @property
     def admin_url(self) -> str:
-        return f"http://{self.host}:{self.admin_port}"
+        return f"http://{authority(self.host, self.admin_port)}"
 
     @property
     def readiness_urls(self) -> tuple[str, ...]:

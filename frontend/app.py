@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import http_parser, web
 
+from ambry.address import authority
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
@@ -90,7 +91,7 @@ class Frontend:
                 pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
             )
             pool.start()
-            log.info("frontend ready", url=f"http://{config.host}:{config.port}")
+            log.info("frontend ready", url=f"http://{authority(config.host, config.port)}")
             await stop.wait()
         finally:
             log.info("frontend stopping")

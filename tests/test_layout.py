@@ -83,6 +83,7 @@ FOUNDATION = {
     "ambry/clock.py": [],
     "ambry/checksum.py": [],
     "ambry/blob.py": [],
+    "ambry/address.py": [],
     "ambry/ids.py": ["ambry.errors", "ambry.clock", "ambry.checksum"],
 }
 

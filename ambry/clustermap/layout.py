@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ambry.address import authority
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import ConfigInvalid
 
@@ -63,7 +64,9 @@ def build(layout: Layout, *, source: str) -> ClusterMap:
         datacenters[datacenter.name] = datacenter.id
         for entry in datacenter.nodes:
             if entry.name in nodes or (entry.host, entry.port) in addresses:
-                raise ConfigInvalid(f"{source}: node {entry.name} ({entry.host}:{entry.port}) stands there twice")
+                raise ConfigInvalid(
+                    f"{source}: node {entry.name} ({authority(entry.host, entry.port)}) stands there twice"
+                )
             addresses.add((entry.host, entry.port))
             nodes[entry.name] = Node(
                 name=entry.name,

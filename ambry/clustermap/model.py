@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ambry.address import authority
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
@@ -18,7 +20,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from typing import Self
 
 import xxhash
 
+from ambry.address import authority
 from ambry.clock import SystemClock, system_random
 from ambry.ids import BlobId, IdKind, uuid7
 
@@ -107,7 +108,7 @@ class StubFrontend:
     @property
     def authority(self) -> str:
         host, port = self._listener.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return authority(host, port)
 
     @property
     def connections(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections import Counter
@@ -29,9 +30,20 @@ from deploy.local_layout import (
     new_shape,
     ports,
 )
+from deploy.local_members import TERM_TIMEOUT_S
 from frontend.config import FrontendConfig
 
 DIRECTORY = Path("/somewhere/a cluster")
+
+
+def test_urls_of_ipv6_addresses_have_brackets() -> None:
+    member = dataclasses.replace(members(Shape(cluster="c"), DIRECTORY)[0], host="::1")
+    assert (member.url, member.admin_url) == ("http://[::1]:17100", "http://[::1]:17120")
+
+
+def test_a_healthy_process_is_never_killed_in_its_drain() -> None:
+    assert FrontendConfig().frontend.drain_timeout_s < TERM_TIMEOUT_S - 5
+    assert DataNodeConfig().node.drain_timeout_s < TERM_TIMEOUT_S - 5
 
 
 def test_the_default_cluster_has_the_clients_default_endpoint_first() -> None:
