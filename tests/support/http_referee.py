@@ -1,0 +1,337 @@
+"""What a server may answer to raw bytes: h11 reads them as a server would, and what came back is held against that.
+
+Where h11 refuses, we must refuse (4xx, 501, 505) or close. Where it accepts, we must answer, well-formed and once for each
+request; what is an ordinary upload or read must work, with the bytes that h11 read. After an answer that announces the end of
+the connection nothing more has to come. Where we differ on purpose `DIFFERENCES` says why.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import h11
+
+from tests.support.http_grammar import PLAIN_TYPES, Ending
+
+HEAD_SIZE_MAX = 1 << 24
+DENIED = h11.Response(status_code=404, headers=[("content-length", "0")])
+"""What h11 is told that its server answered: it refuses CONNECT and Upgrade, as we do."""
+
+
+class End(enum.Enum):
+    """How h11 came to the end of the bytes."""
+
+    CLEAN = "every request was whole, and another may come"
+    LAST = "the connection ends with the last request"
+    INCOMPLETE = "a request is not whole"
+    REFUSED = "what stands there is no HTTP/1.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A request as h11 read it; header names are in lower case. `raw` is all of it as it was sent."""
+
+    raw: bytes
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def values(self, name: bytes) -> list[bytes]:
+        return [value for each, value in self.headers if each == name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The whole requests, how it ended, and of what is left: its bytes, whether its head is whole, what is wrong."""
+
+    requests: tuple[Judged, ...]
+    end: End
+    rest: bytes = b""
+    head: bool = False
+    reason: str = ""
+
+    @property
+    def started(self) -> bytes:
+        return self.rest.lstrip().partition(b" ")[0]
+
+    @property
+    def methods(self) -> list[bytes]:
+        """Of the requests that answers may come to."""
+        unfinished = [] if self.end in (End.CLEAN, End.LAST) else [self.started or b"GET"]
+        return [*(request.method for request in self.requests), *unfinished]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A final response as h11 read it; header names are in lower case."""
+
+    version: bytes
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def value(self, name: bytes) -> bytes:
+        return next((value for each, value in self.headers if each == name), b"")
+
+    @property
+    def last(self) -> bool:
+        """Whether it announces the end of the connection."""
+        said = self.value(b"connection").lower()
+        return b"close" in said or (self.version == b"1.0" and b"keep-alive" not in said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came back over one connection. `trouble` says what no HTTP client could make sense of, or that nothing came."""
+
+    answers: tuple[Answer, ...]
+    ended: bool
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An upload that was acknowledged, and what h11 says it holds."""
+
+    path: bytes
+    body: bytes
+
+
+def judge(raw: bytes) -> Verdict:
+    """What h11 reads in these bytes when nothing comes after them."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_SIZE_MAX)
+    connection.receive_data(raw)
+    requests: list[Judged] = []
+    head: h11.Request | None = None
+    body = b""
+    rest = raw
+    while True:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError as error:
+            whole = head is not None
+            return Verdict(requests=tuple(requests), end=End.REFUSED, rest=rest, head=whole, reason=str(error))
+        if isinstance(event, h11.Request):
+            head, body = event, b""
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage) and head:
+            left = bytes(connection.trailing_data[0])
+            requests.append(_judged(head, body, rest[: len(rest) - len(left)]))
+            head, rest = None, left
+            connection.send(DENIED)
+            connection.send(h11.EndOfMessage())
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return Verdict(requests=tuple(requests), end=End.LAST)
+            connection.start_next_cycle()
+        else:
+            end = End.INCOMPLETE if rest else End.CLEAN
+            return Verdict(requests=tuple(requests), end=end, rest=rest, head=head is not None)
+
+
+def _judged(head: h11.Request, body: bytes, raw: bytes) -> Judged:
+    return Judged(
+        raw=raw,
+        method=bytes(head.method),
+        target=bytes(head.target),
+        version=bytes(head.http_version),
+        headers=tuple((bytes(name), bytes(value)) for name, value in head.headers),
+        body=body,
+    )
+
+
+# --- what must work ---
+
+NEUTRAL = re.compile(
+    rb"host|user-agent|accept|content-length|transfer-encoding|connection|content-type|x-fuzz.*|keep-alive|te"
+)
+VALUES: Mapping[bytes, re.Pattern[bytes]] = {
+    b"accept": re.compile(rb"\*/\*"),
+    b"content-type": re.compile(b"|".join(map(re.escape, PLAIN_TYPES))),
+    b"connection": re.compile(rb"[\s,]*((close|keep-alive)[\s,]*)*", re.IGNORECASE),
+}
+
+
+def ordinary(request: Judged, host: bytes) -> bool:
+    """Whether nothing but the framing can keep the request from working: our Host, and no header that asks for anything."""
+    if request.version not in (b"1.0", b"1.1") or request.values(b"host") != [host]:
+        return False
+    names = [name for name, _ in request.headers if not name.startswith(b"x-fuzz")]
+    if len(names) != len(set(names)):
+        return False
+    return all(
+        NEUTRAL.fullmatch(name) and (name not in VALUES or VALUES[name].fullmatch(value))
+        for name, value in request.headers
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referee:
+    """Holds outcomes against verdicts. `blobs` are those that stay readable: path -> content."""
+
+    host: bytes
+    blobs: Mapping[bytes, bytes]
+
+    def findings(self, verdict: Verdict, outcome: Outcome, ending: Ending) -> list[str]:
+        """What is wrong, one line each."""
+        found = [outcome.trouble] if outcome.trouble else []
+        whole = len(verdict.requests)
+        for index, answer in enumerate(outcome.answers):
+            found += response_faults(answer)
+            if index < whole:
+                found += self._wrong(verdict.requests[index], answer)
+            elif verdict.end in (End.CLEAN, End.LAST):
+                found.append(f"answer {index + 1} of {whole}: {answer.status}")
+            elif (
+                answer.status < 400
+                and not (verdict.head and verdict.started in EARLY)
+                and not explained(verdict.rest, answer)
+            ):
+                found.append(f"{answer.status} to a request that is {verdict.end.name} ({_short(verdict.reason)})")
+        said_last = bool(outcome.answers) and outcome.answers[-1].last
+        if len(outcome.answers) < whole and not said_last and not outcome.trouble:
+            found.append("fewer answers than requests")
+        if (said_last or ending is Ending.HALF_CLOSE or verdict.end is not End.CLEAN) and not outcome.ended:
+            found.append("the connection stays open")
+        return found
+
+    def _wrong(self, request: Judged, answer: Answer) -> list[str]:
+        """What is wrong with the answer to a whole request."""
+        if not ordinary(request, self.host):
+            return []
+        uploads = request.target == b"/" and request.method in (b"POST", b"PUT")
+        reads = request.target in self.blobs and request.method in (b"GET", b"HEAD")
+        if (uploads and answer.status != 201) or (reads and answer.status != 200):
+            if explained(request.raw, answer):
+                return []
+            return [
+                f"{answer.status} {answer.value(b'x-ambry-error-code').decode('ascii', 'replace')} to an ordinary request"
+            ]
+        if reads and request.method == b"GET" and answer.body != self.blobs[request.target]:
+            return ["the answer holds other bytes than the blob"]
+        return []
+
+    def stored(self, verdict: Verdict, outcome: Outcome) -> list[Stored]:
+        """The uploads among whole requests that were acknowledged."""
+        return [
+            Stored(path=answer.value(b"location"), body=request.body)
+            for request, answer in zip(verdict.requests, outcome.answers, strict=False)
+            if answer.status == 201
+        ]
+
+
+EARLY = (b"GET", b"HEAD", b"OPTIONS")
+"""Methods that may be answered before the body was read to its end: it says nothing. The connection ends then."""
+
+
+def _short(reason: str) -> str:
+    """Without what was sent, so that like findings look alike."""
+    return re.sub(r"[:(]? ?bytearray.*", "", reason, flags=re.DOTALL)
+
+
+def response_faults(answer: Answer) -> list[str]:
+    """What every answer owes, whatever was asked."""
+    names = [name for name, _ in answer.headers]
+    found = [f"{answer.status}: {name.decode()} stands there twice" for name in {*names} if names.count(name) > 1]
+    if answer.version not in (b"1.0", b"1.1"):
+        found.append(f"a status line of HTTP/{answer.version.decode()}")
+    if answer.status >= 500 and answer.status not in (501, 505):
+        found.append(f"{answer.status} {answer.value(b'x-ambry-error-code').decode('ascii', 'replace')}")
+    owed = (b"x-ambry-request-id", b"date", b"server")
+    found += [f"{answer.status} without {name.decode()}" for name in owed if not answer.value(name)]
+    if answer.status >= 400 and answer.body and answer.value(b"content-type") != b"application/problem+json":
+        found.append(f"{answer.status} without a problem")
+    return found
+
+
+# --- where we differ, and why ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """`ours` is a status that we answer; `seen` finds the reason in the raw bytes of the connection."""
+
+    what: str
+    why: str
+    ours: Callable[[int], bool]
+    seen: Callable[[bytes], object]
+
+
+def _refused(status: int) -> bool:
+    return status in (400, 413, 414, 431, 501, 505)
+
+
+DIFFERENCES: Sequence[Difference] = (
+    Difference(
+        what="a line ends in LF alone",
+        why="RFC 9112 section 2.2: a recipient MAY recognize it. We do not: proxies that do and those that do not disagree.",
+        ours=_refused,
+        seen=re.compile(rb"(?<!\r)\n").search,
+    ),
+    Difference(
+        what="a line folded into the next",
+        why="RFC 9112 section 5.2: a server MUST reject a folded line or put a space in its place; we reject it.",
+        ours=_refused,
+        seen=re.compile(rb"\r\n[ \t]").search,
+    ),
+    Difference(
+        what="a control character in a value",
+        why="RFC 9110 section 5.5: they are invalid; h11 lets DEL and most others pass.",
+        ours=_refused,
+        seen=re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)").search,
+    ),
+    Difference(
+        what="a Content-Length with the same number twice",
+        why="RFC 9110 section 8.6: a recipient MUST reject the message or take the number once; we reject it.",
+        ours=_refused,
+        seen=re.compile(
+            rb"content-length:[^\r]*,|content-length:.*\r\ncontent-length:", re.IGNORECASE | re.DOTALL
+        ).search,
+    ),
+    Difference(
+        what="Content-Length beside Transfer-Encoding",
+        why="RFC 9112 section 6.1: a server MAY reject it, as it smells of smuggling; we do.",
+        ours=_refused,
+        seen=lambda raw: b"content-length:" in raw.lower() and b"transfer-encoding:" in raw.lower(),
+    ),
+    Difference(
+        what="a space after the size of a chunk",
+        why="RFC 9112 section 7.1: there is none in the grammar; h11 says of itself that it is lenient there.",
+        ours=_refused,
+        seen=re.compile(rb"\r\n[0-9a-fA-F]+[ \t]+(\r\n|;)").search,
+    ),
+    Difference(
+        what="a trailer that belongs into the head",
+        why="RFC 9110 section 6.5.1: framing and routing must not stand in a trailer; we reject what h11 drops.",
+        ours=_refused,
+        seen=re.compile(
+            rb"\r\n0+\r\n(.*\r\n)?(content-length|transfer-encoding|host):", re.IGNORECASE | re.DOTALL
+        ).search,
+    ),
+    Difference(
+        what="a long line or many headers",
+        why="RFC 9110 section 5.4 and RFC 9112 section 3: a server has bounds of its own; h11 was given none.",
+        ours=lambda status: status in (400, 414, 431),
+        seen=lambda raw: len(raw) > 8 << 10 or raw.count(b"\r\n") > 100,
+    ),
+    Difference(
+        what="empty lines before a request",
+        why="RFC 9112 section 2.2: a server SHOULD ignore at least one empty line there; h11 ignores none.",
+        ours=lambda status: status < 400,
+        seen=re.compile(rb"(\r?\n)+[^\r\n ]+ ").match,
+    ),
+)
+
+
+def explained(raw: bytes, answer: Answer) -> bool:
+    """Whether the bytes of one request show why we differ. A body of a stated length explains nothing."""
+    start = raw.lstrip(b"\r\n")
+    head, end, _ = start.partition(b"\r\n\r\n")
+    if b"chunked" not in head.lower():
+        raw = raw[: len(raw) - len(start)] + head + end
+    return any(difference.ours(answer.status) and difference.seen(raw) for difference in DIFFERENCES)
