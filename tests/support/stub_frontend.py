@@ -20,6 +20,7 @@ import xxhash
 
 from ambry.address import authority
 from ambry.clock import SystemClock, system_random
+from ambry.errors import InvalidBlobId
 from ambry.ids import BlobId, IdKind, uuid7
 
 KEPT = (
@@ -247,6 +248,8 @@ class StubFrontend:
     def _present(self, answer: _Answer, blob: str) -> bool:
         if blob in self.deleted:
             answer.problem(410, "BlobDeleted", f"blob {blob} was deleted")
+        elif not _well_formed(blob):
+            answer.problem(400, "InvalidBlobId", f"{blob} is not a blob id")
         elif blob not in self.blobs:
             answer.problem(404, "BlobNotFound", f"no replica holds blob {blob}; check the id")
         else:
@@ -279,7 +282,8 @@ class StubFrontend:
             "x-ambry-creation-time": "Sat, 21 Nov 2026 23:07:00 GMT",
             **self.meta[blob],
         }
-        asked = seen.headers.get("range", "")
+        # Range is defined for GET alone (RFC 9110 section 14.2).
+        asked = seen.headers.get("range", "") if seen.method == "GET" else ""
         if not asked:
             return answer.send(200, headers, data)
         first, _, last = asked.removeprefix("bytes=").partition("-")
@@ -297,7 +301,8 @@ class _Answer:
         self._stub = stub
         self._seen = seen
         self._fault = fault
-        self.closing = stub.draining or (fault is not None and fault.closing)
+        asked = seen.headers.get("connection", "").lower() == "close"
+        self.closing = asked or stub.draining or (fault is not None and fault.closing)
 
     def reset(self) -> None:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -342,6 +347,14 @@ class _Answer:
                 self.reset()
             raise _Hangup
         self._connection.sendall(body)
+
+
+def _well_formed(text: str) -> bool:
+    try:
+        BlobId.parse(text)
+    except InvalidBlobId:
+        return False
+    return True
 
 
 def hexdigest(data: bytes) -> str:
