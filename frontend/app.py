@@ -122,6 +122,7 @@ class Frontend:
                 clock=self._clock,
                 random_source=self._random,
                 sticky_ms=router.sticky_ms,
+                success_target=router.success_target,
             ),
         )
 

@@ -34,12 +34,9 @@ class RouterSection(msgspec.Struct, frozen=True):
     memory_budget_bytes: int = 160 << 20
     memory_wait_ms: int = 5_000
     request_timeout_ms: int = 20_000
-    put_timeout_ms: int = 10_000
-    get_timeout_ms: int = 10_000
     hedge_after_ms: int = 250
     put_attempts: int = 3
     sticky_ms: int = 20
-    geo_timeout_ms: int = 10_000
 
 
 class AccountEntry(msgspec.Struct, frozen=True):
@@ -70,14 +67,7 @@ def check(config: FrontendConfig) -> FrontendConfig:
     for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts"):
         if getattr(router, key) < 1:
             raise ConfigInvalid(f"router.{key} must be at least 1")
-    for key in (
-        "request_timeout_ms",
-        "put_timeout_ms",
-        "get_timeout_ms",
-        "geo_timeout_ms",
-        "hedge_after_ms",
-        "memory_wait_ms",
-    ):
+    for key in ("request_timeout_ms", "hedge_after_ms", "memory_wait_ms"):
         if getattr(router, key) < 1:
             raise ConfigInvalid(f"router.{key} must be at least 1 ms")
     if not 64 << 10 <= router.chunk_size_bytes <= 16 << 20 or router.chunk_size_bytes % (64 << 10):

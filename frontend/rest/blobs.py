@@ -276,9 +276,8 @@ class BlobCalls:
     async def update_ttl(self, request: Request) -> web.StreamResponse:
         blob_id = self._id_header(request)
         expires_at_ms = expiry(request.http.headers.get("x-ambry-ttl"), self._clock.wall_ms())
-        state = await self._router.extend_ttl(request.context, blob_id, expires_at_ms)
-        head = await self._router.head(request.context, blob_id)
-        return web.Response(status=200, headers={"x-ambry-ttl": ttl_text(state, head.created_at_ms)})
+        head = await self._router.extend_ttl(request.context, blob_id, expires_at_ms)
+        return web.Response(status=200, headers={"x-ambry-ttl": ttl_text(head.state, head.created_at_ms)})
 
     async def undelete(self, request: Request) -> web.StreamResponse:
         await self._router.undelete(request.context, self._id_header(request))

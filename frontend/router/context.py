@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ambry.checksum import BLOCK_SIZE
 from ambry.clock import Clock
@@ -14,7 +14,12 @@ from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 from frontend.router.placement import PartitionChooser
-from frontend.router.quorum import absent_target
+from frontend.router.quorum import Candidate, absent_target
+
+SILENCE_S = 1.0
+"""How long a suspect replica is waited for when nobody else can decide. Long enough for one that was only busy."""
+LOOK_AGAIN_S = 0.25
+"""From then on, how often it is looked at who is suspect; a paused node is within 3 s (ambry/network/pool.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,7 @@ class RouterContext:
     read_budget: MemoryBudget
     """Of downloads: clients that do not read must not keep others from writing."""
     placement: PartitionChooser
+    _absent_targets: dict[int, dict[int, int]] = field(default_factory=dict, init=False)
 
     def read_unit(self) -> int:
         """How much one read of a download fetches: less when memory is short, so that everybody goes on."""
@@ -55,8 +61,8 @@ class RouterContext:
             raise Unavailable(f"partition {blob_id.partition} is not in this frontend's layout; is it up to date?")
         return partition
 
-    def read_order(self, partition: Partition, origin: int) -> list[tuple[str, int]]:
-        """Replicas in the order in which a get asks them, with their datacenters.
+    def read_order(self, partition: Partition, origin: int) -> list[Candidate]:
+        """Replicas in the order in which a read asks them.
 
         Our own datacenter, then the blob's origin, then the others; in each the well ones first, shuffled.
         """
@@ -67,11 +73,15 @@ class RouterContext:
             distance = 0 if node.datacenter_id == self.datacenter_id else 1 if node.datacenter_id == origin else 2
             return distance, not self.pool[node.name].usable
 
-        return [(node.name, node.datacenter_id) for node in sorted(nodes, key=rank)]
+        return [Candidate(node.name, node.datacenter_id) for node in sorted(nodes, key=rank)]
 
     def absent_targets(self, partition: Partition) -> dict[int, int]:
-        """Per datacenter how many replicas must say "not found"."""
-        counts: dict[int, int] = {}
-        for node in partition.replicas:
-            counts[node.datacenter_id] = counts.get(node.datacenter_id, 0) + 1
-        return {number: absent_target(count, self.config.success_target) for number, count in counts.items()}
+        """By datacenter, how many replicas must say "not found"."""
+        targets = self._absent_targets.get(partition.id)
+        if targets is None:
+            counts: dict[int, int] = {}
+            for node in partition.replicas:
+                counts[node.datacenter_id] = counts.get(node.datacenter_id, 0) + 1
+            targets = {number: absent_target(count, self.config.success_target) for number, count in counts.items()}
+            self._absent_targets[partition.id] = targets
+        return targets

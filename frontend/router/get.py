@@ -6,7 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
-from ambry.blob import BlobState, Composite
+import msgspec
+
+from ambry.blob import Composite
 from ambry.checksum import Buffer
 from ambry.errors import BlobNotFound, DataCorrupt, InvariantBroken, Unavailable
 from ambry.format import composite as composite_format
@@ -17,8 +19,15 @@ from ambry.protocol.messages.blobs import GetReply
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
-from frontend.router.quorum_read import Fetch, Fetched
+from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly
 from frontend.router.values import BlobHead, RangeSpec, Span
+
+
+def found(blob_id: BlobId, outcome: ReadOutcome) -> Found:
+    """The record that was read. Raises Unavailable where only a state is known."""
+    if isinstance(outcome, StateOnly):
+        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
+    return outcome
 
 
 def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
@@ -30,13 +39,6 @@ def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
         state=reply.state,
         created_at_ms=reply.created_at_ms,
     )
-
-
-def _present_head(blob_id: BlobId, reply: GetReply) -> BlobHead:
-    """Decode the head of an answer that may hold only a state. Raises Unavailable then."""
-    if not reply.present:
-        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
-    return head_of(blob_id, reply)
 
 
 class Download:
@@ -62,7 +64,7 @@ class Download:
         self._request = request
         self._context = context
         self._units = units
-        self._pending: deque[tuple[ReadUnit, asyncio.Future[Fetched]]] = deque()
+        self._pending: deque[tuple[ReadUnit, asyncio.Future[ReadOutcome]]] = deque()
 
     @property
     def complete(self) -> bool:
@@ -100,20 +102,20 @@ class Download:
         if sent != self.span.size:
             raise InvariantBroken(f"blob {self.head.id}: {sent} bytes read where {self.span.size} were asked for")
 
-    def _fetch(self, unit: ReadUnit) -> asyncio.Future[Fetched]:
+    def _fetch(self, unit: ReadUnit) -> asyncio.Future[ReadOutcome]:
         self._request.renew()
         fetch = Fetch(self._request, self._context, BlobId(unit.id), first=unit.first, end=unit.end, any_state=True)
         return fetch.start()
 
-    async def _chunk_answer(self, future: asyncio.Future[Fetched]) -> Fetched:
+    async def _chunk_answer(self, future: asyncio.Future[ReadOutcome]) -> Found:
         try:
-            fetched = await future
+            outcome = await future
         except BlobNotFound as error:
             # The blob exists, so its chunk must: whatever the replicas say, this is not an absence.
             raise Unavailable(f"a chunk of blob {self.head.id} is missing: {error.message}") from error
-        if not fetched.reply.present:
+        if isinstance(outcome, StateOnly):
             raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
-        return fetched
+        return outcome
 
     def _give_beginning_back(self) -> None:
         charged, self._charged = self._charged, 0
@@ -143,40 +145,34 @@ async def open_blob(
     `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable.
     """
     if blob_id.kind is IdKind.COMPOSITE:
-        return await _open_composite(request, context, blob_id, wanted, any_state, resolve_empty)
-    unit = context.read_unit()
-    guess = 0 if wanted is None else wanted.first
-    # A suffix needs the size first; anything else begins with a guess at the first unit of the range.
-    ask = (0, 0) if guess is None else (guess, (guess // unit + 1) * unit)
-    if wanted is not None and wanted.last is not None and guess is not None:
-        ask = (guess, min(ask[1], wanted.last + 1))
-    charged = ask[1] - ask[0]
-    await context.take_to_read(charged, of=charged)
+        whole = await read_composite(request, context, blob_id, any_state=any_state)
+        span = _resolve(wanted, whole.head.size, resolve_empty)
+        units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.read_unit)
+        return Download(request, context, whole.head, span=span, beginning=b"", charged=0, units=units)
+    ask = _guess(wanted, context.read_unit())
+    await context.take_to_read(ask.size, of=ask.size)
     try:
-        fetched = await Fetch(request, context, blob_id, first=ask[0], end=ask[1], any_state=any_state).start()
-        head = _present_head(blob_id, fetched.reply)
+        fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
+        record = found(blob_id, await fetch.start())
+        head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.size, resolve_empty)
     except BaseException:
-        context.read_budget.give_back(charged)
+        context.read_budget.give_back(ask.size)
         raise
-    beginning = fetched.data if guess is not None else b""
-    context.read_budget.give_back(charged - len(beginning))
-    rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.read_unit)
-    return Download(request, context, head, span=span, beginning=beginning, charged=len(beginning), units=rest)
+    beginning = record.data
+    context.read_budget.give_back(ask.size - len(beginning))
+    units = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.read_unit)
+    return Download(request, context, head, span=span, beginning=beginning, charged=len(beginning), units=units)
 
 
-async def _open_composite(
-    request: RequestContext,
-    context: RouterContext,
-    blob_id: BlobId,
-    wanted: RangeSpec | None,
-    any_state: bool,
-    resolve_empty: bool,
-) -> Download:
-    head, composite = await read_composite(request, context, blob_id, any_state=any_state)
-    span = _resolve(wanted, head.size, resolve_empty)
-    units = units_of_chunks(composite.chunks, span.first, span.end, context.read_unit)
-    return Download(request, context, head, span=span, beginning=b"", charged=0, units=units)
+def _guess(wanted: RangeSpec | None, unit: int) -> Span:
+    """The first bytes of what is wanted of a blob whose size is not known yet, at most to the end of a unit."""
+    if wanted is None:
+        return Span(0, unit)
+    if wanted.first is None:
+        return Span(0, 0)  # a suffix needs the size first
+    end = (wanted.first // unit + 1) * unit
+    return Span(wanted.first, end if wanted.last is None else min(end, wanted.last + 1))
 
 
 def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> Span:
@@ -185,27 +181,29 @@ def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> Span:
     return wanted.resolve(size)
 
 
+class CompositeBlob(msgspec.Struct, frozen=True):
+    """The record of a blob of many chunks."""
+
+    head: BlobHead
+    composite: Composite
+
+
 async def read_composite(
     request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
-) -> tuple[BlobHead, Composite]:
+) -> CompositeBlob:
     """The head and the chunk list of a composite blob. Raises as open_blob, DataCorrupt."""
-    fetched = await Fetch(request, context, blob_id, first=0, end=PAYLOAD_SIZE_MAX, any_state=any_state).start()
-    head = _present_head(blob_id, fetched.reply)
-    composite = composite_format.decode(fetched.data)
+    fetch = Fetch(request, context, blob_id, first=0, end=PAYLOAD_SIZE_MAX, any_state=any_state)
+    record = found(blob_id, await fetch.start())
+    head = head_of(blob_id, record.reply)
+    composite = composite_format.decode(record.data)
     if composite.total_size != head.size:
         raise DataCorrupt(f"blob {blob_id}: its chunks have {composite.total_size} bytes, its head says {head.size}")
-    return head, composite
-
-
-async def read_state(request: RequestContext, context: RouterContext, blob_id: BlobId) -> BlobState:
-    """The present state of a blob, deleted or not. Raises BlobNotFound, Unavailable."""
-    fetched = await Fetch(request, context, blob_id, first=0, end=0, any_state=True).start()
-    return fetched.reply.state
+    return CompositeBlob(head, composite)
 
 
 async def read_head(
     request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
 ) -> BlobHead:
     """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
-    fetched = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
-    return _present_head(blob_id, fetched.reply)
+    outcome = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
+    return head_of(blob_id, found(blob_id, outcome).reply)

@@ -24,7 +24,7 @@ from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
-from frontend.router.quorum_write import RETRY_WAIT_S, ReplicaWrite, write_persistently
+from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome, write_persistently
 from frontend.router.values import DigestCheck, PutResult, PutSpec
 
 log = get_logger()
@@ -57,7 +57,10 @@ class PutOperation:
         """Put the whole body. Raises what the body's reader or `verify` raise; QuorumNotReached, InsufficientStorage."""
         try:
             first = await self._chunker.next_chunk()
-            if await self._chunker.at_end():
+            whole = await self._chunker.at_end()
+            # From here on the client waits for us, until it sends more.
+            self._request.renew()
+            if whole:
                 return await self._put_simple(first.data)
             return await self._put_composite(first.data, first.charged)
         finally:
@@ -95,6 +98,7 @@ class PutOperation:
                 unfinished.add(chunks[-1])
                 await self._limit(unfinished)
                 piece = await self._chunker.next_chunk()
+                self._request.renew()
                 data, charged = piece.data, piece.charged
                 index += 1
             refs = tuple(await asyncio.gather(*chunks))
@@ -132,17 +136,22 @@ class PutOperation:
     ) -> None:
         payload = composite_format.encode(Composite(total_size=size, chunks=refs))
         properties = self._properties(size, whole)
+        own = digest(payload)
+
+        def write() -> asyncio.Future[WriteOutcome]:
+            left_s = self._request.left_s()
+            return self._write(RecordKind.COMPOSITE, blob_id, partition, properties, payload, own, left_s)
+
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
-        await write_persistently(
-            self._context,
-            lambda: self._write(RecordKind.COMPOSITE, blob_id, partition, properties, payload, digest(payload)),
-        )
+        await write_persistently(self._request, self._context, write)
 
     # --- records ---
 
-    def _new_id(self, kind: IdKind, size: int, exclude: frozenset[int] = frozenset()) -> tuple[BlobId, Partition]:
+    def _new_id(
+        self, kind: IdKind, size: int, exclude: frozenset[int] = frozenset(), *, answering: bool = False
+    ) -> tuple[BlobId, Partition]:
         context = self._context
-        partition = context.placement.choose(size, exclude=exclude)
+        partition = context.placement.choose(size, exclude=exclude, answering=answering)
         blob_id = BlobId.make(
             kind=kind,
             datacenter=context.datacenter_id,
@@ -157,35 +166,50 @@ class PutOperation:
         """Put one record, slipping to another partition with a new id when one fails."""
         tried: frozenset[int] = frozenset()
         failure: AmbryError | None = None
-        for _ in range(self._context.config.put_attempts):
+        silence = False
+        attempts = self._context.config.put_attempts
+        for attempt in range(1, attempts + 1):
             try:
-                blob_id, partition = self._new_id(_ID_KINDS[kind], len(data), tried)
+                blob_id, partition = self._new_id(_ID_KINDS[kind], len(data), tried, answering=silence)
             except InsufficientStorage:
                 break
             # Before it is sent: a write that is cancelled on its way may have happened.
             self._written.append(blob_id)
-            try:
-                await self._write(kind, blob_id, partition, properties, data, own)
+            # Half of the time for each but the last, so that there is some for another partition.
+            timeout_s = self._request.left_s() / (2 if attempt < attempts else 1)
+            outcome = await self._write(kind, blob_id, partition, properties, data, own, timeout_s)
+            if isinstance(outcome, Confirmed):
                 return blob_id
-            except (QuorumNotReached, InsufficientStorage) as error:
-                log.warning(
-                    "put slips to another partition",
-                    partition=partition.id,
-                    blob=str(blob_id),
-                    request_id=self._request.id,
-                    error=error.message,
-                )
-                failure = error
-                tried |= {partition.id}
-                self._discard([blob_id])
-                if isinstance(error, QuorumNotReached) and len(tried) < self._context.config.put_attempts:
-                    # Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py).
-                    await asyncio.sleep(RETRY_WAIT_S * len(tried))
+            failure, silence = outcome.error, outcome.silence
+            log.warning(
+                "put found too few replicas",
+                partition=partition.id,
+                blob=str(blob_id),
+                request_id=self._request.id,
+                error=failure.message,
+            )
+            self._discard([blob_id])
+            if not isinstance(failure, QuorumNotReached | InsufficientStorage):
+                break
+            tried |= {partition.id}
+            wait_s = 0.0 if silence or isinstance(failure, InsufficientStorage) else RETRY_WAIT_S * attempt
+            if attempt == attempts or self._request.left_s() <= wait_s:
+                break
+            if wait_s:
+                # Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py).
+                await asyncio.sleep(wait_s)
         raise failure or InsufficientStorage("there is no partition to write to")
 
-    async def _write(
-        self, kind: RecordKind, blob_id: BlobId, partition: Partition, properties: bytes, data: Buffer, own: bytes
-    ) -> None:
+    def _write(
+        self,
+        kind: RecordKind,
+        blob_id: BlobId,
+        partition: Partition,
+        properties: bytes,
+        data: Buffer,
+        own: bytes,
+        timeout_s: float,
+    ) -> asyncio.Future[WriteOutcome]:
         spec = self._spec
         request = PutRequest(
             self._request.id,
@@ -199,17 +223,15 @@ class PutOperation:
             own,
             spec.durability >= Durability.DISK,
         )
-        config = self._context.config
-        geo = spec.durability is Durability.GEO
-        await ReplicaWrite(
+        return ReplicaWrite(
             self._context,
             partition,
             type=MessageType.PUT,
             message=request,
             body=data,
             checks=block_checks(data),
-            geo=geo,
-            timeout_s=(config.geo_timeout_ms if geo else config.put_timeout_ms) / 1000,
+            geo=spec.durability is Durability.GEO,
+            timeout_s=timeout_s,
         ).start()
 
     def _discard(self, ids: list[BlobId]) -> None:
@@ -223,5 +245,5 @@ class PutOperation:
                     MessageType.UPDATE,
                     message,
                     lambda _frame, _error: None,
-                    timeout_s=context.config.put_timeout_ms / 1000,
+                    timeout_s=context.config.request_timeout_ms / 1000,
                 )

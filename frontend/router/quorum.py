@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from enum import Enum
+
+import msgspec
 
 
 class Verdict(Enum):
@@ -35,42 +37,44 @@ class WriteTracker:
     def __init__(
         self, *, local: Sequence[str], local_target: int, remote: Sequence[str] = (), remote_target: int = 0
     ) -> None:
-        self._local = set(local)
-        self._remote_left = list(remote)
         self._missing_local = local_target
         self._missing_remote = remote_target
-        self._asked_local = len(local)
-        self._asked_remote = 0
+        self._waiting_local: set[str] = set(local)
+        self._waiting_remote: set[str] = set()
+        self._remote_left = list(remote)
+        self.verdict = Verdict.FAILED if self.fails_without(frozenset()) else Verdict.PENDING
 
     def start(self) -> list[str]:
         """The replicas to send to now."""
-        return sorted(self._local) + self._more_remote()
+        return sorted(self._waiting_local) + self.next_remote()
 
-    def _more_remote(self) -> list[str]:
+    def next_remote(self, silent: Set[str] = frozenset()) -> list[str]:
+        """Further remote replicas to send to, so many that those suffice who were asked and are not `silent`."""
         more: list[str] = []
-        while self._remote_left and self._asked_remote < self._missing_remote:
+        while self._remote_left and len(self._waiting_remote - silent) < self._missing_remote:
             more.append(self._remote_left.pop(0))
-            self._asked_remote += 1
+            self._waiting_remote.add(more[-1])
         return more
 
     def record(self, replica: str, confirmed: bool) -> list[str]:
-        """Take in one outcome; returns further replicas to send to."""
-        if replica in self._local:
-            self._asked_local -= 1
+        """Take in one outcome, each replica's once; returns further replicas to send to."""
+        if replica in self._waiting_local:
+            self._waiting_local.discard(replica)
             self._missing_local -= confirmed
-            return []
-        self._asked_remote -= 1
-        self._missing_remote -= confirmed
-        return self._more_remote()
-
-    @property
-    def verdict(self) -> Verdict:
+        else:
+            self._waiting_remote.discard(replica)
+            self._missing_remote -= confirmed
+        more = self.next_remote() if self._remote_left else []
         if self._missing_local <= 0 and self._missing_remote <= 0:
-            return Verdict.DONE
-        possible_remote = self._asked_remote + len(self._remote_left)
-        if self._missing_local > self._asked_local or self._missing_remote > possible_remote:
-            return Verdict.FAILED
-        return Verdict.PENDING
+            self.verdict = Verdict.DONE
+        elif self.fails_without(frozenset()):
+            self.verdict = Verdict.FAILED
+        return more
+
+    def fails_without(self, silent: Set[str]) -> bool:
+        """Whether it can only succeed if one of these answers after all."""
+        possible_remote = len(self._waiting_remote - silent) + len(self._remote_left)
+        return self._missing_local > len(self._waiting_local - silent) or self._missing_remote > possible_remote
 
 
 class Answer(Enum):
@@ -85,20 +89,27 @@ class Answer(Enum):
     """No answer, a corrupt copy, or a replica without authority."""
 
 
-class GetTracker:
-    """One get. Replicas are asked one after the other; the caller may ask the next before the last has answered.
+class Candidate(msgspec.Struct, frozen=True):
+    """A replica that may be asked."""
 
-    `replicas` is the order of asking: name and datacenter. Absence is proven when enough replicas of our own datacenter said
+    name: str
+    datacenter_id: int
+
+
+class ReadTracker:
+    """One read of one record. Replicas are asked one after the other; the caller may ask the next before the last has answered.
+
+    `replicas` are in the order of asking. Absence is proven when enough replicas of our own datacenter said
     so, and of the blob's origin (CONTRACT C3); where neither has a replica it cannot be proven. That a blob is gone counts
     when as many of ours said so (of the origin's where we have none), since one alone may not have heard of an undelete or a
     longer life; or when nobody left knows better.
     """
 
     def __init__(
-        self, replicas: Sequence[tuple[str, int]], *, own: int, origin: int, absent_targets: Mapping[int, int]
+        self, replicas: Sequence[Candidate], *, own: int, origin: int, absent_targets: Mapping[int, int]
     ) -> None:
         self._left = list(replicas)
-        self._datacenters = dict(replicas)
+        self._datacenters = {replica.name: replica.datacenter_id for replica in replicas}
         self._missing = {
             datacenter: absent_targets[datacenter] for datacenter in {own, origin} if absent_targets.get(datacenter)
         }
@@ -113,7 +124,7 @@ class GetTracker:
         if not self._left or self.verdict is not Verdict.PENDING:
             return None
         self._asked += 1
-        return self._left.pop(0)[0]
+        return self._left.pop(0).name
 
     def record(self, replica: str, answer: Answer) -> Verdict:
         """Take in one answer."""

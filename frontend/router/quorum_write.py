@@ -1,47 +1,74 @@
-"""Sending one write to the replicas of its partition, until enough confirmed."""
+"""Sending one write to the replicas of its partition, until enough confirmed or too few will.
+
+A replica that is suspect (ambry/clustermap/health.py) is sent its copy and may confirm, but once a write can only succeed
+through suspect replicas it is not waited for any longer than a moment.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Set
 from functools import partial
-from typing import TypeVar
+
+import msgspec
 
 from ambry.checksum import Buffer
 from ambry.clustermap.model import Partition
-from ambry.errors import AmbryError, BlobGone, InsufficientStorage, QuorumNotReached
+from ambry.errors import AmbryError, BlobGone, DeadlineExceeded, InsufficientStorage, QuorumNotReached
 from ambry.protocol.frame import Frame
 from ambry.protocol.messages.base import Message
-from frontend.router.context import RouterContext
+from frontend.request import RequestContext
+from frontend.router.context import LOOK_AGAIN_S, SILENCE_S, RouterContext
 from frontend.router.quorum import Verdict, WriteTracker, write_target
-
-T = TypeVar("T")
-
 
 RETRY_WAIT_S = 0.15
 """Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py)."""
 
 
-async def write_persistently(context: RouterContext, write: Callable[[], Awaitable[T]]) -> T:
-    """Do a write that is the same when it is done twice, again while too few replicas confirm it; bounded.
+class Confirmed(msgspec.Struct, frozen=True):
+    """Enough replicas hold it."""
 
-    Raises the last QuorumNotReached, and at once whatever else `write` raises.
+    replies: list[Frame]
+
+
+class Unconfirmed(msgspec.Struct, frozen=True):
+    """Too few confirmed; some may hold it all the same, or will."""
+
+    error: AmbryError
+    """To be told to the user: QuorumNotReached, InsufficientStorage or BlobGone."""
+    silence: bool
+    """Too many of these replicas do not answer: sending it to them again in a moment would not help."""
+
+
+WriteOutcome = Confirmed | Unconfirmed
+
+
+async def write_persistently(
+    request: RequestContext, context: RouterContext, write: Callable[[], asyncio.Future[WriteOutcome]]
+) -> list[Frame]:
+    """Do a write that is the same when it is done twice, again while that may help; ends with the request's deadline.
+
+    Returns the replies. Raises QuorumNotReached, InsufficientStorage, BlobGone.
     """
-    attempts = context.config.put_attempts
-    for attempt in range(1, attempts):
-        try:
-            return await write()
-        except QuorumNotReached:
-            await asyncio.sleep(RETRY_WAIT_S * attempt)
-    return await write()
+    attempt = 0
+    while True:
+        attempt += 1
+        outcome = await write()
+        if isinstance(outcome, Confirmed):
+            return outcome.replies
+        again = isinstance(outcome.error, QuorumNotReached) and not outcome.silence
+        wait_s = RETRY_WAIT_S * attempt
+        if not again or attempt >= context.config.put_attempts or request.left_s() <= wait_s:
+            raise outcome.error
+        await asyncio.sleep(wait_s)
 
 
 class ReplicaWrite:
-    """One write on its way. `start` returns a future that ends when the outcome is certain.
+    """One write on its way. `start` returns a future that ends when the outcome is certain, or all but certain.
 
     Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
     `patience_s` the outcome waits that long for those of them that are well, so that a read right after it finds the same on
-    each of them.
+    each of them. Nothing is waited for longer than `timeout_s`.
     """
 
     def __init__(
@@ -58,16 +85,19 @@ class ReplicaWrite:
         patience_s: float = 0.0,
     ) -> None:
         own = context.datacenter_id
-        local = [node.name for node in partition.replicas if node.datacenter_id == own]
-        remote = [node.name for node in partition.replicas if node.datacenter_id != own] if geo else []
-        remote.sort(key=lambda name: not context.pool[name].usable)
+        pool = context.pool
+        self._local = [node.name for node in partition.replicas if node.datacenter_id == own]
+        self._remote = [node.name for node in partition.replicas if node.datacenter_id != own] if geo else []
+        self._remote.sort(key=lambda name: not pool[name].usable)
+        self._local_target = write_target(len(self._local), context.config.success_target)
         self._tracker = WriteTracker(
-            local=local,
-            local_target=write_target(len(local), context.config.success_target),
-            remote=remote,
+            local=self._local,
+            local_target=self._local_target,
+            remote=self._remote,
             remote_target=1 if geo else 0,
         )
-        self._pool = context.pool
+        self._geo = geo
+        self._pool = pool
         self._partition = partition
         self._type = type
         self._message = message
@@ -75,25 +105,27 @@ class ReplicaWrite:
         self._checks = checks
         self._timeout_s = timeout_s
         self._patience_s = patience_s
+        self._patient = False
+        self._loop = asyncio.get_running_loop()
         self._waiting: set[str] = set()
-        self._giving_up: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[str, AmbryError] = {}
-        self._local_count = len(local)
         self._replies: list[Frame] = []
-        self._future: asyncio.Future[list[Frame]] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[WriteOutcome] = self._loop.create_future()
 
-    def start(self) -> asyncio.Future[list[Frame]]:
-        """Send. The future ends with the replies so far, QuorumNotReached, InsufficientStorage or BlobGone."""
-        if not self._local_count:
+    def start(self) -> asyncio.Future[WriteOutcome]:
+        """Send."""
+        if not self._local:
             # None of none would count as confirmed.
-            self._future.set_exception(
-                QuorumNotReached(
-                    f"partition {self._partition.id} has no replica in this datacenter; write in one that has"
-                )
+            error = QuorumNotReached(
+                f"partition {self._partition.id} has no replica in this datacenter; write in one that has"
             )
+            self._future.set_result(Unconfirmed(error, silence=True))
             return self._future
+        self._timer = self._loop.call_later(SILENCE_S, self._look)
         self._send(self._tracker.start())
-        self._settle()
+        if self._tracker.verdict is Verdict.FAILED and not self._future.done():
+            self._end(self._unconfirmed(frozenset()))  # no other datacenter has a replica
         return self._future
 
     def _send(self, names: list[str]) -> None:
@@ -114,40 +146,61 @@ class ReplicaWrite:
             self._replies.append(frame)
         elif error is not None:
             self._failures[name] = error
-        more = self._tracker.record(name, frame is not None)
-        if not self._future.done():
-            self._send(more)
-            self._settle()
-
-    def _settle(self) -> None:
+        tracker = self._tracker
+        more = tracker.record(name, frame is not None)
         if self._future.done():
             return
-        verdict = self._tracker.verdict
-        if verdict is Verdict.DONE:
-            if self._patience_s and any(self._pool[name].usable for name in self._waiting):
-                if self._giving_up is None:
-                    loop = asyncio.get_running_loop()
-                    self._giving_up = loop.call_later(self._patience_s, self._give_up)
+        if more:
+            self._send(more)
+        if tracker.verdict is Verdict.FAILED:
+            self._end(self._unconfirmed(frozenset()))
+        elif tracker.verdict is Verdict.DONE:
+            self._confirmed()
+
+    def _confirmed(self) -> None:
+        """Enough confirmed; those of the others that are well have their time."""
+        if not self._patience_s or not any(self._pool[name].usable for name in self._waiting):
+            self._end(Confirmed(self._replies))
+        elif not self._patient:
+            self._patient = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(self._patience_s, self._end, Confirmed(self._replies))
+
+    def _look(self) -> None:
+        """See whether those that did not answer yet answer anything at all."""
+        silent = {name for name in self._waiting if not self._pool[name].usable}
+        if silent:
+            self._send(self._tracker.next_remote(silent))
+            if self._future.done():
                 return
-            self._give_up()
-        elif verdict is Verdict.FAILED:
-            self._future.set_exception(self._failure())
+            if self._tracker.fails_without(silent):
+                self._end(self._unconfirmed(silent))
+                return
+        self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
 
-    def _give_up(self) -> None:
-        """Enough confirmed, and those that did not had their time."""
-        if self._giving_up is not None:
-            self._giving_up.cancel()
+    def _end(self, outcome: WriteOutcome) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._future.done():
-            self._future.set_result(self._replies)
+            self._future.set_result(outcome)
 
-    def _failure(self) -> AmbryError:
-        reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(self._failures.items()))
-        if any(isinstance(error, InsufficientStorage) for error in self._failures.values()):
-            return InsufficientStorage(f"partition {self._partition.id} has no room ({reasons})")
-        for error in self._failures.values():
+    def _unconfirmed(self, silent: Set[str]) -> Unconfirmed:
+        failures = self._failures | {name: DeadlineExceeded("it does not answer") for name in silent}
+        reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(failures.items()))
+        late = {name for name, error in failures.items() if isinstance(error, DeadlineExceeded)}
+        silence = len(set(self._local) - late) < self._local_target or (self._geo and late >= set(self._remote))
+        for error in failures.values():
+            if isinstance(error, InsufficientStorage):
+                full = InsufficientStorage(f"partition {self._partition.id} has no room ({reasons})")
+                return Unconfirmed(full, silence)
             if isinstance(error, BlobGone):
-                return error  # an undelete that came too late: trying again does not help
-        return QuorumNotReached(
-            f"too few replicas of partition {self._partition.id} confirmed the write; it may or may not have happened "
-            f"({reasons})"
+                return Unconfirmed(error, silence)  # an undelete that came too late: trying again does not help
+        return Unconfirmed(
+            QuorumNotReached(
+                f"too few replicas of partition {self._partition.id} confirmed the write; it may or may not have "
+                f"happened ({reasons})"
+            ),
+            silence,
         )

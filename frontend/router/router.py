@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ambry.blob import BlobState, Composite
+from ambry.blob import Composite
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId, IdKind
@@ -21,7 +21,7 @@ from frontend.router.context import RouterContext
 from frontend.router.get import Download
 from frontend.router.put import PutOperation
 from frontend.router.quorum import write_target
-from frontend.router.values import BlobHead, DigestCheck, PutResult, PutSpec, RangeSpec
+from frontend.router.values import BlobHead, DigestCheck, HeadCheck, PutResult, PutSpec, RangeSpec
 
 PRESENCE_TIMEOUT_S = 3.0
 PRESENCE_IDS_PER_REQUEST = 20_000
@@ -80,19 +80,24 @@ class Router:
         if blob_id.kind is not IdKind.COMPOSITE:
             await getting.read_head(request, self.context, blob_id)
             return None
-        return (await getting.read_composite(request, self.context, blob_id))[1]
+        return (await getting.read_composite(request, self.context, blob_id)).composite
 
-    async def delete(self, request: RequestContext, blob_id: BlobId) -> None:
+    async def delete(self, request: RequestContext, blob_id: BlobId, allowed: HeadCheck | None = None) -> None:
+        """See update.delete."""
         self._refuse_chunk(blob_id)
-        await updating.delete(request, self.context, blob_id)
+        await updating.delete(request, self.context, blob_id, allowed)
 
-    async def undelete(self, request: RequestContext, blob_id: BlobId) -> None:
+    async def undelete(self, request: RequestContext, blob_id: BlobId, allowed: HeadCheck | None = None) -> None:
+        """See update.undelete."""
         self._refuse_chunk(blob_id)
-        await updating.undelete(request, self.context, blob_id)
+        await updating.undelete(request, self.context, blob_id, allowed)
 
-    async def extend_ttl(self, request: RequestContext, blob_id: BlobId, expires_at_ms: int) -> BlobState:
+    async def extend_ttl(
+        self, request: RequestContext, blob_id: BlobId, expires_at_ms: int, allowed: HeadCheck | None = None
+    ) -> BlobHead:
+        """See update.extend_ttl."""
         self._refuse_chunk(blob_id)
-        return await updating.extend_ttl(request, self.context, blob_id, expires_at_ms)
+        return await updating.extend_ttl(request, self.context, blob_id, expires_at_ms, allowed)
 
     @staticmethod
     def _refuse_chunk(blob_id: BlobId) -> None:
@@ -134,12 +139,12 @@ class Router:
         }
 
     def unready(self) -> list[str]:
-        """Why this frontend cannot serve: partitions without enough connected local replicas."""
+        """Why this frontend cannot serve: partitions of which too few local replicas answer."""
         context = self.context
         short: list[int] = []
         for partition in context.map.partitions.values():
             local = partition.in_datacenter(context.datacenter_id)
-            connected = sum(context.pool[node.name].connected for node in local)
-            if connected < write_target(len(local), context.config.success_target):
+            answering = sum(context.pool[node.name].usable for node in local)
+            if answering < write_target(len(local), context.config.success_target):
                 short.append(partition.id)
-        return [f"too few replicas connected for partitions {short}"] if short else []
+        return [f"too few replicas answer for partitions {short}"] if short else []

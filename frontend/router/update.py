@@ -1,36 +1,45 @@
 """Changing a blob's state: delete, undelete, time to live. Each is a join, recorded durably on enough local replicas.
 
 The present state is read first, so that every replica is told the same target state; then it does not matter which of them
-already knew what, or in which order changes arrive.
+already knew what, or in which order changes arrive. Nothing is recorded about a blob that no replica which answered knows: an
+id that somebody made up leaves no trace (docs/decisions/0009-no-tombstone-without-a-blob.md).
 """
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
+
 from ambry.blob import BlobState, join
 from ambry.errors import BlobDeleted, BlobExpired, NotDeleted, Unavailable
 from ambry.ids import BlobId
-from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import UpdateReply, UpdateRequest
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
-from frontend.router.get import read_head, read_state
-from frontend.router.quorum_write import ReplicaWrite, write_persistently
+from frontend.router.get import found, head_of
+from frontend.router.quorum_read import Fetch, Found, ReadOutcome
+from frontend.router.quorum_write import ReplicaWrite, WriteOutcome, write_persistently
+from frontend.router.values import BlobHead, HeadCheck
 
 PATIENCE_S = 0.25
 """An update waits this long for the slower replicas that are well: whoever reads next shall find it on any of them."""
 
 
-async def delete(request: RequestContext, context: RouterContext, blob_id: BlobId) -> None:
+async def delete(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, allowed: HeadCheck | None = None
+) -> None:
     """Delete a blob; deleting a deleted one is fine. Durable on at least the write target of local replicas on return.
 
-    Raises BlobNotFound when it is proven that there never was one, QuorumNotReached.
+    Raises BlobNotFound when it is proven that there never was one; Unavailable when that cannot be told, and then nothing was
+    changed; QuorumNotReached when it may have happened; what `allowed` raises.
     """
-    try:
-        state = await read_state(request, context, blob_id)
-    except Unavailable:
-        # Whether it exists cannot be told now; the tombstone is recorded all the same and wins when the blob shows up.
-        state = BlobState()
+    outcome = await _read(request, context, blob_id, any_state=True)
+    if allowed is not None:
+        allowed(head_of(blob_id, found(blob_id, outcome).reply))
+    state = outcome.reply.state if isinstance(outcome, Found) else outcome.state
     deleted = False
     while not deleted:
         # Another replica may know of a later undelete than the one that we read: its answer says so, go beyond it.
@@ -39,9 +48,18 @@ async def delete(request: RequestContext, context: RouterContext, blob_id: BlobI
         deleted = state.deleted
 
 
-async def undelete(request: RequestContext, context: RouterContext, blob_id: BlobId) -> None:
-    """Bring a deleted blob back, as the next life version. Raises NotDeleted, BlobNotFound, Unavailable."""
-    state = (await read_head(request, context, blob_id, any_state=True)).state
+async def undelete(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, allowed: HeadCheck | None = None
+) -> None:
+    """Bring a deleted blob back, as the next life version.
+
+    Raises NotDeleted, BlobNotFound, Unavailable, QuorumNotReached, what `allowed` raises.
+    """
+    outcome = await _read(request, context, blob_id, any_state=True)
+    head = head_of(blob_id, found(blob_id, outcome).reply)
+    if allowed is not None:
+        allowed(head)
+    state = head.state
     if not state.deleted:
         # The one replica that was read may not have heard of the delete yet: ask as many as the delete was confirmed by.
         state = await _write(request, context, blob_id, state)
@@ -53,38 +71,55 @@ async def undelete(request: RequestContext, context: RouterContext, blob_id: Blo
         state = await _write(request, context, blob_id, next_life)
 
 
-async def extend_ttl(request: RequestContext, context: RouterContext, blob_id: BlobId, expires_at_ms: int) -> BlobState:
-    """Let a blob live until `expires_at_ms` at least; it never gets shorter. Returns the new state.
+async def extend_ttl(
+    request: RequestContext,
+    context: RouterContext,
+    blob_id: BlobId,
+    expires_at_ms: int,
+    allowed: HeadCheck | None = None,
+) -> BlobHead:
+    """Let a blob live until `expires_at_ms` at least; it never gets shorter. Returns its head as it is now.
 
-    Raises BlobNotFound, BlobDeleted, BlobExpired, Unavailable, QuorumNotReached.
+    Raises BlobNotFound, BlobDeleted, BlobExpired, Unavailable, QuorumNotReached, what `allowed` raises.
     """
-    head = await read_head(request, context, blob_id)
+    outcome = await _read(request, context, blob_id, any_state=False)
+    head = head_of(blob_id, found(blob_id, outcome).reply)
     if head.state.expired(context.clock.wall_ms()):
         raise BlobExpired(f"blob {blob_id} has expired")
+    if allowed is not None:
+        allowed(head)
     state = BlobState(head.state.life_version, False, max(head.state.expires_at_ms, expires_at_ms))
     state = await _write(request, context, blob_id, state)
     if state.deleted:
         # The one replica that was read had not heard of it.
         raise BlobDeleted(f"blob {blob_id} was deleted")
-    return state
+    return msgspec.structs.replace(head, state=state)
+
+
+async def _read(request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool) -> ReadOutcome:
+    """What is known of a blob, read in half of the time that is left. Raises Unavailable saying that nothing was changed."""
+    try:
+        return await Fetch(
+            request, context, blob_id, first=0, end=0, any_state=any_state, within_s=request.left_s() / 2
+        ).start()
+    except Unavailable as error:
+        raise Unavailable(f"nothing was changed: {error.message}") from error
 
 
 async def _write(request: RequestContext, context: RouterContext, blob_id: BlobId, state: BlobState) -> BlobState:
     """Record a state; returns the join of what the replicas that confirmed know now."""
-    replies = await write_persistently(context, lambda: _write_once(request, context, blob_id, state))
-    for frame in replies:
+    message = UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms())
+
+    def write() -> asyncio.Future[WriteOutcome]:
+        return ReplicaWrite(
+            context,
+            context.partition_of(blob_id),
+            type=MessageType.UPDATE,
+            message=message,
+            timeout_s=request.left_s(),
+            patience_s=PATIENCE_S,
+        ).start()
+
+    for frame in await write_persistently(request, context, write):
         state = join(state, messages.decode(frame.header, UpdateReply).state)
     return state
-
-
-async def _write_once(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, state: BlobState
-) -> list[Frame]:
-    return await ReplicaWrite(
-        context,
-        context.partition_of(blob_id),
-        type=MessageType.UPDATE,
-        message=UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms()),
-        timeout_s=context.config.put_timeout_ms / 1000,
-        patience_s=PATIENCE_S,
-    ).start()

@@ -51,6 +51,10 @@ class BlobHead(msgspec.Struct, frozen=True, kw_only=True):
         return self.properties.size
 
 
+HeadCheck = Callable[[BlobHead], None]
+"""Called with the head of a blob that is about to be changed, deleted or not; raises to refuse the change."""
+
+
 class Span(msgspec.Struct, frozen=True):
     """Bytes `first` to `end` (exclusive) of a blob."""
 

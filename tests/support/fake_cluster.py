@@ -69,10 +69,14 @@ class FakeCluster:
     def budget(self) -> MemoryBudget:
         return self.context.budget
 
+    def request(self) -> RequestContext:
+        """A request that has just arrived, with the time that is configured."""
+        return some_request(timeout_s=self.context.config.request_timeout_ms / 1000)
+
     async def put(self, body: bytes, pieces: Iterable[bytes] | None = None, **spec: Any) -> PutResult:
         """Store bytes, in one piece or in these."""
         return await self.router.put(
-            some_request(),
+            self.request(),
             put_spec(**spec),
             stream([body] if pieces is None else pieces),
             size=None,
@@ -82,7 +86,7 @@ class FakeCluster:
 
     async def read(self, blob_id: BlobId, wanted: RangeSpec | None = None, **options: Any) -> bytes:
         """The bytes of a blob or a range of it, as a client would get them; closes the reader."""
-        reader = await self.router.open(some_request(), blob_id, wanted=wanted, **options)
+        reader = await self.router.open(self.request(), blob_id, wanted=wanted, **options)
         try:
             data = bytes(reader.beginning)
             async for piece in reader.stream():
@@ -124,6 +128,7 @@ def make_cluster(
             clock=clock,
             random_source=random_source,
             sticky_ms=section.sticky_ms,
+            success_target=section.success_target,
         ),
     )
     return FakeCluster(context=context, pool=pool, router=Router(context))

@@ -44,7 +44,7 @@ def config(tmp_path: Path) -> FrontendConfig:
     section = FrontendSection(
         name="f1", datacenter="dc1", layout=str(path), port=free_port(), admin_port=free_port(), drain_timeout_s=1.0
     )
-    return FrontendConfig(frontend=section, router=RouterSection(put_timeout_ms=500, get_timeout_ms=500))
+    return FrontendConfig(frontend=section, router=RouterSection(request_timeout_ms=500))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ async def test_with_dead_nodes_it_lives_says_why_it_is_not_ready_and_refuses_pol
             ready = await port.call("GET", "/readyz")
             assert (ready.status, ready.json()) == (
                 503,
-                {"ready": False, "reasons": ["too few replicas connected for partitions [0, 7]"]},
+                {"ready": False, "reasons": ["too few replicas answer for partitions [0, 7]"]},
             )
             assert (await port.call("GET", "/healthz")).status == 200
         assert (await frontend.http.call("GET", "/healthCheck")).body == b"BAD"

@@ -48,9 +48,8 @@ BAD: list[tuple[str, Any]] = [
     ("put_attempts", 0),
     ("write_parallelism", 0),
     ("read_ahead", 0),
-    ("put_timeout_ms", 0),
-    ("get_timeout_ms", 0),
-    ("geo_timeout_ms", -5),
+    ("request_timeout_ms", 0),
+    ("request_timeout_ms", -5),
     ("hedge_after_ms", 0),
 ]
 

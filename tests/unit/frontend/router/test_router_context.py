@@ -14,8 +14,8 @@ def test_replicas_are_asked_nearest_first_and_the_well_ones_of_each_distance_bef
     seen: set[tuple[str, ...]] = set()
     for _ in range(200):
         order = cluster.context.read_order(partition, origin=3)
-        names = [name for name, _ in order]
-        assert [datacenter for _, datacenter in order] == [1, 1, 1, 3, 3, 2, 2]
+        names = [replica.name for replica in order]
+        assert [replica.datacenter_id for replica in order] == [1, 1, 1, 3, 3, 2, 2]
         assert names[2] == "dc1-n2"
         assert names[3:5] == ["dc3-n2", "dc3-n1"]
         assert sorted(names) == sorted(node.name for node in partition.replicas)

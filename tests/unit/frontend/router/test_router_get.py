@@ -31,6 +31,10 @@ from tests.support.fake_peers import corrupt, fails, held, slow
 from tests.support.virtual_loop import settle, virtual_time
 
 
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def asked(cluster: FakeCluster) -> list[str]:
     return [call.peer for call in cluster.pool.calls(MessageType.GET)]
 
@@ -216,6 +220,21 @@ async def test_a_chunk_in_a_partition_that_the_layout_lacks_breaks_the_stream_an
     _, error = await stream_of(cluster, blob_id)
     assert isinstance(error, Unavailable)
     assert cluster.budget.free == cluster.budget.size
+
+
+@virtual_time
+async def test_a_download_that_moves_on_has_the_whole_time_with_every_unit() -> None:
+    """The deadline bounds a wait for us, not the length of a download: this one takes three minutes."""
+    body = content(1, 9 * CHUNK)
+    cluster, blob_id = await made(body, read_ahead=1)
+    reader = await cluster.router.open(cluster.request(), blob_id, wanted=None)
+    data = bytes(reader.beginning)
+    async for piece in reader.stream():
+        data += bytes(piece)
+        await asyncio.sleep(20.5)
+    reader.close()
+    assert data == body
+    assert now() >= 9 * 20
 
 
 # --- memory ---

@@ -35,6 +35,7 @@ class Made:
             clock=self.clock,
             random_source=random.Random(5),
             sticky_ms=sticky_ms,
+            success_target=2,
         )
 
     def draw(self, size: int, times: int = 300, exclude: frozenset[int] = frozenset()) -> set[int]:
@@ -127,5 +128,27 @@ def test_a_map_of_one_partition_has_one_choice() -> None:
         clock=SettableClock(),
         random_source=random.Random(1),
         sticky_ms=0,
+        success_target=2,
     )
     assert placement.choose(1).id == placement.choose(LARGE).id == 0
+
+
+def test_where_no_partition_has_all_its_replicas_those_that_can_confirm_are_taken() -> None:
+    made = Made(4)
+    for number in range(4):
+        made.pool[f"p{number}-0"].well = False
+    made.pool["p1-2"].connected = False
+    made.pool["p3-1"].well = False
+    assert made.draw(LARGE) == {0, 2}
+    assert made.draw(LARGE, exclude=frozenset({0, 2})) == {1, 3}, "a last resort"
+    with pytest.raises(InsufficientStorage):
+        made.placement.choose(LARGE, exclude={0, 2}, answering=True)
+    assert made.placement.choose(LARGE, exclude={0}, answering=True).id == 2
+
+
+def test_small_blobs_still_meet_in_one_log_while_a_node_is_away() -> None:
+    """Once every one of them drew anew: no partition of three nodes was well, so none was stuck to."""
+    made = Made(8)
+    for number in range(8):
+        made.pool[f"p{number}-0"].connected = False
+    assert len(made.draw(1, 100)) == 1

@@ -423,3 +423,72 @@ async def test_ids_are_never_used_twice() -> None:
         assert content_of.setdefault(call.message.id, call.body) == call.body
     assert len(content_of) == 30 * 4
     assert {call.message.expires_at_ms for call in cluster.pool.calls(MessageType.PUT)} == {NEVER_MS}
+
+
+# --- replicas that do not answer ---
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def pause(cluster: FakeCluster, numbers: tuple[int, ...], *, noticed: bool) -> None:
+    """Peers that stop answering; `noticed` when probes have missed them already."""
+    for number in numbers:
+        cluster.peer(number).script(silent())
+        cluster.peer(number).health.record_probe(not noticed)
+
+
+@pytest.mark.parametrize("size", [5, 3 * CHUNK])
+@virtual_time
+async def test_with_two_of_three_paused_a_put_is_answered_in_seconds_and_leaves_nothing(size: int) -> None:
+    """Once it tried three partitions on the same three nodes, ten seconds each."""
+    cluster = make_cluster(SPREAD)
+    pause(cluster, (1, 2), noticed=True)
+    with pytest.raises(QuorumNotReached, match="may or may not have happened"):
+        await cluster.put(content(1, size))
+    assert now() <= 2.0
+    assert cluster.budget.free == BUDGET
+    await asyncio.sleep(60)
+    assert cluster.pool.visible() == set()
+
+
+@virtual_time
+async def test_a_put_slips_away_from_paused_nodes_to_a_partition_whose_nodes_answer() -> None:
+    cluster = make_cluster(((2,), (5,)))
+    pause(cluster, (1, 2), noticed=False)
+    cluster.context.random_source.seed(3)
+    for _ in range(6):
+        began = now()
+        result = await cluster.put(b"hello")
+        assert result.id.partition == 1
+        assert now() - began <= 10.1, "half of its time for the first"
+
+
+@virtual_time
+async def test_a_put_to_silent_replicas_that_answer_probes_ends_with_its_deadline() -> None:
+    cluster = make_cluster(SPREAD)
+    pause(cluster, (1, 2, 3), noticed=False)
+    with pytest.raises(QuorumNotReached):
+        await cluster.put(b"hello")
+    assert now() <= 20.0 + 0.01
+
+
+@virtual_time
+async def test_an_upload_that_moves_on_has_the_whole_time_with_every_chunk() -> None:
+    """The deadline bounds a wait for us, not the length of an upload: this one takes a minute and a half."""
+    cluster = make_cluster(SPREAD)
+    body = content(1, 6 * CHUNK)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), CHUNK):
+            await asyncio.sleep(15)
+            yield body[start : start + CHUNK]
+
+    for peer in cluster.pool:
+        peer.script(slow(4.0))
+    result = await cluster.router.put(
+        cluster.request(), put_spec(), slowly(), size=None, size_max=1 << 40, verify=accept
+    )
+    assert stored(cluster, result.id) == body
+    assert now() >= 90

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.router.quorum import Answer, GetTracker, Verdict, WriteTracker, absent_target, write_target
+from frontend.router.quorum import Answer, Candidate, ReadTracker, Verdict, WriteTracker, absent_target, write_target
 
 OWN, ORIGIN, OTHER = 1, 2, 3
 
@@ -93,17 +93,55 @@ def test_a_geo_write_without_any_remote_replica_fails_at_once() -> None:
     assert tracker.verdict is Verdict.FAILED
 
 
-# --- gets ---
+@pytest.mark.parametrize(
+    ("confirmed", "silent", "lost"),
+    [
+        ([], ["a"], False),
+        ([], ["a", "b"], True),
+        (["c"], ["a"], False),
+        (["c"], ["a", "b"], True),
+        (["b", "c"], ["a"], False),
+    ],
+)
+def test_a_local_write_is_lost_without_the_silent_when_the_others_are_too_few(
+    confirmed: list[str], silent: list[str], lost: bool
+) -> None:
+    tracker = WriteTracker(local=["a", "b", "c"], local_target=2)
+    tracker.start()
+    for name in confirmed:
+        tracker.record(name, True)
+    assert tracker.fails_without(set(silent)) is lost
 
-THREE = [("a", OWN), ("b", OWN), ("c", OWN)]
+
+def test_a_geo_write_goes_on_to_the_next_remote_while_one_is_silent_and_takes_the_first_answer() -> None:
+    tracker = WriteTracker(local=["a"], local_target=1, remote=["x", "y", "z"], remote_target=1)
+    assert tracker.start() == ["a", "x"]
+    tracker.record("a", True)
+    assert tracker.next_remote(silent={"x"}) == ["y"]
+    assert tracker.next_remote(silent={"x"}) == []
+    assert not tracker.fails_without({"x", "y"}), "z was not asked yet"
+    assert tracker.next_remote(silent={"x", "y"}) == ["z"]
+    assert tracker.fails_without({"x", "y", "z"})
+    assert tracker.record("x", True) == []
+    assert tracker.verdict is Verdict.DONE
 
 
-def judge(answers: Sequence[Answer], replicas: Sequence[tuple[str, int]], **options: object) -> tuple[Verdict, int]:
+# --- reads ---
+
+
+def candidates(**names: int) -> list[Candidate]:
+    return [Candidate(name, datacenter) for name, datacenter in names.items()]
+
+
+THREE = candidates(a=OWN, b=OWN, c=OWN)
+
+
+def judge(answers: Sequence[Answer], replicas: Sequence[Candidate], **options: object) -> tuple[Verdict, int]:
     """Ask in order, one at a time, until there is a verdict; also how many were asked."""
     counts: dict[int, int] = {}
-    for _, datacenter in replicas:
-        counts[datacenter] = counts.get(datacenter, 0) + 1
-    tracker = GetTracker(
+    for replica in replicas:
+        counts[replica.datacenter_id] = counts.get(replica.datacenter_id, 0) + 1
+    tracker = ReadTracker(
         replicas,
         own=OWN,
         origin=int(str(options.get("origin", OWN))),
@@ -115,7 +153,7 @@ def judge(answers: Sequence[Answer], replicas: Sequence[tuple[str, int]], **opti
         if name is None:
             break
         asked += 1
-        assert name == replicas[asked - 1][0]
+        assert name == replicas[asked - 1].name
         tracker.record(name, answer)
     return tracker.verdict, asked
 
@@ -148,7 +186,7 @@ def test_one_stale_deletion_does_not_hide_a_living_blob() -> None:
     assert judge([Answer.GONE, Answer.ABSENT], THREE)[0] is Verdict.PENDING
 
 
-SIX = [("a", OWN), ("b", OWN), ("c", OWN), ("x", ORIGIN), ("y", ORIGIN), ("z", ORIGIN)]
+SIX = candidates(a=OWN, b=OWN, c=OWN, x=ORIGIN, y=ORIGIN, z=ORIGIN)
 F, G, A, X = Answer.FOUND, Answer.GONE, Answer.ABSENT, Answer.FAILED
 
 
@@ -178,27 +216,27 @@ def test_gone_is_agreed_on_by_our_own_replicas_and_not_with_the_help_of_another_
 
 
 def test_other_datacenters_cannot_prove_absence() -> None:
-    replicas = [("a", OWN), ("b", OWN), ("c", OWN), ("o", OTHER), ("p", OTHER), ("q", OTHER)]
+    replicas = candidates(a=OWN, b=OWN, c=OWN, o=OTHER, p=OTHER, q=OTHER)
     assert judge([A, X, X, A, A, A], replicas) == (Verdict.FAILED, 6)
     assert judge([A, A], replicas) == (Verdict.ABSENT, 2)
 
 
 def test_nothing_is_proven_where_neither_own_nor_origin_has_a_replica() -> None:
     """Once the first failure was taken for an absence here: both targets were 0, and so already met."""
-    replicas = [("o", OTHER), ("p", OTHER), ("q", OTHER)]
+    replicas = candidates(o=OTHER, p=OTHER, q=OTHER)
     for answers in product([A, X], repeat=3):
         assert judge(answers, replicas, origin=ORIGIN) == (Verdict.FAILED, 3), answers
     assert judge([X, F], replicas, origin=ORIGIN) == (Verdict.DONE, 2)
 
 
 def test_a_partition_without_replicas_has_no_answer() -> None:
-    tracker = GetTracker([], own=OWN, origin=OWN, absent_targets={})
+    tracker = ReadTracker([], own=OWN, origin=OWN, absent_targets={})
     assert tracker.verdict is Verdict.FAILED
     assert tracker.next_replica() is None
 
 
 def test_a_verdict_stays_whatever_comes_late() -> None:
-    tracker = GetTracker(THREE, own=OWN, origin=OWN, absent_targets={OWN: 2})
+    tracker = ReadTracker(THREE, own=OWN, origin=OWN, absent_targets={OWN: 2})
     assert [tracker.next_replica() for _ in range(4)] == ["a", "b", "c", None]
     assert tracker.record("a", A) is Verdict.PENDING
     assert tracker.record("b", A) is Verdict.ABSENT
@@ -206,21 +244,21 @@ def test_a_verdict_stays_whatever_comes_late() -> None:
 
 
 @st.composite
-def layouts(draw: st.DrawFn) -> tuple[list[tuple[str, int]], int]:
+def layouts(draw: st.DrawFn) -> tuple[list[Candidate], int]:
     counts = draw(st.tuples(*[st.integers(0, 3)] * 3).filter(any))
-    names = [(f"{dc}-{number}", dc) for dc, count in enumerate(counts, 1) for number in range(count)]
+    names = [Candidate(f"{dc}-{number}", dc) for dc, count in enumerate(counts, 1) for number in range(count)]
     return draw(st.permutations(names)), draw(st.sampled_from([OWN, ORIGIN]))
 
 
 @given(layouts(), st.data())
 def test_verdicts_hold_for_any_layout_any_overlap_of_calls_and_any_order_of_answers(
-    layout: tuple[list[tuple[str, int]], int], data: st.DataObject
+    layout: tuple[list[Candidate], int], data: st.DataObject
 ) -> None:
     replicas, origin = layout
-    where = dict(replicas)
+    where = {replica.name: replica.datacenter_id for replica in replicas}
     counts = {dc: list(where.values()).count(dc) for dc in set(where.values())}
     targets = {dc: absent_target(count, 2) for dc, count in counts.items()}
-    tracker = GetTracker(replicas, own=OWN, origin=origin, absent_targets=targets)
+    tracker = ReadTracker(replicas, own=OWN, origin=origin, absent_targets=targets)
     waiting: list[str] = []
     heard: dict[str, Answer] = {}
     left = len(replicas)

@@ -9,6 +9,7 @@ import pytest
 
 from ambry.blob import BlobState
 from ambry.errors import (
+    AmbryError,
     BlobDeleted,
     BlobExpired,
     BlobNotFound,
@@ -18,6 +19,7 @@ from ambry.errors import (
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetReply
+from frontend.router.quorum_read import Fetch
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
 from tests.support.fake_peers import Fault, absent, corrupt, cut_short, fails, lost, silent, slow
@@ -162,13 +164,86 @@ async def test_after_an_answer_nobody_further_is_asked() -> None:
 
 @virtual_time
 async def test_the_deadline_holds_over_all_replicas_together() -> None:
-    cluster, blob_id = await made(b"hello", WORLD, get_timeout_ms=2000)
+    cluster, blob_id = await made(b"hello", WORLD, request_timeout_ms=2000)
     for peer in cluster.pool:
         peer.script(silent())
     with pytest.raises(Unavailable, match="did not answer in time") as caught:
         await cluster.read(blob_id)
     assert not isinstance(caught.value, BlobNotFound)
     assert now() == pytest.approx(2.0, abs=0.1)
+
+
+async def paused(cluster: FakeCluster, numbers: tuple[int, ...], *, noticed: bool) -> None:
+    """Peers of the first datacenter that stop answering; `noticed` when probes have missed them already."""
+    for number in numbers:
+        cluster.peer(number).script(silent())
+        cluster.peer(number).health.record_probe(not noticed)
+
+
+async def ends_in(cluster: FakeCluster, blob_id: BlobId) -> tuple[type[AmbryError] | None, float]:
+    """How a read ends, and after how many seconds."""
+    began = now()
+    try:
+        await cluster.read(blob_id)
+    except AmbryError as error:
+        return type(error), now() - began
+    return None, now() - began
+
+
+@pytest.mark.parametrize("well", [1, 2, 3])
+@virtual_time
+async def test_with_two_of_three_suspect_every_answer_comes_within_two_seconds(well: int) -> None:
+    """Once each of these waited ten seconds for replicas that answer nothing."""
+    others = tuple({1, 2, 3} - {well})
+    cluster, blob_id = await made(b"hello")
+    await paused(cluster, others, noticed=True)
+    assert await ends_in(cluster, blob_id) == (None, 0.0)
+    unknown, seconds = await ends_in(cluster, some_id(7))
+    assert unknown is Unavailable and seconds <= 2.0
+    cluster.peer(well).learn(blob_id.raw, BlobState(0, True, 0))
+    deleted, seconds = await ends_in(cluster, blob_id)
+    assert deleted is BlobDeleted and seconds <= 2.0, "nobody who answers knows better"
+
+
+@virtual_time
+async def test_a_replica_that_gets_suspect_while_it_is_waited_for_is_given_up_then() -> None:
+    cluster = make_cluster()
+    await paused(cluster, (1, 2), noticed=False)
+    reading = asyncio.create_task(ends_in(cluster, some_id()))
+    await asyncio.sleep(3.0)
+    await paused(cluster, (1, 2), noticed=True)
+    error, seconds = await reading
+    assert error is Unavailable
+    assert 3.0 <= seconds <= 3.5
+
+
+@virtual_time
+async def test_a_suspect_replica_is_given_a_moment_and_believed_when_it_answers_in_it() -> None:
+    cluster = make_cluster()
+    for number in (1, 2):
+        cluster.peer(number).well = False
+        cluster.peer(number).script(slow(0.9))
+    assert (await ends_in(cluster, some_id()))[0] is BlobNotFound, "the quorum counts, whoever is in it"
+
+
+@virtual_time
+async def test_a_slow_replica_that_answers_probes_is_waited_for() -> None:
+    cluster = make_cluster()
+    await paused(cluster, (1,), noticed=True)
+    cluster.peer(2).script(slow(8.0))
+    error, seconds = await ends_in(cluster, some_id())
+    assert error is BlobNotFound
+    assert seconds >= 8.0
+
+
+@virtual_time
+async def test_a_read_that_is_given_a_share_of_the_time_ends_with_it() -> None:
+    cluster = make_cluster()
+    for peer in cluster.pool:
+        peer.script(silent())
+    with pytest.raises(Unavailable):
+        await Fetch(some_request(), cluster.context, some_id(), first=0, end=0, within_s=5.0).start()
+    assert now() == pytest.approx(5.0, abs=0.01)
 
 
 # --- whom it believes ---

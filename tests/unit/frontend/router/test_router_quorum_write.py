@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from itertools import combinations
-from typing import Any
 
 import pytest
 
@@ -11,10 +10,10 @@ from ambry.checksum import block_checks, digest
 from ambry.errors import InsufficientStorage, InternalError, QuorumNotReached, ReplicaUnavailable
 from ambry.format.properties import encode_properties
 from ambry.format.record import RecordKind
-from ambry.protocol.frame import MessageType
+from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
-from frontend.router.quorum_write import ReplicaWrite
-from tests.support.fake_cluster import FakeCluster, make_cluster, some_id
+from frontend.router.quorum_write import Confirmed, ReplicaWrite, Unconfirmed, WriteOutcome, write_persistently
+from tests.support.fake_cluster import FakeCluster, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, held, lost, silent, slow
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -22,7 +21,18 @@ BODY = b"0123456789" * 1000
 ID = some_id()
 
 
-def write(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) -> asyncio.Future[Any]:
+async def write(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) -> list[Frame]:
+    """The replies of those that confirmed. Raises what the user would be told."""
+    return told(await start(cluster, geo=geo, timeout_s=timeout_s))
+
+
+def told(outcome: WriteOutcome) -> list[Frame]:
+    if isinstance(outcome, Confirmed):
+        return outcome.replies
+    raise outcome.error
+
+
+def start(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) -> asyncio.Future[WriteOutcome]:
     properties = encode_properties(BlobProperties(size=len(BODY), digest=digest(BODY)))
     return ReplicaWrite(
         cluster.context,
@@ -207,15 +217,16 @@ async def test_the_configured_target_is_what_counts(target: int) -> None:
 # --- patience ---
 
 
-def patient_write(cluster: FakeCluster) -> asyncio.Future[Any]:
-    return ReplicaWrite(
+async def patient_write(cluster: FakeCluster) -> list[Frame]:
+    write = ReplicaWrite(
         cluster.context,
         cluster.context.map.partitions[0],
         type=MessageType.UPDATE,
         message=UpdateRequest("r", ID.raw, BlobState(0, True, 0), 1),
         timeout_s=5.0,
         patience_s=0.25,
-    ).start()
+    )
+    return told(await write.start())
 
 
 @pytest.mark.parametrize(("third_takes_s", "replies", "ends_at"), [(0.0, 3, 0.0), (0.2, 3, 0.2), (0.3, 2, 0.25)])
@@ -242,3 +253,108 @@ async def test_patience_is_only_for_those_that_are_well_and_never_makes_a_failur
     with pytest.raises(QuorumNotReached):
         await patient_write(cluster)
     assert now() == pytest.approx(0, abs=0.01)
+
+
+# --- replicas that do not answer ---
+
+
+@pytest.mark.parametrize("well", [1, 2, 3])
+@virtual_time
+async def test_a_write_that_needs_a_suspect_replica_does_not_wait_for_it_for_long(well: int) -> None:
+    """Once it waited its whole ten seconds, and was then tried again."""
+    cluster = make_cluster()
+    for number in {1, 2, 3} - {well}:
+        cluster.peer(number).well = False
+        cluster.peer(number).script(silent())
+    outcome = await start(cluster, timeout_s=20.0)
+    assert isinstance(outcome, Unconfirmed) and outcome.silence
+    assert isinstance(outcome.error, QuorumNotReached)
+    assert "may or may not have happened" in outcome.error.message
+    assert outcome.error.message.count("does not answer") == 2
+    assert now() == pytest.approx(1.0, abs=0.01)
+
+
+@virtual_time
+async def test_a_replica_that_gets_suspect_while_it_is_waited_for_is_given_up_then() -> None:
+    cluster = make_cluster()
+    for number in (1, 2):
+        cluster.peer(number).script(silent())
+    task = asyncio.ensure_future(start(cluster, timeout_s=20.0))
+    await asyncio.sleep(3.0)
+    for number in (1, 2):
+        cluster.peer(number).health.record_probe(False)
+    assert isinstance(await task, Unconfirmed)
+    assert 3.0 <= now() <= 3.3
+
+
+@virtual_time
+async def test_a_suspect_replica_that_answers_in_time_counts() -> None:
+    cluster = make_cluster()
+    cluster.peer(1).script(lost())
+    cluster.peer(2).well = False
+    cluster.peer(2).script(slow(0.9))
+    assert len(await write(cluster)) == 2
+
+
+@virtual_time
+async def test_a_slow_replica_that_answers_probes_is_waited_for_beside_a_suspect_one() -> None:
+    """A slow disk is no silence."""
+    cluster = make_cluster()
+    cluster.peer(1).script(slow(4.5))
+    cluster.peer(2).well = False
+    cluster.peer(2).script(silent())
+    assert len(await write(cluster)) == 2
+    assert now() == pytest.approx(4.5, abs=0.01)
+
+
+@virtual_time
+async def test_geo_asks_the_next_remote_when_one_turns_out_to_be_suspect() -> None:
+    cluster = make_cluster(LOCAL_AND_REMOTE)
+    for number in (1, 2):
+        cluster.peer(number, 2).well = False
+    cluster.peer(1, 2).script(silent())
+    await write(cluster, geo=True, timeout_s=20.0)
+    assert now() == pytest.approx(1.0, abs=0.01)
+
+
+# --- again and again ---
+
+
+async def persistently(cluster: FakeCluster, timeout_s: float = 20.0) -> list[Frame]:
+    request = some_request(timeout_s=timeout_s)
+    return await write_persistently(
+        request, cluster.context, lambda: start(cluster, timeout_s=max(0.001, request.left_s()))
+    )
+
+
+@virtual_time
+async def test_a_repeatable_write_is_repeated_while_nodes_restart() -> None:
+    cluster = make_cluster()
+    for number in (1, 2):
+        cluster.peer(number).script(lost(), times=2)
+    assert len(await persistently(cluster)) >= 2
+    assert now() == pytest.approx(0.45, abs=0.01)
+
+
+@virtual_time
+async def test_a_repeatable_write_is_not_repeated_to_replicas_that_do_not_answer() -> None:
+    """Once three rounds of ten seconds: they have it in their sockets, a second copy tells them nothing."""
+    cluster = make_cluster()
+    for number in (1, 2):
+        cluster.peer(number).well = False
+        cluster.peer(number).script(silent())
+    with pytest.raises(QuorumNotReached):
+        await persistently(cluster)
+    assert now() == pytest.approx(1.0, abs=0.01)
+    assert len(cluster.pool.journal) == 3
+
+
+@pytest.mark.parametrize("silent_ones", [1, 2, 3])
+@virtual_time
+async def test_a_repeatable_write_ends_with_the_deadline(silent_ones: int) -> None:
+    cluster = make_cluster()
+    for number in (1, 2, 3):
+        cluster.peer(number).script(silent() if number <= silent_ones else lost(), type=MessageType.PUT)
+    with pytest.raises(QuorumNotReached):
+        await persistently(cluster, timeout_s=6.0)
+    assert now() <= 6.0 + 0.01

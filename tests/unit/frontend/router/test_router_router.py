@@ -85,9 +85,9 @@ async def test_unready_names_the_partitions_that_could_not_take_a_put() -> None:
     cluster.peer(3).connected = False
     assert cluster.router.unready() == []
     cluster.peer(2).connected = False
-    assert cluster.router.unready() == ["too few replicas connected for partitions [0, 1]"]
+    assert cluster.router.unready() == ["too few replicas answer for partitions [0, 1]"]
     cluster.peer(3).connected = True
-    assert cluster.router.unready() == ["too few replicas connected for partitions [1]"]
+    assert cluster.router.unready() == ["too few replicas answer for partitions [1]"]
     for peer in cluster.peers(2):
         peer.connected = False
-    assert cluster.router.unready() == ["too few replicas connected for partitions [1]"]
+    assert cluster.router.unready() == ["too few replicas answer for partitions [1]"]

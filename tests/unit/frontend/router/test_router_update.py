@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import permutations
 
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
+from ambry.checksum import digest
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDeleted, QuorumNotReached, Unavailable
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
+from frontend.router.values import BlobHead
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, lost, silent
 from tests.support.virtual_loop import settle, virtual_time
@@ -48,9 +51,9 @@ async def undelete(cluster: FakeCluster, blob_id: BlobId) -> None:
 
 
 async def extend(cluster: FakeCluster, blob_id: BlobId, expires_at_ms: int) -> BlobState:
-    state = await cluster.router.extend_ttl(some_request(), blob_id, expires_at_ms)
+    head = await cluster.router.extend_ttl(some_request(), blob_id, expires_at_ms)
     await settle()
-    return state
+    return head.state
 
 
 @virtual_time
@@ -83,12 +86,17 @@ async def test_a_delete_that_reads_a_replica_which_missed_the_undelete_still_del
 
 
 @virtual_time
-async def test_a_delete_while_the_state_cannot_be_read_goes_beyond_what_the_replicas_know() -> None:
+async def test_a_change_while_the_state_cannot_be_read_changes_nothing_says_so_and_leaves_time() -> None:
     cluster, blob_id = await made(AGAIN, AGAIN, AGAIN)
     for peer in cluster.pool:
         peer.script(silent(), type=MessageType.GET)
-    await delete(cluster, blob_id)
-    assert states(cluster, blob_id) == [DELETED_AGAIN] * 3
+    for change in (delete, undelete):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Unavailable, match="nothing was changed"):
+            await change(cluster, blob_id)
+        assert asyncio.get_running_loop().time() - began <= 10.1, "half of the request's time"
+    assert states(cluster, blob_id) == [AGAIN] * 3
+    assert cluster.pool.calls(MessageType.UPDATE) == []
 
 
 @pytest.mark.parametrize("order", list(dict.fromkeys(permutations([ALIVE, DELETED, DELETED]))))
@@ -180,15 +188,106 @@ async def test_an_update_of_what_never_was_is_404_and_records_nothing() -> None:
 
 
 @virtual_time
-async def test_a_tombstone_is_recorded_where_existence_cannot_be_told_and_wins_when_the_blob_shows_up() -> None:
+async def test_a_delete_of_an_id_that_nobody_who_answers_knows_records_nothing() -> None:
+    """Once it wrote a tombstone on every replica: whoever made up ids while a datacenter was away could fill the logs."""
     cluster = make_cluster(((3, 3),))
     blob_id = some_id(datacenter=2)
     for peer in cluster.peers(2):
         peer.connected = False
+    with pytest.raises(Unavailable, match="nothing was changed") as caught:
+        await delete(cluster, blob_id)
+    assert caught.value.retriable
+    assert all(peer.records == {} for peer in cluster.pool)
+    for peer in cluster.peers(2):
+        peer.connected = True
+    with pytest.raises(BlobNotFound):
+        await delete(cluster, blob_id)
+    assert all(peer.records == {} for peer in cluster.pool)
+
+
+@pytest.mark.parametrize("holders", [1, 2, 3])
+@virtual_time
+async def test_one_replica_that_knows_the_blob_is_enough_to_delete_it_while_its_origin_is_away(holders: int) -> None:
+    cluster = make_cluster(((3, 3),))
+    blob_id = some_id(datacenter=2)
+    for peer in cluster.peers(2):
+        peer.connected = False
+    for number in range(1, holders + 1):
+        cluster.peer(number).learn(blob_id.raw, ALIVE)
     await delete(cluster, blob_id)
     assert all(peer.records[blob_id.raw].state.deleted for peer in cluster.peers(1))
     with pytest.raises(BlobGone):
         await cluster.read(blob_id)
+
+
+@virtual_time
+async def test_with_two_of_three_paused_a_delete_is_answered_in_seconds_and_says_that_it_may_have_happened() -> None:
+    cluster, blob_id = await made()
+    for number in (1, 2):
+        cluster.peer(number).script(silent())
+        cluster.peer(number).health.record_probe(False)
+    with pytest.raises(QuorumNotReached, match="may or may not have happened"):
+        await delete(cluster, blob_id)
+    assert asyncio.get_running_loop().time() <= 2.0
+    cluster.peer(1).heal()
+    cluster.peer(1).health.record_probe(True)
+    await delete(cluster, blob_id)
+
+
+# --- conditions ---
+
+
+class Refused(Exception):
+    pass
+
+
+@virtual_time
+async def test_a_condition_sees_the_head_before_anything_is_changed_and_may_refuse() -> None:
+    cluster, blob_id = await made()
+    heads: list[BlobHead] = []
+
+    def refuse(head: BlobHead) -> None:
+        heads.append(head)
+        raise Refused
+
+    router = cluster.router
+    for change in (
+        router.delete(some_request(), blob_id, refuse),
+        router.extend_ttl(some_request(), blob_id, LATEST, refuse),
+        router.undelete(some_request(), blob_id, refuse),
+    ):
+        with pytest.raises(Refused):
+            await change
+    assert [head.properties.digest for head in heads] == [digest(b"hello")] * 3
+    assert cluster.pool.calls(MessageType.UPDATE) == []
+    assert len(cluster.pool.calls(MessageType.GET)) == 3, "it costs no read of its own"
+
+
+@virtual_time
+async def test_a_condition_that_holds_changes_nothing_about_the_change() -> None:
+    cluster, blob_id = await made()
+    seen: list[BlobState] = []
+    for _ in range(2):
+        await cluster.router.delete(some_request(), blob_id, lambda head: seen.append(head.state))
+        await settle()
+    assert seen == [ALIVE, DELETED]
+    await cluster.router.undelete(some_request(), blob_id, lambda head: seen.append(head.state))
+    assert seen[2:] == [DELETED]
+
+
+@virtual_time
+async def test_a_condition_on_a_blob_of_which_only_the_state_is_known_cannot_be_judged() -> None:
+    cluster = make_cluster()
+    blob_id = some_id()
+    for peer in cluster.pool:
+        peer.learn(blob_id.raw, ALIVE)
+    with pytest.raises(Unavailable, match="only its state is known"):
+        await cluster.router.delete(some_request(), blob_id, lambda _head: None)
+    assert cluster.pool.calls(MessageType.UPDATE) == []
+    await delete(cluster, blob_id)
+
+
+# --- replicas that fail ---
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3])
