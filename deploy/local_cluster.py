@@ -110,7 +110,7 @@ class LocalCluster:
 
         When that fails, what this call started is stopped again and the logs are kept. Raises LocalClusterError.
         """
-        processes.require_proc()
+        processes.require_server()
         self._files.create(self._new_shape)
         self._files.refuse_contradictions(self._options)
         everyone = self.members
@@ -184,7 +184,7 @@ class LocalCluster:
 
         One that is not ready in time is left running. Raises LocalClusterError.
         """
-        processes.require_proc()
+        processes.require_server()
         member = self.member(name)
         with self._files.locked():
             if self._running.find(member):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import importlib.util
 import os
 import random
 import signal
@@ -27,6 +28,8 @@ from deploy.local_layout import HOST, LocalClusterError
 PROBE_TIMEOUT_S = 2.0
 EXEC_TIMEOUT_S = 1.0
 PROC = Path("/proc")
+SERVER_LIBRARIES = ("aiohttp", "lmdb", "prometheus_client", "structlog", "uvloop")
+"""What `ambry[server]` brings, as it is imported."""
 PORT_BASE_STEP = 500
 
 # A child asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG is 1, prctl(2)), then becomes the real
@@ -216,10 +219,13 @@ def how_it_ended(returncode: int | None) -> str:
     return f"ended with exit code {returncode}"
 
 
-def require_proc() -> None:
-    """Raises LocalClusterError on a system without /proc."""
+def require_server() -> None:
+    """Raises LocalClusterError on a system without /proc, and where the libraries of the server are not installed."""
     if not (PROC / "self" / "stat").exists():
         raise LocalClusterError("a local cluster needs Linux: it recognises its processes in /proc")
+    missing = [name for name in SERVER_LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise LocalClusterError(f"a local cluster needs {', '.join(missing)}: pip install 'ambry[server]'")
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import deploy
 from deploy import local_processes
+from deploy.local_layout import LocalClusterError
 from deploy.local_processes import Process, find, how_it_ended, readiness, tail, taken, wait_until
 
 SLEEP = "import time; time.sleep(60)"
@@ -129,3 +133,16 @@ def test_the_way_a_process_ended_is_told_in_words() -> None:
     assert how_it_ended(2) == "ended with exit code 2"
     assert how_it_ended(-9) == "was killed by SIGKILL"
     assert how_it_ended(None) == "is gone"
+
+
+def test_an_installation_without_the_servers_libraries_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    local_processes.require_server()
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(LocalClusterError, match=r"needs lmdb: pip install 'ambry\[server\]'"):
+        local_processes.require_server()
+
+
+def test_the_servers_libraries_are_those_of_its_extra() -> None:
+    project = tomllib.loads((Path(deploy.__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    extra = [re.split(r"[<>=~!\[ ]", each)[0] for each in project["optional-dependencies"]["server"]]
+    assert [name.replace("-", "_") for name in extra] == list(local_processes.SERVER_LIBRARIES)
