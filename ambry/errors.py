@@ -263,8 +263,8 @@ class DataCorrupt(AmbryError, OSError):
     retriable = True
 
 
-class IndexCorrupt(DataCorrupt):
-    """An index entry failed its checksum; the index must be rebuilt from the log."""
+class IndexCorrupt(ReplicaUnavailable):
+    """The index of this replica cannot be trusted; it is being rebuilt from the log, which is well."""
 
     code = 62
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, IndexCorrupt
+from ambry.errors import AmbryError
 from ambry.service.logs import get_logger
 from datanode.config import StoreSection
 from datanode.disk import Disk
@@ -101,7 +101,4 @@ class Checkpointer:
             return True
         except (OSError, AmbryError) as error:
             store.fence(f"checkpoint failed: {error}")
-            if isinstance(error, IndexCorrupt):
-                # The log is well: only the index has to be made anew.
-                self._replicas.rebuild(store, error.message)
             return False

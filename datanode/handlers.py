@@ -154,7 +154,7 @@ class Handlers:
         )
         metrics.BYTES_IN.inc(len(frame.body))
         done = self._acknowledge(MessageType.PUT, responder, request.request_id, request.id, Empty)
-        entry = self._queries.lookup(replica, request.id)
+        entry = replica.store.lookup(request.id)
         if entry is not None and entry.present and request.id not in replica.store.damaged:
             self._spawn(self._put_again(replica, entry, record, sync=request.sync, done=done), responder)
             return
@@ -186,7 +186,7 @@ class Handlers:
     def _update(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, UpdateRequest)
         replica = self._queries.replica_of(request.id)
-        entry = self._queries.lookup(replica, request.id)
+        entry = replica.store.lookup(request.id)
         state = request.state if entry is None else join(entry.state, request.state)
         if entry is not None and entry.state.deleted and not state.deleted:
             self._queries.refuse_late_undelete(entry)
@@ -231,7 +231,7 @@ class Handlers:
         started = self._clock.monotonic()
         request = messages.decode(frame.header, GetRequest)
         replica = self._queries.replica_of(request.id)
-        entry = self._queries.lookup(replica, request.id)
+        entry = replica.store.lookup(request.id)
         if entry is None:
             self._refuse_absent(replica)
             return
@@ -333,7 +333,7 @@ class Handlers:
             images: list[Buffer] = []
             room = min(request.bytes_max, 32 << 20)
             for blob_id in request.ids:
-                entry = self._queries.lookup(replica, blob_id)
+                entry = replica.store.lookup(blob_id)
                 if entry is None or not entry.present or blob_id in replica.store.damaged:
                     missing.append(blob_id)
                     continue

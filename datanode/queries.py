@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, BlobDeleted, IndexCorrupt, ReplicaUnavailable
+from ambry.errors import AmbryError, BlobDeleted
 from ambry.ids import BlobId
 from ambry.protocol.messages.upkeep import Fate, FatesReply
 from datanode.config import CompactionSection
@@ -16,7 +16,7 @@ from datanode.upkeep.fates import fate_of
 
 
 class Queries:
-    """Answers from the indexes. An index that turns out damaged is rebuilt."""
+    """Answers from the indexes."""
 
     def __init__(self, replicas: Replicas, *, retention: CompactionSection, clock: Clock) -> None:
         self._replicas = replicas
@@ -26,14 +26,6 @@ class Queries:
     def replica_of(self, blob_id: bytes) -> Replica:
         """Raises PartitionUnknown, ReplicaUnavailable."""
         return self._replicas.holding(blob_id)
-
-    def lookup(self, replica: Replica, blob_id: bytes) -> IndexEntry | None:
-        """Raises ReplicaUnavailable."""
-        try:
-            return replica.store.lookup(blob_id)
-        except IndexCorrupt as error:
-            self._replicas.rebuild(replica.store, error.message)
-            raise ReplicaUnavailable(f"partition {replica.partition.id} rebuilds its index") from error
 
     def refuse_late_undelete(self, entry: IndexEntry) -> None:
         """What compaction may drop already must not come back: nobody may hold its bytes any more. Raises BlobDeleted."""
@@ -47,7 +39,7 @@ class Queries:
         """One of the words of PresenceReply."""
         try:
             replica = self.replica_of(blob_id)
-            entry = self.lookup(replica, blob_id)
+            entry = replica.store.lookup(blob_id)
         except AmbryError:
             return "unsure"
         if entry is None:
@@ -63,7 +55,7 @@ class Queries:
         for blob_id in ids:
             try:
                 replica = self.replica_of(blob_id)
-                entry = self.lookup(replica, blob_id)
+                entry = replica.store.lookup(blob_id)
                 found.append(fate_of(entry, serving=replica.store.serving, retention=retention))
             except AmbryError:
                 found.append((Fate.UNSURE, 0))

@@ -39,6 +39,8 @@ class Replica:
     partition: Partition
     store: BlobStore
     committer: Committer
+    opening: int
+    """Counts the openings of this process: a damage that is reported late must not hit the replica's next opening."""
     checkpointed_at: float
     """Monotonic, in seconds: when the last checkpoint ended, or -inf while the next one is urgent."""
     checkpoint_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -81,6 +83,7 @@ class Replicas:
         self._failed: dict[int, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._openings = 0
 
     async def open_all(self, partitions: Iterable[Partition]) -> None:
         """Open every replica, in parallel on the disk's threads.
@@ -115,6 +118,14 @@ class Replicas:
         return reasons + [f"partition {number} is being reopened" for number in sorted(self._reopening)]
 
     async def _open(self, partition: Partition, *, rebuild: bool) -> None:
+        self._openings += 1
+        opening = self._openings
+        loop = asyncio.get_running_loop()
+
+        def index_corrupt(reason: str) -> None:
+            # On a disk thread, or in the midst of whatever asked the index: mended once that is over.
+            loop.call_soon_threadsafe(self._mend_index, partition.id, opening, reason)
+
         store = await self._disk.submit(
             open_store,
             self._files,
@@ -125,6 +136,7 @@ class Replicas:
             clock=self._clock,
             random_source=self._random,
             on_publish=self._on_publish,
+            on_index_corrupt=index_corrupt,
             rebuild=rebuild,
         )
         committer = Committer(
@@ -135,7 +147,7 @@ class Replicas:
             gather_ms=self._config.gather_ms,
             reserve_bytes=self._config.reserve_bytes,
         )
-        replica = Replica(partition, store, committer, checkpointed_at=self._clock.monotonic())
+        replica = Replica(partition, store, committer, opening, checkpointed_at=self._clock.monotonic())
         self._replicas[partition.id] = replica
         self._on_open(replica)
 
@@ -167,6 +179,12 @@ class Replicas:
                 log.warning("partition sealed or unsealed", partition=replica.partition.id, sealed=replica.store.sealed)
 
     # --- reopening and closing ---
+
+    def _mend_index(self, partition_id: int, opening: int, reason: str) -> None:
+        """The one place where a damaged index ends: whoever met it was told IndexCorrupt, and need do nothing more."""
+        replica = self._replicas.get(partition_id)
+        if replica is not None and replica.opening == opening:
+            self.rebuild(replica.store, reason)
 
     def rebuild(self, store: BlobStore, reason: str) -> None:
         """Reopen a replica with its index rebuilt from the log, in the background. Repeated calls are one.

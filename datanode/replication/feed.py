@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ambry.errors import IndexCorrupt
+from ambry.errors import ReplicaUnavailable
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore
@@ -101,9 +101,8 @@ class ChangeFeed:
                 continue
             try:
                 entries = store.changes_since(lsn, limit)
-            except IndexCorrupt as error:
-                self._replicas.rebuild(store, error.message)
-                continue
+            except ReplicaUnavailable:
+                continue  # its index is being rebuilt
             next_lsn = entries[-1].lsn + 1 if len(entries) == limit else end_lsn
             limit -= len(entries)
             changes = [

@@ -15,7 +15,7 @@ from typing import Any
 
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
-from ambry.errors import AmbryError, IndexCorrupt, PeerConnectionLost
+from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.network.pool import Peer, PeerPool
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
@@ -168,9 +168,6 @@ class Replicator:
             cursor.follow(answer.incarnation)
             try:
                 failed = await self._apply_changes(peer, replica, answer.changes)
-            except IndexCorrupt as error:
-                self._replicas.rebuild(replica.store, error.message)
-                continue
             except AmbryError as error:
                 failure = error
                 continue

@@ -16,7 +16,7 @@ The log is the truth: an index that is missing, damaged or of another version is
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,16 @@ class Frozen(msgspec.Struct):
 
 
 class Index:
-    """One replica's index. Opening it may raise IndexCorrupt: delete the directory and rebuild."""
+    """One replica's index. Opening it may raise IndexCorrupt: delete the directory and rebuild.
 
-    def __init__(self, directory: Path, partition: int) -> None:
+    Whenever an open index turns out damaged `on_corrupt` hears why, on the thread that found it, before IndexCorrupt is raised.
+    """
+
+    def __init__(
+        self, directory: Path, partition: int, *, on_corrupt: Callable[[str], None] = lambda _reason: None
+    ) -> None:
         self._partition = partition
+        self._on_corrupt = on_corrupt
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
@@ -141,8 +147,19 @@ class Index:
             with self._env.begin() as txn:
                 value = txn.get(key, db=self._entries)
         except lmdb.Error as cause:
-            raise IndexCorrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
-        return None if value is None else entry_format.decode(key, value, self._partition)
+            raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+        return None if value is None else self._decode(key, value)
+
+    def _decode(self, key: bytes, value: bytes) -> IndexEntry:
+        try:
+            return entry_format.decode(key, value, self._partition)
+        except IndexCorrupt as error:
+            self._on_corrupt(error.message)
+            raise
+
+    def _corrupt(self, reason: str) -> IndexCorrupt:
+        self._on_corrupt(reason)
+        return IndexCorrupt(reason)
 
     def set(self, entry: IndexEntry) -> None:
         """Take in a change; LSNs come in growing order."""
@@ -169,9 +186,9 @@ class Index:
             with self._env.begin() as txn, txn.cursor(db=self._entries) as cursor:
                 for key, value in cursor:
                     if key not in overlay:
-                        yield entry_format.decode(key, value, self._partition)
+                        yield self._decode(key, value)
         except lmdb.Error as cause:
-            raise IndexCorrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+            raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
 
     def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
         """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`. Raises IndexCorrupt."""
@@ -204,7 +221,7 @@ class Index:
                     if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
                         found.append(entry)
         except lmdb.Error as cause:
-            raise IndexCorrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+            raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
         return found
 
     def freeze(self) -> Frozen:
@@ -221,7 +238,7 @@ class Index:
         try:
             self._write_once(frozen, checkpoint)
         except lmdb.Error as cause:
-            raise IndexCorrupt(f"the checkpoint of partition {self._partition} failed: {cause}") from cause
+            raise self._corrupt(f"the checkpoint of partition {self._partition} failed: {cause}") from cause
 
     def _write_once(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
         with self._env.begin(write=True) as txn:
@@ -236,7 +253,7 @@ class Index:
     def _write_entry(self, txn: Any, key: bytes, entry: IndexEntry | None) -> None:
         old = txn.get(key, db=self._entries)
         if old is not None:
-            old_lsn = entry_format.decode(key, old, self._partition).lsn
+            old_lsn = self._decode(key, old).lsn
             if entry is None or entry.lsn != old_lsn:
                 txn.delete(old_lsn.to_bytes(8, "big"), db=self._changes)
         if entry is not None:

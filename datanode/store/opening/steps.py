@@ -59,11 +59,13 @@ def open_store(
     clock: Clock,
     random_source: random.Random,
     on_publish: Callable[[BlobStore], None] = lambda _store: None,
+    on_index_corrupt: Callable[[str], None] = lambda _reason: None,
     rebuild: bool = False,
 ) -> BlobStore:
     """Open or create the replica in `directory`; `rebuild` distrusts the index. Blocking.
 
-    `on_publish` will hear, on the event loop's thread, of every batch that became visible.
+    `on_publish` will hear, on the event loop's thread, of every batch that became visible; `on_index_corrupt`,
+    on any thread, why the index turned out damaged.
 
     Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError.
     """
@@ -74,7 +76,16 @@ def open_store(
 
     def opening() -> _Opening:
         return _Opening(
-            files, directory, clock, lock, cluster, partition, segment_size_bytes, random_source, on_publish
+            files,
+            directory,
+            clock,
+            lock,
+            cluster,
+            partition,
+            segment_size_bytes,
+            random_source,
+            on_publish,
+            on_index_corrupt,
         )
 
     try:
@@ -111,6 +122,7 @@ class _Opening:
         segment_size_bytes: int,
         random_source: random.Random,
         on_publish: Callable[[BlobStore], None],
+        on_index_corrupt: Callable[[str], None],
     ) -> None:
         self._files = files
         self._directory = directory
@@ -118,6 +130,7 @@ class _Opening:
         self._lock = lock
         self._partition = partition
         self._on_publish = on_publish
+        self._on_index_corrupt = on_index_corrupt
         self._findings = Findings()
         self._inventory = Inventory()
         self._identity, self._new = identity_file.load_or_create(
@@ -156,7 +169,7 @@ class _Opening:
             self._findings.rebuilt = not self._new
             return self._fresh_index()
         try:
-            index = Index(directory, self._partition)
+            index = Index(directory, self._partition, on_corrupt=self._on_index_corrupt)
         except IndexCorrupt as error:
             log.warning("index damaged, rebuilding from the log", partition=self._partition, error=str(error))
             self._findings.rebuilt = True
@@ -175,7 +188,7 @@ class _Opening:
                 self._files.unlink(directory / name)
         self._files.make_directory(directory)
         self._files.sync_directory(self._directory)
-        return Index(directory, self._partition)
+        return Index(directory, self._partition, on_corrupt=self._on_index_corrupt)
 
     def _relocate(self, store: BlobStore, index: Index) -> None:
         """Point what the index still has in replaced segments to the ones that replace them."""

@@ -14,7 +14,7 @@ from datanode.store.blob_store import StoreState
 from tests.support.eventually import eventually
 from tests.support.gate import Gate
 from tests.support.lone_bench import LoneBench
-from tests.support.samples import blob_id, content, put_record, read_all
+from tests.support.samples import blob_id, content, put_record, read_all, rot_index
 
 
 @pytest.fixture
@@ -97,9 +97,7 @@ async def test_a_checkpoint_that_meets_a_rotten_entry_rebuilds_the_index(bench: 
     await bench.put(2)
     await bench.checkpointer.checkpoint(before)
     await bench.put(1, delete=True)
-    env = before.store._index._env  # LMDB may be opened once per process, so the damage goes in through the same door
-    with env.begin(write=True) as txn:
-        txn.put(blob_id(1)[16:32], b"rotten" * 9, db=before.store._index._entries)
+    rot_index(before.store, blob_id(1))
     await bench.checkpointer.checkpoint(before)
     await eventually(lambda: bench.replicas.get(7) not in (None, before))
     after = bench.replicas[7]

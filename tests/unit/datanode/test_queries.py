@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.errors import BlobDeleted, IndexCorrupt, PartitionUnknown, ReplicaUnavailable
+from ambry.errors import BlobDeleted, PartitionUnknown
 from ambry.protocol.messages.upkeep import Fate, FatesReply
 from datanode.config import CompactionSection
+from datanode.store.blob_store import BlobStore
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
-from tests.support.samples import DELETED, PARTITION, blob_id, content
+from tests.support.samples import DELETED, PARTITION, blob_id, content, rot_index
 
 RETENTION_S = CompactionSection().deleted_retention_s
 ALIVE_ID, DELETED_ID, DAMAGED_ID, STATE_ID, UNKNOWN_ID, EXPIRED_ID = (blob_id(number) for number in range(1, 7))
@@ -97,32 +98,18 @@ async def test_an_undelete_is_refused_when_compaction_may_have_been_there(node: 
         node.parts.queries.refuse_late_undelete(entry)
 
 
-async def test_an_index_that_turns_out_damaged_is_rebuilt(node: DirectNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def rebuilt(node: DirectNode, before: BlobStore) -> bool:
+    replica = node.parts.replicas.get(PARTITION)
+    return replica is not None and replica.store is not before
+
+
+async def test_an_index_that_turns_out_damaged_is_rebuilt(node: DirectNode) -> None:
     store = node.replica.store
-
-    def broken(_raw_id: bytes) -> None:
-        raise IndexCorrupt("page 7 is rotten")
-
-    monkeypatch.setattr(store, "lookup", broken)
+    await node.parts.checkpointer.checkpoint(node.replica)
+    rot_index(store, ALIVE_ID)
     assert node.parts.queries.presence(ALIVE_ID) == "unsure"
-    with pytest.raises(ReplicaUnavailable):
-        node.parts.queries.replica_of(ALIVE_ID)
     assert node.parts.queries.fates([ALIVE_ID]) == FatesReply([Fate.UNSURE], [0])
-    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None)
+    await eventually(lambda: rebuilt(node, store))
     assert node.replica.store is not store
     assert node.replica.store.opened.rebuilt
     assert node.parts.queries.presence(ALIVE_ID) == "present"
-
-
-async def test_the_caller_of_a_damaged_index_hears_that_it_is_rebuilt(
-    node: DirectNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replica = node.replica
-
-    def broken(_raw_id: bytes) -> None:
-        raise IndexCorrupt("page 7 is rotten")
-
-    monkeypatch.setattr(replica.store, "lookup", broken)
-    with pytest.raises(ReplicaUnavailable, match="partition 7 rebuilds its index"):
-        node.parts.queries.lookup(replica, ALIVE_ID)
-    await eventually(lambda: node.parts.replicas.get(PARTITION) is not None)

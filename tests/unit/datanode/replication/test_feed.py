@@ -12,7 +12,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
-from tests.support.samples import DELETED, PARTITION, blob_id
+from tests.support.samples import DELETED, PARTITION, blob_id, rot_index
 
 OTHER = 8
 
@@ -135,9 +135,7 @@ async def test_a_rotten_index_is_rebuilt_and_the_partition_left_out(node: Direct
     await node.put(blob_id(1), b"x")
     before = node.replica
     await node.parts.checkpointer.checkpoint(before)
-    index = before.store._index
-    with index._env.begin(write=True) as txn:
-        txn.put(blob_id(1)[16:32], b"rotten" * 9, db=index._entries)
+    rot_index(before.store, blob_id(1))
     assert await changes(node, cursor(node, 0)) == []
     await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
     (answer,) = await changes(node, cursor(node, 0))

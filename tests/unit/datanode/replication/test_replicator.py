@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.errors import AmbryError, BlobNotFound, ReplicaUnavailable
+from ambry.errors import AmbryError, BlobNotFound, IndexCorrupt, ReplicaUnavailable
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.replication import ChangesReply, ChangesRequest, FetchRequest
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
-from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content
+from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, rot_index
 
 ID = blob_id(1)
 
@@ -288,6 +288,20 @@ async def test_a_cursor_does_not_pass_a_change_that_could_not_be_stored(cluster:
     with pytest.raises(AmbryError):
         await taker.tick("pull:a1")
     assert token(taker, "a1") == before
+
+
+async def test_a_rotten_index_is_rebuilt_and_the_log_is_followed_again(cluster: DirectCluster) -> None:
+    taker = cluster["a2"]
+    await taker.put(ID, b"x")
+    before = taker.replica
+    await taker.parts.checkpointer.checkpoint(before)
+    rot_index(before.store, ID)
+    await cluster["a1"].update(ID, DELETED)
+    with pytest.raises(IndexCorrupt):
+        await taker.pull("a1")
+    await eventually(lambda: taker.parts.replicas.get(PARTITION) not in (None, before))
+    await taker.pull("a1")
+    assert taker.state(ID) == DELETED
 
 
 async def test_a_corrupt_blob_is_got_from_another_peer_and_holds_the_token_until_then(cluster: DirectCluster) -> None:

@@ -234,7 +234,8 @@ def test_a_rotten_entry_is_never_an_answer(directory: Path, place: int) -> None:
     value = bytearray(entry_format.encode(entry(1, 100)))
     value[place] ^= 0x10
     damage(directory, b"entries", blob_id(1)[16:32], bytes(value))
-    index = Index(directory, PARTITION)
+    heard: list[str] = []
+    index = Index(directory, PARTITION, on_corrupt=heard.append)
     with pytest.raises(IndexCorrupt):
         index.get(blob_id(1))
     with pytest.raises(IndexCorrupt):
@@ -243,6 +244,7 @@ def test_a_rotten_entry_is_never_an_answer(directory: Path, place: int) -> None:
     assert index.get(blob_id(1)) == entry(1, 300)
     with pytest.raises(IndexCorrupt):  # but its old change cannot be taken out
         index.write(index.freeze(), Checkpoint(incarnation=INCARNATION, lsn=400))
+    assert len(heard) == 3, "and each time somebody hears of it who can mend it"
     index.close()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.errors import AmbryError, IndexCorrupt, ReplicaUnavailable
+from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.format.record import Record
 from datanode.config import CompactionSection
 from datanode.replicas import Replica
@@ -28,6 +28,7 @@ from tests.support.samples import (
     content,
     put_record,
     read_all,
+    rot_index,
     update_record,
 )
 
@@ -232,11 +233,8 @@ async def test_stopping_is_no_failure_of_the_disk(bench: Bench) -> None:
 
 
 async def test_a_damaged_index_is_rebuilt_and_the_replica_goes_on(bench: Bench) -> None:
-    def corrupt(_id: bytes) -> None:
-        raise IndexCorrupt("rotten")
-
     before = bench.replica
-    before.store.compacting._index.get = corrupt  # type: ignore[assignment]
+    rot_index(before.store, blob_id(2))
     assert not await bench.compactor.compact(before)
     await eventually(lambda: bench.replicas.get(7) not in (None, before))
     bench.check()
