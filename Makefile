@@ -36,7 +36,7 @@ check: $(READY) ## Formatting, lint, types, the generated client, and the rules 
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.sync_client --check
 	$(BIN)/mypy --strict
-	$(PYTEST) tests/test_layout.py
+	$(PYTEST) tests/test_layout.py tests/test_docs.py
 
 # What decides which bytes are a record, where it goes, and which state a blob has: no branch of it is untested. Without drawn
 # examples, so that no branch depends on luck.

@@ -1,4 +1,4 @@
-"""The rules of the house (docs and DESIGN.md section 2), held against the code so that they stay true.
+"""The rules of the house (docs/style.md, ARCHITECTURE.md), held against the code so that they stay true.
 
 Imports run one way; time, chance, files and threads come in through a few named modules; every module has a test that mirrors
 it; no file grows without bound. An exception stands in one of the tables below with its reason, and must be needed: one that

@@ -100,7 +100,7 @@ class ReadTracker:
     """One read of one record. Replicas are asked one after the other; the caller may ask the next before the last has answered.
 
     `replicas` are in the order of asking. Absence is proven when enough replicas of our own datacenter said
-    so, and of the blob's origin (CONTRACT C3); where neither has a replica it cannot be proven. That a blob is gone counts
+    so, and of the blob's origin (contract C3); where neither has a replica it cannot be proven. That a blob is gone counts
     when as many of ours said so (of the origin's where we have none), since one alone may not have heard of an undelete or a
     longer life; or when nobody left knows better.
     """

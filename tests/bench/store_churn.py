@@ -1,6 +1,6 @@
 """Row churn: whether the space of dead blobs comes back, over more than a year of a made-up clock.
 
-The workload of DESIGN: every day the same number of blobs of 20 to 50 KB; one in ten lives for a week; of the others three in
+Every day the same number of blobs of 20 to 50 KB; one in ten lives for a week; of the others three in
 nine are deleted, at a random time within six months; the rest stays. Segments are small, so that there are many of them.
 At the end the replica is opened again and every blob that must be there is read and compared.
 """

@@ -138,8 +138,8 @@ def test_an_extended_time_to_live_holds(cluster: LocalCluster, dc1: str, dc2: st
         answer = eventually(lambda url=url: _if_200(get(url, blob_id)), "it is there", timeout_s=5)  # type: ignore[misc]
         assert (answer.body, answer.headers["x-ambry-ttl"]) == (content(9, size), "-1")
     if size == BIG:
-        # A chunk lives while its blob lives (DESIGN D8): its own record must not expire, or a node that is rebuilt later
-        # would not fetch it any more.
+        # A chunk lives while its blob lives (docs/decisions/0008): its own record must not expire, or a node that is rebuilt
+        # later would not fetch it any more.
         copy = read_copy(cluster, "dc1-n1", blob_id)
         for chunk in chunk_ids(copy):
             assert read_copy(cluster, "dc1-n1", chunk).state.expires_at_ms == NEVER_MS

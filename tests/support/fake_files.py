@@ -9,7 +9,7 @@ What is durable and what is only in the "page cache" are kept apart:
   Open files are dead afterwards, locks are free;
 - `kill()` ends the process only: everything written stays.
 
-A failed sync loses what it should have written and says nothing about it later (the fsync findings of reference/faults.md):
+A failed sync loses what it should have written and says nothing about it later (as ext4 does after EIO; docs/storage.md):
 the page cache still shows the bytes, and the next sync succeeds without them.
 
 LMDB maps a real file, so paths below a directory called `index` go to the real file system.

@@ -1,4 +1,4 @@
-"""A frontend for the client's tests: it keeps blobs in a dict, answers as REST.md says, and misbehaves on request.
+"""A frontend for the client's tests: it keeps blobs in a dict, answers as docs/rest.md says, and misbehaves on request.
 
 It is written on bare sockets and knows nothing of the client, so that it can break the protocol where a proper server
 would not. Misbehaviour is queued in `faults`: each request takes the first fault that is meant for it.

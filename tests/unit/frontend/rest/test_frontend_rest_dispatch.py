@@ -20,7 +20,7 @@ ID = str(some_id())
 
 
 def is_problem(answer: Answer, status: int, code: str) -> None:
-    """The shape that REST.md promises of every error."""
+    """The shape that docs/rest.md promises of every error."""
     assert answer.status == status, (answer.status, answer.body)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-ambry-error-code"] == code

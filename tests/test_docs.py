@@ -1,0 +1,170 @@
+"""The documents held against the code: what they link to, name and list is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import ambry
+from ambry import errors
+
+ROOT = Path(__file__).parents[1]
+TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = sorted([*(ROOT / name for name in TOP), *ROOT.glob("docs/**/*.md")])
+CODE = ("ambry", "datanode", "frontend", "deploy", "tests", "tools")
+
+NAMED_BUT_NOT_OURS = {"config.toml", "datanode.toml", "frontend.toml", "identity.json", "log.jsonl", "cluster.json"}
+"""Files that documents speak of and that only a running cluster, or a user, has."""
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def prose(document: Path) -> str:
+    """The text without code blocks, where anything may stand."""
+    text = document.read_text("utf-8")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^(?: {4}|\t)(?! *[-*|]).*$", "", text, flags=re.MULTILINE)
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Every Python file by its path."""
+    return {relative(path): path.read_text("utf-8") for top in CODE for path in sorted((ROOT / top).rglob("*.py"))}
+
+
+@cache
+def names_in_tree() -> frozenset[str]:
+    """Every end of the path of every file and directory, from its name to the whole."""
+    skipped = (".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+    found: set[str] = set()
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        if not any(part in skipped or part.endswith(".egg-info") for part in parts):
+            found |= {"/".join(parts[start:]) for start in range(len(parts))}
+    return frozenset(found)
+
+
+def anchors(document: Path) -> set[str]:
+    """The fragments that GitHub makes of headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_links_lead_somewhere(document: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if re.match(r"https?:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        if not file.exists() or (fragment and file.suffix == ".md" and fragment not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_files_that_are_named_exist(document: Path) -> None:
+    """Whole or in part: `store/log.py` is some file whose path ends so. The history may name what is gone."""
+    if document.name == "CHANGELOG.md":
+        return
+    named = re.findall(r"`([\w./{},*-]+\.(?:py|toml|md))(?:::?[^`]*)?`", prose(document))
+    plain = [name.removeprefix("./") for name in named if not set(name) & set("{}*")]
+    assert [name for name in plain if name not in names_in_tree() and name not in NAMED_BUT_NOT_OURS] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_configuration_keys_that_are_named_exist(document: Path) -> None:
+    known: dict[str, set[str]] = {}
+    for path in ROOT.glob("configs/*.toml"):
+        text = path.read_text("utf-8")
+        # Keys without a default stand there as comments.
+        for section, values in tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)).items():
+            known.setdefault(section, set()).update(values)
+    named = re.findall(rf"`({'|'.join(known)})\.(\w+)(?: ?=[^`]*)?`", prose(document))
+    assert [f"{section}.{key}" for section, key in named if key not in known[section] and key not in ("py", "md")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_metrics_that_are_named_exist(document: Path) -> None:
+    registered = {
+        name
+        for path, text in sources().items()
+        if path.endswith("metrics.py")
+        for name in re.findall(r'"(ambry_(?:frontend|datanode|process)_\w+)"', text)
+    }
+    named = re.findall(r"\b(ambry_(?:frontend|datanode|process)_\w+)", document.read_text("utf-8"))
+    assert sorted({name for name in named if name.removesuffix("_total") not in registered}) == []
+
+
+# --- the contract ---
+
+
+@cache
+def numbers(letter: str) -> list[int]:
+    """The numbers that docs/contract.md defines, in its order."""
+    text = (ROOT / "docs" / "contract.md").read_text("utf-8")
+    return [int(number) for number in re.findall(rf"^(?:\*\*|\| ){letter}(\d+) ", text, flags=re.MULTILINE)]
+
+
+@pytest.mark.parametrize("letter", "CF")
+def test_promises_and_faults_are_numbered_without_a_gap(letter: str) -> None:
+    assert numbers(letter) == list(range(1, len(numbers(letter)) + 1))
+
+
+def test_numbers_that_are_cited_are_those_of_the_contract() -> None:
+    """In comments and docstrings of code and tests, and in documents."""
+    texts = {**sources(), **{relative(path): prose(path) for path in DOCUMENTS}}
+    known = {f"{letter}{number}" for letter in "CF" for number in numbers(letter)}
+    cited = re.compile(r"(?<![\w%\\{+-])(?:contract\.md, |\()?([CF][1-9]\d?)(?=[\s,:;.)|–-]|$)")
+    wrong = {
+        f"{path}: {number}"
+        for path, text in texts.items()
+        for line in text.splitlines()
+        if "contract" in line.lower() or "fault" in line.lower() or path.startswith("docs/")
+        for number in cited.findall(line)
+        if number not in known
+    }
+    assert wrong == set()
+
+
+def test_every_fault_is_tested_at_process_level_or_is_said_not_to_be() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    section = text.partition("## Which fault is tested where")[2].partition("\n## ")[0]
+    listed: set[int] = set()
+    for first, last in re.findall(r"F(\d+)(?:–F(\d+))?", section):
+        listed |= set(range(int(first), int(last or first) + 1))
+    assert sorted(set(numbers("F")) - listed) == []
+
+
+def test_nothing_cites_a_document_that_is_not_here() -> None:
+    """Only the documents of this repository explain it."""
+    outside = re.compile(r"\b(?:DESIGN|CONTRACT|REST|SDK|STYLE)\.md\b|\bDESIGN\b,? (?:D\d|section)|\bCONTRACT C\d")
+    texts = {**sources(), **{relative(path): path.read_text("utf-8") for path in DOCUMENTS}}
+    texts.pop(relative(Path(__file__)))
+    assert [path for path, text in texts.items() if outside.search(text)] == []
+
+
+# --- the client ---
+
+
+def test_the_document_of_the_client_lists_every_call_and_every_error() -> None:
+    text = (ROOT / "docs" / "sdk.md").read_text("utf-8")
+    from ambry import AmbryClient
+
+    calls = {name for name in dir(AmbryClient) if not name.startswith("_") and callable(getattr(AmbryClient, name))}
+    listed = text.partition("## To come")[0]
+    assert sorted(name for name in calls if f"`{name}(" not in listed and f".{name}(" not in listed) == []
+    raised = {
+        name
+        for name in dir(ambry)
+        if isinstance(kind := getattr(errors, name, None), type) and issubclass(kind, errors.AmbryError)
+    }
+    assert sorted(name for name in raised if f"`{name}`" not in text) == []
