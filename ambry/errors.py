@@ -9,6 +9,7 @@ A message says what happened, to what, and what to do next; the edges add the re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -116,10 +117,14 @@ class BlobExpired(BlobGone):
 
 
 class MethodNotAllowed(InvalidRequest):
-    """This path does not take this method."""
+    """This path does not take this method; `allowed` are those that it takes."""
 
     code = 30
     status = 405
+
+    def __init__(self, message: str = "", *, allowed: Sequence[str] = (), request_id: str = "") -> None:
+        super().__init__(message, request_id=request_id)
+        self.allowed = tuple(allowed)
 
 
 class RequestTimeout(AmbryError, TimeoutError):
@@ -196,6 +201,20 @@ class NotSupported(InvalidRequest):
 
     code = 40
     status = 501
+
+
+class MisdirectedRequest(InvalidRequest):
+    """The request names a host that this server does not answer for."""
+
+    code = 41
+    status = 421
+
+
+class ExpectationFailed(InvalidRequest):
+    """The request expects of this server what it does not do."""
+
+    code = 42
+    status = 417
 
 
 class Unavailable(AmbryError, ConnectionError):

@@ -16,6 +16,7 @@ class NodeSection(msgspec.Struct, frozen=True):
     data_dir: str = ""
     admin_host: str = "127.0.0.1"
     admin_port: int = 0
+    hosts: tuple[str, ...] = ()
     drain_timeout_s: float = 5.0
 
 

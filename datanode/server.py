@@ -53,6 +53,7 @@ class DataNode:
             config.admin_host,
             config.admin_port,
             ready=lambda: ["stopping"] if self._draining else parts.replicas.unready(),
+            hosts=config.hosts,
             pages={
                 "/workers": workers.describe,
                 "/partitions": lambda: [self._describe(replica) for replica in parts.replicas.all()],

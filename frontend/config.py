@@ -16,6 +16,7 @@ class FrontendSection(msgspec.Struct, frozen=True):
     layout: str = ""
     host: str = "127.0.0.1"
     port: int = 0
+    hosts: tuple[str, ...] = ()
     admin_host: str = "127.0.0.1"
     admin_port: int = 0
     drain_timeout_s: float = 5.0

@@ -7,15 +7,17 @@ may set off comes in as `actions`: path of a POST, with one number in it -> a co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from ambry import __version__
 from ambry.errors import AmbryError
 from ambry.service import metrics
+from ambry.service.origin import Hosts, refuse_cross_site
 
 Page = Callable[[], Any]
 Action = Callable[[int], Awaitable[Any]]
@@ -33,11 +35,37 @@ def readiness(ready: Ready) -> web.Response:
     return json_response({"ready": not reasons, "reasons": reasons}, 200 if not reasons else 503)
 
 
+def _only_ours(hosts: Hosts) -> Middleware:
+    """Refuse what a page of a stranger makes a browser send."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host")
+        try:
+            hosts.check(host)
+            if request.method not in ("GET", "HEAD"):
+                refuse_cross_site({name.lower(): value for name, value in request.headers.items()}, host)
+        except AmbryError as refused:
+            return json_response({"error": type(refused).__name__, "detail": refused.message}, refused.status)
+        return await handler(request)
+
+    return check
+
+
 async def start_admin(
-    host: str, port: int, *, ready: Ready, pages: Mapping[str, Page], actions: Mapping[str, Action] | None = None
+    host: str,
+    port: int,
+    *,
+    ready: Ready,
+    pages: Mapping[str, Page],
+    actions: Mapping[str, Action] | None = None,
+    hosts: Iterable[str] = (),
 ) -> web.AppRunner:
-    """Serve the admin port; the caller cleans the runner up. Raises OSError when the port is taken."""
-    app = web.Application()
+    """Serve the admin port; the caller cleans the runner up. Raises OSError when the port is taken.
+
+    `hosts` are the names that it answers to beside its own address, every other address, and the names of loopback.
+    """
+    app = web.Application(middlewares=[_only_ours(Hosts((host, *hosts)))])
 
     async def healthz(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -39,6 +39,8 @@ def test_the_codes_on_the_wire_never_change() -> None:
         38: "HeadersTooLarge",
         39: "QuotaExceeded",
         40: "NotSupported",
+        41: "MisdirectedRequest",
+        42: "ExpectationFailed",
         50: "Unavailable",
         51: "QuorumNotReached",
         52: "ReplicaUnavailable",

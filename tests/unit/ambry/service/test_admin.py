@@ -120,3 +120,16 @@ async def test_what_is_no_number_is_no_action(base: str, number: str) -> None:
 
 async def test_a_page_is_not_posted_to(base: str) -> None:
     assert (await post(f"{base}/things"))[0] == 405
+
+
+async def test_a_page_of_a_stranger_neither_reads_nor_sets_off_anything(base: str) -> None:
+    """DNS rebinding shows in the Host header, a request across origins in Origin or Sec-Fetch-Site."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{base}/things", headers={"Host": "evil.example"}) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (421, "MisdirectedRequest")
+        for name, value in (("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")):
+            async with session.post(f"{base}/things/7/mend", headers={name: value}) as answer:
+                assert (answer.status, (await answer.json())["error"]) == (403, "AccessDenied")
+        assert mended == []
+        async with session.post(f"{base}/things/7/mend", headers={"Origin": base}) as answer:
+            assert answer.status == 200
