@@ -16,13 +16,14 @@ from ambry.errors import ConfigInvalid
 from ambry.network.pool import PeerPool
 from ambry.service.admin import start_admin
 from ambry.service.logs import get_logger
+from ambry.service.origin import Hosts
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
+from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
-from frontend.rest.blobs import BlobCalls
-from frontend.rest.dispatch import Dispatcher
+from frontend.rest.api import AmbryApi
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext
 from frontend.router.placement import PartitionChooser
@@ -61,20 +62,25 @@ class Frontend:
         )
         router = Router(self._context(pool))
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
-        dispatcher = Dispatcher(
-            BlobCalls(router, Accounts(self._config.accounts), config=config, clock=self._clock),
-            datacenter=config.datacenter,
-            name=config.name,
+        api = AmbryApi(
+            router,
+            Accounts(self._config.accounts),
+            config=config,
+            clock=self._clock,
+            unready=lambda: self._unready(router),
+        )
+        pipeline = Pipeline(
+            api,
+            hosts=Hosts((*config.hosts, config.host)),
             clock=self._clock,
             random_source=self._random,
-            unready=lambda: self._unready(router),
-            access_log=config.access_log,
             request_timeout_s=self._config.router.request_timeout_ms / 1000,
+            access_log=config.access_log,
         )
         server: Any = HttpServer(
-            dispatcher,
+            pipeline,
             random_source=self._random,
-            common=dispatcher.common,
+            dialect=api,
             keepalive_timeout_s=config.header_timeout_s,
         )
         metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
@@ -88,6 +94,7 @@ class Frontend:
                 config.admin_host,
                 config.admin_port,
                 ready=lambda: self._unready(router),
+                hosts=config.hosts,
                 pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
             )
             pool.start()

@@ -1,32 +1,19 @@
-"""Errors as `application/problem+json` (RFC 9457)."""
+"""What HTTP itself wants to stand in the answer to an error, in whatever words an API puts it."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from ambry.errors import AmbryError, MethodNotAllowed, RangeNotSatisfiable
 
-import msgspec
-
-from ambry.errors import AmbryError, RangeNotSatisfiable
-
-CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 
 
-def problem(error: AmbryError, request_id: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body that tell a user about an error."""
-    code = type(error).__name__
-    status = error.status
-    headers = {"Content-Type": CONTENT_TYPE, "x-ambry-error-code": code, "Cache-Control": "no-store"}
-    if status in (429, 503):
+def headers_of(error: AmbryError) -> dict[str, str]:
+    """The headers that RFC 9110 sections 10.2.1, 10.2.3 and 15.5.17 ask for; never to be cached."""
+    headers = {"Cache-Control": "no-store"}
+    if error.status in (429, 503):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s or RETRY_AFTER_S)))
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": error.message or HTTPStatus(status).phrase,
-        "request_id": request_id,
-    }
-    return status, headers, msgspec.json.encode(body) + b"\n"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    return headers

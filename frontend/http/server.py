@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -17,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from ambry.errors import AmbryError, HeadersTooLarge, InternalError, InvalidRequest, UriTooLong
 from ambry.ids import new_request_id
 from ambry.service.logs import get_logger
-from frontend.http.problem import problem
+from frontend.http.route import Dialect
 
 log = get_logger()
 
@@ -46,7 +45,7 @@ class HttpServer(web.Server):
         handler: Any,
         *,
         random_source: random.Random,
-        common: Mapping[str, str],
+        dialect: Dialect,
         keepalive_timeout_s: float,
         lingering_time_s: float = 2.0,
     ) -> None:
@@ -61,21 +60,19 @@ class HttpServer(web.Server):
             lingering_time=lingering_time_s,
         )
         self._random = random_source
-        self._common = common
+        self._dialect = dialect
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._random, self._common, loop=asyncio.get_running_loop(), **self._kwargs)
+        return _Connection(self, self._random, self._dialect, loop=asyncio.get_running_loop(), **self._kwargs)
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_common", "_random")
+    __slots__ = ("_dialect", "_random")
 
-    def __init__(
-        self, manager: HttpServer, random_source: random.Random, common: Mapping[str, str], **options: Any
-    ) -> None:
+    def __init__(self, manager: HttpServer, random_source: random.Random, dialect: Dialect, **options: Any) -> None:
         super().__init__(manager, **options)
         self._random = random_source
-        self._common = common
+        self._dialect = dialect
 
     def handle_error(
         self,
@@ -89,8 +86,7 @@ class _Connection(web.RequestHandler):
         log.info("request refused by the parser", request_id=request_id, error=type(exc).__name__, code=error.status)
         if request.writer.output_size > 0:
             raise ConnectionError("a response was sent already")
-        answered, headers, body = problem(error, request_id)
-        headers |= {**self._common, "x-ambry-request-id": request_id}
-        response = web.Response(status=answered, headers=headers, body=body)
+        response = self._dialect.problem(error, request_id)
+        response.headers.update(self._dialect.headers(request_id))
         response.force_close()
         return response

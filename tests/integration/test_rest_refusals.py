@@ -82,11 +82,12 @@ GOOD, BAD = b"the right bytes", b"other bytes"
 def digest_headers(body: bytes) -> list[dict[str, str]]:
     md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
     sha = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    sha512 = base64.b64encode(hashlib.sha512(body).digest()).decode()
     return [
         {"x-ambry-digest": xxhash.xxh3_128_hexdigest(body)},
         {"Content-MD5": md5},
         {"Content-Digest": f"sha-256=:{sha}:"},
-        {"Content-Digest": f"sha-512=:AAAA:, sha-256=:{sha}:"},
+        {"Content-Digest": f"sha-512=:{sha512}:, sha-256=:{sha}:"},
     ]
 
 
@@ -146,7 +147,7 @@ def test_an_upload_broken_off_leaves_no_blob_and_gives_its_memory_back(
     admin = cluster.frontends("dc1")[0].admin_url
     before = metric(admin, "ambry_frontend_bytes_received_total")
     seen = len(cluster.frontends("dc1")[0].log.read_bytes())
-    head = "POST / HTTP/1.1\r\nHost: x\r\n"
+    head = "POST / HTTP/1.1\r\nHost: localhost\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n" if chunked else f"Content-Length: {sent + 1000}\r\n\r\n"
     body = content(3, sent)
     said = half_upload(dc1, head, b"%x\r\n%b\r\n" % (sent, body) if chunked and sent else body, finish=finish)
@@ -162,7 +163,7 @@ def test_an_upload_broken_off_leaves_no_blob_and_gives_its_memory_back(
 
 
 def test_a_malformed_chunk_is_refused(cluster: LocalCluster, dc1: str) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     for rest in (b"zz\r\nabc\r\n0\r\n\r\n", b"5\r\nabcdefg\r\n0\r\n\r\n", b"-5\r\nabcde\r\n0\r\n\r\n"):
         status, body = raw_exchange(dc1, head + rest)
         assert status in (0, 400), (status, body)
@@ -175,33 +176,39 @@ def test_a_malformed_chunk_is_refused(cluster: LocalCluster, dc1: str) -> None:
 @pytest.mark.parametrize(
     ("request_text", "status"),
     [
-        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
-        ("POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -3\r\n\r\nabc", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999\r\n\r\n", 413),
-        ("GET http://evil.example/healthz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("GET http://evil.example/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("GET /%2e%2e%2fetc%2fpasswd HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("PUT /%2e%2e%2fetc%2fpasswd HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 400),
-        ("PUT /a%0ab HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 400),
-        ("PUT /named/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 400),
-        ("GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("GET /%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        ("OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        ("PATCH / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        ("DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        (f"GET /{'a' * 5000} HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        (f"GET /{'a' * 20000} HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-ttl: soon\r\n\r\na", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-ttl: 0\r\n\r\na", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-ttl: -2\r\n\r\na", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nx-ambry-private: maybe\r\n\r\na", 400),
-        ("PUT /updateTtl HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("PUT /undelete HTTP/1.1\r\nHost: x\r\nx-ambry-blob-id: abc\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        ("POST / HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -3\r\n\r\nabc", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999\r\n\r\n", 413),
+        ("GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+        ("GET http://localhost/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\nExpect: 200-ok\r\n\r\n", 405),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\na", 417),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nOrigin: http://evil.example\r\n\r\na", 403),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nSec-Fetch-Site: cross-site\r\n\r\na", 403),
+        ("GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("GET /%2e%2e%2fetc%2fpasswd HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("PUT /%2e%2e%2fetc%2fpasswd HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\na", 400),
+        ("PUT /a%0ab HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\na", 400),
+        ("PUT /named/a/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\na", 400),
+        ("GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n", 204),
+        ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 204),
+        ("PATCH / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (f"GET /{'a' * 5000} HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (f"GET /{'a' * 20000} HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nx-ambry-ttl: soon\r\n\r\na", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nx-ambry-ttl: 0\r\n\r\na", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nx-ambry-ttl: -2\r\n\r\na", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nx-ambry-private: maybe\r\n\r\na", 400),
+        ("PUT /updateTtl HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("PUT /undelete HTTP/1.1\r\nHost: localhost\r\nx-ambry-blob-id: abc\r\n\r\n", 400),
     ],
 )
 def test_a_request_that_must_not_be_served(dc1: str, request_text: str, status: int) -> None:
@@ -212,15 +219,15 @@ def test_a_request_that_must_not_be_served(dc1: str, request_text: str, status: 
 @pytest.mark.parametrize(
     "vector",
     [
-        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"GET / HTTP/1.1\nHost: localhost\n\n",
         b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\0c\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 5000 + b"\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 70_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 5000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"b" * 70_000 + b"\r\n\r\n",
     ],
 )
 def test_bytes_that_are_not_our_http_are_refused(dc1: str, vector: bytes) -> None:
@@ -239,7 +246,7 @@ def exchange_expecting(dc1: str, head: str) -> Iterator[bytes]:
 
 
 def test_expect_100_continue_is_answered_before_the_body(dc1: str) -> None:
-    head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     answers = exchange_expecting(dc1, head)
     assert next(answers) == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert next(answers).startswith(b"HTTP/1.1 201 ")
@@ -247,7 +254,7 @@ def test_expect_100_continue_is_answered_before_the_body(dc1: str) -> None:
 
 @pytest.mark.parametrize("line", ["x-ambry-ttl: soon", "x-ambry-digest: 12", "x-ambry-target-account-name: nobody"])
 def test_expect_100_continue_is_refused_before_the_body_when_a_header_is_bad(dc1: str, line: str) -> None:
-    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n{line}\r\n\r\n"
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n{line}\r\n\r\n"
     answer = next(exchange_expecting(dc1, head))
     assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
     assert b"connection: close" in answer.lower()
@@ -269,7 +276,7 @@ def test_user_metadata_comes_back(dc1: str) -> None:
 
 
 def test_user_metadata_as_plain_utf8_comes_back_encoded(dc1: str) -> None:
-    head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\nx-ambry-um-name: Größe\r\n\r\nx"
+    head = "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\nx-ambry-um-name: Größe\r\n\r\nx"
     status, body = raw_exchange(dc1, head.encode())
     assert status == 201
     answer = call(dc1, "GET", f"/{json.loads(body)['id']}/UserMetadata")

@@ -105,10 +105,12 @@ def test_ranges_are_the_bytes_they_name(blobs: dict[int, Stored], dc1: str, dc2:
 @pytest.mark.parametrize("size", [0, 65537, 4 * MIB + 1])
 def test_a_range_outside_the_blob_is_416_with_its_size(blobs: dict[int, Stored], dc1: str, size: int) -> None:
     for header in (f"bytes={size}-", f"bytes={size + 7}-{size + 9}", "bytes=-0"):
-        for method in ("GET", "HEAD"):
-            answer = call(dc1, method, f"/{blobs[size].id}", headers={"Range": header})
-            assert answer.status == 416, (method, header)
-            assert answer.headers["Content-Range"] == f"bytes */{size}", (method, header)
+        answer = get(dc1, blobs[size].id, {"Range": header})
+        assert answer.status == 416, header
+        assert answer.headers["Content-Range"] == f"bytes */{size}", header
+        # Range is defined for GET alone (RFC 9110 section 14.2).
+        head = call(dc1, "HEAD", f"/{blobs[size].id}", headers={"Range": header})
+        assert (head.status, head.headers["Content-Length"]) == (200, str(size)), header
 
 
 def test_a_range_of_an_empty_blob_can_be_asked_for(blobs: dict[int, Stored], dc1: str) -> None:
@@ -213,8 +215,8 @@ def test_active_content_is_not_run_by_browsers(dc1: str) -> None:
 
 
 def test_many_requests_on_one_connection_in_one_write(dc1: str, blobs: dict[int, Stored]) -> None:
-    one = f"GET /{blobs[1].id} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    last = f"GET /{blobs[65536].id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    one = f"GET /{blobs[1].id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    last = f"GET /{blobs[65536].id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     status, _ = raw_exchange(dc1, one * 5 + last)
     assert status == 200
 

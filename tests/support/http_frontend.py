@@ -13,11 +13,12 @@ from typing import Any
 from aiohttp import web
 
 from ambry.clock import SystemClock
+from ambry.service.origin import Hosts
 from frontend.config import AccountEntry, FrontendSection
+from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
-from frontend.rest.blobs import BlobCalls
-from frontend.rest.dispatch import Dispatcher
+from frontend.rest.api import AmbryApi
 from tests.support.fake_cluster import FakeCluster, make_cluster
 
 ACCOUNTS = {
@@ -116,7 +117,7 @@ class HttpFrontend:
 
 def request(method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
     """A request as bytes, with Content-Length where there is a body and no other length is given."""
-    given = {"Host": "test", **(headers or {})}
+    given = {"Host": "127.0.0.1", **(headers or {})}
     if body is not None and not {"content-length", "transfer-encoding"} & {name.lower() for name in given}:
         given["Content-Length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
@@ -134,20 +135,21 @@ async def http_frontend(
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it."""
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
-    dispatcher = Dispatcher(
-        BlobCalls(cluster.router, Accounts(ACCOUNTS), config=config, clock=cluster.context.clock),
-        datacenter=config.datacenter,
-        name=config.name,
+    api = AmbryApi(
+        cluster.router, Accounts(ACCOUNTS), config=config, clock=cluster.context.clock, unready=lambda: unready or []
+    )
+    pipeline = Pipeline(
+        api,
+        hosts=Hosts(config.hosts),
         clock=cluster.context.clock,
         random_source=random.Random(3),
-        unready=lambda: unready or [],
-        access_log=config.access_log,
         request_timeout_s=cluster.context.config.request_timeout_ms / 1000,
+        access_log=config.access_log,
     )
     server: Any = HttpServer(
-        dispatcher,
+        pipeline,
         random_source=random.Random(4),
-        common=dispatcher.common,
+        dialect=api,
         keepalive_timeout_s=config.header_timeout_s,
         lingering_time_s=lingering_time_s,
     )

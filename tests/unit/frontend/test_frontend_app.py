@@ -145,7 +145,7 @@ async def test_a_stop_lets_a_request_end_and_says_that_it_is_stopping(
 
 async def test_a_request_that_does_not_end_does_not_hold_the_stop_up(config: FrontendConfig) -> None:
     async with running(config) as frontend, frontend.http.connected() as client:
-        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
+        await client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello")
         await asyncio.sleep(0.05)
         frontend.stop.set()
         await asyncio.wait_for(frontend.task, config.frontend.drain_timeout_s * 3 + 1)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from ambry import BlobId, BlobInfo, Durability, InvalidRequest, ProtocolViolation
 from ambry.client.wire import blobs as wire
 from ambry.errors import HeadersTooLarge
+from ambry.format.properties import decode_metadata
 from ambry.ids import IdKind
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text
-from frontend.rest.headers import put_spec, user_metadata
+from frontend.rest.upload import put_spec
 
 BLOB = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
 NOTHING: dict[str, Any] = {
@@ -44,7 +45,7 @@ KEYS = st.text(st.sampled_from("abz019-_."), min_size=1, max_size=20)
 
 @given(st.dictionaries(KEYS, TEXTS, max_size=20))
 def test_metadata_goes_through_the_server_and_comes_back_as_it_was_given(metadata: dict[str, str]) -> None:
-    stored = user_metadata(sent(metadata=metadata))
+    stored = decode_metadata(put_spec(sent(metadata=metadata), filename="", now_ms=0).metadata)
     assert stored == metadata
     assert wire.parse_info(BLOB, {names.BLOB_SIZE: "0", **metadata_rules.encode(stored)}).metadata == metadata
 

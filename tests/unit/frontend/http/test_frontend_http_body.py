@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from typing import Any
 from unittest import mock
 
@@ -15,10 +13,9 @@ from aiohttp.client_exceptions import ClientConnectionResetError, ClientPayloadE
 from aiohttp.http_exceptions import TransferEncodingError
 from aiohttp.web_protocol import RequestPayloadError
 
-from ambry.checksum import digest
-from ambry.errors import ChecksumMismatch, InvalidRequest, RequestTimeout
-from frontend.http.body import ClientGone, ExpectedDigests, read_body
-from tests.support.content import content
+from ambry.errors import InvalidRequest, RequestTimeout
+from frontend.http.body import ClientGone, read_body
+from frontend.http.digests import ExpectedDigests
 
 NONE = ExpectedDigests({})
 
@@ -83,69 +80,3 @@ async def test_a_malformed_body_is_a_bad_request(error: Exception) -> None:
     stream.set_exception(error)
     with pytest.raises(InvalidRequest, match="malformed"):
         await read(stream)
-
-
-# --- digests ---
-
-
-def base64_of(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def headers_of(body: bytes) -> dict[str, str]:
-    return {
-        "x-ambry-digest": digest(body).hex(),
-        "Content-MD5": base64_of(hashlib.md5(body).digest()),
-        "Content-Digest": f"sha-512=:{base64_of(bytes(64))}:, sha-256=:{base64_of(hashlib.sha256(body).digest())}:",
-    }
-
-
-async def through(headers: dict[str, str], body: bytes) -> None:
-    digests = ExpectedDigests(headers)
-    stream = reader()
-    for start in range(0, len(body), 50_000):
-        stream.feed_data(body[start : start + 50_000])
-    stream.feed_eof()
-    assert b"".join(await read(stream, digests=digests)) == body
-    await digests.verify(digest(body))
-
-
-@pytest.mark.parametrize("size", [0, 1, 200_000])
-async def test_right_digests_pass_alone_and_together_and_wrong_ones_do_not(size: int) -> None:
-    body = content(1, size)
-    right, wrong = headers_of(body), headers_of(body + b"x")
-    await through(right, body)
-    for name in right:
-        await through({name: right[name]}, body)
-        with pytest.raises(ChecksumMismatch, match=name):
-            await through({**right, name: wrong[name]}, body)
-
-
-def test_only_what_was_asked_for_is_computed() -> None:
-    right = headers_of(b"abc")
-    assert not ExpectedDigests({}).hashing
-    assert not ExpectedDigests({"x-ambry-digest": right["x-ambry-digest"]}).hashing
-    assert not ExpectedDigests({"Content-Digest": f"sha-512=:{base64_of(bytes(64))}:"}).hashing
-    assert ExpectedDigests({"Content-MD5": right["Content-MD5"]}).hashing
-    assert ExpectedDigests({"Content-Digest": right["Content-Digest"]}).hashing
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"x-ambry-digest": ""},
-        {"x-ambry-digest": "00" * 15},
-        {"x-ambry-digest": "00" * 17},
-        {"x-ambry-digest": "zz" * 16},
-        {"x-ambry-digest": "é" * 32},
-        {"Content-MD5": ""},
-        {"Content-MD5": "!!!!"},
-        {"Content-MD5": base64_of(bytes(15))},
-        {"Content-MD5": "\udcff"},
-        {"Content-Digest": f"sha-256=:{base64_of(bytes(31))}:"},
-        {"Content-Digest": "sha-256=:====:"},
-    ],
-)
-def test_what_cannot_be_a_digest_is_refused_before_the_body_is_read(headers: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequest):
-        ExpectedDigests(headers)

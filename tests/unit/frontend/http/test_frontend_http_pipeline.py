@@ -60,14 +60,20 @@ def clean(cluster: FakeCluster) -> bool:
         ("GET", "/nonsense", {}, 400, "InvalidBlobId"),
         ("DELETE", "/nonsense", {}, 400, "InvalidBlobId"),
         ("GET", f"/{ID}/Nothing", {}, 400, "InvalidRequest"),
-        ("GET", "/%2e%2e/%2e%2e/etc/passwd", {}, 400, "InvalidBlobId"),
+        ("GET", "/%2e%2e/%2e%2e/etc/passwd", {}, 400, "InvalidRequest"),
         ("PATCH", "/", {}, 405, "MethodNotAllowed"),
         ("POST", "/x", {}, 405, "MethodNotAllowed"),
         ("DELETE", "/", {}, 405, "MethodNotAllowed"),
-        ("DELETE", f"/{ID}/x", {}, 405, "MethodNotAllowed"),
-        ("OPTIONS", "/", {}, 405, "MethodNotAllowed"),
-        ("OPTIONS", "*", {}, 400, "InvalidRequest"),
-        ("GET", f"http://elsewhere/{ID}", {}, 400, "InvalidRequest"),
+        ("DELETE", f"/{ID}/x", {}, 400, "InvalidRequest"),
+        ("DELETE", f"/{ID}/BlobInfo", {}, 405, "MethodNotAllowed"),
+        ("TRACE", "/", {}, 405, "MethodNotAllowed"),
+        ("CONNECT", "localhost:80", {}, 405, "MethodNotAllowed"),
+        ("PUT", "/healthz", {}, 405, "MethodNotAllowed"),
+        ("GET", f"http://elsewhere/{ID}", {}, 421, "MisdirectedRequest"),
+        ("GET", f"http://localhost/{ID}", {"Host": "elsewhere"}, 404, "BlobNotFound"),
+        ("GET", f"/{ID}", {"Host": "elsewhere"}, 421, "MisdirectedRequest"),
+        ("DELETE", f"/{ID}", {"Origin": "http://elsewhere"}, 403, "AccessDenied"),
+        ("POST", "/", {"Sec-Fetch-Site": "cross-site"}, 403, "AccessDenied"),
         ("GET", "/" + "a" * 4096, {}, 414, "UriTooLong"),
         ("PUT", "/" + "a" * 4096, {}, 414, "UriTooLong"),
         ("PUT", "/undelete", {}, 400, "InvalidBlobId"),
@@ -84,7 +90,13 @@ def clean(cluster: FakeCluster) -> bool:
         ("PUT", "/%ff%00", {}, 400, "InvalidRequest"),
         ("PUT", "/%ff", {}, 400, "InvalidRequest"),
         ("GET", f"/{ID}/%ff", {}, 400, "InvalidRequest"),
-        ("DELETE", f"/{ID}/%ff", {}, 405, "MethodNotAllowed"),
+        ("DELETE", f"/{ID}/%ff", {}, 400, "InvalidRequest"),
+        ("GET", f"/{ID}/", {}, 400, "InvalidRequest"),
+        ("GET", f"//{ID}", {}, 400, "InvalidRequest"),
+        ("GET", f"/{ID}?x=1", {}, 400, "InvalidRequest"),
+        ("GET", "/healthz?x", {}, 400, "InvalidRequest"),
+        ("POST", "/", {"Expect": "tea"}, 417, "ExpectationFailed"),
+        ("GET", f"/{ID}", {"If-Match": "x"}, 404, "BlobNotFound"),
         ("POST", "/", {"x-ambry-filename": "\udcff"}, 400, "InvalidRequest"),
         ("POST", "/", {"x-ambry-service-id": "\udcff"}, 400, "InvalidRequest"),
         ("POST", "/", {"x-ambry-target-account-name": "\udcff"}, 400, "InvalidRequest"),
@@ -104,13 +116,13 @@ async def test_every_refusal_is_a_problem_with_its_code_and_request_id(
             assert answer.status == status, answer.body
             has_common_headers(answer)
         if status == 405:
-            assert {"GET", "PUT", "POST", "DELETE", "HEAD"} >= set(answer.headers["allow"].split(", "))
+            assert {"GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS"} >= set(answer.headers["allow"].split(", "))
 
 
 async def test_an_id_of_a_longer_path_is_414_whatever_the_method() -> None:
     async with http_frontend() as frontend:
         assert (await frontend.call("GET", "/" + "a" * 4095)).status == 400
-        is_problem(await frontend.call("GET", "/" + "a" * 4095 + "?" + "b" * 3000), 400, "InvalidBlobId")
+        is_problem(await frontend.call("GET", "/" + "a" * 4095 + "?" + "b" * 3000), 400, "InvalidRequest")
 
 
 async def test_what_cannot_be_known_is_503_with_retry_after_and_never_404() -> None:

@@ -2,35 +2,22 @@ from __future__ import annotations
 
 import pytest
 
-from ambry.blob import NEVER_MS, BlobProperties, BlobState, Durability
+from ambry.blob import NEVER_MS, BlobProperties, Durability
 from ambry.errors import HeadersTooLarge, InvalidRequest
 from ambry.format.properties import decode_metadata
 from ambry.rest.text import TEXT_SIZE_MAX
 from ambry.rest.values import TTL_SECONDS_MAX
 from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
-from frontend.rest.headers import blob_headers, expiry, put_spec, target_container, ttl_text
-from frontend.router.values import BlobHead, PutSpec
-from tests.support.fake_cluster import some_id
-from tests.support.http_frontend import ACCOUNTS
+from frontend.rest.upload import RESERVED, expiry, put_spec, target_container
+from frontend.router.values import PutSpec
+from tests.support.http_frontend import ACCOUNTS, http_frontend
 
 NOW = 1_700_000_000_000
-PERMANENT = BlobState(0, False, NEVER_MS)
 
 
 def spec(headers: dict[str, str], filename: str = "") -> PutSpec:
-    return put_spec(headers, filename=filename, now_ms=NOW)
-
-
-def info(state: BlobState = PERMANENT, **properties: object) -> BlobHead:
-    fields: dict[str, object] = {"size": 5, "digest": bytes(range(16)), **properties}
-    return BlobHead(
-        id=some_id(),
-        properties=BlobProperties(**fields),  # type: ignore[arg-type]
-        metadata={},
-        state=state,
-        created_at_ms=NOW,
-    )
+    return put_spec({name.lower(): value for name, value in headers.items()}, filename=filename, now_ms=NOW)
 
 
 def test_an_upload_without_headers_has_the_defaults() -> None:
@@ -90,33 +77,13 @@ def test_what_cannot_be_is_refused(headers: dict[str, str]) -> None:
         spec(headers)
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"x-ambry-filename": "a b.bin"}, {"x-ambry-filename": "a b.bin"}),
-        ({"x-ambry-filename": "été"}, {"x-ambry-enc-filename": "%C3%A9t%C3%A9"}),
-        ({"x-ambry-enc-filename": "%20a"}, {"x-ambry-enc-filename": "%20a"}),
-        ({"x-ambry-enc-filename": "a%25b"}, {"x-ambry-filename": "a%b"}),
-        ({}, {}),
-    ],
-)
-def test_a_file_name_goes_out_in_the_form_that_every_client_reads(
-    headers: dict[str, str], expected: dict[str, str]
-) -> None:
-    made = info(filename=spec(headers).properties.filename)
-    told = blob_headers(made, Accounts(ACCOUNTS))
-    assert {name: value for name, value in told.items() if "filename" in name} == expected
-
-
 # --- time to live ---
 
 
-def test_a_time_to_live_becomes_an_expiry_and_back() -> None:
+def test_a_time_to_live_becomes_an_expiry() -> None:
     assert expiry(None, NOW) == expiry("-1", NOW) == NEVER_MS
     assert expiry("7", NOW) == NOW + 7000
     assert expiry(str(TTL_SECONDS_MAX), NOW) < NEVER_MS
-    assert ttl_text(BlobState(0, False, NOW + 7000), NOW) == "7"
-    assert ttl_text(PERMANENT, NOW) == "-1"
 
 
 # --- user metadata ---
@@ -133,41 +100,34 @@ def test_user_metadata_beyond_its_bounds_as_it_will_go_out_is_refused() -> None:
         spec({"x-ambry-um-k": "é" * 2000})
 
 
-# --- what a read tells ---
+# --- PUT /<filename> ---
 
 
 @pytest.mark.parametrize(
-    ("content_type", "attachment"),
-    [
-        ("text/html", True),
-        ("Text/HTML ; charset=x", True),
-        ("image/svg+xml", True),
-        ("application/xhtml+xml", True),
-        ("application/xml", True),
-        ("text/xml;x", True),
-        ("application/atom+xml", True),
-        ("text/html, text/plain", True),
-        ("text/plain, text/html;q=1", True),
-        ("text/plain", False),
-        ("image/png", False),
-        ("application/octet-stream", False),
-    ],
+    "name", [*sorted(RESERVED - {"updatettl", "undelete"}), "_", "_x.bin", "NAMED", "%6eamed", "%5Fx"]
 )
-def test_types_that_a_browser_would_run_are_attachments(content_type: str, attachment: bool) -> None:
-    headers = blob_headers(info(content_type=content_type), Accounts(ACCOUNTS))
-    assert headers.get("Content-Disposition") == ("attachment" if attachment else None)
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Content-Type"] == content_type
+async def test_a_name_of_the_api_s_own_is_no_file_name(name: str) -> None:
+    """What stands there later must not have been a blob's name before."""
+    async with http_frontend() as frontend:
+        refused = await frontend.call("PUT", f"/{name}", body=b"x")
+        assert refused.status == 400 and "of the API's own" in refused.json()["detail"]
+        assert frontend.cluster.pool.visible() == set()
 
 
-@pytest.mark.parametrize(
-    ("private", "expires_at_ms", "public"), [(False, NEVER_MS, True), (True, NEVER_MS, False), (False, NOW + 1, False)]
-)
-def test_only_public_blobs_for_ever_may_be_cached_by_all(private: bool, expires_at_ms: int, public: bool) -> None:
-    headers = blob_headers(info(BlobState(0, False, expires_at_ms), private=private), Accounts(ACCOUNTS))
-    assert headers["Cache-Control"].startswith("public" if public else "private")
+async def test_a_name_that_only_begins_like_one_is_a_file_name() -> None:
+    async with http_frontend() as frontend:
+        for name in ("named.bin", "docs.tar", "a_b"):
+            blob_id = (await frontend.call("PUT", f"/{name}", body=b"x")).blob_id
+            assert (await frontend.call("HEAD", f"/{blob_id}")).headers["x-ambry-filename"] == name
 
 
-def test_a_container_that_is_not_configured_any_more_shows_its_number() -> None:
-    headers = blob_headers(info(), Accounts({}))
-    assert (headers["x-ambry-target-account-name"], headers["x-ambry-target-container-name"]) == ("1", "1")
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_both_verbs_upload_and_a_path_is_a_filename(method: str) -> None:
+    async with http_frontend() as frontend:
+        plain = await frontend.call(method, "/", body=b"x")
+        assert plain.status == 201
+        named = await frontend.call("PUT", "/mod%C3%A8le%20a.bin", body=b"x")
+        told = (await frontend.call("HEAD", named.headers["location"])).headers
+        assert told["x-ambry-enc-filename"] == "mod%C3%A8le%20a.bin"
+        given = await frontend.call("PUT", "/a.bin", {"x-ambry-filename": "b.bin"}, b"x")
+        assert (await frontend.call("HEAD", given.headers["location"])).headers["x-ambry-filename"] == "b.bin"

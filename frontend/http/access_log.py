@@ -1,0 +1,61 @@
+"""One line and one observation for each request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ambry.service.logs import get_logger
+from frontend import metrics
+from frontend.http.exchange import Exchange
+
+log = get_logger()
+
+QUIET_OPERATION = "health"
+"""Load balancers ask every second: an answer that is well has no line."""
+
+
+class _Observed:
+    """The bound metrics of one operation."""
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.seconds = metrics.LATENCY.labels(op)
+        self._statuses: dict[int, Any] = {}
+
+    def record(self, status: int, seconds: float) -> None:
+        counter = self._statuses.get(status)
+        if counter is None:
+            counter = self._statuses[status] = metrics.REQUESTS.labels(self.op, str(status))
+        counter.inc()
+        self.seconds.observe(seconds)
+
+
+class AccessLog:
+    """Tells about requests when they are over."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        """Not `enabled`, only failures of ours have a line."""
+        self._enabled = enabled
+        self._observed: dict[str, _Observed] = {}
+
+    def record(self, exchange: Exchange, status: int, seconds: float) -> None:
+        op = exchange.op
+        observed = self._observed.get(op)
+        if observed is None:
+            observed = self._observed[op] = _Observed(op)
+        observed.record(status, seconds)
+        if status >= 500:
+            write = log.warning
+        elif self._enabled and op != QUIET_OPERATION:
+            write = log.info
+        else:
+            return
+        write(
+            "request",
+            request_id=exchange.context.id,
+            method=exchange.method,
+            op=op,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            **exchange.noted,
+        )

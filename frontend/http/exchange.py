@@ -1,0 +1,55 @@
+"""One request and its answer on their way through this frontend, whichever API they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from frontend.http.target import Target
+from frontend.request import RequestContext
+
+
+class Exchange:
+    """Wraps aiohttp's request; lives as long as it. The steps of the pipeline fill it in, in order."""
+
+    __slots__ = ("_common", "context", "headers", "http", "method", "noted", "op", "selected", "streaming", "target")
+
+    headers: dict[str, str]
+    """The request's headers: names in lower case, each once (frontend/http/fields.py)."""
+    target: Target
+
+    def __init__(self, http: web.BaseRequest, context: RequestContext, common: Mapping[str, str]) -> None:
+        """`common` are the headers that its response carries, whatever it is."""
+        self.http = http
+        self.context = context
+        self.method = http.method
+        self.op = "other"
+        self.noted: dict[str, Any] = {}
+        self.selected: Any = None
+        """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
+        self.streaming = False
+        """Set once the head of the response has gone out: from then on an error can only break the connection."""
+        self._common = common
+
+    def note(self, **pairs: Any) -> None:
+        """Put pairs into this request's log line."""
+        self.noted.update(pairs)
+
+    def finish_headers(self, response: web.StreamResponse) -> None:
+        """Add the headers that every response carries."""
+        response.headers.update(self._common)
+
+    async def start(self, response: web.StreamResponse) -> None:
+        """Send the head of a response whose body is streamed; from now on a failure breaks the connection."""
+        self.finish_headers(response)
+        await response.prepare(self.http)
+        self.streaming = True
+
+    async def continue_if_expected(self) -> None:
+        """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body."""
+        if "expect" in self.headers and not self.http.content.total_bytes:
+            await self.http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # What was written so far must not count as the response's own bytes.
+            self.http.writer.output_size = 0

@@ -1,0 +1,138 @@
+"""The life of a request, the same for every API:
+
+    parse -> target -> (who) -> (may) -> preconditions -> (quota) -> handler
+
+Each step either fills in the exchange or refuses with an error, which becomes an answer here and nowhere else. The steps in
+brackets have their places, and nothing stands there yet.
+"""
+
+from __future__ import annotations
+
+import random
+
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.errors import AmbryError, InternalError, PreconditionFailed
+from ambry.ids import new_request_id
+from ambry.service.logs import get_logger
+from ambry.service.origin import Hosts, refuse_cross_site
+from frontend import metrics
+from frontend.http.access_log import AccessLog
+from frontend.http.body import ClientGone
+from frontend.http.conditions import CONDITIONAL, Condition, evaluate
+from frontend.http.exchange import Exchange
+from frontend.http.fields import check_fields, gather
+from frontend.http.route import Dialect, Route
+from frontend.http.target import parse_target
+from frontend.request import RequestContext
+
+log = get_logger()
+
+STATUS_CLIENT_GONE = 499
+"""For metrics and logs: nobody was left to answer."""
+
+
+class Pipeline:
+    """The handler of the HTTP server."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        hosts: Hosts,
+        clock: Clock,
+        random_source: random.Random,
+        request_timeout_s: float,
+        access_log: bool,
+    ) -> None:
+        self._dialect = dialect
+        self._hosts = hosts
+        self._clock = clock
+        self._random = random_source
+        self._timeout_s = request_timeout_s
+        self._log = AccessLog(enabled=access_log)
+
+    async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
+        context = RequestContext(new_request_id(self._random), timeout_s=self._timeout_s)
+        exchange = Exchange(http, context, self._dialect.headers(context.id))
+        started = self._clock.monotonic()
+        metrics.IN_FLIGHT.inc()
+        status = STATUS_CLIENT_GONE
+        try:
+            response = await self._answer(exchange)
+            status = response.status
+            if not exchange.streaming:
+                exchange.finish_headers(response)
+            return response
+        finally:
+            metrics.IN_FLIGHT.dec()
+            self._log.record(exchange, status, self._clock.monotonic() - started)
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        try:
+            route = self._understand(exchange)
+            if not CONDITIONAL.isdisjoint(exchange.headers):
+                answer = await self._precondition(exchange, route)
+                if answer is not None:
+                    return answer
+            return await route.handle(exchange)
+        except AmbryError as error:
+            return self._break(exchange, error) if exchange.streaming else self._problem(exchange, error)
+        except (ClientGone, ConnectionError) as gone:
+            exchange.note(error="the client went away")
+            return self._break(exchange, gone)
+        except Exception as error:
+            log.exception(
+                "request failed", request_id=exchange.context.id, method=exchange.method, path=exchange.http.raw_path
+            )
+            if exchange.streaming:
+                return self._break(exchange, error)
+            return self._problem(exchange, InternalError("a bug in this server; please report the request id"))
+
+    def _understand(self, exchange: Exchange) -> Route:
+        """Parse the head and find the route, and refuse what must not or cannot be done whoever asks."""
+        http = exchange.http
+        fields = exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
+        target = exchange.target = parse_target(exchange.method, http.raw_path)
+        authority = fields.get("host") if target.authority is None else target.authority
+        self._hosts.check(authority)
+        route = self._dialect.find(exchange.method, target)
+        exchange.op = route.op
+        if route.changes:
+            refuse_cross_site(fields, authority)
+        check_fields(exchange, route, self._dialect)
+        return route
+
+    async def _precondition(self, exchange: Exchange, route: Route) -> web.Response | None:
+        """Hold the request's conditions against what they are about (RFC 9110 section 13.2)."""
+        if route.select is None:
+            return None
+        selected = exchange.selected = await route.select(exchange)
+        outcome = evaluate(exchange.headers, exchange.method, selected)
+        if outcome is Condition.FAILED:
+            raise PreconditionFailed("the condition of the request does not hold; nothing was changed")
+        if outcome is Condition.NOT_MODIFIED and selected is not None:
+            return web.Response(status=304, headers=selected.headers)
+        return None
+
+    def _break(self, exchange: Exchange, error: Exception) -> web.Response:
+        """End the connection: the client must see that the body is not whole.
+
+        The response is for aiohttp, which finds the connection closed and is content; an exception it would log as a bug.
+        """
+        if "error" not in exchange.noted:
+            exchange.note(error=str(error) or type(error).__name__)
+        transport = exchange.http.transport
+        if transport is not None:
+            transport.abort()
+        return web.Response(status=STATUS_CLIENT_GONE)
+
+    def _problem(self, exchange: Exchange, error: AmbryError) -> web.Response:
+        exchange.note(error=error.message, code=type(error).__name__)
+        response = self._dialect.problem(error, exchange.context.id)
+        http = exchange.http
+        if (http.can_read_body and not http.content.is_eof()) or "upgrade" in http.headers:
+            # The rest of a refused upload is not worth reading; what follows an Upgrade cannot be read.
+            response.force_close()
+        return response

@@ -1,0 +1,64 @@
+"""What an API on top of frontend/http offers: its routes as values, and the words in which it answers.
+
+A route says all that the pipeline must know before a handler runs: which headers and query keys it understands, whether it
+takes a body, whether it changes something, and how to find what its conditions are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from ambry.errors import AmbryError
+from frontend.http.conditions import Selected
+from frontend.http.exchange import Exchange
+from frontend.http.target import Target
+
+Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+"""Answers, or raises AmbryError."""
+Select = Callable[[Exchange], Awaitable[Selected | None]]
+"""Finds what a request's conditions are about; None where there is nothing yet. Raises AmbryError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation."""
+
+    op: str
+    """In metrics and logs."""
+    methods: tuple[str, ...]
+    target: str
+    """The path, with names in braces where it varies."""
+    handle: Handler
+    changes: bool = False
+    takes_body: bool = False
+    headers: frozenset[str] = frozenset()
+    """The headers that it understands beyond those of HTTP itself, in lower case."""
+    header_prefixes: tuple[str, ...] = ()
+    query: frozenset[str] = frozenset()
+    select: Select | None = None
+    """None for a method that selects nothing, such as OPTIONS: conditions mean nothing there (RFC 9110 section 13.2.1)."""
+
+
+class Dialect(Protocol):
+    """One API: which routes it has, and how it speaks."""
+
+    @property
+    def own_prefix(self) -> str:
+        """What the names of its own headers begin with, in lower case."""
+
+    @property
+    def refused_headers(self) -> Mapping[str, str]:
+        """Headers that ask for what it does not do, whatever the route: name -> a sentence that says so."""
+
+    def find(self, method: str, target: Target) -> Route:
+        """Raises MethodNotAllowed with what is allowed there, InvalidRequest for a target that nothing stands at."""
+
+    def headers(self, request_id: str) -> Mapping[str, str]:
+        """What every response carries."""
+
+    def problem(self, error: AmbryError, request_id: str) -> web.Response:
+        """An error as this API's users expect it; without the headers that every response carries."""

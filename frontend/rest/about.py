@@ -1,0 +1,73 @@
+"""What can be asked about a blob without its bytes: `/<id>/BlobInfo`, `/UserMetadata`, `/Replicas`, `/BlobChunkIds`."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from ambry.blob import NEVER_MS
+from ambry.ids import BlobId
+from ambry.rest import metadata
+from ambry.service.admin import json_response
+from frontend.http.exchange import Exchange
+from frontend.http.inert import GUARDS
+from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
+from frontend.router.router import Router
+
+
+class About:
+    """The calls that tell about a blob. What they tell may change, so none of it may be kept without asking."""
+
+    def __init__(self, router: Router, finder: BlobFinder) -> None:
+        self._router = router
+        self._finder = finder
+
+    async def blob_info(self, exchange: Exchange) -> web.Response:
+        blob_id = id_in_path(exchange)
+        allowed = visible(exchange)
+        head = await self._finder.head(exchange, blob_id, allowed)
+        headers = self._finder.headers(head, cache=NOT_AT_ALL if allowed.any else ASK_FIRST)
+        headers["Content-Type"] = "application/json"
+        # They are of the blob's bytes, and these are others.
+        for name in ("Content-Encoding", "Content-Disposition", "Accept-Ranges", "ETag", "Last-Modified"):
+            headers.pop(name, None)
+        body = {
+            "id": str(blob_id),
+            "size": head.size,
+            "digest": head.properties.digest.hex(),
+            "content_type": head.properties.content_type,
+            "filename": head.properties.filename,
+            "created_at_ms": head.created_at_ms,
+            "expires_at_ms": None if head.state.expires_at_ms == NEVER_MS else head.state.expires_at_ms,
+            "life_version": head.state.life_version,
+            "datacenter": self._router.context.map.datacenter_name(blob_id.datacenter),
+            "partition": blob_id.partition,
+            "user_metadata": head.metadata,
+        }
+        return web.Response(body=msgspec.json.encode(body) + b"\n", headers=headers)
+
+    async def user_metadata(self, exchange: Exchange) -> web.Response:
+        allowed = visible(exchange)
+        head = await self._finder.head(exchange, id_in_path(exchange), allowed)
+        response = _answer(head.metadata, NOT_AT_ALL if allowed.any else ASK_FIRST)
+        response.headers.update(metadata.encode(head.metadata))
+        return response
+
+    async def replicas(self, exchange: Exchange) -> web.Response:
+        blob_id = id_in_path(exchange)
+        found = await self._router.presence(exchange.context, blob_id)
+        return _answer({"id": str(blob_id), "partition": blob_id.partition, "replicas": found}, NOT_AT_ALL)
+
+    async def chunk_ids(self, exchange: Exchange) -> web.Response:
+        blob_id = id_in_path(exchange)
+        composite = await self._router.composite(exchange.context, blob_id)
+        chunks = composite.chunks if composite else ()
+        listed = [{"id": str(BlobId(chunk.id)), "size": chunk.size, "digest": chunk.digest.hex()} for chunk in chunks]
+        return _answer({"id": str(blob_id), "chunks": listed}, ASK_FIRST)
+
+
+def _answer(value: object, cache: str) -> web.Response:
+    response = json_response(value)
+    response.headers.update(GUARDS)
+    response.headers["Cache-Control"] = cache
+    return response

@@ -1,0 +1,82 @@
+"""Ambry's HTTP API as one thing: its routes, and the words in which it answers. The dialect that frontend/http speaks here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.errors import AmbryError
+from ambry.rest import names
+from frontend.config import FrontendSection
+from frontend.http.problem import headers_of
+from frontend.http.route import Route
+from frontend.http.target import Target
+from frontend.metadata.accounts import Accounts
+from frontend.rest.about import About
+from frontend.rest.blob import BlobFinder
+from frontend.rest.read import Reads
+from frontend.rest.routes import RouteFinder, table
+from frontend.rest.service import ServicePages
+from frontend.rest.updates import Updates
+from frontend.rest.upload import Uploads
+from frontend.router.router import Router
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class AmbryApi:
+    """See frontend/http/route.py for what a dialect is."""
+
+    own_prefix = "x-ambry-"
+    refused_headers = {  # noqa: RUF012  # never changed
+        names.IDEMPOTENCY_KEY: "idempotency keys are not implemented yet, a repeated upload makes a second blob; leave it out",
+        "x-ambry-chunk-upload": "stitching of uploads is not implemented yet; send the blob in one request",
+    }
+
+    def __init__(
+        self,
+        router: Router,
+        accounts: Accounts,
+        *,
+        config: FrontendSection,
+        clock: Clock,
+        unready: Callable[[], list[str]],
+    ) -> None:
+        """`unready` gives the reasons why this frontend should get no requests."""
+        finder = BlobFinder(router, accounts, clock)
+        self.routes = table(
+            Uploads(router, accounts, config=config, clock=clock),
+            Reads(router, finder, config=config),
+            About(router, finder),
+            Updates(router, clock=clock),
+            ServicePages(unready),
+            finder,
+        )
+        self._finder = RouteFinder(self.routes)
+        self._common = {names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
+
+    def find(self, method: str, target: Target) -> Route:
+        return self._finder.find(method, target)
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        return {**self._common, names.REQUEST_ID: request_id}
+
+    def problem(self, error: AmbryError, request_id: str) -> web.Response:
+        """`application/problem+json` (RFC 9457)."""
+        status = error.status
+        phrase = HTTPStatus(status).phrase
+        code = type(error).__name__
+        body = {
+            "type": "about:blank",
+            "title": phrase,
+            "status": status,
+            "code": code,
+            "detail": error.message or phrase,
+            "request_id": request_id,
+        }
+        headers = {**headers_of(error), "Content-Type": CONTENT_TYPE, names.ERROR_CODE: code}
+        return web.Response(status=status, headers=headers, body=msgspec.json.encode(body) + b"\n")

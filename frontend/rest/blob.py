@@ -1,0 +1,208 @@
+"""A blob as the HTTP API sees it: which one a request means, what its conditions are about, the headers that tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ambry.blob import NEVER_MS, BlobState
+from ambry.clock import Clock
+from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId
+from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.rest import metadata, names, values
+from ambry.rest.text import is_plain, one_of, percent_encoded
+from frontend.http.conditions import Selected, http_date
+from frontend.http.exchange import Exchange
+from frontend.http.inert import GUARDS, disposition
+from frontend.metadata.accounts import Accounts
+from frontend.request import ContainerId
+from frontend.router.router import Router
+from frontend.router.values import BlobHead
+
+FOR_EVER = "public, immutable, max-age=31536000"
+"""Of bytes that stay readable: nobody need ask again."""
+ASK_FIRST = "private, no-cache"
+NOT_AT_ALL = "no-store"
+
+_OPTIONS = ("none", "include_deleted_blobs", "include_expired_blobs", "include_all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visible:
+    """Which blobs a read may show beside those that live: `x-ambry-get-option`."""
+
+    deleted: bool
+    expired: bool
+
+    @property
+    def any(self) -> bool:
+        return self.deleted or self.expired
+
+    def check(self, head: BlobHead, now_ms: int) -> None:
+        """Raises BlobDeleted or BlobExpired for what was not asked for."""
+        if head.state.deleted and not self.deleted:
+            raise BlobDeleted(f"blob {head.id} was deleted")
+        if head.state.expired(now_ms) and not self.expired:
+            raise BlobExpired(f"blob {head.id} has expired")
+
+
+ALIVE = Visible(deleted=False, expired=False)
+ANY = Visible(deleted=True, expired=True)
+
+
+def visible(exchange: Exchange) -> Visible:
+    """What the request asked to see. Raises InvalidRequest."""
+    option = exchange.headers.get(names.GET_OPTION)
+    if option is None:
+        return ALIVE
+    chosen = one_of(names.GET_OPTION, option, _OPTIONS)
+    return Visible(
+        deleted=chosen in ("include_deleted_blobs", "include_all"),
+        expired=chosen in ("include_expired_blobs", "include_all"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectedBlob(Selected):
+    head: BlobHead
+
+
+def parse_id(text: str) -> BlobId:
+    """A blob id; a file extension behind it is ignored. Raises InvalidBlobId."""
+    if len(text) > ID_TEXT_SIZE and text[ID_TEXT_SIZE] == ".":
+        text = text[:ID_TEXT_SIZE]
+    return BlobId.parse(text)
+
+
+def id_in_path(exchange: Exchange) -> BlobId:
+    """The blob that the target's first segment names. Raises InvalidBlobId."""
+    blob_id = parse_id(exchange.target.segments[0])
+    exchange.noted["blob"] = str(blob_id)
+    return blob_id
+
+
+def id_in_header(exchange: Exchange) -> BlobId:
+    """The blob that `x-ambry-blob-id` names, also as it stands in a Location. Raises InvalidBlobId."""
+    text = exchange.headers.get(names.BLOB_ID)
+    if text is None:
+        raise InvalidBlobId(f"the header {names.BLOB_ID} must name the blob")
+    blob_id = parse_id(text.removeprefix("/"))
+    exchange.noted["blob"] = str(blob_id)
+    return blob_id
+
+
+def etag_of(digest: bytes) -> str:
+    """The strong entity tag, quotes included: a blob's bytes never change, so it is the digest of them."""
+    return f'"{digest.hex()}"'
+
+
+def ttl_of(state: BlobState, created_at_ms: int) -> str:
+    """`x-ambry-ttl`: seconds from creation to expiry, -1 for ever."""
+    never = state.expires_at_ms == NEVER_MS
+    return values.ttl_text(None if never else round((state.expires_at_ms - created_at_ms) / 1000))
+
+
+class BlobFinder:
+    """Finds what calls about a blob are about, and tells of it."""
+
+    def __init__(self, router: Router, accounts: Accounts, clock: Clock) -> None:
+        self._router = router
+        self._accounts = accounts
+        self._clock = clock
+
+    async def head(self, exchange: Exchange, blob_id: BlobId, allowed: Visible = ALIVE) -> BlobHead:
+        """A blob's head, from the conditions' step if it read it. Raises BlobNotFound, BlobGone, Unavailable."""
+        if exchange.selected is not None:
+            selected: SelectedBlob = exchange.selected
+            return selected.head
+        head = await self._router.head(exchange.context, blob_id, any_state=allowed.any)
+        if allowed.any:
+            allowed.check(head, self._clock.wall_ms())
+        return head
+
+    def check(self, head: BlobHead, allowed: Visible) -> None:
+        """Raises BlobDeleted or BlobExpired for a blob, found in any state, that was not asked for."""
+        allowed.check(head, self._clock.wall_ms())
+
+    # --- what conditions are about ---
+
+    async def select_shown(self, exchange: Exchange) -> SelectedBlob:
+        """For reads."""
+        allowed = visible(exchange)
+        return self._selected(await self.head(exchange, id_in_path(exchange), allowed), allowed)
+
+    async def select_about(self, exchange: Exchange) -> SelectedBlob:
+        """For what is told about a blob, which may change and has neither tag nor date."""
+        head = await self.head(exchange, id_in_path(exchange), visible(exchange))
+        return SelectedBlob(etag=None, modified_ms=None, headers={}, head=head)
+
+    async def select_deletable(self, exchange: Exchange) -> SelectedBlob | None:
+        """For a delete, which a deleted or expired blob does not refuse: nothing stands there any more."""
+        try:
+            return self._selected(await self.head(exchange, id_in_path(exchange)), ALIVE)
+        except BlobGone:
+            return None
+
+    async def select_living(self, exchange: Exchange) -> SelectedBlob:
+        """For an update of a blob that is named in a header."""
+        return self._selected(await self.head(exchange, id_in_header(exchange)), ALIVE)
+
+    async def select_kept(self, exchange: Exchange) -> SelectedBlob:
+        """For an undelete: the deleted blob whose bytes are still there."""
+        return self._selected(await self.head(exchange, id_in_header(exchange), ANY), ANY)
+
+    def _selected(self, head: BlobHead, allowed: Visible) -> SelectedBlob:
+        headers = self.headers(head, cache=self.cache(head, allowed))
+        return SelectedBlob(
+            etag=headers["ETag"],
+            modified_ms=head.created_at_ms,
+            headers={name: headers[name] for name in ("ETag", "Cache-Control", "Last-Modified")},
+            head=head,
+        )
+
+    # --- what is told ---
+
+    @staticmethod
+    def cache(head: BlobHead, allowed: Visible) -> str:
+        """The Cache-Control of a blob's own bytes."""
+        if allowed.any:
+            return NOT_AT_ALL
+        return FOR_EVER if head.state.expires_at_ms == NEVER_MS and not head.properties.private else ASK_FIRST
+
+    def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
+        """What every read of a blob tells of it; without the length of the body."""
+        properties = head.properties
+        account, container = self._accounts.names(ContainerId(head.id.account, head.id.container))
+        created = http_date(head.created_at_ms)
+        headers = {
+            "Content-Type": properties.content_type,
+            "Accept-Ranges": "bytes",
+            "ETag": etag_of(properties.digest),
+            "Last-Modified": created,
+            "Cache-Control": cache,
+            **GUARDS,
+            names.BLOB_SIZE: str(head.size),
+            names.DIGEST: properties.digest.hex(),
+            names.CREATION_TIME: created,
+            names.CONTENT_TYPE: properties.content_type,
+            names.SERVICE_ID: properties.service_id,
+            names.OWNER_ID: properties.owner_id,
+            names.ACCOUNT_NAME: account,
+            names.CONTAINER_NAME: container,
+            names.PRIVATE: "true" if properties.private else "false",
+            names.TTL: ttl_of(head.state, head.created_at_ms),
+            names.LIFE_VERSION: str(head.state.life_version),
+            names.ENCRYPTED_IN_STORAGE: "false",
+        }
+        if properties.content_encoding:
+            headers["Content-Encoding"] = headers[names.CONTENT_ENCODING] = properties.content_encoding
+        if properties.filename:
+            if is_plain(properties.filename):
+                headers[names.FILENAME] = properties.filename
+            else:
+                headers[names.ENCODED_FILENAME] = percent_encoded(properties.filename)
+        shown_as = disposition(properties.content_type, properties.filename)
+        if shown_as is not None:
+            headers["Content-Disposition"] = shown_as
+        if head.metadata:
+            headers.update(metadata.encode(head.metadata))
+        return headers

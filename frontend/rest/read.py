@@ -1,0 +1,131 @@
+"""Reads of a blob's bytes: `GET` and `HEAD` of `/<id>`, and of one of its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from ambry.errors import InvalidRequest
+from ambry.rest import names, values
+from frontend import metrics
+from frontend.config import FrontendSection
+from frontend.http.conditions import range_applies
+from frontend.http.exchange import Exchange
+from frontend.http.inert import GUARDS
+from frontend.http.ranges import content_range, parse_range
+from frontend.http.sending import send
+from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
+from frontend.router.get import Download
+from frontend.router.router import Router
+from frontend.router.values import RangeSpec
+
+_SEGMENT_DIGITS_MAX = 9
+
+
+class Reads:
+    """The calls that answer with a blob's bytes."""
+
+    def __init__(self, router: Router, finder: BlobFinder, *, config: FrontendSection) -> None:
+        self._router = router
+        self._finder = finder
+        self._config = config
+
+    async def read(self, exchange: Exchange) -> web.StreamResponse:
+        """GET."""
+        blob_id = id_in_path(exchange)
+        allowed = visible(exchange)
+        wanted = await self._wanted(exchange)
+        download = await self._router.open(
+            exchange.context,
+            blob_id,
+            wanted=wanted,
+            any_state=allowed.any,
+            resolve_empty=_resolves_empty(exchange.headers),
+        )
+        try:
+            head = download.head
+            if allowed.any:
+                self._finder.check(head, allowed)
+            headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
+            # Of an empty blob there is no part: its only range is resolved on request, to all of it.
+            partial = wanted is not None and head.size > 0
+            if partial:
+                headers["Content-Range"] = content_range(download.span.first, download.span.end, head.size)
+            return await self._send(exchange, download, 206 if partial else 200, headers)
+        finally:
+            download.close()
+
+    async def head(self, exchange: Exchange) -> web.Response:
+        """HEAD: what GET says without a Range, which is defined for GET alone (RFC 9110 section 14.2)."""
+        allowed = visible(exchange)
+        _resolves_empty(exchange.headers)
+        head = await self._finder.head(exchange, id_in_path(exchange), allowed)
+        headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
+        headers["Content-Length"] = str(head.size)
+        return web.Response(headers=headers)
+
+    async def segment(self, exchange: Exchange) -> web.StreamResponse:
+        """One data chunk, by its place in the blob: what `BlobChunkIds` lists, or the whole of a blob of one record."""
+        blob_id = id_in_path(exchange)
+        text = exchange.target.segments[2]
+        if not (text.isascii() and text.isdigit() and len(text) <= _SEGMENT_DIGITS_MAX):
+            raise InvalidRequest(f"a segment has a number, not {text[:20]!r}")
+        number = int(text)
+        composite = await self._router.composite(exchange.context, blob_id)
+        chunks = composite.chunks if composite is not None else ()
+        if number >= max(1, len(chunks)):
+            raise InvalidRequest(f"blob {blob_id} has {max(1, len(chunks))} segments, numbered from 0")
+        first = sum(chunk.size for chunk in chunks[:number])
+        wanted = RangeSpec(first, first + chunks[number].size - 1) if chunks else None
+        download = await self._router.open(exchange.context, blob_id, wanted=wanted)
+        try:
+            digest = chunks[number].digest if chunks else download.head.properties.digest
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Cache-Control": self._finder.cache(download.head, ALIVE),
+                **GUARDS,
+                names.DIGEST: digest.hex(),
+                names.BLOB_SIZE: str(download.head.size),
+            }
+            if exchange.method == "HEAD":
+                headers["Content-Length"] = str(download.span.size)
+                return web.Response(headers=headers)
+            return await self._send(exchange, download, 200, headers)
+        finally:
+            download.close()
+
+    async def _wanted(self, exchange: Exchange) -> RangeSpec | None:
+        """The range that counts, None for the whole blob."""
+        headers = exchange.headers
+        text = headers.get("range")
+        wanted = None if text is None else parse_range(text)
+        if wanted is None or "if-range" not in headers:
+            return wanted
+        head = await self._finder.head(exchange, id_in_path(exchange), visible(exchange))
+        etag = etag_of(head.properties.digest)
+        return wanted if range_applies(headers["if-range"], etag=etag, modified_ms=head.created_at_ms) else None
+
+    async def _send(
+        self, exchange: Exchange, download: Download, status: int, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        size = download.span.size
+        metrics.BYTES_OUT.inc(size)
+        if download.complete:
+            # aiohttp sends header and body of a small Response in one write.
+            return web.Response(status=status, headers=headers, body=bytes(download.beginning))
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = size
+        await exchange.start(response)
+        stall_timeout_s = self._config.body_stall_timeout_s
+        if len(download.beginning):
+            await send(exchange, response, download.beginning, stall_timeout_s=stall_timeout_s)
+        async for data in download.stream():
+            await send(exchange, response, data, stall_timeout_s=stall_timeout_s)
+        await response.write_eof()
+        return response
+
+
+def _resolves_empty(headers: Mapping[str, str]) -> bool:
+    value = headers.get(names.RESOLVE_RANGE_ON_EMPTY_BLOB)
+    return value is not None and values.flag(names.RESOLVE_RANGE_ON_EMPTY_BLOB, value)

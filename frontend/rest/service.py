@@ -1,0 +1,47 @@
+"""What a frontend says of itself: for load balancers, orchestrators and people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ambry import __version__
+from ambry.service.admin import json_response, readiness
+from frontend.http.conditions import Selected
+from frontend.http.exchange import Exchange
+
+
+class ServicePages:
+    """Pages that need no blob. They are of this moment, and never kept."""
+
+    def __init__(self, unready: Callable[[], list[str]]) -> None:
+        """`unready` gives the reasons why this frontend should get no requests."""
+        self._unready = unready
+
+    async def select(self, exchange: Exchange) -> Selected:
+        """What conditions are about: a page that is always there, without a tag or a date."""
+        return Selected(etag=None, modified_ms=None, headers={})
+
+    async def root(self, exchange: Exchange) -> web.Response:
+        return _now(
+            json_response({"service": "ambry", "version": __version__, "upload": "POST /", "read": "GET /<id>"})
+        )
+
+    async def health_check(self, exchange: Exchange) -> web.Response:
+        bad = bool(self._unready())
+        return _now(web.Response(text="BAD" if bad else "GOOD", status=503 if bad else 200))
+
+    async def healthz(self, exchange: Exchange) -> web.Response:
+        return _now(web.Response(text="ok\n"))
+
+    async def readyz(self, exchange: Exchange) -> web.Response:
+        return _now(readiness(self._unready))
+
+    async def version(self, exchange: Exchange) -> web.Response:
+        return _now(json_response({"version": __version__}))
+
+
+def _now(response: web.Response) -> web.Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,34 @@
+"""Changes of a blob's state: `DELETE /<id>`, `PUT /updateTtl`, `PUT /undelete`."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.rest import names
+from frontend.http.exchange import Exchange
+from frontend.rest.blob import id_in_header, id_in_path, ttl_of
+from frontend.rest.upload import expiry
+from frontend.router.router import Router
+
+
+class Updates:
+    """The calls that change a blob. Their conditions are held before, not with, the change: two updates join in any order."""
+
+    def __init__(self, router: Router, *, clock: Clock) -> None:
+        self._router = router
+        self._clock = clock
+
+    async def delete(self, exchange: Exchange) -> web.Response:
+        await self._router.delete(exchange.context, id_in_path(exchange))
+        return web.Response(status=202)
+
+    async def update_ttl(self, exchange: Exchange) -> web.Response:
+        blob_id = id_in_header(exchange)
+        expires_at_ms = expiry(exchange.headers.get(names.TTL), self._clock.wall_ms())
+        head = await self._router.extend_ttl(exchange.context, blob_id, expires_at_ms)
+        return web.Response(headers={names.TTL: ttl_of(head.state, head.created_at_ms)})
+
+    async def undelete(self, exchange: Exchange) -> web.Response:
+        await self._router.undelete(exchange.context, id_in_header(exchange))
+        return web.Response()

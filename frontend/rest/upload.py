@@ -1,0 +1,157 @@
+"""Uploads: `POST /`, `PUT /`, and `PUT /<filename>` as `curl -T` sends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from aiohttp import web
+
+from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.clock import Clock
+from ambry.errors import InvalidRequest, TooLarge
+from ambry.format.properties import encode_metadata
+from ambry.rest import metadata, names, values
+from ambry.rest import text as rules
+from frontend import metrics
+from frontend.config import FrontendSection
+from frontend.http.body import ClientGone, read_body
+from frontend.http.conditions import http_date
+from frontend.http.digests import ExpectedDigests
+from frontend.http.exchange import Exchange
+from frontend.http.fields import body_size
+from frontend.metadata.accounts import DEFAULT, Accounts
+from frontend.request import ContainerId
+from frontend.rest.blob import etag_of
+from frontend.router.router import Router
+from frontend.router.values import PutSpec
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+RESERVED = frozenset({
+    "named", "uploads", "stitch", "batch", "accounts", "changes", "signedurl", "docs", "console", "openapi.json",
+    "updatettl", "undelete",
+})  # fmt: skip
+"""First segments that are the API's own, now or later, in lower case; so is everything that begins with an underscore."""
+
+
+class Uploads:
+    """The calls that make a blob."""
+
+    def __init__(self, router: Router, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
+        self._router = router
+        self._accounts = accounts
+        self._config = config
+        self._clock = clock
+
+    async def upload(self, exchange: Exchange) -> web.Response:
+        return await self._upload(exchange, "")
+
+    async def upload_named(self, exchange: Exchange) -> web.Response:
+        """The path is the file name, which the blob remembers."""
+        name = rules.percent_decoded("the name in the path", exchange.target.segments[0])
+        if name.lower() in RESERVED or name.startswith("_"):
+            raise InvalidRequest(f"{name[:40]!r} is a name of the API's own; upload to / and give {names.FILENAME}")
+        return await self._upload(exchange, rules.filename("the name in the path", name))
+
+    @staticmethod
+    async def select_nothing(exchange: Exchange) -> None:
+        """What the conditions of an upload are about: a new blob, so nothing stands there yet."""
+
+    async def _upload(self, exchange: Exchange, filename: str) -> web.Response:
+        headers = exchange.headers
+        size = body_size(exchange)
+        if size is not None and size > self._config.blob_size_max:
+            raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
+        context = exchange.context
+        context.container = target_container(headers, self._accounts)
+        spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms())
+        xxh = headers.get(names.DIGEST)
+        digests = ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
+        if exchange.http.transport is None:
+            # The connection ended before this call began, and aiohttp tells only calls that run already: the body would be
+            # waited for until its deadline.
+            raise ClientGone
+        await exchange.continue_if_expected()
+        body = read_body(exchange.http.content, stall_timeout_s=self._config.body_stall_timeout_s, digests=digests)
+        result = await self._router.put(
+            context, spec, body, size=size, size_max=self._config.blob_size_max, verify=digests.verify
+        )
+        metrics.BYTES_IN.inc(result.size)
+        text = str(result.id)
+        exchange.note(blob=text, size=result.size)
+        summary = {"id": text, "size": result.size, "digest": result.digest.hex()}
+        return web.Response(
+            status=201,
+            body=msgspec.json.encode(summary) + b"\n",
+            headers={
+                "Content-Type": "application/json",
+                "Location": f"/{text}",
+                "ETag": etag_of(result.digest),
+                names.BLOB_SIZE: str(result.size),
+                names.DIGEST: result.digest.hex(),
+                names.DURABILITY: values.durability_text(spec.durability),
+                names.CREATION_TIME: http_date(result.created_at_ms),
+            },
+        )
+
+
+def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:
+    """The container that a new blob goes to. Raises InvalidRequest for a name that is none."""
+    return accounts.resolve(headers.get(names.ACCOUNT_NAME, DEFAULT), headers.get(names.CONTAINER_NAME, DEFAULT))
+
+
+def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int) -> PutSpec:
+    """What an upload's headers ask for, by name in lower case. Raises InvalidRequest naming the header, HeadersTooLarge."""
+    private = headers.get(names.PRIVATE)
+    durability = headers.get(names.DURABILITY)
+    properties = BlobProperties(
+        size=0,
+        digest=b"",
+        content_type=_content_type(headers),
+        service_id=rules.plain_text(names.SERVICE_ID, headers.get(names.SERVICE_ID, "")),
+        owner_id=rules.plain_text(names.OWNER_ID, headers.get(names.OWNER_ID, "")),
+        content_encoding=_content_encoding(headers),
+        filename=_filename(headers, filename),
+        private=private is not None and values.flag(names.PRIVATE, private),
+    )
+    pairs = metadata.decode(headers.items())
+    if pairs:
+        metadata.check(pairs)
+    return PutSpec(
+        properties=properties,
+        metadata=encode_metadata(pairs),
+        expires_at_ms=expiry(headers.get(names.TTL), now_ms),
+        durability=Durability.DISK if durability is None else values.durability(durability),
+    )
+
+
+def expiry(value: str | None, now_ms: int) -> int:
+    """The expiry that an `x-ambry-ttl` of seconds means; none is never. Raises InvalidRequest."""
+    seconds = None if value is None else values.ttl_seconds(value)
+    return NEVER_MS if seconds is None else now_ms + seconds * 1000
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    for name in (names.CONTENT_TYPE, "content-type"):
+        if (value := headers.get(name)) is not None:
+            return rules.media_type(name, value)
+    return DEFAULT_CONTENT_TYPE
+
+
+def _content_encoding(headers: Mapping[str, str]) -> str:
+    for name in (names.CONTENT_ENCODING, "content-encoding"):
+        if (value := headers.get(name)) is not None:
+            return rules.content_codings(name, value)
+    return ""
+
+
+def _filename(headers: Mapping[str, str], from_path: str) -> str:
+    plain, encoded = headers.get(names.FILENAME), headers.get(names.ENCODED_FILENAME)
+    if plain is not None and encoded is not None:
+        raise InvalidRequest(f"give {names.FILENAME} or {names.ENCODED_FILENAME}, not both")
+    if encoded is not None:
+        return rules.filename(names.ENCODED_FILENAME, rules.percent_decoded(names.ENCODED_FILENAME, encoded))
+    if plain is not None:
+        return rules.filename(names.FILENAME, rules.header_text(names.FILENAME, plain))
+    return from_path

@@ -1,0 +1,34 @@
+"""The smallest API that can stand on frontend/http: what it has of its own is a prefix and a way to say no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from ambry.errors import AmbryError, InvalidRequest
+from frontend.http.problem import headers_of
+from frontend.http.route import Route
+from frontend.http.target import Target
+
+
+class PlainDialect:
+    """`routes` by path; every answer has `x-plain-id`, every refusal is a line of text."""
+
+    own_prefix = "x-plain-"
+    refused_headers: Mapping[str, str] = {"x-plain-later": "it is not there yet"}
+
+    def __init__(self, routes: Mapping[str, Route] | None = None) -> None:
+        self._routes = routes or {}
+
+    def find(self, method: str, target: Target) -> Route:
+        try:
+            return self._routes[target.path]
+        except KeyError:
+            raise InvalidRequest("nothing stands there") from None
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        return {"x-plain-id": request_id}
+
+    def problem(self, error: AmbryError, request_id: str) -> web.Response:
+        return web.Response(status=error.status, headers=headers_of(error), text=f"{request_id} {error.message}\n")

@@ -1,0 +1,58 @@
+"""frontend/http on a real loopback socket with the smallest API on top of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from aiohttp import web
+
+from ambry.clock import SystemClock
+from ambry.service.origin import Hosts
+from frontend.http.pipeline import Pipeline
+from frontend.http.route import Route
+from frontend.http.server import HttpServer
+from tests.support.http_frontend import RawClient
+from tests.support.plain_dialect import PlainDialect
+
+
+@contextlib.asynccontextmanager
+async def plain_server(
+    routes: Mapping[str, Route],
+) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[RawClient]]]:
+    """Gives what makes a connection."""
+    dialect = PlainDialect(routes)
+    pipeline = Pipeline(
+        dialect,
+        hosts=Hosts(),
+        clock=SystemClock(),
+        random_source=random.Random(1),
+        request_timeout_s=20.0,
+        access_log=True,
+    )
+    server: Any = HttpServer(
+        pipeline, random_source=random.Random(2), dialect=dialect, keepalive_timeout_s=15.0, lingering_time_s=0.1
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=1.0)
+    await runner.setup()
+
+    @contextlib.asynccontextmanager
+    async def connected() -> AsyncIterator[RawClient]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1], limit=1 << 20)
+        client = RawClient(reader, writer)
+        try:
+            yield client
+        finally:
+            client.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield connected
+    finally:
+        await runner.cleanup()

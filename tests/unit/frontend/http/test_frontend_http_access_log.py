@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from frontend import metrics
+from frontend.http import access_log
+from frontend.http.access_log import AccessLog
+from tests.support.captured_log import capture_log
+
+
+class FakeExchange:
+    """As much of an exchange as is told of."""
+
+    method = "GET"
+    context = type("Context", (), {"id": "r1"})()
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.noted = {"blob": "b1"}
+
+
+@pytest.mark.parametrize(
+    ("enabled", "op", "status", "level"),
+    [
+        (True, "get", 200, "info"),
+        (True, "get", 404, "info"),
+        (True, "health", 200, None),
+        (True, "health", 503, "warning"),
+        (False, "get", 200, None),
+        (False, "get", 500, "warning"),
+    ],
+)
+def test_a_request_has_a_line_where_it_is_wanted_and_is_counted_always(
+    monkeypatch: pytest.MonkeyPatch, enabled: bool, op: str, status: int, level: str | None
+) -> None:
+    events = capture_log(monkeypatch, access_log)
+    counter = metrics.REQUESTS.labels(op, str(status))
+    before = counter._value.get()
+    AccessLog(enabled=enabled).record(cast(Any, FakeExchange(op)), status, 0.25)
+    assert counter._value.get() == before + 1
+    assert [event["log_level"] for event in events] == ([] if level is None else [level])
+    for event in events:
+        assert (event["request_id"], event["blob"], event["status"], event["ms"]) == ("r1", "b1", status, 250.0)

@@ -1,0 +1,63 @@
+"""What is told about a blob."""
+
+from __future__ import annotations
+
+from tests.support.content import content
+from tests.support.fake_cluster import CHUNK
+from tests.support.http_frontend import Answer, http_frontend
+
+VARYING = {"date", "x-ambry-request-id"}
+
+
+def told(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in VARYING}
+
+
+async def test_around_a_blob() -> None:
+    async with http_frontend() as frontend:
+        headers = {
+            "x-ambry-um-a": "1",
+            "x-ambry-target-account-name": "ml",
+            "x-ambry-target-container-name": "models",
+            "Content-Type": "text/html",
+        }
+        blob_id = (await frontend.call("POST", "/", headers, content(1, 3 * CHUNK))).blob_id
+        info = await frontend.call("GET", f"/{blob_id}/BlobInfo")
+        body = info.json()
+        assert (body["id"], body["size"], body["expires_at_ms"], body["user_metadata"]) == (
+            blob_id, 3 * CHUNK, None, {"a": "1"},
+        )  # fmt: skip
+        assert body["datacenter"] == "dc1" and info.headers["content-type"] == "application/json"
+        assert info.headers["x-ambry-target-container-name"] == "models"
+        metadata = await frontend.call("GET", f"/{blob_id}/usermetadata")
+        assert metadata.json() == {"a": "1"} and metadata.headers["x-ambry-um-a"] == "1"
+        replicas = (await frontend.call("GET", f"/{blob_id}/Replicas")).json()["replicas"]
+        assert [entry["present"] for entry in replicas] == [4, 4, 4]
+        chunks = (await frontend.call("GET", f"/{blob_id}/BlobChunkIds")).json()["chunks"]
+        assert [chunk["size"] for chunk in chunks] == [CHUNK] * 3
+        refused = await frontend.call("GET", f"/{chunks[0]['id']}")
+        assert refused.status == 400 and "data chunk" in refused.json()["detail"]
+        head = await frontend.call("HEAD", f"/{blob_id}/BlobInfo")
+        assert (head.status, told(head)) == (info.status, told(info))
+
+
+async def test_what_may_change_is_not_kept_and_has_no_tag_of_the_bytes() -> None:
+    """BlobInfo once was `immutable`, and told deletes and longer lives to nobody who had asked before."""
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"x")
+        for name in ("BlobInfo", "UserMetadata", "Replicas", "BlobChunkIds"):
+            answer = await frontend.call("GET", f"/{blob_id}/{name}")
+            assert answer.headers["cache-control"] in ("private, no-cache", "no-store"), name
+            assert "etag" not in answer.headers and "last-modified" not in answer.headers
+            assert answer.headers["content-security-policy"] == "sandbox"
+
+
+async def test_a_deleted_blob_is_told_of_to_those_who_ask_for_it() -> None:
+    async with http_frontend() as frontend:
+        blob_id = (await frontend.call("POST", "/", {"x-ambry-um-a": "1"}, b"x")).blob_id
+        await frontend.call("DELETE", f"/{blob_id}")
+        for name in ("BlobInfo", "UserMetadata"):
+            assert (await frontend.call("GET", f"/{blob_id}/{name}")).status == 410
+            seen = await frontend.call("GET", f"/{blob_id}/{name}", {"x-ambry-get-option": "Include_Deleted_Blobs"})
+            assert (seen.status, seen.headers["cache-control"]) == (200, "no-store")
+            assert seen.headers["x-ambry-um-a"] == "1"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ambry import errors
+from ambry.clock import SystemClock
+from ambry.errors import AmbryError
+from frontend.config import FrontendSection
+from frontend.metadata.accounts import Accounts
+from frontend.rest.api import AmbryApi
+from tests.support.fake_cluster import make_cluster
+from tests.support.http_frontend import ACCOUNTS
+
+
+def every_error(base: type[AmbryError] = AmbryError) -> list[type[AmbryError]]:
+    own = [base] if base.__module__ == errors.__name__ else []
+    return own + [found for child in base.__subclasses__() for found in every_error(child)]
+
+
+def make() -> AmbryApi:
+    config = FrontendSection(name="f1", datacenter="dc1")
+    router = make_cluster(((3,),), clock=SystemClock()).router
+    return AmbryApi(router, Accounts(ACCOUNTS), config=config, clock=SystemClock(), unready=list)
+
+
+async def test_every_error_has_the_shape_of_rfc_9457() -> None:
+    api = make()
+    for kind in every_error():
+        for message in ("what to do next é", ""):
+            answer = api.problem(kind(message), "abc")
+            assert isinstance(answer.body, bytes)
+            told = json.loads(answer.body)
+            assert answer.status == kind.status == told["status"]
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert answer.headers["x-ambry-error-code"] == told["code"] == kind.__name__
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert told["request_id"] == "abc"
+            assert told["detail"] == message or (not message and told["detail"] == told["title"])
+            assert told["type"] == "about:blank" and told["title"]
+            assert ("Retry-After" in answer.headers) == (answer.status in (429, 503))
+
+
+async def test_every_answer_names_its_request_datacenter_and_frontend() -> None:
+    assert make().headers("abc") == {
+        "x-ambry-request-id": "abc",
+        "x-ambry-datacenter": "dc1",
+        "x-ambry-frontend": "f1",
+    }
+
+
+@pytest.mark.parametrize("name", ["x-ambry-idempotency-key", "x-ambry-chunk-upload"])
+async def test_what_is_planned_and_not_there_is_named(name: str) -> None:
+    assert "not implemented yet" in make().refused_headers[name]

@@ -1,0 +1,120 @@
+"""The headers that tell of a blob, and which blobs are shown at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambry.blob import NEVER_MS, BlobProperties, BlobState
+from ambry.clock import SystemClock
+from ambry.errors import BlobDeleted, BlobExpired, BlobGone
+from frontend.metadata.accounts import Accounts
+from frontend.rest.blob import ALIVE, ANY, BlobFinder, Visible, ttl_of
+from frontend.router.values import BlobHead
+from tests.support.fake_cluster import make_cluster, some_id
+from tests.support.http_frontend import ACCOUNTS
+
+NOW = 1_700_000_000_000
+PERMANENT = BlobState(0, False, NEVER_MS)
+DELETED_ONLY = Visible(deleted=True, expired=False)
+EXPIRED_ONLY = Visible(deleted=False, expired=True)
+
+
+def head(state: BlobState = PERMANENT, **properties: object) -> BlobHead:
+    fields: dict[str, object] = {"size": 5, "digest": bytes(range(16)), **properties}
+    return BlobHead(
+        id=some_id(),
+        properties=BlobProperties(**fields),  # type: ignore[arg-type]
+        metadata={},
+        state=state,
+        created_at_ms=NOW,
+    )
+
+
+def finder(accounts: Accounts | None = None) -> BlobFinder:
+    return BlobFinder(make_cluster(((3,),), clock=SystemClock()).router, accounts or Accounts(ACCOUNTS), SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [
+        ("a b.bin", {"x-ambry-filename": "a b.bin"}),
+        ("été", {"x-ambry-enc-filename": "%C3%A9t%C3%A9"}),
+        (" a", {"x-ambry-enc-filename": "%20a"}),
+        ("a%b", {"x-ambry-filename": "a%b"}),
+        ("", {}),
+    ],
+)
+async def test_a_file_name_goes_out_in_the_form_that_every_client_reads(
+    filename: str, expected: dict[str, str]
+) -> None:
+    told = finder().headers(head(filename=filename), cache="x")
+    assert {name: value for name, value in told.items() if "filename" in name} == expected
+
+
+async def test_a_time_to_live_is_told_from_creation_on() -> None:
+    assert ttl_of(BlobState(0, False, NOW + 7000), NOW) == "7"
+    assert ttl_of(PERMANENT, NOW) == "-1"
+
+
+async def test_a_container_that_is_not_configured_any_more_shows_its_number() -> None:
+    told = finder(Accounts({})).headers(head(), cache="x")
+    assert (told["x-ambry-target-account-name"], told["x-ambry-target-container-name"]) == ("1", "1")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "filename", "expected"),
+    [
+        ("text/html", "a.html", 'attachment; filename="a.html"'),
+        ("image/svg+xml", "", "attachment"),
+        ("image/png", "", None),
+        ("image/png", "a.png", 'inline; filename="a.png"'),
+    ],
+)
+async def test_what_a_browser_would_run_is_for_saving_and_everything_has_its_guards(
+    content_type: str, filename: str, expected: str | None
+) -> None:
+    told = finder().headers(head(content_type=content_type, filename=filename), cache="x")
+    assert told.get("Content-Disposition") == expected
+    assert (told["X-Content-Type-Options"], told["Content-Security-Policy"]) == ("nosniff", "sandbox")
+    assert told["Content-Type"] == content_type
+
+
+@pytest.mark.parametrize(
+    ("private", "expires_at_ms", "allowed", "expected"),
+    [
+        (False, NEVER_MS, ALIVE, "public, immutable, max-age=31536000"),
+        (True, NEVER_MS, ALIVE, "private, no-cache"),
+        (False, NOW + 1, ALIVE, "private, no-cache"),
+        (False, NEVER_MS, ANY, "no-store"),
+        (False, NEVER_MS, DELETED_ONLY, "no-store"),
+        (False, NEVER_MS, EXPIRED_ONLY, "no-store"),
+    ],
+)
+async def test_only_bytes_that_stay_readable_are_immutable(
+    private: bool, expires_at_ms: int, allowed: Visible, expected: str
+) -> None:
+    assert finder().cache(head(BlobState(0, False, expires_at_ms), private=private), allowed) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "allowed", "refusal"),
+    [
+        (BlobState(0, False, NEVER_MS), ALIVE, None),
+        (BlobState(0, True, NEVER_MS), ALIVE, BlobDeleted),
+        (BlobState(0, True, NEVER_MS), DELETED_ONLY, None),
+        (BlobState(0, True, NEVER_MS), EXPIRED_ONLY, BlobDeleted),
+        (BlobState(0, False, NOW), DELETED_ONLY, BlobExpired),
+        (BlobState(0, False, NOW), EXPIRED_ONLY, None),
+        (BlobState(0, True, NOW), DELETED_ONLY, BlobExpired),
+        (BlobState(0, True, NOW), EXPIRED_ONLY, BlobDeleted),
+        (BlobState(0, True, NOW), ANY, None),
+    ],
+)
+def test_the_three_get_options_mean_three_things(
+    state: BlobState, allowed: Visible, refusal: type[BlobGone] | None
+) -> None:
+    if refusal is None:
+        allowed.check(head(state), NOW)
+    else:
+        with pytest.raises(refusal):
+            allowed.check(head(state), NOW)
