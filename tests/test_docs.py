@@ -6,11 +6,15 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ambry
 from ambry import errors
+from frontend.config import FrontendSection
+from frontend.rest.api import AmbryApi
+from frontend.rest.routes import ON_UPLOAD
 
 ROOT = Path(__file__).parents[1]
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -168,3 +172,40 @@ def test_the_document_of_the_client_lists_every_call_and_every_error() -> None:
         if isinstance(kind := getattr(errors, name, None), type) and issubclass(kind, errors.AmbryError)
     }
     assert sorted(name for name in raised if f"`{name}`" not in text) == []
+
+
+# --- the HTTP API ---
+
+
+def test_the_document_of_the_http_api_lists_every_route() -> None:
+    """Method and target of each, in the table of calls; and no other."""
+    nothing: Any = None
+    config = FrontendSection(name="f", datacenter="d")
+    api = AmbryApi(nothing, nothing, config=config, clock=nothing, unready=list)
+    routed = {(method, route.target) for route in api.routes for method in route.methods}
+    section = (ROOT / "docs" / "rest.md").read_text("utf-8").partition("## Calls")[2].partition("\n## ")[0]
+    listed: set[tuple[str, str]] = set()
+    for row in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE):
+        methods: list[str] = []
+        for part in re.findall(r"`([^`]+)`", row):
+            method, _, target = part.partition(" ")
+            methods.append(method)
+            if target:
+                listed |= {(each, target) for each in methods}
+                methods = []
+    assert listed == routed
+
+
+def test_the_document_of_the_http_api_names_every_header_that_an_upload_takes() -> None:
+    text = (ROOT / "docs" / "rest.md").read_text("utf-8").lower()
+    assert sorted(name for name in ON_UPLOAD if f"`{name}`" not in text) == []
+
+
+def test_the_document_of_the_http_api_lists_every_status_of_an_error() -> None:
+    text = (ROOT / "docs" / "rest.md").read_text("utf-8")
+    listed = {
+        int(number) for row in re.findall(r"^\| ([\d, ]+) \|", text, flags=re.MULTILINE) for number in row.split(", ")
+    }
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AmbryError)]
+    not_sent_yet = {429}  # there are no quotas
+    assert {kind.status for kind in kinds} - listed == not_sent_yet
