@@ -114,13 +114,17 @@ class Attempts:
         """Bytes arrived: a long transfer may break more often than a request may fail. The budget still bounds it."""
         self._since_progress = 0
 
+    def describe(self, error: AmbryError) -> None:
+        """Note in an error at which endpoint and after how many attempts it happened."""
+        error.endpoint = self.endpoint
+        error.attempts = self.count
+
     def failed(self, error: AmbryError, *, repeatable: bool = True) -> float:
         """Seconds to wait before the next attempt. Raises `error`, filled in, when there is none.
 
         `repeatable` says that sending the request again does no harm and that its body can be had again.
         """
-        error.endpoint = self.endpoint
-        error.attempts = self.count
+        self.describe(error)
         if isinstance(error, StaleConnection) and repeatable and self._stale < STALE_MAX:
             # Not a failure of the server, which never saw the request.
             self._stale += 1

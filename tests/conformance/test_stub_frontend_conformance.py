@@ -179,6 +179,23 @@ def test_a_time_to_live_is_only_extended(url: str) -> None:
     assert rest.get(url, blob).headers[names.TTL] == "-1"
 
 
+def test_a_head_has_no_range(url: str) -> None:
+    head = rest.call(url, "HEAD", f"/{put(url)}", headers={"Range": "bytes=5-9"})
+    assert (head.status, head.headers["content-length"]) == (200, str(len(DATA)))
+
+
+def test_a_delete_of_what_is_absent_is_refused(url: str) -> None:
+    refused(rest.call(url, "DELETE", f"/{absent()}"), 404, "BlobNotFound")
+
+
+def test_a_foreign_host_is_refused(url: str) -> None:
+    refused(rest.call(url, "GET", f"/{put(url)}", headers={"Host": "evil.example"}), 421, "MisdirectedRequest")
+
+
+def test_a_header_that_asks_for_what_nobody_does_is_refused(url: str) -> None:
+    refused(rest.call(url, "POST", "/", DATA, {"x-ambry-idempotency-key": "k"}), 400, "InvalidRequest")
+
+
 def test_the_health_check_names_the_frontend(url: str) -> None:
     answer = rest.call(url, "GET", "/healthCheck")
     assert answer.status == 200

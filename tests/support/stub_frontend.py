@@ -32,6 +32,15 @@ KEPT = (
     "x-ambry-ttl",
     "x-ambry-service-id",
 )
+OTHERS = ("host", "connection", "user-agent", "accept", "content-length", "content-type", "x-ambry-service-id")
+UNDERSTOOD = {
+    "POST": (*OTHERS, *KEPT, "transfer-encoding", "x-ambry-digest", "x-ambry-durability", "x-ambry-target-"),
+    "PUT": (*OTHERS, "x-ambry-blob-id", "x-ambry-ttl"),
+    "GET": (*OTHERS, "range"),
+    "HEAD": (*OTHERS, "range"),
+}
+"""The headers that a request of a method may have, by their beginning. A frontend refuses what it does not understand; the
+stub refuses everything else too, so that the clients send nothing unnoticed."""
 
 
 @dataclass
@@ -209,6 +218,9 @@ class StubFrontend:
             while connection.recv(1 << 16):
                 pass
             return False
+        if headers.get("host") != self.authority:
+            answer.problem(421, "MisdirectedRequest", f"this server is not {headers.get('host')}; use its address")
+            return False
         body = _body(stream, headers)
         seen.body_size = len(body)
         if fault is not None and fault.kind == "hold":
@@ -220,6 +232,9 @@ class StubFrontend:
         return not answer.closing
 
     def _handle(self, answer: _Answer, seen: Seen, body: bytes) -> None:
+        strange = [name for name in seen.headers if not name.startswith(UNDERSTOOD.get(seen.method, OTHERS))]
+        if strange:
+            return answer.problem(400, "InvalidRequest", f"{strange[0]} is not understood here")
         blob = seen.path.strip("/").split(".")[0]
         if seen.path == "/healthCheck":
             answer.send(200, {"content-type": "text/plain"}, b"GOOD")

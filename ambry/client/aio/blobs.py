@@ -72,8 +72,10 @@ class AsyncBlobs(AsyncCalls):
             transfer=transfer,
             asynchronous=ASYNCHRONOUS,
         )
-        info = upload.made(await self._send(upload, timeout))
+        attempts = self._attempts(timeout)
+        info = upload.made(await self._send(upload, attempts, timeout))
         if (unfit := upload.unfit(info)) is not None:
+            attempts.describe(unfit)
             with suppress(AmbryError):
                 await self.delete(info.id)
             raise unfit
@@ -257,4 +259,4 @@ class AsyncBlobs(AsyncCalls):
             return response
 
         response = await reopen(None)
-        return AsyncBlobReader(download, response, reopen, attempts.remaining, (timeout or self._timeout).read)
+        return AsyncBlobReader(download, response, reopen, attempts, (timeout or self._timeout).read)

@@ -51,9 +51,8 @@ class AsyncCalls(ClientBase):
                 attempts.succeeded()
                 return response
 
-    async def _send(self, upload: Upload, timeout: Timeout | None) -> Headers:
+    async def _send(self, upload: Upload, attempts: Attempts, timeout: Timeout | None) -> Headers:
         """Send a body, again if it can be had again."""
-        attempts = self._attempts(timeout)
         while True:
             endpoint = attempts.begin()
             try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.model import BlobInfo
+from ambry.client.retry import Attempts
 from ambry.client.transfer import Download
 from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
@@ -31,13 +32,13 @@ class AsyncBlobReader:
         download: Download,
         response: AsyncResponse,
         reopen: Callable[[AmbryError], Awaitable[AsyncResponse]],
-        remaining_s: Callable[[], float | None],
+        attempts: Attempts,
         silence_s: float,
     ) -> None:
         """`reopen` makes the next request of `download`, after the given failure, or raises."""
         self._download = download
         self._reopen = reopen
-        self._remaining_s = remaining_s
+        self._attempts = attempts
         self._silence_s = silence_s
         self._failure: AmbryError | None = None
         self._response: AsyncResponse | None = response
@@ -111,7 +112,7 @@ class AsyncBlobReader:
             try:
                 if self._response is None:
                     raise self._download.cut()
-                if (left := self._remaining_s()) is not None:
+                if (left := self._attempts.remaining()) is not None:
                     if not left:
                         raise RequestTimeout(f"blob {self._download.blob} was not read within the call's total timeout")
                     self._response.limit(min(left, self._silence_s))
@@ -131,6 +132,7 @@ class AsyncBlobReader:
         except AmbryError as error:
             # Reading on must not look like the end of the blob.
             self._failure = error
+            self._attempts.describe(error)
             self._drop(error)
             raise
         if not self._download.remaining:

@@ -73,8 +73,10 @@ class SyncBlobs(SyncCalls):
             transfer=transfer,
             asynchronous=ASYNCHRONOUS,
         )
-        info = upload.made(self._send(upload, timeout))
+        attempts = self._attempts(timeout)
+        info = upload.made(self._send(upload, attempts, timeout))
         if (unfit := upload.unfit(info)) is not None:
+            attempts.describe(unfit)
             with suppress(AmbryError):
                 self.delete(info.id)
             raise unfit
@@ -254,4 +256,4 @@ class SyncBlobs(SyncCalls):
             return response
 
         response = reopen(None)
-        return BlobReader(download, response, reopen, attempts.remaining, (timeout or self._timeout).read)
+        return BlobReader(download, response, reopen, attempts, (timeout or self._timeout).read)

@@ -52,9 +52,8 @@ class SyncCalls(ClientBase):
                 attempts.succeeded()
                 return response
 
-    def _send(self, upload: Upload, timeout: Timeout | None) -> Headers:
+    def _send(self, upload: Upload, attempts: Attempts, timeout: Timeout | None) -> Headers:
         """Send a body, again if it can be had again."""
-        attempts = self._attempts(timeout)
         while True:
             endpoint = attempts.begin()
             try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from ambry.client.model import BlobInfo
+from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.transfer import Download
 from ambry.client.wire import refusals
@@ -33,12 +34,12 @@ class BlobReader(io.BufferedIOBase):
         download: Download,
         response: SyncResponse,
         reopen: Callable[[AmbryError], SyncResponse],
-        remaining_s: Callable[[], float | None],
+        attempts: Attempts,
         silence_s: float,
     ) -> None:
         """`reopen` makes the next request of `download`, after the given failure, or raises."""
         super().__init__()
-        self._remaining_s = remaining_s
+        self._attempts = attempts
         self._silence_s = silence_s
         self._download = download
         self._reopen = reopen
@@ -121,7 +122,7 @@ class BlobReader(io.BufferedIOBase):
             try:
                 if self._response is None:
                     raise self._download.cut()
-                if (left := self._remaining_s()) is not None:
+                if (left := self._attempts.remaining()) is not None:
                     if not left:
                         raise RequestTimeout(f"blob {self._download.blob} was not read within the call's total timeout")
                     self._response.limit(min(left, self._silence_s))
@@ -139,6 +140,7 @@ class BlobReader(io.BufferedIOBase):
         except AmbryError as error:
             # Reading on must not look like the end of the blob.
             self._failure = error
+            self._attempts.describe(error)
             self._drop(error)
             raise
         if not self._download.remaining:

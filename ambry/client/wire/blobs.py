@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from ambry.blob import Durability
 from ambry.client.model import BlobInfo, ByteRange, Metadata, Ref
-from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time
-from ambry.errors import InvalidBlobId, InvalidRequest, ProtocolViolation
+from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
+from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text, values
@@ -116,12 +116,12 @@ def parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
         if encoded is not None:
             filename = text.percent_decoded(names.ENCODED_FILENAME, encoded)
     except InvalidRequest as cause:
-        raise ProtocolViolation(f"the answer's headers on blob {blob}: {cause.message}; check the endpoint") from cause
+        raise violation(headers, f"the answer's headers on blob {blob}: {cause.message}") from cause
     return BlobInfo(
         id=blob,
         size=header_int(headers, names.BLOB_SIZE),
         created=created,
-        expires=_expires(created, headers.get(names.TTL, values.FOREVER)),
+        expires=_expires(created, headers),
         content_type=headers.get(names.CONTENT_TYPE) or headers.get("content-type") or DEFAULT_CONTENT_TYPE,
         metadata=metadata,
         checksum=digest_of(headers),
@@ -139,10 +139,9 @@ def parse_put(request: ApiRequest, headers: Headers) -> BlobInfo:
     try:
         blob = BlobId.parse(headers.get("location", "").rpartition("/")[2])
     except InvalidBlobId as cause:
-        raise ProtocolViolation(
-            f"the upload was acknowledged without a valid id in Location ({headers.get('location', '')!r}); "
-            "check that the endpoint is an ambry frontend",
-            request_id=headers.get(names.REQUEST_ID, ""),
+        location = headers.get("location", "")
+        raise violation(
+            headers, f"the upload was acknowledged without a valid id in Location ({location!r})"
         ) from cause
     sent = {name: value for name, value in request.headers.items() if name.startswith("x-ambry-")}
     sent.pop(names.DIGEST, None)
@@ -156,9 +155,7 @@ def digest_of(headers: Headers) -> str:
     try:
         return values.digest(written).hex() if written else ""
     except InvalidRequest as cause:
-        raise ProtocolViolation(
-            f"{names.DIGEST} {written!r} is not 32 hexadecimal digits; check the endpoint"
-        ) from cause
+        raise violation(headers, f"{names.DIGEST} {written!r} is not 32 hexadecimal digits") from cause
 
 
 def span_of(asked: ByteRange | None, size: int) -> Span:
@@ -174,7 +171,7 @@ def content_range(headers: Headers) -> Span:
     """What a 206 carries. Raises ProtocolViolation."""
     found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
     if found is None:
-        raise ProtocolViolation(f"206 with the Content-Range {headers.get('content-range', '')!r}; check the endpoint")
+        raise violation(headers, f"206 with the Content-Range {headers.get('content-range', '')!r}")
     return Span(start=int(found[1]), stop=int(found[2]) + 1, size=int(found[3]))
 
 
@@ -183,10 +180,11 @@ def created_at(blob: BlobId) -> datetime:
     return datetime.fromtimestamp(int.from_bytes(blob.key[:6], "big") / 1000, UTC)
 
 
-def _expires(created: datetime, ttl: str) -> datetime | None:
-    """When a life of `ttl` seconds from `created` on is over; None for ever, and beyond the year 9999."""
+def _expires(created: datetime, headers: Headers) -> datetime | None:
+    """When the life that is told is over; None for ever, and beyond the year 9999."""
+    ttl = headers.get(names.TTL, values.FOREVER)
     if not _TTL.fullmatch(ttl):
-        raise ProtocolViolation(f"the answer has {names.TTL} {ttl!r} where seconds or -1 belong; check the endpoint")
+        raise violation(headers, f"the answer has {names.TTL} {ttl!r} where seconds or -1 belong")
     try:
         return None if ttl == values.FOREVER else created + timedelta(seconds=int(ttl))
     except OverflowError:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from ambry.errors import ProtocolViolation
+from ambry.rest import names
 
 Headers = Mapping[str, str]
 
@@ -25,10 +26,15 @@ class ApiRequest:
     subject: str = ""
 
 
+def violation(headers: Headers, what: str) -> ProtocolViolation:
+    """For an answer that no frontend of ours gives."""
+    return ProtocolViolation(f"{what}; check the endpoint", request_id=headers.get(names.REQUEST_ID, ""))
+
+
 def header_int(headers: Headers, name: str) -> int:
     text = headers.get(name, "")
     if not _NUMBER.fullmatch(text):
-        raise ProtocolViolation(f"the answer has {name} {text!r} where a number belongs; check the endpoint")
+        raise violation(headers, f"the answer has {name} {text!r} where a number belongs")
     return int(text)
 
 

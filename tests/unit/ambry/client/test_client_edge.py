@@ -20,7 +20,7 @@ from ambry import (
 )
 from ambry.client.aio.transport import IDLE_S as ASYNC_IDLE_S
 from ambry.client.sync.pool import IDLE_S as SYNC_IDLE_S
-from ambry.errors import HeadersTooLarge
+from ambry.errors import HeadersTooLarge, MisdirectedRequest
 from frontend.config import RouterSection
 from tests.support.stub_frontend import StubFrontend
 from tests.support.twins import QUICK, Twins
@@ -47,6 +47,7 @@ def test_connections_are_given_up_before_the_frontend_does() -> None:
         (403, "AccessDenied", AccessDenied, False),
         (408, "RequestTimeout", RequestTimeout, True),
         (413, "TooLarge", TooLarge, False),
+        (421, "MisdirectedRequest", MisdirectedRequest, False),
         (429, "QuotaExceeded", QuotaExceeded, True),
         (431, "HeadersTooLarge", HeadersTooLarge, False),
         (503, "Overloaded", Unavailable, True),
@@ -177,12 +178,12 @@ def test_an_answer_that_cannot_be_believed_is_named_by_its_request(
     stub.fail("GET", fault)
     with pytest.raises((ChecksumMismatch, ProtocolViolation)) as caught:
         twins.connect(stub.url).get_bytes(stub.add(DATA))
-    assert caught.value.request_id == "stub-request"
+    assert (caught.value.request_id, caught.value.endpoint, caught.value.attempts) == ("stub-request", stub.url, 1)
     if fault != "corrupt":
         stub.fail("POST", fault)
         with pytest.raises((ChecksumMismatch, ProtocolViolation)) as caught:
             twins.connect(stub.url).put(DATA)
-        assert caught.value.request_id == "stub-request"
+        assert (caught.value.request_id, caught.value.endpoint) == ("stub-request", stub.url)
 
 
 def test_a_read_that_broke_for_good_is_named_by_its_last_request(stub: StubFrontend, twins: Twins) -> None:
