@@ -5,11 +5,14 @@ from __future__ import annotations
 from ambry.service.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
 
 REQUESTS = Counter(
-    "ambry_datanode_requests", "RPC requests by type and outcome.", ["type", "outcome"], registry=registry
+    "ambry_datanode_requests",
+    "RPC requests by type and outcome: ok, or the name of the error.",
+    ["type", "outcome"],
+    registry=registry,
 )
 LATENCY = Histogram(
     "ambry_datanode_request_seconds",
-    "Time from a request's last byte to its answer, by type.",
+    "Time from a request's last byte to its answer, by type; changes waits for one (long poll).",
     ["type"],
     buckets=LATENCY_BUCKETS_S,
     registry=registry,

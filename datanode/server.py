@@ -74,7 +74,7 @@ class DataNode:
             server.close()
             parts.hurry()
             await workers.stop_all()
-            await parts.handlers.stop()
+            await parts.later.stop()
             await self._drain()
             for connection in list(self._connections):
                 connection.close()
@@ -94,7 +94,9 @@ class DataNode:
             log.warning("not drained in time", drain_timeout_s=drain_timeout_s)
 
     def _accept(self) -> RpcConnection:
-        connection = _ServerConnection(handler=self._parts.handlers, on_lost=self._connections.discard)
+        connection = _ServerConnection(
+            handlers=self._parts.handlers, on_answered=self._parts.counts, on_lost=self._connections.discard
+        )
         self._connections.add(connection)
         return connection
 

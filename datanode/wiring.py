@@ -7,19 +7,26 @@ open when `build` returns: see `Parts.open_replicas`, and datanode/server.py for
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.errors import ConfigInvalid
+from ambry.network.connection import Handler
 from ambry.network.pool import PeerPool
 from ambry.service.worker import Tick
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
-from datanode.handlers import Handlers
-from datanode.queries import Queries
+from datanode.handlers.blobs import BlobHandlers
+from datanode.handlers.counting import RequestCounts
+from datanode.handlers.greeting import GreetingHandlers
+from datanode.handlers.later import Later
+from datanode.handlers.reading import Reading
+from datanode.handlers.replication import ReplicationHandlers
+from datanode.handlers.upkeep import UpkeepHandlers
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
@@ -54,8 +61,10 @@ class Parts:
     compactor: Compactor
     fates: Fates
     sweeper: ChunkSweeper
-    queries: Queries
-    handlers: Handlers
+    later: Later
+    handlers: Mapping[int, Handler]
+    """By the type of request that each answers."""
+    counts: RequestCounts
 
     async def open_replicas(self) -> None:
         """Open every replica. Raises StoreMismatch, FormatUnknown; a replica that cannot be read is only unavailable."""
@@ -181,8 +190,8 @@ def build(
         on_damage=scrubber.ask,
         on_missing=healer.note_damaged,
     )
-    queries = Queries(replicas, retention=retention, clock=clock)
-    fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=queries.fates)
+    upkeep = UpkeepHandlers(replicas, retention=retention, clock=clock)
+    fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=upkeep.fates)
     sweeper = ChunkSweeper(
         replicas,
         disk=disk,
@@ -191,17 +200,20 @@ def build(
         oracle=fates,
         make_durable=intake.append,
     )
-    handlers = Handlers(
-        cluster=cluster_map.cluster,
-        name=own.name,
-        replicas=replicas,
-        disk=disk,
-        feed=feed,
-        clock=clock,
+    later = Later(own_name=own.name)
+    reading = Reading(disk=disk, own_name=own.name, on_damaged=healer.note_damaged)
+    blobs = BlobHandlers(
+        replicas,
+        own_name=own.name,
+        reading=reading,
+        later=later,
+        retention=retention,
         inline_read_bytes_max=store.inline_read_bytes_max,
-        queries=queries,
-        on_damaged=healer.note_damaged,
+        clock=clock,
     )
+    peers = ReplicationHandlers(replicas, feed=feed, reading=reading, later=later)
+    greeting = GreetingHandlers(cluster=cluster_map.cluster, own_name=own.name)
+    handlers: Mapping[int, Handler] = {**greeting.table(), **blobs.table(), **peers.table(), **upkeep.table()}
     return Parts(
         config=config,
         map=cluster_map,
@@ -219,6 +231,7 @@ def build(
         compactor=compactor,
         fates=fates,
         sweeper=sweeper,
-        queries=queries,
+        later=later,
         handlers=handlers,
+        counts=RequestCounts(),
     )

@@ -359,7 +359,7 @@ COVERED_BY = {
         "tests/unit/frontend/http/test_frontend_http_pipeline.py",
         "slow and stalled readers on a real socket",
     ),
-    "datanode/metrics.py": ("tests/unit/datanode/test_handlers.py", "only names"),
+    "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
     **{
         f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_blobs.py", "every test of it is a whole command")

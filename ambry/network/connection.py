@@ -11,8 +11,8 @@ here, in requests and bytes (reading stops beyond it, which slows the sender dow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import msgspec
 
@@ -45,45 +45,59 @@ class PendingCall(msgspec.Struct):
     done: Done
 
 
-class Handler(Protocol):
-    """What answers requests. Must call the responder once, now or later; raising an AmbryError answers with it."""
-
-    def __call__(self, frame: Frame, responder: Responder, /) -> None: ...
+Handler = Callable[[Frame, "Responder"], None]
+"""Answers one type of request. Must call the responder once, now or later; raising an AmbryError answers with it."""
+Answered = Callable[[int, AmbryError | None, float], None]
+"""Hears of every request when it is answered: its type, the error that was the answer, the seconds since its last byte."""
 
 
 class Responder:
-    """Answers one request."""
+    """Answers one request, once."""
 
-    __slots__ = ("_connection", "_frame", "deadline")
+    __slots__ = ("answered", "connection", "deadline", "frame", "received_at")
 
-    def __init__(self, connection: RpcConnection, frame: Frame, deadline: float) -> None:
-        self._connection = connection
-        self._frame = frame
-        self.deadline = deadline
-        """On the event loop's clock; nobody waits for the answer after it."""
+    def __init__(self, connection: RpcConnection, frame: Frame, received_at: float) -> None:
+        self.connection = connection
+        self.frame = frame
+        self.received_at = received_at
+        """When its last byte came, on the event loop's clock, as `deadline`."""
+        self.deadline = received_at + frame.timeout_ms / 1000
+        """Nobody waits for the answer after it."""
+        self.answered = False
 
     def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
-        """Send the answer. The body is borrowed until the transport has sent it: do not change it."""
-        self._connection._answer(self._frame, FLAG_REPLY, message, body, checks)
+        """Send the answer. The body is borrowed until the transport has sent it: do not change it.
+
+        Raises ProtocolViolation for an answer that no frame can hold, and the request is not answered then.
+        """
+        self.connection._answer(self, FLAG_REPLY, message, body, checks, None)
 
     def fail(self, error: AmbryError) -> None:
         """Answer with an error."""
-        message = ErrorReply(error.code, error.message)
-        self._connection._answer(self._frame, FLAG_REPLY | FLAG_ERROR, message, b"", None)
+        self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply(error.code, error.message), b"", None, error)
+
+
+_NONE: Mapping[int, Handler] = {}
 
 
 class RpcConnection(asyncio.BufferedProtocol):
-    """One end of one connection. `handler` answers the peer's requests; without one they are refused."""
+    """One end of one connection.
+
+    `handlers` answer the peer's requests, by type; those of another type are refused. `on_answered` hears of every answer,
+    also of one that comes when the connection is gone.
+    """
 
     def __init__(
         self,
         *,
-        handler: Handler | None = None,
+        handlers: Mapping[int, Handler] = _NONE,
+        on_answered: Answered | None = None,
         on_lost: Callable[[RpcConnection], None] | None = None,
         in_flight_bytes_max: int = 64 << 20,
     ) -> None:
         self.peer = ""
-        self._handler = handler
+        self._handlers = handlers
+        self._on_answered = on_answered
         self._on_lost = on_lost
         self._in_flight_bytes_max = in_flight_bytes_max
         self._loop = asyncio.get_running_loop()
@@ -230,27 +244,41 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._served_requests += 1
         self._served_bytes += len(frame.body)
         self._balance()
-        responder = Responder(self, frame, self._loop.time() + frame.timeout_ms / 1000)
-        if self._handler is None:
-            responder.fail(ProtocolViolation("this end of the connection answers no requests"))
-            return
+        responder = Responder(self, frame, self._loop.time())
         try:
-            self._handler(frame, responder)
+            handler = self._handlers.get(frame.type)
+            if handler is None:
+                raise ProtocolViolation(f"this end of the connection answers no requests of type {frame.type}")
+            handler(frame, responder)
         except AmbryError as error:
             responder.fail(error)
         except Exception as error:
             log.exception("request handler failed", peer=self.peer, type=frame.type)
             responder.fail(InternalError(f"{type(error).__name__} in the data node; its log has the details"))
 
-    def _answer(self, frame: Frame, flags: int, message: Message, body: Buffer, checks: Buffer | None) -> None:
+    def _answer(
+        self,
+        responder: Responder,
+        flags: int,
+        message: Message,
+        body: Buffer,
+        checks: Buffer | None,
+        error: AmbryError | None,
+    ) -> None:
+        frame = responder.frame
+        if responder.answered:
+            log.error("request answered twice", peer=self.peer, type=frame.type, second=type(message).__name__)
+            return
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            head = encode_head(frame.type, frame.correlation, messages.encode(message), body, checks, flags=flags)
+            self._send(head, body)
+        responder.answered = True
         self._served_requests -= 1
         self._served_bytes -= len(frame.body)
         self._balance()
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        head = encode_head(frame.type, frame.correlation, messages.encode(message), body, checks, flags=flags)
-        self._send(head, body)
+        if self._on_answered is not None:
+            self._on_answered(frame.type, error, self._loop.time() - responder.received_at)
 
     def _balance(self) -> None:
         """Read only while the peer takes its answers and has not too much in flight here."""

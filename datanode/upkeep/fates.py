@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from ambry.clustermap.model import ClusterMap, Partition
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
@@ -32,25 +34,36 @@ class FateOracle(Protocol):
         ...
 
 
-def fate_of(entry: IndexEntry | None, *, serving: bool, retention: Retention) -> tuple[Fate, int]:
-    """What one replica says of a blob, and since when it is dead."""
+class KnownFate(msgspec.Struct, frozen=True):
+    """What one replica says of a blob; `since_ms`: since when it is dead, wall clock, 0 where it is not."""
+
+    fate: Fate
+    since_ms: int = 0
+
+    @property
+    def no_more(self) -> bool:
+        return self.fate in (Fate.DEAD, Fate.ABSENT)
+
+
+def fate_of(entry: IndexEntry | None, *, serving: bool, retention: Retention) -> KnownFate:
+    """What this replica says of a blob, given its entry and whether it has the authority to say "not found". Pure."""
     if entry is None:
-        return (Fate.ABSENT if serving else Fate.UNSURE), 0
+        return KnownFate(Fate.ABSENT if serving else Fate.UNSURE)
     if not retention.bytes_dead(entry):
-        return Fate.ALIVE, 0
-    return Fate.DEAD, entry.changed_at_ms if entry.state.deleted else entry.state.expires_at_ms
+        return KnownFate(Fate.ALIVE)
+    return KnownFate(Fate.DEAD, entry.changed_at_ms if entry.state.deleted else entry.state.expires_at_ms)
 
 
-def died_at(partition: Partition, answers: Mapping[str, tuple[Fate, int]]) -> int | None:
+def died_at(partition: Partition, answers: Mapping[str, KnownFate]) -> int | None:
     """When a blob died, given the answers by node; None while that is not proven. Pure."""
-    if any(fate is Fate.ALIVE for fate, _ in answers.values()):
+    if any(known.fate is Fate.ALIVE for known in answers.values()):
         return None
     for datacenter in {node.datacenter_id for node in partition.replicas}:
         names = [node.name for node in partition.in_datacenter(datacenter)]
-        sure = sum(answers.get(name, (Fate.UNSURE, 0))[0] in (Fate.DEAD, Fate.ABSENT) for name in names)
+        sure = sum(name in answers and answers[name].no_more for name in names)
         if sure < max(1, len(names) - 1):
             return None
-    return max(since_ms for _, since_ms in answers.values())
+    return max(known.since_ms for known in answers.values())
 
 
 class Fates:
@@ -86,7 +99,7 @@ class Fates:
         found: dict[bytes, int] = {}
         for position, blob_id in enumerate(ids):
             answers = {
-                name: (reply.fates[position], reply.since_ms[position])
+                name: KnownFate(reply.fates[position], reply.since_ms[position])
                 for name, reply in zip(names, replies, strict=True)
                 if reply is not None
             }

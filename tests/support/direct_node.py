@@ -155,18 +155,18 @@ class DirectNode:
     async def stop(self) -> None:
         """As the server does it."""
         self._cluster.running.pop(self.name, None)
-        await self.parts.handlers.stop()
+        await self.parts.later.stop()
         await self.parts.close()
 
     async def power_cut(self, seed: int) -> None:
         self._cluster.running.pop(self.name, None)
-        await self.parts.handlers.stop()
+        await self.parts.later.stop()
         self.files.crash(random.Random(seed))
         self._abandon()
 
     async def kill(self) -> None:
         self._cluster.running.pop(self.name, None)
-        await self.parts.handlers.stop()
+        await self.parts.later.stop()
         self.files.kill()
         self._abandon()
 
@@ -185,7 +185,7 @@ class DirectNode:
         answer = Answer()
         frame = Frame(type, 0, 10_000, 1, messages.encode(message), block_checks(body), body)
         try:
-            self.parts.handlers(frame, cast(Responder, answer))
+            self.parts.handlers[type](frame, cast(Responder, answer))
         except AmbryError as error:
             answer.fail(error)
         return answer

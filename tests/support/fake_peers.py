@@ -1,7 +1,7 @@
 """Data nodes in memory, with the face of ambry/network/pool.py.
 
 Every request and reply goes through the real frame and message codecs, so what these peers take and give is what a socket
-would carry. They keep records and join states as datanode/handlers.py does. Faults are scripted per peer; a peer without
+would carry. They keep records and join states as datanode/handlers does. Faults are scripted per peer; a peer without
 a script is well. What the caller did stands in the pool's `journal`, in order.
 """
 

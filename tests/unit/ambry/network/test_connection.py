@@ -33,6 +33,8 @@ class Pair:
 
     def __init__(self) -> None:
         self.handler: Callable[[Frame, Responder], None] = lambda frame, responder: responder.reply(Empty())
+        self.answered: list[tuple[int, str]] = []
+        """Type and outcome of what the server answered."""
         self.served: list[RpcConnection] = []
         self.server: asyncio.Server
         self.lost = asyncio.Event()
@@ -41,11 +43,18 @@ class Pair:
         loop = asyncio.get_running_loop()
 
         def accept() -> RpcConnection:
-            made = RpcConnection(handler=lambda frame, responder: self.handler(frame, responder))
+            made = RpcConnection(
+                handlers=dict.fromkeys(MessageType, lambda frame, responder: self.handler(frame, responder)),
+                on_answered=self._note_answered,
+            )
             self.served.append(made)
             return made
 
         self.server = await loop.create_server(accept, "127.0.0.1", 0)
+
+    def _note_answered(self, type: int, error: AmbryError | None, seconds: float) -> None:
+        assert 0 <= seconds < LONG_S
+        self.answered.append((type, "ok" if error is None else error.__class__.__name__))
 
     @property
     def port(self) -> int:
@@ -158,6 +167,35 @@ async def test_a_bug_in_a_handler_is_an_internal_error_and_the_connection_goes_o
     assert "secret" not in str(caught.value)
     pair.handler = lambda frame, responder: responder.reply(Empty())
     await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+
+
+async def test_a_request_is_answered_once_whatever_its_handler_does(pair: Pair) -> None:
+    """A handler that answered and then failed sent two answers, and what it had in flight was counted down twice."""
+
+    def twice(frame: Frame, responder: Responder) -> None:
+        responder.reply(Empty())
+        responder.reply(Empty())
+        raise BlobNotFound("after all")
+
+    pair.handler = twice
+    client = await pair.client()
+    for _ in range(3):
+        assert (
+            messages.decode((await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)).header, Empty)
+            == Empty()
+        )
+    assert pair.answered == [(MessageType.PING, "ok")] * 3
+    assert pair.served[0]._served_requests == 0
+    client.abort()
+
+
+async def test_an_answer_that_no_frame_can_hold_is_an_error_answer(pair: Pair) -> None:
+    pair.handler = lambda frame, responder: responder.reply(Empty(), bytes(BODY_SIZE_MAX + 1))
+    client = await pair.client()
+    with pytest.raises(ProtocolViolation, match="exceeds the bounds"):
+        await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    assert pair.answered == [(MessageType.PING, "ProtocolViolation")]
+    client.abort()
 
 
 async def test_a_deadline_ends_a_call_once_and_a_late_answer_is_dropped(pair: Pair) -> None:

@@ -39,7 +39,7 @@ class FakeNode:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self) -> RpcConnection:
-        made = RpcConnection(handler=self._handle, on_lost=self._note_lost)
+        made = RpcConnection(handlers=dict.fromkeys(MessageType, self._handle), on_lost=self._note_lost)
         self.connections.append(made)
         return made
 

@@ -20,7 +20,7 @@ from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
 from datanode.config import CompactionSection
 from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
-from datanode.upkeep.fates import Fates, died_at, fate_of
+from datanode.upkeep.fates import Fates, KnownFate, died_at, fate_of
 from tests.support.direct_node import DirectCluster, cluster_map
 from tests.support.samples import ALIVE, DELETED, blob_id
 
@@ -28,7 +28,7 @@ WRITTEN = 1_700_000_000_000
 RETENTION = Retention(now_ms=WRITTEN + 100, deleted_ms=50, tombstone_ms=80, horizon_lsn=0)
 DAY_S = 86_400
 RETENTION_S = CompactionSection().deleted_retention_s
-Answers = dict[str, tuple[Fate, int]]
+Answers = dict[str, KnownFate]
 
 
 def partition(*datacenters: int) -> Partition:
@@ -46,31 +46,31 @@ def entry(state: BlobState, changed_at_ms: int = WRITTEN, segment: int = 1) -> I
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (entry(ALIVE), (Fate.ALIVE, 0)),
-        (entry(ALIVE, segment=0), (Fate.ALIVE, 0)),
-        (entry(DELETED, WRITTEN + 51), (Fate.ALIVE, 0)),
-        (entry(DELETED, WRITTEN + 50), (Fate.DEAD, WRITTEN + 50)),
-        (entry(DELETED, WRITTEN + 50, segment=0), (Fate.DEAD, WRITTEN + 50)),
-        (entry(BlobState(3, True, NEVER_MS)), (Fate.DEAD, WRITTEN)),
-        (entry(BlobState(0, False, WRITTEN + 51)), (Fate.ALIVE, 0)),
-        (entry(BlobState(0, False, WRITTEN + 50)), (Fate.DEAD, WRITTEN + 50)),
+        (entry(ALIVE), KnownFate(Fate.ALIVE, 0)),
+        (entry(ALIVE, segment=0), KnownFate(Fate.ALIVE, 0)),
+        (entry(DELETED, WRITTEN + 51), KnownFate(Fate.ALIVE, 0)),
+        (entry(DELETED, WRITTEN + 50), KnownFate(Fate.DEAD, WRITTEN + 50)),
+        (entry(DELETED, WRITTEN + 50, segment=0), KnownFate(Fate.DEAD, WRITTEN + 50)),
+        (entry(BlobState(3, True, NEVER_MS)), KnownFate(Fate.DEAD, WRITTEN)),
+        (entry(BlobState(0, False, WRITTEN + 51)), KnownFate(Fate.ALIVE, 0)),
+        (entry(BlobState(0, False, WRITTEN + 50)), KnownFate(Fate.DEAD, WRITTEN + 50)),
     ],
 )
 @pytest.mark.parametrize("serving", [True, False])
 def test_a_replica_that_knows_a_blob_says_what_became_of_it(
-    found: IndexEntry, expected: tuple[Fate, int], serving: bool
+    found: IndexEntry, expected: KnownFate, serving: bool
 ) -> None:
     assert fate_of(found, serving=serving, retention=RETENTION) == expected
 
 
 @pytest.mark.parametrize(("serving", "fate"), [(True, Fate.ABSENT), (False, Fate.UNSURE)])
 def test_only_a_replica_with_authority_says_that_there_is_none(serving: bool, fate: Fate) -> None:
-    assert fate_of(None, serving=serving, retention=RETENTION) == (fate, 0)
+    assert fate_of(None, serving=serving, retention=RETENTION) == KnownFate(fate)
 
 
 # --- what the answers prove together ---
 
-ANSWER = st.tuples(st.sampled_from(Fate), st.integers(0, 1_000))
+ANSWER = st.builds(KnownFate, st.sampled_from(Fate), st.integers(0, 1_000))
 
 
 @st.composite
@@ -80,7 +80,7 @@ def asked(draw: st.DrawFn) -> tuple[Partition, Answers]:
     names = [node.name for node in made.replicas]
     answering = draw(st.lists(st.sampled_from(names), unique=True))
     # Mostly dead and absent, or next to nothing would ever be proven.
-    gone = st.tuples(st.sampled_from([Fate.DEAD, Fate.ABSENT]), st.integers(0, 1_000))
+    gone = st.builds(KnownFate, st.sampled_from([Fate.DEAD, Fate.ABSENT]), st.integers(0, 1_000))
     return made, {name: draw(st.one_of(gone, gone, ANSWER)) for name in answering}
 
 
@@ -88,7 +88,7 @@ def unsure_in(made: Partition, answers: Answers, datacenter: int) -> tuple[int, 
     """How many replicas a datacenter has, and how many of them did not say dead or absent."""
     nodes = [node for node in made.replicas if node.datacenter_id == datacenter]
     return len(nodes), sum(
-        answers.get(node.name, (Fate.UNSURE, 0))[0] not in (Fate.DEAD, Fate.ABSENT) for node in nodes
+        answers.get(node.name, KnownFate(Fate.UNSURE)).fate not in (Fate.DEAD, Fate.ABSENT) for node in nodes
     )
 
 
@@ -96,7 +96,7 @@ def unsure_in(made: Partition, answers: Answers, datacenter: int) -> tuple[int, 
 @settings(derandomize=True, max_examples=400)
 def test_nothing_that_anybody_saw_alive_is_dead(case: tuple[Partition, Answers]) -> None:
     made, answers = case
-    if any(fate is Fate.ALIVE for fate, _ in answers.values()):
+    if any(known.fate is Fate.ALIVE for known in answers.values()):
         assert died_at(made, answers) is None
 
 
@@ -105,27 +105,27 @@ def test_nothing_that_anybody_saw_alive_is_dead(case: tuple[Partition, Answers])
 def test_it_takes_all_but_one_of_every_datacenter(case: tuple[Partition, Answers]) -> None:
     made, answers = case
     counts = [unsure_in(made, answers, number) for number in {node.datacenter_id for node in made.replicas}]
-    alive = any(fate is Fate.ALIVE for fate, _ in answers.values())
+    alive = any(known.fate is Fate.ALIVE for known in answers.values())
     proven = all(unsure == 0 or (unsure == 1 and count > 1) for count, unsure in counts)
     died = died_at(made, answers)
     assert (died is not None) is (proven and not alive)
     if died is not None:
-        assert died == max(since for _, since in answers.values())
+        assert died == max(known.since_ms for known in answers.values())
 
 
 THREE = partition(3)
-GONE: Answers = {"a1": (Fate.DEAD, 5), "a2": (Fate.ABSENT, 0), "a3": (Fate.DEAD, 9)}
+GONE: Answers = {"a1": KnownFate(Fate.DEAD, 5), "a2": KnownFate(Fate.ABSENT, 0), "a3": KnownFate(Fate.DEAD, 9)}
 
 
 @pytest.mark.parametrize(
     ("changed", "died"),
     [
         ({}, 9),
-        ({"a2": (Fate.UNSURE, 0)}, 9),
-        ({"a3": (Fate.UNSURE, 0)}, 5),
-        ({"a2": (Fate.UNSURE, 0), "a3": (Fate.UNSURE, 0)}, None),
-        ({"a2": (Fate.ALIVE, 0)}, None),
-        ({"a1": (Fate.ABSENT, 0), "a3": (Fate.ABSENT, 0)}, 0),
+        ({"a2": KnownFate(Fate.UNSURE, 0)}, 9),
+        ({"a3": KnownFate(Fate.UNSURE, 0)}, 5),
+        ({"a2": KnownFate(Fate.UNSURE, 0), "a3": KnownFate(Fate.UNSURE, 0)}, None),
+        ({"a2": KnownFate(Fate.ALIVE, 0)}, None),
+        ({"a1": KnownFate(Fate.ABSENT, 0), "a3": KnownFate(Fate.ABSENT, 0)}, 0),
     ],
 )
 def test_three_replicas_by_example(changed: Answers, died: int | None) -> None:
@@ -133,15 +133,15 @@ def test_three_replicas_by_example(changed: Answers, died: int | None) -> None:
 
 
 def test_answers_of_nodes_that_hold_no_replica_prove_nothing() -> None:
-    assert died_at(THREE, {"b1": (Fate.DEAD, 1), "b2": (Fate.DEAD, 1), "b3": (Fate.DEAD, 1)}) is None
+    assert died_at(THREE, dict.fromkeys(("b1", "b2", "b3"), KnownFate(Fate.DEAD, 1))) is None
 
 
 def test_every_datacenter_has_to_agree() -> None:
     both = partition(3, 3)
-    there: Answers = {"b1": (Fate.ABSENT, 0), "b2": (Fate.ABSENT, 0)}
+    there: Answers = {"b1": KnownFate(Fate.ABSENT, 0), "b2": KnownFate(Fate.ABSENT, 0)}
     assert died_at(both, GONE) is None
     assert died_at(both, GONE | there) == 9
-    assert died_at(both, GONE | there | {"b3": (Fate.ALIVE, 0)}) is None
+    assert died_at(both, GONE | there | {"b3": KnownFate(Fate.ALIVE, 0)}) is None
 
 
 # --- asking the replicas ---

@@ -1,11 +1,8 @@
-"""What a data node answers, without sockets."""
+"""What a data node answers about blobs, without sockets."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,8 +11,8 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.checksum import BLOCK_SIZE, block_checks, digest
 from ambry.errors import (
     AlreadyExists,
+    BlobDeleted,
     BlobNotFound,
-    DataCorrupt,
     IndexCorrupt,
     InsufficientStorage,
     InvalidBlobId,
@@ -24,47 +21,19 @@ from ambry.errors import (
     ProtocolViolation,
     ReplicaFenced,
     ReplicaUnavailable,
-    StoreMismatch,
 )
-from ambry.format import record as record_format
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.base import Empty, Hello, Message
+from ambry.protocol.messages.base import Empty, Message
 from ambry.protocol.messages.blobs import GetRequest, PresenceReply, PresenceRequest, PutRequest
-from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchReply, FetchRequest
+from datanode.config import CompactionSection
 from datanode.store.blob_store import StoreState
-from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.direct_node import DirectNode
 from tests.support.eventually import eventually
 from tests.support.gate import Gate
-from tests.support.samples import ALIVE, CLUSTER, DELETED, PARTITION, blob_id, content, rot_index
+from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, rot_index
 
 ID = blob_id(1)
 LARGE = 5 * BLOCK_SIZE + 77
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[DirectNode]:
-    """A node with one replica and no peers, so that it serves at once."""
-    cluster = DirectCluster(tmp_path, cluster_map(1))
-    cluster.store_config = msgspec.structs.replace(cluster.store_config, segment_size_bytes=4 << 20)
-    await cluster.start()
-    yield cluster["a1"]
-    await cluster.stop()
-
-
-# --- greetings ---
-
-
-async def test_greetings(node: DirectNode) -> None:
-    for expected in ("", "a1"):
-        answer, _, _ = await node.ask(MessageType.HELLO, Hello(CLUSTER, "me", expected))
-        assert answer == Hello(CLUSTER, "a1")
-    for hello in (Hello("other", "me"), Hello(CLUSTER, "me", "a2")):
-        with pytest.raises(StoreMismatch):
-            await node.ask(MessageType.HELLO, hello)
-    assert (await node.ask(MessageType.PING, Empty()))[0] == Empty()
-
-
-# --- put ---
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, BLOCK_SIZE, LARGE])
@@ -180,9 +149,6 @@ async def test_a_failed_write_is_an_error_and_then_a_fence(node: DirectNode) -> 
         await node.get(blob_id(2))
 
 
-# --- get ---
-
-
 @pytest.mark.parametrize("cold", [False, True])
 @pytest.mark.parametrize(
     ("first", "end"),
@@ -253,28 +219,6 @@ async def test_a_state_without_bytes_is_not_an_absence(node: DirectNode) -> None
     assert (reply.present, reply.gone, reply.state, body) == (False, False, ALIVE, b"")
 
 
-@pytest.mark.parametrize("cold", [False, True])
-async def test_a_damaged_blob_is_never_served_and_is_reported(node: DirectNode, cold: bool) -> None:
-    await node.put(ID, content(1, 1000))
-    entry = node.replica.store.lookup(ID)
-    assert entry is not None
-    node.files.flip(node.replica.store.directory / "00000001.segment", entry.offset + 500)
-    node.files.cache_cold = cold
-    with pytest.raises(DataCorrupt):
-        await node.get(ID)
-    assert node.replica.store.damaged == {ID}
-    assert [item["blob"] for item in node.parts.healer.describe()] == [ID.hex()]
-
-
-async def test_a_disk_that_cannot_read_is_corrupt_data_for_the_caller(node: DirectNode) -> None:
-    await node.put(ID, b"x")
-    node.files.cache_cold = True
-    node.files.fail("pread", errno.EIO)
-    with pytest.raises(DataCorrupt, match="failed to read"):
-        await node.get(ID)
-    assert node.replica.store.damaged == {ID}
-
-
 async def test_a_rotten_index_entry_makes_the_index_be_rebuilt(node: DirectNode) -> None:
     await node.put(ID, b"x")
     before = node.replica
@@ -284,9 +228,6 @@ async def test_a_rotten_index_entry_makes_the_index_be_rebuilt(node: DirectNode)
         await node.get(ID)
     await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
     assert (await node.get(ID))[1] == b"x"
-
-
-# --- update ---
 
 
 async def test_updates_join(node: DirectNode) -> None:
@@ -312,9 +253,6 @@ async def test_a_tombstone_is_kept_for_a_blob_that_never_came(node: DirectNode) 
     assert reply.gone
 
 
-# --- presence, fetch, changes ---
-
-
 async def test_presence(node: DirectNode) -> None:
     await node.put(blob_id(1), b"x")
     await node.put(blob_id(2), b"x")
@@ -330,65 +268,6 @@ async def test_presence(node: DirectNode) -> None:
     assert answer == PresenceReply(["unsure"])
 
 
-async def fetch(node: DirectNode, *numbers: int, bytes_max: int = 1 << 20) -> tuple[FetchReply, list[bytes]]:
-    request = FetchRequest(PARTITION, [blob_id(number) for number in numbers], bytes_max)
-    answer, body, _ = await node.ask(MessageType.FETCH, request)
-    assert isinstance(answer, FetchReply)
-    images, at = [], 0
-    for size in answer.sizes:
-        images.append(bytes(body[at : at + size]))
-        at += size
-    assert at == len(body)
-    return answer, images
-
-
-async def test_blobs_are_fetched_whole(node: DirectNode) -> None:
-    for number in (1, 2, 3):
-        await node.put(blob_id(number), content(number, 700 * number))
-    answer, images = await fetch(node, 3, 9, 1)
-    assert answer.missing == [blob_id(9)]
-    records = [record_format.decode(image) for image in images]
-    assert [(record.id, bytes(record.payload)) for record in records] == [
-        (blob_id(3), content(3, 2100)),
-        (blob_id(1), content(1, 700)),
-    ]
-
-
-async def test_a_fetch_is_bounded_but_gives_at_least_one(node: DirectNode) -> None:
-    for number in (1, 2, 3):
-        await node.put(blob_id(number), content(number, 1000))
-    assert len((await fetch(node, 1, 2, 3, bytes_max=1))[1]) == 1
-    assert len((await fetch(node, 1, 2, 3, bytes_max=2500))[1]) == 2
-    assert await fetch(node) == (FetchReply([], []), [])
-
-
-async def test_what_is_damaged_or_has_no_bytes_is_missing(node: DirectNode) -> None:
-    await node.put(blob_id(1), content(1, 1000))
-    await node.put(blob_id(2), content(2, 1000))
-    await node.update(blob_id(3), ALIVE)
-    entry = node.replica.store.lookup(blob_id(1))
-    assert entry is not None
-    node.files.flip(node.replica.store.directory / "00000001.segment", entry.offset + 500)
-    for _ in range(2):
-        answer, images = await fetch(node, 1, 2, 3)
-        assert answer.missing == [blob_id(1), blob_id(3)]
-        assert len(images) == 1
-    assert node.replica.store.damaged == {blob_id(1)}
-    with pytest.raises(PartitionUnknown):
-        await node.ask(MessageType.FETCH, FetchRequest(99, [], 1))
-
-
-async def test_waiting_requests_are_answered_when_the_node_stops(node: DirectNode) -> None:
-    cursor = ChangesCursor(PARTITION, node.replica.store.incarnation, node.replica.store.end_lsn)
-    waiting = node.send(MessageType.CHANGES, ChangesRequest([cursor], 10, 60_000, 0))
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert not waiting.done
-    await node.parts.handlers.stop()
-    with pytest.raises(ReplicaUnavailable, match="shutting down"):
-        await waiting.wait()
-
-
 async def test_a_sealed_partition_takes_deletes_and_no_puts(node: DirectNode) -> None:
     await node.put(ID, b"x")
     node.replica.store.sealed = True
@@ -396,3 +275,29 @@ async def test_a_sealed_partition_takes_deletes_and_no_puts(node: DirectNode) ->
         await node.put(blob_id(2), b"y")
     assert await node.update(ID, DELETED) == DELETED
     assert node.state(blob_id(2)) is None
+
+
+async def test_presence_is_unsure_while_a_damaged_index_is_rebuilt(node: DirectNode) -> None:
+    await node.put(ID, b"x")
+    before = node.replica
+    await node.parts.checkpointer.checkpoint(before)
+    rot_index(before.store, ID)
+    answer, _, _ = await node.ask(MessageType.PRESENCE, PresenceRequest("r", [ID]))
+    assert answer == PresenceReply(["unsure"])
+    await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
+    answer, _, _ = await node.ask(MessageType.PRESENCE, PresenceRequest("r", [ID]))
+    assert answer == PresenceReply(["present"])
+
+
+async def test_an_undelete_is_refused_when_compaction_may_have_been_there(node: DirectNode) -> None:
+    retention_s = CompactionSection().deleted_retention_s
+    await node.put(ID, b"x")
+    await node.put(blob_id(2), b"x")
+    await node.update(ID, DELETED)
+    await node.update(blob_id(2), DELETED)
+    back = BlobState(1, False, NEVER_MS)
+    node.clock.advance(retention_s - 1)
+    assert await node.update(ID, back) == back
+    node.clock.advance(1)
+    with pytest.raises(BlobDeleted, match=f"more than {retention_s} s ago: too late"):
+        await node.update(blob_id(2), back)

@@ -1,4 +1,4 @@
-"""What a node says of blobs without reading their bytes: sure only where it can be."""
+"""What a node says became of blobs: sure only where it can be."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.errors import BlobDeleted, PartitionUnknown
-from ambry.protocol.messages.upkeep import Fate, FatesReply
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
 from datanode.config import CompactionSection
 from datanode.store.blob_store import BlobStore
+from datanode.upkeep.fates import KnownFate
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import DELETED, PARTITION, blob_id, content, rot_index
@@ -43,59 +44,52 @@ def node(cluster: DirectCluster) -> DirectNode:
     return cluster["a1"]
 
 
-async def test_presence_is_said_only_where_it_is_certain(node: DirectNode) -> None:
-    queries = node.parts.queries
-    assert [queries.presence(raw_id) for raw_id in (ALIVE_ID, DELETED_ID, DAMAGED_ID, STATE_ID, UNKNOWN_ID)] == [
-        "present",
-        "deleted",
-        "unsure",
-        "unsure",
-        "absent",
-    ]
+async def fates(node: DirectNode, *ids: bytes) -> dict[bytes, KnownFate]:
+    answer, _, _ = await node.ask(MessageType.FATES, FatesRequest(list(ids)))
+    assert isinstance(answer, FatesReply)
+    return {
+        raw_id: KnownFate(fate, since_ms)
+        for raw_id, fate, since_ms in zip(ids, answer.fates, answer.since_ms, strict=True)
+    }
 
 
 async def test_a_replica_without_authority_never_says_absent(node: DirectNode) -> None:
+    assert await fates(node, UNKNOWN_ID) == {UNKNOWN_ID: KnownFate(Fate.ABSENT)}
     node.replica.store.serving = False
-    assert node.parts.queries.presence(UNKNOWN_ID) == "unsure"
-    assert node.parts.queries.presence(ALIVE_ID) == "present"
-    assert node.parts.queries.fates([UNKNOWN_ID, ALIVE_ID]) == FatesReply([Fate.UNSURE, Fate.ALIVE], [0, 0])
+    assert await fates(node, UNKNOWN_ID, ALIVE_ID) == {
+        UNKNOWN_ID: KnownFate(Fate.UNSURE),
+        ALIVE_ID: KnownFate(Fate.ALIVE),
+    }
 
 
 async def test_a_partition_that_is_not_here_is_unsure(node: DirectNode) -> None:
     stranger = blob_id(1, partition=99)
-    assert node.parts.queries.presence(stranger) == "unsure"
-    assert node.parts.queries.fates([stranger, b"garbage of an id"]) == FatesReply([Fate.UNSURE] * 2, [0, 0])
-    with pytest.raises(PartitionUnknown):
-        node.parts.queries.replica_of(stranger)
+    garbage = bytes(36)
+    assert await fates(node, stranger, garbage) == {
+        stranger: KnownFate(Fate.UNSURE),
+        garbage: KnownFate(Fate.UNSURE),
+    }
 
 
 async def test_a_deleted_blob_is_dead_only_when_no_undelete_can_bring_it_back(node: DirectNode) -> None:
     died = node.clock.wall_ms()
-    assert node.parts.queries.fates([DELETED_ID]) == FatesReply([Fate.ALIVE], [0])
+    assert await fates(node, DELETED_ID) == {DELETED_ID: KnownFate(Fate.ALIVE)}
     node.clock.advance(RETENTION_S - 1)
-    assert node.parts.queries.fates([DELETED_ID]) == FatesReply([Fate.ALIVE], [0])
+    assert await fates(node, DELETED_ID) == {DELETED_ID: KnownFate(Fate.ALIVE)}
     node.clock.advance(1)
-    assert node.parts.queries.fates([DELETED_ID, ALIVE_ID, UNKNOWN_ID]) == FatesReply(
-        [Fate.DEAD, Fate.ALIVE, Fate.ABSENT], [died, 0, 0]
-    )
+    assert await fates(node, DELETED_ID, ALIVE_ID, UNKNOWN_ID) == {
+        DELETED_ID: KnownFate(Fate.DEAD, died),
+        ALIVE_ID: KnownFate(Fate.ALIVE),
+        UNKNOWN_ID: KnownFate(Fate.ABSENT),
+    }
 
 
 async def test_an_expired_blob_died_when_it_expired(node: DirectNode) -> None:
     expired = node.clock.wall_ms() + 1_000
     node.clock.advance(RETENTION_S)
-    assert node.parts.queries.fates([EXPIRED_ID]) == FatesReply([Fate.ALIVE], [0])
+    assert await fates(node, EXPIRED_ID) == {EXPIRED_ID: KnownFate(Fate.ALIVE)}
     node.clock.advance(1)
-    assert node.parts.queries.fates([EXPIRED_ID]) == FatesReply([Fate.DEAD], [expired])
-
-
-async def test_an_undelete_is_refused_when_compaction_may_have_been_there(node: DirectNode) -> None:
-    entry = node.replica.store.lookup(DELETED_ID)
-    assert entry is not None
-    node.clock.advance(RETENTION_S - 1)
-    node.parts.queries.refuse_late_undelete(entry)
-    node.clock.advance(1)
-    with pytest.raises(BlobDeleted, match=f"more than {RETENTION_S} s ago: too late"):
-        node.parts.queries.refuse_late_undelete(entry)
+    assert await fates(node, EXPIRED_ID) == {EXPIRED_ID: KnownFate(Fate.DEAD, expired)}
 
 
 def rebuilt(node: DirectNode, before: BlobStore) -> bool:
@@ -107,9 +101,7 @@ async def test_an_index_that_turns_out_damaged_is_rebuilt(node: DirectNode) -> N
     store = node.replica.store
     await node.parts.checkpointer.checkpoint(node.replica)
     rot_index(store, ALIVE_ID)
-    assert node.parts.queries.presence(ALIVE_ID) == "unsure"
-    assert node.parts.queries.fates([ALIVE_ID]) == FatesReply([Fate.UNSURE], [0])
+    assert await fates(node, ALIVE_ID) == {ALIVE_ID: KnownFate(Fate.UNSURE)}
     await eventually(lambda: rebuilt(node, store))
-    assert node.replica.store is not store
     assert node.replica.store.opened.rebuilt
-    assert node.parts.queries.presence(ALIVE_ID) == "present"
+    assert await fates(node, ALIVE_ID) == {ALIVE_ID: KnownFate(Fate.ALIVE)}

@@ -1,0 +1,248 @@
+"""What frontends ask of blobs: put, update, get, presence. Callbacks throughout: a put or a cached get makes no task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ambry.blob import BlobState, join
+from ambry.clock import Clock
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    BlobDeleted,
+    BlobNotFound,
+    DataCorrupt,
+    InsufficientStorage,
+    InvalidRequest,
+    ReplicaUnavailable,
+    Unavailable,
+)
+from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
+from ambry.ids import BlobId
+from ambry.network.connection import Handler, Responder
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty
+from ambry.protocol.messages.blobs import (
+    GetReply,
+    GetRequest,
+    PresenceReply,
+    PresenceRequest,
+    PutRequest,
+    UpdateReply,
+    UpdateRequest,
+)
+from ambry.service.logs import get_logger
+from datanode import metrics
+from datanode.config import CompactionSection
+from datanode.handlers.later import Later
+from datanode.handlers.reading import Reading
+from datanode.replicas import Replica, Replicas
+from datanode.store.blob_store import Payload
+from datanode.store.entry import IndexEntry
+from datanode.store.retention import retention_at
+
+log = get_logger()
+
+_PUT_KINDS = (RecordKind.BLOB, RecordKind.COMPOSITE, RecordKind.CHUNK)
+_STORED = Empty()
+
+
+class BlobHandlers:
+    """Answers about the blobs of this node."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        *,
+        own_name: str,
+        reading: Reading,
+        later: Later,
+        retention: CompactionSection,
+        inline_read_bytes_max: int,
+        clock: Clock,
+    ) -> None:
+        self._replicas = replicas
+        self._own_name = own_name
+        self._reading = reading
+        self._later = later
+        self._retention = retention
+        self._inline_read_bytes_max = inline_read_bytes_max
+        self._clock = clock
+
+    def table(self) -> dict[int, Handler]:
+        return {
+            MessageType.PUT: self._put,
+            MessageType.GET: self._get,
+            MessageType.UPDATE: self._update,
+            MessageType.PRESENCE: self._presence,
+        }
+
+    # --- put and update ---
+
+    def _put(self, frame: Frame, responder: Responder) -> None:
+        request = messages.decode(frame.header, PutRequest)
+        if request.kind not in _PUT_KINDS:
+            raise InvalidRequest(f"record kind {request.kind} cannot be put")
+        if len(frame.body) > PAYLOAD_SIZE_MAX:
+            raise InvalidRequest(f"a record of {len(frame.body)} bytes exceeds the bound of {PAYLOAD_SIZE_MAX}")
+        replica = self._replicas.holding(request.id)
+        if replica.store.sealed:
+            raise InsufficientStorage(
+                f"partition {replica.partition.id} is sealed on {self._own_name}: it is nearly full"
+            )
+        record = Record(
+            kind=request.kind,
+            id=request.id,
+            state=BlobState(0, False, request.expires_at_ms),
+            written_at_ms=request.created_at_ms,
+            properties=request.properties,
+            metadata=request.metadata,
+            digest=request.digest,
+            checks=frame.checks,
+            payload=frame.body,
+        )
+        metrics.BYTES_IN.inc(len(frame.body))
+        done = self._acknowledge(MessageType.PUT, responder, request.request_id, request.id, _STORED)
+        entry = replica.store.lookup(request.id)
+        if entry is not None and entry.present and request.id not in replica.store.damaged:
+            self._later.answer(responder, self._put_again(replica, entry, record, sync=request.sync, done=done))
+            return
+        replica.committer.append(record, sync=request.sync, done=done)
+
+    async def _put_again(
+        self,
+        replica: Replica,
+        entry: IndexEntry,
+        record: Record,
+        *,
+        sync: bool,
+        done: Callable[[AmbryError | None], None],
+    ) -> None:
+        """A put of a blob that is here already, because replication or an earlier try was faster."""
+        try:
+            payload = await self._reading.payload(replica, entry, 0, 0)
+        except (DataCorrupt, Unavailable):
+            # Damaged, or unknown for now: a second good copy does no harm.
+            replica.committer.append(record, sync=sync, done=done)
+            return
+        if payload.head.header.digest != record.digest or entry.payload_size != len(record.payload):
+            done(AlreadyExists("another content is stored under this blob id; ids are never reused"))
+        elif sync:
+            replica.committer.barrier(done)
+        else:
+            done(None)
+
+    def _update(self, frame: Frame, responder: Responder) -> None:
+        request = messages.decode(frame.header, UpdateRequest)
+        replica = self._replicas.holding(request.id)
+        entry = replica.store.lookup(request.id)
+        state = request.state if entry is None else join(entry.state, request.state)
+        if entry is not None and entry.state.deleted and not state.deleted:
+            self._refuse_late_undelete(entry)
+        done = self._acknowledge(MessageType.UPDATE, responder, request.request_id, request.id, UpdateReply(state))
+        if entry is not None and state == entry.state:
+            replica.committer.barrier(done)
+            return
+        record = Record(kind=RecordKind.UPDATE, id=request.id, state=state, written_at_ms=request.changed_at_ms)
+        replica.committer.append(record, sync=True, done=done)
+
+    @staticmethod
+    def _acknowledge(
+        type: MessageType, responder: Responder, request_id: str, blob_id: bytes, reply: messages.Message
+    ) -> Callable[[AmbryError | None], None]:
+        """Answers when the committer is done."""
+
+        def done(error: AmbryError | None) -> None:
+            if error is None:
+                responder.reply(reply)
+                log.debug("stored", type=type.name, blob=blob_id.hex(), request_id=request_id)
+            else:
+                responder.fail(error)
+                log.warning(
+                    "not stored", type=type.name, blob=blob_id.hex(), request_id=request_id, error=error.message
+                )
+
+        return done
+
+    def _refuse_late_undelete(self, entry: IndexEntry) -> None:
+        """What compaction may drop already must not come back: nobody may hold its bytes any more. Raises BlobDeleted."""
+        if retention_at(self._retention, self._clock.wall_ms()).bytes_dead(entry):
+            raise BlobDeleted(
+                f"blob {BlobId(entry.id)} was deleted more than {self._retention.deleted_retention_s} s ago: "
+                "too late to undelete it"
+            )
+
+    # --- get ---
+
+    def _get(self, frame: Frame, responder: Responder) -> None:
+        request = messages.decode(frame.header, GetRequest)
+        replica = self._replicas.holding(request.id)
+        entry = replica.store.lookup(request.id)
+        if entry is None:
+            raise self._absent(replica)
+        gone = entry.state.deleted or (entry.present and entry.state.expired(self._clock.wall_ms()))
+        if not entry.present or (gone and not request.any_state):
+            responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone))
+            return
+        if not 0 <= request.first <= request.end:
+            raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
+        # Clipped, not refused: the asker learns the payload's size from the answer.
+        first = min(request.first, entry.payload_size)
+        end = min(request.end, entry.payload_size)
+        if end - first <= self._inline_read_bytes_max:
+            try:
+                payload = replica.store.read(entry, first, end, cached_only=True)
+            except (DataCorrupt, OSError) as error:
+                raise self._reading.unreadable(replica, entry, error, request.request_id) from error
+            if payload is not None:
+                self._answer_payload(entry, payload, responder)
+                return
+
+        async def from_disk() -> None:
+            payload = await self._reading.payload(replica, entry, first, end, request_id=request.request_id)
+            self._answer_payload(entry, payload, responder)
+
+        self._later.answer(responder, from_disk())
+
+    def _absent(self, replica: Replica) -> AmbryError:
+        if replica.store.serving:
+            return BlobNotFound(f"partition {replica.partition.id} does not hold this blob on {self._own_name}")
+        return ReplicaUnavailable(f"{self._own_name} has not caught up with partition {replica.partition.id} yet")
+
+    @staticmethod
+    def _answer_payload(entry: IndexEntry, payload: Payload, responder: Responder) -> None:
+        head = payload.head
+        header = head.header
+        reply = GetReply(
+            entry.state,
+            True,
+            header.kind,
+            header.written_at_ms,
+            bytes(head.properties),
+            bytes(head.metadata),
+            header.digest,
+            header.payload_size,
+            payload.start,
+        )
+        responder.reply(reply, payload.data, payload.checks)
+        metrics.BYTES_OUT.inc(len(payload.data))
+
+    # --- presence ---
+
+    def _presence(self, frame: Frame, responder: Responder) -> None:
+        request = messages.decode(frame.header, PresenceRequest)
+        responder.reply(PresenceReply([self._presence_of(blob_id) for blob_id in request.ids]))
+
+    def _presence_of(self, blob_id: bytes) -> str:
+        """One of the words of PresenceReply."""
+        try:
+            replica = self._replicas.holding(blob_id)
+            entry = replica.store.lookup(blob_id)
+        except AmbryError:
+            return "unsure"
+        if entry is None:
+            return "absent" if replica.store.serving else "unsure"
+        if entry.state.deleted:
+            return "deleted"
+        return "present" if entry.present and blob_id not in replica.store.damaged else "unsure"

@@ -1,0 +1,45 @@
+"""Answers that take a wait: for a disk thread, or for something to change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from ambry.errors import AmbryError, InternalError, ReplicaUnavailable
+from ambry.network.connection import Responder
+from ambry.service.logs import get_logger
+
+log = get_logger()
+
+
+class Later:
+    """The requests that wait: a task each, ended when the node stops."""
+
+    def __init__(self, *, own_name: str) -> None:
+        self._own_name = own_name
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def answer(self, responder: Responder, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` answer a request; an error that it raises is the answer."""
+        task = asyncio.get_running_loop().create_task(self._run(responder, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, responder: Responder, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except AmbryError as error:
+            responder.fail(error)
+        except asyncio.CancelledError:
+            responder.fail(ReplicaUnavailable(f"{self._own_name} is shutting down"))
+            raise
+        except Exception as error:
+            log.exception("request failed")
+            responder.fail(InternalError(f"{type(error).__name__} in {self._own_name}; its log has the details"))
+
+    async def stop(self) -> None:
+        """End the requests that wait: each is answered that the node is shutting down."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

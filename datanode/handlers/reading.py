@@ -1,0 +1,60 @@
+"""Reading records for requests. What cannot be read is reported, so that it is repaired, and read elsewhere meanwhile."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from ambry.checksum import Buffer
+from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded, Unavailable
+from ambry.service.logs import get_logger
+from datanode import metrics
+from datanode.disk import Disk
+from datanode.replicas import Replica
+from datanode.store.blob_store import Payload
+from datanode.store.entry import IndexEntry
+
+log = get_logger()
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""The process is at a limit: that says nothing about the disk."""
+
+
+class Reading:
+    """Reads on the disk's threads. `on_damaged` hears of every blob whose record cannot be read."""
+
+    def __init__(self, *, disk: Disk, own_name: str, on_damaged: Callable[[Replica, bytes], None]) -> None:
+        self._disk = disk
+        self._own_name = own_name
+        self._on_damaged = on_damaged
+
+    async def payload(
+        self, replica: Replica, entry: IndexEntry, first: int, end: int, *, request_id: str = ""
+    ) -> Payload:
+        """As BlobStore.read. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
+        try:
+            payload = await self._disk.submit(replica.store.read, entry, first, end, cached_only=False)
+        except (DataCorrupt, OSError) as error:
+            raise self.unreadable(replica, entry, error, request_id) from error
+        if payload is None:
+            raise InternalError("a waiting read returned nothing")
+        return payload
+
+    async def image(self, replica: Replica, entry: IndexEntry) -> Buffer:
+        """As BlobStore.read_image. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
+        try:
+            return await self._disk.submit(replica.store.read_image, entry)
+        except (DataCorrupt, OSError) as error:
+            raise self.unreadable(replica, entry, error) from error
+
+    def unreadable(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:
+        """What to answer after a read of `entry` raised `error`; a damage of the record is noted."""
+        if isinstance(error, Unavailable):
+            return error  # closed meanwhile: an OSError too, and no damage
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            return Overloaded(f"{self._own_name} has no descriptors or memory left: {error}; read elsewhere")
+        metrics.CORRUPT.inc()
+        log.error("record unreadable", blob=entry.id.hex(), error=str(error), request_id=request_id)
+        replica.store.damaged.add(entry.id)
+        self._on_damaged(replica, entry.id)
+        return error if isinstance(error, DataCorrupt) else DataCorrupt(f"the disk failed to read a record: {error}")

@@ -1,0 +1,63 @@
+"""What peers ask to follow this node: what changed, and whole records."""
+
+from __future__ import annotations
+
+from ambry.checksum import Buffer
+from ambry.errors import AmbryError
+from ambry.network.connection import Handler, Responder
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.replication import ChangesRequest, FetchReply, FetchRequest
+from datanode.handlers.later import Later
+from datanode.handlers.reading import Reading
+from datanode.replicas import Replica, Replicas
+from datanode.replication.feed import ChangeFeed
+
+FETCH_BYTES_MAX = 32 << 20
+
+
+class ReplicationHandlers:
+    """Answers to the peers that replicate from this node."""
+
+    def __init__(self, replicas: Replicas, *, feed: ChangeFeed, reading: Reading, later: Later) -> None:
+        self._replicas = replicas
+        self._feed = feed
+        self._reading = reading
+        self._later = later
+
+    def table(self) -> dict[int, Handler]:
+        return {MessageType.CHANGES: self._changes, MessageType.FETCH: self._fetch}
+
+    def _changes(self, frame: Frame, responder: Responder) -> None:
+        request = messages.decode(frame.header, ChangesRequest)
+
+        async def answer() -> None:
+            responder.reply(await self._feed.changes(request))
+
+        self._later.answer(responder, answer())
+
+    def _fetch(self, frame: Frame, responder: Responder) -> None:
+        request = messages.decode(frame.header, FetchRequest)
+        self._later.answer(responder, self._send_records(self._replicas[request.partition], request, responder))
+
+    async def _send_records(self, replica: Replica, request: FetchRequest, responder: Responder) -> None:
+        sizes: list[int] = []
+        missing: list[bytes] = []
+        images: list[Buffer] = []
+        room = min(request.bytes_max, FETCH_BYTES_MAX)
+        for blob_id in request.ids:
+            entry = replica.store.lookup(blob_id)
+            if entry is None or not entry.present or blob_id in replica.store.damaged:
+                missing.append(blob_id)
+                continue
+            if images and entry.size > room:
+                break
+            try:
+                images.append(await self._reading.image(replica, entry))
+            except AmbryError:
+                missing.append(blob_id)
+                continue
+            sizes.append(entry.size)
+            room -= entry.size
+        body = images[0] if len(images) == 1 else b"".join(images)
+        responder.reply(FetchReply(sizes, missing), body)

@@ -1,0 +1,44 @@
+"""What peers ask for their housekeeping: what became of blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ambry.clock import Clock
+from ambry.errors import AmbryError
+from ambry.network.connection import Handler, Responder
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
+from datanode.config import CompactionSection
+from datanode.replicas import Replicas
+from datanode.store.retention import retention_at
+from datanode.upkeep.fates import KnownFate, fate_of
+
+
+class UpkeepHandlers:
+    """Answers from the indexes of this node, without reading a blob."""
+
+    def __init__(self, replicas: Replicas, *, retention: CompactionSection, clock: Clock) -> None:
+        self._replicas = replicas
+        self._retention = retention
+        self._clock = clock
+
+    def table(self) -> dict[int, Handler]:
+        return {MessageType.FATES: self._fates}
+
+    def _fates(self, frame: Frame, responder: Responder) -> None:
+        responder.reply(self.fates(messages.decode(frame.header, FatesRequest).ids))
+
+    def fates(self, ids: Sequence[bytes]) -> FatesReply:
+        """What became of blobs, as far as this node knows (datanode/upkeep/fates.py)."""
+        retention = retention_at(self._retention, self._clock.wall_ms())
+        found: list[KnownFate] = []
+        for blob_id in ids:
+            try:
+                replica = self._replicas.holding(blob_id)
+                entry = replica.store.lookup(blob_id)
+                found.append(fate_of(entry, serving=replica.store.serving, retention=retention))
+            except AmbryError:
+                found.append(KnownFate(Fate.UNSURE))
+        return FatesReply([known.fate for known in found], [known.since_ms for known in found])

@@ -1,0 +1,48 @@
+"""Two ends of an RPC connection in one process, on a pair of sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ambry.checksum import Buffer
+from ambry.errors import AmbryError
+from ambry.network.connection import RpcConnection
+from ambry.protocol.frame import Frame
+from ambry.protocol.messages.base import Message
+from datanode.wiring import Parts
+
+LONG_S = 60.0
+
+
+@asynccontextmanager
+async def connected(parts: Parts) -> AsyncIterator[RpcConnection]:
+    """A connection to a data node, whose end is as the server makes it."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    _, server = await loop.create_connection(
+        lambda: RpcConnection(handlers=parts.handlers, on_answered=parts.counts), sock=theirs
+    )
+    _, client = await loop.create_connection(RpcConnection, sock=ours)
+    try:
+        yield client
+    finally:
+        client.abort()
+        server.abort()
+        await asyncio.sleep(0)
+
+
+async def ask(connection: RpcConnection, type: int, message: Message, body: Buffer = b"") -> Frame:
+    """Send a request with a body and wait for its reply. Raises the AmbryError that ended it."""
+    future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+    def done(frame: Frame | None, error: AmbryError | None) -> None:
+        if frame is not None:
+            future.set_result(frame)
+        else:
+            future.set_exception(error or AssertionError("a call ended without an outcome"))
+
+    connection.call(type, message, done, timeout_s=LONG_S, body=body)
+    return await future

@@ -1,0 +1,66 @@
+"""What a data node gives to the peers that follow it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambry.checksum import BLOCK_SIZE
+from ambry.errors import (
+    PartitionUnknown,
+)
+from ambry.format import record as record_format
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages.replication import FetchReply, FetchRequest
+from tests.support.direct_node import DirectNode
+from tests.support.samples import ALIVE, PARTITION, blob_id, content
+
+ID = blob_id(1)
+LARGE = 5 * BLOCK_SIZE + 77
+
+
+async def fetch(node: DirectNode, *numbers: int, bytes_max: int = 1 << 20) -> tuple[FetchReply, list[bytes]]:
+    request = FetchRequest(PARTITION, [blob_id(number) for number in numbers], bytes_max)
+    answer, body, _ = await node.ask(MessageType.FETCH, request)
+    assert isinstance(answer, FetchReply)
+    images, at = [], 0
+    for size in answer.sizes:
+        images.append(bytes(body[at : at + size]))
+        at += size
+    assert at == len(body)
+    return answer, images
+
+
+async def test_blobs_are_fetched_whole(node: DirectNode) -> None:
+    for number in (1, 2, 3):
+        await node.put(blob_id(number), content(number, 700 * number))
+    answer, images = await fetch(node, 3, 9, 1)
+    assert answer.missing == [blob_id(9)]
+    records = [record_format.decode(image) for image in images]
+    assert [(record.id, bytes(record.payload)) for record in records] == [
+        (blob_id(3), content(3, 2100)),
+        (blob_id(1), content(1, 700)),
+    ]
+
+
+async def test_a_fetch_is_bounded_but_gives_at_least_one(node: DirectNode) -> None:
+    for number in (1, 2, 3):
+        await node.put(blob_id(number), content(number, 1000))
+    assert len((await fetch(node, 1, 2, 3, bytes_max=1))[1]) == 1
+    assert len((await fetch(node, 1, 2, 3, bytes_max=2500))[1]) == 2
+    assert await fetch(node) == (FetchReply([], []), [])
+
+
+async def test_what_is_damaged_or_has_no_bytes_is_missing(node: DirectNode) -> None:
+    await node.put(blob_id(1), content(1, 1000))
+    await node.put(blob_id(2), content(2, 1000))
+    await node.update(blob_id(3), ALIVE)
+    entry = node.replica.store.lookup(blob_id(1))
+    assert entry is not None
+    node.files.flip(node.replica.store.directory / "00000001.segment", entry.offset + 500)
+    for _ in range(2):
+        answer, images = await fetch(node, 1, 2, 3)
+        assert answer.missing == [blob_id(1), blob_id(3)]
+        assert len(images) == 1
+    assert node.replica.store.damaged == {blob_id(1)}
+    with pytest.raises(PartitionUnknown):
+        await node.ask(MessageType.FETCH, FetchRequest(99, [], 1))
