@@ -94,6 +94,8 @@ class StubFrontend:
         self.arrived = threading.Event()
         self.close_after_answer = False
         self.draining = False
+        self.full = 0
+        """How many of the next connections are refused with 503 before anything was read from them."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family)
         self._open: set[socket.socket] = set()
@@ -184,6 +186,14 @@ class StubFrontend:
     def _serve(self, connection: socket.socket, number: int) -> None:
         stream = connection.makefile("rb")
         try:
+            if self.full > 0:
+                self.full -= 1
+                connection.sendall(
+                    b"HTTP/1.1 503 Stub\r\nconnection: close\r\nretry-after: 1\r\nx-ambry-error-code: Overloaded\r\n"
+                    b"x-ambry-request-id: stub-request\r\ncontent-length: 0\r\n\r\n"
+                )
+                connection.shutdown(socket.SHUT_WR)
+                return
             while self._one(connection, stream, number) and not self.close_after_answer:
                 pass
         except (_Hangup, OSError, ValueError):

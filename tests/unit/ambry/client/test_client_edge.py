@@ -100,6 +100,21 @@ def test_an_upload_refused_half_way_that_can_be_had_once_is_the_callers(
     assert len(stub.seen("POST")) == 1
 
 
+@pytest.mark.parametrize("size", [0, 100, 30_000_000])
+def test_a_frontend_that_takes_no_more_connections_is_asked_again_as_it_says(
+    stub: StubFrontend, twins: Twins, size: int
+) -> None:
+    client = twins.connect(stub.url, fake_time=True, retry=RetryPolicy(base=0.0))
+    stub.full = 2
+    info = client.put(bytes(size))
+    assert stub.blobs[str(info.id)] == bytes(size)
+    client.close()
+    stub.full = 1
+    client.head(info.id)
+    # A refusal may be lost in the reset that follows it; then there is no telling how long to wait.
+    assert len(twins.clock.slept) == 3 and set(twins.clock.slept) <= {0.0, 1.0}
+
+
 def test_a_draining_frontend_costs_a_connection_and_no_error(stub: StubFrontend, twins: Twins) -> None:
     blob = stub.add(DATA)
     client = twins.connect(stub.url, retry=RetryPolicy(max_attempts=1))
