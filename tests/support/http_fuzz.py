@@ -213,6 +213,7 @@ def fuzz(cluster: LocalCluster, *, requests: int, seed: int) -> Tally:
     """Play cases against the first frontend, and look at what it says of itself afterwards."""
     source = random.Random(seed)
     frontend = cluster.frontends()[0]
+    logged = len(frontend.log.read_text("utf-8"))
     blobs = {}
     for size in BLOB_SIZES:
         body = source.randbytes(size)
@@ -226,7 +227,7 @@ def fuzz(cluster: LocalCluster, *, requests: int, seed: int) -> Tally:
         referee=Referee(host=host, blobs=blobs),
     )
     tally = asyncio.run(game.run(requests))
-    tally.after += [line for line in frontend.log.read_text("utf-8").splitlines() if _alarming(line)]
+    tally.after += [line for line in frontend.log.read_text("utf-8")[logged:].splitlines() if _alarming(line)]
     status = call(frontend.admin_url, "GET", "/readyz").status
     if status != 200:
         tally.after.append(f"/readyz answers {status} afterwards")
