@@ -13,6 +13,9 @@ from ipaddress import ip_address
 
 from ambry.errors import AccessDenied, InvalidRequest, MisdirectedRequest
 
+FROM_BROWSERS = frozenset({"origin", "sec-fetch-site"})
+"""Headers without which a request comes from no page, in lower case."""
+
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _KNOWN_MAX = 256
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -26,15 +29,15 @@ class Hosts:
         given = [name.lower().rstrip(".") for name in names]
         self._any = "*" in given
         self._names = frozenset((*_LOOPBACK_NAMES, *given))
-        self._known: set[str] = set()
-        """Authorities that were found good, as they were sent."""
+        self.known: set[str | None] = {None}
+        """Authorities that were found good, as they were sent: what is in here needs no check."""
 
     def check(self, authority: str | None) -> None:
         """`authority` is a Host header's or an absolute target's, None where a request has none, as HTTP/1.0 allows.
 
         Raises MisdirectedRequest for a name that is not ours, InvalidRequest for what is no host.
         """
-        if authority is None or authority in self._known:
+        if authority is None or authority in self.known:
             return
         name = host_of(authority)
         if not (self._any or name in self._names or _is_address(name)):
@@ -42,8 +45,8 @@ class Hosts:
                 f"this server does not answer to the name {name[:80]!r}; use its address, or add the name to `hosts` in its "
                 "configuration"
             )
-        if len(self._known) < _KNOWN_MAX:
-            self._known.add(authority)
+        if len(self.known) < _KNOWN_MAX:
+            self.known.add(authority)
 
 
 def host_of(authority: str) -> str:

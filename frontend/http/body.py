@@ -18,7 +18,9 @@ class ClientGone(Exception):
     """The client ended the connection before its body was whole; there is nobody to answer."""
 
 
-async def read_body(content: StreamReader, *, stall_timeout_s: float, digests: ExpectedDigests) -> AsyncIterator[bytes]:
+async def read_body(
+    content: StreamReader, *, stall_timeout_s: float, digests: ExpectedDigests | None = None
+) -> AsyncIterator[bytes]:
     """The body as it arrives. Raises RequestTimeout when nothing comes for too long, ClientGone, InvalidRequest."""
     while True:
         try:
@@ -34,6 +36,6 @@ async def read_body(content: StreamReader, *, stall_timeout_s: float, digests: E
             raise InvalidRequest(f"the body is malformed: {cause}") from cause
         if not data:
             return
-        if digests.hashing:
+        if digests is not None and digests.hashing:
             await digests.update(data)
         yield data

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import formatdate
 from enum import Enum
 
 from ambry.errors import InvalidRequest
@@ -32,11 +31,6 @@ class Selected:
     etag: str | None
     modified_ms: int | None
     headers: Mapping[str, str]
-
-
-def http_date(wall_ms: int) -> str:
-    """An HTTP date, one-second precision."""
-    return formatdate(wall_ms / 1000, usegmt=True)
 
 
 def evaluate(headers: Mapping[str, str], method: str, selected: Selected | None) -> Condition:

@@ -14,32 +14,52 @@ from frontend.request import RequestContext
 class Exchange:
     """Wraps aiohttp's request; lives as long as it. The steps of the pipeline fill it in, in order."""
 
-    __slots__ = ("_common", "context", "headers", "http", "method", "noted", "op", "selected", "streaming", "target")
+    __slots__ = (
+        "body_size",
+        "common",
+        "context",
+        "headers",
+        "http",
+        "method",
+        "noted",
+        "op",
+        "prefixed",
+        "selected",
+        "streaming",
+        "target",
+    )
 
-    headers: dict[str, str]
-    """The request's headers: names in lower case, each once (frontend/http/fields.py)."""
     target: Target
+    body_size: int | None
+    """Bytes that Content-Length announces, 0 for no body, None for a chunked one."""
 
     def __init__(self, http: web.BaseRequest, context: RequestContext, common: Mapping[str, str]) -> None:
         """`common` are the headers that its response carries, whatever it is."""
         self.http = http
         self.context = context
         self.method = http.method
+        self.headers: dict[str, str] = {}
+        """The request's headers: names in lower case, each once (frontend/http/fields.py)."""
         self.op = "other"
         self.noted: dict[str, Any] = {}
+        self.prefixed = False
+        """Whether the request has headers that the route understands by their beginning."""
         self.selected: Any = None
         """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
         self.streaming = False
         """Set once the head of the response has gone out: from then on an error can only break the connection."""
-        self._common = common
+        self.common = common
 
     def note(self, **pairs: Any) -> None:
         """Put pairs into this request's log line."""
         self.noted.update(pairs)
 
     def finish_headers(self, response: web.StreamResponse) -> None:
-        """Add the headers that every response carries."""
-        response.headers.update(self._common)
+        """Add the headers that every response carries, and end the connection behind one that cannot go on."""
+        response.headers.update(self.common)
+        if "upgrade" in self.headers:
+            # The parser takes nothing for HTTP that comes after it.
+            response.force_close()
 
     async def start(self, response: web.StreamResponse) -> None:
         """Send the head of a response whose body is streamed; from now on a failure breaks the connection."""

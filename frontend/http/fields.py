@@ -6,7 +6,8 @@ may be: preferences (Accept, Prefer, TE, Upgrade), descriptions (User-Agent, Ref
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import formatdate
 
 from ambry.errors import ExpectationFailed, InvalidRequest, NotSupported
 from frontend.http.exchange import Exchange
@@ -64,19 +65,22 @@ def check_fields(exchange: Exchange, route: Route, dialect: Dialect) -> None:
     understood = route.headers
     for name in fields:
         if name not in HARMLESS and name not in understood:
-            _check_unknown(name, route, dialect)
+            if name.startswith(route.header_prefixes):
+                exchange.prefixed = True
+            else:
+                _check_unknown(name, route, dialect)
     if exchange.target.query:
         _check_query(exchange, route)
     if "expect" in fields and fields["expect"].lower() != "100-continue":
         raise ExpectationFailed(f"Expect: {fields['expect'][:40]!r} cannot be met; 100-continue can")
     if "trailer" in fields:
         _check_trailer(fields["trailer"], route, dialect)
-    _check_body(exchange, route)
+    exchange.body_size = body_size(fields)
+    if not route.takes_body or "upgrade" in fields or exchange.body_size is None:
+        _check_body(exchange, route)
 
 
 def _check_unknown(name: str, route: Route, dialect: Dialect) -> None:
-    if name.startswith(route.header_prefixes):
-        return
     reason = dialect.refused_headers.get(name) or REFUSED.get(name)
     if reason is not None:
         raise InvalidRequest(f"{name} is refused: {reason}")
@@ -106,27 +110,34 @@ def _check_body(exchange: Exchange, route: Route) -> None:
             )
         if exchange.http.version < (1, 1):
             raise InvalidRequest("Transfer-Encoding needs HTTP/1.1")
-    if not route.takes_body and (coding is not None or body_size(exchange)):
+    if exchange.body_size == 0:
+        return
+    if not route.takes_body:
         raise InvalidRequest(f"{exchange.method} {route.target} takes no body")
-    if "upgrade" in exchange.headers and (coding is not None or body_size(exchange)):
+    if "upgrade" in exchange.headers:
         # The parser hands over to the other protocol behind the head: the body would be lost.
         raise InvalidRequest("this server changes to no other protocol; send a body without Upgrade")
 
 
-def body_size(exchange: Exchange) -> int | None:
+def body_size(fields: Mapping[str, str]) -> int | None:
     """Content-Length in bytes, 0 without a body, None where the body says itself where it ends (chunked).
 
     Digits of any number: what is too long to be a size that anybody takes is the largest that fits (RFC 9110 section 8.6).
     """
-    if "transfer-encoding" in exchange.headers:
+    if "transfer-encoding" in fields:
         return None
-    text = exchange.headers.get("content-length")
+    text = fields.get("content-length")
     if text is None:
         return 0
     if not text.isascii() or not text.isdigit():
         raise InvalidRequest("Content-Length is a number of bytes")
     digits = text.lstrip("0") or "0"
     return int(digits) if len(digits) < 19 else (1 << 63) - 1
+
+
+def http_date(wall_ms: int) -> str:
+    """An HTTP date (RFC 9110 section 5.6.7), one-second precision."""
+    return formatdate(wall_ms / 1000, usegmt=True)
 
 
 def list_of(value: str) -> Iterator[str]:

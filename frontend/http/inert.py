@@ -24,12 +24,12 @@ _ATTR_CHARS = "!#$&+-.^_`|~"
 _UNQUOTED = frozenset('"\\%')
 
 
-@lru_cache(maxsize=512)
 def is_inert(content_type: str) -> bool:
     """Whether a browser may show it. What is not one plain media type is not inert."""
     return content_type.partition(";")[0].strip(" \t").lower() in INERT_TYPES
 
 
+@lru_cache(maxsize=512)
 def disposition(content_type: str, filename: str) -> str | None:
     """The Content-Disposition of an answer (RFC 6266), None where none is needed.
 

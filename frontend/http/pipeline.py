@@ -16,7 +16,7 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, InternalError, PreconditionFailed
 from ambry.ids import new_request_id
 from ambry.service.logs import get_logger
-from ambry.service.origin import Hosts, refuse_cross_site
+from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
 from frontend.http.access_log import AccessLog
 from frontend.http.body import ClientGone
@@ -55,7 +55,8 @@ class Pipeline:
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         context = RequestContext(new_request_id(self._random), timeout_s=self._timeout_s)
-        exchange = Exchange(http, context, self._dialect.headers(context.id))
+        dialect = self._dialect
+        exchange = Exchange(http, context, {**dialect.common, dialect.request_id_header: context.id})
         started = self._clock.monotonic()
         metrics.IN_FLIGHT.inc()
         status = STATUS_CLIENT_GONE
@@ -96,10 +97,11 @@ class Pipeline:
         fields = exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
         target = exchange.target = parse_target(exchange.method, http.raw_path)
         authority = fields.get("host") if target.authority is None else target.authority
-        self._hosts.check(authority)
+        if authority not in self._hosts.known:
+            self._hosts.check(authority)
         route = self._dialect.find(exchange.method, target)
         exchange.op = route.op
-        if route.changes:
+        if route.changes and not FROM_BROWSERS.isdisjoint(fields):
             refuse_cross_site(fields, authority)
         check_fields(exchange, route, self._dialect)
         return route
@@ -132,7 +134,7 @@ class Pipeline:
         exchange.note(error=error.message, code=type(error).__name__)
         response = self._dialect.problem(error, exchange.context.id)
         http = exchange.http
-        if (http.can_read_body and not http.content.is_eof()) or "upgrade" in http.headers:
-            # The rest of a refused upload is not worth reading; what follows an Upgrade cannot be read.
+        if http.can_read_body and not http.content.is_eof():
+            # The rest of a refused upload is not worth reading.
             response.force_close()
         return response

@@ -51,14 +51,23 @@ class Dialect(Protocol):
         """What the names of its own headers begin with, in lower case."""
 
     @property
+    def common(self) -> Mapping[str, str]:
+        """Headers that every response carries."""
+
+    @property
+    def request_id_header(self) -> str:
+        """The header in which every response names its request."""
+
+    @property
     def refused_headers(self) -> Mapping[str, str]:
         """Headers that ask for what it does not do, whatever the route: name -> a sentence that says so."""
 
-    def find(self, method: str, target: Target) -> Route:
-        """Raises MethodNotAllowed with what is allowed there, InvalidRequest for a target that nothing stands at."""
+    @property
+    def find(self) -> Callable[[str, Target], Route]:
+        """The route of a method and a target.
 
-    def headers(self, request_id: str) -> Mapping[str, str]:
-        """What every response carries."""
+        Raises MethodNotAllowed with what is allowed there, InvalidRequest for a target that nothing stands at.
+        """
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """An error as this API's users expect it; without the headers that every response carries."""

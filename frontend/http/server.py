@@ -87,6 +87,6 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a response was sent already")
         response = self._dialect.problem(error, request_id)
-        response.headers.update(self._dialect.headers(request_id))
+        response.headers.update({**self._dialect.common, self._dialect.request_id_header: request_id})
         response.force_close()
         return response

@@ -13,8 +13,6 @@ from ambry.errors import AmbryError
 from ambry.rest import names
 from frontend.config import FrontendSection
 from frontend.http.problem import headers_of
-from frontend.http.route import Route
-from frontend.http.target import Target
 from frontend.metadata.accounts import Accounts
 from frontend.rest.about import About
 from frontend.rest.blob import BlobFinder
@@ -32,6 +30,7 @@ class AmbryApi:
     """See frontend/http/route.py for what a dialect is."""
 
     own_prefix = "x-ambry-"
+    request_id_header = names.REQUEST_ID
     refused_headers = {  # noqa: RUF012  # never changed
         names.IDEMPOTENCY_KEY: "idempotency keys are not implemented yet, a repeated upload makes a second blob; leave it out",
         "x-ambry-chunk-upload": "stitching of uploads is not implemented yet; send the blob in one request",
@@ -56,14 +55,8 @@ class AmbryApi:
             ServicePages(unready),
             finder,
         )
-        self._finder = RouteFinder(self.routes)
-        self._common = {names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
-
-    def find(self, method: str, target: Target) -> Route:
-        return self._finder.find(method, target)
-
-    def headers(self, request_id: str) -> dict[str, str]:
-        return {**self._common, names.REQUEST_ID: request_id}
+        self.find = RouteFinder(self.routes).find
+        self.common = {names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """`application/problem+json` (RFC 9457)."""

@@ -10,8 +10,9 @@ from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import metadata, names, values
 from ambry.rest.text import is_plain, one_of, percent_encoded
-from frontend.http.conditions import Selected, http_date
+from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
+from frontend.http.fields import http_date
 from frontend.http.inert import GUARDS, disposition
 from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
@@ -97,8 +98,9 @@ def etag_of(digest: bytes) -> str:
 
 def ttl_of(state: BlobState, created_at_ms: int) -> str:
     """`x-ambry-ttl`: seconds from creation to expiry, -1 for ever."""
-    never = state.expires_at_ms == NEVER_MS
-    return values.ttl_text(None if never else round((state.expires_at_ms - created_at_ms) / 1000))
+    if state.expires_at_ms == NEVER_MS:
+        return values.FOREVER
+    return str(round((state.expires_at_ms - created_at_ms) / 1000))
 
 
 class BlobFinder:

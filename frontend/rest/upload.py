@@ -16,17 +16,18 @@ from ambry.rest import text as rules
 from frontend import metrics
 from frontend.config import FrontendSection
 from frontend.http.body import ClientGone, read_body
-from frontend.http.conditions import http_date
-from frontend.http.digests import ExpectedDigests
+from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
-from frontend.http.fields import body_size
+from frontend.http.fields import http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
-from frontend.rest.blob import etag_of
 from frontend.router.router import Router
 from frontend.router.values import PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+_TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
+_WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
 
 RESERVED = frozenset({
     "named", "uploads", "stitch", "batch", "accounts", "changes", "signedurl", "docs", "console", "openapi.json",
@@ -41,6 +42,7 @@ class Uploads:
     def __init__(self, router: Router, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
         self._router = router
         self._accounts = accounts
+        self._default = accounts.resolve(DEFAULT, DEFAULT)
         self._config = config
         self._clock = clock
 
@@ -60,14 +62,13 @@ class Uploads:
 
     async def _upload(self, exchange: Exchange, filename: str) -> web.Response:
         headers = exchange.headers
-        size = body_size(exchange)
+        size = exchange.body_size
         if size is not None and size > self._config.blob_size_max:
             raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
         context = exchange.context
-        context.container = target_container(headers, self._accounts)
-        spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms())
-        xxh = headers.get(names.DIGEST)
-        digests = ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
+        context.container = self._default if _TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
+        spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
+        digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
         if exchange.http.transport is None:
             # The connection ended before this call began, and aiohttp tells only calls that run already: the body would be
             # waited for until its deadline.
@@ -75,22 +76,27 @@ class Uploads:
         await exchange.continue_if_expected()
         body = read_body(exchange.http.content, stall_timeout_s=self._config.body_stall_timeout_s, digests=digests)
         result = await self._router.put(
-            context, spec, body, size=size, size_max=self._config.blob_size_max, verify=digests.verify
+            context,
+            spec,
+            body,
+            size=size,
+            size_max=self._config.blob_size_max,
+            verify=_nothing_to_verify if digests is None else digests.verify,
         )
         metrics.BYTES_IN.inc(result.size)
-        text = str(result.id)
-        exchange.note(blob=text, size=result.size)
-        summary = {"id": text, "size": result.size, "digest": result.digest.hex()}
+        text, digest = str(result.id), result.digest.hex()
+        exchange.noted["blob"], exchange.noted["size"] = text, result.size
+        summary = {"id": text, "size": result.size, "digest": digest}
         return web.Response(
             status=201,
             body=msgspec.json.encode(summary) + b"\n",
             headers={
                 "Content-Type": "application/json",
                 "Location": f"/{text}",
-                "ETag": etag_of(result.digest),
+                "ETag": f'"{digest}"',
                 names.BLOB_SIZE: str(result.size),
-                names.DIGEST: result.digest.hex(),
-                names.DURABILITY: values.durability_text(spec.durability),
+                names.DIGEST: digest,
+                names.DURABILITY: spec.durability.name.lower(),
                 names.CREATION_TIME: http_date(result.created_at_ms),
             },
         )
@@ -101,29 +107,46 @@ def target_container(headers: Mapping[str, str], accounts: Accounts) -> Containe
     return accounts.resolve(headers.get(names.ACCOUNT_NAME, DEFAULT), headers.get(names.CONTAINER_NAME, DEFAULT))
 
 
-def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int) -> PutSpec:
-    """What an upload's headers ask for, by name in lower case. Raises InvalidRequest naming the header, HeadersTooLarge."""
+def _digests(headers: Mapping[str, str]) -> ExpectedDigests:
+    xxh = headers.get(names.DIGEST)
+    return ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
+
+
+async def _nothing_to_verify(xxh: bytes) -> None:
+    """For a body that came without a digest."""
+
+
+def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int, has_metadata: bool = True) -> PutSpec:
+    """What an upload's headers ask for, by name in lower case; what they do not mention costs nothing.
+
+    `has_metadata` False says that no header of user metadata is among them. Raises InvalidRequest naming the header,
+    HeadersTooLarge.
+    """
     private = headers.get(names.PRIVATE)
     durability = headers.get(names.DURABILITY)
     properties = BlobProperties(
         size=0,
         digest=b"",
         content_type=_content_type(headers),
-        service_id=rules.plain_text(names.SERVICE_ID, headers.get(names.SERVICE_ID, "")),
-        owner_id=rules.plain_text(names.OWNER_ID, headers.get(names.OWNER_ID, "")),
+        service_id=rules.plain_text(names.SERVICE_ID, headers[names.SERVICE_ID]) if names.SERVICE_ID in headers else "",
+        owner_id=rules.plain_text(names.OWNER_ID, headers[names.OWNER_ID]) if names.OWNER_ID in headers else "",
         content_encoding=_content_encoding(headers),
         filename=_filename(headers, filename),
         private=private is not None and values.flag(names.PRIVATE, private),
     )
-    pairs = metadata.decode(headers.items())
-    if pairs:
-        metadata.check(pairs)
     return PutSpec(
         properties=properties,
-        metadata=encode_metadata(pairs),
+        metadata=_metadata(headers) if has_metadata else b"",
         expires_at_ms=expiry(headers.get(names.TTL), now_ms),
         durability=Durability.DISK if durability is None else values.durability(durability),
     )
+
+
+def _metadata(headers: Mapping[str, str]) -> bytes:
+    pairs = metadata.decode(headers.items())
+    if pairs:
+        metadata.check(pairs)
+    return encode_metadata(pairs)
 
 
 def expiry(value: str | None, now_ms: int) -> int:

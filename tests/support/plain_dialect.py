@@ -13,9 +13,11 @@ from frontend.http.target import Target
 
 
 class PlainDialect:
-    """`routes` by path; every answer has `x-plain-id`, every refusal is a line of text."""
+    """`routes` by path; every answer has `x-plain-id` and `x-plain-server`, every refusal is a line of text."""
 
     own_prefix = "x-plain-"
+    request_id_header = "x-plain-id"
+    common: Mapping[str, str] = {"x-plain-server": "one"}
     refused_headers: Mapping[str, str] = {"x-plain-later": "it is not there yet"}
 
     def __init__(self, routes: Mapping[str, Route] | None = None) -> None:
@@ -26,9 +28,6 @@ class PlainDialect:
             return self._routes[target.path]
         except KeyError:
             raise InvalidRequest("nothing stands there") from None
-
-    def headers(self, request_id: str) -> dict[str, str]:
-        return {"x-plain-id": request_id}
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         return web.Response(status=error.status, headers=headers_of(error), text=f"{request_id} {error.message}\n")

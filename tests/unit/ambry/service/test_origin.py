@@ -49,7 +49,7 @@ def test_what_is_remembered_of_hosts_is_bounded() -> None:
     hosts = Hosts()
     for number in range(2000):
         hosts.check(f"127.0.0.1:{number}")
-    assert len(hosts._known) <= 256
+    assert len(hosts.known) <= 256
     assert host_of("A.B:1") == "a.b"
 
 

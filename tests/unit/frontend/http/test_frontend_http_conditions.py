@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
-from frontend.http.conditions import Condition, Selected, evaluate, http_date, range_applies
+from frontend.http.conditions import Condition, Selected, evaluate, range_applies
+from frontend.http.fields import http_date
 
 ETAG = '"00112233445566778899aabbccddeeff"'
 MODIFIED_MS = 784_111_777_456

@@ -145,3 +145,20 @@ async def test_query_keys_and_bodies(head: str, status: int) -> None:
     async with plain_server({"/read": READ, "/store": STORE}) as connect, connect() as client:
         answer = await exchange(client, f"{head}\r\nHost: localhost\r\n\r\n", b"body" if head.endswith("4") else b"")
         assert answer.status == status, answer.body
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+async def test_a_request_to_change_the_protocol_is_answered_in_this_one_and_ends_the_connection(protocol: str) -> None:
+    """RFC 9110 section 7.8: it may be ignored. What comes behind it on the connection would never be answered."""
+    async with plain_server({"/read": READ, "/store": STORE}) as connect:
+        for line in ("GET /read", "GET /nothing"):
+            async with connect() as client:
+                head = f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+                answer = await exchange(client, head)
+                assert answer.status == (200 if line == "GET /read" else 400)
+                assert answer.headers["connection"] == "close"
+                assert await client.at_end()
+        async with connect() as client:
+            head = f"PUT /store HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
+            answer = await exchange(client, head + "Content-Length: 4\r\n\r\n", b"body")
+            assert answer.status == 400, "the body would be lost, and an empty blob stored"
