@@ -49,43 +49,68 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-# files, what they must not import
+# From the ground up. A module imports what stands below it, and its own room; nothing beside it, nothing above.
+FLOORS = [
+    ["ambry.errors", "ambry.clock", "ambry.checksum"],
+    ["ambry.blob", "ambry.ids", "ambry.address"],
+    ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.rest"],
+    ["ambry.protocol", "ambry.service"],
+    ["ambry.network"],
+    ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request"],
+    ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
+    ["datanode.committer", "frontend.http"],
+    ["datanode.replicas", "frontend.rest"],
+    ["datanode.checkpointer"],
+    ["datanode.replication", "datanode.upkeep"],
+    ["datanode.handlers"],
+    ["datanode.wiring"],
+    ["datanode.server", "frontend.app"],
+    ["datanode.__main__", "datanode.commands", "frontend.__main__"],
+    ["ambry.client"],
+    ["ambry.cli"],
+    ["deploy"],
+]
+ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+# What floors do not say. Files, what they must not import.
 FORBIDDEN_IMPORTS = [
     ("*", ["tests", "."]),
-    ("ambry/*", ["datanode", "frontend", "deploy"]),
-    ("datanode/*", ["frontend", "deploy", "ambry.client", "ambry.cli"]),
-    ("frontend/*", ["datanode", "deploy", "ambry.client", "ambry.cli"]),
-    ("ambry/client/*", ["ambry.protocol", "ambry.network", "ambry.format", "ambry.clustermap", "ambry.cli", "lmdb"]),
-    ("frontend/router/*", ["aiohttp", "frontend.http", "frontend.rest", "frontend.app"]),
-    ("frontend/http/*", ["frontend.rest", "frontend.app"]),
-    ("frontend/metadata/*", ["aiohttp", "frontend.http", "frontend.rest", "frontend.router", "frontend.app"]),
-    ("frontend/rest/*", ["frontend.app"]),
-    (
-        "datanode/store/*",
-        ["asyncio", "ambry.network", "datanode.replication", "datanode.handlers", "datanode.replicas"],
-    ),
-    ("datanode/replication/*", ["datanode.handlers", "datanode.server"]),
+    ("datanode/*", ["frontend"]),
+    ("frontend/*", ["datanode"]),
+    ("deploy/*", ["datanode", "frontend"]),
+    ("ambry/client/*", ["ambry.protocol", "ambry.network", "ambry.format", "ambry.clustermap", "lmdb"]),
+    ("ambry/cli/*", ["datanode", "frontend"]),
+    ("frontend/router/*", ["aiohttp"]),
+    ("frontend/metadata/*", ["aiohttp"]),
+    ("datanode/store/*", ["asyncio", "ambry.network", "ambry.protocol"]),
     ("datanode/replication/decide.py", ["asyncio"]),
     ("datanode/replication/cursor.py", ["asyncio"]),
-    ("ambry/format/*", ["asyncio", "ambry.protocol", "ambry.network", "ambry.clustermap"]),
-    ("ambry/protocol/*", ["asyncio", "ambry.network", "ambry.clustermap"]),
-    ("ambry/clustermap/*", ["asyncio", "ambry.format", "ambry.protocol", "ambry.network"]),
-    (
-        "ambry/rest/*",
-        ["asyncio", "aiohttp", "ambry.client", "ambry.format", "ambry.protocol", "ambry.network", "ambry.service"],
-    ),
-    ("ambry/network/*", ["ambry.client", "ambry.cli"]),
+    ("ambry/format/*", ["asyncio"]),
+    ("ambry/protocol/*", ["asyncio"]),
+    ("ambry/clustermap/*", ["asyncio"]),
+    ("ambry/rest/*", ["asyncio", "aiohttp"]),
 ]
 
-# The lowest floor: what each may import of ours.
-FOUNDATION = {
-    "ambry/errors.py": [],
-    "ambry/clock.py": [],
-    "ambry/checksum.py": [],
-    "ambry/blob.py": [],
-    "ambry/address.py": [],
-    "ambry/ids.py": ["ambry.errors", "ambry.clock", "ambry.checksum"],
-}
+
+def module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def room_of(name: str) -> str | None:
+    """The room that a dotted module or name of ours lies in."""
+    return next((room for room in ROOMS if within(name, room)), None)
+
+
+def floor_faults(path: str, source: ast.AST) -> list[str]:
+    own = room_of(module_name(path))
+    if own is None:
+        return []
+    found = []
+    for line, name in imports(source):
+        other = room_of(name)
+        if other is not None and other != own and ROOMS[other] >= ROOMS[own]:
+            found.append(f"{path}:{line} imports {name}, which does not stand below {own}")
+    return found
 
 
 def import_faults(path: str, source: ast.AST) -> list[str]:
@@ -105,10 +130,41 @@ def test_imports_run_one_way() -> None:
     assert [fault for path in modules(*PACKAGES) for fault in import_faults(path, tree(path))] == []
 
 
-@pytest.mark.parametrize("path", FOUNDATION)
-def test_the_foundation_imports_nothing_above_it(path: str) -> None:
-    ours = {name for _, name in imports(tree(path)) if name.split(".")[0] in PACKAGES}
-    assert [name for name in ours if not any(within(name, allowed) for allowed in FOUNDATION[path])] == []
+def test_nobody_imports_what_stands_above() -> None:
+    assert [fault for path in modules(*PACKAGES) for fault in floor_faults(path, tree(path))] == []
+
+
+def test_every_module_has_a_floor() -> None:
+    names = {module_name(path) for path in modules(*PACKAGES)} - {"ambry", "datanode", "frontend"}
+    assert [name for name in sorted(names) if room_of(name) is None] == []
+
+
+def test_no_room_is_empty() -> None:
+    paths = modules(*PACKAGES)
+    for room in {str(Path(path).parent) for path in paths}:
+        inside = [path for path in paths if path.startswith(room + "/") and has_code(tree(path))]
+        assert inside, f"{room} holds no code"
+    assert [room for room in ROOMS if not any(within(module_name(path), room) for path in paths)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("ambry/ids.py", "from ambry.blob import BlobState"),
+        ("ambry/format/record.py", "from ambry.protocol import frame"),
+        ("datanode/store/log.py", "from datanode.committer import Committer"),
+        ("datanode/committer.py", "import datanode.replicas"),
+        ("datanode/replicas.py", "from datanode.replication.feed import ChangeFeed"),
+        ("datanode/replication/feed.py", "from datanode.handlers.blobs import BlobHandlers"),
+        ("datanode/replication/healer.py", "from datanode.upkeep.scrubber import Scrubber"),
+        ("datanode/upkeep/scrubber.py", "from datanode.replication.healer import Healer"),
+        ("datanode/handlers/blobs.py", "from datanode.wiring import Parts"),
+        ("frontend/http/body.py", "from frontend.rest import routes"),
+        ("ambry/service/admin.py", "import ambry.client"),
+    ],
+)
+def test_an_import_that_runs_back_up_would_be_noticed(path: str, code: str) -> None:
+    assert floor_faults(path, ast.parse(code))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +172,7 @@ def test_the_foundation_imports_nothing_above_it(path: str) -> None:
     [
         ("datanode/x.py", "from frontend import y"),
         ("frontend/x.py", "import datanode.store.log"),
-        ("ambry/x.py", "def f():\n    import deploy.local_cluster"),
+        ("datanode/x.py", "def f():\n    import frontend.app"),
         ("ambry/client/x.py", "from ambry.protocol.frame import Frame"),
         ("frontend/router/x.py", "import aiohttp.web"),
         ("datanode/store/x.py", "import asyncio"),
@@ -434,9 +490,9 @@ def test_test_files_have_names_of_their_own() -> None:
 # --- size ---
 
 LINES_MAX = 400
-LINES_MAX_IN = {"ambry/client/": 350, "ambry/cli/": 350}
+LINES_MAX_IN = dict.fromkeys(("ambry/client/", "ambry/cli/", "datanode/", "frontend/"), 350)
 """Where the next features arrive, there is room for them."""
-LONG_FILES: dict[str, str] = {}
+LONG_FILES = {"datanode/store/blob_store.py": "until its reads have a module of their own"}
 """Path -> why it is better in one piece."""
 
 
