@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
+import msgspec
+
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Partition
 from ambry.errors import InsufficientStorage
@@ -17,6 +19,13 @@ from ambry.network.pool import PeerPool
 from frontend.router.quorum import write_target
 
 SMALL_BYTES = 256 << 10
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """A choice, and whether all its replicas here answered then."""
+
+    partition: Partition
+    well: bool
 
 
 class PartitionChooser:
@@ -44,9 +53,8 @@ class PartitionChooser:
         self._random = random_source
         self._sticky_s = sticky_ms / 1000
         self._success_target = success_target
-        self._stuck: Partition | None = None
+        self._stuck: Drawn | None = None
         self._stuck_until = 0.0
-        self._stuck_is_well = False
 
     def choose(self, size: int, *, exclude: Collection[int] = (), answering: bool = False) -> Partition:
         """A partition for a record of `size` bytes; with `answering` one of which enough replicas here answer.
@@ -54,27 +62,33 @@ class PartitionChooser:
         Raises InsufficientStorage when there is none that is not excluded.
         """
         if size > SMALL_BYTES or exclude:
-            return self._draw(exclude, answering)
+            return self._draw(exclude, answering).partition
         now = self._clock.monotonic()
         stuck = self._stuck
-        if stuck is None or now >= self._stuck_until or (self._stuck_is_well and not self._well(stuck)):
+        if stuck is None or now >= self._stuck_until or (stuck.well and not self._well(stuck.partition)):
             self._stuck = stuck = self._draw((), False)
             self._stuck_until = now + self._sticky_s
-            self._stuck_is_well = self._well(stuck)
-        return stuck
+        return stuck.partition
 
-    def _draw(self, exclude: Collection[int], answering: bool) -> Partition:
+    def _draw(self, exclude: Collection[int], answering: bool) -> Drawn:
         """The best there are: all their replicas here answer, else enough of them, else any."""
+        local = self._local
         left = [partition for partition in self._partitions if partition.id not in exclude]
-        candidates = [partition for partition in left if self._well(partition)]
-        if not candidates:
+        # Inline, since this is what every larger chunk waits for: all replicas of all partitions are looked at.
+        candidates = [partition for partition in left if all(peer.usable for peer in local[partition.id])]
+        well = bool(candidates)
+        if not well:
             candidates = [partition for partition in left if self._enough(partition)]
         if not candidates and not answering:
             candidates = left
         if not candidates:
             raise InsufficientStorage("no partition is left to write to; every one failed or has no replica here")
         first, second = self._random.choice(candidates), self._random.choice(candidates)
-        return first if self._load(first) <= self._load(second) else second
+        if first is not second:
+            waiting = sum(peer.in_flight_bytes for peer in local[first.id])
+            if waiting > sum(peer.in_flight_bytes for peer in local[second.id]):
+                first = second
+        return Drawn(first, well)
 
     def _well(self, partition: Partition) -> bool:
         return all(peer.usable for peer in self._local[partition.id])
@@ -82,6 +96,3 @@ class PartitionChooser:
     def _enough(self, partition: Partition) -> bool:
         local = self._local[partition.id]
         return sum(peer.usable for peer in local) >= write_target(len(local), self._success_target)
-
-    def _load(self, partition: Partition) -> int:
-        return sum(peer.in_flight_bytes for peer in self._local[partition.id])

@@ -7,22 +7,24 @@ composite record is written when all chunks are durable: nobody ever sees half a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
+from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability
 from ambry.checksum import Buffer, block_checks, digest, new_digester
 from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached
 from ambry.format import composite as composite_format
-from ambry.format import properties as properties_format
+from ambry.format.properties import encode_properties
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
-from frontend.router.chunker import Chunker
+from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
 from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome, write_persistently
 from frontend.router.values import DigestCheck, PutResult, PutSpec
@@ -36,53 +38,70 @@ _ID_KINDS = {
 }
 
 
+class NewRecord(msgspec.Struct, frozen=True):
+    """A record that is to be put, but for its id. `properties` are encoded; `checks` are those of the blocks of `data`."""
+
+    kind: RecordKind
+    properties: bytes
+    data: Buffer
+    digest: bytes
+    checks: Buffer
+
+
 class PutOperation:
     """One put."""
 
-    def __init__(
-        self, request: RequestContext, context: RouterContext, spec: PutSpec, chunker: Chunker, verify: DigestCheck
-    ) -> None:
+    def __init__(self, request: RequestContext, context: RouterContext, spec: PutSpec, verify: DigestCheck) -> None:
         if request.container is None:
             raise InvariantBroken("a put came here before it was known into which container")
         self._request = request
         self._container = request.container
         self._context = context
         self._spec = spec
-        self._chunker = chunker
         self._verify = verify
         self._created_at_ms = context.clock.wall_ms()
         self._written: list[BlobId] = []
 
-    async def run(self) -> PutResult:
-        """Put the whole body. Raises what the body's reader or `verify` raise; QuorumNotReached, InsufficientStorage."""
+    async def run(self, body: AsyncIterator[bytes], *, size: int | None, size_max: int) -> PutResult:
+        """Put the whole body, of `size` bytes where that is known. Nothing becomes visible unless this returns.
+
+        Raises what `body` or `verify` raise; TooLarge, InvalidRequest, Overloaded, QuorumNotReached, InsufficientStorage.
+        """
+        config = self._context.config
+        chunker = Chunker(
+            body,
+            chunk_size=config.chunk_size_bytes,
+            size=size,
+            size_max=size_max,
+            budget=self._context.budget,
+            wait_s=config.memory_wait_ms / 1000,
+        )
         try:
-            first = await self._chunker.next_chunk()
-            whole = await self._chunker.at_end()
+            first = await chunker.next_chunk()
+            is_all = await chunker.at_end()
             # From here on the client waits for us, until it sends more.
             self._request.renew()
-            if whole:
+            if is_all:
                 return await self._put_simple(first.data)
-            return await self._put_composite(first.data, first.charged)
+            return await self._put_composite(chunker, first)
         finally:
-            self._chunker.close()
+            chunker.close()
 
     async def _put_simple(self, data: Buffer) -> PutResult:
-        whole = digest(data)
+        whole, checks = digest(data), block_checks(data)
         await self._verify(whole)
+        properties = encode_properties(replace(self._spec.properties, size=len(data), digest=whole))
+        record = NewRecord(RecordKind.BLOB, properties, data, whole, checks)
         try:
-            blob_id = await self._put_record(RecordKind.BLOB, self._properties(len(data), whole), data, whole)
+            blob_id = await self._put_record(record)
         except asyncio.CancelledError:
             self._discard(self._written)
             raise
         return PutResult(id=blob_id, size=len(data), digest=whole, created_at_ms=self._created_at_ms)
 
-    def _properties(self, size: int, whole: bytes) -> bytes:
-        properties = msgspec.structs.replace(self._spec.properties, size=size, digest=whole)
-        return properties_format.encode_properties(properties)
-
     # --- composite blobs ---
 
-    async def _put_composite(self, first: Buffer, charged: int) -> PutResult:
+    async def _put_composite(self, chunker: Chunker, piece: Piece) -> PutResult:
         composite_id, partition = self._new_id(IdKind.COMPOSITE, self._context.config.chunk_size_bytes)
         self._written.append(composite_id)
         chunks: list[asyncio.Task[ChunkRef]] = []
@@ -90,17 +109,14 @@ class PutOperation:
         running = new_digester()
         size = 0
         try:
-            data, index = first, 0
-            while len(data):
-                running.update(data)
-                size += len(data)
-                chunks.append(asyncio.create_task(self._put_chunk(composite_id, index, data, charged)))
+            while len(piece.data):
+                running.update(piece.data)
+                size += len(piece.data)
+                chunks.append(asyncio.create_task(self._put_chunk(chunker, composite_id, len(chunks), piece)))
                 unfinished.add(chunks[-1])
                 await self._limit(unfinished)
-                piece = await self._chunker.next_chunk()
+                piece = await chunker.next_chunk()
                 self._request.renew()
-                data, charged = piece.data, piece.charged
-                index += 1
             refs = tuple(await asyncio.gather(*chunks))
             whole = running.digest()
             await self._verify(whole)
@@ -121,26 +137,26 @@ class PutOperation:
             running.discard(chunk)
             chunk.result()
 
-    async def _put_chunk(self, parent: BlobId, index: int, data: Buffer, charged: int) -> ChunkRef:
+    async def _put_chunk(self, chunker: Chunker, parent: BlobId, index: int, piece: Piece) -> ChunkRef:
         try:
-            own = digest(data)
+            data = piece.data
+            own, checks = digest(data), block_checks(data)
             properties = BlobProperties(size=len(data), digest=own, parent=parent.raw, chunk_index=index)
-            encoded = properties_format.encode_properties(properties)
-            blob_id = await self._put_record(RecordKind.CHUNK, encoded, data, own)
+            record = NewRecord(RecordKind.CHUNK, encode_properties(properties), data, own, checks)
+            blob_id = await self._put_record(record)
             return ChunkRef(blob_id.raw, len(data), own)
         finally:
-            self._chunker.give_back(charged)
+            chunker.give_back(piece.charged)
 
     async def _put_composite_record(
         self, blob_id: BlobId, partition: Partition, refs: tuple[ChunkRef, ...], size: int, whole: bytes
     ) -> None:
         payload = composite_format.encode(Composite(total_size=size, chunks=refs))
-        properties = self._properties(size, whole)
-        own = digest(payload)
+        properties = encode_properties(replace(self._spec.properties, size=size, digest=whole))
+        record = NewRecord(RecordKind.COMPOSITE, properties, payload, digest(payload), block_checks(payload))
 
         def write() -> asyncio.Future[WriteOutcome]:
-            left_s = self._request.left_s()
-            return self._write(RecordKind.COMPOSITE, blob_id, partition, properties, payload, own, left_s)
+            return self._write(record, blob_id, partition, self._request.left_s())
 
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
         await write_persistently(self._request, self._context, write)
@@ -162,7 +178,7 @@ class PutOperation:
         )
         return blob_id, partition
 
-    async def _put_record(self, kind: RecordKind, properties: bytes, data: Buffer, own: bytes) -> BlobId:
+    async def _put_record(self, record: NewRecord) -> BlobId:
         """Put one record, slipping to another partition with a new id when one fails."""
         tried: frozenset[int] = frozenset()
         failure: AmbryError | None = None
@@ -170,14 +186,14 @@ class PutOperation:
         attempts = self._context.config.put_attempts
         for attempt in range(1, attempts + 1):
             try:
-                blob_id, partition = self._new_id(_ID_KINDS[kind], len(data), tried, answering=silence)
+                blob_id, partition = self._new_id(_ID_KINDS[record.kind], len(record.data), tried, answering=silence)
             except InsufficientStorage:
                 break
             # Before it is sent: a write that is cancelled on its way may have happened.
             self._written.append(blob_id)
             # Half of the time for each but the last, so that there is some for another partition.
             timeout_s = self._request.left_s() / (2 if attempt < attempts else 1)
-            outcome = await self._write(kind, blob_id, partition, properties, data, own, timeout_s)
+            outcome = await self._write(record, blob_id, partition, timeout_s)
             if isinstance(outcome, Confirmed):
                 return blob_id
             failure, silence = outcome.error, outcome.silence
@@ -201,26 +217,20 @@ class PutOperation:
         raise failure or InsufficientStorage("there is no partition to write to")
 
     def _write(
-        self,
-        kind: RecordKind,
-        blob_id: BlobId,
-        partition: Partition,
-        properties: bytes,
-        data: Buffer,
-        own: bytes,
-        timeout_s: float,
+        self, record: NewRecord, blob_id: BlobId, partition: Partition, timeout_s: float
     ) -> asyncio.Future[WriteOutcome]:
         spec = self._spec
+        chunk = record.kind == RecordKind.CHUNK
         request = PutRequest(
             self._request.id,
             blob_id.raw,
-            kind,
+            record.kind,
             self._created_at_ms,
             # A chunk lives while its blob lives, whose time to live may grow later: the composite record alone expires.
-            spec.expires_at_ms if kind != RecordKind.CHUNK else NEVER_MS,
-            properties,
-            spec.metadata if kind != RecordKind.CHUNK else b"",
-            own,
+            NEVER_MS if chunk else spec.expires_at_ms,
+            record.properties,
+            b"" if chunk else spec.metadata,
+            record.digest,
             spec.durability >= Durability.DISK,
         )
         return ReplicaWrite(
@@ -228,8 +238,8 @@ class PutOperation:
             partition,
             type=MessageType.PUT,
             message=request,
-            body=data,
-            checks=block_checks(data),
+            body=record.data,
+            checks=record.checks,
             geo=spec.durability is Durability.GEO,
             timeout_s=timeout_s,
         ).start()

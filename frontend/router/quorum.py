@@ -43,10 +43,8 @@ class WriteTracker:
         self._waiting_remote: set[str] = set()
         self._remote_left = list(remote)
         self.verdict = Verdict.FAILED if self.fails_without(frozenset()) else Verdict.PENDING
-
-    def start(self) -> list[str]:
-        """The replicas to send to now."""
-        return sorted(self._waiting_local) + self.next_remote()
+        self.asked: list[str] = [*local, *self.next_remote()]
+        """The replicas to send to at first."""
 
     def next_remote(self, silent: Set[str] = frozenset()) -> list[str]:
         """Further remote replicas to send to, so many that those suffice who were asked and are not `silent`."""

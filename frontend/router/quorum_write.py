@@ -89,13 +89,6 @@ class ReplicaWrite:
         self._local = [node.name for node in partition.replicas if node.datacenter_id == own]
         self._remote = [node.name for node in partition.replicas if node.datacenter_id != own] if geo else []
         self._remote.sort(key=lambda name: not pool[name].usable)
-        self._local_target = write_target(len(self._local), context.config.success_target)
-        self._tracker = WriteTracker(
-            local=self._local,
-            local_target=self._local_target,
-            remote=self._remote,
-            remote_target=1 if geo else 0,
-        )
         self._geo = geo
         self._pool = pool
         self._partition = partition
@@ -112,6 +105,14 @@ class ReplicaWrite:
         self._failures: dict[str, AmbryError] = {}
         self._replies: list[Frame] = []
         self._future: asyncio.Future[WriteOutcome] = self._loop.create_future()
+        # The pure part, at the end: from here on it is asked once per event.
+        self._local_target = write_target(len(self._local), context.config.success_target)
+        self._tracker = WriteTracker(
+            local=self._local,
+            local_target=self._local_target,
+            remote=self._remote,
+            remote_target=1 if geo else 0,
+        )
 
     def start(self) -> asyncio.Future[WriteOutcome]:
         """Send."""
@@ -123,7 +124,7 @@ class ReplicaWrite:
             self._future.set_result(Unconfirmed(error, silence=True))
             return self._future
         self._timer = self._loop.call_later(SILENCE_S, self._look)
-        self._send(self._tracker.start())
+        self._send(self._tracker.asked)
         if self._tracker.verdict is Verdict.FAILED and not self._future.done():
             self._end(self._unconfirmed(frozenset()))  # no other datacenter has a replica
         return self._future

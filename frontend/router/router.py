@@ -16,7 +16,6 @@ from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
 from frontend.request import RequestContext
 from frontend.router import get as getting
 from frontend.router import update as updating
-from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
 from frontend.router.get import Download
 from frontend.router.put import PutOperation
@@ -43,16 +42,8 @@ class Router:
         size_max: int,
         verify: DigestCheck,
     ) -> PutResult:
-        """Store a body; see PutOperation.run. Nothing becomes visible unless this returns."""
-        chunker = Chunker(
-            body,
-            chunk_size=self.context.config.chunk_size_bytes,
-            size=size,
-            size_max=size_max,
-            budget=self.context.budget,
-            wait_s=self.context.config.memory_wait_ms / 1000,
-        )
-        return await PutOperation(request, self.context, spec, chunker, verify).run()
+        """Store a body; see PutOperation.run."""
+        return await PutOperation(request, self.context, spec, verify).run(body, size=size, size_max=size_max)
 
     async def open(
         self,

@@ -30,7 +30,7 @@ def test_a_local_write_is_done_at_the_target_and_failed_exactly_when_it_cannot_b
     for target in range(1, count + 1):
         for order, outcomes in product(permutations(names), product([True, False], repeat=count)):
             tracker = WriteTracker(local=names, local_target=target)
-            assert tracker.start() == names
+            assert tracker.asked == names
             assert tracker.verdict is Verdict.PENDING
             confirmed = 0
             for heard, (name, outcome) in enumerate(zip(order, outcomes, strict=True), 1):
@@ -59,7 +59,7 @@ def test_a_geo_write_needs_its_local_target_and_one_remote_and_asks_remotes_one_
     remotes = [f"r{number}" for number in range(remote)]
     for outcomes, picks in _geo_histories(local, remote):
         tracker = WriteTracker(local=locals_, local_target=local_target, remote=remotes, remote_target=1)
-        asked = tracker.start()
+        asked = list(tracker.asked)
         assert asked == [*locals_, remotes[0]]
         sent = set(asked)
         confirmed: set[str] = set()
@@ -89,7 +89,6 @@ def test_a_geo_write_needs_its_local_target_and_one_remote_and_asks_remotes_one_
 
 def test_a_geo_write_without_any_remote_replica_fails_at_once() -> None:
     tracker = WriteTracker(local=["a", "b", "c"], local_target=2, remote=[], remote_target=1)
-    tracker.start()
     assert tracker.verdict is Verdict.FAILED
 
 
@@ -107,7 +106,6 @@ def test_a_local_write_is_lost_without_the_silent_when_the_others_are_too_few(
     confirmed: list[str], silent: list[str], lost: bool
 ) -> None:
     tracker = WriteTracker(local=["a", "b", "c"], local_target=2)
-    tracker.start()
     for name in confirmed:
         tracker.record(name, True)
     assert tracker.fails_without(set(silent)) is lost
@@ -115,7 +113,7 @@ def test_a_local_write_is_lost_without_the_silent_when_the_others_are_too_few(
 
 def test_a_geo_write_goes_on_to_the_next_remote_while_one_is_silent_and_takes_the_first_answer() -> None:
     tracker = WriteTracker(local=["a"], local_target=1, remote=["x", "y", "z"], remote_target=1)
-    assert tracker.start() == ["a", "x"]
+    assert tracker.asked == ["a", "x"]
     tracker.record("a", True)
     assert tracker.next_remote(silent={"x"}) == ["y"]
     assert tracker.next_remote(silent={"x"}) == []
