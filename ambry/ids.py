@@ -43,15 +43,23 @@ class IdKind(IntEnum):
     CHUNK = 2
 
 
-_KINDS = frozenset(IdKind)
+_KINDS = tuple(IdKind)
+"""By value: they count from 0."""
 
 
 class BlobId:
     """One blob id. Immutable, hashable, ordered by its bytes."""
 
-    __slots__ = ("raw",)
+    __slots__ = ("account", "container", "datacenter", "key", "kind", "partition", "raw")
 
     raw: bytes
+    kind: IdKind
+    datacenter: int
+    account: int
+    container: int
+    partition: int
+    key: bytes
+    """The 16 bytes of the uuid, the key of a partition's index."""
 
     def __init__(self, raw: bytes) -> None:
         """Check and keep the 36 bytes. Raises InvalidBlobId."""
@@ -61,9 +69,12 @@ class BlobId:
             raise InvalidBlobId("the blob id fails its own checksum; check for a typing or copying mistake")
         if raw[0] != _VERSION:
             raise InvalidBlobId(f"blob id version {raw[0]} is not known to this release; upgrade to read it")
-        if raw[1] not in _KINDS:
+        if raw[1] >= len(_KINDS):
             raise InvalidBlobId(f"blob id kind {raw[1]} is not known to this release; upgrade to read it")
         self.raw = bytes(raw)
+        fields = _FIELDS.unpack_from(self.raw)
+        _, kind, self.datacenter, self.account, self.container, self.partition, self.key = fields
+        self.kind = _KINDS[kind]
 
     @classmethod
     def parse(cls, text: str) -> BlobId:
@@ -88,32 +99,9 @@ class BlobId:
         body = _FIELDS.pack(_VERSION, kind, datacenter, account, container, partition, uuid)
         made = object.__new__(cls)
         made.raw = body + _CHECKSUM.pack(xxh64(body) & 0xFFFFFFFF)
+        made.kind, made.datacenter, made.account = kind, datacenter, account
+        made.container, made.partition, made.key = container, partition, uuid
         return made
-
-    @property
-    def kind(self) -> IdKind:
-        return IdKind(self.raw[1])
-
-    @property
-    def datacenter(self) -> int:
-        return int.from_bytes(self.raw[2:4], "big")
-
-    @property
-    def account(self) -> int:
-        return int.from_bytes(self.raw[4:8], "big")
-
-    @property
-    def container(self) -> int:
-        return int.from_bytes(self.raw[8:12], "big")
-
-    @property
-    def partition(self) -> int:
-        return int.from_bytes(self.raw[12:16], "big")
-
-    @property
-    def key(self) -> bytes:
-        """The 16 bytes of the uuid, the key of a partition's index."""
-        return self.raw[16:32]
 
     def __str__(self) -> str:
         return urlsafe_b64encode(self.raw).decode("ascii")

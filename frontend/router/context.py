@@ -14,7 +14,7 @@ from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 from frontend.router.placement import PartitionChooser
-from frontend.router.quorum import Candidate, absent_target
+from frontend.router.quorum import Candidate, ReadTracker, absent_target
 
 SILENCE_S = 1.0
 """How long a suspect replica is waited for when nobody else can decide. Long enough for one that was only busy."""
@@ -61,6 +61,17 @@ class RouterContext:
             raise Unavailable(f"partition {blob_id.partition} is not in this frontend's layout; is it up to date?")
         return partition
 
+    def read_tracker(self, blob_id: BlobId) -> ReadTracker:
+        """What decides about one read of a blob. Raises Unavailable for a partition that the layout does not have."""
+        partition = self.partition_of(blob_id)
+        origin = blob_id.datacenter
+        return ReadTracker(
+            self.read_order(partition, origin),
+            own=self.datacenter_id,
+            origin=origin,
+            absent_targets=self.absent_targets(partition),
+        )
+
     def read_order(self, partition: Partition, origin: int) -> list[Candidate]:
         """Replicas in the order in which a read asks them.
 
@@ -68,10 +79,12 @@ class RouterContext:
         """
         nodes = list(partition.replicas)
         self.random_source.shuffle(nodes)
+        pool = self.pool
+        usable = {node.name: pool[node.name].usable for node in nodes}
 
         def rank(node: Node) -> tuple[int, bool]:
             distance = 0 if node.datacenter_id == self.datacenter_id else 1 if node.datacenter_id == origin else 2
-            return distance, not self.pool[node.name].usable
+            return distance, not usable[node.name]
 
         return [Candidate(node.name, node.datacenter_id) for node in sorted(nodes, key=rank)]
 

@@ -150,17 +150,18 @@ async def open_blob(
         units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.read_unit)
         return Download(request, context, whole.head, span=span, beginning=b"", charged=0, units=units)
     ask = _guess(wanted, context.read_unit())
-    await context.take_to_read(ask.size, of=ask.size)
+    charged = ask.end - ask.first
+    await context.take_to_read(charged, of=charged)
     try:
         fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
         record = found(blob_id, await fetch.start())
         head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.size, resolve_empty)
     except BaseException:
-        context.read_budget.give_back(ask.size)
+        context.read_budget.give_back(charged)
         raise
     beginning = record.data
-    context.read_budget.give_back(ask.size - len(beginning))
+    context.read_budget.give_back(charged - len(beginning))
     units = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.read_unit)
     return Download(request, context, head, span=span, beginning=beginning, charged=len(beginning), units=units)
 

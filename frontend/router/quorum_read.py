@@ -16,7 +16,7 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest
 from frontend.request import RequestContext
 from frontend.router.context import LOOK_AGAIN_S, SILENCE_S, RouterContext
-from frontend.router.quorum import Answer, ReadTracker, Verdict
+from frontend.router.quorum import Answer, Verdict
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -55,18 +55,12 @@ class Fetch:
         any_state: bool = False,
         within_s: float | None = None,
     ) -> None:
-        partition = context.partition_of(blob_id)
         self._context = context
         self._id = blob_id
         self._first = first
         self._end = end
         self._request = GetRequest(request.id, blob_id.raw, first, end, any_state)
-        self._tracker = ReadTracker(
-            context.read_order(partition, blob_id.datacenter),
-            own=context.datacenter_id,
-            origin=blob_id.datacenter,
-            absent_targets=context.absent_targets(partition),
-        )
+        self._tracker = context.read_tracker(blob_id)
         self._loop = asyncio.get_running_loop()
         self._deadline = request.deadline if within_s is None else self._loop.time() + within_s
         self._timer: asyncio.TimerHandle | None = None
