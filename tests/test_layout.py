@@ -395,6 +395,28 @@ def test_what_is_not_a_way_around_the_seam_is_left_alone(code: str) -> None:
     assert seam_faults("x.py", ast.parse(code)) == []
 
 
+# --- one name, one thing ---
+
+NAMES_TWICE = {
+    "LogSection": "the [log] section of either configuration",
+    "Findings": "of replaying a log, and of a scrub",
+    "Found": "in a log, and by the replicas that were asked",
+}
+"""Class -> why its name stands for two things."""
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    seen: dict[str, str] = {}
+    twice = []
+    for path in modules(*PACKAGES):
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                if node.name in seen and node.name not in NAMES_TWICE:
+                    twice.append(f"{node.name}: {seen[node.name]} and {path}")
+                seen[node.name] = path
+    assert twice == []
+
+
 # --- tests mirror the modules ---
 
 CLIENT = "tests/unit/ambry/client/"

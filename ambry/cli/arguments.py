@@ -61,7 +61,7 @@ def as_pairs(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ChosenCluster:
     """Which cluster a command talks to, and whether it shows how it gets on."""
 
     endpoints: tuple[str, ...]
@@ -85,14 +85,14 @@ class Target:
 
 
 def connecting(command: Callable[..., T]) -> Callable[..., T]:
-    """The options of every command that talks to a cluster; the command gets them as its argument `target`."""
+    """The options of every command that talks to a cluster; the command gets them as its argument `cluster`."""
 
     @wraps(command)
     def run(
         *, endpoints: tuple[str, ...], account: str | None, container: str | None, quiet: bool, **arguments: Any
     ) -> T:
         return command(
-            target=Target(endpoints=endpoints, account=account, container=container, quiet=quiet), **arguments
+            cluster=ChosenCluster(endpoints=endpoints, account=account, container=container, quiet=quiet), **arguments
         )
 
     for option in (

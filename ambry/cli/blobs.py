@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import RANGE, Target, as_duration, as_pairs, connecting
+from ambry.cli.arguments import RANGE, ChosenCluster, as_duration, as_pairs, connecting
 from ambry.cli.failures import report_one
 from ambry.cli.output import expiry, printable, progress_bar, safe_name, show_info, show_table, to_json
 from ambry.client.model import BlobInfo, ByteRange, Progress
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 def put(
     files: Sequence[str],
-    target: Target,
+    cluster: ChosenCluster,
     ttl: int | None,
     content_type: str | None,
     meta: dict[str, str],
@@ -49,11 +49,11 @@ def put(
     stored: list[tuple[str, BlobInfo]] = []
     shown = output or ("table" if sys.stdout.isatty() else "id")
     code = 0
-    with target.connect() as client:
+    with cluster.connect() as client:
         for name in files:
             source = sys.stdin.buffer if name == "-" else Path(name)
             try:
-                with progress_bar(name, target.quiet) as progress:
+                with progress_bar(name, cluster.quiet) as progress:
                     info = client.put(
                         source,
                         ttl=ttl,
@@ -84,7 +84,7 @@ def put(
 @click.option("--no-resume", is_flag=True, help="Start over instead of continuing a .part file.")
 def get(
     blob: str,
-    target: Target,
+    cluster: ChosenCluster,
     path: str | None,
     byte_range: ByteRange | None,
     overwrite: bool,
@@ -94,18 +94,18 @@ def get(
 
     The file appears when it is whole and verified. An interrupted download goes on where it stopped.
     """
-    with target.connect() as client:
+    with cluster.connect() as client:
         if path == "-":
             with client.get(blob, range=byte_range) as reader:
                 copy(reader, sys.stdout.buffer)
             return
         file = Path(path) if path is not None else Path(safe_name(client.head(blob)))
-        with progress_bar(file.name, target.quiet) as progress:
+        with progress_bar(file.name, cluster.quiet) as progress:
             if byte_range is None:
                 size = client.get_file(blob, file, overwrite=overwrite, resume=not no_resume, progress=progress).size
             else:
                 size = save_range(client, blob, byte_range, file, overwrite=overwrite, progress=progress)
-    if not target.quiet:
+    if not cluster.quiet:
         click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
 
 
@@ -115,11 +115,11 @@ def get(
 @RANGE
 def cat(
     blob: str,
-    target: Target,
+    cluster: ChosenCluster,
     byte_range: ByteRange | None,
 ) -> None:
     """Write a blob to the standard output."""
-    with target.connect() as client, client.get(blob, range=byte_range) as reader:
+    with cluster.connect() as client, client.get(blob, range=byte_range) as reader:
         copy(reader, sys.stdout.buffer)
 
 
@@ -127,9 +127,9 @@ def cat(
 @click.argument("blob", metavar="ID")
 @connecting
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def head(blob: str, target: Target, output: str) -> None:
+def head(blob: str, cluster: ChosenCluster, output: str) -> None:
     """Show what a blob is."""
-    with target.connect() as client:
+    with cluster.connect() as client:
         show_info(client.head(blob), output)
 
 
@@ -139,7 +139,7 @@ def head(blob: str, target: Target, output: str) -> None:
 @click.option("-f", "--force", is_flag=True, help="A blob that is not there is no failure.")
 def rm(
     blobs: Sequence[str],
-    target: Target,
+    cluster: ChosenCluster,
     force: bool,
 ) -> int:
     """Delete blobs. `ambry undelete` brings them back for a while."""
@@ -148,7 +148,7 @@ def rm(
     code = 0
     for blob in blobs:
         parse_ref(blob)  # A typing mistake in the last one must not be noticed after deleting the first.
-    with target.connect() as client:
+    with cluster.connect() as client:
         for blob in blobs:
             try:
                 client.delete(blob, missing_ok=force)
@@ -165,22 +165,22 @@ def rm(
 def ttl(
     blob: str,
     duration: int | None,
-    target: Target,
+    cluster: ChosenCluster,
     output: str,
 ) -> None:
     """Let a blob live longer: DURATION is 3600, 12h, 7d or forever. A life is never shortened."""
-    with target.connect() as client:
+    with cluster.connect() as client:
         info = client.update_ttl(blob, duration)
-    if not target.quiet:
+    if not cluster.quiet:
         show_info(info, output)
 
 
 @click.command()
 @click.argument("blob", metavar="ID")
 @connecting
-def undelete(blob: str, target: Target) -> None:
+def undelete(blob: str, cluster: ChosenCluster) -> None:
     """Bring a deleted blob back, within the retention window."""
-    with target.connect() as client:
+    with cluster.connect() as client:
         client.undelete(blob)
 
 

@@ -20,7 +20,7 @@ from ambry.blob import Durability
 from ambry.client.model import BlobSource, ByteRange, Progress, RetryPolicy, Timeout, TransferConfig, Verify
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.sources import open_body, read_toml
-from ambry.client.transfer import Upload
+from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest
 from ambry.clock import Clock, SystemClock, system_random
@@ -152,7 +152,7 @@ class ClientBase:
         progress: Progress | None,
         transfer: TransferConfig | None,
         asynchronous: bool,
-    ) -> Upload:
+    ) -> BlobUpload:
         chunk_size = (transfer or self._transfer).chunk_size
         body = open_body(data, size=size, chunk_size=chunk_size, asynchronous=asynchronous)
         expected = wire.checksum_text(checksum) if checksum is not None else ""
@@ -166,7 +166,7 @@ class ClientBase:
             durability=durability,
         )
         request.headers.update(self._target)
-        return Upload(request, body, checksum=expected, verify=self._verify, progress=progress)
+        return BlobUpload(request, body, checksum=expected, verify=self._verify, progress=progress)
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
         return {**self._common, **request.headers}

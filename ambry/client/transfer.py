@@ -17,7 +17,7 @@ from ambry.ids import BlobId
 from ambry.rest import names
 
 
-class Upload:
+class BlobUpload:
     """One put. `begin` starts each pass over the body, `passed` sees every chunk before it is sent."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Upload:
             self._progress(self._sent, self.body.size)
 
 
-class Download:
+class BlobDownload:
     """One read, over as many answers as it takes. `position` is the next byte of the blob to come."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Download:
         if self._info is not None:
             if (info.size, info.checksum) != (self._info.size, self._info.checksum):
                 raise ChecksumMismatch(f"blob {self.blob} changed while it was read, which must never be; report this")
-            wanted = wire.Span(start=self.position, stop=self.stop, size=info.size)
+            wanted = wire.BlobSpan(start=self.position, stop=self.stop, size=info.size)
         else:
             wanted = wire.span_of(self._range, info.size)
         whole = wanted.start == 0 and wanted.stop == info.size

@@ -25,7 +25,7 @@ from ambry.client.model import (
 )
 from ambry.client.options import as_range
 from ambry.client.sources import PartFile
-from ambry.client.transfer import Download
+from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
 from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId, new_request_id
@@ -117,7 +117,7 @@ class AsyncBlobs(AsyncCalls):
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
         """
         return await self._open(
-            Download(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
+            BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
         )
 
     async def get_bytes(
@@ -129,7 +129,7 @@ class AsyncBlobs(AsyncCalls):
         timeout: Timeout | None = None,
     ) -> bytes:
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
-        download = Download(wire.parse_ref(ref), as_range(range), verify=self._verify)
+        download = BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify)
         async with await self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
                 raise TooLarge(f"blob {ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
@@ -150,7 +150,9 @@ class AsyncBlobs(AsyncCalls):
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
         try:
-            async with await self._open(Download(wire.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
+            async with await self._open(
+                BlobDownload(wire.parse_ref(ref), wanted, verify=self._verify), timeout
+            ) as reader:
                 return await reader.readinto(view)
         except RangeNotSatisfiable as error:
             if error.size == offset:  # Nothing lies beyond the end, and nothing in an empty blob.
@@ -231,18 +233,20 @@ class AsyncBlobs(AsyncCalls):
                 raise
             # An earlier attempt, of unknown outcome, did it.
 
-    async def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> Download:
+    async def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> BlobDownload:
         """A download of what the part lacks."""
         if part.size:
             info = await self.head(blob, timeout=timeout)
             if part.size < info.size:
                 seen = await blocking(part.digest_so_far, chunk_size)
-                return Download(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
+                return BlobDownload(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
             # Complete but never renamed, or not ours: reading it again is rare and always right.
             part.restart()
-        return Download(blob, None, verify=self._verify)
+        return BlobDownload(blob, None, verify=self._verify)
 
-    async def _open(self, download: Download, timeout: Timeout | None, *, streaming: bool = False) -> AsyncBlobReader:
+    async def _open(
+        self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False
+    ) -> AsyncBlobReader:
         attempts = self._attempts(timeout)
         position = 0
 

@@ -9,7 +9,7 @@ from ambry.client.aio.waiting import Sleep, pause
 from ambry.client.model import Timeout
 from ambry.client.options import ClientBase
 from ambry.client.retry import Attempts
-from ambry.client.transfer import Download, Upload
+from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
 from ambry.errors import AmbryError
@@ -32,7 +32,11 @@ class AsyncCalls(ClientBase):
         return response.headers
 
     async def _repeat(
-        self, attempts: Attempts, request: Callable[[], ApiRequest], timeout: Timeout | None, download: Download | None
+        self,
+        attempts: Attempts,
+        request: Callable[[], ApiRequest],
+        timeout: Timeout | None,
+        download: BlobDownload | None,
     ) -> AsyncResponse:
         """Send a request without a body, which may be repeated at will, until it is answered well."""
         while True:
@@ -51,7 +55,7 @@ class AsyncCalls(ClientBase):
                 attempts.succeeded()
                 return response
 
-    async def _send(self, upload: Upload, attempts: Attempts, timeout: Timeout | None) -> Headers:
+    async def _send(self, upload: BlobUpload, attempts: Attempts, timeout: Timeout | None) -> Headers:
         """Send a body, again if it can be had again."""
         while True:
             endpoint = attempts.begin()
@@ -72,7 +76,7 @@ class AsyncCalls(ClientBase):
         request: ApiRequest,
         timeout: Timeout,
         deadline: float | None,
-        upload: Upload | None = None,
+        upload: BlobUpload | None = None,
     ) -> AsyncResponse:
         """One attempt at one endpoint."""
         return await self._transport.exchange(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.model import BlobInfo
 from ambry.client.retry import Attempts
-from ambry.client.transfer import Download
+from ambry.client.transfer import BlobDownload
 from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
 
@@ -29,7 +29,7 @@ class AsyncBlobReader:
 
     def __init__(
         self,
-        download: Download,
+        download: BlobDownload,
         response: AsyncResponse,
         reopen: Callable[[AmbryError], Awaitable[AsyncResponse]],
         attempts: Attempts,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ambry.checksum import Buffer
 from ambry.client.model import Timeout
-from ambry.client.transfer import Upload
+from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
 from ambry.clock import Clock
@@ -84,7 +84,7 @@ class AsyncTransport:
         request: ApiRequest,
         headers: dict[str, str],
         *,
-        upload: Upload | None,
+        upload: BlobUpload | None,
         timeout: Timeout,
         deadline: float | None,
     ) -> AsyncResponse:
@@ -240,7 +240,7 @@ class _Pace:
             yield chunk
 
 
-async def _passing(upload: Upload) -> AsyncIterator[Buffer]:
+async def _passing(upload: BlobUpload) -> AsyncIterator[Buffer]:
     """One pass over the body, seen by `upload`.
 
     One chunk is held back until it is known to be the last: aiohttp reads the answer while we send, so the answer may

@@ -26,7 +26,7 @@ from ambry.client.sync.calls import SyncCalls
 from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import ASYNCHRONOUS, blocking
-from ambry.client.transfer import Download
+from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
 from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId, new_request_id
@@ -117,7 +117,9 @@ class SyncBlobs(SyncCalls):
 
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
         """
-        return self._open(Download(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True)
+        return self._open(
+            BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
+        )
 
     def get_bytes(
         self,
@@ -128,7 +130,7 @@ class SyncBlobs(SyncCalls):
         timeout: Timeout | None = None,
     ) -> bytes:
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
-        download = Download(wire.parse_ref(ref), as_range(range), verify=self._verify)
+        download = BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify)
         with self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
                 raise TooLarge(f"blob {ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
@@ -147,7 +149,7 @@ class SyncBlobs(SyncCalls):
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
         try:
-            with self._open(Download(wire.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
+            with self._open(BlobDownload(wire.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
                 return reader.readinto(view)
         except RangeNotSatisfiable as error:
             if error.size == offset:  # Nothing lies beyond the end, and nothing in an empty blob.
@@ -228,18 +230,18 @@ class SyncBlobs(SyncCalls):
                 raise
             # An earlier attempt, of unknown outcome, did it.
 
-    def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> Download:
+    def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> BlobDownload:
         """A download of what the part lacks."""
         if part.size:
             info = self.head(blob, timeout=timeout)
             if part.size < info.size:
                 seen = blocking(part.digest_so_far, chunk_size)
-                return Download(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
+                return BlobDownload(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
             # Complete but never renamed, or not ours: reading it again is rare and always right.
             part.restart()
-        return Download(blob, None, verify=self._verify)
+        return BlobDownload(blob, None, verify=self._verify)
 
-    def _open(self, download: Download, timeout: Timeout | None, *, streaming: bool = False) -> BlobReader:
+    def _open(self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False) -> BlobReader:
         attempts = self._attempts(timeout)
         position = 0
 

@@ -10,7 +10,7 @@ from ambry.client.options import ClientBase
 from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse, SyncTransport
 from ambry.client.sync.waiting import Sleep, pause
-from ambry.client.transfer import Download, Upload
+from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
 from ambry.errors import AmbryError
@@ -33,7 +33,11 @@ class SyncCalls(ClientBase):
         return response.headers
 
     def _repeat(
-        self, attempts: Attempts, request: Callable[[], ApiRequest], timeout: Timeout | None, download: Download | None
+        self,
+        attempts: Attempts,
+        request: Callable[[], ApiRequest],
+        timeout: Timeout | None,
+        download: BlobDownload | None,
     ) -> SyncResponse:
         """Send a request without a body, which may be repeated at will, until it is answered well."""
         while True:
@@ -52,7 +56,7 @@ class SyncCalls(ClientBase):
                 attempts.succeeded()
                 return response
 
-    def _send(self, upload: Upload, attempts: Attempts, timeout: Timeout | None) -> Headers:
+    def _send(self, upload: BlobUpload, attempts: Attempts, timeout: Timeout | None) -> Headers:
         """Send a body, again if it can be had again."""
         while True:
             endpoint = attempts.begin()
@@ -71,7 +75,7 @@ class SyncCalls(ClientBase):
         request: ApiRequest,
         timeout: Timeout,
         deadline: float | None,
-        upload: Upload | None = None,
+        upload: BlobUpload | None = None,
     ) -> SyncResponse:
         """One attempt at one endpoint."""
         return self._transport.exchange(

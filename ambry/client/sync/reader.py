@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ambry.client.model import BlobInfo
 from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse
-from ambry.client.transfer import Download
+from ambry.client.transfer import BlobDownload
 from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
 
@@ -31,7 +31,7 @@ class BlobReader(io.BufferedIOBase):
 
     def __init__(
         self,
-        download: Download,
+        download: BlobDownload,
         response: SyncResponse,
         reopen: Callable[[AmbryError], SyncResponse],
         attempts: Attempts,

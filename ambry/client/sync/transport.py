@@ -9,7 +9,7 @@ from contextlib import closing
 
 from ambry.client.model import Timeout
 from ambry.client.sync.pool import IDLE_S, ConnectionPool, KeptConnection
-from ambry.client.transfer import Upload
+from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, Headers
 from ambry.clock import Clock
@@ -96,7 +96,7 @@ class SyncTransport:
         request: ApiRequest,
         headers: dict[str, str],
         *,
-        upload: Upload | None,
+        upload: BlobUpload | None,
         timeout: Timeout,
         deadline: float | None,
     ) -> SyncResponse:
@@ -171,7 +171,7 @@ class SyncTransport:
         connection: KeptConnection,
         request: ApiRequest,
         headers: dict[str, str],
-        upload: Upload | None,
+        upload: BlobUpload | None,
         deadline: float | None,
     ) -> bool:
         """Send all of it; False when an answer, surely an error, came before the whole body was sent."""
@@ -230,7 +230,7 @@ class _SourceError(Exception):
         self.cause = cause
 
 
-def _passing(upload: Upload) -> Generator[memoryview, None, None]:
+def _passing(upload: BlobUpload) -> Generator[memoryview, None, None]:
     """One pass over the body, seen by `upload`, in pieces that a socket is given at a time."""
     try:
         upload.begin()

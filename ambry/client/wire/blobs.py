@@ -22,7 +22,7 @@ _TTL = re.compile(r"-1|[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class BlobSpan:
     """Bytes `start` up to but not including `stop`, of a blob of `size` bytes."""
 
     start: int
@@ -158,21 +158,21 @@ def digest_of(headers: Headers) -> str:
         raise violation(headers, f"{names.DIGEST} {written!r} is not 32 hexadecimal digits") from cause
 
 
-def span_of(asked: ByteRange | None, size: int) -> Span:
+def span_of(asked: ByteRange | None, size: int) -> BlobSpan:
     """What a range, or None for all, means in a blob of `size` bytes."""
     if asked is None:
-        return Span(start=0, stop=size, size=size)
+        return BlobSpan(start=0, stop=size, size=size)
     if asked.start < 0:
-        return Span(start=max(0, size + asked.start), stop=size, size=size)
-    return Span(start=asked.start, stop=size if asked.stop is None else min(asked.stop, size), size=size)
+        return BlobSpan(start=max(0, size + asked.start), stop=size, size=size)
+    return BlobSpan(start=asked.start, stop=size if asked.stop is None else min(asked.stop, size), size=size)
 
 
-def content_range(headers: Headers) -> Span:
+def content_range(headers: Headers) -> BlobSpan:
     """What a 206 carries. Raises ProtocolViolation."""
     found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
     if found is None:
         raise violation(headers, f"206 with the Content-Range {headers.get('content-range', '')!r}")
-    return Span(start=int(found[1]), stop=int(found[2]) + 1, size=int(found[3]))
+    return BlobSpan(start=int(found[1]), stop=int(found[2]) + 1, size=int(found[3]))
 
 
 def created_at(blob: BlobId) -> datetime:

@@ -119,7 +119,7 @@ def test_retry_after_may_be_a_date() -> None:
 )
 def test_ranges(asked: ByteRange, header: str, in_ten: tuple[int, int]) -> None:
     assert asked.header() == header
-    assert wire.span_of(asked, 10) == wire.Span(start=in_ten[0], stop=in_ten[1], size=10)
+    assert wire.span_of(asked, 10) == wire.BlobSpan(start=in_ten[0], stop=in_ten[1], size=10)
 
 
 def test_backoff_is_full_jitter_below_a_growing_ceiling() -> None:
