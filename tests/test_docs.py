@@ -12,7 +12,8 @@ import pytest
 
 import ambry
 from ambry import errors
-from frontend.config import FrontendSection
+from frontend.config import FrontendConfig, FrontendSection
+from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
 from frontend.rest.routes import ON_UPLOAD
 
@@ -180,8 +181,8 @@ def test_the_document_of_the_client_lists_every_call_and_every_error() -> None:
 def test_the_document_of_the_http_api_lists_every_route() -> None:
     """Method and target of each, in the table of calls; and no other."""
     nothing: Any = None
-    config = FrontendSection(name="f", datacenter="d")
-    api = AmbryApi(nothing, nothing, config=config, clock=nothing, unready=list)
+    config = FrontendConfig(frontend=FrontendSection(name="f", datacenter="d"))
+    api = AmbryApi(nothing, Accounts(config.accounts), config=config.frontend, clock=nothing, unready=list)
     routed = {(method, route.target) for route in api.routes for method in route.methods}
     section = (ROOT / "docs" / "rest.md").read_text("utf-8").partition("## Calls")[2].partition("\n## ")[0]
     listed: set[tuple[str, str]] = set()
