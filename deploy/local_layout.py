@@ -191,27 +191,38 @@ def contradictions(shape: Shape, options: Options) -> list[str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The processes of one role in one datacenter, on ports that follow one another."""
+
+    role: Role
+    letter: str
+    count: int
+    port: int
+    admin_port: int
+
+
 def members(shape: Shape, directory: Path) -> tuple[Member, ...]:
     """Every process, by datacenter, frontends before data nodes."""
     found = []
     for datacenter_id in range(1, shape.datacenters + 1):
         datacenter = f"dc{datacenter_id}"
         first = shape.port_base + PORTS_PER_DATACENTER * datacenter_id
-        groups: tuple[tuple[Role, str, int, int, int], ...] = (
-            ("frontend", "f", shape.frontends, first, first + FRONTENDS_MAX),
-            ("datanode", "n", shape.nodes, first + 2 * FRONTENDS_MAX, first + 2 * FRONTENDS_MAX + NODES_MAX),
-        )
-        for role, letter, count, port, admin_port in groups:
-            for number in range(count):
-                name = f"{datacenter}-{letter}{number + 1}"
+        nodes = first + 2 * FRONTENDS_MAX
+        for group in (
+            _Group("frontend", "f", count=shape.frontends, port=first, admin_port=first + FRONTENDS_MAX),
+            _Group("datanode", "n", count=shape.nodes, port=nodes, admin_port=nodes + NODES_MAX),
+        ):
+            for number in range(group.count):
+                name = f"{datacenter}-{group.letter}{number + 1}"
                 found.append(
                     Member(
                         name=name,
-                        role=role,
+                        role=group.role,
                         datacenter=datacenter,
                         datacenter_id=datacenter_id,
-                        port=port + number,
-                        admin_port=admin_port + number,
+                        port=group.port + number,
+                        admin_port=group.admin_port + number,
                         directory=directory / name,
                     )
                 )

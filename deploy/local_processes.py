@@ -71,15 +71,15 @@ class Process:
         A zombie is gone once it is the last thread: until then its sockets and file locks may still be held.
         """
         found = _stat(self.pid)
-        if found is None or found[1] != self.started_ticks:
+        if found is None or found.started_ticks != self.started_ticks:
             return None
-        if found[0] in "ZX":
+        if found.state in "ZX":
             try:
                 threads = len(list((PROC / str(self.pid) / "task").iterdir()))
             except OSError:
                 return None
-            return found[0] if threads > 1 else None
-        return found[0]
+            return found.state if threads > 1 else None
+        return found.state
 
     @property
     def alive(self) -> bool:
@@ -97,7 +97,7 @@ def find(pid: int, config: Path) -> Process | None:
     found = _stat(pid)
     if found is None:
         return None
-    process = Process(pid=pid, started_ticks=found[1])
+    process = Process(pid=pid, started_ticks=found.started_ticks)
     arguments: list[bytes] = []
 
     def known() -> bool:
@@ -228,11 +228,19 @@ def require_server() -> None:
         raise LocalClusterError(f"a local cluster needs {', '.join(missing)}: pip install 'ambry[server]'")
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    """What /proc/<pid>/stat says: the letter of its state, and when it started, in clock ticks since boot."""
+
+    state: str
+    started_ticks: int
+
+
+def _stat(pid: int) -> _Stat | None:
     try:
         text = (PROC / str(pid) / "stat").read_text("ascii", "replace")
     except OSError:
         return None
     # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
     fields = text[text.rindex(")") + 2 :].split()
-    return fields[0], int(fields[19])
+    return _Stat(fields[0], int(fields[19]))
