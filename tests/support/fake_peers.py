@@ -1,8 +1,8 @@
 """Data nodes in memory, with the face of ambry/network/pool.py.
 
 Every request and reply goes through the real frame and message codecs, so what these peers take and give is what a socket
-would carry. They keep records and join states as datanode/handlers does. Faults are scripted per peer; a peer without
-a script is well. What the caller did stands in the pool's `journal`, in order.
+would carry. They keep records and join states as datanode/handlers does; tests/conformance holds them against it. Faults are
+scripted per peer; a peer without a script is well. What the caller did stands in the pool's `journal`, in order.
 """
 
 from __future__ import annotations
@@ -20,14 +20,20 @@ from ambry.clustermap.model import Node
 from ambry.errors import (
     AlreadyExists,
     AmbryError,
+    BlobDeleted,
     BlobNotFound,
     DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PartitionUnknown,
     PeerConnectionLost,
     ProtocolViolation,
     ReplicaUnavailable,
 )
+from ambry.format.record import RecordKind
+from ambry.ids import BlobId
 from ambry.network.connection import Done
-from ambry.network.pool import PeerPool
+from ambry.network.pool import RETRY_MAX_S, SILENT_IN_FLIGHT_MAX, PeerPool
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, ErrorReply, Message
@@ -40,6 +46,7 @@ from ambry.protocol.messages.blobs import (
     UpdateReply,
     UpdateRequest,
 )
+from datanode.config import CompactionSection
 
 _SHAPES: dict[int, type[Message]] = {
     MessageType.PUT: PutRequest,
@@ -54,6 +61,7 @@ class Stored:
     """What one peer knows of one blob; `put` is None where only its state is known."""
 
     state: BlobState
+    changed_at_ms: int = 0
     put: PutRequest | None = None
     payload: bytes = b""
 
@@ -159,11 +167,15 @@ class FakePeer:
     well: bool = True
     serving: bool = True
     """Whether it has the authority to say "not found"."""
+    partitions: frozenset[int] | None = None
+    """Those that it holds replicas of; None: all there are."""
     in_flight_bytes: int = 0
+    in_flight_bytes_max: int = 64 << 20
     open_calls: int = 0
     records: dict[bytes, Stored] = field(default_factory=dict)
     _rules: list[_Rule] = field(default_factory=list)
     _next: int = 1
+    _pending: list[Done] = field(default_factory=list)
 
     @property
     def usable(self) -> bool:
@@ -210,10 +222,28 @@ class FakePeer:
         body: Buffer = b"",
         checks: Buffer | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
         if not self.connected:
             done(None, PeerConnectionLost(f"{self.node.name} is not connected"))
             return
+        waiting = self.in_flight_bytes
+        silent_too_long = not self.health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX
+        if waiting and (silent_too_long or waiting + len(body) > self.in_flight_bytes_max):
+            done(None, Overloaded(f"{waiting} bytes are waiting for {self.node.name} already"))
+            return
+        self._send(type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health)
+
+    def _send(
+        self,
+        type: int,
+        message: Message,
+        done: Done,
+        *,
+        timeout_s: float,
+        body: Buffer = b"",
+        checks: Buffer | None = None,
+        health: NodeHealth | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
         correlation, self._next = self._next, self._next + 1
         head = encode_head(
             type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
@@ -234,11 +264,14 @@ class FakePeer:
                 return
             ended = True
             deadline.cancel()
+            self._pending.remove(end)
             self.in_flight_bytes -= len(body)
             self.open_calls -= 1
-            self.health.record(not isinstance(error, DeadlineExceeded | PeerConnectionLost))
+            if health is not None:
+                health.record(not isinstance(error, DeadlineExceeded | PeerConnectionLost))
             done(reply, error)
 
+        self._pending.append(end)
         deadline = loop.call_later(timeout_s, end, None, DeadlineExceeded(f"{self.node.name} did not answer in time"))
 
         def answer() -> None:
@@ -269,8 +302,20 @@ class FakePeer:
             else:
                 future.set_exception(error or AssertionError("a call ended without an outcome"))
 
-        self.call(type, message, done, timeout_s=timeout_s)
+        if not self.connected:
+            raise PeerConnectionLost(f"{self.node.name} is not connected")
+        self._send(type, message, done, timeout_s=timeout_s)
         return await future
+
+    def break_connection(self, why: str) -> None:
+        """Every call ends; a moment later the peer is connected again."""
+        self.connected = False
+        asyncio.get_running_loop().call_later(RETRY_MAX_S, self._reconnect)
+        for end in list(self._pending):
+            end(None, PeerConnectionLost(f"the connection was closed: {why}"))
+
+    def _reconnect(self) -> None:
+        self.connected = True
 
     # --- the data node ---
 
@@ -302,6 +347,7 @@ class FakePeer:
                 raise AssertionError("a reply to another call")
             return (None, messages.error_of(reply.header)) if reply.flags & FLAG_ERROR else (reply, None)
         except ProtocolViolation as error:
+            self.break_connection(error.message)
             return None, PeerConnectionLost(f"the connection was closed: {error.message}")
 
     def _handle(self, frame: Frame, request: Message) -> tuple[Message, bytes]:
@@ -310,14 +356,32 @@ class FakePeer:
         if isinstance(request, GetRequest):
             return self._get(request)
         if isinstance(request, UpdateRequest):
-            known = self.records.setdefault(request.id, Stored(state=request.state))
-            known.state = join(known.state, request.state)
-            return UpdateReply(known.state), b""
+            return self._update(request), b""
         if isinstance(request, PresenceRequest):
             return PresenceReply([self._presence(raw) for raw in request.ids]), b""
         raise AssertionError(f"nobody answers {request!r}")
 
+    def _refuse_foreign(self, raw: bytes) -> None:
+        """Raises InvalidBlobId, PartitionUnknown."""
+        partition = BlobId(raw).partition
+        if self.partitions is not None and partition not in self.partitions:
+            raise PartitionUnknown(f"{self.node.name} holds no replica of partition {partition}")
+
+    def _update(self, request: UpdateRequest) -> UpdateReply:
+        self._refuse_foreign(request.id)
+        known = self.records.setdefault(request.id, Stored(state=request.state))
+        state = join(known.state, request.state)
+        retention_ms = CompactionSection().deleted_retention_s * 1000
+        if known.state.deleted and not state.deleted and known.changed_at_ms + retention_ms <= self.clock.wall_ms():
+            raise BlobDeleted("deleted too long ago")
+        known.state = state
+        known.changed_at_ms = max(known.changed_at_ms, request.changed_at_ms)
+        return UpdateReply(state)
+
     def _put(self, request: PutRequest, frame: Frame) -> Empty:
+        if request.kind not in (RecordKind.BLOB, RecordKind.COMPOSITE, RecordKind.CHUNK):
+            raise InvalidRequest(f"record kind {request.kind} cannot be put")
+        self._refuse_foreign(request.id)
         payload = bytes(frame.body)
         if not blocks_intact(payload, frame.checks) or digest(payload) != request.digest:
             raise AssertionError("a put whose digest or checks are not those of its payload")
@@ -329,10 +393,12 @@ class FakePeer:
             return Empty()
         if known is not None:
             state = join(known.state, state)
-        self.records[request.id] = Stored(state=state, put=request, payload=payload)
+        changed_at_ms = max(request.created_at_ms, known.changed_at_ms if known is not None else 0)
+        self.records[request.id] = Stored(state=state, changed_at_ms=changed_at_ms, put=request, payload=payload)
         return Empty()
 
     def _get(self, request: GetRequest) -> tuple[GetReply, bytes]:
+        self._refuse_foreign(request.id)
         known = self.records.get(request.id)
         if known is None:
             raise (BlobNotFound if self.serving else ReplicaUnavailable)(f"{self.node.name} does not hold it")
@@ -340,6 +406,8 @@ class FakePeer:
         gone = state.deleted or (put is not None and state.expired(self.clock.wall_ms()))
         if put is None or (gone and not request.any_state):
             return GetReply(state, False, 0, 0, b"", b"", b"", 0, 0, gone), b""
+        if not 0 <= request.first <= request.end:
+            raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
         size = len(known.payload)
         first, end = min(request.first, size), min(request.end, size)
         start, stop = (first // BLOCK_SIZE * BLOCK_SIZE, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else (0, 0)
@@ -349,6 +417,10 @@ class FakePeer:
         return reply, known.payload[start:stop]
 
     def _presence(self, raw: bytes) -> str:
+        try:
+            self._refuse_foreign(raw)
+        except AmbryError:
+            return "unsure"
         known = self.records.get(raw)
         if known is None:
             return "absent" if self.serving else "unsure"
@@ -377,9 +449,25 @@ class FakePeer:
 class FakePool:
     """A FakePeer for each node, by name."""
 
-    def __init__(self, nodes: Iterable[Node], *, clock: Clock) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        clock: Clock,
+        partitions: frozenset[int] | None = None,
+        in_flight_bytes_max: int = 64 << 20,
+    ) -> None:
         self.journal: list[Call] = []
-        self._peers = {node.name: FakePeer(node=node, clock=clock, journal=self.journal) for node in nodes}
+        self._peers = {
+            node.name: FakePeer(
+                node=node,
+                clock=clock,
+                journal=self.journal,
+                partitions=partitions,
+                in_flight_bytes_max=in_flight_bytes_max,
+            )
+            for node in nodes
+        }
 
     def __getitem__(self, name: str) -> FakePeer:
         return self._peers[name]
