@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from ambry.errors import ConfigInvalid
+from ambry.rest.text import is_plain
+
+NAME_SIZE_MAX = 64
+"""Characters of a name that answers carry."""
 
 
 class FrontendSection(msgspec.Struct, frozen=True):
@@ -59,6 +64,13 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     log: LogSection = msgspec.field(default_factory=LogSection)
 
 
+def names_of(accounts: Mapping[str, AccountEntry]) -> Iterator[str]:
+    """The names of all accounts and of their containers."""
+    for name, account in accounts.items():
+        yield name
+        yield from account.containers
+
+
 def check(config: FrontendConfig) -> FrontendConfig:
     """Refuse what cannot work. Raises ConfigInvalid naming the key."""
     for key in ("name", "datacenter", "layout"):
@@ -79,6 +91,11 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks, 4 read units, and 16 MiB")
     if "default" not in config.accounts or "default" not in config.accounts["default"].containers:
         raise ConfigInvalid("accounts must hold an account default with a container default")
+    for name in (config.frontend.name, config.frontend.datacenter, *names_of(config.accounts)):
+        if not name or len(name) > NAME_SIZE_MAX or not is_plain(name):
+            raise ConfigInvalid(
+                f"the name {name!r} stands in headers: 1 to {NAME_SIZE_MAX} characters of printable ASCII"
+            )
     if not Path(config.frontend.layout).is_file():
         raise ConfigInvalid(f"frontend.layout: there is no file {config.frontend.layout}")
     return config

@@ -1,23 +1,76 @@
-"""The Range header (RFC 9110 section 14)."""
+"""The Range header (RFC 9110 section 14), and the form of an answer with several ranges (section 14.6)."""
 
 from __future__ import annotations
 
-from frontend.router.values import RangeSpec
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ambry.errors import RangeNotSatisfiable
+from frontend.router.values import RangeSpec, Span
 
 POSITION_MAX = 1 << 60
 """Beyond every blob; a position behind it, of any number of digits, counts as this one."""
 
 
-def parse_range(value: str) -> RangeSpec | None:
-    """The single byte range that a header asks for; None where it must or may be ignored, which means the whole blob.
+RANGES_MAX = 16
+"""In one answer; who asks for more gets the whole, which section 14.2 allows."""
+
+
+def parse_ranges(value: str) -> tuple[RangeSpec, ...]:
+    """The byte ranges that a header asks for; none where it must or may be ignored, which means the whole blob.
 
     Malformed ranges, those of another unit and those that end before they begin must be ignored (sections 14.1.1 and 14.2).
-    Several ranges may be, and are.
+    More than RANGES_MAX may be.
     """
     unit, separator, text = value.partition("=")
     if not separator or unit.strip(" \t").lower() != "bytes":
-        return None
-    first, dash, last = text.strip(" \t").partition("-")
+        return ()
+    specs: list[RangeSpec] = []
+    for element in text.split(",", 4 * RANGES_MAX):
+        element = element.strip(" \t")
+        if not element:
+            continue
+        spec = _parse_one(element)
+        if spec is None:
+            return ()
+        specs.append(spec)
+    return tuple(specs) if len(specs) <= RANGES_MAX else ()
+
+
+def spans_of(specs: Sequence[RangeSpec], size: int) -> list[Span]:
+    """What several ranges mean in a blob of `size` bytes, in the order they were asked for; those outside it are left out.
+
+    None where they overlap: such a request is broken or means harm, and the whole is less (section 14.2). Raises
+    RangeNotSatisfiable where all lie outside.
+    """
+    spans: list[Span] = []
+    for spec in specs:
+        try:
+            spans.append(spec.resolve(size))
+        except RangeNotSatisfiable:
+            continue
+    if not spans:
+        raise RangeNotSatisfiable(f"all ranges lie outside the blob of {size} bytes", size=size)
+    ordered = sorted(spans, key=lambda span: span.first)
+    if any(after.first < before.end for before, after in pairwise(ordered)):
+        return []
+    return spans
+
+
+def part_head(boundary: str, content_type: str, span: Span, size: int) -> bytes:
+    """What stands before the bytes of one part; the line break in front belongs to the boundary (RFC 2046 section 5.1.1)."""
+    return (
+        f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Range: {content_range(span.first, span.end, size)}\r\n\r\n"
+    ).encode()
+
+
+def last_boundary(boundary: str) -> bytes:
+    return f"\r\n--{boundary}--\r\n".encode()
+
+
+def _parse_one(text: str) -> RangeSpec | None:
+    first, dash, last = text.partition("-")
     if not dash or not (first or last) or not _is_number(first) or not _is_number(last):
         return None
     if not first:

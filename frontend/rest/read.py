@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
+from ambry.checksum import Buffer
 from ambry.errors import InvalidRequest
 from ambry.rest import names, values
 from frontend import metrics
@@ -13,7 +14,7 @@ from frontend.config import FrontendSection
 from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange
 from frontend.http.inert import GUARDS
-from frontend.http.ranges import content_range, parse_range
+from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
 from frontend.http.sending import send
 from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
 from frontend.router.get import Download
@@ -33,12 +34,17 @@ class Reads:
 
     async def read(self, exchange: Exchange) -> web.StreamResponse:
         """GET."""
-        blob_id = id_in_path(exchange)
+        ranges = await self._ranges(exchange) if "range" in exchange.headers else ()
+        if len(ranges) > 1:
+            return await self._read_several(exchange, ranges)
+        return await self._read_one(exchange, ranges[0] if ranges else None)
+
+    async def _read_one(self, exchange: Exchange, wanted: RangeSpec | None) -> web.StreamResponse:
+        """The whole blob, or one range of it."""
         allowed = visible(exchange)
-        wanted = await self._wanted(exchange)
         download = await self._router.open(
             exchange.context,
-            blob_id,
+            id_in_path(exchange),
             wanted=wanted,
             any_state=allowed.any,
             resolve_empty=_resolves_empty(exchange.headers),
@@ -55,6 +61,40 @@ class Reads:
             return await self._send(exchange, download, 206 if partial else 200, headers)
         finally:
             download.close()
+
+    async def _read_several(self, exchange: Exchange, ranges: Sequence[RangeSpec]) -> web.StreamResponse:
+        """Several ranges in one answer, multipart/byteranges (RFC 9110 section 15.3.7.2), read one after the other."""
+        blob_id = id_in_path(exchange)
+        allowed = visible(exchange)
+        head = await self._finder.head(exchange, blob_id, allowed)
+        if not head.size and _resolves_empty(exchange.headers):
+            return await self._read_one(exchange, None)
+        spans = spans_of(ranges, head.size)
+        if len(spans) < 2:
+            return await self._read_one(exchange, RangeSpec(spans[0].first, spans[0].end - 1) if spans else None)
+        # Nobody who stored a blob could know what this request's id would be.
+        boundary = exchange.context.id
+        part_heads = [part_head(boundary, head.properties.content_type, span, head.size) for span in spans]
+        end = last_boundary(boundary)
+        headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
+        headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+        response = web.StreamResponse(status=206, headers=headers)
+        response.content_length = sum(map(len, part_heads)) + sum(span.size for span in spans) + len(end)
+        for span, before in zip(spans, part_heads, strict=True):
+            # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
+            wanted = RangeSpec(span.first, span.end - 1)
+            download = await self._router.open(exchange.context, blob_id, wanted=wanted, any_state=True)
+            try:
+                if not exchange.streaming:
+                    await exchange.start(response)
+                await self._write(exchange, response, before)
+                await self._write_all(exchange, response, download)
+            finally:
+                download.close()
+            metrics.BYTES_OUT.inc(span.size)
+        await self._write(exchange, response, end)
+        await response.write_eof()
+        return response
 
     async def head(self, exchange: Exchange) -> web.Response:
         """HEAD: what GET says without a Range, which is defined for GET alone (RFC 9110 section 14.2)."""
@@ -95,16 +135,15 @@ class Reads:
         finally:
             download.close()
 
-    async def _wanted(self, exchange: Exchange) -> RangeSpec | None:
-        """The range that counts, None for the whole blob."""
+    async def _ranges(self, exchange: Exchange) -> tuple[RangeSpec, ...]:
+        """The ranges that count; none for the whole blob."""
         headers = exchange.headers
-        text = headers.get("range")
-        wanted = None if text is None else parse_range(text)
-        if wanted is None or "if-range" not in headers:
-            return wanted
+        ranges = parse_ranges(headers["range"])
+        if not ranges or "if-range" not in headers:
+            return ranges
         head = await self._finder.head(exchange, id_in_path(exchange), visible(exchange))
         etag = etag_of(head.properties.digest)
-        return wanted if range_applies(headers["if-range"], etag=etag, modified_ms=head.created_at_ms) else None
+        return ranges if range_applies(headers["if-range"], etag=etag, modified_ms=head.created_at_ms) else ()
 
     async def _send(
         self, exchange: Exchange, download: Download, status: int, headers: Mapping[str, str]
@@ -117,13 +156,18 @@ class Reads:
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = size
         await exchange.start(response)
-        stall_timeout_s = self._config.body_stall_timeout_s
-        if len(download.beginning):
-            await send(exchange, response, download.beginning, stall_timeout_s=stall_timeout_s)
-        async for data in download.stream():
-            await send(exchange, response, data, stall_timeout_s=stall_timeout_s)
+        await self._write_all(exchange, response, download)
         await response.write_eof()
         return response
+
+    async def _write_all(self, exchange: Exchange, response: web.StreamResponse, download: Download) -> None:
+        if len(download.beginning):
+            await self._write(exchange, response, download.beginning)
+        async for data in download.stream():
+            await self._write(exchange, response, data)
+
+    async def _write(self, exchange: Exchange, response: web.StreamResponse, data: Buffer) -> None:
+        await send(exchange, response, data, stall_timeout_s=self._config.body_stall_timeout_s)
 
 
 def _resolves_empty(headers: Mapping[str, str]) -> bool:

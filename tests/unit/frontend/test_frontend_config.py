@@ -77,3 +77,20 @@ def test_a_budget_that_could_never_lend_one_read_unit_is_refused(good: FrontendC
 def test_uploads_that_name_no_container_must_have_one(good: FrontendConfig, accounts: dict[str, AccountEntry]) -> None:
     with pytest.raises(ConfigInvalid, match="accounts"):
         check(msgspec.structs.replace(good, accounts=accounts))
+
+
+@pytest.mark.parametrize("name", ["a\r\nSet-Cookie: x", "é", " a", "a" * 65, ""])
+def test_a_name_that_no_header_could_carry_is_refused_before_it_breaks_every_answer(
+    good: FrontendConfig, name: str
+) -> None:
+    default = AccountEntry(id=1, containers={"default": 1})
+    for accounts in (
+        {"default": default, name: AccountEntry(id=2, containers={"a": 1})},
+        {"default": AccountEntry(id=1, containers={"default": 1, name: 2})},
+    ):
+        with pytest.raises(ConfigInvalid, match="stands in headers"):
+            check(msgspec.structs.replace(good, accounts=accounts))
+    for key in ("name", "datacenter"):
+        section = msgspec.structs.replace(good.frontend, **{key: name})
+        with pytest.raises(ConfigInvalid):
+            check(msgspec.structs.replace(good, frontend=section))

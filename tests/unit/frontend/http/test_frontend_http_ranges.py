@@ -5,8 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import RangeNotSatisfiable
-from frontend.http.ranges import POSITION_MAX, content_range, parse_range
-from frontend.router.values import RangeSpec
+from frontend.http.ranges import (
+    POSITION_MAX,
+    RANGES_MAX,
+    content_range,
+    last_boundary,
+    parse_ranges,
+    part_head,
+    spans_of,
+)
+from frontend.router.values import RangeSpec, Span
 
 
 @pytest.mark.parametrize(
@@ -31,27 +39,27 @@ from frontend.router.values import RangeSpec
     ],
 )
 def test_a_single_range_of_rfc_9110_section_14_1_2(value: str, expected: RangeSpec) -> None:
-    assert parse_range(value) == expected
+    assert parse_ranges(value) == (expected,)
 
 
 @pytest.mark.parametrize(
     "value",
     [
         "", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=1", "bytes=1-2-3", "bytes=5-4", "bytes=--5", "bytes=+1-2",
-        "bytes=1-2,4-5", "bytes=0-0,-1", "bytes=1-2,", "lines=1-2", "items=0-5", "bytes:1-2", "bytes 1-2", "bytes=1 -2",
+        "bytes=,", "bytes=1-2,x", "bytes=1-2,5-4", "bytes=0-1,,a-b", "lines=1-2", "items=0-5", "bytes:1-2", "bytes 1-2",
+        "bytes=1 -2",
         "bytes=0x1-0x2", "bytes=1.0-2", "bytes=²-", "bytes=١-٢", "bytes=1-2\n",
         f"bytes={'9' * 5001}-{'9' * 5000}",
     ],
 )  # fmt: skip
-def test_several_malformed_or_foreign_ranges_mean_the_whole_blob(value: str) -> None:
-    assert parse_range(value) is None
+def test_malformed_or_foreign_ranges_mean_the_whole_blob(value: str) -> None:
+    assert parse_ranges(value) == ()
 
 
 @given(st.text(max_size=30) | st.text("bytes=-0123456789, ", max_size=30))
 def test_no_text_breaks_the_parser_and_what_it_takes_makes_sense(value: str) -> None:
     for text in (value, f"bytes={value}"):
-        spec = parse_range(text)
-        if spec is not None:
+        for spec in parse_ranges(text):
             assert spec.first is not None or spec.last is not None
             if spec.first is not None and spec.last is not None:
                 assert 0 <= spec.first <= spec.last
@@ -73,3 +81,55 @@ def test_a_resolved_range_lies_in_the_blob_and_says_so(size: int, first: int | N
     assert content_range(begin, end, size) == f"bytes {begin}-{end - 1}/{size}"
     expected = body[-last:] if first is None and last else body[first : None if last is None else last + 1]
     assert body[begin:end] == expected
+
+
+# --- several ranges ---
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("bytes=0-1,4-5", (RangeSpec(0, 1), RangeSpec(4, 5))),
+        ("bytes=0-0 , -1", (RangeSpec(0, 0), RangeSpec(None, 1))),
+        ("bytes=,1-2,\t,", (RangeSpec(1, 2),)),
+        ("bytes=" + ",".join(["1-2"] * RANGES_MAX), (RangeSpec(1, 2),) * RANGES_MAX),
+        ("bytes=" + ",".join(["1-2"] * (RANGES_MAX + 1)), ()),
+        ("bytes=" + ",".join(["1-2"] * 2000), ()),
+        ("bytes=" + "," * 4000, ()),
+    ],
+)
+def test_several_ranges_up_to_a_bound(value: str, expected: tuple[RangeSpec, ...]) -> None:
+    """RFC 9110 section 14.2: of too many the whole is the answer."""
+    assert parse_ranges(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("bytes=0-1,4-5", [Span(0, 2), Span(4, 6)]),
+        ("bytes=4-5,0-1", [Span(4, 6), Span(0, 2)]),
+        ("bytes=0-1,2-3", [Span(0, 2), Span(2, 4)]),
+        ("bytes=-2,0-1", [Span(8, 10), Span(0, 2)]),
+        ("bytes=0-1,20-30", [Span(0, 2)]),
+        ("bytes=0-1,1-2", []),
+        ("bytes=0-,-1", []),
+        ("bytes=3-3,3-3", []),
+        ("bytes=10-,20-30", None),
+        ("bytes=-0,10-", None),
+    ],
+)
+def test_what_several_ranges_mean_in_ten_bytes(value: str, expected: list[Span] | None) -> None:
+    if expected is None:
+        with pytest.raises(RangeNotSatisfiable) as refused:
+            spans_of(parse_ranges(value), 10)
+        assert refused.value.size == 10
+    else:
+        assert spans_of(parse_ranges(value), 10) == expected
+
+
+def test_the_form_of_a_part() -> None:
+    """RFC 9110 section 15.3.7.2"""
+    assert part_head("B", "text/plain", Span(2, 5), 10) == (
+        b"\r\n--B\r\nContent-Type: text/plain\r\nContent-Range: bytes 2-4/10\r\n\r\n"
+    )
+    assert last_boundary("B") == b"\r\n--B--\r\n"

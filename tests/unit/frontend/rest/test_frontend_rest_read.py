@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from email import message_from_bytes
+from email.policy import HTTP
+from typing import Any, cast
 
 import pytest
 
 from ambry.blob import BlobState
 from ambry.checksum import digest
+from ambry.errors import DataCorrupt
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, some_id
-from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request
+from tests.support.fake_peers import fails
+from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, until
 
 VARYING = {"date", "x-ambry-request-id"}
 
@@ -109,12 +114,14 @@ async def test_head_equals_get_for_every_range_condition_and_option(size: int) -
                 {"x-ambry-resolve-range-on-empty-blob": "true"},
             ):
                 got = await both(frontend, f"/{blob_id}", {"Range": value, **extra})
-                if got.status == 206:
+                if got.status == 206 and "content-range" in got.headers:
                     span, total = got.headers["content-range"].removeprefix("bytes ").split("/")
                     first, last = (int(each) for each in span.split("-"))
                     assert total == str(size)
                     assert got.body == body[first : last + 1] and len(got.body) == last + 1 - first > 0
                     assert extra.get("If-Range") != '"other"'
+                elif got.status == 206:
+                    assert [part for _, part in parts_of(got)] == [body[0:2], body[3:5]]
                 elif got.status == 416:
                     assert got.headers["content-range"] == f"bytes */{size}"
                 else:
@@ -135,6 +142,79 @@ async def test_head_equals_get_for_every_range_condition_and_option(size: int) -
             assert got.status == status, condition
             if status == 304:
                 assert got.body == b"" and got.headers["etag"] == etag
+
+
+def parts_of(answer: Answer) -> list[tuple[str, bytes]]:
+    """The parts of a multipart/byteranges answer by the standard library's parser: Content-Range and body."""
+    message = message_from_bytes(
+        b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n" + answer.body, policy=HTTP
+    )
+    assert message.is_multipart() and not message.defects
+    return [(str(part["Content-Range"]), cast(bytes, part.get_payload(decode=True))) for part in message.iter_parts()]
+
+
+@pytest.mark.parametrize("size", [10, CHUNK, 5 * CHUNK + 7])
+async def test_several_ranges_are_one_answer_of_several_parts(size: int) -> None:
+    body = content(1, size)
+    async with http_frontend() as frontend:
+        blob_id = (await frontend.call("POST", "/", {"Content-Type": "image/png"}, body)).blob_id
+        got = await frontend.call("GET", f"/{blob_id}", {"Range": "bytes=0-1, -3 ,4-5"})
+        assert (got.status, "content-range" in got.headers) == (206, False)
+        assert got.headers["content-type"].startswith("multipart/byteranges; boundary=")
+        assert got.headers["x-ambry-content-type"] == "image/png"
+        assert parts_of(got) == [
+            (f"bytes 0-1/{size}", body[:2]),
+            (f"bytes {size - 3}-{size - 1}/{size}", body[-3:]),
+            (f"bytes 4-5/{size}", body[4:6]),
+        ]
+        assert got.body.count(b"Content-Type: image/png") == 3
+        if size > 2 * CHUNK:
+            spans = [(CHUNK - 2, CHUNK + 2), (2 * CHUNK, 5 * CHUNK)]
+            value = ",".join(f"{first}-{end - 1}" for first, end in spans)
+            got = await frontend.call("GET", f"/{blob_id}", {"Range": f"bytes={value}"})
+            assert [part for _, part in parts_of(got)] == [body[first:end] for first, end in spans]
+        assert frontend.cluster.budget.free == frontend.cluster.budget.size
+
+
+async def test_of_several_ranges_the_rest_is_answered_as_one_or_as_none() -> None:
+    body = content(1, 100)
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(body)
+        etag = f'"{digest(body).hex()}"'
+        for value, headers, status, expected in (
+            ("bytes=5-6,200-", {}, 206, body[5:7]),
+            ("bytes=0-50,50-", {}, 200, body),
+            ("bytes=100-,200-", {}, 416, None),
+            ("bytes=0-1,4-5", {"If-Range": '"other"'}, 200, body),
+            ("bytes=" + ",".join(f"{n}-{n}" for n in range(0, 60, 3)), {}, 200, body),
+            ("bytes=0-1,4-5", {"If-None-Match": etag}, 304, b""),
+        ):
+            got = await frontend.call("GET", f"/{blob_id}", {"Range": value, **headers})
+            assert got.status == status, value
+            assert expected is None or got.body == expected
+        assert (await frontend.call("GET", f"/{blob_id}", {"Range": "bytes=0-1,4-5", "If-Range": etag})).status == 206
+        await frontend.call("DELETE", f"/{blob_id}")
+        assert (await frontend.call("GET", f"/{blob_id}", {"Range": "bytes=0-1,4-5"})).status == 410
+        empty = await frontend.put(b"")
+        assert (await frontend.call("GET", f"/{empty}", {"Range": "bytes=0-1,4-5"})).status == 416
+        resolved = {"Range": "bytes=0-1,4-5", "x-ambry-resolve-range-on-empty-blob": "true"}
+        assert (await frontend.call("GET", f"/{empty}", resolved)).status == 200
+
+
+async def test_a_part_that_cannot_be_read_breaks_the_connection() -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(content(2, 9 * CHUNK))
+        whole = frontend.cluster.pool.calls(MessageType.PUT)
+        bad = {call.message.id for call in whole if call.body == content(2, 9 * CHUNK)[6 * CHUNK : 7 * CHUNK]}
+        for peer in frontend.cluster.pool:
+            peer.script(fails(DataCorrupt("bad block")), blob=next(iter(bad)))
+        async with frontend.connected() as client:
+            await client.send(request("GET", f"/{blob_id}", {"Range": f"bytes=0-9,{6 * CHUNK}-{6 * CHUNK + 9}"}))
+            status, headers = await client.head()
+            assert status == 206
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await client.reader.readexactly(int(headers["content-length"]))
+        await until(lambda: frontend.cluster.budget.free == frontend.cluster.budget.size, "memory is back")
 
 
 async def test_a_range_asks_the_data_nodes_for_no_more_than_it_needs() -> None:
