@@ -85,7 +85,7 @@ def apply(content: bytearray, change: Change) -> None:
             content.extend(bytes(change.offset - len(content)))
         return
     end = change.offset + len(change.data)
-    if len(content) < end:
+    if change.data and len(content) < end:
         content.extend(bytes(end - len(content)))
     content[change.offset : end] = change.data
 
@@ -176,6 +176,8 @@ class FakeFile:
         return len(self._inode.live)
 
     def close(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "close of a file that is not open any more", str(self._inode.path))
         self._closed = True
 
 
@@ -329,12 +331,15 @@ class FakeFiles:
             return self._real.create(path)
         self.note("create", path)
         with self.guard:
-            if path in self._names:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
             self._require_directory(path.parent)
-            inode = self._names[path] = Inode(path)
-            self._rename_pending(NameChange(path, inode))
-            return FakeFile(self, inode)
+            if path in self._names or path in self._directories:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            return FakeFile(self, self._new(path))
+
+    def _new(self, path: Path) -> Inode:
+        inode = self._names[path] = Inode(path)
+        self._rename_pending(NameChange(path, inode))
+        return inode
 
     def open(self, path: Path) -> File:
         if self._is_real(path):
@@ -345,10 +350,14 @@ class FakeFiles:
     def _find(self, path: Path) -> Inode:
         inode = self._names.get(path)
         if inode is None:
+            if path in self._directories:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return inode
 
     def _require_directory(self, path: Path) -> None:
+        if path in self._names:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         if path not in self._directories:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
@@ -358,6 +367,8 @@ class FakeFiles:
             return
         self.note("make_directory", path)
         with self.guard:
+            if path in self._names:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
             missing = [
                 step for step in (path, *path.parents) if step not in self._directories and self.root in step.parents
             ]
@@ -391,6 +402,7 @@ class FakeFiles:
         self.note("rename", source)
         with self.guard:
             inode = self._find(source)
+            self._require_directory(target.parent)
             del self._names[source]
             self._names[target] = inode
             inode.path = target
@@ -409,6 +421,8 @@ class FakeFiles:
 
     def free_bytes(self, path: Path) -> int:
         self.note("free_bytes", path)
+        if not self.exists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return self.free
 
     def lock(self, path: Path) -> Lock:
@@ -416,5 +430,8 @@ class FakeFiles:
         with self.guard:
             if path in self.locks:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+            self._require_directory(path.parent)
+            if path not in self._names:
+                self._new(path)
             self.locks.add(path)
             return FakeLock(self, path)
