@@ -24,7 +24,7 @@ from frontend.http.conditions import CONDITIONAL, Condition, evaluate
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
 from frontend.http.route import Dialect, Route
-from frontend.http.target import parse_target
+from frontend.http.target import ROOT, parse_target
 from frontend.request import RequestContext
 
 log = get_logger()
@@ -92,15 +92,16 @@ class Pipeline:
             return self._problem(exchange, InternalError("a bug in this server; please report the request id"))
 
     def _understand(self, exchange: Exchange) -> Route:
-        """Parse the head and find the route, and refuse what must not or cannot be done whoever asks."""
-        http = exchange.http
+        """Find the route, take in the fields, and refuse what must not or cannot be done whoever asks."""
+        http, method = exchange.http, exchange.method
+        raw = http.raw_path
+        target = exchange.target = ROOT if raw == "/" else parse_target(method, raw)
+        route = self._dialect.find(method, target)
+        exchange.op = route.op
         fields = exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
-        target = exchange.target = parse_target(exchange.method, http.raw_path)
         authority = fields.get("host") if target.authority is None else target.authority
         if authority not in self._hosts.known:
             self._hosts.check(authority)
-        route = self._dialect.find(exchange.method, target)
-        exchange.op = route.op
         if route.changes and not FROM_BROWSERS.isdisjoint(fields):
             refuse_cross_site(fields, authority)
         check_fields(exchange, route, self._dialect)
@@ -134,7 +135,7 @@ class Pipeline:
         exchange.note(error=error.message, code=type(error).__name__)
         response = self._dialect.problem(error, exchange.context.id)
         http = exchange.http
-        if http.can_read_body and not http.content.is_eof():
-            # The rest of a refused upload is not worth reading.
+        if (http.can_read_body and not http.content.is_eof()) or "upgrade" in http.headers:
+            # The rest of a refused upload is not worth reading; what comes after an Upgrade cannot be.
             response.force_close()
         return response

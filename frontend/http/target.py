@@ -39,6 +39,10 @@ class Target:
         return pairs
 
 
+ROOT = Target("/", ("",))
+"""What most uploads are sent to."""
+
+
 def parse_target(method: str, raw: str) -> Target:
     """The target as it stands in the request line. Raises UriTooLong, InvalidRequest."""
     if not raw.startswith("/"):
