@@ -161,8 +161,8 @@ class Reads:
         return response
 
     async def _write_all(self, exchange: Exchange, response: web.StreamResponse, download: Download) -> None:
-        if len(download.beginning):
-            await self._write(exchange, response, download.beginning)
+        transport = exchange.http.transport
+        download.abort = transport.abort if transport is not None else None
         async for data in download.stream():
             await self._write(exchange, response, data)
 

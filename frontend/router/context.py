@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from ambry.checksum import BLOCK_SIZE
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import Unavailable
 from ambry.ids import BlobId
 from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
-from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
+from frontend.router.budget import MemoryBudget
 from frontend.router.placement import PartitionChooser
 from frontend.router.quorum import Candidate, ReadTracker, absent_target
+from frontend.router.reading import ReadMemory
 
 SILENCE_S = 1.0
 """How long a suspect replica is waited for when nobody else can decide. Long enough for one that was only busy."""
@@ -34,25 +34,20 @@ class RouterContext:
     """Of uploads."""
     read_budget: MemoryBudget
     """Of downloads: clients that do not read must not keep others from writing."""
+    reading: ReadMemory = field(init=False)
+    """Who may take how much of it."""
     placement: PartitionChooser
     _absent_targets: dict[int, dict[int, int]] = field(default_factory=dict, init=False)
 
-    def read_unit(self) -> int:
-        """How much one read of a download fetches: less when memory is short, so that everybody goes on."""
-        return BLOCK_SIZE if self.read_budget.scarce else self.config.read_unit_bytes
-
-    def read_ahead(self) -> int:
-        """How many units a download holds at once."""
-        return 1 if self.read_budget.scarce else self.config.read_ahead
-
-    async def take_to_read(self, size: int, *, of: int, started: bool = False) -> None:
-        """Take memory for `size` bytes of a read of `of` bytes in all; one that has `started` to answer waits longer.
-
-        Raises Overloaded when it does not come.
-        """
-        need = Need.SMALL if of <= SMALL_BYTES else Need.LARGE
-        timeout_s = self.config.memory_wait_ms / 1000 * (4 if started else 1)
-        await self.read_budget.take(size, need, timeout_s=timeout_s)
+    def __post_init__(self) -> None:
+        config = self.config
+        reading = ReadMemory(
+            self.read_budget,
+            unit_bytes=config.read_unit_bytes,
+            ahead=config.read_ahead,
+            wait_s=config.memory_wait_ms / 1000,
+        )
+        object.__setattr__(self, "reading", reading)
 
     def partition_of(self, blob_id: BlobId) -> Partition:
         """Raises Unavailable for a partition that the layout does not have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 
@@ -16,11 +16,14 @@ from ambry.format import properties as properties_format
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.messages.blobs import GetReply
+from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly
 from frontend.router.values import BlobHead, RangeSpec, Span
+
+log = get_logger()
 
 
 def found(blob_id: BlobId, outcome: ReadOutcome) -> Found:
@@ -59,12 +62,17 @@ class Download:
         self.span = span
         self.beginning = beginning
         """The first bytes of the span, read already."""
+        self.handed_at: float | None = None
+        self.abort: Callable[[], None] | None = None
+        """Set by who sends the stream: breaks the connection to a client that does not take it while others need its memory."""
         self._charged = charged
-        """What `beginning` holds of the read budget."""
+        """What is held of the read budget for the bytes that the client is being handed."""
         self._request = request
         self._context = context
+        self._reading = context.reading
         self._units = units
-        self._pending: deque[tuple[ReadUnit, asyncio.Future[ReadOutcome]]] = deque()
+        self._again: deque[ReadUnit] = deque()
+        self._ahead: deque[tuple[ReadUnit, asyncio.Future[ReadOutcome]]] = deque()
 
     @property
     def complete(self) -> bool:
@@ -72,35 +80,70 @@ class Download:
         return len(self.beginning) == self.span.size
 
     async def stream(self) -> AsyncIterator[Buffer]:
-        """The bytes after `beginning`, in order, reading ahead a bounded number of units within the memory budget.
+        """All the bytes in order, reading ahead a bounded number of units within the memory budget.
 
-        Raises Unavailable and others when a chunk cannot be read: the response must break then, never end early.
+        What was handed over is given back when the next piece is asked for: take it off our hands first. Raises Unavailable and
+        others when a chunk cannot be read: the response must break then, never end early.
         """
-        sent = len(self.beginning)
-        self._give_beginning_back()
-        unit = next(self._units, None)
-        while unit is not None or self._pending:
-            while unit is not None and len(self._pending) < self._context.read_ahead():
-                if not self._context.read_budget.try_take(unit.size):
-                    if self._pending:
-                        break
-                    await self._context.take_to_read(unit.size, of=self.span.size, started=sent > 0)
-                try:
-                    self._pending.append((unit, self._fetch(unit)))
-                except BaseException:
-                    self._context.read_budget.give_back(unit.size)
-                    raise
-                unit = next(self._units, None)
-            reading, future = self._pending[0]
+        self._reading.join(self)
+        loop = asyncio.get_running_loop()
+        data, self.beginning = self.beginning, b""
+        sent = 0
+        self._fill()
+        while True:
+            if len(data):
+                self.handed_at = loop.time()
+                yield data
+                self.handed_at = None
+                self._request.renew()
+                sent += len(data)
+                data = b""
+            self._give_back_handed()
+            self._fill()
+            if not self._ahead:
+                unit = self._next_unit()
+                if unit is None:
+                    break
+                await self._reading.take(unit.size, of=self.span.size, started=sent > 0)
+                self._ask_for(unit)
+            unit, future = self._ahead[0]
             data = (await self._chunk_answer(future)).data
-            if len(data) != reading.size:
+            if len(data) != unit.size:
                 raise InvariantBroken(f"a chunk of blob {self.head.id} is shorter than its composite says")
-            yield data
-            self._pending.popleft()
-            self._context.read_budget.give_back(reading.size)
-            sent += len(data)
+            self._ahead.popleft()
+            self._charged = unit.size
         if sent != self.span.size:
             raise InvariantBroken(f"blob {self.head.id}: {sent} bytes read where {self.span.size} were asked for")
+
+    def _fill(self) -> None:
+        """Ask for as many units ahead as there may be, without waiting for memory."""
+        held = self.held
+        while (unit := self._next_unit()) is not None:
+            if held + unit.size > self._reading.window() or not self._reading.budget.try_take(unit.size):
+                self._again.appendleft(unit)
+                return
+            self._ask_for(unit)
+            held += unit.size
+
+    def _next_unit(self) -> ReadUnit | None:
+        """The next unit in order that was not asked for, or was dropped; smaller than it was when memory got short."""
+        if not self._again:
+            return next(self._units, None)
+        unit = self._again.popleft()
+        size = self._reading.unit_bytes()
+        cut = (unit.first // size + 1) * size
+        if cut < unit.end:
+            self._again.appendleft(ReadUnit(unit.id, cut, unit.end))
+            unit = ReadUnit(unit.id, unit.first, cut)
+        return unit
+
+    def _ask_for(self, unit: ReadUnit) -> None:
+        """Read a unit whose memory has been taken."""
+        try:
+            self._ahead.append((unit, self._fetch(unit)))
+        except BaseException:
+            self._reading.budget.give_back(unit.size)
+            raise
 
     def _fetch(self, unit: ReadUnit) -> asyncio.Future[ReadOutcome]:
         self._request.renew()
@@ -117,18 +160,47 @@ class Download:
             raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
         return outcome
 
-    def _give_beginning_back(self) -> None:
+    def _give_back_handed(self) -> None:
         charged, self._charged = self._charged, 0
         if charged:
-            self._context.read_budget.give_back(charged)
+            self._reading.budget.give_back(charged)
+
+    # --- what the memory of all downloads asks of one ---
+
+    @property
+    def held(self) -> int:
+        return self._charged + sum(unit.size for unit, _ in self._ahead)
+
+    def drop_ahead(self) -> bool:
+        """Give back what was read ahead, if anything was; it is read again when its turn comes."""
+        dropped = bool(self._ahead)
+        for unit, future in reversed(self._ahead):
+            future.cancel()
+            self._again.appendleft(unit)
+            self._reading.budget.give_back(unit.size)
+        self._ahead.clear()
+        return dropped
+
+    def end(self) -> bool:
+        """Break the connection to a client that has stalled, for others that wait for memory."""
+        abort, self.abort = self.abort, None
+        if abort is None:
+            return False
+        log.warning(
+            "download ended, others wait for its memory",
+            blob=str(self.head.id),
+            request_id=self._request.id,
+            held_bytes=self.held,
+        )
+        abort()
+        return True
 
     def close(self) -> None:
         """Drop what was read ahead and give its memory back. Call it when `beginning` was sent, or nobody wants it."""
-        self._give_beginning_back()
-        while self._pending:
-            unit, future = self._pending.popleft()
-            future.cancel()
-            self._context.read_budget.give_back(unit.size)
+        self._reading.leave(self)
+        self._give_back_handed()
+        self.drop_ahead()
+        self._again.clear()
 
 
 async def open_blob(
@@ -147,22 +219,22 @@ async def open_blob(
     if blob_id.kind is IdKind.COMPOSITE:
         whole = await read_composite(request, context, blob_id, any_state=any_state)
         span = _resolve(wanted, whole.head.size, resolve_empty)
-        units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.read_unit)
+        units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.unit_bytes)
         return Download(request, context, whole.head, span=span, beginning=b"", charged=0, units=units)
-    ask = _guess(wanted, context.read_unit())
+    ask = _guess(wanted, context.reading.unit_bytes())
     charged = ask.end - ask.first
-    await context.take_to_read(charged, of=charged)
+    await context.reading.take(charged, of=charged)
     try:
         fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
         record = found(blob_id, await fetch.start())
         head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.size, resolve_empty)
     except BaseException:
-        context.read_budget.give_back(charged)
+        context.reading.budget.give_back(charged)
         raise
     beginning = record.data
-    context.read_budget.give_back(charged - len(beginning))
-    units = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.read_unit)
+    context.reading.budget.give_back(charged - len(beginning))
+    units = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.unit_bytes)
     return Download(request, context, head, span=span, beginning=beginning, charged=len(beginning), units=units)
 
 

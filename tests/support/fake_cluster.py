@@ -88,7 +88,7 @@ class FakeCluster:
         """The bytes of a blob or a range of it, as a client would get them; closes the reader."""
         reader = await self.router.open(self.request(), blob_id, wanted=wanted, **options)
         try:
-            data = bytes(reader.beginning)
+            data = b""
             async for piece in reader.stream():
                 data += bytes(piece)
             return data

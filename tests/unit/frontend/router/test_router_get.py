@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from functools import partial
 from typing import Any
 
 import pytest
@@ -136,7 +137,7 @@ def chunk_ids(cluster: FakeCluster, blob_id: BlobId) -> list[bytes]:
 async def stream_of(cluster: FakeCluster, blob_id: BlobId) -> tuple[bytes, BaseException | None]:
     """All that came before the end, and what ended it."""
     reader = await cluster.router.open(some_request(), blob_id, wanted=None)
-    data = bytes(reader.beginning)
+    data = b""
     try:
         async for piece in reader.stream():
             data += bytes(piece)
@@ -228,7 +229,7 @@ async def test_a_download_that_moves_on_has_the_whole_time_with_every_unit() -> 
     body = content(1, 9 * CHUNK)
     cluster, blob_id = await made(body, read_ahead=1)
     reader = await cluster.router.open(cluster.request(), blob_id, wanted=None)
-    data = bytes(reader.beginning)
+    data = b""
     async for piece in reader.stream():
         data += bytes(piece)
         await asyncio.sleep(20.5)
@@ -340,3 +341,54 @@ async def test_the_kind_in_the_id_decides_and_a_chunk_record_is_never_served_as_
     assert {BlobId(raw).kind for raw in chunk_ids(cluster, blob_id)} == {IdKind.CHUNK}
     known = cluster.peer(1).records[blob_id.raw]
     assert known.put is not None and known.put.kind == RecordKind.COMPOSITE
+
+
+@virtual_time
+async def test_what_was_read_ahead_is_dropped_for_others_and_read_again_byte_for_byte() -> None:
+    body = content(1, 40 * CHUNK + 77)
+    cluster, blob_id = await made(body, read_unit_bytes=4 * CHUNK, chunk_size_bytes=8 * CHUNK, budget=64 * CHUNK)
+    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+    data, dropped = b"", 0
+    async for piece in reader.stream():
+        data += bytes(piece)
+        await settle()
+        await asyncio.sleep(1.5)
+        # Others need what is left, and a little more than that.
+        rest = cluster.budget.free - cluster.budget.size // 8
+        assert cluster.budget.try_take(rest)
+        held = reader.held
+        if held >= len(piece) + CHUNK:
+            dropped += 1
+            taking = asyncio.create_task(cluster.context.reading.take(CHUNK, of=9 * CHUNK))
+            await settle()
+            assert taking.done() and reader.held == len(piece), "what the client has in its hands is all that is left"
+            cluster.budget.give_back(CHUNK)
+        cluster.budget.give_back(rest)
+    reader.close()
+    assert data == body and dropped > 5
+    assert cluster.budget.free == cluster.budget.size
+
+
+@virtual_time
+async def test_a_crowd_that_does_not_read_is_ended_for_a_read_that_does() -> None:
+    body = content(1, 30 * CHUNK)
+    cluster, blob_id = await made(body, budget=32 * CHUNK, read_ahead=4)
+    ended: list[int] = []
+    crowd = []
+    for number in range(28):
+        reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+        reader.abort = partial(ended.append, number)
+        stream = reader.stream()
+        await anext(stream)
+        crowd.append(reader)
+    reading = asyncio.create_task(cluster.read(blob_id))
+    while not reading.done():
+        await asyncio.sleep(0.05)
+        for number in ended:
+            crowd[number].close()
+        assert now() < 30
+    assert await reading == body
+    assert 0 < len(ended) < 28, "no more than was needed"
+    for reader in crowd:
+        reader.close()
+    assert cluster.budget.free == cluster.budget.size

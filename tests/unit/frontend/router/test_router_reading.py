@@ -1,0 +1,161 @@
+"""Many downloads, one memory: what each may hold, and who gives way when somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ambry.checksum import BLOCK_SIZE
+from ambry.errors import Overloaded
+from frontend.router.budget import MemoryBudget
+from frontend.router.reading import ReadMemory
+from tests.support.virtual_loop import settle, virtual_time
+
+MIB = 1 << 20
+
+
+class FakeReader:
+    """A download that holds one unit in its client's hands and some read ahead."""
+
+    def __init__(self, memory: ReadMemory, *, handed: int, ahead: int = 0, handed_at: float | None = None) -> None:
+        self._memory = memory
+        self.handed, self.ahead = handed, ahead
+        self.handed_at = handed_at
+        self.ended = False
+        assert memory.budget.try_take(handed + ahead)
+        memory.join(self)
+
+    @property
+    def held(self) -> int:
+        return self.handed + self.ahead
+
+    def drop_ahead(self) -> bool:
+        dropped, self.ahead = self.ahead, 0
+        self._memory.budget.give_back(dropped)
+        return bool(dropped)
+
+    def end(self) -> bool:
+        self.ended = True
+        self._memory.leave(self)
+        self._memory.budget.give_back(self.held)
+        self.handed = self.ahead = 0
+        return True
+
+
+def memory(size: int = 64 * MIB, *, wait_s: float = 5.0) -> ReadMemory:
+    return ReadMemory(MemoryBudget(size), unit_bytes=MIB, ahead=4, wait_s=wait_s)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@virtual_time
+async def test_a_few_downloads_have_all_they_want_and_many_share_half_of_the_memory() -> None:
+    made = memory()
+    readers = [FakeReader(made, handed=0) for _ in range(8)]
+    assert (made.window(), made.unit_bytes()) == (4 * MIB, MIB)
+    readers += [FakeReader(made, handed=0) for _ in range(8)]
+    assert (made.window(), made.unit_bytes()) == (2 * MIB, MIB)
+    readers += [FakeReader(made, handed=0) for _ in range(48)]
+    assert (made.window(), made.unit_bytes()) == (MIB // 2, MIB // 2)
+    readers += [FakeReader(made, handed=0) for _ in range(2000)]
+    assert (made.window(), made.unit_bytes()) == (BLOCK_SIZE, BLOCK_SIZE)
+    for reader in readers[2:]:
+        made.leave(reader)
+    assert made.window() == 4 * MIB
+
+
+@virtual_time
+async def test_downloads_whose_clients_do_not_read_take_no_share_of_those_who_do() -> None:
+    made = memory()
+    for _ in range(200):
+        FakeReader(made, handed=0, handed_at=now())
+    assert made.window() < MIB // 4
+    await asyncio.sleep(1.0)
+    assert made.window() == 4 * MIB
+
+
+@virtual_time
+async def test_when_memory_is_scarce_a_block_must_do() -> None:
+    made = memory()
+    FakeReader(made, handed=33 * MIB)
+    assert (made.window(), made.unit_bytes()) == (BLOCK_SIZE, BLOCK_SIZE)
+
+
+@virtual_time
+async def test_who_waits_gets_what_was_read_ahead_for_clients_that_stalled() -> None:
+    made = memory()
+    stalled = [FakeReader(made, handed=MIB, ahead=3 * MIB, handed_at=now()) for _ in range(13)]
+    moving = FakeReader(made, handed=MIB, ahead=3 * MIB)
+    await asyncio.sleep(1.0)
+    await made.take(4 * MIB, of=9 * MIB)
+    assert now() == pytest.approx(1.0, abs=0.01)
+    assert [reader.ahead for reader in stalled] == [0] * 13
+    assert moving.ahead == 3 * MIB
+    assert not any(reader.ended for reader in stalled)
+
+
+@virtual_time
+async def test_those_that_stalled_longest_are_ended_so_many_as_are_needed() -> None:
+    """Once 1,300 slow readers kept everybody else from reading for 47 s."""
+    made = memory()
+    stalled = []
+    for _ in range(56):
+        stalled.append(FakeReader(made, handed=MIB, handed_at=now()))
+        await asyncio.sleep(0.01)
+    before = now()
+    await made.take(MIB, of=5 * MIB)
+    assert now() - before <= 3.3
+    assert [reader.ended for reader in stalled] == [True] + [False] * 55
+    before = now()
+    await asyncio.gather(*(made.take(MIB, of=5 * MIB) for _ in range(4)))
+    assert now() - before <= 0.5
+    assert [reader.ended for reader in stalled] == [True] * 5 + [False] * 51
+
+
+@virtual_time
+async def test_a_download_that_moves_is_never_ended_and_who_waits_is_told_to_come_back() -> None:
+    made = memory(wait_s=5.0)
+    readers = [FakeReader(made, handed=MIB, handed_at=now()) for _ in range(56)]
+
+    async def read() -> None:
+        while True:
+            await asyncio.sleep(0.9)
+            for reader in readers:
+                reader.handed_at = now()
+
+    moving = asyncio.create_task(read())
+    with pytest.raises(Overloaded):
+        await made.take(MIB, of=5 * MIB)
+    assert now() == pytest.approx(5.0, abs=0.01)
+    with pytest.raises(Overloaded):
+        await made.take(MIB, of=5 * MIB, started=True)
+    assert now() == pytest.approx(25.0, abs=0.01), "a download under way has more to lose"
+    assert not any(reader.ended for reader in readers)
+    moving.cancel()
+    await asyncio.gather(moving, return_exceptions=True)
+
+
+@virtual_time
+async def test_a_small_read_does_not_wait_where_large_ones_do() -> None:
+    made = memory()
+    for _ in range(56):
+        FakeReader(made, handed=MIB)
+    assert not made.budget.try_take(MIB)
+    await made.take(4096, of=4096)
+    assert now() == 0
+
+
+@virtual_time
+async def test_once_nobody_waits_nothing_runs() -> None:
+    made = memory()
+    FakeReader(made, handed=56 * MIB)
+    waiting = asyncio.create_task(made.take(MIB, of=5 * MIB))
+    await settle()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.sleep(30)
+    made.budget.give_back(56 * MIB)
+    assert made.budget.free == made.budget.size
