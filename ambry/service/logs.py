@@ -68,7 +68,7 @@ class _Bridge(logging.Handler):
     """What aiohttp and asyncio log, as structured events.
 
     aiohttp logs a traceback for every connection that broke and every request that was no HTTP: the one is our own doing
-    and has its line already (frontend/rest/dispatch.py), the other is the client's.
+    and has its line already (frontend/http/access_log.py), the other is the client's.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
