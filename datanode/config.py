@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from ambry.errors import ConfigInvalid
+from ambry.service.logs import LogSection
 
 
 class NodeSection(msgspec.Struct, frozen=True):
@@ -64,11 +64,6 @@ class ReplicationSection(msgspec.Struct, frozen=True):
     fetch_bytes_max: int = 8 << 20
     changes_max: int = 2_000
     request_timeout_ms: int = 10_000
-
-
-class LogSection(msgspec.Struct, frozen=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
 
 
 class DataNodeConfig(msgspec.Struct, frozen=True):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from ambry.errors import ConfigInvalid
 from ambry.rest.text import is_plain
+from ambry.service.logs import LogSection
 
 NAME_SIZE_MAX = 64
 """Characters of a name that answers carry."""
@@ -48,11 +48,6 @@ class RouterSection(msgspec.Struct, frozen=True):
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
-
-
-class LogSection(msgspec.Struct, frozen=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
 
 
 class FrontendConfig(msgspec.Struct, frozen=True):

@@ -398,7 +398,6 @@ def test_what_is_not_a_way_around_the_seam_is_left_alone(code: str) -> None:
 # --- one name, one thing ---
 
 NAMES_TWICE = {
-    "LogSection": "the [log] section of either configuration",
     "Findings": "of replaying a log, and of a scrub",
     "Found": "in a log, and by the replicas that were asked",
 }

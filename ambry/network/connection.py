@@ -36,13 +36,14 @@ SWEEP_S = 0.05
 SERVED_REQUESTS_MAX = 1024
 SERVED_BYTES_MAX = 64 << 20
 
-Done = Callable[[Frame | None, AmbryError | None], None]
+OnReply = Callable[[Frame | AmbryError], None]
+"""Hears once how a call ended: with the reply, or with the error that came instead."""
 
 
 class PendingCall(msgspec.Struct):
     deadline: float
     size: int
-    done: Done
+    done: OnReply
 
 
 Handler = Callable[[Frame, "Responder"], None]
@@ -157,7 +158,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         if self._on_lost is not None:
             self._on_lost(self)
         for call in calls.values():
-            call.done(None, PeerConnectionLost(f"the connection to {self.peer} ended before the answer"))
+            call.done(PeerConnectionLost(f"the connection to {self.peer} ended before the answer"))
 
     def _violation(self, error: ProtocolViolation) -> None:
         log.warning("connection closed", peer=self.peer, error=error.message)
@@ -173,7 +174,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         self,
         type: int,
         message: Message,
-        done: Done,
+        done: OnReply,
         *,
         timeout_s: float,
         body: Buffer = b"",
@@ -182,11 +183,11 @@ class RpcConnection(asyncio.BufferedProtocol):
         """Send a request. The body is borrowed until `done` was called, and must not change before."""
         transport = self._transport
         if transport is None or transport.is_closing():
-            done(None, PeerConnectionLost(f"not connected to {self.peer}"))
+            done(PeerConnectionLost(f"not connected to {self.peer}"))
             return
         size = len(body)
         if self.in_flight_bytes and self.in_flight_bytes + size > self._in_flight_bytes_max:
-            done(None, Overloaded(f"{self.in_flight_bytes} bytes are waiting for {self.peer} already"))
+            done(Overloaded(f"{self.in_flight_bytes} bytes are waiting for {self.peer} already"))
             return
         correlation = self._next_correlation
         self._next_correlation += 1
@@ -203,13 +204,13 @@ class RpcConnection(asyncio.BufferedProtocol):
         """Send a request without a body and wait for its reply. Raises the AmbryError that ended it."""
         future: asyncio.Future[Frame] = self._loop.create_future()
 
-        def done(frame: Frame | None, error: AmbryError | None) -> None:
+        def done(outcome: Frame | AmbryError) -> None:
             if future.done():
                 return
-            if frame is not None:
-                future.set_result(frame)
+            if isinstance(outcome, AmbryError):
+                future.set_exception(outcome)
             else:
-                future.set_exception(error or InternalError("a call ended without an outcome"))
+                future.set_result(outcome)
 
         self.call(type, message, done, timeout_s=timeout_s)
         return await future
@@ -220,13 +221,13 @@ class RpcConnection(asyncio.BufferedProtocol):
             return  # its deadline had passed
         self.in_flight_bytes -= call.size
         if not frame.flags & FLAG_ERROR:
-            call.done(frame, None)
+            call.done(frame)
             return
         try:
             error: AmbryError = messages.error_of(frame.header)
         except ProtocolViolation as violation:
             error = violation
-        call.done(None, error)
+        call.done(error)
 
     def _expire(self) -> None:
         now = self._loop.time()
@@ -235,7 +236,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             call = self._calls.pop(number, None)
             if call is not None:
                 self.in_flight_bytes -= call.size
-                call.done(None, DeadlineExceeded(f"{self.peer} did not answer in time"))
+                call.done(DeadlineExceeded(f"{self.peer} did not answer in time"))
         self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._calls else None
 
     # --- serving ---

@@ -22,7 +22,7 @@ from ambry.errors import (
     ProtocolViolation,
     StoreMismatch,
 )
-from ambry.network.connection import Done, RpcConnection, tune
+from ambry.network.connection import OnReply, RpcConnection, tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Message
@@ -72,7 +72,7 @@ class Peer:
         self,
         type: int,
         message: Message,
-        done: Done,
+        done: OnReply,
         *,
         timeout_s: float,
         body: Buffer = b"",
@@ -81,21 +81,21 @@ class Peer:
         """As RpcConnection.call; fails at once when not connected. Outcomes count for the peer's health."""
         connection = self._connection
         if connection is None:
-            done(None, PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
+            done(PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
             return
         health = self.health
         waiting = connection.in_flight_bytes
         if waiting and not health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX:
-            done(None, Overloaded(f"{self.node.name} does not answer, and {waiting} bytes are waiting for it already"))
+            done(Overloaded(f"{self.node.name} does not answer, and {waiting} bytes are waiting for it already"))
             return
 
-        def counted(frame: Frame | None, error: AmbryError | None) -> None:
+        def counted(outcome: Frame | AmbryError) -> None:
             # A refusal is an answer; only silence and broken connections speak against a node.
-            if isinstance(error, DeadlineExceeded | PeerConnectionLost):
+            if isinstance(outcome, DeadlineExceeded | PeerConnectionLost):
                 health.record(False)
             elif health.failures:
                 health.record(True)
-            done(frame, error)
+            done(outcome)
 
         connection.call(type, message, counted, timeout_s=timeout_s, body=body, checks=checks)
 

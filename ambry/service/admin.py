@@ -20,7 +20,8 @@ from ambry.service import metrics
 from ambry.service.origin import Hosts, refuse_cross_site
 
 Page = Callable[[], Any]
-Action = Callable[[int], Awaitable[Any]]
+OperatorAction = Callable[[int], Awaitable[Any]]
+"""What an operator may set off; takes the number in its path."""
 Ready = Callable[[], list[str]]
 """Reasons why the process is not ready; empty when it is."""
 
@@ -58,7 +59,7 @@ async def start_admin(
     *,
     ready: Ready,
     pages: Mapping[str, Page],
-    actions: Mapping[str, Action] | None = None,
+    actions: Mapping[str, OperatorAction] | None = None,
     hosts: Iterable[str] = (),
 ) -> web.AppRunner:
     """Serve the admin port; the caller cleans the runner up. Raises OSError when the port is taken.
@@ -83,7 +84,7 @@ async def start_admin(
 
         return handle
 
-    def action_handler(action: Action) -> Callable[[web.Request], Any]:
+    def action_handler(action: OperatorAction) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
             try:
                 return json_response(await action(int(request.match_info["number"])))

@@ -12,8 +12,16 @@ from typing import Any, Literal, TextIO, cast
 import msgspec
 import structlog
 
+Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 Logger = structlog.typing.FilteringBoundLogger
+
+
+class LogSection(msgspec.Struct, frozen=True):
+    """The [log] section of a server's configuration."""
+
+    level: Level = "info"
+    format: LogFormat = "auto"
 
 
 def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO | None = None, **bound: Any) -> None:

@@ -33,21 +33,15 @@ class Worker:
         self.ticks = 0
         self.errors = 0
         self.last_error = ""
-        self.progress: dict[str, Any] = {}
         self._tick = tick
         self._clock = clock
         self._random = random_source
         self._backoff_s = BACKOFF_MIN_S
         self._last_tick_at = clock.monotonic()
-        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"worker:{self.name}")
-
-    def wake(self) -> None:
-        """End the current wait between two ticks."""
-        self._wake.set()
 
     async def stop(self) -> None:
         """Cancel the loop and wait until it has ended."""
@@ -66,7 +60,6 @@ class Worker:
             "errors": self.errors,
             "last_error": self.last_error,
             "seconds_since_tick": round(self._clock.monotonic() - self._last_tick_at, 3),
-            "progress": self.progress,
         }
 
     async def _run(self) -> None:
@@ -96,12 +89,7 @@ class Worker:
         return wait_s
 
     async def _wait(self, seconds: float) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        await asyncio.sleep(seconds)
 
 
 class WorkerRegistry:

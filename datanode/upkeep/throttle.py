@@ -9,13 +9,13 @@ from ambry.errors import ReplicaUnavailable
 
 BURST_S = 0.005
 BUSY_FACTOR = 4
-"""While foreground writes wait for the disk, background work goes on at this fraction of its rate: it never stops for good."""
+"""While the foreground writes, and a moment after, background work goes on this many times slower: it never stops for good."""
 
 
 class Throttle:
-    """Call it with every piece's size; it blocks the calling thread as long as the rate asks for.
+    """Call it with every piece's size, in bytes; it blocks the calling thread as long as the rate asks for.
 
-    `busy` tells whether foreground work waits for the same disk.
+    `busy` tells whether foreground writes used the same disk a moment ago (datanode/disk.py). Reads do not count.
     """
 
     def __init__(self, clock: Clock, rate_bytes_per_s: int, busy: Callable[[], bool] = lambda: False) -> None:

@@ -254,6 +254,6 @@ class PutOperation:
                 context.pool[node.name].call(
                     MessageType.UPDATE,
                     message,
-                    lambda _frame, _error: None,
+                    lambda _outcome: None,
                     timeout_s=context.config.request_timeout_ms / 1000,
                 )

@@ -97,17 +97,17 @@ class Fetch:
             self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
             return
         for name in list(self._waiting):
-            self._done(name, None, DeadlineExceeded("it does not answer"))
+            self._done(name, DeadlineExceeded("it does not answer"))
 
-    def _done(self, name: str, frame: Frame | None, error: AmbryError | None) -> None:
+    def _done(self, name: str, outcome: Frame | AmbryError) -> None:
         self._waiting.discard(name)
         if self._future.done():
             return
-        if frame is not None:
-            self._answered(name, frame)
+        if not isinstance(outcome, AmbryError):
+            self._answered(name, outcome)
             return
-        self._failures[name] = error or Unavailable("no answer")
-        self._settle(self._tracker.record(name, Answer.ABSENT if isinstance(error, BlobNotFound) else Answer.FAILED))
+        self._failures[name] = outcome
+        self._settle(self._tracker.record(name, Answer.ABSENT if isinstance(outcome, BlobNotFound) else Answer.FAILED))
 
     def _answered(self, name: str, frame: Frame) -> None:
         try:

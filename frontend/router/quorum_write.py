@@ -141,14 +141,15 @@ class ReplicaWrite:
                 checks=self._checks,
             )
 
-    def _done(self, name: str, frame: Frame | None, error: AmbryError | None) -> None:
+    def _done(self, name: str, outcome: Frame | AmbryError) -> None:
         self._waiting.discard(name)
-        if frame is not None:
-            self._replies.append(frame)
-        elif error is not None:
-            self._failures[name] = error
         tracker = self._tracker
-        more = tracker.record(name, frame is not None)
+        if isinstance(outcome, AmbryError):
+            self._failures[name] = outcome
+            more = tracker.record(name, False)
+        else:
+            self._replies.append(outcome)
+            more = tracker.record(name, True)
         if self._future.done():
             return
         if more:

@@ -227,22 +227,21 @@ class Asked:
     def __init__(
         self, world: World, type: MessageType, message: Message, body: bytes = b"", *, timeout_s: float = LONG_S
     ):
-        self.outcomes: list[tuple[Frame | None, AmbryError | None]] = []
+        self.outcomes: list[Frame | AmbryError] = []
         self._ended = asyncio.Event()
         world.peer.call(type, message, self._end, timeout_s=timeout_s, body=body)
 
-    def _end(self, frame: Frame | None, error: AmbryError | None) -> None:
-        assert (frame is None) != (error is None)
-        self.outcomes.append((frame, error))
+    def _end(self, outcome: Frame | AmbryError) -> None:
+        self.outcomes.append(outcome)
         self._ended.set()
 
     async def frame(self) -> Frame:
         """The reply. Raises the error that was the outcome."""
         await asyncio.wait_for(self._ended.wait(), LONG_S)
-        ((frame, error),) = self.outcomes
-        if frame is None:
-            raise error or AssertionError("neither reply nor error")
-        return frame
+        (outcome,) = self.outcomes
+        if isinstance(outcome, AmbryError):
+            raise outcome
+        return outcome
 
     async def error(self) -> AmbryError:
         with pytest.raises(AmbryError) as caught:
@@ -418,7 +417,7 @@ async def test_without_a_connection_a_call_ends_at_once(world: World) -> None:
     assert not world.peer.connected
     assert not world.peer.usable
     asked = Asked(world, MessageType.GET, GetRequest("r", ID, 0, 1))
-    assert [type(error) for _, error in asked.outcomes] == [PeerConnectionLost]
+    assert [type(outcome) for outcome in asked.outcomes] == [PeerConnectionLost]
     with pytest.raises(PeerConnectionLost):
         await presence(world, ID)
     await world.reconnect()
@@ -444,7 +443,7 @@ async def test_what_is_in_flight_is_bounded_but_one_call_always_goes(world: Worl
     large = bytes(IN_FLIGHT_MAX + 1)
     first = Asked(world, MessageType.PUT, put_request(large), large)
     second = Asked(world, MessageType.PUT, put_request(b"x", OTHER), b"x")
-    assert [type(error) for _, error in second.outcomes] == [Overloaded]
+    assert [type(outcome) for outcome in second.outcomes] == [Overloaded]
     assert world.peer.in_flight_bytes == len(large)
     until.set()
     await first.frame()

@@ -32,7 +32,7 @@ from ambry.errors import (
 )
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId
-from ambry.network.connection import Done
+from ambry.network.connection import OnReply
 from ambry.network.pool import RETRY_MAX_S, SILENT_IN_FLIGHT_MAX, PeerPool
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
 from ambry.protocol.messages import base as messages
@@ -175,7 +175,7 @@ class FakePeer:
     records: dict[bytes, Stored] = field(default_factory=dict)
     _rules: list[_Rule] = field(default_factory=list)
     _next: int = 1
-    _pending: list[Done] = field(default_factory=list)
+    _pending: list[OnReply] = field(default_factory=list)
 
     @property
     def usable(self) -> bool:
@@ -216,19 +216,19 @@ class FakePeer:
         self,
         type: int,
         message: Message,
-        done: Done,
+        done: OnReply,
         *,
         timeout_s: float,
         body: Buffer = b"",
         checks: Buffer | None = None,
     ) -> None:
         if not self.connected:
-            done(None, PeerConnectionLost(f"{self.node.name} is not connected"))
+            done(PeerConnectionLost(f"{self.node.name} is not connected"))
             return
         waiting = self.in_flight_bytes
         silent_too_long = not self.health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX
         if waiting and (silent_too_long or waiting + len(body) > self.in_flight_bytes_max):
-            done(None, Overloaded(f"{waiting} bytes are waiting for {self.node.name} already"))
+            done(Overloaded(f"{waiting} bytes are waiting for {self.node.name} already"))
             return
         self._send(type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health)
 
@@ -236,7 +236,7 @@ class FakePeer:
         self,
         type: int,
         message: Message,
-        done: Done,
+        done: OnReply,
         *,
         timeout_s: float,
         body: Buffer = b"",
@@ -258,7 +258,7 @@ class FakePeer:
         self.open_calls += 1
         ended = False
 
-        def end(reply: Frame | None, error: AmbryError | None) -> None:
+        def end(outcome: Frame | AmbryError) -> None:
             nonlocal ended
             if ended:
                 return
@@ -268,16 +268,16 @@ class FakePeer:
             self.in_flight_bytes -= len(body)
             self.open_calls -= 1
             if health is not None:
-                health.record(not isinstance(error, DeadlineExceeded | PeerConnectionLost))
-            done(reply, error)
+                health.record(not isinstance(outcome, DeadlineExceeded | PeerConnectionLost))
+            done(outcome)
 
         self._pending.append(end)
-        deadline = loop.call_later(timeout_s, end, None, DeadlineExceeded(f"{self.node.name} did not answer in time"))
+        deadline = loop.call_later(timeout_s, end, DeadlineExceeded(f"{self.node.name} did not answer in time"))
 
         def answer() -> None:
             if ended and not fault.applies:
                 return
-            end(*self._outcome(frame, request, fault))
+            end(self._outcome(frame, request, fault))
 
         if fault.silent:
             if fault.applies:
@@ -285,7 +285,7 @@ class FakePeer:
         elif fault.until is not None:
             outcome = self._outcome(frame, request, fault)
             waiting = loop.create_task(fault.until.wait())
-            waiting.add_done_callback(lambda _: end(*outcome))
+            waiting.add_done_callback(lambda _: end(outcome))
         elif fault.delay_s:
             loop.call_later(fault.delay_s, answer)
         else:
@@ -294,13 +294,13 @@ class FakePeer:
     async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
 
-        def done(frame: Frame | None, error: AmbryError | None) -> None:
+        def done(outcome: Frame | AmbryError) -> None:
             if future.done():
                 return
-            if frame is not None:
-                future.set_result(frame)
+            if isinstance(outcome, AmbryError):
+                future.set_exception(outcome)
             else:
-                future.set_exception(error or AssertionError("a call ended without an outcome"))
+                future.set_result(outcome)
 
         if not self.connected:
             raise PeerConnectionLost(f"{self.node.name} is not connected")
@@ -312,18 +312,18 @@ class FakePeer:
         self.connected = False
         asyncio.get_running_loop().call_later(RETRY_MAX_S, self._reconnect)
         for end in list(self._pending):
-            end(None, PeerConnectionLost(f"the connection was closed: {why}"))
+            end(PeerConnectionLost(f"the connection was closed: {why}"))
 
     def _reconnect(self) -> None:
         self.connected = True
 
     # --- the data node ---
 
-    def _outcome(self, frame: Frame, request: Message, fault: Fault) -> tuple[Frame | None, AmbryError | None]:
+    def _outcome(self, frame: Frame, request: Message, fault: Fault) -> Frame | AmbryError:
         if fault.error is not None and isinstance(fault.error, PeerConnectionLost):
             if fault.applies:
                 self._handle(frame, request)
-            return None, fault.error
+            return fault.error
         try:
             if fault.error is not None and not fault.applies:
                 raise fault.error
@@ -345,10 +345,10 @@ class FakePeer:
             reply = received(bytes(head), body)
             if reply.correlation != frame.correlation:
                 raise AssertionError("a reply to another call")
-            return (None, messages.error_of(reply.header)) if reply.flags & FLAG_ERROR else (reply, None)
+            return messages.error_of(reply.header) if reply.flags & FLAG_ERROR else reply
         except ProtocolViolation as error:
             self.break_connection(error.message)
-            return None, PeerConnectionLost(f"the connection was closed: {error.message}")
+            return PeerConnectionLost(f"the connection was closed: {error.message}")
 
     def _handle(self, frame: Frame, request: Message) -> tuple[Message, bytes]:
         if isinstance(request, PutRequest):

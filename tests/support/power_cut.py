@@ -36,7 +36,7 @@ import msgspec
 from ambry.blob import BlobState, join
 from ambry.checksum import Buffer, digest
 from ambry.clustermap.layout import DatacenterEntry, Layout, NodeEntry, PartitionEntry
-from ambry.errors import AmbryError, InternalError
+from ambry.errors import AmbryError
 from ambry.network.connection import RpcConnection, tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.base import Hello, Message
@@ -273,13 +273,13 @@ async def ask(connection: RpcConnection, type: MessageType, message: Message, bo
     """One call on a connection; raises the AmbryError that ended it."""
     future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
 
-    def done(frame: Frame | None, error: AmbryError | None) -> None:
+    def done(outcome: Frame | AmbryError) -> None:
         if future.done():
             return
-        if frame is not None:
-            future.set_result(frame)
+        if isinstance(outcome, AmbryError):
+            future.set_exception(outcome)
         else:
-            future.set_exception(error or InternalError("a call ended without an outcome"))
+            future.set_result(outcome)
 
     connection.call(type, message, done, timeout_s=REQUEST_TIMEOUT_S, body=body)
     return await future

@@ -38,11 +38,11 @@ async def ask(connection: RpcConnection, type: int, message: Message, body: Buff
     """Send a request with a body and wait for its reply. Raises the AmbryError that ended it."""
     future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
 
-    def done(frame: Frame | None, error: AmbryError | None) -> None:
-        if frame is not None:
-            future.set_result(frame)
+    def done(outcome: Frame | AmbryError) -> None:
+        if isinstance(outcome, AmbryError):
+            future.set_exception(outcome)
         else:
-            future.set_exception(error or AssertionError("a call ended without an outcome"))
+            future.set_result(outcome)
 
     connection.call(type, message, done, timeout_s=LONG_S, body=body)
     return await future

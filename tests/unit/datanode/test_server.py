@@ -18,13 +18,14 @@ from ambry.clock import SystemClock
 from ambry.config import load
 from ambry.errors import BlobNotFound, ConfigInvalid, StoreMismatch
 from ambry.network.connection import RpcConnection
-from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest
 from datanode.config import DataNodeConfig
 from datanode.server import DataNode
 from datanode.store.files import OsFiles
+from tests.support.rpc_pair import ask
 from tests.support.samples import PARTITION, blob_id, content
 
 LONG_S = 60.0
@@ -103,16 +104,7 @@ def place(tmp_path: Path) -> Place:
 async def put(connection: RpcConnection, number: int, size: int = 1000) -> None:
     data = content(number, size)
     request = PutRequest("r", blob_id(number), 1, 5, NEVER_MS, b"", b"", digest(data), True)
-    done: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-
-    def answered(frame: Frame | None, error: Exception | None) -> None:
-        if frame is not None:
-            done.set_result(frame)
-        else:
-            done.set_exception(error or AssertionError("nothing"))
-
-    connection.call(MessageType.PUT, request, answered, timeout_s=LONG_S, body=data)
-    await done
+    await ask(connection, MessageType.PUT, request, data)
 
 
 async def get(connection: RpcConnection, number: int) -> bytes:

@@ -23,7 +23,7 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import GetRequest, PresenceReply
 
-Outcome = tuple[Frame | None, AmbryError | None]
+Outcome = Frame | AmbryError
 LONG_S = 60.0
 ID = b"i" * 36
 
@@ -87,9 +87,9 @@ class Outcomes:
         self.got: dict[int, list[Outcome]] = {}
         self._more = asyncio.Event()
 
-    def of(self, number: int) -> Callable[[Frame | None, AmbryError | None], None]:
-        def done(frame: Frame | None, error: AmbryError | None) -> None:
-            self.got.setdefault(number, []).append((frame, error))
+    def of(self, number: int) -> Callable[[Outcome], None]:
+        def done(outcome: Outcome) -> None:
+            self.got.setdefault(number, []).append(outcome)
             self._more.set()
 
         return done
@@ -102,7 +102,7 @@ class Outcomes:
 
     def errors(self) -> list[AmbryError | None]:
         assert all(len(outcomes) == 1 for outcomes in self.got.values()), "done was called twice"
-        return [outcomes[0][1] for _, outcomes in sorted(self.got.items())]
+        return [outcome if isinstance(outcome, AmbryError) else None for _, (outcome,) in sorted(self.got.items())]
 
 
 async def test_answers_find_their_calls_in_any_order(pair: Pair) -> None:
@@ -137,9 +137,8 @@ async def test_bodies_of_any_size_go_both_ways(pair: Pair, size: int) -> None:
     outcomes = Outcomes()
     client.call(MessageType.PUT, Empty(), outcomes.of(1), timeout_s=LONG_S, body=memoryview(body))
     await outcomes.wait(1)
-    ((frame, error),) = outcomes.got[1]
-    assert error is None
-    assert frame is not None
+    (frame,) = outcomes.got[1]
+    assert isinstance(frame, Frame)
     assert bytes(frame.body) == body
 
 
@@ -253,7 +252,7 @@ async def test_a_lost_connection_ends_every_call_once(pair: Pair, end: str) -> N
     assert not client.open
     assert pair.lost.is_set()
     client.call(MessageType.PING, Empty(), outcomes.of(99), timeout_s=LONG_S)
-    assert type(outcomes.got[99][0][1]) is PeerConnectionLost
+    assert type(outcomes.got[99][0]) is PeerConnectionLost
     with pytest.raises(PeerConnectionLost):
         await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
 
@@ -271,7 +270,7 @@ async def test_bytes_in_flight_are_bounded_but_one_call_always_goes(pair: Pair) 
     outcomes = Outcomes()
     client.call(MessageType.PUT, Empty(), outcomes.of(1), timeout_s=LONG_S, body=bytes(5000))
     client.call(MessageType.PUT, Empty(), outcomes.of(2), timeout_s=LONG_S, body=b"x")
-    assert type(outcomes.got[2][0][1]) is Overloaded
+    assert type(outcomes.got[2][0]) is Overloaded
     await arrived.wait()
     held[0].reply(Empty())
     await outcomes.wait(2)
@@ -279,7 +278,7 @@ async def test_bytes_in_flight_are_bounded_but_one_call_always_goes(pair: Pair) 
     for number in (3, 4):
         client.call(MessageType.PUT, Empty(), outcomes.of(number), timeout_s=LONG_S, body=bytes(500))
     client.call(MessageType.PUT, Empty(), outcomes.of(5), timeout_s=LONG_S, body=b"x")
-    assert type(outcomes.got[5][0][1]) is Overloaded
+    assert type(outcomes.got[5][0]) is Overloaded
     assert client.in_flight_bytes == 1000
 
 

@@ -111,9 +111,9 @@ async def test_a_call_to_a_peer_that_is_away_fails_at_once() -> None:
     away.stop()
     pool = pool_of(away)
     pool.start()
-    outcomes: list[AmbryError | None] = []
-    pool["n1"].call(MessageType.PING, Empty(), lambda _frame, error: outcomes.append(error), timeout_s=LONG_S)
-    assert [type(error) for error in outcomes] == [PeerConnectionLost]
+    outcomes: list[Frame | AmbryError] = []
+    pool["n1"].call(MessageType.PING, Empty(), outcomes.append, timeout_s=LONG_S)
+    assert [type(outcome) for outcome in outcomes] == [PeerConnectionLost]
     assert pool["n1"].in_flight_bytes == 0
     await pool.stop()
 
@@ -207,10 +207,10 @@ async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
     monkeypatch.setattr(module, "PING_EVERY_S", 3_600.0)
     pool = pool_of(node)
     peer = await connected(pool)
-    outcomes: asyncio.Queue[AmbryError | None] = asyncio.Queue()
+    outcomes: asyncio.Queue[Frame | AmbryError] = asyncio.Queue()
 
-    async def call(timeout_s: float) -> AmbryError | None:
-        peer.call(MessageType.GET, Empty(), lambda _frame, error: outcomes.put_nowait(error), timeout_s=timeout_s)
+    async def call(timeout_s: float) -> Frame | AmbryError:
+        peer.call(MessageType.GET, Empty(), outcomes.put_nowait, timeout_s=timeout_s)
         return await asyncio.wait_for(outcomes.get(), 30)
 
     def refuse(frame: Frame, responder: Responder) -> None:

@@ -55,25 +55,6 @@ async def test_a_tick_that_works_again_clears_the_backoff() -> None:
     assert worker.errors == 4
 
 
-async def test_wake_ends_the_wait() -> None:
-    ticks: list[int] = []
-    second = asyncio.Event()
-
-    async def tick() -> float:
-        ticks.append(1)
-        if len(ticks) == 2:
-            second.set()
-        return 3_600.0
-
-    worker = make(tick)
-    worker.start()
-    await eventually(lambda: worker.state == "idle")
-    await asyncio.sleep(0)
-    worker.wake()
-    await asyncio.wait_for(second.wait(), 5)
-    await worker.stop()
-
-
 async def test_stop_cancels_a_tick_that_hangs() -> None:
     cancelled = asyncio.Event()
     started = asyncio.Event()
@@ -122,7 +103,6 @@ async def test_the_registry_shows_and_stops_all() -> None:
         "errors",
         "last_error",
         "seconds_since_tick",
-        "progress",
     }
     await registry.stop_all()
     assert [item["state"] for item in registry.describe()] == ["stopped", "stopped"]
