@@ -50,7 +50,7 @@ class Fault:
     kind: `status` (answer `status` at once, before the body is read if `early`), `reset` (reset the connection after
     `after` bytes of the answer's body), `reset-before` (without any answer), `reset-after` (do it, then without an
     answer), `cut` (close after `after` bytes), `corrupt` (flip the first byte of the body), `wrong-digest`,
-    `no-digest`, `hold` (answer when `release` is set). `plain` gives the
+    `no-digest`, `foreign` (200, but as some other server), `hold` (answer when `release` is set). `plain` gives the
     error a page that is not ambry's; `closing` says `Connection: close` and closes.
     """
 
@@ -354,6 +354,9 @@ class _Answer:
             headers["connection"] = "close"
         if kind == "wrong-digest":
             headers["x-ambry-digest"] = "0" * 32
+        if kind == "foreign":
+            status, body = 200, b"<h1>welcome to our network</h1>"
+            headers = {"content-type": "text/html", "content-length": str(len(body))}
         if kind == "no-digest":
             headers.pop("x-ambry-digest", None)
         if kind == "corrupt" and body:

@@ -78,7 +78,11 @@ class AsyncCalls(ClientBase):
         deadline: float | None,
         upload: BlobUpload | None = None,
     ) -> AsyncResponse:
-        """One attempt at one endpoint."""
-        return await self._transport.exchange(
+        """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
+        response = await self._transport.exchange(
             endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
         )
+        if not refusals.is_ours(response.headers):
+            response.abort()
+            raise refusals.foreign(request, response.status)
+        return response

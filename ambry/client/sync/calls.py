@@ -77,7 +77,11 @@ class SyncCalls(ClientBase):
         deadline: float | None,
         upload: BlobUpload | None = None,
     ) -> SyncResponse:
-        """One attempt at one endpoint."""
-        return self._transport.exchange(
+        """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
+        response = self._transport.exchange(
             endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
         )
+        if not refusals.is_ours(response.headers):
+            response.abort()
+            raise refusals.foreign(request, response.status)
+        return response

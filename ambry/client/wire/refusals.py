@@ -102,6 +102,19 @@ def answered_early(endpoint: str, status: int, headers: Headers) -> ProtocolViol
     )
 
 
+def is_ours(headers: Headers) -> bool:
+    """Whether an answer is that of an ambry frontend: each of theirs names its request."""
+    return bool(headers.get(names.REQUEST_ID))
+
+
+def foreign(request: ApiRequest, status: int, request_id: str = "") -> ProtocolViolation:
+    """For the answer of a proxy, a captive portal or some other server: its 404 is no proof, its 200 no deed."""
+    return ProtocolViolation(
+        f"{request.method} {request.path} was answered {status}, but not by ambry; check the endpoint",
+        request_id=request_id,
+    )
+
+
 def note_request(error: AmbryError, headers: Headers) -> None:
     """Give an error of ours the id of the request whose answer it is about, by which the server's logs tell more."""
     error.request_id = error.request_id or headers.get(names.REQUEST_ID, "")
@@ -126,11 +139,7 @@ def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *,
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)
     if cls is None and 300 <= status < 500 and not code and status not in (400, 408, 413, 414, 429, 431):
-        # A proxy or a foreign server. Its 404 must not pass for ours, which is a proof of absence.
-        return ProtocolViolation(
-            f"{request.method} {request.path} was answered {status}, but not by ambry; check the endpoint",
-            request_id=request_id,
-        )
+        return foreign(request, status, request_id)
     if cls is None:
         cls = _BY_STATUS.get(status) or (Unavailable if status >= 500 else InvalidRequest)
     detail = str(problem.get("detail") or "") or _describe(cls, request, status)

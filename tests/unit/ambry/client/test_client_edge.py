@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -184,6 +184,25 @@ def test_the_host_header_is_the_endpoints(twins: Twins, host: str) -> None:
         client.delete(info.id)
         assert {seen.headers["host"] for seen in stub.requests} == {stub.authority}
         assert not {"origin", "sec-fetch-site", "cookie"} & {name for seen in stub.requests for name in seen.headers}
+
+
+def test_a_success_of_some_other_server_is_none(stub: StubFrontend, twins: Twins) -> None:
+    """A captive portal answers everything with 200; a delete that it took would be a delete that never happened."""
+    client = twins.connect(stub.url)
+    blob = stub.add(DATA)
+    calls: dict[str, Callable[[], object]] = {
+        "DELETE": lambda: client.delete(blob),
+        "PUT": lambda: client.update_ttl(blob, None),
+        "HEAD": lambda: client.exists(blob),
+        "GET": lambda: client.get_bytes(blob),
+        "POST": lambda: client.put(DATA),
+    }
+    for method, call in calls.items():
+        stub.fail(method, "foreign")
+        with pytest.raises(ProtocolViolation, match="not by ambry"):
+            call()
+    stub.fail("GET", "foreign")
+    assert not client.health().ok
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "wrong-digest", "no-digest"])
