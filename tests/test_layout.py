@@ -82,6 +82,7 @@ FORBIDDEN_IMPORTS = [
     ("ambry/cli/*", ["datanode", "frontend"]),
     ("frontend/router/*", ["aiohttp"]),
     ("frontend/metadata/*", ["aiohttp"]),
+    ("frontend/http/*", ["ambry.rest", "frontend.metadata"]),
     ("datanode/store/*", ["asyncio", "ambry.network", "ambry.protocol"]),
     ("datanode/replication/decide.py", ["asyncio"]),
     ("datanode/replication/cursor.py", ["asyncio"]),
@@ -182,6 +183,18 @@ def test_an_import_that_runs_back_up_would_be_noticed(path: str, code: str) -> N
 )
 def test_a_wrong_import_would_be_noticed(path: str, code: str) -> None:
     assert import_faults(path, ast.parse(code))
+
+
+def test_what_every_api_shares_knows_no_header_of_ambrys_own() -> None:
+    """S3 will stand on frontend/http too: what an API has of its own comes in as its dialect."""
+    named = [
+        f"{path}:{node.lineno} says {node.value!r}"
+        for path in modules("frontend")
+        if path.startswith("frontend/http/")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "x-ambry" in node.value.lower()
+    ]
+    assert named == []
 
 
 # --- the seam ---

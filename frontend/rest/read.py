@@ -83,6 +83,7 @@ class Reads:
         for span, before in zip(spans, part_heads, strict=True):
             # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
             wanted = RangeSpec(span.first, span.end - 1)
+            exchange.context.renew()
             download = await self._router.open(exchange.context, blob_id, wanted=wanted, any_state=True)
             try:
                 if not exchange.streaming:
