@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from ambry.blob import Composite
 from ambry.clustermap.model import Node
@@ -20,7 +19,7 @@ from frontend.router.context import RouterContext
 from frontend.router.get import Download
 from frontend.router.put import PutOperation
 from frontend.router.quorum import write_target
-from frontend.router.values import BlobHead, DigestCheck, HeadCheck, PutResult, PutSpec, RangeSpec
+from frontend.router.values import BlobHead, DigestCheck, HeadCheck, NodePresence, PutResult, PutSpec, RangeSpec
 
 PRESENCE_TIMEOUT_S = 3.0
 PRESENCE_IDS_PER_REQUEST = 20_000
@@ -95,7 +94,7 @@ class Router:
         if blob_id.kind is IdKind.CHUNK:
             raise InvalidRequest("this is the id of a data chunk inside a larger blob; use the blob's own id")
 
-    async def presence(self, request: RequestContext, blob_id: BlobId) -> list[dict[str, Any]]:
+    async def presence(self, request: RequestContext, blob_id: BlobId) -> list[NodePresence]:
         """Per data node how much of a blob (its own record and its chunks) it holds. Asks every replica."""
         composite = await self.composite(request, blob_id)
         ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
@@ -106,7 +105,7 @@ class Router:
         nodes = [self.context.map.nodes[name] for name in sorted(by_node)]
         return list(await asyncio.gather(*(self._presence_at(request, node, by_node[node.name]) for node in nodes)))
 
-    async def _presence_at(self, request: RequestContext, node: Node, ids: list[bytes]) -> dict[str, Any]:
+    async def _presence_at(self, request: RequestContext, node: Node, ids: list[bytes]) -> NodePresence:
         states: list[str] = []
         error = ""
         try:
@@ -118,16 +117,16 @@ class Router:
                 states += messages.decode(frame.header, PresenceReply).states
         except AmbryError as failure:
             error = failure.message
-        return {
-            "node": node.name,
-            "datacenter": node.datacenter,
-            "address": node.address,
-            "reachable": not error,
-            "present": states.count("present"),
-            "deleted": states.count("deleted"),
-            "total": len(ids),
-            "error": error,
-        }
+        return NodePresence(
+            node=node.name,
+            datacenter=node.datacenter,
+            address=node.address,
+            reachable=not error,
+            present=states.count("present"),
+            deleted=states.count("deleted"),
+            total=len(ids),
+            error=error,
+        )
 
     def unready(self) -> list[str]:
         """Why this frontend cannot serve: partitions of which too few local replicas answer."""

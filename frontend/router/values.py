@@ -51,6 +51,20 @@ class BlobHead(msgspec.Struct, frozen=True, kw_only=True):
         return self.properties.size
 
 
+class NodePresence(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a blob one data node holds: of its own record and its chunks, `total` in number."""
+
+    node: str
+    datacenter: str
+    address: str
+    reachable: bool
+    present: int
+    deleted: int
+    total: int
+    error: str
+    """Why it is not reachable, empty when it is."""
+
+
 HeadCheck = Callable[[BlobHead], None]
 """Called with the head of a blob that is about to be changed, deleted or not; raises to refuse the change."""
 

@@ -40,19 +40,19 @@ async def test_presence_counts_records_per_node_over_all_partitions() -> None:
     await settle()
     chunks = await cluster.router.composite(some_request(), blob_id)
     assert chunks is not None and len(chunks.chunks) == 5
-    found = {entry["node"]: entry for entry in await cluster.router.presence(some_request(), blob_id)}
+    found = {entry.node: entry for entry in await cluster.router.presence(some_request(), blob_id)}
     assert set(found) == {"dc1-n1", "dc1-n2", "dc1-n3", "dc2-n1"}
     for name, entry in found.items():
-        assert (entry["total"], entry["reachable"], entry["error"]) == (6, True, "")
-        assert entry["present"] == (6 if name.startswith("dc1") else 0)
+        assert (entry.total, entry.reachable, entry.error) == (6, True, "")
+        assert entry.present == (6 if name.startswith("dc1") else 0)
     cluster.peer(2).forget(chunks.chunks[0].id)
     cluster.peer(2).learn(chunks.chunks[1].id, BlobState(0, True, 0))
     cluster.peer(3).script(silent())
     cluster.peer(1, 2).script(fails(Unavailable("away")))
-    found = {entry["node"]: entry for entry in await cluster.router.presence(some_request(), blob_id)}
-    assert (found["dc1-n2"]["present"], found["dc1-n2"]["deleted"]) == (4, 1)
-    assert (found["dc1-n3"]["present"], found["dc1-n3"]["reachable"]) == (0, False)
-    assert found["dc2-n1"]["error"] == "away"
+    found = {entry.node: entry for entry in await cluster.router.presence(some_request(), blob_id)}
+    assert (found["dc1-n2"].present, found["dc1-n2"].deleted) == (4, 1)
+    assert (found["dc1-n3"].present, found["dc1-n3"].reachable) == (0, False)
+    assert found["dc2-n1"].error == "away"
 
 
 @virtual_time
@@ -62,7 +62,7 @@ async def test_presence_of_very_many_chunks_is_asked_in_parts(monkeypatch: pytes
     blob_id = (await cluster.put(content(1, 9 * CHUNK))).id
     await settle()
     found = await cluster.router.presence(some_request(), blob_id)
-    assert [entry["present"] for entry in found] == [10, 10, 10]
+    assert [entry.present for entry in found] == [10, 10, 10]
 
 
 @virtual_time
@@ -71,7 +71,7 @@ async def test_a_simple_blob_has_no_chunks_and_a_deleted_one_no_presence() -> No
     blob_id = (await cluster.put(b"hello")).id
     await settle()
     assert await cluster.router.composite(some_request(), blob_id) is None
-    assert [entry["present"] for entry in await cluster.router.presence(some_request(), blob_id)] == [1, 1, 1]
+    assert [entry.present for entry in await cluster.router.presence(some_request(), blob_id)] == [1, 1, 1]
     await cluster.router.delete(some_request(), blob_id)
     await settle()
     with pytest.raises(BlobDeleted):
