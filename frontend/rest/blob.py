@@ -67,6 +67,12 @@ class SelectedBlob(Selected):
     head: BlobHead
 
 
+def selected_head(exchange: Exchange) -> BlobHead | None:
+    """The head that the conditions' step read, if it did."""
+    selected: SelectedBlob | None = exchange.selected
+    return None if selected is None else selected.head
+
+
 def parse_id(text: str) -> BlobId:
     """A blob id; a file extension behind it is ignored. Raises InvalidBlobId."""
     if len(text) > ID_TEXT_SIZE and text[ID_TEXT_SIZE] == ".":
@@ -113,9 +119,9 @@ class BlobFinder:
 
     async def head(self, exchange: Exchange, blob_id: BlobId, allowed: Visible = ALIVE) -> BlobHead:
         """A blob's head, from the conditions' step if it read it. Raises BlobNotFound, BlobGone, Unavailable."""
-        if exchange.selected is not None:
-            selected: SelectedBlob = exchange.selected
-            return selected.head
+        known = selected_head(exchange)
+        if known is not None:
+            return known
         head = await self._router.head(exchange.context, blob_id, any_state=allowed.any)
         if allowed.any:
             allowed.check(head, self._clock.wall_ms())

@@ -7,7 +7,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.rest import names
 from frontend.http.exchange import Exchange
-from frontend.rest.blob import id_in_header, id_in_path, ttl_of
+from frontend.rest.blob import id_in_header, id_in_path, selected_head, ttl_of
 from frontend.rest.upload import expiry
 from frontend.router.router import Router
 
@@ -20,15 +20,15 @@ class Updates:
         self._clock = clock
 
     async def delete(self, exchange: Exchange) -> web.Response:
-        await self._router.delete(exchange.context, id_in_path(exchange))
+        await self._router.delete(exchange.context, id_in_path(exchange), selected_head(exchange))
         return web.Response(status=202)
 
     async def update_ttl(self, exchange: Exchange) -> web.Response:
         blob_id = id_in_header(exchange)
         expires_at_ms = expiry(exchange.headers.get(names.TTL), self._clock.wall_ms())
-        head = await self._router.extend_ttl(exchange.context, blob_id, expires_at_ms)
+        head = await self._router.extend_ttl(exchange.context, blob_id, expires_at_ms, selected_head(exchange))
         return web.Response(headers={names.TTL: ttl_of(head.state, head.created_at_ms)})
 
     async def undelete(self, exchange: Exchange) -> web.Response:
-        await self._router.undelete(exchange.context, id_in_header(exchange))
+        await self._router.undelete(exchange.context, id_in_header(exchange), selected_head(exchange))
         return web.Response()

@@ -19,7 +19,7 @@ from frontend.router.context import RouterContext
 from frontend.router.get import Download
 from frontend.router.put import PutOperation
 from frontend.router.quorum import write_target
-from frontend.router.values import BlobHead, DigestCheck, HeadCheck, NodePresence, PutResult, PutSpec, RangeSpec
+from frontend.router.values import BlobHead, DigestCheck, NodePresence, PutResult, PutSpec, RangeSpec
 
 PRESENCE_TIMEOUT_S = 3.0
 PRESENCE_IDS_PER_REQUEST = 20_000
@@ -72,22 +72,22 @@ class Router:
             return None
         return (await getting.read_composite(request, self.context, blob_id)).composite
 
-    async def delete(self, request: RequestContext, blob_id: BlobId, allowed: HeadCheck | None = None) -> None:
+    async def delete(self, request: RequestContext, blob_id: BlobId, known: BlobHead | None = None) -> None:
         """See update.delete."""
         self._refuse_chunk(blob_id)
-        await updating.delete(request, self.context, blob_id, allowed)
+        await updating.delete(request, self.context, blob_id, known)
 
-    async def undelete(self, request: RequestContext, blob_id: BlobId, allowed: HeadCheck | None = None) -> None:
+    async def undelete(self, request: RequestContext, blob_id: BlobId, known: BlobHead | None = None) -> None:
         """See update.undelete."""
         self._refuse_chunk(blob_id)
-        await updating.undelete(request, self.context, blob_id, allowed)
+        await updating.undelete(request, self.context, blob_id, known)
 
     async def extend_ttl(
-        self, request: RequestContext, blob_id: BlobId, expires_at_ms: int, allowed: HeadCheck | None = None
+        self, request: RequestContext, blob_id: BlobId, expires_at_ms: int, known: BlobHead | None = None
     ) -> BlobHead:
         """See update.extend_ttl."""
         self._refuse_chunk(blob_id)
-        return await updating.extend_ttl(request, self.context, blob_id, expires_at_ms, allowed)
+        return await updating.extend_ttl(request, self.context, blob_id, expires_at_ms, known)
 
     @staticmethod
     def _refuse_chunk(blob_id: BlobId) -> None:

@@ -1,8 +1,11 @@
 """Changing a blob's state: delete, undelete, time to live. Each is a join, recorded durably on enough local replicas.
 
 The present state is read first, so that every replica is told the same target state; then it does not matter which of them
-already knew what, or in which order changes arrive. Nothing is recorded about a blob that no replica which answered knows: an
-id that somebody made up leaves no trace (docs/decisions/0009-no-tombstone-without-a-blob.md).
+already knew what, or in which order changes arrive. A caller that has read the head for this request already, for its
+conditions, hands it on as `known`, and it is not read again.
+
+Nothing is recorded about a blob that no replica which answered knows: an id that somebody made up leaves no trace
+(docs/decisions/0009-no-tombstone-without-a-blob.md).
 """
 
 from __future__ import annotations
@@ -22,24 +25,25 @@ from frontend.router.context import RouterContext
 from frontend.router.get import found, head_of
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome
 from frontend.router.quorum_write import ReplicaWrite, WriteOutcome, write_persistently
-from frontend.router.values import BlobHead, HeadCheck
+from frontend.router.values import BlobHead
 
 PATIENCE_S = 0.25
 """An update waits this long for the slower replicas that are well: whoever reads next shall find it on any of them."""
 
 
 async def delete(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, allowed: HeadCheck | None = None
+    request: RequestContext, context: RouterContext, blob_id: BlobId, known: BlobHead | None = None
 ) -> None:
     """Delete a blob; deleting a deleted one is fine. Durable on at least the write target of local replicas on return.
 
     Raises BlobNotFound when it is proven that there never was one; Unavailable when that cannot be told, and then nothing was
-    changed; QuorumNotReached when it may have happened; what `allowed` raises.
+    changed; QuorumNotReached when it may have happened.
     """
-    outcome = await _read(request, context, blob_id, any_state=True)
-    if allowed is not None:
-        allowed(head_of(blob_id, found(blob_id, outcome).reply))
-    state = outcome.reply.state if isinstance(outcome, Found) else outcome.state
+    if known is not None:
+        state = known.state
+    else:
+        outcome = await _read(request, context, blob_id, any_state=True)
+        state = outcome.reply.state if isinstance(outcome, Found) else outcome.state
     deleted = False
     while not deleted:
         # Another replica may know of a later undelete than the one that we read: its answer says so, go beyond it.
@@ -49,16 +53,13 @@ async def delete(
 
 
 async def undelete(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, allowed: HeadCheck | None = None
+    request: RequestContext, context: RouterContext, blob_id: BlobId, known: BlobHead | None = None
 ) -> None:
     """Bring a deleted blob back, as the next life version.
 
-    Raises NotDeleted, BlobNotFound, Unavailable, QuorumNotReached, what `allowed` raises.
+    Raises NotDeleted, BlobNotFound, Unavailable, QuorumNotReached.
     """
-    outcome = await _read(request, context, blob_id, any_state=True)
-    head = head_of(blob_id, found(blob_id, outcome).reply)
-    if allowed is not None:
-        allowed(head)
+    head = known or await _read_head(request, context, blob_id, any_state=True)
     state = head.state
     if not state.deleted:
         # The one replica that was read may not have heard of the delete yet: ask as many as the delete was confirmed by.
@@ -76,18 +77,15 @@ async def extend_ttl(
     context: RouterContext,
     blob_id: BlobId,
     expires_at_ms: int,
-    allowed: HeadCheck | None = None,
+    known: BlobHead | None = None,
 ) -> BlobHead:
     """Let a blob live until `expires_at_ms` at least; it never gets shorter. Returns its head as it is now.
 
-    Raises BlobNotFound, BlobDeleted, BlobExpired, Unavailable, QuorumNotReached, what `allowed` raises.
+    Raises BlobNotFound, BlobDeleted, BlobExpired, Unavailable, QuorumNotReached.
     """
-    outcome = await _read(request, context, blob_id, any_state=False)
-    head = head_of(blob_id, found(blob_id, outcome).reply)
+    head = known or await _read_head(request, context, blob_id, any_state=False)
     if head.state.expired(context.clock.wall_ms()):
         raise BlobExpired(f"blob {blob_id} has expired")
-    if allowed is not None:
-        allowed(head)
     state = BlobState(head.state.life_version, False, max(head.state.expires_at_ms, expires_at_ms))
     state = await _write(request, context, blob_id, state)
     if state.deleted:
@@ -104,6 +102,10 @@ async def _read(request: RequestContext, context: RouterContext, blob_id: BlobId
         ).start()
     except Unavailable as error:
         raise Unavailable(f"nothing was changed: {error.message}") from error
+
+
+async def _read_head(request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool) -> BlobHead:
+    return head_of(blob_id, found(blob_id, await _read(request, context, blob_id, any_state=any_state)).reply)
 
 
 async def _write(request: RequestContext, context: RouterContext, blob_id: BlobId, state: BlobState) -> BlobState:

@@ -65,10 +65,6 @@ class NodePresence(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is not reachable, empty when it is."""
 
 
-HeadCheck = Callable[[BlobHead], None]
-"""Called with the head of a blob that is about to be changed, deleted or not; raises to refuse the change."""
-
-
 class Span(msgspec.Struct, frozen=True):
     """Bytes `first` to `end` (exclusive) of a blob."""
 

@@ -8,11 +8,9 @@ from itertools import permutations
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.checksum import digest
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDeleted, QuorumNotReached, Unavailable
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
-from frontend.router.values import BlobHead
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, lost, silent
 from tests.support.virtual_loop import settle, virtual_time
@@ -234,57 +232,34 @@ async def test_with_two_of_three_paused_a_delete_is_answered_in_seconds_and_says
     await delete(cluster, blob_id)
 
 
-# --- conditions ---
-
-
-class Refused(Exception):
-    pass
+# --- a head that was read already ---
 
 
 @virtual_time
-async def test_a_condition_sees_the_head_before_anything_is_changed_and_may_refuse() -> None:
-    cluster, blob_id = await made()
-    heads: list[BlobHead] = []
-
-    def refuse(head: BlobHead) -> None:
-        heads.append(head)
-        raise Refused
-
-    router = cluster.router
-    for change in (
-        router.delete(some_request(), blob_id, refuse),
-        router.extend_ttl(some_request(), blob_id, LATEST, refuse),
-        router.undelete(some_request(), blob_id, refuse),
-    ):
-        with pytest.raises(Refused):
-            await change
-    assert [head.properties.digest for head in heads] == [digest(b"hello")] * 3
-    assert cluster.pool.calls(MessageType.UPDATE) == []
-    assert len(cluster.pool.calls(MessageType.GET)) == 3, "it costs no read of its own"
+async def test_a_head_that_the_request_has_read_already_is_not_read_again() -> None:
+    cluster, blob_id = await made(expires_at_ms=LATER)
+    router, request = cluster.router, some_request()
+    head = await router.head(request, blob_id)
+    assert (await router.extend_ttl(request, blob_id, LATEST, head)).state.expires_at_ms == LATEST
+    await router.delete(request, blob_id, head)
+    await settle()
+    assert states(cluster, blob_id) == [BlobState(0, True, LATEST)] * 3
+    deleted = await router.head(request, blob_id, any_state=True)
+    await router.undelete(request, blob_id, deleted)
+    await settle()
+    assert states(cluster, blob_id) == [BlobState(1, False, LATEST)] * 3
+    assert len(cluster.pool.calls(MessageType.GET)) == 2
 
 
 @virtual_time
-async def test_a_condition_that_holds_changes_nothing_about_the_change() -> None:
-    cluster, blob_id = await made()
-    seen: list[BlobState] = []
-    for _ in range(2):
-        await cluster.router.delete(some_request(), blob_id, lambda head: seen.append(head.state))
-        await settle()
-    assert seen == [ALIVE, DELETED]
-    await cluster.router.undelete(some_request(), blob_id, lambda head: seen.append(head.state))
-    assert seen[2:] == [DELETED]
-
-
-@virtual_time
-async def test_a_condition_on_a_blob_of_which_only_the_state_is_known_cannot_be_judged() -> None:
-    cluster = make_cluster()
-    blob_id = some_id()
-    for peer in cluster.pool:
-        peer.learn(blob_id.raw, ALIVE)
-    with pytest.raises(Unavailable, match="only its state is known"):
-        await cluster.router.delete(some_request(), blob_id, lambda _head: None)
-    assert cluster.pool.calls(MessageType.UPDATE) == []
+async def test_a_head_that_is_out_of_date_misleads_no_change() -> None:
+    cluster, blob_id = await made(ALIVE, ALIVE, ALIVE)
+    head = await cluster.router.head(some_request(), blob_id)
     await delete(cluster, blob_id)
+    await undelete(cluster, blob_id)
+    await cluster.router.delete(some_request(), blob_id, head)
+    await settle()
+    assert states(cluster, blob_id) == [DELETED_AGAIN] * 3
 
 
 # --- replicas that fail ---
