@@ -6,12 +6,9 @@ would not. Misbehaviour is queued in `faults`: each request takes the first faul
 
 from __future__ import annotations
 
-import json
 import socket
-import struct
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
 from io import BufferedReader
 from types import TracebackType
 from typing import Self
@@ -22,6 +19,7 @@ from ambry.address import authority
 from ambry.clock import SystemClock, system_random
 from ambry.errors import InvalidBlobId
 from ambry.ids import BlobId, IdKind, uuid7
+from tests.support.stub_answer import Fault, Hangup, Seen, StubAnswer
 
 KEPT = (
     "x-ambry-um-",
@@ -41,45 +39,6 @@ UNDERSTOOD = {
 }
 """The headers that a request of a method may have, by their beginning. A frontend refuses what it does not understand; the
 stub refuses everything else too, so that the clients send nothing unnoticed."""
-
-
-@dataclass
-class Fault:
-    """One misbehaviour, for one request of `method`.
-
-    kind: `status` (answer `status` at once, before the body is read if `early`), `reset` (reset the connection after
-    `after` bytes of the answer's body), `reset-before` (without any answer), `reset-after` (do it, then without an
-    answer), `cut` (close after `after` bytes), `corrupt` (flip the first byte of the body), `wrong-digest`,
-    `no-digest`, `foreign` (200, but as some other server), `hold` (answer when `release` is set). `plain` gives the
-    error a page that is not ambry's; `closing` says `Connection: close` and closes.
-    """
-
-    method: str
-    kind: str
-    status: int = 503
-    code: str = "Unavailable"
-    retry_after: str = ""
-    detail: str = "try again later"
-    after: int = 0
-    early: bool = False
-    plain: bool = False
-    closing: bool = False
-    release: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass
-class Seen:
-    """One request that arrived. `connection` counts connections, `sent_body` the body's bytes that were read."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    connection: int
-    body_size: int = 0
-
-
-class _Hangup(Exception):
-    pass
 
 
 class StubFrontend:
@@ -196,7 +155,7 @@ class StubFrontend:
                 return
             while self._one(connection, stream, number) and not self.close_after_answer:
                 pass
-        except (_Hangup, OSError, ValueError):
+        except (Hangup, OSError, ValueError):
             pass
         finally:
             stream.close()
@@ -218,7 +177,7 @@ class StubFrontend:
         fault = next((each for each in self.faults if each.method == seen.method), None)
         if fault is not None:
             self.faults.remove(fault)
-        answer = _Answer(connection, self, seen, fault)
+        answer = StubAnswer(connection, seen, fault, draining=self.draining)
         if fault is not None and fault.kind == "reset-before":
             answer.reset()
         if fault is not None and fault.kind == "status" and fault.early:
@@ -241,7 +200,7 @@ class StubFrontend:
             self._handle(answer, seen, body)
         return not answer.closing
 
-    def _handle(self, answer: _Answer, seen: Seen, body: bytes) -> None:
+    def _handle(self, answer: StubAnswer, seen: Seen, body: bytes) -> None:
         strange = [name for name in seen.headers if not name.startswith(UNDERSTOOD.get(seen.method, OTHERS))]
         if strange:
             return answer.problem(400, "InvalidRequest", f"{strange[0]} is not understood here")
@@ -270,7 +229,7 @@ class StubFrontend:
             self._get(answer, seen, blob)
         return None
 
-    def _present(self, answer: _Answer, blob: str) -> bool:
+    def _present(self, answer: StubAnswer, blob: str) -> bool:
         if blob in self.deleted:
             answer.problem(410, "BlobDeleted", f"blob {blob} was deleted")
         elif not _well_formed(blob):
@@ -281,7 +240,7 @@ class StubFrontend:
             return True
         return False
 
-    def _post(self, answer: _Answer, seen: Seen, body: bytes) -> None:
+    def _post(self, answer: StubAnswer, seen: Seen, body: bytes) -> None:
         digest = hexdigest(body)
         if seen.headers.get("x-ambry-digest", digest) != digest:
             return answer.problem(400, "ChecksumMismatch", "the body does not have the digest of x-ambry-digest")
@@ -297,7 +256,7 @@ class StubFrontend:
         }
         return answer.send(201, headers, b"")
 
-    def _get(self, answer: _Answer, seen: Seen, blob: str) -> None:
+    def _get(self, answer: StubAnswer, seen: Seen, blob: str) -> None:
         data = self.blobs[blob]
         headers = {
             "content-type": "application/octet-stream",
@@ -320,63 +279,6 @@ class StubFrontend:
         return answer.send(206, headers, data[start:stop])
 
 
-class _Answer:
-    def __init__(self, connection: socket.socket, stub: StubFrontend, seen: Seen, fault: Fault | None) -> None:
-        self._connection = connection
-        self._stub = stub
-        self._seen = seen
-        self._fault = fault
-        asked = seen.headers.get("connection", "").lower() == "close"
-        self.closing = asked or stub.draining or (fault is not None and fault.closing)
-
-    def reset(self) -> None:
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise _Hangup
-
-    def problem(self, status: int, code: str, detail: str, *, size: int | None = None) -> None:
-        problem = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
-        headers = {"content-type": "application/problem+json", "x-ambry-error-code": code}
-        if self._fault is not None and self._fault.retry_after:
-            headers["retry-after"] = self._fault.retry_after
-        if size is not None:
-            headers["content-range"] = f"bytes */{size}"
-        body = json.dumps({**problem, "request_id": "stub-request"}).encode()
-        if self._fault is not None and self._fault.plain:
-            headers, body = {"content-type": "text/html"}, b"<h1>not found</h1>"
-        self.send(status, headers, body)
-
-    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        fault = self._fault
-        kind = fault.kind if fault is not None else ""
-        headers = {**headers, "content-length": str(len(body)), "x-ambry-request-id": "stub-request"}
-        headers |= {"x-ambry-datacenter": "dc1", "x-ambry-frontend": "stub"}
-        if self.closing:
-            headers["connection"] = "close"
-        if kind == "wrong-digest":
-            headers["x-ambry-digest"] = "0" * 32
-        if kind == "foreign":
-            status, body = 200, b"<h1>welcome to our network</h1>"
-            headers = {"content-type": "text/html", "content-length": str(len(body))}
-        if kind == "no-digest":
-            headers.pop("x-ambry-digest", None)
-        if kind == "corrupt" and body:
-            body = bytes([body[0] ^ 1]) + body[1:]
-        if kind == "reset-after":
-            self.reset()
-        head = (
-            f"HTTP/1.1 {status} Stub\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-        )
-        self._connection.sendall(head.encode())
-        if self._seen.method == "HEAD":
-            return
-        if kind in ("cut", "reset") and fault is not None:
-            self._connection.sendall(body[: fault.after])
-            if kind == "reset":
-                self.reset()
-            raise _Hangup
-        self._connection.sendall(body)
-
-
 def _well_formed(text: str) -> bool:
     try:
         BlobId.parse(text)
@@ -394,7 +296,7 @@ def _body(stream: BufferedReader, headers: dict[str, str]) -> bytes:
         size = int(headers.get("content-length", "0"))
         body: bytes = stream.read(size)
         if len(body) < size:
-            raise _Hangup
+            raise Hangup
         return body
     pieces: list[bytes] = []
     while size := int(stream.readline() or b"x", 16):
