@@ -95,9 +95,9 @@ class Checkpointer:
                 log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
                 return False
             tokens = dict(self._tokens_of(store.partition))
-            frozen, checkpoint, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens)
-            await self._disk.submit(store.write_checkpoint, frozen, checkpoint, unsynced)
-            store.end_checkpoint(checkpoint, unsynced)
+            pending = store.begin_checkpoint(clean=clean, tokens=tokens)
+            await self._disk.submit(store.write_checkpoint, pending)
+            store.end_checkpoint(pending)
             return True
         except (OSError, AmbryError) as error:
             store.fence(f"checkpoint failed: {error}")

@@ -2,22 +2,28 @@
 
 One vectored write and one fdatasync serve a whole batch. Replicas commit beside each other on their disk's threads; everything
 but the I/O itself happens on the event loop's thread.
+
+Invariants: every append is answered once, whatever is raised on the way of its batch (datanode/store/batch.py) or by the answer
+of another; its bytes count as waiting until then. At most one batch is in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
-from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
+from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaUnavailable
 from ambry.format.record import Record, RecordKind
+from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.disk import Disk
+from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore, StoreState
-from datanode.store.files import is_full
-from datanode.store.log import Placement
+
+log = get_logger()
 
 Done = Callable[[AmbryError | None], None]
 """Called once on the event loop: None when the append is as durable as it asked to be."""
@@ -37,7 +43,7 @@ def _may_use_reserve(append: Append) -> bool:
 
 
 class Committer:
-    """Group commit of one replica. At most one batch is in flight."""
+    """Gathers appends into batches, and answers them."""
 
     def __init__(
         self,
@@ -84,7 +90,7 @@ class Committer:
     def barrier(self, done: Done) -> None:
         """Call `done` when everything published so far is synced."""
         if not self.store.unsynced and not self._busy:
-            done(self._refusal())
+            done(None if self.store.state is StoreState.OPEN else self.store.refusal())
             return
         self._enqueue(Append(None, 0, True, done))
 
@@ -114,21 +120,16 @@ class Committer:
         else:
             loop.call_soon(self._start)
 
-    def _refusal(self) -> AmbryError | None:
-        store = self.store
-        if store.state is StoreState.FENCED:
-            return ReplicaFenced(f"partition {store.partition} is fenced: {store.fence_reason}")
-        return None if store.state is StoreState.OPEN else ReplicaUnavailable(f"partition {store.partition} is closed")
-
-    def _take_batch(self) -> list[Append]:
+    def _take(self) -> list[Append]:
+        """What goes together as the next batch."""
         size = 0
         for count, append in enumerate(self._pending):
             size += append.size
             if count and (size > self._batch_bytes_max or count >= self._batch_records_max):
-                batch, self._pending = self._pending[:count], self._pending[count:]
-                return batch
-        batch, self._pending = self._pending, []
-        return batch
+                taken, self._pending = self._pending[:count], self._pending[count:]
+                return taken
+        taken, self._pending = self._pending, []
+        return taken
 
     def _start(self) -> None:
         self._scheduled = False
@@ -136,88 +137,50 @@ class Committer:
         if not self._pending:
             self._idle.set()
             return
-        batch = self._take_batch()
-        refusal = self._refusal()
-        if refusal is not None:
-            self._end(batch, refusal)
-            return
-        sync = any(append.sync for append in batch)
-        records = [append.record for append in batch if append.record is not None]
-        placement = self.store.place(records, sync=sync)
-        unsynced = self.store.begin_sync() if sync else {}
-        self._busy = True
-        future = self._disk.submit(self._write, placement, unsynced)
-        future.add_done_callback(lambda done: self._finish(batch, placement, unsynced, done))
-
-    def _write(self, placement: Placement, unsynced: dict[int, int]) -> AmbryError | None:
-        """On a disk thread: the batch's I/O. Returns the error of a batch that left no trace; raises OSError otherwise."""
-        if placement.created:
-            try:
-                self._check_room(placement)
-                self.store.create_segments(placement)
-            except InsufficientStorage as full:
-                return full
-            except OSError as error:
-                if is_full(error):
-                    return InsufficientStorage(
-                        f"the disk of partition {self.store.partition} is full; nothing was stored"
-                    )
-                raise
-        self.store.write(placement, unsynced)
-        return None
-
-    def _check_room(self, placement: Placement) -> None:
-        """Keep a reserve for deletes: they alone may open a segment when the disk is nearly full."""
-        if all(record.kind == RecordKind.UPDATE for record in placement.records):
-            return
-        needed = sum(segment.header.capacity_bytes for segment in placement.created)
-        free = self.store.free_bytes()
-        if free < needed + self._reserve_bytes:
-            raise InsufficientStorage(
-                f"the disk of partition {self.store.partition} has {free} bytes left, which are kept for deletes; "
-                "free space or add nodes"
-            )
-
-    def _finish(
-        self,
-        batch: list[Append],
-        placement: Placement,
-        unsynced: dict[int, int],
-        future: asyncio.Future[AmbryError | None],
-    ) -> None:
-        self._busy = False
-        store = self.store
-        failure: AmbryError | None
+        appends = self._take()
+        records = [append.record for append in appends if append.record is not None]
         try:
-            failure = future.result()
-            if failure is not None:
-                store.abandon(placement)
-            elif store.state is not StoreState.OPEN:
-                failure = (
-                    self._refusal()
-                )  # fenced by somebody else meanwhile: whether it happened is told by the next start
-            else:
-                store.publish(placement, unsynced)
-                metrics.BATCH_RECORDS.observe(len(batch))
+            batch = self.store.begin(records, sync=any(append.sync for append in appends))
+        except ReplicaUnavailable as refusal:
+            self._answer(appends, refusal)
+            return
+        try:
+            batch.place()
+            writing = self._disk.submit(batch.write, reserve_bytes=self._reserve_bytes)
         except Exception as error:
-            # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
-            store.fence(f"write, sync or publication failed: {error}")
-            failure = self._refusal()
+            self._answer(appends, self.store.give_up(batch, error))
+            return
+        self._busy = True
+        writing.add_done_callback(partial(self._finish, appends, batch))
+
+    def _finish(self, appends: list[Append], batch: Batch, writing: asyncio.Future[None]) -> None:
+        self._busy = False
+        failure: AmbryError | None = None
+        try:
+            writing.result()
+            self.store.publish(batch)
+            metrics.BATCH_RECORDS.observe(len(appends))
+        except (Exception, asyncio.CancelledError) as error:
+            failure = self.store.give_up(batch, error)
         if isinstance(failure, InsufficientStorage):
             # Deletes that came in one batch with puts try again without them: the reserve is theirs.
-            deletes = [append for append in batch if _may_use_reserve(append)]
-            if len(deletes) < len(batch):
+            deletes = [append for append in appends if _may_use_reserve(append)]
+            if len(deletes) < len(appends):
                 self._pending[:0] = deletes
-                batch = [append for append in batch if not _may_use_reserve(append)]
-        self._end(batch, failure)
+                appends = [append for append in appends if not _may_use_reserve(append)]
+        self._answer(appends, failure)
 
-    def _end(self, batch: list[Append], failure: AmbryError | None) -> None:
-        writers = len(batch) + len(self._pending)
+    def _answer(self, appends: list[Append], failure: AmbryError | None) -> None:
+        """Tell everybody of a batch what became of it, and go on with what came meanwhile."""
+        writers = len(appends) + len(self._pending)
         self._expected = writers if writers > 1 else 0
         if self._pending:
             self._schedule()
         else:
             self._idle.set()
-        for append in batch:
+        for append in appends:
             self._disk.release(append.size)
-            append.done(failure)
+            try:
+                append.done(failure)
+            except Exception:
+                log.exception("an answer failed", partition=self.store.partition)

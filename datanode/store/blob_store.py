@@ -1,7 +1,8 @@
 """One partition replica: its log, its index, its reads.
 
 Every method runs on the event loop's thread and does not wait for a disk, but those marked blocking, which run on a disk
-thread. A put or update goes `place` -> `write` (blocking) -> `publish`, one batch at a time (datanode/committer.py drives it).
+thread. Puts and updates come by batches (datanode/store/batch.py), one at a time: `begin`, the batch's own steps, and then
+`publish` or `give_up`. datanode/committer.py drives them.
 
 Invariants: what is not published is not visible; what is published was synced, but for records of class `memory`; after a
 failed write or sync the replica is fenced and publishes nothing more. A read verifies every byte it returns.
@@ -18,18 +19,27 @@ import msgspec
 from ambry.blob import BlobState, join
 from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact
 from ambry.clock import Clock
-from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
+from ambry.errors import (
+    AmbryError,
+    DataCorrupt,
+    InternalError,
+    InvariantBroken,
+    Overloaded,
+    ReplicaFenced,
+    ReplicaUnavailable,
+)
 from ambry.format import record as record_format
 from ambry.format.record import Head, Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.store.auditing import Auditing
+from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compacting
 from datanode.store.entry import IndexEntry
-from datanode.store.files import Files, Lock
+from datanode.store.files import Files, Lock, is_exhausted
 from datanode.store.index import Checkpoint, Entries, Frozen, Index
-from datanode.store.log import Log, Placement
+from datanode.store.log import Log, Unsynced
 from datanode.store.segment import Segment
 
 log = get_logger()
@@ -64,6 +74,14 @@ class Opened(msgspec.Struct, frozen=True):
     gaps: int = 0
     rebuilt: bool = False
     serving: bool = False
+
+
+class PendingCheckpoint(msgspec.Struct, frozen=True):
+    """A checkpoint on its way: the entries and what they say of themselves, and what is synced first."""
+
+    frozen: Frozen
+    checkpoint: Checkpoint
+    unsynced: list[Unsynced]
 
 
 class BlobStore:
@@ -103,7 +121,6 @@ class BlobStore:
         self.auditing = Auditing(log=log, index=index, read=self.read, published_end=self._published_end)
         self.on_publish = on_publish
         self.published_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
-        self._files = files
         self._clock = clock
         self._lock = lock
         self._log = log
@@ -129,7 +146,7 @@ class BlobStore:
     @property
     def unsynced(self) -> bool:
         """Whether published records of class `memory` wait for a sync."""
-        return self._log.unsynced
+        return bool(self._log.unsynced())
 
     def segment_count(self) -> int:
         return len(self._log.segments)
@@ -146,7 +163,7 @@ class BlobStore:
 
     def free_bytes(self) -> int:
         """Room on the disk. Blocking, briefly. Raises OSError."""
-        return self._files.free_bytes(self.directory)
+        return self._log.free_bytes()
 
     def fence(self, reason: str) -> None:
         """Stop acknowledging for good, and tell; reads go on, verified as always. Nothing where it stopped already."""
@@ -157,53 +174,29 @@ class BlobStore:
             metrics.FENCED.inc()
             log.error("replica fenced", partition=self.partition, error=reason)
 
+    def refusal(self) -> ReplicaUnavailable:
+        """What one that is not open answers to a write."""
+        if self.state is StoreState.CLOSED:
+            return ReplicaUnavailable(f"partition {self.partition} is closed")
+        return ReplicaFenced(f"partition {self.partition} is fenced: {self.fence_reason}")
+
     # --- the write path ---
 
-    def place(self, records: Sequence[Record], *, sync: bool) -> Placement:
-        """Decide where a batch goes. Raises ReplicaFenced."""
+    def begin(self, records: Sequence[Record], *, sync: bool) -> Batch:
+        """A batch of these records, without places yet. Raises ReplicaUnavailable when the replica is not open."""
         if self.state is not StoreState.OPEN:
-            raise ReplicaFenced(f"partition {self.partition} is {self.state}: {self.fence_reason}")
-        return self._log.place(self._with_whole_states(records), sync=sync, now_ms=self._clock.wall_ms())
+            raise self.refusal()
+        return Batch(self._log, self._index, records, sync=sync, now_ms=self._clock.wall_ms())
 
-    def _with_whole_states(self, records: Sequence[Record]) -> list[Record]:
-        """Let every record carry the join of all that is known of its blob.
+    def publish(self, batch: Batch) -> None:
+        """Make a written batch visible to readers and peers.
 
-        So the latest record of a blob alone tells its state, and compaction may drop the earlier ones.
+        Raises IndexCorrupt, ReplicaUnavailable where the replica was fenced or closed meanwhile: `give_up` then.
         """
-        whole: list[Record] = []
-        batch: dict[bytes, BlobState] = {}
-        for record in records:
-            known = batch.get(record.id)
-            if known is None:
-                entry = self._index.get(record.id)
-                known = entry.state if entry is not None else None
-            state = record.state if known is None else join(known, record.state)
-            batch[record.id] = state
-            whole.append(record if state == record.state else msgspec.structs.replace(record, state=state))
-        return whole
-
-    def create_segments(self, placement: Placement) -> None:
-        """Blocking. Raises OSError with nothing of the batch on disk: `abandon` it."""
-        self._log.create_segments(placement)
-
-    def begin_sync(self) -> dict[int, int]:
-        """What a batch that syncs must sync besides its own segments, so that its acknowledgement covers all before it."""
-        return self._log.unsynced_segments()
-
-    def write(self, placement: Placement, unsynced: dict[int, int]) -> None:
-        """Write a batch; durable on return where it syncs. Blocking. Raises OSError: `fence` then."""
-        self._log.write(placement)
-        if unsynced:
-            self._log.sync(unsynced)
-
-    def abandon(self, placement: Placement) -> None:
-        self._log.abandon(placement)
-
-    def publish(self, placement: Placement, unsynced: dict[int, int]) -> None:
-        """Make a written batch visible to readers and peers."""
-        self._log.finish(placement)
-        self._log.mark_synced(unsynced)
-        for record, place in zip(placement.records, placement.places, strict=True):
+        if self.state is not StoreState.OPEN:
+            raise self.refusal()
+        batch.finish()
+        for record, place in zip(batch.records, batch.places, strict=True):
             self.apply(
                 kind=record.kind,
                 blob_id=record.id,
@@ -217,6 +210,25 @@ class BlobStore:
             )
             self.published_lsn = place.lsn + place.size
         self.on_publish(self)
+
+    def give_up(self, batch: Batch, error: BaseException) -> AmbryError:
+        """End a batch that `error` stopped, and say what its callers are told.
+
+        Where nothing was written it never was, and the replica goes on; a disk that fails to open a segment fences it all the
+        same. From the first write on what is on the disk is unknown: only the next opening tells.
+        """
+        if not batch.begun:
+            batch.abandon()
+            if isinstance(error, AmbryError):
+                return error
+            if is_exhausted(error):
+                return Overloaded(f"no descriptors or memory left for partition {self.partition}: {error!r}")
+            if not isinstance(error, OSError):
+                log.error("batch failed before its first write", partition=self.partition, exc_info=error)
+                return InternalError(f"{type(error).__name__} in partition {self.partition}; nothing was stored")
+        # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
+        self.fence(f"write, sync or publication failed: {error!r}")
+        return self.refusal()
 
     def apply(
         self,
@@ -342,9 +354,7 @@ class BlobStore:
 
     # --- checkpoints ---
 
-    def begin_checkpoint(
-        self, *, clean: bool, tokens: dict[str, tuple[bytes, int]]
-    ) -> tuple[Frozen, Checkpoint, dict[int, int]]:
+    def begin_checkpoint(self, *, clean: bool, tokens: dict[str, tuple[bytes, int]]) -> PendingCheckpoint:
         """Freeze what is published now; hand the result to `write_checkpoint`, then to `end_checkpoint`.
 
         `tokens` must cover only what is published here. No batch may be in flight when `clean`.
@@ -367,16 +377,16 @@ class BlobStore:
             resume=last is not None and last is self._log.active,
             holes=self.holes,
         )
-        return self._index.freeze(), checkpoint, self._log.unsynced_segments()
+        return PendingCheckpoint(self._index.freeze(), checkpoint, self._log.unsynced())
 
-    def write_checkpoint(self, frozen: Frozen, checkpoint: Checkpoint, unsynced: dict[int, int]) -> None:
+    def write_checkpoint(self, pending: PendingCheckpoint) -> None:
         """Sync the log, then write the index. Blocking. Raises OSError or IndexCorrupt: `fence` then."""
-        self._log.sync(unsynced)
-        self._index.write(frozen, checkpoint)
+        self._log.sync([item.segment for item in pending.unsynced])
+        self._index.write(pending.frozen, pending.checkpoint)
 
-    def end_checkpoint(self, checkpoint: Checkpoint, unsynced: dict[int, int]) -> None:
-        self._log.mark_synced(unsynced)
-        self._index.finish(checkpoint)
+    def end_checkpoint(self, pending: PendingCheckpoint) -> None:
+        self._log.mark_synced(pending.unsynced)
+        self._index.finish(pending.checkpoint)
 
     def close(self) -> None:
         """Release files and lock. Blocking, briefly. No checkpoint: the caller makes one for a clean stop."""

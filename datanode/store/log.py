@@ -1,8 +1,6 @@
-"""The log of one replica: placing records, writing them, syncing them.
+"""The log of one replica: its segments, the one that takes appends, and what of it is not synced yet.
 
-Three steps, so that decisions and I/O stay apart. `place` (event loop) gives each record of a batch its segment, offset and
-LSN. `write` (a disk thread) does the I/O and is the only blocking step. `abandon` (event loop) takes a placement back whose
-segments could not be created. One batch at a time is between `place` and its end.
+Records come in by batches (datanode/store/batch.py). Methods run on the event loop's thread, but those marked blocking.
 
 Invariant: an LSN is never given to two records that anybody could have seen. After an unclean stop `active` is None, so the
 next record opens a segment whose base lies beyond the capacity of all before it.
@@ -13,46 +11,28 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ambry.checksum import Buffer
-from ambry.format import record as record_format
-from ambry.format.record import Record
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
 from datanode.store.files import Files
 from datanode.store.segment import Segment
 
-_PADDING = [bytes(size) for size in range(record_format.ALIGNMENT)]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """Where the next record would go: behind `offset` of the segment, or into a new one where that is None."""
+
+    active: Segment | None
+    offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where one record goes."""
+class Unsynced:
+    """A segment with bytes that were written and not synced; `write` counts the writes to the log, and is the last of them."""
 
     segment: Segment
-    offset: int
-    lsn: int
-    size: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Placement:
-    """A batch with its places, ready to be written. `before` is what `abandon` goes back to.
-
-    `created` are the segments that it opens, `sealed` those that it fills up.
-    """
-
-    records: Sequence[Record]
-    places: list[Place]
-    sync: bool
-    before: tuple[Segment | None, int]
-    created: list[Segment] = field(default_factory=list)
-    sealed: list[Segment] = field(default_factory=list)
-
-    def touched(self) -> list[Segment]:
-        """The segments that it writes to, each once, in order."""
-        return list(dict.fromkeys([*self.sealed, *(place.segment for place in self.places)]))
+    write: int
 
 
 class Log:
@@ -63,17 +43,17 @@ class Log:
     ) -> None:
         self._files = files
         self._directory = directory
-        self._partition = partition
+        self.partition = partition
         self._incarnation = incarnation
         self._segment_size_bytes = segment_size_bytes
         self.segments: dict[int, Segment] = {}
         self.active: Segment | None = None
         self._next_number = 1
         self._next_base_lsn = 0
-        self._unsynced: dict[int, int] = {}  # segment number -> a counter that grows with every un-synced batch
-        self._batches = 0
+        self._unsynced: dict[int, Unsynced] = {}
+        self._writes = 0
         self._guard = threading.Lock()
-        self._failed = False
+        self.failed = False
         """Whether a write or sync failed: what is on the disk is not known any more."""
 
     def adopt(self, segment: Segment) -> None:
@@ -104,35 +84,26 @@ class Log:
             covered = max(covered, segment.header.end_lsn)
         return found
 
-    @property
-    def unsynced(self) -> bool:
-        """Whether bytes were written and not synced yet."""
-        return bool(self._unsynced)
-
     def size_bytes(self) -> int:
         """Bytes of segment files, as far as they are filled."""
         return sum(segment.end for segment in self.segments.values())
 
-    def place(self, records: Sequence[Record], *, sync: bool, now_ms: int) -> Placement:
-        """Give every record its place, opening new segments (not on disk yet) where one is full."""
-        active = self.active
-        placement = Placement(records=records, places=[], sync=sync, before=(active, active.end if active else 0))
-        for record in records:
-            size = record.size
-            if active is None or active.room < size:
-                if active is not None:
-                    placement.sealed.append(active)
-                active = self._plan_segment(size, now_ms)
-                placement.created.append(active)
-            placement.places.append(Place(segment=active, offset=active.end, lsn=active.end_lsn, size=size))
-            active.end += size
-        self.active = active
-        return placement
+    def free_bytes(self) -> int:
+        """Room on the disk. Blocking, briefly. Raises OSError."""
+        return self._files.free_bytes(self._directory)
 
-    def _plan_segment(self, record_size: int, now_ms: int) -> Segment:
+    # --- appends ---
+
+    @property
+    def end(self) -> LogEnd:
+        active = self.active
+        return LogEnd(active=active, offset=0 if active is None else active.end)
+
+    def plan_segment(self, record_size: int, now_ms: int) -> Segment:
+        """The segment, not on disk yet, that follows all others, with room for a record of `record_size` bytes at least."""
         capacity = max(self._segment_size_bytes, HEADER_SIZE + record_size + FOOTER_SIZE)
         header = SegmentHeader(
-            partition=self._partition,
+            partition=self.partition,
             incarnation=self._incarnation,
             base_lsn=self._next_base_lsn,
             end_lsn=self._next_base_lsn + capacity,
@@ -144,91 +115,26 @@ class Log:
         self._next_base_lsn += capacity
         return segment
 
+    def create(self, segment: Segment) -> None:
+        """Put a planned segment on disk. Blocking. Raises OSError and leaves nothing behind."""
+        segment.create(self._files, self._directory)
+
     def start_segment(self, now_ms: int) -> None:
         """Open a new, empty segment for what comes next. Blocking. Raises OSError."""
-        segment = self._plan_segment(0, now_ms)
-        segment.create(self._files, self._directory)
+        segment = self.plan_segment(0, now_ms)
+        self.create(segment)
         self.segments[segment.number] = segment
         self.active = segment
 
-    def create_segments(self, placement: Placement) -> None:
-        """Put the new segments of a placement on disk. Blocking. Raises OSError with nothing of the batch written."""
-        for segment in placement.created:
-            segment.create(self._files, self._directory)
-
-    def write(self, placement: Placement) -> None:
-        """Write a batch, and sync it where the placement says so: then it is durable on return. Blocking.
-
-        Raises OSError; afterwards nothing may be acknowledged and no sync retried, since what reached the disk is unknown.
-        """
-        try:
-            self._write(placement)
-        except OSError:
-            self._failed = True
-            raise
-        if placement.sync:
-            self._sync(placement.touched())
-
-    def _write(self, placement: Placement) -> None:
-        start = 0
-        for index, place in enumerate(placement.places):
-            following = placement.places[index + 1] if index + 1 < len(placement.places) else None
-            if following is None or following.segment is not place.segment:
-                self._write_run(placement, start, index + 1)
-                start = index + 1
-        for segment in placement.sealed:
-            segment.seal()
-
-    def _sync(self, segments: Iterable[Segment]) -> None:
-        """Sync segments, unless a write or sync of this log failed before.
-
-        A batch and a checkpoint may sync the same segment on two threads. The failure is reported to one of them, and the
-        other's sync then succeeds without the bytes that were dropped: so they go one after the other, and the first failure
-        is the last.
-        """
-        with self._guard:
-            if self._failed:
-                raise OSError(errno.EIO, "an earlier write or sync of this log failed")
-            try:
-                for segment in segments:
-                    segment.file.fdatasync()
-            except OSError:
-                self._failed = True
-                raise
-
-    def _write_run(self, placement: Placement, start: int, end: int) -> None:
-        buffers: list[Buffer] = []
-        for record, place in zip(placement.records[start:end], placement.places[start:end], strict=True):
-            head = record_format.encode_head(record, place.lsn, place.segment.salt)
-            buffers.append(head)
-            if len(record.payload):
-                buffers.append(record.payload)
-            padding = place.size - len(head) - len(record.payload)
-            if padding:
-                buffers.append(_PADDING[padding])
-        first = placement.places[start]
-        first.segment.file.pwritev(buffers, first.offset)
-
-    def finish(self, placement: Placement) -> None:
-        """Take a written batch into the books."""
-        for segment in placement.created:
-            self.segments[segment.number] = segment
-        self._batches += 1
-        for segment in placement.touched():
-            if placement.sync:
-                self._unsynced.pop(segment.number, None)
-            else:
-                self._unsynced[segment.number] = self._batches
-
-    def abandon(self, placement: Placement) -> None:
-        """Take back a placement whose segments could not be created; what did get created stays empty and unused.
+    def give_back(self, end: LogEnd, planned: Sequence[Segment]) -> None:
+        """Go back to `end`: nothing was written since. What got created of `planned` stays empty and unused.
 
         Numbers and LSNs of the others are given again: nobody has seen them, and a hole would look like a lost segment.
         """
-        self.active, end = placement.before
-        if self.active is not None:
-            self.active.end = end
-        for segment in reversed(placement.created):
+        self.active = end.active
+        if end.active is not None:
+            end.active.end = end.offset
+        for segment in reversed(planned):
             if segment.on_disk:
                 segment.end = HEADER_SIZE
                 self.segments[segment.number] = segment
@@ -237,19 +143,43 @@ class Log:
                 if self._next_number == segment.number + 1:  # a compaction may have taken the next one
                     self._next_number = segment.number
 
-    def unsynced_segments(self) -> dict[int, int]:
-        """The segments with bytes that were not synced yet; hand it to `sync` and then to `mark_synced`."""
-        return dict(self._unsynced)
+    # --- syncs ---
 
-    def sync(self, unsynced: dict[int, int]) -> None:
-        """Sync segments. Blocking. Raises OSError; the sync must not be repeated then."""
-        self._sync([self.segments[number] for number in unsynced])
+    def sync(self, segments: Iterable[Segment]) -> None:
+        """Sync segments, unless a write or sync of this log failed before. Blocking. Raises OSError: never repeat it then.
 
-    def mark_synced(self, unsynced: dict[int, int]) -> None:
+        A batch and a checkpoint may sync the same segment on two threads. The failure is reported to one of them, and the
+        other's sync then succeeds without the bytes that were dropped: so they go one after the other, and the first failure
+        is the last.
+        """
+        with self._guard:
+            if self.failed:
+                raise OSError(errno.EIO, "an earlier write or sync of this log failed")
+            try:
+                for segment in segments:
+                    segment.file.fdatasync()
+            except BaseException:
+                self.failed = True
+                raise
+
+    def unsynced(self) -> list[Unsynced]:
+        """What was written and not synced yet; hand the segments to `sync`, and then this to `mark_synced`."""
+        return list(self._unsynced.values())
+
+    def note_written(self, segments: Iterable[Segment], *, synced: bool) -> None:
+        """A write to these segments is over, and everything in them is synced or is not."""
+        self._writes += 1
+        for segment in segments:
+            if synced:
+                self._unsynced.pop(segment.number, None)
+            else:
+                self._unsynced[segment.number] = Unsynced(segment=segment, write=self._writes)
+
+    def mark_synced(self, unsynced: Iterable[Unsynced]) -> None:
         """Note that `sync` returned; a segment that got more un-synced bytes in the meantime stays listed."""
-        for number, batch in unsynced.items():
-            if self._unsynced.get(number) == batch:
-                del self._unsynced[number]
+        for item in unsynced:
+            if self._unsynced.get(item.segment.number) == item:
+                del self._unsynced[item.segment.number]
 
     # --- compaction ---
 
@@ -257,7 +187,7 @@ class Log:
         """A segment, not on disk yet, that will hold what is still needed of `inputs`, which are neighbours in LSN order."""
         first, last = inputs[0].header, inputs[-1].header
         header = SegmentHeader(
-            partition=self._partition,
+            partition=self.partition,
             incarnation=self._incarnation,
             base_lsn=first.base_lsn,
             end_lsn=last.end_lsn,

@@ -20,11 +20,11 @@ from ambry.checksum import xxh64
 from ambry.format import record as record_format
 from datanode.replication.cursor import Cursor
 from datanode.store import blob_store, bounded_files, entry
+from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.plan import Retention
 from datanode.store.compaction.switch import Compacting
-from datanode.store.log import Log, Placement
 from datanode.store.opening import replay
 from datanode.store.segment import Segment
 from tests.support.fake_files import FakeFiles
@@ -35,28 +35,28 @@ Patch = pytest.MonkeyPatch
 
 def acknowledge_before_sync(patch: Patch) -> None:
     """A write is answered from the page cache (NATS, and Ambry by design)."""
-    real = Log.write
+    real = Batch.write
 
-    def write(self: Log, placement: Placement) -> None:
-        placement.sync = False
-        real(self, placement)
-        placement.sync = True
+    def write(self: Batch, *, reserve_bytes: int = 0) -> None:
+        sync, self.sync = self.sync, False
+        real(self, reserve_bytes=reserve_bytes)
+        self.sync = sync
 
-    patch.setattr(Log, "write", write)
+    patch.setattr(Batch, "write", write)
 
 
 def retry_a_failed_sync(patch: Patch) -> None:
     """The second fsync succeeds, and what the first one lost stays lost (PostgreSQL before 2018)."""
-    real = BlobStore.write
+    real = Batch.write
 
-    def write(self: BlobStore, placement: Placement, unsynced: dict[int, int]) -> None:
+    def write(self: Batch, *, reserve_bytes: int = 0) -> None:
         try:
-            real(self, placement, unsynced)
+            real(self, reserve_bytes=reserve_bytes)
         except OSError:
-            for segment in placement.touched():
+            for segment in self.touched():
                 segment.file.fdatasync()
 
-    patch.setattr(BlobStore, "write", write)
+    patch.setattr(Batch, "write", write)
 
 
 def go_on_after_a_failed_write(patch: Patch) -> None:

@@ -85,19 +85,18 @@ def open_replica(
 
 def append(store: BlobStore, *records: Record, sync: bool = True) -> list[int]:
     """What the committer does with one batch, in this thread. Returns the LSNs."""
-    placement = store.place(records, sync=sync)
-    unsynced = store.begin_sync() if sync else {}
-    store.create_segments(placement)
-    store.write(placement, unsynced)
-    store.publish(placement, unsynced)
-    return [place.lsn for place in placement.places]
+    batch = store.begin(records, sync=sync)
+    batch.place()
+    batch.write()
+    store.publish(batch)
+    return [place.lsn for place in batch.places]
 
 
 def checkpoint(store: BlobStore, *, clean: bool = False, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:
     """What the checkpointer does for one checkpoint, in this thread."""
-    frozen, made, unsynced = store.begin_checkpoint(clean=clean, tokens=tokens or {})
-    store.write_checkpoint(frozen, made, unsynced)
-    store.end_checkpoint(made, unsynced)
+    pending = store.begin_checkpoint(clean=clean, tokens=tokens or {})
+    store.write_checkpoint(pending)
+    store.end_checkpoint(pending)
 
 
 def stop_cleanly(store: BlobStore, *, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:

@@ -17,9 +17,9 @@ from ambry.errors import AmbryError, IndexCorrupt, ReplicaFenced, ReplicaUnavail
 from ambry.format.record import Record
 from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest
 from datanode.disk import Disk
+from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.index import Checkpoint, Frozen, Index
-from datanode.store.log import Placement
 from tests.support import virtual_loop
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
@@ -136,11 +136,8 @@ class Tap:
             index._on_corrupt(error.message)
             raise
 
-    def write_records(self, placement: Placement) -> None:
-        self.ledger.given += [
-            (place.lsn, place.lsn + record.size)
-            for place, record in zip(placement.places, placement.records, strict=True)
-        ]
+    def write_records(self, batch: Batch) -> None:
+        self.ledger.given += [(place.lsn, place.lsn + place.size) for place in batch.places]
 
 
 class Job(Generic[T]):

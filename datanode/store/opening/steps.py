@@ -298,11 +298,7 @@ class _Opening:
         if store.recent_count < PROGRESS_RECORDS:
             return
         log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.published_lsn)
-        frozen, progress, _ = store.begin_checkpoint(
-            clean=False, tokens={} if self._findings.lost else checkpoint.tokens
-        )
-        store.write_checkpoint(frozen, progress, {})
-        store.end_checkpoint(progress, {})
+        _checkpoint(store, {} if self._findings.lost else checkpoint.tokens)
 
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         findings = self._findings
@@ -322,11 +318,7 @@ class _Opening:
         store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
         store.compacting.damaged |= findings.damaged
-        tokens = {} if findings.lost else checkpoint.tokens
-        frozen, fresh, _ = store.begin_checkpoint(clean=False, tokens=tokens)
-        # What was replayed was synced before it was read.
-        store.write_checkpoint(frozen, fresh, {})
-        store.end_checkpoint(fresh, {})
+        _checkpoint(store, {} if findings.lost else checkpoint.tokens)
         log.info(
             "replica open",
             partition=self._partition,
@@ -338,6 +330,13 @@ class _Opening:
             rebuilt=findings.rebuilt,
             serving=store.serving,
         )
+
+
+def _checkpoint(store: BlobStore, tokens: dict[str, tuple[bytes, int]]) -> None:
+    """One that says "not cleanly stopped". Nothing waits for a sync: what was replayed was synced before it was read."""
+    pending = store.begin_checkpoint(clean=False, tokens=tokens)
+    store.write_checkpoint(pending)
+    store.end_checkpoint(pending)
 
 
 def _is_leftover(entry: IndexEntry, kept: set[bytes], covered: list[tuple[int, int]]) -> bool:

@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
-from ambry.format.record import Record
-from datanode.committer import Committer
-from datanode.disk import Disk
+from ambry.errors import InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
 from datanode.store.blob_store import BlobStore, StoreState
-from tests.support.fake_clock import SettableClock
-from tests.support.fake_files import FakeFiles
+from tests.support.commit_bench import RESERVE, CommitBench
 from tests.support.gate import Gate
 from tests.support.samples import (
     DELETED,
@@ -30,73 +26,15 @@ from tests.support.samples import (
     update_record,
 )
 
-RESERVE = 10 * SEGMENT_SIZE
-
-
-class Bench:
-    """One replica with its committer; `acks` are the outcomes in the order in which they came."""
-
-    def __init__(self, tmp_path: Path, **changes: int) -> None:
-        self.files = FakeFiles(tmp_path)
-        self.store: BlobStore = open_replica(self.files, tmp_path / "r")
-        self.clock = SettableClock()
-        self.disk = Disk(threads=2, pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20), clock=self.clock)
-        settings = {
-            "batch_bytes_max": 1 << 20,
-            "batch_records_max": 100,
-            "gather_ms": 0,
-            "reserve_bytes": RESERVE,
-        } | changes
-        self.committer = Committer(self.store, self.disk, **settings)
-        self.acks: list[tuple[int, AmbryError | None]] = []
-
-    def submit(
-        self, number: int, record: Record | None = None, *, sync: bool = True
-    ) -> asyncio.Future[AmbryError | None]:
-        """Append blob `number`; the future has its outcome."""
-        done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
-
-        def acknowledged(error: AmbryError | None) -> None:
-            self.acks.append((number, error))
-            done.set_result(error)
-
-        self.committer.append(
-            record or put_record(blob_id(number), content(number, 1000)), sync=sync, done=acknowledged
-        )
-        return done
-
-    def barrier(self) -> asyncio.Future[AmbryError | None]:
-        done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
-        self.committer.barrier(done.set_result)
-        return done
-
-    def data_calls(self) -> list[str]:
-        """The calls that touched a segment's bytes, in order, since the last look."""
-        calls = [
-            call for call, name in self.files.calls if name.endswith(".segment") and call in ("pwritev", "fdatasync")
-        ]
-        self.files.calls.clear()
-        return calls
-
-    def durable(self, number: int) -> bool:
-        """Whether the bytes of a blob stand on the disk, not only in the cache."""
-        wanted = content(number, 1000)
-        names = self.files.list_directory(self.store.directory)
-        return any(
-            wanted in self.files.durable_content(self.store.directory / name)
-            for name in names
-            if name.endswith(".segment")
-        )
-
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path)
+async def bench(tmp_path: Path) -> AsyncIterator[CommitBench]:
+    made = CommitBench(tmp_path)
     yield made
     made.disk.close()
 
 
-async def test_an_acknowledgement_comes_after_the_sync(bench: Bench) -> None:
+async def test_an_acknowledgement_comes_after_the_sync(bench: CommitBench) -> None:
     with Gate(bench.files, "fdatasync") as gate:
         done = bench.submit(1)
         await gate.arrived.wait()
@@ -109,7 +47,7 @@ async def test_an_acknowledgement_comes_after_the_sync(bench: Bench) -> None:
     assert read_all(bench.store, blob_id(1)) == content(1, 1000)
 
 
-async def test_what_arrives_during_a_batch_goes_together_as_the_next(bench: Bench) -> None:
+async def test_what_arrives_during_a_batch_goes_together_as_the_next(bench: CommitBench) -> None:
     with Gate(bench.files, "fdatasync") as gate:
         first = bench.submit(1)
         await gate.arrived.wait()
@@ -122,14 +60,14 @@ async def test_what_arrives_during_a_batch_goes_together_as_the_next(bench: Benc
     assert [number for number, _ in bench.acks] == list(range(1, 30))
 
 
-async def test_what_arrives_in_one_turn_of_the_loop_goes_together(bench: Bench) -> None:
+async def test_what_arrives_in_one_turn_of_the_loop_goes_together(bench: CommitBench) -> None:
     assert await asyncio.gather(*(bench.submit(number) for number in range(10))) == [None] * 10
     assert bench.data_calls() == ["pwritev", "fdatasync"]
 
 
 @pytest.mark.parametrize("gather_ms", [0, 2])
 async def test_many_writers_are_all_acknowledged_once(tmp_path: Path, gather_ms: int) -> None:
-    bench = Bench(tmp_path, gather_ms=gather_ms)
+    bench = CommitBench(tmp_path, gather_ms=gather_ms)
 
     async def writer(first: int) -> None:
         for number in range(first, first + 20):
@@ -145,40 +83,40 @@ async def test_many_writers_are_all_acknowledged_once(tmp_path: Path, gather_ms:
 
 @pytest.mark.parametrize(("limit", "value"), [("batch_records_max", 3), ("batch_bytes_max", 3500)])
 async def test_a_batch_has_bounds(tmp_path: Path, limit: str, value: int) -> None:
-    bench = Bench(tmp_path, **{limit: value})
+    bench = CommitBench(tmp_path, **{limit: value})
     assert await asyncio.gather(*(bench.submit(number) for number in range(7))) == [None] * 7
     assert bench.data_calls() == ["pwritev", "fdatasync"] * 3
     bench.disk.close()
 
 
 async def test_a_record_larger_than_a_batch_goes_alone(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, batch_bytes_max=100)
+    bench = CommitBench(tmp_path, batch_bytes_max=100)
     assert [await done for done in (bench.submit(1), bench.submit(2))] == [None, None]
     bench.disk.close()
 
 
-async def test_class_memory_is_acknowledged_without_a_sync(bench: Bench) -> None:
+async def test_class_memory_is_acknowledged_without_a_sync(bench: CommitBench) -> None:
     assert await bench.submit(1, sync=False) is None
     assert bench.data_calls() == ["pwritev"]
     assert not bench.durable(1)
     assert bench.store.unsynced
 
 
-async def test_a_synced_put_after_one_of_class_memory_makes_both_durable(bench: Bench) -> None:
+async def test_a_synced_put_after_one_of_class_memory_makes_both_durable(bench: CommitBench) -> None:
     assert await bench.submit(1, sync=False) is None
     assert await bench.submit(2) is None
     assert bench.durable(1)
     assert not bench.store.unsynced
 
 
-async def test_a_synced_put_covers_what_lies_unsynced_in_an_older_segment(bench: Bench) -> None:
+async def test_a_synced_put_covers_what_lies_unsynced_in_an_older_segment(bench: CommitBench) -> None:
     assert await bench.submit(1, sync=False) is None
     assert await bench.submit(2, put_record(blob_id(2), content(2, SEGMENT_SIZE - 500))) is None
     assert bench.store.segment_count() == 2
     assert bench.durable(1)
 
 
-async def test_a_barrier_waits_until_everything_is_synced(bench: Bench) -> None:
+async def test_a_barrier_waits_until_everything_is_synced(bench: CommitBench) -> None:
     assert await bench.submit(1, sync=False) is None
     with Gate(bench.files, "fdatasync") as gate:
         barrier = bench.barrier()
@@ -192,7 +130,7 @@ async def test_a_barrier_waits_until_everything_is_synced(bench: Bench) -> None:
     assert bench.data_calls() == [], "nothing to sync"
 
 
-async def test_a_barrier_waits_for_a_batch_on_its_way(bench: Bench) -> None:
+async def test_a_barrier_waits_for_a_batch_on_its_way(bench: CommitBench) -> None:
     with Gate(bench.files, "pwritev", name=".segment") as gate:
         put = bench.submit(1, sync=False)
         await gate.arrived.wait()
@@ -209,7 +147,7 @@ async def test_a_barrier_waits_for_a_batch_on_its_way(bench: Bench) -> None:
 
 @pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
-async def test_a_failed_write_or_sync_fences_for_good(bench: Bench, call: str, number: int) -> None:
+async def test_a_failed_write_or_sync_fences_for_good(bench: CommitBench, call: str, number: int) -> None:
     assert await bench.submit(1) is None
     with Gate(bench.files, "pwritev") as gate:
         second = bench.submit(2)
@@ -232,14 +170,14 @@ async def test_a_failed_write_or_sync_fences_for_good(bench: Bench, call: str, n
     assert bench.disk.pending_bytes == 0
 
 
-async def test_a_failed_barrier_fences_too(bench: Bench) -> None:
+async def test_a_failed_barrier_fences_too(bench: CommitBench) -> None:
     assert await bench.submit(1, sync=False) is None
     bench.files.fail("fdatasync", errno.EIO)
     assert isinstance(await bench.barrier(), ReplicaFenced)
     assert bench.store.state is StoreState.FENCED
 
 
-async def test_a_publication_that_fails_fences_and_answers(bench: Bench) -> None:
+async def test_a_publication_that_fails_fences_and_answers(bench: CommitBench) -> None:
     """A corrupt index entry met while publishing used to leave every caller, and the replica's shutdown, waiting for ever."""
 
     def broken(_store: BlobStore) -> None:
@@ -252,7 +190,7 @@ async def test_a_publication_that_fails_fences_and_answers(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("call", ["allocate", "pwritev", "fsync", "rename", "sync_directory"])
-async def test_a_disk_full_at_a_new_segment_is_said_and_passes(bench: Bench, call: str) -> None:
+async def test_a_disk_full_at_a_new_segment_is_said_and_passes(bench: CommitBench, call: str) -> None:
     assert await bench.submit(1) is None
     end = bench.store.end_lsn
     bench.files.fail(call, errno.ENOSPC, for_ever=True, name="" if call == "sync_directory" else ".tmp")
@@ -272,19 +210,19 @@ async def test_a_disk_full_at_a_new_segment_is_said_and_passes(bench: Bench, cal
         assert read_all(bench.store, blob_id(number)) == content(number, 1000)
 
 
-async def test_a_new_segment_that_fails_otherwise_fences(bench: Bench) -> None:
+async def test_a_new_segment_that_fails_otherwise_fences(bench: CommitBench) -> None:
     bench.files.fail("fsync", errno.EIO, name=".tmp")
     assert isinstance(await bench.submit(1), ReplicaFenced)
 
 
-async def test_the_reserve_is_for_deletes(bench: Bench) -> None:
+async def test_the_reserve_is_for_deletes(bench: CommitBench) -> None:
     assert await bench.submit(1, put_record(blob_id(1), content(1, SEGMENT_SIZE - 300))) is None
     bench.files.free = RESERVE + SEGMENT_SIZE - 1
     assert isinstance(await bench.submit(2), InsufficientStorage)
     assert await bench.submit(1, update_record(blob_id(1), DELETED)) is None
 
 
-async def test_deletes_succeed_when_puts_in_the_same_batch_find_the_disk_full(bench: Bench) -> None:
+async def test_deletes_succeed_when_puts_in_the_same_batch_find_the_disk_full(bench: CommitBench) -> None:
     """They used to fail together with the puts that happened to arrive in the same turn."""
     assert await bench.submit(1, put_record(blob_id(1), content(1, SEGMENT_SIZE - 300))) is None
     bench.files.free = RESERVE
@@ -300,7 +238,7 @@ async def test_deletes_succeed_when_puts_in_the_same_batch_find_the_disk_full(be
 
 
 async def test_a_full_queue_refuses_and_forgets_nothing(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, pending_bytes_max=2500)
+    bench = CommitBench(tmp_path, pending_bytes_max=2500)
     with Gate(bench.files, "fdatasync") as gate:
         first = bench.submit(1)
         await gate.arrived.wait()
@@ -315,12 +253,12 @@ async def test_a_full_queue_refuses_and_forgets_nothing(tmp_path: Path) -> None:
     bench.disk.close()
 
 
-async def test_a_closed_replica_is_unavailable(bench: Bench) -> None:
+async def test_a_closed_replica_is_unavailable(bench: CommitBench) -> None:
     bench.store.close()
     assert type(await bench.submit(1)) is ReplicaUnavailable
 
 
-async def test_waiting_for_idle_covers_the_batch_in_flight(bench: Bench) -> None:
+async def test_waiting_for_idle_covers_the_batch_in_flight(bench: CommitBench) -> None:
     with Gate(bench.files, "fdatasync") as gate:
         bench.submit(1)
         await gate.arrived.wait()
@@ -337,7 +275,7 @@ async def test_nothing_acknowledged_is_lost_wherever_the_power_goes(tmp_path: Pa
     for seed in range(25):
         root = tmp_path / str(seed)
         root.mkdir()
-        bench = Bench(root)
+        bench = CommitBench(root)
         source = random.Random(seed)
         puts = [bench.submit(number) for number in range(source.randint(1, 150))]
         for _ in range(source.randint(0, 6)):
@@ -358,7 +296,7 @@ async def test_nothing_acknowledged_is_lost_wherever_the_power_goes(tmp_path: Pa
 
 async def test_nobody_waits_for_more_writers_than_there_are(tmp_path: Path) -> None:
     """The wait for company used to last its full time even when everybody was there: five minutes here."""
-    bench = Bench(tmp_path, gather_ms=300_000)
+    bench = CommitBench(tmp_path, gather_ms=300_000)
 
     async def writer(first: int) -> None:
         for number in range(first, first + 5):

@@ -82,11 +82,11 @@ async def test_what_is_in_flight_while_closing_is_written_to_its_end(bench: Lone
     started = asyncio.Event()
     submit = bench.parts.disk.submit
 
-    def noted(*arguments: Any) -> Any:
+    def noted(*arguments: Any, **named: Any) -> Any:
         loop.call_soon(started.set)
-        return submit(*arguments)
+        return submit(*arguments, **named)
 
-    bench.parts.disk.submit = noted  # type: ignore[method-assign, assignment]
+    bench.parts.disk.submit = noted  # type: ignore[method-assign]
     put = asyncio.ensure_future(bench.put(1))
     await started.wait()
     await bench.parts.close()

@@ -85,16 +85,18 @@ def test_what_is_placed_and_not_published_is_not_shown(store: BlobStore) -> None
     before = store.auditing.target(3)
     assert before is not None
     records = [put_record(blob_id(number), content(number, SIZE)) for number in range(100, 145)]
-    placement = store.place(records, sync=True)
-    assert [segment.number for segment in placement.created] == [4, 5]
+    full = store._log.active
+    assert full is not None
+    batch = store.begin(records, sync=True)
+    batch.place()
+    assert [segment.number for segment in batch.created] == [4, 5]
     during = store.auditing.target(3)
     assert during is not None
-    assert during.end == before.end < placement.before[0].end  # type: ignore[union-attr]
+    assert during.end == before.end < full.end
     assert store.auditing.target(4) is None
-    store.create_segments(placement)
-    store.write(placement, {})
+    batch.write()
     assert store.auditing.segment_numbers() == [1, 2, 3]
-    store.publish(placement, {})
+    store.publish(batch)
     assert store.auditing.segment_numbers() == [1, 2, 3, 4, 5]
     after = store.auditing.target(5)
     assert after is not None

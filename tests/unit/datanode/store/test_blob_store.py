@@ -47,14 +47,14 @@ def segment_path(store: BlobStore, number: int = 1) -> Path:
 
 def test_what_is_not_published_is_not_visible(store: BlobStore) -> None:
     record = put_record(blob_id(1), b"x")
-    placement = store.place([record], sync=True)
-    store.create_segments(placement)
-    store.write(placement, {})
+    batch = store.begin([record], sync=True)
+    batch.place()
+    batch.write()
     assert store.lookup(record.id) is None
     assert store.end_lsn == 0
-    store.publish(placement, {})
+    store.publish(batch)
     assert read_all(store, record.id) == b"x"
-    assert store.end_lsn == placement.places[0].lsn + record.size
+    assert store.end_lsn == batch.places[0].lsn + record.size
 
 
 def test_publication_is_heard_of(store: BlobStore) -> None:
@@ -258,7 +258,7 @@ def test_a_fenced_replica_takes_nothing_and_still_reads(store: BlobStore) -> Non
     store.fence("again")
     assert (store.state, store.fence_reason, store.serving) == (StoreState.FENCED, "test", False)
     with pytest.raises(ReplicaFenced, match="test"):
-        store.place([put_record(blob_id(2), b"x")], sync=True)
+        store.begin([put_record(blob_id(2), b"x")], sync=True)
     assert read_all(store, blob_id(1)) == b"x"
 
 
@@ -266,9 +266,9 @@ def test_a_checkpoint_syncs_the_log_before_it_writes_the_index(store: BlobStore,
     append(store, put_record(blob_id(1), b"x"), sync=False)
     assert store.unsynced
     disk.fail("fdatasync", errno.EIO)
-    frozen, made, unsynced = store.begin_checkpoint(clean=False, tokens={})
+    pending = store.begin_checkpoint(clean=False, tokens={})
     with pytest.raises(OSError):
-        store.write_checkpoint(frozen, made, unsynced)
+        store.write_checkpoint(pending)
     assert store.checkpoint.lsn == 0
     again = open_copy_of_index(store)
     assert again == 0, "the index must not know of what the log may not hold"
@@ -282,10 +282,10 @@ def open_copy_of_index(store: BlobStore) -> int:
 def test_a_checkpoint_covers_what_was_published_when_it_began(store: BlobStore) -> None:
     append(store, put_record(blob_id(1), b"x"))
     end = store.end_lsn
-    frozen, made, unsynced = store.begin_checkpoint(clean=False, tokens={"p": (b"i" * 16, 5)})
+    pending = store.begin_checkpoint(clean=False, tokens={"p": (b"i" * 16, 5)})
     append(store, put_record(blob_id(2), b"y"))
-    store.write_checkpoint(frozen, made, unsynced)
-    store.end_checkpoint(made, unsynced)
+    store.write_checkpoint(pending)
+    store.end_checkpoint(pending)
     assert (store.checkpoint.lsn, store.checkpoint.segment, store.checkpoint.offset) == (end, 1, end)
     assert store.checkpoint.tokens == {"p": (b"i" * 16, 5)}
     assert store.recent_count == 1
@@ -341,8 +341,11 @@ def test_a_partition_is_sealed_at_90_percent_and_unsealed_below_85(
 
 def test_every_record_carries_the_whole_state_of_its_blob(store: BlobStore) -> None:
     append(store, update_record(blob_id(1), DELETED))
-    placement = store.place([put_record(blob_id(1), b"x"), put_record(blob_id(2), b"y")], sync=True)
-    assert [record.state for record in placement.records] == [DELETED, ALIVE]
-    store.abandon(placement)
-    batch = [put_record(blob_id(3), b"z"), update_record(blob_id(3), DELETED), update_record(blob_id(3), ALIVE)]
-    assert [record.state for record in store.place(batch, sync=True).records] == [ALIVE, DELETED, DELETED]
+    batch = store.begin([put_record(blob_id(1), b"x"), put_record(blob_id(2), b"y")], sync=True)
+    batch.place()
+    assert [record.state for record in batch.records] == [DELETED, ALIVE]
+    batch.abandon()
+    several = [put_record(blob_id(3), b"z"), update_record(blob_id(3), DELETED), update_record(blob_id(3), ALIVE)]
+    batch = store.begin(several, sync=True)
+    batch.place()
+    assert [record.state for record in batch.records] == [ALIVE, DELETED, DELETED]

@@ -179,11 +179,11 @@ class BlobStoreModel(RuleBasedStateMachine):
 
     @rule(number=numbers, state=states)
     def append_during_a_checkpoint(self, number: int, state: BlobState) -> None:
-        frozen, made, unsynced = self.store.begin_checkpoint(clean=False, tokens={})
+        pending = self.store.begin_checkpoint(clean=False, tokens={})
         self._append([(number, update_record(blob_id(number), state))], True)
-        self.store.write_checkpoint(frozen, made, unsynced)
+        self.store.write_checkpoint(pending)
         self.changed_blobs_are_listed()
-        self.store.end_checkpoint(made, unsynced)
+        self.store.end_checkpoint(pending)
 
     @rule()
     def stop_and_start(self) -> None:

@@ -124,11 +124,11 @@ def test_a_batch_on_its_way_over_two_segments_is_no_finding(store: BlobStore, wr
     """Its first record lies in a segment that is not the active one any more, and is not published yet."""
     fill(store, 30_000)
     records = [put_record(blob_id(number), content(number, 20_000)) for number in (5, 6)]
-    placement = store.place(records, sync=True)
-    assert [place.segment.number for place in placement.places] == [1, 2]
-    store.create_segments(placement)
+    batch = store.begin(records, sync=True)
+    batch.place()
+    assert [place.segment.number for place in batch.places] == [1, 2]
     if written:
-        store.write(placement, {})
+        batch.write()
     found = scrub(store)
     assert (found.gaps, found.unknown, found.records) == ([], 0, 1)
 

@@ -1,0 +1,165 @@
+"""One commit of a replica: its records, where they go, and what is synced before anybody hears of them.
+
+    place     event loop    every record takes on what is known of its blob, and gets its segment, offset and LSN
+    write     disk thread   new segments are created, everything is written, then synced: the only blocking step
+    finish    event loop    the log takes it into its books; BlobStore.publish makes it visible
+    abandon   event loop    nothing of it was written: its places are given back
+
+A batch ends by `finish`, by `abandon`, or by the fence of its replica where writing had begun; BlobStore.give_up decides that.
+One batch of a replica at a time is between its first step and its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ambry.blob import BlobState, join
+from ambry.checksum import Buffer
+from ambry.errors import InsufficientStorage
+from ambry.format import record as record_format
+from ambry.format.record import Record, RecordKind
+from datanode.store.files import is_full
+from datanode.store.index import Index
+from datanode.store.log import Log
+from datanode.store.segment import Segment
+
+_PADDING = [bytes(size) for size in range(record_format.ALIGNMENT)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one record goes. Offset in the segment's file, sizes in bytes."""
+
+    segment: Segment
+    offset: int
+    lsn: int
+    size: int
+
+
+class Batch:
+    """`records` are borrowed until its end; with `sync` all that was published before it becomes durable with it."""
+
+    def __init__(self, log: Log, index: Index, records: Sequence[Record], *, sync: bool, now_ms: int) -> None:
+        self.records = records
+        self.sync = sync
+        self.places: list[Place] = []
+        """Where the records go, in their order."""
+        self.created: list[Segment] = []
+        """Segments that it opens."""
+        self.sealed: list[Segment] = []
+        """Segments that it fills up."""
+        self.begun = False
+        """Whether writing or syncing began: what a failure leaves on the disk is unknown from then on."""
+        self._log = log
+        self._index = index
+        self._now_ms = now_ms
+        self._end = log.end
+        self._unsynced = log.unsynced() if sync else []
+
+    def place(self) -> None:
+        """Give every record its place. Raises IndexCorrupt; `abandon` it then."""
+        self._take_on_known_states()
+        log = self._log
+        active = log.active
+        for record in self.records:
+            size = record.size
+            if active is None or active.room < size:
+                if active is not None:
+                    self.sealed.append(active)
+                active = log.plan_segment(size, self._now_ms)
+                self.created.append(active)
+            self.places.append(Place(segment=active, offset=active.end, lsn=active.end_lsn, size=size))
+            active.end += size
+        log.active = active
+
+    def _take_on_known_states(self) -> None:
+        """Let every record carry the join of all that is known of its blob.
+
+        So the latest record of a blob alone tells its state, and compaction may drop the earlier ones.
+        """
+        whole: list[Record] = []
+        batch: dict[bytes, BlobState] = {}
+        for record in self.records:
+            known = batch.get(record.id)
+            if known is None:
+                entry = self._index.get(record.id)
+                known = entry.state if entry is not None else None
+            state = record.state if known is None else join(known, record.state)
+            batch[record.id] = state
+            whole.append(record if state == record.state else msgspec.structs.replace(record, state=state))
+        self.records = whole
+
+    def touched(self) -> list[Segment]:
+        """The segments that it writes to, each once, in order."""
+        return list(dict.fromkeys([*self.sealed, *(place.segment for place in self.places)]))
+
+    def write(self, *, reserve_bytes: int = 0) -> None:
+        """Write it all; durable on return where it syncs. Blocking. Updates alone may use the last `reserve_bytes` of the disk.
+
+        Raises InsufficientStorage where there is no room, with nothing written; OSError.
+        """
+        if self.created:
+            self._create(reserve_bytes)
+        self.begun = True
+        try:
+            self._write_runs()
+            for segment in self.sealed:
+                segment.seal()
+        except BaseException:
+            self._log.failed = True
+            raise
+        if self.sync:
+            unsynced = (item.segment for item in self._unsynced)
+            self._log.sync(dict.fromkeys([*self.touched(), *unsynced]))
+
+    def _create(self, reserve_bytes: int) -> None:
+        log = self._log
+        if any(record.kind != RecordKind.UPDATE for record in self.records):
+            needed = sum(segment.header.capacity_bytes for segment in self.created)
+            free = log.free_bytes()
+            if free < needed + reserve_bytes:
+                raise InsufficientStorage(
+                    f"the disk of partition {log.partition} has {free} bytes left, which are kept for deletes; "
+                    "free space or add nodes"
+                )
+        try:
+            for segment in self.created:
+                log.create(segment)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise InsufficientStorage(f"the disk of partition {log.partition} is full; nothing was stored") from error
+
+    def _write_runs(self) -> None:
+        """One write for all records that follow each other in one segment."""
+        buffers: list[Buffer] = []
+        first: Place | None = None
+        for record, place in zip(self.records, self.places, strict=True):
+            if first is None or first.segment is not place.segment:
+                if first is not None:
+                    first.segment.file.pwritev(buffers, first.offset)
+                buffers, first = [], place
+            head = record_format.encode_head(record, place.lsn, place.segment.salt)
+            buffers.append(head)
+            if len(record.payload):
+                buffers.append(record.payload)
+            padding = place.size - len(head) - len(record.payload)
+            if padding:
+                buffers.append(_PADDING[padding])
+        if first is not None:
+            first.segment.file.pwritev(buffers, first.offset)
+
+    def finish(self) -> None:
+        """It is written: the log knows its new segments, and what is synced now."""
+        log = self._log
+        for segment in self.created:
+            log.segments[segment.number] = segment
+        log.note_written(self.touched(), synced=self.sync)
+        log.mark_synced(self._unsynced)
+
+    def abandon(self) -> None:
+        """Take its places back; segments that did get created stay, empty."""
+        self._log.give_back(self._end, self.created)
