@@ -217,6 +217,13 @@ class ExpectationFailed(InvalidRequest):
     status = 417
 
 
+class HttpVersionNotSupported(InvalidRequest):
+    """The request is of a version of HTTP that this server does not speak."""
+
+    code = 43
+    status = 505
+
+
 class Unavailable(AmbryError, ConnectionError):
     """It cannot be done, or not be known, right now; the same request may succeed later."""
 

@@ -80,7 +80,7 @@ class DataNode:
                 connection.close()
             await parts.pool.stop()
             await parts.close()
-            await admin.cleanup()
+            await admin.close()
             log.info("data node stopped")
 
     async def _drain(self) -> None:

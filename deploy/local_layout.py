@@ -280,6 +280,8 @@ def config_text(member: Member, layout_path: Path) -> str:
         values = {"name": member.name, "datacenter": member.datacenter, "layout": str(layout_path)}
         values |= {"host": member.host, "port": member.port}
         values |= {"admin_host": member.host, "admin_port": member.admin_port}
+        # Nobody balances load here, so nobody must be given time to notice.
+        values |= {"lame_duck_s": 0, "drain_timeout_s": 5}
         section = "frontend"
     # A JSON string or integer is also a TOML one.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]

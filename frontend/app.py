@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
-from aiohttp import http_parser, web
+from aiohttp import http_parser
 
 from ambry.address import authority
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
 from ambry.network.pool import PeerPool
-from ambry.service.admin import start_admin
+from ambry.service.admin import Admin, start_admin
+from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.origin import Hosts
+from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
+from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
@@ -77,19 +82,19 @@ class Frontend:
             request_timeout_s=self._config.router.request_timeout_ms / 1000,
             access_log=config.access_log,
         )
-        server: Any = HttpServer(
+        server = HttpServer(
             pipeline,
             random_source=self._random,
-            dialect=api,
-            keepalive_timeout_s=config.header_timeout_s,
+            limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
+            answer=pipeline.refuse,
+            memory=lambda: (router.context.read_budget.free, router.context.read_budget.size),
         )
         metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
-        runner = web.ServerRunner(server, shutdown_timeout=config.drain_timeout_s)
-        await runner.setup()
-        admin: web.AppRunner | None = None
+        metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
+        admin: Admin | None = None
         try:
-            await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
+            server.start(bind(config.host, config.port))
             admin = await start_admin(
                 config.admin_host,
                 config.admin_port,
@@ -98,17 +103,38 @@ class Frontend:
                 pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
             )
             pool.start()
-            log.info("frontend ready", url=f"http://{authority(config.host, config.port)}")
+            log.info(
+                "frontend ready",
+                url=f"http://{authority(config.host, config.port)}",
+                connections_max=server.limits.connections_max,
+            )
             await stop.wait()
         finally:
             log.info("frontend stopping")
             self._draining = True
-            await runner.cleanup()
+            await self._drain(server, asked=stop.is_set())
             await workers.stop_all()
             await pool.stop()
             if admin is not None:
-                await admin.cleanup()
+                await admin.close()
             log.info("frontend stopped")
+
+    async def _drain(self, server: HttpServer, *, asked: bool) -> None:
+        """Serve on until load balancers have seen that we are not ready, then finish what is under way.
+
+        A second signal ends both; so does not having been `asked` to stop, but having failed.
+        """
+        hurry = asyncio.Event()
+        if asked:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, hurry.set)
+        else:
+            hurry.set()
+        server.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.frontend.lame_duck_s):
+                await hurry.wait()
+        await server.drain(timeout_s=self._config.frontend.drain_timeout_s, hurry=hurry)
 
     def _context(self, pool: PeerPool) -> RouterContext:
         datacenter_id = self._map.datacenter_id(self._config.frontend.datacenter)
@@ -120,8 +146,8 @@ class Frontend:
             clock=self._clock,
             random_source=self._random,
             config=router,
-            budget=MemoryBudget(router.memory_budget_bytes // 2),
-            read_budget=MemoryBudget(router.memory_budget_bytes // 2),
+            budget=MemoryBudget(router.memory_budget_bytes // 2, name="uploads"),
+            read_budget=MemoryBudget(router.memory_budget_bytes // 2, name="downloads"),
             placement=PartitionChooser(
                 self._map,
                 datacenter_id=datacenter_id,

@@ -24,10 +24,16 @@ class FrontendSection(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     admin_host: str = "127.0.0.1"
     admin_port: int = 0
-    drain_timeout_s: float = 5.0
+    lame_duck_s: float = 5.0
+    drain_timeout_s: float = 20.0
     blob_size_max: int = 1 << 40
     header_timeout_s: float = 15.0
     body_stall_timeout_s: float = 30.0
+    rate_min_bytes: int = 1024
+    connections_max: int = 4096
+    connections_per_client_max: int = 4096
+    head_bytes_max: int = 64 << 10
+    heads_bytes_max: int = 32 << 20
     access_log: bool = True
 
 
@@ -71,6 +77,18 @@ def check(config: FrontendConfig) -> FrontendConfig:
     for key in ("name", "datacenter", "layout"):
         if not getattr(config.frontend, key):
             raise ConfigInvalid(f"frontend.{key} must be set")
+    frontend = config.frontend
+    for key in ("rate_min_bytes", "connections_max", "connections_per_client_max"):
+        if getattr(frontend, key) < 1:
+            raise ConfigInvalid(f"frontend.{key} must be at least 1")
+    for key in ("header_timeout_s", "body_stall_timeout_s"):
+        if not getattr(frontend, key) > 0:
+            raise ConfigInvalid(f"frontend.{key} must be more than 0 s")
+    for key in ("lame_duck_s", "drain_timeout_s"):
+        if not getattr(frontend, key) >= 0:
+            raise ConfigInvalid(f"frontend.{key} must be at least 0 s")
+    if not 4 << 10 <= frontend.head_bytes_max <= frontend.heads_bytes_max // 4:
+        raise ConfigInvalid("frontend.head_bytes_max must be at least 4 KiB, and heads_bytes_max hold four such heads")
     router = config.router
     for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts"):
         if getattr(router, key) < 1:

@@ -19,3 +19,10 @@ BYTES_IN = Counter("ambry_frontend_bytes_received", "Bytes of stored bodies.", r
 BYTES_OUT = Counter("ambry_frontend_bytes_sent", "Bytes of blob content sent.", registry=registry)
 BUDGET_FREE = Gauge("ambry_frontend_memory_budget_free_bytes", "Memory budget that is not taken.", registry=registry)
 PEERS_USABLE = Gauge("ambry_frontend_peers_usable", "Data nodes that are connected and answer.", registry=registry)
+REFUSED = Counter(
+    "ambry_frontend_refused",
+    "What the edge refused or ended before or beside an answer of the API, by kind (docs/operations.md).",
+    ["kind"],
+    registry=registry,
+)
+CONNECTIONS = Gauge("ambry_frontend_connections", "Clients that are connected.", registry=registry)

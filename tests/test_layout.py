@@ -203,6 +203,7 @@ SEAM = {
     "ambry/clock.py": "implements time and chance",
     "ambry/config.py": "reads the configuration file, at start",
     "ambry/service/logs.py": "writes to standard error",
+    "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
     "ambry/service/process.py": "the outermost layer of a process: signals, limits, exit codes",
     "ambry/clustermap/layout.py": "reads the layout file, at start",
     "datanode/config.py": "says at start that the layout file is not there",

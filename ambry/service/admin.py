@@ -17,7 +17,14 @@ from aiohttp.typedefs import Handler, Middleware
 from ambry import __version__
 from ambry.errors import AmbryError
 from ambry.service import metrics
+from ambry.service.listener import Farewells, Listener, Socket, bind
 from ambry.service.origin import Hosts, refuse_cross_site
+
+SPARE_DESCRIPTORS = 8
+CONNECTIONS_MAX = 24
+FAREWELLS_MAX = 8
+"""The port has descriptors of its own, so that it answers when the rest of the process has none left (F12)."""
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 Page = Callable[[], Any]
 OperatorAction = Callable[[int], Awaitable[Any]]
@@ -53,6 +60,43 @@ def _only_ours(hosts: Hosts) -> Middleware:
     return check
 
 
+class Admin:
+    """A running admin port."""
+
+    def __init__(self, runner: web.AppRunner, sockets: list[Socket]) -> None:
+        self._runner = runner
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
+        self._farewells = Farewells(
+            most=FAREWELLS_MAX, patience_s=1.0, full=self._listener.pause, room=self._listener.resume
+        )
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
+
+    def _accepted(self, sock: Socket, client: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._adopt(sock))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _adopt(self, sock: Socket) -> None:
+        server = self._runner.server
+        if server is None or len(server.connections) >= CONNECTIONS_MAX:
+            self._farewells.say(sock, _FULL)
+            return
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(server, sock)
+        except OSError:
+            sock.close()
+
+    async def close(self) -> None:
+        """Accept no more, and end what is being answered after a second."""
+        self._listener.close()
+        self._farewells.close()
+        await self._runner.cleanup()
+
+
 async def start_admin(
     host: str,
     port: int,
@@ -61,11 +105,12 @@ async def start_admin(
     pages: Mapping[str, Page],
     actions: Mapping[str, OperatorAction] | None = None,
     hosts: Iterable[str] = (),
-) -> web.AppRunner:
-    """Serve the admin port; the caller cleans the runner up. Raises OSError when the port is taken.
+) -> Admin:
+    """Serve the admin port; the caller closes it. Raises OSError when the port is taken.
 
     `hosts` are the names that it answers to beside its own address, every other address, and the names of loopback.
     """
+    sockets = bind(host, port, backlog=128)
     app = web.Application(middlewares=[_only_ours(Hosts((host, *hosts)))])
 
     async def healthz(request: web.Request) -> web.Response:
@@ -102,11 +147,6 @@ async def start_admin(
         app.router.add_get(path, page_handler(page))
     for path, action in (actions or {}).items():
         app.router.add_post(path.replace("{number}", r"{number:\d{1,18}}"), action_handler(action))
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=15)
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=15, shutdown_timeout=1)
     await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    return runner
+    return Admin(runner, sockets)

@@ -79,6 +79,11 @@ def run(program: str, serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]
         raise SystemExit(1) from error
 
 
+def descriptor_limit() -> int:
+    """How many files and sockets this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def _raise_descriptor_limit() -> None:
     """Sockets and segments need more descriptors than the usual soft limit of 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from frontend.http.handler import Handler
 from frontend.http.target import Target
 from frontend.request import RequestContext
 
@@ -57,8 +58,9 @@ class Exchange:
     def finish_headers(self, response: web.StreamResponse) -> None:
         """Add the headers that every response carries, and end the connection behind one that cannot go on."""
         response.headers.update(self.common)
-        if "upgrade" in self.headers:
-            # The parser takes nothing for HTTP that comes after it.
+        protocol = self.http.protocol
+        # The parser takes nothing for HTTP that comes after an Upgrade.
+        if "upgrade" in self.headers or (isinstance(protocol, Handler) and protocol.last):
             response.force_close()
 
     async def start(self, response: web.StreamResponse) -> None:

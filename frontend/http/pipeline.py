@@ -53,6 +53,12 @@ class Pipeline:
         self._timeout_s = request_timeout_s
         self._log = AccessLog(enabled=access_log)
 
+    def refuse(self, error: AmbryError, request_id: str) -> web.Response:
+        """The answer to what never became a request."""
+        response = self._dialect.problem(error, request_id)
+        response.headers.update({**self._dialect.common, self._dialect.request_id_header: request_id})
+        return response
+
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         context = RequestContext(new_request_id(self._random), timeout_s=self._timeout_s)
         dialect = self._dialect

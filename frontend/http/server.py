@@ -1,92 +1,288 @@
-"""aiohttp's low-level server, with answers of our own to what its parser refuses.
+"""The HTTP port: accepts, admits, watches over slow clients, and drains.
 
-A request that is no HTTP never reaches the dispatcher. aiohttp would answer in plain text, repeat what it was sent, and log a
-traceback; here it is answered as everything else, with a problem that has a code and a request id, and logged as one line.
+aiohttp's low-level server is below it, with connections of our own (frontend/http/connections.py). What its parser or the edge
+refuses never reaches the handler; it is answered as everything else, in the words of the API, and logged as one line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDict
 
-from ambry.errors import AmbryError, HeadersTooLarge, InternalError, InvalidRequest, UriTooLong
+from ambry.errors import AmbryError, Overloaded, Unavailable
 from ambry.ids import new_request_id
+from ambry.service.listener import Farewells, Listener, Socket, unconfirmed
 from ambry.service.logs import get_logger
-from frontend.http.route import Dialect
+from frontend import metrics
+from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience, pressure_timeout_s
+from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
+from frontend.http.handler import FIELD_SIZE_MAX, HEADERS_MAX, LINE_SIZE_MAX, Handler
 
 log = get_logger()
 
+SWEEP_S = 0.5
+FIRST_WORDS_S = 0.1
+LAST_WORDS_S = 1.0
+"""How long answers get to leave when a drain is over."""
 
-LINE_SIZE_MAX = 8 << 10
-FIELD_SIZE_MAX = 16 << 10
-"""Bounds on the request line and on one header, bytes. They differ, since the parser tells only which of them was passed."""
-
-
-def refusal(error: BaseException | None) -> AmbryError:
-    """What to tell a client whose request the parser refused; never what it sent."""
-    if isinstance(error, LineTooLong):
-        if LINE_SIZE_MAX in error.args:
-            return UriTooLong(f"a request line has at most {LINE_SIZE_MAX} bytes")
-        return HeadersTooLarge(f"a header has at most {FIELD_SIZE_MAX} bytes")
-    if isinstance(error, HttpProcessingError):
-        return InvalidRequest("this is not a well-formed HTTP/1.1 request")
-    return InternalError("a bug in this server; please report the request id")
+Answer = Callable[[AmbryError, str], web.Response]
+"""An error and a request id, as the API answers them, with the headers that every answer carries."""
+Memory = Callable[[], tuple[int, int]]
 
 
 class HttpServer(web.Server):
-    """Makes connections whose protocol errors are problems of ours."""
+    """Serves on the sockets it is started on. `memory` says what is free of how much for answers."""
 
     def __init__(
         self,
-        handler: Any,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         *,
         random_source: random.Random,
-        dialect: Dialect,
-        keepalive_timeout_s: float,
-        lingering_time_s: float = 2.0,
+        limits: Limits,
+        answer: Answer,
+        memory: Memory,
+        lingering_s: float = 2.0,
     ) -> None:
         super().__init__(
             handler,
             access_log=None,
             # Bodies are stored as they come: a gzip body must not arrive unpacked.
             auto_decompress=False,
-            keepalive_timeout=keepalive_timeout_s,
+            keepalive_timeout=limits.head_timeout_s,
             max_line_size=LINE_SIZE_MAX,
             max_field_size=FIELD_SIZE_MAX,
-            lingering_time=lingering_time_s,
+            max_headers=HEADERS_MAX,
+            # A body is read no further than one read ahead of whoever takes it.
+            read_bufsize=READ_BYTES // 2,
+            lingering_time=lingering_s,
         )
+        self.limits = limits
+        self.admission = Admission(limits)
+        self.lingering_s = lingering_s
+        self.draining = False
+        """Every answer is the last on its connection."""
+        self.view_large = memoryview(bytearray(READ_BYTES_LARGE))
+        self.view = self.view_large[:READ_BYTES]
+        """What all connections read into, one after the other."""
+        self.heads: set[Connection] = set()
+        """Connections that wait for the rest of a head, or for the first one."""
+        self.charged: set[Connection] = set()
+        self.slow: set[Connection] = set()
+        """Connections that have bytes the kernel does not take."""
+        self._open: set[Connection] = set()
+        self._farewells = Farewells(
+            most=LINGERING_MAX,
+            patience_s=lingering_s,
+            full=self._pause_accepting,
+            room=self._resume_accepting,
+        )
+        self._adopting: set[asyncio.Task[None]] = set()
         self._random = random_source
-        self._dialect = dialect
+        self._answer = answer
+        self._memory = memory
+        self.now = asyncio.get_running_loop().time
+        self._listener: Listener | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._random, self._dialect, loop=asyncio.get_running_loop(), **self._kwargs)
+    # --- accepting ---
 
+    def start(self, sockets: list[Socket]) -> None:
+        """Serve on these listening sockets, which it owns from now on."""
+        self._listener = Listener(sockets, self._accepted, name="http")
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
-class _Connection(web.RequestHandler):
-    __slots__ = ("_dialect", "_random")
+    @property
+    def port(self) -> int:
+        assert self._listener is not None
+        return self._listener.port
 
-    def __init__(self, manager: HttpServer, random_source: random.Random, dialect: Dialect, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._random = random_source
-        self._dialect = dialect
+    def _accepted(self, sock: Socket, client: str) -> None:
+        reason = self.admission.enter(client)
+        if reason is not None:
+            response = self.refused(Overloaded(reason, retry_after_s=1), None, client, kind="connections")
+            self._farewells.say(sock, _as_bytes(response))
+            return
+        task = self._loop.create_task(self._adopt(sock, client))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
 
-    def handle_error(
+    def _pause_accepting(self) -> None:
+        if self._listener is not None:
+            self._listener.pause()
+
+    def _resume_accepting(self) -> None:
+        if self._listener is not None:
+            self._listener.resume()
+
+    async def _adopt(self, sock: Socket, client: str) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: Connection(self, client), sock)
+        except OSError as error:
+            # It is gone already.
+            sock.close()
+            self.admission.leave(client)
+            log.debug("connection lost before it began", client=client, error=str(error))
+
+    # --- connections ---
+
+    def connected(self, connection: Connection) -> None:
+        self._open.add(connection)
+
+    def disconnected(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self.heads.discard(connection)
+        self.slow.discard(connection)
+        self._release_head(connection)
+        self.admission.leave(connection.client)
+
+    def _release_head(self, connection: Connection) -> None:
+        if connection.head_charged:
+            self.admission.release_head(connection.head_charged)
+            connection.head_charged = 0
+        self.charged.discard(connection)
+
+    def make_handler(self, connection: Connection) -> Handler:
+        handler = Handler(self, connection, loop=self._loop, **self._kwargs)
+        handler.connection_made(connection.transport)
+        return handler
+
+    def _make_request(
         self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        if isinstance(protocol, Handler):
+            protocol.close_after_last()
+        return super()._make_request(message, payload, protocol, writer, task)
+
+    def refused(
+        self, error: AmbryError, cause: BaseException | None, client: Connection | str, *, kind: str = ""
+    ) -> web.Response:
+        """The answer to what never became a request; counted and logged here."""
         request_id = new_request_id(self._random)
-        error = refusal(exc)
-        log.info("request refused by the parser", request_id=request_id, error=type(exc).__name__, code=error.status)
-        if request.writer.output_size > 0:
-            raise ConnectionError("a response was sent already")
-        response = self._dialect.problem(error, request_id)
-        response.headers.update({**self._dialect.common, self._dialect.request_id_header: request_id})
+        name = type(error).__name__
+        metrics.REFUSED.labels(kind or name).inc()
+        log.info(
+            "request refused at the edge",
+            request_id=request_id,
+            client=client if isinstance(client, str) else client.client,
+            status=error.status,
+            code=name,
+            error=error.message,
+            cause=type(cause).__name__ if cause is not None else "",
+        )
+        return self._answer(error, request_id)
+
+    # --- slow clients ---
+
+    def _sweep(self) -> None:
+        """Look after everybody who is slow. Costs nothing for those who are not."""
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        now = self.now()
+        for connection in [each for each in self.heads if each.head_deadline <= now]:
+            metrics.REFUSED.labels("head_timeout").inc()
+            connection.head_is_late()
+        for connection in [each for each in self.charged if each.idle]:
+            self._release_head(connection)
+        if self.slow:
+            free, size = self._memory()
+            longest_s = pressure_timeout_s(free, size, self.limits.stall_timeout_s)
+            for connection in list(self.slow):
+                self._look_at(connection, longest_s)
+
+    def _look_at(self, connection: Connection, longest_s: float) -> None:
+        """End a connection whose client takes its answer more slowly than may be."""
+        patience = connection.patience
+        if patience is None:
+            patience = connection.patience = Patience(self.limits.stall_timeout_s, self.limits.rate_min)
+        unsent = unconfirmed(connection.transport)
+        moved = max(0, connection.unsent - unsent)
+        connection.unsent = unsent
+        patience.moved(moved)
+        patience.waited(SWEEP_S)
+        connection.stalled_s = 0.0 if moved else connection.stalled_s + SWEEP_S
+        if not patience.left_s:
+            connection.abort("takes its answer too slowly")
+            metrics.REFUSED.labels("send_rate").inc()
+        elif connection.stalled_s >= longest_s:
+            connection.abort("takes none of its answer, and memory is short")
+            metrics.REFUSED.labels("send_pressure").inc()
+
+    # --- the end ---
+
+    async def drain(self, *, timeout_s: float, hurry: asyncio.Event) -> None:
+        """Accept no more and finish what is under way; at the end, or when told to hurry, answer or break off the rest.
+
+        Nobody is reset who is connected already: who sends a request from now on is answered 503.
+        """
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        while self._adopting:
+            await asyncio.wait(self._adopting)
+        for connection in self._open:
+            connection.turn_down(self._stopping)
+        # What those sent who were waiting to be accepted is read in the next turns.
+        await self._until(lambda: False, min(timeout_s, FIRST_WORDS_S), hurry)
+        await self._until(lambda: not self._busy(), timeout_s, hurry)
+        left = self._busy()
+        if left:
+            log.warning("drain is over", requests=len(left))
+        for connection in left:
+            connection.give_up(Unavailable("this frontend is stopping; retry", retry_after_s=1))
+        await self._until(lambda: not self._busy(), LAST_WORDS_S, asyncio.Event())
+        await self._close()
+
+    async def _stopping(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol.connection  # type: ignore[attr-defined]
+        response = self.refused(
+            Unavailable("this frontend is stopping; retry", retry_after_s=1), None, connection, kind="stopping"
+        )
         response.force_close()
         return response
+
+    def _busy(self) -> list[Connection]:
+        return [
+            connection
+            for connection in self._open
+            if not connection.idle or connection.transport.get_write_buffer_size()
+        ]
+
+    @staticmethod
+    async def _until(done: Callable[[], bool], timeout_s: float, hurry: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while not done() and not hurry.is_set() and (left := end - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(min(left, 0.02)):
+                    await hurry.wait()
+            except TimeoutError:
+                pass
+
+    async def _close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._farewells.close()
+        tasks = [task for connection in self._open if (task := connection.end()) is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+
+
+def _as_bytes(response: web.Response) -> bytes:
+    """A response as it goes over a connection that nothing else goes over."""
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = CIMultiDict(response.headers)
+    headers["Content-Length"] = str(len(body))
+    headers["Connection"] = "close"
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

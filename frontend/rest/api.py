@@ -56,7 +56,7 @@ class AmbryApi:
             finder,
         )
         self.find = RouteFinder(self.routes).find
-        self.common = {names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
+        self.common = {"Server": "ambry", names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """`application/problem+json` (RFC 9457)."""

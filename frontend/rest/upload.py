@@ -15,7 +15,7 @@ from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
 from frontend import metrics
 from frontend.config import FrontendSection
-from frontend.http.body import ClientGone, read_body
+from frontend.http.body import body_of
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
@@ -69,20 +69,20 @@ class Uploads:
         context.container = self._default if _TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
         spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
         digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
-        if exchange.http.transport is None:
-            # The connection ended before this call began, and aiohttp tells only calls that run already: the body would be
-            # waited for until its deadline.
-            raise ClientGone
+        router = self._router.context
+        body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
         await exchange.continue_if_expected()
-        body = read_body(exchange.http.content, stall_timeout_s=self._config.body_stall_timeout_s, digests=digests)
-        result = await self._router.put(
-            context,
-            spec,
-            body,
-            size=size,
-            size_max=self._config.blob_size_max,
-            verify=_nothing_to_verify if digests is None else digests.verify,
-        )
+        try:
+            result = await self._router.put(
+                context,
+                spec,
+                body,
+                size=size,
+                size_max=self._config.blob_size_max,
+                verify=_nothing_to_verify if digests is None else digests.verify,
+            )
+        finally:
+            body.close()
         metrics.BYTES_IN.inc(result.size)
         text, digest = str(result.id), result.digest.hex()
         exchange.noted["blob"], exchange.noted["size"] = text, result.size

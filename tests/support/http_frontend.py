@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
 from ambry.clock import SystemClock
+from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.config import AccountEntry, FrontendSection
+from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
@@ -146,20 +146,19 @@ async def http_frontend(
         request_timeout_s=cluster.context.config.request_timeout_ms / 1000,
         access_log=config.access_log,
     )
-    server: Any = HttpServer(
+    server = HttpServer(
         pipeline,
         random_source=random.Random(4),
-        dialect=api,
-        keepalive_timeout_s=config.header_timeout_s,
-        lingering_time_s=lingering_time_s,
+        limits=limits_of(config),
+        answer=pipeline.refuse,
+        memory=lambda: (cluster.context.read_budget.free, cluster.context.read_budget.size),
+        lingering_s=lingering_time_s,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=1.0)
-    await runner.setup()
+    server.start(bind("127.0.0.1", 0))
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield HttpFrontend(cluster=cluster, port=runner.addresses[0][1])
+        yield HttpFrontend(cluster=cluster, port=server.port)
     finally:
-        await runner.cleanup()
+        await server.drain(timeout_s=1.0, hurry=asyncio.Event())
 
 
 async def until(look: Any, what: str, timeout_s: float = 10.0) -> None:

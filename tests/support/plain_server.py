@@ -7,12 +7,12 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any
-
-from aiohttp import web
 
 from ambry.clock import SystemClock
+from ambry.service.listener import bind
 from ambry.service.origin import Hosts
+from frontend.config import FrontendSection
+from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.route import Route
 from frontend.http.server import HttpServer
@@ -34,15 +34,19 @@ async def plain_server(
         request_timeout_s=20.0,
         access_log=True,
     )
-    server: Any = HttpServer(
-        pipeline, random_source=random.Random(2), dialect=dialect, keepalive_timeout_s=15.0, lingering_time_s=0.1
+    server = HttpServer(
+        pipeline,
+        random_source=random.Random(2),
+        limits=limits_of(FrontendSection()),
+        answer=pipeline.refuse,
+        memory=lambda: (1, 1),
+        lingering_s=0.1,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=1.0)
-    await runner.setup()
+    server.start(bind("127.0.0.1", 0))
 
     @contextlib.asynccontextmanager
     async def connected() -> AsyncIterator[RawClient]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1], limit=1 << 20)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 20)
         client = RawClient(reader, writer)
         try:
             yield client
@@ -52,7 +56,6 @@ async def plain_server(
                 await writer.wait_closed()
 
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield connected
     finally:
-        await runner.cleanup()
+        await server.drain(timeout_s=1.0, hurry=asyncio.Event())

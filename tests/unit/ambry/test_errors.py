@@ -41,6 +41,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         40: "NotSupported",
         41: "MisdirectedRequest",
         42: "ExpectationFailed",
+        43: "HttpVersionNotSupported",
         50: "Unavailable",
         51: "QuorumNotReached",
         52: "ReplicaUnavailable",

@@ -42,7 +42,9 @@ def test_urls_of_ipv6_addresses_have_brackets() -> None:
 
 
 def test_a_healthy_process_is_never_killed_in_its_drain() -> None:
-    assert FrontendConfig().frontend.drain_timeout_s < TERM_TIMEOUT_S - 5
+    frontend = next(member for member in members(Shape(cluster="c"), DIRECTORY) if member.role == "frontend")
+    written = tomllib.loads(config_text(frontend, DIRECTORY / "layout.json"))["frontend"]
+    assert written["lame_duck_s"] + written["drain_timeout_s"] < TERM_TIMEOUT_S - 5
     assert DataNodeConfig().node.drain_timeout_s < TERM_TIMEOUT_S - 5
 
 

@@ -35,11 +35,11 @@ async def base() -> AsyncIterator[str]:
     reasons.clear()
     mended.clear()
     pages: dict[str, Any] = {"/things": lambda: [{"name": "é", "count": 3}]}
-    runner = await start_admin(
+    admin = await start_admin(
         "127.0.0.1", 0, ready=lambda: reasons, pages=pages, actions={"/things/{number}/mend": mend}
     )
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    yield f"http://127.0.0.1:{admin.port}"
+    await admin.close()
 
 
 async def get(url: str) -> tuple[int, str, Any]:

@@ -13,9 +13,12 @@ from aiohttp.client_exceptions import ClientConnectionResetError, ClientPayloadE
 from aiohttp.http_exceptions import TransferEncodingError
 from aiohttp.web_protocol import RequestPayloadError
 
-from ambry.errors import InvalidRequest, RequestTimeout
-from frontend.http.body import ClientGone, read_body
+from ambry.errors import InvalidRequest, Overloaded, RequestTimeout
+from frontend.http.admission import Patience
+from frontend.http.body import RECEIVED_AHEAD, RECEIVED_AHEAD_LARGE, BodyReader, ClientGone
 from frontend.http.digests import ExpectedDigests
+from frontend.router.budget import MemoryBudget
+from tests.support.virtual_loop import virtual_time
 
 NONE = ExpectedDigests({})
 
@@ -26,13 +29,35 @@ def reader() -> StreamReader:
     return StreamReader(protocol, limit=1 << 16, loop=loop)
 
 
-async def read(stream: StreamReader, *, stall_s: float = 5.0, digests: ExpectedDigests = NONE) -> list[bytes]:
-    return [piece async for piece in read_body(stream, stall_timeout_s=stall_s, digests=digests)]
+def body(
+    stream: StreamReader,
+    *,
+    stall_s: float = 5.0,
+    rate_min: int = 1,
+    digests: ExpectedDigests = NONE,
+    budget: MemoryBudget | None = None,
+    wait_s: float = 5.0,
+    widths: list[bool] | None = None,
+) -> BodyReader:
+    return BodyReader(
+        stream,
+        size=None,
+        patience=Patience(stall_s, rate_min),
+        stall_timeout_s=stall_s,
+        widen=([] if widths is None else widths).append,
+        budget=budget or MemoryBudget(1 << 30),
+        wait_s=wait_s,
+        digests=digests,
+    )
+
+
+async def read(stream: StreamReader, **options: Any) -> list[bytes]:
+    return [piece async for piece in body(stream, **options)]
 
 
 async def test_a_body_comes_as_it_arrives_and_ends() -> None:
     stream = reader()
-    pieces = read_body(stream, stall_timeout_s=5, digests=NONE)
+    pieces = body(stream)
     stream.feed_data(b"abc")
     assert await anext(pieces) == b"abc"
     waiting = asyncio.ensure_future(anext(pieces))
@@ -51,16 +76,65 @@ async def test_an_empty_body_is_no_piece_at_all() -> None:
     assert await read(stream) == []
 
 
-async def test_a_body_that_stalls_is_a_timeout_of_the_client_and_every_piece_has_its_own_deadline() -> None:
+@virtual_time
+async def test_a_body_that_stalls_is_a_timeout_of_the_client_and_what_comes_gives_it_time() -> None:
     stream = reader()
     loop = asyncio.get_running_loop()
-    for number in range(4):
-        loop.call_later(0.03 * (number + 1), stream.feed_data, b"x")
+    for number in range(1, 5):
+        loop.call_at(4.0 * number, stream.feed_data, b"x" * 10)
     got: list[bytes] = []
-    with pytest.raises(RequestTimeout, match=r"no byte of the body came for 0\.06 s"):
-        async for piece in read_body(stream, stall_timeout_s=0.06, digests=NONE):
+    with pytest.raises(RequestTimeout, match="the last 5 s brought nothing"):
+        async for piece in body(stream, stall_s=5, rate_min=1):
             got.append(piece)  # noqa: PERF401  the pieces before the failure are wanted
-    assert b"".join(got) == b"xxxx"
+    assert b"".join(got) == b"x" * 40
+    assert loop.time() == pytest.approx(21)
+
+
+@virtual_time
+async def test_a_body_that_drips_is_a_timeout_too_however_fast_it_began() -> None:
+    """A body of one byte every 25 s, each within the time for a stall, was once never ended (F21)."""
+    stream = reader()
+    loop = asyncio.get_running_loop()
+    stream.feed_data(b"x" * 50_000)
+    for number in range(1, 100):
+        loop.call_at(25.0 * number, stream.feed_data, b"x")
+    with pytest.raises(RequestTimeout):
+        await read(stream, stall_s=30, rate_min=1024)
+    assert loop.time() < 60
+
+
+@virtual_time
+async def test_a_body_holds_memory_while_it_comes_more_when_it_flows_and_little_when_that_is_scarce() -> None:
+    stream = reader()
+    budget = MemoryBudget(8 << 20)
+    widths: list[bool] = []
+    pieces = body(stream, budget=budget, widths=widths)
+    stream.feed_data(b"x" * 100_000)
+    await anext(pieces)
+    assert budget.size - budget.free == RECEIVED_AHEAD
+    stream.feed_data(b"x" * 100_000)
+    await anext(pieces)
+    assert budget.size - budget.free == RECEIVED_AHEAD_LARGE
+    await budget.take(4 << 20, timeout_s=1)
+    stream.feed_data(b"x")
+    await anext(pieces)
+    assert budget.size - budget.free == RECEIVED_AHEAD + (4 << 20)
+    pieces.close()
+    assert budget.size - budget.free == 4 << 20
+    assert widths == [True, False]
+
+
+@virtual_time
+async def test_a_body_without_memory_is_refused_in_time_and_one_that_is_here_needs_none() -> None:
+    stream, whole = reader(), reader()
+    budget = MemoryBudget(1 << 20)
+    await budget.take(budget.largest, timeout_s=1)
+    stream.feed_data(b"abc")
+    with pytest.raises(Overloaded):
+        await read(stream, budget=budget)
+    whole.feed_data(b"abc")
+    whole.feed_eof()
+    assert await read(whole, budget=budget) == [b"abc"]
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError("x"), ClientConnectionResetError("x"), ClientPayloadError("x")])

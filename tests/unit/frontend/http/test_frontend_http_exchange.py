@@ -22,6 +22,7 @@ class FakeHttp:
     """As much of aiohttp's request as is used."""
 
     method = "GET"
+    protocol = None
 
     def __init__(self, *, received: int = 0) -> None:
         self.writer = FakeWriter()

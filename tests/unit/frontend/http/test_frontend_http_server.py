@@ -1,68 +1,173 @@
+"""Accepting, slow clients, and the end, over real sockets with nothing behind them."""
+
 from __future__ import annotations
 
 import asyncio
-import random
-import re
+import socket
 
 import pytest
 from aiohttp import web
-from aiohttp.http_exceptions import BadStatusLine, LineTooLong
 
-from ambry.errors import HeadersTooLarge, InternalError, InvalidRequest, UriTooLong
-from frontend.http.server import FIELD_SIZE_MAX, LINE_SIZE_MAX, HttpServer, refusal
-from tests.support.plain_dialect import PlainDialect
+from frontend.http.server import HttpServer
+from tests.support.edge import Edge, edge
+from tests.support.http_frontend import until
 
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (LineTooLong("secret", FIELD_SIZE_MAX), HeadersTooLarge),
-        (LineTooLong("secret", LINE_SIZE_MAX), UriTooLong),
-        (BadStatusLine("x"), InvalidRequest),
-        (RuntimeError("secret"), InternalError),
-        (None, InternalError),
-    ],
-)
-def test_a_refusal_has_the_fitting_class_and_never_repeats_what_was_sent(
-    error: BaseException | None, expected: type[Exception]
-) -> None:
-    assert type(refusal(error)) is expected
-    assert "secret" not in str(refusal(error))
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"this is no http <script>\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n", 400),
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n", 431),
-    ],
-)
-async def test_what_the_parser_refuses_is_answered_with_a_problem_and_a_request_id(sent: bytes, status: int) -> None:
-    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+async def refused(server: Edge) -> None:
+    async with server.connected() as client:
+        await client.send(GET)
+        answer = await client.answer()
+        assert answer.status == 503
+        assert answer.headers["connection"] == "close"
+        assert answer.json()["status"] == 503
+        assert await client.at_end()
+
+
+async def test_above_the_number_of_connections_one_is_told_so_and_there_is_room_again() -> None:
+    async with edge(connections_max=2) as server:
+        async with server.connected() as first, server.connected() as second:
+            for client in (first, second):
+                await client.send(GET)
+                assert (await client.answer()).status == 200
+            await refused(server)
+            await first.send(GET)
+            assert (await first.answer()).status == 200
+        await until(lambda: server.server.admission.connections == 0, "both have left")
+        async with server.connected() as client:
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+
+
+async def test_one_client_has_no_more_connections_than_it_may() -> None:
+    async with edge(connections_per_client_max=1) as server, server.connected() as first:
+        await first.send(GET)
+        assert (await first.answer()).status == 200
+        await refused(server)
+
+
+async def test_a_crowd_that_is_turned_away_is_all_told_so() -> None:
+    async with edge(connections_max=1) as server, server.connected() as first:
+        await first.send(GET)
+        assert (await first.answer()).status == 200
+        await asyncio.gather(*(refused(server) for _ in range(100)))
+
+
+def slow_reader(server: Edge) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", server.port))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    sock.send(GET)
+    return sock
+
+
+class Sender:
+    """A handler that sends much, and remembers how that ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[BaseException] = []
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        try:
+            await response.prepare(request)
+            for _ in range(64):
+                await response.write(b"x" * (1 << 20))
+        except ConnectionError as error:
+            self.ended.append(error)
+            raise
+        return response
+
+
+async def test_a_client_that_does_not_take_its_answer_is_given_up() -> None:
+    sender = Sender()
+    async with edge(sender, body_stall_timeout_s=1.0) as server:
+        with slow_reader(server):
+            await until(lambda: sender.ended, "the answer is broken off")
+            await until(lambda: server.server.admission.connections == 0, "and the connection gone")
+
+
+async def test_a_client_that_takes_some_is_not_given_up() -> None:
+    sender = Sender()
+    async with edge(sender, body_stall_timeout_s=1.0) as server:
+        with slow_reader(server) as sock:
+            loop = asyncio.get_running_loop()
+            await until(lambda: server.server.slow, "it is slow")
+            end = loop.time() + 3
+            while loop.time() < end:
+                # Far below what the kernel must have free before it takes more: only what it holds tells that some went.
+                await loop.sock_recv(sock, 4096)
+                await asyncio.sleep(0.05)
+            assert not sender.ended
+
+
+async def test_a_client_that_takes_nothing_goes_earlier_when_memory_is_short() -> None:
+    sender = Sender()
+    async with edge(sender, memory=lambda: (10, 100)) as server:
+        with slow_reader(server):
+            await until(lambda: sender.ended, "the answer is broken off", timeout_s=10)
+
+
+async def draining(server: HttpServer, timeout_s: float = 5.0) -> tuple[asyncio.Task[None], asyncio.Event]:
+    hurry = asyncio.Event()
+    task = asyncio.create_task(server.drain(timeout_s=timeout_s, hurry=hurry))
+    await asyncio.sleep(0)
+    return task, hurry
+
+
+async def test_a_drain_finishes_what_is_under_way_and_answers_503_to_what_comes_then() -> None:
+    going = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        await going.wait()
+        return web.Response(body=body)
+
+    async with edge(handler) as server, server.connected() as upload, server.connected() as idle:
+        await upload.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 50_000)
+        await until(lambda: any(not each.idle for each in server.server._open), "the upload runs")
+        await until(lambda: len(server.server._open) == 2, "the other is connected")
+        task, _ = await draining(server.server)
+        await idle.send(GET)
+        answer = await idle.answer()
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        await upload.send(b"a" * 50_000)
+        going.set()
+        assert (await upload.answer()).body == b"a" * 100_000
+        await task
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", server.port)
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_what_does_not_finish_in_time_is_told_so(hurried: bool) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            await request.read()
+        except Exception:
+            return web.Response(status=503)
         return web.Response()
 
-    server = HttpServer(
-        handler,
-        random_source=random.Random(1),
-        dialect=PlainDialect(),
-        keepalive_timeout_s=5,
-    )
-    runner = web.ServerRunner(server)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        host, port = runner.addresses[0][:2]
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(sent)
-        answer = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
-    finally:
-        await runner.cleanup()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.split(b" ")[1] == b"%d" % status
-    request_id = re.search(rb"x-plain-id: ([0-9a-f]{32})", head)
-    assert request_id is not None and request_id[1] in body
-    assert b"script" not in body
+    async with edge(handler) as server, server.connected() as upload:
+        await upload.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 50_000)
+        await until(lambda: any(not each.idle for each in server.server._open), "the upload runs")
+        task, hurry = await draining(server.server, 60 if hurried else 0.2)
+        if hurried:
+            hurry.set()
+        assert (await upload.answer()).status == 503
+        await task
+
+
+async def test_connections_that_the_kernel_has_accepted_when_the_port_closes_are_served() -> None:
+    async with edge() as server:
+        socks = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
+        for sock in socks:
+            sock.sendall(GET)
+        task, _ = await draining(server.server)
+        loop = asyncio.get_running_loop()
+        for sock in socks:
+            sock.setblocking(False)
+            assert (await loop.sock_recv(sock, 100))[:13] in (b"HTTP/1.1 503 ", b"HTTP/1.1 200 ")
+            sock.close()
+        await task

@@ -44,7 +44,7 @@ async def test_every_error_has_the_shape_of_rfc_9457() -> None:
 
 async def test_every_answer_names_its_datacenter_frontend_and_request() -> None:
     api = make()
-    assert api.common == {"x-ambry-datacenter": "dc1", "x-ambry-frontend": "f1"}
+    assert api.common == {"Server": "ambry", "x-ambry-datacenter": "dc1", "x-ambry-frontend": "f1"}
     assert api.request_id_header == "x-ambry-request-id"
 
 

@@ -1,0 +1,237 @@
+"""Accepting connections on a port, under our own control.
+
+An event loop that accepts by itself closes what it cannot accept when descriptors run out: the client sees a reset and learns
+nothing. Here whoever owns the port decides about each connection, may pause accepting, and when there is no descriptor left the
+connections wait in the kernel's queue until there is one.
+
+A listener may keep spare descriptors: one is given up when there is no other, so that its port answers while the rest of the
+process has run out.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import errno
+import fcntl
+import socket
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+
+from ambry.address import authority
+from ambry.service import metrics
+from ambry.service.logs import get_logger
+
+log = get_logger()
+
+ACCEPT_BATCH = 64
+"""Connections accepted in one turn of the event loop."""
+RETRY_S = 0.05
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+EXHAUSTED = metrics.Counter(
+    "ambry_accept_exhausted",
+    "Times that accepting paused for want of descriptors.",
+    ["port"],
+    registry=metrics.registry,
+)
+
+Socket = socket.socket
+Accepted = Callable[[Socket, str], None]
+"""Takes over a connected socket, non-blocking; with it the client's address, without its port."""
+
+
+def bind(host: str, port: int, *, backlog: int = 1024) -> list[socket.socket]:
+    """Listening sockets for every address that `host` names. Raises OSError when one cannot be had."""
+    found: list[socket.socket] = []
+    try:
+        wanted = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(wanted):
+            sock = socket.socket(family, kind, protocol)
+            found.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            sock.listen(backlog)
+            sock.setblocking(False)
+    except OSError as error:
+        for sock in found:
+            sock.close()
+        raise OSError(
+            error.errno, f"cannot listen on {authority(host, port)}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    return found
+
+
+class Listener:
+    """Accepts on some listening sockets, which it owns, until it is closed. `name` is for logs and metrics."""
+
+    def __init__(self, sockets: list[socket.socket], accepted: Accepted, *, name: str, spare: int = 0) -> None:
+        self._sockets = sockets
+        self._accepted = accepted
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._spare_wanted = spare
+        self._spare: list[socket.socket] = []
+        self._held = False
+        self._exhausted = False
+        self._listening = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._refill()
+        self._update()
+
+    @property
+    def port(self) -> int:
+        """The port of the first socket."""
+        return int(self._sockets[0].getsockname()[1])
+
+    def pause(self) -> None:
+        """Accept nothing until `resume`: connections wait in the kernel's queue."""
+        self._held = True
+        self._update()
+
+    def resume(self) -> None:
+        self._held = False
+        self._update()
+
+    def _update(self) -> None:
+        wanted = not (self._held or self._exhausted)
+        if wanted == self._listening:
+            return
+        self._listening = wanted
+        for sock in self._sockets:
+            if wanted:
+                self._loop.add_reader(sock, self._accept, sock)
+            else:
+                self._loop.remove_reader(sock)
+
+    def close(self) -> None:
+        """Accept what the kernel has accepted for us already, then stop: nobody who is connected is reset."""
+        self._held = self._exhausted = False
+        self._update()
+        for sock in self._sockets:
+            while self._accept(sock) == ACCEPT_BATCH:
+                pass
+        self._held = True
+        self._update()
+        for sock in (*self._sockets, *self._spare):
+            sock.close()
+        self._sockets = []
+        self._spare = []
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def _accept(self, sock: socket.socket) -> int:
+        """Accept what waits, up to a batch; how many it was."""
+        for count in range(ACCEPT_BATCH):
+            if not self._listening:
+                return count
+            try:
+                connection, address = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return count
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                if not self._give_up_a_spare():
+                    self._out_of_descriptors(error)
+                    return count
+                continue
+            connection.setblocking(False)
+            self._accepted(connection, str(address[0]))
+        return ACCEPT_BATCH
+
+    def _give_up_a_spare(self) -> bool:
+        if not self._spare:
+            return False
+        self._spare.pop().close()
+        self._try_later()
+        return True
+
+    def _refill(self) -> None:
+        """Take the spare descriptors that are missing, as far as they can be had."""
+        with suppress(OSError):
+            while len(self._spare) < self._spare_wanted:
+                self._spare.append(self._sockets[0].dup())
+
+    def _out_of_descriptors(self, error: OSError) -> None:
+        EXHAUSTED.labels(self._name).inc()
+        log.warning("accept paused", port=self._name, error=f"{type(error).__name__}: {error}", retry_s=RETRY_S)
+        self._exhausted = True
+        self._update()
+        self._try_later()
+
+    def _try_later(self) -> None:
+        if self._retry is None:
+            self._retry = self._loop.call_later(RETRY_S, self._tried)
+
+    def _tried(self) -> None:
+        self._retry = None
+        self._refill()
+        self._exhausted = False
+        self._update()
+        if len(self._spare) < self._spare_wanted:
+            self._try_later()
+
+
+class Farewells:
+    """Connections that are told something and then closed.
+
+    A connection that is closed while bytes of it are unread is reset, and what it was told may be lost. So it is told, is told
+    that nothing follows, and is read and forgotten until the client closes too, or for `patience_s`. At most `most` at a time:
+    `full` and `room` are called when there is no room for another, and when there is again.
+    """
+
+    def __init__(self, *, most: int, patience_s: float, full: Callable[[], None], room: Callable[[], None]) -> None:
+        self._most = most
+        self._patience_s = patience_s
+        self._full = full
+        self._room = room
+        self._loop = asyncio.get_running_loop()
+        self._sockets: dict[Socket, asyncio.TimerHandle] = {}
+        self._forgotten = bytearray(16 << 10)
+
+    def say(self, sock: Socket, words: bytes) -> None:
+        """Takes the socket over. `words` must fit into its buffer."""
+        try:
+            sock.send(words)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            sock.close()
+            return
+        self._sockets[sock] = self._loop.call_later(self._patience_s, self._let_go, sock)
+        self._loop.add_reader(sock, self._read, sock)
+        if len(self._sockets) == self._most:
+            self._full()
+
+    def _read(self, sock: Socket) -> None:
+        try:
+            if sock.recv_into(self._forgotten):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            # Reset: it needs no more words.
+            pass
+        self._let_go(sock)
+
+    def _let_go(self, sock: Socket) -> None:
+        self._sockets.pop(sock).cancel()
+        self._loop.remove_reader(sock)
+        sock.close()
+        if len(self._sockets) == self._most - 1:
+            self._room()
+
+    def close(self) -> None:
+        for sock in list(self._sockets):
+            self._let_go(sock)
+
+
+def unconfirmed(transport: asyncio.Transport) -> int:
+    """Bytes written that the other side has not confirmed: ours, and those the kernel holds (SIOCOUTQ, tcp(7))."""
+    held = array.array("i", [0])
+    with suppress(OSError):
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+    return transport.get_write_buffer_size() + held[0]

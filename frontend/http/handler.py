@@ -1,0 +1,187 @@
+"""aiohttp's half of a connection: it parses requests, calls the handler, and keeps the answers in order.
+
+Here also is what a client is told whose request the parser or the edge refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import HttpVersion11, web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+
+from ambry.errors import (
+    AmbryError,
+    HeadersTooLarge,
+    HttpVersionNotSupported,
+    InternalError,
+    InvalidRequest,
+    NotSupported,
+    UriTooLong,
+)
+
+if TYPE_CHECKING:
+    from frontend.http.connections import Connection
+    from frontend.http.server import HttpServer
+
+LINE_SIZE_MAX = 8 << 10
+FIELD_SIZE_MAX = 16 << 10
+"""Bounds on the request line and on one header, bytes. They differ, since the parser tells only which of them was passed."""
+HEADERS_MAX = 128
+QUEUE_MAX = 2
+"""Requests that are read and wait for their turn; further ones stay in the socket."""
+
+
+class Refusal(HttpProcessingError):
+    """Carries what the edge itself has against a request to where it is answered."""
+
+    def __init__(self, error: AmbryError) -> None:
+        super().__init__(code=error.status, message=error.message)
+        self.error = error
+
+
+def refusal(error: BaseException | None) -> AmbryError:
+    """What to tell a client whose request the parser or the edge refused; never what it sent."""
+    if isinstance(error, Refusal):
+        return error.error
+    if isinstance(error, LineTooLong):
+        if LINE_SIZE_MAX in error.args:
+            return UriTooLong(f"a request line has at most {LINE_SIZE_MAX} bytes")
+        return HeadersTooLarge(f"a header has at most {FIELD_SIZE_MAX} bytes")
+    if isinstance(error, HttpProcessingError):
+        # The parser tells these apart in words alone, and repeats behind them what it was sent.
+        words = error.message.partition("\n\n")[0]
+        if "Too many headers" in words:
+            return HeadersTooLarge(f"a request has at most {HEADERS_MAX} headers")
+        if "Invalid HTTP version" in words or words.startswith("Pause on PRI"):
+            return HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
+        if "`Transfer-Encoding`" in words:
+            return NotSupported("of the transfer codings only chunked is known here, once and as the last")
+        return InvalidRequest("this is not a well-formed HTTP/1.1 request")
+    return InternalError("a bug in this server; please report the request id")
+
+
+class Handler(web.RequestHandler):
+    """aiohttp's half of a connection."""
+
+    __slots__ = ("connection", "ended", "refused")
+
+    def __init__(self, server: HttpServer, connection: Connection, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._max_msg_queue_size = QUEUE_MAX
+        self._msg_queue_resume_size = QUEUE_MAX // 2
+        self.connection = connection
+        self.ended = False
+        """Whether the client sends nothing more: the answer to what is queued last is the last."""
+        self.refused = False
+        """Whether what comes is not listened to any more: a refusal is the last answer."""
+
+    @property
+    def received(self) -> int:
+        """Requests whose heads came, those that were refused too."""
+        return self._request_count
+
+    @property
+    def newest(self) -> tuple[Any, StreamReader]:
+        """The request that came last, which nobody has taken up yet, and its body."""
+        return self._messages[-1]
+
+    @property
+    def queued(self) -> int:
+        return len(self._messages)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered or waits for it."""
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    @property
+    def hearing(self) -> bool:
+        """Whether what comes is still parsed."""
+        return not (self._close or self._force_close)
+
+    @property
+    def last(self) -> bool:
+        """Whether the answer that is being made must be the last on this connection."""
+        return self.connection.server.draining or ((self.ended or self.refused) and not self._messages)
+
+    def half_a_head(self) -> bool:
+        """Whether a request has begun to come, and its head is not whole. Ends the parser."""
+        try:
+            return self._parser is not None and self._parser.feed_eof() is not None
+        except HttpProcessingError:
+            return True
+
+    def end_input(self) -> None:
+        """The client sends no more: the answer to what is queued last is the last."""
+        self.ended = True
+        self.close_after_last()
+
+    def close_after_last(self) -> None:
+        if self.ended and not self._messages:
+            self.close()
+
+    def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        self._request_handler = handle
+
+    def cancel(self) -> asyncio.Task[None] | None:
+        task = self._task_handler
+        if task is not None:
+            task.cancel()
+        return task
+
+    @property
+    def newest_is_refused(self) -> bool:
+        """Whether what came last could not be understood."""
+        return isinstance(self._messages[-1][0], _ErrInfo)
+
+    def replace_newest(self, refused: Refusal) -> None:
+        self.drop_newest()
+        self.refuse(refused)
+
+    def drop_newest(self) -> None:
+        self._messages.pop()
+
+    def refuse(self, refused: Refusal) -> None:
+        """Answer `refused` after what is queued, and hear no more."""
+        self.refused = True
+        self._messages.append((_ErrInfo(status=refused.code, exc=refused, message=refused.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _process_keepalive(self) -> None:
+        if self.connection._head_size:
+            # It is not idle: the deadline for heads decides.
+            self._keepalive_handle = None
+            return
+        super()._process_keepalive()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request whose handling failed; ConnectionError when some of an answer was sent already."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a response was sent already")
+        response = self.connection.server.refused(refusal(exc), exc, self.connection)
+        response.force_close()
+        return response
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            # What it was sent was no request, so aiohttp takes it for the oldest version there is.
+            request._version = HttpVersion11
+            response = self.handle_error(request, err_info.status, err_info.exc, err_info.message)
+            await response.prepare(request)
+            await response.write_eof()
+            await self.connection.linger()
+            return response
+
+        return handle

@@ -1,0 +1,79 @@
+"""The HTTP server of a frontend with nothing behind it but a handler of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry.errors import AmbryError
+from ambry.service.listener import bind
+from frontend.config import FrontendSection
+from frontend.http.admission import limits_of
+from frontend.http.server import HttpServer
+from tests.support.http_frontend import RawClient
+
+PLENTY = (1 << 30, 1 << 30)
+
+
+async def say_ok(_request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text="ok")
+
+
+def problem(error: AmbryError, request_id: str) -> web.Response:
+    body = {"status": error.status, "detail": error.message, "request_id": request_id}
+    return web.Response(
+        status=error.status,
+        body=msgspec.json.encode(body),
+        headers={"Content-Type": "application/problem+json", "x-request-id": request_id, "Server": "ambry"},
+    )
+
+
+class Edge:
+    """A running server, and clients for it."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        self.port = server.port
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[RawClient]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        client = RawClient(reader, writer)
+        try:
+            yield client
+        finally:
+            client.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def edge(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = say_ok,
+    *,
+    memory: Callable[[], tuple[int, int]] = lambda: PLENTY,
+    lingering_s: float = 0.5,
+    **section: Any,
+) -> AsyncIterator[Edge]:
+    """`section` overrides fields of FrontendSection."""
+    server = HttpServer(
+        handler,
+        random_source=random.Random(4),
+        limits=limits_of(FrontendSection(**section)),
+        answer=problem,
+        memory=memory,
+        lingering_s=lingering_s,
+    )
+    server.start(bind("127.0.0.1", 0))
+    try:
+        yield Edge(server)
+    finally:
+        hurry = asyncio.Event()
+        hurry.set()
+        await server.drain(timeout_s=0, hurry=hurry)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from ambry.service.listener import Farewells, Listener, bind, unconfirmed
+from tests.support.http_frontend import until
+
+
+def connect(listener: Listener) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", listener.port), timeout=10)
+    sock.setblocking(False)
+    return sock
+
+
+class Exhausted(socket.socket):
+    """A listening socket of a process that has run out of descriptors: accepts nothing until there are some."""
+
+    left = 0
+
+    def accept(self) -> Any:
+        if not self.left:
+            raise OSError(errno.EMFILE, "Too many open files")
+        self.left -= 1
+        return super().accept()
+
+    def dup(self) -> Any:
+        outer = self
+
+        class Spare:
+            def close(self) -> None:
+                outer.left += 1
+
+        return Spare()
+
+
+def exhausted() -> Exhausted:
+    (plain,) = bind("127.0.0.1", 0)
+    return Exhausted(fileno=plain.detach())
+
+
+class Accepted:
+    """Takes connections, remembers whose they were, and closes them."""
+
+    def __init__(self) -> None:
+        self.clients: list[str] = []
+
+    def __call__(self, sock: socket.socket, client: str) -> None:
+        self.clients.append(client)
+        sock.close()
+
+
+async def test_it_accepts_pauses_goes_on_and_resets_nobody_when_it_closes() -> None:
+    accepted: list[socket.socket] = []
+    listener = Listener(bind("127.0.0.1", 0), lambda sock, _client: accepted.append(sock), name="t")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(connect(listener))
+        await until(lambda: len(accepted) == 1, "the first is accepted")
+        listener.pause()
+        for _ in range(200):
+            stack.enter_context(connect(listener))
+        await asyncio.sleep(0)
+        assert len(accepted) == 1
+        listener.close()
+        assert len(accepted) == 201
+        for sock in accepted:
+            sock.close()
+
+
+async def test_without_descriptors_it_waits_and_whoever_connects_waits_too() -> None:
+    sock = exhausted()
+    accepted = Accepted()
+    listener = Listener([sock], accepted, name="t")
+    with connect(listener):
+        await asyncio.sleep(0.12)
+        assert accepted.clients == []
+        sock.left = 1
+        await until(lambda: accepted.clients == ["127.0.0.1"], "it is accepted when there is a descriptor")
+    listener.close()
+
+
+async def test_a_spare_descriptor_lets_it_accept_when_there_is_no_other() -> None:
+    sock = exhausted()
+    accepted = Accepted()
+    listener = Listener([sock], accepted, name="t", spare=1)
+    with connect(listener):
+        await until(lambda: len(accepted.clients) == 1, "the spare one is used")
+    with connect(listener):
+        await until(lambda: len(accepted.clients) == 2, "it was replaced")
+    listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_port_that_is_taken_is_told_with_its_address(host: str) -> None:
+    taken = bind(host, 0)
+    port = taken[0].getsockname()[1]
+    shown = f"[::1]:{port}" if ":" in host else f"127.0.0.1:{port}"
+    with pytest.raises(OSError, match="address already in use") as failure:
+        bind(host, port)
+    assert shown in str(failure.value)
+    taken[0].close()
+
+
+async def test_who_is_told_something_hears_it_even_while_sending_and_there_is_room_for_so_many() -> None:
+    rooms: list[str] = []
+    farewells = Farewells(most=2, patience_s=0.3, full=lambda: rooms.append("full"), room=lambda: rooms.append("room"))
+    listener = Listener(bind("127.0.0.1", 0), lambda sock, _client: farewells.say(sock, b"no room"), name="t")
+    loop = asyncio.get_running_loop()
+    with connect(listener) as first, connect(listener) as second:
+        for sock in (first, second):
+            await loop.sock_sendall(sock, b"x" * 1000)
+            assert await loop.sock_recv(sock, 100) == b"no room"
+            assert await loop.sock_recv(sock, 100) == b""
+        await until(lambda: rooms == ["full"], "both are kept")
+        first.close()
+        await until(lambda: rooms == ["full", "room"], "one has left")
+    farewells.close()
+    listener.close()
+
+
+async def test_what_the_other_side_has_not_confirmed_is_counted_in_the_kernel_too() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    ours.close()
+    theirs.close()
+    (listening,) = bind("127.0.0.1", 0)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(listening.getsockname())
+    listening.setblocking(True)
+    accepted, _ = listening.accept()
+    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, accepted)
+    try:
+        assert unconfirmed(transport) == 0
+        transport.write(b"x" * (8 << 20))
+        assert unconfirmed(transport) > transport.get_write_buffer_size() > 0
+    finally:
+        transport.abort()
+        client.close()
+        listening.close()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from frontend.config import FrontendSection
+from frontend.http.admission import Admission, Patience, connections_that_fit, limits_of, pressure_timeout_s
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "peers", "wanted", "fit"),
+    [
+        (65_536, 6, 4096, 4096),
+        (1024, 6, 4096, 1024 - 12 - 88),
+        (256, 6, 4096, 256 - 12 - 88),
+        (64, 6, 4096, 8),
+        (64, 6, 2, 2),
+    ],
+)
+def test_descriptors_are_kept_for_data_nodes_the_admin_port_and_farewells(
+    descriptors: int, peers: int, wanted: int, fit: int
+) -> None:
+    assert connections_that_fit(descriptors, peers=peers, wanted=wanted) == fit
+
+
+def test_connections_are_counted_in_all_and_for_each_client() -> None:
+    admission = Admission(limits_of(FrontendSection(connections_max=3, connections_per_client_max=2)))
+    assert [admission.enter(client) for client in ("a", "a", "b")] == [None] * 3
+    assert "3 connections" in (admission.enter("c") or "")
+    admission.leave("b")
+    assert "at most 2" in (admission.enter("a") or "")
+    admission.leave("a")
+    assert admission.enter("a") is None
+    for client in ("a", "a"):
+        admission.leave(client)
+    assert admission.connections == 0
+
+
+def test_heads_hold_what_they_cost_and_no_more_than_all_may() -> None:
+    admission = Admission(limits_of(FrontendSection(heads_bytes_max=300_000, head_bytes_max=60_000)))
+    assert admission.hold_head(60_000)
+    assert not admission.hold_head(60_000)
+    assert admission.hold_head(40_000)
+    admission.release_head(60_000)
+    admission.release_head(40_000)
+    assert admission.head_bytes == 0
+
+
+def test_patience_is_used_by_waiting_and_comes_back_with_bytes_but_is_not_saved_up() -> None:
+    patience = Patience(30, 1000)
+    patience.moved(1 << 30)
+    assert patience.left_s == 30
+    patience.waited(25)
+    patience.moved(2000)
+    assert patience.left_s == 7
+    patience.waited(25)
+    assert patience.left_s == 0
+
+
+@pytest.mark.parametrize(("free", "seconds"), [(100, 30), (50, 30), (49, 10), (25, 10), (24, 2), (0, 2)])
+def test_the_less_memory_the_shorter_a_client_may_take_nothing(free: int, seconds: float) -> None:
+    assert pressure_timeout_s(free, 100, 30) == seconds

@@ -1,0 +1,181 @@
+"""What a connection may send and hold, over real sockets with nothing behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from tests.support.edge import edge
+from tests.support.http_frontend import until
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        # RFC 9112 section 3: what is no request line.
+        (b"this is no http <script>\r\n\r\n", 400),
+        # RFC 9112 section 6.3: lengths that do not agree.
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        # RFC 9112 section 3.2: HTTP/1.1 without Host.
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        # RFC 9112 section 3: a request line that is too long.
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        # RFC 6585 section 5: one header too long, too many of them, too much of all.
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Many: a\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Much: %s\r\n" % (b"a" * 10_000) * 7 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Much: %s\r\n" % (b"a" * 10_000) * 7, 431),
+        # RFC 9112 section 6.1: a transfer coding that is not known.
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 501),
+        # RFC 9110 section 15.6.6: another version.
+        (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/1.7\r\nHost: x\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ],
+)
+async def test_what_the_parser_refuses_is_answered_with_a_problem_and_a_request_id(sent: bytes, status: int) -> None:
+    async with edge() as server, server.connected() as client:
+        await client.send(sent)
+        answer = await client.answer()
+        assert await client.at_end()
+    problem = answer.json()
+    assert answer.status == problem["status"] == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == problem["request_id"]
+    assert answer.headers["server"] == "ambry"
+    assert answer.headers["connection"] == "close"
+    assert b"script" not in answer.body
+
+
+async def test_a_head_that_does_not_come_to_its_end_is_answered_408() -> None:
+    async with edge(header_timeout_s=0.3) as server, server.connected() as client, server.connected() as silent:
+        await client.send(GET[:-2])
+        answer = await client.answer()
+        assert answer.status == 408
+        assert answer.headers["connection"] == "close"
+        assert await client.at_end()
+        assert await silent.at_end()
+
+
+async def test_the_deadline_of_a_head_does_not_move_with_every_byte() -> None:
+    async with edge(header_timeout_s=0.5) as server, server.connected() as client:
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+
+        async def drip() -> None:
+            await client.send(b"GET / HTTP/1.1\r\nHost: ")
+            while True:
+                await client.send(b"x")
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        assert (await client.answer()).status == 408
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+
+
+async def test_an_idle_connection_is_closed_after_a_while_and_one_in_use_is_not() -> None:
+    async def slow(_request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(1.2)
+        return web.Response()
+
+    async with edge(slow, header_timeout_s=0.5) as server, server.connected() as busy:
+        await busy.send(GET)
+        assert (await busy.answer()).status == 200
+        assert await busy.at_end()
+
+
+async def test_heads_on_their_way_hold_a_bounded_sum_together() -> None:
+    """300 heads of 127 headers with 16 KB, none of them whole, once held 1.2 GB."""
+    async with edge(head_bytes_max=32 << 10, heads_bytes_max=128 << 10) as server:
+        part = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Much: %s\r\n" % (b"a" * 10_000) * 2
+        async with server.connected() as first, server.connected() as second, server.connected() as third:
+            for client in (first, second):
+                await client.send(part)
+            await until(lambda: server.server.admission.head_bytes > 2 * 3 * 20_000, "both are held")
+            await third.send(part)
+            answer = await third.answer()
+            assert (answer.status, answer.headers["connection"]) == (503, "close")
+            await first.send(b"\r\n")
+            assert (await first.answer()).status == 200
+            await until(lambda: server.server.admission.head_bytes < 2 * 3 * 20_000, "the first gave back")
+        await until(lambda: server.server.admission.head_bytes == 0, "all gave back")
+
+
+async def test_a_client_that_sends_no_more_gets_the_answers_to_all_it_asked() -> None:
+    async with edge() as server, server.connected() as client:
+        await client.send(GET * 3)
+        client.writer.write_eof()
+        answers = [await client.answer() for _ in range(3)]
+        assert [each.status for each in answers] == [200, 200, 200]
+        assert await client.at_end()
+
+
+@pytest.mark.parametrize("sent", [GET[:10], GET[:-2]])
+async def test_a_head_that_ends_early_is_answered_400(sent: bytes) -> None:
+    async with edge() as server, server.connected() as client:
+        await client.send(GET + sent)
+        client.writer.write_eof()
+        assert (await client.answer()).status == 200
+        assert (await client.answer()).status == 400
+        assert await client.at_end()
+
+
+async def test_requests_that_come_ahead_of_their_turn_are_all_answered_in_order_and_hold_little() -> None:
+    seen: list[str] = []
+    going = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await going.wait()
+        seen.append(request.raw_path)
+        return web.Response(text=request.raw_path)
+
+    async with edge(handler) as server, server.connected() as client:
+        count = 20_000
+        sending = asyncio.create_task(
+            client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(count)))
+        )
+        await until(lambda: any(not each.idle for each in server.server._open), "the first is being answered")
+        assert not seen
+        going.set()
+        for number in range(count):
+            assert (await client.answer()).body == b"/%d" % number
+        await sending
+
+
+async def test_a_body_that_cannot_be_understood_ends_the_request_that_has_it() -> None:
+    seen: list[BaseException] = []
+    started: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        started.append(request.method)
+        try:
+            await request.read()
+        except Exception as error:
+            seen.append(error)
+        return web.Response(status=400)
+
+    async with edge(handler) as server, server.connected() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await until(lambda: started, "the request is being answered")
+        await client.send(b"zz\r\n")
+        assert (await client.answer()).status == 400
+        assert await client.at_end()
+    assert [type(error) for error in seen] == [web.RequestPayloadError]
+
+
+async def test_the_answer_to_what_is_refused_reaches_a_client_that_still_sends() -> None:
+    """A connection that is closed on unread bytes is reset, and the answer with it."""
+    async with edge() as server, server.connected() as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Much: %s\r\n" % (b"a" * 10_000) * 100)
+        answer = await client.answer()
+        assert answer.status == 431
+        assert json.loads(answer.body)["status"] == 431
