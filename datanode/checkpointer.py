@@ -13,6 +13,7 @@ from datanode.config import StoreSection
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.index import FindToken
 
 log = get_logger()
 
@@ -21,8 +22,8 @@ ROOM_BYTES = 4 << 20
 ROOM_BYTES_PER_ENTRY = 1024
 """Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
 
-Tokens = Mapping[str, tuple[bytes, int]]
-"""Per peer: its incarnation, and the LSN up to which everything of it is here and durable at the next checkpoint."""
+Tokens = Mapping[str, FindToken]
+"""Per peer: what of its log is here, and durable at the next checkpoint."""
 
 
 class Checkpointer:

@@ -187,7 +187,7 @@ def build(
         reserve_bytes=store.reserve_bytes,
         clock=clock,
         horizon=feed.horizon,
-        on_damage=scrubber.ask,
+        ask_for_scrub=scrubber.ask,
         on_missing=healer.note_damaged,
     )
     upkeep = UpkeepHandlers(replicas, retention=retention, clock=clock)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ambry.clustermap.model import Node, Partition
+from datanode.store.index import FindToken
 
 
 @dataclass(slots=True)
@@ -30,9 +31,9 @@ class Cursor:
     def lag_bytes(self) -> int:
         return max(0, self.end_lsn - self.next_lsn)
 
-    def token(self) -> tuple[bytes, int]:
-        """What may be made durable: (incarnation, LSN)."""
-        return self.incarnation, min([self.next_lsn, *self.outstanding.values()])
+    def token(self) -> FindToken:
+        """What may be made durable."""
+        return FindToken(self.incarnation, min([self.next_lsn, *self.outstanding.values()]))
 
     def follow(self, incarnation: bytes) -> None:
         """The peer's log is `incarnation`: start over if it is another one than before."""
@@ -64,10 +65,10 @@ class Cursors:
         self._own = own
         self._cursors: dict[int, dict[str, Cursor]] = {}
 
-    def restore(self, partition: Partition, tokens: Mapping[str, tuple[bytes, int]]) -> None:
+    def restore(self, partition: Partition, tokens: Mapping[str, FindToken]) -> None:
         """A replica was opened: its peers are followed from the tokens of its checkpoint on."""
         self._cursors[partition.id] = {
-            node.name: Cursor(*tokens.get(node.name, (b"", 0)))
+            node.name: Cursor(*tokens.get(node.name, FindToken(b"", 0)))
             for node in partition.replicas
             if node.name != self._own.name
         }
@@ -79,7 +80,7 @@ class Cursors:
         """By peer; empty for a partition that was never opened."""
         return self._cursors.get(partition, {})
 
-    def tokens_of(self, partition: int) -> dict[str, tuple[bytes, int]]:
+    def tokens_of(self, partition: int) -> dict[str, FindToken]:
         """What the next checkpoint may say about the peers of a partition."""
         return {name: cursor.token() for name, cursor in self.of(partition).items() if cursor.incarnation}
 

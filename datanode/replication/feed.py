@@ -11,6 +11,7 @@ from ambry.errors import ReplicaUnavailable
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore
+from datanode.store.index import FindToken
 
 CHANGES_MAX = 10_000
 WAIT_MS_MAX = 60_000
@@ -49,16 +50,18 @@ class ChangeFeed:
         self._replicas = replicas
         self._publications = publications
         self._own_name = own_name
-        self._seen: dict[tuple[int, str], tuple[bytes, int]] = {}
+        self._seen: dict[int, dict[str, FindToken]] = {}
+        """By partition and peer."""
 
     def horizon(self, replica: Replica) -> int:
         """The LSN before which every peer of a replica has taken in everything, durably; 0 while one was not heard of."""
         store = replica.store
+        seen = self._seen.get(store.partition, {})
         lsns: list[int] = []
         for node in replica.partition.replicas:
             if node.name != self._own_name:
-                incarnation, lsn = self._seen.get((store.partition, node.name), (b"", 0))
-                lsns.append(lsn if incarnation == store.incarnation else 0)
+                token = seen.get(node.name)
+                lsns.append(token.lsn if token is not None and token.incarnation == store.incarnation else 0)
         return min(lsns, default=store.end_lsn)
 
     async def changes(self, request: ChangesRequest) -> ChangesReply:
@@ -69,7 +72,7 @@ class ChangeFeed:
         if request.name:
             for cursor in request.cursors:
                 # A peer moves its cursor only past what is durable there.
-                self._seen[cursor.partition, request.name] = (cursor.incarnation, cursor.lsn)
+                self._seen.setdefault(cursor.partition, {})[request.name] = FindToken(cursor.incarnation, cursor.lsn)
         if request.wait_ms and not self._anything(request.cursors):
             partitions = [cursor.partition for cursor in request.cursors]
             await self._publications.wait(partitions, min(request.wait_ms, WAIT_MS_MAX))

@@ -128,7 +128,7 @@ class Healer:
         state = item.state if entry is None else join(entry.state, item.state)
         for node in nodes:
             try:
-                failed = await self._intake.fetch(replica, self._pool[node.name], [(blob_id, state, 0)])
+                failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: state})
             except AmbryError as error:
                 item.last_error = str(error)
                 continue

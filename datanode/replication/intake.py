@@ -7,7 +7,7 @@ is fetched once however many ask for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -44,34 +44,35 @@ class Intake:
 
     async def merge(self, replica: Replica, blob_id: bytes, state: BlobState) -> None:
         """Record a joined state, durable on return. Raises AmbryError."""
-        await self.merge_all(replica, [(blob_id, state)])
+        await self.merge_all(replica, {blob_id: state})
 
-    async def merge_all(self, replica: Replica, states: Sequence[tuple[bytes, BlobState]]) -> None:
-        """Record the joined states of blobs, all durable on return. Raises AmbryError."""
+    async def merge_all(self, replica: Replica, states: Mapping[bytes, BlobState]) -> None:
+        """Record the joined states of blobs, by id, all durable on return. Raises AmbryError."""
         now_ms = self._clock.wall_ms()
         records = [
-            Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=now_ms) for blob_id, state in states
+            Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=now_ms)
+            for blob_id, state in states.items()
         ]
         await self.append(replica, records)
 
-    async def fetch(self, replica: Replica, peer: Peer, wanted: Sequence[tuple[bytes, BlobState, int]]) -> set[bytes]:
-        """Get blobs (id, joined state, size) from one peer, durable on return. Returns the ids that could not be had.
+    async def fetch(self, replica: Replica, peer: Peer, wanted: Mapping[bytes, BlobState]) -> set[bytes]:
+        """Get blobs from one peer, durable on return; `wanted` has their joined states. Returns the ids that could not be had.
 
         A blob that somebody else is fetching already is waited for. Raises AmbryError when the peer cannot be asked at all.
         """
-        mine = [item for item in wanted if item[0] not in self._fetching]
-        others = [self._fetching[item[0]] for item in wanted if item[0] in self._fetching]
+        mine = {blob_id: state for blob_id, state in wanted.items() if blob_id not in self._fetching}
+        others = [self._fetching[blob_id] for blob_id in wanted if blob_id in self._fetching]
         loop = asyncio.get_running_loop()
-        for blob_id, _, _ in mine:
+        for blob_id in mine:
             self._fetching[blob_id] = loop.create_future()
         try:
             failed = await self._fetch_mine(replica, peer, mine)
         finally:
-            for blob_id, _, _ in mine:
+            for blob_id in mine:
                 self._fetching.pop(blob_id).set_result(None)
         if others:
             await asyncio.wait(others)
-            for blob_id, state, _ in wanted:
+            for blob_id, state in wanted.items():
                 # Who fetched it may have known less about its state.
                 if not await self.settle(replica, blob_id, state):
                     failed.add(blob_id)
@@ -93,15 +94,14 @@ class Intake:
             await self.merge(replica, blob_id, joined)
         return True
 
-    async def _fetch_mine(self, replica: Replica, peer: Peer, wanted: list[tuple[bytes, BlobState, int]]) -> set[bytes]:
-        states = {blob_id: state for blob_id, state, _ in wanted}
+    async def _fetch_mine(self, replica: Replica, peer: Peer, wanted: Mapping[bytes, BlobState]) -> set[bytes]:
         failed: set[bytes] = set()
-        ids = [blob_id for blob_id, _, _ in wanted]
+        ids = list(wanted)
         while ids:
             request = FetchRequest(replica.partition.id, ids, self._fetch_bytes_max)
             frame = await peer.request(MessageType.FETCH, request, timeout_s=self._timeout_s)
             reply = messages.decode(frame.header, FetchReply)
-            done = await self._take_images(replica, peer, reply, frame.body, states)
+            done = await self._take_images(replica, peer, reply, frame.body, wanted)
             answered = done | set(reply.missing)
             failed |= set(reply.missing)
             remaining = [blob_id for blob_id in ids if blob_id not in answered]
@@ -112,7 +112,7 @@ class Intake:
         return failed
 
     async def _take_images(
-        self, replica: Replica, peer: Peer, reply: FetchReply, body: Buffer, states: dict[bytes, BlobState]
+        self, replica: Replica, peer: Peer, reply: FetchReply, body: Buffer, wanted: Mapping[bytes, BlobState]
     ) -> set[bytes]:
         view = memoryview(body)
         offset = 0
@@ -127,8 +127,8 @@ class Intake:
                 peer.health.record(False)
                 record = None
             offset += size
-            if record is not None and record.id in states and record.kind != RecordKind.UPDATE:
-                records.append(msgspec.structs.replace(record, state=join(record.state, states[record.id])))
+            if record is not None and record.id in wanted and record.kind != RecordKind.UPDATE:
+                records.append(msgspec.structs.replace(record, state=join(record.state, wanted[record.id])))
         await self.append(replica, records)
         datacenter = peer.node.datacenter
         metrics.REPLICATED.labels(datacenter).inc(len(records))

@@ -195,12 +195,10 @@ class Replicator:
                 fetches[change.id] = change
         failed: set[bytes] = set()
         if fetches:
-            wanted = [
-                (change.id, joined_state(store.lookup(change.id), change), change.size) for change in fetches.values()
-            ]
+            wanted = {blob_id: joined_state(store.lookup(blob_id), change) for blob_id, change in fetches.items()}
             failed = await self._intake.fetch(replica, peer, wanted)
         if merges:
-            states = [(change.id, joined_state(store.lookup(change.id), change)) for change in merges]
+            states = {change.id: joined_state(store.lookup(change.id), change) for change in merges}
             await self._intake.merge_all(replica, states)
         for blob_id in failed:
             self._healer.want(replica.partition.id, blob_id, fetches[blob_id].state)

@@ -38,7 +38,7 @@ from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compacting
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock, is_exhausted
-from datanode.store.index import Checkpoint, Entries, Frozen, Index
+from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index
 from datanode.store.log import Log, Unsynced
 from datanode.store.segment import Segment
 
@@ -354,7 +354,7 @@ class BlobStore:
 
     # --- checkpoints ---
 
-    def begin_checkpoint(self, *, clean: bool, tokens: dict[str, tuple[bytes, int]]) -> PendingCheckpoint:
+    def begin_checkpoint(self, *, clean: bool, tokens: dict[str, FindToken]) -> PendingCheckpoint:
         """Freeze what is published now; hand the result to `write_checkpoint`, then to `end_checkpoint`.
 
         `tokens` must cover only what is published here. No batch may be in flight when `clean`.

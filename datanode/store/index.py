@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 import msgspec
@@ -36,6 +36,13 @@ META_BYTES = 8192
 FILE_NAMES = ("data.mdb", "lock.mdb")
 
 
+class FindToken(NamedTuple):
+    """Everything of the log `incarnation` before `lsn` has been seen."""
+
+    incarnation: bytes
+    lsn: int
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """What LMDB says about itself. `segment`, `offset` and `lsn` are where replay starts.
 
@@ -50,7 +57,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     lsn: int = 0
     clean: bool = False
     serving: bool = False
-    tokens: dict[str, tuple[bytes, int]] = msgspec.field(default_factory=dict)
+    tokens: dict[str, FindToken] = msgspec.field(default_factory=dict)
+    """By peer: what of its log is here, and durable."""
     resume: bool = False
     holes: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """LSNs that no segment covers, as far as it is known: what was there was fetched from peers, or is looked for."""

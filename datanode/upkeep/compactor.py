@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, IndexCorrupt
@@ -37,10 +37,17 @@ CLOSE_AFTER_S = 60.0
 """A replaced file is closed this much later: no read takes longer."""
 
 
+class Walk(NamedTuple):
+    """What a walk through an index found: how much of each segment is needed, and when it began (monotonic, seconds)."""
+
+    began: float
+    usages: list[Usage]
+
+
 class Compactor:
     """Compacts the replicas of a node, one after the other.
 
-    `on_damage` hears of replicas with a segment that must be repaired first, `on_missing` of blobs whose bytes must be fetched.
+    `ask_for_scrub` gets replicas with a segment that must be repaired first, `on_missing` blobs whose bytes must be fetched.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class Compactor:
         reserve_bytes: int,
         clock: Clock,
         horizon: Callable[[Replica], int],
-        on_damage: Callable[[Replica], None],
+        ask_for_scrub: Callable[[Replica], None],
         on_missing: Callable[[Replica, bytes], None],
     ) -> None:
         self._replicas = replicas
@@ -65,13 +72,13 @@ class Compactor:
         self._reserve_bytes = reserve_bytes
         self._clock = clock
         self._horizon = horizon
-        self._on_damage = on_damage
+        self._ask_for_scrub = ask_for_scrub
         self._on_missing = on_missing
         self._throttle: Throttle | None = None
         self._stopping = False
         self._not_before: dict[int, float] = {}
-        self._known: dict[int, tuple[float, list[Usage]]] = {}
-        """By partition when its index was last walked, and what is still true of that, while there is more to do."""
+        self._known: dict[int, Walk] = {}
+        """By partition what is still true of the last walk, while there is more to do."""
 
     async def tick(self) -> float:
         """Compact what is worth it; the tick of a worker."""
@@ -103,15 +110,15 @@ class Compactor:
         disk = self._disk
         retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
         compacting = store.compacting
-        began, usages = self._known.pop(store.partition, (0.0, []))
-        if not usages or self._clock.monotonic() - began > self._config.interval_s:
+        walk = self._known.pop(store.partition, None)
+        if walk is None or not walk.usages or self._clock.monotonic() - walk.began > self._config.interval_s:
             began = self._clock.monotonic()
-            usages = await disk.submit(compacting.usages, store.overlay(), retention)
+            walk = Walk(began, await disk.submit(compacting.usages, store.overlay(), retention))
             now = self._clock.monotonic()
             self._not_before[store.partition] = now + (now - began) / WALK_SHARE
         free = await disk.submit(store.free_bytes)
         numbers = plan(
-            usages,
+            walk.usages,
             free_bytes=free - self._reserve_bytes,
             output_bytes_max=self._segment_size_bytes,
             dead_share_min=self._config.dead_share_min,
@@ -124,7 +131,7 @@ class Compactor:
         await self._switch(replica, copied)
         if not await self._delete_replaced(replica, copied):
             return False
-        self._known[store.partition] = began, replaced(usages, numbers, copied.output)
+        self._known[store.partition] = Walk(walk.began, replaced(walk.usages, numbers, copied.output))
         return True
 
     async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:
@@ -137,7 +144,7 @@ class Compactor:
         except DamagedInput as damage:
             log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
             store.compacting.damaged.discard(damage.segment)  # until the scrub has been there
-            self._on_damage(replica)
+            self._ask_for_scrub(replica)
         except AmbryError:
             raise  # an index to be rebuilt, or the process is stopping: many of them are OSErrors too, and the disk is well
         except OSError as error:

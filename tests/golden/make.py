@@ -19,6 +19,7 @@ from ambry.ids import IdKind
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import Retention
 from datanode.store.files import OsFiles
+from datanode.store.index import FindToken
 from tests.support.samples import (
     DELETED,
     append,
@@ -37,7 +38,7 @@ SEGMENT_SIZE = 16 << 10
 SIZES = {1: 0, 2: 1, 3: 5_000, 4: 70_000, 5: 3_000, 6: 200, 7: 9_000, 8: 9_000, 9: 300, 20: 4_000}
 KINDS = {8: (RecordKind.COMPOSITE, IdKind.COMPOSITE), 9: (RecordKind.CHUNK, IdKind.CHUNK)}
 WRITTEN = 1_700_000_000_000
-TOKENS = {"dc1-n2": (b"n" * 16, 77)}
+TOKENS = {"dc1-n2": FindToken(b"n" * 16, 77)}
 
 
 def golden_id(number: int) -> bytes:

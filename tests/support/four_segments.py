@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datanode.store.blob_store import BlobStore
+from datanode.store.index import FindToken
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
@@ -20,7 +21,7 @@ from tests.support.samples import (
     update_record,
 )
 
-TOKENS = {"peer": (b"p" * 16, 4096)}
+TOKENS = {"peer": FindToken(b"p" * 16, 4096)}
 COUNT = 80
 SIZE = 3_000
 

@@ -13,6 +13,7 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
 from datanode.store.compaction.plan import Retention
 from datanode.store.files import Files
+from datanode.store.index import FindToken
 from datanode.store.opening.steps import open_store
 from tests.support.fake_clock import SettableClock
 
@@ -92,14 +93,14 @@ def append(store: BlobStore, *records: Record, sync: bool = True) -> list[int]:
     return [place.lsn for place in batch.places]
 
 
-def checkpoint(store: BlobStore, *, clean: bool = False, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:
+def checkpoint(store: BlobStore, *, clean: bool = False, tokens: dict[str, FindToken] | None = None) -> None:
     """What the checkpointer does for one checkpoint, in this thread."""
     pending = store.begin_checkpoint(clean=clean, tokens=tokens or {})
     store.write_checkpoint(pending)
     store.end_checkpoint(pending)
 
 
-def stop_cleanly(store: BlobStore, *, tokens: dict[str, tuple[bytes, int]] | None = None) -> None:
+def stop_cleanly(store: BlobStore, *, tokens: dict[str, FindToken] | None = None) -> None:
     checkpoint(store, clean=True, tokens=tokens)
     store.close()
 

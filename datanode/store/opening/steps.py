@@ -34,7 +34,7 @@ from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore, Opened
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
-from datanode.store.index import FILE_NAMES, Checkpoint, Index
+from datanode.store.index import FILE_NAMES, Checkpoint, FindToken, Index
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
@@ -332,7 +332,7 @@ class _Opening:
         )
 
 
-def _checkpoint(store: BlobStore, tokens: dict[str, tuple[bytes, int]]) -> None:
+def _checkpoint(store: BlobStore, tokens: dict[str, FindToken]) -> None:
     """One that says "not cleanly stopped". Nothing waits for a sync: what was replayed was synced before it was read."""
     pending = store.begin_checkpoint(clean=False, tokens=tokens)
     store.write_checkpoint(pending)

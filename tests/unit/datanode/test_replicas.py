@@ -14,7 +14,7 @@ import pytest
 from ambry.errors import AmbryError, PartitionUnknown, ReplicaUnavailable
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
-from datanode.store.index import MAP_SIZE
+from datanode.store.index import MAP_SIZE, FindToken
 from tests.support.eventually import eventually
 from tests.support.lone_bench import LoneBench
 from tests.support.node_parts import SILENT
@@ -57,12 +57,12 @@ async def test_a_clean_close_needs_no_replay(bench: LoneBench) -> None:
     await bench.open()
     for number in range(5):
         await bench.put(number)
-    bench.parts.cursors.restore(bench.replicas[7].partition, {SILENT.name: (b"p" * 16, 77)})
+    bench.parts.cursors.restore(bench.replicas[7].partition, {SILENT.name: FindToken(b"p" * 16, 77)})
     await bench.parts.close()
     assert bench.replicas.all() == []
     replica = await bench.open()
     assert replica.store.opened.replayed == 0
-    assert replica.store.checkpoint.tokens == {SILENT.name: (b"p" * 16, 77)}
+    assert replica.store.checkpoint.tokens == {SILENT.name: FindToken(b"p" * 16, 77)}
     for number in range(5):
         assert read_all(replica.store, blob_id(number)) == content(number, 500)
 

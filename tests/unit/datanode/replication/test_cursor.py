@@ -6,6 +6,7 @@ import pytest
 
 from ambry.clustermap.model import Node, Partition
 from datanode.replication.cursor import Cursor, Cursors
+from datanode.store.index import FindToken
 
 LOG = b"l" * 16
 
@@ -109,9 +110,9 @@ def partition(*names: str) -> Partition:
 def test_cursors_go_on_from_the_tokens_of_a_checkpoint() -> None:
     where = partition("a1", "a2", "b1")
     cursors = Cursors(where.replicas[0])
-    cursors.restore(where, {"a2": (LOG, 50), "gone": (LOG, 5)})
+    cursors.restore(where, {"a2": FindToken(LOG, 50), "gone": FindToken(LOG, 5)})
     assert sorted(cursors.of(7)) == ["a2", "b1"]
-    assert cursors.tokens_of(7) == {"a2": (LOG, 50)}
+    assert cursors.tokens_of(7) == {"a2": FindToken(LOG, 50)}
     assert cursors.get("a1", 7) is None
     assert (cursors.of(8), cursors.tokens_of(8)) == ({}, {})
     cursors.restore(where, {})
@@ -121,11 +122,11 @@ def test_cursors_go_on_from_the_tokens_of_a_checkpoint() -> None:
 def test_a_found_blob_moves_every_peers_cursor() -> None:
     where = partition("a1", "a2", "b1")
     cursors = Cursors(where.replicas[0])
-    cursors.restore(where, {"a2": (LOG, 0), "b1": (LOG, 0)})
+    cursors.restore(where, {"a2": FindToken(LOG, 0), "b1": FindToken(LOG, 0)})
     for cursor in cursors.of(7).values():
         cursor.advance(90, 90, {b"x": 10})
     cursors.found(7, b"x")
-    assert cursors.tokens_of(7) == {"a2": (LOG, 90), "b1": (LOG, 90)}
+    assert cursors.tokens_of(7) == {"a2": FindToken(LOG, 90), "b1": FindToken(LOG, 90)}
 
 
 @pytest.mark.parametrize(

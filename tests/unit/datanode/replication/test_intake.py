@@ -42,7 +42,7 @@ def intake_of(node: DirectNode, *, fetch_bytes_max: int = 1 << 20) -> Intake:
 
 
 async def fetch(intake: Intake, node: DirectNode, source: str, *ids: bytes, state: BlobState = ALIVE) -> set[bytes]:
-    return await intake.fetch(node.replica, cast(Peer, node.peers[source]), [(raw, state, 0) for raw in ids])
+    return await intake.fetch(node.replica, cast(Peer, node.peers[source]), dict.fromkeys(ids, state))
 
 
 def rewrite(change: Callable[[FetchReply, bytes], tuple[FetchReply, bytes]]) -> Callable[[int, Frame], Frame]:

@@ -14,6 +14,7 @@ from ambry.checksum import BLOCK_SIZE, block_checks
 from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
 from ambry.format import record as record_format
 from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.index import FindToken
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     ALIVE,
@@ -282,12 +283,12 @@ def open_copy_of_index(store: BlobStore) -> int:
 def test_a_checkpoint_covers_what_was_published_when_it_began(store: BlobStore) -> None:
     append(store, put_record(blob_id(1), b"x"))
     end = store.end_lsn
-    pending = store.begin_checkpoint(clean=False, tokens={"p": (b"i" * 16, 5)})
+    pending = store.begin_checkpoint(clean=False, tokens={"p": FindToken(b"i" * 16, 5)})
     append(store, put_record(blob_id(2), b"y"))
     store.write_checkpoint(pending)
     store.end_checkpoint(pending)
     assert (store.checkpoint.lsn, store.checkpoint.segment, store.checkpoint.offset) == (end, 1, end)
-    assert store.checkpoint.tokens == {"p": (b"i" * 16, 5)}
+    assert store.checkpoint.tokens == {"p": FindToken(b"i" * 16, 5)}
     assert store.recent_count == 1
     assert read_all(store, blob_id(1)) == b"x"
     assert read_all(store, blob_id(2)) == b"y"

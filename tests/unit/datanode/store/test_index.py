@@ -13,7 +13,7 @@ import pytest
 from ambry.blob import BlobState
 from ambry.errors import IndexCorrupt, InvariantBroken
 from datanode.store.entry import IndexEntry
-from datanode.store.index import MAP_SIZE, Checkpoint, Frozen, Index
+from datanode.store.index import MAP_SIZE, Checkpoint, FindToken, Frozen, Index
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id
 
 INCARNATION = b"i" * 16
@@ -193,7 +193,7 @@ def test_a_checkpoint_is_found_after_reopening(directory: Path) -> None:
         lsn=9_000,
         clean=True,
         serving=True,
-        tokens={"peer": (b"p" * 16, 5)},
+        tokens={"peer": FindToken(b"p" * 16, 5)},
         resume=True,
     )
     index.write(index.freeze(), made)

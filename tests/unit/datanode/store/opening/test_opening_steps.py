@@ -16,7 +16,7 @@ from ambry.blob import BlobState
 from ambry.errors import DataCorrupt, StoreMismatch
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
-from datanode.store.index import MAP_SIZE
+from datanode.store.index import MAP_SIZE, FindToken
 from datanode.store.opening import steps as opening
 from datanode.store.opening.replay import Replay
 from tests.support.fake_files import FakeFiles
@@ -35,7 +35,7 @@ from tests.support.samples import (
     update_record,
 )
 
-TOKENS = {"peer": (b"p" * 16, 4096)}
+TOKENS = {"peer": FindToken(b"p" * 16, 4096)}
 
 
 @pytest.fixture

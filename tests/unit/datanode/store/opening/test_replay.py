@@ -11,6 +11,7 @@ import pytest
 from ambry.format.segment import FOOTER_SIZE
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
+from datanode.store.index import FindToken
 from datanode.store.opening import replay
 from datanode.store.opening.replay import Findings, Replay
 from datanode.store.segment import segment_name
@@ -29,7 +30,7 @@ from tests.support.samples import (
     update_record,
 )
 
-TOKENS = {"peer": (b"p" * 16, 4096)}
+TOKENS = {"peer": FindToken(b"p" * 16, 4096)}
 SIZE = 9_000
 COUNT = 16
 
