@@ -138,6 +138,20 @@ def body_of(exchange: Exchange, *, budget: MemoryBudget, wait_s: float, digests:
     )
 
 
+def whole_body(exchange: Exchange, size_max: int) -> bytes | None:
+    """A short body, of at most `size_max` bytes, that is here as a whole, with the head most likely; None for any other.
+
+    Nothing has to be waited for then. Raises ClientGone when its connection ended already.
+    """
+    http = exchange.http
+    if http.transport is None:
+        raise ClientGone
+    content = http.content
+    if not content.is_eof() or content.total_bytes > min(READ_BYTES, size_max) or content.exception() is not None:
+        return None
+    return content.read_nowait()
+
+
 def connection_of(exchange: Exchange) -> Connection | None:
     """The connection of a request, None when it ended."""
     protocol = exchange.http.protocol

@@ -15,14 +15,14 @@ from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
 from frontend import metrics
 from frontend.config import FrontendSection
-from frontend.http.body import body_of
+from frontend.http.body import body_of, whole_body
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
 from frontend.router.router import Router
-from frontend.router.values import PutSpec
+from frontend.router.values import PutResult, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -69,20 +69,11 @@ class Uploads:
         context.container = self._default if _TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
         spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
         digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
-        router = self._router.context
-        body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
-        await exchange.continue_if_expected()
-        try:
-            result = await self._router.put(
-                context,
-                spec,
-                body,
-                size=size,
-                size_max=self._config.blob_size_max,
-                verify=_nothing_to_verify if digests is None else digests.verify,
-            )
-        finally:
-            body.close()
+        data = whole_body(exchange, self._config.blob_size_max) if digests is None else None
+        if data is not None:
+            result = await self._router.put_whole(context, spec, data, verify=_nothing_to_verify)
+        else:
+            result = await self._stream(exchange, spec, digests)
         metrics.BYTES_IN.inc(result.size)
         text, digest = str(result.id), result.digest.hex()
         exchange.noted["blob"], exchange.noted["size"] = text, result.size
@@ -100,6 +91,23 @@ class Uploads:
                 names.CREATION_TIME: http_date(result.created_at_ms),
             },
         )
+
+    async def _stream(self, exchange: Exchange, spec: PutSpec, digests: ExpectedDigests | None) -> PutResult:
+        """Put a body as it comes."""
+        router = self._router.context
+        body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
+        await exchange.continue_if_expected()
+        try:
+            return await self._router.put(
+                exchange.context,
+                spec,
+                body,
+                size=exchange.body_size,
+                size_max=self._config.blob_size_max,
+                verify=_nothing_to_verify if digests is None else digests.verify,
+            )
+        finally:
+            body.close()
 
 
 def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:

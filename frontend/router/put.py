@@ -24,6 +24,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
+from frontend.router.budget import Need
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
 from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome, write_persistently
@@ -86,6 +87,15 @@ class PutOperation:
             return await self._put_composite(chunker, first)
         finally:
             chunker.close()
+
+    async def run_whole(self, data: bytes) -> PutResult:
+        """Put a short body that is here already. Raises as `run`, but for what its reader raises."""
+        budget = self._context.budget
+        await budget.take(len(data), Need.READY, timeout_s=self._context.config.memory_wait_ms / 1000)
+        try:
+            return await self._put_simple(data)
+        finally:
+            budget.give_back(len(data))
 
     async def _put_simple(self, data: Buffer) -> PutResult:
         whole, checks = digest(data), block_checks(data)

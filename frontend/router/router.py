@@ -44,6 +44,10 @@ class Router:
         """Store a body; see PutOperation.run."""
         return await PutOperation(request, self.context, spec, verify).run(body, size=size, size_max=size_max)
 
+    async def put_whole(self, request: RequestContext, spec: PutSpec, data: bytes, *, verify: DigestCheck) -> PutResult:
+        """Store a short body that is here already; see PutOperation.run_whole."""
+        return await PutOperation(request, self.context, spec, verify).run_whole(data)
+
     async def open(
         self,
         request: RequestContext,

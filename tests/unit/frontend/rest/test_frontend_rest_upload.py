@@ -11,7 +11,7 @@ from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
 from frontend.rest.upload import RESERVED, expiry, put_spec, target_container
 from frontend.router.values import PutSpec
-from tests.support.http_frontend import ACCOUNTS, http_frontend
+from tests.support.http_frontend import ACCOUNTS, http_frontend, request, until
 
 NOW = 1_700_000_000_000
 
@@ -131,3 +131,39 @@ async def test_both_verbs_upload_and_a_path_is_a_filename(method: str) -> None:
         assert told["x-ambry-enc-filename"] == "mod%C3%A8le%20a.bin"
         given = await frontend.call("PUT", "/a.bin", {"x-ambry-filename": "b.bin"}, b"x")
         assert (await frontend.call("HEAD", given.headers["location"])).headers["x-ambry-filename"] == "b.bin"
+
+
+# --- bodies that are here as a whole, and others ---
+
+
+@pytest.mark.parametrize(
+    ("size", "chunked"),
+    [(0, True), *((size, chunked) for size in (1, 4096, 15_000, 40_000) for chunked in (False, True))],
+)
+async def test_a_body_is_the_same_blob_whether_it_comes_with_its_head_or_in_pieces(size: int, chunked: bool) -> None:
+    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    framed = b"%x\r\n%s\r\n0\r\n\r\n" % (size, body) if chunked and size else b"0\r\n\r\n" if chunked else body
+    data = request("POST", "/", {"Transfer-Encoding": "chunked"} if chunked else None, framed)
+    async with http_frontend() as frontend:
+        at_once = await frontend.exchange(data)
+        async with frontend.connected() as client:
+            head = data.index(b"\r\n\r\n") + 4
+            await client.send(data[:head])
+            await until(lambda: frontend.cluster.context.budget.free < frontend.cluster.context.budget.size, "it waits")
+            await client.send(data[head:])
+            in_pieces = await client.answer()
+        for answer in (at_once, in_pieces):
+            assert answer.status == 201
+            assert (await frontend.call("GET", f"/{answer.blob_id}")).body == body
+        assert frontend.cluster.context.budget.free == frontend.cluster.context.budget.size
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_over_the_bound_is_refused_also_when_it_comes_at_once(chunked: bool) -> None:
+    body = b"x" * 101
+    framed = b"65\r\n%s\r\n0\r\n\r\n" % body if chunked else body
+    async with http_frontend(blob_size_max=100) as frontend:
+        refused = await frontend.call("POST", "/", {"Transfer-Encoding": "chunked"} if chunked else None, framed)
+        assert refused.status == 413
+        assert frontend.cluster.pool.visible() == set()
+        assert frontend.cluster.context.budget.free == frontend.cluster.context.budget.size
