@@ -24,7 +24,11 @@ ROUNDS = 20
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """One datacenter with two frontends."""
-    with running_cluster(tmp_path_factory.mktemp("restart"), datacenters=1, frontends=2, partitions=2) as cluster:
+    # With a lame duck, so that clients meet every stage: served with Connection: close, 503, no port.
+    overrides = {"frontend": ["frontend.lame_duck_s=0.3"]}
+    with running_cluster(
+        tmp_path_factory.mktemp("restart"), datacenters=1, frontends=2, partitions=2, overrides=overrides
+    ) as cluster:
         yield cluster
 
 

@@ -15,15 +15,12 @@ from ambry.checksum import Buffer
 from ambry.client.model import Timeout
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
-from ambry.client.wire.message import ApiRequest, Headers
+from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
 from ambry.clock import Clock
 from ambry.errors import AmbryError
 
 if TYPE_CHECKING:
     import aiohttp
-
-IDLE_S = 30.0
-"""How long a connection is kept; well below the server's 75 s."""
 
 
 class AsyncResponse:

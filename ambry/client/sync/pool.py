@@ -17,9 +17,6 @@ from urllib.parse import urlsplit
 IDLE_MAX = 16
 """Kept connections per endpoint."""
 
-IDLE_S = 30.0
-"""How long one is kept; well below the server's 75 s."""
-
 
 class KeptConnection:
     """One connection, and since when it has been idle."""

@@ -8,10 +8,10 @@ from collections.abc import Generator
 from contextlib import closing
 
 from ambry.client.model import Timeout
-from ambry.client.sync.pool import IDLE_S, ConnectionPool, KeptConnection
+from ambry.client.sync.pool import ConnectionPool, KeptConnection
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
-from ambry.client.wire.message import ApiRequest, Headers
+from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
 from ambry.clock import Clock
 from ambry.errors import AmbryError, PeerConnectionLost, RequestTimeout
 

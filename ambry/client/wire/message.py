@@ -13,6 +13,9 @@ from ambry.rest import names
 
 Headers = Mapping[str, str]
 
+IDLE_S = 10.0
+"""How long a connection is kept without a request; below the frontend's `header_timeout_s`, after which it closes one."""
+
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 

@@ -16,6 +16,7 @@ from ambry.errors import (
     BlobNotFound,
     ExpectationFailed,
     HeadersTooLarge,
+    HttpVersionNotSupported,
     InsufficientStorage,
     InternalError,
     InvalidRequest,
@@ -55,6 +56,7 @@ _BY_STATUS: dict[int, type[AmbryError]] = {
     431: HeadersTooLarge,
     500: InternalError,
     501: NotSupported,
+    505: HttpVersionNotSupported,
     507: InsufficientStorage,
 }
 
