@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import random
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, InternalError, PreconditionFailed
+from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError, PreconditionFailed
 from ambry.ids import new_request_id
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
@@ -29,6 +29,7 @@ from frontend.request import RequestContext
 
 log = get_logger()
 
+SPOKEN = (HttpVersion11, HttpVersion10)
 STATUS_CLIENT_GONE = 499
 """For metrics and logs: nobody was left to answer."""
 
@@ -100,6 +101,10 @@ class Pipeline:
     def _understand(self, exchange: Exchange) -> Route:
         """Find the route, take in the fields, and refuse what must not or cannot be done whoever asks."""
         http, method = exchange.http, exchange.method
+        # Not `version`, which aiohttp keeps once it was read: the answer would say to be of that version too.
+        if http._version not in SPOKEN:
+            http._version = HttpVersion11
+            raise HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
         raw = http.raw_path
         target = exchange.target = ROOT if raw == "/" else parse_target(method, raw)
         route = self._dialect.find(method, target)

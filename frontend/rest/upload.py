@@ -71,7 +71,7 @@ class Uploads:
         digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
         data = whole_body(exchange, self._config.blob_size_max) if digests is None else None
         if data is not None:
-            result = await self._router.put_whole(context, spec, data, verify=_nothing_to_verify)
+            result = await self._router.put_whole(context, spec, data)
         else:
             result = await self._stream(exchange, spec, digests)
         metrics.BYTES_IN.inc(result.size)
@@ -96,7 +96,8 @@ class Uploads:
         """Put a body as it comes."""
         router = self._router.context
         body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
-        await exchange.continue_if_expected()
+        if "expect" in exchange.headers:
+            await exchange.continue_if_expected()
         try:
             return await self._router.put(
                 exchange.context,
@@ -104,7 +105,7 @@ class Uploads:
                 body,
                 size=exchange.body_size,
                 size_max=self._config.blob_size_max,
-                verify=_nothing_to_verify if digests is None else digests.verify,
+                verify=None if digests is None else digests.verify,
             )
         finally:
             body.close()
@@ -118,10 +119,6 @@ def target_container(headers: Mapping[str, str], accounts: Accounts) -> Containe
 def _digests(headers: Mapping[str, str]) -> ExpectedDigests:
     xxh = headers.get(names.DIGEST)
     return ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
-
-
-async def _nothing_to_verify(xxh: bytes) -> None:
-    """For a body that came without a digest."""
 
 
 def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int, has_metadata: bool = True) -> PutSpec:

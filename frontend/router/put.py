@@ -52,7 +52,9 @@ class NewRecord(msgspec.Struct, frozen=True):
 class PutOperation:
     """One put."""
 
-    def __init__(self, request: RequestContext, context: RouterContext, spec: PutSpec, verify: DigestCheck) -> None:
+    def __init__(
+        self, request: RequestContext, context: RouterContext, spec: PutSpec, verify: DigestCheck | None
+    ) -> None:
         if request.container is None:
             raise InvariantBroken("a put came here before it was known into which container")
         self._request = request
@@ -99,7 +101,8 @@ class PutOperation:
 
     async def _put_simple(self, data: Buffer) -> PutResult:
         whole, checks = digest(data), block_checks(data)
-        await self._verify(whole)
+        if self._verify is not None:
+            await self._verify(whole)
         properties = encode_properties(replace(self._spec.properties, size=len(data), digest=whole))
         record = NewRecord(RecordKind.BLOB, properties, data, whole, checks)
         try:
@@ -129,7 +132,8 @@ class PutOperation:
                 self._request.renew()
             refs = tuple(await asyncio.gather(*chunks))
             whole = running.digest()
-            await self._verify(whole)
+            if self._verify is not None:
+                await self._verify(whole)
             await self._put_composite_record(composite_id, partition, refs, size, whole)
         except BaseException:
             for chunk in chunks:

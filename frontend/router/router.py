@@ -39,14 +39,14 @@ class Router:
         *,
         size: int | None,
         size_max: int,
-        verify: DigestCheck,
+        verify: DigestCheck | None,
     ) -> PutResult:
         """Store a body; see PutOperation.run."""
         return await PutOperation(request, self.context, spec, verify).run(body, size=size, size_max=size_max)
 
-    async def put_whole(self, request: RequestContext, spec: PutSpec, data: bytes, *, verify: DigestCheck) -> PutResult:
+    async def put_whole(self, request: RequestContext, spec: PutSpec, data: bytes) -> PutResult:
         """Store a short body that is here already; see PutOperation.run_whole."""
-        return await PutOperation(request, self.context, spec, verify).run_whole(data)
+        return await PutOperation(request, self.context, spec, None).run_whole(data)
 
     async def open(
         self,

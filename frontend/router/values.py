@@ -34,7 +34,9 @@ class PutResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DigestCheck = Callable[[bytes], Awaitable[None]]
-"""Called with the xxh3-128 of all bytes of a put before anything becomes visible; raises to refuse the blob."""
+"""Called with the xxh3-128 of all bytes of a put before anything becomes visible; raises to refuse the blob.
+
+None stands for a put of which nothing was said that could be compared."""
 
 
 class BlobHead(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,3 +164,13 @@ async def test_a_request_to_change_the_protocol_is_answered_in_this_one_and_ends
             head = f"PUT /store HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
             answer = await exchange(client, head + "Content-Length: 4\r\n\r\n", b"body")
             assert answer.status == 400, "the body would be lost, and an empty blob stored"
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+async def test_a_version_that_is_not_spoken_is_answered_in_one_that_is(version: str) -> None:
+    """RFC 9110 section 15.6.6. The status line once said HTTP/2.0, which no client of 1.1 or 2 understands."""
+    async with plain_server({"/read": READ}) as connect, connect() as client:
+        await client.send(f"GET /read HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        line = await client.reader.readline()
+        assert line.startswith(b"HTTP/1.1 505 ")
+        assert b"connection: close" in (await client.reader.read()).lower()
