@@ -40,7 +40,7 @@ check: $(READY) ## Formatting, lint, types, the generated client, and the rules 
 
 # What decides which bytes are a record, where it goes, and which state a blob has: no branch of it is untested. Without drawn
 # examples, so that no branch depends on luck.
-COVERED := ambry/blob.py,ambry/format/record.py,ambry/format/segment.py,datanode/store/compaction/plan.py,datanode/store/batch.py,datanode/store/entry.py,datanode/store/log.py,datanode/store/scan.py,datanode/store/opening/replay.py
+COVERED := ambry/blob.py,ambry/format/record.py,ambry/format/segment.py,datanode/store/compaction/plan.py,datanode/store/batch.py,datanode/store/entry.py,datanode/store/log.py,datanode/store/retention.py,datanode/store/scan.py,datanode/store/opening/replay.py
 
 coverage: $(READY) ## Fail where a branch of the formats, the log, its recovery or the compaction planner is untested
 	$(BIN)/python -m coverage run --branch --include=$(COVERED) -m pytest tests/unit/ambry/format tests/unit/ambry/test_blob.py \

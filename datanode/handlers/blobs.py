@@ -38,8 +38,8 @@ from datanode.config import CompactionSection
 from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
-from datanode.store.blob_store import Payload
 from datanode.store.entry import IndexEntry
+from datanode.store.record_reader import Payload
 from datanode.store.retention import retention_at
 
 log = get_logger()

@@ -11,8 +11,8 @@ from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.disk import Disk
 from datanode.replicas import Replica
-from datanode.store.blob_store import Payload
 from datanode.store.entry import IndexEntry
+from datanode.store.record_reader import Payload
 
 log = get_logger()
 

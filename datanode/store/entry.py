@@ -38,6 +38,13 @@ _CHECK = struct.Struct(">I")
 VALUE_SIZE = _VALUE.size + _CHECK.size
 
 
+class Location(msgspec.Struct, frozen=True, gc=False):
+    """Where a record stands: the number of its segment, and the offset in its file, bytes."""
+
+    segment: int
+    offset: int
+
+
 class IndexEntry(msgspec.Struct, frozen=True, gc=False):
     """Where a blob is and what became of it. `id` is the whole blob id; sizes and offsets in bytes."""
 
@@ -55,6 +62,11 @@ class IndexEntry(msgspec.Struct, frozen=True, gc=False):
     def present(self) -> bool:
         """Whether this replica holds the blob's bytes."""
         return self.segment != 0
+
+    @property
+    def location(self) -> Location:
+        """Where its put record stands; only of one that is present."""
+        return Location(self.segment, self.offset)
 
 
 def encode(entry: IndexEntry) -> bytes:

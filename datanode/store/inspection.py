@@ -22,7 +22,7 @@ from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import Identity
 from datanode.store.opening.replay import QUARANTINE_NAME
 from datanode.store.opening.steps import INDEX_NAME, LOCK_NAME
-from datanode.store.scan import WINDOW, Found, Gap, SegmentScan
+from datanode.store.scan import WINDOW, FoundRecord, Gap, SegmentScan
 from datanode.store.segment import Segment, segment_name, segment_number
 
 
@@ -122,7 +122,7 @@ class Inspection:
         """Every whole record of the log."""
         for segment in self.segments():
             for item in SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0):
-                if isinstance(item, Found):
+                if isinstance(item, FoundRecord):
                     yield _line(segment, item)
             segment.close()
 
@@ -238,7 +238,7 @@ class Inspection:
 
     @staticmethod
     def _verify_item(
-        segment: Segment, item: Found | Gap, size: int, places: dict[bytes, set[tuple[int, int]]]
+        segment: Segment, item: FoundRecord | Gap, size: int, places: dict[bytes, set[tuple[int, int]]]
     ) -> Iterator[Problem]:
         name = segment_name(segment.number)
         if isinstance(item, Gap):
@@ -281,7 +281,7 @@ class Inspection:
         return number < checkpoint.segment or (number == checkpoint.segment and offset < checkpoint.offset)
 
 
-def _line(segment: Segment, found: Found) -> RecordLine:
+def _line(segment: Segment, found: FoundRecord) -> RecordLine:
     header = found.header
     return RecordLine(
         segment=segment.number,
@@ -302,7 +302,7 @@ def _summary(segment: Segment) -> SegmentLine:
     records = gaps = 0
     used = HEADER_SIZE
     for item in SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0):
-        if isinstance(item, Found):
+        if isinstance(item, FoundRecord):
             records += 1
             used = item.end
         elif not item.zeros:

@@ -22,7 +22,7 @@ WINDOW = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundRecord:
     """A whole record at `offset` of the segment file."""
 
     offset: int
@@ -73,7 +73,7 @@ class SegmentScan:
         self._size = size
         self._lsn = header.base_lsn
 
-    def run(self, start: int) -> Iterator[Found | Gap]:
+    def run(self, start: int) -> Iterator[FoundRecord | Gap]:
         """Every record and gap from `start` (a multiple of 8) to the end, in order. Raises OSError."""
         offset = max(start, SEGMENT_HEADER_SIZE)
         while offset < self._size:
@@ -87,7 +87,7 @@ class SegmentScan:
                 yield gap
                 offset = gap.end
 
-    def _record_at(self, offset: int) -> Found | None:
+    def _record_at(self, offset: int) -> FoundRecord | None:
         """The record that starts at `offset`, if a whole one does."""
         start = self._window.at(offset, HEADER_SIZE)
         if start[:4] != MAGIC or len(start) < HEADER_SIZE:
@@ -102,7 +102,7 @@ class SegmentScan:
             record = record_format.decode(self._window.at(offset, header.record_size), self._salt)
         except DataCorrupt:
             return None
-        return Found(offset=offset, header=header, id=record.id)
+        return FoundRecord(offset=offset, header=header, id=record.id)
 
     def _lsn_fits(self, lsn: int, offset: int) -> bool:
         header = self._header

@@ -1,19 +1,26 @@
-"""Reading one segment again, every record verified whole, and holding it against the index."""
+"""Reading everything again: each segment, every record verified whole, and log and index held against each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ambry.errors import IndexCorrupt, Unavailable
-from datanode.store.compaction.plan import Retention
+from ambry.errors import DataCorrupt, IndexCorrupt, Unavailable
 from datanode.store.entry import IndexEntry
-from datanode.store.scan import Found, SegmentScan
+from datanode.store.index import Entries, Index
+from datanode.store.log import Log
+from datanode.store.record_reader import RecordReader
+from datanode.store.retention import Retention
+from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment
+
+ABSENT_MAX = 10_000
 
 
 @dataclass(slots=True)
-class Findings:
+class SegmentFindings:
     """What one segment holds. `gaps`: start and end of bytes that should be records and are none."""
 
     segment: int
@@ -33,20 +40,20 @@ def scrub_segment(
     lookup: Callable[[bytes], IndexEntry | None],
     retention: Retention,
     pause: Callable[[int], None],
-) -> Findings:
+) -> SegmentFindings:
     """Verify a segment up to where it is filled now. Blocking; `pause` is called with every piece's size.
 
     A place that the disk fails to read (EIO) counts as damaged up to the segment's end. Zeros behind the last record are none.
     Raises IndexCorrupt when the index cannot be asked, and what `pause` raises.
     """
-    findings = Findings(segment.number)
+    findings = SegmentFindings(segment.number)
     reached = 0
     end = segment.end
     try:
         findings.frame_damaged = not segment.frame_intact()
         for item in SegmentScan(segment.file, segment.header, size=min(end, segment.data_size())).run(0):
             reached = item.end
-            if isinstance(item, Found):
+            if isinstance(item, FoundRecord):
                 _take(findings, item, lookup(item.id), retention)
                 pause(item.header.record_size)
             else:
@@ -63,7 +70,7 @@ def scrub_segment(
     return findings
 
 
-def _take(findings: Findings, found: Found, entry: IndexEntry | None, retention: Retention) -> None:
+def _take(findings: SegmentFindings, found: FoundRecord, entry: IndexEntry | None, retention: Retention) -> None:
     header = found.header
     findings.records += 1
     findings.bytes += header.record_size
@@ -72,3 +79,72 @@ def _take(findings: Findings, found: Found, entry: IndexEntry | None, retention:
     else:
         # A compaction forgets what is long dead a moment before its record goes.
         findings.unknown += not retention.state_dead(header.state, header.written_at_ms)
+
+
+class Survey(NamedTuple):
+    """`present`: how many blobs' bytes the index has in each segment. `absent`: living blobs whose bytes are not here."""
+
+    present: Counter[int]
+    absent: list[IndexEntry]
+
+
+class Scrub:
+    """What a replica tells those who check it: its segments as far as they are published, and its index held against its log.
+
+    Methods marked blocking run on a disk thread, with an `overlay` that the event loop's thread took just before.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        index: Index,
+        reader: RecordReader,
+        published_end: Callable[[Segment], int],
+    ) -> None:
+        self._log = log
+        self._index = index
+        self._reader = reader
+        self._published_end = published_end
+
+    def segment_numbers(self) -> list[int]:
+        """The segments in LSN order."""
+        return [segment.number for segment in self._log.in_order()]
+
+    def target(self, number: int) -> Segment | None:
+        """A segment as far as it is published, to be read on another thread; None when it is gone."""
+        segment = self._log.segments.get(number)
+        return segment.view(self._published_end(segment)) if segment is not None and segment.on_disk else None
+
+    def entries_where(self, overlay: Entries, wanted: Callable[[IndexEntry], bool]) -> list[IndexEntry]:
+        """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
+        return [entry for entry in self._index.stored(overlay) if wanted(entry)]
+
+    def survey(self, overlay: Entries, now_ms: int) -> Survey:
+        """What the index says there is. Blocking, as above."""
+        present: Counter[int] = Counter()
+        absent: list[IndexEntry] = []
+        for entry in self._index.stored(overlay):
+            if entry.present:
+                present[entry.segment] += 1
+            elif not entry.state.deleted and not entry.state.expired(now_ms) and len(absent) < ABSENT_MAX:
+                absent.append(entry)
+        return Survey(present, absent)
+
+    def unreadable(self, entries: Sequence[IndexEntry], *, whole: bool) -> list[IndexEntry]:
+        """Those whose record, or only its head, cannot be read where the index has it now. Blocking.
+
+        Raises IndexCorrupt, ReplicaUnavailable.
+        """
+        found: list[IndexEntry] = []
+        for old in entries:
+            entry = self._index.get(old.id)
+            if entry is None or not entry.present:
+                continue
+            try:
+                self._reader.read(entry, 0, entry.payload_size if whole else 0, cached_only=False)
+            except Unavailable:
+                raise  # closed meanwhile: an OSError too, and no damage
+            except (DataCorrupt, OSError):
+                found.append(entry)
+        return found

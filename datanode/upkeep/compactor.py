@@ -16,9 +16,9 @@ from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.compaction.copy import Copied, DamagedInput
-from datanode.store.compaction.plan import Retention, Usage, plan, replaced
+from datanode.store.compaction.plan import Usage, plan, replaced
 from datanode.store.files import is_full
-from datanode.store.retention import retention_at
+from datanode.store.retention import Retention, retention_at
 from datanode.store.segment import Segment
 from datanode.upkeep.throttle import Throttle
 
@@ -109,11 +109,11 @@ class Compactor:
             return False
         disk = self._disk
         retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
-        compacting = store.compacting
+        compaction = store.compaction
         walk = self._known.pop(store.partition, None)
         if walk is None or not walk.usages or self._clock.monotonic() - walk.began > self._config.interval_s:
             began = self._clock.monotonic()
-            walk = Walk(began, await disk.submit(compacting.usages, store.overlay(), retention))
+            walk = Walk(began, await disk.submit(compaction.usages, store.overlay(), retention))
             now = self._clock.monotonic()
             self._not_before[store.partition] = now + (now - began) / WALK_SHARE
         free = await disk.submit(store.free_bytes)
@@ -138,12 +138,12 @@ class Compactor:
         store = replica.store
         disk = self._disk
         throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
-        inputs, output = store.compacting.plan_output(numbers)
+        inputs, output = store.compaction.plan_output(numbers)
         try:
-            return await disk.submit(store.compacting.copier(retention, throttle).run, inputs, output)
+            return await disk.submit(store.compaction.copier(retention, throttle).run, inputs, output)
         except DamagedInput as damage:
             log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
-            store.compacting.damaged.discard(damage.segment)  # until the scrub has been there
+            store.compaction.damaged.discard(damage.segment)  # until the scrub has been there
             self._ask_for_scrub(replica)
         except AmbryError:
             raise  # an index to be rebuilt, or the process is stopping: many of them are OSErrors too, and the disk is well
@@ -157,13 +157,13 @@ class Compactor:
     async def _put_in_place(self, replica: Replica, copied: Copied, retention: Retention) -> bool:
         store = replica.store
         disk = self._disk
-        may_switch = await disk.submit(store.compacting.may_switch, copied, retention)
+        may_switch = await disk.submit(store.compaction.may_switch, copied, retention)
         if store.state is not StoreState.OPEN or not may_switch:
             log.info("compaction given up", partition=store.partition, came_back_to_life=not may_switch)
-            await disk.submit(store.compacting.give_up, copied)
+            await disk.submit(store.compaction.give_up, copied)
             return False
         try:
-            await disk.submit(store.compacting.put_in_place, copied)
+            await disk.submit(store.compaction.put_in_place, copied)
         except OSError as error:
             # Whether the old files count or the new one is known only after a restart.
             store.fence(f"compaction could not put its file in place: {error}")
@@ -172,17 +172,17 @@ class Compactor:
 
     async def _switch(self, replica: Replica, copied: Copied) -> None:
         """Point the index to the new segment, piece by piece: it is right at every moment."""
-        compacting = replica.store.compacting
-        compacting.begin_switch(copied)
+        compaction = replica.store.compaction
+        compaction.begin_switch(copied)
         for dropped in _pieces(copied.dropped):
-            for blob_id in compacting.switch_dropped(dropped, self._clock.wall_ms()):
+            for blob_id in compaction.switch_dropped(dropped, self._clock.wall_ms()):
                 self._on_missing(replica, blob_id)
             await self._breathe(replica)
         for forgotten in _pieces(copied.forgotten):
-            compacting.switch_forgotten(forgotten)
+            compaction.switch_forgotten(forgotten)
             await self._breathe(replica)
         for moved in _pieces(copied.moved):
-            compacting.switch_moved(copied, moved)
+            compaction.switch_moved(copied, moved)
             await self._breathe(replica)
 
     async def _breathe(self, replica: Replica) -> None:
@@ -193,16 +193,16 @@ class Compactor:
 
     async def _delete_replaced(self, replica: Replica, copied: Copied) -> bool:
         store = replica.store
-        compacting = store.compacting
+        compaction = store.compaction
         while not await self._checkpointer.checkpoint(replica):
             if store.state is not StoreState.OPEN:
                 return False  # fenced: the next start finds both and takes the higher generation
             # The disk is full: the old files stay until the index says otherwise.
             await asyncio.sleep(CHECKPOINT_RETRY_S)
-        retired = compacting.retire([segment.number for segment in copied.inputs])
+        retired = compaction.retire([segment.number for segment in copied.inputs])
         asyncio.get_running_loop().call_later(CLOSE_AFTER_S, _close, retired)
         try:
-            await self._disk.submit(compacting.delete_files, retired)
+            await self._disk.submit(compaction.delete_files, retired)
         except OSError as error:
             store.fence(f"compaction could not delete what it replaced: {error}")  # the next start does
             return False

@@ -20,8 +20,8 @@ from ambry.network.pool import PeerPool
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
-from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
+from datanode.store.retention import Retention
 
 TIMEOUT_S = 10.0
 

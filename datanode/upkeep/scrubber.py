@@ -22,7 +22,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.entry import IndexEntry
 from datanode.store.retention import retention_at
-from datanode.store.scrub import Findings, scrub_segment
+from datanode.store.scrub import SegmentFindings, scrub_segment
 from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
@@ -112,21 +112,21 @@ class Scrubber:
         retention = retention_at(self._retention, self._clock.wall_ms())
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}
-        for number in store.auditing.segment_numbers():
+        for number in store.scrub.segment_numbers():
             if store.state is StoreState.CLOSED:
                 return
-            segment = store.auditing.target(number)
+            segment = store.scrub.target(number)
             if segment is None:
                 continue  # compacted away meanwhile
             findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, retention, throttle)
-            if store.auditing.target(number) is None:
+            if store.scrub.target(number) is None:
                 continue
             indexed[number] = findings.indexed
             unknown[number] = findings.unknown
             await self._note(replica, findings, report)
         await self._check_index(replica, indexed, report)
         # A compaction forgets expired blobs a moment before it deletes their segment.
-        report.unknown = sum(count for number, count in unknown.items() if store.auditing.target(number) is not None)
+        report.unknown = sum(count for number, count in unknown.items() if store.scrub.target(number) is not None)
         if report.unknown:
             # An index that lost entries, which LMDB does not notice. The log knows better.
             self._replicas.rebuild(store, f"the scrub found {report.unknown} blobs that the index does not know")
@@ -138,7 +138,7 @@ class Scrubber:
                 raise ReplicaUnavailable(f"partition {replica.partition.id} was reopened; the next round scrubs it")
             return await self._disk.submit(work, *args, **kwargs)
 
-    async def _note(self, replica: Replica, findings: Findings, report: ScrubReport) -> None:
+    async def _note(self, replica: Replica, findings: SegmentFindings, report: ScrubReport) -> None:
         store = replica.store
         report.bytes += findings.bytes
         report.records += findings.records
@@ -147,7 +147,7 @@ class Scrubber:
             log.error("scrub found a damaged header or footer", partition=store.partition, segment=findings.segment)
         if findings.frame_damaged or findings.gaps:
             # Once everything in it is repaired, a compaction leaves the damage behind.
-            store.compacting.damaged.add(findings.segment)
+            store.compaction.damaged.add(findings.segment)
         if not findings.gaps or store.state is StoreState.CLOSED:
             return
         metrics.SCRUB_DAMAGE.inc(len(findings.gaps))
@@ -161,19 +161,19 @@ class Scrubber:
             )
         entries = await self._on_disk(
             replica,
-            store.auditing.entries_where,
+            store.scrub.entries_where,
             store.overlay(),
             lambda entry: _touches(entry, findings.segment, findings.gaps),
         )
         # After EIO the rest of the segment is suspect, and most of it is well: only what really cannot be read is damaged.
-        unreadable = await self._on_disk(replica, store.auditing.unreadable, entries, whole=True)
+        unreadable = await self._on_disk(replica, store.scrub.unreadable, entries, whole=True)
         self._damaged(replica, unreadable, report)
 
     async def _check_index(self, replica: Replica, indexed: dict[int, int], report: ScrubReport) -> None:
         store = replica.store
         if store.state is StoreState.CLOSED:
             return
-        survey = await self._on_disk(replica, store.auditing.survey, store.overlay(), self._clock.wall_ms())
+        survey = await self._on_disk(replica, store.scrub.survey, store.overlay(), self._clock.wall_ms())
         # Living blobs whose bytes never came, or went in the moment of their undelete.
         for entry in survey.absent:
             report.missing += 1
@@ -183,9 +183,9 @@ class Scrubber:
             return
         # Puts and compactions of the meantime look the same: only entries that cannot be read count.
         entries = await self._on_disk(
-            replica, store.auditing.entries_where, store.overlay(), lambda entry: entry.segment in suspects
+            replica, store.scrub.entries_where, store.overlay(), lambda entry: entry.segment in suspects
         )
-        unreadable = await self._on_disk(replica, store.auditing.unreadable, entries, whole=False)
+        unreadable = await self._on_disk(replica, store.scrub.unreadable, entries, whole=False)
         self._damaged(replica, unreadable, report)
 
     def _damaged(self, replica: Replica, entries: list[IndexEntry], report: ScrubReport) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.format.record import Record
-from datanode.store.blob_store import Payload
+from datanode.store.record_reader import Payload
 from datanode.wiring import Parts
 from tests.bench.figures import percentile
 from tests.bench.store_arrivals import MESSAGE, WRITE, arriving, parse
@@ -106,18 +106,18 @@ async def _housekeeping(parts: Parts) -> AsyncIterator[None]:
             if not await parts.compactor.compact(parts.replicas[COMPACTED]):
                 return
 
-    compacting = asyncio.create_task(compact())
+    compaction = asyncio.create_task(compact())
     scrubbing = asyncio.create_task(parts.scrubber.scrub(parts.replicas[SCRUBBED]))
     try:
         yield
-        if compacting.done() or scrubbing.done():
+        if compaction.done() or scrubbing.done():
             raise Wrong("the background work ended before the window did: it needs more data")
     finally:
         ending.set()
         parts.scrubber.stop()
         with contextlib.suppress(ReplicaUnavailable):
             await scrubbing
-        await compacting
+        await compaction
         if damaged := parts.healer.describe():
             raise Wrong(f"what was put is damaged: {damaged}")
 

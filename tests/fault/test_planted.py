@@ -22,8 +22,8 @@ SEEN_BY = {
     "compact_without_sync": (STORE, "test_sweep.py", ""),
     "delete_before_the_checkpoint": (STORE, "test_sweep.py", ""),
     "trust_an_index_entry": (STORE, "test_index.py", "test_a_rotten_entry_is_never_an_answer"),
-    "skip_the_id_check": (STORE, "test_blob_store.py", "test_a_right_checksum_on_the_wrong_record_is_caught"),
-    "skip_the_block_check": (STORE, "test_blob_store.py", "test_no_flipped_bit_of_a_record_is_ever_served"),
+    "skip_the_id_check": (STORE, "test_record_reader.py", "test_a_right_checksum_on_the_wrong_record_is_caught"),
+    "skip_the_block_check": (STORE, "test_record_reader.py", "test_no_flipped_bit_of_a_record_is_ever_served"),
     "drop_tombstones_early": (
         STORE,
         "compaction/test_compaction_plan.py",

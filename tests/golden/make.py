@@ -17,9 +17,9 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.format.record import RecordKind
 from ambry.ids import IdKind
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction.plan import Retention
 from datanode.store.files import OsFiles
 from datanode.store.index import FindToken
+from datanode.store.retention import Retention
 from tests.support.samples import (
     DELETED,
     append,
@@ -59,7 +59,7 @@ def fill(store: BlobStore) -> None:
     append(store, put_record(golden_id(20), content(20, SIZES[20]), state=BlobState(0, False, WRITTEN + 10)))
     append(store, update_record(golden_id(20), BlobState(0, False, WRITTEN + 1_000_000)))
     checkpoint(store)
-    numbers = store.auditing.segment_numbers()[:1]
+    numbers = store.scrub.segment_numbers()[:1]
     kept = Retention(now_ms=WRITTEN, deleted_ms=10, tombstone_ms=10, horizon_lsn=0)
     for segment in compact(store, numbers, kept).inputs:
         segment.close()

@@ -8,10 +8,10 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
-from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
 from datanode.store.inspection import Inspection
-from datanode.store.scan import Found, SegmentScan
+from datanode.store.retention import Retention
+from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
@@ -74,7 +74,7 @@ class CopyBench:
 
     @property
     def first(self) -> int:
-        return self.store.auditing.segment_numbers()[0]
+        return self.store.scrub.segment_numbers()[0]
 
     def path(self, number: int) -> Path:
         return self.directory / segment_name(number)
@@ -85,12 +85,12 @@ class CopyBench:
             raise LookupError(number)
         return entry
 
-    def found(self, number: int) -> list[Found]:
+    def found(self, number: int) -> list[FoundRecord]:
         """The records of a segment."""
-        segment = self.store.auditing.target(number)
+        segment = self.store.scrub.target(number)
         assert segment is not None
         items = SegmentScan(segment.file, segment.header, size=segment.data_size()).run(HEADER_SIZE)
-        return [item for item in items if isinstance(item, Found)]
+        return [item for item in items if isinstance(item, FoundRecord)]
 
     def damage(self, number: int, *blobs: int, zero: bool = False) -> None:
         """Damage every record of some blobs in a segment."""
@@ -141,6 +141,6 @@ class CopyBench:
         """Make the first segment one of this generation, with the same records in it."""
         for _ in range(generation):
             self.compact([self.first], kept())
-        inputs, _ = self.store.compacting.plan_output([self.first])
+        inputs, _ = self.store.compaction.plan_output([self.first])
         if [segment.header.generation for segment in inputs] != [generation] or len(self.found(self.first)) < 12:
             raise AssertionError("the first segment is not what it should be")

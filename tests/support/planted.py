@@ -19,13 +19,13 @@ from ambry.blob import BlobState
 from ambry.checksum import xxh64
 from ambry.format import record as record_format
 from datanode.replication.cursor import Cursor
-from datanode.store import blob_store, bounded_files, entry
+from datanode.store import batch, blob_store, bounded_files, entry, record_reader
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
-from datanode.store.compaction.plan import Retention
-from datanode.store.compaction.switch import Compacting
+from datanode.store.compaction.switch import Compaction
 from datanode.store.opening import replay
+from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 from tests.support.fake_files import FakeFiles
 
@@ -93,13 +93,13 @@ def compact_without_sync(patch: Patch) -> None:
 
 def delete_before_the_checkpoint(patch: Patch) -> None:
     """The compacted file is not renamed into place durably before the old ones go."""
-    real = Compacting.put_in_place
+    real = Compaction.put_in_place
 
-    def put_in_place(self: Compacting, copied: copying.Copied) -> None:
+    def put_in_place(self: Compaction, copied: copying.Copied) -> None:
         self.delete_files(copied.inputs)
         real(self, copied)
 
-    patch.setattr(Compacting, "put_in_place", put_in_place)
+    patch.setattr(Compaction, "put_in_place", put_in_place)
 
 
 def trust_an_index_entry(patch: Patch) -> None:
@@ -115,15 +115,17 @@ def trust_an_index_entry(patch: Patch) -> None:
 def skip_the_id_check(patch: Patch) -> None:
     """A right checksum on the wrong record is served (SeaweedFS)."""
 
-    def verified_head(self: BlobStore, raw: bytes, segment: Segment, _entry: entry.IndexEntry) -> record_format.Head:
+    def verified_head(
+        self: record_reader.RecordReader, raw: bytes, segment: Segment, _entry: entry.IndexEntry
+    ) -> record_format.Head:
         return record_format.decode_head(raw, segment.salt)
 
-    patch.setattr(BlobStore, "_verified_head", verified_head)
+    patch.setattr(record_reader.RecordReader, "_verified_head", verified_head)
 
 
 def skip_the_block_check(patch: Patch) -> None:
     """Bytes are served although their checksum fails (Ambry)."""
-    patch.setattr(blob_store, "blocks_intact", lambda _data, _checks: True)
+    patch.setattr(record_reader, "blocks_intact", lambda _data, _checks: True)
 
 
 def drop_tombstones_early(patch: Patch) -> None:
@@ -138,7 +140,7 @@ def drop_bytes_early(patch: Patch) -> None:
 
 def switch_without_looking_again(patch: Patch) -> None:
     """A blob that was undeleted during the copy is dropped all the same."""
-    patch.setattr(Compacting, "may_switch", lambda _self, _copied, _retention: True)
+    patch.setattr(Compaction, "may_switch", lambda _self, _copied, _retention: True)
 
 
 def believe_the_page_cache(patch: Patch) -> None:
@@ -192,6 +194,7 @@ def lose_the_ttl_of_deleted_blobs(patch: Patch) -> None:
 
     patch.setattr(blob, "join", join)
     patch.setattr(blob_store, "join", join)
+    patch.setattr(batch, "join", join)
 
 
 def close_a_descriptor_with_unsynced_bytes(patch: Patch) -> None:

@@ -11,10 +11,10 @@ from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
-from datanode.store.compaction.plan import Retention
 from datanode.store.files import Files
 from datanode.store.index import FindToken
 from datanode.store.opening.steps import open_store
+from datanode.store.retention import Retention
 from tests.support.fake_clock import SettableClock
 
 CLUSTER = "test"
@@ -125,21 +125,21 @@ def read_all(store: BlobStore, raw_id: bytes) -> bytes:
 
 def copy_segments(store: BlobStore, numbers: list[int], retention: Retention) -> Copied:
     """The copy of a compaction, not in place yet."""
-    inputs, output = store.compacting.plan_output(numbers)
-    return store.compacting.copier(retention, lambda _size: None).run(inputs, output)
+    inputs, output = store.compaction.plan_output(numbers)
+    return store.compaction.copier(retention, lambda _size: None).run(inputs, output)
 
 
 def put_copy_in_place(store: BlobStore, copied: Copied, retention: Retention) -> None:
     """What the compactor does with a copy up to its checkpoint, in this thread."""
-    compacting = store.compacting
-    if not compacting.may_switch(copied, retention):
+    compaction = store.compaction
+    if not compaction.may_switch(copied, retention):
         raise AssertionError("a blob came back to life")
-    compacting.put_in_place(copied)
-    compacting.begin_switch(copied)
-    if revived := compacting.switch_dropped(copied.dropped, retention.now_ms):
+    compaction.put_in_place(copied)
+    compaction.begin_switch(copied)
+    if revived := compaction.switch_dropped(copied.dropped, retention.now_ms):
         raise AssertionError(f"{len(revived)} blobs came back to life")
-    compacting.switch_forgotten(copied.forgotten)
-    compacting.switch_moved(copied, copied.moved)
+    compaction.switch_forgotten(copied.forgotten)
+    compaction.switch_moved(copied, copied.moved)
     checkpoint(store)
 
 
@@ -147,5 +147,5 @@ def compact(store: BlobStore, numbers: list[int], retention: Retention) -> Copie
     """A whole compaction, in this thread."""
     copied = copy_segments(store, numbers, retention)
     put_copy_in_place(store, copied, retention)
-    store.compacting.delete_files(store.compacting.retire(numbers))
+    store.compaction.delete_files(store.compaction.retire(numbers))
     return copied

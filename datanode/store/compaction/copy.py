@@ -12,16 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from ambry.checksum import Buffer
 from ambry.errors import DataCorrupt, Unavailable
 from ambry.format import record as record_format
 from ambry.format import segment as segment_format
 from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
-from datanode.store.compaction.plan import Retention
-from datanode.store.entry import IndexEntry
+from datanode.store.compaction.plan import Keep, kept, kept_of_lost
+from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import File, Files
-from datanode.store.scan import Found, Gap, SegmentScan
+from datanode.store.retention import Retention
+from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
 
 WRITE_BYTES = 1 << 20
@@ -39,18 +42,37 @@ class DamagedInput(DataCorrupt):
         self.segment = segment
 
 
+class Moved(msgspec.Struct, frozen=True, gc=False):
+    """A put record that was kept: where it stood, and its offset in the new segment."""
+
+    id: bytes
+    old: Location
+    offset: int
+
+
+class Dropped(msgspec.Struct, frozen=True, gc=False):
+    """The put record of a dead blob, left out."""
+
+    id: bytes
+    old: Location
+
+
+class Forgotten(msgspec.Struct, frozen=True, gc=False):
+    """A tombstone that was left out, and the LSN of that change."""
+
+    id: bytes
+    lsn: int
+
+
 @dataclass(slots=True)
 class Copied:
     """What one compaction did: the new segment, where kept puts went, and what was left out."""
 
     output: Segment
     inputs: list[Segment]
-    moved: list[tuple[bytes, int, int, int]] = field(default_factory=list)
-    """Blob id, old segment, old offset, new offset."""
-    dropped: list[tuple[bytes, int, int]] = field(default_factory=list)
-    """Blob id, segment, offset of put records of dead blobs."""
-    forgotten: list[tuple[bytes, int]] = field(default_factory=list)
-    """Blob id and LSN of tombstones that were left out."""
+    moved: list[Moved] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    forgotten: list[Forgotten] = field(default_factory=list)
     bytes_written: int = 0
 
 
@@ -173,7 +195,7 @@ class Copier:
             return min(segment.end, segment.data_size())
 
     @staticmethod
-    def _scan(segment: Segment, end: int) -> Iterable[Found | Gap]:
+    def _scan(segment: Segment, end: int) -> Iterable[FoundRecord | Gap]:
         with _reading(segment):
             yield from SegmentScan(segment.file, segment.header, size=end).run(HEADER_SIZE)
 
@@ -192,57 +214,43 @@ class Copier:
                 if not self._retention.bytes_dead(entry):
                     what = f"is damaged at {entry.offset}, where blob {entry.id.hex()} stands"
                     raise DamagedInput(segment.number, what)
-                copied.dropped.append((entry.id, entry.segment, entry.offset))  # nobody repairs it any more
+                copied.dropped.append(Dropped(entry.id, entry.location))  # nobody repairs it any more
             if between[0] < entry.lsn < between[1]:
                 lost.append(entry)
         for entry in sorted(lost, key=lambda entry: entry.lsn):
-            if self._may_forget(entry):
-                copied.forgotten.append((entry.id, entry.lsn))
-            elif entry.state.deleted or not self._retention.bytes_dead(entry):
-                out.add(self._state_record(entry, segment.salt))
-
-    def _may_forget(self, entry: IndexEntry) -> bool:
-        """Only when its bytes went before: a put record still in the log would come back without its tombstone."""
-        return not entry.present and self._retention.bytes_dead(entry) and self._retention.entry_dead(entry)
+            match kept_of_lost(entry, self._retention):
+                case Keep.FORGET:
+                    copied.forgotten.append(Forgotten(entry.id, entry.lsn))
+                case Keep.STATE:
+                    out.add(self._state_record(entry, segment.salt))
 
     @staticmethod
     def _state_record(entry: IndexEntry, salt: int) -> Buffer:
         record = Record(kind=RecordKind.UPDATE, id=entry.id, state=entry.state, written_at_ms=entry.changed_at_ms)
         return record_format.encode(record, entry.lsn, salt)
 
-    def _image(self, segment: Segment, found: Found, copied: Copied) -> Buffer | None:
+    def _image(self, segment: Segment, found: FoundRecord, copied: Copied) -> Buffer | None:
         """What the new segment gets for this record, verified; None for nothing."""
         entry = self._lookup(found.id)
-        lsn = found.header.lsn
-        if entry is None:
-            return None
-        here = (entry.segment, entry.offset) == (segment.number, found.offset)
-        if entry.lsn >= self._durable_lsn:
-            # What makes this record needless may not outlast a power cut: keep it this time.
-            return self._moved(segment, found, copied) if here else self._read(segment, found)
-        if found.header.kind == RecordKind.UPDATE:
-            if entry.lsn != lsn:
-                return None  # a later record carries at least this state
-            if self._may_forget(entry):
-                copied.forgotten.append((found.id, lsn))
-                return None
-            return self._read(segment, found)
-        if not here:
-            return None  # a repaired copy stands elsewhere
-        if not self._retention.bytes_dead(entry):
-            return self._moved(segment, found, copied)
-        copied.dropped.append((found.id, segment.number, found.offset))
-        if entry.lsn == lsn and entry.state.deleted:
-            # This put came under a tombstone and its record carries it now: keep that much of it.
-            return self._state_record(entry, segment.salt)
+        header, at = found.header, Location(segment.number, found.offset)
+        keep = kept(header.kind, header.lsn, at, entry, durable_lsn=self._durable_lsn, retention=self._retention)
+        match keep:
+            case Keep.MOVE:
+                copied.moved.append(Moved(found.id, at, copied.output.end))
+                return self._read(segment, found)
+            case Keep.COPY:
+                return self._read(segment, found)
+            case Keep.FORGET:
+                copied.forgotten.append(Forgotten(found.id, header.lsn))
+            case Keep.DROP:
+                copied.dropped.append(Dropped(found.id, at))
+            case Keep.STATE if entry is not None:
+                copied.dropped.append(Dropped(found.id, at))
+                return self._state_record(entry, segment.salt)
         return None
 
-    def _moved(self, segment: Segment, found: Found, copied: Copied) -> Buffer:
-        copied.moved.append((found.id, segment.number, found.offset, copied.output.end))
-        return self._read(segment, found)
-
     @staticmethod
-    def _read(segment: Segment, found: Found) -> Buffer:
+    def _read(segment: Segment, found: FoundRecord) -> Buffer:
         image = bytearray(found.header.record_size)
         with _reading(segment):
             whole = segment.file.pread(image, found.offset) == len(image)

@@ -9,7 +9,7 @@ same LSNs, into one new segment of a higher generation. The steps, and what a cr
     4  point the index to the new places, checkpoint         the same
     5  delete the old files, sync the directory              the new file alone, or some old ones that the next start deletes
 
-Steps 1, 3 and 5 block and run on a disk thread (copying.py, compacting.py), 2 and 4 on the event loop. Up to step 3 a
+Steps 1, 3 and 5 block and run on a disk thread (copy.py, switch.py), 2 and 4 on the event loop. Up to step 3 a
 compaction can be given up and nothing happened. What comes back to life after step 2 is a blob whose undelete was
 acknowledged by other replicas: this one refuses undeletes of what it may drop. Its state is kept, and its bytes are fetched.
 
@@ -23,47 +23,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ambry.blob import BlobState
 from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import ID_SIZE
-from datanode.store.entry import IndexEntry
+from datanode.store.entry import IndexEntry, Location
+from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 
 UPDATE_BYTES = Record(kind=RecordKind.UPDATE, id=bytes(ID_SIZE), state=BlobState(), written_at_ms=0).size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """What may go. Times are wall clock, in milliseconds; `horizon_lsn`: every peer has seen all before it."""
-
-    now_ms: int
-    deleted_ms: int
-    tombstone_ms: int
-    horizon_lsn: int
-
-    def bytes_dead(self, entry: IndexEntry) -> bool:
-        """Whether nobody can ever read this blob's bytes again."""
-        return self.state_dead(entry.state, entry.changed_at_ms)
-
-    def state_dead(self, state: BlobState, changed_at_ms: int) -> bool:
-        """The same of a state that was reached at `changed_at_ms`."""
-        if state.deleted:
-            return changed_at_ms + self.deleted_ms <= self.now_ms
-        # A state that came before its bytes has no expiry yet: it is new, not long expired.
-        return max(state.expires_at_ms, changed_at_ms) + self.deleted_ms <= self.now_ms
-
-    def entry_dead(self, entry: IndexEntry) -> bool:
-        """Whether the blob may be forgotten altogether, given that its bytes are dead.
-
-        An expired blob needs no tombstone: no replica fetches it any more. A repaired one keeps it, since an older put record
-        may still be in the log and would bring it back when the index is rebuilt.
-        """
-        if not entry.state.deleted:
-            return True
-        old = entry.changed_at_ms + max(self.deleted_ms, self.tombstone_ms) <= self.now_ms
-        return old and entry.lsn < self.horizon_lsn and not entry.repaired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +47,51 @@ class Usage:
     used_bytes: int
     live_bytes: int
     damaged: bool = False
+
+
+class Keep(StrEnum):
+    """What a compaction keeps of a whole record, and what the index makes of that."""
+
+    MOVE = "it, and the index follows it to its new place"
+    COPY = "it"
+    STATE = "a record of its state: its bytes are dead, and its tombstone is needed"
+    DROP = "nothing: its bytes are dead"
+    FORGET = "nothing: its tombstone has been seen by everybody"
+    NOTHING = "nothing: a later record, or none, speaks for its blob"
+
+
+def kept(
+    kind: int, lsn: int, at: Location, entry: IndexEntry | None, *, durable_lsn: int, retention: Retention
+) -> Keep:
+    """What is kept of the record of `kind` and `lsn` that stands `at`, given what the index says of its blob. Pure.
+
+    Records from `durable_lsn` on may not outlast a power cut: where the latest change of a blob is one of them, all is kept.
+    """
+    if entry is None:
+        return Keep.NOTHING
+    here = entry.segment == at.segment and entry.offset == at.offset
+    if entry.lsn >= durable_lsn:
+        return Keep.MOVE if here else Keep.COPY
+    if kind == RecordKind.UPDATE:
+        return Keep.NOTHING if entry.lsn != lsn else Keep.FORGET if may_forget(entry, retention) else Keep.COPY
+    if not here:
+        return Keep.NOTHING  # a repaired copy stands elsewhere
+    if not retention.bytes_dead(entry):
+        return Keep.MOVE
+    # A put that came under a tombstone carries it: that much of it stays.
+    return Keep.STATE if entry.lsn == lsn and entry.state.deleted else Keep.DROP
+
+
+def kept_of_lost(entry: IndexEntry, retention: Retention) -> Keep:
+    """The same of the latest change of a blob whose record cannot be read any more: the index alone knows its state. Pure."""
+    if may_forget(entry, retention):
+        return Keep.FORGET
+    return Keep.STATE if entry.state.deleted or not retention.bytes_dead(entry) else Keep.NOTHING
+
+
+def may_forget(entry: IndexEntry, retention: Retention) -> bool:
+    """Only when its bytes went before: a put record still in the log would come back without its tombstone."""
+    return not entry.present and retention.bytes_dead(entry) and retention.entry_dead(entry)
 
 
 def plan(usages: Sequence[Usage], *, free_bytes: int, output_bytes_max: int, dead_share_min: float) -> list[int]:

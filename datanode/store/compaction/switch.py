@@ -13,20 +13,21 @@ import msgspec
 
 from ambry.clock import Clock
 from datanode.store.compaction import plan as compaction
-from datanode.store.compaction.copy import Copied, Copier, unfinished_path
-from datanode.store.compaction.plan import Retention, Usage
-from datanode.store.entry import IndexEntry
+from datanode.store.compaction.copy import Copied, Copier, Dropped, Forgotten, Moved, unfinished_path
+from datanode.store.compaction.plan import Usage
+from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import Files
 from datanode.store.index import Entries, Index
 from datanode.store.log import Log
+from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
 
 ENTRIES_PER_BREATH = 100
 BREATH_S = 0.0005
 
 
-class Compacting:
-    """The part of a BlobStore that gives space back; shares its log and its index."""
+class Compaction:
+    """What a replica does of a compaction; shares its log and its index."""
 
     def __init__(self, files: Files, directory: Path, *, clock: Clock, log: Log, index: Index) -> None:
         self.damaged: set[int] = set()
@@ -72,8 +73,8 @@ class Compacting:
 
     def may_switch(self, copied: Copied, retention: Retention) -> bool:
         """Whether what was left out may still be left out; asked right before `put_in_place`. Blocking."""
-        for blob_id, segment, offset in copied.dropped:
-            entry = self._at(blob_id, segment, offset)
+        for dropped in copied.dropped:
+            entry = self._at(dropped.id, dropped.old)
             if entry is not None and not retention.bytes_dead(entry):
                 return False
         return True
@@ -90,29 +91,30 @@ class Compacting:
         copied.output.close()
         self._files.unlink(unfinished_path(self._directory, copied.output.number))
 
-    def _at(self, blob_id: bytes, segment: int, offset: int) -> IndexEntry | None:
+    def _at(self, blob_id: bytes, old: Location) -> IndexEntry | None:
+        """The entry of a blob, if its put record still stands there."""
         entry = self._index.get(blob_id)
-        return entry if entry is not None and (entry.segment, entry.offset) == (segment, offset) else None
+        return entry if entry is not None and entry.location == old else None
 
     def begin_switch(self, copied: Copied) -> None:
         """Let readers find the new segment; the index still points to the old ones, which stay until `retire`."""
         self._log.segments[copied.output.number] = copied.output
 
-    def switch_dropped(self, dropped: Sequence[tuple[bytes, int, int]], now_ms: int) -> list[bytes]:
+    def switch_dropped(self, dropped: Sequence[Dropped], now_ms: int) -> list[bytes]:
         """Forget bytes that the new segment does not hold. Returns the blobs to fetch; see `forget_bytes`."""
         revived = []
-        for blob_id, segment, offset in dropped:
-            entry = self._at(blob_id, segment, offset)
+        for item in dropped:
+            entry = self._at(item.id, item.old)
             if entry is not None and self.forget_bytes(entry, now_ms):
-                revived.append(blob_id)
+                revived.append(item.id)
         return revived
 
-    def switch_forgotten(self, forgotten: Sequence[tuple[bytes, int]]) -> None:
+    def switch_forgotten(self, forgotten: Sequence[Forgotten]) -> None:
         """Forget tombstones that the new segment does not hold; those that changed meanwhile stay."""
-        for blob_id, lsn in forgotten:
-            entry = self._index.get(blob_id)
-            if entry is not None and entry.lsn == lsn and not entry.present:
-                self._index.remove(blob_id)
+        for item in forgotten:
+            entry = self._index.get(item.id)
+            if entry is not None and entry.lsn == item.lsn and not entry.present:
+                self._index.remove(item.id)
 
     def forget_bytes(self, entry: IndexEntry, now_ms: int) -> bool:
         """The bytes of a blob are not here any more: a deleted one leaves its tombstone, an expired one nothing.
@@ -125,13 +127,13 @@ class Compacting:
             self._index.remove(entry.id)
         return not entry.state.deleted and not entry.state.expired(now_ms)
 
-    def switch_moved(self, copied: Copied, moved: Sequence[tuple[bytes, int, int, int]]) -> None:
+    def switch_moved(self, copied: Copied, moved: Sequence[Moved]) -> None:
         """Point entries to the new segment; those that changed their place otherwise meanwhile stay."""
         number = copied.output.number
-        for blob_id, segment, offset, new_offset in moved:
-            entry = self._at(blob_id, segment, offset)
+        for item in moved:
+            entry = self._at(item.id, item.old)
             if entry is not None:
-                self._index.move(msgspec.structs.replace(entry, segment=number, offset=new_offset))
+                self._index.move(msgspec.structs.replace(entry, segment=number, offset=item.offset))
 
     def retire(self, numbers: Sequence[int]) -> list[Segment]:
         """After a checkpoint: take the replaced segments out. Readers may still use the files: close them later."""

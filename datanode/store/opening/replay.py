@@ -13,7 +13,7 @@ from pathlib import Path
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore
 from datanode.store.files import Files, write_atomically
-from datanode.store.scan import Found, Gap, SegmentScan
+from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import Segment, segment_name
 
 log = get_logger()
@@ -23,7 +23,7 @@ QUARANTINE_BYTES_MAX = 16 << 20
 
 
 @dataclass(slots=True)
-class Findings:
+class ReplayFindings:
     """What opening a replica found. `lost`: acknowledged records may be gone, even from before the checkpoint."""
 
     replayed: int = 0
@@ -38,7 +38,7 @@ class Findings:
 class Replay:
     """Replays segments into a store, one after the other."""
 
-    def __init__(self, files: Files, directory: Path, store: BlobStore, findings: Findings) -> None:
+    def __init__(self, files: Files, directory: Path, store: BlobStore, findings: ReplayFindings) -> None:
         self._files = files
         self._directory = directory
         self._store = store
@@ -55,7 +55,7 @@ class Replay:
         segment.end = max(segment.end, start)
         tail: Gap | None = None
         for item in SegmentScan(segment.file, segment.header, size=size).run(start):
-            if isinstance(item, Found):
+            if isinstance(item, FoundRecord):
                 self._take(segment, item)
             elif item.end < size or segment.footer is not None:
                 self._note_gap(segment, item)
@@ -66,7 +66,7 @@ class Replay:
         if segment.footer is not None:
             segment.end = segment.footer.end_offset
 
-    def _take(self, segment: Segment, found: Found) -> None:
+    def _take(self, segment: Segment, found: FoundRecord) -> None:
         header = found.header
         self._store.apply(
             kind=header.kind,

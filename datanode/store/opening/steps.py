@@ -38,8 +38,8 @@ from datanode.store.index import FILE_NAMES, Checkpoint, FindToken, Index
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
-from datanode.store.opening.replay import Findings, Replay
-from datanode.store.scan import Found, SegmentScan
+from datanode.store.opening.replay import Replay, ReplayFindings
+from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment
 
 log = get_logger()
@@ -131,7 +131,7 @@ class _Opening:
         self._partition = partition
         self._on_publish = on_publish
         self._on_index_corrupt = on_index_corrupt
-        self._findings = Findings()
+        self._findings = ReplayFindings()
         self._inventory = Inventory()
         self._identity, self._new = identity_file.load_or_create(
             files, directory, cluster=cluster, partition=partition, random_source=random_source
@@ -195,13 +195,13 @@ class _Opening:
         replaced = self._inventory.replaced
         if not replaced or not index.checkpoint.segment:
             return
-        places: dict[bytes, tuple[Segment, Found]] = {}
+        places: dict[bytes, tuple[Segment, FoundRecord]] = {}
         covered: list[tuple[int, int]] = []
         kept: set[bytes] = set()
         for segment in self._log.in_order():
             if segment.header.generation:
                 items = list(SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0))
-                found = [item for item in items if isinstance(item, Found)]
+                found = [item for item in items if isinstance(item, FoundRecord)]
                 if len(found) == len(items):
                     covered.append((segment.base_lsn, segment.header.end_lsn))
                 kept.update(item.id for item in found)
@@ -211,7 +211,7 @@ class _Opening:
             place = places.get(entry.id)
             if entry.segment in replaced:
                 if place is None:
-                    store.compacting.forget_bytes(entry, now_ms)
+                    store.compaction.forget_bytes(entry, now_ms)
                 else:
                     index.move(msgspec.structs.replace(entry, segment=place[0].number, offset=place[1].offset))
             elif _is_leftover(entry, kept, covered):
@@ -222,7 +222,7 @@ class _Opening:
         if replaced:
             for segment in replaced:
                 segment.close()
-            store.compacting.delete_files(replaced)
+            store.compaction.delete_files(replaced)
 
     def _forget_missing(self, store: BlobStore, index: Index) -> None:
         """What the index has in segments that are gone is not here: peers have it."""
@@ -240,7 +240,7 @@ class _Opening:
             return entry.present and entry.segment not in self._log.segments
 
         for entry in [entry for entry in index.stored(index.overlay()) if gone(entry)]:
-            store.compacting.forget_bytes(entry, now_ms)
+            store.compaction.forget_bytes(entry, now_ms)
 
     def _checked_against_log(self, index: Index) -> Index:
         """Refuse an index that covers more log than there is: part of the log is gone."""
@@ -317,7 +317,7 @@ class _Opening:
         store.published_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
         store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
-        store.compacting.damaged |= findings.damaged
+        store.compaction.damaged |= findings.damaged
         _checkpoint(store, {} if findings.lost else checkpoint.tokens)
         log.info(
             "replica open",

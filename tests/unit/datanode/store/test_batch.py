@@ -236,3 +236,12 @@ def test_the_reserve_is_for_updates(bench: LogBench, kind: str) -> None:
         assert not batch.begun
         bench.disk.free += 1
     batch.write(reserve_bytes=SIZE)
+
+
+def test_a_disk_that_fails_at_a_new_segment_says_so_and_nothing_was_begun(bench: LogBench) -> None:
+    batch = bench.place(100)
+    bench.disk.fail("fsync", errno.EIO)
+    with pytest.raises(OSError, match="Input/output") as failed:
+        batch.write()
+    assert not isinstance(failed.value, InsufficientStorage)
+    assert not batch.begun

@@ -6,13 +6,11 @@ import errno
 import random
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.checksum import BLOCK_SIZE, block_checks
-from ambry.errors import DataCorrupt, InvariantBroken, ReplicaFenced
-from ambry.format import record as record_format
+from ambry.checksum import BLOCK_SIZE
+from ambry.errors import InvariantBroken, ReplicaFenced
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.index import FindToken
 from tests.support.fake_files import FakeFiles
@@ -63,128 +61,6 @@ def test_publication_is_heard_of(store: BlobStore) -> None:
     store.on_publish = lambda which: heard.append(which.end_lsn)
     append(store, put_record(blob_id(1), b"x"))
     assert heard == [store.end_lsn]
-
-
-RANGES = [
-    (0, LARGE),
-    (0, 1),
-    (0, 0),
-    (LARGE, LARGE),
-    (70_000, 70_000),
-    (BLOCK_SIZE - 1, BLOCK_SIZE + 1),
-    (BLOCK_SIZE, 2 * BLOCK_SIZE),
-    (3 * BLOCK_SIZE, LARGE),
-    (LARGE - 1, LARGE),
-    (1, LARGE - 1),
-]
-
-
-@pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize(("first", "end"), RANGES)
-def test_a_range_read_covers_the_range_with_whole_verified_blocks(
-    store: BlobStore, first: int, end: int, cached: bool
-) -> None:
-    data = content(1, LARGE)
-    append(store, put_record(blob_id(1), data, properties=b"\x01\x80", metadata=b"\x01\x81\xa1k\xa1v"))
-    entry = store.lookup(blob_id(1))
-    assert entry is not None
-    payload = store.read(entry, first, end, cached_only=cached)
-    assert payload is not None
-    got = bytes(payload.data)
-    assert payload.start % BLOCK_SIZE == 0
-    if first == end:
-        assert got == b""
-    else:
-        assert payload.start <= first
-        assert payload.start + len(got) >= end
-        assert len(got) <= -(-end // BLOCK_SIZE) * BLOCK_SIZE - first // BLOCK_SIZE * BLOCK_SIZE
-    assert got == data[payload.start : payload.start + len(got)]
-    assert bytes(payload.checks) == block_checks(got)
-    assert payload.head.id == blob_id(1)
-    assert bytes(payload.head.metadata) == b"\x01\x81\xa1k\xa1v"
-
-
-def test_a_small_range_reads_only_its_blocks(store: BlobStore, disk: FakeFiles) -> None:
-    """And so does not notice damage elsewhere; Ambry reads, and fails, the whole chunk."""
-    data = content(1, LARGE)
-    append(store, put_record(blob_id(1), data))
-    entry = store.lookup(blob_id(1))
-    assert entry is not None
-    disk.flip(segment_path(store), entry.offset + entry.size - 200)  # the last block
-    payload = store.read(entry, 10, 20, cached_only=False)
-    assert payload is not None
-    assert bytes(payload.data) == data[:BLOCK_SIZE]
-    with pytest.raises(DataCorrupt):
-        store.read(entry, LARGE - 1, LARGE, cached_only=False)
-    with pytest.raises(DataCorrupt):
-        store.read(entry, 0, LARGE, cached_only=False)
-
-
-def test_a_cold_cache_is_said_and_not_waited_for(store: BlobStore, disk: FakeFiles) -> None:
-    append(store, put_record(blob_id(1), content(1, LARGE)))
-    entry = store.lookup(blob_id(1))
-    assert entry is not None
-    disk.cache_cold = True
-    for first, end in ((0, 1), (0, LARGE), (0, 0)):
-        assert store.read(entry, first, end, cached_only=True) is None
-    assert read_all(store, blob_id(1)) == content(1, LARGE)
-
-
-def test_no_flipped_bit_of_a_record_is_ever_served(tmp_path: Path) -> None:
-    data = content(1, 200)
-    disk = FakeFiles(tmp_path)
-    store = open_replica(disk, tmp_path / "r")
-    record = put_record(blob_id(1), data)
-    append(store, record)
-    entry = store.lookup(blob_id(1))
-    assert entry is not None
-    whole = 80 + 36 + 2 + 8 + 200
-    for place in range(whole):
-        disk.flip(segment_path(store), entry.offset + place, bit=place % 8)
-        with pytest.raises(DataCorrupt):
-            store.read(entry, 0, 200, cached_only=place % 2 == 0)
-        with pytest.raises(DataCorrupt):
-            store.read_image(entry)
-        disk.flip(segment_path(store), entry.offset + place, bit=place % 8)
-    assert read_all(store, blob_id(1)) == data
-
-
-def test_a_right_checksum_on_the_wrong_record_is_caught(store: BlobStore) -> None:
-    import msgspec
-
-    append(store, put_record(blob_id(1), b"one"), put_record(blob_id(2), b"two"))
-    one, two = store.lookup(blob_id(1)), store.lookup(blob_id(2))
-    assert one is not None
-    assert two is not None
-    swapped = msgspec.structs.replace(one, offset=two.offset)
-    for call in (lambda: store.read(swapped, 0, 3, cached_only=False), lambda: store.read_image(swapped)):
-        with pytest.raises(DataCorrupt, match="another blob"):
-            call()
-
-
-def test_bytes_that_are_gone_are_corrupt(store: BlobStore, disk: FakeFiles) -> None:
-    append(store, put_record(blob_id(1), content(1, 1000)))
-    entry = store.lookup(blob_id(1))
-    assert entry is not None
-    disk.cut(segment_path(store), entry.offset + 500)
-    with pytest.raises(DataCorrupt, match="gone"):
-        store.read(entry, 0, 1000, cached_only=False)
-    with pytest.raises(DataCorrupt, match="segment is missing"):
-        store.read(msgspec.structs.replace(entry, id=blob_id(2), segment=99), 0, 1000, cached_only=False)
-
-
-def test_an_image_is_the_record_as_it_stands_in_the_log(store: BlobStore) -> None:
-    record = put_record(blob_id(1), content(1, 1000), metadata=b"\x01\x80")
-    append(store, record)
-    entry = store.lookup(blob_id(1))
-    assert entry is not None
-    image = store.read_image(entry)
-    found = record_format.decode(image)
-    assert len(image) == entry.size
-    assert (found.id, bytes(found.payload), bytes(found.metadata)) == (record.id, record.payload, b"\x01\x80")
-
-
-# --- states ---
 
 
 def test_records_join_into_the_state_whatever_their_order(tmp_path: Path) -> None:

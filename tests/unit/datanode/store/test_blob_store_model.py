@@ -32,7 +32,8 @@ from hypothesis.stateful import (
 from ambry.blob import BlobState, join
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction.plan import Retention, plan
+from datanode.store.compaction.plan import plan
+from datanode.store.retention import Retention
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     SEGMENT_SIZE,
@@ -269,25 +270,25 @@ class BlobStoreModel(RuleBasedStateMachine):
             raise PowerCut
 
     def _compact(self, kept: Retention, switched: int) -> None:
-        compacting = self.store.compacting
-        usages = compacting.usages(self.store.overlay(), kept)
+        compaction = self.store.compaction
+        usages = compaction.usages(self.store.overlay(), kept)
         numbers = plan(usages, free_bytes=1 << 40, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.05)
         if not numbers:
             return
-        inputs, output = compacting.plan_output(numbers)
-        copied = compacting.copier(kept, lambda _size: None).run(inputs, output)
+        inputs, output = compaction.plan_output(numbers)
+        copied = compaction.copier(kept, lambda _size: None).run(inputs, output)
         self.acknowledged_blobs_read_back()
-        assert compacting.may_switch(copied, kept)
-        compacting.put_in_place(copied)
-        compacting.begin_switch(copied)
-        assert compacting.switch_dropped(copied.dropped, kept.now_ms) == []
-        compacting.switch_forgotten(copied.forgotten)
-        compacting.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved)
+        assert compaction.may_switch(copied, kept)
+        compaction.put_in_place(copied)
+        compaction.begin_switch(copied)
+        assert compaction.switch_dropped(copied.dropped, kept.now_ms) == []
+        compaction.switch_forgotten(copied.forgotten)
+        compaction.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved)
         self.acknowledged_blobs_read_back()
         self._cut(0 <= switched < len(copied.moved))
-        compacting.switch_moved(copied, copied.moved)
+        compaction.switch_moved(copied, copied.moved)
         self.make_checkpoint()
-        compacting.delete_files(compacting.retire(numbers))
+        compaction.delete_files(compaction.retire(numbers))
 
     def _restart(self) -> None:
         self.store.close()

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from datanode.config import CompactionSection
-from datanode.store.compaction.plan import Retention
-from datanode.store.retention import retention_at
+from datanode.store.retention import Retention, retention_at
 
 CONFIG = CompactionSection(deleted_retention_s=7, tombstone_retention_s=30)
 

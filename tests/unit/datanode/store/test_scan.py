@@ -13,7 +13,7 @@ from ambry.format import record as record_format
 from ambry.format.record import Record
 from ambry.format.segment import HEADER_SIZE, SegmentHeader
 from datanode.store import scan as recovery
-from datanode.store.scan import Found, Gap, SegmentScan
+from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import DELETED, PARTITION, blob_id, content, put_record, update_record
 
@@ -38,7 +38,9 @@ def write(tmp_path: Path, *items: Record | bytes, size: int = SIZE, base: int = 
     return disk, offsets
 
 
-def scan(disk: FakeFiles, tmp_path: Path, start: int = 0, base: int = BASE, generation: int = 0) -> list[Found | Gap]:
+def scan(
+    disk: FakeFiles, tmp_path: Path, start: int = 0, base: int = BASE, generation: int = 0
+) -> list[FoundRecord | Gap]:
     file = disk.open(tmp_path / "s")
     header = SegmentHeader(
         partition=PARTITION,
@@ -52,9 +54,9 @@ def scan(disk: FakeFiles, tmp_path: Path, start: int = 0, base: int = BASE, gene
     return list(SegmentScan(file, header, size=file.size()).run(start))
 
 
-def brief(items: list[Found | Gap]) -> list[tuple[object, ...]]:
+def brief(items: list[FoundRecord | Gap]) -> list[tuple[object, ...]]:
     return [
-        ("found", item.offset, item.id) if isinstance(item, Found) else ("gap", item.start, item.end, item.zeros)
+        ("found", item.offset, item.id) if isinstance(item, FoundRecord) else ("gap", item.start, item.end, item.zeros)
         for item in items
     ]
 
@@ -149,7 +151,7 @@ def test_an_image_with_the_right_lsn_but_not_the_salt_is_not_taken_for_a_record(
         inner = record_format.encode(put_record(blob_id(99), b"planted"), lsn)
         disk, at = write(tmp_path, A, put_record(blob_id(1), bytes(shift) + inner), B)
         disk.flip(tmp_path / "s", at[1] + 10)
-        found = [item.id for item in scan(disk, tmp_path, generation=generation) if isinstance(item, Found)]
+        found = [item.id for item in scan(disk, tmp_path, generation=generation) if isinstance(item, FoundRecord)]
         assert found == [A.id, B.id]
 
 
@@ -217,7 +219,7 @@ def test_records_are_found_across_the_window_of_the_scan(tmp_path: Path, monkeyp
         bad = source.randrange(8)
         disk.flip(tmp_path / "s", at[bad] + source.randrange(100))
         expected = [record.id for number, record in enumerate(records) if number != bad]
-        assert [item.id for item in scan(disk, tmp_path) if isinstance(item, Found)] == expected
+        assert [item.id for item in scan(disk, tmp_path) if isinstance(item, FoundRecord)] == expected
 
 
 def test_random_damage_never_yields_a_record_that_was_not_written(tmp_path: Path) -> None:
@@ -230,9 +232,9 @@ def test_random_damage_never_yields_a_record_that_was_not_written(tmp_path: Path
             disk.overwrite(tmp_path / "s", start, source.randbytes(source.randint(1, 200)))
         known = {(at[n], record.id) for n, record in enumerate(records)}
         items = scan(disk, tmp_path)
-        assert {(item.offset, item.id) for item in items if isinstance(item, Found)} <= known
+        assert {(item.offset, item.id) for item in items if isinstance(item, FoundRecord)} <= known
         # The items cover the file without holes or overlaps.
         ends = [HEADER_SIZE, *(item.end for item in items)]
-        starts = [item.offset if isinstance(item, Found) else item.start for item in items]
+        starts = [item.offset if isinstance(item, FoundRecord) else item.start for item in items]
         assert starts == ends[:-1]
         assert ends[-1] == SIZE

@@ -10,9 +10,9 @@ import pytest
 from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
-from datanode.store.scrub import Findings, scrub_segment
+from datanode.store.retention import Retention
+from datanode.store.scrub import SegmentFindings, scrub_segment
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import DELETED, append, blob_id, content, open_replica, put_record, update_record
 
@@ -34,8 +34,8 @@ def path(store: BlobStore) -> Path:
     return store.directory / "00000001.segment"
 
 
-def scrub(store: BlobStore, number: int = 1) -> Findings:
-    segment = store.auditing.target(number)
+def scrub(store: BlobStore, number: int = 1) -> SegmentFindings:
+    segment = store.scrub.target(number)
     assert segment is not None
     return scrub_segment(segment, store.lookup, KEEP, lambda _size: None)
 
@@ -94,9 +94,9 @@ def test_a_zeroed_last_record_is_missed_by_the_scan_and_seen_in_the_index(disk: 
     entry = entry_of(store, 2)
     disk.overwrite(path(store), entry.offset, bytes(entry.size))
     assert scrub(store).indexed == 1
-    survey = store.auditing.survey(store.overlay(), 0)
+    survey = store.scrub.survey(store.overlay(), 0)
     assert (survey.present, survey.absent) == ({1: 2}, [])
-    assert store.auditing.unreadable([entry_of(store, 1), entry], whole=False) == [entry]
+    assert store.scrub.unreadable([entry_of(store, 1), entry], whole=False) == [entry]
 
 
 def test_eio_makes_the_rest_suspect(disk: FakeFiles, store: BlobStore) -> None:
@@ -109,7 +109,7 @@ def test_eio_makes_the_rest_suspect(disk: FakeFiles, store: BlobStore) -> None:
 def test_a_damaged_index_is_not_taken_for_a_damaged_segment(store: BlobStore) -> None:
     """IndexCorrupt is an OSError."""
     fill(store, 10, 10)
-    segment = store.auditing.target(1)
+    segment = store.scrub.target(1)
     assert segment is not None
 
     def corrupt(_id: bytes) -> IndexEntry | None:
@@ -136,7 +136,7 @@ def test_a_batch_on_its_way_over_two_segments_is_no_finding(store: BlobStore, wr
 def test_stopping_is_no_damage(store: BlobStore) -> None:
     """ "Stopping" is an OSError, as everything that is unavailable: the rest of the segment used to count as damaged."""
     fill(store, 10, 10)
-    segment = store.auditing.target(1)
+    segment = store.scrub.target(1)
     assert segment is not None
 
     def stopping(_size: int) -> None:

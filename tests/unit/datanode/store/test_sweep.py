@@ -16,7 +16,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import DamagedInput
-from datanode.store.compaction.plan import Retention
+from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support import virtual_loop
 from tests.support.clusters import rounds, seed_of
@@ -122,9 +122,9 @@ def a_torn_tail(disk: FakeFiles, ledger: Ledger, clock: SettableClock) -> None:
 def killed_before_the_switch(disk: FakeFiles, ledger: Ledger, clock: SettableClock) -> None:
     """The new file counts, and the index does not know."""
     store = fill_with_dead_blobs(disk, ledger, clock)
-    inputs, output = store.compacting.plan_output(store.auditing.segment_numbers()[:-1])
-    copied = store.compacting.copier(ALL, lambda _size: None).run(inputs, output)
-    store.compacting.put_in_place(copied)
+    inputs, output = store.compaction.plan_output(store.scrub.segment_numbers()[:-1])
+    copied = store.compaction.copier(ALL, lambda _size: None).run(inputs, output)
+    store.compaction.put_in_place(copied)
     disk.kill()
     store.close()
 
@@ -132,9 +132,9 @@ def killed_before_the_switch(disk: FakeFiles, ledger: Ledger, clock: SettableClo
 def killed_while_deleting(disk: FakeFiles, ledger: Ledger, clock: SettableClock) -> None:
     """The index points to the new file, and an old one is left."""
     store = fill_with_dead_blobs(disk, ledger, clock)
-    numbers = store.auditing.segment_numbers()[:-1]
+    numbers = store.scrub.segment_numbers()[:-1]
     put_copy_in_place(store, copy_segments(store, numbers, ALL), ALL)
-    store.compacting.delete_files(store.compacting.retire(numbers[1:]))
+    store.compaction.delete_files(store.compaction.retire(numbers[1:]))
     disk.kill()
     store.close()
 
@@ -321,7 +321,7 @@ def test_what_was_cut_off_outlasts_a_power_cut(tmp_path: Path) -> None:
 def test_a_sealed_segment_that_was_cut_short_does_not_hold_up_compaction_for_ever(tmp_path: Path) -> None:
     disk, ledger, clock = FakeFiles(tmp_path), Ledger(), SettableClock()
     store = fill_with_dead_blobs(disk, ledger, clock)
-    number = store.auditing.segment_numbers()[0]
+    number = store.scrub.segment_numbers()[0]
     disk.cut(tmp_path / DIRECTORY / segment_name(number), 20_000)
     calls = 0
 
@@ -331,7 +331,7 @@ def test_a_sealed_segment_that_was_cut_short_does_not_hold_up_compaction_for_eve
         assert calls < 5_000, "it reads for ever"
 
     disk.before = before
-    inputs, output = store.compacting.plan_output([number])
+    inputs, output = store.compaction.plan_output([number])
     with pytest.raises(DamagedInput):
-        store.compacting.copier(ALL, lambda _size: None).run(inputs, output)
+        store.compaction.copier(ALL, lambda _size: None).run(inputs, output)
     store.close()

@@ -116,25 +116,25 @@ async def test_nothing_goes_before_its_retention(bench: Bench) -> None:
 
 
 async def test_damage_asks_for_a_scrub_and_changes_nothing(bench: Bench) -> None:
-    numbers = bench.replica.store.auditing.segment_numbers()
+    numbers = bench.replica.store.scrub.segment_numbers()
     for number in range(2, 11, 2):
         entry = bench.replica.store.lookup(blob_id(number))
         assert entry is not None
         bench.files.flip(bench.replica.store.directory / segment_name(entry.segment), entry.offset + 700)
     assert not await bench.compactor.compact(bench.replica)
     assert bench.damaged == [7]
-    assert bench.replica.store.auditing.segment_numbers() == numbers
+    assert bench.replica.store.scrub.segment_numbers() == numbers
 
 
 async def test_a_blob_that_comes_back_to_life_meanwhile_is_kept(bench: Bench) -> None:
-    numbers = bench.replica.store.auditing.segment_numbers()
+    numbers = bench.replica.store.scrub.segment_numbers()
     with Gate(bench.files, "fsync", name=".tmp") as gate:
         task = asyncio.create_task(bench.compactor.compact(bench.replica))
         await gate.arrived.wait()
         for number in range(1, 11, 2):
             await bench.append(update_record(blob_id(number), BlobState(1, False, NEVER_MS)))
     assert not await task
-    assert bench.replica.store.auditing.segment_numbers() == numbers
+    assert bench.replica.store.scrub.segment_numbers() == numbers
     for number in range(1, 15):
         assert read_all(bench.replica.store, blob_id(number)) == content(number, 14_000)
 
@@ -202,11 +202,11 @@ async def test_a_segment_whose_damage_is_repaired_is_rewritten_without_it(bench:
     entry = store.lookup(blob_id(2))
     assert entry is not None
     bench.files.flip(store.directory / segment_name(entry.segment), entry.offset + 700)
-    store.compacting.damaged.add(entry.segment)
+    store.compaction.damaged.add(entry.segment)
     assert not await bench.compactor.compact(bench.replica), "the index still points to it"
     await bench.append(put_record(blob_id(2), content(2, 14_000)))
     await bench.checkpoint()
-    store.compacting.damaged.add(entry.segment)
+    store.compaction.damaged.add(entry.segment)
     assert await bench.compactor.compact(bench.replica)
     bench.check()
     await bench.restart(rebuild=True)

@@ -18,8 +18,8 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
 from datanode.config import CompactionSection
-from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
+from datanode.store.retention import Retention
 from datanode.upkeep.fates import Fates, KnownFate, died_at, fate_of
 from tests.support.direct_node import DirectCluster, cluster_map
 from tests.support.samples import ALIVE, DELETED, blob_id

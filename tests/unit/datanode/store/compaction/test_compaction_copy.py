@@ -11,7 +11,7 @@ import pytest
 from ambry.format.record import RecordKind
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.copy import Copied, DamagedInput
-from datanode.store.compaction.plan import Retention
+from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
 from tests.support.copy_bench import CopyBench, kept
 from tests.support.samples import (
@@ -69,10 +69,10 @@ def test_an_output_that_cannot_be_written_is_the_disks_error(
 
 
 def test_a_leftover_under_the_same_name_is_replaced(bench: CopyBench) -> None:
-    inputs, output = bench.store.compacting.plan_output([bench.first])
+    inputs, output = bench.store.compaction.plan_output([bench.first])
     path = copying.unfinished_path(bench.directory, output.number)
     bench.disk.create(path).pwritev([b"x" * 200_000], 0)
-    copied = bench.store.compacting.copier(kept(), lambda _size: None).run(inputs, output)
+    copied = bench.store.compaction.copier(kept(), lambda _size: None).run(inputs, output)
     assert len(bench.disk.content(path)) == copied.bytes_written < 200_000
 
 
@@ -88,7 +88,7 @@ def test_the_output_is_durable_sealed_and_exactly_as_long_as_it_says(bench: Copy
     assert bench.disk.durable_content(path) == whole
     assert copied.output.footer is not None
     assert copied.output.footer.end_offset == copied.output.end == len(whole) - 48
-    bench.store.compacting.put_in_place(copied)
+    bench.store.compaction.put_in_place(copied)
     reopened = Segment.open(bench.disk, bench.directory, copied.output.number)
     assert reopened.footer == copied.output.footer
     assert reopened.data_size() == copied.output.end
@@ -99,7 +99,7 @@ def test_what_compactions_leave_is_verified_whole(bench: CopyBench, retention: R
     for _ in range(3):
         bench.compact([bench.first], retention)
     bench.seal()
-    bench.compact(bench.store.auditing.segment_numbers()[:-1], retention)
+    bench.compact(bench.store.scrub.segment_numbers()[:-1], retention)
     bench.expect_well()
 
 
@@ -126,8 +126,8 @@ def test_the_caller_may_slow_it_down_and_stop_it(bench: CopyBench) -> None:
     sizes: list[int] = []
 
     def run(pause: Callable[[int], None]) -> Copied:
-        inputs, output = bench.store.compacting.plan_output([bench.first])
-        return bench.store.compacting.copier(kept(), pause).run(inputs, output)
+        inputs, output = bench.store.compaction.plan_output([bench.first])
+        return bench.store.compaction.copier(kept(), pause).run(inputs, output)
 
     run(sizes.append).output.close()
     assert sizes == [item.header.record_size for item in bench.found(bench.first)]

@@ -10,7 +10,7 @@ from ambry.checksum import Buffer
 from ambry.format.record import RecordKind
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.copy import DamagedInput
-from datanode.store.scan import Found
+from datanode.store.scan import FoundRecord
 from datanode.store.segment import Segment
 from tests.support.copy_bench import EXPIRED, SIZE, UNDELETED, UPDATED, CopyBench, kept
 from tests.support.samples import (
@@ -50,7 +50,7 @@ def test_bytes_that_the_index_points_to_are_repaired_first(bench: CopyBench, blo
 
 def test_the_damaged_one_of_several_inputs_is_named(bench: CopyBench) -> None:
     bench.seal()
-    numbers = bench.store.auditing.segment_numbers()[:-1]
+    numbers = bench.store.scrub.segment_numbers()[:-1]
     assert len(numbers) == 2
     entry = next(e for e in bench.store.changes_since(0, 1_000) if e.segment == numbers[1])
     bench.disk.flip(bench.path(numbers[1]), entry.offset + 300)
@@ -63,7 +63,7 @@ def test_bytes_that_rot_between_look_and_copy_are_not_copied(bench: CopyBench, m
     real = copying.Copier._read
     target = bench.entry(3)
 
-    def rotten(segment: Segment, found: Found) -> Buffer:
+    def rotten(segment: Segment, found: FoundRecord) -> Buffer:
         if found.offset == target.offset:
             bench.disk.flip(bench.path(segment.number), found.offset + 300)
         return real(segment, found)
@@ -154,7 +154,7 @@ def test_damage_at_the_very_end_of_a_sealed_segment(bench: CopyBench, generation
 
 @GENERATIONS
 def test_an_update_at_the_very_end_of_a_sealed_segment_is_kept(bench: CopyBench, generation: int) -> None:
-    room = bench.store._log.segments[bench.store.auditing.segment_numbers()[-1]].room
+    room = bench.store._log.segments[bench.store.scrub.segment_numbers()[-1]].room
     append(bench.store, put_record(blob_id(60), bytes(room - 400)), update_record(blob_id(61), UNDELETED))
     number = bench.entry(60).segment
     bench.seal()
@@ -194,7 +194,7 @@ def test_a_tombstone_in_damaged_bytes_goes_when_its_time_has_come(bench: CopyBen
     bench.compact([bench.first], kept(15))
     bench.damage(bench.first, 50, 52)
     copied = bench.compact([bench.first], kept(40))
-    assert {blob for blob, _ in copied.forgotten} == {blob_id(5), blob_id(50), blob_id(52)}
+    assert {item.id for item in copied.forgotten} == {blob_id(5), blob_id(50), blob_id(52)}
     assert bench.store.lookup(blob_id(50)) is None
     assert bench.store.lookup(blob_id(51)) is not None
     bench.expect_well()
@@ -203,7 +203,7 @@ def test_a_tombstone_in_damaged_bytes_goes_when_its_time_has_come(bench: CopyBen
 def test_a_tombstone_in_damaged_bytes_outlives_the_bytes_of_its_blob(bench: CopyBench) -> None:
     """Without it a put record that still stands in another segment would bring the blob back."""
     append(bench.store, update_record(blob_id(4), DELETED))
-    number = bench.store.auditing.segment_numbers()[-1]
+    number = bench.store.scrub.segment_numbers()[-1]
     bench.seal()
     bench.damage(number, 4)
     copied = bench.compact([number], kept(40))
@@ -217,7 +217,7 @@ def test_damaged_bytes_of_a_dead_blob_stop_nothing(bench: CopyBench, generation:
     bench.age(generation)
     bench.damage(bench.first, 5)
     copied = bench.compact([bench.first], kept(15))
-    assert blob_id(5) in [blob for blob, _, _ in copied.dropped]
+    assert blob_id(5) in [item.id for item in copied.dropped]
     entry = bench.entry(5)
     assert (entry.present, entry.state) == (False, DELETED)
     bench.expect_well()
@@ -225,10 +225,10 @@ def test_damaged_bytes_of_a_dead_blob_stop_nothing(bench: CopyBench, generation:
 
 def test_an_expired_blob_in_damaged_bytes_needs_no_state(bench: CopyBench) -> None:
     append(bench.store, update_record(blob_id(60), EXPIRED))
-    number = bench.store.auditing.segment_numbers()[-1]
+    number = bench.store.scrub.segment_numbers()[-1]
     bench.seal()
     bench.damage(number, 60)
     copied = bench.compact([number], kept(40))
-    assert [blob for blob, _ in copied.forgotten] == [blob_id(60)]
+    assert [item.id for item in copied.forgotten] == [blob_id(60)]
     assert bench.store.lookup(blob_id(60)) is None
     bench.expect_well()

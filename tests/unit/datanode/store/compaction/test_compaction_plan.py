@@ -17,9 +17,10 @@ from ambry.format.segment import HEADER_SIZE, SegmentHeader
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import plan as compaction
 from datanode.store.compaction.copy import Copied, DamagedInput
-from datanode.store.compaction.plan import Retention, Usage, plan, replaced
+from datanode.store.compaction.plan import Usage, plan, replaced
 from datanode.store.entry import IndexEntry
-from datanode.store.scan import Found, SegmentScan
+from datanode.store.retention import Retention
+from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
@@ -218,7 +219,7 @@ class Bench:
             append(self.store, put_record(blob_id(number), content(number, 20_000)))
             number += 1
         checkpoint(self.store)
-        return self.store.auditing.segment_numbers()[:-1]
+        return self.store.scrub.segment_numbers()[:-1]
 
     def copy(self, numbers: list[int], kept: Retention) -> Copied:
         return copy_segments(self.store, numbers, kept)
@@ -235,12 +236,12 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def records(copied: Copied) -> list[Found]:
+def records(copied: Copied) -> list[FoundRecord]:
     segment = copied.output
     scan = SegmentScan(segment.file, segment.header, size=segment.data_size())
     found = list(scan.run(HEADER_SIZE))
-    assert all(isinstance(item, Found) for item in found)
-    return [item for item in found if isinstance(item, Found)]
+    assert all(isinstance(item, FoundRecord) for item in found)
+    return [item for item in found if isinstance(item, FoundRecord)]
 
 
 def image(bench: Bench, number: int) -> bytes:
@@ -276,10 +277,10 @@ def test_a_tombstone_goes_in_the_second_round_only(bench: Bench) -> None:
     first = bench.compact(numbers, retention(100))
     assert not first.forgotten
     for kept in (retention(29), retention(100, horizon=0)):
-        assert not bench.compact(bench.store.auditing.segment_numbers()[:-1], kept).forgotten
+        assert not bench.compact(bench.store.scrub.segment_numbers()[:-1], kept).forgotten
         assert bench.store.lookup(blob_id(1)) is not None
-    last = bench.compact(bench.store.auditing.segment_numbers()[:-1], retention(100))
-    assert [blob for blob, _ in last.forgotten] == [blob_id(1)]
+    last = bench.compact(bench.store.scrub.segment_numbers()[:-1], retention(100))
+    assert [item.id for item in last.forgotten] == [blob_id(1)]
     assert bench.store.lookup(blob_id(1)) is None
 
 
@@ -306,7 +307,7 @@ def test_tombstones_are_not_rewritten_for_ever(bench: Bench) -> None:
     bench.seal()
     kept = retention(20)
     for _ in range(6):
-        usages = bench.store.compacting.usages(bench.store.overlay(), kept)
+        usages = bench.store.compaction.usages(bench.store.overlay(), kept)
         numbers = plan(usages, free_bytes=1 << 30, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.25)
         if not numbers:
             return
@@ -342,11 +343,11 @@ def test_after_a_compaction_its_output_stands_in_the_place_of_its_inputs(bench: 
     append(bench.store, *(update_record(blob_id(n), DELETED) for n in range(1, 8)))
     numbers = bench.seal()
     kept = retention(20)
-    before = bench.store.compacting.usages(bench.store.overlay(), kept)
+    before = bench.store.compaction.usages(bench.store.overlay(), kept)
     copied = bench.compact(numbers[:2], kept)
     after = replaced(before, numbers[:2], copied.output)
     assert [usage.number for usage in after] == [copied.output.number, *numbers[2:]]
-    fresh = bench.store.compacting.usages(bench.store.overlay(), kept)
+    fresh = bench.store.compaction.usages(bench.store.overlay(), kept)
     assert [usage.number for usage in fresh] == [usage.number for usage in after]
     assert after[0].live_bytes == after[0].used_bytes == fresh[0].used_bytes
     assert fresh[0].live_bytes <= after[0].live_bytes

@@ -11,7 +11,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import DataCorrupt
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
-from datanode.store.compaction.plan import Retention
+from datanode.store.retention import Retention
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     DELETED,
@@ -45,27 +45,27 @@ class Bench:
         append(self.store, *(update_record(blob_id(number), DELETED) for number in DEAD))
         append(self.store, *(put_record(blob_id(number), content(number, 50_000)) for number in (21, 22)))
         checkpoint(self.store)
-        self.numbers = self.store.auditing.segment_numbers()[:-1]
+        self.numbers = self.store.scrub.segment_numbers()[:-1]
         assert len(self.numbers) >= 3
 
     def copy(self) -> Copied:
-        inputs, output = self.store.compacting.plan_output(self.numbers)
-        return self.store.compacting.copier(KEPT, lambda _size: None).run(inputs, output)
+        inputs, output = self.store.compaction.plan_output(self.numbers)
+        return self.store.compaction.copier(KEPT, lambda _size: None).run(inputs, output)
 
     def switch(self, copied: Copied) -> None:
-        assert self.store.compacting.may_switch(copied, KEPT)
-        self.store.compacting.put_in_place(copied)
-        self.store.compacting.begin_switch(copied)
-        assert self.store.compacting.switch_dropped(copied.dropped, KEPT.now_ms) == []
-        self.store.compacting.switch_forgotten(copied.forgotten)
+        assert self.store.compaction.may_switch(copied, KEPT)
+        self.store.compaction.put_in_place(copied)
+        self.store.compaction.begin_switch(copied)
+        assert self.store.compaction.switch_dropped(copied.dropped, KEPT.now_ms) == []
+        self.store.compaction.switch_forgotten(copied.forgotten)
         half = len(copied.moved) // 2
-        self.store.compacting.switch_moved(copied, copied.moved[:half])
+        self.store.compaction.switch_moved(copied, copied.moved[:half])
         self.check()
-        self.store.compacting.switch_moved(copied, copied.moved[half:])
+        self.store.compaction.switch_moved(copied, copied.moved[half:])
 
     def end(self) -> None:
         checkpoint(self.store)
-        self.store.compacting.delete_files(self.store.compacting.retire(self.numbers))
+        self.store.compaction.delete_files(self.store.compaction.retire(self.numbers))
 
     def compact(self) -> None:
         copied = self.copy()
@@ -144,7 +144,7 @@ def test_a_reader_that_looked_up_the_old_place_finds_the_new_one(bench: Bench) -
 
 def test_compacting_again_and_again_brings_nothing_back(bench: Bench) -> None:
     for round_ in range(4):
-        bench.numbers = bench.store.auditing.segment_numbers()[:-1]
+        bench.numbers = bench.store.scrub.segment_numbers()[:-1]
         bench.compact()
         bench.check_rebuilt()
         append(bench.store, put_record(blob_id(40 + round_), content(40 + round_, 60_000)))
@@ -153,10 +153,10 @@ def test_compacting_again_and_again_brings_nothing_back(bench: Bench) -> None:
 
 def test_a_blob_that_came_back_to_life_stops_it(bench: Bench) -> None:
     copied = bench.copy()
-    assert bench.store.compacting.may_switch(copied, KEPT)
+    assert bench.store.compaction.may_switch(copied, KEPT)
     append(bench.store, update_record(blob_id(2), UNDELETED))
-    assert not bench.store.compacting.may_switch(copied, KEPT)
-    bench.store.compacting.give_up(copied)
+    assert not bench.store.compaction.may_switch(copied, KEPT)
+    bench.store.compaction.give_up(copied)
     assert read_all(bench.store, blob_id(2)) == content(2, 9_000)
     bench.reopen(rebuild=True)
     assert read_all(bench.store, blob_id(2)) == content(2, 9_000)
@@ -174,20 +174,20 @@ def test_a_blob_that_came_back_to_life_before_a_crash_is_kept(bench: Bench) -> N
 @pytest.mark.parametrize("step", ["renamed", "half switched", "switched", "checkpointed", "half deleted", "other half"])
 def test_an_interrupted_compaction_is_resolved_at_the_next_start(bench: Bench, step: str, rebuild: bool) -> None:
     copied = bench.copy()
-    compacting = bench.store.compacting
-    compacting.put_in_place(copied)
+    compaction = bench.store.compaction
+    compaction.put_in_place(copied)
     if step != "renamed":
-        compacting.begin_switch(copied)
-        compacting.switch_dropped(copied.dropped, KEPT.now_ms)
-        compacting.switch_forgotten(copied.forgotten)
-        compacting.switch_moved(copied, copied.moved[: len(copied.moved) // 2 if step == "half switched" else None])
+        compaction.begin_switch(copied)
+        compaction.switch_dropped(copied.dropped, KEPT.now_ms)
+        compaction.switch_forgotten(copied.forgotten)
+        compaction.switch_moved(copied, copied.moved[: len(copied.moved) // 2 if step == "half switched" else None])
     if step not in ("renamed", "switched"):
         checkpoint(bench.store)
     half = len(bench.numbers) // 2
     if step == "half deleted":
-        compacting.delete_files(compacting.retire(bench.numbers[:half]))
+        compaction.delete_files(compaction.retire(bench.numbers[:half]))
     if step == "other half":
-        compacting.delete_files(compacting.retire(bench.numbers[half:]))
+        compaction.delete_files(compaction.retire(bench.numbers[half:]))
     bench.disk.kill()
     bench.reopen(rebuild=rebuild)
     bench.check_rebuilt()

@@ -108,7 +108,7 @@ def test_a_damaged_footer_loses_nothing_and_marks_its_segment(bench: FourSegment
     store = bench.open()
     assert (store.serving, store.holes, store.unreadable) == (True, [], [])
     assert store.checkpoint.tokens == TOKENS
-    assert store.compacting.damaged == {2}
+    assert store.compaction.damaged == {2}
     assert [item["segment"] for item in said(events, "segment footer damaged")] == [2]
     bench.expect_without()
     bench.expect_new_lsns()
@@ -120,7 +120,7 @@ def test_a_damaged_footer_loses_nothing_in_a_rebuild_either(bench: FourSegments)
     bench.store = open_replica(bench.disk, bench.directory, rebuild=True)
     assert bench.store.opened.gaps == 0
     bench.expect_without()
-    assert bench.store.compacting.damaged == {2}
+    assert bench.store.compaction.damaged == {2}
 
 
 def test_a_footer_of_another_place_is_not_believed(bench: FourSegments) -> None:
@@ -129,5 +129,5 @@ def test_a_footer_of_another_place_is_not_believed(bench: FourSegments) -> None:
     other = bench.disk.content(bench.path(3))[-FOOTER_SIZE:]
     bench.disk.overwrite(bench.path(2), SEGMENT_SIZE - FOOTER_SIZE, other)
     store = bench.open()
-    assert store.compacting.damaged == {2}
+    assert store.compaction.damaged == {2}
     bench.expect_without()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from datanode.store.compaction.plan import Retention
 from datanode.store.opening import inventory
 from datanode.store.opening import steps as opening
+from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support.captured_log import Events, capture_log, said
 from tests.support.fake_files import FakeFiles
@@ -263,10 +263,10 @@ def test_a_checkpoint_in_the_removed_segment_does_not_make_more_of_the_loss(tmp_
 
 def test_a_compaction_that_was_interrupted_is_neither_hole_nor_loss(bench: FourSegments, events: Events) -> None:
     checkpoint(bench.store)
-    numbers = bench.store.auditing.segment_numbers()[:-1]
-    inputs, output = bench.store.compacting.plan_output(numbers)
-    copied = bench.store.compacting.copier(RETENTION, lambda _size: None).run(inputs, output)
-    bench.store.compacting.put_in_place(copied)
+    numbers = bench.store.scrub.segment_numbers()[:-1]
+    inputs, output = bench.store.compaction.plan_output(numbers)
+    copied = bench.store.compaction.copier(RETENTION, lambda _size: None).run(inputs, output)
+    bench.store.compaction.put_in_place(copied)
     checkpoint(bench.store, tokens=TOKENS)
     bench.kill()
     store = bench.open()

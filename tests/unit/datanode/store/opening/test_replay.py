@@ -13,7 +13,7 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.index import FindToken
 from datanode.store.opening import replay
-from datanode.store.opening.replay import Findings, Replay
+from datanode.store.opening.replay import Replay, ReplayFindings
 from datanode.store.segment import segment_name
 from tests.support.captured_log import Events, capture_log, said
 from tests.support.fake_files import FakeFiles
@@ -47,7 +47,7 @@ class Bench:
         for number in range(1, COUNT + 1):
             append(self.store, put_record(blob_id(number), content(number, SIZE)))
         append(self.store, update_record(blob_id(3), DELETED))
-        assert self.store.auditing.segment_numbers() == [1, 2, 3]
+        assert self.store.scrub.segment_numbers() == [1, 2, 3]
         self.entries = {number: self.entry(number) for number in range(1, COUNT + 1)}
 
     def entry(self, number: int) -> IndexEntry:
@@ -103,7 +103,7 @@ def test_all_of_a_whole_log_is_replayed(bench: Bench) -> None:
     assert (store.opened.replayed, store.opened.gaps, store.opened.cut_bytes) == (COUNT + 1, 0, 0)
     assert store.serving
     assert store.checkpoint.tokens == TOKENS
-    assert store.compacting.damaged == set()
+    assert store.compaction.damaged == set()
     bench.expect_without()
     segments = store._log.segments
     assert segments[1].end == segments[1].data_size() < SEGMENT_SIZE - FOOTER_SIZE
@@ -174,7 +174,7 @@ def test_the_last_record_of_a_sealed_segment_is_missed(bench: Bench, events: Eve
     store = bench.reopen()
     bench.expect_without(number)
     assert (store.opened.gaps, store.opened.cut_bytes) == (1, 0)
-    assert store.compacting.damaged == {segment}
+    assert store.compaction.damaged == {segment}
     assert not store.serving
     assert store.checkpoint.tokens == {}
     assert not bench.disk.exists(bench.directory / "quarantine"), "nothing of a sealed segment is cut"
@@ -191,7 +191,7 @@ def test_all_records_of_a_sealed_segment_zeroed_are_one_gap(bench: Bench) -> Non
     store = bench.reopen()
     bench.expect_without(*numbers)
     assert store.opened.gaps == 1
-    assert store.compacting.damaged == {2}
+    assert store.compaction.damaged == {2}
     assert not store.serving
 
 
@@ -217,7 +217,7 @@ def test_a_gap_between_records_is_noted_with_its_place(bench: Bench, events: Eve
     store = bench.reopen()
     bench.expect_without(number)
     assert (store.opened.gaps, store.opened.cut_bytes) == (1, 0)
-    assert store.compacting.damaged == {segment}
+    assert store.compaction.damaged == {segment}
     assert not store.serving
     assert store.checkpoint.tokens == {}
     (line,) = said(events, "damaged bytes between records")
@@ -234,7 +234,7 @@ def test_gaps_add_up(bench: Bench) -> None:
         bench.damage(number)
     store = bench.reopen()
     assert store.opened.gaps == 3
-    assert store.compacting.damaged == {bench.entries[number].segment for number in (1, 3, 9)}
+    assert store.compaction.damaged == {bench.entries[number].segment for number in (1, 3, 9)}
     (state,) = [entry for entry in store.changes_since(0, 100) if entry.id == blob_id(3)]
     assert (state.present, state.state) == (False, DELETED), "its update record stands further on"
 
@@ -261,7 +261,7 @@ def test_a_torn_tail_is_cut_and_kept_aside(bench: Bench, events: Events, keep: i
     assert len(bench.disk.durable_content(bench.path(3))) == offset
     assert not store.serving
     assert store.checkpoint.tokens == TOKENS, "they never cover what came behind the checkpoint"
-    assert store.compacting.damaged == set()
+    assert store.compaction.damaged == set()
     (line,) = said(events, "torn tail cut")
     assert (line["segment"], line["offset"], line["bytes"], line["quarantine"]) == (3, offset, len(left), str(path))
 
@@ -322,7 +322,7 @@ def test_a_torn_end_may_only_be_where_the_last_appends_went(bench: Bench, last: 
     """Elsewhere it is damage to what was acknowledged long ago, and tokens cannot be trusted either."""
     store = bench.reopen()
     tear(bench, 100)
-    findings = Findings()
+    findings = ReplayFindings()
     Replay(bench.disk, bench.directory, store, findings).run(store._log.segments[3], 0, last=last)
     assert findings.gaps == 1
     assert findings.cut_bytes > 0

@@ -10,11 +10,11 @@ import pytest
 from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import IndexCorrupt
 from ambry.format.segment import HEADER_SIZE
-from datanode.store import auditing
+from datanode.store import scrub
 from datanode.store.blob_store import BlobStore
-from datanode.store.compaction.plan import Retention
 from datanode.store.entry import IndexEntry
-from datanode.store.scan import Found, SegmentScan
+from datanode.store.retention import Retention
+from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
@@ -47,7 +47,7 @@ def store(disk: FakeFiles, tmp_path: Path) -> BlobStore:
         append(made, put_record(blob_id(number), content(number, SIZE)))
         if number == 25:
             checkpoint(made)
-    assert made.auditing.segment_numbers() == [1, 2, 3]
+    assert made.scrub.segment_numbers() == [1, 2, 3]
     return made
 
 
@@ -70,11 +70,11 @@ def flip(disk: FakeFiles, store: BlobStore, number: int, place: int) -> None:
 
 
 def test_a_target_ends_where_the_last_published_record_does(store: BlobStore) -> None:
-    for number in store.auditing.segment_numbers():
-        target = store.auditing.target(number)
+    for number in store.scrub.segment_numbers():
+        target = store.scrub.target(number)
         assert target is not None
         items = list(SegmentScan(target.file, target.header, size=target.end).run(HEADER_SIZE))
-        assert all(isinstance(item, Found) for item in items)
+        assert all(isinstance(item, FoundRecord) for item in items)
         assert items[-1].end == target.end
     assert target is not None
     assert target.base_lsn + target.end == store.end_lsn
@@ -82,7 +82,7 @@ def test_a_target_ends_where_the_last_published_record_does(store: BlobStore) ->
 
 def test_what_is_placed_and_not_published_is_not_shown(store: BlobStore) -> None:
     """Its bytes are being written: a scrub would take them for damage."""
-    before = store.auditing.target(3)
+    before = store.scrub.target(3)
     assert before is not None
     records = [put_record(blob_id(number), content(number, SIZE)) for number in range(100, 145)]
     full = store._log.active
@@ -90,37 +90,37 @@ def test_what_is_placed_and_not_published_is_not_shown(store: BlobStore) -> None
     batch = store.begin(records, sync=True)
     batch.place()
     assert [segment.number for segment in batch.created] == [4, 5]
-    during = store.auditing.target(3)
+    during = store.scrub.target(3)
     assert during is not None
     assert during.end == before.end < full.end
-    assert store.auditing.target(4) is None
+    assert store.scrub.target(4) is None
     batch.write()
-    assert store.auditing.segment_numbers() == [1, 2, 3]
+    assert store.scrub.segment_numbers() == [1, 2, 3]
     store.publish(batch)
-    assert store.auditing.segment_numbers() == [1, 2, 3, 4, 5]
-    after = store.auditing.target(5)
+    assert store.scrub.segment_numbers() == [1, 2, 3, 4, 5]
+    after = store.scrub.target(5)
     assert after is not None
     assert after.base_lsn + after.end == store.end_lsn
 
 
 def test_a_target_does_not_grow_with_its_segment(store: BlobStore) -> None:
-    target = store.auditing.target(3)
+    target = store.scrub.target(3)
     assert target is not None
     end = target.end
     append(store, put_record(blob_id(100), content(100, SIZE)))
     assert target.end == end
-    later = store.auditing.target(3)
+    later = store.scrub.target(3)
     assert later is not None
     assert later.end == end + entry(store, 100).size
 
 
 def test_a_segment_that_is_gone_has_no_target(store: BlobStore) -> None:
     checkpoint(store)
-    assert store.auditing.target(99) is None
+    assert store.scrub.target(99) is None
     output = compact(store, [1, 2], KEPT).output
-    assert store.auditing.target(1) is None
-    assert store.auditing.segment_numbers() == [output.number, 3]
-    target = store.auditing.target(output.number)
+    assert store.scrub.target(1) is None
+    assert store.scrub.segment_numbers() == [output.number, 3]
+    target = store.scrub.target(output.number)
     assert target is not None
     assert target.end == target.data_size(), "offsets of a compacted segment are no LSNs"
 
@@ -129,10 +129,10 @@ def test_a_segment_that_is_gone_has_no_target(store: BlobStore) -> None:
 
 
 def test_the_survey_counts_the_blobs_of_each_segment(store: BlobStore) -> None:
-    survey = store.auditing.survey(store.overlay(), NOW_MS)
+    survey = store.scrub.survey(store.overlay(), NOW_MS)
     counts = {
         number: sum(entry(store, blob).segment == number for blob in range(1, 50))
-        for number in store.auditing.segment_numbers()
+        for number in store.scrub.segment_numbers()
     }
     assert dict(survey.present) == counts
     assert sum(counts.values()) == 49
@@ -152,35 +152,35 @@ def test_living_blobs_without_their_bytes_are_absent(store: BlobStore, stored: b
     append(store, *(update_record(blob_id(number), state) for number, state in states.items()))
     if stored:
         checkpoint(store)
-    survey = store.auditing.survey(store.overlay(), NOW_MS)
+    survey = store.scrub.survey(store.overlay(), NOW_MS)
     assert numbers(survey.absent) == [100, 101, 102]
     assert sum(survey.present.values()) == 49
 
 
 def test_what_has_its_bytes_is_never_absent(store: BlobStore) -> None:
     append(store, update_record(blob_id(1), DELETED), update_record(blob_id(2), BlobState(1, False, NEVER_MS)))
-    survey = store.auditing.survey(store.overlay(), NOW_MS)
+    survey = store.scrub.survey(store.overlay(), NOW_MS)
     assert survey.absent == []
     assert sum(survey.present.values()) == 49
 
 
 def test_the_list_of_absent_blobs_is_bounded(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "ABSENT_MAX", 3)
+    monkeypatch.setattr(scrub, "ABSENT_MAX", 3)
     append(store, *(update_record(blob_id(number), BlobState(1, False, NEVER_MS)) for number in range(100, 110)))
-    survey = store.auditing.survey(store.overlay(), NOW_MS)
+    survey = store.scrub.survey(store.overlay(), NOW_MS)
     assert len(survey.absent) == 3
     assert sum(survey.present.values()) == 49
 
 
 def test_entries_are_picked_from_memory_and_checkpoint_alike(store: BlobStore) -> None:
     wanted = {blob_id(number) for number in (3, 24, 25, 26, 49)}
-    found = store.auditing.entries_where(store.overlay(), lambda entry: entry.id in wanted)
+    found = store.scrub.entries_where(store.overlay(), lambda entry: entry.id in wanted)
     assert numbers(found) == [3, 24, 25, 26, 49]
     # What changed since the checkpoint is seen once, as it is now.
     append(store, update_record(blob_id(3), DELETED))
-    (changed,) = store.auditing.entries_where(store.overlay(), lambda entry: entry.id == blob_id(3))
+    (changed,) = store.scrub.entries_where(store.overlay(), lambda entry: entry.id == blob_id(3))
     assert changed.state == DELETED
-    assert store.auditing.entries_where(store.overlay(), lambda entry: False) == []
+    assert store.scrub.entries_where(store.overlay(), lambda entry: False) == []
 
 
 # --- reading ---
@@ -190,16 +190,16 @@ def test_only_what_cannot_be_read_is_unreadable(disk: FakeFiles, store: BlobStor
     flip(disk, store, 3, 50)
     flip(disk, store, 30, 2_500)
     entries = [entry(store, number) for number in range(1, 50)]
-    assert numbers(store.auditing.unreadable(entries, whole=True)) == [3, 30]
-    assert numbers(store.auditing.unreadable(entries, whole=False)) == [3], "only heads are read"
-    assert store.auditing.unreadable([], whole=True) == []
+    assert numbers(store.scrub.unreadable(entries, whole=True)) == [3, 30]
+    assert numbers(store.scrub.unreadable(entries, whole=False)) == [3], "only heads are read"
+    assert store.scrub.unreadable([], whole=True) == []
 
 
 def test_a_disk_that_fails_a_read_is_no_different(disk: FakeFiles, store: BlobStore) -> None:
     disk.fail("pread", errno.EIO, for_ever=True, name=segment_name(2))
     entries = [entry(store, number) for number in range(1, 50)]
     bad = [found.id for found in entries if found.segment == 2]
-    assert [found.id for found in store.auditing.unreadable(entries, whole=False)] == bad
+    assert [found.id for found in store.scrub.unreadable(entries, whole=False)] == bad
 
 
 def test_what_was_repaired_or_went_since_is_not_unreadable(disk: FakeFiles, store: BlobStore) -> None:
@@ -208,11 +208,11 @@ def test_what_was_repaired_or_went_since_is_not_unreadable(disk: FakeFiles, stor
         flip(disk, store, number, 50)
     old = [entry(store, number) for number in (3, 4, 5)]
     append(store, put_record(blob_id(3), content(3, SIZE)))
-    store.compacting.forget_bytes(entry(store, 4), NOW_MS)
-    (found,) = store.auditing.unreadable(old, whole=True)
+    store.compaction.forget_bytes(entry(store, 4), NOW_MS)
+    (found,) = store.scrub.unreadable(old, whole=True)
     assert found == entry(store, 5)
     store._index.remove(blob_id(5))
-    assert store.auditing.unreadable(old, whole=True) == []
+    assert store.scrub.unreadable(old, whole=True) == []
 
 
 def test_a_damaged_index_says_nothing_about_blobs(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,4 +223,4 @@ def test_a_damaged_index_says_nothing_about_blobs(store: BlobStore, monkeypatch:
 
     monkeypatch.setattr(store._index, "get", broken)
     with pytest.raises(IndexCorrupt):
-        store.auditing.unreadable(old, whole=True)
+        store.scrub.unreadable(old, whole=True)

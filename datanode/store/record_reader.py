@@ -1,0 +1,111 @@
+"""Reading records of a replica: where a blob is, its bytes, and the proof that they are the right ones.
+
+Every byte that is returned was verified, and the record's own id with it: a right checksum on the wrong record is no answer.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact
+from ambry.errors import DataCorrupt
+from ambry.format import record as record_format
+from ambry.format.record import Head
+from datanode.store.entry import IndexEntry
+from datanode.store.index import Index
+from datanode.store.log import Log
+from datanode.store.segment import Segment
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What a read returns: the verified head, and the blocks that cover the asked-for range.
+
+    `data` starts at byte `start` of the payload (a multiple of 64 KiB); `checks` covers exactly `data`.
+    """
+
+    head: Head
+    start: int
+    checks: Buffer
+    data: Buffer
+
+
+class RecordReader:
+    """Reads from a log what its index points to."""
+
+    def __init__(self, log: Log, index: Index) -> None:
+        self._log = log
+        self._index = index
+
+    def read(self, entry: IndexEntry, first: int, end: int, *, cached_only: bool) -> Payload | None:
+        """Read and verify the blocks that cover payload bytes `first` to `end` (exclusive), and the record's head.
+
+        With `cached_only` None when the page cache does not hold them all; else blocking. `first == end` reads the head
+        alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's, OSError.
+        """
+        segment, entry = self._place(entry)
+        head_size = entry.size - entry.payload_size
+        start = first // BLOCK_SIZE * BLOCK_SIZE
+        stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else start
+        if stop - start == entry.payload_size:
+            raw = self._pread(segment, entry.offset, entry.size, cached_only)
+            if raw is None:
+                return None
+            head = self._verified_head(raw, segment, entry)
+            offset = head.header.payload_start
+            data = memoryview(raw)[offset : offset + entry.payload_size]
+        else:
+            raw = self._pread(segment, entry.offset, head_size, cached_only)
+            if raw is None:
+                return None
+            head = self._verified_head(raw, segment, entry)
+            blocks = self._pread(segment, entry.offset + head.header.payload_start + start, stop - start, cached_only)
+            if blocks is None:
+                return None
+            data = memoryview(blocks)
+        checks = head.checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
+        if not blocks_intact(data, checks):
+            raise DataCorrupt(self._where(entry, "a block of the payload fails its checksum"))
+        return Payload(head, start, checks, data)
+
+    def read_image(self, entry: IndexEntry) -> Buffer:
+        """The whole record, verified, as it travels between nodes. Blocking. Raises DataCorrupt, OSError."""
+        segment, entry = self._place(entry)
+        raw = self._pread(segment, entry.offset, entry.size, cached_only=False)
+        if raw is None or record_format.decode(raw, segment.salt).id != entry.id:
+            raise DataCorrupt(self._where(entry, "the record is another blob's"))
+        record_format.restamp(raw)
+        return raw
+
+    def _place(self, entry: IndexEntry) -> tuple[Segment, IndexEntry]:
+        """The segment that an entry points to; where a compaction moved the record since, the place that it has now."""
+        segment = self._log.segments.get(entry.segment)
+        if segment is None:
+            current = self._index.get(entry.id)
+            if current is not None and current.present:
+                entry = current
+                segment = self._log.segments.get(entry.segment)
+        if segment is None:
+            raise DataCorrupt(self._where(entry, "the segment is missing"))
+        return segment, entry
+
+    def _pread(self, segment: Segment, offset: int, size: int, cached_only: bool) -> bytearray | None:
+        buffer = bytearray(size)
+        if cached_only:
+            return buffer if not size or segment.file.pread_cached(buffer, offset) == size else None
+        if segment.file.pread(buffer, offset) != size:
+            raise DataCorrupt(
+                f"partition {self._log.partition}, segment {segment.number}: {size} bytes at {offset} are gone"
+            )
+        return buffer
+
+    def _verified_head(self, raw: Buffer, segment: Segment, entry: IndexEntry) -> Head:
+        head = record_format.decode_head(raw, segment.salt)
+        if head.id != entry.id or head.header.payload_size != entry.payload_size:
+            raise DataCorrupt(self._where(entry, "the record is another blob's"))
+        return head
+
+    def _where(self, entry: IndexEntry, what: str) -> str:
+        return (
+            f"partition {self._log.partition}, segment {entry.segment}, offset {entry.offset}: {what} "
+            f"(blob {entry.id.hex()}); it is read elsewhere and repaired"
+        )
