@@ -238,10 +238,15 @@ class QuorumNotReached(Unavailable):
     code = 51
 
 
-class ReplicaUnavailable(Unavailable):
-    """This replica cannot answer: closed, fenced, rebuilding, or not yet caught up."""
+class ReplicaUnavailable(AmbryError):
+    """This replica cannot answer: closed, fenced, rebuilding, or not yet caught up.
+
+    Between nodes only, and no builtin with it: `except OSError` around work on a disk means the disk.
+    """
 
     code = 52
+    status = 503
+    retriable = True
 
 
 class ReplicaFenced(ReplicaUnavailable):
@@ -268,10 +273,12 @@ class Overloaded(Unavailable):
     code = 56
 
 
-class PartitionUnknown(Unavailable):
-    """This node does not hold a replica of the partition."""
+class PartitionUnknown(AmbryError):
+    """This node does not hold a replica of the partition. Between nodes only."""
 
     code = 57
+    status = 503
+    retriable = True
 
 
 class InsufficientStorage(AmbryError, OSError):

@@ -97,7 +97,7 @@ class Replicas:
             *(self._open(partition, rebuild=False) for partition in wanted), return_exceptions=True
         )
         for partition, result in zip(wanted, results, strict=True):
-            if isinstance(result, DataCorrupt | OSError):
+            if isinstance(result, DataCorrupt | ReplicaUnavailable | OSError):
                 self._give_up(partition.id, result)
             elif isinstance(result, BaseException):
                 raise result

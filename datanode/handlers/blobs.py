@@ -14,8 +14,8 @@ from ambry.errors import (
     DataCorrupt,
     InsufficientStorage,
     InvalidRequest,
+    Overloaded,
     ReplicaUnavailable,
-    Unavailable,
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
 from ambry.ids import BlobId
@@ -122,7 +122,7 @@ class BlobHandlers:
         """A put of a blob that is here already, because replication or an earlier try was faster."""
         try:
             payload = await self._reading.payload(replica, entry, 0, 0)
-        except (DataCorrupt, Unavailable):
+        except (DataCorrupt, Overloaded, ReplicaUnavailable):
             # Damaged, or unknown for now: a second good copy does no harm.
             replica.committer.append(record, sync=sync, done=done)
             return

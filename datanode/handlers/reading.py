@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
 from ambry.checksum import Buffer
-from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded, Unavailable
+from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.disk import Disk
 from datanode.replicas import Replica
 from datanode.store.entry import IndexEntry
+from datanode.store.files import is_exhausted
 from datanode.store.record_reader import Payload
 
 log = get_logger()
-
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""The process is at a limit: that says nothing about the disk."""
 
 
 class Reading:
@@ -49,9 +46,7 @@ class Reading:
 
     def unreadable(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:
         """What to answer after a read of `entry` raised `error`; a damage of the record is noted."""
-        if isinstance(error, Unavailable):
-            return error  # closed meanwhile: an OSError too, and no damage
-        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        if is_exhausted(error):
             return Overloaded(f"{self._own_name} has no descriptors or memory left: {error}; read elsewhere")
         metrics.CORRUPT.inc()
         log.error("record unreadable", blob=entry.id.hex(), error=str(error), request_id=request_id)

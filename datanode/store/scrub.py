@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ambry.errors import DataCorrupt, IndexCorrupt, Unavailable
+from ambry.errors import DataCorrupt
 from datanode.store.entry import IndexEntry
+from datanode.store.files import is_exhausted
 from datanode.store.index import Entries, Index
 from datanode.store.log import Log
 from datanode.store.record_reader import RecordReader
@@ -44,7 +45,8 @@ def scrub_segment(
     """Verify a segment up to where it is filled now. Blocking; `pause` is called with every piece's size.
 
     A place that the disk fails to read (EIO) counts as damaged up to the segment's end. Zeros behind the last record are none.
-    Raises IndexCorrupt when the index cannot be asked, and what `pause` raises.
+    Raises IndexCorrupt when the index cannot be asked, ReplicaUnavailable when the files are closed meanwhile, OSError where
+    this process has no descriptors or memory left, and what `pause` raises.
     """
     findings = SegmentFindings(segment.number)
     reached = 0
@@ -60,9 +62,9 @@ def scrub_segment(
                 if not item.zeros or item.end < end or segment.footer is not None:
                     findings.gaps.append((item.start, item.end))
                 pause(item.end - item.start)
-    except (IndexCorrupt, Unavailable):
-        raise  # they are OSErrors too, and say nothing about the segment
-    except OSError:
+    except OSError as error:
+        if is_exhausted(error):
+            raise
         findings.gaps.append((reached, end))
     size = segment.file.size()
     if size < end:
@@ -134,7 +136,7 @@ class Scrub:
     def unreadable(self, entries: Sequence[IndexEntry], *, whole: bool) -> list[IndexEntry]:
         """Those whose record, or only its head, cannot be read where the index has it now. Blocking.
 
-        Raises IndexCorrupt, ReplicaUnavailable.
+        Raises ReplicaUnavailable, and OSError where this process has no descriptors or memory left.
         """
         found: list[IndexEntry] = []
         for old in entries:
@@ -143,8 +145,8 @@ class Scrub:
                 continue
             try:
                 self._reader.read(entry, 0, entry.payload_size if whole else 0, cached_only=False)
-            except Unavailable:
-                raise  # closed meanwhile: an OSError too, and no damage
-            except (DataCorrupt, OSError):
+            except (DataCorrupt, OSError) as error:
+                if is_exhausted(error):
+                    raise
                 found.append(entry)
         return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, IndexCorrupt
+from ambry.errors import IndexCorrupt
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.checkpointer import Checkpointer
@@ -17,7 +17,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Usage, plan, replaced
-from datanode.store.files import is_full
+from datanode.store.files import is_exhausted, is_full
 from datanode.store.retention import Retention, retention_at
 from datanode.store.segment import Segment
 from datanode.upkeep.throttle import Throttle
@@ -145,11 +145,11 @@ class Compactor:
             log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
             store.compaction.damaged.discard(damage.segment)  # until the scrub has been there
             self._ask_for_scrub(replica)
-        except AmbryError:
-            raise  # an index to be rebuilt, or the process is stopping: many of them are OSErrors too, and the disk is well
         except OSError as error:
             if is_full(error):
                 log.warning("compaction put off: the disk is full", partition=store.partition)
+            elif is_exhausted(error):
+                log.warning("compaction put off: no descriptors or memory left", partition=store.partition)
             else:
                 store.fence(f"compaction could not write: {error}")
         return None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ambry.blob import BlobState
 from ambry.clock import Clock
-from ambry.errors import AmbryError, ReplicaUnavailable, Unavailable
+from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.format.properties import decode_properties
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind
@@ -119,7 +119,7 @@ def _parents_of(store: BlobStore, chunks: Sequence[IndexEntry]) -> dict[bytes, b
             payload = store.read(entry, 0, 0, cached_only=False)
             parent = decode_properties(payload.head.properties).parent if payload is not None else b""
             parents[entry.id] = BlobId(parent).raw
-        except Unavailable:
+        except ReplicaUnavailable:
             raise
         except (OSError, AmbryError):
             continue  # damaged: the scrub finds it; not a chunk with a parent: it stays

@@ -287,7 +287,7 @@ class Node:
             cursor = ChangesCursor(PARTITION, replica.store.incarnation, EVERYTHING)
             await self.parts.feed.changes(ChangesRequest([cursor], 0, 0, 0, SILENT.name))
         # Old files that could not be deleted: the worker logs it, and the next start deletes them.
-        with suppress(OSError):
+        with suppress(OSError, ReplicaUnavailable):
             if replica is not None:
                 await self.parts.compactor.compact(replica)
 

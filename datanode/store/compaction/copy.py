@@ -15,14 +15,14 @@ from pathlib import Path
 import msgspec
 
 from ambry.checksum import Buffer
-from ambry.errors import DataCorrupt, Unavailable
+from ambry.errors import DataCorrupt
 from ambry.format import record as record_format
 from ambry.format import segment as segment_format
 from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
-from datanode.store.files import File, Files
+from datanode.store.files import File, Files, is_exhausted
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
@@ -78,12 +78,12 @@ class Copied:
 
 @contextmanager
 def _reading(segment: Segment) -> Iterator[None]:
-    """What goes wrong in reading an input is damage to be repaired; that its replica is closed meanwhile is not."""
+    """What goes wrong in reading an input is damage to be repaired, unless this process is at a limit of its own."""
     try:
         yield
-    except Unavailable:
-        raise
     except (DataCorrupt, OSError) as cause:
+        if is_exhausted(cause):
+            raise
         raise DamagedInput(segment.number, f"cannot be read: {cause}") from cause
 
 

@@ -95,6 +95,16 @@ def test_users_may_catch_the_fitting_builtin(cls: type[AmbryError], builtin: typ
         raise cls("x")
 
 
+@pytest.mark.parametrize(
+    "cls", [errors.ReplicaUnavailable, errors.ReplicaFenced, errors.IndexCorrupt, errors.PartitionUnknown]
+)
+def test_what_stays_between_nodes_is_no_error_of_the_operating_system(cls: type[AmbryError]) -> None:
+    """ "Stopping" was a ConnectionError, so an OSError, and was taken for a broken disk in five places."""
+    assert not issubclass(cls, OSError)
+    assert cls.retriable
+    assert cls.status == 503
+
+
 def test_only_what_may_pass_is_retriable() -> None:
     assert {cls.__name__ for cls in OURS if cls.retriable} == {
         "RequestTimeout",

@@ -134,7 +134,7 @@ def test_a_batch_on_its_way_over_two_segments_is_no_finding(store: BlobStore, wr
 
 
 def test_stopping_is_no_damage(store: BlobStore) -> None:
-    """ "Stopping" is an OSError, as everything that is unavailable: the rest of the segment used to count as damaged."""
+    """ "Stopping" was an OSError, as everything that is unavailable: the rest of the segment used to count as damaged."""
     fill(store, 10, 10)
     segment = store.scrub.target(1)
     assert segment is not None
@@ -144,3 +144,19 @@ def test_stopping_is_no_damage(store: BlobStore) -> None:
 
     with pytest.raises(ReplicaUnavailable):
         scrub_segment(segment, store.lookup, KEEP, stopping)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_process_without_descriptors_is_no_damage(store: BlobStore, disk: FakeFiles, number: int) -> None:
+    """The rest of the segment counted as damaged, and every blob in it that could not be opened either."""
+    fill(store, 10, 10)
+    segment = store.scrub.target(1)
+    assert segment is not None
+    disk.fail("pread", number, for_ever=True)
+    with pytest.raises(OSError):
+        scrub_segment(segment, store.lookup, KEEP, lambda _size: None)
+    entries = store.scrub.entries_where(store.overlay(), lambda _entry: True)
+    with pytest.raises(OSError):
+        store.scrub.unreadable(entries, whole=True)
+    disk.mend()
+    assert scrub(store).gaps == []

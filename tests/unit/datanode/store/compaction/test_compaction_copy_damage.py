@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,12 @@ def test_an_expired_blob_in_damaged_bytes_needs_no_state(bench: CopyBench) -> No
     assert [item.id for item in copied.forgotten] == [blob_id(60)]
     assert bench.store.lookup(blob_id(60)) is None
     bench.expect_well()
+
+
+def test_a_process_without_descriptors_has_no_damaged_input(bench: CopyBench) -> None:
+    """It counted as damage, which asked for a scrub of the whole replica."""
+    bench.age(0)
+    bench.disk.fail("pread", errno.EMFILE, for_ever=True)
+    with pytest.raises(OSError, match="Too many open files") as failed:
+        bench.copy([bench.first], kept())
+    assert not isinstance(failed.value, DamagedInput)
