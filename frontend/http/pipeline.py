@@ -30,6 +30,8 @@ from frontend.request import RequestContext
 log = get_logger()
 
 SPOKEN = (HttpVersion11, HttpVersion10)
+_ENDS_IN_DOUBT = frozenset({"transfer-encoding", "upgrade"})
+"""Of a refused request: what comes behind it on the connection is not taken for the next one (RFC 9112 section 6.1)."""
 STATUS_CLIENT_GONE = 499
 """For metrics and logs: nobody was left to answer."""
 
@@ -146,7 +148,8 @@ class Pipeline:
         exchange.note(error=error.message, code=type(error).__name__)
         response = self._dialect.problem(error, exchange.context.id)
         http = exchange.http
-        if (http.can_read_body and not http.content.is_eof()) or "upgrade" in http.headers:
-            # The rest of a refused upload is not worth reading; what comes after an Upgrade cannot be.
+        unread = http.can_read_body and not http.content.is_eof()
+        if unread or exchange.method == "CONNECT" or not _ENDS_IN_DOUBT.isdisjoint(map(str.lower, http.headers)):
+            # The rest of a refused upload is not worth reading; where such a request ends, others may see otherwise.
             response.force_close()
         return response

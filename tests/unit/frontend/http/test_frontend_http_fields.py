@@ -174,3 +174,24 @@ async def test_a_version_that_is_not_spoken_is_answered_in_one_that_is(version: 
         line = await client.reader.readline()
         assert line.startswith(b"HTTP/1.1 505 ")
         assert b"connection: close" in (await client.reader.read()).lower()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "PUT /store HTTP/1.1\r\nTransfer-Encoding: ,chunked",
+        "PUT /store HTTP/1.1\r\nTransfer-Encoding: gzip, chunked",
+        "PUT /store HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked",
+        "GET /read HTTP/1.1\r\nTransfer-Encoding: chunked",
+        "CONNECT localhost:80 HTTP/1.1",
+    ],
+)
+async def test_behind_a_request_whose_end_is_in_doubt_nothing_is_served(head: str) -> None:
+    """RFC 9112 section 6.1. What stands behind it may be the next request to one and a body to another on the way."""
+    async with plain_server({"/read": READ, "/store": STORE}) as connect, connect() as client:
+        tail = b"" if head.startswith("CONNECT") else b"0\r\n\r\n"
+        smuggled = b"GET /read HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        await client.send(head.encode() + b"\r\nHost: localhost\r\n\r\n" + tail + smuggled)
+        answer = await client.answer()
+        assert answer.status in (400, 501)
+        assert answer.headers.get("connection", "close") == "close" and await client.at_end()
