@@ -156,14 +156,12 @@ class ReplicaWrite:
             self._send(more)
         if tracker.verdict is Verdict.FAILED:
             self._end(self._unconfirmed(frozenset()))
-        elif tracker.verdict is Verdict.DONE:
-            self._confirmed()
-
-    def _confirmed(self) -> None:
-        """Enough confirmed; those of the others that are well have their time."""
-        if not self._patience_s or not any(self._pool[name].usable for name in self._waiting):
+        elif tracker.verdict is Verdict.PENDING:
+            return
+        elif not self._patience_s or not any(self._pool[name].usable for name in self._waiting):
             self._end(Confirmed(self._replies))
         elif not self._patient:
+            # Enough confirmed; those of the others that are well have their time.
             self._patient = True
             if self._timer is not None:
                 self._timer.cancel()
