@@ -166,6 +166,7 @@ class Reads:
         download.abort = transport.abort if transport is not None else None
         async for data in download.stream():
             await self._write(exchange, response, data)
+            del data  # it is not charged any more, and would live until the next piece is here
 
     async def _write(self, exchange: Exchange, response: web.StreamResponse, data: Buffer) -> None:
         await send(exchange, response, data, stall_timeout_s=self._config.body_stall_timeout_s)

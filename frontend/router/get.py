@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import msgspec
 
 from ambry.blob import Composite
-from ambry.checksum import Buffer
+from ambry.checksum import BLOCK_SIZE, Buffer
 from ambry.errors import BlobNotFound, DataCorrupt, InvariantBroken, Unavailable
 from ambry.format import composite as composite_format
 from ambry.format import properties as properties_format
@@ -65,8 +65,10 @@ class Download:
         self.handed_at: float | None = None
         self.abort: Callable[[], None] | None = None
         """Set by who sends the stream: breaks the connection to a client that does not take it while others need its memory."""
-        self._charged = charged
-        """What is held of the read budget for the bytes that the client is being handed."""
+        self.held = charged
+        """Of the read budget, bytes: what is in use, and at least one block while there is more to come."""
+        self._handed = len(beginning)
+        """What the client is being handed, bytes."""
         self._request = request
         self._context = context
         self._reading = context.reading
@@ -98,52 +100,70 @@ class Download:
                 self._request.renew()
                 sent += len(data)
                 data = b""
-            self._give_back_handed()
+            self._handed = 0
             self._fill()
             if not self._ahead:
-                unit = self._next_unit()
-                if unit is None:
-                    break
-                await self._reading.take(unit.size, of=self.span.size, started=sent > 0)
-                self._ask_for(unit)
-            unit, future = self._ahead[0]
-            data = (await self._chunk_answer(future)).data
-            if len(data) != unit.size:
-                raise InvariantBroken(f"a chunk of blob {self.head.id} is shorter than its composite says")
-            self._ahead.popleft()
-            self._charged = unit.size
+                break
+            data = await self._next_piece()
         if sent != self.span.size:
             raise InvariantBroken(f"blob {self.head.id}: {sent} bytes read where {self.span.size} were asked for")
 
+    async def _next_piece(self) -> Buffer:
+        """The data of the unit whose turn it is. Apart from `stream`, whose names would keep it alive beyond its use."""
+        unit, future = self._ahead[0]
+        data = (await self._chunk_answer(future)).data
+        if len(data) != unit.size:
+            raise InvariantBroken(f"a chunk of blob {self.head.id} is shorter than its composite says")
+        self._ahead.popleft()
+        self._handed = unit.size
+        return data
+
     def _fill(self) -> None:
-        """Ask for as many units ahead as there may be, without waiting for memory."""
-        held = self.held
+        """Ask for as many units as there may be, and for one in any case when the client has nothing in its hands."""
+        used = self._shrink()
         while (unit := self._next_unit()) is not None:
-            if held + unit.size > self._reading.window() or not self._reading.budget.try_take(unit.size):
+            if used and used + unit.size > self._reading.window():
                 self._again.appendleft(unit)
                 return
-            self._ask_for(unit)
-            held += unit.size
+            if not self._grow(used + unit.size):
+                if used:
+                    self._again.appendleft(unit)
+                    return
+                unit = self._cut(unit, BLOCK_SIZE)  # that much is ours
+            self._ahead.append((unit, self._fetch(unit)))
+            used += unit.size
+
+    def _shrink(self) -> int:
+        """Give back what is not in use any more, but for one block; returns what is in use, bytes."""
+        used = self._handed + sum(unit.size for unit, _ in self._ahead)
+        surplus = self.held - max(BLOCK_SIZE, used)
+        if surplus > 0:
+            self.held -= surplus
+            self._reading.budget.give_back(surplus)
+        return used
+
+    def _grow(self, size: int) -> bool:
+        """Hold `size` bytes in all, if there is memory for it."""
+        missing = size - self.held
+        if missing > 0:
+            if not self._reading.budget.try_take(missing):
+                return False
+            self.held = size
+        return True
 
     def _next_unit(self) -> ReadUnit | None:
         """The next unit in order that was not asked for, or was dropped; smaller than it was when memory got short."""
         if not self._again:
             return next(self._units, None)
-        unit = self._again.popleft()
-        size = self._reading.unit_bytes()
-        cut = (unit.first // size + 1) * size
-        if cut < unit.end:
-            self._again.appendleft(ReadUnit(unit.id, cut, unit.end))
-            unit = ReadUnit(unit.id, unit.first, cut)
-        return unit
+        return self._cut(self._again.popleft(), self._reading.unit_bytes())
 
-    def _ask_for(self, unit: ReadUnit) -> None:
-        """Read a unit whose memory has been taken."""
-        try:
-            self._ahead.append((unit, self._fetch(unit)))
-        except BaseException:
-            self._reading.budget.give_back(unit.size)
-            raise
+    def _cut(self, unit: ReadUnit, size: int) -> ReadUnit:
+        """The first part of a unit, up to a multiple of `size`; the rest comes next."""
+        end = (unit.first // size + 1) * size
+        if end >= unit.end:
+            return unit
+        self._again.appendleft(ReadUnit(unit.id, end, unit.end))
+        return ReadUnit(unit.id, unit.first, end)
 
     def _fetch(self, unit: ReadUnit) -> asyncio.Future[ReadOutcome]:
         self._request.renew()
@@ -160,16 +180,7 @@ class Download:
             raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
         return outcome
 
-    def _give_back_handed(self) -> None:
-        charged, self._charged = self._charged, 0
-        if charged:
-            self._reading.budget.give_back(charged)
-
-    # --- what the memory of all downloads asks of one ---
-
-    @property
-    def held(self) -> int:
-        return self._charged + sum(unit.size for unit, _ in self._ahead)
+    # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
 
     def drop_ahead(self) -> bool:
         """Give back what was read ahead, if anything was; it is read again when its turn comes."""
@@ -177,8 +188,8 @@ class Download:
         for unit, future in reversed(self._ahead):
             future.cancel()
             self._again.appendleft(unit)
-            self._reading.budget.give_back(unit.size)
         self._ahead.clear()
+        self._shrink()
         return dropped
 
     def end(self) -> bool:
@@ -198,9 +209,11 @@ class Download:
     def close(self) -> None:
         """Drop what was read ahead and give its memory back. Call it when `beginning` was sent, or nobody wants it."""
         self._reading.leave(self)
-        self._give_back_handed()
-        self.drop_ahead()
-        self._again.clear()
+        for _, future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+        held, self.held = self.held, 0
+        self._reading.budget.give_back(held)
 
 
 async def open_blob(
@@ -220,7 +233,8 @@ async def open_blob(
         whole = await read_composite(request, context, blob_id, any_state=any_state)
         span = _resolve(wanted, whole.head.size, resolve_empty)
         units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.unit_bytes)
-        return Download(request, context, whole.head, span=span, beginning=b"", charged=0, units=units)
+        await context.reading.take(BLOCK_SIZE, of=span.size)
+        return Download(request, context, whole.head, span=span, beginning=b"", charged=BLOCK_SIZE, units=units)
     ask = _guess(wanted, context.reading.unit_bytes())
     charged = ask.end - ask.first
     await context.reading.take(charged, of=charged)
@@ -229,13 +243,18 @@ async def open_blob(
         record = found(blob_id, await fetch.start())
         head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.size, resolve_empty)
+        beginning = record.data
+        # What is streamed has a block of its own until its end.
+        held = len(beginning) if len(beginning) == span.size else max(BLOCK_SIZE, len(beginning))
+        if held > charged:
+            await context.reading.take(held - charged, of=span.size)
+            charged = held
     except BaseException:
         context.reading.budget.give_back(charged)
         raise
-    beginning = record.data
-    context.reading.budget.give_back(charged - len(beginning))
+    context.reading.budget.give_back(charged - held)
     units = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.unit_bytes)
-    return Download(request, context, head, span=span, beginning=beginning, charged=len(beginning), units=units)
+    return Download(request, context, head, span=span, beginning=beginning, charged=held, units=units)
 
 
 def _guess(wanted: RangeSpec | None, unit: int) -> Span:

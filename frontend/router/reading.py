@@ -1,11 +1,12 @@
 """The memory of all downloads of a process: who may hold how much, and who must give way.
 
-A download holds the units it has read and its client has not taken yet. How many that are follows from how many downloads move:
-together they plan with half of the budget, the rest is for those that begin. When memory is scarce each gets by with one block.
+A download has one block of its own from its beginning to its end, so that it never waits for memory once it has begun: memory
+that is short makes it slow, not stuck. What it holds beyond that, read ahead of its client, is its share of what is free, of
+which those that move take equal parts.
 
-A client that does not read holds what was handed to it last, and a crowd of such clients could hold everything. So a download
-that stalls loses what it had read ahead; and while somebody waits for memory and none is free, those that have stalled
-longest are ended, so many as hold what is waited for. Their clients see a connection that broke and go on from there.
+A client that does not read holds what was handed to it last, and a crowd of such clients could hold everything. So while
+somebody waits to begin, downloads that stall lose what was read ahead for them, and those that stalled longest are ended, so
+many as hold what is waited for. Their clients see a connection that broke and go on from there.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ STALLED_S = 1.0
 ENDED_AFTER_S = 3.0
 """A download whose client takes this long for one unit may be ended when others wait for memory."""
 LOOK_AGAIN_S = 0.25
-STARTED_PATIENCE = 4
-"""A download under way waits this many times as long for memory as one that begins: it has more to lose."""
+COUNT_AGAIN_S = 0.1
 
 
 class Reader(Protocol):
@@ -58,6 +58,8 @@ class ReadMemory:
         self._wait_s = wait_s
         self._readers: set[Reader] = set()
         self._wanted = 0
+        self._stalled = 0
+        self._counted_at = -COUNT_AGAIN_S
         self._timer: asyncio.TimerHandle | None = None
 
     def join(self, reader: Reader) -> None:
@@ -71,24 +73,28 @@ class ReadMemory:
     def window(self) -> int:
         """Bytes that one download may hold now, at least one block."""
         most = self._unit_bytes * self._ahead
-        if self.budget.scarce:
-            return BLOCK_SIZE
-        planned = self.budget.size // 2
-        count = len(self._readers)
-        if count * most > planned:
-            now = asyncio.get_running_loop().time()
-            moving = sum(1 for reader in self._readers if not _stalled(reader, now, STALLED_S))
-            most = min(most, planned // max(1, moving))
+        # Half of what is free is left to those that begin after this.
+        spare = (self.budget.free - self.budget.size + self.budget.largest) // 2
+        if len(self._readers) * most > spare:
+            most = min(most, spare // max(1, len(self._readers) - self._count_stalled()))
         return max(BLOCK_SIZE, most)
+
+    def _count_stalled(self) -> int:
+        """How many downloads do not move, as it was a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now - self._counted_at >= COUNT_AGAIN_S:
+            self._counted_at = now
+            self._stalled = sum(_stalled(reader, now, STALLED_S) for reader in self._readers)
+        return self._stalled
 
     def unit_bytes(self) -> int:
         """How much the next read should fetch, a multiple of a block's size."""
         return min(self._unit_bytes, self.window() // BLOCK_SIZE * BLOCK_SIZE)
 
-    async def take(self, size: int, *, of: int, started: bool = False) -> None:
-        """Take memory for `size` bytes of a read of `of` bytes in all; one that has `started` to answer waits longer.
+    async def take(self, size: int, *, of: int) -> None:
+        """Take memory to begin a read of `of` bytes in all with `size` of them.
 
-        Raises Overloaded when it does not come.
+        Raises Overloaded when it does not come in time.
         """
         need = Need.SMALL if of <= SMALL_BYTES else Need.LARGE
         if self.budget.try_take(size, need):
@@ -96,8 +102,7 @@ class ReadMemory:
         self._wanted += size
         self._relieve()
         try:
-            wait_s = self._wait_s * (STARTED_PATIENCE if started else 1)
-            await self.budget.take(size, need, timeout_s=wait_s)
+            await self.budget.take(size, need, timeout_s=self._wait_s)
         finally:
             self._wanted -= size
             if not self._wanted and self._timer is not None:

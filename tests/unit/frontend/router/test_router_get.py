@@ -24,6 +24,7 @@ from ambry.format import composite as composite_format
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
+from frontend.router.budget import Need
 from frontend.router.values import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content
@@ -329,10 +330,32 @@ async def test_a_blob_of_one_unit_needs_one_request_and_holds_its_size_until_it_
 async def test_a_read_without_memory_is_refused_in_time() -> None:
     cluster, blob_id = await made(content(1, 9 * CHUNK), read_unit_bytes=2 * CHUNK, memory_wait_ms=100)
     await cluster.budget.take(cluster.budget.largest, timeout_s=1)
-    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
     with pytest.raises(Overloaded):
-        await anext(reader.stream())
+        await cluster.router.open(some_request(), blob_id, wanted=None)
+    assert now() == pytest.approx(0.1, abs=0.01)
+    assert cluster.budget.free == cluster.budget.size - cluster.budget.largest
+
+
+@pytest.mark.parametrize("wanted", [None, RangeSpec(CHUNK // 2 + 1, None), RangeSpec(None, 7 * CHUNK)])
+@pytest.mark.parametrize("chunk_size", [CHUNK, 16 * CHUNK])
+@virtual_time
+async def test_a_stream_that_has_begun_never_waits_for_memory(wanted: RangeSpec | None, chunk_size: int) -> None:
+    """Once it stood in line with every unit, behind whoever had come meanwhile."""
+    body = content(1, 9 * CHUNK)
+    cluster, blob_id = await made(body, read_unit_bytes=4 * CHUNK, chunk_size_bytes=chunk_size, memory_wait_ms=100)
+    reader = await cluster.router.open(some_request(), blob_id, wanted=wanted)
+    others = cluster.budget.free
+    assert cluster.budget.try_take(others, Need.READY)
+    data = b""
+    async for piece in reader.stream():
+        data += bytes(piece)
+        others += cluster.budget.free
+        assert cluster.budget.try_take(cluster.budget.free, Need.READY), "whatever it gives back is gone"
+    assert data == expected(body, wanted)
+    assert reader.held == CHUNK, "it got by with one block"
     reader.close()
+    cluster.budget.give_back(others)
+    assert cluster.budget.free == cluster.budget.size
 
 
 @virtual_time
