@@ -21,7 +21,6 @@ DIGEST_SIZE = 16
 Buffer = bytes | bytearray | memoryview
 
 xxh64 = xxhash.xxh3_64_intdigest
-EMPTY_DIGEST: bytes = xxhash.xxh3_128_digest(b"")
 
 
 class Digester(Protocol):

@@ -166,10 +166,6 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     # --- calling ---
 
-    @property
-    def open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
     def call(
         self,
         type: int,

@@ -249,7 +249,6 @@ async def test_a_lost_connection_ends_every_call_once(pair: Pair, end: str) -> N
     await outcomes.wait(10)
     assert [type(error) for error in outcomes.errors()] == [PeerConnectionLost] * 10
     assert client.in_flight_bytes == 0
-    assert not client.open
     assert pair.lost.is_set()
     client.call(MessageType.PING, Empty(), outcomes.of(99), timeout_s=LONG_S)
     assert type(outcomes.got[99][0]) is PeerConnectionLost
