@@ -170,7 +170,8 @@ class Replicas:
 
     def holding(self, blob_id: bytes) -> Replica:
         """The replica of the partition that a blob id names. Raises InvalidBlobId, PartitionUnknown, ReplicaUnavailable."""
-        return self[BlobId(blob_id).partition]
+        partition_id = BlobId(blob_id).partition
+        return self._replicas.get(partition_id) or self[partition_id]
 
     def reseal(self) -> None:
         """Seal the partitions that are nearly full, unseal those that have room again."""

@@ -103,6 +103,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._in_flight_bytes_max = in_flight_bytes_max
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
+        # What the loop asks for every piece that arrives is answered by the decoder itself: one call less.
+        self.get_buffer = self._decoder.get_buffer  # type: ignore[method-assign]
         self._transport: asyncio.Transport | None = None
         self._calls: dict[int, PendingCall] = {}
         self.in_flight_bytes = 0
@@ -121,9 +123,6 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else ""
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._decoder.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         try:

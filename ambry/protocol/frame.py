@@ -142,8 +142,8 @@ class FrameDecoder:
         self._body: bytearray | None = None
         self._filled = 0
 
-    def get_buffer(self) -> memoryview:
-        """Where to put the next received bytes; valid until `received`."""
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """Where to put the next received bytes, however many are hinted at; valid until `received`."""
         if self._body is not None:
             return memoryview(self._body)[self._filled :]
         return self._view[self._end :]
@@ -159,7 +159,7 @@ class FrameDecoder:
             self._body = None
             return frames
         self._end += count
-        while self._step(frames):
+        while self._start < self._end and self._step(frames):
             pass
         self._make_room()
         return frames
