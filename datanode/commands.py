@@ -89,11 +89,12 @@ def verify(directory: Path, output: str) -> None:
     """Read everything and name every place where a bit is wrong. Exits with 1 when there is one."""
     from datanode.store.files import OsFiles
     from datanode.store.inspection import Inspection, locked
+    from datanode.store.verification import find_problems
 
     files = OsFiles()
     try:
         with locked(files, directory):
-            problems = list(Inspection(files, directory).verify())
+            problems = list(find_problems(Inspection(files, directory)))
     except (AmbryError, OSError) as error:
         _fail(error)
         return

@@ -34,7 +34,7 @@ from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock, is_exhausted
-from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index
+from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index, LsnRange
 from datanode.store.log import Log, Unsynced
 from datanode.store.record_reader import RecordReader
 from datanode.store.scrub import Scrub
@@ -97,7 +97,7 @@ class BlobStore:
         """Whether this replica has the authority to say that a blob does not exist."""
         self.sealed = False
         """Whether the partition is too full for puts; see `reseal`."""
-        self.holes: list[tuple[int, int]] = []
+        self.holes: list[LsnRange] = []
         """LSNs that no segment covers: they were in files that are gone."""
         self.unreadable: list[int] = []
         """Numbers of segments whose header cannot be read."""

@@ -43,6 +43,13 @@ class FindToken(NamedTuple):
     lsn: int
 
 
+class LsnRange(NamedTuple):
+    """From `start` on, up to `end` and without it."""
+
+    start: int
+    end: int
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """What LMDB says about itself. `segment`, `offset` and `lsn` are where replay starts.
 
@@ -60,7 +67,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: dict[str, FindToken] = msgspec.field(default_factory=dict)
     """By peer: what of its log is here, and durable."""
     resume: bool = False
-    holes: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    holes: list[LsnRange] = msgspec.field(default_factory=list)
     """LSNs that no segment covers, as far as it is known: what was there was fetched from peers, or is looked for."""
 
 

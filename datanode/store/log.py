@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
 from datanode.store.files import Files
+from datanode.store.index import LsnRange
 from datanode.store.segment import Segment
 
 
@@ -74,13 +75,13 @@ class Log:
         """The segments in the order of the LSNs that they cover."""
         return sorted(self.segments.values(), key=lambda segment: segment.base_lsn)
 
-    def holes(self) -> list[tuple[int, int]]:
+    def holes(self) -> list[LsnRange]:
         """Ranges of LSNs that no segment covers, though segments cover later ones: every range was covered once."""
-        found: list[tuple[int, int]] = []
+        found: list[LsnRange] = []
         covered = 0
         for segment in self.in_order():
             if segment.base_lsn > covered:
-                found.append((covered, segment.base_lsn))
+                found.append(LsnRange(covered, segment.base_lsn))
             covered = max(covered, segment.header.end_lsn)
         return found
 

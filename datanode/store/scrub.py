@@ -20,9 +20,16 @@ from datanode.store.segment import Segment
 ABSENT_MAX = 10_000
 
 
+class FileRange(NamedTuple):
+    """Bytes of a file, from `start` up to `end` and without it."""
+
+    start: int
+    end: int
+
+
 @dataclass(slots=True)
 class SegmentFindings:
-    """What one segment holds. `gaps`: start and end of bytes that should be records and are none."""
+    """What one segment holds. `gaps`: bytes that should be records and are none."""
 
     segment: int
     bytes: int = 0
@@ -33,7 +40,7 @@ class SegmentFindings:
     """Records whose blob the index does not know at all, though it cannot have been forgotten."""
     frame_damaged: bool = False
     """Whether the header or the footer is not as it was."""
-    gaps: list[tuple[int, int]] = field(default_factory=list)
+    gaps: list[FileRange] = field(default_factory=list)
 
 
 def scrub_segment(
@@ -60,15 +67,15 @@ def scrub_segment(
                 pause(item.header.record_size)
             else:
                 if not item.zeros or item.end < end or segment.footer is not None:
-                    findings.gaps.append((item.start, item.end))
+                    findings.gaps.append(FileRange(item.start, item.end))
                 pause(item.end - item.start)
     except OSError as error:
         if is_exhausted(error):
             raise
-        findings.gaps.append((reached, end))
+        findings.gaps.append(FileRange(reached, end))
     size = segment.file.size()
     if size < end:
-        findings.gaps.append((size, end))
+        findings.gaps.append(FileRange(size, end))
     return findings
 
 

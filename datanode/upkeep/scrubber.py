@@ -22,7 +22,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.entry import IndexEntry
 from datanode.store.retention import retention_at
-from datanode.store.scrub import SegmentFindings, scrub_segment
+from datanode.store.scrub import FileRange, SegmentFindings, scrub_segment
 from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
@@ -198,7 +198,7 @@ class Scrubber:
             self._on_damaged(replica, entry.id)
 
 
-def _touches(entry: IndexEntry, segment: int, ranges: list[tuple[int, int]]) -> bool:
+def _touches(entry: IndexEntry, segment: int, ranges: list[FileRange]) -> bool:
     """Whether an entry's put record lies, at least in part, in one of these byte ranges."""
     end = entry.offset + entry.size
     return entry.segment == segment and any(start < end and entry.offset < stop for start, stop in ranges)

@@ -16,6 +16,7 @@ from ambry.format import segment as segment_format
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.files import OsFiles
 from datanode.store.inspection import Inspection
+from datanode.store.verification import find_problems
 from tests.golden.make import SEGMENT_SIZE, SIZES, TOKENS, golden_id, listing
 from tests.support.samples import append, content, open_replica, put_record, read_all, stop_cleanly
 
@@ -46,7 +47,7 @@ def check(directory: Path, expected: list[dict[str, object]], *, rebuilt: bool) 
         assert store.checkpoint.tokens == TOKENS
     append(store, put_record(golden_id(30), b"and it takes more"))
     stop_cleanly(store)
-    assert list(Inspection(OsFiles(), directory).verify()) == []
+    assert list(find_problems(Inspection(OsFiles(), directory))) == []
 
 
 def test_there_are_golden_files() -> None:
@@ -67,7 +68,7 @@ def test_its_log_alone_tells_everything(golden: tuple[Path, list[dict[str, objec
 
 
 def test_every_bit_of_it_verifies(golden: tuple[Path, list[dict[str, object]]]) -> None:
-    assert list(Inspection(OsFiles(), golden[0]).verify()) == []
+    assert list(find_problems(Inspection(OsFiles(), golden[0]))) == []
 
 
 def patch(path: Path, offset: int, data: bytes) -> None:

@@ -13,6 +13,7 @@ from datanode.store.inspection import Inspection
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import segment_name
+from datanode.store.verification import find_problems
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     DELETED,
@@ -132,7 +133,7 @@ class CopyBench:
         for number in (1, 2, 3, 4, 6):
             assert read_all(self.store, blob_id(number)) == content(number, SIZE)
         stop_cleanly(self.store)
-        assert list(Inspection(self.disk, self.directory).verify()) == []
+        assert list(find_problems(Inspection(self.disk, self.directory))) == []
 
     def names(self) -> list[str]:
         return [name for name in self.disk.list_directory(self.directory) if "segment" in name]

@@ -23,6 +23,7 @@ from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import File, Files, is_exhausted
+from datanode.store.index import LsnRange
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
@@ -179,7 +180,7 @@ class Copier:
                     damage.append(item)
                 continue
             if damage:
-                self._replace(segment, damage, (lsn, item.header.lsn), out, copied)
+                self._replace(segment, damage, LsnRange(lsn + 1, item.header.lsn), out, copied)
                 damage = []
             lsn = item.header.lsn
             self._pause(item.header.record_size)
@@ -187,7 +188,7 @@ class Copier:
             if image is not None:
                 out.add(image)
         if damage:
-            self._replace(segment, damage, (lsn, segment.header.end_lsn), out, copied)
+            self._replace(segment, damage, LsnRange(lsn + 1, segment.header.end_lsn), out, copied)
 
     @staticmethod
     def _end_of(segment: Segment) -> int:
@@ -200,9 +201,9 @@ class Copier:
             yield from SegmentScan(segment.file, segment.header, size=end).run(HEADER_SIZE)
 
     def _replace(
-        self, segment: Segment, damage: Sequence[Gap], between: tuple[int, int], out: _Output, copied: Copied
+        self, segment: Segment, damage: Sequence[Gap], between: LsnRange, out: _Output, copied: Copied
     ) -> None:
-        """Let records of the states that only the index knows take the place of damaged bytes; LSNs `between`, exclusive."""
+        """Let records of the states that only the index knows take the place of damaged bytes; their LSNs lie in `between`."""
         lost: list[IndexEntry] = []
         for stored in self._stored():
             entry = self._lookup(stored.id)
@@ -215,7 +216,7 @@ class Copier:
                     what = f"is damaged at {entry.offset}, where blob {entry.id.hex()} stands"
                     raise DamagedInput(segment.number, what)
                 copied.dropped.append(Dropped(entry.id, entry.location))  # nobody repairs it any more
-            if between[0] < entry.lsn < between[1]:
+            if between.start <= entry.lsn < between.end:
                 lost.append(entry)
         for entry in sorted(lost, key=lambda entry: entry.lsn):
             match kept_of_lost(entry, self._retention):

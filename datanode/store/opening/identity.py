@@ -38,10 +38,17 @@ class Identity(msgspec.Struct, frozen=True):
         return bytes.fromhex(self.incarnation)
 
 
+class OwnIdentity(msgspec.Struct, frozen=True):
+    """Of a directory that belongs here; `is_new`: it was made just now."""
+
+    identity: Identity
+    is_new: bool
+
+
 def load_or_create(
     files: Files, directory: Path, *, cluster: str, partition: int, random_source: random.Random
-) -> tuple[Identity, bool]:
-    """The identity of `directory` and whether it is new.
+) -> OwnIdentity:
+    """The identity of `directory`, made where there is none.
 
     Raises StoreMismatch when it belongs to another cluster or partition, DataCorrupt when it cannot be read.
     """
@@ -50,7 +57,7 @@ def load_or_create(
         incarnation = f"{random_source.getrandbits(128):032x}"
         identity = Identity(VERSION, cluster, partition, incarnation).sealed()
         write_atomically(files, path, msgspec.json.encode(identity))
-        return identity, True
+        return OwnIdentity(identity, is_new=True)
     try:
         identity = msgspec.json.decode(read_whole(files, path), type=Identity)
     except msgspec.DecodeError as cause:
@@ -64,4 +71,4 @@ def load_or_create(
             f"{directory} belongs to partition {identity.partition} of cluster {identity.cluster}, "
             f"not to partition {partition} of cluster {cluster}; check data_dir and the layout"
         )
-    return identity, False
+    return OwnIdentity(identity, is_new=False)

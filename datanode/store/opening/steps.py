@@ -3,9 +3,10 @@
     1  lock the directory: a second process is refused
     2  read the identity: another cluster's or partition's directory is refused
     3  open the index; one that is missing, damaged or of another incarnation is deleted, and everything is replayed
-    4  open the segments (inventory.py). A segment that is missing or has a damaged header is named with its LSNs: what the
-       index has there is forgotten, and fetched again. Where a compaction was interrupted the higher generation counts,
-       the index is pointed to it, and the old files are deleted after step 6
+    4  open the segments (inventory.py), and bring the index in line with them (reconcile.py). A segment that is missing or
+       has a damaged header is named with its LSNs: what the index has there is forgotten, and fetched again. Where a
+       compaction was interrupted the higher generation counts, the index is pointed to it, and the old files are deleted
+       after step 6
     5  replay the log from the checkpoint on (replay.py); the bytes behind the last whole record go to a quarantine file and
        are cut
     6  write a checkpoint that says "not cleanly stopped" before the first append
@@ -25,22 +26,17 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from ambry.clock import Clock
 from ambry.errors import IndexCorrupt, StoreMismatch
-from ambry.format.record import RecordKind
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore, Opened
-from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
 from datanode.store.index import FILE_NAMES, Checkpoint, FindToken, Index
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
+from datanode.store.opening.reconcile import forget_missing, relocate
 from datanode.store.opening.replay import Replay, ReplayFindings
-from datanode.store.scan import FoundRecord, SegmentScan
-from datanode.store.segment import Segment
 
 log = get_logger()
 
@@ -133,9 +129,10 @@ class _Opening:
         self._on_index_corrupt = on_index_corrupt
         self._findings = ReplayFindings()
         self._inventory = Inventory()
-        self._identity, self._new = identity_file.load_or_create(
+        own = identity_file.load_or_create(
             files, directory, cluster=cluster, partition=partition, random_source=random_source
         )
+        self._identity, self._new = own.identity, own.is_new
         self._log = Log(
             files,
             directory,
@@ -152,8 +149,9 @@ class _Opening:
             index = self._checked_against_log(index)
             store = self._store(index)
             checkpoint = index.checkpoint
-            self._relocate(store, index)
-            self._forget_missing(store, index)
+            if self._inventory.replaced and index.checkpoint.segment:
+                relocate(self._inventory.replaced, self._log, index, store.compaction, self._clock.wall_ms())
+            self._note_missing(store, index)
             self._replay(store, checkpoint)
             self._finish(store, checkpoint)
             self._delete_replaced(store)
@@ -190,33 +188,6 @@ class _Opening:
         self._files.sync_directory(self._directory)
         return Index(directory, self._partition, on_corrupt=self._on_index_corrupt)
 
-    def _relocate(self, store: BlobStore, index: Index) -> None:
-        """Point what the index still has in replaced segments to the ones that replace them."""
-        replaced = self._inventory.replaced
-        if not replaced or not index.checkpoint.segment:
-            return
-        places: dict[bytes, tuple[Segment, FoundRecord]] = {}
-        covered: list[tuple[int, int]] = []
-        kept: set[bytes] = set()
-        for segment in self._log.in_order():
-            if segment.header.generation:
-                items = list(SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0))
-                found = [item for item in items if isinstance(item, FoundRecord)]
-                if len(found) == len(items):
-                    covered.append((segment.base_lsn, segment.header.end_lsn))
-                kept.update(item.id for item in found)
-                places.update((item.id, (segment, item)) for item in found if item.header.kind != RecordKind.UPDATE)
-        now_ms = self._clock.wall_ms()
-        for entry in list(index.stored(index.overlay())):
-            place = places.get(entry.id)
-            if entry.segment in replaced:
-                if place is None:
-                    store.compaction.forget_bytes(entry, now_ms)
-                else:
-                    index.move(msgspec.structs.replace(entry, segment=place[0].number, offset=place[1].offset))
-            elif _is_leftover(entry, kept, covered):
-                index.remove(entry.id)
-
     def _delete_replaced(self, store: BlobStore) -> None:
         replaced = list(self._inventory.replaced.values())
         if replaced:
@@ -224,8 +195,8 @@ class _Opening:
                 segment.close()
             store.compaction.delete_files(replaced)
 
-    def _forget_missing(self, store: BlobStore, index: Index) -> None:
-        """What the index has in segments that are gone is not here: peers have it."""
+    def _note_missing(self, store: BlobStore, index: Index) -> None:
+        """Segments that are gone since the last checkpoint are said, and what the index has in them is forgotten."""
         store.holes = self._log.holes()
         store.unreadable = self._inventory.unreadable
         news = set(store.holes) - set(index.checkpoint.holes)
@@ -234,13 +205,7 @@ class _Opening:
         self._findings.lost = True
         if news:
             log.error("segments are missing", partition=self._partition, lsns=name_holes(self._log))
-        now_ms = self._clock.wall_ms()
-
-        def gone(entry: IndexEntry) -> bool:
-            return entry.present and entry.segment not in self._log.segments
-
-        for entry in [entry for entry in index.stored(index.overlay()) if gone(entry)]:
-            store.compaction.forget_bytes(entry, now_ms)
+        forget_missing(self._log, index, store.compaction, self._clock.wall_ms())
 
     def _checked_against_log(self, index: Index) -> Index:
         """Refuse an index that covers more log than there is: part of the log is gone."""
@@ -337,10 +302,3 @@ def _checkpoint(store: BlobStore, tokens: dict[str, FindToken]) -> None:
     pending = store.begin_checkpoint(clean=False, tokens=tokens)
     store.write_checkpoint(pending)
     store.end_checkpoint(pending)
-
-
-def _is_leftover(entry: IndexEntry, kept: set[bytes], covered: list[tuple[int, int]]) -> bool:
-    """Whether a compaction left out the record of this tombstone, though the index does not know that yet."""
-    if entry.present or not entry.state.deleted or entry.id in kept:
-        return False
-    return any(start <= entry.lsn < end for start, end in covered)

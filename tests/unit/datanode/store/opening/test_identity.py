@@ -23,7 +23,8 @@ def disk(tmp_path: Path) -> FakeFiles:
 
 
 def load(disk: FakeFiles, tmp_path: Path, *, cluster: str = "c", partition: int = 7) -> tuple[Identity, bool]:
-    return identity.load_or_create(disk, tmp_path, cluster=cluster, partition=partition, random_source=random.Random(1))
+    own = identity.load_or_create(disk, tmp_path, cluster=cluster, partition=partition, random_source=random.Random(1))
+    return own.identity, own.is_new
 
 
 def test_the_bytes_of_an_identity_stay_readable(disk: FakeFiles, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Bringing an index in line with the segments that there are: some may be gone, some replaced by an interrupted compaction.
+
+Both walk through the whole index and block. Each can be repeated: a crash in between leaves what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ambry.format.record import RecordKind
+from datanode.store.compaction.switch import Compaction
+from datanode.store.entry import IndexEntry, Location
+from datanode.store.index import Index, LsnRange
+from datanode.store.log import Log
+from datanode.store.scan import FoundRecord, SegmentScan
+from datanode.store.segment import Segment
+
+
+@dataclass(slots=True)
+class _Compacted:
+    """What the compacted segments hold: where puts stand now, which blobs have any record, and which LSNs that is all of."""
+
+    puts: dict[bytes, Location] = field(default_factory=dict)
+    kept: set[bytes] = field(default_factory=set)
+    whole: list[LsnRange] = field(default_factory=list)
+
+
+def relocate(replaced: Container[int], log: Log, index: Index, compaction: Compaction, now_ms: int) -> None:
+    """Point what the index still has in replaced segments to the ones that replace them. Raises IndexCorrupt, OSError.
+
+    What was left out of them is forgotten, as the compaction would have.
+    """
+    found = _read_compacted(log.in_order())
+    for entry in list(index.stored(index.overlay())):
+        if entry.segment in replaced:
+            place = found.puts.get(entry.id)
+            if place is None:
+                compaction.forget_bytes(entry, now_ms)
+            else:
+                index.move(msgspec.structs.replace(entry, segment=place.segment, offset=place.offset))
+        elif _is_leftover(entry, found):
+            index.remove(entry.id)
+
+
+def _read_compacted(segments: Sequence[Segment]) -> _Compacted:
+    compacted = _Compacted()
+    for segment in segments:
+        if not segment.header.generation:
+            continue
+        items = list(SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0))
+        records = [item for item in items if isinstance(item, FoundRecord)]
+        if len(records) == len(items):
+            compacted.whole.append(LsnRange(segment.base_lsn, segment.header.end_lsn))
+        for record in records:
+            compacted.kept.add(record.id)
+            if record.header.kind != RecordKind.UPDATE:
+                compacted.puts[record.id] = Location(segment.number, record.offset)
+    return compacted
+
+
+def _is_leftover(entry: IndexEntry, compacted: _Compacted) -> bool:
+    """Whether a compaction left out the record of this tombstone, though the index does not know that yet."""
+    if entry.present or not entry.state.deleted or entry.id in compacted.kept:
+        return False
+    return any(lsns.start <= entry.lsn < lsns.end for lsns in compacted.whole)
+
+
+def forget_missing(log: Log, index: Index, compaction: Compaction, now_ms: int) -> None:
+    """What the index has in segments that are gone is not here: peers have it. Raises IndexCorrupt."""
+    segments: Mapping[int, Segment] = log.segments
+    gone = [entry for entry in index.stored(index.overlay()) if entry.present and entry.segment not in segments]
+    for entry in gone:
+        compaction.forget_bytes(entry, now_ms)
