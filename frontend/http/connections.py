@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from ambry.errors import (
@@ -27,7 +28,8 @@ from ambry.errors import (
     RequestTimeout,
 )
 from frontend.http.admission import FEW_BYTES, Patience
-from frontend.http.handler import Handler, Refusal
+from frontend.http.framing import next_cut, request_line, unspoken
+from frontend.http.handler import LINE_SIZE_MAX, Handler, Refusal
 
 if TYPE_CHECKING:
     from frontend.http.server import HttpServer
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 READ_BYTES = 16 << 10
 """Read at a time, as long as nobody has taken memory for more."""
 READ_BYTES_LARGE = 256 << 10
+CUTS_MAX = 16
+"""So often one read of a chunked body is looked through for its end; it may hold many empty lines."""
 QUEUED_COST = 2 << 10
 """What a request costs while it waits, beside the bytes of its head."""
 
@@ -43,22 +47,10 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_body",
-        "_head_size",
-        "_lingering",
-        "_requests",
-        "_view",
-        "broken",
-        "client",
-        "handler",
-        "head_charged",
-        "head_deadline",
-        "patience",
-        "server",
-        "stalled_s",
-        "transport",
-        "unsent",
-    )
+        "_ahead", "_body", "_body_left", "_chunked", "_feeding", "_head_size", "_line", "_lingering",
+        "_no_more", "_requests", "_view", "broken", "client", "handler", "head_charged", "head_deadline",
+        "patience", "server", "stalled_s", "transport", "unsent",
+    )  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -68,6 +60,16 @@ class Connection(asyncio.BufferedProtocol):
         self.handler: Handler | None = None
         self._view = server.view
         self._body: StreamReader = EMPTY_PAYLOAD
+        self._ahead = b""
+        """What was read and the parser does not take yet: at most one read."""
+        self._feeding = False
+        self._no_more = False
+        """Whether the client said that it sends no more."""
+        self._body_left = 0
+        """Bytes of it that have not come, where its length is known."""
+        self._chunked = False
+        self._line = b""
+        """The request line of a head that is not finished, as far as it came, and what came with its end."""
         self._requests = 0
         self._head_size = 0
         """Bytes of a head that is not finished."""
@@ -115,42 +117,103 @@ class Connection(asyncio.BufferedProtocol):
         if handler.refused:
             # Read and forgotten: a connection that is closed on unread bytes is reset, and the answer with it.
             return
-        body = self._body
-        handler.data_received(bytes(self._view[:size]))
-        if handler.received != self._requests:
-            self._heads_came(handler, size, body)
-        elif body.is_eof() and handler.hearing:
-            self._head_grew(handler, size)
+        self._ahead += self._view[:size]
+        self.go_on()
+        if self._ahead and handler.queued > 1 and not self._charge(size + handler.queued * QUEUED_COST):
+            self.refuse(Overloaded("too much waits here to be answered; retry on another connection", retry_after_s=1))
 
-    def _heads_came(self, handler: Handler, size: int, before: StreamReader) -> None:
-        """At least one head is whole, or cannot be understood. The newest request has the body that is being read, if any."""
+    def go_on(self) -> None:
+        """Give the parser what was read, as far as it takes it now.
+
+        Cut behind every request: the parser forgets whole requests that a broken one follows, and what it keeps is not seen
+        here any more.
+        """
+        handler = self.handler
+        if handler is None or self._feeding:
+            return
+        self._feeding = True
+        data, self._ahead = self._ahead, b""
+        cuts = 0
+        while data and not handler.refused:
+            in_head = self._body.is_eof()
+            if in_head and self._chunked:
+                # It may keep the last line of a trailer, and would take it for the first header of the next request.
+                handler.renew_parser()
+                self._chunked = False
+            if handler.full(heads=in_head):
+                self._ahead = data
+                break
+            end = self._end_of_piece(data, cuts=cuts)
+            cuts += self._chunked
+            piece, data = data[:end], data[end:]
+            self._body_left = max(0, self._body_left - len(piece))
+            body = self._body
+            handler.data_received(piece)
+            if handler.received != self._requests:
+                self._head_came(handler, piece, None if in_head else body)
+            elif in_head and handler.hearing:
+                self._head_grew(handler, piece)
+        self._feeding = False
+        if self._no_more and not self._ahead and not handler.refused and not self._input_ended(handler):
+            self.transport.close()
+
+    def _end_of_piece(self, data: bytes, *, cuts: int) -> int:
+        """Where the head or the body that is being read may end in these bytes."""
+        if self._body.is_eof():
+            return next_cut(data)
+        if not self._chunked:
+            return self._body_left or len(data)
+        return next_cut(data) if cuts < CUTS_MAX else len(data)
+
+    def _head_came(self, handler: Handler, piece: bytes, before: StreamReader | None) -> None:
+        """A head is whole, or cannot be understood; or the body that was being read `before` cannot."""
         self._requests = handler.received
+        line = request_line(self._line + piece)
+        size = self._head_size + len(piece)
+        self._line = b""
+        self._head_size = 0
         message, self._body = handler.newest
-        in_head = before.is_eof()
         if handler.newest_is_refused:
             handler.refused = True
-            if not in_head:
+            if before is not None and (not before.is_eof() or before.exception() is not None):
                 # What cannot be understood is the body of a request that is being answered already.
                 handler.drop_newest()
                 _fail(before, web.RequestPayloadError(message.message))
                 handler.end_input()
-        elif self._head_size and in_head and self._head_size + size > self.server.limits.head_bytes_max:
-            self._refuse_long(handler, message)
-        self._head_size = 0
+            else:
+                handler.refuses_head = line.startswith(b"HEAD ")
+        else:
+            self._take_up(handler, message, line, size)
         if self.head_deadline:
             self.head_deadline = 0.0
             self.server.heads.discard(self)
-        if handler.queued > 1 and not self._charge(size + handler.queued * QUEUED_COST):
-            self.refuse(Overloaded("too much waits here to be answered; retry on another connection", retry_after_s=1))
 
-    def _refuse_long(self, handler: Handler, message: Any) -> None:
-        """Refuse a head that is whole and was too long all the same."""
-        raw = getattr(message, "raw_headers", ())
-        if sum(len(name) + len(value) + 4 for name, value in raw) > self.server.limits.head_bytes_max:
-            handler.replace_newest(Refusal(self._too_large()))
+    def _take_up(self, handler: Handler, message: RawRequestMessage, line: bytes, size: int) -> None:
+        """Refuse a head that the parser takes and this server does not; else get ready for what follows it."""
+        error = (
+            unspoken(line, message)
+            if not self._chunked
+            else InvalidRequest("it begins in the middle of what was read of the request before; send it again")
+        )
+        if error is None and size > self.server.limits.head_bytes_max:
+            error = self._too_large()
+        if error is not None:
+            handler.refuses_head = message.method == "HEAD"
+            handler.replace_newest(Refusal(error))
+        elif "Upgrade" in message.headers or message.method == "CONNECT":
+            # The parser takes what follows for another protocol, and we speak none.
+            handler.refused = True
+            handler.end_input()
+        else:
+            self._chunked = message.chunked
+            digits = message.headers.get("Content-Length", "").lstrip("0") or "0"
+            self._body_left = int(digits) if len(digits) < 19 else 1 << 62
 
-    def _head_grew(self, handler: Handler, size: int) -> None:
+    def _head_grew(self, handler: Handler, piece: bytes) -> None:
         """Some bytes of a head came, and it is not whole."""
+        size = len(piece)
+        if len(self._line) <= LINE_SIZE_MAX and b"\r\n" not in self._line:
+            self._line = (self._line + piece).lstrip(b"\r\n")
         if not self.head_deadline:
             self._expect_head()
         self._head_size += size
@@ -188,13 +251,14 @@ class Connection(asyncio.BufferedProtocol):
         self.server.heads.discard(self)
         self.head_deadline = 0.0
         if self.handler is not None:
+            self.handler.refuses_head = self._line.startswith(b"HEAD ")
             self.handler.refuse(Refusal(error))
 
     @property
     def idle(self) -> bool:
         """Whether nothing of a request is here: it may be closed, and nobody loses anything."""
         handler = self.handler
-        return not self._head_size and (handler is None or handler.idle)
+        return not self._head_size and not self._ahead and (handler is None or handler.idle)
 
     def eof_received(self) -> bool:
         """The client sends no more. It still gets the answers to what it asked."""
@@ -204,6 +268,11 @@ class Connection(asyncio.BufferedProtocol):
             return False
         if handler.refused:
             return True
+        self._no_more = True
+        return True if self._ahead else self._input_ended(handler)
+
+    def _input_ended(self, handler: Handler) -> bool:
+        """All that the client sent was taken up, and it sends no more. Whether there is something to answer."""
         if not self._body.is_eof():
             _fail(self._body, web.RequestPayloadError("the client ended it early"))
         elif handler.half_a_head():
@@ -215,7 +284,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def linger(self) -> None:
         """Send no more, and wait until the client has seen that: it may still be sending, and would be reset."""
-        if self.transport.is_closing():
+        if self._no_more or self.transport.is_closing() or self._lingering is not None:
             return
         self.transport.write_eof()
         self._lingering = asyncio.get_running_loop().create_future()

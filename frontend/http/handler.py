@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -68,7 +69,7 @@ def refusal(error: BaseException | None) -> AmbryError:
 class Handler(web.RequestHandler):
     """aiohttp's half of a connection."""
 
-    __slots__ = ("connection", "ended", "refused")
+    __slots__ = ("connection", "ended", "refused", "refuses_head")
 
     def __init__(self, server: HttpServer, connection: Connection, **options: Any) -> None:
         super().__init__(server, **options)
@@ -79,6 +80,8 @@ class Handler(web.RequestHandler):
         """Whether the client sends nothing more: the answer to what is queued last is the last."""
         self.refused = False
         """Whether what comes is not listened to any more: a refusal is the last answer."""
+        self.refuses_head = False
+        """Whether it is a HEAD that is refused so: the answer has no body (RFC 9110 section 9.3.2)."""
 
     @property
     def received(self) -> int:
@@ -108,6 +111,37 @@ class Handler(web.RequestHandler):
     def last(self) -> bool:
         """Whether the answer that is being made must be the last on this connection."""
         return self.connection.server.draining or ((self.ended or self.refused) and not self._messages)
+
+    def renew_parser(self) -> None:
+        """Forget everything about the requests so far."""
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=LINE_SIZE_MAX,
+            max_field_size=FIELD_SIZE_MAX,
+            max_headers=HEADERS_MAX,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+        )
+
+    def full(self, *, heads: bool) -> bool:
+        """Whether no more may be given to the parser now: the body that comes is not taken, or enough `heads` wait."""
+        return self._reading_paused or (heads and len(self._messages) >= QUEUE_MAX)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.refused:
+            # A broken parser would say again, at every chance, that it is broken.
+            super().data_received(data)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        super().resume_reading(resume_parser)
+        self.connection.go_on()
+
+    def _resume_reading_if_drained(self) -> None:
+        self.connection.go_on()
+        if len(self._messages) < QUEUE_MAX:
+            self._resume_reading_for_buffer()
 
     def half_a_head(self) -> bool:
         """Whether a request has begun to come, and its head is not whole. Ends the parser."""
@@ -153,6 +187,15 @@ class Handler(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        finished, reset = await super().finish_response(request, resp, start_time)
+        if self.refused and not reset and not self._messages:
+            # The body was broken off here, and its client may still be sending.
+            await self.connection.linger()
+        return finished, reset
+
     def _process_keepalive(self) -> None:
         if self.connection._head_size:
             # It is not idle: the deadline for heads decides.
@@ -178,6 +221,8 @@ class Handler(web.RequestHandler):
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             # What it was sent was no request, so aiohttp takes it for the oldest version there is.
             request._version = HttpVersion11
+            if self.refuses_head:
+                request._method = "HEAD"
             response = self.handle_error(request, err_info.status, err_info.exc, err_info.message)
             await response.prepare(request)
             await response.write_eof()

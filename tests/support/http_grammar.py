@@ -91,9 +91,10 @@ class Grammar:
         draft = source.choices(TEMPLATES, (30, 30, 10, 8, 6, 4))[0](source, places)
         for twist in source.choices(TWISTS, k=source.choices((0, 1, 2, 3), (15, 50, 25, 10))[0]):
             twist(source, draft, places)
-        if draft.method == b"DELETE":
-            for name in places.readable:
-                draft.target = draft.target.replace(name, source.choice(places.spendable))
+        if draft.method == b"DELETE" and any(
+            name[:10] in draft.target or name[10:] in draft.target for name in places.readable
+        ):
+            draft.target = b"/" + source.choice(places.spendable)
         return draft.assemble()
 
 

@@ -179,3 +179,98 @@ async def test_the_answer_to_what_is_refused_reaches_a_client_that_still_sends()
         answer = await client.answer()
         assert answer.status == 431
         assert json.loads(answer.body)["status"] == 431
+
+
+BROKEN = [b"G@T / HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", GET.replace(b"\r\nHost", b"\r\n Host"), b"\0"]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("whole", [1, 2, 5])
+async def test_whole_requests_are_answered_though_a_broken_one_came_with_them(whole: int, broken: bytes) -> None:
+    """In one packet: the parser forgot the whole ones, so an upload was answered with the refusal of what came behind it."""
+    upload = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nab\r\n\r\n"
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nab\r\n\r\n\r\n0\r\n\r\n"
+
+    async def echo(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=await request.read())
+
+    async with edge(echo) as server, server.connected() as client:
+        await client.send((GET + upload + chunked) * whole + broken)
+        for _ in range(whole):
+            assert [(await client.answer()).body for _ in range(3)] == [b"", b"ab\r\n\r\n", b"ab\r\n\r\n"]
+        assert (await client.answer()).status in (400, 505)
+        assert await client.at_end()
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+async def test_a_trailer_is_never_a_header_of_the_next_request(cut: int) -> None:
+    """The parser kept the last line of a trailer and gave it to the next request, whoever it came from through a proxy."""
+    seen: list[list[str]] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(sorted(name.lower() for name in request.headers))
+        return web.Response(body=await request.read())
+
+    chunked = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-One: 1\r\nX-Leak: 1\r\n\r\n"
+    )
+    sent = chunked + GET
+    async with edge(handler) as server, server.connected() as client:
+        await client.send(sent[:-cut])
+        await asyncio.sleep(0.001)
+        await client.send(sent[-cut:])
+        assert (await client.answer()).body == b"ab"
+        assert (await client.answer()).status == 200
+    assert seen[1] == ["host"]
+
+
+@pytest.mark.parametrize(
+    "head", [b"HEAD /a b HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n", b"\r\nHEAD / HTTP/9.9\r\n\r\n"]
+)
+@pytest.mark.parametrize("cut", [0, 7, 12])
+async def test_the_refusal_of_a_head_has_no_body(head: bytes, cut: int) -> None:
+    """RFC 9110 section 9.3.2."""
+    async with edge() as server, server.connected() as client:
+        await client.send(head[:cut])
+        await asyncio.sleep(0.001)
+        await client.send(head[cut:])
+        status, _ = await client.head()
+        assert status in (400, 505)
+        assert await client.at_end()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        # RFC 9110 section 2.5: other protocols, which the parser takes for this one.
+        (b"GET / RTSP/1.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505),
+        # RFC 9112 section 6.1: framing that is not known, whatever the method.
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 501),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            501,
+        ),
+    ],
+)
+async def test_what_the_parser_takes_and_nobody_here_speaks_is_refused(sent: bytes, status: int) -> None:
+    async with edge() as server, server.connected() as client:
+        await client.send(sent + GET)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert await client.at_end()
+
+
+@pytest.mark.parametrize(
+    "head", [b"CONNECT / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"]
+)
+async def test_what_follows_a_change_of_protocol_is_not_taken_for_requests(head: bytes) -> None:
+    async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=405, text="no")
+
+    async with edge(refuse) as server, server.connected() as client:
+        await client.send(head + b"Content-Length: 2\r\n\r\nxx" + GET)
+        assert (await client.answer()).status == 405
+        assert await client.at_end()
