@@ -224,6 +224,13 @@ class HttpVersionNotSupported(InvalidRequest):
     status = 505
 
 
+class MediaTypeUnsupported(InvalidRequest):
+    """The body is of a media type that would not be stored as it is meant."""
+
+    code = 44
+    status = 415
+
+
 class Unavailable(AmbryError, ConnectionError):
     """It cannot be done, or not be known, right now; the same request may succeed later."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, PreconditionFailed
 
 CONDITIONAL = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
 """The preconditions; If-Range is none of them, it says only whether a range counts."""
@@ -17,7 +17,6 @@ CONDITIONAL = frozenset({"if-match", "if-none-match", "if-modified-since", "if-u
 class Condition(Enum):
     GO_ON = 0
     NOT_MODIFIED = 1
-    FAILED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ def evaluate(headers: Mapping[str, str], method: str, selected: Selected | None)
     `selected` is None where there is nothing yet: then no If-Match holds, every If-None-Match does, and dates say nothing
     (sections 13.1.1 to 13.1.4). A date that is none is ignored by GET and HEAD, as the RFC demands; where something would be
     changed it is refused, since to ignore it would be to do what must not be done. Raises InvalidRequest for that, and for
-    tags that are none.
+    tags that are none; PreconditionFailed for a condition that does not hold.
     """
     reads = method in ("GET", "HEAD")
     match = headers.get("if-match")
@@ -48,21 +47,35 @@ def evaluate(headers: Mapping[str, str], method: str, selected: Selected | None)
         tags = _tags("If-Match", match)
         # The strong comparison: a weak tag equals nothing (section 8.8.3.2).
         if selected is None or not (tags is None or selected.etag in tags):
-            return Condition.FAILED
+            raise _failed("If-Match", _standing(selected), reads)
     elif "if-unmodified-since" in headers:
         since = _date(headers["if-unmodified-since"], "If-Unmodified-Since", strict=not reads)
         if _later(selected, since):
-            return Condition.FAILED
+            raise _failed("If-Unmodified-Since", "what stands there is younger", reads)
     if none_match is not None:
         tags = _tags("If-None-Match", none_match)
         weak = tags is None or (selected is not None and selected.etag in [tag.removeprefix("W/") for tag in tags])
         if selected is not None and weak:
-            return Condition.NOT_MODIFIED if reads else Condition.FAILED
+            if reads:
+                return Condition.NOT_MODIFIED
+            raise _failed("If-None-Match", _standing(selected), reads)
     elif reads and selected is not None and "if-modified-since" in headers:
         since = _date(headers["if-modified-since"], "If-Modified-Since", strict=False)
         if since is not None and selected.modified_ms is not None and not _later(selected, since):
             return Condition.NOT_MODIFIED
     return Condition.GO_ON
+
+
+def _failed(name: str, why: str, reads: bool) -> PreconditionFailed:
+    return PreconditionFailed(f"{name} does not hold: {why}{'' if reads else '; nothing was changed'}")
+
+
+def _standing(selected: Selected | None) -> str:
+    if selected is None:
+        return "nothing stands there yet"
+    if selected.etag is None:
+        return "what stands there has no entity tag"
+    return f"what stands there has the entity tag {selected.etag}"
 
 
 def _later(selected: Selected | None, since: int | None) -> bool:

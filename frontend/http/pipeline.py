@@ -13,7 +13,7 @@ import random
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError, PreconditionFailed
+from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError
 from ambry.ids import new_request_id
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
@@ -126,8 +126,6 @@ class Pipeline:
             return None
         selected = exchange.selected = await route.select(exchange)
         outcome = evaluate(exchange.headers, exchange.method, selected)
-        if outcome is Condition.FAILED:
-            raise PreconditionFailed("the condition of the request does not hold; nothing was changed")
         if outcome is Condition.NOT_MODIFIED and selected is not None:
             return web.Response(status=304, headers=selected.headers)
         return None

@@ -33,6 +33,7 @@ class AmbryApi:
     request_id_header = names.REQUEST_ID
     refused_headers = {  # noqa: RUF012  # never changed
         names.IDEMPOTENCY_KEY: "idempotency keys are not implemented yet, a repeated upload makes a second blob; leave it out",
+        names.REQUEST_ID: "the server gives each request its id, which the answer tells; leave it out",
         "x-ambry-chunk-upload": "stitching of uploads is not implemented yet; send the blob in one request",
     }
 

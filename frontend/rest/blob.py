@@ -82,7 +82,13 @@ def parse_id(text: str) -> BlobId:
 
 def id_in_path(exchange: Exchange) -> BlobId:
     """The blob that the target's first segment names. Raises InvalidBlobId."""
-    blob_id = parse_id(exchange.target.segments[0])
+    text = exchange.target.segments[0]
+    if len(text) < ID_TEXT_SIZE:
+        raise InvalidBlobId(
+            f"/{text[:40]} is neither a page of this port nor a blob id, which has {ID_TEXT_SIZE} characters; metrics and the "
+            "pages for operators are on the admin port"
+        )
+    blob_id = parse_id(text)
     exchange.noted["blob"] = str(blob_id)
     return blob_id
 
@@ -192,8 +198,6 @@ class BlobFinder:
             names.DIGEST: properties.digest.hex(),
             names.CREATION_TIME: created,
             names.CONTENT_TYPE: properties.content_type,
-            names.SERVICE_ID: properties.service_id,
-            names.OWNER_ID: properties.owner_id,
             names.ACCOUNT_NAME: account,
             names.CONTAINER_NAME: container,
             names.PRIVATE: "true" if properties.private else "false",
@@ -201,6 +205,10 @@ class BlobFinder:
             names.LIFE_VERSION: str(head.state.life_version),
             names.ENCRYPTED_IN_STORAGE: "false",
         }
+        if properties.service_id:
+            headers[names.SERVICE_ID] = properties.service_id
+        if properties.owner_id:
+            headers[names.OWNER_ID] = properties.owner_id
         if properties.content_encoding:
             headers["Content-Encoding"] = headers[names.CONTENT_ENCODING] = properties.content_encoding
         if properties.filename:

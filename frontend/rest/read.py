@@ -13,7 +13,7 @@ from frontend import metrics
 from frontend.config import FrontendSection
 from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange
-from frontend.http.inert import GUARDS
+from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
 from frontend.http.sending import send
 from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
@@ -78,6 +78,9 @@ class Reads:
         end = last_boundary(boundary)
         headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
         headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+        # The blob's bytes are encoded, not what stands around them; and no browser shows a multipart.
+        headers.pop("Content-Encoding", None)
+        headers["Content-Disposition"] = disposition("multipart/byteranges", head.properties.filename) or "attachment"
         response = web.StreamResponse(status=206, headers=headers)
         response.content_length = sum(map(len, part_heads)) + sum(span.size for span in spans) + len(end)
         for span, before in zip(spans, part_heads, strict=True):

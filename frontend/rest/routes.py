@@ -131,7 +131,10 @@ class RouteFinder:
             resource = found
         route = resource.get(method)
         if route is None:
-            raise MethodNotAllowed(f"{target.path[:80]} does not take {method}", allowed=sorted(resource))
+            allowed = sorted(resource)
+            raise MethodNotAllowed(
+                f"{target.path[:80]} takes {', '.join(allowed)}, and not {method[:20]}", allowed=allowed
+            )
         return route
 
 

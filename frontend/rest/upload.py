@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 from aiohttp import web
 
 from ambry.blob import NEVER_MS, BlobProperties, Durability
 from ambry.clock import Clock
-from ambry.errors import InvalidRequest, TooLarge
+from ambry.errors import InvalidBlobId, InvalidRequest, MediaTypeUnsupported, TooLarge
 from ambry.format.properties import encode_metadata
 from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
@@ -21,6 +22,7 @@ from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
+from frontend.rest.blob import parse_id
 from frontend.router.router import Router
 from frontend.router.values import PutResult, PutSpec
 
@@ -54,6 +56,11 @@ class Uploads:
         name = rules.percent_decoded("the name in the path", exchange.target.segments[0])
         if name.lower() in RESERVED or name.startswith("_"):
             raise InvalidRequest(f"{name[:40]!r} is a name of the API's own; upload to / and give {names.FILENAME}")
+        if _is_id(name):
+            raise InvalidRequest(
+                f"{name} is a blob's id, and a blob never changes: upload to / for a new blob with an id of its own, and give "
+                f"{names.FILENAME} if this is to be its file's name"
+            )
         return await self._upload(exchange, rules.filename("the name in the path", name))
 
     @staticmethod
@@ -111,6 +118,15 @@ class Uploads:
             body.close()
 
 
+def _is_id(name: str) -> bool:
+    """Whether a read of the same path would mean a blob."""
+    try:
+        parse_id(name)
+    except InvalidBlobId:
+        return False
+    return True
+
+
 def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:
     """The container that a new blob goes to. Raises InvalidRequest for a name that is none."""
     return accounts.resolve(headers.get(names.ACCOUNT_NAME, DEFAULT), headers.get(names.CONTAINER_NAME, DEFAULT))
@@ -161,10 +177,29 @@ def expiry(value: str | None, now_ms: int) -> int:
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
-    for name in (names.CONTENT_TYPE, "content-type"):
-        if (value := headers.get(name)) is not None:
-            return rules.media_type(name, value)
+    if (value := headers.get(names.CONTENT_TYPE)) is not None:
+        return rules.media_type(names.CONTENT_TYPE, value)
+    if (value := headers.get("content-type")) is not None:
+        return _type_of_body(value)
     return DEFAULT_CONTENT_TYPE
+
+
+@lru_cache(maxsize=256)
+def _type_of_body(value: str) -> str:
+    """The media type to store of a body that came with the Content-Type `value`.
+
+    A form is no blob: what `curl --data-binary` calls one unasked says nothing of the bytes, and around a file in a
+    multipart/form-data stands what nobody means to store. Who means either says so in x-ambry-content-type. Raises
+    InvalidRequest, MediaTypeUnsupported.
+    """
+    media_type = rules.media_type("content-type", value)
+    kind = media_type.partition(";")[0].rstrip(" \t").lower()
+    if kind == "multipart/form-data":
+        raise MediaTypeUnsupported(
+            "a form is not taken apart: send the file itself as the body (curl -T FILE, or --data-binary @FILE, in place of "
+            f"-F); to store the form as it is, say so in {names.CONTENT_TYPE}"
+        )
+    return DEFAULT_CONTENT_TYPE if kind == "application/x-www-form-urlencoded" else media_type
 
 
 def _content_encoding(headers: Mapping[str, str]) -> str:

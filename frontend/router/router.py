@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from ambry.blob import Composite
 from ambry.clustermap.model import Node
-from ambry.errors import AmbryError, InvalidRequest
+from ambry.errors import AmbryError, BlobGone, InvalidRequest
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
@@ -99,8 +99,14 @@ class Router:
             raise InvalidRequest("this is the id of a data chunk inside a larger blob; use the blob's own id")
 
     async def presence(self, request: RequestContext, blob_id: BlobId) -> list[NodePresence]:
-        """Per data node how much of a blob (its own record and its chunks) it holds. Asks every replica."""
-        composite = await self.composite(request, blob_id)
+        """Per data node how much of a blob (its own record and its chunks) it holds. Asks every replica.
+
+        Of a blob that is gone, its own record alone: who knows that it was deleted.
+        """
+        try:
+            composite = await self.composite(request, blob_id)
+        except BlobGone:
+            composite = None
         ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
         by_node: dict[str, list[bytes]] = {}
         for raw in ids:

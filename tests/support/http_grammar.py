@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 CRLF = b"\r\n"
 BODY_SIZE_MAX = 600
-PLAIN_TYPES = (b"application/octet-stream", b"text/plain; charset=utf-8", b'multipart/form-data; boundary="x y"')
+PLAIN_TYPES = (b"application/octet-stream", b"text/plain; charset=utf-8", b'multipart/mixed; boundary="x y"')
 
 
 class Ending(enum.Enum):

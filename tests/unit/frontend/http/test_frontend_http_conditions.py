@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, PreconditionFailed
 from frontend.http.conditions import Condition, Selected, evaluate, range_applies
 from frontend.http.fields import http_date
 
@@ -19,15 +19,19 @@ MODIFIED_MS = 784_111_777_456
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 BEFORE = "Sun, 06 Nov 1994 08:49:36 GMT"
 AFTER = "Sun, 06 Nov 1994 08:49:38 GMT"
-GO_ON, NOT_MODIFIED, FAILED = Condition.GO_ON, Condition.NOT_MODIFIED, Condition.FAILED
+GO_ON, NOT_MODIFIED, FAILED = Condition.GO_ON, Condition.NOT_MODIFIED, None
 
 
 SELECTED = Selected(etag=ETAG, modified_ms=MODIFIED_MS, headers={})
 PAGE = Selected(etag=None, modified_ms=None, headers={})
 
 
-def outcome(method: str = "GET", selected: Selected | None = SELECTED, /, **headers: str) -> Condition:
-    return evaluate({name.replace("_", "-").lower(): value for name, value in headers.items()}, method, selected)
+def outcome(method: str = "GET", selected: Selected | None = SELECTED, /, **headers: str) -> Condition | None:
+    """None where a condition does not hold."""
+    try:
+        return evaluate({name.replace("_", "-").lower(): value for name, value in headers.items()}, method, selected)
+    except PreconditionFailed:
+        return FAILED
 
 
 def test_a_date_has_seconds() -> None:
@@ -69,7 +73,9 @@ def test_a_date_has_seconds() -> None:
         ({"If_Unmodified_Since": AFTER, "If_Modified_Since": AFTER}, NOT_MODIFIED),
     ],
 )
-def test_the_order_and_the_outcome_of_rfc_9110_section_13_2_2(headers: dict[str, str], expected: Condition) -> None:
+def test_the_order_and_the_outcome_of_rfc_9110_section_13_2_2(
+    headers: dict[str, str], expected: Condition | None
+) -> None:
     assert outcome(**headers) is expected
 
 
@@ -93,7 +99,7 @@ def test_the_order_and_the_outcome_of_rfc_9110_section_13_2_2(headers: dict[str,
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
 def test_a_change_is_done_or_fails_and_is_never_answered_304(
-    method: str, headers: dict[str, str], expected: Condition
+    method: str, headers: dict[str, str], expected: Condition | None
 ) -> None:
     assert outcome(method, **headers) is expected
 
@@ -108,7 +114,7 @@ def test_a_change_is_done_or_fails_and_is_never_answered_304(
         ({"If_Unmodified_Since": BEFORE}, GO_ON),
     ],
 )
-def test_where_nothing_is_there_is_nothing_to_match(headers: dict[str, str], expected: Condition) -> None:
+def test_where_nothing_is_there_is_nothing_to_match(headers: dict[str, str], expected: Condition | None) -> None:
     assert outcome("PUT", None, **headers) is expected
 
 
@@ -123,7 +129,9 @@ def test_where_nothing_is_there_is_nothing_to_match(headers: dict[str, str], exp
         ({"If_Unmodified_Since": BEFORE}, GO_ON),
     ],
 )
-def test_a_page_without_tag_and_date_matches_the_star_alone(headers: dict[str, str], expected: Condition) -> None:
+def test_a_page_without_tag_and_date_matches_the_star_alone(
+    headers: dict[str, str], expected: Condition | None
+) -> None:
     assert outcome("GET", PAGE, **headers) is expected
 
 
@@ -239,3 +247,29 @@ def test_no_text_breaks_a_condition(value: str, method: str) -> None:
             outcome(method, **{name: value})
     with contextlib.suppress(InvalidRequest):
         range_applies(value, etag=ETAG, modified_ms=MODIFIED_MS)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "said"),
+    [
+        ("GET", {"if-match": '"a"'}, f"If-Match does not hold: what stands there has the entity tag {ETAG}"),
+        ("GET", {"if-unmodified-since": BEFORE}, "If-Unmodified-Since does not hold: what stands there is younger"),
+        (
+            "DELETE",
+            {"if-none-match": "*"},
+            f"If-None-Match does not hold: what stands there has the entity tag {ETAG}; nothing was changed",
+        ),
+    ],
+)
+def test_a_refusal_names_the_condition_and_speaks_of_change_only_where_there_is_one(
+    method: str, headers: dict[str, str], said: str
+) -> None:
+    """It once said "nothing was changed" of a GET, and of no request which of its conditions it was."""
+    with pytest.raises(PreconditionFailed) as refused:
+        evaluate(headers, method, SELECTED)
+    assert refused.value.message == said
+
+
+def test_a_refusal_says_that_nothing_is_there_to_match() -> None:
+    with pytest.raises(PreconditionFailed, match="nothing stands there yet; nothing was changed"):
+        evaluate({"if-match": "*"}, "POST", None)

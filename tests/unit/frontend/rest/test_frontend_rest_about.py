@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK
 from tests.support.http_frontend import Answer, http_frontend
@@ -61,3 +63,14 @@ async def test_a_deleted_blob_is_told_of_to_those_who_ask_for_it() -> None:
             seen = await frontend.call("GET", f"/{blob_id}/{name}", {"x-ambry-get-option": "Include_Deleted_Blobs"})
             assert (seen.status, seen.headers["cache-control"]) == (200, "no-store")
             assert seen.headers["x-ambry-um-a"] == "1"
+
+
+@pytest.mark.parametrize("size", [1, 3 * CHUNK])
+async def test_who_holds_a_deleted_blob_is_told(size: int) -> None:
+    """It once was 410, so nobody could see where the delete had arrived."""
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(content(1, size))
+        await frontend.call("DELETE", f"/{blob_id}")
+        answer = await frontend.call("GET", f"/{blob_id}/Replicas")
+        assert answer.status == 200
+        assert [(entry["total"], entry["deleted"]) for entry in answer.json()["replicas"]] == [(1, 1)] * 3

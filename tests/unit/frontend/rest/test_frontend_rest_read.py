@@ -276,3 +276,21 @@ async def test_an_http_1_0_client_is_served() -> None:
         old = request("GET", f"/{blob_id}").replace(b"HTTP/1.1", b"HTTP/1.0")
         got: Any = await frontend.exchange(old)
         assert got.body == content(1, 3 * CHUNK)
+
+
+async def test_several_ranges_of_encoded_bytes_are_not_encoded_as_a_whole() -> None:
+    """Content-Encoding once stood on the multipart too, whose frame is plain: clients failed to decode it."""
+    async with http_frontend() as frontend:
+        headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain", "x-ambry-filename": "a.gz"}
+        blob_id = (await frontend.call("POST", "/", headers, content(1, 100))).blob_id
+        got = await frontend.call("GET", f"/{blob_id}", {"Range": "bytes=0-1,4-5"})
+        assert (got.status, got.headers["x-ambry-content-encoding"]) == (206, "gzip")
+        assert "content-encoding" not in got.headers
+        assert got.headers["content-disposition"] == 'attachment; filename="a.gz"'
+        assert [part for _, part in parts_of(got)] == [content(1, 100)[:2], content(1, 100)[4:6]]
+
+
+async def test_what_is_empty_is_not_told() -> None:
+    async with http_frontend() as frontend:
+        got = await frontend.call("GET", f"/{await frontend.put(b'x')}")
+        assert "x-ambry-service-id" not in got.headers and "x-ambry-owner-id" not in got.headers

@@ -273,3 +273,18 @@ async def test_the_three_options_of_a_read_show_three_things() -> None:
                 if seen.status == 200:
                     assert seen.headers["cache-control"] == "no-store"
                 assert (await frontend.call(method, f"/{expired}", headers)).status == of_expired, (option, method)
+
+
+async def test_a_refusal_says_where_to_go() -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"x")
+        for method, path, said in (
+            ("POST", "/foo.bin", "/foo.bin takes DELETE, GET, HEAD, OPTIONS, PUT, and not POST"),
+            ("DELETE", "/", "/ takes GET, HEAD, OPTIONS, POST, PUT, and not DELETE"),
+            ("GET", "/metrics", "/metrics is neither a page of this port nor a blob id"),
+            ("GET", "/docs", "are on the admin port"),
+        ):
+            refused = await frontend.call(method, path)
+            assert said in refused.json()["detail"], refused.body
+        own_id = await frontend.call("GET", f"/{blob_id}", {"x-ambry-request-id": "mine"})
+        assert own_id.status == 400 and "gives each request its id" in own_id.json()["detail"]

@@ -167,3 +167,41 @@ async def test_a_body_over_the_bound_is_refused_also_when_it_comes_at_once(chunk
         assert refused.status == 413
         assert frontend.cluster.pool.visible() == set()
         assert frontend.cluster.context.budget.free == frontend.cluster.context.budget.size
+
+
+async def test_a_form_is_refused_unless_its_bytes_are_meant() -> None:
+    """`curl -F` and `requests.post(files=)` once stored the envelope of the form around the file, and said 201."""
+    form = {"Content-Type": "Multipart/Form-Data; boundary=b"}
+    async with http_frontend() as frontend:
+        for body in (b"x", b"x" * 300_000):
+            refused = await frontend.call("POST", "/", form, body)
+            assert (refused.status, refused.headers["x-ambry-error-code"]) == (415, "MediaTypeUnsupported")
+            assert "send the file itself" in refused.json()["detail"]
+        meant = await frontend.call(
+            "POST", "/", {**form, "x-ambry-content-type": "multipart/form-data; boundary=b"}, b"x"
+        )
+        head = await frontend.call("HEAD", f"/{meant.blob_id}")
+        assert head.headers["content-type"] == "multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("headers", "stored"),
+    [
+        ({"content-type": "application/x-www-form-urlencoded"}, "application/octet-stream"),
+        ({"content-type": "Application/X-WWW-Form-Urlencoded;charset=utf-8"}, "application/octet-stream"),
+        ({"x-ambry-content-type": "application/x-www-form-urlencoded"}, "application/x-www-form-urlencoded"),
+        ({"content-type": "multipart/mixed; boundary=a"}, "multipart/mixed; boundary=a"),
+    ],
+)
+def test_what_curl_says_of_any_data_unasked_is_not_taken_for_its_type(headers: dict[str, str], stored: str) -> None:
+    assert spec(headers).properties.content_type == stored
+
+
+@pytest.mark.parametrize("suffix", ["", ".safetensors"])
+async def test_a_put_onto_an_id_makes_no_blob_and_says_why(suffix: str) -> None:
+    """It once made a new blob that had the id for its file name, and the user thought the old one was overwritten."""
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"x")
+        refused = await frontend.call("PUT", f"/{blob_id}{suffix}", {}, b"y")
+        assert refused.status == 400 and "never changes" in refused.json()["detail"]
+        assert (await frontend.call("PUT", f"/{blob_id[:-1]}", {}, b"y")).status == 201
