@@ -109,18 +109,14 @@ class BlobStore:
         self.read_image = reader.read_image
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
         self.on_publish = on_publish
-        self.published_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
+        self.end_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
+        """LSN behind the last published record: what a peer that saw everything has as its token."""
         self._clock = clock
         self._lock = lock
         self._log = log
         self._index = index
 
     # --- state of the replica ---
-
-    @property
-    def end_lsn(self) -> int:
-        """LSN behind the last published record: what a peer that saw everything has as its token."""
-        return self.published_lsn
 
     @property
     def recent_count(self) -> int:
@@ -197,7 +193,7 @@ class BlobStore:
                 payload_size=len(record.payload),
                 written_at_ms=record.written_at_ms,
             )
-            self.published_lsn = place.lsn + place.size
+            self.end_lsn = place.lsn + place.size
         self.on_publish(self)
 
     def give_up(self, batch: Batch, error: BaseException) -> AmbryError:
@@ -261,7 +257,7 @@ class BlobStore:
         """How far a segment is published. A batch on its way may have places at the end of any segment."""
         if segment.header.generation:
             return segment.end
-        return min(segment.end, max(HEADER_SIZE, self.published_lsn - segment.base_lsn))
+        return min(segment.end, max(HEADER_SIZE, self.end_lsn - segment.base_lsn))
 
     def overlay(self) -> Entries:
         """The index entries that only memory holds: what a walk over the index needs from the event loop's thread."""
@@ -277,7 +273,7 @@ class BlobStore:
         if self.state is StoreState.CLOSED:
             raise InvariantBroken(f"checkpoint of the closed partition {self.partition}")
         last = max(
-            (segment for segment in self._log.segments.values() if segment.base_lsn <= self.published_lsn),
+            (segment for segment in self._log.segments.values() if segment.base_lsn <= self.end_lsn),
             key=lambda segment: segment.base_lsn,
             default=None,
         )
@@ -285,7 +281,7 @@ class BlobStore:
             incarnation=self.incarnation,
             segment=last.number if last else 0,
             offset=0 if last is None else self._published_end(last),
-            lsn=self.published_lsn,
+            lsn=self.end_lsn,
             clean=clean and self.state is StoreState.OPEN,
             serving=self.serving,
             tokens=tokens,

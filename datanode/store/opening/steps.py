@@ -255,14 +255,14 @@ class _Opening:
             else:
                 start = checkpoint.offset if segment is covered else 0
                 replay.run(segment, start, last=segment is segments[-1])
-                store.published_lsn = segment.end_lsn
+                store.end_lsn = segment.end_lsn
                 self._save_progress(store, checkpoint)
 
     def _save_progress(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         """Bound what a long replay holds in memory, and what a crash during it repeats; tell that it goes on."""
         if store.recent_count < PROGRESS_RECORDS:
             return
-        log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.published_lsn)
+        log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.end_lsn)
         _checkpoint(store, {} if self._findings.lost else checkpoint.tokens)
 
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
@@ -279,7 +279,7 @@ class _Opening:
             findings.lost = True
             store.holes = self._log.holes()
             log.error("the end of the log is missing", partition=self._partition, lsns=name_holes(self._log))
-        store.published_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
+        store.end_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
         store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
         store.compaction.damaged |= findings.damaged
@@ -288,7 +288,7 @@ class _Opening:
             "replica open",
             partition=self._partition,
             incarnation=self._identity.incarnation,
-            end_lsn=store.published_lsn,
+            end_lsn=store.end_lsn,
             replayed=findings.replayed,
             cut_bytes=findings.cut_bytes,
             gaps=findings.gaps,
