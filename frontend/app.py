@@ -87,7 +87,6 @@ class Frontend:
             random_source=self._random,
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
-            memory=lambda: (router.context.read_budget.free, router.context.read_budget.size),
         )
         metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))

@@ -9,14 +9,14 @@ REQUESTS = Counter(
 )
 LATENCY = Histogram(
     "ambry_frontend_request_seconds",
-    "Time from a request's headers to the end of its response, by operation.",
+    "Time from a request's headers until the kernel has the last byte of its answer, by operation.",
     ["op"],
     buckets=LATENCY_BUCKETS_S,
     registry=registry,
 )
 IN_FLIGHT = Gauge("ambry_frontend_requests_in_flight", "Requests that are being answered.", registry=registry)
-BYTES_IN = Counter("ambry_frontend_bytes_received", "Bytes of stored bodies.", registry=registry)
-BYTES_OUT = Counter("ambry_frontend_bytes_sent", "Bytes of blob content sent.", registry=registry)
+BYTES_IN = Counter("ambry_frontend_bytes_received", "Bytes of request bodies received.", registry=registry)
+BYTES_OUT = Counter("ambry_frontend_bytes_sent", "Bytes of answers sent, with their heads.", registry=registry)
 BUDGET_FREE = Gauge("ambry_frontend_memory_budget_free_bytes", "Memory budget that is not taken.", registry=registry)
 PEERS_USABLE = Gauge("ambry_frontend_peers_usable", "Data nodes that are connected and answer.", registry=registry)
 REFUSED = Counter(

@@ -437,10 +437,6 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_routes.py",
         "values and a protocol: every route of the API is walked",
     ),
-    "frontend/http/sending.py": (
-        "tests/unit/frontend/http/test_frontend_http_pipeline.py",
-        "slow and stalled readers on a real socket",
-    ),
     "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
     **{

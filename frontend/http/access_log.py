@@ -10,6 +10,8 @@ from frontend.http.exchange import Exchange
 
 log = get_logger()
 
+STATUS_CLIENT_GONE = 499
+"""For metrics and logs: the answer did not reach its end."""
 QUIET_OPERATION = "health"
 """Load balancers ask every second: an answer that is well has no line."""
 
@@ -39,11 +41,23 @@ class AccessLog:
         self._observed: dict[str, _Observed] = {}
 
     def record(self, exchange: Exchange, status: int, seconds: float) -> None:
+        """Called when the last byte of the answer was handed to the kernel, or none will be any more."""
         op = exchange.op
         observed = self._observed.get(op)
         if observed is None:
             observed = self._observed[op] = _Observed(op)
         observed.record(status, seconds)
+        http = exchange.http
+        received = http.content.total_bytes
+        sent = http.writer.output_size
+        connection = exchange.connection
+        if status == STATUS_CLIENT_GONE and connection is not None:
+            # Of what was written these never arrived, as far as we know.
+            sent = max(0, sent - connection.unsent)
+        if received:
+            metrics.BYTES_IN.inc(received)
+        if sent:
+            metrics.BYTES_OUT.inc(sent)
         if status >= 500:
             write = log.warning
         elif self._enabled and op != QUIET_OPERATION:
@@ -53,9 +67,12 @@ class AccessLog:
         write(
             "request",
             request_id=exchange.context.id,
+            client=connection.client if connection is not None else "",
             method=exchange.method,
             op=op,
             status=status,
             ms=round(seconds * 1000, 2),
+            bytes_in=received,
+            bytes_out=sent,
             **exchange.noted,
         )

@@ -3,7 +3,6 @@
     connections    in all and of one client; above that 503 and close
     heads          bytes of one request's line and headers (431); of all heads that are not finished together (503)
     speed          how long a client may send or take less than a floor, with a short memory for having been faster (408, abort)
-    pressure       how long a client that takes nothing may keep memory that others could use
 
 What a client may do at most is one table in docs/operations.md.
 """
@@ -124,15 +123,3 @@ class Patience:
 
     def moved(self, size: int) -> None:
         self.left_s = min(self._most_s, self.left_s + size / self._rate_min)
-
-
-def pressure_timeout_s(free: int, size: int, stall_timeout_s: float) -> float:
-    """How long a client may take nothing at all while `free` of `size` bytes of memory are left.
-
-    Plenty: as long as any stall. Under half: a third of that. Under a quarter, when others are about to wait: 2 s.
-    """
-    if 2 * free >= size:
-        return stall_timeout_s
-    if 4 * free >= size:
-        return max(2.0, stall_timeout_s / 3)
-    return 2.0

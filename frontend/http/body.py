@@ -12,10 +12,10 @@ from aiohttp.web import RequestPayloadError
 
 from ambry.errors import InvalidRequest, RequestTimeout
 from frontend.http.admission import Patience
-from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
+from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE
 from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import Exchange
-from frontend.http.handler import Handler, Refusal
+from frontend.http.handler import Refusal
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 
 RECEIVED_AHEAD = 2 * READ_BYTES
@@ -120,8 +120,8 @@ class BodyReader(AsyncIterator[bytes]):
 
 def body_of(exchange: Exchange, *, budget: MemoryBudget, wait_s: float, digests: ExpectedDigests | None) -> BodyReader:
     """The body of a request; `budget` is where its memory comes from. Raises ClientGone when its connection ended already."""
-    connection = connection_of(exchange)
-    if connection is None:
+    connection = exchange.connection
+    if connection is None or exchange.http.transport is None:
         # It ended before this call began, and aiohttp tells only calls that run already: the body would be waited for until
         # its deadline.
         raise ClientGone
@@ -150,11 +150,3 @@ def whole_body(exchange: Exchange, size_max: int) -> bytes | None:
     if not content.is_eof() or content.total_bytes > min(READ_BYTES, size_max) or content.exception() is not None:
         return None
     return content.read_nowait()
-
-
-def connection_of(exchange: Exchange) -> Connection | None:
-    """The connection of a request, None when it ended."""
-    protocol = exchange.http.protocol
-    if exchange.http.transport is None or not isinstance(protocol, Handler):
-        return None
-    return protocol.connection

@@ -27,6 +27,7 @@ from ambry.errors import (
     Overloaded,
     RequestTimeout,
 )
+from ambry.service.listener import unconfirmed
 from frontend.http.admission import FEW_BYTES, Patience
 from frontend.http.framing import next_cut, request_line, unspoken
 from frontend.http.handler import LINE_SIZE_MAX, Handler, Refusal
@@ -48,8 +49,8 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_ahead", "_body", "_body_left", "_chunked", "_feeding", "_head_size", "_line", "_lingering",
-        "_no_more", "_requests", "_view", "broken", "client", "handler", "head_charged", "head_deadline",
-        "patience", "server", "stalled_s", "transport", "unsent",
+        "_no_more", "_requests", "_view", "broken", "client", "handler", "head_charged", "head_deadline", "looked_at",
+        "patience", "server", "transport", "unsent",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -81,9 +82,9 @@ class Connection(asyncio.BufferedProtocol):
         self.patience: Patience | None = None
         """With a client that does not take its answer."""
         self.unsent = 0
-        """Bytes that it had not taken at the last look."""
-        self.stalled_s = 0.0
-        """For how long it has taken nothing."""
+        """Bytes written that it had not confirmed at the last look, which is the end when it was ended."""
+        self.looked_at = 0.0
+        """When that was, on the event loop's clock."""
         self.broken = ""
         """Why we ended it, if we did."""
 
@@ -299,8 +300,11 @@ class Connection(asyncio.BufferedProtocol):
     # --- the end ---
 
     def abort(self, reason: str) -> None:
-        """End it at once; who waits for it to take bytes sees a ConnectionError. `reason` is for the log."""
-        self.broken = reason
+        """End it at once; who waits for it to take bytes sees a ConnectionError. `reason` is for the log; the first counts."""
+        if not self.broken:
+            self.broken = reason
+            if not self.transport.is_closing():
+                self.unsent = unconfirmed(self.transport)
         self.transport.abort()
 
     def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
@@ -328,13 +332,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self.unsent = 0
+        self.looked_at = self.server.now()
         self.server.slow.add(self)
         if self.handler is not None:
             self.handler.pause_writing()
 
     def resume_writing(self) -> None:
         self.server.slow.discard(self)
-        self.stalled_s = 0.0
         if self.patience is not None:
             self.patience.moved(self.unsent)
         if self.handler is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from frontend.http.connections import Connection
 from frontend.http.handler import Handler
 from frontend.http.target import Target
 from frontend.request import RequestContext
@@ -63,11 +64,11 @@ class Exchange:
         if "upgrade" in self.headers or (isinstance(protocol, Handler) and protocol.last):
             response.force_close()
 
-    async def start(self, response: web.StreamResponse) -> None:
-        """Send the head of a response whose body is streamed; from now on a failure breaks the connection."""
-        self.finish_headers(response)
-        await response.prepare(self.http)
-        self.streaming = True
+    @property
+    def connection(self) -> Connection | None:
+        """The client's connection, which may have ended."""
+        protocol = self.http.protocol
+        return protocol.connection if isinstance(protocol, Handler) else None
 
     async def continue_if_expected(self) -> None:
         """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body."""

@@ -18,12 +18,13 @@ from ambry.ids import new_request_id
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
-from frontend.http.access_log import AccessLog
+from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
 from frontend.http.body import ClientGone
 from frontend.http.conditions import CONDITIONAL, Condition, evaluate
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
 from frontend.http.route import Dialect, Route
+from frontend.http.sending import send_whole
 from frontend.http.target import ROOT, parse_target
 from frontend.request import RequestContext
 
@@ -32,8 +33,6 @@ log = get_logger()
 SPOKEN = (HttpVersion11, HttpVersion10)
 _ENDS_IN_DOUBT = frozenset({"transfer-encoding", "upgrade"})
 """Of a refused request: what comes behind it on the connection is not taken for the next one (RFC 9112 section 6.1)."""
-STATUS_CLIENT_GONE = 499
-"""For metrics and logs: nobody was left to answer."""
 
 
 class Pipeline:
@@ -72,14 +71,20 @@ class Pipeline:
         try:
             response = await self._answer(exchange)
             status = response.status
-            if not exchange.streaming:
-                exchange.finish_headers(response)
             return response
         finally:
             metrics.IN_FLIGHT.dec()
             self._log.record(exchange, status, self._clock.monotonic() - started)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer the request and send the answer to its end; see send_whole."""
+        try:
+            response = await self._made(exchange)
+            return response if exchange.streaming else await send_whole(exchange, response)
+        except ConnectionError as gone:
+            return self._break(exchange, gone)
+
+    async def _made(self, exchange: Exchange) -> web.StreamResponse:
         try:
             route = self._understand(exchange)
             if not CONDITIONAL.isdisjoint(exchange.headers):
@@ -90,7 +95,6 @@ class Pipeline:
         except AmbryError as error:
             return self._break(exchange, error) if exchange.streaming else self._problem(exchange, error)
         except (ClientGone, ConnectionError) as gone:
-            exchange.note(error="the client went away")
             return self._break(exchange, gone)
         except Exception as error:
             log.exception(
@@ -135,11 +139,15 @@ class Pipeline:
 
         The response is for aiohttp, which finds the connection closed and is content; an exception it would log as a bug.
         """
-        if "error" not in exchange.noted:
+        connection = exchange.connection
+        if connection is not None and connection.broken:
+            exchange.note(error=connection.broken)
+        elif isinstance(error, (ClientGone, ConnectionError)) and not isinstance(error, AmbryError):
+            exchange.note(error="the client went away")
+        else:
             exchange.note(error=str(error) or type(error).__name__)
-        transport = exchange.http.transport
-        if transport is not None:
-            transport.abort()
+        if connection is not None:
+            connection.abort("the answer broke off")
         return web.Response(status=STATUS_CLIENT_GONE)
 
     def _problem(self, exchange: Exchange, error: AmbryError) -> web.Response:

@@ -1,29 +1,46 @@
-"""Sending a streamed body to a client that may be slow, or not there any more."""
+"""Sending an answer to its real end: whoever awaits one of these knows afterwards that the kernel has all of it.
+
+What the kernel does not take at once stays in our memory until the client has taken it. A client that is too slow about it is
+ended by the server (frontend/http/server.py), and whoever waits for it sees a ConnectionError.
+"""
 
 from __future__ import annotations
-
-import asyncio
 
 from aiohttp import web
 
 from ambry.checksum import Buffer
-from frontend.http.body import ClientGone
 from frontend.http.exchange import Exchange
 
 
-async def send(exchange: Exchange, response: web.StreamResponse, data: Buffer, *, stall_timeout_s: float) -> None:
-    """Wait until the client took the bytes, or enough of them. Raises ClientGone when it takes none for too long.
+class StreamedAnswer(web.StreamResponse):
+    """An answer whose body is sent piece by piece; its head leaves together with the first."""
 
-    What it does not take stays in our memory, and comes out of the budget that all share.
-    """
-    transport = exchange.http.transport
-    left = len(data) + (transport.get_write_buffer_size() if transport is not None else 0)
-    writing = asyncio.create_task(response.write(data))
-    try:
-        while not (await asyncio.wait((writing,), timeout=stall_timeout_s))[0]:
-            if transport is None or transport.get_write_buffer_size() >= left:
-                raise ClientGone
-            left = transport.get_write_buffer_size()
-        await writing
-    finally:
-        writing.cancel()
+    _send_headers_immediately = False
+
+    def __init__(self, *, status: int, headers: dict[str, str], size: int) -> None:
+        super().__init__(status=status, headers=headers)
+        self.content_length = size
+
+
+async def send_whole(exchange: Exchange, response: web.StreamResponse) -> web.StreamResponse:
+    """Send an answer that is here as a whole, and give it back without its body: the connection remembers its last answer."""
+    exchange.finish_headers(response)
+    await response.prepare(exchange.http)
+    exchange.streaming = True
+    await response.write_eof()
+    if isinstance(response, web.Response):
+        response.body = None
+    return response
+
+
+async def send_head(exchange: Exchange, response: StreamedAnswer) -> None:
+    """Begin an answer. From now on a failure can only break the connection."""
+    exchange.finish_headers(response)
+    await response.prepare(exchange.http)
+    exchange.streaming = True
+
+
+async def send_piece(exchange: Exchange, response: StreamedAnswer, data: Buffer) -> None:
+    """Send the next bytes of a body."""
+    await response.write(data)
+    await exchange.http.writer.drain()

@@ -20,24 +20,24 @@ from ambry.ids import new_request_id
 from ambry.service.listener import Farewells, Listener, Socket, unconfirmed
 from ambry.service.logs import get_logger
 from frontend import metrics
-from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience, pressure_timeout_s
+from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
 from frontend.http.handler import FIELD_SIZE_MAX, HEADERS_MAX, LINE_SIZE_MAX, Handler
 
 log = get_logger()
 
 SWEEP_S = 0.5
+"""How often slow clients are looked after, or five times within the shortest deadline."""
 FIRST_WORDS_S = 0.1
 LAST_WORDS_S = 1.0
 """How long answers get to leave when a drain is over."""
 
 Answer = Callable[[AmbryError, str], web.Response]
 """An error and a request id, as the API answers them, with the headers that every answer carries."""
-Memory = Callable[[], tuple[int, int]]
 
 
 class HttpServer(web.Server):
-    """Serves on the sockets it is started on. `memory` says what is free of how much for answers."""
+    """Serves on the sockets it is started on."""
 
     def __init__(
         self,
@@ -46,7 +46,6 @@ class HttpServer(web.Server):
         random_source: random.Random,
         limits: Limits,
         answer: Answer,
-        memory: Memory,
         lingering_s: float = 2.0,
     ) -> None:
         super().__init__(
@@ -85,17 +84,17 @@ class HttpServer(web.Server):
         self._adopting: set[asyncio.Task[None]] = set()
         self._random = random_source
         self._answer = answer
-        self._memory = memory
         self.now = asyncio.get_running_loop().time
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep_s = min(SWEEP_S, limits.head_timeout_s / 5, limits.stall_timeout_s / 5)
 
     # --- accepting ---
 
     def start(self, sockets: list[Socket]) -> None:
         """Serve on these listening sockets, which it owns from now on."""
         self._listener = Listener(sockets, self._accepted, name="http")
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
 
     @property
     def port(self) -> int:
@@ -186,36 +185,29 @@ class HttpServer(web.Server):
 
     def _sweep(self) -> None:
         """Look after everybody who is slow. Costs nothing for those who are not."""
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
         now = self.now()
         for connection in [each for each in self.heads if each.head_deadline <= now]:
             metrics.REFUSED.labels("head_timeout").inc()
             connection.head_is_late()
         for connection in [each for each in self.charged if each.idle]:
             self._release_head(connection)
-        if self.slow:
-            free, size = self._memory()
-            longest_s = pressure_timeout_s(free, size, self.limits.stall_timeout_s)
-            for connection in list(self.slow):
-                self._look_at(connection, longest_s)
+        for connection in list(self.slow):
+            self._look_at(connection, now)
 
-    def _look_at(self, connection: Connection, longest_s: float) -> None:
+    def _look_at(self, connection: Connection, now: float) -> None:
         """End a connection whose client takes its answer more slowly than may be."""
         patience = connection.patience
         if patience is None:
             patience = connection.patience = Patience(self.limits.stall_timeout_s, self.limits.rate_min)
         unsent = unconfirmed(connection.transport)
-        moved = max(0, connection.unsent - unsent)
+        patience.waited(now - connection.looked_at)
+        patience.moved(max(0, connection.unsent - unsent))
         connection.unsent = unsent
-        patience.moved(moved)
-        patience.waited(SWEEP_S)
-        connection.stalled_s = 0.0 if moved else connection.stalled_s + SWEEP_S
+        connection.looked_at = now
         if not patience.left_s:
             connection.abort("takes its answer too slowly")
             metrics.REFUSED.labels("send_rate").inc()
-        elif connection.stalled_s >= longest_s:
-            connection.abort("takes none of its answer, and memory is short")
-            metrics.REFUSED.labels("send_pressure").inc()
 
     # --- the end ---
 

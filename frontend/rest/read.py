@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from aiohttp import web
 
-from ambry.checksum import Buffer
 from ambry.errors import InvalidRequest
 from ambry.rest import names, values
-from frontend import metrics
 from frontend.config import FrontendSection
 from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange
 from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
-from frontend.http.sending import send
+from frontend.http.sending import StreamedAnswer, send_head, send_piece, send_whole
 from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
 from frontend.router.get import Download
 from frontend.router.router import Router
 from frontend.router.values import RangeSpec
 
 _SEGMENT_DIGITS_MAX = 9
+WHOLE_BYTES = 64 << 10
+"""Answers of so many bytes are sent in one write. Larger ones are streams, whose memory is watched over."""
 
 
 class Reads:
@@ -30,7 +31,6 @@ class Reads:
     def __init__(self, router: Router, finder: BlobFinder, *, config: FrontendSection) -> None:
         self._router = router
         self._finder = finder
-        self._config = config
 
     async def read(self, exchange: Exchange) -> web.StreamResponse:
         """GET."""
@@ -81,8 +81,8 @@ class Reads:
         # The blob's bytes are encoded, not what stands around them; and no browser shows a multipart.
         headers.pop("Content-Encoding", None)
         headers["Content-Disposition"] = disposition("multipart/byteranges", head.properties.filename) or "attachment"
-        response = web.StreamResponse(status=206, headers=headers)
-        response.content_length = sum(map(len, part_heads)) + sum(span.size for span in spans) + len(end)
+        size = sum(map(len, part_heads)) + sum(span.size for span in spans) + len(end)
+        response = StreamedAnswer(status=206, headers=headers, size=size)
         for span, before in zip(spans, part_heads, strict=True):
             # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
             wanted = RangeSpec(span.first, span.end - 1)
@@ -90,13 +90,12 @@ class Reads:
             download = await self._router.open(exchange.context, blob_id, wanted=wanted, any_state=True)
             try:
                 if not exchange.streaming:
-                    await exchange.start(response)
-                await self._write(exchange, response, before)
+                    await send_head(exchange, response)
+                await send_piece(exchange, response, before)
                 await self._write_all(exchange, response, download)
             finally:
                 download.close()
-            metrics.BYTES_OUT.inc(span.size)
-        await self._write(exchange, response, end)
+        await send_piece(exchange, response, end)
         await response.write_eof()
         return response
 
@@ -150,29 +149,30 @@ class Reads:
         return ranges if range_applies(headers["if-range"], etag=etag, modified_ms=head.created_at_ms) else ()
 
     async def _send(
-        self, exchange: Exchange, download: Download, status: int, headers: Mapping[str, str]
+        self, exchange: Exchange, download: Download, status: int, headers: dict[str, str]
     ) -> web.StreamResponse:
-        size = download.span.size
-        metrics.BYTES_OUT.inc(size)
-        if download.complete:
-            # aiohttp sends header and body of a small Response in one write.
-            return web.Response(status=status, headers=headers, body=bytes(download.beginning))
-        response = web.StreamResponse(status=status, headers=headers)
-        response.content_length = size
-        await exchange.start(response)
+        if download.complete and len(download.beginning) <= WHOLE_BYTES:
+            # Head and body in one write.
+            whole = web.Response(status=status, headers=headers, body=bytes(download.beginning))
+            return await send_whole(exchange, whole)
+        response = StreamedAnswer(status=status, headers=headers, size=download.span.size)
         await self._write_all(exchange, response, download)
         await response.write_eof()
         return response
 
-    async def _write_all(self, exchange: Exchange, response: web.StreamResponse, download: Download) -> None:
-        transport = exchange.http.transport
-        download.abort = transport.abort if transport is not None else None
+    async def _write_all(self, exchange: Exchange, response: StreamedAnswer, download: Download) -> None:
+        """Send all that is read. The head goes only when the first bytes are here: until then an error can be told."""
+        download.abort = partial(_give_way, exchange)
         async for data in download.stream():
-            await self._write(exchange, response, data)
+            if not exchange.streaming:
+                await send_head(exchange, response)
+            await send_piece(exchange, response, data)
             del data  # it is not charged any more, and would live until the next piece is here
 
-    async def _write(self, exchange: Exchange, response: web.StreamResponse, data: Buffer) -> None:
-        await send(exchange, response, data, stall_timeout_s=self._config.body_stall_timeout_s)
+
+def _give_way(exchange: Exchange) -> None:
+    if exchange.connection is not None:
+        exchange.connection.abort("takes its answer too slowly while others wait for memory")
 
 
 def _resolves_empty(headers: Mapping[str, str]) -> bool:

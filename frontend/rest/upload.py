@@ -14,7 +14,6 @@ from ambry.errors import InvalidBlobId, InvalidRequest, MediaTypeUnsupported, To
 from ambry.format.properties import encode_metadata
 from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
-from frontend import metrics
 from frontend.config import FrontendSection
 from frontend.http.body import body_of, whole_body
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
@@ -81,7 +80,6 @@ class Uploads:
             result = await self._router.put_whole(context, spec, data)
         else:
             result = await self._stream(exchange, spec, digests)
-        metrics.BYTES_IN.inc(result.size)
         text, digest = str(result.id), result.digest.hex()
         exchange.noted["blob"], exchange.noted["size"] = text, result.size
         summary = {"id": text, "size": result.size, "digest": digest}

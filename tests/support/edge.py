@@ -18,8 +18,6 @@ from frontend.http.admission import limits_of
 from frontend.http.server import HttpServer
 from tests.support.http_frontend import RawClient
 
-PLENTY = (1 << 30, 1 << 30)
-
 
 async def say_ok(_request: web.BaseRequest) -> web.StreamResponse:
     return web.Response(text="ok")
@@ -57,7 +55,6 @@ class Edge:
 async def edge(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = say_ok,
     *,
-    memory: Callable[[], tuple[int, int]] = lambda: PLENTY,
     lingering_s: float = 0.5,
     **section: Any,
 ) -> AsyncIterator[Edge]:
@@ -67,7 +64,6 @@ async def edge(
         random_source=random.Random(4),
         limits=limits_of(FrontendSection(**section)),
         answer=problem,
-        memory=memory,
         lingering_s=lingering_s,
     )
     server.start(bind("127.0.0.1", 0))

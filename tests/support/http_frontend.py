@@ -151,7 +151,6 @@ async def http_frontend(
         random_source=random.Random(4),
         limits=limits_of(config),
         answer=pipeline.refuse,
-        memory=lambda: (cluster.context.read_budget.free, cluster.context.read_budget.size),
         lingering_s=lingering_time_s,
     )
     server.start(bind("127.0.0.1", 0))

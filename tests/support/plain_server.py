@@ -39,7 +39,6 @@ async def plain_server(
         random_source=random.Random(2),
         limits=limits_of(FrontendSection()),
         answer=pipeline.refuse,
-        memory=lambda: (1, 1),
         lingering_s=0.1,
     )
     server.start(bind("127.0.0.1", 0))

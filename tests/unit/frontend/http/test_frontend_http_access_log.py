@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from frontend import metrics
 from frontend.http import access_log
-from frontend.http.access_log import AccessLog
+from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
 from tests.support.captured_log import capture_log
 
 
@@ -15,6 +16,8 @@ class FakeExchange:
 
     method = "GET"
     context = type("Context", (), {"id": "r1"})()
+    connection = SimpleNamespace(client="10.0.0.7", unsent=30)
+    http = SimpleNamespace(content=SimpleNamespace(total_bytes=5), writer=SimpleNamespace(output_size=100))
 
     def __init__(self, op: str) -> None:
         self.op = op
@@ -43,3 +46,10 @@ def test_a_request_has_a_line_where_it_is_wanted_and_is_counted_always(
     assert [event["log_level"] for event in events] == ([] if level is None else [level])
     for event in events:
         assert (event["request_id"], event["blob"], event["status"], event["ms"]) == ("r1", "b1", status, 250.0)
+        assert (event["client"], event["bytes_in"], event["bytes_out"]) == ("10.0.0.7", 5, 100)
+
+
+def test_an_answer_that_broke_off_is_told_with_the_bytes_that_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = capture_log(monkeypatch, access_log)
+    AccessLog(enabled=True).record(cast(Any, FakeExchange("get")), STATUS_CLIENT_GONE, 0.25)
+    assert [(event["status"], event["bytes_out"]) for event in events] == [(499, 70)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from frontend.config import FrontendSection
-from frontend.http.admission import Admission, Patience, connections_that_fit, limits_of, pressure_timeout_s
+from frontend.http.admission import Admission, Patience, connections_that_fit, limits_of
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,3 @@ def test_patience_is_used_by_waiting_and_comes_back_with_bytes_but_is_not_saved_
     assert patience.left_s == 7
     patience.waited(25)
     assert patience.left_s == 0
-
-
-@pytest.mark.parametrize(("free", "seconds"), [(100, 30), (50, 30), (49, 10), (25, 10), (24, 2), (0, 2)])
-def test_the_less_memory_the_shorter_a_client_may_take_nothing(free: int, seconds: float) -> None:
-    assert pressure_timeout_s(free, 100, 30) == seconds

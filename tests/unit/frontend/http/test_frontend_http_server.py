@@ -102,13 +102,6 @@ async def test_a_client_that_takes_some_is_not_given_up() -> None:
             assert not sender.ended
 
 
-async def test_a_client_that_takes_nothing_goes_earlier_when_memory_is_short() -> None:
-    sender = Sender()
-    async with edge(sender, memory=lambda: (10, 100)) as server:
-        with slow_reader(server):
-            await until(lambda: sender.ended, "the answer is broken off", timeout_s=10)
-
-
 async def draining(server: HttpServer, timeout_s: float = 5.0) -> tuple[asyncio.Task[None], asyncio.Event]:
     hurry = asyncio.Event()
     task = asyncio.create_task(server.drain(timeout_s=timeout_s, hurry=hurry))
