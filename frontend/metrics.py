@@ -15,7 +15,9 @@ LATENCY = Histogram(
     registry=registry,
 )
 IN_FLIGHT = Gauge("ambry_frontend_requests_in_flight", "Requests that are being answered.", registry=registry)
-BYTES_IN = Counter("ambry_frontend_bytes_received", "Bytes of request bodies received.", registry=registry)
+BYTES_IN = Counter(
+    "ambry_frontend_bytes_received", "Bytes of bodies that were taken and answered with success.", registry=registry
+)
 BYTES_OUT = Counter("ambry_frontend_bytes_sent", "Bytes of answers sent, with their heads.", registry=registry)
 BUDGET_FREE = Gauge("ambry_frontend_memory_budget_free_bytes", "Memory budget that is not taken.", registry=registry)
 PEERS_USABLE = Gauge("ambry_frontend_peers_usable", "Data nodes that are connected and answer.", registry=registry)

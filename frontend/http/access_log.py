@@ -54,7 +54,7 @@ class AccessLog:
         if status == STATUS_CLIENT_GONE and connection is not None:
             # Of what was written these never arrived, as far as we know.
             sent = max(0, sent - connection.unsent)
-        if received:
+        if received and 200 <= status < 300:
             metrics.BYTES_IN.inc(received)
         if sent:
             metrics.BYTES_OUT.inc(sent)

@@ -147,6 +147,9 @@ def whole_body(exchange: Exchange, size_max: int) -> bytes | None:
     if http.transport is None:
         raise ClientGone
     content = http.content
-    if not content.is_eof() or content.total_bytes > min(READ_BYTES, size_max) or content.exception() is not None:
+    size = content.total_bytes
+    if not content.is_eof() or size > min(READ_BYTES, size_max) or content.exception() is not None:
+        return None
+    if exchange.body_size not in (None, size):
         return None
     return content.read_nowait()

@@ -196,6 +196,11 @@ class Handler(web.RequestHandler):
             await self.connection.linger()
         return finished, reset
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        if not isinstance(options.get("exc_info"), (web.RequestPayloadError, Refusal)):
+            super().log_exception(*args, **options)
+        # Else the rest of a body that nobody wants any more was not whole.
+
     def _process_keepalive(self) -> None:
         if self.connection._head_size:
             # It is not idle: the deadline for heads decides.

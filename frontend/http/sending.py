@@ -41,6 +41,9 @@ async def send_head(exchange: Exchange, response: StreamedAnswer) -> None:
 
 
 async def send_piece(exchange: Exchange, response: StreamedAnswer, data: Buffer) -> None:
-    """Send the next bytes of a body."""
+    """Send the next bytes of a body. Raises ConnectionError when the client is not there any more."""
     await response.write(data)
     await exchange.http.writer.drain()
+    if exchange.http.transport is None:
+        # Nobody must read on for it: what comes next would wait for memory that others need.
+        raise ConnectionResetError("the connection ended")

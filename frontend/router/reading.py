@@ -22,7 +22,7 @@ log = get_logger()
 
 STALLED_S = 1.0
 """A client that takes this long for one unit has stalled: what was read ahead for it is dropped."""
-ENDED_AFTER_S = 3.0
+ENDED_AFTER_S = 2.0
 """A download whose client takes this long for one unit may be ended when others wait for memory."""
 LOOK_AGAIN_S = 0.25
 COUNT_AGAIN_S = 0.1
