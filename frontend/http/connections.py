@@ -300,11 +300,10 @@ class Connection(asyncio.BufferedProtocol):
     # --- the end ---
 
     def abort(self, reason: str) -> None:
-        """End it at once; who waits for it to take bytes sees a ConnectionError. `reason` is for the log; the first counts."""
-        if not self.broken:
-            self.broken = reason
-            if not self.transport.is_closing():
-                self.unsent = unconfirmed(self.transport)
+        """End it at once; who waits for it to take bytes sees a ConnectionError. The first `reason` goes into the log."""
+        if not self.broken and not self.transport.is_closing():
+            self.unsent = unconfirmed(self.transport)
+        self.broken = self.broken or reason
         self.transport.abort()
 
     def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
