@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from numbers import Integral
 from os import PathLike
 from typing import BinaryIO, Literal
 
@@ -24,6 +25,12 @@ Progress = Callable[[int, int | None], None]
 """Called with (bytes so far, total or None); never goes back, never from two threads at a time."""
 
 Verify = Literal["always", "if-present", "never"]
+
+
+def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raises TypeError that names the argument, in place of one that comes from deep inside."""
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError(f"{name} is {wanted}, not {repr(value)[:60]}")
 
 
 class Metadata(Mapping[str, str]):
@@ -86,6 +93,9 @@ class ByteRange:
     stop: int | None = None
 
     def __post_init__(self) -> None:
+        check_type("the start of a range", self.start, Integral, "a whole number")
+        if self.stop is not None:
+            check_type("the stop of a range", self.stop, Integral, "a whole number, or None for the end")
         if self.start < 0 and self.stop is not None:
             raise InvalidRequest(f"a range from the end takes no stop: ({self.start}, {self.stop})")
         if self.stop is not None and self.stop <= self.start:

@@ -17,7 +17,16 @@ import msgspec
 
 from ambry import __version__
 from ambry.blob import Durability
-from ambry.client.model import BlobSource, ByteRange, Progress, RetryPolicy, Timeout, TransferConfig, Verify
+from ambry.client.model import (
+    BlobSource,
+    ByteRange,
+    Progress,
+    RetryPolicy,
+    Timeout,
+    TransferConfig,
+    Verify,
+    check_type,
+)
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.sources import open_body, read_toml
 from ambry.client.transfer import BlobUpload
@@ -30,6 +39,9 @@ from ambry.rest import names
 from ambry.rest.text import plain_text
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:17100"
+
+_TIMEOUT = "a Timeout(connect, read, total), in seconds"
+_TRANSFER = "a TransferConfig(chunk_size=...)"
 
 
 class ClientOptions(TypedDict, total=False):
@@ -76,6 +88,9 @@ class ClientBase:
         """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot."""
         if verify not in get_args(Verify):
             raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
+        check_type("timeout", timeout, Timeout, _TIMEOUT)
+        check_type("retry", retry, RetryPolicy, "a RetryPolicy(max_attempts=...)")
+        check_type("transfer", transfer, TransferConfig, _TRANSFER)
         self._options: ClientOptions = {
             "endpoints": normal_endpoints(endpoints),
             "account": account,
@@ -129,6 +144,8 @@ class ClientBase:
         return self._endpoints.urls
 
     def _attempts(self, timeout: Timeout | None) -> Attempts:
+        if timeout is not None:
+            check_type("timeout", timeout, Timeout, _TIMEOUT)
         return Attempts(
             policy=self._retry,
             budget=self._budget,
@@ -153,7 +170,7 @@ class ClientBase:
         transfer: TransferConfig | None,
         asynchronous: bool,
     ) -> BlobUpload:
-        chunk_size = (transfer or self._transfer).chunk_size
+        chunk_size = self._chunk_size(transfer)
         body = open_body(data, size=size, chunk_size=chunk_size, asynchronous=asynchronous)
         expected = wire.checksum_text(checksum) if checksum is not None else ""
         request = wire.upload_request(
@@ -166,7 +183,14 @@ class ClientBase:
             durability=durability,
         )
         request.headers.update(self._target)
+        request.headers[names.SERVICE_ID] = self._common[names.SERVICE_ID]
         return BlobUpload(request, body, checksum=expected, verify=self._verify, progress=progress)
+
+    def _chunk_size(self, transfer: TransferConfig | None) -> int:
+        """Bytes that one call hands on at a time."""
+        if transfer is not None:
+            check_type("transfer", transfer, TransferConfig, _TRANSFER)
+        return (transfer or self._transfer).chunk_size
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
         return {**self._common, **request.headers}
@@ -180,6 +204,10 @@ def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
     """Checked base URLs without a trailing slash. Raises InvalidRequest."""
     if endpoints is None:
         return (DEFAULT_ENDPOINT,)
+    if not isinstance(endpoints, str):
+        check_type("endpoints", endpoints, Sequence, "a URL, or a list of them")
+        for each in endpoints:
+            check_type("an endpoint", each, str, "a URL such as http://127.0.0.1:17100")
     listed = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
     urls: list[str] = []
     for text in (each.strip() for each in listed):
@@ -199,8 +227,12 @@ def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | None:
-    """A tuple (start, stop) as a ByteRange."""
-    return given if given is None or isinstance(given, ByteRange) else ByteRange(*given)
+    """A tuple (start, stop) as a ByteRange. Raises InvalidRequest, TypeError."""
+    if given is None or isinstance(given, ByteRange):
+        return given
+    if not isinstance(given, tuple | list) or len(given) not in (1, 2):
+        raise TypeError(f"range is (start, stop) as in a slice, stop not included, not {repr(given)[:60]}")
+    return ByteRange(*given)
 
 
 def load_options(env: Mapping[str, str]) -> ClientOptions:

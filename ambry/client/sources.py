@@ -12,11 +12,12 @@ import os
 import stat
 import tomllib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ambry.checksum import Buffer, Digester, digest, new_digester
-from ambry.client.model import BlobSource, StrPath
+from ambry.client.model import BlobSource, StrPath, check_type
 from ambry.errors import AlreadyExists, ConfigInvalid, InvalidRequest
 from ambry.ids import BlobId
 
@@ -146,6 +147,7 @@ def open_body(data: BlobSource, *, size: int | None, chunk_size: int, asynchrono
             "an async iterable can only be put by AsyncAmbryClient; await its items into a list, or use that"
         )
     if size is not None:
+        check_type("size", size, Integral, "a number of bytes")
         if size < 0:
             raise InvalidRequest(f"size must not be negative, not {size}")
         if body.size is not None and body.size != size:

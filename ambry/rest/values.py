@@ -12,6 +12,9 @@ TTL_SECONDS_MAX = 10**11
 """Over 3,000 years; whoever means longer means for ever."""
 FOREVER = "-1"
 
+DEFAULT_NAME = "default"
+"""Of the account and of the container that a blob belongs to when nothing is said."""
+
 _DURABILITIES = {each.name.lower(): each for each in Durability}
 _FLAGS = {"true": True, "false": False}
 

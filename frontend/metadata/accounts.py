@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ambry.errors import InvalidRequest
+from ambry.rest.values import DEFAULT_NAME
 from frontend.config import AccountEntry
 from frontend.request import ContainerId
 
-DEFAULT = "default"
+DEFAULT = DEFAULT_NAME
 
 
 class Accounts:
@@ -26,7 +27,7 @@ class Accounts:
         """A container by its ids. Raises InvalidRequest for an unknown name."""
         entry = self._entries.get(account)
         if entry is None:
-            raise InvalidRequest(f"there is no account {account!r}; leave the header out for the default account")
+            raise InvalidRequest(f"there is no account {account!r}; where none is named it is {DEFAULT!r}")
         container_id = entry.containers.get(container)
         if container_id is None:
             raise InvalidRequest(f"account {account!r} has no container {container!r}")

@@ -278,4 +278,6 @@ def _translate(cause: Exception, endpoint: str) -> AmbryError:
         return refusals.not_in_time(endpoint)
     if type(cause).__name__ in ("ClientResponseError", "InvalidURL"):
         return refusals.not_http(endpoint, cause)
+    if type(cause).__name__ == "ServerDisconnectedError":
+        return refusals.no_answer(endpoint)
     return refusals.broken(endpoint, cause)

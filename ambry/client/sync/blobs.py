@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from numbers import Integral
 from pathlib import Path
 
 from ambry.blob import Durability
@@ -19,6 +20,7 @@ from ambry.client.model import (
     Timeout,
     TransferConfig,
     WritableBuffer,
+    check_type,
 )
 from ambry.client.options import as_range
 from ambry.client.sources import PartFile
@@ -130,6 +132,8 @@ class SyncBlobs(SyncCalls):
         timeout: Timeout | None = None,
     ) -> bytes:
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
+        if max_size is not None:
+            check_type("max_size", max_size, Integral, "a number of bytes")
         download = BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify)
         with self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
@@ -139,12 +143,13 @@ class SyncBlobs(SyncCalls):
     def get_into(self, ref: Ref, buffer: WritableBuffer, *, offset: int = 0, timeout: Timeout | None = None) -> int:
         """Fill `buffer` (any writable, C-contiguous one) with the blob's bytes from `offset` on, without a copy.
 
-        Returns how many there were, which is less than the buffer's size at the end of the blob. Only a read of the
-        whole blob is verified by its digest.
+        Returns how many there were, which is less than the buffer's size at the end of the blob. A buffer that is smaller
+        than the blob gets as much as fits. Only a read of the whole blob is verified by its digest.
         """
         view = memoryview(buffer)
         if view.readonly or not view.c_contiguous:
             raise TypeError("get_into needs a writable, C-contiguous buffer")
+        check_type("offset", offset, Integral, "a number of bytes")
         if not view.nbytes:
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
@@ -173,7 +178,7 @@ class SyncBlobs(SyncCalls):
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
         """
         blob = wire.parse_ref(ref)
-        chunk_size = (transfer or self._transfer).chunk_size
+        chunk_size = self._chunk_size(transfer)
         part = PartFile(path, blob, overwrite=overwrite, unique=new_request_id(self._random), resume=resume)
         keep = resume
         try:

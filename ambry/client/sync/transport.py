@@ -265,6 +265,8 @@ def _translate(cause: Exception, endpoint: str) -> AmbryError:
         return cause
     if isinstance(cause, TimeoutError):
         return refusals.not_in_time(endpoint)
-    if isinstance(cause, http.client.HTTPException) and not isinstance(cause, http.client.RemoteDisconnected):
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return refusals.no_answer(endpoint)
+    if isinstance(cause, http.client.HTTPException):
         return refusals.not_http(endpoint, cause)
     return refusals.broken(endpoint, cause)

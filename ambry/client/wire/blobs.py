@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from numbers import Integral
 
 from ambry.blob import Durability
-from ambry.client.model import BlobInfo, ByteRange, Metadata, Ref
+from ambry.client.model import BlobInfo, ByteRange, Metadata, Ref, check_type
 from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
 from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
@@ -45,9 +46,10 @@ def parse_ref(ref: Ref | object) -> BlobId:
 
 
 def ttl_text(ttl: timedelta | int | None) -> str:
-    """What `x-ambry-ttl` says of a life of `ttl` (seconds, None for ever). Raises InvalidRequest."""
+    """What `x-ambry-ttl` says of a life of `ttl` (seconds, None for ever). Raises InvalidRequest, TypeError."""
     if ttl is None:
         return values.ttl_text(None)
+    check_type("ttl", ttl, (Integral, timedelta), "whole seconds, a timedelta, or None for ever")
     seconds = int(ttl.total_seconds()) if isinstance(ttl, timedelta) else ttl
     if not 1 <= seconds <= values.TTL_SECONDS_MAX:
         raise InvalidRequest(
@@ -73,13 +75,17 @@ def upload_request(
     if digest:
         headers[names.DIGEST] = digest
     if content_type is not None:
+        check_type("content_type", content_type, str, "a media type as text")
         headers[names.CONTENT_TYPE] = text.media_type("content_type", content_type)
     if filename:
+        check_type("filename", filename, str, "the name of one file as text")
         headers.update(_filename_header(filename))
     if durability is not None:
         known = durability if isinstance(durability, Durability) else values.durability(str(durability))
         headers[names.DURABILITY] = values.durability_text(known)
-    headers.update(metadata_rules.check(metadata or {}))
+    if metadata is not None:
+        check_type("metadata", metadata, Mapping, "a mapping of text to text")
+        headers.update(metadata_rules.check(metadata))
     return ApiRequest("POST", "/", headers, "the upload")
 
 
@@ -99,7 +105,8 @@ def undelete_request(blob: BlobId) -> ApiRequest:
 
 
 def checksum_text(checksum: str) -> str:
-    """A digest given by a caller, as it travels. Raises InvalidRequest."""
+    """A digest given by a caller, as it travels. Raises InvalidRequest, TypeError."""
+    check_type("checksum", checksum, str, "an xxh3-128 in 32 hexadecimal digits")
     try:
         return values.digest(checksum).hex()
     except InvalidRequest as cause:
@@ -145,7 +152,8 @@ def parse_put(request: ApiRequest, headers: Headers) -> BlobInfo:
         ) from cause
     sent = {name: value for name, value in request.headers.items() if name.startswith("x-ambry-")}
     sent.pop(names.DIGEST, None)
-    merged = {names.CONTENT_TYPE: DEFAULT_CONTENT_TYPE, **sent, **headers}
+    target = {names.ACCOUNT_NAME: values.DEFAULT_NAME, names.CONTAINER_NAME: values.DEFAULT_NAME}
+    merged = {names.CONTENT_TYPE: DEFAULT_CONTENT_TYPE, **target, **sent, **headers}
     return replace(parse_info(blob, merged), durability=headers.get(names.DURABILITY, "").lower())
 
 

@@ -99,6 +99,12 @@ def broken(endpoint: str, cause: Exception) -> PeerConnectionLost:
     return PeerConnectionLost(f"the connection to {endpoint} broke: {cause or type(cause).__name__}")
 
 
+def no_answer(endpoint: str) -> PeerConnectionLost:
+    return PeerConnectionLost(
+        f"{endpoint} closed the connection without an answer; if it does so again, check that it is the API port of a frontend"
+    )
+
+
 def answered_early(endpoint: str, status: int, headers: Headers) -> ProtocolViolation:
     """For a success that came before the request was whole: it cannot speak of what we meant to send."""
     return ProtocolViolation(

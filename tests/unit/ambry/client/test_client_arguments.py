@@ -1,0 +1,103 @@
+"""Arguments of the wrong type: one sentence that names the argument, before anything is sent.
+
+They once failed deep inside ("'<=' not supported between instances of 'int' and 'str'"), or at the first call.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient, Unavailable
+from tests.support.stub_frontend import StubFrontend
+from tests.support.twins import QUICK, Twins
+
+Call = Callable[[Any, Any], object]
+
+
+@pytest.mark.parametrize(
+    ("said", "call"),
+    [
+        (
+            "ttl is whole seconds, a timedelta, or None for ever, not '7d'",
+            lambda client, ref: client.put(b"", ttl="7d"),
+        ),
+        ("ttl is whole seconds", lambda client, ref: client.put(b"", ttl=1.5)),
+        ("ttl is whole seconds", lambda client, ref: client.update_ttl(ref, True)),
+        ("range is (start, stop)", lambda client, ref: client.get_bytes(ref, range=slice(0, 3))),
+        ("range is (start, stop)", lambda client, ref: client.get_bytes(ref, range=range(0, 3))),
+        ("the start of a range is a whole number", lambda client, ref: client.get(ref, range=("0", 3))),
+        ("the stop of a range is a whole number", lambda client, ref: client.get(ref, range=(0, 3.0))),
+        ("timeout is a Timeout(connect, read, total)", lambda client, ref: client.head(ref, timeout=5)),
+        ("transfer is a TransferConfig", lambda client, ref: client.put(b"", transfer=1 << 20)),
+        ("content_type is a media type as text", lambda client, ref: client.put(b"", content_type=5)),
+        ("filename is the name of one file", lambda client, ref: client.put(b"", filename=b"a")),
+        ("checksum is an xxh3-128", lambda client, ref: client.put(b"", checksum=b"a")),
+        ("metadata is a mapping", lambda client, ref: client.put(b"", metadata=[("a", "b")])),
+        ("size is a number of bytes", lambda client, ref: client.put(b"", size="0")),
+        ("max_size is a number of bytes", lambda client, ref: client.get_bytes(ref, max_size="1")),
+        ("offset is a number of bytes", lambda client, ref: client.get_into(ref, bytearray(1), offset="1")),
+    ],
+)
+def test_a_wrong_argument_is_named(stub: StubFrontend, twins: Twins, said: str, call: Call) -> None:
+    client = twins.connect(stub.url)
+    blob = stub.add(b"x")
+    with pytest.raises(TypeError) as refused:
+        call(client, blob)
+    assert said in str(refused.value)
+    assert stub.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"timeout": 5}, "timeout is a Timeout"),
+        ({"retry": 3}, "retry is a RetryPolicy"),
+        ({"transfer": 1 << 20}, "transfer is a TransferConfig"),
+        ({"endpoints": 5}, "endpoints is a URL, or a list of them, not 5"),
+        ({"endpoints": [5]}, "an endpoint is a URL"),
+    ],
+)
+def test_a_client_is_not_made_of_wrong_options(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        AmbryClient(**options)
+
+
+def test_a_put_tells_all_that_a_head_would(stub: StubFrontend, twins: Twins) -> None:
+    """Account, container and service once were empty in what a put returned."""
+    info = twins.connect(stub.url, service_id="trainer").put(b"x")
+    assert (info.account, info.container, info.service_id) == ("default", "default", "trainer")
+    info = twins.connect(stub.url, account="ml", container="models").put(b"x")
+    assert (info.account, info.container) == ("ml", "models")
+
+
+def test_a_port_that_hangs_up_is_named_as_one_that_may_be_no_frontends(twins: Twins) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            client = twins.connect(f"http://127.0.0.1:{server.getsockname()[1]}", fake_time=True, retry=QUICK)
+            with pytest.raises(Unavailable, match="check that it is the API port of a frontend"):
+                client.get_bytes(some_blob())
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def some_blob() -> str:
+    with StubFrontend() as stub:
+        return stub.add(b"x")
