@@ -29,7 +29,7 @@ from ambry.errors import (
 )
 from ambry.service.listener import unconfirmed
 from frontend.http.admission import FEW_BYTES, Patience
-from frontend.http.framing import next_cut, request_line, unspoken
+from frontend.http.framing import is_last, next_cut, request_line, unspoken
 from frontend.http.handler import LINE_SIZE_MAX, Handler, Refusal
 
 if TYPE_CHECKING:
@@ -124,10 +124,9 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(Overloaded("too much waits here to be answered; retry on another connection", retry_after_s=1))
 
     def go_on(self) -> None:
-        """Give the parser what was read, as far as it takes it now.
+        """Give the parser what was read, as far as it takes it now, cut behind every request.
 
-        Cut behind every request: the parser forgets whole requests that a broken one follows, and what it keeps is not seen
-        here any more.
+        It forgets whole requests that a broken one follows, and what it keeps is not seen here any more.
         """
         handler = self.handler
         if handler is None or self._feeding:
@@ -201,8 +200,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is not None:
             handler.refuses_head = message.method == "HEAD"
             handler.replace_newest(Refusal(error))
-        elif "Upgrade" in message.headers or message.method == "CONNECT":
-            # The parser takes what follows for another protocol, and we speak none.
+        elif is_last(message):
             handler.refused = True
             handler.end_input()
         else:
@@ -292,6 +290,7 @@ class Connection(asyncio.BufferedProtocol):
         with suppress(TimeoutError):
             async with asyncio.timeout(self.server.lingering_s):
                 await self._lingering
+        self._body.feed_eof()  # nobody waits for the rest of it
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None and not self._lingering.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 
 from ambry.errors import AmbryError, HttpVersionNotSupported, NotSupported
@@ -22,6 +23,15 @@ def unspoken(line: bytes, message: RawRequestMessage) -> AmbryError | None:
         # Nobody can tell where such a request ends (RFC 9112 section 6.1).
         return NotSupported("of the transfer codings only chunked is known here, once and as the last")
     return None
+
+
+def is_last(message: RawRequestMessage) -> bool:
+    """Whether nothing that follows on the connection is a request, whatever the parser makes of it."""
+    if "Upgrade" in message.headers or message.method == "CONNECT":
+        # It takes what follows for another protocol, and we speak none.
+        return True
+    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0.
+    return message.version < HttpVersion11 and "close" in ",".join(message.headers.getall("Connection", ())).lower()
 
 
 def next_cut(data: bytes) -> int:

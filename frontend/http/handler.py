@@ -191,8 +191,10 @@ class Handler(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         finished, reset = await super().finish_response(request, resp, start_time)
-        if self.refused and not reset and not self._messages:
-            # The body was broken off here, and its client may still be sending.
+        forced = request.keep_alive and not finished.keep_alive and not self.connection.server.draining
+        if (self.refused or forced) and not reset and not self._messages:
+            # It is we who end it, and the client may still be sending (RFC 9112 section 9.6).
+            self.refused = True
             await self.connection.linger()
         return finished, reset
 

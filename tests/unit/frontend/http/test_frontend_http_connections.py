@@ -274,3 +274,30 @@ async def test_what_follows_a_change_of_protocol_is_not_taken_for_requests(head:
         await client.send(head + b"Content-Length: 2\r\n\r\nxx" + GET)
         assert (await client.answer()).status == 405
         assert await client.at_end()
+
+
+async def test_close_wins_over_keep_alive() -> None:
+    """RFC 9112 section 9.3; for HTTP/1.0 the parser had it the other way round."""
+    async with edge() as server, server.connected() as client:
+        await client.send(b"GET / HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n" + GET)
+        assert (await client.answer()).status == 200
+        assert await client.at_end()
+
+
+async def test_an_answer_that_ends_the_connection_reaches_a_client_that_still_sends() -> None:
+    """RFC 9112 section 9.6: closed at once, the connection was reset by what came next, and the answer was lost."""
+
+    async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
+        response = web.Response(status=405, text="no")
+        response.force_close()
+        return response
+
+    async with edge(refuse) as server, server.connected() as client:
+        await client.send(GET)
+        # Read nothing before the server has answered, and would have closed.
+        await asyncio.sleep(0.05)
+        for _ in range(20):
+            await client.send(GET)
+            await asyncio.sleep(0)
+        assert (await client.answer()).status == 405
+        assert await client.at_end()
