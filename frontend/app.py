@@ -62,8 +62,9 @@ class Frontend:
             cluster=self._map.cluster,
             own_name=config.name,
             random_source=self._random,
-            # What waits for a well peer is bounded by the memory budget already.
-            in_flight_bytes_max=self._config.router.memory_budget_bytes,
+            # As much as all uploads may hold. A chunk's charge goes back when enough replicas have it, so what waits for a slow
+            # one beyond that is bounded here: it is refused further copies, and gets them by replication.
+            in_flight_bytes_max=self._config.router.memory_budget_bytes // 2,
         )
         router = Router(self._context(pool))
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)

@@ -5,6 +5,9 @@ every call from there down to the router.
 
 The deadline bounds how long a client waits for us while nothing moves. It is not the length of an upload or a download:
 whoever moves a stream on renews it.
+
+There is no priority among requests: what must not wait behind the large and the slow (small bodies, small reads) is told by the
+size of what it needs, where memory is taken (`Need` in frontend/router/budget.py).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ class RequestContext:
         self.id = id
         """In every answer and every log line about this request, also those of the data nodes."""
         self.container = container
-        """Whose blob it is about; None until that is known."""
+        """Where an upload goes, None until that is known. Other requests name a blob, whose id says where it is."""
         self._timeout_s = timeout_s
         self.deadline = asyncio.get_running_loop().time() + timeout_s
         """On the event loop's clock; the client has its answer by then."""

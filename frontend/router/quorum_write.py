@@ -151,6 +151,7 @@ class ReplicaWrite:
             self._replies.append(outcome)
             more = tracker.record(name, True)
         if self._future.done():
+            self._stop_timer()  # it may have been cancelled
             return
         if more:
             self._send(more)
@@ -163,12 +164,13 @@ class ReplicaWrite:
         elif not self._patient:
             # Enough confirmed; those of the others that are well have their time.
             self._patient = True
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
             self._timer = self._loop.call_later(self._patience_s, self._end, Confirmed(self._replies))
 
     def _look(self) -> None:
         """See whether those that did not answer yet answer anything at all."""
+        if self._future.done():
+            return  # cancelled
         silent = {name for name in self._waiting if not self._pool[name].usable}
         if silent:
             self._send(self._tracker.next_remote(silent))
@@ -180,11 +182,14 @@ class ReplicaWrite:
         self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
 
     def _end(self, outcome: WriteOutcome) -> None:
+        self._stop_timer()
+        if not self._future.done():
+            self._future.set_result(outcome)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._future.done():
-            self._future.set_result(outcome)
 
     def _unconfirmed(self, silent: Set[str]) -> Unconfirmed:
         failures = self._failures | {name: DeadlineExceeded("it does not answer") for name in silent}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from itertools import combinations
 
 import pytest
@@ -198,6 +200,36 @@ async def test_a_cancelled_write_sends_nothing_further_and_takes_late_answers() 
     await asyncio.sleep(10)
     assert "dc2-n2" not in {call.peer for call in cluster.pool.journal}
     assert all(peer.open_calls == 0 for peer in cluster.pool)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@virtual_time
+async def test_a_cancelled_write_ends_and_is_held_by_nobody(answers: bool) -> None:
+    """Once it looked after its replicas four times a second for ever, and kept its body: an upload that was broken off left its
+    chunks in memory, charged to nobody."""
+    cluster = make_cluster()
+    for peer in cluster.pool:
+        peer.script(slow(0.5) if answers else silent())
+    properties = encode_properties(BlobProperties(size=len(BODY), digest=digest(BODY)))
+    operation = ReplicaWrite(
+        cluster.context,
+        cluster.context.map.partitions[0],
+        type=MessageType.PUT,
+        message=PutRequest("r", ID.raw, RecordKind.BLOB, 1, NEVER_MS, properties, b"", digest(BODY), True),
+        body=BODY,
+        checks=block_checks(BODY),
+        timeout_s=5.0,
+    )
+    held = weakref.ref(operation)
+    future = operation.start()
+    del operation
+    await asyncio.sleep(0.1)
+    future.cancel()
+    await asyncio.sleep(1.0 if answers else 5.5)
+    del future
+    await settle()
+    gc.collect()
+    assert held() is None
 
 
 @pytest.mark.parametrize("target", [1, 2, 3])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ambry.blob import BlobState
-from ambry.errors import BlobDeleted, InvalidRequest, Unavailable
+from ambry.errors import InvalidRequest, Unavailable
 from ambry.ids import IdKind
 from frontend.router import router as router_module
 from tests.support.content import content
@@ -66,7 +66,7 @@ async def test_presence_of_very_many_chunks_is_asked_in_parts(monkeypatch: pytes
 
 
 @virtual_time
-async def test_a_simple_blob_has_no_chunks_and_a_deleted_one_no_presence() -> None:
+async def test_a_simple_blob_has_no_chunks_and_of_a_deleted_one_is_told_who_knows() -> None:
     cluster = make_cluster()
     blob_id = (await cluster.put(b"hello")).id
     await settle()
@@ -74,8 +74,8 @@ async def test_a_simple_blob_has_no_chunks_and_a_deleted_one_no_presence() -> No
     assert [entry.present for entry in await cluster.router.presence(some_request(), blob_id)] == [1, 1, 1]
     await cluster.router.delete(some_request(), blob_id)
     await settle()
-    with pytest.raises(BlobDeleted):
-        await cluster.router.presence(some_request(), blob_id)
+    found = await cluster.router.presence(some_request(), blob_id)
+    assert [(entry.present, entry.deleted, entry.total) for entry in found] == [(0, 1, 1)] * 3
 
 
 @virtual_time
