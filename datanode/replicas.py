@@ -13,7 +13,6 @@ from ambry.clock import Clock
 from ambry.clustermap.model import Partition
 from ambry.errors import (
     AlreadyExists,
-    AmbryError,
     DataCorrupt,
     InvalidRequest,
     PartitionUnknown,
@@ -227,7 +226,8 @@ class Replicas:
         self._reopening.add(partition_id)
         try:
             await self._reopen(partition, replica, rebuild=False)
-        except (AmbryError, OSError) as error:
+        except Exception as error:
+            # Whatever it was, the partition is in no other table now, and must say why.
             self._give_up(partition_id, error)
             raise
 

@@ -157,7 +157,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         if self._on_lost is not None:
             self._on_lost(self)
         for call in calls.values():
-            call.done(PeerConnectionLost(f"the connection to {self.peer} ended before the answer"))
+            self._end(call, PeerConnectionLost(f"the connection to {self.peer} ended before the answer"))
 
     def _violation(self, error: ProtocolViolation) -> None:
         log.warning("connection closed", peer=self.peer, error=error.message)
@@ -216,13 +216,20 @@ class RpcConnection(asyncio.BufferedProtocol):
             return  # its deadline had passed
         self.in_flight_bytes -= call.size
         if not frame.flags & FLAG_ERROR:
-            call.done(frame)
+            self._end(call, frame)
             return
         try:
             error: AmbryError = messages.error_of(frame.header)
         except ProtocolViolation as violation:
             error = violation
-        call.done(error)
+        self._end(call, error)
+
+    def _end(self, call: PendingCall, outcome: Frame | AmbryError) -> None:
+        """Tell a caller how its call ended. Its bug is its own: the other calls of this connection go on."""
+        try:
+            call.done(outcome)
+        except Exception:
+            log.exception("a caller failed at its answer", peer=self.peer)
 
     def _expire(self) -> None:
         now = self._loop.time()
@@ -231,7 +238,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             call = self._calls.pop(number, None)
             if call is not None:
                 self.in_flight_bytes -= call.size
-                call.done(DeadlineExceeded(f"{self.peer} did not answer in time"))
+                self._end(call, DeadlineExceeded(f"{self.peer} did not answer in time"))
         self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._calls else None
 
     # --- serving ---

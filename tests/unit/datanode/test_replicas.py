@@ -53,6 +53,23 @@ async def test_a_replica_that_cannot_be_opened_says_which(bench: LoneBench) -> N
     assert bench.replicas.unready() == []
 
 
+async def test_a_reopening_that_ends_in_a_bug_leaves_the_partition_known(bench: LoneBench) -> None:
+    """It was in no table any more, and could not be reopened a second time."""
+    replica = await bench.open()
+    replica.store.fence("test")
+
+    def bug(_call: str, _path: Path) -> None:
+        raise RuntimeError("a bug")
+
+    bench.files.before = bug
+    with pytest.raises(RuntimeError):
+        await bench.replicas.reopen(7)
+    assert bench.replicas.unready() == ["partition 7 cannot be opened: a bug"]
+    bench.files.before = lambda _call, _path: None
+    await bench.replicas.reopen(7)
+    assert bench.replicas.unready() == []
+
+
 async def test_a_clean_close_needs_no_replay(bench: LoneBench) -> None:
     await bench.open()
     for number in range(5):

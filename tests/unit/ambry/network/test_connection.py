@@ -22,6 +22,7 @@ from ambry.protocol.frame import BODY_SIZE_MAX, HEADER_SIZE_MAX, Frame, MessageT
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import GetRequest, PresenceReply
+from tests.support.eventually import eventually
 
 Outcome = Frame | AmbryError
 LONG_S = 60.0
@@ -195,6 +196,41 @@ async def test_an_answer_that_no_frame_can_hold_is_an_error_answer(pair: Pair) -
         await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
     assert pair.answered == [(MessageType.PING, "ProtocolViolation")]
     client.abort()
+
+
+async def test_a_caller_that_fails_at_its_answer_leaves_the_other_calls_alone(pair: Pair) -> None:
+    """After one of them no deadline of that connection fired any more, and a lost connection told only half of its callers."""
+    held: list[Responder] = []
+    pair.handler = lambda frame, responder: held.append(responder)
+    client = await pair.client()
+    outcomes = Outcomes()
+
+    def fails(_outcome: object) -> None:
+        raise RuntimeError("a bug of the caller's")
+
+    def call(number: int, timeout_s: float) -> None:
+        client.call(MessageType.PING, Empty(), fails, timeout_s=timeout_s)
+        client.call(MessageType.PING, Empty(), outcomes.of(number), timeout_s=timeout_s)
+
+    call(1, 0.01)
+    await outcomes.wait(1)
+    call(2, 0.01)
+    await outcomes.wait(2)
+    call(3, LONG_S)
+    await eventually(lambda: len(held) == 6)
+    held[4].reply(Empty())
+    held[5].reply(Empty())
+    await outcomes.wait(3)
+    assert client.in_flight_bytes == 0
+    call(4, LONG_S)
+    client.abort()
+    await outcomes.wait(4)
+    assert [type(error) for error in outcomes.errors()] == [
+        DeadlineExceeded,
+        DeadlineExceeded,
+        type(None),
+        PeerConnectionLost,
+    ]
 
 
 async def test_a_deadline_ends_a_call_once_and_a_late_answer_is_dropped(pair: Pair) -> None:
