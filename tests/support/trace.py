@@ -161,6 +161,13 @@ def _first_resume(code: CodeType) -> int:
     return next(each.offset for each in dis.get_instructions(code) if each.opname == "RESUME")
 
 
+class _Loop(uvloop.Loop):
+    """The loop of a server that is not alone in its process: signals belong to the tool."""
+
+    def add_signal_handler(self, *_ignored: Any) -> None:  # type: ignore[override]
+        pass
+
+
 class Cluster:
     """A frontend of the first datacenter and one data node in each, running in threads of this process."""
 
@@ -212,7 +219,7 @@ class Cluster:
             self._stops.append((asyncio.get_running_loop(), stop))
             await serve(stop)
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=_Loop) as runner:
             runner.run(main())
 
     def _wait_ready(self) -> None:
