@@ -71,7 +71,7 @@ def put(
             if shown != "table":
                 click.echo(str(info.id) if shown == "id" else to_json(info, file=name))
     if shown == "table" and stored:
-        show_table(["FILE", "ID", "SIZE", "EXPIRES"], [[n, str(i.id), str(i.size), expiry(i)] for n, i in stored])
+        show_table(["ID", "SIZE", "EXPIRES", "FILE"], [[str(i.id), str(i.size), expiry(i), n] for n, i in stored])
     return code
 
 
@@ -102,7 +102,7 @@ def get(
         file = Path(path) if path is not None else Path(safe_name(client.head(blob)))
         with progress_bar(file.name, cluster.quiet) as progress:
             if byte_range is None:
-                size = client.get_file(blob, file, overwrite=overwrite, resume=not no_resume, progress=progress).size
+                size = save(client, blob, file, overwrite=overwrite, resume=not no_resume, progress=progress)
             else:
                 size = save_range(client, blob, byte_range, file, overwrite=overwrite, progress=progress)
     if not cluster.quiet:
@@ -189,6 +189,22 @@ def copy(reader: BlobReader, out: IO[bytes]) -> None:
     for chunk in reader.iter_chunks(256 << 10):
         out.write(chunk)
     out.flush()
+
+
+def save(
+    client: AmbryClient, blob: str, path: Path, *, overwrite: bool, resume: bool, progress: Progress | None
+) -> int:
+    """A blob into a file; its size. When it breaks off, says what is kept and how to go on."""
+    from ambry.client.sources import part_path, part_size
+    from ambry.client.wire.blobs import parse_ref
+
+    try:
+        return client.get_file(blob, path, overwrite=overwrite, resume=resume, progress=progress).size
+    except (AmbryError, KeyboardInterrupt):
+        if resume and (kept := part_size(path, parse_ref(blob))):
+            part = printable(str(part_path(path, parse_ref(blob))))
+            click.echo(f"ambry: {kept} bytes are kept in {part}; the same command goes on from there", err=True)
+        raise
 
 
 def save_range(

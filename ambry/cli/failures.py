@@ -59,9 +59,10 @@ def exit_code(error: Exception) -> int:
     return EXIT_FAILURE
 
 
-def report(error: Exception) -> int:
-    """Print an error on stderr; its exit code."""
-    click.echo(f"ambry: {describe(error)}", err=True)
+def report(error: Exception, subject: str = "") -> int:
+    """Print an error on stderr, with what it is about if that is not empty and not said already; its exit code."""
+    text, about = describe(error), f"{printable(subject)}: "
+    click.echo(f"ambry: {about if subject and not text.startswith(about) else ''}{text}", err=True)
     return exit_code(error)
 
 
@@ -71,7 +72,5 @@ def fail(error: Exception) -> NoReturn:
 
 def report_one(error: Exception, subject: str, code: int) -> int:
     """Report the failure of one of several, named `subject` if that is not empty; the first one's exit code counts."""
-    if subject:
-        click.echo(f"ambry: {printable(subject)}: ", err=True, nl=False)
-    found = report(error)
+    found = report(error, subject)
     return code or found

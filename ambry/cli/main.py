@@ -6,6 +6,7 @@ found by their entry points in the group `ambry.commands`, so any package may ad
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,18 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*BLOB_COMMANDS, *sorted(set(_found()) - set(BLOB_COMMANDS))]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as cause:
+            # click looks for similar names among the commands that are loaded: here, none.
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near or self.get_command(ctx, args[0]) is not None:
+                raise
+            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx) from cause
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         try:

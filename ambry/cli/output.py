@@ -69,20 +69,15 @@ def show_info(info: BlobInfo, output: str) -> None:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; ids are never cut or wrapped, because they are copied."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, no_wrap=True, justify="right" if name == "SIZE" else "left")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(highlight=False, soft_wrap=True)
-    width = sum(max(len(row[place]) for row in [header, *rows]) + 3 for place in range(len(header)))
-    console.print(table, crop=False, no_wrap=True, overflow="ignore", width=max(console.width, width))
+    """A table of which nothing is ever cut: ids are copied, and a terminal wraps. What may be long stands last."""
+    lines = [header, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(header))]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if name == "SIZE" else cell.ljust(width)
+            for name, cell, width in zip(header, line, widths, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
 
 
 @contextmanager

@@ -196,6 +196,19 @@ def _checked(chunk: Any) -> Buffer:
     raise TypeError(f"a body gives bytes, this one gave {type(chunk).__name__}{hint}")
 
 
+def part_path(target: Path, blob: BlobId) -> Path:
+    """Where the bytes of a download gather that can go on later."""
+    return target.with_name(f"{target.name[:120]}.{blob}.part")
+
+
+def part_size(target: Path, blob: BlobId) -> int:
+    """Bytes that a download which broke off has left to go on from; 0 for none."""
+    try:
+        return part_path(target, blob).stat().st_size
+    except OSError:
+        return 0
+
+
 class PartFile:
     """A download on its way: `<name>.<id>.part` beside the target, renamed to it when whole.
 
@@ -210,11 +223,10 @@ class PartFile:
         if self.target.is_dir():
             raise IsADirectoryError(f"{self.target} is a directory; name the file to write")
         self._refuse_existing()
-        stem = self.target.name[:120]
-        self.path = self.target.with_name(f"{stem}.{blob}.part")
+        self.path = part_path(self.target, blob)
         handle = _open_locked(self.path) if resume else None
         if handle is None:
-            self.path = self.target.with_name(f"{stem}.{blob}.{unique}.part")
+            self.path = self.path.with_suffix(f".{unique}.part")
             handle = self.path.open("xb+", buffering=0)
         self._handle = handle
         self.size = os.fstat(handle.fileno()).st_size

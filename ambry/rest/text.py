@@ -100,7 +100,8 @@ def filename(what: str, name: str) -> str:
     """
     if len(name.encode("utf-8", "surrogatepass")) > FILENAME_SIZE_MAX:
         raise InvalidRequest(f"{what} has at most {FILENAME_SIZE_MAX} bytes of UTF-8")
-    header_text(what, name)
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise InvalidRequest(f"{what} is text, and has bytes that are not UTF-8")
     if name in (".", "..") or _UNSAFE_IN_NAME.search(name):
         raise InvalidRequest(
             f"{what} is the name of one file: no slash or backslash, no control characters, none that turn the "

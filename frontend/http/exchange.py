@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from frontend.http.connections import Connection
 from frontend.http.handler import Handler
@@ -71,8 +71,11 @@ class Exchange:
         return protocol.connection if isinstance(protocol, Handler) else None
 
     async def continue_if_expected(self) -> None:
-        """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body."""
-        if "expect" in self.headers and not self.http.content.total_bytes:
+        """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body.
+
+        A client of HTTP/1.0 knows no answer before the answer (RFC 9110 section 10.1.1).
+        """
+        if "expect" in self.headers and self.http.version >= HttpVersion11 and not self.http.content.total_bytes:
             await self.http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # What was written so far must not count as the response's own bytes.
             self.http.writer.output_size = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from ambry import __version__
 from ambry.service.admin import json_response, readiness
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
+from frontend.http.problem import RETRY_AFTER_S
 
 
 class ServicePages:
@@ -44,4 +46,6 @@ class ServicePages:
 
 def _now(response: web.Response) -> web.Response:
     response.headers["Cache-Control"] = "no-store"
+    if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

@@ -204,7 +204,7 @@ def _filename_header(filename: str) -> dict[str, str]:
     try:
         text.filename("filename", filename)
     except InvalidRequest as cause:
-        raise InvalidRequest(f"{cause.message}, not {filename!r}; name it otherwise with filename=") from cause
+        raise InvalidRequest(f"{cause.message}, not {filename!r}; name it otherwise (filename=, --filename)") from cause
     if text.is_plain(filename):
         return {names.FILENAME: filename}
     return {names.ENCODED_FILENAME: text.percent_encoded(filename)}

@@ -60,4 +60,6 @@ def test_a_library_that_a_command_lacks_is_named_with_the_extra_that_brings_it(t
 
 def test_a_command_that_nobody_has_is_a_usage_error() -> None:
     done = CliRunner().invoke(cli, ["cluser"], prog_name="ambry")
-    assert done.exit_code == 2 and "cluser" in done.output
+    assert done.exit_code == 2 and "No such command 'cluser'. Did you mean 'cluster'?" in done.output
+    done = CliRunner().invoke(cli, ["xyzzy"], prog_name="ambry")
+    assert done.exit_code == 2 and "xyzzy" in done.output and "mean" not in done.output

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 
 from frontend.http.exchange import Exchange
 from frontend.request import RequestContext
@@ -24,13 +24,14 @@ class FakeHttp:
     method = "GET"
     protocol = None
 
-    def __init__(self, *, received: int = 0) -> None:
+    def __init__(self, *, received: int = 0, version: HttpVersion = HttpVersion11) -> None:
+        self.version = version
         self.writer = FakeWriter()
         self.content = type("Content", (), {"total_bytes": received})()
 
 
-async def make(*, received: int = 0) -> tuple[Exchange, FakeHttp]:
-    http = FakeHttp(received=received)
+async def make(*, received: int = 0, version: HttpVersion = HttpVersion11) -> tuple[Exchange, FakeHttp]:
+    http = FakeHttp(received=received, version=version)
     context = RequestContext("f" * 32, timeout_s=20.0)
     exchange = Exchange(cast(Any, http), context, {"x-request": "f" * 32, "x-server": "f1"})
     exchange.headers = {}
@@ -64,6 +65,14 @@ async def test_nothing_is_said_where_nobody_waits_for_it() -> None:
     exchange, http = await make()
     await exchange.continue_if_expected()
     exchange, http = await make(received=5)
+    exchange.headers = {"expect": "100-continue"}
+    await exchange.continue_if_expected()
+    assert http.writer.written == b""
+
+
+async def test_a_client_of_http_1_0_is_told_of_no_continue() -> None:
+    """RFC 9110 section 10.1.1: it would take that for the answer."""
+    exchange, http = await make(version=HttpVersion10)
     exchange.headers = {"expect": "100-continue"}
     await exchange.continue_if_expected()
     assert http.writer.written == b""

@@ -11,8 +11,10 @@ from tests.support.http_frontend import http_frontend
 async def test_health_pages(reasons: list[str]) -> None:
     async with http_frontend(unready=reasons) as frontend:
         ready = await frontend.call("GET", "/readyz")
+        assert ready.headers.get("retry-after") == ("1" if reasons else None), "every 503 says when to come again"
         assert (ready.status, ready.json()) == (503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
         check = await frontend.call("GET", "/healthCheck")
+        assert check.headers.get("retry-after") == ("1" if reasons else None)
         assert (check.status, check.body) == ((503, b"BAD") if reasons else (200, b"GOOD"))
         assert (await frontend.call("GET", "/healthz")).body == b"ok\n"
         assert "version" in (await frontend.call("GET", "/version")).json()
