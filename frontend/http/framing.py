@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 
-from ambry.errors import AmbryError, HttpVersionNotSupported, NotSupported
+from ambry.errors import AmbryError, HttpVersionNotSupported, InvalidRequest, NotSupported
 
 
 def request_line(head: bytes) -> bytes:
@@ -18,6 +18,8 @@ def unspoken(line: bytes, message: RawRequestMessage) -> AmbryError | None:
     if line and not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
         # Of other protocols the parser takes RTSP and ICY.
         return HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
+    if line.count(b" ") > 2:
+        return InvalidRequest("one space stands before the target of a request, and one behind it (RFC 9112 section 3)")
     codings = message.headers.getall("Transfer-Encoding", None)
     if codings is not None and (len(codings) > 1 or codings[0].lower() != "chunked"):
         # Nobody can tell where such a request ends (RFC 9112 section 6.1).

@@ -192,7 +192,7 @@ class Handler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         finished, reset = await super().finish_response(request, resp, start_time)
         forced = request.keep_alive and not finished.keep_alive and not self.connection.server.draining
-        if (self.refused or forced) and not reset and not self._messages:
+        if (forced or (self.refused and not self._messages)) and not reset:
             # It is we who end it, and the client may still be sending (RFC 9112 section 9.6).
             self.refused = True
             await self.connection.linger()

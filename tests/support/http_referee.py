@@ -316,10 +316,10 @@ DIFFERENCES: Sequence[Difference] = (
         seen=re.compile(rb"\r\n[0-9a-fA-F]+[ \t]+(\r\n|;)").search,
     ),
     Difference(
-        what="a line of a trailer without a name",
+        what="a line of a trailer that is no header",
         why="RFC 9110 section 6.5.1: trailers may be dropped; we drop them all, and forget the parser that read them.",
         ours=lambda status: status < 400,
-        seen=re.compile(rb"\r\n0+\r\n([^\r\n]+\r\n)*:").search,
+        seen=re.compile(rb"\r\n0+\r\n([^\r\n]+\r\n)*(:|[^:\r\n]+\r\n)").search,
     ),
     Difference(
         what="a trailer that belongs into the head",

@@ -246,6 +246,8 @@ async def test_the_refusal_of_a_head_has_no_body(head: bytes, cut: int) -> None:
         (b"GET / RTSP/1.0\r\nHost: x\r\n\r\n", 505),
         (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
         (b"GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505),
+        # RFC 9112 section 3: one space.
+        (b"GET /  HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         # RFC 9112 section 6.1: framing that is not known, whatever the method.
         (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n\r\n", 501),
         (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 501),
