@@ -74,6 +74,11 @@ class Uploads:
         context = exchange.context
         context.container = self._default if _TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
         spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
+        nodes = self._router.context.map.nodes
+        if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
+            raise InvalidRequest(
+                f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
+            )
         digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
         data = whole_body(exchange, self._config.blob_size_max) if digests is None else None
         if data is not None:

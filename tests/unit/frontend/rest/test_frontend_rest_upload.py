@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.clock import SystemClock
 from ambry.errors import HeadersTooLarge, InvalidRequest
 from ambry.format.properties import decode_metadata
 from ambry.rest.text import TEXT_SIZE_MAX
@@ -11,6 +12,7 @@ from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
 from frontend.rest.upload import RESERVED, expiry, put_spec, target_container
 from frontend.router.values import PutSpec
+from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import ACCOUNTS, http_frontend, request, until
 
 NOW = 1_700_000_000_000
@@ -205,3 +207,12 @@ async def test_a_put_onto_an_id_makes_no_blob_and_says_why(suffix: str) -> None:
         refused = await frontend.call("PUT", f"/{blob_id}{suffix}", {}, b"y")
         assert refused.status == 400 and "never changes" in refused.json()["detail"]
         assert (await frontend.call("PUT", f"/{blob_id[:-1]}", {}, b"y")).status == 201
+
+
+async def test_geo_needs_a_second_datacenter() -> None:
+    """It once was 503, which clients repeat, though it could never succeed."""
+    async with http_frontend() as frontend:
+        refused = await frontend.call("POST", "/", {"x-ambry-durability": "geo"}, b"x")
+        assert refused.status == 400 and "second datacenter" in refused.json()["detail"]
+    async with http_frontend(make_cluster(((3, 3),) * 4, clock=SystemClock())) as frontend:
+        assert (await frontend.call("POST", "/", {"x-ambry-durability": "geo"}, b"x")).status == 201
