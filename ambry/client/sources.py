@@ -216,12 +216,17 @@ class PartFile:
     """
 
     def __init__(self, target: StrPath, blob: BlobId, *, overwrite: bool, unique: str, resume: bool = True) -> None:
-        """Raises AlreadyExists, and OSError where the directory cannot be written."""
+        """Raises AlreadyExists, InvalidRequest for what is no file, and OSError where the directory cannot be written."""
         self.target = Path(target)
         self._overwrite = overwrite
         self._committed = False
         if self.target.is_dir():
             raise IsADirectoryError(f"{self.target} is a directory; name the file to write")
+        if self.target.exists() and not self.target.is_file():
+            # /dev/null would become a file that grows.
+            raise InvalidRequest(
+                f"{self.target} is a device or a pipe, which no download may replace; stream the blob (get, ambry cat)"
+            )
         self._refuse_existing()
         self.path = part_path(self.target, blob)
         handle = _open_locked(self.path) if resume else None

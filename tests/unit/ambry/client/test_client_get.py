@@ -328,3 +328,17 @@ def test_health_tells_of_every_endpoint(stub: StubFrontend, other: StubFrontend,
     assert [each.ok for each in health.endpoints] == [True, False, False]
     assert health.ok and health.endpoints[0].datacenter == "dc1"
     assert "draining" in health.endpoints[1].detail and "cannot connect" in health.endpoints[2].detail
+
+
+def test_get_file_never_replaces_a_device_or_a_pipe(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    """`ambry get -o /dev/null --overwrite`, run as root, once made a file of /dev/null."""
+    client = twins.connect(stub.url)
+    blob = stub.add(DATA)
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link):
+        with pytest.raises(InvalidRequest, match="device or a pipe"):
+            client.get_file(blob, target, overwrite=True)
+    assert pipe.is_fifo() and link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
