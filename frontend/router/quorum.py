@@ -98,7 +98,8 @@ class ReadTracker:
     """One read of one record. Replicas are asked one after the other; the caller may ask the next before the last has answered.
 
     `replicas` are in the order of asking. Absence is proven when enough replicas of our own datacenter said
-    so, and of the blob's origin (contract C3); where neither has a replica it cannot be proven. That a blob is gone counts
+    so, and of the blob's origin (contract C3); where the origin has no replica, or is in no layout that we know, it cannot be
+    proven. That a blob is gone counts
     when as many of ours said so (of the origin's where we have none), since one alone may not have heard of an undelete or a
     longer life; or when nobody left knows better.
     """
@@ -108,6 +109,7 @@ class ReadTracker:
     ) -> None:
         self._left = list(replicas)
         self._datacenters = {replica.name: replica.datacenter_id for replica in replicas}
+        self._provable = bool(absent_targets.get(origin))
         self._missing = {
             datacenter: absent_targets[datacenter] for datacenter in {own, origin} if absent_targets.get(datacenter)
         }
@@ -140,7 +142,7 @@ class ReadTracker:
             self._missing[datacenter] -= 1
         if self._missing_gone <= 0:
             self.verdict = Verdict.DONE
-        elif self._missing and all(count <= 0 for count in self._missing.values()):
+        elif self._provable and all(count <= 0 for count in self._missing.values()):
             self.verdict = Verdict.DONE if self._gone else Verdict.ABSENT
         elif not self._left and not self._asked:
             self.verdict = Verdict.DONE if self._gone else Verdict.FAILED

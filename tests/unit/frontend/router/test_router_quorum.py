@@ -227,6 +227,14 @@ def test_nothing_is_proven_where_neither_own_nor_origin_has_a_replica() -> None:
     assert judge([X, F], replicas, origin=ORIGIN) == (Verdict.DONE, 2)
 
 
+def test_our_own_replicas_alone_cannot_prove_that_a_blob_of_an_unknown_origin_is_absent() -> None:
+    """An id that names a datacenter of no layout was 404 once; its blobs may be on their way from there."""
+    for answers in product([A, X], repeat=3):
+        assert judge(answers, THREE, origin=ORIGIN) == (Verdict.FAILED, 3), answers
+    assert judge([A, A, F], THREE, origin=ORIGIN) == (Verdict.DONE, 3)
+    assert judge([G, G], THREE, origin=ORIGIN) == (Verdict.DONE, 2)
+
+
 def test_a_partition_without_replicas_has_no_answer() -> None:
     tracker = ReadTracker([], own=OWN, origin=OWN, absent_targets={})
     assert tracker.verdict is Verdict.FAILED
@@ -277,7 +285,7 @@ def test_verdicts_hold_for_any_layout_any_overlap_of_calls_and_any_order_of_answ
     everybody = len(heard) == len(replicas)
     gone = any(said[Answer.GONE].values())
     deciding = {dc for dc in (OWN, origin) if dc in targets}
-    proven = bool(deciding) and all(said[Answer.ABSENT][dc] >= targets[dc] for dc in deciding)
+    proven = origin in targets and all(said[Answer.ABSENT][dc] >= targets[dc] for dc in deciding)
     found = any(said[Answer.FOUND].values())
     if tracker.verdict is Verdict.ABSENT:
         assert proven and not gone and not found
