@@ -50,12 +50,14 @@ def as_range(ctx: click.Context, param: click.Parameter, value: str | None) -> B
 
 
 def as_pairs(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    """`key=value`, any number of times."""
+    """`key=value`, any number of times, each key once."""
     pairs: dict[str, str] = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not equals or not key:
             raise click.BadParameter(f"{value!r} is not of the form key=value")
+        if key in pairs:
+            raise click.BadParameter(f"the key {key!r} is given twice")
         pairs[key] = text
     return pairs
 

@@ -46,6 +46,8 @@ def put(
     output: str | None,
 ) -> int:
     """Store files, each as a new blob; `-` is the standard input."""
+    if "-" in files and sys.stdin is None:
+        raise click.UsageError("the standard input is closed, and - would read it")
     stored: list[tuple[str, BlobInfo]] = []
     shown = output or ("table" if sys.stdout.isatty() else "id")
     code = 0

@@ -253,3 +253,17 @@ def test_a_file_name_that_cannot_be_is_refused_with_the_option_that_helps(stub: 
     assert done.exit_code == 2 and "--filename" in done.stderr
     bytes_only = run("put", "-", "--filename", os.fsdecode(b"\xff"), stdin=b"x")
     assert bytes_only.exit_code == 2 and "not UTF-8" in bytes_only.stderr and "-enc-" not in bytes_only.stderr
+
+
+def test_a_metadata_key_given_twice_is_refused_as_the_server_does(stub: StubFrontend) -> None:
+    """The last one once won, silently."""
+    done = run("put", "-", "--meta", "a=1", "--meta", "a=2", stdin=b"x")
+    assert done.exit_code == 2 and "'a' is given twice" in done.stderr
+    assert not stub.blobs
+
+
+def test_a_closed_standard_input_is_a_sentence(stub: StubFrontend) -> None:
+    command = f"exec {sys.executable} -m ambry.cli.main put - <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "the standard input is closed" in done.stderr and "Traceback" not in done.stderr
