@@ -60,7 +60,7 @@ class AccessLog:
             metrics.BYTES_OUT.inc(sent)
         if status >= 500:
             write = log.warning
-        elif self._enabled and op != QUIET_OPERATION:
+        elif self._enabled and (op != QUIET_OPERATION or status >= 400):
             write = log.info
         else:
             return

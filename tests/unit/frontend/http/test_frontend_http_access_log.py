@@ -30,6 +30,7 @@ class FakeExchange:
         (True, "get", 200, "info"),
         (True, "get", 404, "info"),
         (True, "health", 200, None),
+        (True, "health", 421, "info"),
         (True, "health", 503, "warning"),
         (False, "get", 200, None),
         (False, "get", 500, "warning"),
