@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     except ConfigInvalid as error:
         fail(PROGRAM, error)
 
-    async def serve(stop: asyncio.Event) -> None:
+    async def serve(stop: asyncio.Event, _hurry: asyncio.Event) -> None:
         await node.serve(stop)
 
     run(PROGRAM, serve)

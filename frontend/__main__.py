@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from ambry.clock import SystemClock, system_random
@@ -24,10 +23,7 @@ def main(argv: list[str]) -> None:
     except ConfigInvalid as error:
         fail(PROGRAM, error)
 
-    async def serve(stop: asyncio.Event) -> None:
-        await frontend.serve(stop)
-
-    run(PROGRAM, serve)
+    run(PROGRAM, frontend.serve)
 
 
 if __name__ == "__main__":

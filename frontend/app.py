@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
 from ambry.network.pool import PeerPool
-from ambry.service.admin import Admin, start_admin
+from ambry.service.admin import start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.origin import Hosts
@@ -54,8 +53,8 @@ class Frontend:
             # Most request smuggling was found in the pure-Python parser.
             raise ConfigInvalid("aiohttp is installed without its C parser; install a wheel that has it")
 
-    async def serve(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set, then drain. Raises what kept it from starting."""
+    async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Run until `stop` is set, then drain, or end at once when `hurry` is set. Raises what kept it from starting."""
         config = self._config.frontend
         pool = PeerPool(
             self._map.nodes.values(),
@@ -92,9 +91,9 @@ class Frontend:
         metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
-        admin: Admin | None = None
-        try:
-            server.start(bind(config.host, config.port))
+        async with contextlib.AsyncExitStack() as ending:
+            # What ends last begins first, and each ends whatever becomes of the others. The admin port answers to the end.
+            ending.callback(log.info, "frontend stopped")
             admin = await start_admin(
                 config.admin_host,
                 config.admin_port,
@@ -102,6 +101,11 @@ class Frontend:
                 hosts=config.hosts,
                 pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
             )
+            ending.push_async_callback(admin.close)
+            ending.push_async_callback(pool.stop)
+            ending.push_async_callback(workers.stop_all)
+            ending.push_async_callback(self._drain, server, stop, hurry)
+            server.start(bind(config.host, config.port))
             pool.start()
             log.info(
                 "frontend ready",
@@ -109,26 +113,15 @@ class Frontend:
                 connections_max=server.limits.connections_max,
             )
             await stop.wait()
-        finally:
-            log.info("frontend stopping")
-            self._draining = True
-            await self._drain(server, asked=stop.is_set())
-            await workers.stop_all()
-            await pool.stop()
-            if admin is not None:
-                await admin.close()
-            log.info("frontend stopped")
 
-    async def _drain(self, server: HttpServer, *, asked: bool) -> None:
+    async def _drain(self, server: HttpServer, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Serve on until load balancers have seen that we are not ready, then finish what is under way.
 
-        A second signal ends both; so does not having been `asked` to stop, but having failed.
+        `hurry` ends both; so does having failed without being asked to stop.
         """
-        hurry = asyncio.Event()
-        if asked:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, hurry.set)
-        else:
+        log.info("frontend stopping")
+        self._draining = True
+        if not stop.is_set():
             hurry.set()
         server.draining = True
         with contextlib.suppress(TimeoutError):

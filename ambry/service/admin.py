@@ -65,7 +65,8 @@ class Admin:
 
     def __init__(self, runner: web.AppRunner, sockets: list[Socket]) -> None:
         self._runner = runner
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._adopting: set[asyncio.Task[None]] = set()
+        """Accepted, and not among the server's connections yet."""
         self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
         self._farewells = Farewells(
             most=FAREWELLS_MAX, patience_s=1.0, full=self._listener.pause, room=self._listener.resume
@@ -76,15 +77,16 @@ class Admin:
         return self._listener.port
 
     def _accepted(self, sock: Socket, client: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._adopt(sock))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _adopt(self, sock: Socket) -> None:
         server = self._runner.server
-        if server is None or len(server.connections) >= CONNECTIONS_MAX:
+        if server is None or len(server.connections) + len(self._adopting) >= CONNECTIONS_MAX:
             self._farewells.say(sock, _FULL)
             return
+        task = asyncio.get_running_loop().create_task(self._adopt(server, sock))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    @staticmethod
+    async def _adopt(server: web.Server, sock: Socket) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(server, sock)
         except OSError:

@@ -56,17 +56,28 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
-def run(program: str, serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `serve` until it returns; SIGTERM and SIGINT set the event it is given. Exits with 1 when it fails."""
+Serve = Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, None]]
+"""Runs a server. The first event asks it to stop, in peace; the second to make haste about it."""
+
+
+def run(program: str, serve: Serve) -> None:
+    """Run `serve` until it returns. SIGTERM or SIGINT sets its first event, the next one the second.
+
+    Exits with 1 when it fails.
+    """
     _raise_descriptor_limit()
     tune_interpreter()
 
     async def main() -> None:
-        stop = asyncio.Event()
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def asked() -> None:
+            (hurry if stop.is_set() else stop).set()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await serve(stop)
+            loop.add_signal_handler(number, asked)
+        await serve(stop, hurry)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -30,6 +30,7 @@ import dis
 import functools
 import http.client
 import importlib
+import inspect
 import json
 import random
 import socket
@@ -215,9 +216,10 @@ class Cluster:
 
     def _run_server(self, serve: Any) -> None:
         async def main() -> None:
-            stop = asyncio.Event()
-            self._stops.append((asyncio.get_running_loop(), stop))
-            await serve(stop)
+            # The first says stop; some revisions take a second one, for haste.
+            events = [asyncio.Event() for _ in inspect.signature(serve).parameters]
+            self._stops.append((asyncio.get_running_loop(), events[0]))
+            await serve(*events)
 
         with asyncio.Runner(loop_factory=_Loop) as runner:
             runner.run(main())

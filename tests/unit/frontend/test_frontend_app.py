@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -57,6 +56,7 @@ def config(tmp_path: Path) -> FrontendConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     stop: asyncio.Event
+    hurry: asyncio.Event
     task: asyncio.Task[None]
     http: HttpFrontend
     admin: HttpFrontend
@@ -65,18 +65,19 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(config: FrontendConfig) -> AsyncIterator[Running]:
     frontend = Frontend(config, clock=SystemClock(), random_source=random.Random(1))
-    stop = asyncio.Event()
-    task = asyncio.create_task(frontend.serve(stop))
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(frontend.serve(stop, hurry))
     cluster = make_cluster()
     made = Running(
         stop=stop,
+        hurry=hurry,
         task=task,
         http=HttpFrontend(cluster=cluster, port=config.frontend.port),
         admin=HttpFrontend(cluster=cluster, port=config.frontend.admin_port),
     )
     try:
         async with asyncio.timeout(10):
-            while not await listens(config.frontend.admin_port):
+            while not (await listens(config.frontend.admin_port) and await listens(config.frontend.port)):
                 assert not task.done(), task
                 await asyncio.sleep(0.01)
         yield made
@@ -178,7 +179,7 @@ async def test_after_a_stop_it_serves_for_a_while_and_says_that_it_goes(config: 
             assert (await client.answer()).headers["connection"] == "close"
             assert await client.at_end()
         assert not frontend.task.done()
-        signal.raise_signal(signal.SIGTERM)
+        frontend.hurry.set()
         await asyncio.wait_for(frontend.task, 5)
 
 
@@ -189,7 +190,7 @@ async def test_a_port_that_is_taken_is_told_and_nothing_stays_open(config: Front
         other.listen()
         frontend = Frontend(config, clock=SystemClock(), random_source=random.Random(1))
         with pytest.raises(OSError, match="address already in use"):
-            await asyncio.wait_for(frontend.serve(asyncio.Event()), 5)
+            await asyncio.wait_for(frontend.serve(asyncio.Event(), asyncio.Event()), 5)
     for port in (config.frontend.port, config.frontend.admin_port):
         assert not await listens(port)
     await until(

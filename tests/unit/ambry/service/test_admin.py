@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +14,8 @@ import pytest
 from ambry import __version__
 from ambry.errors import AlreadyExists, PartitionUnknown
 from ambry.service import metrics
-from ambry.service.admin import start_admin
+from ambry.service.admin import CONNECTIONS_MAX, start_admin
+from tests.support.eventually import eventually
 
 reasons: list[str] = []
 mended: list[int] = []
@@ -133,3 +135,24 @@ async def test_a_page_of_a_stranger_neither_reads_nor_sets_off_anything(base: st
         assert mended == []
         async with session.post(f"{base}/things/7/mend", headers={"Origin": base}) as answer:
             assert answer.status == 200
+
+
+async def test_a_burst_of_silent_connections_takes_no_more_than_the_port_has(base: str) -> None:
+    """The bound was held against those that were taken in already: a burst that was accepted at once went past it."""
+    port = int(base.rpartition(":")[2])
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS_MAX + 12)]
+    try:
+        loop = asyncio.get_running_loop()
+        told = []
+        for each in silent:
+            each.setblocking(False)
+            told.append(asyncio.ensure_future(loop.sock_recv(each, 1000)))
+        await eventually(lambda: sum(task.done() for task in told) >= 12)
+        answers = [task.result() for task in told if task.done()]
+        assert len(answers) == 12
+        assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
+    finally:
+        for task in told:
+            task.cancel()
+        for each in silent:
+            each.close()

@@ -19,7 +19,7 @@ import asyncio, sys
 from ambry.errors import ConfigInvalid, StoreMismatch
 from ambry.service.process import run
 
-async def serve(stop):
+async def serve(stop, hurry):
     print("ready", flush=True)
     what = sys.argv[1]
     if what == "config":
@@ -29,6 +29,9 @@ async def serve(stop):
     if what == "taken":
         raise OSError(98, "Address already in use")
     await stop.wait()
+    if what == "slow":
+        print("draining", flush=True)
+        await hurry.wait()
     print("drained", flush=True)
 
 run("prog", serve)
@@ -55,6 +58,17 @@ def test_a_signal_drains_and_ends_with_0(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "drained\n", "")
+
+
+def test_a_second_signal_makes_haste() -> None:
+    with start("slow") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "draining\n"
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "drained\n", "")
 
