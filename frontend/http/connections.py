@@ -20,16 +20,10 @@ from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from ambry.errors import (
-    AmbryError,
-    HeadersTooLarge,
-    InvalidRequest,
-    Overloaded,
-    RequestTimeout,
-)
+from ambry.errors import AmbryError, InvalidRequest, Overloaded, RequestTimeout
 from ambry.service.listener import unconfirmed
 from frontend.http.admission import FEW_BYTES, Patience
-from frontend.http.framing import is_last, next_cut, request_line, unspoken
+from frontend.http.framing import ChunkedBody, is_last, misplaced, next_cut, request_line, too_large, unspoken
 from frontend.http.handler import LINE_SIZE_MAX, Handler, Refusal
 
 if TYPE_CHECKING:
@@ -38,8 +32,6 @@ if TYPE_CHECKING:
 READ_BYTES = 16 << 10
 """Read at a time, as long as nobody has taken memory for more."""
 READ_BYTES_LARGE = 256 << 10
-CUTS_MAX = 16
-"""So often one read of a chunked body is looked through for its end; it may hold many empty lines."""
 QUEUED_COST = 2 << 10
 """What a request costs while it waits, beside the bytes of its head."""
 
@@ -48,7 +40,7 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ahead", "_body", "_body_left", "_chunked", "_feeding", "_head_size", "_line", "_lingering",
+        "_ahead", "_body", "_body_left", "_chunks", "_feeding", "_head_size", "_line", "_lingering",
         "_no_more", "_requests", "_view", "broken", "client", "handler", "head_charged", "head_deadline", "looked_at",
         "patience", "server", "transport", "unsent",
     )  # fmt: skip
@@ -68,7 +60,8 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the client said that it sends no more."""
         self._body_left = 0
         """Bytes of it that have not come, where its length is known."""
-        self._chunked = False
+        self._chunks: ChunkedBody | None = None
+        """Where it ends, for a chunked one."""
         self._line = b""
         """The request line of a head that is not finished, as far as it came, and what came with its end."""
         self._requests = 0
@@ -132,19 +125,32 @@ class Connection(asyncio.BufferedProtocol):
         if handler is None or self._feeding:
             return
         self._feeding = True
+        try:
+            self._feed(handler)
+        except BaseException:
+            # What the parser was given is lost, and what comes next would be taken for something that it is not.
+            self.abort("a bug while it was read")
+            raise
+        finally:
+            self._feeding = False
+        if self._no_more and not self._ahead and not handler.refused and not self._input_ended(handler):
+            self.transport.close()
+
+    def _feed(self, handler: Handler) -> None:
         data, self._ahead = self._ahead, b""
-        cuts = 0
         while data and not handler.refused:
             in_head = self._body.is_eof()
-            if in_head and self._chunked:
+            if in_head and self._chunks is not None:
+                if not self._chunks.ended:
+                    self.refuse(misplaced())
+                    break
                 # It may keep the last line of a trailer, and would take it for the first header of the next request.
                 handler.renew_parser()
-                self._chunked = False
+                self._chunks = None
             if handler.full(heads=in_head):
                 self._ahead = data
                 break
-            end = self._end_of_piece(data, cuts=cuts)
-            cuts += self._chunked
+            end = self._end_of_piece(data)
             piece, data = data[:end], data[end:]
             self._body_left = max(0, self._body_left - len(piece))
             body = self._body
@@ -153,17 +159,14 @@ class Connection(asyncio.BufferedProtocol):
                 self._head_came(handler, piece, None if in_head else body)
             elif in_head and handler.hearing:
                 self._head_grew(handler, piece)
-        self._feeding = False
-        if self._no_more and not self._ahead and not handler.refused and not self._input_ended(handler):
-            self.transport.close()
 
-    def _end_of_piece(self, data: bytes, *, cuts: int) -> int:
+    def _end_of_piece(self, data: bytes) -> int:
         """Where the head or the body that is being read may end in these bytes."""
         if self._body.is_eof():
+            if data[0] in b"\r\n" and not self._head_size:
+                return len(data) - len(data.lstrip(b"\r\n"))
             return next_cut(data)
-        if not self._chunked:
-            return self._body_left or len(data)
-        return next_cut(data) if cuts < CUTS_MAX else len(data)
+        return self._chunks.end(data) if self._chunks is not None else self._body_left or len(data)
 
     def _head_came(self, handler: Handler, piece: bytes, before: StreamReader | None) -> None:
         """A head is whole, or cannot be understood; or the body that was being read `before` cannot."""
@@ -178,7 +181,7 @@ class Connection(asyncio.BufferedProtocol):
             if before is not None and (not before.is_eof() or before.exception() is not None):
                 # What cannot be understood is the body of a request that is being answered already.
                 handler.drop_newest()
-                _fail(before, web.RequestPayloadError(message.message))
+                self._fail(before, web.RequestPayloadError(message.message))
                 handler.end_input()
             else:
                 handler.refuses_head = line.startswith(b"HEAD ")
@@ -190,13 +193,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_up(self, handler: Handler, message: RawRequestMessage, line: bytes, size: int) -> None:
         """Refuse a head that the parser takes and this server does not; else get ready for what follows it."""
-        error = (
-            unspoken(line, message)
-            if not self._chunked
-            else InvalidRequest("it begins in the middle of what was read of the request before; send it again")
-        )
+        error = unspoken(line, message) if self._chunks is None else misplaced()
         if error is None and size > self.server.limits.head_bytes_max:
-            error = self._too_large()
+            error = too_large(self.server.limits.head_bytes_max)
         if error is not None:
             handler.refuses_head = message.method == "HEAD"
             handler.replace_newest(Refusal(error))
@@ -204,27 +203,24 @@ class Connection(asyncio.BufferedProtocol):
             handler.refused = True
             handler.end_input()
         else:
-            self._chunked = message.chunked
+            self._chunks = ChunkedBody() if message.chunked else None
             digits = message.headers.get("Content-Length", "").lstrip("0") or "0"
             self._body_left = int(digits) if len(digits) < 19 else 1 << 62
 
     def _head_grew(self, handler: Handler, piece: bytes) -> None:
         """Some bytes of a head came, and it is not whole."""
         size = len(piece)
+        if not self._head_size and not piece.strip(b"\r\n"):
+            return  # empty lines before a request, which are none of it (RFC 9112 section 2.2)
         if len(self._line) <= LINE_SIZE_MAX and b"\r\n" not in self._line:
             self._line = (self._line + piece).lstrip(b"\r\n")
         if not self.head_deadline:
             self._expect_head()
         self._head_size += size
         if self._head_size > self.server.limits.head_bytes_max:
-            self.refuse(self._too_large())
+            self.refuse(too_large(self.server.limits.head_bytes_max))
         elif self._head_size > FEW_BYTES and not self._charge(size):
             self.refuse(Overloaded("too many requests with long headers are on their way; retry", retry_after_s=1))
-
-    def _too_large(self) -> HeadersTooLarge:
-        return HeadersTooLarge(
-            f"a request's line and headers have at most {self.server.limits.head_bytes_max} bytes together"
-        )
 
     def _charge(self, size: int) -> bool:
         if not self.server.admission.hold_head(size):
@@ -273,7 +269,7 @@ class Connection(asyncio.BufferedProtocol):
     def _input_ended(self, handler: Handler) -> bool:
         """All that the client sent was taken up, and it sends no more. Whether there is something to answer."""
         if not self._body.is_eof():
-            _fail(self._body, web.RequestPayloadError("the client ended it early"))
+            self._fail(self._body, web.RequestPayloadError("the client ended it early"))
         elif handler.half_a_head():
             self.refuse(InvalidRequest("the request's headers are not whole"))
         elif handler.idle:
@@ -296,6 +292,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._lingering is not None and not self._lingering.done():
             self._lingering.set_result(None)
 
+    def _fail(self, body: StreamReader, error: Exception) -> None:
+        """Let whoever reads a body see an error, and nobody wait for the rest of it, or take that for a request."""
+        if self.handler is not None:
+            self.handler.refused = True
+        self._ahead = b""
+        body.set_exception(error)
+        body.feed_eof()
+
     # --- the end ---
 
     def abort(self, reason: str) -> None:
@@ -314,7 +318,7 @@ class Connection(asyncio.BufferedProtocol):
     def give_up(self, error: AmbryError) -> None:
         """Stop what is under way: an upload is refused with `error`, an answer is broken off."""
         if not self._body.is_eof():
-            _fail(self._body, Refusal(error))
+            self._fail(self._body, Refusal(error))
         elif self._head_size:
             self.refuse(error)
         elif self.transport.get_write_buffer_size():
@@ -341,9 +345,3 @@ class Connection(asyncio.BufferedProtocol):
             self.patience.moved(self.unsent)
         if self.handler is not None:
             self.handler.resume_writing()
-
-
-def _fail(body: StreamReader, error: Exception) -> None:
-    """Let whoever reads a body see an error, and nobody wait for the rest of it."""
-    body.set_exception(error)
-    body.feed_eof()

@@ -24,10 +24,13 @@ from ambry.errors import (
     NotSupported,
     UriTooLong,
 )
+from ambry.service.logs import get_logger
 
 if TYPE_CHECKING:
     from frontend.http.connections import Connection
     from frontend.http.server import HttpServer
+
+log = get_logger()
 
 LINE_SIZE_MAX = 8 << 10
 FIELD_SIZE_MAX = 16 << 10
@@ -199,9 +202,14 @@ class Handler(web.RequestHandler):
         return finished, reset
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        if not isinstance(options.get("exc_info"), (web.RequestPayloadError, Refusal)):
+        error = options.get("exc_info")
+        if isinstance(error, (web.RequestPayloadError, HttpProcessingError)):
+            # It is read and forgotten, and there is nobody to answer.
+            log.info(
+                "the rest of a body that was not wanted is not whole", client=self.connection.client, error=str(error)
+            )
+        else:
             super().log_exception(*args, **options)
-        # Else the rest of a body that nobody wants any more was not whole.
 
     def _process_keepalive(self) -> None:
         if self.connection._head_size:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
 import pytest
 from aiohttp import web
 
+from ambry.errors import Unavailable
+from frontend.http import handler as http_handler
+from frontend.http.handler import Handler
+from tests.support.captured_log import capture_log, said
 from tests.support.edge import edge
 from tests.support.http_frontend import until
 
@@ -303,3 +308,144 @@ async def test_an_answer_that_ends_the_connection_reaches_a_client_that_still_se
             await asyncio.sleep(0)
         assert (await client.answer()).status == 405
         assert await client.at_end()
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_the_rest_of_a_body_that_was_given_up_is_never_a_request() -> None:
+    """It was at its end for us, so what came next in the chunk was parsed and answered as a request."""
+    seen: list[str] = []
+    failed = asyncio.Event()
+    going = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(request.method)
+        try:
+            await request.read()
+        except Exception:
+            failed.set()
+            await going.wait()
+            return web.Response(status=503)
+        return web.Response()
+
+    async with edge(handler) as server, server.connected() as client:
+        await client.send(CHUNKED + b"10000\r\n" + b"a" * 100)
+        await until(lambda: seen, "the upload runs")
+        (connection,) = server.server._open
+        connection.give_up(Unavailable("stopping", retry_after_s=1))
+        await failed.wait()
+        await client.send(b"DELETE /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+        going.set()
+        assert (await client.answer()).status == 503
+        assert await client.at_end()
+    assert seen == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999\r\n\r\nx",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+        CHUNKED + b"5\r\nab",
+        CHUNKED + b"5\r\nabcde\r\n",
+        CHUNKED + b"0\r\nX-Trailer: ",
+    ],
+)
+@pytest.mark.parametrize("then", [b"", b"malformed"])
+async def test_a_client_that_leaves_after_an_early_refusal_is_no_error(
+    sent: bytes, then: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It once was a line of level error with a traceback, which anybody could write as often as he liked."""
+    events = capture_log(monkeypatch, http_handler)
+
+    async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=400, text="no")
+
+    with caplog.at_level(logging.INFO):
+        async with edge(refuse) as server, server.connected() as client:
+            await client.send(sent)
+            assert (await client.answer()).status == 400
+            (connection,) = server.server._open
+            await until(lambda: connection._body._waiter is not None, "the rest is waited for, to be forgotten")
+            await client.send(then)
+            client.writer.write_eof()
+            assert await client.at_end()
+            await until(lambda: not server.server._open, "the connection ended")
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert {item["log_level"] for item in events} <= {"info"}
+    assert then or said(events, "the rest of a body that was not wanted is not whole")
+
+
+@pytest.mark.parametrize("lines", [10, 200, 5000])
+async def test_a_request_behind_a_chunked_body_full_of_empty_lines_is_answered(lines: int) -> None:
+    """Above 16 empty lines in one read the end of the body was not found, and what followed was refused."""
+    text = b"\r\n\r\n" * lines
+
+    async def echo(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=await request.read())
+
+    async with edge(echo) as server, server.connected() as client:
+        await client.send((CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text) + GET) * 2)
+        for expected in (text, b"", text, b""):
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (200, expected)
+
+
+async def test_after_a_body_that_came_apart_from_its_head_the_connection_is_idle() -> None:
+    """Its bytes were counted as those of a head: a 408 that nobody had asked for came, and a drain waited for it."""
+
+    async def echo(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=await request.read())
+
+    async with edge(echo, header_timeout_s=0.3) as server, server.connected() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+        await until(lambda: any(not each.idle for each in server.server._open), "the upload runs")
+        (connection,) = server.server._open
+        await client.send(b"abc")
+        assert (await client.answer()).body == b"abc"
+        await until(lambda: connection.idle, "nothing is under way")
+        assert (connection._head_size, connection.head_deadline) == (0, 0.0)
+        assert not server.server._busy()
+        assert await client.at_end()
+
+
+@pytest.mark.parametrize("before", [b"", GET])
+@pytest.mark.parametrize("lines", [b"\r\n", b"\r\n" * 100, b"\n\r\n"])
+async def test_empty_lines_are_no_request_that_has_begun(before: bytes, lines: bytes) -> None:
+    """RFC 9112 section 2.2: some clients send one behind a body. It was answered 408 when the time for a head was over."""
+    async with edge(header_timeout_s=0.3) as server, server.connected() as client:
+        await client.send(before + lines)
+        if before:
+            assert (await client.answer()).status == 200
+        assert await client.at_end()
+    async with edge() as server, server.connected() as client:
+        await client.send(before + lines + GET)
+        for _ in range(2 if before else 1):
+            assert (await client.answer()).status == 200
+        await client.send(lines)
+        client.writer.write_eof()
+        assert await client.at_end()
+
+
+async def test_a_bug_while_something_is_read_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was deaf from then on, for as long as its client stayed."""
+    real = Handler.data_received
+
+    def broken(self: Handler, data: bytes) -> None:
+        if b"boom" in data:
+            raise RuntimeError("a bug")
+        real(self, data)
+
+    monkeypatch.setattr(Handler, "data_received", broken)
+    async with edge() as server, server.connected() as client:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+        (connection,) = server.server._open
+        connection._ahead = GET.replace(b"/", b"/boom", 1)
+        with pytest.raises(RuntimeError):
+            connection.go_on()
+        assert await client.at_end()
+        assert connection.broken
