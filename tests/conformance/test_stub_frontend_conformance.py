@@ -25,11 +25,12 @@ from ambry.ids import IdKind, uuid7
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names
 from tests.support import rest
-from tests.support.clusters import running_cluster
+from tests.support.clusters import not_caught_up, running_cluster
 from tests.support.content import content, content_digest
 from tests.support.rest import Answer
 from tests.support.stub_frontend import StubFrontend, hexdigest
 from tests.support.twins import Twins
+from tests.support.waiting import settled
 
 DATA = bytes(range(256)) * 100
 
@@ -41,6 +42,8 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             yield stub.url
     else:
         with running_cluster(tmp_path_factory.mktemp("conformance"), datacenters=1, partitions=2) as cluster:
+            # Until it has heard of its siblings, no replica may say that a blob is absent.
+            settled(lambda: not_caught_up(cluster), "every replica has caught up with its peers")
             yield cluster.frontends()[0].url
 
 
