@@ -5,8 +5,7 @@ time. Reading goes through one buffer that all connections share, so a connectio
 within its bound, a body up to one read) and an answer that the client has not taken. Nothing is made for a connection before
 its first byte.
 
-Answers are handed to the kernel at once, and what it does not take is waited for: whoever awaits a write knows afterwards that
-the kernel has all of it.
+Answers go to the kernel at once, and what it does not take is waited for: who has awaited a write knows that it took all.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from ambry.errors import AmbryError, InvalidRequest, Overloaded, RequestTimeout
 from ambry.service.listener import unconfirmed
+from frontend.http import framing
 from frontend.http.admission import FEW_BYTES, Patience
-from frontend.http.framing import ChunkedBody, is_last, misplaced, next_cut, request_line, too_large, unspoken
 from frontend.http.handler import LINE_SIZE_MAX, Handler, Refusal
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the client said that it sends no more."""
         self._body_left = 0
         """Bytes of it that have not come, where its length is known."""
-        self._chunks: ChunkedBody | None = None
+        self._chunks: framing.ChunkedBody | None = None
         """Where it ends, for a chunked one."""
         self._line = b""
         """The request line of a head that is not finished, as far as it came, and what came with its end."""
@@ -138,19 +137,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def _feed(self, handler: Handler) -> None:
         data, self._ahead = self._ahead, b""
+        self._forget_chunks(handler)
         while data and not handler.refused:
             in_head = self._body.is_eof()
-            if in_head and self._chunks is not None:
-                if not self._chunks.ended:
-                    self.refuse(misplaced())
-                    break
-                # It may keep the last line of a trailer, and would take it for the first header of the next request.
-                handler.renew_parser()
-                self._chunks = None
+            if in_head and self._chunks is not None and not self._chunks.ended:
+                self.refuse(framing.misplaced())
+                break
             if handler.full(heads=in_head):
                 self._ahead = data
                 break
             end = self._end_of_piece(data)
+            if self._chunks is not None and self._chunks.error is not None:
+                self._fail(self._body, Refusal(self._chunks.error))
+                handler.end_input()
+                break
             piece, data = data[:end], data[end:]
             self._body_left = max(0, self._body_left - len(piece))
             body = self._body
@@ -159,22 +159,28 @@ class Connection(asyncio.BufferedProtocol):
                 self._head_came(handler, piece, None if in_head else body)
             elif in_head and handler.hearing:
                 self._head_grew(handler, piece)
+            self._forget_chunks(handler)
+
+    def _forget_chunks(self, handler: Handler) -> None:
+        """After a chunked body the parser holds trailers, and takes the last line for a header of the next request."""
+        if self._chunks is not None and self._chunks.ended and self._body.is_eof():
+            handler.renew_parser()
+            self._chunks = None
 
     def _end_of_piece(self, data: bytes) -> int:
         """Where the head or the body that is being read may end in these bytes."""
         if self._body.is_eof():
             if data[0] in b"\r\n" and not self._head_size:
                 return len(data) - len(data.lstrip(b"\r\n"))
-            return next_cut(data)
-        return self._chunks.end(data) if self._chunks is not None else self._body_left or len(data)
+            return framing.next_cut(data)
+        return self._chunks.end(data, self._charge) if self._chunks is not None else self._body_left or len(data)
 
     def _head_came(self, handler: Handler, piece: bytes, before: StreamReader | None) -> None:
         """A head is whole, or cannot be understood; or the body that was being read `before` cannot."""
         self._requests = handler.received
-        line = request_line(self._line + piece)
+        line = framing.request_line(self._line + piece)
         size = self._head_size + len(piece)
-        self._line = b""
-        self._head_size = 0
+        self._line, self._head_size = b"", 0
         message, self._body = handler.newest
         if handler.newest_is_refused:
             handler.refused = True
@@ -193,19 +199,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_up(self, handler: Handler, message: RawRequestMessage, line: bytes, size: int) -> None:
         """Refuse a head that the parser takes and this server does not; else get ready for what follows it."""
-        error = unspoken(line, message) if self._chunks is None else misplaced()
-        if error is None and size > self.server.limits.head_bytes_max:
-            error = too_large(self.server.limits.head_bytes_max)
+        size_max = self.server.limits.head_bytes_max
+        error = framing.objection(line, message, size, size_max) if self._chunks is None else framing.misplaced()
         if error is not None:
             handler.refuses_head = message.method == "HEAD"
             handler.replace_newest(Refusal(error))
-        elif is_last(message):
+        elif framing.is_last(message):
             handler.refused = True
             handler.end_input()
         else:
-            self._chunks = ChunkedBody() if message.chunked else None
-            digits = message.headers.get("Content-Length", "").lstrip("0") or "0"
-            self._body_left = int(digits) if len(digits) < 19 else 1 << 62
+            self._chunks = framing.ChunkedBody(size_max) if message.chunked else None
+            self._body_left = framing.body_size(message)
 
     def _head_grew(self, handler: Handler, piece: bytes) -> None:
         """Some bytes of a head came, and it is not whole."""
@@ -218,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
             self._expect_head()
         self._head_size += size
         if self._head_size > self.server.limits.head_bytes_max:
-            self.refuse(too_large(self.server.limits.head_bytes_max))
+            self.refuse(framing.too_large(self.server.limits.head_bytes_max))
         elif self._head_size > FEW_BYTES and not self._charge(size):
             self.refuse(Overloaded("too many requests with long headers are on their way; retry", retry_after_s=1))
 
@@ -252,8 +256,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether nothing of a request is here: it may be closed, and nobody loses anything."""
-        handler = self.handler
-        return not self._head_size and not self._ahead and (handler is None or handler.idle)
+        return not self._head_size and not self._ahead and (self.handler is None or self.handler.idle)
 
     def eof_received(self) -> bool:
         """The client sends no more. It still gets the answers to what it asked."""

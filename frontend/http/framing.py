@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 
-from ambry.errors import AmbryError, HeadersTooLarge, HttpVersionNotSupported, InvalidRequest, NotSupported
+from ambry.errors import AmbryError, HeadersTooLarge, HttpVersionNotSupported, InvalidRequest, NotSupported, Overloaded
+from frontend.http.admission import FEW_BYTES
 
 HEX_DIGITS = re.compile(rb"[0-9a-fA-F]+")
 SIZE_DIGITS_MAX = 64
 """The parser takes sizes below 2^64; zeros may stand before them."""
+SIZE_LINE_MAX = 4 << 10
+"""Bytes of the line before a chunk, with its extensions, which nobody here reads."""
+FRAMING_EXCESS_MAX = 32 << 10
+"""Bytes around content beyond those of content. A chunk of 5 bytes has as many around it."""
 
 
 def request_line(head: bytes) -> bytes:
@@ -19,8 +25,8 @@ def request_line(head: bytes) -> bytes:
     return head.lstrip(b"\r\n").partition(b"\r\n")[0]
 
 
-def unspoken(line: bytes, message: RawRequestMessage) -> AmbryError | None:
-    """What the parser lets pass and this server does not speak; None for what it does."""
+def objection(line: bytes, message: RawRequestMessage, size: int, size_max: int) -> AmbryError | None:
+    """What is wrong with a head of `size` bytes that the parser lets pass; None for what this server speaks."""
     if line and not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
         # Of other protocols the parser takes RTSP and ICY.
         return HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
@@ -30,7 +36,7 @@ def unspoken(line: bytes, message: RawRequestMessage) -> AmbryError | None:
     if codings is not None and (len(codings) > 1 or codings[0].lower() != "chunked"):
         # Nobody can tell where such a request ends (RFC 9112 section 6.1).
         return NotSupported("of the transfer codings only chunked is known here, once and as the last")
-    return None
+    return too_large(size_max) if size > size_max else None
 
 
 def too_large(size_max: int) -> HeadersTooLarge:
@@ -50,6 +56,12 @@ def is_last(message: RawRequestMessage) -> bool:
     return message.version < HttpVersion11 and "close" in ",".join(message.headers.getall("Connection", ())).lower()
 
 
+def body_size(message: RawRequestMessage) -> int:
+    """Bytes of a body whose length was announced, 0 where none was; never more than the parser counts."""
+    digits = message.headers.get("Content-Length", "").lstrip("0") or "0"
+    return int(digits) if len(digits) < 19 else 1 << 62
+
+
 def next_cut(data: bytes) -> int:
     """Where a head may end in these bytes, and nowhere before: behind the first empty line."""
     for start in (b"\n", b"\r\n"):
@@ -60,31 +72,59 @@ def next_cut(data: bytes) -> int:
 
 
 class ChunkedBody:
-    """Where a chunked body ends, as the sizes of its chunks say (RFC 9112 section 7.1).
+    """Where a chunked body ends, as the sizes of its chunks say (RFC 9112 section 7.1), and what stands around its content.
 
-    It judges nothing: what is malformed is the parser's to refuse, and its end here may be anywhere.
+    What is malformed is the parser's to refuse, and its end here may be anywhere. What is too much is refused here: the
+    parser keeps trailers until they are whole, and every chunk costs it a turn, however small it is.
     """
 
-    __slots__ = ("_left", "_line", "_trailer", "ended")
+    __slots__ = (
+        "_excess",
+        "_left",
+        "_line",
+        "_line_size",
+        "_trailer",
+        "_trailer_size",
+        "_trailer_size_max",
+        "ended",
+        "error",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, trailer_size_max: int) -> None:
+        self._trailer_size_max = trailer_size_max
         self._left = 0
         """Bytes of a chunk that have not come, with the end of its line."""
         self._line = b""
         """As much of a line that is not finished as may tell a size."""
+        self._line_size = 0
+        """All bytes of that line so far."""
+        self._excess = 0
+        """Bytes around content beyond those of content, since they were even: much content saves up nothing."""
         self._trailer = False
+        self._trailer_size = 0
         self.ended = False
+        self.error: AmbryError | None = None
+        """Why no more of it is taken."""
 
-    def end(self, data: bytes) -> int:
-        """How many of the bytes that come next are its own."""
+    def end(self, data: bytes, charge: Callable[[int], bool]) -> int:
+        """How many of the bytes that come next are its own; tells nothing once there is an `error`.
+
+        `charge` takes memory for so many bytes of long trailers; False where there is none.
+        """
         at = 0
-        while at < len(data):
+        while at < len(data) and self.error is None:
             if self._left:
                 taken = min(self._left, len(data) - at)
                 self._left -= taken
                 at += taken
                 continue
             newline = data.find(b"\n", at)
+            come = (newline + 1 or len(data)) - at
+            self._line_size += come
+            if self._trailer:
+                self._trailer_grew(come, charge)
+            elif self._line_size > SIZE_LINE_MAX:
+                self.error = InvalidRequest(f"the line before a chunk has at most {SIZE_LINE_MAX} bytes")
             if newline < 0:
                 self._line = (self._line + data[at : at + SIZE_DIGITS_MAX])[:SIZE_DIGITS_MAX]
                 break
@@ -96,12 +136,27 @@ class ChunkedBody:
             elif not line.strip(b"\r\n"):
                 self.ended = True
                 return at
+            self._line_size = 0
         return len(data)
 
     def _chunk_begins(self, line: bytes) -> None:
         digits = HEX_DIGITS.match(line[:SIZE_DIGITS_MAX])
         size = int(digits[0], 16) if digits is not None else 0
-        if size:
-            self._left = size + len(b"\r\n")
-        else:
+        if not size:
             self._trailer = True
+            return
+        self._left = size + len(b"\r\n")
+        self._excess = max(0, self._excess + self._line_size + len(b"\r\n") - size)
+        if self._excess > FRAMING_EXCESS_MAX:
+            self.error = InvalidRequest(
+                f"the body has {FRAMING_EXCESS_MAX} bytes more around its chunks than in them; send larger chunks"
+            )
+
+    def _trailer_grew(self, size: int, charge: Callable[[int], bool]) -> None:
+        self._trailer_size += size
+        if self._trailer_size > self._trailer_size_max:
+            self.error = HeadersTooLarge(
+                f"the trailers of a request have at most {self._trailer_size_max} bytes together"
+            )
+        elif self._trailer_size > FEW_BYTES and not charge(size):
+            self.error = Overloaded("too many requests with long trailers are on their way; retry", retry_after_s=1)

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from ambry.errors import Unavailable
 from frontend.http import handler as http_handler
-from frontend.http.handler import Handler
+from frontend.http.framing import FRAMING_EXCESS_MAX
+from frontend.http.handler import Handler, Refusal
 from tests.support.captured_log import capture_log, said
 from tests.support.edge import edge
 from tests.support.http_frontend import until
@@ -449,3 +450,75 @@ async def test_a_bug_while_something_is_read_ends_the_connection(monkeypatch: py
             connection.go_on()
         assert await client.at_end()
         assert connection.broken
+
+
+async def say_why(request: web.BaseRequest) -> web.StreamResponse:
+    """Answers with what ended the body, or how long it was."""
+    try:
+        return web.Response(text=str(len(await request.read())))
+    except Refusal as refused:
+        return web.Response(status=refused.error.status, text=refused.error.message)
+    except web.RequestPayloadError as error:
+        return web.Response(status=400, text=str(error))
+
+
+@pytest.mark.parametrize(
+    ("before", "piece", "status", "word"),
+    [
+        (b"0\r\n", b"X-Long: %b\r\n" % (b"a" * 4_000), 431, b"trailers"),
+        (b"1;", b"x" * 1_000, 400, b"the line before a chunk"),
+        (b"", b"1\r\nx\r\n" * 1_000, 400, b"larger chunks"),
+    ],
+)
+async def test_what_stands_around_the_content_of_a_chunked_body_is_bounded(
+    before: bytes, piece: bytes, status: int, word: bytes
+) -> None:
+    """1,200 uploads with long trailers once held 770 MB; 200 in chunks of one byte held everybody up for a minute."""
+    async with edge(say_why) as server, server.connected() as client:
+
+        async def flood() -> None:
+            for _ in range(FRAMING_EXCESS_MAX // 1_000):
+                await client.send(piece)
+
+        await client.send(CHUNKED + before)
+        flooding = asyncio.create_task(flood())
+        answer = await client.answer()
+        assert answer.status == status
+        assert word in answer.body
+        assert await client.at_end()
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_trailers_on_their_way_are_in_the_account_of_the_heads() -> None:
+    trailer = b"X-Long: %b\r\n" % (b"a" * 10_000)
+    async with edge(say_why, head_bytes_max=32 << 10, heads_bytes_max=128 << 10) as server:
+        async with server.connected() as first, server.connected() as second, server.connected() as third:
+            for client in (first, second):
+                await client.send(CHUNKED + b"1\r\nx\r\n0\r\n" + trailer * 2)
+            await until(lambda: server.server.admission.head_bytes > 2 * 3 * 20_000, "both are held")
+            await third.send(CHUNKED + b"1\r\nx\r\n0\r\n" + trailer * 2)
+            assert (await third.answer()).status == 503
+            assert await third.at_end()
+            await first.send(b"\r\n")
+            answer = await first.answer()
+            assert (answer.status, answer.body) == (200, b"1")
+            await until(lambda: server.server.admission.head_bytes < 2 * 3 * 20_000, "the first gave back")
+            await first.send(GET)
+            assert (await first.answer()).status == 200
+        await until(lambda: server.server.admission.head_bytes == 0, "all gave back")
+
+
+@pytest.mark.parametrize("length", [1, 10, 100_000])
+@pytest.mark.parametrize("before", [b"", GET])
+async def test_an_upload_whose_client_sends_no_more_has_one_answer(before: bytes, length: int) -> None:
+    """A second one came, for a head that nobody had begun."""
+    async with edge(say_why) as server, server.connected() as client:
+        await client.send(
+            before + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length + b"x" * (length // 2)
+        )
+        client.writer.write_eof()
+        if before:
+            assert (await client.answer()).status == 200
+        assert (await client.answer()).status == 400
+        assert await client.at_end()
