@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 
 from ambry.errors import ExpectationFailed, InvalidRequest, NotSupported
 from frontend.http.exchange import Exchange
@@ -137,7 +138,13 @@ def body_size(fields: Mapping[str, str]) -> int | None:
 
 def http_date(wall_ms: int) -> str:
     """An HTTP date (RFC 9110 section 5.6.7), one-second precision."""
-    return formatdate(wall_ms / 1000, usegmt=True)
+    return _date_of(wall_ms // 1000)
+
+
+@lru_cache(maxsize=4096)
+def _date_of(seconds: int) -> str:
+    """Kept, since popular blobs are told the same few dates, and formatting one takes longer than finding a blob's place."""
+    return formatdate(seconds, usegmt=True)
 
 
 def list_of(value: str) -> Iterator[str]:
