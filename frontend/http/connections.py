@@ -284,9 +284,9 @@ class Connection(asyncio.BufferedProtocol):
         """Send no more, and wait until the client has seen that: it may still be sending, and would be reset."""
         if self._no_more or self.transport.is_closing() or self._lingering is not None:
             return
-        self.transport.write_eof()
         self._lingering = asyncio.get_running_loop().create_future()
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, OSError):  # the other end may be gone already
+            self.transport.write_eof()
             async with asyncio.timeout(self.server.lingering_s):
                 await self._lingering
         self._body.feed_eof()  # nobody waits for the rest of it

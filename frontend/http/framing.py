@@ -52,8 +52,13 @@ def is_last(message: RawRequestMessage) -> bool:
     if "Upgrade" in message.headers or message.method == "CONNECT":
         # It takes what follows for another protocol, and we speak none.
         return True
-    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0.
-    return message.version < HttpVersion11 and "close" in ",".join(message.headers.getall("Connection", ())).lower()
+    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0. One with a
+    # body is left to the parser: its body comes first, and plain `close` ends it there too.
+    return (
+        message.version < HttpVersion11
+        and not body_size(message)
+        and "close" in ",".join(message.headers.getall("Connection", ())).lower()
+    )
 
 
 def body_size(message: RawRequestMessage) -> int:

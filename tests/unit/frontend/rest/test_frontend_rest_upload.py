@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ambry.blob import NEVER_MS, BlobProperties, Durability
@@ -216,3 +218,23 @@ async def test_geo_needs_a_second_datacenter() -> None:
         assert refused.status == 400 and "second datacenter" in refused.json()["detail"]
     async with http_frontend(make_cluster(((3, 3),) * 4, clock=SystemClock())) as frontend:
         assert (await frontend.call("POST", "/", {"x-ambry-durability": "geo"}, b"x")).status == 201
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("connection", ["close", "Close, X-Other", "close, keep-alive", "keep-alive"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_upload_of_any_version_is_taken_whatever_its_connection_is_to_become(
+    version: str, connection: str, apart: bool
+) -> None:
+    """HTTP/1.0 with `Connection: close` is what many proxies send; its body was not read, and the request hung."""
+    body = b"x" * 5000
+    head = (
+        f"POST / HTTP/{version}\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\nConnection: {connection}\r\n\r\n".encode()
+    )
+    async with http_frontend() as frontend, frontend.connected() as client:
+        for piece in (head, body[:10], body[10:]) if apart else (head + body,):
+            await client.send(piece)
+            await asyncio.sleep(0)
+        answer = await client.answer()
+        assert answer.status == 201
+        assert (await frontend.call("GET", f"/{answer.blob_id}")).body == body
