@@ -18,7 +18,7 @@ from ambry.errors import InsufficientStorage
 from ambry.network.pool import PeerPool
 from frontend.router.quorum import write_target
 
-SMALL_BYTES = 256 << 10
+STICKY_BYTES_MAX = 256 << 10
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class PartitionChooser:
 
         Raises InsufficientStorage when there is none that is not excluded.
         """
-        if size > SMALL_BYTES or exclude:
+        if size > STICKY_BYTES_MAX or exclude:
             return self._draw(exclude, answering).partition
         now = self._clock.monotonic()
         stuck = self._stuck

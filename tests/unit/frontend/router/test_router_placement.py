@@ -5,12 +5,12 @@ import random
 import pytest
 
 from ambry.errors import InsufficientStorage
-from frontend.router.placement import SMALL_BYTES, PartitionChooser
+from frontend.router.placement import STICKY_BYTES_MAX, PartitionChooser
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import cluster_map
 from tests.support.fake_peers import FakePool
 
-LARGE = SMALL_BYTES + 1
+LARGE = STICKY_BYTES_MAX + 1
 
 
 class Made:
@@ -46,7 +46,7 @@ def test_small_blobs_stick_to_a_partition_and_move_on_when_its_time_is_over() ->
     made = Made(8)
     seen: set[int] = set()
     for _ in range(200):
-        chosen = made.draw(SMALL_BYTES, 20)
+        chosen = made.draw(STICKY_BYTES_MAX, 20)
         assert len(chosen) == 1
         made.clock.advance(0.019)
         assert made.draw(1, 5) == chosen
