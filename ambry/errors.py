@@ -321,6 +321,12 @@ class ProtocolViolation(AmbryError):
     code = 64
 
 
+class ReleaseMismatch(AmbryError):
+    """A peer is of a release that has no version of the RPC in common with this one. Between nodes only."""
+
+    code = 65
+
+
 class ConfigInvalid(AmbryError, ValueError):
     """The configuration or the layout cannot be used; the message names the key."""
 

@@ -49,6 +49,12 @@ REPLICATED_BYTES = Counter(
     ["datacenter"],
     registry=registry,
 )
+PEER_CLOCK_OFFSET = Gauge(
+    "ambry_datanode_peer_clock_offset_seconds",
+    "How far a peer's wall clock is ahead of this node's, by its last answer to a ping.",
+    ["peer"],
+    registry=registry,
+)
 WANTED = Gauge("ambry_datanode_wanted_blobs", "Blobs that should be here and are being looked for.", registry=registry)
 COMPACTED_BYTES = Counter("ambry_datanode_compacted_bytes", "Bytes that compaction gave back.", registry=registry)
 SCRUBBED_BYTES = Counter("ambry_datanode_scrubbed_bytes", "Log bytes that the scrub verified.", registry=registry)

@@ -15,8 +15,10 @@ from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.errors import ConfigInvalid
 from ambry.network.connection import Handler
-from ambry.network.pool import PeerPool
+from ambry.network.introduction import INSTANCE_SIZE, Introduction
+from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.worker import Tick
+from datanode import metrics
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
@@ -114,12 +116,23 @@ def build(
     if own is None:
         raise ConfigInvalid(f"node.name: the layout {config.node.layout} has no node {config.node.name}")
     store, replication, retention = config.store, config.replication, config.compaction
+    introduction = Introduction(
+        cluster=cluster_map.cluster,
+        name=own.name,
+        layout_version=cluster_map.version,
+        instance=random_source.randbytes(INSTANCE_SIZE),
+        clock=clock,
+    )
+
+    def sampled(sample: ClockSample) -> None:
+        metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)
+
     if pool is None:
         pool = PeerPool(
             [node for node in cluster_map.nodes.values() if node.name != own.name],
-            cluster=cluster_map.cluster,
-            own_name=own.name,
+            introduction=introduction,
             random_source=random_source,
+            on_sample=sampled,
         )
     if disk is None:
         disk = Disk(threads=store.io_threads, pending_bytes_max=store.pending_bytes_max, clock=clock)
@@ -212,7 +225,7 @@ def build(
         clock=clock,
     )
     peers = ReplicationHandlers(replicas, feed=feed, reading=reading, later=later)
-    greeting = GreetingHandlers(cluster=cluster_map.cluster, own_name=own.name)
+    greeting = GreetingHandlers(introduction)
     handlers: Mapping[int, Handler] = {**greeting.table(), **blobs.table(), **peers.table(), **upkeep.table()}
     return Parts(
         config=config,

@@ -14,7 +14,8 @@ from ambry.address import authority
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
-from ambry.network.pool import PeerPool
+from ambry.network.introduction import INSTANCE_SIZE, Introduction
+from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.admin import start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
@@ -58,12 +59,18 @@ class Frontend:
         config = self._config.frontend
         pool = PeerPool(
             self._map.nodes.values(),
-            cluster=self._map.cluster,
-            own_name=config.name,
+            introduction=Introduction(
+                cluster=self._map.cluster,
+                name=config.name,
+                layout_version=self._map.version,
+                instance=self._random.randbytes(INSTANCE_SIZE),
+                clock=self._clock,
+            ),
             random_source=self._random,
             # As much as all uploads may hold. A chunk's charge goes back when enough replicas have it, so what waits for a slow
             # one beyond that is bounded here: it is refused further copies, and gets them by replication.
             in_flight_bytes_max=self._config.router.memory_budget_bytes // 2,
+            on_sample=_note_clock,
         )
         router = Router(self._context(pool))
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
@@ -164,6 +171,13 @@ class Frontend:
                 "connected": peer.connected,
                 "well": peer.health.well,
                 "in_flight_bytes": peer.in_flight_bytes,
+                "release": peer.hello.release if peer.hello else None,
+                "layout_version": peer.hello.layout_version if peer.hello else None,
+                "clock_offset_ms": round(peer.clock_sample.offset_ms, 3) if peer.clock_sample else None,
             }
             for peer in pool.all()
         ]
+
+
+def _note_clock(sample: ClockSample) -> None:
+    metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)

@@ -20,6 +20,12 @@ BYTES_IN = Counter(
 )
 BYTES_OUT = Counter("ambry_frontend_bytes_sent", "Bytes of answers sent, with their heads.", registry=registry)
 BUDGET_FREE = Gauge("ambry_frontend_memory_budget_free_bytes", "Memory budget that is not taken.", registry=registry)
+PEER_CLOCK_OFFSET = Gauge(
+    "ambry_frontend_peer_clock_offset_seconds",
+    "How far a data node's wall clock is ahead of this frontend's, by its last answer to a ping.",
+    ["peer"],
+    registry=registry,
+)
 PEERS_USABLE = Gauge("ambry_frontend_peers_usable", "Data nodes that are connected and answer.", registry=registry)
 REFUSED = Counter(
     "ambry_frontend_refused",

@@ -2,14 +2,15 @@
 
 A peer is connected before it is needed and again as soon as it is lost: after a growing, jittered delay of at most a second,
 so that a node that is well again is used within seconds. A call to a peer that is not connected fails at once, and the caller
-goes to the next replica. Pings find a peer that is connected but does not answer.
+goes to the next replica. Pings find a peer that is connected but does not answer, and what its clock says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
@@ -20,12 +21,12 @@ from ambry.errors import (
     Overloaded,
     PeerConnectionLost,
     ProtocolViolation,
-    StoreMismatch,
 )
 from ambry.network.connection import OnReply, RpcConnection, tune
+from ambry.network.introduction import Introduction
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty, Hello, Message
+from ambry.protocol.messages.base import Empty, Hello, Message, Pong
 from ambry.service.logs import get_logger
 
 log = get_logger()
@@ -39,16 +40,45 @@ SILENT_IN_FLIGHT_MAX = 16 << 20
 """Body bytes that may wait for a peer that does not answer: it must not hold the memory of everything sent to it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSample:
+    """What one exchange told about the wall clock of a peer: `offset_ms` is how far it is ahead of ours.
+
+    It is right within `half_round_trip_ms`.
+    """
+
+    peer: str
+    offset_ms: float
+    half_round_trip_ms: float
+
+
+OnSample = Callable[[ClockSample], None]
+"""Hears of every hello and ping that was answered with a clock."""
+
+
+def _ignore(_sample: ClockSample) -> None: ...
+
+
 class Peer:
     """One data node as seen from this process."""
 
     def __init__(
-        self, node: Node, *, cluster: str, own_name: str, random_source: random.Random, in_flight_bytes_max: int
+        self,
+        node: Node,
+        *,
+        introduction: Introduction,
+        random_source: random.Random,
+        in_flight_bytes_max: int,
+        on_sample: OnSample,
     ) -> None:
         self.node = node
         self.health = NodeHealth()
-        self._cluster = cluster
-        self._own_name = own_name
+        self.hello: Hello | None = None
+        """What the node last said of itself."""
+        self.clock_sample: ClockSample | None = None
+        """The last one."""
+        self._introduction = introduction
+        self._on_sample = on_sample
         self._random = random_source
         self._in_flight_bytes_max = in_flight_bytes_max
         self._connection: RpcConnection | None = None
@@ -151,24 +181,37 @@ class Peer:
             )
             try:
                 tune(transport)
-                hello = Hello(self._cluster, self._own_name, self.node.name)
+                hello = self._introduction.hello(self.node.name)
+                asked_at = loop.time()
                 frame = await connection.request(MessageType.HELLO, hello, timeout_s=CONNECT_TIMEOUT_S)
                 answer = messages.decode(frame.header, Hello)
-                if (answer.cluster, answer.name) != (self._cluster, self.node.name):
-                    raise StoreMismatch(
-                        f"{self.node.address} is {answer.name} of cluster {answer.cluster}, not {self.node.name} of "
-                        f"{self._cluster}; check the layout"
-                    )
+                self._introduction.check_node(answer, name=self.node.name, address=self.node.address)
+                self.hello = answer
+                self._note_clock(answer.now_ms, asked_at)
             except BaseException:
                 connection.abort()
                 raise
         return connection
 
+    def _note_clock(self, now_ms: int, asked_at: float) -> None:
+        """A peer answered with its wall clock what it was asked at `asked_at` of the loop's clock."""
+        if not now_ms:
+            return
+        half_ms = (asyncio.get_running_loop().time() - asked_at) * 500
+        # Our wall clock is read once, now: one that jumped meanwhile distorts nothing.
+        offset_ms = now_ms - (self._introduction.clock.wall_ms() - half_ms)
+        sample = ClockSample(peer=self.node.name, offset_ms=offset_ms, half_round_trip_ms=half_ms)
+        self.clock_sample = sample
+        self._on_sample(sample)
+
     async def _ping_until_lost(self) -> None:
         connection = self._connection
+        loop = asyncio.get_running_loop()
         while connection is not None and not self._lost.is_set():
+            asked_at = loop.time()
             try:
-                await connection.request(MessageType.PING, Empty(), timeout_s=PING_TIMEOUT_S)
+                frame = await connection.request(MessageType.PING, Empty(), timeout_s=PING_TIMEOUT_S)
+                self._note_clock(messages.decode(frame.header, Pong).now_ms, asked_at)
                 self.health.record_probe(True)
             except DeadlineExceeded:
                 self.health.record_probe(False)
@@ -182,24 +225,24 @@ class Peer:
 
 
 class PeerPool:
-    """A Peer for each of some nodes, by name."""
+    """A Peer for each of some nodes, by name. `on_sample` hears what their clocks say."""
 
     def __init__(
         self,
         nodes: Iterable[Node],
         *,
-        cluster: str,
-        own_name: str,
+        introduction: Introduction,
         random_source: random.Random,
         in_flight_bytes_max: int = 64 << 20,
+        on_sample: OnSample = _ignore,
     ) -> None:
         self._peers = {
             node.name: Peer(
                 node,
-                cluster=cluster,
-                own_name=own_name,
+                introduction=introduction,
                 random_source=random_source,
                 in_flight_bytes_max=in_flight_bytes_max,
+                on_sample=on_sample,
             )
             for node in nodes
         }

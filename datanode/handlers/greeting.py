@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from ambry.errors import StoreMismatch
 from ambry.network.connection import Handler, Responder
+from ambry.network.introduction import Introduction
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty, Hello
+from ambry.protocol.messages.base import Hello, Pong
 
 
 class GreetingHandlers:
-    """Answers as node `own_name` of `cluster`."""
+    """Answers as the node that `introduction` says."""
 
-    def __init__(self, *, cluster: str, own_name: str) -> None:
-        self._cluster = cluster
-        self._own_name = own_name
+    def __init__(self, introduction: Introduction) -> None:
+        self._introduction = introduction
 
     def table(self) -> dict[int, Handler]:
         return {MessageType.HELLO: self._hello, MessageType.PING: self._ping}
 
     def _hello(self, frame: Frame, responder: Responder) -> None:
-        hello = messages.decode(frame.header, Hello)
-        if hello.cluster != self._cluster or hello.expected not in ("", self._own_name):
-            expected = hello.expected or "a node"
-            raise StoreMismatch(
-                f"this is {self._own_name} of cluster {self._cluster}, not {expected} of {hello.cluster}"
-            )
-        responder.reply(Hello(self._cluster, self._own_name))
+        self._introduction.check_caller(messages.decode(frame.header, Hello))
+        responder.reply(self._introduction.hello())
 
     def _ping(self, frame: Frame, responder: Responder) -> None:
-        responder.reply(Empty())
+        responder.reply(Pong(self._introduction.clock.wall_ms()))

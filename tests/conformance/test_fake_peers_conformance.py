@@ -49,8 +49,9 @@ from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.fake_peers import FakePeer, FakePool, corrupt, held, silent
+from tests.support.introductions import introduction
 from tests.support.node_parts import LONE, lone_map, lone_node, store_section
-from tests.support.samples import CLUSTER, DELETED, PARTITION, blob_id, content
+from tests.support.samples import DELETED, PARTITION, blob_id, content
 
 ID = blob_id(1)
 OTHER = blob_id(2)
@@ -148,8 +149,7 @@ class RealWorld:
         node = Node(name=LONE.name, datacenter="dc1", datacenter_id=1, host="127.0.0.1", port=self._port)
         self._pool = PeerPool(
             [node],
-            cluster=CLUSTER,
-            own_name="test",
+            introduction=introduction("test"),
             random_source=random.Random(1),
             in_flight_bytes_max=IN_FLIGHT_MAX,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ambry import __version__
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, seed_of
 from tests.support.content import content
@@ -90,6 +91,8 @@ def test_background_loops_are_shown(cluster: LocalCluster) -> None:
         peers = page(frontend.admin_url, "/peers")
         assert len(peers) == 6
         assert all(peer["connected"] for peer in peers)
+        assert {(peer["release"], peer["layout_version"]) for peer in peers} == {(__version__, 1)}
+        assert all(abs(peer["clock_offset_ms"]) < 60_000 for peer in peers)  # they share this machine's clock
 
 
 def test_a_replica_that_is_open_needs_no_reopening(cluster: LocalCluster) -> None:

@@ -32,11 +32,30 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(Message, frozen=True, array_like=True):
-    """The first frame of a connection, both ways. A node of another cluster, or another node than expected, is refused."""
+    """The first frame of a connection, both ways: who speaks, to whom, and what it understands (ambry/network/introduction.py).
+
+    What a peer does not say has its default here. `now_ms` is its wall clock, as wrong as it may be,
+    0 where it does not say.
+    """
 
     cluster: str
     name: str
     expected: str = ""
+    version_min: int = 1
+    version_max: int = 1
+    """The versions of the RPC that it speaks, the last one included."""
+    features: tuple[str, ...] = ()
+    layout_version: int = 0
+    now_ms: int = 0
+    instance: bytes = b""
+    """Names the process: one that restarted is another."""
+    release: str = ""
+
+
+class Pong(Message, frozen=True, array_like=True):
+    """The answer to a ping: the wall clock of who answers, 0 where it does not say."""
+
+    now_ms: int = 0
 
 
 class Empty(Message, frozen=True, array_like=True):

@@ -56,6 +56,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         62: "IndexCorrupt",
         63: "FormatUnknown",
         64: "ProtocolViolation",
+        65: "ReleaseMismatch",
         70: "ConfigInvalid",
         71: "StoreMismatch",
     }

@@ -12,11 +12,14 @@ from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalError, PeerConnectionLost
 from ambry.network import pool as module
 from ambry.network.connection import Responder, RpcConnection
-from ambry.network.pool import Peer, PeerPool
+from ambry.network.pool import ClockSample, OnSample, Peer, PeerPool
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty, Hello
+from ambry.protocol.messages.base import Empty, Hello, Pong
+from tests.support.captured_log import capture_log, said
 from tests.support.eventually import eventually
+from tests.support.fake_clock import SettableClock
+from tests.support.introductions import introduction
 
 LONG_S = 60.0
 
@@ -25,11 +28,11 @@ class FakeNode:
     """A data node that greets, and answers as a test says."""
 
     def __init__(self, *, cluster: str = "c", name: str = "n1") -> None:
-        self.cluster = cluster
-        self.name = name
+        self.hello = Hello(cluster, name)
         self.handler: Callable[[Frame, Responder], None] = lambda frame, responder: responder.reply(Empty())
         self.connections: list[RpcConnection] = []
         self.lost = 0
+        self.pings: list[Frame] = []
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -48,8 +51,9 @@ class FakeNode:
 
     def _handle(self, frame: Frame, responder: Responder) -> None:
         if frame.type == MessageType.HELLO:
-            responder.reply(Hello(self.cluster, self.name))
+            responder.reply(self.hello)
         else:
+            self.pings.append(frame)
             self.handler(frame, responder)
 
     def stop(self) -> None:
@@ -68,14 +72,18 @@ async def node() -> AsyncIterator[FakeNode]:
 
 
 def pool_of(*nodes: FakeNode) -> PeerPool:
+    return pool_hearing(None, *nodes)
+
+
+def pool_hearing(on_sample: OnSample | None, *nodes: FakeNode, clock: SettableClock | None = None) -> PeerPool:
     return PeerPool(
         [
             Node(name=f"n{number}", datacenter="dc1", datacenter_id=1, host="127.0.0.1", port=node.port)
             for number, node in enumerate(nodes, 1)
         ],
-        cluster="c",
-        own_name="me",
+        introduction=introduction("me", cluster="c", clock=clock),
         random_source=random.Random(1),
+        on_sample=on_sample or (lambda sample: None),
     )
 
 
@@ -143,6 +151,51 @@ async def test_a_node_of_another_cluster_or_name_is_not_used(cluster: str, name:
     assert not pool["n1"].connected
     await pool.stop()
     stranger.stop()
+
+
+async def test_a_release_without_a_common_version_is_not_used_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead = FakeNode()
+    ahead.hello = Hello("c", "n1", version_min=7, version_max=9, release="9.9.9")
+    await ahead.start()
+    pool = pool_of(ahead)
+    events = capture_log(monkeypatch, module)
+    pool.start()
+    await eventually(lambda: ahead.lost >= 2)
+    assert not pool["n1"].connected
+    errors = [event["error"] for event in said(events, "peer unreachable")]
+    assert len(errors) == 1
+    assert "n1 (release 9.9.9) speaks 7 to 9" in errors[0]
+    await pool.stop()
+    ahead.stop()
+
+
+async def test_hello_and_pings_tell_how_far_the_clock_of_a_peer_is_off(node: FakeNode) -> None:
+    ours = SettableClock(wall=1_000_000)
+    node.hello = Hello("c", "n1", now_ms=1_000_000 - 86_400_000)
+    node.handler = lambda frame, responder: responder.reply(Pong(1_000_000 + 3_600_000))
+    samples: list[ClockSample] = []
+    pool = pool_hearing(samples.append, node, clock=ours)
+    peer = await connected(pool)
+    await eventually(lambda: len(samples) >= 2)
+    for sample, offset_ms in zip(samples, (-86_400_000, 3_600_000), strict=False):
+        assert sample.peer == "n1"
+        assert sample.half_round_trip_ms >= 0
+        assert sample.offset_ms == pytest.approx(offset_ms + sample.half_round_trip_ms)
+    assert peer.clock_sample in samples
+    await pool.stop()
+
+
+async def test_a_peer_that_does_not_tell_its_time_gives_no_sample(node: FakeNode) -> None:
+    samples: list[ClockSample] = []
+    pool = pool_hearing(samples.append, node)
+    peer = await connected(pool)
+    await eventually(lambda: peer.usable)
+    pings = len(node.pings)
+    await eventually(lambda: len(node.pings) > pings + 1)
+    assert samples == []
+    await pool.stop()
 
 
 async def test_a_greeting_that_cannot_be_read_does_not_end_the_trying() -> None:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from ambry.checksum import BLOCK_SIZE
-from ambry.errors import (
-    StoreMismatch,
-)
+from ambry import __version__
+from ambry.errors import ReleaseMismatch, StoreMismatch
+from ambry.network.introduction import INSTANCE_SIZE
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.base import Empty, Hello
+from ambry.protocol.messages.base import Empty, Hello, Pong
 from tests.support.direct_node import DirectNode
-from tests.support.samples import CLUSTER, blob_id
-
-ID = blob_id(1)
-LARGE = 5 * BLOCK_SIZE + 77
+from tests.support.introductions import introduction
+from tests.support.samples import CLUSTER
 
 
 async def test_greetings(node: DirectNode) -> None:
     for expected in ("", "a1"):
         answer, _, _ = await node.ask(MessageType.HELLO, Hello(CLUSTER, "me", expected))
-        assert answer == Hello(CLUSTER, "a1")
+        assert isinstance(answer, Hello)
+        assert (answer.cluster, answer.name, answer.layout_version) == (CLUSTER, "a1", 1)
+        assert (answer.now_ms, answer.release) == (node.clock.wall, __version__)
+        assert len(answer.instance) == INSTANCE_SIZE
     for hello in (Hello("other", "me"), Hello(CLUSTER, "me", "a2")):
         with pytest.raises(StoreMismatch):
             await node.ask(MessageType.HELLO, hello)
-    assert (await node.ask(MessageType.PING, Empty()))[0] == Empty()
+    newer = msgspec.structs.replace(introduction().hello(), version_min=7, version_max=9)
+    with pytest.raises(ReleaseMismatch, match="speaks 7 to 9"):
+        await node.ask(MessageType.HELLO, newer)
+
+
+async def test_a_ping_is_answered_with_the_wall_clock(node: DirectNode) -> None:
+    node.clock.wall = 1_234_567_890_123
+    assert (await node.ask(MessageType.PING, Empty()))[0] == Pong(1_234_567_890_123)

@@ -6,7 +6,7 @@ import pytest
 from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobNotFound, InternalError, ProtocolViolation
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message
+from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message, Pong
 from ambry.protocol.messages.blobs import (
     GetReply,
     GetRequest,
@@ -30,7 +30,8 @@ ID = b"i" * 36
 STATE = BlobState(1, True, NEVER_MS)
 PUT = PutRequest("r", ID, 1, 5, NEVER_MS, b"p", b"m", b"d" * 16, True)
 SAMPLES: list[Message] = [
-    Hello("c", "n", "e"),
+    Hello("c", "n", "e", 2, 3, ("cancel",), 7, 1_700_000_000_000, b"i" * 16, "1.2.3"),
+    Pong(1_700_000_000_000),
     Empty(),
     ErrorReply(20, "gone"),
     PUT,
@@ -59,7 +60,8 @@ def test_fields_that_a_newer_peer_added_are_ignored(message: Message) -> None:
 
 
 def test_an_older_peer_may_leave_out_what_came_later() -> None:
-    assert messages.decode(msgspec.msgpack.encode(["c", "n"]), Hello) == Hello("c", "n", "")
+    assert messages.decode(msgspec.msgpack.encode(["c", "n"]), Hello) == Hello("c", "n", "", 1, 1, (), 0, 0, b"", "")
+    assert messages.decode(messages.encode(Empty()), Pong) == Pong(0)
     assert messages.decode(msgspec.msgpack.encode(["r", ID, 0, 5]), GetRequest) == GetRequest("r", ID, 0, 5, False)
 
 
