@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Replica:
 class Replicas:
     """The replicas by partition id. One that is being reopened, or could not be opened, is known but not available.
 
-    `on_open` hears of every replica that was opened, `on_publish` of every batch that a store made visible.
+    `on_open` hears of every replica that was opened; `watchers_of` has, by partition, who is told when its store published.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Replicas:
         random_source: random.Random,
         disk: Disk,
         on_open: Callable[[Replica], None],
-        on_publish: Callable[[BlobStore], None],
+        watchers_of: Callable[[int], Collection[Callable[[], None]]],
     ) -> None:
         self._cluster = cluster
         self._data_dir = data_dir
@@ -75,7 +75,7 @@ class Replicas:
         self._random = random_source
         self._disk = disk
         self._on_open = on_open
-        self._on_publish = on_publish
+        self._watchers_of = watchers_of
         self._replicas: dict[int, Replica] = {}
         self._known: dict[int, Partition] = {}
         self._reopening: set[int] = set()
@@ -134,10 +134,10 @@ class Replicas:
             segment_size_bytes=self._config.segment_size_bytes,
             clock=self._clock,
             random_source=self._random,
-            on_publish=self._on_publish,
             on_index_corrupt=index_corrupt,
             rebuild=rebuild,
         )
+        store.watchers = self._watchers_of(partition.id)
         committer = Committer(
             store,
             self._disk,

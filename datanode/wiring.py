@@ -153,7 +153,7 @@ def build(
         random_source=random_source,
         disk=disk,
         on_open=opened,
-        on_publish=publications.notify,
+        watchers_of=publications.watchers,
     )
     checkpointer = Checkpointer(replicas, disk=disk, config=store, clock=clock, tokens_of=cursors.tokens_of)
     feed = ChangeFeed(replicas, publications, own_name=own.name)

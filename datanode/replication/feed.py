@@ -6,11 +6,11 @@ The answer is state, not events: every blob that changed stands once, as it is n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ambry.errors import ReplicaUnavailable
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from datanode.replicas import Replica, Replicas
-from datanode.store.blob_store import BlobStore
 from datanode.store.index import FindToken
 
 CHANGES_MAX = 10_000
@@ -21,18 +21,17 @@ class Publications:
     """Who waits for a partition of this node to publish something."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, set[asyncio.Event]] = {}
+        self._watchers: dict[int, dict[Callable[[], None], None]] = {}
 
-    def notify(self, store: BlobStore) -> None:
-        """A store published something."""
-        for event in self._waiting.get(store.partition, ()):
-            event.set()
+    def watchers(self, partition: int) -> dict[Callable[[], None], None]:
+        """Who waits for this partition, now and later: its store calls them all whenever it published something."""
+        return self._watchers.setdefault(partition, {})
 
     async def wait(self, partitions: list[int], wait_ms: int) -> None:
         """Until one of them publishes something, or the time is over."""
         event = asyncio.Event()
         for partition in partitions:
-            self._waiting.setdefault(partition, set()).add(event)
+            self.watchers(partition)[event.set] = None
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 await event.wait()
@@ -40,7 +39,7 @@ class Publications:
             return
         finally:
             for partition in partitions:
-                self._waiting[partition].discard(event)
+                self.watchers(partition).pop(event.set, None)
 
 
 class ChangeFeed:

@@ -2,10 +2,10 @@
 
     place     event loop    every record takes on what is known of its blob, and gets its segment, offset and LSN
     write     disk thread   new segments are created, everything is written, then synced: the only blocking step
-    finish    event loop    the log takes it into its books; BlobStore.publish makes it visible
     abandon   event loop    nothing of it was written: its places are given back
 
-A batch ends by `finish`, by `abandon`, or by the fence of its replica where writing had begun; BlobStore.give_up decides that.
+A batch ends by BlobStore.publish, by `abandon`, or by the fence of its replica where writing had begun; BlobStore.give_up
+decides that.
 One batch of a replica at a time is between its first step and its end.
 """
 
@@ -23,7 +23,7 @@ from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
 from datanode.store.files import is_full
 from datanode.store.index import Index
-from datanode.store.log import Log
+from datanode.store.log import Log, Unsynced
 from datanode.store.segment import Segment
 
 _PADDING = [bytes(size) for size in range(record_format.ALIGNMENT)]
@@ -39,6 +39,15 @@ class Place:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is written at once: the bytes of records that follow each other in one segment, from `offset` on."""
+
+    segment: Segment
+    offset: int
+    buffers: list[Buffer]
+
+
 class Batch:
     """`records` are borrowed until its end; with `sync` all that was published before it becomes durable with it."""
 
@@ -51,13 +60,17 @@ class Batch:
         """Segments that it opens."""
         self.sealed: list[Segment] = []
         """Segments that it fills up."""
+        self.written: list[Segment] = []
+        """The segments that it writes to, each once, in order."""
+        self.earlier: list[Unsynced] = list(log.unsynced.values()) if sync else []
+        """What was not synced before it, and is synced with it."""
         self.begun = False
         """Whether writing or syncing began: what a failure leaves on the disk is unknown from then on."""
         self._log = log
         self._index = index
         self._now_ms = now_ms
-        self._end = log.end
-        self._unsynced = log.unsynced() if sync else []
+        self._active = log.active
+        self._end = 0 if log.active is None else log.active.end
 
     def place(self) -> None:
         """Give every record its place. Raises IndexCorrupt; `abandon` it then."""
@@ -66,14 +79,15 @@ class Batch:
         active = log.active
         for record in self.records:
             size = record.size
-            if active is None or active.room < size:
+            if active is None or active.end + size > active.limit:
                 if active is not None:
                     self.sealed.append(active)
                 active = log.plan_segment(size, self._now_ms)
                 self.created.append(active)
-            self.places.append(Place(segment=active, offset=active.end, lsn=active.end_lsn, size=size))
+            self.places.append(Place(segment=active, offset=active.end, lsn=active.base_lsn + active.end, size=size))
             active.end += size
         log.active = active
+        self.written = list(dict.fromkeys([*self.sealed, *(place.segment for place in self.places)]))
 
     def _take_on_known_states(self) -> None:
         """Let every record carry the join of all that is known of its blob.
@@ -92,10 +106,6 @@ class Batch:
             whole.append(record if state == record.state else msgspec.structs.replace(record, state=state))
         self.records = whole
 
-    def touched(self) -> list[Segment]:
-        """The segments that it writes to, each once, in order."""
-        return list(dict.fromkeys([*self.sealed, *(place.segment for place in self.places)]))
-
     def write(self, *, reserve_bytes: int = 0) -> None:
         """Write it all; durable on return where it syncs. Blocking. Updates alone may use the last `reserve_bytes` of the disk.
 
@@ -103,17 +113,18 @@ class Batch:
         """
         if self.created:
             self._create(reserve_bytes)
+        runs = self._runs()
         self.begun = True
         try:
-            self._write_runs()
+            for run in runs:
+                run.segment.file.pwritev(run.buffers, run.offset)
             for segment in self.sealed:
                 segment.seal()
         except BaseException:
             self._log.failed = True
             raise
         if self.sync:
-            unsynced = (item.segment for item in self._unsynced)
-            self._log.sync(dict.fromkeys([*self.touched(), *unsynced]))
+            self._log.sync(dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]))
 
     def _create(self, reserve_bytes: int) -> None:
         log = self._log
@@ -133,15 +144,12 @@ class Batch:
                 raise
             raise InsufficientStorage(f"the disk of partition {log.partition} is full; nothing was stored") from error
 
-    def _write_runs(self) -> None:
-        """One write for all records that follow each other in one segment."""
-        buffers: list[Buffer] = []
-        first: Place | None = None
+    def _runs(self) -> list[Run]:
+        runs: list[Run] = []
         for record, place in zip(self.records, self.places, strict=True):
-            if first is None or first.segment is not place.segment:
-                if first is not None:
-                    first.segment.file.pwritev(buffers, first.offset)
-                buffers, first = [], place
+            if not runs or runs[-1].segment is not place.segment:
+                runs.append(Run(segment=place.segment, offset=place.offset, buffers=[]))
+            buffers = runs[-1].buffers
             head = record_format.encode_head(record, place.lsn, place.segment.salt)
             buffers.append(head)
             if len(record.payload):
@@ -149,17 +157,10 @@ class Batch:
             padding = place.size - len(head) - len(record.payload)
             if padding:
                 buffers.append(_PADDING[padding])
-        if first is not None:
-            first.segment.file.pwritev(buffers, first.offset)
-
-    def finish(self) -> None:
-        """It is written: the log knows its new segments, and what is synced now."""
-        log = self._log
-        for segment in self.created:
-            log.segments[segment.number] = segment
-        log.note_written(self.touched(), synced=self.sync)
-        log.mark_synced(self._unsynced)
+        return runs
 
     def abandon(self) -> None:
         """Take its places back; segments that did get created stay, empty."""
-        self._log.give_back(self._end, self.created)
+        if self._active is not None:
+            self._active.end = self._end
+        self._log.give_back(self._active, self.created)

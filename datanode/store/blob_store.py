@@ -10,13 +10,12 @@ failed write or sync the replica is fenced and publishes nothing more. A read ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
-from ambry.blob import BlobState, join
 from ambry.clock import Clock
 from ambry.errors import (
     AmbryError,
@@ -32,7 +31,6 @@ from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
-from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock, is_exhausted
 from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index, LsnRange
 from datanode.store.log import Log, Unsynced
@@ -85,7 +83,6 @@ class BlobStore:
         log: Log,
         index: Index,
         opened: Opened,
-        on_publish: Callable[[BlobStore], None],
     ) -> None:
         self.partition = partition
         self.incarnation = incarnation
@@ -108,7 +105,11 @@ class BlobStore:
         self.read = reader.read
         self.read_image = reader.read_image
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
-        self.on_publish = on_publish
+        self.lookup = index.get
+        self.changes_since = index.changes_since
+        self.apply = index.apply
+        self.watchers: Collection[Callable[[], None]] = ()
+        """Called after everything that was published; who put them here adds and removes them."""
         self.end_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
         """LSN behind the last published record: what a peer that saw everything has as its token."""
         self._clock = clock
@@ -131,7 +132,7 @@ class BlobStore:
     @property
     def unsynced(self) -> bool:
         """Whether published records of class `memory` wait for a sync."""
-        return bool(self._log.unsynced())
+        return bool(self._log.unsynced)
 
     def segment_count(self) -> int:
         return len(self._log.segments)
@@ -180,9 +181,12 @@ class BlobStore:
         """
         if self.state is not StoreState.OPEN:
             raise self.refusal()
-        batch.finish()
+        log, index = self._log, self._index
+        log.note_written(batch.written, created=batch.created, synced=batch.sync)
+        if batch.earlier:
+            log.mark_synced(batch.earlier)
         for record, place in zip(batch.records, batch.places, strict=True):
-            self.apply(
+            index.apply(
                 kind=record.kind,
                 blob_id=record.id,
                 state=record.state,
@@ -193,8 +197,11 @@ class BlobStore:
                 payload_size=len(record.payload),
                 written_at_ms=record.written_at_ms,
             )
+            if record.kind != RecordKind.UPDATE:
+                self.damaged.discard(record.id)
             self.end_lsn = place.lsn + place.size
-        self.on_publish(self)
+        for notice in self.watchers:
+            notice()
 
     def give_up(self, batch: Batch, error: BaseException) -> AmbryError:
         """End a batch that `error` stopped, and say what its callers are told.
@@ -215,43 +222,7 @@ class BlobStore:
         self.fence(f"write, sync or publication failed: {error!r}")
         return self.refusal()
 
-    def apply(
-        self,
-        *,
-        kind: int,
-        blob_id: bytes,
-        state: BlobState,
-        lsn: int,
-        segment: int,
-        offset: int,
-        size: int,
-        payload_size: int,
-        written_at_ms: int,
-    ) -> None:
-        """Take one record into the index. Replay at start and `publish` share this, so they cannot differ."""
-        current = self._index.get(blob_id)
-        joined = state if current is None else join(current.state, state)
-        changed_at_ms = written_at_ms if current is None else max(current.changed_at_ms, written_at_ms)
-        if kind != RecordKind.UPDATE:
-            # The latest put record of a blob is the one to read: a repair appends a good copy.
-            repaired = current is not None and (current.present or current.repaired)
-            entry = IndexEntry(blob_id, lsn, segment, offset, size, payload_size, joined, changed_at_ms, repaired)
-            self.damaged.discard(blob_id)
-        elif current is None:
-            entry = IndexEntry(blob_id, lsn, 0, 0, 0, 0, joined, changed_at_ms)
-        else:
-            entry = msgspec.structs.replace(current, lsn=lsn, state=joined, changed_at_ms=changed_at_ms)
-        self._index.set(entry)
-
     # --- reading ---
-
-    def lookup(self, blob_id: bytes) -> IndexEntry | None:
-        """The entry of a blob, deleted ones included. Raises IndexCorrupt."""
-        return self._index.get(blob_id)
-
-    def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
-        """Blobs whose latest change has an LSN of at least `lsn`, in order, at most `limit`. Raises IndexCorrupt."""
-        return self._index.changes_since(lsn, limit)
 
     def _published_end(self, segment: Segment) -> int:
         """How far a segment is published. A batch on its way may have places at the end of any segment."""
@@ -288,7 +259,7 @@ class BlobStore:
             resume=last is not None and last is self._log.active,
             holes=self.holes,
         )
-        return PendingCheckpoint(self._index.freeze(), checkpoint, self._log.unsynced())
+        return PendingCheckpoint(self._index.freeze(), checkpoint, list(self._log.unsynced.values()))
 
     def write_checkpoint(self, pending: PendingCheckpoint) -> None:
         """Sync the log, then write the index. Blocking. Raises OSError or IndexCorrupt: `fence` then."""

@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 import lmdb
 import msgspec
 
+from ambry.blob import BlobState, join
 from ambry.errors import IndexCorrupt, InvariantBroken
+from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
 from datanode.store.entry import IndexEntry
 
@@ -144,20 +146,21 @@ class Index:
         return len(self._recent) + len(self._frozen.entries)
 
     def get(self, blob_id: bytes) -> IndexEntry | None:
-        """The entry of exactly this blob id. Raises IndexCorrupt."""
+        """The entry of exactly this blob id, deleted ones included. Raises IndexCorrupt."""
         found = self._by_key(blob_id[16:32])
         return found if found is not None and found.id == blob_id else None
 
     def _by_key(self, key: bytes) -> IndexEntry | None:
-        for entries in (self._recent, self._frozen.entries):
-            if key in entries:
-                return entries[key]
-        return self._stored(key)
-
-    def _stored(self, key: bytes) -> IndexEntry | None:
+        if key in self._recent:
+            return self._recent[key]
+        if key in self._frozen.entries:
+            return self._frozen.entries[key]
         if key > self._stored_key_max:
             # Keys start with the time, so a new blob's lies beyond everything stored: no need to look.
             return None
+        return self._stored(key)
+
+    def _stored(self, key: bytes) -> IndexEntry | None:
         try:
             with self._env.begin() as txn:
                 value = txn.get(key, db=self._entries)
@@ -175,6 +178,36 @@ class Index:
     def _corrupt(self, reason: str) -> IndexCorrupt:
         self._on_corrupt(reason)
         return IndexCorrupt(reason)
+
+    def apply(
+        self,
+        *,
+        kind: int,
+        blob_id: bytes,
+        state: BlobState,
+        lsn: int,
+        segment: int,
+        offset: int,
+        size: int,
+        payload_size: int,
+        written_at_ms: int,
+    ) -> None:
+        """Take in one record of the log. Replay at start and publication share this, so they cannot differ.
+
+        Raises IndexCorrupt.
+        """
+        current = self.get(blob_id)
+        joined = state if current is None else join(current.state, state)
+        changed_at_ms = written_at_ms if current is None else max(current.changed_at_ms, written_at_ms)
+        if kind != RecordKind.UPDATE:
+            # The latest put record of a blob is the one to read: a repair appends a good copy.
+            repaired = current is not None and (current.present or current.repaired)
+            entry = IndexEntry(blob_id, lsn, segment, offset, size, payload_size, joined, changed_at_ms, repaired)
+        elif current is None:
+            entry = IndexEntry(blob_id, lsn, 0, 0, 0, 0, joined, changed_at_ms)
+        else:
+            entry = msgspec.structs.replace(current, lsn=lsn, state=joined, changed_at_ms=changed_at_ms)
+        self.set(entry)
 
     def set(self, entry: IndexEntry) -> None:
         """Take in a change; LSNs come in growing order."""

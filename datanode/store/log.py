@@ -21,14 +21,6 @@ from datanode.store.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogEnd:
-    """Where the next record would go: behind `offset` of the segment, or into a new one where that is None."""
-
-    active: Segment | None
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Unsynced:
     """A segment with bytes that were written and not synced; `write` counts the writes to the log, and is the last of them."""
 
@@ -51,7 +43,8 @@ class Log:
         self.active: Segment | None = None
         self._next_number = 1
         self._next_base_lsn = 0
-        self._unsynced: dict[int, Unsynced] = {}
+        self.unsynced: dict[int, Unsynced] = {}
+        """By segment number, what was written and not synced yet: sync the segments, and then hand it to `mark_synced`."""
         self._writes = 0
         self._guard = threading.Lock()
         self.failed = False
@@ -95,11 +88,6 @@ class Log:
 
     # --- appends ---
 
-    @property
-    def end(self) -> LogEnd:
-        active = self.active
-        return LogEnd(active=active, offset=0 if active is None else active.end)
-
     def plan_segment(self, record_size: int, now_ms: int) -> Segment:
         """The segment, not on disk yet, that follows all others, with room for a record of `record_size` bytes at least."""
         capacity = max(self._segment_size_bytes, HEADER_SIZE + record_size + FOOTER_SIZE)
@@ -111,7 +99,7 @@ class Log:
             capacity_bytes=capacity,
             created_at_ms=now_ms,
         )
-        segment = Segment(self._next_number, header, None)
+        segment = Segment(self._next_number, header)
         self._next_number += 1
         self._next_base_lsn += capacity
         return segment
@@ -127,14 +115,12 @@ class Log:
         self.segments[segment.number] = segment
         self.active = segment
 
-    def give_back(self, end: LogEnd, planned: Sequence[Segment]) -> None:
-        """Go back to `end`: nothing was written since. What got created of `planned` stays empty and unused.
+    def give_back(self, active: Segment | None, planned: Sequence[Segment]) -> None:
+        """Go back to `active`: nothing was written since. What got created of `planned` stays empty and unused.
 
         Numbers and LSNs of the others are given again: nobody has seen them, and a hole would look like a lost segment.
         """
-        self.active = end.active
-        if end.active is not None:
-            end.active.end = end.offset
+        self.active = active
         for segment in reversed(planned):
             if segment.on_disk:
                 segment.end = HEADER_SIZE
@@ -163,24 +149,22 @@ class Log:
                 self.failed = True
                 raise
 
-    def unsynced(self) -> list[Unsynced]:
-        """What was written and not synced yet; hand the segments to `sync`, and then this to `mark_synced`."""
-        return list(self._unsynced.values())
-
-    def note_written(self, segments: Iterable[Segment], *, synced: bool) -> None:
-        """A write to these segments is over, and everything in them is synced or is not."""
+    def note_written(self, written: Iterable[Segment], *, created: Iterable[Segment], synced: bool) -> None:
+        """A write to these segments is over, and everything in them is synced or is not; those that it `created` count now."""
         self._writes += 1
-        for segment in segments:
+        for segment in created:
+            self.segments[segment.number] = segment
+        for segment in written:
             if synced:
-                self._unsynced.pop(segment.number, None)
+                self.unsynced.pop(segment.number, None)
             else:
-                self._unsynced[segment.number] = Unsynced(segment=segment, write=self._writes)
+                self.unsynced[segment.number] = Unsynced(segment=segment, write=self._writes)
 
     def mark_synced(self, unsynced: Iterable[Unsynced]) -> None:
         """Note that `sync` returned; a segment that got more un-synced bytes in the meantime stays listed."""
         for item in unsynced:
-            if self._unsynced.get(item.segment.number) == item:
-                del self._unsynced[item.segment.number]
+            if self.unsynced.get(item.segment.number) == item:
+                del self.unsynced[item.segment.number]
 
     # --- compaction ---
 
@@ -196,14 +180,14 @@ class Log:
             created_at_ms=now_ms,
             generation=1 + max(segment.header.generation for segment in inputs),
         )
-        segment = Segment(self._next_number, header, None)
+        segment = Segment(self._next_number, header)
         self._next_number += 1
         return segment
 
     def retire(self, numbers: Sequence[int]) -> list[Segment]:
         """Take segments out that nothing points to any more; the caller deletes them."""
         for number in numbers:
-            self._unsynced.pop(number, None)
+            self.unsynced.pop(number, None)
         return [self.segments.pop(number) for number in numbers]
 
     def close(self) -> None:

@@ -30,40 +30,30 @@ def segment_number(name: str) -> int | None:
 
 
 class Segment:
-    """An open segment. `end` is the offset behind the last record placed in it, bytes from the start of the file."""
+    """An open segment, or one that is planned and has no file yet."""
 
-    def __init__(self, number: int, header: SegmentHeader, file: File | None) -> None:
+    file: File
+    """Of one that is or was on disk: after `close` it refuses every call."""
+
+    def __init__(self, number: int, header: SegmentHeader, file: File | None = None) -> None:
         self.number = number
         self.header = header
         self.salt = header.salt
+        self.base_lsn = header.base_lsn
         self.end = HEADER_SIZE
+        """Offset behind the last record placed in it, bytes from the start of the file."""
+        self.limit = header.capacity_bytes - FOOTER_SIZE
+        """Offset that no record goes beyond: the footer's bytes are not given away."""
         self.footer: SegmentFooter | None = None
         self.footer_damaged = False
-        self._file = file
-
-    @property
-    def base_lsn(self) -> int:
-        return self.header.base_lsn
+        self.on_disk = False
+        if file is not None:
+            self.adopt_file(file)
 
     @property
     def end_lsn(self) -> int:
         """First LSN behind the last record. In a compacted segment offsets are no LSNs: there, behind all it covers."""
         return self.header.end_lsn if self.header.generation else self.header.base_lsn + self.end
-
-    @property
-    def room(self) -> int:
-        """Bytes that still fit; the footer's are not given away."""
-        return self.header.capacity_bytes - FOOTER_SIZE - self.end
-
-    @property
-    def file(self) -> File:
-        if self._file is None:
-            raise DataCorrupt(f"segment {self.number} is not on disk")
-        return self._file
-
-    @property
-    def on_disk(self) -> bool:
-        return self._file is not None
 
     def create(self, files: Files, directory: Path) -> None:
         """Put the planned segment on disk, durable on return. Raises OSError and leaves nothing behind."""
@@ -87,7 +77,7 @@ class Segment:
             file.close()
             files.unlink(at)
             raise
-        self._file = file
+        self.adopt_file(file)
 
     @classmethod
     def open(cls, files: Files, directory: Path, number: int) -> Segment:
@@ -150,17 +140,18 @@ class Segment:
 
     def view(self, end: int) -> Segment:
         """The same segment up to `end`, for a reader on another thread. It shares the file: do not close it."""
-        view = Segment(self.number, self.header, self._file)
+        view = Segment(self.number, self.header, self.file)
         view.end = end
         view.footer = self.footer
         view.footer_damaged = self.footer_damaged
         return view
 
     def adopt_file(self, file: File) -> None:
-        """The planned segment was put on disk by somebody else: compaction."""
-        self._file = file
+        """It is on disk: opened, created, or put there by somebody else (compaction)."""
+        self.file = file
+        self.on_disk = True
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self.on_disk:
+            self.on_disk = False
+            self.file.close()

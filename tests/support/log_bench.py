@@ -34,7 +34,8 @@ class LogBench:
         """The same, written and taken into the books."""
         batch = self.place(*sizes, sync=sync)
         batch.write()
-        batch.finish()
+        self.log.note_written(batch.written, created=batch.created, synced=sync)
+        self.log.mark_synced(batch.earlier)
         return batch
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from ambry.blob import BlobState
 from ambry.checksum import xxh64
 from ambry.format import record as record_format
 from datanode.replication.cursor import Cursor
-from datanode.store import batch, blob_store, bounded_files, entry, record_reader
+from datanode.store import batch, bounded_files, entry, index, record_reader
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
@@ -53,7 +53,7 @@ def retry_a_failed_sync(patch: Patch) -> None:
         try:
             real(self, reserve_bytes=reserve_bytes)
         except OSError:
-            for segment in self.touched():
+            for segment in self.written:
                 segment.file.fdatasync()
 
     patch.setattr(Batch, "write", write)
@@ -193,7 +193,7 @@ def lose_the_ttl_of_deleted_blobs(patch: Patch) -> None:
         return BlobState(life[0], life[1], a.expires_at_ms if life[1] else max(a.expires_at_ms, b.expires_at_ms))
 
     patch.setattr(blob, "join", join)
-    patch.setattr(blob_store, "join", join)
+    patch.setattr(index, "join", join)
     patch.setattr(batch, "join", join)
 
 

@@ -34,7 +34,7 @@ import pytest
 import structlog
 
 from ambry.blob import BlobState
-from datanode.store.batch import Batch
+from datanode.store.batch import Batch, Run
 from datanode.store.blob_store import BlobStore
 from datanode.store.index import FILE_NAMES, Checkpoint, Frozen, Index
 from datanode.store.opening import steps as opening
@@ -90,7 +90,7 @@ class Sweep:
         self._patch = pytest.MonkeyPatch()
 
     def __enter__(self) -> Sweep:
-        real_index_write, real_write = Index.write, Batch._write_runs
+        real_index_write, real_runs = Index.write, Batch._runs
 
         def index_write(index: Index, frozen: Frozen, checkpoint: Checkpoint) -> None:
             if self._tap is None:
@@ -98,13 +98,13 @@ class Sweep:
             else:
                 self._tap.write_index(real_index_write, index, frozen, checkpoint)
 
-        def write(batch: Batch) -> None:
+        def runs(batch: Batch) -> list[Run]:
             if self._tap is not None:
                 self._tap.write_records(batch)
-            real_write(batch)
+            return real_runs(batch)
 
         self._patch.setattr(Index, "write", index_write)
-        self._patch.setattr(Batch, "_write_runs", write)
+        self._patch.setattr(Batch, "_runs", runs)
         self._patch.setattr(opening, "PROGRESS_RECORDS", 5)
         # What a power cut leaves of LMDB's file is not the question here: a transaction is there whole or not at all.
         self._patch.setattr(lmdb, "open", functools.partial(lmdb.open, sync=False))

@@ -54,14 +54,12 @@ def open_store(
     segment_size_bytes: int,
     clock: Clock,
     random_source: random.Random,
-    on_publish: Callable[[BlobStore], None] = lambda _store: None,
     on_index_corrupt: Callable[[str], None] = lambda _reason: None,
     rebuild: bool = False,
 ) -> BlobStore:
     """Open or create the replica in `directory`; `rebuild` distrusts the index. Blocking.
 
-    `on_publish` will hear, on the event loop's thread, of every batch that became visible; `on_index_corrupt`,
-    on any thread, why the index turned out damaged.
+    `on_index_corrupt` will hear, on any thread, why the index turned out damaged.
 
     Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError.
     """
@@ -80,7 +78,6 @@ def open_store(
             partition,
             segment_size_bytes,
             random_source,
-            on_publish,
             on_index_corrupt,
         )
 
@@ -117,7 +114,6 @@ class _Opening:
         partition: int,
         segment_size_bytes: int,
         random_source: random.Random,
-        on_publish: Callable[[BlobStore], None],
         on_index_corrupt: Callable[[str], None],
     ) -> None:
         self._files = files
@@ -125,7 +121,6 @@ class _Opening:
         self._clock = clock
         self._lock = lock
         self._partition = partition
-        self._on_publish = on_publish
         self._on_index_corrupt = on_index_corrupt
         self._findings = ReplayFindings()
         self._inventory = Inventory()
@@ -240,7 +235,6 @@ class _Opening:
             log=self._log,
             index=index,
             opened=Opened(),
-            on_publish=self._on_publish,
         )
 
     def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:

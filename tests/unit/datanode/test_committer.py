@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
-from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.blob_store import StoreState
 from tests.support.commit_bench import RESERVE, CommitBench
 from tests.support.gate import Gate
 from tests.support.samples import (
@@ -180,10 +180,10 @@ async def test_a_failed_barrier_fences_too(bench: CommitBench) -> None:
 async def test_a_publication_that_fails_fences_and_answers(bench: CommitBench) -> None:
     """A corrupt index entry met while publishing used to leave every caller, and the replica's shutdown, waiting for ever."""
 
-    def broken(_store: BlobStore) -> None:
+    def broken() -> None:
         raise RuntimeError("a listener broke")
 
-    bench.store.on_publish = broken
+    bench.store.watchers = [broken]
     assert isinstance(await bench.submit(1), ReplicaFenced)
     assert bench.store.state is StoreState.FENCED
     await asyncio.wait_for(bench.committer.wait_idle(), 5)

@@ -54,7 +54,7 @@ def test_a_record_that_does_not_fit_opens_the_next_segment(bench: LogBench) -> N
 def test_a_record_that_fills_a_segment_to_the_last_byte_stays_in_it(bench: LogBench) -> None:
     overhead = put_record(blob_id(1), b"x" * 8).size - 8
     batch = bench.place(SIZE - HEADER_SIZE - FOOTER_SIZE - overhead, 0)
-    assert batch.places[0].segment.room == 0
+    assert batch.places[0].segment.end == batch.places[0].segment.limit
     assert [where.segment.number for where in batch.places] == [1, 2]
 
 
@@ -168,17 +168,17 @@ def test_a_batch_syncs_each_segment_it_wrote_once_after_all_writes(bench: LogBen
 def test_a_synced_batch_covers_what_lay_unsynced_in_its_segment(bench: LogBench) -> None:
     bench.write(100, sync=False)
     bench.write(100, sync=True)
-    assert not bench.log.unsynced()
+    assert not bench.log.unsynced
     bench.write(100, sync=False)
     bench.write(15_900, sync=True)  # in another segment; the footer of the first is synced with it
-    assert not bench.log.unsynced()
+    assert not bench.log.unsynced
 
 
 @pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
 def test_after_a_failed_write_or_sync_nothing_of_this_log_counts_as_synced(bench: LogBench, call: str) -> None:
     """A checkpoint on another thread used to sync the same segment with success, without the bytes that had been dropped."""
     bench.write(100, sync=False)
-    unsynced = bench.log.unsynced()
+    unsynced = list(bench.log.unsynced.values())
     batch = bench.place(100, 15_000)
     bench.disk.fail(call, errno.EIO)
     with pytest.raises(OSError):
@@ -189,7 +189,7 @@ def test_after_a_failed_write_or_sync_nothing_of_this_log_counts_as_synced(bench
     with pytest.raises(OSError, match="an earlier write or sync of this log failed"):
         bench.place(100).write()
     assert "fdatasync" not in [name for name, _ in bench.disk.calls]
-    assert bench.log.unsynced()
+    assert bench.log.unsynced
 
 
 def test_what_was_unsynced_in_other_segments_is_synced_with_it_each_once(bench: LogBench) -> None:
@@ -198,30 +198,32 @@ def test_what_was_unsynced_in_other_segments_is_synced_with_it_each_once(bench: 
     bench.disk.calls.clear()
     bench.write(100)
     assert [name for call, name in bench.disk.calls if call == "fdatasync"] == ["00000002.segment", "00000001.segment"]
-    assert not bench.log.unsynced()
+    assert not bench.log.unsynced
 
 
 def test_a_batch_without_records_syncs_what_came_before(bench: LogBench) -> None:
     bench.write(100, sync=False)
     bench.write()
     assert ("fdatasync", "00000001.segment") in bench.disk.calls
-    assert not bench.log.unsynced()
+    assert not bench.log.unsynced
 
 
 def test_a_batch_that_broke_off_on_its_way_to_its_places_can_be_taken_back(
     bench: LogBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write(9_000)
-    end = bench.log.end
+    active = bench.log.active
+    assert active is not None
+    end = active.end
     records = [put_record(blob_id(number), bytes(4_000)) for number in range(3)]
     batch = Batch(bench.log, bench.index, records, sync=True, now_ms=5)
     with monkeypatch.context() as patch:
         patch.setattr(bench.log, "plan_segment", lambda _size, _now_ms: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             batch.place()
-    assert bench.log.end != end
+    assert active.end != end
     batch.abandon()
-    assert bench.log.end == end
+    assert (bench.log.active, active.end) == (active, end)
 
 
 @pytest.mark.parametrize("kind", ["put", "update"])

@@ -58,7 +58,7 @@ def test_what_is_not_published_is_not_visible(store: BlobStore) -> None:
 
 def test_publication_is_heard_of(store: BlobStore) -> None:
     heard: list[int] = []
-    store.on_publish = lambda which: heard.append(which.end_lsn)
+    store.watchers = [lambda: heard.append(store.end_lsn)]
     append(store, put_record(blob_id(1), b"x"))
     assert heard == [store.end_lsn]
 

@@ -45,18 +45,18 @@ def test_a_started_segment_takes_the_next_record(bench: LogBench) -> None:
 
 def test_what_was_not_synced_is_remembered_until_it_is(bench: LogBench) -> None:
     bench.write(100, sync=False)
-    assert bench.log.unsynced()
-    unsynced = bench.log.unsynced()
+    assert bench.log.unsynced
+    unsynced = list(bench.log.unsynced.values())
     bench.log.sync([item.segment for item in unsynced])
     bench.log.mark_synced(unsynced)
-    assert not bench.log.unsynced()
+    assert not bench.log.unsynced
     assert ("fdatasync", "00000001.segment") in bench.disk.calls
 
 
 def test_bytes_that_came_during_a_sync_stay_unsynced(bench: LogBench) -> None:
     bench.write(100, sync=False)
-    unsynced = bench.log.unsynced()
+    unsynced = list(bench.log.unsynced.values())
     bench.log.sync([item.segment for item in unsynced])
     bench.write(100, sync=False)
     bench.log.mark_synced(unsynced)
-    assert bench.log.unsynced()
+    assert bench.log.unsynced

@@ -155,7 +155,8 @@ def test_damage_at_the_very_end_of_a_sealed_segment(bench: CopyBench, generation
 
 @GENERATIONS
 def test_an_update_at_the_very_end_of_a_sealed_segment_is_kept(bench: CopyBench, generation: int) -> None:
-    room = bench.store._log.segments[bench.store.scrub.segment_numbers()[-1]].room
+    active = bench.store._log.segments[bench.store.scrub.segment_numbers()[-1]]
+    room = active.limit - active.end
     append(bench.store, put_record(blob_id(60), bytes(room - 400)), update_record(blob_id(61), UNDELETED))
     number = bench.entry(60).segment
     bench.seal()

@@ -138,7 +138,7 @@ def segment(number: int, base_lsn: int, end_lsn: int, *, used: int, generation: 
         created_at_ms=5,
         generation=generation,
     )
-    made = Segment(number, header, None)
+    made = Segment(number, header)
     made.end = HEADER_SIZE + used
     return made
 

@@ -35,7 +35,7 @@ class Shelf:
             created_at_ms=0,
             generation=generation,
         )
-        segment = Segment(number, header, None)
+        segment = Segment(number, header)
         segment.create(self.disk, self.root)
         if sealed:
             segment.seal()
