@@ -10,6 +10,7 @@ Blocks: a payload of n bytes has ceil(n / BLOCK_SIZE) blocks, all full but the l
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 import xxhash
@@ -21,6 +22,8 @@ DIGEST_SIZE = 16
 Buffer = bytes | bytearray | memoryview
 
 xxh64 = xxhash.xxh3_64_intdigest
+digest: Callable[[Buffer], bytes] = xxhash.xxh3_128_digest
+"""xxh3-128, 16 bytes big-endian."""
 
 
 class Digester(Protocol):
@@ -29,11 +32,6 @@ class Digester(Protocol):
     def update(self, data: Buffer, /) -> None: ...
     def digest(self) -> bytes: ...
     def hexdigest(self) -> str: ...
-
-
-def digest(data: Buffer) -> bytes:
-    """xxh3-128 of `data`, 16 bytes big-endian."""
-    return bytes(xxhash.xxh3_128_digest(data))
 
 
 def new_digester() -> Digester:

@@ -125,8 +125,3 @@ def uuid7(clock: Clock, source: random.Random) -> bytes:
     high = (clock.wall_ms() & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | bits >> 62
     low = 0x8000_0000_0000_0000 | bits & 0x3FFF_FFFF_FFFF_FFFF
     return (high << 64 | low).to_bytes(16, "big")
-
-
-def new_request_id(source: random.Random) -> str:
-    """32 hexadecimal digits that name one request in every log."""
-    return f"{source.getrandbits(128):032x}"

@@ -32,7 +32,6 @@ from frontend.rest.api import AmbryApi
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext
 from frontend.router.placement import PartitionChooser
-from frontend.router.router import Router
 
 log = get_logger()
 
@@ -72,7 +71,7 @@ class Frontend:
             in_flight_bytes_max=self._config.router.memory_budget_bytes // 2,
             on_sample=_note_clock,
         )
-        router = Router(self._context(pool))
+        router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
         api = AmbryApi(
             router,
@@ -95,7 +94,7 @@ class Frontend:
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
         )
-        metrics.BUDGET_FREE.set_function(lambda: router.context.budget.free + router.context.read_budget.free)
+        metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.read_budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
         async with contextlib.AsyncExitStack() as ending:
@@ -159,8 +158,12 @@ class Frontend:
             ),
         )
 
-    def _unready(self, router: Router) -> list[str]:
-        return ["stopping"] if self._draining else router.unready()
+    def _unready(self, router: RouterContext) -> list[str]:
+        """Why this frontend should get no requests."""
+        if self._draining:
+            return ["stopping"]
+        short = router.placement.short()
+        return [f"too few replicas answer for partitions {short}"] if short else []
 
     @staticmethod
     def _describe(pool: PeerPool) -> list[dict[str, Any]]:

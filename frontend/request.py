@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerId:
@@ -24,20 +26,16 @@ class ContainerId:
     container: int
 
 
-class RequestContext:
+class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """One request; lives as long as it."""
 
-    __slots__ = ("_timeout_s", "container", "deadline", "id")
-
-    def __init__(self, id: str, *, timeout_s: float, container: ContainerId | None = None) -> None:
-        """`timeout_s` from now on the running event loop's clock."""
-        self.id = id
-        """In every answer and every log line about this request, also those of the data nodes."""
-        self.container = container
-        """Where an upload goes, None until that is known. Other requests name a blob, whose id says where it is."""
-        self._timeout_s = timeout_s
-        self.deadline = asyncio.get_running_loop().time() + timeout_s
-        """On the event loop's clock; the client has its answer by then."""
+    id: str
+    """In every answer and every log line about this request, also those of the data nodes."""
+    timeout_s: float
+    deadline: float
+    """On the event loop's clock; the client has its answer by then."""
+    container: ContainerId | None = None
+    """Where an upload goes, None until that is known. Other requests name a blob, whose id says where it is."""
 
     def left_s(self) -> float:
         """Seconds until the deadline, 0 when it has passed."""
@@ -45,4 +43,4 @@ class RequestContext:
 
     def renew(self) -> None:
         """The stream made progress: the whole time is left again."""
-        self.deadline = asyncio.get_running_loop().time() + self._timeout_s
+        self.deadline = asyncio.get_running_loop().time() + self.timeout_s

@@ -216,9 +216,8 @@ def save_range(
     from ambry.client.sources import PartFile
     from ambry.client.wire.blobs import parse_ref
     from ambry.clock import system_random
-    from ambry.ids import new_request_id
 
-    unique = new_request_id(system_random())
+    unique = system_random().randbytes(16).hex()
     part = PartFile(path, parse_ref(blob), overwrite=overwrite, unique=unique, resume=False)
     try:
         with client.get(blob, range=byte_range) as reader:

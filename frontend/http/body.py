@@ -136,20 +136,3 @@ def body_of(exchange: Exchange, *, budget: MemoryBudget, wait_s: float, digests:
         wait_s=wait_s,
         digests=digests,
     )
-
-
-def whole_body(exchange: Exchange, size_max: int) -> bytes | None:
-    """A short body, of at most `size_max` bytes, that is here as a whole, with the head most likely; None for any other.
-
-    Nothing has to be waited for then. Raises ClientGone when its connection ended already.
-    """
-    http = exchange.http
-    if http.transport is None:
-        raise ClientGone
-    content = http.content
-    size = content.total_bytes
-    if not content.is_eof() or size > min(READ_BYTES, size_max) or content.exception() is not None:
-        return None
-    if exchange.body_size not in (None, size):
-        return None
-    return content.read_nowait()

@@ -1,74 +1,60 @@
-"""One request and its answer on their way through this frontend, whichever API they belong to."""
+"""One request and its answer on their way through this frontend, whichever API they belong to.
+
+The answer is sent to its real end: whoever has awaited a `send_` knows that the kernel has all of it. What the kernel does not
+take at once stays in our memory until the client has taken it. A client that is too slow about it is ended by the server
+(frontend/http/server.py), and whoever waits for it sees a ConnectionError.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from aiohttp import HttpVersion11, web
 
+from ambry.checksum import Buffer
 from frontend.http.connections import Connection
-from frontend.http.handler import Handler
-from frontend.http.target import Target
+from frontend.http.target import ROOT, Target
 from frontend.request import RequestContext
 
 
-class Exchange:
+class StreamedAnswer(web.StreamResponse):
+    """An answer whose body is sent piece by piece; its head leaves together with the first."""
+
+    _send_headers_immediately = False
+
+    def __init__(self, *, status: int, headers: dict[str, str], size: int) -> None:
+        super().__init__(status=status, headers=headers)
+        self.content_length = size
+
+
+class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Wraps aiohttp's request; lives as long as it. The steps of the pipeline fill it in, in order."""
 
-    __slots__ = (
-        "body_size",
-        "common",
-        "context",
-        "headers",
-        "http",
-        "method",
-        "noted",
-        "op",
-        "prefixed",
-        "selected",
-        "streaming",
-        "target",
-    )
-
-    target: Target
-    body_size: int | None
+    http: web.BaseRequest
+    method: str
+    connection: Connection | None
+    """The client's, which may have ended."""
+    context: RequestContext
+    common: Mapping[str, str]
+    """Headers that the response carries, whatever it is."""
+    op: str = "other"
+    target: Target = ROOT
+    headers: dict[str, str] = {}
+    """The request's headers: names in lower case, each once (frontend/http/fields.py)."""
+    prefixed: bool = False
+    """Whether the request has headers that the route understands by their beginning."""
+    body_size: int | None = 0
     """Bytes that Content-Length announces, 0 for no body, None for a chunked one."""
-
-    def __init__(self, http: web.BaseRequest, context: RequestContext, common: Mapping[str, str]) -> None:
-        """`common` are the headers that its response carries, whatever it is."""
-        self.http = http
-        self.context = context
-        self.method = http.method
-        self.headers: dict[str, str] = {}
-        """The request's headers: names in lower case, each once (frontend/http/fields.py)."""
-        self.op = "other"
-        self.noted: dict[str, Any] = {}
-        self.prefixed = False
-        """Whether the request has headers that the route understands by their beginning."""
-        self.selected: Any = None
-        """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
-        self.streaming = False
-        """Set once the head of the response has gone out: from then on an error can only break the connection."""
-        self.common = common
-
-    def note(self, **pairs: Any) -> None:
-        """Put pairs into this request's log line."""
-        self.noted.update(pairs)
-
-    def finish_headers(self, response: web.StreamResponse) -> None:
-        """Add the headers that every response carries, and end the connection behind one that cannot go on."""
-        response.headers.update(self.common)
-        protocol = self.http.protocol
-        # The parser takes nothing for HTTP that comes after an Upgrade.
-        if "upgrade" in self.headers or (isinstance(protocol, Handler) and protocol.last):
-            response.force_close()
-
-    @property
-    def connection(self) -> Connection | None:
-        """The client's connection, which may have ended."""
-        protocol = self.http.protocol
-        return protocol.connection if isinstance(protocol, Handler) else None
+    body: bytes | None = None
+    """A short body that was here as a whole before anybody asked for it; any other is read (frontend/http/body.py)."""
+    selected: Any = None
+    """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
+    streaming: bool = False
+    """Set once the head of the response has gone out: from then on an error can only break the connection."""
+    noted: dict[str, Any] = {}
+    """Pairs for this request's log line."""
 
     async def continue_if_expected(self) -> None:
         """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body.
@@ -79,3 +65,39 @@ class Exchange:
             await self.http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # What was written so far must not count as the response's own bytes.
             self.http.writer.output_size = 0
+
+    async def send_head(self, response: web.StreamResponse) -> None:
+        """Begin the answer, with the headers that every one carries. From now on a failure can only break the connection."""
+        response.headers.update(self.common)
+        # The parser takes nothing for HTTP that comes after an Upgrade.
+        if "upgrade" in self.headers or self._is_last():
+            response.force_close()
+        await response.prepare(self.http)
+        self.streaming = True
+
+    def _is_last(self) -> bool:
+        """Whether this answer must be the last on its connection."""
+        connection = self.connection
+        if connection is None or connection.handler is None:
+            return False
+        handler = connection.handler
+        return connection.server.draining or ((handler.ended or handler.refused) and not handler.queued)
+
+    async def send_piece(self, response: StreamedAnswer, data: Buffer) -> None:
+        """Send the next bytes of a body. Raises ConnectionError when the client is not there any more."""
+        await response.write(data)
+        await self.http.writer.drain()
+        if self.http.transport is None:
+            # Nobody must read on for it: what comes next would wait for memory that others need.
+            raise ConnectionResetError("the connection ended")
+
+    async def send_whole(self, response: web.StreamResponse) -> web.StreamResponse:
+        """Send an answer that is here as a whole.
+
+        It is given back without its body: the connection remembers its last answer.
+        """
+        await self.send_head(response)
+        await response.write_eof()
+        if isinstance(response, web.Response):
+            response.body = None
+        return response

@@ -136,14 +136,12 @@ def body_size(fields: Mapping[str, str]) -> int | None:
     return int(digits) if len(digits) < 19 else (1 << 63) - 1
 
 
-def http_date(wall_ms: int) -> str:
-    """An HTTP date (RFC 9110 section 5.6.7), one-second precision."""
-    return _date_of(wall_ms // 1000)
-
-
 @lru_cache(maxsize=4096)
-def _date_of(seconds: int) -> str:
-    """Kept, since popular blobs are told the same few dates, and formatting one takes longer than finding a blob's place."""
+def http_date(seconds: int) -> str:
+    """An HTTP date (RFC 9110 section 5.6.7) of so many seconds since 1970.
+
+    Kept, since popular blobs are told the same few dates, and formatting one takes longer than finding a blob's place.
+    """
     return formatdate(seconds, usegmt=True)
 
 

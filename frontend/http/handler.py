@@ -110,11 +110,6 @@ class Handler(web.RequestHandler):
         """Whether what comes is still parsed."""
         return not (self._close or self._force_close)
 
-    @property
-    def last(self) -> bool:
-        """Whether the answer that is being made must be the last on this connection."""
-        return self.connection.server.draining or ((self.ended or self.refused) and not self._messages)
-
     def renew_parser(self) -> None:
         """Forget everything about the requests so far."""
         self._parser = HttpRequestParser(

@@ -8,24 +8,26 @@ brackets have their places, and nothing stands there yet.
 
 from __future__ import annotations
 
+import asyncio
 import random
 
+import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError
-from ambry.ids import new_request_id
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
 from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
 from frontend.http.body import ClientGone
 from frontend.http.conditions import CONDITIONAL, Condition, evaluate
+from frontend.http.connections import READ_BYTES
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
+from frontend.http.handler import Handler
 from frontend.http.route import Dialect, Route
-from frontend.http.sending import send_whole
-from frontend.http.target import ROOT, parse_target
+from frontend.http.target import Target, parse_target
 from frontend.request import RequestContext
 
 log = get_logger()
@@ -33,6 +35,13 @@ log = get_logger()
 SPOKEN = (HttpVersion11, HttpVersion10)
 _ENDS_IN_DOUBT = frozenset({"transfer-encoding", "upgrade"})
 """Of a refused request: what comes behind it on the connection is not taken for the next one (RFC 9112 section 6.1)."""
+
+
+class KnownTarget(msgspec.Struct, frozen=True):
+    """A target and what stands there."""
+
+    target: Target
+    route: Route
 
 
 class Pipeline:
@@ -51,9 +60,17 @@ class Pipeline:
         self._dialect = dialect
         self._hosts = hosts
         self._clock = clock
+        self._now = asyncio.get_running_loop().time
         self._random = random_source
         self._timeout_s = request_timeout_s
         self._log = AccessLog(enabled=access_log)
+        self._fixed = {
+            (method, route.target): KnownTarget(parse_target(method, route.target), route)
+            for route in dialect.routes
+            if "{" not in route.target
+            for method in route.methods
+        }
+        """By method and target as they stand in a request line, for targets in which nothing varies."""
 
     def refuse(self, error: AmbryError, request_id: str) -> web.Response:
         """The answer to what never became a request."""
@@ -62,10 +79,16 @@ class Pipeline:
         return response
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
-        context = RequestContext(new_request_id(self._random), timeout_s=self._timeout_s)
-        dialect = self._dialect
-        exchange = Exchange(http, context, {**dialect.common, dialect.request_id_header: context.id})
         started = self._clock.monotonic()
+        dialect, handler = self._dialect, http.protocol
+        request_id = self._random.randbytes(16).hex()
+        exchange = Exchange(
+            http=http,
+            method=http.method,
+            connection=handler.connection if isinstance(handler, Handler) else None,
+            context=RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s),
+            common={**dialect.common, dialect.request_id_header: request_id},
+        )
         metrics.IN_FLIGHT.inc()
         status = STATUS_CLIENT_GONE
         try:
@@ -77,10 +100,10 @@ class Pipeline:
             self._log.record(exchange, status, self._clock.monotonic() - started)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer the request and send the answer to its end; see send_whole."""
+        """Answer the request and send the answer to its end; see Exchange.send_whole."""
         try:
             response = await self._made(exchange)
-            return response if exchange.streaming else await send_whole(exchange, response)
+            return response if exchange.streaming else await exchange.send_whole(response)
         except ConnectionError as gone:
             return self._break(exchange, gone)
 
@@ -111,10 +134,13 @@ class Pipeline:
         if http._version not in SPOKEN:
             http._version = HttpVersion11
             raise HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
-        raw = http.raw_path
-        target = exchange.target = ROOT if raw == "/" else parse_target(method, raw)
-        route = self._dialect.find(method, target)
-        exchange.op = route.op
+        fixed = self._fixed.get((method, http.raw_path))
+        if fixed is not None:
+            target, route = fixed.target, fixed.route
+        else:
+            target = parse_target(method, http.raw_path)
+            route = self._dialect.find(method, target)
+        exchange.target, exchange.op = target, route.op
         fields = exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
         authority = fields.get("host") if target.authority is None else target.authority
         if authority not in self._hosts.known:
@@ -122,6 +148,17 @@ class Pipeline:
         if route.changes and not FROM_BROWSERS.isdisjoint(fields):
             refuse_cross_site(fields, authority)
         check_fields(exchange, route, self._dialect)
+        content = http.content
+        if (
+            route.takes_body
+            and content.is_eof()
+            and content.exception() is None
+            and content.total_bytes <= READ_BYTES
+            and exchange.body_size in (None, content.total_bytes)
+            and http.transport is not None
+        ):
+            # A short one that is here as a whole, with its head most likely: nobody has to wait for it.
+            exchange.body = content.read_nowait()
         return route
 
     async def _precondition(self, exchange: Exchange, route: Route) -> web.Response | None:
@@ -141,17 +178,18 @@ class Pipeline:
         """
         connection = exchange.connection
         if connection is not None and connection.broken:
-            exchange.note(error=connection.broken)
+            why = connection.broken
         elif isinstance(error, (ClientGone, ConnectionError)) and not isinstance(error, AmbryError):
-            exchange.note(error="the client went away")
+            why = "the client went away"
         else:
-            exchange.note(error=str(error) or type(error).__name__)
+            why = str(error) or type(error).__name__
+        exchange.noted["error"] = why
         if connection is not None:
             connection.abort("the answer broke off")
         return web.Response(status=STATUS_CLIENT_GONE)
 
     def _problem(self, exchange: Exchange, error: AmbryError) -> web.Response:
-        exchange.note(error=error.message, code=type(error).__name__)
+        exchange.noted.update(error=error.message, code=type(error).__name__)
         response = self._dialect.problem(error, exchange.context.id)
         http = exchange.http
         unread = http.can_read_body and not http.content.is_eof()

@@ -6,7 +6,7 @@ takes a body, whether it changes something, and how to find what its conditions 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,10 @@ class Route:
 
 class Dialect(Protocol):
     """One API: which routes it has, and how it speaks."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """All that it has; where one's target holds no name in braces, that stands for itself."""
 
     @property
     def own_prefix(self) -> str:

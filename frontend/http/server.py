@@ -16,7 +16,6 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 
 from ambry.errors import AmbryError, Overloaded, Unavailable
-from ambry.ids import new_request_id
 from ambry.service.listener import Farewells, Listener, Socket, unconfirmed
 from ambry.service.logs import get_logger
 from frontend import metrics
@@ -167,7 +166,7 @@ class HttpServer(web.Server):
         self, error: AmbryError, cause: BaseException | None, client: Connection | str, *, kind: str = ""
     ) -> web.Response:
         """The answer to what never became a request; counted and logged here."""
-        request_id = new_request_id(self._random)
+        request_id = self._random.randbytes(16).hex()
         name = type(error).__name__
         metrics.REFUSED.labels(kind or name).inc()
         log.info(

@@ -12,13 +12,15 @@ from ambry.service.admin import json_response
 from frontend.http.exchange import Exchange
 from frontend.http.inert import GUARDS
 from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
-from frontend.router.router import Router
+from frontend.router.context import RouterContext
+from frontend.router.get import chunk_list
+from frontend.router.presence import presence
 
 
 class About:
     """The calls that tell about a blob. What they tell may change, so none of it may be kept without asking."""
 
-    def __init__(self, router: Router, finder: BlobFinder) -> None:
+    def __init__(self, router: RouterContext, finder: BlobFinder) -> None:
         self._router = router
         self._finder = finder
 
@@ -40,7 +42,7 @@ class About:
             "created_at_ms": head.created_at_ms,
             "expires_at_ms": None if head.state.expires_at_ms == NEVER_MS else head.state.expires_at_ms,
             "life_version": head.state.life_version,
-            "datacenter": self._router.context.map.datacenter_name(blob_id.datacenter),
+            "datacenter": self._router.map.datacenter_name(blob_id.datacenter),
             "partition": blob_id.partition,
             "user_metadata": head.metadata,
         }
@@ -55,12 +57,12 @@ class About:
 
     async def replicas(self, exchange: Exchange) -> web.Response:
         blob_id = id_in_path(exchange)
-        found = await self._router.presence(exchange.context, blob_id)
+        found = await presence(exchange.context, self._router, blob_id)
         return _answer({"id": str(blob_id), "partition": blob_id.partition, "replicas": found}, NOT_AT_ALL)
 
     async def chunk_ids(self, exchange: Exchange) -> web.Response:
         blob_id = id_in_path(exchange)
-        composite = await self._router.composite(exchange.context, blob_id)
+        composite = await chunk_list(exchange.context, self._router, blob_id)
         chunks = composite.chunks if composite else ()
         listed = [{"id": str(BlobId(chunk.id)), "size": chunk.size, "digest": chunk.digest.hex()} for chunk in chunks]
         return _answer({"id": str(blob_id), "chunks": listed}, ASK_FIRST)

@@ -21,7 +21,7 @@ from frontend.rest.routes import RouteFinder, table
 from frontend.rest.service import ServicePages
 from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
-from frontend.router.router import Router
+from frontend.router.context import RouterContext
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -39,7 +39,7 @@ class AmbryApi:
 
     def __init__(
         self,
-        router: Router,
+        router: RouterContext,
         accounts: Accounts,
         *,
         config: FrontendSection,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.clock import Clock
-from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId
-from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId, InvalidRequest
+from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
 from ambry.rest import metadata, names, values
 from ambry.rest.text import is_plain, one_of, percent_encoded
 from frontend.http.conditions import Selected
@@ -16,7 +16,8 @@ from frontend.http.fields import http_date
 from frontend.http.inert import GUARDS, disposition
 from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
-from frontend.router.router import Router
+from frontend.router.context import RouterContext
+from frontend.router.get import read_head
 from frontend.router.values import BlobHead
 
 FOR_EVER = "public, immutable, max-age=31536000"
@@ -74,10 +75,13 @@ def selected_head(exchange: Exchange) -> BlobHead | None:
 
 
 def parse_id(text: str) -> BlobId:
-    """A blob id; a file extension behind it is ignored. Raises InvalidBlobId."""
+    """The id of a blob; a file extension behind it is ignored. Raises InvalidBlobId, InvalidRequest for the id of a chunk."""
     if len(text) > ID_TEXT_SIZE and text[ID_TEXT_SIZE] == ".":
         text = text[:ID_TEXT_SIZE]
-    return BlobId.parse(text)
+    blob_id = BlobId.parse(text)
+    if blob_id.kind is IdKind.CHUNK:
+        raise InvalidRequest("this is the id of a data chunk inside a larger blob; use the blob's own id")
+    return blob_id
 
 
 def id_in_path(exchange: Exchange) -> BlobId:
@@ -118,7 +122,7 @@ def ttl_of(state: BlobState, created_at_ms: int) -> str:
 class BlobFinder:
     """Finds what calls about a blob are about, and tells of it."""
 
-    def __init__(self, router: Router, accounts: Accounts, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, accounts: Accounts, clock: Clock) -> None:
         self._router = router
         self._accounts = accounts
         self._clock = clock
@@ -128,7 +132,7 @@ class BlobFinder:
         known = selected_head(exchange)
         if known is not None:
             return known
-        head = await self._router.head(exchange.context, blob_id, any_state=allowed.any)
+        head = await read_head(exchange.context, self._router, blob_id, any_state=allowed.any)
         if allowed.any:
             allowed.check(head, self._clock.wall_ms())
         return head
@@ -186,7 +190,7 @@ class BlobFinder:
         """What every read of a blob tells of it; without the length of the body."""
         properties = head.properties
         account, container = self._accounts.names(ContainerId(head.id.account, head.id.container))
-        created = http_date(head.created_at_ms)
+        created = http_date(head.created_at_ms // 1000)
         headers = {
             "Content-Type": properties.content_type,
             "Accept-Ranges": "bytes",

@@ -11,13 +11,12 @@ from ambry.errors import InvalidRequest
 from ambry.rest import names, values
 from frontend.config import FrontendSection
 from frontend.http.conditions import range_applies
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
-from frontend.http.sending import StreamedAnswer, send_head, send_piece, send_whole
 from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
-from frontend.router.get import Download
-from frontend.router.router import Router
+from frontend.router.context import RouterContext
+from frontend.router.get import Download, chunk_list, open_blob
 from frontend.router.values import RangeSpec
 
 _SEGMENT_DIGITS_MAX = 9
@@ -28,7 +27,7 @@ WHOLE_BYTES = 64 << 10
 class Reads:
     """The calls that answer with a blob's bytes."""
 
-    def __init__(self, router: Router, finder: BlobFinder, *, config: FrontendSection) -> None:
+    def __init__(self, router: RouterContext, finder: BlobFinder, *, config: FrontendSection) -> None:
         self._router = router
         self._finder = finder
 
@@ -42,8 +41,9 @@ class Reads:
     async def _read_one(self, exchange: Exchange, wanted: RangeSpec | None) -> web.StreamResponse:
         """The whole blob, or one range of it."""
         allowed = visible(exchange)
-        download = await self._router.open(
+        download = await open_blob(
             exchange.context,
+            self._router,
             id_in_path(exchange),
             wanted=wanted,
             any_state=allowed.any,
@@ -87,15 +87,15 @@ class Reads:
             # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
             wanted = RangeSpec(span.first, span.end - 1)
             exchange.context.renew()
-            download = await self._router.open(exchange.context, blob_id, wanted=wanted, any_state=True)
+            download = await open_blob(exchange.context, self._router, blob_id, wanted=wanted, any_state=True)
             try:
                 if not exchange.streaming:
-                    await send_head(exchange, response)
-                await send_piece(exchange, response, before)
+                    await exchange.send_head(response)
+                await exchange.send_piece(response, before)
                 await self._write_all(exchange, response, download)
             finally:
                 download.close()
-        await send_piece(exchange, response, end)
+        await exchange.send_piece(response, end)
         await response.write_eof()
         return response
 
@@ -115,13 +115,13 @@ class Reads:
         if not (text.isascii() and text.isdigit() and len(text) <= _SEGMENT_DIGITS_MAX):
             raise InvalidRequest(f"a segment has a number, not {text[:20]!r}")
         number = int(text)
-        composite = await self._router.composite(exchange.context, blob_id)
+        composite = await chunk_list(exchange.context, self._router, blob_id)
         chunks = composite.chunks if composite is not None else ()
         if number >= max(1, len(chunks)):
             raise InvalidRequest(f"blob {blob_id} has {max(1, len(chunks))} segments, numbered from 0")
         first = sum(chunk.size for chunk in chunks[:number])
         wanted = RangeSpec(first, first + chunks[number].size - 1) if chunks else None
-        download = await self._router.open(exchange.context, blob_id, wanted=wanted)
+        download = await open_blob(exchange.context, self._router, blob_id, wanted=wanted)
         try:
             digest = chunks[number].digest if chunks else download.head.properties.digest
             headers = {
@@ -154,7 +154,7 @@ class Reads:
         if download.complete and len(download.beginning) <= WHOLE_BYTES:
             # Head and body in one write.
             whole = web.Response(status=status, headers=headers, body=bytes(download.beginning))
-            return await send_whole(exchange, whole)
+            return await exchange.send_whole(whole)
         response = StreamedAnswer(status=status, headers=headers, size=download.span.size)
         await self._write_all(exchange, response, download)
         await response.write_eof()
@@ -165,8 +165,8 @@ class Reads:
         download.abort = partial(_give_way, exchange)
         async for data in download.stream():
             if not exchange.streaming:
-                await send_head(exchange, response)
-            await send_piece(exchange, response, data)
+                await exchange.send_head(response)
+            await exchange.send_piece(response, data)
             del data  # it is not charged any more, and would live until the next piece is here
 
 

@@ -9,26 +9,27 @@ from ambry.rest import names
 from frontend.http.exchange import Exchange
 from frontend.rest.blob import id_in_header, id_in_path, selected_head, ttl_of
 from frontend.rest.upload import expiry
-from frontend.router.router import Router
+from frontend.router import update
+from frontend.router.context import RouterContext
 
 
 class Updates:
     """The calls that change a blob. Their conditions are held before, not with, the change: two updates join in any order."""
 
-    def __init__(self, router: Router, *, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, *, clock: Clock) -> None:
         self._router = router
         self._clock = clock
 
     async def delete(self, exchange: Exchange) -> web.Response:
-        await self._router.delete(exchange.context, id_in_path(exchange), selected_head(exchange))
+        await update.delete(exchange.context, self._router, id_in_path(exchange), selected_head(exchange))
         return web.Response(status=202)
 
     async def update_ttl(self, exchange: Exchange) -> web.Response:
         blob_id = id_in_header(exchange)
         expires_at_ms = expiry(exchange.headers.get(names.TTL), self._clock.wall_ms())
-        head = await self._router.extend_ttl(exchange.context, blob_id, expires_at_ms, selected_head(exchange))
+        head = await update.extend_ttl(exchange.context, self._router, blob_id, expires_at_ms, selected_head(exchange))
         return web.Response(headers={names.TTL: ttl_of(head.state, head.created_at_ms)})
 
     async def undelete(self, exchange: Exchange) -> web.Response:
-        await self._router.undelete(exchange.context, id_in_header(exchange), selected_head(exchange))
+        await update.undelete(exchange.context, self._router, id_in_header(exchange), selected_head(exchange))
         return web.Response()

@@ -15,14 +15,16 @@ from ambry.format.properties import encode_metadata
 from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
-from frontend.http.body import body_of, whole_body
+from frontend.http.body import body_of
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
 from frontend.rest.blob import parse_id
-from frontend.router.router import Router
+from frontend.router.budget import Need
+from frontend.router.context import RouterContext
+from frontend.router.put import PutOperation
 from frontend.router.values import PutResult, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -40,7 +42,7 @@ RESERVED = frozenset({
 class Uploads:
     """The calls that make a blob."""
 
-    def __init__(self, router: Router, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
         self._router = router
         self._accounts = accounts
         self._default = accounts.resolve(DEFAULT, DEFAULT)
@@ -68,23 +70,23 @@ class Uploads:
 
     async def _upload(self, exchange: Exchange, filename: str) -> web.Response:
         headers = exchange.headers
-        size = exchange.body_size
+        body = exchange.body
+        size = exchange.body_size if body is None else len(body)
         if size is not None and size > self._config.blob_size_max:
             raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
         context = exchange.context
         context.container = self._default if _TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
         spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
-        nodes = self._router.context.map.nodes
+        nodes = self._router.map.nodes
         if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
             raise InvalidRequest(
                 f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
             )
         digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
-        data = whole_body(exchange, self._config.blob_size_max) if digests is None else None
-        if data is not None:
-            result = await self._router.put_whole(context, spec, data)
-        else:
+        if body is None:
             result = await self._stream(exchange, spec, digests)
+        else:
+            result = await self._at_once(exchange, spec, body, digests)
         text, digest = str(result.id), result.digest.hex()
         exchange.noted["blob"], exchange.noted["size"] = text, result.size
         summary = {"id": text, "size": result.size, "digest": digest}
@@ -98,25 +100,34 @@ class Uploads:
                 names.BLOB_SIZE: str(result.size),
                 names.DIGEST: digest,
                 names.DURABILITY: spec.durability.name.lower(),
-                names.CREATION_TIME: http_date(result.created_at_ms),
+                names.CREATION_TIME: http_date(result.created_at_ms // 1000),
             },
         )
 
+    async def _at_once(
+        self, exchange: Exchange, spec: PutSpec, body: bytes, digests: ExpectedDigests | None
+    ) -> PutResult:
+        """Put a short body that is here already."""
+        if digests is not None:
+            await digests.update(body)
+        router = self._router
+        await router.budget.take(len(body), Need.READY, timeout_s=router.config.memory_wait_ms / 1000)
+        try:
+            return await PutOperation(
+                exchange.context, router, spec, None if digests is None else digests.verify
+            ).put_simple(body)
+        finally:
+            router.budget.give_back(len(body))
+
     async def _stream(self, exchange: Exchange, spec: PutSpec, digests: ExpectedDigests | None) -> PutResult:
         """Put a body as it comes."""
-        router = self._router.context
+        router = self._router
         body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
         if "expect" in exchange.headers:
             await exchange.continue_if_expected()
         try:
-            return await self._router.put(
-                exchange.context,
-                spec,
-                body,
-                size=exchange.body_size,
-                size_max=self._config.blob_size_max,
-                verify=None if digests is None else digests.verify,
-            )
+            put = PutOperation(exchange.context, router, spec, None if digests is None else digests.verify)
+            return await put.run(body, size=exchange.body_size, size_max=self._config.blob_size_max)
         finally:
             body.close()
 
@@ -127,6 +138,8 @@ def _is_id(name: str) -> bool:
         parse_id(name)
     except InvalidBlobId:
         return False
+    except InvalidRequest:
+        pass  # of a chunk, as a read would say
     return True
 
 

@@ -303,6 +303,14 @@ async def read_composite(
     return CompositeBlob(head, composite)
 
 
+async def chunk_list(request: RequestContext, context: RouterContext, blob_id: BlobId) -> Composite | None:
+    """What chunks a blob has, None for a blob of one record. Raises as read_head."""
+    if blob_id.kind is IdKind.COMPOSITE:
+        return (await read_composite(request, context, blob_id)).composite
+    await read_head(request, context, blob_id)
+    return None
+
+
 async def read_head(
     request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
 ) -> BlobHead:

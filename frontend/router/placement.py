@@ -15,10 +15,21 @@ import msgspec
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Partition
 from ambry.errors import InsufficientStorage
-from ambry.network.pool import PeerPool
+from ambry.network.pool import Peer, PeerPool
 from frontend.router.quorum import write_target
 
 STICKY_BYTES_MAX = 256 << 10
+
+
+class LocalReplicas(msgspec.Struct, frozen=True):
+    """The replicas of a partition in our own datacenter."""
+
+    peers: tuple[Peer, ...]
+    target: int
+    """How many of them must confirm a write."""
+
+
+NO_REPLICAS = LocalReplicas((), 0)
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -45,14 +56,14 @@ class PartitionChooser:
         self._partitions = [
             partition for partition in cluster_map.partitions.values() if partition.in_datacenter(datacenter_id)
         ]
-        self._local = {
-            partition.id: tuple(pool[node.name] for node in partition.in_datacenter(datacenter_id))
-            for partition in self._partitions
-        }
+        self.local: dict[int, LocalReplicas] = {}
+        """By partition, where it has any."""
+        for partition in self._partitions:
+            peers = tuple(pool[node.name] for node in partition.in_datacenter(datacenter_id))
+            self.local[partition.id] = LocalReplicas(peers, write_target(len(peers), success_target))
         self._clock = clock
         self._random = random_source
         self._sticky_s = sticky_ms / 1000
-        self._success_target = success_target
         self._stuck: Drawn | None = None
         self._stuck_until = 0.0
 
@@ -72,10 +83,10 @@ class PartitionChooser:
 
     def _draw(self, exclude: Collection[int], answering: bool) -> Drawn:
         """The best there are: all their replicas here answer, else enough of them, else any."""
-        local = self._local
+        local = self.local
         left = [partition for partition in self._partitions if partition.id not in exclude]
         # Inline, since this is what every larger chunk waits for: all replicas of all partitions are looked at.
-        candidates = [partition for partition in left if all(peer.usable for peer in local[partition.id])]
+        candidates = [partition for partition in left if all(peer.usable for peer in local[partition.id].peers)]
         well = bool(candidates)
         if not well:
             candidates = [partition for partition in left if self._enough(partition)]
@@ -85,14 +96,18 @@ class PartitionChooser:
             raise InsufficientStorage("no partition is left to write to; every one failed or has no replica here")
         first, second = self._random.choice(candidates), self._random.choice(candidates)
         if first is not second:
-            waiting = sum(peer.in_flight_bytes for peer in local[first.id])
-            if waiting > sum(peer.in_flight_bytes for peer in local[second.id]):
+            waiting = sum(peer.in_flight_bytes for peer in local[first.id].peers)
+            if waiting > sum(peer.in_flight_bytes for peer in local[second.id].peers):
                 first = second
         return Drawn(first, well)
 
+    def short(self) -> list[int]:
+        """The partitions that too few replicas answer for."""
+        return [partition.id for partition in self._partitions if not self._enough(partition)]
+
     def _well(self, partition: Partition) -> bool:
-        return all(peer.usable for peer in self._local[partition.id])
+        return all(peer.usable for peer in self.local[partition.id].peers)
 
     def _enough(self, partition: Partition) -> bool:
-        local = self._local[partition.id]
-        return sum(peer.usable for peer in local) >= write_target(len(local), self._success_target)
+        local = self.local[partition.id]
+        return sum(peer.usable for peer in local.peers) >= local.target

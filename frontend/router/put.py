@@ -24,7 +24,6 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
-from frontend.router.budget import Need
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
 from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome, write_persistently
@@ -85,21 +84,13 @@ class PutOperation:
             # From here on the client waits for us, until it sends more.
             self._request.renew()
             if is_all:
-                return await self._put_simple(first.data)
+                return await self.put_simple(first.data)
             return await self._put_composite(chunker, first)
         finally:
             chunker.close()
 
-    async def run_whole(self, data: bytes) -> PutResult:
-        """Put a short body that is here already. Raises as `run`, but for what its reader raises."""
-        budget = self._context.budget
-        await budget.take(len(data), Need.READY, timeout_s=self._context.config.memory_wait_ms / 1000)
-        try:
-            return await self._put_simple(data)
-        finally:
-            budget.give_back(len(data))
-
-    async def _put_simple(self, data: Buffer) -> PutResult:
+    async def put_simple(self, data: Buffer) -> PutResult:
+        """Put a body of at most one chunk that is here already; the caller has taken the memory for it. Raises as `run`."""
         whole, checks = digest(data), block_checks(data)
         if self._verify is not None:
             await self._verify(whole)
@@ -170,7 +161,7 @@ class PutOperation:
         record = NewRecord(RecordKind.COMPOSITE, properties, payload, digest(payload), block_checks(payload))
 
         def write() -> asyncio.Future[WriteOutcome]:
-            return self._write(record, blob_id, partition, self._request.left_s())
+            return self._write(record, blob_id, partition)
 
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
         await write_persistently(self._request, self._context, write)
@@ -206,8 +197,7 @@ class PutOperation:
             # Before it is sent: a write that is cancelled on its way may have happened.
             self._written.append(blob_id)
             # Half of the time for each but the last, so that there is some for another partition.
-            timeout_s = self._request.left_s() / (2 if attempt < attempts else 1)
-            outcome = await self._write(record, blob_id, partition, timeout_s)
+            outcome = await self._write(record, blob_id, partition, share=0.5 if attempt < attempts else 1.0)
             if isinstance(outcome, Confirmed):
                 return blob_id
             failure, silence = outcome.error, outcome.silence
@@ -231,7 +221,7 @@ class PutOperation:
         raise failure or InsufficientStorage("there is no partition to write to")
 
     def _write(
-        self, record: NewRecord, blob_id: BlobId, partition: Partition, timeout_s: float
+        self, record: NewRecord, blob_id: BlobId, partition: Partition, *, share: float = 1.0
     ) -> asyncio.Future[WriteOutcome]:
         spec = self._spec
         chunk = record.kind == RecordKind.CHUNK
@@ -248,6 +238,7 @@ class PutOperation:
             spec.durability >= Durability.DISK,
         )
         return ReplicaWrite(
+            self._request,
             self._context,
             partition,
             type=MessageType.PUT,
@@ -255,7 +246,7 @@ class PutOperation:
             body=record.data,
             checks=record.checks,
             geo=spec.durability is Durability.GEO,
-            timeout_s=timeout_s,
+            share=share,
         ).start()
 
     def _discard(self, ids: list[BlobId]) -> None:
@@ -264,8 +255,8 @@ class PutOperation:
         for blob_id in ids:
             state = BlobState(0, True, self._spec.expires_at_ms)
             message = UpdateRequest(self._request.id, blob_id.raw, state, context.clock.wall_ms())
-            for node in context.partition_of(blob_id).in_datacenter(context.datacenter_id):
-                context.pool[node.name].call(
+            for peer in context.placement.local[blob_id.partition].peers:
+                peer.call(
                     MessageType.UPDATE,
                     message,
                     lambda _outcome: None,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
+from typing import Generic, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
+"""How the caller names a replica."""
 
 
 class Verdict(Enum):
@@ -31,48 +35,46 @@ def absent_target(replica_count: int, success_target: int) -> int:
     return replica_count - write_target(replica_count, success_target) + 1 if replica_count else 0
 
 
-class WriteTracker:
+class WriteTracker(msgspec.Struct, Generic[T], eq=False, kw_only=True):
     """One write. It goes to every local replica at once, and to remote ones one after the other until enough confirmed."""
 
-    def __init__(
-        self, *, local: Sequence[str], local_target: int, remote: Sequence[str] = (), remote_target: int = 0
-    ) -> None:
-        self._missing_local = local_target
-        self._missing_remote = remote_target
-        self._waiting_local: set[str] = set(local)
-        self._waiting_remote: set[str] = set()
-        self._remote_left = list(remote)
-        self.verdict = Verdict.FAILED if self.fails_without(frozenset()) else Verdict.PENDING
-        self.asked: list[str] = [*local, *self.next_remote()]
-        """The replicas to send to at first."""
+    waiting: set[T]
+    """The local replicas that have not answered yet: all of them at first."""
+    missing: int
+    """How many of them must still confirm, at first at most all of them."""
+    remote_left: list[T] = []
+    """Those of other datacenters that were not asked yet, in the order of asking."""
+    remote_waiting: set[T] = set()
+    remote_missing: int = 0
+    verdict: Verdict = Verdict.PENDING
 
-    def next_remote(self, silent: Set[str] = frozenset()) -> list[str]:
+    def next_remote(self, silent: Set[T] = frozenset()) -> list[T]:
         """Further remote replicas to send to, so many that those suffice who were asked and are not `silent`."""
-        more: list[str] = []
-        while self._remote_left and len(self._waiting_remote - silent) < self._missing_remote:
-            more.append(self._remote_left.pop(0))
-            self._waiting_remote.add(more[-1])
+        more: list[T] = []
+        while self.remote_left and len(self.remote_waiting - silent) < self.remote_missing:
+            more.append(self.remote_left.pop(0))
+            self.remote_waiting.add(more[-1])
         return more
 
-    def record(self, replica: str, confirmed: bool) -> list[str]:
+    def record(self, replica: T, confirmed: bool) -> list[T]:
         """Take in one outcome, each replica's once; returns further replicas to send to."""
-        if replica in self._waiting_local:
-            self._waiting_local.discard(replica)
-            self._missing_local -= confirmed
+        if replica in self.waiting:
+            self.waiting.discard(replica)
+            self.missing -= confirmed
         else:
-            self._waiting_remote.discard(replica)
-            self._missing_remote -= confirmed
-        more = self.next_remote() if self._remote_left else []
-        if self._missing_local <= 0 and self._missing_remote <= 0:
+            self.remote_waiting.discard(replica)
+            self.remote_missing -= confirmed
+        more = self.next_remote() if self.remote_left else []
+        if self.missing <= 0 and self.remote_missing <= 0:
             self.verdict = Verdict.DONE
         elif self.fails_without(frozenset()):
             self.verdict = Verdict.FAILED
         return more
 
-    def fails_without(self, silent: Set[str]) -> bool:
+    def fails_without(self, silent: Set[T]) -> bool:
         """Whether it can only succeed if one of these answers after all."""
-        possible_remote = len(self._waiting_remote - silent) + len(self._remote_left)
-        return self._missing_local > len(self._waiting_local - silent) or self._missing_remote > possible_remote
+        possible_remote = len(self.remote_waiting - silent) + len(self.remote_left)
+        return self.missing > len(self.waiting - silent) or self.remote_missing > possible_remote
 
 
 class Answer(Enum):

@@ -7,7 +7,7 @@ through suspect replicas it is not waited for any longer than a moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 import msgspec
@@ -15,11 +15,13 @@ import msgspec
 from ambry.checksum import Buffer
 from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, BlobGone, DeadlineExceeded, InsufficientStorage, QuorumNotReached
+from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame
 from ambry.protocol.messages.base import Message
 from frontend.request import RequestContext
 from frontend.router.context import LOOK_AGAIN_S, SILENCE_S, RouterContext
-from frontend.router.quorum import Verdict, WriteTracker, write_target
+from frontend.router.placement import NO_REPLICAS
+from frontend.router.quorum import Verdict, WriteTracker
 
 RETRY_WAIT_S = 0.15
 """Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py)."""
@@ -68,11 +70,12 @@ class ReplicaWrite:
 
     Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
     `patience_s` the outcome waits that long for those of them that are well, so that a read right after it finds the same on
-    each of them. Nothing is waited for longer than `timeout_s`.
+    each of them. Nothing is waited for longer than `share` of the time that the request has left.
     """
 
     def __init__(
         self,
+        request: RequestContext,
         context: RouterContext,
         partition: Partition,
         *,
@@ -81,37 +84,34 @@ class ReplicaWrite:
         body: Buffer = b"",
         checks: Buffer | None = None,
         geo: bool = False,
-        timeout_s: float,
+        share: float = 1.0,
         patience_s: float = 0.0,
     ) -> None:
-        own = context.datacenter_id
-        pool = context.pool
-        self._local = [node.name for node in partition.replicas if node.datacenter_id == own]
-        self._remote = [node.name for node in partition.replicas if node.datacenter_id != own] if geo else []
-        self._remote.sort(key=lambda name: not pool[name].usable)
-        self._geo = geo
-        self._pool = pool
         self._partition = partition
+        here = context.placement.local.get(partition.id, NO_REPLICAS)
+        self._local = here.peers
+        self._target = here.target
+        self._remote = _remote(context, partition) if geo else []
+        self._geo = geo
         self._type = type
         self._message = message
         self._body = body
         self._checks = checks
-        self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._patient = False
         self._loop = asyncio.get_running_loop()
-        self._waiting: set[str] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._failures: dict[str, AmbryError] = {}
+        self._timeout_s = max(0.0, request.deadline - self._loop.time()) * share
+        self._waiting: set[Peer] = set()
+        self._timer: asyncio.TimerHandle
+        self._failures: dict[Peer, AmbryError] = {}
         self._replies: list[Frame] = []
         self._future: asyncio.Future[WriteOutcome] = self._loop.create_future()
-        # The pure part, at the end: from here on it is asked once per event.
-        self._local_target = write_target(len(self._local), context.config.success_target)
+        # The pure part: from here on it is asked once per event.
         self._tracker = WriteTracker(
-            local=self._local,
-            local_target=self._local_target,
-            remote=self._remote,
-            remote_target=1 if geo else 0,
+            waiting=set(self._local),
+            missing=here.target,
+            remote_left=list(self._remote),
+            remote_missing=1 if geo else 0,
         )
 
     def start(self) -> asyncio.Future[WriteOutcome]:
@@ -124,54 +124,54 @@ class ReplicaWrite:
             self._future.set_result(Unconfirmed(error, silence=True))
             return self._future
         self._timer = self._loop.call_later(SILENCE_S, self._look)
-        self._send(self._tracker.asked)
-        if self._tracker.verdict is Verdict.FAILED and not self._future.done():
+        self._send((*self._local, *self._tracker.next_remote()) if self._geo else self._local)
+        if self._geo and not self._remote and not self._future.done():
             self._end(self._unconfirmed(frozenset()))  # no other datacenter has a replica
         return self._future
 
-    def _send(self, names: list[str]) -> None:
-        self._waiting.update(names)
-        for name in names:
-            self._pool[name].call(
+    def _send(self, peers: Sequence[Peer]) -> None:
+        self._waiting.update(peers)
+        for peer in peers:
+            peer.call(
                 self._type,
                 self._message,
-                partial(self._done, name),
+                partial(self._done, peer),
                 timeout_s=self._timeout_s,
                 body=self._body,
                 checks=self._checks,
             )
 
-    def _done(self, name: str, outcome: Frame | AmbryError) -> None:
-        self._waiting.discard(name)
+    def _done(self, peer: Peer, outcome: Frame | AmbryError) -> None:
+        self._waiting.discard(peer)
         tracker = self._tracker
         if isinstance(outcome, AmbryError):
-            self._failures[name] = outcome
-            more = tracker.record(name, False)
+            self._failures[peer] = outcome
+            more = tracker.record(peer, False)
         else:
             self._replies.append(outcome)
-            more = tracker.record(name, True)
-        if self._future.done():
-            self._stop_timer()  # it may have been cancelled
-            return
-        if more:
+            more = tracker.record(peer, True)
+        if more and not self._future.done():
             self._send(more)
-        if tracker.verdict is Verdict.FAILED:
+        if self._future.done():
+            self._timer.cancel()  # it may have been cancelled
+        elif tracker.verdict is Verdict.FAILED:
             self._end(self._unconfirmed(frozenset()))
         elif tracker.verdict is Verdict.PENDING:
             return
-        elif not self._patience_s or not any(self._pool[name].usable for name in self._waiting):
-            self._end(Confirmed(self._replies))
+        elif not self._patience_s or not any(peer.usable for peer in self._waiting):
+            self._timer.cancel()
+            self._future.set_result(Confirmed(self._replies))
         elif not self._patient:
             # Enough confirmed; those of the others that are well have their time.
             self._patient = True
-            self._stop_timer()
+            self._timer.cancel()
             self._timer = self._loop.call_later(self._patience_s, self._end, Confirmed(self._replies))
 
     def _look(self) -> None:
         """See whether those that did not answer yet answer anything at all."""
         if self._future.done():
             return  # cancelled
-        silent = {name for name in self._waiting if not self._pool[name].usable}
+        silent = {peer for peer in self._waiting if not peer.usable}
         if silent:
             self._send(self._tracker.next_remote(silent))
             if self._future.done():
@@ -182,20 +182,15 @@ class ReplicaWrite:
         self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
 
     def _end(self, outcome: WriteOutcome) -> None:
-        self._stop_timer()
+        self._timer.cancel()
         if not self._future.done():
             self._future.set_result(outcome)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _unconfirmed(self, silent: Set[str]) -> Unconfirmed:
-        failures = self._failures | {name: DeadlineExceeded("it does not answer") for name in silent}
-        reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(failures.items()))
-        late = {name for name, error in failures.items() if isinstance(error, DeadlineExceeded)}
-        silence = len(set(self._local) - late) < self._local_target or (self._geo and late >= set(self._remote))
+    def _unconfirmed(self, silent: Set[Peer]) -> Unconfirmed:
+        failures = self._failures | {peer: DeadlineExceeded("it does not answer") for peer in silent}
+        reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in failures.items()))
+        late = {peer for peer, error in failures.items() if isinstance(error, DeadlineExceeded)}
+        silence = len(set(self._local) - late) < self._target or (self._geo and late >= set(self._remote))
         for error in failures.values():
             if isinstance(error, InsufficientStorage):
                 full = InsufficientStorage(f"partition {self._partition.id} has no room ({reasons})")
@@ -209,3 +204,9 @@ class ReplicaWrite:
             ),
             silence,
         )
+
+
+def _remote(context: RouterContext, partition: Partition) -> list[Peer]:
+    """The replicas of other datacenters, the well ones first."""
+    nodes = (node for node in partition.replicas if node.datacenter_id != context.datacenter_id)
+    return sorted((context.pool[node.name] for node in nodes), key=lambda peer: not peer.usable)

@@ -114,11 +114,11 @@ async def _write(request: RequestContext, context: RouterContext, blob_id: BlobI
 
     def write() -> asyncio.Future[WriteOutcome]:
         return ReplicaWrite(
+            request,
             context,
             context.partition_of(blob_id),
             type=MessageType.UPDATE,
             message=message,
-            timeout_s=request.left_s(),
             patience_s=PATIENCE_S,
         ).start()
 

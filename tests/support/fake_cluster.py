@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from frontend.config import RouterSection
 from frontend.request import ContainerId, RequestContext
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext
+from frontend.router.get import open_blob
 from frontend.router.placement import PartitionChooser
-from frontend.router.router import Router
+from frontend.router.put import PutOperation
 from frontend.router.values import PutResult, PutSpec, RangeSpec
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_peers import FakePeer, FakePool
@@ -56,7 +58,6 @@ def cluster_map(replicas: Sequence[Sequence[int]]) -> ClusterMap:
 class FakeCluster:
     context: RouterContext
     pool: FakePool
-    router: Router
 
     def peer(self, index: int, datacenter: int = 1) -> FakePeer:
         """Peer `index` (from 1) of a datacenter."""
@@ -75,18 +76,12 @@ class FakeCluster:
 
     async def put(self, body: bytes, pieces: Iterable[bytes] | None = None, **spec: Any) -> PutResult:
         """Store bytes, in one piece or in these."""
-        return await self.router.put(
-            self.request(),
-            put_spec(**spec),
-            stream([body] if pieces is None else pieces),
-            size=None,
-            size_max=1 << 40,
-            verify=accept,
-        )
+        operation = PutOperation(self.request(), self.context, put_spec(**spec), accept)
+        return await operation.run(stream([body] if pieces is None else pieces), size=None, size_max=1 << 40)
 
     async def read(self, blob_id: BlobId, wanted: RangeSpec | None = None, **options: Any) -> bytes:
         """The bytes of a blob or a range of it, as a client would get them; closes the reader."""
-        reader = await self.router.open(self.request(), blob_id, wanted=wanted, **options)
+        reader = await open_blob(self.request(), self.context, blob_id, wanted=wanted, **options)
         try:
             data = b""
             async for piece in reader.stream():
@@ -131,12 +126,17 @@ def make_cluster(
             success_target=section.success_target,
         ),
     )
-    return FakeCluster(context=context, pool=pool, router=Router(context))
+    return FakeCluster(context=context, pool=pool)
 
 
 def some_request(*, timeout_s: float = 20.0) -> RequestContext:
     """A request that has just arrived, of the default container."""
-    return RequestContext("r", timeout_s=timeout_s, container=ContainerId(1, 1))
+    return RequestContext(
+        id="r",
+        timeout_s=timeout_s,
+        deadline=asyncio.get_running_loop().time() + timeout_s,
+        container=ContainerId(1, 1),
+    )
 
 
 def put_spec(

@@ -155,7 +155,7 @@ def received(head: bytes, body: Buffer) -> Frame:
     return frames[0]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class FakePeer:
     """One data node. Set `connected`, `well` and `serving` freely."""
 

@@ -136,7 +136,7 @@ async def http_frontend(
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
     api = AmbryApi(
-        cluster.router, Accounts(ACCOUNTS), config=config, clock=cluster.context.clock, unready=lambda: unready or []
+        cluster.context, Accounts(ACCOUNTS), config=config, clock=cluster.context.clock, unready=lambda: unready or []
     )
     pipeline = Pipeline(
         api,

@@ -22,6 +22,7 @@ class PlainDialect:
 
     def __init__(self, routes: Mapping[str, Route] | None = None) -> None:
         self._routes = routes or {}
+        self.routes = ()
 
     def find(self, method: str, target: Target) -> Route:
         try:

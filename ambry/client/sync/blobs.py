@@ -31,7 +31,7 @@ from ambry.client.sync.waiting import ASYNCHRONOUS, blocking
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
 from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
-from ambry.ids import BlobId, new_request_id
+from ambry.ids import BlobId
 
 
 class SyncBlobs(SyncCalls):
@@ -179,7 +179,7 @@ class SyncBlobs(SyncCalls):
         """
         blob = wire.parse_ref(ref)
         chunk_size = self._chunk_size(transfer)
-        part = PartFile(path, blob, overwrite=overwrite, unique=new_request_id(self._random), resume=resume)
+        part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
         try:
             with self._open(self._resume(blob, part, chunk_size, timeout), timeout) as reader:

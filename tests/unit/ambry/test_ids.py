@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidBlobId
-from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind, new_request_id, uuid7
+from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind, uuid7
 from tests.support.fake_clock import SettableClock
 
 SAMPLE = BlobId.make(
@@ -121,9 +121,3 @@ def test_uuid7_has_the_layout_of_rfc_9562() -> None:
 def test_ids_do_not_repeat_within_a_millisecond() -> None:
     clock, source = SettableClock(), random.Random(1)
     assert len({uuid7(clock, source) for _ in range(10_000)}) == 10_000
-
-
-def test_a_request_id_is_32_hexadecimal_digits() -> None:
-    made = new_request_id(random.Random(1))
-    assert len(made) == 32
-    assert int(made, 16) >= 0

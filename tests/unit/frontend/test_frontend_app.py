@@ -19,7 +19,7 @@ from ambry.clock import SystemClock
 from ambry.errors import ConfigInvalid, Unavailable
 from frontend.app import Frontend
 from frontend.config import FrontendConfig, FrontendSection, RouterSection
-from frontend.router.router import Router
+from frontend.rest.blob import BlobFinder
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import Answer, HttpFrontend, request, until
 
@@ -135,7 +135,7 @@ async def test_a_stop_lets_a_request_end_and_says_that_it_is_stopping(
         await go_on.wait()
         raise Unavailable("too late")
 
-    monkeypatch.setattr(Router, "head", waits)
+    monkeypatch.setattr(BlobFinder, "head", waits)
     async with running(config) as frontend, frontend.http.connected() as client:
         await client.send(request("GET", f"/{some_id()}/BlobInfo"))
         await begun.wait()

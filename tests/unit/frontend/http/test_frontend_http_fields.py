@@ -42,7 +42,8 @@ async def read(exchange: Exchange) -> web.Response:
 
 
 async def store(exchange: Exchange) -> web.Response:
-    return web.Response(text=(await exchange.http.content.read()).decode() or "nothing")
+    body = exchange.body if exchange.body is not None else await exchange.http.content.read()
+    return web.Response(text=body.decode() or "nothing")
 
 
 READ = Route(

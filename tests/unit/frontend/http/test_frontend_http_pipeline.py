@@ -13,6 +13,7 @@ from ambry.clock import SystemClock
 from ambry.errors import DataCorrupt
 from ambry.format.record import RecordKind
 from ambry.protocol.frame import MessageType
+from frontend.rest.blob import BlobFinder
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id
 from tests.support.fake_peers import fails, held, lost, silent
@@ -145,7 +146,7 @@ async def test_a_bug_is_a_500_that_names_the_request_and_shows_nothing_else(
         def broken(*_: object, **__: object) -> None:
             raise ZeroDivisionError("secret detail")
 
-        monkeypatch.setattr(frontend.cluster.router, "head", broken)
+        monkeypatch.setattr(BlobFinder, "head", broken)
         answer = await frontend.call("GET", f"/{ID}/BlobInfo")
     is_problem(answer, 500, "InternalError")
     assert b"secret" not in answer.body and b"ZeroDivision" not in answer.body

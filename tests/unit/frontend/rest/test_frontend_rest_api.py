@@ -21,7 +21,7 @@ def every_error(base: type[AmbryError] = AmbryError) -> list[type[AmbryError]]:
 
 def make() -> AmbryApi:
     config = FrontendSection(name="f1", datacenter="dc1")
-    router = make_cluster(((3,),), clock=SystemClock()).router
+    router = make_cluster(((3,),), clock=SystemClock()).context
     return AmbryApi(router, Accounts(ACCOUNTS), config=config, clock=SystemClock(), unready=list)
 
 

@@ -7,11 +7,12 @@ import pytest
 from ambry.blob import NEVER_MS, BlobProperties, BlobState
 from ambry.clock import SystemClock
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone
+from ambry.ids import IdKind
 from frontend.metadata.accounts import Accounts
 from frontend.rest.blob import ALIVE, ANY, BlobFinder, Visible, ttl_of
 from frontend.router.values import BlobHead
 from tests.support.fake_cluster import make_cluster, some_id
-from tests.support.http_frontend import ACCOUNTS
+from tests.support.http_frontend import ACCOUNTS, http_frontend
 
 NOW = 1_700_000_000_000
 PERMANENT = BlobState(0, False, NEVER_MS)
@@ -31,7 +32,7 @@ def head(state: BlobState = PERMANENT, **properties: object) -> BlobHead:
 
 
 def finder(accounts: Accounts | None = None) -> BlobFinder:
-    return BlobFinder(make_cluster(((3,),), clock=SystemClock()).router, accounts or Accounts(ACCOUNTS), SystemClock())
+    return BlobFinder(make_cluster(((3,),), clock=SystemClock()).context, accounts or Accounts(ACCOUNTS), SystemClock())
 
 
 @pytest.mark.parametrize(
@@ -118,3 +119,19 @@ def test_the_three_get_options_mean_three_things(
     else:
         with pytest.raises(refusal):
             allowed.check(head(state), NOW)
+
+
+async def test_the_id_of_a_chunk_is_refused_by_every_call() -> None:
+    chunk = str(some_id(kind=IdKind.CHUNK))
+    below = ("", "/Segment/0", "/BlobInfo", "/UserMetadata", "/Replicas", "/BlobChunkIds")
+    calls = [("GET", f"/{chunk}{each}") for each in below]
+    calls += [("HEAD", f"/{chunk}"), ("DELETE", f"/{chunk}"), ("PUT", f"/{chunk}")]
+    calls += [("PUT", "/updateTtl"), ("PUT", "/undelete")]
+    async with http_frontend() as frontend:
+        for method, path in calls:
+            named = {"x-ambry-blob-id": chunk} if path in ("/updateTtl", "/undelete") else {}
+            answer = await frontend.call(method, path, named)
+            assert answer.status == 400, (method, path, answer.body)
+            said = b"a blob's id" if (method, path) == ("PUT", f"/{chunk}") else b"data chunk"
+            assert said in answer.body or method == "HEAD", (method, path, answer.body)
+        assert frontend.cluster.pool.journal == []

@@ -29,7 +29,7 @@ GOOD = {
 def routes() -> tuple[Route, ...]:
     config = FrontendSection(name="f1", datacenter="dc1")
     clock = SystemClock()
-    router = make_cluster(((3,),), clock=clock).router
+    router = make_cluster(((3,),), clock=clock).context
     return AmbryApi(router, Accounts(ACCOUNTS), config=config, clock=clock, unready=list).routes
 
 

@@ -25,7 +25,7 @@ from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from frontend.router.budget import Need
-from frontend.router.get import CHUNK_LISTED_BYTES
+from frontend.router.get import CHUNK_LISTED_BYTES, open_blob
 from frontend.router.values import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content
@@ -138,7 +138,7 @@ def chunk_ids(cluster: FakeCluster, blob_id: BlobId) -> list[bytes]:
 
 async def stream_of(cluster: FakeCluster, blob_id: BlobId) -> tuple[bytes, BaseException | None]:
     """All that came before the end, and what ended it."""
-    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     data = b""
     try:
         async for piece in reader.stream():
@@ -230,7 +230,7 @@ async def test_a_download_that_moves_on_has_the_whole_time_with_every_unit() -> 
     """The deadline bounds a wait for us, not the length of a download: this one takes three minutes."""
     body = content(1, 9 * CHUNK)
     cluster, blob_id = await made(body, read_ahead=1)
-    reader = await cluster.router.open(cluster.request(), blob_id, wanted=None)
+    reader = await open_blob(cluster.request(), cluster.context, blob_id, wanted=None)
     data = b""
     async for piece in reader.stream():
         data += bytes(piece)
@@ -246,7 +246,7 @@ async def test_a_download_that_moves_on_has_the_whole_time_with_every_unit() -> 
 @virtual_time
 async def test_read_ahead_is_bounded_by_its_number() -> None:
     cluster, blob_id = await made(content(1, 20 * CHUNK), read_ahead=3)
-    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     cluster.pool.journal.clear()
     stream = reader.stream()
     assert len(await anext(stream)) == CHUNK
@@ -292,7 +292,7 @@ async def test_closing_or_cancelling_a_read_returns_its_memory_and_hides_no_fail
     for peer in cluster.pool:
         for raw in raws[after:]:
             peer.script(fails(DataCorrupt("bad block")), blob=raw)
-    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     with pytest.raises(Unavailable):
         async for _ in reader.stream():
             pass
@@ -320,7 +320,7 @@ async def test_a_blob_of_one_unit_needs_one_request_and_holds_its_size_until_it_
     cluster, blob_id = await made(content(1, CHUNK - 100))
     await cluster.budget.take(cluster.budget.largest, timeout_s=1)
     free = cluster.budget.free
-    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     assert reader.complete and bytes(reader.beginning) == content(1, CHUNK - 100)
     assert len(asked(cluster)) == 1
     assert reader.head.size == CHUNK - 100
@@ -334,7 +334,7 @@ async def test_a_read_without_memory_is_refused_in_time() -> None:
     cluster, blob_id = await made(content(1, 9 * CHUNK), read_unit_bytes=2 * CHUNK, memory_wait_ms=100)
     await cluster.budget.take(cluster.budget.largest, timeout_s=1)
     with pytest.raises(Overloaded):
-        await cluster.router.open(some_request(), blob_id, wanted=None)
+        await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     assert now() == pytest.approx(0.1, abs=0.01)
     assert cluster.budget.free == cluster.budget.size - cluster.budget.largest
 
@@ -346,7 +346,7 @@ async def test_a_stream_that_has_begun_never_waits_for_memory(wanted: RangeSpec 
     """Once it stood in line with every unit, behind whoever had come meanwhile."""
     body = content(1, 9 * CHUNK)
     cluster, blob_id = await made(body, read_unit_bytes=4 * CHUNK, chunk_size_bytes=chunk_size, memory_wait_ms=100)
-    reader = await cluster.router.open(some_request(), blob_id, wanted=wanted)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=wanted)
     others = cluster.budget.free
     assert cluster.budget.try_take(others, Need.READY)
     data = b""
@@ -373,7 +373,7 @@ async def test_the_kind_in_the_id_decides_and_a_chunk_record_is_never_served_as_
 async def test_what_was_read_ahead_is_dropped_for_others_and_read_again_byte_for_byte() -> None:
     body = content(1, 40 * CHUNK + 77)
     cluster, blob_id = await made(body, read_unit_bytes=4 * CHUNK, chunk_size_bytes=8 * CHUNK, budget=64 * CHUNK)
-    reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     data, dropped = b"", 0
     async for piece in reader.stream():
         data += bytes(piece)
@@ -404,7 +404,7 @@ async def test_a_crowd_that_does_not_read_is_ended_for_a_read_that_does() -> Non
     ended: list[int] = []
     crowd = []
     for number in range(25):
-        reader = await cluster.router.open(some_request(), blob_id, wanted=None)
+        reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
         reader.abort = partial(ended.append, number)
         stream = reader.stream()
         await anext(stream)

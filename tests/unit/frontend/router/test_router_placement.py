@@ -7,7 +7,7 @@ import pytest
 from ambry.errors import InsufficientStorage
 from frontend.router.placement import STICKY_BYTES_MAX, PartitionChooser
 from tests.support.fake_clock import SettableClock
-from tests.support.fake_cluster import cluster_map
+from tests.support.fake_cluster import cluster_map, make_cluster
 from tests.support.fake_peers import FakePool
 
 LARGE = STICKY_BYTES_MAX + 1
@@ -152,3 +152,18 @@ def test_small_blobs_still_meet_in_one_log_while_a_node_is_away() -> None:
     for number in range(8):
         made.pool[f"p{number}-0"].connected = False
     assert len(made.draw(1, 100)) == 1
+
+
+async def test_those_are_short_that_could_not_take_a_put_now() -> None:
+    cluster = make_cluster(((3, 3), (2, 3), (0, 3)))
+    placement = cluster.context.placement
+    assert placement.short() == []
+    cluster.peer(3).connected = False
+    assert placement.short() == []
+    cluster.peer(2).connected = False
+    assert placement.short() == [0, 1]
+    cluster.peer(3).connected = True
+    assert placement.short() == [1]
+    for peer in cluster.peers(2):
+        peer.connected = False
+    assert placement.short() == [1]

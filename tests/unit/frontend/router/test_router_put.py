@@ -25,6 +25,7 @@ from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
+from frontend.router.put import PutOperation
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, accept, make_cluster, put_spec, some_request, stream
 from tests.support.fake_peers import fails, held, lost, silent, slow
@@ -63,7 +64,7 @@ async def raises_and_leaves_nothing(
 ) -> None:
     """A put that must fail: nothing visible at any peer once it is over, and all memory back."""
     with pytest.raises(expected):
-        await cluster.router.put(some_request(), put_spec(), body, size=size, size_max=1 << 40, verify=verify)
+        await PutOperation(some_request(), cluster.context, put_spec(), verify).run(body, size=size, size_max=1 << 40)
     assert cluster.budget.free == BUDGET
     await asyncio.sleep(60)
     assert cluster.pool.visible() == set()
@@ -406,9 +407,8 @@ async def test_tombstones_are_best_effort_and_nobody_waits_for_them() -> None:
         raise ChecksumMismatch("no")
 
     with pytest.raises(ChecksumMismatch):
-        await cluster.router.put(
-            some_request(), put_spec(), stream([content(1, 3 * CHUNK)]), size=None, size_max=1 << 40, verify=refuse
-        )
+        operation = PutOperation(some_request(), cluster.context, put_spec(), refuse)
+        await operation.run(stream([content(1, 3 * CHUNK)]), size=None, size_max=1 << 40)
     assert asyncio.get_running_loop().time() == pytest.approx(0, abs=0.01)
 
 
@@ -487,8 +487,7 @@ async def test_an_upload_that_moves_on_has_the_whole_time_with_every_chunk() -> 
 
     for peer in cluster.pool:
         peer.script(slow(4.0))
-    result = await cluster.router.put(
-        cluster.request(), put_spec(), slowly(), size=None, size_max=1 << 40, verify=accept
-    )
+    operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept)
+    result = await operation.run(slowly(), size=None, size_max=1 << 40)
     assert stored(cluster, result.id) == body
     assert now() >= 90

@@ -19,6 +19,7 @@ from ambry.errors import (
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetReply
+from frontend.router.get import read_head
 from frontend.router.quorum_read import Fetch
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
@@ -411,6 +412,6 @@ async def test_a_record_of_which_only_the_state_is_known_cannot_be_read_and_is_n
         with pytest.raises(Unavailable, match="only its state is known"):
             await cluster.read(blob_id, any_state=True)
         with pytest.raises(Unavailable, match="only its state is known"):
-            await cluster.router.head(some_request(), blob_id, any_state=True)
+            await read_head(some_request(), cluster.context, blob_id, any_state=True)
         with pytest.raises(BlobDeleted):
             await cluster.read(blob_id)

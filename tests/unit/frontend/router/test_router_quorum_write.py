@@ -37,6 +37,7 @@ def told(outcome: WriteOutcome) -> list[Frame]:
 def start(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) -> asyncio.Future[WriteOutcome]:
     properties = encode_properties(BlobProperties(size=len(BODY), digest=digest(BODY)))
     return ReplicaWrite(
+        some_request(timeout_s=timeout_s),
         cluster.context,
         cluster.context.map.partitions[0],
         type=MessageType.PUT,
@@ -44,7 +45,6 @@ def start(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) ->
         body=BODY,
         checks=block_checks(BODY),
         geo=geo,
-        timeout_s=timeout_s,
     ).start()
 
 
@@ -212,13 +212,13 @@ async def test_a_cancelled_write_ends_and_is_held_by_nobody(answers: bool) -> No
         peer.script(slow(0.5) if answers else silent())
     properties = encode_properties(BlobProperties(size=len(BODY), digest=digest(BODY)))
     operation = ReplicaWrite(
+        some_request(timeout_s=5.0),
         cluster.context,
         cluster.context.map.partitions[0],
         type=MessageType.PUT,
         message=PutRequest("r", ID.raw, RecordKind.BLOB, 1, NEVER_MS, properties, b"", digest(BODY), True),
         body=BODY,
         checks=block_checks(BODY),
-        timeout_s=5.0,
     )
     held = weakref.ref(operation)
     future = operation.start()
@@ -251,11 +251,11 @@ async def test_the_configured_target_is_what_counts(target: int) -> None:
 
 async def patient_write(cluster: FakeCluster) -> list[Frame]:
     write = ReplicaWrite(
+        some_request(timeout_s=5.0),
         cluster.context,
         cluster.context.map.partitions[0],
         type=MessageType.UPDATE,
         message=UpdateRequest("r", ID.raw, BlobState(0, True, 0), 1),
-        timeout_s=5.0,
         patience_s=0.25,
     )
     return told(await write.start())

@@ -11,6 +11,8 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDeleted, QuorumNotReached, Unavailable
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
+from frontend.router import update
+from frontend.router.get import read_head
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, lost, silent
 from tests.support.virtual_loop import settle, virtual_time
@@ -39,17 +41,17 @@ def states(cluster: FakeCluster, blob_id: BlobId) -> list[BlobState]:
 
 
 async def delete(cluster: FakeCluster, blob_id: BlobId) -> None:
-    await cluster.router.delete(some_request(), blob_id)
+    await update.delete(some_request(), cluster.context, blob_id)
     await settle()
 
 
 async def undelete(cluster: FakeCluster, blob_id: BlobId) -> None:
-    await cluster.router.undelete(some_request(), blob_id)
+    await update.undelete(some_request(), cluster.context, blob_id)
     await settle()
 
 
 async def extend(cluster: FakeCluster, blob_id: BlobId, expires_at_ms: int) -> BlobState:
-    head = await cluster.router.extend_ttl(some_request(), blob_id, expires_at_ms)
+    head = await update.extend_ttl(some_request(), cluster.context, blob_id, expires_at_ms)
     await settle()
     return head.state
 
@@ -238,14 +240,14 @@ async def test_with_two_of_three_paused_a_delete_is_answered_in_seconds_and_says
 @virtual_time
 async def test_a_head_that_the_request_has_read_already_is_not_read_again() -> None:
     cluster, blob_id = await made(expires_at_ms=LATER)
-    router, request = cluster.router, some_request()
-    head = await router.head(request, blob_id)
-    assert (await router.extend_ttl(request, blob_id, LATEST, head)).state.expires_at_ms == LATEST
-    await router.delete(request, blob_id, head)
+    context, request = cluster.context, some_request()
+    head = await read_head(request, context, blob_id)
+    assert (await update.extend_ttl(request, context, blob_id, LATEST, head)).state.expires_at_ms == LATEST
+    await update.delete(request, context, blob_id, head)
     await settle()
     assert states(cluster, blob_id) == [BlobState(0, True, LATEST)] * 3
-    deleted = await router.head(request, blob_id, any_state=True)
-    await router.undelete(request, blob_id, deleted)
+    deleted = await read_head(request, context, blob_id, any_state=True)
+    await update.undelete(request, context, blob_id, deleted)
     await settle()
     assert states(cluster, blob_id) == [BlobState(1, False, LATEST)] * 3
     assert len(cluster.pool.calls(MessageType.GET)) == 2
@@ -254,10 +256,10 @@ async def test_a_head_that_the_request_has_read_already_is_not_read_again() -> N
 @virtual_time
 async def test_a_head_that_is_out_of_date_misleads_no_change() -> None:
     cluster, blob_id = await made(ALIVE, ALIVE, ALIVE)
-    head = await cluster.router.head(some_request(), blob_id)
+    head = await read_head(some_request(), cluster.context, blob_id)
     await delete(cluster, blob_id)
     await undelete(cluster, blob_id)
-    await cluster.router.delete(some_request(), blob_id, head)
+    await update.delete(some_request(), cluster.context, blob_id, head)
     await settle()
     assert states(cluster, blob_id) == [DELETED_AGAIN] * 3
 

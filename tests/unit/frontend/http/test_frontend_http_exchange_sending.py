@@ -6,9 +6,8 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.handler import Handler
-from frontend.http.sending import StreamedAnswer, send_head, send_piece, send_whole
 from frontend.request import RequestContext
 from tests.support.edge import edge
 from tests.support.http_frontend import until
@@ -18,7 +17,9 @@ LARGE = 16 << 20
 
 
 def exchange_of(request: web.BaseRequest) -> Exchange:
-    return Exchange(request, RequestContext("r", timeout_s=20.0), {"x-common": "c"})
+    connection = cast(Handler, request.protocol).connection
+    context = RequestContext(id="r", timeout_s=20.0, deadline=20.0)
+    return Exchange(http=request, method="GET", connection=connection, context=context, common={"x-common": "c"})
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -32,12 +33,12 @@ async def test_an_answer_counts_as_sent_when_the_kernel_has_all_of_it_and_is_not
         response: web.StreamResponse
         if streamed:
             response = answer = StreamedAnswer(status=200, headers={}, size=LARGE)
-            await send_head(exchange, answer)
+            await exchange.send_head(answer)
             for _ in range(4):
-                await send_piece(exchange, answer, bytes(LARGE // 4))
+                await exchange.send_piece(answer, bytes(LARGE // 4))
             await response.write_eof()
         else:
-            response = await send_whole(exchange, web.Response(body=bytes(LARGE)))
+            response = await exchange.send_whole(web.Response(body=bytes(LARGE)))
         protocol = cast(Handler, request.protocol)
         assert protocol.transport is not None
         sent.append(protocol.transport.get_write_buffer_size())

@@ -1,0 +1,61 @@
+"""Who holds how much of a blob: asked of every replica, for people who look after a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ambry.clustermap.model import Node
+from ambry.errors import AmbryError, BlobGone
+from ambry.ids import BlobId
+from ambry.protocol.frame import MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
+from frontend.request import RequestContext
+from frontend.router.context import RouterContext
+from frontend.router.get import chunk_list
+from frontend.router.values import NodePresence
+
+TIMEOUT_S = 3.0
+IDS_PER_REQUEST = 20_000
+
+
+async def presence(request: RequestContext, context: RouterContext, blob_id: BlobId) -> list[NodePresence]:
+    """Per data node how much of a blob (its own record and its chunks) it holds. Asks every replica.
+
+    Of a blob that is gone, its own record alone: who knows that it was deleted.
+    """
+    try:
+        composite = await chunk_list(request, context, blob_id)
+    except BlobGone:
+        composite = None
+    ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
+    by_node: dict[str, list[bytes]] = {}
+    for raw in ids:
+        for node in context.partition_of(BlobId(raw)).replicas:
+            by_node.setdefault(node.name, []).append(raw)
+    nodes = [context.map.nodes[name] for name in sorted(by_node)]
+    return list(await asyncio.gather(*(_presence_at(request, context, node, by_node[node.name]) for node in nodes)))
+
+
+async def _presence_at(request: RequestContext, context: RouterContext, node: Node, ids: list[bytes]) -> NodePresence:
+    states: list[str] = []
+    error = ""
+    try:
+        for start in range(0, len(ids), IDS_PER_REQUEST):
+            message = PresenceRequest(request.id, ids[start : start + IDS_PER_REQUEST])
+            frame = await context.pool[node.name].request(
+                MessageType.PRESENCE, message, timeout_s=min(TIMEOUT_S, request.left_s())
+            )
+            states += messages.decode(frame.header, PresenceReply).states
+    except AmbryError as failure:
+        error = failure.message
+    return NodePresence(
+        node=node.name,
+        datacenter=node.datacenter,
+        address=node.address,
+        reachable=not error,
+        present=states.count("present"),
+        deleted=states.count("deleted"),
+        total=len(ids),
+        error=error,
+    )
