@@ -20,6 +20,7 @@ from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.worker import Tick
 from datanode import metrics
 from datanode.checkpointer import Checkpointer
+from datanode.committer import WriteQueue
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
 from datanode.handlers.blobs import BlobHandlers
@@ -51,6 +52,7 @@ class Parts:
     map: ClusterMap
     own: Node
     disk: Disk
+    writes: WriteQueue
     pool: PeerPool
     replicas: Replicas
     checkpointer: Checkpointer
@@ -135,7 +137,8 @@ def build(
             on_sample=sampled,
         )
     if disk is None:
-        disk = Disk(threads=store.io_threads, pending_bytes_max=store.pending_bytes_max, clock=clock)
+        disk = Disk(threads=store.io_threads)
+    writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
     authority = Authority(cursors)
     publications = Publications()
@@ -152,6 +155,7 @@ def build(
         clock=clock,
         random_source=random_source,
         disk=disk,
+        writes=writes,
         on_open=opened,
         watchers_of=publications.watchers,
     )
@@ -186,6 +190,7 @@ def build(
     scrubber = Scrubber(
         replicas,
         disk=disk,
+        busy=writes.busy,
         config=config.scrub,
         retention=retention,
         clock=clock,
@@ -194,6 +199,7 @@ def build(
     compactor = Compactor(
         replicas,
         disk=disk,
+        busy=writes.busy,
         checkpointer=checkpointer,
         config=retention,
         segment_size_bytes=store.segment_size_bytes,
@@ -232,6 +238,7 @@ def build(
         map=cluster_map,
         own=own,
         disk=disk,
+        writes=writes,
         pool=pool,
         replicas=replicas,
         checkpointer=checkpointer,

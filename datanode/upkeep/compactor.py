@@ -55,6 +55,7 @@ class Compactor:
         replicas: Replicas,
         *,
         disk: Disk,
+        busy: Callable[[], bool],
         checkpointer: Checkpointer,
         config: CompactionSection,
         segment_size_bytes: int,
@@ -66,6 +67,7 @@ class Compactor:
     ) -> None:
         self._replicas = replicas
         self._disk = disk
+        self._busy = busy
         self._checkpointer = checkpointer
         self._config = config
         self._segment_size_bytes = segment_size_bytes
@@ -137,7 +139,7 @@ class Compactor:
     async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:
         store = replica.store
         disk = self._disk
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy)
         inputs, output = store.compaction.plan_output(numbers)
         try:
             return await disk.submit(store.compaction.copier(retention, throttle).run, inputs, output)

@@ -52,6 +52,7 @@ class Scrubber:
         replicas: Replicas,
         *,
         disk: Disk,
+        busy: Callable[[], bool],
         config: ScrubSection,
         retention: CompactionSection,
         clock: Clock,
@@ -59,6 +60,7 @@ class Scrubber:
     ) -> None:
         self._replicas = replicas
         self._disk = disk
+        self._busy = busy
         self._config = config
         self._retention = retention
         self._clock = clock
@@ -107,8 +109,7 @@ class Scrubber:
 
     async def _scrub(self, replica: Replica, report: ScrubReport) -> None:
         store = replica.store
-        disk = self._disk
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy)
         retention = retention_at(self._retention, self._clock.wall_ms())
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}

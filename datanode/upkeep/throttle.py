@@ -15,7 +15,7 @@ BUSY_FACTOR = 4
 class Throttle:
     """Call it with every piece's size, in bytes; it blocks the calling thread as long as the rate asks for.
 
-    `busy` tells whether foreground writes used the same disk a moment ago (datanode/disk.py). Reads do not count.
+    `busy` tells whether foreground writes used the same disk a moment ago (datanode/committer.py). Reads do not count.
     """
 
     def __init__(self, clock: Clock, rate_bytes_per_s: int, busy: Callable[[], bool] = lambda: False) -> None:

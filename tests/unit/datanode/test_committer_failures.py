@@ -70,7 +70,7 @@ async def answers(bench: CommitBench) -> list[AmbryError | None]:
         )
         await bench.committer.wait_idle()
     assert [number for number, _ in bench.acks] == [1, 2, 1]
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     assert bench.committer.idle
     return list(told)
 
@@ -141,7 +141,7 @@ async def test_a_write_that_was_cancelled_fences(bench: CommitBench, monkeypatch
         assert isinstance(await put, ReplicaFenced)
         gate.open()
     assert bench.store.lookup(blob_id(2)) is None
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
 
 
 @pytest.mark.parametrize("how", ["fenced", "closed"])
@@ -168,7 +168,7 @@ async def test_an_answer_that_fails_takes_no_other_with_it(bench: CommitBench) -
     async with asyncio.timeout(2):
         assert await bench.submit(3) is None
         await bench.committer.wait_idle()
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     assert read_all(bench.store, blob_id(2)) == b"x"
 
 
