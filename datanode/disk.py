@@ -14,8 +14,10 @@ T = TypeVar("T")
 class Disk:
     """The threads of one disk."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, load: Callable[[], float] = lambda: 0.0) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="disk")
+        self.load = load
+        """What share of a core the event loop uses, from 0 to 1: background work on these threads rests the longer for it."""
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Run blocking `function` on a disk thread."""

@@ -7,7 +7,7 @@ open when `build` returns: see `Parts.open_replicas`, and datanode/server.py for
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,10 @@ from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
 from datanode.upkeep.scrubber import Scrubber
 from datanode.upkeep.sweeper import ChunkSweeper
+
+COMPACTION_STARTS_AFTER_S = 60.0
+SCRUB_STARTS_AFTER_S = 120.0
+SWEEP_STARTS_AFTER_S = 240.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,14 @@ class Parts:
             found["sweep"] = self.sweeper.tick
         return found
 
+    def starts_after_s(self) -> dict[str, float]:
+        """Which of them begin later, about so many seconds after the start: a node that comes back has better to do first."""
+        return {
+            "compaction": min(COMPACTION_STARTS_AFTER_S, self.config.compaction.interval_s),
+            "scrub": min(SCRUB_STARTS_AFTER_S, self.config.scrub.interval_s),
+            "sweep": min(SWEEP_STARTS_AFTER_S, self.config.sweep.interval_s),
+        }
+
     def hurry(self) -> None:
         """Let the background work that is on a disk thread end at its next record."""
         self.scrubber.stop()
@@ -109,9 +121,11 @@ def build(
     files: Files,
     pool: PeerPool | None = None,
     disk: Disk | None = None,
+    load: Callable[[], float] = lambda: 0.0,
 ) -> Parts:
     """Build the node `config.node.name` of a map; `pool` and `disk` are made from the configuration unless they are given.
 
+    `load` tells what share of a core the event loop uses (ambry/service/loop_watch.py): background work gives way to it.
     Raises ConfigInvalid when the map has no such node.
     """
     own = cluster_map.nodes.get(config.node.name)
@@ -137,7 +151,7 @@ def build(
             on_sample=sampled,
         )
     if disk is None:
-        disk = Disk(threads=store.io_threads)
+        disk = Disk(threads=store.io_threads, load=load)
     writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
     authority = Authority(cursors)
