@@ -438,6 +438,10 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_routes.py",
         "values and a protocol: every route of the API is walked",
     ),
+    "frontend/router/context.py": (
+        "tests/unit/frontend/router/test_router_replicas.py",
+        "only puts together what the others test",
+    ),
     "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
     **{
