@@ -4,7 +4,7 @@ Big-endian; offsets and sizes in bytes.
 
     offset  size  field        meaning
     0       2     version      1
-    2       2     reserved     zero
+    2       2     features     what one must know to read it; zero: nothing more
     4       4     chunk_count  how many entries follow
     8       8     total_size   of the whole blob; the sum of the chunks' sizes
 
@@ -40,12 +40,14 @@ def encode(composite: Composite) -> bytes:
 
 
 def decode(data: Buffer) -> Composite:
-    """Raises DataCorrupt when the parts do not add up, FormatUnknown for a newer version."""
+    """Raises DataCorrupt when the parts do not add up, FormatUnknown for one of a later release."""
     if len(data) < HEADER_SIZE:
         raise DataCorrupt(f"a composite has at least {HEADER_SIZE} bytes, this one has {len(data)}")
-    version, _, count, total_size = _HEADER.unpack_from(data)
-    if version != VERSION:
-        raise FormatUnknown(f"composite version {version}: written by a newer release; upgrade to read it")
+    version, features, count, total_size = _HEADER.unpack_from(data)
+    if version != VERSION or features:
+        raise FormatUnknown(
+            f"composite version {version}, features {features:#06x}: written by a newer release; upgrade to read it"
+        )
     if len(data) != HEADER_SIZE + count * ENTRY_SIZE:
         raise DataCorrupt(f"a composite of {count} chunks does not have {len(data)} bytes")
     chunks = tuple(ChunkRef(*entry) for entry in _ENTRY.iter_unpack(memoryview(data)[HEADER_SIZE:]))

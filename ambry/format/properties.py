@@ -5,7 +5,8 @@
     1       n     map      msgpack: for properties the fields of ambry.blob.BlobProperties that differ from their default,
                            for user metadata the pairs, both text
 
-An empty section stands for an empty map of user metadata. Readers ignore keys that they do not know.
+An empty section stands for an empty map of user metadata. Readers ignore keys that they do not know: a key without which the
+payload cannot be understood comes with a feature in the record's header, which they refuse.
 The record around a section has the checksum.
 """
 

@@ -15,14 +15,36 @@ Records are appended and never changed, so a torn write can only be at the end. 
     32      8     written_at_ms    a put: when the blob was created; an update: when it was made
     40      8     expires_at_ms    ambry.blob.NEVER_MS for a permanent blob
     48      16    digest           xxh3-128 of the payload
-    64      8     body_check       xxh3-64 of id, properties, metadata and checks
-    72      8     header_check     xxh3-64 of bytes 0..72, seeded with the salt
+    64      2     features         what was done to the payload before it was stored (below); zero: nothing
+    66      1     tag_size         bytes of the tag that every block of the payload has; 0: none
+    67      5     reserved         zero
+    72      8     body_check       xxh3-64 of everything between the header and the payload
+    80      8     header_check     xxh3-64 of bytes 0..80, seeded with the salt
 
-Then, without gaps: blob id (36), properties, user metadata, checks (xxh3-64 of every 64 KiB block of the payload), payload,
-zeros up to a multiple of 8.
+Then, without gaps: blob id (36), properties, user metadata, checks (xxh3-64 of every 64 KiB block of the payload), tags
+(tag_size for every block), zeros that bring the whole to a multiple of 8, payload.
+
+All of it speaks of the bytes as they are stored: who verifies, copies or ships a record needs no key. What a blob was before,
+its properties say (their `digest` is the user's).
+
+What a later release may set, and no other part of the record changes with it:
+
+    features bit 0   the payload is encrypted, each block for itself; tag_size is 16, the blocks' authentication tags
+    features bit 1   the payload is compressed
+    the others       not given yet
+
+Names and parameters of keys and algorithms belong in the properties, which are per blob: a data node needs none of them.
 
 Invariant: no size is believed until header_check matches, and no byte of the body until its check does. The record carries
-its own blob id and LSN: a right checksum on the wrong record is caught by comparing them with what was asked for.
+its own blob id and LSN: a right checksum on the wrong record is caught by comparing them with what was asked for. Every byte
+of a record is under a check, the padding too. It stands in front of the payload, so whoever knows the sizes of the record and
+of its payload knows where the payload is.
+
+What a release does not know it refuses, and takes for no damage. Sizes, LSN, id and checks stand where they stand whatever
+version, kind, flags and features say (anything else gets another magic, and a segment of another version around it): so a
+record of a later release is found, verified, kept by compaction and sent to peers, by a release that cannot read it. An unknown
+feature hides the payload: the blob has its state, is deleted and replicated as any other, and no read returns it. An unknown
+version, kind or flag, or something in the reserved bytes, hides what the record means: nothing is concluded from it.
 
 The salt is that of the log a record stands in (ambry/format/segment.py), which no client knows: so a record image inside
 somebody's payload is not taken for a record of the log by whoever looks for the next one behind damaged bytes. A record
@@ -37,22 +59,29 @@ from enum import IntEnum
 import msgspec
 
 from ambry.blob import BlobState
-from ambry.checksum import CHECK_SIZE, Buffer, block_count, blocks_intact, xxh64
+from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact, xxh64
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.ids import ID_SIZE
 
 MAGIC = b"AMBR"
 VERSION = 1
-HEADER_SIZE = 80
+HEADER_SIZE = 88
 ALIGNMENT = 8
 SECTION_SIZE_MAX = 64 << 10
 """Bound on the properties and on the user metadata, bytes each."""
 PAYLOAD_SIZE_MAX = 32 << 20
 """Bound on a payload, bytes: a whole record must fit one frame of the RPC."""
 FLAG_DELETED = 1
+FEATURES_KNOWN = 0
+"""Those that this release can undo: none."""
 
-_HEADER = struct.Struct(">4sBBHIIIIQQQ16sQQ")
+_HEADER = struct.Struct(">4sBBHIIIIQQQ16sQQQ")
 _CHECK = struct.Struct(">Q")
+_CHECKED = HEADER_SIZE - _CHECK.size
+_FIXED_SIZE = HEADER_SIZE + ID_SIZE
+_RESERVED = (1 << 40) - 1
+"""Of the eight bytes that begin with `features`."""
+_PADDING = [bytes(size) for size in range(ALIGNMENT)]
 
 
 class RecordKind(IntEnum):
@@ -68,7 +97,7 @@ _KINDS = frozenset(RecordKind)
 
 
 class Header(msgspec.Struct, frozen=True):
-    """A decoded header; sizes in bytes."""
+    """A decoded header; sizes in bytes. `unknown` says why this release does not know what the record means, if so."""
 
     kind: int
     state: BlobState
@@ -79,24 +108,20 @@ class Header(msgspec.Struct, frozen=True):
     written_at_ms: int
     digest: bytes
     body_check: int
-
-    @property
-    def checks_size(self) -> int:
-        return block_count(self.payload_size) * CHECK_SIZE
+    record_size: int
+    """The whole record, padding included."""
+    features: int = 0
+    tag_size: int = 0
+    unknown: str = ""
 
     @property
     def payload_start(self) -> int:
         """Offset of the payload from the start of the record: the size of everything before it."""
-        return HEADER_SIZE + ID_SIZE + self.properties_size + self.metadata_size + self.checks_size
-
-    @property
-    def record_size(self) -> int:
-        """The whole record, padding included."""
-        return _padded(self.payload_start + self.payload_size)
+        return self.record_size - self.payload_size
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as it is written or was read; buffers are borrowed from the caller. `checks` covers `payload`."""
+    """A record as it is written or was read; buffers are borrowed from the caller. `checks` and `tags` are `payload`'s."""
 
     kind: int
     id: bytes
@@ -107,21 +132,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = bytes(16)
     checks: Buffer = b""
     payload: Buffer = b""
+    features: int = 0
+    tag_size: int = 0
+    tags: Buffer = b""
 
     @property
     def size(self) -> int:
         """Bytes on disk, padding included."""
-        head = HEADER_SIZE + ID_SIZE + len(self.properties) + len(self.metadata) + len(self.checks)
-        return _padded(head + len(self.payload))
-
-
-def _padded(size: int) -> int:
-    return size + -size % ALIGNMENT
+        sections = len(self.properties) + len(self.metadata) + len(self.checks) + len(self.tags)
+        size = _FIXED_SIZE + sections + len(self.payload)
+        return size + -size % ALIGNMENT
 
 
 def encode_head(record: Record, lsn: int, salt: int = 0) -> bytes:
-    """Everything before the payload. The payload and the padding follow it on disk."""
-    body = b"".join((record.id, record.properties, record.metadata, record.checks))
+    """Everything before the payload, which follows it on disk and ends the record."""
+    body = b"".join((record.id, record.properties, record.metadata, record.checks, record.tags))
+    body += _PADDING[-(len(body) + len(record.payload)) % ALIGNMENT]  # the header's size is a multiple of it
     state = record.state
     header = _HEADER.pack(
         MAGIC,
@@ -136,51 +162,90 @@ def encode_head(record: Record, lsn: int, salt: int = 0) -> bytes:
         record.written_at_ms,
         state.expires_at_ms,
         record.digest,
+        record.features << 48 | record.tag_size << 40,
         xxh64(body),
         0,
-    )[:72]
+    )[:_CHECKED]
     return b"".join((header, _CHECK.pack(xxh64(header, salt)), body))
 
 
 def encode(record: Record, lsn: int, salt: int = 0) -> bytes:
-    """The whole record, padding included."""
-    head = encode_head(record, lsn, salt)
-    return b"".join((head, record.payload, bytes(record.size - len(head) - len(record.payload))))
+    """The whole record."""
+    return b"".join((encode_head(record, lsn, salt), record.payload))
 
 
 def restamp(image: bytearray, salt: int = 0) -> None:
     """Give a verified record another salt, in place."""
-    _CHECK.pack_into(image, HEADER_SIZE - _CHECK.size, xxh64(image[: HEADER_SIZE - _CHECK.size], salt))
+    _CHECK.pack_into(image, _CHECKED, xxh64(image[:_CHECKED], salt))
 
 
 def peek_lsn(data: Buffer) -> int:
-    """The LSN field of what may be a header, unverified. It stands at the same place in every version."""
+    """The LSN field of what may be a header, unverified."""
     lsn: int = _CHECK.unpack_from(data, 24)[0]
     return lsn
 
 
 def decode_header(data: Buffer, salt: int = 0) -> Header:
-    """Decode the first 80 bytes of `data`. Raises DataCorrupt, or FormatUnknown for a newer version."""
+    """Decode the first 88 bytes of `data`, also of a record that this release does not know. Raises DataCorrupt."""
     if len(data) < HEADER_SIZE or data[:4] != MAGIC:
         raise DataCorrupt("no record starts here")
-    if xxh64(data[:72], salt) != _CHECK.unpack_from(data, 72)[0]:
+    (
+        _,
+        version,
+        kind,
+        flags,
+        life,
+        properties_size,
+        metadata_size,
+        payload_size,
+        lsn,
+        written_at_ms,
+        expires_at_ms,
+        digest,
+        storing,
+        body_check,
+        header_check,
+    ) = _HEADER.unpack_from(data)
+    if xxh64(data[:_CHECKED], salt) != header_check:
         raise DataCorrupt("the record header fails its checksum")
-    (_, version, kind, flags, life, props, meta, payload, lsn, written, expires, digest, body_check, _) = (
-        _HEADER.unpack_from(data)
-    )
-    if version != VERSION or kind not in _KINDS:
-        raise FormatUnknown(f"record version {version}, kind {kind}: written by a newer release; upgrade to read it")
+    features = tag_size = 0
+    unknown = ""
+    if storing:
+        features, tag_size = storing >> 48, storing >> 40 & 0xFF
+    if version != VERSION or kind not in _KINDS or flags > FLAG_DELETED or storing & _RESERVED:
+        reserved = f"{storing & _RESERVED:010x}"
+        unknown = f"record version {version}, kind {kind}, flags {flags:#06x}, reserved {reserved}"
+    blocks = (payload_size + BLOCK_SIZE - 1) // BLOCK_SIZE
+    size = _FIXED_SIZE + properties_size + metadata_size + blocks * (CHECK_SIZE + tag_size) + payload_size
     return Header(
         kind,
-        BlobState(life, bool(flags & FLAG_DELETED), expires),
-        props,
-        meta,
-        payload,
+        BlobState(life, bool(flags & FLAG_DELETED), expires_at_ms),
+        properties_size,
+        metadata_size,
+        payload_size,
         lsn,
-        written,
+        written_at_ms,
         digest,
         body_check,
+        size + -size % ALIGNMENT,
+        features,
+        tag_size,
+        unknown,
     )
+
+
+def require_meaning(header: Header) -> None:
+    """Raises FormatUnknown where this release does not know what a record says."""
+    if header.unknown:
+        raise FormatUnknown(f"{header.unknown}: written by a newer release; upgrade to read it")
+
+
+def require_readable(header: Header) -> None:
+    """Raises FormatUnknown where this release cannot give the payload back as it was, or does not know what it is."""
+    if header.unknown:
+        require_meaning(header)
+    if header.features & ~FEATURES_KNOWN:
+        raise FormatUnknown(f"record features {header.features:#06x}: written by a newer release; upgrade to read it")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -191,10 +256,11 @@ class Head(msgspec.Struct, frozen=True):
     properties: Buffer
     metadata: Buffer
     checks: Buffer
+    tags: Buffer
 
 
 def decode_head(data: Buffer, salt: int = 0) -> Head:
-    """Decode and verify header, id, properties, metadata and checks. `data` may go on after them.
+    """Decode and verify everything before the payload, of any record. `data` may go on after it.
 
     Raises DataCorrupt when anything fails its checksum or `data` is too short.
     """
@@ -205,25 +271,36 @@ def decode_head(data: Buffer, salt: int = 0) -> Head:
     view = memoryview(data)
     if xxh64(view[HEADER_SIZE:end]) != header.body_check:
         raise DataCorrupt("the record's id, properties or checks fail their checksum")
-    properties = HEADER_SIZE + ID_SIZE
-    metadata = properties + header.properties_size
+    metadata = _FIXED_SIZE + header.properties_size
     checks = metadata + header.metadata_size
+    blocks = (header.payload_size + BLOCK_SIZE - 1) // BLOCK_SIZE
+    tags = checks + blocks * CHECK_SIZE
     return Head(
         header,
-        bytes(view[HEADER_SIZE:properties]),
-        view[properties:metadata],
+        bytes(view[HEADER_SIZE:_FIXED_SIZE]),
+        view[_FIXED_SIZE:metadata],
         view[metadata:checks],
-        view[checks:end],
+        view[checks:tags],
+        view[tags : tags + blocks * header.tag_size] if header.tag_size else b"",
     )
 
 
-def decode(data: Buffer, salt: int = 0) -> Record:
-    """Decode and verify one whole record; its buffers point into `data`. Raises DataCorrupt."""
+def verify(data: Buffer, salt: int = 0) -> Head:
+    """Decode the head of any record and verify every byte of the whole. Raises DataCorrupt."""
     head = decode_head(data, salt)
-    header = head.header
-    payload = memoryview(data)[header.payload_start : header.payload_start + header.payload_size]
-    if not blocks_intact(payload, head.checks):
+    if not blocks_intact(_payload(data, head.header), head.checks):
         raise DataCorrupt("the record's payload fails its checksum")
+    return head
+
+
+def decode(data: Buffer, salt: int = 0) -> Record:
+    """Decode and verify one whole record; its buffers point into `data`. It may have features that only others can read.
+
+    Raises DataCorrupt; FormatUnknown where it is intact and its meaning not known.
+    """
+    head = verify(data, salt)
+    header = head.header
+    require_meaning(header)
     return Record(
         kind=header.kind,
         id=head.id,
@@ -233,5 +310,13 @@ def decode(data: Buffer, salt: int = 0) -> Record:
         metadata=head.metadata,
         digest=header.digest,
         checks=head.checks,
-        payload=payload,
+        payload=_payload(data, header),
+        features=header.features,
+        tag_size=header.tag_size,
+        tags=head.tags,
     )
+
+
+def _payload(data: Buffer, header: Header) -> memoryview:
+    start = header.payload_start
+    return memoryview(data)[start : start + header.payload_size]

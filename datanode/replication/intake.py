@@ -15,7 +15,7 @@ import msgspec
 from ambry.blob import BlobState, join
 from ambry.checksum import Buffer
 from ambry.clock import Clock
-from ambry.errors import AmbryError, DataCorrupt, Overloaded
+from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, Overloaded
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
 from ambry.network.pool import Peer
@@ -118,14 +118,22 @@ class Intake:
         offset = 0
         records: list[Record] = []
         for size in reply.sizes:
+            record = None
             try:
                 record = record_format.decode(view[offset : offset + size])
+            except FormatUnknown as error:
+                # Intact, and nobody's fault: it counts as not had, and is asked for until this node is upgraded.
+                log.warning(
+                    "record of a newer release refused",
+                    peer=peer.node.name,
+                    partition=replica.partition.id,
+                    error=error.message,
+                )
             except DataCorrupt as error:
                 log.error(
                     "corrupt record from peer", peer=peer.node.name, partition=replica.partition.id, error=str(error)
                 )
                 peer.health.record(False)
-                record = None
             offset += size
             if record is not None and record.id in wanted and record.kind != RecordKind.UPDATE:
                 records.append(msgspec.structs.replace(record, state=join(record.state, wanted[record.id])))

@@ -21,12 +21,10 @@ from ambry.checksum import Buffer
 from ambry.errors import InsufficientStorage
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
-from datanode.store.files import File, is_full
+from datanode.store.files import is_full
 from datanode.store.index import Index
 from datanode.store.log import Log, Unsynced
 from datanode.store.segment import Segment
-
-_PADDING = [bytes(size) for size in range(record_format.ALIGNMENT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,25 +112,17 @@ class Batch:
         if self.created:
             self._create(reserve_bytes)
         runs = self._runs()
-        held: list[File] = []
+        self.begun = True
         try:
-            for segment in self.written:
-                # Before the first byte: a lack of descriptors later would leave unknown what is on the disk.
-                segment.file.hold()
-                held.append(segment.file)
-            self.begun = True
             for run in runs:
                 run.segment.file.pwritev(run.buffers, run.offset)
             for segment in self.sealed:
                 segment.seal()
-            if self.sync:
-                self._log.sync(dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]))
         except BaseException:
-            self._log.failed |= self.begun
+            self._log.failed = True
             raise
-        finally:
-            for file in held:
-                file.release()
+        if self.sync:
+            self._log.sync(dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]))
 
     def _create(self, reserve_bytes: int) -> None:
         log = self._log
@@ -158,13 +148,9 @@ class Batch:
             if not runs or runs[-1].segment is not place.segment:
                 runs.append(Run(segment=place.segment, offset=place.offset, buffers=[]))
             buffers = runs[-1].buffers
-            head = record_format.encode_head(record, place.lsn, place.segment.salt)
-            buffers.append(head)
+            buffers.append(record_format.encode_head(record, place.lsn, place.segment.salt))
             if len(record.payload):
                 buffers.append(record.payload)
-            padding = place.size - len(head) - len(record.payload)
-            if padding:
-                buffers.append(_PADDING[padding])
         return runs
 
     def abandon(self) -> None:

@@ -55,6 +55,13 @@ class BoundedFile:
         finally:
             self._owner.give_back(self)
 
+    def will_need(self, offset: int, size: int) -> None:
+        file = self._owner.take(self)
+        try:
+            file.will_need(offset, size)
+        finally:
+            self._owner.give_back(self)
+
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
         file = self._owner.take(self)
         self._writes += 1
@@ -114,12 +121,6 @@ class BoundedFile:
         finally:
             self._owner.give_back(self)
 
-    def hold(self) -> None:
-        self._owner.take(self)
-
-    def release(self) -> None:
-        self._owner.give_back(self)
-
     def close(self) -> None:
         self._owner.forget(self)
 
@@ -172,8 +173,6 @@ class BoundedFiles:
     def give_back(self, bounded: BoundedFile) -> None:
         with self._guard:
             bounded.users -= 1
-            if len(self._open) <= self._open_max and not bounded.closed:
-                return
             surplus = self._surplus()
             if bounded.closed and not bounded.users and bounded.file is not None:
                 surplus.append(bounded.file)

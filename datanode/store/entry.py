@@ -3,7 +3,7 @@
 The key is the 16 bytes of the blob id's uuid; the value has 60 bytes, big-endian.
 
     offset  size  field          meaning
-    0       1     version        1; any other makes the index be rebuilt from the log
+    0       1     version        1; any other makes the index be rebuilt from the log, as does an unknown flag
     1       1     flags          bit 0: deleted; bit 1: repaired, an older put record of this blob may still be in the log
     2       12    id_prefix      bytes 0..12 of the blob id (its partition is the replica's, its checksum follows)
     14      8     lsn            of the latest change of this blob
@@ -96,8 +96,10 @@ def decode(key: bytes, value: bytes, partition: int) -> IndexEntry:
     version, flags, prefix, lsn, segment, offset, size, payload_size, life, expires, changed_high, changed_low = (
         _VALUE.unpack_from(value)
     )
-    if version != VERSION:
-        raise IndexCorrupt(f"the index entry of {key.hex()} in partition {partition} has version {version}")
+    if version != VERSION or flags & ~(_DELETED | _REPAIRED):
+        raise IndexCorrupt(
+            f"the index entry of {key.hex()} in partition {partition} has version {version}, flags {flags:#04x}"
+        )
     _, kind, datacenter, account, container = struct.unpack(">BBHII", prefix)
     blob_id = BlobId.make(
         kind=IdKind(kind),

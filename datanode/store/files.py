@@ -6,11 +6,11 @@ place. All calls block; all errors are OSError.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class File(Protocol):
         """As pread, but -1 when the bytes are not all in the page cache: never waits for the disk."""
         ...
 
+    def will_need(self, offset: int, size: int) -> None:
+        """A hint: begin to bring these bytes into the page cache, and do not wait for them."""
+        ...
+
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all of `buffers` in order; they are borrowed until this returns."""
         ...
@@ -58,14 +62,6 @@ class File(Protocol):
         ...
 
     def size(self) -> int: ...
-    def hold(self) -> None:
-        """Keep what other calls need, until `release`: none of them fails for lack of descriptors meanwhile."""
-        ...
-
-    def release(self) -> None:
-        """End a `hold`."""
-        ...
-
     def close(self) -> None: ...
 
 
@@ -110,13 +106,8 @@ class Files(Protocol):
 class OsFile:
     """A file of this machine."""
 
-    fdatasync: Callable[[], None]
-    fsync: Callable[[], None]
-
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.fdatasync = partial(os.fdatasync, fd)
-        self.fsync = partial(os.fsync, fd)
 
     def pread(self, buffer: bytearray | memoryview, offset: int) -> int:
         view = memoryview(buffer)
@@ -138,17 +129,29 @@ class OsFile:
         # A short answer means that the rest is not cached, or the end of the file: let the waiting read tell.
         return count if count == len(buffer) else -1
 
+    def will_need(self, offset: int, size: int) -> None:
+        with contextlib.suppress(OSError):  # a hint that cannot be taken says nothing about the bytes
+            os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_WILLNEED)
+
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
         for start in range(0, len(buffers), IOV_MAX):
-            some = buffers[start : start + IOV_MAX]
-            total = sum(map(len, some))
-            done = os.pwritev(self._fd, some, offset)
-            if done < total:
-                # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
-                rest = memoryview(b"".join(some))
-                while done < total:
-                    done += os.pwrite(self._fd, rest[done:], offset + done)
-            offset += total
+            offset += self._pwritev_some(buffers[start : start + IOV_MAX], offset)
+
+    def _pwritev_some(self, buffers: Sequence[Buffer], offset: int) -> int:
+        total = sum(len(buffer) for buffer in buffers)
+        done = os.pwritev(self._fd, buffers, offset)
+        if done < total:
+            # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
+            rest = memoryview(b"".join(buffers))
+            while done < total:
+                done += os.pwrite(self._fd, rest[done:], offset + done)
+        return total
+
+    def fdatasync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def fsync(self) -> None:
+        os.fsync(self._fd)
 
     def allocate(self, size: int) -> None:
         os.posix_fallocate(self._fd, 0, size)
@@ -161,12 +164,6 @@ class OsFile:
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
-
-    def hold(self) -> None:
-        """It has its descriptor until `close`."""
-
-    def release(self) -> None:
-        pass
 
     def close(self) -> None:
         os.close(self._fd)

@@ -7,18 +7,17 @@ behind its back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from ambry.errors import DataCorrupt, FormatUnknown, StoreMismatch
-from ambry.format.record import RecordKind
+from ambry.format.record import Header, RecordKind, require_readable
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import BlobId
 from datanode.store.files import Files, read_whole
-from datanode.store.index import Index, LsnRange
-from datanode.store.index_file import FILE_NAMES
+from datanode.store.index import FILE_NAMES, Index, LsnRange
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import Identity
 from datanode.store.opening.replay import QUARANTINE_NAME
@@ -41,6 +40,8 @@ class RecordLine(msgspec.Struct, frozen=True):
     deleted: bool
     expires_at_ms: int
     written_at_ms: int
+    refused: str = ""
+    """Why this release cannot read it, though it is intact."""
 
 
 class SegmentLine(msgspec.Struct, frozen=True):
@@ -73,6 +74,8 @@ class Overview(msgspec.Struct, frozen=True):
     entries: int
     tokens: dict[str, int]
     quarantined: list[str]
+    refused: list[str] = []
+    """Segments of a later release, each with what this one does not know of it."""
 
 
 class Inspection:
@@ -101,11 +104,21 @@ class Inspection:
         """The readable segments in LSN order; close them."""
         found: list[Segment] = []
         for number in self.numbers():
-            try:
+            with suppress(DataCorrupt, FormatUnknown):
                 found.append(Segment.open(self.files, self.directory, number))
-            except (DataCorrupt, FormatUnknown):
-                continue
         yield from sorted(found, key=lambda segment: segment.base_lsn)
+
+    def refused(self) -> list[str]:
+        """Which segments only a later release can read, and why."""
+        found: list[str] = []
+        for number in self.numbers():
+            try:
+                Segment.open(self.files, self.directory, number).close()
+            except FormatUnknown as error:
+                found.append(error.message)
+            except DataCorrupt:
+                continue
+        return found
 
     def numbers(self) -> list[int]:
         """Those of all segment files, readable or not."""
@@ -145,6 +158,7 @@ class Inspection:
             entries=entries,
             tokens={name: lsn for name, (_, lsn) in checkpoint.tokens.items()} if checkpoint else {},
             quarantined=self.files.list_directory(quarantine) if self.files.exists(quarantine) else [],
+            refused=self.refused(),
         )
 
     def index(self) -> Index | None:
@@ -157,11 +171,12 @@ class Inspection:
 
 def _line(segment: Segment, found: FoundRecord) -> RecordLine:
     header = found.header
+    kinds = {int(kind): kind.name.lower() for kind in RecordKind}
     return RecordLine(
         segment=segment.number,
         offset=found.offset,
         lsn=header.lsn,
-        kind=RecordKind(header.kind).name.lower(),
+        kind=kinds.get(header.kind, f"kind {header.kind}"),
         id=str(BlobId(found.id)),
         size=header.record_size,
         payload_size=header.payload_size,
@@ -169,7 +184,17 @@ def _line(segment: Segment, found: FoundRecord) -> RecordLine:
         deleted=header.state.deleted,
         expires_at_ms=header.state.expires_at_ms,
         written_at_ms=header.written_at_ms,
+        refused=refusal(header),
     )
+
+
+def refusal(header: Header) -> str:
+    """Why this release cannot read an intact record; empty when it can."""
+    try:
+        require_readable(header)
+    except FormatUnknown as error:
+        return error.message
+    return ""
 
 
 def _summary(segment: Segment) -> SegmentLine:

@@ -40,38 +40,44 @@ class RecordReader:
         """Read and verify the blocks that cover payload bytes `first` to `end` (exclusive), and the record's head.
 
         With `cached_only` None when the page cache does not hold them all; else blocking. `first == end` reads the head
-        alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's, OSError.
+        alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's; FormatUnknown for an intact
+        record that only a later release can read; OSError.
         """
         segment, entry = self._place(entry)
         head_size = entry.size - entry.payload_size
-        start = first // BLOCK_SIZE * BLOCK_SIZE
-        stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else start
-        if stop - start == entry.payload_size:
-            raw = self._pread(segment, entry.offset, entry.size, cached_only)
+        start = stop = 0
+        if end > first:
+            start = first // BLOCK_SIZE * BLOCK_SIZE
+            stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE)
+        if start == 0:
+            raw = self._pread(segment, entry.offset, head_size + stop, cached_only)
             if raw is None:
                 return None
-            head = self._verified_head(raw, segment, entry)
-            offset = head.header.payload_start
-            data = memoryview(raw)[offset : offset + entry.payload_size]
+            data = memoryview(raw)[head_size:]
         else:
-            raw = self._pread(segment, entry.offset, head_size, cached_only)
-            if raw is None:
-                return None
-            head = self._verified_head(raw, segment, entry)
-            blocks = self._pread(segment, entry.offset + head.header.payload_start + start, stop - start, cached_only)
-            if blocks is None:
+            if not cached_only:
+                # So the disk brings both places at once (docs/decisions/0012-checks-stay-in-the-head.md).
+                segment.file.will_need(entry.offset, head_size)
+            blocks = self._pread(segment, entry.offset + head_size + start, stop - start, cached_only)
+            raw = None if blocks is None else self._pread(segment, entry.offset, head_size, cached_only)
+            if blocks is None or raw is None:
                 return None
             data = memoryview(blocks)
+        head = self._verified_head(raw, segment, entry)
         checks = head.checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
         if not blocks_intact(data, checks):
             raise DataCorrupt(self._where(entry, "a block of the payload fails its checksum"))
+        record_format.require_readable(head.header)
         return Payload(head, start, checks, data)
 
     def read_image(self, entry: IndexEntry) -> Buffer:
-        """The whole record, verified, as it travels between nodes. Blocking. Raises DataCorrupt, OSError."""
+        """The whole record, verified, as it travels between nodes: whether its receiver can read it is not asked here.
+
+        Blocking. Raises DataCorrupt, OSError.
+        """
         segment, entry = self._place(entry)
         raw = self._pread(segment, entry.offset, entry.size, cached_only=False)
-        if raw is None or record_format.decode(raw, segment.salt).id != entry.id:
+        if raw is None or record_format.verify(raw, segment.salt).id != entry.id:
             raise DataCorrupt(self._where(entry, "the record is another blob's"))
         record_format.restamp(raw)
         return raw
@@ -91,7 +97,7 @@ class RecordReader:
     def _pread(self, segment: Segment, offset: int, size: int, cached_only: bool) -> bytearray | None:
         buffer = bytearray(size)
         if cached_only:
-            return buffer if not size or segment.file.pread_cached(buffer, offset) == size else None
+            return buffer if segment.file.pread_cached(buffer, offset) == size else None
         if segment.file.pread(buffer, offset) != size:
             raise DataCorrupt(
                 f"partition {self._log.partition}, segment {segment.number}: {size} bytes at {offset} are gone"
@@ -100,7 +106,8 @@ class RecordReader:
 
     def _verified_head(self, raw: Buffer, segment: Segment, entry: IndexEntry) -> Head:
         head = record_format.decode_head(raw, segment.salt)
-        if head.id != entry.id or head.header.payload_size != entry.payload_size:
+        header = head.header
+        if head.id != entry.id or header.payload_size != entry.payload_size or header.record_size != entry.size:
             raise DataCorrupt(self._where(entry, "the record is another blob's"))
         return head
 

@@ -3,7 +3,8 @@
 The scan goes record by record and verifies each one whole, payload included: a crash may have kept any part of the last
 un-synced batch. Where no whole record starts it looks for the next one at each multiple of 8: a record is believed when its
 checksums match, its LSN is one that may stand there, and it fits. So a damaged record in the middle hides only
-itself, and a torn or zero-filled tail is simply where nothing follows any more.
+itself, and a torn or zero-filled tail is simply where nothing follows any more. An intact record that a later release wrote
+is found like any other; its header says that it is unknown.
 """
 
 from __future__ import annotations
@@ -92,17 +93,17 @@ class SegmentScan:
         start = self._window.at(offset, HEADER_SIZE)
         if start[:4] != MAGIC or len(start) < HEADER_SIZE:
             return None
-        # First the LSN: a payload may hold the image of a record, even of one that a newer release wrote.
+        # First the LSN, which costs nothing: a payload may hold the images of records.
         if not self._lsn_fits(record_format.peek_lsn(start), offset):
             return None
         try:
             header = record_format.decode_header(start, self._salt)
             if offset + header.record_size > self._size:
                 return None
-            record = record_format.decode(self._window.at(offset, header.record_size), self._salt)
+            head = record_format.verify(self._window.at(offset, header.record_size), self._salt)
         except DataCorrupt:
             return None
-        return FoundRecord(offset=offset, header=header, id=record.id)
+        return FoundRecord(offset=offset, header=header, id=head.id)
 
     def _lsn_fits(self, lsn: int, offset: int) -> bool:
         header = self._header

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ambry.errors import DataCorrupt
+from ambry.errors import DataCorrupt, FormatUnknown
+from ambry.format.record import FEATURES_KNOWN
 from datanode.store.entry import IndexEntry
 from datanode.store.files import is_exhausted
-from datanode.store.index import Entries, Index, Pause
+from datanode.store.index import Entries, Index
 from datanode.store.log import Log
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention
@@ -40,6 +41,8 @@ class SegmentFindings:
     """Records whose blob the index does not know at all, though it cannot have been forgotten."""
     frame_damaged: bool = False
     """Whether the header or the footer is not as it was."""
+    refused: int = 0
+    """Intact records that only a later release can read."""
     gaps: list[FileRange] = field(default_factory=list)
 
 
@@ -83,9 +86,10 @@ def _take(findings: SegmentFindings, found: FoundRecord, entry: IndexEntry | Non
     header = found.header
     findings.records += 1
     findings.bytes += header.record_size
+    findings.refused += bool(header.unknown or header.features & ~FEATURES_KNOWN)
     if entry is not None:
         findings.indexed += (entry.segment, entry.offset) == (findings.segment, found.offset)
-    else:
+    elif not header.unknown:
         # A compaction forgets what is long dead a moment before its record goes.
         findings.unknown += not retention.state_dead(header.state, header.written_at_ms)
 
@@ -125,21 +129,15 @@ class Scrub:
         segment = self._log.segments.get(number)
         return segment.view(self._published_end(segment)) if segment is not None and segment.on_disk else None
 
-    def entries(self, overlay: Entries, pause: Pause = lambda _size: None) -> Iterator[IndexEntry]:
-        """The whole index, entry by entry. Blocking; it may be gone on with on another thread. Raises IndexCorrupt."""
-        return self._index.stored(overlay, pause)
-
-    def entries_where(
-        self, overlay: Entries, wanted: Callable[[IndexEntry], bool], pause: Pause = lambda _size: None
-    ) -> list[IndexEntry]:
+    def entries_where(self, overlay: Entries, wanted: Callable[[IndexEntry], bool]) -> list[IndexEntry]:
         """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
-        return [entry for entry in self._index.stored(overlay, pause) if wanted(entry)]
+        return [entry for entry in self._index.stored(overlay) if wanted(entry)]
 
-    def survey(self, overlay: Entries, now_ms: int, pause: Pause = lambda _size: None) -> Survey:
+    def survey(self, overlay: Entries, now_ms: int) -> Survey:
         """What the index says there is. Blocking, as above."""
         present: Counter[int] = Counter()
         absent: list[IndexEntry] = []
-        for entry in self._index.stored(overlay, pause):
+        for entry in self._index.stored(overlay):
             if entry.present:
                 present[entry.segment] += 1
             elif not entry.state.deleted and not entry.state.expired(now_ms) and len(absent) < ABSENT_MAX:
@@ -158,6 +156,8 @@ class Scrub:
                 continue
             try:
                 self._reader.read(entry, 0, entry.payload_size if whole else 0, cached_only=False)
+            except FormatUnknown:
+                continue  # intact, and not for us
             except (DataCorrupt, OSError) as error:
                 if is_exhausted(error):
                     raise

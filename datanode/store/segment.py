@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from ambry.errors import DataCorrupt
+from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format import segment as segment_format
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentFooter, SegmentHeader
 from datanode.store.files import File, Files
@@ -81,7 +81,10 @@ class Segment:
 
     @classmethod
     def open(cls, files: Files, directory: Path, number: int) -> Segment:
-        """Open an existing segment. Raises DataCorrupt when its header is damaged; OSError."""
+        """Open an existing segment. Raises DataCorrupt when its header is damaged; OSError.
+
+        FormatUnknown, with the name of the file, for one of a later release.
+        """
         file = files.open(directory / segment_name(number))
         try:
             buffer = bytearray(HEADER_SIZE)
@@ -89,6 +92,9 @@ class Segment:
             segment = cls(number, segment_format.decode(buffer[:count]), file)
             segment._read_footer()
             return segment
+        except FormatUnknown as cause:
+            file.close()
+            raise FormatUnknown(f"{directory / segment_name(number)}: {cause.message}") from cause
         except BaseException:
             file.close()
             raise

@@ -21,8 +21,7 @@ class Updates:
         self._clock = clock
 
     async def delete(self, exchange: Exchange) -> web.Response:
-        known = selected_head(exchange)
-        await update.delete(exchange.context, self._router, id_in_path(exchange), known)
+        await update.delete(exchange.context, self._router, id_in_path(exchange), selected_head(exchange))
         return web.Response(status=202)
 
     async def update_ttl(self, exchange: Exchange) -> web.Response:

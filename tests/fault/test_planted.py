@@ -24,6 +24,7 @@ SEEN_BY = {
     "trust_an_index_entry": (STORE, "test_index.py", "test_a_rotten_entry_is_never_an_answer"),
     "skip_the_id_check": (STORE, "test_record_reader.py", "test_a_right_checksum_on_the_wrong_record_is_caught"),
     "skip_the_block_check": (STORE, "test_record_reader.py", "test_no_flipped_bit_of_a_record_is_ever_served"),
+    "ignore_what_is_not_known": (STORE, "test_later_release.py", "test_it_is_never_served"),
     "drop_tombstones_early": (
         STORE,
         "compaction/test_compaction_plan.py",

@@ -18,6 +18,7 @@ from datanode.store.files import OsFiles
 from datanode.store.inspection import Inspection
 from datanode.store.verification import find_problems
 from tests.golden.make import SEGMENT_SIZE, SIZES, TOKENS, golden_id, listing
+from tests.support.later_release import as_later
 from tests.support.samples import append, content, open_replica, put_record, read_all, stop_cleanly
 
 HERE = Path(__file__).parent
@@ -80,10 +81,12 @@ def patch(path: Path, offset: int, data: bytes) -> None:
 def test_a_segment_of_a_later_release_is_refused(golden: tuple[Path, list[dict[str, object]]]) -> None:
     directory, _ = golden
     path = directory / "00000003.segment"
-    body = bytearray(path.read_bytes()[:72])
+    body = bytearray(path.read_bytes()[:120])
     body[8:10] = struct.pack(">H", 2)
     patch(path, 0, bytes(body) + xxh64(bytes(body)).to_bytes(8, "big"))
-    with pytest.raises(FormatUnknown, match="segment version 2: written by a newer release; upgrade"):
+    with pytest.raises(
+        FormatUnknown, match=r"00000003.segment: segment version 2, .*: written by a newer release; upgrade"
+    ):
         open_replica(OsFiles(), directory)
 
 
@@ -93,10 +96,9 @@ def test_a_record_of_a_later_release_is_refused(golden: tuple[Path, list[dict[st
     path = directory / "00000003.segment"
     image = path.read_bytes()
     salt = segment_format.decode(image[:HEADER_SIZE]).salt
-    header = bytearray(image[HEADER_SIZE : HEADER_SIZE + 72])
-    header[4] = 2
-    patch(path, HEADER_SIZE, bytes(header) + xxh64(bytes(header), salt).to_bytes(8, "big"))
-    with pytest.raises(FormatUnknown, match="record version 2, kind 1: written by a newer release; upgrade"):
+    patch(path, HEADER_SIZE, as_later(image[HEADER_SIZE:], salt, version=2))
+    said = r"00000003.segment at 128: record version 2, kind 1, .*: written by a newer release; upgrade"
+    with pytest.raises(FormatUnknown, match=said):
         open_replica(OsFiles(), directory)
 
 

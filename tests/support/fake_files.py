@@ -120,6 +120,9 @@ class FakeFile:
         memoryview(buffer)[: len(data)] = data
         return len(data)
 
+    def will_need(self, offset: int, size: int) -> None:
+        self._disk.hints.append((self._inode.path, offset, size))
+
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
         data = b"".join(buffers)
         try:
@@ -175,13 +178,6 @@ class FakeFile:
         self._begin("size")
         return len(self._inode.live)
 
-    def hold(self) -> None:
-        if self._closed:
-            raise OSError(errno.EBADF, "hold of a file that is not open any more", str(self._inode.path))
-
-    def release(self) -> None:
-        pass
-
     def close(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "close of a file that is not open any more", str(self._inode.path))
@@ -207,6 +203,8 @@ class FakeFiles:
         self.free = 1 << 40
         self.cache_cold = False
         """Whether `pread_cached` finds nothing."""
+        self.hints: list[tuple[Path, int, int]] = []
+        """What `will_need` was told: path, offset, size."""
         self.before: Callable[[str, Path], None] = lambda _call, _path: None
         """Called ahead of every call, outside of the disk's own lock: may block or raise."""
         self.calls: list[tuple[str, str]] = []

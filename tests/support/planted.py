@@ -128,6 +128,11 @@ def skip_the_block_check(patch: Patch) -> None:
     patch.setattr(record_reader, "blocks_intact", lambda _data, _checks: True)
 
 
+def ignore_what_is_not_known(patch: Patch) -> None:
+    """A flag of a later release is not looked at: what it encrypted is served as plain."""
+    patch.setattr(record_format, "require_readable", lambda _header: None)
+
+
 def drop_tombstones_early(patch: Patch) -> None:
     """A deletion is forgotten before every peer has seen it (Cassandra's zombies)."""
     patch.setattr(Retention, "entry_dead", lambda _self, _entry: True)
@@ -215,6 +220,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         trust_an_index_entry,
         skip_the_id_check,
         skip_the_block_check,
+        ignore_what_is_not_known,
         drop_tombstones_early,
         drop_bytes_early,
         switch_without_looking_again,

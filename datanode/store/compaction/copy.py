@@ -234,6 +234,11 @@ class Copier:
         """What the new segment gets for this record, verified; None for nothing."""
         entry = self._lookup(found.id)
         header, at = found.header, Location(segment.number, found.offset)
+        if header.unknown:
+            # What it means only a later release knows: it stays as it is, wherever the index points to.
+            if entry is not None and entry.location == at:
+                copied.moved.append(Moved(found.id, at, copied.output.end))
+            return self._read(segment, found)
         keep = kept(header.kind, header.lsn, at, entry, durable_lsn=self._durable_lsn, retention=self._retention)
         match keep:
             case Keep.MOVE:
@@ -255,6 +260,6 @@ class Copier:
         image = bytearray(found.header.record_size)
         with _reading(segment):
             whole = segment.file.pread(image, found.offset) == len(image)
-            if whole and record_format.decode(image, segment.salt).id == found.id:
+            if whole and record_format.verify(image, segment.salt).id == found.id:
                 return image
         raise DamagedInput(segment.number, f"changed under its reader at {found.offset}")

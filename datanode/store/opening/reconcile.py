@@ -15,6 +15,7 @@ from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.index import Index, LsnRange
 from datanode.store.log import Log
+from datanode.store.opening.replay import require_meaning
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment
 
@@ -29,9 +30,10 @@ class _Compacted:
 
 
 def relocate(replaced: Container[int], log: Log, index: Index, compaction: Compaction, now_ms: int) -> None:
-    """Point what the index still has in replaced segments to the ones that replace them. Raises IndexCorrupt, OSError.
+    """Point what the index still has in replaced segments to the ones that replace them.
 
-    What was left out of them is forgotten, as the compaction would have.
+    What was left out of them is forgotten, as the compaction would have. Raises IndexCorrupt, OSError; FormatUnknown where a
+    record of a later release may mean anything.
     """
     found = _read_compacted(log.in_order())
     for entry in list(index.stored(index.overlay())):
@@ -55,6 +57,7 @@ def _read_compacted(segments: Sequence[Segment]) -> _Compacted:
         if len(records) == len(items):
             compacted.whole.append(LsnRange(segment.base_lsn, segment.header.end_lsn))
         for record in records:
+            require_meaning(segment, record)
             compacted.kept.add(record.id)
             if record.header.kind != RecordKind.UPDATE:
                 compacted.puts[record.id] = Location(segment.number, record.offset)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ambry.errors import FormatUnknown
+from ambry.format import record as record_format
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore
 from datanode.store.files import Files, write_atomically
@@ -35,6 +37,17 @@ class ReplayFindings:
     """Numbers of segments with damaged bytes."""
 
 
+def require_meaning(segment: Segment, found: FoundRecord) -> None:
+    """Raises FormatUnknown, with the place, where a record of a later release may mean anything.
+
+    It may be the end of a blob, so without it no index can be trusted, and the replica waits for a release that knows it.
+    """
+    try:
+        record_format.require_meaning(found.header)
+    except FormatUnknown as cause:
+        raise FormatUnknown(f"{segment_name(segment.number)} at {found.offset}: {cause.message}") from cause
+
+
 class Replay:
     """Replays segments into a store, one after the other."""
 
@@ -45,7 +58,10 @@ class Replay:
         self._findings = findings
 
     def run(self, segment: Segment, start: int, *, last: bool) -> None:
-        """Replay one segment from offset `start` on; `last`: nothing was appended behind it. Blocking. Raises OSError."""
+        """Replay one segment from offset `start` on; `last`: nothing was appended behind it. Blocking.
+
+        Raises OSError, and FormatUnknown before anything of the segment is cut.
+        """
         segment.file.fdatasync()
         segment.file.drop_cache()
         size = segment.data_size()
@@ -68,6 +84,7 @@ class Replay:
 
     def _take(self, segment: Segment, found: FoundRecord) -> None:
         header = found.header
+        require_meaning(segment, found)
         self._store.apply(
             kind=header.kind,
             blob_id=found.id,

@@ -69,8 +69,10 @@ def test_a_count_that_lies_allocates_nothing() -> None:
         composite_format.decode(lying)
 
 
-def test_a_newer_version_is_refused_clearly() -> None:
+@pytest.mark.parametrize("place", range(4))
+def test_a_composite_of_a_later_release_is_refused_clearly(place: int) -> None:
+    """Its version and its features."""
     newer = bytearray.fromhex(GOLDEN)
-    newer[1] = 2
+    newer[place] ^= 2
     with pytest.raises(FormatUnknown, match="upgrade"):
         composite_format.decode(newer)

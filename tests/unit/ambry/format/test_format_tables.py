@@ -90,9 +90,13 @@ def test_the_table_of_record_headers() -> None:
         digest=digest(payload),
         checks=block_checks(payload),
         payload=payload,
+        features=0x9192,
+        tag_size=16,
+        tags=b"t" * 16,
     )
     image = record.encode(sample, 0x81)
-    body = sample.id + b"pp" + b"mmm" + bytes(sample.checks)
+    # "Then, without gaps: blob id (36), properties, user metadata, checks, tags, zeros to a multiple of 8, payload."
+    body = sample.id + b"pp" + b"mmm" + bytes(sample.checks) + b"t" * 16 + bytes(6)
     (table,) = tables(record)
     check(
         table,
@@ -111,12 +115,13 @@ def test_the_table_of_record_headers() -> None:
             "written_at_ms": number(0x71, 8),
             "expires_at_ms": number(0x61, 8),
             "digest": digest(payload),
+            "features": b"\x91\x92",
+            "tag_size": b"\x10",
             "body_check": number(xxh64(body), 8),
-            "header_check": number(xxh64(image[:72]), 8),
+            "header_check": number(xxh64(image[:80]), 8),
         },
     )
-    # "Then, without gaps: blob id (36), properties, user metadata, checks, payload, zeros up to a multiple of 8."
-    assert image[record.HEADER_SIZE :].rstrip(b"\0") == body + payload
+    assert image[record.HEADER_SIZE :] == body + payload
     assert len(image) % 8 == 0
 
 
@@ -127,7 +132,7 @@ def test_the_tables_of_composites() -> None:
         head,
         composite.HEADER_SIZE,
         image,
-        {"version": b"\x00\x01", "chunk_count": number(1, 4), "total_size": number(0x91, 8)},
+        {"version": b"\x00\x01", "features": bytes(2), "chunk_count": number(1, 4), "total_size": number(0x91, 8)},
     )
     check(
         item,
@@ -151,6 +156,7 @@ def test_the_table_of_segment_headers() -> None:
         {
             "magic": b"AMBRYSEG",
             "version": b"\x00\x01",
+            "features": bytes(2),
             "partition": number(1, 4),
             "incarnation": b"i" * 16,
             "base_lsn": number(2, 8),
@@ -158,7 +164,7 @@ def test_the_table_of_segment_headers() -> None:
             "capacity_bytes": number(3, 8),
             "created_at_ms": number(4, 8),
             "generation": number(6, 4),
-            "checksum": number(xxh64(image[:72]), 8),
+            "checksum": number(xxh64(image[:120]), 8),
         },
     )
 
@@ -174,6 +180,7 @@ def test_the_table_of_segment_footers() -> None:
         {
             "magic": b"AMBRYEND",
             "version": b"\x00\x01",
+            "features": bytes(2),
             "base_lsn": number(2, 8),
             "end_lsn": number(3, 8),
             "end_offset": number(4, 8),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.checksum import BLOCK_SIZE, block_checks, digest, xxh64
+from ambry.checksum import BLOCK_SIZE, block_checks, block_count, digest
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown
 from ambry.format import record as record_format
 from ambry.format.record import HEADER_SIZE, Head, Header, Record, RecordKind
+from tests.support.later_release import LATER, Change, later
 
 ID = bytes.fromhex("0100000100000002000000030000000701020304050670008000000000000000") + b"idck"
 BLOB = Record(
@@ -46,33 +49,32 @@ COMPOSITE = Record(
 )
 LSN = 0x1122334455667788
 IMAGE = record_format.encode(BLOB, LSN)
-WHOLE = HEADER_SIZE + 36 + 2 + 6 + 8 + 7
-"""Bytes of BLOB without its padding."""
 
 GOLDEN = {
     "blob": (
         BLOB,
         "414d42520101000000000000000000020000000600000007112233445566778801020304050607087fffffffffffffff"
-        "f3d6e72eb800dea99613f8bbf13ce4e56b67934b4a76247b770d23fb667dff7001000001000000020000000300000007"
-        "010203040506700080000000000000006964636b01800181a16ba17632fe61f05b2d8d7b7061796c6f61640000000000",
+        "f3d6e72eb800dea99613f8bbf13ce4e50000000000000000370f45ccbf9dc2dbeb5733156eb0265c0100000100000002"
+        "0000000300000007010203040506700080000000000000006964636b01800181a16ba17632fe61f05b2d8d7b00000000"
+        "007061796c6f6164",
     ),
     "update": (
         UPDATE,
         "414d42520104000100000003000000000000000000000000112233445566778800000000000000090000000000000005"
-        "000000000000000000000000000000006bbf2af96e230619288eb8d0758339a001000001000000020000000300000007"
-        "010203040506700080000000000000006964636b00000000",
+        "000000000000000000000000000000000000000000000000cd5402bb234713bedeac7d79278176ff0100000100000002"
+        "0000000300000007010203040506700080000000000000006964636b00000000",
     ),
     "chunk": (
         CHUNK,
         "414d42520103000000000000000000020000000000000004112233445566778800000000000000090000000000000005"
-        "4690fd172673992446fbacd6976851560a23294335663c327b8bd7ff9cb647af01000001000000020000000300000007"
-        "010203040506700080000000000000006964636b01809bc2cdd3c2c2dd4563636363000000000000",
+        "4690fd172673992446fbacd697685156000000000000000020c9bfb0a62928591d1ae9655eeb2abf0100000100000002"
+        "0000000300000007010203040506700080000000000000006964636b01809bc2cdd3c2c2dd4500000000000063636363",
     ),
     "composite": (
         COMPOSITE,
         "414d42520102000000000000000000000000000000000000112233445566778800000000000000090000000000000005"
-        "99aa06d3014798d86001c324468d497f6bbf2af96e2306191de30a77faa2c9dc01000001000000020000000300000007"
-        "010203040506700080000000000000006964636b00000000",
+        "99aa06d3014798d86001c324468d497f0000000000000000cd5402bb234713be08f205724cebb0f90100000100000002"
+        "0000000300000007010203040506700080000000000000006964636b00000000",
     ),
 }
 
@@ -93,19 +95,19 @@ def records(draw: st.DrawFn) -> Record:
         digest=digest(payload),
         checks=block_checks(payload),
         payload=payload,
+        features=draw(st.integers(0, 0xFFFF)),
+        tag_size=(tag_size := draw(st.sampled_from([0, 16, 255]))),
+        tags=b"t" * tag_size * block_count(size),
     )
 
 
 def same(a: Record, b: Record) -> bool:
-    return (a.kind, a.id, a.state, a.written_at_ms, a.digest) == (
-        b.kind,
-        b.id,
-        b.state,
-        b.written_at_ms,
-        b.digest,
-    ) and [bytes(part) for part in (a.properties, a.metadata, a.checks, a.payload)] == [
-        bytes(part) for part in (b.properties, b.metadata, b.checks, b.payload)
-    ]
+    return all(
+        bytes(getattr(a, name)) == bytes(getattr(b, name))
+        if name in ("properties", "metadata", "checks", "payload", "tags")
+        else getattr(a, name) == getattr(b, name)
+        for name in a.__struct_fields__
+    )
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -130,26 +132,89 @@ def test_a_record_survives_its_bytes(record: Record, lsn: int) -> None:
     assert image.startswith(record_format.encode_head(record, lsn))
 
 
-@pytest.mark.parametrize("cut", range(WHOLE))
+@pytest.mark.parametrize("cut", range(len(IMAGE)))
 def test_a_record_cut_anywhere_is_not_returned(cut: int) -> None:
     with pytest.raises(DataCorrupt):
         record_format.decode(IMAGE[:cut])
 
 
-@pytest.mark.parametrize("place", range(WHOLE))
+@pytest.mark.parametrize("place", range(len(IMAGE)))
 def test_a_flipped_bit_anywhere_is_never_accepted(place: int) -> None:
+    """Padding too: it used to stand behind the payload, under no check."""
     for bit in range(8):
         damaged = bytearray(IMAGE)
         damaged[place] ^= 1 << bit
-        with pytest.raises(DataCorrupt):
-            record_format.decode(damaged)
+        for read in (record_format.decode, record_format.verify):
+            with pytest.raises(DataCorrupt):
+                read(damaged)
 
 
-def test_damage_in_the_padding_changes_nothing() -> None:
-    assert len(IMAGE) > WHOLE
-    damaged = bytearray(IMAGE)
-    damaged[-1] = 0xFF
-    assert same(record_format.decode(damaged), BLOB)
+@given(records(), st.data())
+@settings(derandomize=True)
+def test_no_changed_byte_of_any_record_is_accepted(record: Record, data: st.DataObject) -> None:
+    image = bytearray(record_format.encode(record, LSN))
+    place = data.draw(st.integers(0, len(image) - 1))
+    image[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(DataCorrupt):
+        record_format.verify(image)
+
+
+def blocks_of(number: int, count: int) -> list[bytes]:
+    """Blocks that differ, the last one short."""
+    data = random.Random(number).randbytes(count * BLOCK_SIZE - 100)
+    return [data[start : start + BLOCK_SIZE] for start in range(0, len(data), BLOCK_SIZE)]
+
+
+def image_of(blocks: list[bytes]) -> bytearray:
+    payload = b"".join(blocks)
+    record = Record(
+        kind=RecordKind.BLOB,
+        id=ID,
+        state=BlobState(0, False, NEVER_MS),
+        written_at_ms=9,
+        digest=digest(payload),
+        checks=block_checks(payload),
+        payload=payload,
+    )
+    return bytearray(record_format.encode(record, LSN))
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (0, 2), (1, 2)])
+def test_blocks_that_changed_places_in_a_record_are_caught(one: int, other: int) -> None:
+    image = image_of(blocks_of(1, 4))
+    start = record_format.decode_header(image).payload_start
+    places = [slice(start + number * BLOCK_SIZE, start + (number + 1) * BLOCK_SIZE) for number in (one, other)]
+    image[places[0]], image[places[1]] = image[places[1]], image[places[0]]
+    with pytest.raises(DataCorrupt, match="payload fails"):
+        record_format.verify(image)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_block_of_another_record_in_its_place_is_caught(number: int) -> None:
+    image, other = image_of(blocks_of(1, 4)), image_of(blocks_of(2, 4))
+    start = record_format.decode_header(image).payload_start + number * BLOCK_SIZE
+    image[start : start + BLOCK_SIZE] = other[start : start + BLOCK_SIZE]
+    with pytest.raises(DataCorrupt, match="payload fails"):
+        record_format.verify(image)
+
+
+def test_the_checks_of_another_record_in_their_place_are_caught() -> None:
+    """A block and its check together: the check stands under that of its record's head, which has the id in it."""
+    image, other = image_of(blocks_of(1, 4)), image_of(blocks_of(2, 4))
+    start = record_format.decode_header(image).payload_start
+    image[HEADER_SIZE + 36 :] = other[HEADER_SIZE + 36 :]
+    assert len(image) - start == 4 * BLOCK_SIZE - 100
+    with pytest.raises(DataCorrupt, match="id, properties or checks fail"):
+        record_format.verify(image)
+
+
+@given(records())
+@settings(derandomize=True)
+def test_the_sizes_of_a_record_and_its_payload_say_where_the_payload_is(record: Record) -> None:
+    image = record_format.encode(record, LSN)
+    start = record.size - len(record.payload)
+    assert record_format.decode_header(image).payload_start == start
+    assert image[start:] == record.payload
 
 
 @pytest.mark.parametrize("place", range(12, 24))
@@ -179,17 +244,62 @@ def test_a_head_is_readable_without_the_payload() -> None:
     assert bytes(head.properties) == BLOB.properties
     assert bytes(head.metadata) == BLOB.metadata
     assert bytes(head.checks) == BLOB.checks
+    assert bytes(head.tags) == b""
     with pytest.raises(DataCorrupt):
         record_format.decode_head(IMAGE[: header.payload_start - 1])
 
 
-@pytest.mark.parametrize(("offset", "value"), [(4, 2), (4, 0), (5, 0), (5, 9)])
-def test_a_record_of_a_newer_release_is_refused_clearly(offset: int, value: int) -> None:
-    header = bytearray(IMAGE)
-    header[offset] = value
-    header[72:80] = xxh64(bytes(header[:72])).to_bytes(8, "big")
-    with pytest.raises(FormatUnknown, match="upgrade"):
-        record_format.decode(header)
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"version": 2}, "version 2, kind 1"),
+        ({"version": 0}, "version 0, kind 1"),
+        ({"kind": 0}, "version 1, kind 0"),
+        ({"kind": 9}, "version 1, kind 9"),
+        ({"flags": 2}, "flags 0x0002"),
+        ({"flags": 0x8001}, "flags 0x8001"),
+        ({"reserved": 1}, "reserved 0000000001"),
+        ({"reserved": 1 << 39}, "reserved 8000000000"),
+    ],
+)
+def test_a_record_whose_meaning_is_not_known_is_refused_and_not_damaged(change: Change, named: str) -> None:
+    """An unknown flag used to be ignored: what it said of the blob was lost on whoever read the record."""
+    image = later(BLOB, LSN, **change)
+    head = record_format.verify(image)
+    assert (head.id, head.header.lsn, head.header.record_size) == (ID, LSN, len(image))
+    for refuse in (record_format.require_meaning, record_format.require_readable):
+        with pytest.raises(FormatUnknown, match=f"{named}.*: written by a newer release; upgrade to read it$"):
+            refuse(head.header)
+    with pytest.raises(FormatUnknown, match=named):
+        record_format.decode(image)
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 4, 0x8000])
+@pytest.mark.parametrize("tag_size", [0, 16])
+def test_a_payload_that_only_a_later_release_can_read_is_kept_and_not_served(features: int, tag_size: int) -> None:
+    """A bit that says "encrypted" would have been ignored, and the blob served as plain."""
+    sealed = msgspec.structs.replace(BLOB, features=features, tag_size=tag_size, tags=b"t" * tag_size)
+    image = record_format.encode(sealed, LSN)
+    assert same(record_format.decode(image), sealed)
+    header = record_format.verify(image).header
+    record_format.require_meaning(header)
+    with pytest.raises(FormatUnknown, match=f"record features {features:#06x}: written by a newer release; upgrade"):
+        record_format.require_readable(header)
+
+
+@pytest.mark.parametrize("record", [BLOB, UPDATE, CHUNK, COMPOSITE])
+def test_a_record_of_this_release_is_known(record: Record) -> None:
+    record_format.require_readable(record_format.decode_header(record_format.encode(record, LSN)))
+
+
+@pytest.mark.parametrize("change", LATER)
+def test_a_flipped_bit_in_a_record_of_a_later_release_is_damage(change: Change) -> None:
+    image = later(BLOB, LSN, **change)
+    for place in range(len(image)):
+        damaged = bytearray(image)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(DataCorrupt):
+            record_format.decode(damaged)
 
 
 @given(st.binary(max_size=300))
@@ -200,7 +310,7 @@ def test_garbage_is_never_a_record(data: bytes) -> None:
             record_format.decode(candidate)
 
 
-def test_a_header_is_read_from_exactly_its_80_bytes() -> None:
+def test_a_header_is_read_from_exactly_its_88_bytes() -> None:
     """Recovery reads no more than that before it knows how long the record is."""
     header = record_format.decode_header(IMAGE[:HEADER_SIZE])
     assert (header.lsn, header.payload_size, header.record_size) == (LSN, 7, len(IMAGE))
@@ -210,11 +320,12 @@ def test_a_header_is_read_from_exactly_its_80_bytes() -> None:
     ("image", "reason"),
     [
         (b"\0" + IMAGE[1:], "no record starts here"),
-        (IMAGE[:79], "no record starts here"),
+        (IMAGE[:87], "no record starts here"),
         (IMAGE[:20] + b"\1" + IMAGE[21:], "the record header fails its checksum"),
-        (IMAGE[:131], "the record's head has 132 bytes, only 131 are there"),
-        (IMAGE[:116] + b"\2" + IMAGE[117:], "the record's id, properties or checks fail their checksum"),
-        (IMAGE[:132] + b"P" + IMAGE[133:], "the record's payload fails its checksum"),
+        (IMAGE[:144], "the record's head has 145 bytes, only 144 are there"),
+        (IMAGE[:124] + b"\2" + IMAGE[125:], "the record's id, properties or checks fail their checksum"),
+        (IMAGE[:144] + b"\2" + IMAGE[145:], "the record's id, properties or checks fail their checksum"),
+        (IMAGE[:145] + b"P" + IMAGE[146:], "the record's payload fails its checksum"),
     ],
 )
 def test_the_reason_says_which_part_is_damaged(image: bytes, reason: str) -> None:
@@ -246,9 +357,9 @@ SALT = 0x2A13617BE99D6A6D
 
 def test_the_salt_changes_the_check_of_the_header_and_nothing_else() -> None:
     salted = record_format.encode(BLOB, LSN, SALT)
-    assert salted[:72] == IMAGE[:72]
-    assert salted[72:80].hex() == "49b112a8f86658ee"
-    assert salted[80:] == IMAGE[80:]
+    assert salted[:80] == IMAGE[:80]
+    assert salted[80:88].hex() == "4114152c293e481c"
+    assert salted[88:] == IMAGE[88:]
     assert salted.startswith(record_format.encode_head(BLOB, LSN, SALT))
     assert same(record_format.decode(salted, SALT), BLOB)
 

@@ -29,14 +29,14 @@ GOLDEN = (
     + "0000000004000000"
     + "0000000000000009"
     + "00000003"
-    + "00000000"
+    + "00" * 52
 )
 
 
 def test_the_bytes_of_a_segment_header_never_change() -> None:
     image = segment_format.encode(SAMPLE)
-    assert image[:72].hex() == GOLDEN
-    assert image.hex() == GOLDEN + "4f39042f819080a8"
+    assert image[:120].hex() == GOLDEN
+    assert image.hex() == GOLDEN + "d398282cc8af3ddd"
     assert segment_format.decode(image) == SAMPLE
 
 
@@ -71,8 +71,18 @@ def test_damage_anywhere_is_noticed(place: int) -> None:
             segment_format.decode(damaged)
 
 
-def test_a_newer_version_is_refused_clearly() -> None:
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        (8, "version 257"),
+        (9, "version 0"),
+        (10, "features 0x0100"),
+        (11, "features 0x0001"),
+        *((place, f"reserved {'00' * (place - 68)}01") for place in range(68, 120)),
+    ],
+)
+def test_a_segment_of_a_later_release_is_refused_with_what_is_new(place: int, named: str) -> None:
     body = bytearray.fromhex(GOLDEN)
-    body[9] = 2
-    with pytest.raises(FormatUnknown, match="upgrade"):
+    body[place] ^= 1
+    with pytest.raises(FormatUnknown, match=f"{named}.*: written by a newer release; upgrade to read it$"):
         segment_format.decode(bytes(body) + xxh64(bytes(body)).to_bytes(8, "big"))

@@ -6,11 +6,10 @@ import errno
 
 import pytest
 
-from ambry.checksum import BLOCK_SIZE
-from ambry.errors import (
-    DataCorrupt,
-)
+from ambry.checksum import BLOCK_SIZE, xxh64
+from ambry.errors import DataCorrupt, FormatUnknown
 from tests.support.direct_node import DirectNode
+from tests.support.later_release import LATER, Change, as_later
 from tests.support.samples import blob_id, content
 
 ID = blob_id(1)
@@ -37,3 +36,45 @@ async def test_a_disk_that_cannot_read_is_corrupt_data_for_the_caller(node: Dire
     with pytest.raises(DataCorrupt, match="failed to read"):
         await node.get(ID)
     assert node.replica.store.damaged == {ID}
+
+
+def change_record(node: DirectNode, raw_id: bytes, change: Change) -> None:
+    """Let the log hold the record as a later release would have written it."""
+    store = node.replica.store
+    entry = store.lookup(raw_id)
+    assert entry is not None
+    file = node.files.open(store.directory / f"{entry.segment:08d}.segment")
+    image = bytearray(entry.size)
+    file.pread(image, entry.offset)
+    changed = as_later(image, xxh64(store.incarnation), **change)
+    node.files.overwrite(store.directory / f"{entry.segment:08d}.segment", entry.offset, changed)
+
+
+@pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.parametrize("change", LATER)
+async def test_what_only_a_later_release_can_read_is_refused_and_not_repaired(
+    node: DirectNode, change: Change, cold: bool
+) -> None:
+    """An unknown flag was ignored, and the bytes served as they stood: an encrypted blob as plain."""
+    await node.put(ID, content(1, 1000))
+    change_record(node, ID, change)
+    end = node.replica.store.end_lsn
+    node.files.cache_cold = cold
+    for range_ in ((0, 1000), (3, 5), (0, 0)):
+        with pytest.raises(FormatUnknown, match="written by a newer release; upgrade to read it"):
+            await node.get(ID, *range_)
+    with pytest.raises(FormatUnknown):
+        await node.put(ID, content(1, 1000))
+    assert node.replica.store.damaged == set()
+    assert node.parts.healer.describe() == []
+    assert node.replica.store.end_lsn == end
+
+
+@pytest.mark.parametrize("change", LATER)
+async def test_a_scrub_leaves_it_alone_and_counts_it(node: DirectNode, change: Change) -> None:
+    for number in (1, 2, 3):
+        await node.put(blob_id(number), content(number, 1000))
+    change_record(node, ID, change)
+    report = await node.parts.scrubber.scrub(node.replica)
+    assert (report.records, report.damaged, report.unknown, report.missing, report.refused) == (3, 0, 0, 0, 1)
+    assert node.parts.healer.describe() == []

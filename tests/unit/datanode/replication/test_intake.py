@@ -13,7 +13,7 @@ import pytest
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.checksum import block_checks
-from ambry.errors import PeerConnectionLost, ReplicaFenced
+from ambry.errors import FormatUnknown, PeerConnectionLost, ReplicaFenced
 from ambry.format import record as record_format
 from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame, MessageType
@@ -23,6 +23,7 @@ from datanode.replication import intake as module
 from datanode.replication.intake import Intake
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.gate import Gate
+from tests.support.later_release import FEATURES, MEANINGS, Change, as_later
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, put_record, update_record
 
 ID = blob_id(1)
@@ -114,9 +115,9 @@ async def test_a_corrupt_answer_is_rejected_and_speaks_against_the_peer(cluster:
         lambda reply, body: (FetchReply([len(body)], []), body[:-100]),
         lambda reply, body: (FetchReply([len(body) - 50, 50], []), body),
         # Another blob than was asked for, whole and right in itself.
-        lambda reply, body: (FetchReply([128], []), record_format.encode(put_record(blob_id(9), b"x"), 64)),
+        lambda reply, body: (FetchReply([136], []), record_format.encode(put_record(blob_id(9), b"x"), 64)),
         # The right blob, but no bytes of it.
-        lambda reply, body: (FetchReply([120], []), record_format.encode(update_record(ID, ALIVE), 64)),
+        lambda reply, body: (FetchReply([128], []), record_format.encode(update_record(ID, ALIVE), 64)),
     ],
 )
 async def test_an_answer_that_makes_no_sense_brings_nothing(
@@ -128,6 +129,55 @@ async def test_an_answer_that_makes_no_sense_brings_nothing(
     assert await fetch(intake_of(taker), taker, "a1", ID) == {ID}
     assert not taker.holds(ID)
     assert taker.replica.store.end_lsn == 0
+
+
+def as_if_later(change: Change) -> Callable[[FetchReply, bytes], tuple[FetchReply, bytes]]:
+    """Whatever comes first was written by a later release."""
+
+    def rewritten(reply: FetchReply, body: bytes) -> tuple[FetchReply, bytes]:
+        first = reply.sizes[0]
+        return reply, as_later(body[:first], 0, **change) + body[first:]
+
+    return rewritten
+
+
+@pytest.mark.parametrize("change", MEANINGS)
+async def test_a_record_of_a_later_release_is_not_taken_and_holds_up_no_other(
+    cluster: DirectCluster, change: Change
+) -> None:
+    """It ended the whole fetch, so a single one kept everything behind it from ever coming."""
+    giver, taker = cluster["a1"], cluster["a2"]
+    for number in (1, 2, 3):
+        await giver.put(blob_id(number), content(number, 1000))
+    peer = taker.peers["a1"]
+    peer.tamper = rewrite(as_if_later(change))
+    assert await fetch(intake_of(taker), taker, "a1", blob_id(1), blob_id(2), blob_id(3)) == {blob_id(1)}
+    assert [taker.holds(blob_id(number)) for number in (1, 2, 3)] == [False, True, True]
+    for _ in range(5):
+        await fetch(intake_of(taker), taker, "a1", blob_id(1))
+    assert peer.health.well
+
+
+@pytest.mark.parametrize("change", FEATURES)
+async def test_a_payload_of_a_later_release_is_replicated_and_not_served(
+    cluster: DirectCluster, change: Change
+) -> None:
+    """So a blob has all its copies while a cluster is being upgraded."""
+    giver, taker = cluster["a1"], cluster["a2"]
+    await giver.put(ID, content(1, 1000))
+    taker.peers["a1"].tamper = rewrite(as_if_later(change))
+    assert await fetch(intake_of(taker), taker, "a1", ID, state=BlobState(0, False, 900)) == set()
+    with pytest.raises(FormatUnknown, match=f"features {change['features']:#06x}"):
+        await taker.get(ID)
+    third = cluster["a3"]
+    assert await fetch(intake_of(third), third, "a2", ID) == set()
+    with pytest.raises(FormatUnknown):
+        await third.get(ID)
+    store = third.replica.store
+    entry = store.lookup(ID)
+    assert entry is not None
+    record = record_format.decode(store.read_image(entry))
+    assert (record.features, bytes(record.payload)) == (change["features"], content(1, 1000))
 
 
 async def test_a_peer_that_is_away_is_an_error_and_leaves_nothing_behind(cluster: DirectCluster) -> None:
@@ -232,13 +282,13 @@ async def test_a_full_write_queue_is_waited_for(cluster: DirectCluster, monkeypa
     monkeypatch.setattr(module, "OVERLOAD_WAIT_S", 0.001)
     monkeypatch.setattr(module, "OVERLOAD_TRIES", 10_000)
     taker = cluster["a2"]
-    writes = taker.parts.writes
-    writes.pending_bytes = writes.pending_bytes_max
+    disk = taker.parts.disk
+    disk.pending_bytes = disk.pending_bytes_max
     merging = asyncio.ensure_future(intake_of(taker).merge(taker.replica, ID, DELETED))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not merging.done()
-    writes.pending_bytes = 0
+    disk.pending_bytes = 0
     await asyncio.wait_for(merging, 30)
     assert taker.state(ID) == DELETED
 

@@ -70,13 +70,17 @@ def test_an_entry_under_the_wrong_key_is_noticed() -> None:
         entry_format.decode(b"v" * 16, entry_format.encode(SAMPLE), 7)
 
 
-@pytest.mark.parametrize("version", [0, 2])
-def test_another_version_is_corrupt_so_that_it_is_rebuilt(version: int) -> None:
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [(b"\0", "version 0"), (b"\2", "version 2"), (b"\1\4", "flags 0x04"), (b"\1\x83", "flags 0x83")],
+)
+def test_what_is_not_known_is_corrupt_so_that_it_is_rebuilt(start: bytes, named: str) -> None:
+    """An index is made of the log: one of a later release is made again, and not guessed at."""
     from ambry.checksum import xxh64
 
-    value = bytes([version]) + entry_format.encode(SAMPLE)[1:56]
+    value = start + entry_format.encode(SAMPLE)[len(start) : 56]
     check = (xxh64(ID[16:32] + value) & 0xFFFFFFFF).to_bytes(4, "big")
-    with pytest.raises(IndexCorrupt, match=f"version {version}"):
+    with pytest.raises(IndexCorrupt, match=named):
         entry_format.decode(ID[16:32], value + check, 7)
 
 

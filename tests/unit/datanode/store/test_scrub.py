@@ -52,13 +52,10 @@ def fill(store: BlobStore, *sizes: int) -> None:
 
 
 def test_every_flipped_bit_of_a_record_is_found(disk: FakeFiles, store: BlobStore) -> None:
-    """Exhaustive. Only padding may rot here: nobody reads it, and `ambry store verify` looks at it."""
-    records = [put_record(blob_id(1), content(1, 5)), put_record(blob_id(2), b""), update_record(blob_id(1), DELETED)]
-    padding: set[int] = set()
-    for record in records:
-        (start,) = append(store, record)
-        head = 80 + 36 + len(record.properties) + len(record.checks) + len(record.payload)
-        padding.update(range(start + head, start + record.size))
+    """Exhaustive: padding too, which nothing but `ambry store verify` used to look at."""
+    append(
+        store, put_record(blob_id(1), content(1, 5)), put_record(blob_id(2), b""), update_record(blob_id(1), DELETED)
+    )
     clean = scrub(store)
     assert (clean.gaps, clean.records, clean.indexed, clean.unknown) == ([], 3, 2, 0)
     for offset in range(HEADER_SIZE, store.end_lsn):
@@ -66,9 +63,6 @@ def test_every_flipped_bit_of_a_record_is_found(disk: FakeFiles, store: BlobStor
             disk.flip(path(store), offset, bit)
             found = scrub(store)
             disk.flip(path(store), offset, bit)
-            if offset in padding:
-                assert found == clean, (offset, bit)
-                continue
             ((start, end),) = found.gaps
             assert start <= offset < end, (offset, bit)
             assert found.records == 2, "a damaged record hides only itself"

@@ -151,7 +151,7 @@ SEGMENTS = [
 PUT_IN_1 = msgspec.structs.replace(ENTRY, segment=1, offset=80, size=500, lsn=1080)
 MOVED_TO_3 = msgspec.structs.replace(ENTRY, segment=3, offset=80, size=500, lsn=2080)
 STATE_ONLY = msgspec.structs.replace(GONE, state=ALIVE, lsn=4080)
-UPDATE = 120
+UPDATE = 128
 """Bytes of an update record: its header, an id, padding."""
 
 
