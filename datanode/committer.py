@@ -1,7 +1,7 @@
 """Group commit of one replica: what arrives while a batch is being written gathers, and goes together as the next one.
 
-One vectored write and one fdatasync serve a whole batch. Replicas commit beside each other on their disk's threads; everything
-but the I/O itself happens on the event loop's thread.
+One vectored write and one fdatasync serve a whole batch. Replicas commit beside each other on their disk's threads, and share
+one bound on what waits for them; everything but the I/O itself happens on the event loop's thread.
 
 Invariants: every append is answered once, whatever is raised on the way of its batch (datanode/store/batch.py) or by the answer
 of another; its bytes count as waiting until then. At most one batch is in flight.
@@ -15,6 +15,7 @@ from functools import partial
 
 import msgspec
 
+from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaUnavailable
 from ambry.format.record import Record, RecordKind
 from ambry.service.logs import get_logger
@@ -29,8 +30,39 @@ Done = Callable[[AmbryError | None], None]
 """Called once on the event loop: None when the append is as durable as it asked to be."""
 
 
+BUSY_S = 0.1
+APPEND_OVERHEAD_BYTES = 128
+"""What an append holds beside payload and metadata, about."""
+
+
+class WriteQueue:
+    """What waits to be written to one disk, of all its replicas: the bound on its bytes, and the sign of foreground work."""
+
+    def __init__(self, *, pending_bytes_max: int, clock: Clock) -> None:
+        self._clock = clock
+        self._busy_until = clock.monotonic()
+        self.pending_bytes = 0
+        self.pending_bytes_max = pending_bytes_max
+
+    def admit(self, size: int) -> bool:
+        """Take in an append that holds so many bytes; False when too much waits already."""
+        if self.pending_bytes + size > self.pending_bytes_max and self.pending_bytes:
+            return False
+        self.pending_bytes += size
+        self._busy_until = self._clock.monotonic() + BUSY_S
+        return True
+
+    def release(self, size: int) -> None:
+        """An append that was taken in is answered."""
+        self.pending_bytes -= size
+
+    def busy(self) -> bool:
+        """Whether foreground work used this disk a moment ago: then background work holds back."""
+        return self.pending_bytes > 0 or self._clock.monotonic() < self._busy_until
+
+
 class Append(msgspec.Struct):
-    """One record on its way into a log, and its bytes; `record` None waits for everything published so far to be synced."""
+    """One record on its way into a log, and the bytes it holds; `record` None waits until everything published is synced."""
 
     record: Record | None
     size: int
@@ -49,6 +81,7 @@ class Committer:
         self,
         store: BlobStore,
         disk: Disk,
+        writes: WriteQueue,
         *,
         batch_bytes_max: int,
         batch_records_max: int,
@@ -57,6 +90,7 @@ class Committer:
     ) -> None:
         self.store = store
         self._disk = disk
+        self._writes = writes
         self._batch_bytes_max = batch_bytes_max
         self._batch_records_max = batch_records_max
         self._gather_s = gather_ms / 1000
@@ -80,10 +114,10 @@ class Committer:
 
     def append(self, record: Record, *, sync: bool, done: Done) -> None:
         """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers."""
-        disk = self._disk
-        size = record.size
-        if not disk.admit(size):
-            done(Overloaded(f"the write queue of this disk is full ({disk.pending_bytes} bytes); retry shortly"))
+        size = len(record.payload) + len(record.metadata) + APPEND_OVERHEAD_BYTES
+        if not self._writes.admit(size):
+            waiting = self._writes.pending_bytes
+            done(Overloaded(f"the write queue of this disk is full ({waiting} bytes); retry shortly"))
             return
         self._enqueue(Append(record, size, sync, done))
 
@@ -179,7 +213,7 @@ class Committer:
         else:
             self._idle.set()
         for append in appends:
-            self._disk.release(append.size)
+            self._writes.release(append.size)
             try:
                 append.done(failure)
             except Exception:

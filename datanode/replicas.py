@@ -18,9 +18,8 @@ from ambry.errors import (
     PartitionUnknown,
     ReplicaUnavailable,
 )
-from ambry.ids import BlobId
 from ambry.service.logs import get_logger
-from datanode.committer import Committer
+from datanode.committer import Committer, WriteQueue
 from datanode.config import StoreSection
 from datanode.disk import Disk
 from datanode.store.blob_store import BlobStore, StoreState
@@ -48,8 +47,8 @@ class Replica:
     """Held by scrub and compaction, whose disk threads use the store's files: it is not closed for a rebuild meanwhile."""
 
 
-class Replicas:
-    """The replicas by partition id. One that is being reopened, or could not be opened, is known but not available.
+class Replicas(dict[int, Replica]):
+    """Those that are available, by partition id. One that is being reopened or could not be opened is known, but not available.
 
     `on_open` hears of every replica that was opened; `watchers_of` has, by partition, who is told when its store published.
     """
@@ -64,9 +63,11 @@ class Replicas:
         clock: Clock,
         random_source: random.Random,
         disk: Disk,
+        writes: WriteQueue,
         on_open: Callable[[Replica], None],
         watchers_of: Callable[[int], Collection[Callable[[], None]]],
     ) -> None:
+        super().__init__()
         self._cluster = cluster
         self._data_dir = data_dir
         self._config = config
@@ -74,9 +75,9 @@ class Replicas:
         self._clock = clock
         self._random = random_source
         self._disk = disk
+        self._writes = writes
         self._on_open = on_open
         self._watchers_of = watchers_of
-        self._replicas: dict[int, Replica] = {}
         self._known: dict[int, Partition] = {}
         self._reopening: set[int] = set()
         self._failed: dict[int, str] = {}
@@ -141,36 +142,26 @@ class Replicas:
         committer = Committer(
             store,
             self._disk,
+            self._writes,
             batch_bytes_max=self._config.batch_bytes_max,
             batch_records_max=self._config.batch_records_max,
             gather_ms=self._config.gather_ms,
             reserve_bytes=self._config.reserve_bytes,
         )
         replica = Replica(partition, store, committer, opening, checkpointed_at=self._clock.monotonic())
-        self._replicas[partition.id] = replica
+        self[partition.id] = replica
         self._on_open(replica)
 
-    def __getitem__(self, partition_id: int) -> Replica:
+    def __missing__(self, partition_id: int) -> Replica:
         """Raises PartitionUnknown, or ReplicaUnavailable while the replica is not open."""
-        replica = self._replicas.get(partition_id)
-        if replica is not None:
-            return replica
         if partition_id in self._known:
             why = "cannot be opened" if partition_id in self._failed else "is being reopened"
             raise ReplicaUnavailable(f"partition {partition_id} {why} on this node; other replicas serve it")
         raise PartitionUnknown(f"this node holds no replica of partition {partition_id}; is its layout up to date?")
 
-    def get(self, partition_id: int) -> Replica | None:
-        return self._replicas.get(partition_id)
-
     def all(self) -> list[Replica]:
         """Those that are available, by partition id."""
-        return [replica for _, replica in sorted(self._replicas.items())]
-
-    def holding(self, blob_id: bytes) -> Replica:
-        """The replica of the partition that a blob id names. Raises InvalidBlobId, PartitionUnknown, ReplicaUnavailable."""
-        partition_id = BlobId(blob_id).partition
-        return self._replicas.get(partition_id) or self[partition_id]
+        return [replica for _, replica in sorted(self.items())]
 
     def reseal(self) -> None:
         """Seal the partitions that are nearly full, unseal those that have room again."""
@@ -182,7 +173,7 @@ class Replicas:
 
     def _mend_index(self, partition_id: int, opening: int, reason: str) -> None:
         """The one place where a damaged index ends: whoever met it was told IndexCorrupt, and need do nothing more."""
-        replica = self._replicas.get(partition_id)
+        replica = self.get(partition_id)
         if replica is not None and replica.opening == opening:
             self.rebuild(replica.store, reason)
 
@@ -191,14 +182,14 @@ class Replicas:
 
         Once the registry is closing nothing is rebuilt any more: the next start does.
         """
-        replica = self._replicas.get(store.partition)
+        replica = self.get(store.partition)
         if replica is None or replica.store is not store or self._closing:
             return
         log.error("index unusable, rebuilding from the log", partition=store.partition, reason=reason)
         task = asyncio.get_running_loop().create_task(self._rebuild(replica))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        del self._replicas[store.partition]
+        del self[store.partition]
         self._reopening.add(store.partition)
 
     async def _rebuild(self, replica: Replica) -> None:
@@ -219,10 +210,10 @@ class Replicas:
             raise PartitionUnknown(f"this node holds no replica of partition {partition_id}")
         if partition_id in self._reopening:
             raise InvalidRequest(f"partition {partition_id} is being reopened already")
-        replica = self._replicas.get(partition_id)
+        replica = self.get(partition_id)
         if replica is not None and replica.store.state is StoreState.OPEN:
             raise AlreadyExists(f"partition {partition_id} is open; there is nothing to mend")
-        self._replicas.pop(partition_id, None)
+        self.pop(partition_id, None)
         self._reopening.add(partition_id)
         try:
             await self._reopen(partition, replica, rebuild=False)
@@ -252,4 +243,4 @@ class Replicas:
         """Release the files of all replicas. Nothing may run on the disk's threads any more."""
         for replica in self.all():
             replica.store.close()
-        self._replicas.clear()
+        self.clear()

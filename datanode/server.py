@@ -14,6 +14,7 @@ from ambry.clustermap.layout import load_layout
 from ambry.network.connection import RpcConnection, tune
 from ambry.service.admin import start_admin
 from ambry.service.logs import get_logger
+from ambry.service.loop_watch import LoopWatch
 from ambry.service.worker import WorkerRegistry
 from datanode.config import DataNodeConfig
 from datanode.replicas import Replica
@@ -40,11 +41,15 @@ class DataNode:
         self._connections: set[RpcConnection] = set()
         self._draining = False
         cluster_map = load_layout(Path(config.node.layout))
-        self._parts = build(config, cluster_map, clock=clock, random_source=random_source, files=files)
+        self._watch = LoopWatch(clock)
+        self._parts = build(
+            config, cluster_map, clock=clock, random_source=random_source, files=files, load=self._watch.load
+        )
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then drain. Raises what kept it from starting."""
         config, parts, workers = self._config.node, self._parts, self._workers
+        self._watch.start()
         await parts.open_replicas()
         server = await asyncio.get_running_loop().create_server(
             self._accept, parts.own.host, parts.own.port, backlog=1024
@@ -63,8 +68,9 @@ class DataNode:
             actions={"/partitions/{number}/reopen": self._reopen},
         )
         parts.pool.start()
+        later_s = parts.starts_after_s()
         for name, tick in parts.ticks().items():
-            workers.add(name, tick)
+            workers.add(name, tick, start_after_s=later_s.get(name, 0.0))
         log.info("data node ready", address=parts.own.address, partitions=len(parts.replicas.all()))
         try:
             await stop.wait()
@@ -81,6 +87,7 @@ class DataNode:
             await parts.pool.stop()
             await parts.close()
             await admin.close()
+            self._watch.stop()
             log.info("data node stopped")
 
     async def _drain(self) -> None:

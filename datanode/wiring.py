@@ -7,7 +7,7 @@ open when `build` returns: see `Parts.open_replicas`, and datanode/server.py for
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.worker import Tick
 from datanode import metrics
 from datanode.checkpointer import Checkpointer
+from datanode.committer import WriteQueue
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
 from datanode.handlers.blobs import BlobHandlers
@@ -42,6 +43,10 @@ from datanode.upkeep.fates import Fates
 from datanode.upkeep.scrubber import Scrubber
 from datanode.upkeep.sweeper import ChunkSweeper
 
+COMPACTION_STARTS_AFTER_S = 60.0
+SCRUB_STARTS_AFTER_S = 120.0
+SWEEP_STARTS_AFTER_S = 240.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -51,6 +56,7 @@ class Parts:
     map: ClusterMap
     own: Node
     disk: Disk
+    writes: WriteQueue
     pool: PeerPool
     replicas: Replicas
     checkpointer: Checkpointer
@@ -84,6 +90,14 @@ class Parts:
             found["sweep"] = self.sweeper.tick
         return found
 
+    def starts_after_s(self) -> dict[str, float]:
+        """Which of them begin later, about so many seconds after the start: a node that comes back has better to do first."""
+        return {
+            "compaction": min(COMPACTION_STARTS_AFTER_S, self.config.compaction.interval_s),
+            "scrub": min(SCRUB_STARTS_AFTER_S, self.config.scrub.interval_s),
+            "sweep": min(SWEEP_STARTS_AFTER_S, self.config.sweep.interval_s),
+        }
+
     def hurry(self) -> None:
         """Let the background work that is on a disk thread end at its next record."""
         self.scrubber.stop()
@@ -107,9 +121,11 @@ def build(
     files: Files,
     pool: PeerPool | None = None,
     disk: Disk | None = None,
+    load: Callable[[], float] = lambda: 0.0,
 ) -> Parts:
     """Build the node `config.node.name` of a map; `pool` and `disk` are made from the configuration unless they are given.
 
+    `load` tells what share of a core the event loop uses (ambry/service/loop_watch.py): background work gives way to it.
     Raises ConfigInvalid when the map has no such node.
     """
     own = cluster_map.nodes.get(config.node.name)
@@ -135,7 +151,8 @@ def build(
             on_sample=sampled,
         )
     if disk is None:
-        disk = Disk(threads=store.io_threads, pending_bytes_max=store.pending_bytes_max, clock=clock)
+        disk = Disk(threads=store.io_threads, load=load)
+    writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
     authority = Authority(cursors)
     publications = Publications()
@@ -152,6 +169,7 @@ def build(
         clock=clock,
         random_source=random_source,
         disk=disk,
+        writes=writes,
         on_open=opened,
         watchers_of=publications.watchers,
     )
@@ -186,6 +204,7 @@ def build(
     scrubber = Scrubber(
         replicas,
         disk=disk,
+        busy=writes.busy,
         config=config.scrub,
         retention=retention,
         clock=clock,
@@ -194,6 +213,7 @@ def build(
     compactor = Compactor(
         replicas,
         disk=disk,
+        busy=writes.busy,
         checkpointer=checkpointer,
         config=retention,
         segment_size_bytes=store.segment_size_bytes,
@@ -232,6 +252,7 @@ def build(
         map=cluster_map,
         own=own,
         disk=disk,
+        writes=writes,
         pool=pool,
         replicas=replicas,
         checkpointer=checkpointer,

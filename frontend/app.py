@@ -30,8 +30,7 @@ from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
 from frontend.router.budget import MemoryBudget
-from frontend.router.context import RouterContext
-from frontend.router.placement import PartitionChooser
+from frontend.router.context import RouterContext, router_context
 
 log = get_logger()
 
@@ -94,7 +93,7 @@ class Frontend:
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
         )
-        metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.read_budget.free)
+        metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.reading.budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
         async with contextlib.AsyncExitStack() as ending:
@@ -136,26 +135,16 @@ class Frontend:
         await server.drain(timeout_s=self._config.frontend.drain_timeout_s, hurry=hurry)
 
     def _context(self, pool: PeerPool) -> RouterContext:
-        datacenter_id = self._map.datacenter_id(self._config.frontend.datacenter)
-        router = self._config.router
-        return RouterContext(
-            map=self._map,
-            datacenter_id=datacenter_id,
-            pool=pool,
+        config = self._config.router
+        return router_context(
+            self._map,
+            pool,
+            datacenter_id=self._map.datacenter_id(self._config.frontend.datacenter),
             clock=self._clock,
             random_source=self._random,
-            config=router,
-            budget=MemoryBudget(router.memory_budget_bytes // 2, name="uploads"),
-            read_budget=MemoryBudget(router.memory_budget_bytes // 2, name="downloads"),
-            placement=PartitionChooser(
-                self._map,
-                datacenter_id=datacenter_id,
-                pool=pool,
-                clock=self._clock,
-                random_source=self._random,
-                sticky_ms=router.sticky_ms,
-                success_target=router.success_target,
-            ),
+            config=config,
+            uploads=MemoryBudget(config.memory_budget_bytes // 2, name="uploads"),
+            downloads=MemoryBudget(config.memory_budget_bytes // 2, name="downloads"),
         )
 
     def _unready(self, router: RouterContext) -> list[str]:

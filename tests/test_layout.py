@@ -204,12 +204,13 @@ SEAM = {
     "ambry/config.py": "reads the configuration file, at start",
     "ambry/service/logs.py": "writes to standard error",
     "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
+    "ambry/service/loop_watch.py": "a thread beside the event loop, which looks at what that does",
     "ambry/service/process.py": "the outermost layer of a process: signals, limits, exit codes",
     "ambry/clustermap/layout.py": "reads the layout file, at start",
     "datanode/config.py": "says at start that the layout file is not there",
     "frontend/config.py": "says at start that the layout file is not there",
     "datanode/store/files.py": "implements the file layer",
-    "datanode/store/index.py": "LMDB maps its own file",
+    "datanode/store/index_file.py": "LMDB maps its own file",
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
     "deploy/*": "starts processes and writes their files",
 }
@@ -436,6 +437,10 @@ COVERED_BY = {
     "frontend/http/route.py": (
         "tests/unit/frontend/rest/test_frontend_rest_routes.py",
         "values and a protocol: every route of the API is walked",
+    ),
+    "frontend/router/context.py": (
+        "tests/unit/frontend/router/test_router_replicas.py",
+        "only puts together what the others test",
     ),
     "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),

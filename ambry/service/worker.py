@@ -27,7 +27,9 @@ BACKOFF_MAX_S = 10.0
 class Worker:
     """One background loop: `start` it once, `stop` it once."""
 
-    def __init__(self, name: str, tick: Tick, *, clock: Clock, random_source: random.Random) -> None:
+    def __init__(
+        self, name: str, tick: Tick, *, clock: Clock, random_source: random.Random, start_after_s: float = 0.0
+    ) -> None:
         self.name = name
         self.state = "new"
         self.ticks = 0
@@ -36,6 +38,7 @@ class Worker:
         self._tick = tick
         self._clock = clock
         self._random = random_source
+        self._start_after_s = start_after_s
         self._backoff_s = BACKOFF_MIN_S
         self._last_tick_at = clock.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -63,6 +66,10 @@ class Worker:
         }
 
     async def _run(self) -> None:
+        if self._start_after_s > 0:
+            # Not all at the same time, neither here nor on the nodes that were started together with this one.
+            self.state = "waiting to begin"
+            await self._wait(self._start_after_s * (0.5 + self._random.random()))
         while True:
             self.state = "running"
             try:
@@ -100,9 +107,9 @@ class WorkerRegistry:
         self._random = random_source
         self._workers: dict[str, Worker] = {}
 
-    def add(self, name: str, tick: Tick) -> Worker:
-        """Make and start a worker."""
-        worker = Worker(name, tick, clock=self._clock, random_source=self._random)
+    def add(self, name: str, tick: Tick, *, start_after_s: float = 0.0) -> Worker:
+        """Make and start a worker; its first tick comes `start_after_s` later, give or take half of that."""
+        worker = Worker(name, tick, clock=self._clock, random_source=self._random, start_after_s=start_after_s)
         self._workers[name] = worker
         worker.start()
         return worker

@@ -86,7 +86,8 @@ class BlobHandlers:
             raise InvalidRequest(f"record kind {request.kind} cannot be put")
         if len(frame.body) > PAYLOAD_SIZE_MAX:
             raise InvalidRequest(f"a record of {len(frame.body)} bytes exceeds the bound of {PAYLOAD_SIZE_MAX}")
-        replica = self._replicas.holding(request.id)
+        done = self._acknowledge(MessageType.PUT, responder, request.request_id, request.id, _STORED)
+        replica = self._replicas[BlobId(request.id).partition]
         if replica.store.sealed:
             raise InsufficientStorage(
                 f"partition {replica.partition.id} is sealed on {self._own_name}: it is nearly full"
@@ -103,7 +104,6 @@ class BlobHandlers:
             payload=frame.body,
         )
         metrics.BYTES_IN.inc(len(frame.body))
-        done = self._acknowledge(MessageType.PUT, responder, request.request_id, request.id, _STORED)
         entry = replica.store.lookup(request.id)
         if entry is not None and entry.present and request.id not in replica.store.damaged:
             self._later.answer(responder, self._put_again(replica, entry, record, sync=request.sync, done=done))
@@ -135,7 +135,7 @@ class BlobHandlers:
 
     def _update(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, UpdateRequest)
-        replica = self._replicas.holding(request.id)
+        replica = self._replicas[BlobId(request.id).partition]
         entry = replica.store.lookup(request.id)
         state = request.state if entry is None else join(entry.state, request.state)
         if entry is not None and entry.state.deleted and not state.deleted:
@@ -177,7 +177,7 @@ class BlobHandlers:
 
     def _get(self, frame: Frame, responder: Responder) -> None:
         request = messages.decode(frame.header, GetRequest)
-        replica = self._replicas.holding(request.id)
+        replica = self._replicas[BlobId(request.id).partition]
         entry = replica.store.lookup(request.id)
         if entry is None:
             raise self._absent(replica)
@@ -237,7 +237,7 @@ class BlobHandlers:
     def _presence_of(self, blob_id: bytes) -> str:
         """One of the words of PresenceReply."""
         try:
-            replica = self._replicas.holding(blob_id)
+            replica = self._replicas[BlobId(blob_id).partition]
             entry = replica.store.lookup(blob_id)
         except AmbryError:
             return "unsure"

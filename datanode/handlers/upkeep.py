@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError
+from ambry.ids import BlobId
 from ambry.network.connection import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -36,7 +37,7 @@ class UpkeepHandlers:
         found: list[KnownFate] = []
         for blob_id in ids:
             try:
-                replica = self._replicas.holding(blob_id)
+                replica = self._replicas[BlobId(blob_id).partition]
                 entry = replica.store.lookup(blob_id)
                 found.append(fate_of(entry, serving=replica.store.serving, retention=retention))
             except AmbryError:

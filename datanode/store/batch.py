@@ -21,7 +21,7 @@ from ambry.checksum import Buffer
 from ambry.errors import InsufficientStorage
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
-from datanode.store.files import is_full
+from datanode.store.files import File, is_full
 from datanode.store.index import Index
 from datanode.store.log import Log, Unsynced
 from datanode.store.segment import Segment
@@ -112,17 +112,25 @@ class Batch:
         if self.created:
             self._create(reserve_bytes)
         runs = self._runs()
-        self.begun = True
+        held: list[File] = []
         try:
+            for segment in self.written:
+                # Before the first byte: a lack of descriptors later would leave unknown what is on the disk.
+                segment.file.hold()
+                held.append(segment.file)
+            self.begun = True
             for run in runs:
                 run.segment.file.pwritev(run.buffers, run.offset)
             for segment in self.sealed:
                 segment.seal()
+            if self.sync:
+                self._log.sync(dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]))
         except BaseException:
-            self._log.failed = True
+            self._log.failed |= self.begun
             raise
-        if self.sync:
-            self._log.sync(dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]))
+        finally:
+            for file in held:
+                file.release()
 
     def _create(self, reserve_bytes: int) -> None:
         log = self._log

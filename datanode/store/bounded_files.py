@@ -121,6 +121,12 @@ class BoundedFile:
         finally:
             self._owner.give_back(self)
 
+    def hold(self) -> None:
+        self._owner.take(self)
+
+    def release(self) -> None:
+        self._owner.give_back(self)
+
     def close(self) -> None:
         self._owner.forget(self)
 
@@ -173,6 +179,8 @@ class BoundedFiles:
     def give_back(self, bounded: BoundedFile) -> None:
         with self._guard:
             bounded.users -= 1
+            if len(self._open) <= self._open_max and not bounded.closed:
+                return
             surplus = self._surplus()
             if bounded.closed and not bounded.users and bounded.file is not None:
                 surplus.append(bounded.file)

@@ -10,7 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -62,6 +63,14 @@ class File(Protocol):
         ...
 
     def size(self) -> int: ...
+    def hold(self) -> None:
+        """Keep what other calls need, until `release`: none of them fails for lack of descriptors meanwhile."""
+        ...
+
+    def release(self) -> None:
+        """End a `hold`."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -106,8 +115,13 @@ class Files(Protocol):
 class OsFile:
     """A file of this machine."""
 
+    fdatasync: Callable[[], None]
+    fsync: Callable[[], None]
+
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.fdatasync = partial(os.fdatasync, fd)
+        self.fsync = partial(os.fsync, fd)
 
     def pread(self, buffer: bytearray | memoryview, offset: int) -> int:
         view = memoryview(buffer)
@@ -135,23 +149,15 @@ class OsFile:
 
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
         for start in range(0, len(buffers), IOV_MAX):
-            offset += self._pwritev_some(buffers[start : start + IOV_MAX], offset)
-
-    def _pwritev_some(self, buffers: Sequence[Buffer], offset: int) -> int:
-        total = sum(len(buffer) for buffer in buffers)
-        done = os.pwritev(self._fd, buffers, offset)
-        if done < total:
-            # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
-            rest = memoryview(b"".join(buffers))
-            while done < total:
-                done += os.pwrite(self._fd, rest[done:], offset + done)
-        return total
-
-    def fdatasync(self) -> None:
-        os.fdatasync(self._fd)
-
-    def fsync(self) -> None:
-        os.fsync(self._fd)
+            some = buffers[start : start + IOV_MAX]
+            total = sum(map(len, some))
+            done = os.pwritev(self._fd, some, offset)
+            if done < total:
+                # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
+                rest = memoryview(b"".join(some))
+                while done < total:
+                    done += os.pwrite(self._fd, rest[done:], offset + done)
+            offset += total
 
     def allocate(self, size: int) -> None:
         os.posix_fallocate(self._fd, 0, size)
@@ -164,6 +170,12 @@ class OsFile:
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
+
+    def hold(self) -> None:
+        """It has its descriptor until `close`."""
+
+    def release(self) -> None:
+        pass
 
     def close(self) -> None:
         os.close(self._fd)

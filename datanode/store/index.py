@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,14 +29,16 @@ from ambry.errors import IndexCorrupt, InvariantBroken
 from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
 from datanode.store.entry import IndexEntry
+from datanode.store.index_file import open_environment
 
-MAP_SIZE = 64 << 30
-"""Address space, not disk: the file grows with its content. Resizing a map under readers is not safe, so it starts large
-enough for half a billion blobs in one partition."""
 META_KEY = b"checkpoint"
-META_BYTES = 8192
-"""LMDB's two meta pages."""
-FILE_NAMES = ("data.mdb", "lock.mdb")
+PAGE_ENTRIES = 200
+"""Entries that a walk through the index takes at once: under a millisecond."""
+ENTRY_BYTES = 128
+"""About what an entry takes of the index, both orders together."""
+
+Pause = Callable[[int], None]
+"""Called with the size of a piece of work in bytes; blocks the thread for as long as that should take."""
 
 
 class FindToken(NamedTuple):
@@ -98,14 +101,8 @@ class Index:
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
-        self._refuse_cut_start(directory / FILE_NAMES[0])
         try:
-            # Readers of a killed process leave slots behind; a table of our own size, cleared at open, cannot fill up.
-            self._env: Any = lmdb.open(
-                str(directory), map_size=MAP_SIZE, max_dbs=3, max_readers=64, subdir=True, readahead=False
-            )
-            self._refuse_truncated(directory / FILE_NAMES[0])
-            self._env.reader_check()
+            self._env = open_environment(directory)
             self._entries = self._env.open_db(b"entries")
             self._changes = self._env.open_db(b"changes")
             self._meta = self._env.open_db(b"meta")
@@ -113,20 +110,6 @@ class Index:
             self._stored_key_max = self._read_key_max()
         except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
             raise IndexCorrupt(f"the index in {directory} cannot be opened: {cause}") from cause
-
-    @staticmethod
-    def _refuse_cut_start(path: Path) -> None:
-        """LMDB would make a new, empty index of a file that lost even its meta pages."""
-        if path.exists() and path.stat().st_size < META_BYTES:
-            raise IndexCorrupt(f"{path} has not even its first {META_BYTES} bytes")
-
-    def _refuse_truncated(self, path: Path) -> None:
-        """The file is mapped: touching a page that was cut off would end the process with SIGBUS, at every start."""
-        size = path.stat().st_size
-        expected = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if size < expected:
-            self._env.close()
-            raise IndexCorrupt(f"{path} has {size} bytes instead of {expected}")
 
     def _read_checkpoint(self) -> Checkpoint:
         with self._env.begin() as txn:
@@ -227,14 +210,42 @@ class Index:
         """The entries that LMDB does not have yet; with `stored` it makes up the whole index at this moment."""
         return {**self._frozen.entries, **self._recent}
 
-    def stored(self, overlay: Entries) -> Iterator[IndexEntry]:
-        """Every entry: those of `overlay`, then those of LMDB that it does not replace. Blocking. Raises IndexCorrupt."""
+    def stored(self, overlay: Entries, pause: Pause = lambda _size: None) -> Iterator[IndexEntry]:
+        """Every entry: those of `overlay`, then those of LMDB that it does not replace. Blocking. Raises IndexCorrupt.
+
+        In pages, with `pause` called between them with the size of each: a walk through a large index takes its time, and a
+        transaction that reads for so long would keep LMDB from using freed pages again. So what changes behind the overlay
+        during the walk may be met as it was or as it is, each blob at most once. It may be gone on with on another thread.
+        """
+        # What is stored behind this key later was in no checkpoint yet: under appends a walk would never end.
+        last = self._stored_key_max
         yield from (entry for entry in overlay.values() if entry is not None)
-        try:
-            with self._env.begin() as txn, txn.cursor(db=self._entries) as cursor:
+        after = b""
+        while page := self._stored_page(after, last):
+            for key, value in page:
+                if key not in overlay:
+                    yield self._decode(key, value)
+            after = page[-1][0]
+            pause(len(page) * ENTRY_BYTES)
+
+    def _stored_page(self, after: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
+        """The next entries of LMDB behind key `after`, up to `last`, as they stand there."""
+        page: list[tuple[bytes, bytes]] = []
+        with self._reading() as txn, txn.cursor(db=self._entries) as cursor:
+            if cursor.set_range(after):
                 for key, value in cursor:
-                    if key not in overlay:
-                        yield self._decode(key, value)
+                    if len(page) >= PAGE_ENTRIES or key > last:
+                        break
+                    if key != after:
+                        page.append((bytes(key), bytes(value)))
+        return page
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """A transaction to read in."""
+        try:
+            with self._env.begin() as txn:
+                yield txn
         except lmdb.Error as cause:
             raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
 
@@ -258,18 +269,15 @@ class Index:
         found: list[IndexEntry] = []
         # A checkpoint that is being written may have put the frozen changes there already: the journal gives those.
         stop = self.checkpoint.lsn.to_bytes(8, "big")
-        try:
-            with self._env.begin() as txn, txn.cursor(db=self._changes) as cursor:
-                if not cursor.set_range(lsn.to_bytes(8, "big")):
-                    return found
-                for raw_lsn, key in cursor:
-                    if len(found) >= limit or raw_lsn >= stop:
-                        break
-                    entry = self._by_key(key)
-                    if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
-                        found.append(entry)
-        except lmdb.Error as cause:
-            raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+        with self._reading() as txn, txn.cursor(db=self._changes) as cursor:
+            if not cursor.set_range(lsn.to_bytes(8, "big")):
+                return found
+            for raw_lsn, key in cursor:
+                if len(found) >= limit or raw_lsn >= stop:
+                    break
+                entry = self._by_key(key)
+                if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
+                    found.append(entry)
         return found
 
     def freeze(self) -> Frozen:

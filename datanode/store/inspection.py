@@ -17,7 +17,8 @@ from ambry.format.record import Header, RecordKind, require_readable
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import BlobId
 from datanode.store.files import Files, read_whole
-from datanode.store.index import FILE_NAMES, Index, LsnRange
+from datanode.store.index import Index, LsnRange
+from datanode.store.index_file import FILE_NAMES
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import Identity
 from datanode.store.opening.replay import QUARANTINE_NAME

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format.record import FEATURES_KNOWN
 from datanode.store.entry import IndexEntry
 from datanode.store.files import is_exhausted
-from datanode.store.index import Entries, Index
+from datanode.store.index import Entries, Index, Pause
 from datanode.store.log import Log
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention
@@ -129,15 +129,21 @@ class Scrub:
         segment = self._log.segments.get(number)
         return segment.view(self._published_end(segment)) if segment is not None and segment.on_disk else None
 
-    def entries_where(self, overlay: Entries, wanted: Callable[[IndexEntry], bool]) -> list[IndexEntry]:
-        """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
-        return [entry for entry in self._index.stored(overlay) if wanted(entry)]
+    def entries(self, overlay: Entries, pause: Pause = lambda _size: None) -> Iterator[IndexEntry]:
+        """The whole index, entry by entry. Blocking; it may be gone on with on another thread. Raises IndexCorrupt."""
+        return self._index.stored(overlay, pause)
 
-    def survey(self, overlay: Entries, now_ms: int) -> Survey:
+    def entries_where(
+        self, overlay: Entries, wanted: Callable[[IndexEntry], bool], pause: Pause = lambda _size: None
+    ) -> list[IndexEntry]:
+        """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
+        return [entry for entry in self._index.stored(overlay, pause) if wanted(entry)]
+
+    def survey(self, overlay: Entries, now_ms: int, pause: Pause = lambda _size: None) -> Survey:
         """What the index says there is. Blocking, as above."""
         present: Counter[int] = Counter()
         absent: list[IndexEntry] = []
-        for entry in self._index.stored(overlay):
+        for entry in self._index.stored(overlay, pause):
             if entry.present:
                 present[entry.segment] += 1
             elif not entry.state.deleted and not entry.state.expired(now_ms) and len(absent) < ABSENT_MAX:

@@ -55,6 +55,7 @@ class Compactor:
         replicas: Replicas,
         *,
         disk: Disk,
+        busy: Callable[[], bool],
         checkpointer: Checkpointer,
         config: CompactionSection,
         segment_size_bytes: int,
@@ -66,6 +67,7 @@ class Compactor:
     ) -> None:
         self._replicas = replicas
         self._disk = disk
+        self._busy = busy
         self._checkpointer = checkpointer
         self._config = config
         self._segment_size_bytes = segment_size_bytes
@@ -108,12 +110,13 @@ class Compactor:
         if store.state is not StoreState.OPEN or self._stopping:
             return False
         disk = self._disk
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy, disk.load)
         retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
         compaction = store.compaction
         walk = self._known.pop(store.partition, None)
         if walk is None or not walk.usages or self._clock.monotonic() - walk.began > self._config.interval_s:
             began = self._clock.monotonic()
-            walk = Walk(began, await disk.submit(compaction.usages, store.overlay(), retention))
+            walk = Walk(began, await disk.submit(compaction.usages, store.overlay(), retention, throttle))
             now = self._clock.monotonic()
             self._not_before[store.partition] = now + (now - began) / WALK_SHARE
         free = await disk.submit(store.free_bytes)
@@ -125,7 +128,7 @@ class Compactor:
         )
         if not numbers:
             return False
-        copied = await self._copy(replica, numbers, retention)
+        copied = await self._copy(replica, numbers, retention, throttle)
         if copied is None or not await self._put_in_place(replica, copied, retention):
             return False
         await self._switch(replica, copied)
@@ -134,10 +137,11 @@ class Compactor:
         self._known[store.partition] = Walk(walk.began, replaced(walk.usages, numbers, copied.output))
         return True
 
-    async def _copy(self, replica: Replica, numbers: Sequence[int], retention: Retention) -> Copied | None:
+    async def _copy(
+        self, replica: Replica, numbers: Sequence[int], retention: Retention, throttle: Throttle
+    ) -> Copied | None:
         store = replica.store
         disk = self._disk
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
         inputs, output = store.compaction.plan_output(numbers)
         try:
             return await disk.submit(store.compaction.copier(retention, throttle).run, inputs, output)

@@ -54,6 +54,7 @@ class Scrubber:
         replicas: Replicas,
         *,
         disk: Disk,
+        busy: Callable[[], bool],
         config: ScrubSection,
         retention: CompactionSection,
         clock: Clock,
@@ -61,6 +62,7 @@ class Scrubber:
     ) -> None:
         self._replicas = replicas
         self._disk = disk
+        self._busy = busy
         self._config = config
         self._retention = retention
         self._clock = clock
@@ -111,8 +113,7 @@ class Scrubber:
 
     async def _scrub(self, replica: Replica, report: ScrubReport) -> None:
         store = replica.store
-        disk = self._disk
-        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, disk.busy)
+        throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy, self._disk.load)
         retention = retention_at(self._retention, self._clock.wall_ms())
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}
@@ -127,8 +128,8 @@ class Scrubber:
                 continue
             indexed[number] = findings.indexed
             unknown[number] = findings.unknown
-            await self._note(replica, findings, report)
-        await self._check_index(replica, indexed, report)
+            await self._note(replica, findings, report, throttle)
+        await self._check_index(replica, indexed, report, throttle)
         # A compaction forgets expired blobs a moment before it deletes their segment.
         report.unknown = sum(count for number, count in unknown.items() if store.scrub.target(number) is not None)
         if report.unknown:
@@ -142,7 +143,7 @@ class Scrubber:
                 raise ReplicaUnavailable(f"partition {replica.partition.id} was reopened; the next round scrubs it")
             return await self._disk.submit(work, *args, **kwargs)
 
-    async def _note(self, replica: Replica, findings: SegmentFindings, report: ScrubReport) -> None:
+    async def _note(self, replica: Replica, findings: SegmentFindings, report: ScrubReport, throttle: Throttle) -> None:
         store = replica.store
         report.bytes += findings.bytes
         report.records += findings.records
@@ -169,16 +170,19 @@ class Scrubber:
             store.scrub.entries_where,
             store.overlay(),
             lambda entry: _touches(entry, findings.segment, findings.gaps),
+            throttle,
         )
         # After EIO the rest of the segment is suspect, and most of it is well: only what really cannot be read is damaged.
         unreadable = await self._on_disk(replica, store.scrub.unreadable, entries, whole=True)
         self._damaged(replica, unreadable, report)
 
-    async def _check_index(self, replica: Replica, indexed: dict[int, int], report: ScrubReport) -> None:
+    async def _check_index(
+        self, replica: Replica, indexed: dict[int, int], report: ScrubReport, throttle: Throttle
+    ) -> None:
         store = replica.store
         if store.state is StoreState.CLOSED:
             return
-        survey = await self._on_disk(replica, store.scrub.survey, store.overlay(), self._clock.wall_ms())
+        survey = await self._on_disk(replica, store.scrub.survey, store.overlay(), self._clock.wall_ms(), throttle)
         # Living blobs whose bytes never came, or went in the moment of their undelete.
         for entry in survey.absent:
             report.missing += 1
@@ -188,7 +192,7 @@ class Scrubber:
             return
         # Puts and compactions of the meantime look the same: only entries that cannot be read count.
         entries = await self._on_disk(
-            replica, store.scrub.entries_where, store.overlay(), lambda entry: entry.segment in suspects
+            replica, store.scrub.entries_where, store.overlay(), lambda entry: entry.segment in suspects, throttle
         )
         unreadable = await self._on_disk(replica, store.scrub.unreadable, entries, whole=False)
         self._damaged(replica, unreadable, report)

@@ -7,7 +7,8 @@ blob: it replicates, and compaction gives the space back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import islice
 
 from ambry.blob import BlobState
 from ambry.clock import Clock
@@ -23,11 +24,12 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.entry import IndexEntry
 from datanode.upkeep.fates import FateOracle
+from datanode.upkeep.throttle import PIECE_MAX_S, REST_FACTOR
 
 log = get_logger()
 
 PAGE = 500
-"""Index entries looked at in one turn of the event loop, and heads read in one visit to a disk thread."""
+"""Index entries looked at, and heads read, in one visit to a disk thread."""
 PAUSE_S = 0.01
 TICK_S = 30.0
 
@@ -67,25 +69,37 @@ class ChunkSweeper:
         return min(TICK_S, self._config.interval_s)
 
     async def sweep(self, replica: Replica) -> int:
-        """One round over a replica. Returns how many chunks were found dead. Raises AmbryError, OSError."""
+        """One round over a replica. Raises AmbryError, OSError.
+
+        Returns how many chunks were found dead. Walks through the index in pieces on a disk thread, and rests between them on
+        the event loop, the longer the busier that is.
+        """
         store = replica.store
         swept = 0
-        lsn = 0
-        while store.state is StoreState.OPEN:
+        entries = store.scrub.entries(store.overlay())
+        while True:
+            began = self._clock.monotonic()
             try:
-                page = store.changes_since(lsn, PAGE)
+                page = await self._next_page(replica, entries)
             except ReplicaUnavailable:
-                return swept  # its index is being rebuilt
+                return swept  # it is being reopened, or its index rebuilt
             if not page:
                 break
-            lsn = page[-1].lsn + 1
+            worked_s = self._clock.monotonic() - began
             chunks = [entry for entry in page if self._may_be_orphan(entry)]
             if chunks:
                 swept += await self._sweep_page(replica, chunks)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE_S + min(PIECE_MAX_S, worked_s) * REST_FACTOR * self._disk.load())
         if swept:
             log.info("chunks without a blob", partition=store.partition, chunks=swept)
         return swept
+
+    async def _next_page(self, replica: Replica, entries: Iterator[IndexEntry]) -> list[IndexEntry]:
+        """The next entries of a walk; a rebuild of the replica waits meanwhile. Raises ReplicaUnavailable where it was one."""
+        async with replica.maintenance_lock:
+            if self._replicas.get(replica.partition.id) is not replica or replica.store.state is not StoreState.OPEN:
+                raise ReplicaUnavailable(f"partition {replica.partition.id} is not open any more")
+            return await self._disk.submit(_take, entries)
 
     def _may_be_orphan(self, entry: IndexEntry) -> bool:
         """Whether its upload must be over by now."""
@@ -109,6 +123,10 @@ class ChunkSweeper:
         await self._make_durable(replica, records)
         metrics.SWEPT.inc(len(records))
         return len(records)
+
+
+def _take(entries: Iterator[IndexEntry]) -> list[IndexEntry]:
+    return list(islice(entries, PAGE))
 
 
 def _parents_of(store: BlobStore, chunks: Sequence[IndexEntry]) -> dict[bytes, bytes]:

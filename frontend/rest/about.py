@@ -35,7 +35,7 @@ class About:
             headers.pop(name, None)
         body = {
             "id": str(blob_id),
-            "size": head.size,
+            "size": head.properties.size,
             "digest": head.properties.digest.hex(),
             "content_type": head.properties.content_type,
             "filename": head.properties.filename,

@@ -25,8 +25,6 @@ FOR_EVER = "public, immutable, max-age=31536000"
 ASK_FIRST = "private, no-cache"
 NOT_AT_ALL = "no-store"
 
-_OPTIONS = ("none", "include_deleted_blobs", "include_expired_blobs", "include_all")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visible:
@@ -34,10 +32,8 @@ class Visible:
 
     deleted: bool
     expired: bool
-
-    @property
-    def any(self) -> bool:
-        return self.deleted or self.expired
+    any: bool = True
+    """Whether it may show more than those that live."""
 
     def check(self, head: BlobHead, now_ms: int) -> None:
         """Raises BlobDeleted or BlobExpired for what was not asked for."""
@@ -47,8 +43,15 @@ class Visible:
             raise BlobExpired(f"blob {head.id} has expired")
 
 
-ALIVE = Visible(deleted=False, expired=False)
+ALIVE = Visible(deleted=False, expired=False, any=False)
 ANY = Visible(deleted=True, expired=True)
+
+_VISIBLE = {
+    "none": ALIVE,
+    "include_deleted_blobs": Visible(deleted=True, expired=False),
+    "include_expired_blobs": Visible(deleted=False, expired=True),
+    "include_all": ANY,
+}
 
 
 def visible(exchange: Exchange) -> Visible:
@@ -56,11 +59,7 @@ def visible(exchange: Exchange) -> Visible:
     option = exchange.headers.get(names.GET_OPTION)
     if option is None:
         return ALIVE
-    chosen = one_of(names.GET_OPTION, option, _OPTIONS)
-    return Visible(
-        deleted=chosen in ("include_deleted_blobs", "include_all"),
-        expired=chosen in ("include_expired_blobs", "include_all"),
-    )
+    return _VISIBLE[one_of(names.GET_OPTION, option, tuple(_VISIBLE))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,7 @@ def id_in_path(exchange: Exchange) -> BlobId:
             "pages for operators are on the admin port"
         )
     blob_id = parse_id(text)
-    exchange.noted["blob"] = str(blob_id)
+    exchange.noted["blob"] = text[:ID_TEXT_SIZE]
     return blob_id
 
 
@@ -198,7 +197,7 @@ class BlobFinder:
             "Last-Modified": created,
             "Cache-Control": cache,
             **GUARDS,
-            names.BLOB_SIZE: str(head.size),
+            names.BLOB_SIZE: str(head.properties.size),
             names.DIGEST: properties.digest.hex(),
             names.CREATION_TIME: created,
             names.CONTENT_TYPE: properties.content_type,

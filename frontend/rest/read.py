@@ -40,6 +40,7 @@ class Reads:
 
     async def _read_one(self, exchange: Exchange, wanted: RangeSpec | None) -> web.StreamResponse:
         """The whole blob, or one range of it."""
+        resolve_empty = _resolves_empty(exchange.headers)
         allowed = visible(exchange)
         download = await open_blob(
             exchange.context,
@@ -47,7 +48,7 @@ class Reads:
             id_in_path(exchange),
             wanted=wanted,
             any_state=allowed.any,
-            resolve_empty=_resolves_empty(exchange.headers),
+            resolve_empty=resolve_empty,
         )
         try:
             head = download.head
@@ -55,9 +56,9 @@ class Reads:
                 self._finder.check(head, allowed)
             headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
             # Of an empty blob there is no part: its only range is resolved on request, to all of it.
-            partial = wanted is not None and head.size > 0
+            partial = wanted is not None and head.properties.size > 0
             if partial:
-                headers["Content-Range"] = content_range(download.span.first, download.span.end, head.size)
+                headers["Content-Range"] = content_range(download.span.first, download.span.end, head.properties.size)
             return await self._send(exchange, download, 206 if partial else 200, headers)
         finally:
             download.close()
@@ -67,14 +68,14 @@ class Reads:
         blob_id = id_in_path(exchange)
         allowed = visible(exchange)
         head = await self._finder.head(exchange, blob_id, allowed)
-        if not head.size and _resolves_empty(exchange.headers):
+        if not head.properties.size and _resolves_empty(exchange.headers):
             return await self._read_one(exchange, None)
-        spans = spans_of(ranges, head.size)
+        spans = spans_of(ranges, head.properties.size)
         if len(spans) < 2:
             return await self._read_one(exchange, RangeSpec(spans[0].first, spans[0].end - 1) if spans else None)
         # Nobody who stored a blob could know what this request's id would be.
         boundary = exchange.context.id
-        part_heads = [part_head(boundary, head.properties.content_type, span, head.size) for span in spans]
+        part_heads = [part_head(boundary, head.properties.content_type, span, head.properties.size) for span in spans]
         end = last_boundary(boundary)
         headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
         headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
@@ -105,7 +106,7 @@ class Reads:
         _resolves_empty(exchange.headers)
         head = await self._finder.head(exchange, id_in_path(exchange), allowed)
         headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
-        headers["Content-Length"] = str(head.size)
+        headers["Content-Length"] = str(head.properties.size)
         return web.Response(headers=headers)
 
     async def segment(self, exchange: Exchange) -> web.StreamResponse:
@@ -129,10 +130,10 @@ class Reads:
                 "Cache-Control": self._finder.cache(download.head, ALIVE),
                 **GUARDS,
                 names.DIGEST: digest.hex(),
-                names.BLOB_SIZE: str(download.head.size),
+                names.BLOB_SIZE: str(download.head.properties.size),
             }
             if exchange.method == "HEAD":
-                headers["Content-Length"] = str(download.span.size)
+                headers["Content-Length"] = str(download.size)
                 return web.Response(headers=headers)
             return await self._send(exchange, download, 200, headers)
         finally:
@@ -151,11 +152,11 @@ class Reads:
     async def _send(
         self, exchange: Exchange, download: Download, status: int, headers: dict[str, str]
     ) -> web.StreamResponse:
-        if download.complete and len(download.beginning) <= WHOLE_BYTES:
+        if len(download.beginning) == download.size <= WHOLE_BYTES:
             # Head and body in one write.
             whole = web.Response(status=status, headers=headers, body=bytes(download.beginning))
             return await exchange.send_whole(whole)
-        response = StreamedAnswer(status=status, headers=headers, size=download.span.size)
+        response = StreamedAnswer(status=status, headers=headers, size=download.size)
         await self._write_all(exchange, response, download)
         await response.write_eof()
         return response

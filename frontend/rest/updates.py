@@ -21,7 +21,8 @@ class Updates:
         self._clock = clock
 
     async def delete(self, exchange: Exchange) -> web.Response:
-        await update.delete(exchange.context, self._router, id_in_path(exchange), selected_head(exchange))
+        known = selected_head(exchange)
+        await update.delete(exchange.context, self._router, id_in_path(exchange), known)
         return web.Response(status=202)
 
     async def update_ttl(self, exchange: Exchange) -> web.Response:

@@ -23,7 +23,6 @@ from collections import deque
 from ambry.errors import InvariantBroken, Overloaded
 
 SMALL_BYTES = 64 << 10
-RETRY_AFTER_S = 1.0
 
 
 class Need(enum.IntEnum):
@@ -43,17 +42,14 @@ class MemoryBudget:
         self._name = name
         kept = size // 8 if reserve is None else reserve
         self._floors = (kept, kept // 2, 0)
+        self.largest = size - kept
+        """The most bytes that one share of class LARGE can have."""
         self._waiting: tuple[deque[tuple[int, asyncio.Future[bool]]], ...] = (deque(), deque(), deque())
 
     @property
     def scarce(self) -> bool:
         """Whether less than half is left: time to hold less."""
         return 2 * self.free < self.size
-
-    @property
-    def largest(self) -> int:
-        """The most bytes that one share of class LARGE can have."""
-        return self.size - self._floors[Need.LARGE]
 
     def try_take(self, size: int, need: Need = Need.LARGE) -> bool:
         """Take `size` bytes if they are free and nobody of that class waits."""
@@ -69,8 +65,7 @@ class MemoryBudget:
         """
         if not self.try_take(size, need) and not await self.wait(size, need, timeout_s=timeout_s):
             raise Overloaded(
-                f"the memory for {self._name} is taken: {size} bytes did not come free within {timeout_s:g} s; retry",
-                retry_after_s=RETRY_AFTER_S,
+                f"the memory for {self._name} is taken: {size} bytes did not come free within {timeout_s:g} s; retry"
             )
 
     async def wait(self, size: int, need: Need = Need.LARGE, *, timeout_s: float) -> bool:

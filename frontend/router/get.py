@@ -64,6 +64,8 @@ class Download:
     ) -> None:
         self.head = head
         self.span = span
+        self.size = span.end - span.first
+        """Bytes of the span."""
         self.beginning = beginning
         """The first bytes of the span, read already."""
         self.handed_at: float | None = None
@@ -79,13 +81,9 @@ class Download:
         self._context = context
         self._reading = context.reading
         self._units = units
+        self._joined = False
         self._again: deque[ReadUnit] = deque()
         self._ahead: deque[tuple[ReadUnit, asyncio.Future[ReadOutcome]]] = deque()
-
-    @property
-    def complete(self) -> bool:
-        """Whether `beginning` is all of it."""
-        return len(self.beginning) == self.span.size
 
     async def stream(self) -> AsyncIterator[Buffer]:
         """All the bytes in order, reading ahead a bounded number of units within the memory budget.
@@ -94,6 +92,7 @@ class Download:
         others when a chunk cannot be read: the response must break then, never end early.
         """
         self._reading.join(self)
+        self._joined = True
         loop = asyncio.get_running_loop()
         data, self.beginning = self.beginning, b""
         sent = 0
@@ -111,8 +110,8 @@ class Download:
             if not self._ahead:
                 break
             data = await self._next_piece()
-        if sent != self.span.size:
-            raise InvariantBroken(f"blob {self.head.id}: {sent} bytes read where {self.span.size} were asked for")
+        if sent != self.size:
+            raise InvariantBroken(f"blob {self.head.id}: {sent} bytes read where {self.size} were asked for")
 
     async def _next_piece(self) -> Buffer:
         """The data of the unit whose turn it is. Apart from `stream`, whose names would keep it alive beyond its use."""
@@ -214,10 +213,11 @@ class Download:
 
     def close(self) -> None:
         """Drop what was read ahead and give its memory back. Call it when `beginning` was sent, or nobody wants it."""
-        self._reading.leave(self)
-        for _, future in self._ahead:
-            future.cancel()
-        self._ahead.clear()
+        if self._joined:
+            self._reading.leave(self)
+            for _, future in self._ahead:
+                future.cancel()
+            self._ahead.clear()
         held, self.held = self.held, 0
         self._reading.budget.give_back(held)
 
@@ -237,7 +237,7 @@ async def open_blob(
     """
     if blob_id.kind is IdKind.COMPOSITE:
         whole = await read_composite(request, context, blob_id, any_state=any_state)
-        span = _resolve(wanted, whole.head.size, resolve_empty)
+        span = _resolve(wanted, whole.head.properties.size, resolve_empty)
         units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.unit_bytes)
         listed = min(len(whole.composite.chunks) * CHUNK_LISTED_BYTES, context.reading.budget.largest // 2)
         charged = BLOCK_SIZE + listed
@@ -245,32 +245,34 @@ async def open_blob(
         return Download(
             request, context, whole.head, span=span, beginning=b"", charged=charged, listed=listed, units=units
         )
-    ask = _guess(wanted, context.reading.unit_bytes())
+    unit = context.reading.unit_bytes()
+    ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
     charged = ask.end - ask.first
     await context.reading.take(charged, of=charged)
     try:
         fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
         record = found(blob_id, await fetch.start())
         head = head_of(blob_id, record.reply)
-        span = _resolve(wanted, head.size, resolve_empty)
+        span = _resolve(wanted, head.properties.size, resolve_empty)
         beginning = record.data
         # What is streamed has a block of its own until its end.
-        held = len(beginning) if len(beginning) == span.size else max(BLOCK_SIZE, len(beginning))
+        size = span.end - span.first
+        held = len(beginning) if len(beginning) == size else max(BLOCK_SIZE, len(beginning))
         if held > charged:
-            await context.reading.take(held - charged, of=span.size)
+            await context.reading.take(held - charged, of=size)
             charged = held
     except BaseException:
         context.reading.budget.give_back(charged)
         raise
     context.reading.budget.give_back(charged - held)
-    units = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.unit_bytes)
-    return Download(request, context, head, span=span, beginning=beginning, charged=held, units=units)
+    rest: Iterator[ReadUnit] = iter(())
+    if len(beginning) < size:
+        rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.unit_bytes)
+    return Download(request, context, head, span=span, beginning=beginning, charged=held, units=rest)
 
 
-def _guess(wanted: RangeSpec | None, unit: int) -> Span:
+def _guess(wanted: RangeSpec, unit: int) -> Span:
     """The first bytes of what is wanted of a blob whose size is not known yet, at most to the end of a unit."""
-    if wanted is None:
-        return Span(0, unit)
     if wanted.first is None:
         return Span(0, 0)  # a suffix needs the size first
     end = (wanted.first // unit + 1) * unit
@@ -298,8 +300,10 @@ async def read_composite(
     record = found(blob_id, await fetch.start())
     head = head_of(blob_id, record.reply)
     composite = composite_format.decode(record.data)
-    if composite.total_size != head.size:
-        raise DataCorrupt(f"blob {blob_id}: its chunks have {composite.total_size} bytes, its head says {head.size}")
+    if composite.total_size != head.properties.size:
+        raise DataCorrupt(
+            f"blob {blob_id}: its chunks have {composite.total_size} bytes, its head says {head.properties.size}"
+        )
     return CompositeBlob(head, composite)
 
 

@@ -13,101 +13,71 @@ from collections.abc import Collection
 import msgspec
 
 from ambry.clock import Clock
-from ambry.clustermap.model import ClusterMap, Partition
 from ambry.errors import InsufficientStorage
-from ambry.network.pool import Peer, PeerPool
-from frontend.router.quorum import write_target
+from frontend.router.replicas import PartitionReplicas, ReplicaTable
 
 STICKY_BYTES_MAX = 256 << 10
-
-
-class LocalReplicas(msgspec.Struct, frozen=True):
-    """The replicas of a partition in our own datacenter."""
-
-    peers: tuple[Peer, ...]
-    target: int
-    """How many of them must confirm a write."""
-
-
-NO_REPLICAS = LocalReplicas((), 0)
 
 
 class Drawn(msgspec.Struct, frozen=True):
     """A choice, and whether all its replicas here answered then."""
 
-    partition: Partition
+    replicas: PartitionReplicas
     well: bool
 
 
 class PartitionChooser:
     """Picks among the partitions that have replicas in our own datacenter."""
 
-    def __init__(
-        self,
-        cluster_map: ClusterMap,
-        *,
-        datacenter_id: int,
-        pool: PeerPool,
-        clock: Clock,
-        random_source: random.Random,
-        sticky_ms: int,
-        success_target: int,
-    ) -> None:
-        self._partitions = [
-            partition for partition in cluster_map.partitions.values() if partition.in_datacenter(datacenter_id)
-        ]
-        self.local: dict[int, LocalReplicas] = {}
-        """By partition, where it has any."""
-        for partition in self._partitions:
-            peers = tuple(pool[node.name] for node in partition.in_datacenter(datacenter_id))
-            self.local[partition.id] = LocalReplicas(peers, write_target(len(peers), success_target))
+    def __init__(self, replicas: ReplicaTable, *, clock: Clock, random_source: random.Random, sticky_ms: int) -> None:
+        self._here = [each for each in replicas.values() if each.local]
         self._clock = clock
         self._random = random_source
         self._sticky_s = sticky_ms / 1000
         self._stuck: Drawn | None = None
         self._stuck_until = 0.0
 
-    def choose(self, size: int, *, exclude: Collection[int] = (), answering: bool = False) -> Partition:
+    def choose(self, size: int, *, exclude: Collection[int] = (), answering: bool = False) -> PartitionReplicas:
         """A partition for a record of `size` bytes; with `answering` one of which enough replicas here answer.
 
         Raises InsufficientStorage when there is none that is not excluded.
         """
         if size > STICKY_BYTES_MAX or exclude:
-            return self._draw(exclude, answering).partition
+            return self._draw(exclude, answering).replicas
         now = self._clock.monotonic()
         stuck = self._stuck
-        if stuck is None or now >= self._stuck_until or (stuck.well and not self._well(stuck.partition)):
+        if stuck is None or now >= self._stuck_until or (stuck.well and not _well(stuck.replicas)):
             self._stuck = stuck = self._draw((), False)
             self._stuck_until = now + self._sticky_s
-        return stuck.partition
+        return stuck.replicas
 
     def _draw(self, exclude: Collection[int], answering: bool) -> Drawn:
         """The best there are: all their replicas here answer, else enough of them, else any."""
-        local = self.local
-        left = [partition for partition in self._partitions if partition.id not in exclude]
+        left = [each for each in self._here if each.id not in exclude]
         # Inline, since this is what every larger chunk waits for: all replicas of all partitions are looked at.
-        candidates = [partition for partition in left if all(peer.usable for peer in local[partition.id].peers)]
+        candidates = [each for each in left if all(peer.usable for peer in each.local)]
         well = bool(candidates)
         if not well:
-            candidates = [partition for partition in left if self._enough(partition)]
+            candidates = [each for each in left if _enough(each)]
         if not candidates and not answering:
             candidates = left
         if not candidates:
             raise InsufficientStorage("no partition is left to write to; every one failed or has no replica here")
         first, second = self._random.choice(candidates), self._random.choice(candidates)
         if first is not second:
-            waiting = sum(peer.in_flight_bytes for peer in local[first.id].peers)
-            if waiting > sum(peer.in_flight_bytes for peer in local[second.id].peers):
+            waiting = sum(peer.in_flight_bytes for peer in first.local)
+            if waiting > sum(peer.in_flight_bytes for peer in second.local):
                 first = second
         return Drawn(first, well)
 
     def short(self) -> list[int]:
-        """The partitions that too few replicas answer for."""
-        return [partition.id for partition in self._partitions if not self._enough(partition)]
+        """The partitions that too few replicas here answer for."""
+        return [each.id for each in self._here if not _enough(each)]
 
-    def _well(self, partition: Partition) -> bool:
-        return all(peer.usable for peer in self.local[partition.id].peers)
 
-    def _enough(self, partition: Partition) -> bool:
-        local = self.local[partition.id]
-        return sum(peer.usable for peer in local.peers) >= local.target
+def _well(replicas: PartitionReplicas) -> bool:
+    return all(peer.usable for peer in replicas.local)
+
+
+def _enough(replicas: PartitionReplicas) -> bool:
+    return sum(peer.usable for peer in replicas.local) >= replicas.write_target

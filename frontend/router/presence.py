@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, BlobGone
 from ambry.ids import BlobId
+from ambry.network.pool import Peer
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
@@ -29,30 +29,28 @@ async def presence(request: RequestContext, context: RouterContext, blob_id: Blo
     except BlobGone:
         composite = None
     ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
-    by_node: dict[str, list[bytes]] = {}
+    held: dict[Peer, list[bytes]] = {}
     for raw in ids:
-        for node in context.partition_of(BlobId(raw)).replicas:
-            by_node.setdefault(node.name, []).append(raw)
-    nodes = [context.map.nodes[name] for name in sorted(by_node)]
-    return list(await asyncio.gather(*(_presence_at(request, context, node, by_node[node.name]) for node in nodes)))
+        for each in context.replicas[BlobId(raw).partition].every:
+            held.setdefault(each.replica, []).append(raw)
+    peers = sorted(held, key=lambda peer: peer.node.name)
+    return list(await asyncio.gather(*(_presence_at(request, peer, held[peer]) for peer in peers)))
 
 
-async def _presence_at(request: RequestContext, context: RouterContext, node: Node, ids: list[bytes]) -> NodePresence:
+async def _presence_at(request: RequestContext, peer: Peer, ids: list[bytes]) -> NodePresence:
     states: list[str] = []
     error = ""
     try:
         for start in range(0, len(ids), IDS_PER_REQUEST):
             message = PresenceRequest(request.id, ids[start : start + IDS_PER_REQUEST])
-            frame = await context.pool[node.name].request(
-                MessageType.PRESENCE, message, timeout_s=min(TIMEOUT_S, request.left_s())
-            )
+            frame = await peer.request(MessageType.PRESENCE, message, timeout_s=min(TIMEOUT_S, request.left_s()))
             states += messages.decode(frame.header, PresenceReply).states
     except AmbryError as failure:
         error = failure.message
     return NodePresence(
-        node=node.name,
-        datacenter=node.datacenter,
-        address=node.address,
+        node=peer.node.name,
+        datacenter=peer.node.datacenter,
+        address=peer.node.address,
         reachable=not error,
         present=states.count("present"),
         deleted=states.count("deleted"),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability
 from ambry.checksum import Buffer, block_checks, digest, new_digester
-from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached
 from ambry.format import composite as composite_format
 from ambry.format.properties import encode_properties
@@ -26,7 +26,8 @@ from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
-from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome, write_persistently
+from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, write_persistently
+from frontend.router.replicas import PartitionReplicas
 from frontend.router.values import DigestCheck, PutResult, PutSpec
 
 log = get_logger()
@@ -106,7 +107,7 @@ class PutOperation:
     # --- composite blobs ---
 
     async def _put_composite(self, chunker: Chunker, piece: Piece) -> PutResult:
-        composite_id, partition = self._new_id(IdKind.COMPOSITE, self._context.config.chunk_size_bytes)
+        composite_id, replicas = self._new_id(IdKind.COMPOSITE, self._context.config.chunk_size_bytes)
         self._written.append(composite_id)
         chunks: list[asyncio.Task[ChunkRef]] = []
         unfinished: set[asyncio.Task[ChunkRef]] = set()
@@ -125,7 +126,7 @@ class PutOperation:
             whole = running.digest()
             if self._verify is not None:
                 await self._verify(whole)
-            await self._put_composite_record(composite_id, partition, refs, size, whole)
+            await self._put_composite_record(composite_id, replicas, refs, size, whole)
         except BaseException:
             for chunk in chunks:
                 chunk.cancel()
@@ -154,34 +155,31 @@ class PutOperation:
             chunker.give_back(piece.charged)
 
     async def _put_composite_record(
-        self, blob_id: BlobId, partition: Partition, refs: tuple[ChunkRef, ...], size: int, whole: bytes
+        self, blob_id: BlobId, replicas: PartitionReplicas, refs: tuple[ChunkRef, ...], size: int, whole: bytes
     ) -> None:
         payload = composite_format.encode(Composite(total_size=size, chunks=refs))
         properties = encode_properties(replace(self._spec.properties, size=size, digest=whole))
         record = NewRecord(RecordKind.COMPOSITE, properties, payload, digest(payload), block_checks(payload))
-
-        def write() -> asyncio.Future[WriteOutcome]:
-            return self._write(record, blob_id, partition)
-
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
-        await write_persistently(self._request, self._context, write)
+        write = partial(self._write, record, blob_id, replicas)
+        await write_persistently(self._request, write, attempts=self._context.config.put_attempts)
 
     # --- records ---
 
     def _new_id(
         self, kind: IdKind, size: int, exclude: frozenset[int] = frozenset(), *, answering: bool = False
-    ) -> tuple[BlobId, Partition]:
+    ) -> tuple[BlobId, PartitionReplicas]:
         context = self._context
-        partition = context.placement.choose(size, exclude=exclude, answering=answering)
+        replicas = context.placement.choose(size, exclude=exclude, answering=answering)
         blob_id = BlobId.make(
             kind=kind,
             datacenter=context.datacenter_id,
             account=self._container.account,
             container=self._container.container,
-            partition=partition.id,
+            partition=replicas.id,
             uuid=uuid7(context.clock, context.random_source),
         )
-        return blob_id, partition
+        return blob_id, replicas
 
     async def _put_record(self, record: NewRecord) -> BlobId:
         """Put one record, slipping to another partition with a new id when one fails."""
@@ -191,19 +189,19 @@ class PutOperation:
         attempts = self._context.config.put_attempts
         for attempt in range(1, attempts + 1):
             try:
-                blob_id, partition = self._new_id(_ID_KINDS[record.kind], len(record.data), tried, answering=silence)
+                blob_id, replicas = self._new_id(_ID_KINDS[record.kind], len(record.data), tried, answering=silence)
             except InsufficientStorage:
                 break
             # Before it is sent: a write that is cancelled on its way may have happened.
             self._written.append(blob_id)
             # Half of the time for each but the last, so that there is some for another partition.
-            outcome = await self._write(record, blob_id, partition, share=0.5 if attempt < attempts else 1.0)
+            outcome = await self._write(record, blob_id, replicas, share=0.5 if attempt < attempts else 1.0).start()
             if isinstance(outcome, Confirmed):
                 return blob_id
             failure, silence = outcome.error, outcome.silence
             log.warning(
                 "put found too few replicas",
-                partition=partition.id,
+                partition=blob_id.partition,
                 blob=str(blob_id),
                 request_id=self._request.id,
                 error=failure.message,
@@ -211,7 +209,7 @@ class PutOperation:
             self._discard([blob_id])
             if not isinstance(failure, QuorumNotReached | InsufficientStorage):
                 break
-            tried |= {partition.id}
+            tried |= {blob_id.partition}
             wait_s = 0.0 if silence or isinstance(failure, InsufficientStorage) else RETRY_WAIT_S * attempt
             if attempt == attempts or self._request.left_s() <= wait_s:
                 break
@@ -221,8 +219,8 @@ class PutOperation:
         raise failure or InsufficientStorage("there is no partition to write to")
 
     def _write(
-        self, record: NewRecord, blob_id: BlobId, partition: Partition, *, share: float = 1.0
-    ) -> asyncio.Future[WriteOutcome]:
+        self, record: NewRecord, blob_id: BlobId, replicas: PartitionReplicas, *, share: float = 1.0
+    ) -> ReplicaWrite:
         spec = self._spec
         chunk = record.kind == RecordKind.CHUNK
         request = PutRequest(
@@ -239,15 +237,14 @@ class PutOperation:
         )
         return ReplicaWrite(
             self._request,
-            self._context,
-            partition,
+            replicas,
             type=MessageType.PUT,
             message=request,
             body=record.data,
             checks=record.checks,
             geo=spec.durability is Durability.GEO,
             share=share,
-        ).start()
+        )
 
     def _discard(self, ids: list[BlobId]) -> None:
         """Mark records deleted that nobody will ever be told of. Best effort, nobody waits for it."""
@@ -255,7 +252,7 @@ class PutOperation:
         for blob_id in ids:
             state = BlobState(0, True, self._spec.expires_at_ms)
             message = UpdateRequest(self._request.id, blob_id.raw, state, context.clock.wall_ms())
-            for peer in context.placement.local[blob_id.partition].peers:
+            for peer in context.replicas[blob_id.partition].local:
                 peer.call(
                     MessageType.UPDATE,
                     message,

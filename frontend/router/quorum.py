@@ -11,6 +11,11 @@ import msgspec
 T = TypeVar("T")
 """How the caller names a replica."""
 
+SILENCE_S = 1.0
+"""How long a suspect replica is waited for when nobody else can decide. Long enough for one that was only busy."""
+LOOK_AGAIN_S = 0.25
+"""From then on, how often it is looked at who is suspect; a paused node is within 3 s (ambry/network/pool.py)."""
+
 
 class Verdict(Enum):
     PENDING = 0
@@ -89,14 +94,14 @@ class Answer(Enum):
     """No answer, a corrupt copy, or a replica without authority."""
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """A replica that may be asked."""
+class Candidate(msgspec.Struct, Generic[T], frozen=True):
+    """A replica that may be asked, and where it is."""
 
-    name: str
+    replica: T
     datacenter_id: int
 
 
-class ReadTracker:
+class ReadTracker(Generic[T]):
     """One read of one record. Replicas are asked one after the other; the caller may ask the next before the last has answered.
 
     `replicas` are in the order of asking. Absence is proven when enough replicas of our own datacenter said
@@ -107,10 +112,10 @@ class ReadTracker:
     """
 
     def __init__(
-        self, replicas: Sequence[Candidate], *, own: int, origin: int, absent_targets: Mapping[int, int]
+        self, replicas: Sequence[Candidate[T]], *, own: int, origin: int, absent_targets: Mapping[int, int]
     ) -> None:
         self._left = list(replicas)
-        self._datacenters = {replica.name: replica.datacenter_id for replica in replicas}
+        self._datacenters = {each.replica: each.datacenter_id for each in replicas}
         self._provable = bool(absent_targets.get(origin))
         self._missing = {
             datacenter: absent_targets[datacenter] for datacenter in {own, origin} if absent_targets.get(datacenter)
@@ -121,14 +126,14 @@ class ReadTracker:
         self._asked = 0
         self.verdict = Verdict.PENDING if replicas else Verdict.FAILED
 
-    def next_replica(self) -> str | None:
+    def next_replica(self) -> T | None:
         """The next replica to ask, None when all were."""
         if not self._left or self.verdict is not Verdict.PENDING:
             return None
         self._asked += 1
-        return self._left.pop(0).name
+        return self._left.pop(0).replica
 
-    def record(self, replica: str, answer: Answer) -> Verdict:
+    def record(self, replica: T, answer: Answer) -> Verdict:
         """Take in one answer."""
         self._asked -= 1
         if self.verdict is not Verdict.PENDING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import partial
 
 import msgspec
@@ -11,12 +12,14 @@ from ambry.blob import BlobState, join
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, BlobDeleted, BlobExpired, BlobNotFound, DataCorrupt, DeadlineExceeded, Unavailable
 from ambry.ids import BlobId
+from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest
 from frontend.request import RequestContext
-from frontend.router.context import LOOK_AGAIN_S, SILENCE_S, RouterContext
-from frontend.router.quorum import Answer, Verdict
+from frontend.router.context import RouterContext
+from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Answer, Candidate, ReadTracker, Verdict
+from frontend.router.replicas import PartitionReplicas
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -35,13 +38,24 @@ class StateOnly(msgspec.Struct, frozen=True):
 ReadOutcome = Found | StateOnly
 
 
+def in_order(replicas: PartitionReplicas, *, own: int, origin: int, source: random.Random) -> list[Candidate[Peer]]:
+    """The replicas in the order in which a read asks them.
+
+    Our own datacenter, then the blob's origin, then the others; in each the well ones first, shuffled.
+    """
+    order = list(replicas.every)
+    source.shuffle(order)
+    order.sort(key=lambda each: (each.datacenter_id != own, each.datacenter_id != origin, not each.replica.usable))
+    return order
+
+
 class Fetch:
     """One read of one record. `start` returns a future that ends with a ReadOutcome, or with the AmbryError to tell the user:
     BlobNotFound, BlobGone, Unavailable.
 
     Replicas are asked in order; when one has not answered for `hedge_after_ms` the next is asked too, and the first good
     answer counts. Once all were asked and only suspect ones are still to answer, they are not waited for any longer than a
-    moment. It ends `within_s`, by default with the request's deadline.
+    moment. It ends within `share` of the time that the request has left.
     """
 
     def __init__(
@@ -53,23 +67,30 @@ class Fetch:
         first: int,
         end: int,
         any_state: bool = False,
-        within_s: float | None = None,
+        share: float = 1.0,
     ) -> None:
         self._context = context
         self._id = blob_id
         self._first = first
         self._end = end
         self._request = GetRequest(request.id, blob_id.raw, first, end, any_state)
-        self._tracker = context.read_tracker(blob_id)
         self._loop = asyncio.get_running_loop()
-        self._deadline = request.deadline if within_s is None else self._loop.time() + within_s
+        now = self._loop.time()
+        self._deadline = now + (request.deadline - now) * share
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: set[str] = set()
-        self._failures: dict[str, AmbryError] = {}
+        self._waiting: set[Peer] = set()
+        self._failures: dict[Peer, AmbryError] = {}
         self._state: BlobState | None = None
         self._state_only = False
         self._looking = False
         self._future: asyncio.Future[ReadOutcome] = self._loop.create_future()
+        replicas = context.replicas[blob_id.partition]
+        self._tracker = ReadTracker(
+            in_order(replicas, own=context.datacenter_id, origin=blob_id.datacenter, source=context.random_source),
+            own=context.datacenter_id,
+            origin=blob_id.datacenter,
+            absent_targets=replicas.absent_targets,
+        )
 
     def start(self) -> asyncio.Future[ReadOutcome]:
         self._ask_next()
@@ -79,53 +100,53 @@ class Fetch:
         if self._future.done() or self._looking:
             return
         self._stop_timer()
-        name = self._tracker.next_replica()
-        if name is None:
+        peer = self._tracker.next_replica()
+        if peer is None:
             self._looking = True
             self._timer = self._loop.call_later(SILENCE_S, self._look)
             return
         self._timer = self._loop.call_later(self._context.config.hedge_after_ms / 1000, self._ask_next)
-        self._waiting.add(name)
+        self._waiting.add(peer)
         timeout_s = max(0.001, self._deadline - self._loop.time())
-        self._context.pool[name].call(MessageType.GET, self._request, partial(self._done, name), timeout_s=timeout_s)
+        peer.call(MessageType.GET, self._request, partial(self._done, peer), timeout_s=timeout_s)
 
     def _look(self) -> None:
         """All were asked: see whether those that did not answer yet answer anything at all."""
         if self._future.done():
             return
-        if any(self._context.pool[name].usable for name in self._waiting):
+        if any(peer.usable for peer in self._waiting):
             self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
             return
-        for name in list(self._waiting):
-            self._done(name, DeadlineExceeded("it does not answer"))
+        for peer in list(self._waiting):
+            self._done(peer, DeadlineExceeded("it does not answer"))
 
-    def _done(self, name: str, outcome: Frame | AmbryError) -> None:
-        self._waiting.discard(name)
+    def _done(self, peer: Peer, outcome: Frame | AmbryError) -> None:
+        self._waiting.discard(peer)
         if self._future.done():
             return
         if not isinstance(outcome, AmbryError):
-            self._answered(name, outcome)
+            self._answered(peer, outcome)
             return
-        self._failures[name] = outcome
-        self._settle(self._tracker.record(name, Answer.ABSENT if isinstance(outcome, BlobNotFound) else Answer.FAILED))
+        self._failures[peer] = outcome
+        self._settle(self._tracker.record(peer, Answer.ABSENT if isinstance(outcome, BlobNotFound) else Answer.FAILED))
 
-    def _answered(self, name: str, frame: Frame) -> None:
+    def _answered(self, peer: Peer, frame: Frame) -> None:
         try:
             reply = messages.decode(frame.header, GetReply)
             self._state = reply.state if self._state is None else join(self._state, reply.state)
             if reply.present and not (self._state.deleted and not self._request.any_state):
                 data = self._cut(reply, frame.body)
-                self._tracker.record(name, Answer.FOUND)
+                self._tracker.record(peer, Answer.FOUND)
                 self._end_with(Found(reply, data))
                 return
         except AmbryError as bad:
-            self._failures[name] = bad
-            self._settle(self._tracker.record(name, Answer.FAILED))
+            self._failures[peer] = bad
+            self._settle(self._tracker.record(peer, Answer.FAILED))
             return
         # It has no bytes for us. It is gone, or another replica may have them.
         self._state_only = True
         gone = (self._state.deleted or reply.gone) and not self._request.any_state
-        self._settle(self._tracker.record(name, Answer.GONE if gone else Answer.FAILED))
+        self._settle(self._tracker.record(peer, Answer.GONE if gone else Answer.FAILED))
 
     def _cut(self, reply: GetReply, body: Buffer) -> Buffer:
         first = min(self._first, reply.payload_size)
@@ -156,7 +177,7 @@ class Fetch:
             self._end_with(self._unknown())
 
     def _unknown(self) -> AmbryError:
-        reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(self._failures.items()))
+        reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in self._failures.items()))
         return Unavailable(f"blob {self._id} cannot be read now, and its absence cannot be proven; retry ({reasons})")
 
     def _end_with(self, outcome: ReadOutcome | AmbryError) -> None:

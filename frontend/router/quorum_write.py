@@ -13,15 +13,13 @@ from functools import partial
 import msgspec
 
 from ambry.checksum import Buffer
-from ambry.clustermap.model import Partition
 from ambry.errors import AmbryError, BlobGone, DeadlineExceeded, InsufficientStorage, QuorumNotReached
 from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame
 from ambry.protocol.messages.base import Message
 from frontend.request import RequestContext
-from frontend.router.context import LOOK_AGAIN_S, SILENCE_S, RouterContext
-from frontend.router.placement import NO_REPLICAS
-from frontend.router.quorum import Verdict, WriteTracker
+from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Verdict, WriteTracker
+from frontend.router.replicas import PartitionReplicas
 
 RETRY_WAIT_S = 0.15
 """Nodes that restart one after the other are connected again in a moment (ambry/network/pool.py)."""
@@ -46,7 +44,7 @@ WriteOutcome = Confirmed | Unconfirmed
 
 
 async def write_persistently(
-    request: RequestContext, context: RouterContext, write: Callable[[], asyncio.Future[WriteOutcome]]
+    request: RequestContext, write: Callable[[], ReplicaWrite], *, attempts: int
 ) -> list[Frame]:
     """Do a write that is the same when it is done twice, again while that may help; ends with the request's deadline.
 
@@ -55,12 +53,12 @@ async def write_persistently(
     attempt = 0
     while True:
         attempt += 1
-        outcome = await write()
+        outcome = await write().start()
         if isinstance(outcome, Confirmed):
             return outcome.replies
         again = isinstance(outcome.error, QuorumNotReached) and not outcome.silence
         wait_s = RETRY_WAIT_S * attempt
-        if not again or attempt >= context.config.put_attempts or request.left_s() <= wait_s:
+        if not again or attempt >= attempts or request.left_s() <= wait_s:
             raise outcome.error
         await asyncio.sleep(wait_s)
 
@@ -68,7 +66,7 @@ async def write_persistently(
 class ReplicaWrite:
     """One write on its way. `start` returns a future that ends when the outcome is certain, or all but certain.
 
-    Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
+    PartitionReplicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
     `patience_s` the outcome waits that long for those of them that are well, so that a read right after it finds the same on
     each of them. Nothing is waited for longer than `share` of the time that the request has left.
     """
@@ -76,8 +74,7 @@ class ReplicaWrite:
     def __init__(
         self,
         request: RequestContext,
-        context: RouterContext,
-        partition: Partition,
+        replicas: PartitionReplicas,
         *,
         type: int,
         message: Message,
@@ -87,11 +84,11 @@ class ReplicaWrite:
         share: float = 1.0,
         patience_s: float = 0.0,
     ) -> None:
-        self._partition = partition
-        here = context.placement.local.get(partition.id, NO_REPLICAS)
-        self._local = here.peers
-        self._target = here.target
-        self._remote = _remote(context, partition) if geo else []
+        self._partition = replicas.id
+        self._local = replicas.local
+        self._target = replicas.write_target
+        # The well ones first.
+        self._remote = sorted(replicas.remote, key=lambda peer: not peer.usable) if geo else []
         self._geo = geo
         self._type = type
         self._message = message
@@ -109,7 +106,7 @@ class ReplicaWrite:
         # The pure part: from here on it is asked once per event.
         self._tracker = WriteTracker(
             waiting=set(self._local),
-            missing=here.target,
+            missing=self._target,
             remote_left=list(self._remote),
             remote_missing=1 if geo else 0,
         )
@@ -119,7 +116,7 @@ class ReplicaWrite:
         if not self._local:
             # None of none would count as confirmed.
             error = QuorumNotReached(
-                f"partition {self._partition.id} has no replica in this datacenter; write in one that has"
+                f"partition {self._partition} has no replica in this datacenter; write in one that has"
             )
             self._future.set_result(Unconfirmed(error, silence=True))
             return self._future
@@ -193,20 +190,14 @@ class ReplicaWrite:
         silence = len(set(self._local) - late) < self._target or (self._geo and late >= set(self._remote))
         for error in failures.values():
             if isinstance(error, InsufficientStorage):
-                full = InsufficientStorage(f"partition {self._partition.id} has no room ({reasons})")
+                full = InsufficientStorage(f"partition {self._partition} has no room ({reasons})")
                 return Unconfirmed(full, silence)
             if isinstance(error, BlobGone):
                 return Unconfirmed(error, silence)  # an undelete that came too late: trying again does not help
         return Unconfirmed(
             QuorumNotReached(
-                f"too few replicas of partition {self._partition.id} confirmed the write; it may or may not have "
+                f"too few replicas of partition {self._partition} confirmed the write; it may or may not have "
                 f"happened ({reasons})"
             ),
             silence,
         )
-
-
-def _remote(context: RouterContext, partition: Partition) -> list[Peer]:
-    """The replicas of other datacenters, the well ones first."""
-    nodes = (node for node in partition.replicas if node.datacenter_id != context.datacenter_id)
-    return sorted((context.pool[node.name] for node in nodes), key=lambda peer: not peer.usable)

@@ -24,7 +24,7 @@ STALLED_S = 1.0
 """A client that takes this long for one unit has stalled: what was read ahead for it is dropped."""
 ENDED_AFTER_S = 2.0
 """A download whose client takes this long for one unit may be ended when others wait for memory."""
-LOOK_AGAIN_S = 0.25
+RELIEVE_EVERY_S = 0.25
 COUNT_AGAIN_S = 0.1
 
 
@@ -114,7 +114,7 @@ class ReadMemory:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(LOOK_AGAIN_S, self._relieve)
+        self._timer = loop.call_later(RELIEVE_EVERY_S, self._relieve)
         now = loop.time()
         stalled = [reader for reader in self._readers if _stalled(reader, now, STALLED_S)]
         if sum(reader.drop_ahead() for reader in stalled):

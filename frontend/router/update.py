@@ -10,7 +10,7 @@ Nothing is recorded about a blob that no replica which answered knows: an id tha
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 import msgspec
 
@@ -24,7 +24,7 @@ from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.get import found, head_of
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome
-from frontend.router.quorum_write import ReplicaWrite, WriteOutcome, write_persistently
+from frontend.router.quorum_write import ReplicaWrite, write_persistently
 from frontend.router.values import BlobHead
 
 PATIENCE_S = 0.25
@@ -97,9 +97,7 @@ async def extend_ttl(
 async def _read(request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool) -> ReadOutcome:
     """What is known of a blob, read in half of the time that is left. Raises Unavailable saying that nothing was changed."""
     try:
-        return await Fetch(
-            request, context, blob_id, first=0, end=0, any_state=any_state, within_s=request.left_s() / 2
-        ).start()
+        return await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state, share=0.5).start()
     except Unavailable as error:
         raise Unavailable(f"nothing was changed: {error.message}") from error
 
@@ -110,18 +108,14 @@ async def _read_head(request: RequestContext, context: RouterContext, blob_id: B
 
 async def _write(request: RequestContext, context: RouterContext, blob_id: BlobId, state: BlobState) -> BlobState:
     """Record a state; returns the join of what the replicas that confirmed know now."""
-    message = UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms())
-
-    def write() -> asyncio.Future[WriteOutcome]:
-        return ReplicaWrite(
-            request,
-            context,
-            context.partition_of(blob_id),
-            type=MessageType.UPDATE,
-            message=message,
-            patience_s=PATIENCE_S,
-        ).start()
-
-    for frame in await write_persistently(request, context, write):
+    write = partial(
+        ReplicaWrite,
+        request,
+        context.replicas[blob_id.partition],
+        type=MessageType.UPDATE,
+        message=UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms()),
+        patience_s=PATIENCE_S,
+    )
+    for frame in await write_persistently(request, write, attempts=context.config.put_attempts):
         state = join(state, messages.decode(frame.header, UpdateReply).state)
     return state

@@ -48,10 +48,6 @@ class BlobHead(msgspec.Struct, frozen=True, kw_only=True):
     state: BlobState
     created_at_ms: int
 
-    @property
-    def size(self) -> int:
-        return self.properties.size
-
 
 class NodePresence(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a blob one data node holds: of its own record and its chunks, `total` in number."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ambry.errors import AmbryError
 from ambry.format.record import Record
-from datanode.committer import Committer
+from datanode.committer import Committer, WriteQueue
 from datanode.disk import Disk
 from datanode.store.blob_store import BlobStore
+from datanode.store.bounded_files import BoundedFiles
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import SEGMENT_SIZE, blob_id, content, open_replica, put_record
@@ -18,20 +19,25 @@ RESERVE = 10 * SEGMENT_SIZE
 
 
 class CommitBench:
-    """One replica with its committer; `acks` are the outcomes in the order in which they came."""
+    """One replica with its committer; `acks` are the outcomes in the order in which they came.
 
-    def __init__(self, tmp_path: Path, **changes: int) -> None:
+    With `open_files_max` its files are bounded.
+    """
+
+    def __init__(self, tmp_path: Path, *, open_files_max: int = 0, **changes: int) -> None:
         self.files = FakeFiles(tmp_path)
-        self.store: BlobStore = open_replica(self.files, tmp_path / "r")
+        self.bounded = BoundedFiles(self.files, open_max=open_files_max)
+        self.store: BlobStore = open_replica(self.bounded if open_files_max else self.files, tmp_path / "r")
         self.clock = SettableClock()
-        self.disk = Disk(threads=2, pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20), clock=self.clock)
+        self.disk = Disk(threads=2)
+        self.writes = WriteQueue(pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20), clock=self.clock)
         settings = {
             "batch_bytes_max": 1 << 20,
             "batch_records_max": 100,
             "gather_ms": 0,
             "reserve_bytes": RESERVE,
         } | changes
-        self.committer = Committer(self.store, self.disk, **settings)
+        self.committer = Committer(self.store, self.disk, self.writes, **settings)
         self.acks: list[tuple[int, AmbryError | None]] = []
 
     def submit(

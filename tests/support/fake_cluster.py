@@ -18,9 +18,8 @@ from ambry.ids import BlobId, IdKind
 from frontend.config import RouterSection
 from frontend.request import ContainerId, RequestContext
 from frontend.router.budget import MemoryBudget
-from frontend.router.context import RouterContext
+from frontend.router.context import RouterContext, router_context
 from frontend.router.get import open_blob
-from frontend.router.placement import PartitionChooser
 from frontend.router.put import PutOperation
 from frontend.router.values import PutResult, PutSpec, RangeSpec
 from tests.support.fake_clock import SettableClock
@@ -107,24 +106,15 @@ def make_cluster(
     layout = cluster_map(replicas)
     pool = FakePool(layout.nodes.values(), clock=clock)
     shared = MemoryBudget(budget)
-    context = RouterContext(
-        map=layout,
+    context = router_context(
+        layout,
+        pool.as_pool(),
         datacenter_id=own,
-        pool=pool.as_pool(),
         clock=clock,
         random_source=random_source,
         config=section,
-        budget=shared,
-        read_budget=shared,
-        placement=PartitionChooser(
-            layout,
-            datacenter_id=own,
-            pool=pool.as_pool(),
-            clock=clock,
-            random_source=random_source,
-            sticky_ms=section.sticky_ms,
-            success_target=section.success_target,
-        ),
+        uploads=shared,
+        downloads=shared,
     )
     return FakeCluster(context=context, pool=pool)
 

@@ -178,6 +178,13 @@ class FakeFile:
         self._begin("size")
         return len(self._inode.live)
 
+    def hold(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "hold of a file that is not open any more", str(self._inode.path))
+
+    def release(self) -> None:
+        pass
+
     def close(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "close of a file that is not open any more", str(self._inode.path))

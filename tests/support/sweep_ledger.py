@@ -9,7 +9,7 @@ from pathlib import Path
 from ambry.blob import BlobState, join
 from ambry.format.record import Record, RecordKind
 from datanode.store.blob_store import BlobStore
-from datanode.store.index import FILE_NAMES
+from datanode.store.index_file import FILE_NAMES
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles, Inode
 from tests.support.samples import (

@@ -169,7 +169,7 @@ class TurnDisk(Disk):
     """Runs its jobs on the event loop's thread, a few turns after they came."""
 
     def __init__(self) -> None:
-        super().__init__(threads=1, pending_bytes_max=1 << 30, clock=SettableClock())
+        super().__init__(threads=1)
         self.opened: list[BlobStore] = []
         """Every store that a job opened."""
         self._waiting: list[Job[Any]] = []

@@ -6,7 +6,7 @@ thread, the others on the event loop; only one compaction of a replica is on its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,10 @@ from datanode.store.compaction.copy import Copied, Copier, Dropped, Forgotten, M
 from datanode.store.compaction.plan import Usage
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import Files
-from datanode.store.index import Entries, Index
+from datanode.store.index import Entries, Index, Pause
 from datanode.store.log import Log
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
-
-ENTRIES_PER_BREATH = 100
-BREATH_S = 0.0005
 
 
 class Compaction:
@@ -38,21 +35,15 @@ class Compaction:
         self._log = log
         self._index = index
 
-    def usages(self, overlay: Entries, retention: Retention) -> list[Usage]:
+    def usages(self, overlay: Entries, retention: Retention, pause: Pause = lambda _size: None) -> list[Usage]:
         """How much of each segment that may be compacted is needed, in LSN order. Blocking. Raises IndexCorrupt.
 
         Not the last one, which takes appends or did until just now, and none that the last checkpoint does not cover whole.
+        `pause` is called with every piece's size.
         """
         durable_lsn = self._index.checkpoint.lsn
         old = [segment for segment in self._log.in_order()[:-1] if segment.header.end_lsn <= durable_lsn]
-        return compaction.usages(old, self._gently(self._index.stored(overlay)), retention, self.damaged)
-
-    def _gently(self, entries: Iterable[IndexEntry]) -> Iterator[IndexEntry]:
-        """Let go of the interpreter every now and then: a walk over a large index would show in every request."""
-        for count, entry in enumerate(entries):
-            if count % ENTRIES_PER_BREATH == 0:
-                self._clock.sleep(BREATH_S)
-            yield entry
+        return compaction.usages(old, self._index.stored(overlay, pause), retention, self.damaged)
 
     def plan_output(self, numbers: Sequence[int]) -> tuple[list[Segment], Segment]:
         """The inputs of a compaction, and the segment, not on disk yet, that will replace them."""

@@ -31,7 +31,8 @@ from ambry.errors import IndexCorrupt, StoreMismatch
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore, Opened
 from datanode.store.files import Files, Lock
-from datanode.store.index import FILE_NAMES, Checkpoint, FindToken, Index
+from datanode.store.index import Checkpoint, FindToken, Index
+from datanode.store.index_file import FILE_NAMES
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory

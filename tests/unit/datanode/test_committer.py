@@ -77,7 +77,7 @@ async def test_many_writers_are_all_acknowledged_once(tmp_path: Path, gather_ms:
     await asyncio.gather(*(writer(100 * number) for number in range(1, 6)))
     assert len(bench.acks) == len({number for number, _ in bench.acks}) == 100
     assert bench.committer.idle
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     bench.disk.close()
 
 
@@ -167,7 +167,7 @@ async def test_a_failed_write_or_sync_fences_for_good(bench: CommitBench, call: 
     for lost in (2, 3, 4):
         assert bench.store.lookup(blob_id(lost)) is None
     assert bench.committer.idle
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
 
 
 async def test_a_failed_barrier_fences_too(bench: CommitBench) -> None:
@@ -233,7 +233,7 @@ async def test_deletes_succeed_when_puts_in_the_same_batch_find_the_disk_full(be
     entry = bench.store.lookup(blob_id(1))
     assert entry is not None
     assert entry.state.deleted
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     assert bench.committer.idle
 
 
@@ -247,7 +247,7 @@ async def test_a_full_queue_refuses_and_forgets_nothing(tmp_path: Path) -> None:
         assert isinstance(await refused, Overloaded)
         gate.open()
         assert [await first, await second] == [None, None]
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     huge = bench.submit(4, put_record(blob_id(4), content(4, 5000)))
     assert await huge is None, "one alone is always taken"
     bench.disk.close()

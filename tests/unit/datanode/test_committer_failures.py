@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from ambry.errors import AmbryError, IndexCorrupt, InternalError, Overloaded, ReplicaFenced, ReplicaUnavailable
+from ambry.format import record as record_format
 from datanode.store.blob_store import StoreState
 from datanode.store.index import Index
 from datanode.store.segment import Segment
+from tests.support.bounded import BOUND, evict
 from tests.support.commit_bench import CommitBench
+from tests.support.fake_files import FakeFile
 from tests.support.gate import Gate
 from tests.support.samples import DELETED, SEGMENT_SIZE, blob_id, content, put_record, read_all, update_record
 
@@ -26,7 +29,7 @@ CORRUPT = IndexCorrupt("an entry fails its checksum")
 BROKEN = OSError(errno.EIO, "the disk fails")
 FULL_TABLE = OSError(errno.EMFILE, "too many open files")
 BUG = RuntimeError("a bug")
-BEFORE_THE_FIRST_WRITE = ("place", "submit", "create")
+BEFORE_THE_FIRST_WRITE = ("place", "submit", "create", "encode", "hold")
 FROM_THE_FIRST_WRITE_ON = ("write", "sync", "publish")
 
 
@@ -55,6 +58,10 @@ def plant(bench: CommitBench, patch: pytest.MonkeyPatch, step: str, error: BaseE
             patch.setattr(bench.disk, "submit", fail)
         case "create":
             patch.setattr(Segment, "create", fail)
+        case "encode":
+            patch.setattr(record_format, "encode_head", fail)
+        case "hold":
+            patch.setattr(FakeFile, "hold", fail)
         case "publish":
             patch.setattr(Index, "set", fail)
         case _:
@@ -70,7 +77,7 @@ async def answers(bench: CommitBench) -> list[AmbryError | None]:
         )
         await bench.committer.wait_idle()
     assert [number for number, _ in bench.acks] == [1, 2, 1]
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     assert bench.committer.idle
     return list(told)
 
@@ -116,6 +123,28 @@ async def test_what_breaks_from_the_first_write_on_fences(bench: CommitBench, st
     assert isinstance(await bench.barrier(), ReplicaFenced)
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("rolls_over", [False, True])
+async def test_no_descriptor_for_the_segment_in_use_refuses_and_passes(
+    tmp_path: Path, number: int, rolls_over: bool
+) -> None:
+    """A segment that was closed to make room, and could not be opened again for a write, fenced its replica for good."""
+    bench = CommitBench(tmp_path, open_files_max=BOUND)
+    assert await bench.submit(1) is None
+    evict(bench.bounded, tmp_path)
+    bench.files.fail("open", number, for_ever=True, name=".segment")
+    second = put_record(blob_id(2), content(2, SEGMENT_SIZE - 1000 if rolls_over else 1000))
+    for _ in range(3):
+        assert isinstance(await bench.submit(2, second), Overloaded)
+    assert bench.store.state is StoreState.OPEN
+    assert bench.writes.pending_bytes == 0
+    bench.files.mend()
+    assert await bench.submit(2, second) is None
+    assert read_all(bench.store, blob_id(1)) == content(1, 1000)
+    assert read_all(bench.store, blob_id(2)) == second.payload
+    bench.disk.close()
+
+
 async def test_a_disk_that_fails_to_open_a_segment_fences(bench: CommitBench) -> None:
     with pytest.MonkeyPatch.context() as patch:
         plant(bench, patch, "create", BROKEN)
@@ -141,7 +170,7 @@ async def test_a_write_that_was_cancelled_fences(bench: CommitBench, monkeypatch
         assert isinstance(await put, ReplicaFenced)
         gate.open()
     assert bench.store.lookup(blob_id(2)) is None
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
 
 
 @pytest.mark.parametrize("how", ["fenced", "closed"])
@@ -168,7 +197,7 @@ async def test_an_answer_that_fails_takes_no_other_with_it(bench: CommitBench) -
     async with asyncio.timeout(2):
         assert await bench.submit(3) is None
         await bench.committer.wait_idle()
-    assert bench.disk.pending_bytes == 0
+    assert bench.writes.pending_bytes == 0
     assert read_all(bench.store, blob_id(2)) == b"x"
 
 

@@ -14,7 +14,8 @@ import pytest
 from ambry.errors import AmbryError, PartitionUnknown, ReplicaUnavailable
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
-from datanode.store.index import MAP_SIZE, FindToken
+from datanode.store.index import FindToken
+from datanode.store.index_file import MAP_SIZE
 from tests.support.eventually import eventually
 from tests.support.lone_bench import LoneBench
 from tests.support.node_parts import SILENT

@@ -51,6 +51,16 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
     assert off == {"checkpoint", "heal", "pull:silent"}
 
 
+async def test_background_work_begins_later_but_within_its_interval(tmp_path: Path) -> None:
+    parts = lone_node(FakeFiles(tmp_path), tmp_path, clock=SettableClock(), sweep=SweepSection(interval_s=3.0))
+    later = parts.starts_after_s()
+    assert later["compaction"] >= 30
+    assert later["scrub"] >= 30
+    assert later["sweep"] == 3.0
+    assert later.keys() <= parts.ticks().keys()
+    parts.disk.close()
+
+
 async def test_building_touches_no_file(tmp_path: Path) -> None:
     files = FakeFiles(tmp_path)
     parts = lone_node(files, tmp_path / "data", clock=SettableClock())

@@ -106,3 +106,19 @@ async def test_the_registry_shows_and_stops_all() -> None:
     }
     await registry.stop_all()
     assert [item["state"] for item in registry.describe()] == ["stopped", "stopped"]
+
+
+async def test_a_worker_that_begins_later_waits_once_and_not_as_long_as_its_neighbour() -> None:
+    async def tick() -> float:
+        return 3.0
+
+    firsts = []
+    for seed in range(20):
+        worker = Worker("w", tick, clock=SettableClock(), random_source=random.Random(seed), start_after_s=60.0)
+        waits = list[float]()
+        await reached(worker, waits, 2)
+        assert waits[1] == 3.0
+        firsts.append(waits[0])
+    assert min(firsts) >= 30.0
+    assert max(firsts) <= 90.0
+    assert len(set(firsts)) == len(firsts), "no jitter"

@@ -176,8 +176,8 @@ async def test_a_full_list_stops_whoever_follows_a_log_but_not_a_reader(
 async def test_a_replica_that_is_being_rebuilt_is_waited_for(cluster: DirectCluster) -> None:
     node = cluster["a1"]
     node.parts.healer.want(PARTITION, ID, ALIVE)
-    replica = node.parts.replicas._replicas.pop(PARTITION)
+    replica = node.parts.replicas.pop(PARTITION)
     await node.heal()
     (item,) = node.parts.healer.describe()
     assert item["attempts"] == 1
-    node.parts.replicas._replicas[PARTITION] = replica
+    node.parts.replicas[PARTITION] = replica

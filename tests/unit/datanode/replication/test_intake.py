@@ -282,13 +282,13 @@ async def test_a_full_write_queue_is_waited_for(cluster: DirectCluster, monkeypa
     monkeypatch.setattr(module, "OVERLOAD_WAIT_S", 0.001)
     monkeypatch.setattr(module, "OVERLOAD_TRIES", 10_000)
     taker = cluster["a2"]
-    disk = taker.parts.disk
-    disk.pending_bytes = disk.pending_bytes_max
+    writes = taker.parts.writes
+    writes.pending_bytes = writes.pending_bytes_max
     merging = asyncio.ensure_future(intake_of(taker).merge(taker.replica, ID, DELETED))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not merging.done()
-    disk.pending_bytes = 0
+    writes.pending_bytes = 0
     await asyncio.wait_for(merging, 30)
     assert taker.state(ID) == DELETED
 

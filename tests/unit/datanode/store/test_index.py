@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lmdb
@@ -13,7 +14,8 @@ import pytest
 from ambry.blob import BlobState
 from ambry.errors import IndexCorrupt, InvariantBroken
 from datanode.store.entry import IndexEntry
-from datanode.store.index import MAP_SIZE, Checkpoint, FindToken, Frozen, Index
+from datanode.store.index import PAGE_ENTRIES, Checkpoint, FindToken, Frozen, Index
+from datanode.store.index_file import MAP_SIZE
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id
 
 INCARNATION = b"i" * 16
@@ -332,3 +334,37 @@ def test_moves_and_removals_are_no_changes_and_are_checkpointed(index: Index) ->
         assert index.get(blob_id(2)) is None
         checkpoint(index, 400)
     assert (index.overlay(), index.stored_count()) == ({}, 2)
+
+
+def test_a_walk_through_the_index_holds_no_transaction_and_meets_every_blob_once(index: Index) -> None:
+    """A walk that rests between its pieces kept LMDB from using freed pages again, for as long as it took."""
+    for number in range(3 * PAGE_ENTRIES):
+        index.set(entry(number, 10 + number))
+    checkpoint(index, 10_000)
+    sizes: list[int] = []
+
+    def pause(size: int) -> None:
+        sizes.append(size)
+        assert not [line for line in index._env.readers().splitlines()[1:] if line.split()[-1] != "-"]
+        # What others do meanwhile: a change that the walk has met, one that it has not, a new blob, a checkpoint.
+        base = 20_000 + 100 * len(sizes)
+        index.set(entry(1, base, DELETED))
+        index.set(entry(3 * PAGE_ENTRIES - 1, base + 1, DELETED))
+        index.set(entry(9_000 + len(sizes), base + 2))
+        checkpoint(index, base + 3)
+
+    met = [int.from_bytes(item.id[16:22], "big") for item in index.stored(index.overlay(), pause)]
+    assert len(met) == len(set(met))
+    assert set(met) >= set(range(3 * PAGE_ENTRIES))
+    assert len(sizes) >= 3
+
+
+def test_a_walk_may_go_on_on_another_thread(index: Index) -> None:
+    for number in range(2 * PAGE_ENTRIES):
+        index.set(entry(number, 10 + number))
+    checkpoint(index, 10_000)
+    walk = index.stored(index.overlay())
+    met = [next(walk) for _ in range(PAGE_ENTRIES // 2)]
+    with ThreadPoolExecutor(1) as other:
+        met += other.submit(list, walk).result()
+    assert len(met) == 2 * PAGE_ENTRIES

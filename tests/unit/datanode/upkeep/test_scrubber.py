@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from datanode.config import ScrubSection
-from datanode.store.index import MAP_SIZE
+from datanode.store.index_file import MAP_SIZE
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import PARTITION, blob_id, content

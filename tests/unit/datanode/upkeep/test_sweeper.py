@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ambry.protocol.messages.blobs import PutRequest
 from datanode.config import CompactionSection, SweepSection
 from datanode.replicas import Replica
 from datanode.store.entry import IndexEntry
+from datanode.store.index import Index
 from datanode.store.segment import segment_name
 from datanode.upkeep import sweeper as sweeper_module
 from datanode.upkeep.fates import FateOracle
@@ -117,6 +119,56 @@ async def expect_stays(node: DirectNode, number: int) -> None:
 async def everywhere(cluster: DirectCluster, raw_id: bytes) -> None:
     for node in cluster.nodes.values():
         await node.put(raw_id, b"composite")
+
+
+# --- beside others ---
+
+
+async def test_a_sweep_walks_through_the_index_on_a_disk_thread(
+    cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every start the sweep of all replicas was due, and read their whole indexes on the event loop."""
+    node = cluster["a1"]
+    for number in range(30):
+        await put_chunk(node, number, parent_id(1))
+    await node.parts.checkpointer.checkpoint(node.replica)
+    threads: set[int] = set()
+    read = Index._stored_page
+
+    def noted(self: Index, after: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
+        threads.add(threading.get_ident())
+        return read(self, after, last)
+
+    monkeypatch.setattr(Index, "_stored_page", noted)
+    monkeypatch.setattr(sweeper_module, "PAGE", 10)
+    cluster.clock.advance(GRACE_S + 1)
+    assert await node.parts.sweeper.sweep(node.replica) == 30
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+async def test_a_sweep_rests_while_the_event_loop_is_busy(
+    cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1))
+    take = sweeper_module._take
+
+    def slowly(entries: Iterator[IndexEntry]) -> list[IndexEntry]:
+        cluster.clock.advance(0.01)
+        return take(entries)
+
+    rests: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr(sweeper_module, "_take", slowly)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    node.parts.disk.load = lambda: 1.0
+    await node.parts.sweeper.sweep(node.replica)
+    assert rests
+    assert min(rests) >= 0.1
 
 
 # --- who lives ---

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from ambry.errors import InvariantBroken, Overloaded
+from frontend.http.problem import headers_of
 from frontend.router.budget import MemoryBudget, Need
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -127,7 +128,7 @@ async def test_memory_that_does_not_come_is_told_within_the_time_and_whoever_sta
     with pytest.raises(Overloaded, match="uploads") as refused:
         await large
     assert loop.time() - began == pytest.approx(5)
-    assert refused.value.retry_after_s == 1
+    assert headers_of(refused.value)["Retry-After"] == "1"
     budget.give_back(1)
     await behind
     assert budget.free == 0

@@ -6,6 +6,7 @@ import pytest
 
 from ambry.errors import InsufficientStorage
 from frontend.router.placement import STICKY_BYTES_MAX, PartitionChooser
+from frontend.router.replicas import ReplicaTable
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import cluster_map, make_cluster
 from tests.support.fake_peers import FakePool
@@ -29,13 +30,10 @@ class Made:
         self.clock = SettableClock()
         self.pool = FakePool(layout.nodes.values(), clock=self.clock)
         self.placement = PartitionChooser(
-            layout,
-            datacenter_id=1,
-            pool=self.pool.as_pool(),
+            ReplicaTable(layout, self.pool.as_pool(), datacenter_id=1, success_target=2),
             clock=self.clock,
             random_source=random.Random(5),
             sticky_ms=sticky_ms,
-            success_target=2,
         )
 
     def draw(self, size: int, times: int = 300, exclude: frozenset[int] = frozenset()) -> set[int]:
@@ -122,13 +120,10 @@ def test_a_map_of_one_partition_has_one_choice() -> None:
     layout = cluster_map([(3,)])
     pool = FakePool(layout.nodes.values(), clock=SettableClock())
     placement = PartitionChooser(
-        layout,
-        datacenter_id=1,
-        pool=pool.as_pool(),
+        ReplicaTable(layout, pool.as_pool(), datacenter_id=1, success_target=2),
         clock=SettableClock(),
         random_source=random.Random(1),
         sticky_ms=0,
-        success_target=2,
     )
     assert placement.choose(1).id == placement.choose(LARGE).id == 0
 

@@ -131,14 +131,14 @@ def test_a_geo_write_goes_on_to_the_next_remote_while_one_is_silent_and_takes_th
 # --- reads ---
 
 
-def candidates(**names: int) -> list[Candidate]:
+def candidates(**names: int) -> list[Candidate[str]]:
     return [Candidate(name, datacenter) for name, datacenter in names.items()]
 
 
 THREE = candidates(a=OWN, b=OWN, c=OWN)
 
 
-def judge(answers: Sequence[Answer], replicas: Sequence[Candidate], **options: object) -> tuple[Verdict, int]:
+def judge(answers: Sequence[Answer], replicas: Sequence[Candidate[str]], **options: object) -> tuple[Verdict, int]:
     """Ask in order, one at a time, until there is a verdict; also how many were asked."""
     counts: dict[int, int] = {}
     for replica in replicas:
@@ -155,7 +155,7 @@ def judge(answers: Sequence[Answer], replicas: Sequence[Candidate], **options: o
         if name is None:
             break
         asked += 1
-        assert name == replicas[asked - 1].name
+        assert name == replicas[asked - 1].replica
         tracker.record(name, answer)
     return tracker.verdict, asked
 
@@ -240,7 +240,7 @@ def test_our_own_replicas_alone_cannot_prove_that_a_blob_of_an_unknown_origin_is
 
 
 def test_a_partition_without_replicas_has_no_answer() -> None:
-    tracker = ReadTracker([], own=OWN, origin=OWN, absent_targets={})
+    tracker: ReadTracker[str] = ReadTracker([], own=OWN, origin=OWN, absent_targets={})
     assert tracker.verdict is Verdict.FAILED
     assert tracker.next_replica() is None
 
@@ -254,7 +254,7 @@ def test_a_verdict_stays_whatever_comes_late() -> None:
 
 
 @st.composite
-def layouts(draw: st.DrawFn) -> tuple[list[Candidate], int]:
+def layouts(draw: st.DrawFn) -> tuple[list[Candidate[str]], int]:
     counts = draw(st.tuples(*[st.integers(0, 3)] * 3).filter(any))
     names = [Candidate(f"{dc}-{number}", dc) for dc, count in enumerate(counts, 1) for number in range(count)]
     return draw(st.permutations(names)), draw(st.sampled_from([OWN, ORIGIN]))
@@ -262,10 +262,10 @@ def layouts(draw: st.DrawFn) -> tuple[list[Candidate], int]:
 
 @given(layouts(), st.data())
 def test_verdicts_hold_for_any_layout_any_overlap_of_calls_and_any_order_of_answers(
-    layout: tuple[list[Candidate], int], data: st.DataObject
+    layout: tuple[list[Candidate[str]], int], data: st.DataObject
 ) -> None:
     replicas, origin = layout
-    where = {replica.name: replica.datacenter_id for replica in replicas}
+    where = {each.replica: each.datacenter_id for each in replicas}
     counts = {dc: list(where.values()).count(dc) for dc in set(where.values())}
     targets = {dc: absent_target(count, 2) for dc, count in counts.items()}
     tracker = ReadTracker(replicas, own=OWN, origin=origin, absent_targets=targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetReply
 from frontend.router.get import read_head
-from frontend.router.quorum_read import Fetch
+from frontend.router.quorum_read import Fetch, in_order
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
 from tests.support.fake_peers import Fault, absent, corrupt, cut_short, fails, lost, silent, slow
@@ -243,7 +244,7 @@ async def test_a_read_that_is_given_a_share_of_the_time_ends_with_it() -> None:
     for peer in cluster.pool:
         peer.script(silent())
     with pytest.raises(Unavailable):
-        await Fetch(some_request(), cluster.context, some_id(), first=0, end=0, within_s=5.0).start()
+        await Fetch(some_request(), cluster.context, some_id(), first=0, end=0, share=0.25).start()
     assert now() == pytest.approx(5.0, abs=0.01)
 
 
@@ -415,3 +416,20 @@ async def test_a_record_of_which_only_the_state_is_known_cannot_be_read_and_is_n
             await read_head(some_request(), cluster.context, blob_id, any_state=True)
         with pytest.raises(BlobDeleted):
             await cluster.read(blob_id)
+
+
+def test_replicas_are_asked_nearest_first_and_the_well_ones_of_each_distance_before_the_others() -> None:
+    cluster = make_cluster(((3, 2, 2),))
+    cluster.peer(2).well = False
+    cluster.peer(1, 3).connected = False
+    source = random.Random(1)
+    seen: set[tuple[str, ...]] = set()
+    for _ in range(200):
+        order = in_order(cluster.context.replicas[0], own=1, origin=3, source=source)
+        names = [each.replica.node.name for each in order]
+        assert [each.datacenter_id for each in order] == [1, 1, 1, 3, 3, 2, 2]
+        assert names[2] == "dc1-n2"
+        assert names[3:5] == ["dc3-n2", "dc3-n1"]
+        assert sorted(names) == sorted(node.name for node in cluster.context.map.partitions[0].replicas)
+        seen.add(tuple(names))
+    assert len(seen) == 4, "the well ones of a datacenter take turns"

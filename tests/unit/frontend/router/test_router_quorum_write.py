@@ -35,17 +35,20 @@ def told(outcome: WriteOutcome) -> list[Frame]:
 
 
 def start(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) -> asyncio.Future[WriteOutcome]:
+    return write_of(cluster, geo=geo, timeout_s=timeout_s).start()
+
+
+def write_of(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0) -> ReplicaWrite:
     properties = encode_properties(BlobProperties(size=len(BODY), digest=digest(BODY)))
     return ReplicaWrite(
         some_request(timeout_s=timeout_s),
-        cluster.context,
-        cluster.context.map.partitions[0],
+        cluster.context.replicas[0],
         type=MessageType.PUT,
         message=PutRequest("r", ID.raw, RecordKind.BLOB, 1, NEVER_MS, properties, b"", digest(BODY), True),
         body=BODY,
         checks=block_checks(BODY),
         geo=geo,
-    ).start()
+    )
 
 
 def now() -> float:
@@ -210,16 +213,7 @@ async def test_a_cancelled_write_ends_and_is_held_by_nobody(answers: bool) -> No
     cluster = make_cluster()
     for peer in cluster.pool:
         peer.script(slow(0.5) if answers else silent())
-    properties = encode_properties(BlobProperties(size=len(BODY), digest=digest(BODY)))
-    operation = ReplicaWrite(
-        some_request(timeout_s=5.0),
-        cluster.context,
-        cluster.context.map.partitions[0],
-        type=MessageType.PUT,
-        message=PutRequest("r", ID.raw, RecordKind.BLOB, 1, NEVER_MS, properties, b"", digest(BODY), True),
-        body=BODY,
-        checks=block_checks(BODY),
-    )
+    operation = write_of(cluster)
     held = weakref.ref(operation)
     future = operation.start()
     del operation
@@ -252,8 +246,7 @@ async def test_the_configured_target_is_what_counts(target: int) -> None:
 async def patient_write(cluster: FakeCluster) -> list[Frame]:
     write = ReplicaWrite(
         some_request(timeout_s=5.0),
-        cluster.context,
-        cluster.context.map.partitions[0],
+        cluster.context.replicas[0],
         type=MessageType.UPDATE,
         message=UpdateRequest("r", ID.raw, BlobState(0, True, 0), 1),
         patience_s=0.25,
@@ -355,7 +348,7 @@ async def test_geo_asks_the_next_remote_when_one_turns_out_to_be_suspect() -> No
 async def persistently(cluster: FakeCluster, timeout_s: float = 20.0) -> list[Frame]:
     request = some_request(timeout_s=timeout_s)
     return await write_persistently(
-        request, cluster.context, lambda: start(cluster, timeout_s=max(0.001, request.left_s()))
+        request, lambda: write_of(cluster, timeout_s=request.left_s()), attempts=cluster.context.config.put_attempts
     )
 
 

@@ -16,7 +16,8 @@ from ambry.blob import BlobState
 from ambry.errors import DataCorrupt, StoreMismatch
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
-from datanode.store.index import MAP_SIZE, FindToken
+from datanode.store.index import FindToken
+from datanode.store.index_file import MAP_SIZE
 from datanode.store.opening import steps as opening
 from datanode.store.opening.replay import Replay
 from tests.support.fake_files import FakeFiles

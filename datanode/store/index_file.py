@@ -1,0 +1,41 @@
+"""The file of an index: opened with care, since LMDB maps it and takes it as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from ambry.errors import IndexCorrupt
+
+MAP_SIZE = 64 << 30
+"""Address space, not disk: the file grows with its content. Resizing a map under readers is not safe, so it starts large
+enough for half a billion blobs in one partition."""
+META_BYTES = 8192
+"""LMDB's two meta pages."""
+FILE_NAMES = ("data.mdb", "lock.mdb")
+DATABASES_MAX = 3
+
+
+def open_environment(directory: Path) -> Any:
+    """LMDB's environment in `directory`. Blocking. Raises IndexCorrupt, OSError, lmdb.Error."""
+    path = directory / FILE_NAMES[0]
+    if path.exists() and path.stat().st_size < META_BYTES:
+        # LMDB would make a new, empty index of a file that lost even its meta pages.
+        raise IndexCorrupt(f"{path} has not even its first {META_BYTES} bytes")
+    # Readers of a killed process leave slots behind; a table of our own size, cleared at open, cannot fill up.
+    env = lmdb.open(
+        str(directory), map_size=MAP_SIZE, max_dbs=DATABASES_MAX, max_readers=64, subdir=True, readahead=False
+    )
+    try:
+        size = path.stat().st_size
+        expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if size < expected:
+            # The file is mapped: touching a page that was cut off would end the process with SIGBUS, at every start.
+            raise IndexCorrupt(f"{path} has {size} bytes instead of {expected}")
+        env.reader_check()
+    except BaseException:
+        env.close()
+        raise
+    return env
