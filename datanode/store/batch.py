@@ -17,13 +17,12 @@ from dataclasses import dataclass
 import msgspec
 
 from ambry.blob import BlobState, join
-from ambry.checksum import Buffer
 from ambry.errors import InsufficientStorage
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
-from datanode.store.files import File, is_full
+from datanode.store.files import is_full
 from datanode.store.index import Index
-from datanode.store.log import Log, Unsynced
+from datanode.store.log import Log, Run, Unsynced
 from datanode.store.segment import Segment
 
 
@@ -35,15 +34,6 @@ class Place:
     offset: int
     lsn: int
     size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What is written at once: the bytes of records that follow each other in one segment, from `offset` on."""
-
-    segment: Segment
-    offset: int
-    buffers: list[Buffer]
 
 
 class Batch:
@@ -111,26 +101,14 @@ class Batch:
         """
         if self.created:
             self._create(reserve_bytes)
+        sync = dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]) if self.sync else ()
         runs = self._runs()
-        held: list[File] = []
+        self.begun = True
         try:
-            for segment in self.written:
-                # Before the first byte: a lack of descriptors later would leave unknown what is on the disk.
-                segment.file.hold()
-                held.append(segment.file)
-            self.begun = True
-            for run in runs:
-                run.segment.file.pwritev(run.buffers, run.offset)
-            for segment in self.sealed:
-                segment.seal()
-            if self.sync:
-                self._log.sync(dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]))
+            self._log.write(runs, sealed=self.sealed, sync=sync)
         except BaseException:
-            self._log.failed |= self.begun
+            self.begun = self._log.failed
             raise
-        finally:
-            for file in held:
-                file.release()
 
     def _create(self, reserve_bytes: int) -> None:
         log = self._log

@@ -182,8 +182,8 @@ class BlobStore:
         if self.state is not StoreState.OPEN:
             raise self.refusal()
         log, index = self._log, self._index
-        log.note_written(batch.written, created=batch.created, synced=batch.sync)
-        if batch.earlier:
+        if batch.created or log.unsynced or not batch.sync:  # else there is nothing to note
+            log.note_written(batch.written, created=batch.created, synced=batch.sync)
             log.mark_synced(batch.earlier)
         for record, place in zip(batch.records, batch.places, strict=True):
             index.apply(

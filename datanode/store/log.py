@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambry.checksum import Buffer
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
-from datanode.store.files import Files
+from datanode.store.files import File, Files
 from datanode.store.index import LsnRange
 from datanode.store.segment import Segment
 
@@ -26,6 +27,15 @@ class Unsynced:
 
     segment: Segment
     write: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is written at once: the bytes of records that follow each other in one segment, from `offset` on."""
+
+    segment: Segment
+    offset: int
+    buffers: list[Buffer]
 
 
 class Log:
@@ -130,24 +140,49 @@ class Log:
                 if self._next_number == segment.number + 1:  # a compaction may have taken the next one
                     self._next_number = segment.number
 
-    # --- syncs ---
+    # --- writing and syncing ---
 
-    def sync(self, segments: Iterable[Segment]) -> None:
-        """Sync segments, unless a write or sync of this log failed before. Blocking. Raises OSError: never repeat it then.
+    def write(self, runs: Sequence[Run], *, sealed: Sequence[Segment], sync: Collection[Segment]) -> None:
+        """Write runs, then the footers of `sealed`, then sync. Blocking; durable on return is what stands in `sync`.
 
-        A batch and a checkpoint may sync the same segment on two threads. The failure is reported to one of them, and the
-        other's sync then succeeds without the bytes that were dropped: so they go one after the other, and the first failure
-        is the last.
+        Raises OSError; never repeat it then. Where `failed` is not set all the same, nothing was written.
         """
-        with self._guard:
-            if self.failed:
-                raise OSError(errno.EIO, "an earlier write or sync of this log failed")
-            try:
-                for segment in segments:
-                    segment.file.fdatasync()
-            except BaseException:
-                self.failed = True
-                raise
+        held: list[File] = []
+        begun = False
+        try:
+            for segment in dict.fromkeys([*(run.segment for run in runs), *sealed]):
+                # Before the first byte: a lack of descriptors in the midst would leave unknown what is on the disk.
+                segment.file.hold()
+                held.append(segment.file)
+            begun = True
+            for run in runs:
+                run.segment.file.pwritev(run.buffers, run.offset)
+            for segment in sealed:
+                segment.seal()
+            if not sync:
+                return
+            # A batch and a checkpoint may sync the same segment on two threads. The failure is reported to one of them, and the
+            # other's sync then succeeds without the bytes that were dropped: so they go one after the other, and the first
+            # failure is the last.
+            with self._guard:
+                if self.failed:
+                    raise OSError(errno.EIO, "an earlier write or sync of this log failed")
+                try:
+                    for segment in sync:
+                        segment.file.fdatasync()
+                except BaseException:
+                    self.failed = True
+                    raise
+        except BaseException:
+            self.failed |= begun
+            raise
+        finally:
+            for file in held:
+                file.release()
+
+    def sync(self, segments: Collection[Segment]) -> None:
+        """As `write`, of nothing: what was written before becomes durable."""
+        self.write((), sealed=(), sync=segments)
 
     def note_written(self, written: Iterable[Segment], *, created: Iterable[Segment], synced: bool) -> None:
         """A write to these segments is over, and everything in them is synced or is not; those that it `created` count now."""

@@ -34,10 +34,11 @@ import pytest
 import structlog
 
 from ambry.blob import BlobState
-from datanode.store.batch import Batch, Run
+from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.index import Checkpoint, Frozen, Index
 from datanode.store.index_file import FILE_NAMES
+from datanode.store.log import Run
 from datanode.store.opening import steps as opening
 from tests.support import virtual_loop
 from tests.support.fake_clock import SettableClock
