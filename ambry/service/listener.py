@@ -25,9 +25,11 @@ from ambry.service.logs import get_logger
 
 log = get_logger()
 
-ACCEPT_BATCH = 64
-"""Connections accepted in one turn of the event loop."""
+ACCEPT_BATCH = 4
+"""Connections accepted in one turn of the event loop: who is connected already is served between them."""
 RETRY_S = 0.05
+TCP_CLOSE = 7
+"""Reset, by the other side or because it did not answer any more. What it sent before may still be unread."""
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 EXHAUSTED = metrics.Counter(
@@ -235,3 +237,11 @@ def unconfirmed(transport: asyncio.Transport) -> int:
     with suppress(OSError):
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
     return transport.get_write_buffer_size() + held[0]
+
+
+def state_of(transport: asyncio.Transport) -> int:
+    """The state of a TCP connection as the kernel sees it (tcp(7), TCP_INFO); TCP_CLOSE for one that is not there."""
+    try:
+        return int(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
+    except OSError:
+        return TCP_CLOSE

@@ -15,7 +15,7 @@ from frontend.http.admission import Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE
 from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import Exchange
-from frontend.http.handler import Refusal
+from frontend.http.refusals import Refusal
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 
 RECEIVED_AHEAD = 2 * READ_BYTES

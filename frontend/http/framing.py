@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
@@ -20,23 +21,48 @@ FRAMING_EXCESS_MAX = 32 << 10
 """Bytes around content beyond those of content. A chunk of 5 bytes has as many around it."""
 
 
-def request_line(head: bytes) -> bytes:
-    """The first line of a head that is whole, without its end and the empty lines before it."""
-    return head.lstrip(b"\r\n").partition(b"\r\n")[0]
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What follows a head on its connection."""
+
+    body_size: int = 0
+    """Bytes of a body whose length was announced, 0 where none was; never more than the parser counts."""
+    last: bool = False
+    """Whether nothing that follows is a request, whatever the parser makes of it."""
 
 
-def objection(line: bytes, message: RawRequestMessage, size: int, size_max: int) -> AmbryError | None:
-    """What is wrong with a head of `size` bytes that the parser lets pass; None for what this server speaks."""
-    if line and not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+NOTHING = Following()
+LAST = Following(last=True)
+
+
+def judge(head: bytes, message: RawRequestMessage, size: int, size_max: int) -> Following | AmbryError:
+    """What follows a head that the parser takes; or what is wrong with it, where this server does not.
+
+    `head` begins with its request line. It has `size` bytes in all.
+    """
+    line = head[: head.find(b"\r\n")]
+    if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
         # Of other protocols the parser takes RTSP and ICY.
         return HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
     if line.count(b" ") > 2:
         return InvalidRequest("one space stands before the target of a request, and one behind it (RFC 9112 section 3)")
-    codings = message.headers.getall("Transfer-Encoding", None)
+    headers = message.headers
+    codings = headers.getall("Transfer-Encoding", None)
     if codings is not None and (len(codings) > 1 or codings[0].lower() != "chunked"):
         # Nobody can tell where such a request ends (RFC 9112 section 6.1).
         return NotSupported("of the transfer codings only chunked is known here, once and as the last")
-    return too_large(size_max) if size > size_max else None
+    if size > size_max:
+        return too_large(size_max)
+    if "Upgrade" in headers or message.method == "CONNECT":
+        # It takes what follows for another protocol, and we speak none.
+        return LAST
+    digits = headers.get("Content-Length", "0").lstrip("0")
+    if digits:
+        return Following(int(digits) if len(digits) < 19 else 1 << 62)
+    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0. One with a
+    # body is left to the parser: its body comes first, and plain `close` ends it there too.
+    closes = message.version < HttpVersion11 and "close" in ",".join(headers.getall("Connection", ())).lower()
+    return LAST if closes else NOTHING
 
 
 def too_large(size_max: int) -> HeadersTooLarge:
@@ -47,32 +73,12 @@ def misplaced() -> InvalidRequest:
     return InvalidRequest("it begins in the middle of what was read of the request before; send it again")
 
 
-def is_last(message: RawRequestMessage) -> bool:
-    """Whether nothing that follows on the connection is a request, whatever the parser makes of it."""
-    if "Upgrade" in message.headers or message.method == "CONNECT":
-        # It takes what follows for another protocol, and we speak none.
-        return True
-    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0. One with a
-    # body is left to the parser: its body comes first, and plain `close` ends it there too.
-    return (
-        message.version < HttpVersion11
-        and not body_size(message)
-        and "close" in ",".join(message.headers.getall("Connection", ())).lower()
-    )
-
-
-def body_size(message: RawRequestMessage) -> int:
-    """Bytes of a body whose length was announced, 0 where none was; never more than the parser counts."""
-    digits = message.headers.get("Content-Length", "").lstrip("0") or "0"
-    return int(digits) if len(digits) < 19 else 1 << 62
-
-
-def next_cut(data: bytes) -> int:
-    """Where a head may end in these bytes, and nowhere before: behind the first empty line."""
+def next_cut(data: bytes, at: int = 0) -> int:
+    """Where a head may end in these bytes from `at` on, and nowhere before: behind the first empty line."""
     for start in (b"\n", b"\r\n"):
-        if data.startswith(start):
-            return len(start)
-    end = data.find(b"\r\n\r\n")
+        if data.startswith(start, at):
+            return at + len(start)
+    end = data.find(b"\r\n\r\n", at)
     return end + 4 if end >= 0 else len(data)
 
 
@@ -111,18 +117,22 @@ class ChunkedBody:
         self.error: AmbryError | None = None
         """Why no more of it is taken."""
 
-    def end(self, data: bytes, charge: Callable[[int], bool]) -> int:
-        """How many of the bytes that come next are its own; tells nothing once there is an `error`.
+    def end(self, data: bytes, charge: Callable[[int], bool], *, at: int = 0, lines_max: int = 1 << 30) -> int:
+        """How far it goes in these bytes from `at` on, or its next `lines_max` lines do; says nothing once there is an `error`.
 
-        `charge` takes memory for so many bytes of long trailers; False where there is none.
+        Lines are those around its content. `charge` takes memory for so many bytes of long trailers; False where there is
+        none.
         """
-        at = 0
+        lines_left = lines_max
         while at < len(data) and self.error is None:
             if self._left:
                 taken = min(self._left, len(data) - at)
                 self._left -= taken
                 at += taken
                 continue
+            if not lines_left:
+                return at
+            lines_left -= 1
             newline = data.find(b"\n", at)
             come = (newline + 1 or len(data)) - at
             self._line_size += come

@@ -1,6 +1,7 @@
-"""aiohttp's half of a connection: it parses requests, calls the handler, and keeps the answers in order.
+"""Requests out of bytes: aiohttp's half of a connection, and what it is given to parse.
 
-Here also is what a client is told whose request the parser or the edge refused.
+What was read is cut behind every request before the parser sees it, and refused where the parser takes what this server does
+not speak. What costs much for its size waits for its turn. aiohttp calls the handler and keeps the answers in order.
 """
 
 from __future__ import annotations
@@ -9,139 +10,280 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import HttpVersion11, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.http_parser import HttpRequestParser
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from ambry.errors import (
-    AmbryError,
-    HeadersTooLarge,
-    HttpVersionNotSupported,
-    InternalError,
-    InvalidRequest,
-    NotSupported,
-    UriTooLong,
-)
-from ambry.service.logs import get_logger
+from ambry.errors import AmbryError, InvalidRequest, Overloaded
+from frontend.http import framing
+from frontend.http.admission import FEW_BYTES
+from frontend.http.refusals import LINE_SIZE_MAX, PARSER_LIMITS, Refusal, Refusing
+from frontend.http.turns import LINES_MAX, TINY_BYTES
 
 if TYPE_CHECKING:
     from frontend.http.connections import Connection
     from frontend.http.server import HttpServer
 
-log = get_logger()
-
-LINE_SIZE_MAX = 8 << 10
-FIELD_SIZE_MAX = 16 << 10
-"""Bounds on the request line and on one header, bytes. They differ, since the parser tells only which of them was passed."""
-HEADERS_MAX = 128
 QUEUE_MAX = 2
 """Requests that are read and wait for their turn; further ones stay in the socket."""
+QUEUED_COST = 2 << 10
+"""What a request costs while it waits, beside the bytes of its head."""
 
 
-class Refusal(HttpProcessingError):
-    """Carries what the edge itself has against a request to where it is answered."""
+class Handler(Refusing):
+    """aiohttp's half of a connection, from its first byte on."""
 
-    def __init__(self, error: AmbryError) -> None:
-        super().__init__(code=error.status, message=error.message)
-        self.error = error
-
-
-def refusal(error: BaseException | None) -> AmbryError:
-    """What to tell a client whose request the parser or the edge refused; never what it sent."""
-    if isinstance(error, Refusal):
-        return error.error
-    if isinstance(error, LineTooLong):
-        if LINE_SIZE_MAX in error.args:
-            return UriTooLong(f"a request line has at most {LINE_SIZE_MAX} bytes")
-        return HeadersTooLarge(f"a header has at most {FIELD_SIZE_MAX} bytes")
-    if isinstance(error, HttpProcessingError):
-        # The parser tells these apart in words alone, and repeats behind them what it was sent.
-        words = error.message.partition("\n\n")[0]
-        if "Too many headers" in words:
-            return HeadersTooLarge(f"a request has at most {HEADERS_MAX} headers")
-        if "Invalid HTTP version" in words or words.startswith("Pause on PRI"):
-            return HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
-        if "`Transfer-Encoding`" in words:
-            return NotSupported("of the transfer codings only chunked is known here, once and as the last")
-        return InvalidRequest("this is not a well-formed HTTP/1.1 request")
-    return InternalError("a bug in this server; please report the request id")
-
-
-class Handler(web.RequestHandler):
-    """aiohttp's half of a connection."""
-
-    __slots__ = ("connection", "ended", "refused", "refuses_head")
+    __slots__ = (
+        "_ahead", "_body", "_body_left", "_chunks", "_feeding", "_requests", "_waits", "ended", "head_size",
+        "no_more",
+    )  # fmt: skip
 
     def __init__(self, server: HttpServer, connection: Connection, **options: Any) -> None:
-        super().__init__(server, **options)
+        super().__init__(server, connection, **options)
         self._max_msg_queue_size = QUEUE_MAX
         self._msg_queue_resume_size = QUEUE_MAX // 2
-        self.connection = connection
         self.ended = False
         """Whether the client sends nothing more: the answer to what is queued last is the last."""
-        self.refused = False
-        """Whether what comes is not listened to any more: a refusal is the last answer."""
-        self.refuses_head = False
-        """Whether it is a HEAD that is refused so: the answer has no body (RFC 9110 section 9.3.2)."""
-
-    @property
-    def received(self) -> int:
-        """Requests whose heads came, those that were refused too."""
-        return self._request_count
-
-    @property
-    def newest(self) -> tuple[Any, StreamReader]:
-        """The request that came last, which nobody has taken up yet, and its body."""
-        return self._messages[-1]
+        self._ahead = b""
+        """What was read and the parser does not take yet: at most one read."""
+        self._feeding = False
+        self._waits = False
+        """Whether it waits for a turn, and nothing is read."""
+        self.no_more = False
+        """Whether the client said that it sends no more."""
+        self._requests = 0
+        """Heads that were looked at, of those that the parser counted."""
+        self.head_size = 0
+        """Bytes of a head that has begun and is not whole."""
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._body_left = 0
+        """Bytes of it that have not come, where its length is known."""
+        self._chunks: framing.ChunkedBody | None = None
+        """Where it ends, for a chunked one."""
 
     @property
     def queued(self) -> int:
+        """Requests that wait for the one before them."""
         return len(self._messages)
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered or waits for it."""
-        return self._waiter is not None and not self._waiter.done() and not self._messages
+        """Whether nothing of a request is here, and none is being answered."""
+        answers = self._waiter is None or self._waiter.done() or bool(self._messages)
+        return not answers and not self.head_size and not self._ahead
 
-    @property
-    def hearing(self) -> bool:
-        """Whether what comes is still parsed."""
-        return not (self._close or self._force_close)
+    # --- what was read ---
 
-    def renew_parser(self) -> None:
-        """Forget everything about the requests so far."""
-        self._parser = HttpRequestParser(
-            self,
-            self._loop,
-            self._read_bufsize,
-            max_line_size=LINE_SIZE_MAX,
-            max_field_size=FIELD_SIZE_MAX,
-            max_headers=HEADERS_MAX,
-            payload_exception=web.RequestPayloadError,
-            auto_decompress=False,
-        )
+    def feed(self, data: bytes) -> None:
+        """Give the parser what was read, as far as it takes it now, cut behind every request.
 
-    def full(self, *, heads: bool) -> bool:
-        """Whether no more may be given to the parser now: the body that comes is not taken, or enough `heads` wait."""
-        return self._reading_paused or (heads and len(self._messages) >= QUEUE_MAX)
+        It forgets whole requests that a broken one follows, and what it keeps is not seen here any more.
+        """
+        self._ahead = self._ahead + data if self._ahead else data
+        self._go_on()
+        queued = self.queued
+        if self._ahead and queued > 1 and not self.connection.charge(len(data) + queued * QUEUED_COST):
+            self.refuse(Overloaded("too much waits here to be answered; retry on another connection", retry_after_s=1))
 
-    def data_received(self, data: bytes) -> None:
-        if not self.refused:
-            # A broken parser would say again, at every chance, that it is broken.
-            super().data_received(data)
+    def forget(self) -> None:
+        """What is read is not wanted. The next read may wait until it is its turn."""
+        if not self._waits:
+            self._wait_for_a_turn()
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        super().resume_reading(resume_parser)
-        self.connection.go_on()
+    def _go_on(self) -> None:
+        if self._feeding or self._waits:
+            return
+        self._feeding = True
+        try:
+            self._parse()
+        except BaseException:
+            # What the parser was given is lost, and what comes next would be taken for something that it is not.
+            self.connection.abort("a bug while it was read")
+            raise
+        finally:
+            self._feeding = False
+        if self.no_more and not self._ahead and not self.refused and not self._input_over():
+            self.connection.transport.close()
 
-    def _resume_reading_if_drained(self) -> None:
-        self.connection.go_on()
-        if len(self._messages) < QUEUE_MAX:
+    def _parse(self) -> None:
+        data, self._ahead = self._ahead, b""
+        at, size = 0, len(data)
+        drips = 0 < size < TINY_BYTES and self._within_a_request()
+        while at < size and not (self.refused or self._close or self._force_close):
+            body = self._body
+            in_head = body.is_eof()
+            if in_head and self._chunks is not None and not self._chunks_over(self._chunks):
+                return
+            if self._reading_paused or (in_head and len(self._messages) >= QUEUE_MAX):
+                self._ahead = data[at:]
+                return
+            if in_head and not self.head_size and data[at] in b"\r\n":
+                # Empty lines before a request are none of it (RFC 9112 section 2.2).
+                data = data[at:].lstrip(b"\r\n")
+                at, size = 0, len(data)
+                if not data:
+                    self._wait_for_a_turn()
+                continue
+            end = framing.next_cut(data, at) if in_head else self._end_of_body(data, at)
+            if end < 0:
+                return
+            piece = data[at:end]
+            at = end
+            self._body_left = max(0, self._body_left - len(piece))
+            self.data_received(piece)
+            if self._request_count != self._requests:
+                self._head_came(piece, None if in_head else body)
+            elif in_head:
+                self._head_grew(piece)
+            elif at < size and self._chunks is not None and not self._chunks.ended:
+                # That was a share; the others first. There is no use in reading much of it at a time.
+                self._ahead = data[at:]
+                self.connection.widen(False)
+                self._wait_for_a_turn()
+                return
+        if drips and self._within_a_request():
+            self._wait_for_a_turn()
+
+    def _within_a_request(self) -> bool:
+        return self.head_size > 0 or not self._body.is_eof()
+
+    def _chunks_over(self, chunks: framing.ChunkedBody) -> bool:
+        """Get ready for the request behind a chunked body. False where that is not to be had."""
+        if not chunks.ended:
+            self.refuse(framing.misplaced())
+            return False
+        # The parser holds the trailers, and takes the last line for a header of the next request.
+        self._chunks = None
+        options: dict[str, Any] = {
+            **PARSER_LIMITS,
+            "payload_exception": web.RequestPayloadError,
+            "auto_decompress": False,
+        }
+        self._parser = HttpRequestParser(self, self._loop, self._read_bufsize, **options)
+        return True
+
+    def _end_of_body(self, data: bytes, at: int) -> int:
+        """How far the body that is being read goes in these bytes, or a share of it; negative where it ends in an error."""
+        chunks = self._chunks
+        if chunks is None:
+            return at + self._body_left if self._body_left else len(data)
+        end = chunks.end(data, self.connection.charge, at=at, lines_max=LINES_MAX)
+        if chunks.error is None:
+            return end
+        self._fail(self._body, Refusal(chunks.error))
+        self.end_input()
+        return -1
+
+    def _head_came(self, piece: bytes, before: StreamReader | None) -> None:
+        """A head is whole, or cannot be understood; or the body that was being read `before` cannot."""
+        self._requests = self._request_count
+        head = self._line + piece if self._line else piece
+        size = self.head_size + len(piece)
+        self._line, self.head_size = b"", 0
+        message, self._body = self._messages[-1]
+        if not isinstance(message, _ErrInfo):
+            self._take_up(message, head, size)
+        else:
+            self.refused = True
+            if before is not None and (not before.is_eof() or before.exception() is not None):
+                # What cannot be understood is the body of a request that is being answered already.
+                self._messages.pop()
+                self._fail(before, web.RequestPayloadError(message.message))
+                self.end_input()
+            else:
+                self.refuses_head = head.startswith(b"HEAD ")
+        if self.connection.head_deadline:
+            self.connection.head_is_over()
+
+    def _take_up(self, message: RawRequestMessage, head: bytes, size: int) -> None:
+        """Refuse a head that the parser takes and this server does not; else get ready for what follows it."""
+        size_max = self.connection.server.limits.head_bytes_max
+        found = framing.judge(head, message, size, size_max) if self._chunks is None else framing.misplaced()
+        if isinstance(found, AmbryError):
+            self.refuses_head = message.method == "HEAD"
+            self._messages.pop()
+            self.answer_last(Refusal(found))
+        elif found.last:
+            self.refused = True
+            self.end_input()
+        else:
+            self._body_left = found.body_size
+            if message.chunked:
+                self._chunks = framing.ChunkedBody(size_max)
+
+    def _head_grew(self, piece: bytes) -> None:
+        """Some bytes of a head came, and it is not whole."""
+        connection = self.connection
+        if len(self._line) <= 2 * LINE_SIZE_MAX and b"\r\n" not in self._line:
+            self._line += piece
+        if not connection.head_deadline:
+            connection.expect_head()
+        self.head_size += len(piece)
+        size_max = connection.server.limits.head_bytes_max
+        if self.head_size > size_max:
+            self.refuse(framing.too_large(size_max))
+        elif self.head_size > FEW_BYTES and not connection.charge(len(piece)):
+            self.refuse(Overloaded("too many requests with long headers are on their way; retry", retry_after_s=1))
+
+    # --- whose turn it is ---
+
+    def _wait_for_a_turn(self) -> None:
+        self._waits = True
+        self._pause_reading_for_buffer()
+        self.connection.server.turns.wait(self)
+
+    def take_turn(self) -> None:
+        self._waits = False
+        if self.transport is None:
+            return
+        request = self._current_request
+        if self._ahead and request is not None and not request.writer.output_size and self.connection.left():
+            return
+        self._go_on()
+        if not self._waits and len(self._messages) < QUEUE_MAX:
             self._resume_reading_for_buffer()
 
-    def half_a_head(self) -> bool:
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if not self._reading_paused:
+            return
+        super().resume_reading(resume_parser)
+        if self._request_count != self._requests:
+            # What the parser had kept of the body is malformed.
+            self._head_came(b"", self._body)
+        self._go_on()
+
+    def _resume_reading_if_drained(self) -> None:
+        """There is room for another request that waits: it has its turn as everybody."""
+        if self._waits:
+            return
+        if self._ahead:
+            self._wait_for_a_turn()
+        else:
+            self.take_turn()
+
+    # --- the end of what comes ---
+
+    def input_ends(self) -> bool:
+        """The client sends no more. It still gets the answers to what it asked; False where it asked nothing."""
+        if self.refused:
+            return True
+        self.no_more = True
+        return True if self._ahead else self._input_over()
+
+    def _input_over(self) -> bool:
+        """All that the client sent was taken up, and it sends no more. Whether there is something to answer."""
+        if not self._body.is_eof():
+            self._fail(self._body, web.RequestPayloadError("the client ended it early"))
+        elif (self._chunks is None or not self._chunks.ended) and self._half_a_head():
+            self.refuse(InvalidRequest("the request's headers are not whole"))
+        elif self.idle:
+            return False
+        self.end_input()
+        return True
+
+    def _half_a_head(self) -> bool:
         """Whether a request has begun to come, and its head is not whole. Ends the parser."""
         try:
             return self._parser is not None and self._parser.feed_eof() is not None
@@ -157,33 +299,36 @@ class Handler(web.RequestHandler):
         if self.ended and not self._messages:
             self.close()
 
+    def give_up(self, error: AmbryError) -> bool:
+        """Refuse what has not come as a whole, with `error`. False where there is no such thing."""
+        if not self._body.is_eof():
+            self._fail(self._body, Refusal(error))
+        elif self.head_size:
+            self.refuse(error)
+        else:
+            return False
+        return True
+
+    def forget_body(self) -> None:
+        """Nobody waits for the rest of it."""
+        self._body.feed_eof()
+
+    def _fail(self, body: StreamReader, error: Exception) -> None:
+        """Let whoever reads a body see an error, and nobody wait for the rest of it, or take that for a request."""
+        self.refused = True
+        self._ahead = b""
+        body.set_exception(error)
+        body.feed_eof()
+
+    # --- answers ---
+
     def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         self._request_handler = handle
 
     def cancel(self) -> asyncio.Task[None] | None:
-        task = self._task_handler
-        if task is not None:
-            task.cancel()
-        return task
-
-    @property
-    def newest_is_refused(self) -> bool:
-        """Whether what came last could not be understood."""
-        return isinstance(self._messages[-1][0], _ErrInfo)
-
-    def replace_newest(self, refused: Refusal) -> None:
-        self.drop_newest()
-        self.refuse(refused)
-
-    def drop_newest(self) -> None:
-        self._messages.pop()
-
-    def refuse(self, refused: Refusal) -> None:
-        """Answer `refused` after what is queued, and hear no more."""
-        self.refused = True
-        self._messages.append((_ErrInfo(status=refused.code, exc=refused, message=refused.message), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+        return self._task_handler
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -196,47 +341,9 @@ class Handler(web.RequestHandler):
             await self.connection.linger()
         return finished, reset
 
-    def log_exception(self, *args: Any, **options: Any) -> None:
-        error = options.get("exc_info")
-        if isinstance(error, (web.RequestPayloadError, HttpProcessingError)):
-            # It is read and forgotten, and there is nobody to answer.
-            log.info(
-                "the rest of a body that was not wanted is not whole", client=self.connection.client, error=str(error)
-            )
-        else:
-            super().log_exception(*args, **options)
-
     def _process_keepalive(self) -> None:
-        if self.connection._head_size:
+        if self.head_size:
             # It is not idle: the deadline for heads decides.
             self._keepalive_handle = None
             return
         super()._process_keepalive()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to a request whose handling failed; ConnectionError when some of an answer was sent already."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("a response was sent already")
-        response = self.connection.server.refused(refusal(exc), exc, self.connection)
-        response.force_close()
-        return response
-
-    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            # What it was sent was no request, so aiohttp takes it for the oldest version there is.
-            request._version = HttpVersion11
-            if self.refuses_head:
-                request._method = "HEAD"
-            response = self.handle_error(request, err_info.status, err_info.exc, err_info.message)
-            await response.prepare(request)
-            await response.write_eof()
-            await self.connection.linger()
-            return response
-
-        return handle

@@ -21,7 +21,9 @@ from ambry.service.logs import get_logger
 from frontend import metrics
 from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
-from frontend.http.handler import FIELD_SIZE_MAX, HEADERS_MAX, LINE_SIZE_MAX, Handler
+from frontend.http.handler import Handler
+from frontend.http.refusals import PARSER_LIMITS
+from frontend.http.turns import Turns
 
 log = get_logger()
 
@@ -53,9 +55,7 @@ class HttpServer(web.Server):
             # Bodies are stored as they come: a gzip body must not arrive unpacked.
             auto_decompress=False,
             keepalive_timeout=limits.head_timeout_s,
-            max_line_size=LINE_SIZE_MAX,
-            max_field_size=FIELD_SIZE_MAX,
-            max_headers=HEADERS_MAX,
+            **PARSER_LIMITS,
             # A body is read no further than one read ahead of whoever takes it.
             read_bufsize=READ_BYTES // 2,
             lingering_time=lingering_s,
@@ -71,6 +71,7 @@ class HttpServer(web.Server):
         self.heads: set[Connection] = set()
         """Connections that wait for the rest of a head, or for the first one."""
         self.charged: set[Connection] = set()
+        self.turns = Turns(self._loop)
         self.slow: set[Connection] = set()
         """Connections that have bytes the kernel does not take."""
         self._open: set[Connection] = set()

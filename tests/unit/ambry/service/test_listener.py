@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import errno
 import socket
+import struct
 from typing import Any
 
 import pytest
 
-from ambry.service.listener import Farewells, Listener, bind, unconfirmed
+from ambry.service.listener import TCP_CLOSE, Farewells, Listener, bind, state_of, unconfirmed
 from tests.support.http_frontend import until
 
 
@@ -142,3 +143,22 @@ async def test_what_the_other_side_has_not_confirmed_is_counted_in_the_kernel_to
         transport.abort()
         client.close()
         listening.close()
+
+
+async def test_a_connection_that_was_reset_is_known_to_be_closed_though_bytes_of_it_are_unread() -> None:
+    (listening,) = bind("127.0.0.1", 0)
+    client = socket.create_connection(listening.getsockname())
+    accepted, _ = listening.accept()
+    accepted.setblocking(False)
+    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, accepted)
+    transport.pause_reading()
+    try:
+        client.sendall(b"unread")
+        assert state_of(transport) != TCP_CLOSE
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await until(lambda: state_of(transport) == TCP_CLOSE, "the reset came")
+    finally:
+        transport.abort()
+        listening.close()
+    assert state_of(transport) == TCP_CLOSE

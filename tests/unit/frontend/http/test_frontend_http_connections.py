@@ -10,14 +10,22 @@ import pytest
 from aiohttp import web
 
 from ambry.errors import Unavailable
-from frontend.http import handler as http_handler
+from frontend.http import refusals
 from frontend.http.framing import FRAMING_EXCESS_MAX
-from frontend.http.handler import Handler, Refusal
+from frontend.http.handler import Handler
+from frontend.http.refusals import Refusal
 from tests.support.captured_log import capture_log, said
-from tests.support.edge import edge
+from tests.support.edge import Edge, edge
 from tests.support.http_frontend import until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def handler_of(server: Edge) -> Handler:
+    """That of the only connection."""
+    (connection,) = server.server._open
+    assert connection.handler is not None
+    return connection.handler
 
 
 @pytest.mark.parametrize(
@@ -359,7 +367,7 @@ async def test_a_client_that_leaves_after_an_early_refusal_is_no_error(
     sent: bytes, then: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It once was a line of level error with a traceback, which anybody could write as often as he liked."""
-    events = capture_log(monkeypatch, http_handler)
+    events = capture_log(monkeypatch, refusals)
 
     async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=400, text="no")
@@ -368,8 +376,8 @@ async def test_a_client_that_leaves_after_an_early_refusal_is_no_error(
         async with edge(refuse) as server, server.connected() as client:
             await client.send(sent)
             assert (await client.answer()).status == 400
-            (connection,) = server.server._open
-            await until(lambda: connection._body._waiter is not None, "the rest is waited for, to be forgotten")
+            handler = handler_of(server)
+            await until(lambda: handler._body._waiter is not None, "the rest is waited for, to be forgotten")
             await client.send(then)
             client.writer.write_eof()
             assert await client.at_end()
@@ -407,7 +415,7 @@ async def test_after_a_body_that_came_apart_from_its_head_the_connection_is_idle
         await client.send(b"abc")
         assert (await client.answer()).body == b"abc"
         await until(lambda: connection.idle, "nothing is under way")
-        assert (connection._head_size, connection.head_deadline) == (0, 0.0)
+        assert (handler_of(server).head_size, connection.head_deadline) == (0, 0.0)
         assert not server.server._busy()
         assert await client.at_end()
 
@@ -445,9 +453,8 @@ async def test_a_bug_while_something_is_read_ends_the_connection(monkeypatch: py
         await client.send(GET)
         assert (await client.answer()).status == 200
         (connection,) = server.server._open
-        connection._ahead = GET.replace(b"/", b"/boom", 1)
         with pytest.raises(RuntimeError):
-            connection.go_on()
+            handler_of(server).feed(GET.replace(b"/", b"/boom", 1))
         assert await client.at_end()
         assert connection.broken
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from ambry.errors import HeadersTooLarge, InvalidRequest, Overloaded
-from frontend.http.framing import FRAMING_EXCESS_MAX, SIZE_LINE_MAX, ChunkedBody, next_cut, request_line
+from frontend.http.framing import FRAMING_EXCESS_MAX, SIZE_LINE_MAX, ChunkedBody, next_cut
 
 TRAILER_SIZE_MAX = 20_000
 
@@ -46,10 +46,6 @@ def taken(chunks: ChunkedBody, pieces: Iterable[bytes]) -> int:
 )
 def test_what_was_read_is_cut_behind_the_first_empty_line(data: bytes, cut: int) -> None:
     assert next_cut(data) == cut
-
-
-def test_the_request_line_is_the_first_that_is_not_empty() -> None:
-    assert request_line(b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n") == b"GET / HTTP/1.1"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Whose turn it is, on a bare event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from frontend.http.turns import Turns
+
+
+class Queued:
+    """Has so many shares to go, and notes each."""
+
+    def __init__(self, name: str, turns: Turns, shares: int, said: list[str]) -> None:
+        self.name = name
+        self.turns = turns
+        self.shares = shares
+        self.said = said
+
+    def take_turn(self) -> None:
+        self.said.append(self.name)
+        self.shares -= 1
+        if self.name == "broken":
+            raise RuntimeError("a bug")
+        if self.shares:
+            self.turns.wait(self)
+
+
+async def test_one_has_its_turn_in_each_turn_of_the_loop_first_come_first_served() -> None:
+    turns, said = Turns(asyncio.get_running_loop()), list[str]()
+    for name, shares in (("a", 3), ("b", 1), ("c", 2)):
+        turns.wait(Queued(name, turns, shares, said))
+    assert said == []
+    for expected in range(1, 7):
+        await asyncio.sleep(0)
+        assert len(said) == expected
+    assert said == ["a", "b", "c", "a", "c", "a"]
+    turns.wait(Queued("late", turns, 1, said))
+    await asyncio.sleep(0)
+    assert said[6:] == ["late"]
+
+
+async def test_a_bug_in_one_turn_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    turns, said = Turns(asyncio.get_running_loop()), list[str]()
+    turns.wait(Queued("broken", turns, 1, said))
+    turns.wait(Queued("a", turns, 1, said))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert said == ["broken", "a"]
+    assert "a bug" in caplog.text
