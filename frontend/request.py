@@ -35,7 +35,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     deadline: float
     """On the event loop's clock; the client has its answer by then."""
     container: ContainerId | None = None
-    """Where an upload goes, None until that is known. Other requests name a blob, whose id says where it is."""
+    """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
 
     def left_s(self) -> float:
         """Seconds until the deadline, 0 when it has passed."""

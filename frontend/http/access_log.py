@@ -64,12 +64,14 @@ class AccessLog:
             write = log.info
         else:
             return
+        container = exchange.context.container
         write(
             "request",
             request_id=exchange.context.id,
             client=connection.client if connection is not None else "",
             method=exchange.method,
             op=op,
+            **({} if container is None else {"account": container.account, "container": container.container}),
             status=status,
             ms=round(seconds * 1000, 2),
             bytes_in=received,

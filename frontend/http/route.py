@@ -17,7 +17,7 @@ from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.target import Target
 
-Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+Handle = Callable[[Exchange], Awaitable[web.StreamResponse]]
 """Answers, or raises AmbryError."""
 Select = Callable[[Exchange], Awaitable[Selected | None]]
 """Finds what a request's conditions are about; None where there is nothing yet. Raises AmbryError."""
@@ -32,7 +32,7 @@ class Route:
     methods: tuple[str, ...]
     target: str
     """The path, with names in braces where it varies."""
-    handle: Handler
+    handle: Handle
     changes: bool = False
     takes_body: bool = False
     headers: frozenset[str] = frozenset()

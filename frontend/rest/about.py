@@ -12,8 +12,8 @@ from ambry.service.admin import json_response
 from frontend.http.exchange import Exchange
 from frontend.http.inert import GUARDS
 from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
+from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
-from frontend.router.get import chunk_list
 from frontend.router.presence import presence
 
 

@@ -17,7 +17,7 @@ from frontend.http.inert import GUARDS, disposition
 from frontend.metadata.accounts import Accounts
 from frontend.request import ContainerId
 from frontend.router.context import RouterContext
-from frontend.router.get import read_head
+from frontend.router.quorum_read import read_head
 from frontend.router.values import BlobHead
 
 FOR_EVER = "public, immutable, max-age=31536000"
@@ -91,9 +91,7 @@ def id_in_path(exchange: Exchange) -> BlobId:
             f"/{text[:40]} is neither a page of this port nor a blob id, which has {ID_TEXT_SIZE} characters; metrics and the "
             "pages for operators are on the admin port"
         )
-    blob_id = parse_id(text)
-    exchange.noted["blob"] = text[:ID_TEXT_SIZE]
-    return blob_id
+    return _named(exchange, text)
 
 
 def id_in_header(exchange: Exchange) -> BlobId:
@@ -101,8 +99,13 @@ def id_in_header(exchange: Exchange) -> BlobId:
     text = exchange.headers.get(names.BLOB_ID)
     if text is None:
         raise InvalidBlobId(f"the header {names.BLOB_ID} must name the blob")
-    blob_id = parse_id(text.removeprefix("/"))
-    exchange.noted["blob"] = str(blob_id)
+    return _named(exchange, text.removeprefix("/"))
+
+
+def _named(exchange: Exchange, text: str) -> BlobId:
+    blob_id = parse_id(text)
+    exchange.noted["blob"] = text[:ID_TEXT_SIZE]
+    exchange.context.container = ContainerId(blob_id.account, blob_id.container)
     return blob_id
 
 

@@ -15,8 +15,9 @@ from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
 from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
+from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
-from frontend.router.get import Download, chunk_list, open_blob
+from frontend.router.get import Download, open_blob
 from frontend.router.values import RangeSpec
 
 _SEGMENT_DIGITS_MAX = 9

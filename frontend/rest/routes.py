@@ -14,7 +14,7 @@ from ambry.errors import InvalidRequest, MethodNotAllowed
 from ambry.rest import names
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
-from frontend.http.route import Handler, Route, Select
+from frontend.http.route import Handle, Route, Select
 from frontend.http.target import Target
 from frontend.rest.about import About
 from frontend.rest.blob import BlobFinder
@@ -41,7 +41,7 @@ def table(
     """Every route there is; OPTIONS is answered from them."""
     shown = finder.select_shown
 
-    def upload(methods: tuple[str, ...], target: str, handle: Handler) -> Route:
+    def upload(methods: tuple[str, ...], target: str, handle: Handle) -> Route:
         return Route(
             op="put",
             methods=methods,
@@ -54,15 +54,15 @@ def table(
             select=uploads.select_nothing,
         )
 
-    def tell(op: str, target: str, handle: Handler, headers: frozenset[str] = EVERYWHERE) -> Route:
+    def tell(op: str, target: str, handle: Handle, headers: frozenset[str] = EVERYWHERE) -> Route:
         return Route(op=op, methods=READS, target=target, handle=handle, headers=headers, select=finder.select_about)
 
-    def change(op: str, method: str, target: str, handle: Handler, headers: frozenset[str], select: Select) -> Route:
+    def change(op: str, method: str, target: str, handle: Handle, headers: frozenset[str], select: Select) -> Route:
         return Route(
             op=op, methods=(method,), target=target, handle=handle, changes=True, headers=headers, select=select
         )
 
-    def page(target: str, handle: Handler) -> Route:
+    def page(target: str, handle: Handle) -> Route:
         return Route(op="health", methods=READS, target=target, handle=handle, headers=EVERYWHERE, select=pages.select)
 
     by_header = EVERYWHERE | {names.BLOB_ID}

@@ -6,45 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 
-import msgspec
-
-from ambry.blob import Composite
 from ambry.checksum import BLOCK_SIZE, Buffer
-from ambry.errors import BlobNotFound, DataCorrupt, InvariantBroken, Unavailable
-from ambry.format import composite as composite_format
-from ambry.format import properties as properties_format
+from ambry.errors import BlobNotFound, InvariantBroken, Unavailable
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
-from ambry.protocol.messages.blobs import GetReply
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
+from frontend.router.composite import read_composite
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
-from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly
+from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly, found, head_of
 from frontend.router.values import BlobHead, RangeSpec, Span
 
 log = get_logger()
-
-CHUNK_LISTED_BYTES = 256
-"""What one chunk of a composite blob costs while its list is held: measured 210 bytes of objects."""
-
-
-def found(blob_id: BlobId, outcome: ReadOutcome) -> Found:
-    """The record that was read. Raises Unavailable where only a state is known."""
-    if isinstance(outcome, StateOnly):
-        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
-    return outcome
-
-
-def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
-    """Decode the head. Raises DataCorrupt, FormatUnknown."""
-    return BlobHead(
-        id=blob_id,
-        properties=properties_format.decode_properties(reply.properties),
-        metadata=properties_format.decode_metadata(reply.metadata),
-        state=reply.state,
-        created_at_ms=reply.created_at_ms,
-    )
 
 
 class Download:
@@ -236,14 +210,18 @@ async def open_blob(
     `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable.
     """
     if blob_id.kind is IdKind.COMPOSITE:
-        whole = await read_composite(request, context, blob_id, any_state=any_state)
-        span = _resolve(wanted, whole.head.properties.size, resolve_empty)
+        whole = await read_composite(request, context, blob_id, of=_at_most(wanted), any_state=any_state)
+        try:
+            span = _resolve(wanted, whole.head.properties.size, resolve_empty)
+        except BaseException:
+            context.reading.budget.give_back(whole.charged)
+            raise
+        # Its list was read; what is streamed has one block beside that, until its end.
+        held = BLOCK_SIZE + whole.listed
+        context.reading.budget.give_back(whole.charged - held)
         units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.unit_bytes)
-        listed = min(len(whole.composite.chunks) * CHUNK_LISTED_BYTES, context.reading.budget.largest // 2)
-        charged = BLOCK_SIZE + listed
-        await context.reading.take(charged, of=max(span.size, listed))
         return Download(
-            request, context, whole.head, span=span, beginning=b"", charged=charged, listed=listed, units=units
+            request, context, whole.head, span=span, beginning=b"", charged=held, listed=whole.listed, units=units
         )
     unit = context.reading.unit_bytes()
     ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
@@ -271,6 +249,13 @@ async def open_blob(
     return Download(request, context, head, span=span, beginning=beginning, charged=held, units=rest)
 
 
+def _at_most(wanted: RangeSpec | None) -> int:
+    """How many bytes are wanted of a blob whose size is not known yet, at most."""
+    if wanted is None or (wanted.first is not None and wanted.last is None):
+        return PAYLOAD_SIZE_MAX
+    return (wanted.last or 0) - (wanted.first or 0) + 1
+
+
 def _guess(wanted: RangeSpec, unit: int) -> Span:
     """The first bytes of what is wanted of a blob whose size is not known yet, at most to the end of a unit."""
     if wanted.first is None:
@@ -283,41 +268,3 @@ def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> Span:
     if wanted is None or (resolve_empty and not size):
         return Span(0, size)
     return wanted.resolve(size)
-
-
-class CompositeBlob(msgspec.Struct, frozen=True):
-    """The record of a blob of many chunks."""
-
-    head: BlobHead
-    composite: Composite
-
-
-async def read_composite(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
-) -> CompositeBlob:
-    """The head and the chunk list of a composite blob. Raises as open_blob, DataCorrupt."""
-    fetch = Fetch(request, context, blob_id, first=0, end=PAYLOAD_SIZE_MAX, any_state=any_state)
-    record = found(blob_id, await fetch.start())
-    head = head_of(blob_id, record.reply)
-    composite = composite_format.decode(record.data)
-    if composite.total_size != head.properties.size:
-        raise DataCorrupt(
-            f"blob {blob_id}: its chunks have {composite.total_size} bytes, its head says {head.properties.size}"
-        )
-    return CompositeBlob(head, composite)
-
-
-async def chunk_list(request: RequestContext, context: RouterContext, blob_id: BlobId) -> Composite | None:
-    """What chunks a blob has, None for a blob of one record. Raises as read_head."""
-    if blob_id.kind is IdKind.COMPOSITE:
-        return (await read_composite(request, context, blob_id)).composite
-    await read_head(request, context, blob_id)
-    return None
-
-
-async def read_head(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
-) -> BlobHead:
-    """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
-    outcome = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
-    return head_of(blob_id, found(blob_id, outcome).reply)

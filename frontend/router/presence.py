@@ -11,8 +11,8 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
 from frontend.request import RequestContext
+from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
-from frontend.router.get import chunk_list
 from frontend.router.values import NodePresence
 
 TIMEOUT_S = 3.0

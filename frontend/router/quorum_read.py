@@ -1,4 +1,6 @@
-"""Reading one record from whichever replica has it, until the answer is certain, or nobody is left who could tell."""
+"""Reading one record from whichever replica has it, until the answer is certain, or nobody is left who could tell.
+
+The head of a blob is what such a read brings beside the bytes that were asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import msgspec
 from ambry.blob import BlobState, join
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, BlobDeleted, BlobExpired, BlobNotFound, DataCorrupt, DeadlineExceeded, Unavailable
+from ambry.format import properties as properties_format
 from ambry.ids import BlobId
 from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame, MessageType
@@ -20,6 +23,7 @@ from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Answer, Candidate, ReadTracker, Verdict
 from frontend.router.replicas import PartitionReplicas
+from frontend.router.values import BlobHead
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -191,3 +195,29 @@ class Fetch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def found(blob_id: BlobId, outcome: ReadOutcome) -> Found:
+    """The record that was read. Raises Unavailable where only a state is known."""
+    if isinstance(outcome, StateOnly):
+        raise Unavailable(f"blob {blob_id} cannot be read now: only its state is known to the replicas that answered")
+    return outcome
+
+
+def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
+    """Decode the head. Raises DataCorrupt, FormatUnknown."""
+    return BlobHead(
+        id=blob_id,
+        properties=properties_format.decode_properties(reply.properties),
+        metadata=properties_format.decode_metadata(reply.metadata),
+        state=reply.state,
+        created_at_ms=reply.created_at_ms,
+    )
+
+
+async def read_head(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False, share: float = 1.0
+) -> BlobHead:
+    """A blob's head, within `share` of the time that is left. Raises BlobNotFound, BlobGone, Unavailable."""
+    outcome = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state, share=share).start()
+    return head_of(blob_id, found(blob_id, outcome).reply)

@@ -22,8 +22,7 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import UpdateReply, UpdateRequest
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
-from frontend.router.get import found, head_of
-from frontend.router.quorum_read import Fetch, Found, ReadOutcome
+from frontend.router.quorum_read import Fetch, Found, ReadOutcome, found, head_of
 from frontend.router.quorum_write import ReplicaWrite, write_persistently
 from frontend.router.values import BlobHead
 

@@ -8,6 +8,7 @@ import pytest
 from frontend import metrics
 from frontend.http import access_log
 from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
+from frontend.request import RequestContext
 from tests.support.captured_log import capture_log
 
 
@@ -15,7 +16,7 @@ class FakeExchange:
     """As much of an exchange as is told of."""
 
     method = "GET"
-    context = type("Context", (), {"id": "r1"})()
+    context = RequestContext(id="r1", timeout_s=20.0, deadline=20.0)
     connection = SimpleNamespace(client="10.0.0.7", unsent=30)
     http = SimpleNamespace(content=SimpleNamespace(total_bytes=5), writer=SimpleNamespace(output_size=100))
 

@@ -8,9 +8,12 @@ from ambry.blob import NEVER_MS, BlobProperties, BlobState
 from ambry.clock import SystemClock
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone
 from ambry.ids import IdKind
+from ambry.rest import names
+from frontend.http import access_log
 from frontend.metadata.accounts import Accounts
 from frontend.rest.blob import ALIVE, ANY, BlobFinder, Visible, ttl_of
 from frontend.router.values import BlobHead
+from tests.support.captured_log import capture_log
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import ACCOUNTS, http_frontend
 
@@ -135,3 +138,16 @@ async def test_the_id_of_a_chunk_is_refused_by_every_call() -> None:
             said = b"a blob's id" if (method, path) == ("PUT", f"/{chunk}") else b"data chunk"
             assert said in answer.body or method == "HEAD", (method, path, answer.body)
         assert frontend.cluster.pool.journal == []
+
+
+async def test_every_request_about_a_blob_is_told_with_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only uploads knew their container."""
+    events = capture_log(monkeypatch, access_log)
+    async with http_frontend(access_log=True) as frontend:
+        blob = await frontend.put(b"hello", {names.ACCOUNT_NAME: "ml", names.CONTAINER_NAME: "models"})
+        for method, path in [("GET", ""), ("HEAD", ""), ("GET", "/BlobInfo"), ("GET", "/Segment/0"), ("DELETE", "")]:
+            assert (await frontend.call(method, f"/{blob}{path}")).status < 300
+        assert (await frontend.call("PUT", "/undelete", {"x-ambry-blob-id": blob})).status == 200
+        assert (await frontend.call("OPTIONS", "/")).status == 204
+    told = [(event.get("account"), event.get("container")) for event in events if event["event"] == "request"]
+    assert told == [(7, 70)] * 7 + [(None, None)]

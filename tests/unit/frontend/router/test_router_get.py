@@ -25,7 +25,8 @@ from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from frontend.router.budget import Need
-from frontend.router.get import CHUNK_LISTED_BYTES, open_blob
+from frontend.router.composite import CHUNK_LISTED_BYTES
+from frontend.router.get import open_blob
 from frontend.router.values import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content

@@ -5,7 +5,7 @@ import pytest
 from ambry.blob import BlobState
 from ambry.errors import Unavailable
 from frontend.router import presence as presence_module
-from frontend.router.get import chunk_list
+from frontend.router.composite import chunk_list
 from frontend.router.presence import presence
 from frontend.router.update import delete
 from tests.support.content import content

@@ -20,8 +20,7 @@ from ambry.errors import (
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetReply
-from frontend.router.get import read_head
-from frontend.router.quorum_read import Fetch, in_order
+from frontend.router.quorum_read import Fetch, in_order, read_head
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
 from tests.support.fake_peers import Fault, absent, corrupt, cut_short, fails, lost, silent, slow

@@ -12,7 +12,7 @@ from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDe
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from frontend.router import update
-from frontend.router.get import read_head
+from frontend.router.quorum_read import read_head
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id, some_request
 from tests.support.fake_peers import fails, lost, silent
 from tests.support.virtual_loop import settle, virtual_time
