@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, InsufficientStorage, Overloaded
 from ambry.service.logs import get_logger
 from datanode.config import StoreSection
 from datanode.disk import Disk
@@ -64,8 +64,8 @@ class Checkpointer:
     async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
         """Make the index durable up to what is published now. A failure fences the replica.
 
-        Returns whether that happened: on a full disk it is put off, since LMDB does not survive running out of room. The log
-        has all of it, and the entries in memory stay few, as puts are refused by then.
+        Returns whether that happened: on a full disk, and without memory for it, it is put off. The log has all of it, and the
+        entries in memory stay few, as puts are refused by then.
 
         A checkpoint that began runs to its end even when the caller is cancelled: entries that were frozen for it and never
         written would be missing from the index.
@@ -97,7 +97,12 @@ class Checkpointer:
                 return False
             tokens = dict(self._tokens_of(store.partition))
             pending = store.begin_checkpoint(clean=clean, tokens=tokens)
-            await self._disk.submit(store.write_checkpoint, pending)
+            try:
+                await self._disk.submit(store.write_checkpoint, pending)
+            except (Overloaded, InsufficientStorage) as error:
+                store.put_off_checkpoint()
+                log.warning("checkpoint put off", partition=store.partition, error=error.message)
+                return False
             store.end_checkpoint(pending)
             return True
         except (OSError, AmbryError) as error:

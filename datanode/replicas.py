@@ -13,6 +13,7 @@ from ambry.clock import Clock
 from ambry.clustermap.model import Partition
 from ambry.errors import (
     AlreadyExists,
+    AmbryError,
     DataCorrupt,
     InvalidRequest,
     PartitionUnknown,
@@ -25,9 +26,15 @@ from datanode.disk import Disk
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.bounded_files import BoundedFiles
 from datanode.store.files import Files
+from datanode.store.opening.progress import Progress
 from datanode.store.opening.steps import open_store
+from datanode.store.trouble import passes
 
 log = get_logger()
+
+RETRY_MIN_S = 0.2
+RETRY_MAX_S = 10.0
+"""Between two tries to open a replica that this process had no descriptors or memory for."""
 
 
 @dataclass(slots=True)
@@ -81,26 +88,66 @@ class Replicas(dict[int, Replica]):
         self._known: dict[int, Partition] = {}
         self._reopening: set[int] = set()
         self._failed: dict[int, str] = {}
+        self._opening: dict[int, Progress] = {}
+        """By partition: those that were not open yet since this process started."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._openings = 0
 
     async def open_all(self, partitions: Iterable[Partition]) -> None:
-        """Open every replica, in parallel on the disk's threads.
+        """Open every replica on the disk's threads; each serves as soon as it is open, and until then is said to be opening.
 
-        A replica whose files cannot be read stays unavailable, and the others serve. Raises the first failure of another kind
-        (StoreMismatch, FormatUnknown); the message names the place.
+        A replica whose files cannot be read stays unavailable, and the others serve; one that this process only lacks
+        descriptors, memory or threads for is tried again. Raises the first failure of another kind (StoreMismatch,
+        FormatUnknown); the message names the place.
         """
         wanted = list(partitions)
         self._known = {partition.id: partition for partition in wanted}
+        self._opening = {partition.id: Progress() for partition in wanted}
+        # One thread is left to those that are open already.
+        turns = asyncio.Semaphore(max(1, self._config.io_threads - 1))
         results = await asyncio.gather(
-            *(self._open(partition, rebuild=False) for partition in wanted), return_exceptions=True
+            *(self._open_in_turn(partition, turns) for partition in wanted), return_exceptions=True
         )
-        for partition, result in zip(wanted, results, strict=True):
-            if isinstance(result, DataCorrupt | ReplicaUnavailable | OSError):
-                self._give_up(partition.id, result)
-            elif isinstance(result, BaseException):
+        for result in results:
+            if isinstance(result, BaseException):
                 raise result
+
+    async def _open_in_turn(self, partition: Partition, turns: asyncio.Semaphore) -> None:
+        wait_s = RETRY_MIN_S
+        progress = self._opening[partition.id]
+        try:
+            while not self._closing:
+                async with turns:
+                    if self._closing or await self._opened(partition, progress):
+                        return
+                await asyncio.sleep(wait_s * (0.5 + self._random.random()))
+                wait_s = min(RETRY_MAX_S, 2 * wait_s)
+        except AmbryError:
+            self.stop_opening()  # this process must not go on: what the others read would be for nothing
+            raise
+        finally:
+            del self._opening[partition.id]
+
+    async def _opened(self, partition: Partition, progress: Progress) -> bool:
+        """Try it once; whether that is the end of it. Raises StoreMismatch, FormatUnknown."""
+        try:
+            await self._open(partition, progress=progress, rebuild=False)
+        except Exception as error:
+            if passes(error):
+                log.warning("opening put off: out of resources", partition=partition.id, error=repr(error))
+                progress.step = f"waiting: {error!r}"
+                return False
+            if not isinstance(error, DataCorrupt | ReplicaUnavailable | OSError):
+                raise
+            self._give_up(partition.id, error)
+        return True
+
+    def stop_opening(self) -> None:
+        """Open no more, and let what is being opened end at its next step or record."""
+        self._closing = True
+        for progress in self._opening.values():
+            progress.stop()
 
     def _give_up(self, partition_id: int, error: Exception) -> None:
         """The partition stays known and unavailable: other replicas serve it, an operator must look."""
@@ -115,9 +162,18 @@ class Replicas(dict[int, Replica]):
             if store.state is not StoreState.OPEN
         ]
         reasons += [f"partition {number} cannot be opened: {error}" for number, error in sorted(self._failed.items())]
+        reasons += [f"partition {number} is opening: {progress}" for number, progress in self._opening.items()]
         return reasons + [f"partition {number} is being reopened" for number in sorted(self._reopening)]
 
-    async def _open(self, partition: Partition, *, rebuild: bool) -> None:
+    def unavailable(self) -> dict[int, dict[str, Any]]:
+        """The partitions that are not open, and how it stands with each; for the admin port."""
+        found: dict[int, dict[str, Any]] = {
+            number: {"state": "opening", "progress": progress.describe()} for number, progress in self._opening.items()
+        }
+        found |= {number: {"state": "reopening"} for number in self._reopening}
+        return found | {number: {"state": "failed", "error": error} for number, error in self._failed.items()}
+
+    async def _open(self, partition: Partition, *, rebuild: bool, progress: Progress | None = None) -> None:
         self._openings += 1
         opening = self._openings
         loop = asyncio.get_running_loop()
@@ -136,6 +192,7 @@ class Replicas(dict[int, Replica]):
             clock=self._clock,
             random_source=self._random,
             on_index_corrupt=index_corrupt,
+            progress=progress,
             rebuild=rebuild,
         )
         store.watchers = self._watchers_of(partition.id)
@@ -155,7 +212,11 @@ class Replicas(dict[int, Replica]):
     def __missing__(self, partition_id: int) -> Replica:
         """Raises PartitionUnknown, or ReplicaUnavailable while the replica is not open."""
         if partition_id in self._known:
-            why = "cannot be opened" if partition_id in self._failed else "is being reopened"
+            why = "is being reopened"
+            if partition_id in self._failed:
+                why = "cannot be opened"
+            elif partition_id in self._opening:
+                why = "is opening, try again"
             raise ReplicaUnavailable(f"partition {partition_id} {why} on this node; other replicas serve it")
         raise PartitionUnknown(f"this node holds no replica of partition {partition_id}; is its layout up to date?")
 
@@ -236,7 +297,7 @@ class Replicas(dict[int, Replica]):
 
     async def settle(self) -> None:
         """Begin to close: wait for the rebuilds that are on their way, and begin no more."""
-        self._closing = True
+        self.stop_opening()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def close(self) -> None:

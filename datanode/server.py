@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.network.connection import RpcConnection, tune
-from ambry.service.admin import start_admin
+from ambry.service.admin import Admin, start_admin
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
 from ambry.service.worker import WorkerRegistry
@@ -47,36 +48,39 @@ class DataNode:
         )
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set, then drain. Raises what kept it from starting."""
-        config, parts, workers = self._config.node, self._parts, self._workers
-        self._watch.start()
-        await parts.open_replicas()
+        """Run until `stop` is set, then drain. Raises what kept it from starting.
+
+        The ports first, the replicas as they come: peers and frontends find the node at once, and each replica serves as soon
+        as it is open.
+        """
+        parts, workers = self._parts, self._workers
         server = await asyncio.get_running_loop().create_server(
             self._accept, parts.own.host, parts.own.port, backlog=1024
         )
-        admin = await start_admin(
-            config.admin_host,
-            config.admin_port,
-            ready=lambda: ["stopping"] if self._draining else parts.replicas.unready(),
-            hosts=config.hosts,
-            pages={
-                "/workers": workers.describe,
-                "/partitions": lambda: [self._describe(replica) for replica in parts.replicas.all()],
-                "/wanted": parts.healer.describe,
-                "/scrub": parts.scrubber.describe,
-            },
-            actions={"/partitions/{number}/reopen": self._reopen},
-        )
+        try:
+            admin = await self._start_admin()
+        except BaseException:
+            server.close()
+            raise
+        self._watch.start()
+        loop = asyncio.get_running_loop()
+        opening = loop.create_task(parts.open_replicas(), name="open replicas")
+        stopping = loop.create_task(stop.wait(), name="stop")
         parts.pool.start()
         later_s = parts.starts_after_s()
         for name, tick in parts.ticks().items():
             workers.add(name, tick, start_after_s=later_s.get(name, 0.0))
-        log.info("data node ready", address=parts.own.address, partitions=len(parts.replicas.all()))
+        log.info("data node listens", address=parts.own.address)
         try:
-            await stop.wait()
+            await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+                log.info("data node ready", address=parts.own.address, partitions=len(parts.replicas.all()))
+            await stopping
         finally:
             log.info("data node stopping")
             self._draining = True
+            stopping.cancel()
             server.close()
             parts.hurry()
             await workers.stop_all()
@@ -85,10 +89,27 @@ class DataNode:
             for connection in list(self._connections):
                 connection.close()
             await parts.pool.stop()
+            await asyncio.gather(opening, return_exceptions=True)
             await parts.close()
             await admin.close()
             self._watch.stop()
             log.info("data node stopped")
+
+    async def _start_admin(self) -> Admin:
+        config, parts = self._config.node, self._parts
+        return await start_admin(
+            config.admin_host,
+            config.admin_port,
+            ready=lambda: ["stopping"] if self._draining else parts.replicas.unready(),
+            hosts=config.hosts,
+            pages={
+                "/workers": self._workers.describe,
+                "/partitions": self._describe_all,
+                "/wanted": parts.healer.describe,
+                "/scrub": parts.scrubber.describe,
+            },
+            actions={"/partitions/{number}/reopen": self._reopen},
+        )
 
     async def _drain(self) -> None:
         """Answer what is in flight, bounded: a hung disk must not keep the process."""
@@ -111,6 +132,13 @@ class DataNode:
         replicas = self._parts.replicas
         await replicas.reopen(number)
         return {"partition": number, **msgspec.structs.asdict(replicas[number].store.opened)}
+
+    def _describe_all(self) -> Iterator[dict[str, Any]]:
+        """Every partition of this node, those that are not open first."""
+        for number, how in sorted(self._parts.replicas.unavailable().items()):
+            yield {"partition": number, **how}
+        for replica in self._parts.replicas.all():
+            yield self._describe(replica)
 
     def _describe(self, replica: Replica) -> dict[str, Any]:
         store = replica.store

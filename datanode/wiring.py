@@ -99,7 +99,8 @@ class Parts:
         }
 
     def hurry(self) -> None:
-        """Let the background work that is on a disk thread end at its next record."""
+        """Let the work that is on a disk thread end at its next record: background work, and the opening of replicas."""
+        self.replicas.stop_opening()
         self.scrubber.stop()
         self.compactor.stop()
 

@@ -7,7 +7,7 @@ may set off comes in as `actions`: path of a POST, with one number in it -> a co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,9 +24,12 @@ SPARE_DESCRIPTORS = 8
 CONNECTIONS_MAX = 24
 FAREWELLS_MAX = 8
 """The port has descriptors of its own, so that it answers when the rest of the process has none left (F12)."""
+PIECE_S = 0.005
+"""A page that is made piece by piece lets go of the event loop after so long."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 Page = Callable[[], Any]
+"""What a page shows. An iterator is a list that is made and encoded piece by piece: others have their turn in between."""
 OperatorAction = Callable[[int], Awaitable[Any]]
 """What an operator may set off; takes the number in its path."""
 Ready = Callable[[], list[str]]
@@ -35,6 +38,18 @@ Ready = Callable[[], list[str]]
 
 def json_response(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
+async def _in_pieces(items: Iterator[Any]) -> web.Response:
+    loop = asyncio.get_running_loop()
+    encoded: list[bytes] = []
+    until = loop.time() + PIECE_S
+    for item in items:
+        encoded.append(msgspec.json.encode(item))
+        if loop.time() >= until:
+            await asyncio.sleep(0)
+            until = loop.time() + PIECE_S
+    return web.Response(body=b"[" + b",".join(encoded) + b"]", content_type="application/json")
 
 
 def readiness(ready: Ready) -> web.Response:
@@ -127,7 +142,8 @@ async def start_admin(
 
     def page_handler(page: Page) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
-            return json_response(page())
+            value = page()
+            return await _in_pieces(value) if isinstance(value, Iterator) else json_response(value)
 
         return handle
 

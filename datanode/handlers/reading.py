@@ -11,8 +11,8 @@ from datanode import metrics
 from datanode.disk import Disk
 from datanode.replicas import Replica
 from datanode.store.entry import IndexEntry
-from datanode.store.files import is_exhausted
 from datanode.store.record_reader import Payload
+from datanode.store.trouble import is_shortage
 
 log = get_logger()
 
@@ -46,7 +46,7 @@ class Reading:
 
     def unreadable(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:
         """What to answer after a read of `entry` raised `error`; a damage of the record is noted."""
-        if is_exhausted(error):
+        if is_shortage(error):
             return Overloaded(f"{self._own_name} has no descriptors or memory left: {error}; read elsewhere")
         metrics.CORRUPT.inc()
         log.error("record unreadable", blob=entry.id.hex(), error=str(error), request_id=request_id)

@@ -20,10 +20,10 @@ from ambry.blob import BlobState, join
 from ambry.errors import InsufficientStorage
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
-from datanode.store.files import is_full
 from datanode.store.index import Index
 from datanode.store.log import Log, Run, Unsynced
 from datanode.store.segment import Segment
+from datanode.store.trouble import is_full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

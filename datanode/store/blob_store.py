@@ -31,12 +31,13 @@ from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
-from datanode.store.files import Files, Lock, is_exhausted
+from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index, LsnRange
 from datanode.store.log import Log, Unsynced
 from datanode.store.record_reader import RecordReader
 from datanode.store.scrub import Scrub
 from datanode.store.segment import Segment
+from datanode.store.trouble import is_shortage
 
 log = get_logger()
 
@@ -213,7 +214,7 @@ class BlobStore:
             batch.abandon()
             if isinstance(error, AmbryError):
                 return error
-            if is_exhausted(error):
+            if is_shortage(error):
                 return Overloaded(f"no descriptors or memory left for partition {self.partition}: {error!r}")
             if not isinstance(error, OSError):
                 log.error("batch failed before its first write", partition=self.partition, exc_info=error)
@@ -262,13 +263,20 @@ class BlobStore:
         return PendingCheckpoint(self._index.freeze(), checkpoint, list(self._log.unsynced.values()))
 
     def write_checkpoint(self, pending: PendingCheckpoint) -> None:
-        """Sync the log, then write the index. Blocking. Raises OSError or IndexCorrupt: `fence` then."""
+        """Sync the log, then write the index. Blocking.
+
+        Raises Overloaded, InsufficientStorage: `put_off_checkpoint` then. Raises OSError or IndexCorrupt: `fence` then.
+        """
         self._log.sync([item.segment for item in pending.unsynced])
         self._index.write(pending.frozen, pending.checkpoint)
 
     def end_checkpoint(self, pending: PendingCheckpoint) -> None:
         self._log.mark_synced(pending.unsynced)
         self._index.finish(pending.checkpoint)
+
+    def put_off_checkpoint(self) -> None:
+        """End a checkpoint of which `write_checkpoint` wrote nothing: the next one does."""
+        self._index.thaw()
 
     def close(self) -> None:
         """Release files and lock. Blocking, briefly. No checkpoint: the caller makes one for a clean stop."""

@@ -18,18 +18,6 @@ from typing import Protocol
 from ambry.checksum import Buffer
 
 IOV_MAX = 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-
-def is_full(error: OSError) -> bool:
-    """Whether the disk has no room: nothing is wrong with it otherwise."""
-    return error.errno in _FULL
-
-
-def is_exhausted(error: BaseException) -> bool:
-    """Whether the process is at a limit of its own: that says nothing about the disk."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
 
 
 class File(Protocol):

@@ -25,11 +25,12 @@ import lmdb
 import msgspec
 
 from ambry.blob import BlobState, join
-from ambry.errors import IndexCorrupt, InvariantBroken
+from ambry.errors import AmbryError, IndexCorrupt, InvariantBroken
 from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
 from datanode.store.entry import IndexEntry
-from datanode.store.index_file import open_environment
+from datanode.store.index_file import open_index
+from datanode.store.trouble import put_off
 
 META_KEY = b"checkpoint"
 PAGE_ENTRIES = 200
@@ -88,7 +89,8 @@ class Frozen(msgspec.Struct):
 
 
 class Index:
-    """One replica's index. Opening it may raise IndexCorrupt: delete the directory and rebuild.
+    """One replica's index. Opening it may raise IndexCorrupt: delete the directory and rebuild. Overloaded, InsufficientStorage
+    say nothing about it, here as in every method: try again later.
 
     Whenever an open index turns out damaged `on_corrupt` hears why, on the thread that found it, before IndexCorrupt is raised.
     """
@@ -102,14 +104,11 @@ class Index:
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
         try:
-            self._env = open_environment(directory)
-            self._entries = self._env.open_db(b"entries")
-            self._changes = self._env.open_db(b"changes")
-            self._meta = self._env.open_db(b"meta")
+            self._env, self._entries, self._changes, self._meta = open_index(directory)
             self.checkpoint = self._read_checkpoint()
             self._stored_key_max = self._read_key_max()
         except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
-            raise IndexCorrupt(f"the index in {directory} cannot be opened: {cause}") from cause
+            raise self._unusable(f"the index in {directory} cannot be opened", cause) from cause
 
     def _read_checkpoint(self) -> Checkpoint:
         with self._env.begin() as txn:
@@ -148,7 +147,7 @@ class Index:
             with self._env.begin() as txn:
                 value = txn.get(key, db=self._entries)
         except lmdb.Error as cause:
-            raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+            raise self._unusable(f"the index of partition {self._partition} cannot be read", cause) from cause
         return None if value is None else self._decode(key, value)
 
     def _decode(self, key: bytes, value: bytes) -> IndexEntry:
@@ -158,9 +157,13 @@ class Index:
             self._on_corrupt(error.message)
             raise
 
-    def _corrupt(self, reason: str) -> IndexCorrupt:
-        self._on_corrupt(reason)
-        return IndexCorrupt(reason)
+    def _unusable(self, what: str, cause: Exception) -> AmbryError:
+        """What to raise for `cause`: IndexCorrupt, said to `on_corrupt`, unless it says nothing about the file."""
+        reason = f"{what}: {cause!r}"
+        passing = put_off(cause, reason)
+        if passing is None:
+            self._on_corrupt(reason)
+        return passing or IndexCorrupt(reason)
 
     def apply(
         self,
@@ -247,7 +250,7 @@ class Index:
             with self._env.begin() as txn:
                 yield txn
         except lmdb.Error as cause:
-            raise self._corrupt(f"the index of partition {self._partition} cannot be read: {cause}") from cause
+            raise self._unusable(f"the index of partition {self._partition} cannot be read", cause) from cause
 
     def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
         """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`. Raises IndexCorrupt."""
@@ -290,11 +293,14 @@ class Index:
         return self._frozen
 
     def write(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
-        """Write frozen entries and the checkpoint in one durable transaction. Blocking. Raises IndexCorrupt, OSError."""
+        """Write frozen entries and the checkpoint in one durable transaction. Blocking.
+
+        Raises IndexCorrupt; Overloaded and InsufficientStorage with nothing written: `thaw` then, and try again later.
+        """
         try:
             self._write_once(frozen, checkpoint)
         except lmdb.Error as cause:
-            raise self._corrupt(f"the checkpoint of partition {self._partition} failed: {cause}") from cause
+            raise self._unusable(f"the checkpoint of partition {self._partition} failed", cause) from cause
 
     def _write_once(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
         with self._env.begin(write=True) as txn:
@@ -322,6 +328,12 @@ class Index:
         self._stored_key_max = max(self._stored_key_max, max(self._frozen.entries, default=b""))
         self._frozen = Frozen({}, [])
         self.checkpoint = checkpoint
+
+    def thaw(self) -> None:
+        """End a checkpoint of which nothing was written: its entries wait for the next one."""
+        self._recent = {**self._frozen.entries, **self._recent}
+        self._journal = self._frozen.journal + self._journal
+        self._frozen = Frozen({}, [])
 
     def stored_count(self) -> int:
         """Blobs in LMDB."""

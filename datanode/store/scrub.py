@@ -10,13 +10,13 @@ from typing import NamedTuple
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format.record import FEATURES_KNOWN
 from datanode.store.entry import IndexEntry
-from datanode.store.files import is_exhausted
 from datanode.store.index import Entries, Index, Pause
 from datanode.store.log import Log
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment
+from datanode.store.trouble import is_shortage
 
 ABSENT_MAX = 10_000
 
@@ -73,7 +73,7 @@ def scrub_segment(
                     findings.gaps.append(FileRange(item.start, item.end))
                 pause(item.end - item.start)
     except OSError as error:
-        if is_exhausted(error):
+        if is_shortage(error):
             raise
         findings.gaps.append(FileRange(reached, end))
     size = segment.file.size()
@@ -165,7 +165,7 @@ class Scrub:
             except FormatUnknown:
                 continue  # intact, and not for us
             except (DataCorrupt, OSError) as error:
-                if is_exhausted(error):
+                if is_shortage(error):
                     raise
                 found.append(entry)
         return found

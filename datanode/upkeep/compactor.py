@@ -17,9 +17,9 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Usage, plan, replaced
-from datanode.store.files import is_exhausted, is_full
 from datanode.store.retention import Retention, retention_at
 from datanode.store.segment import Segment
+from datanode.store.trouble import is_full, is_shortage
 from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
@@ -152,7 +152,7 @@ class Compactor:
         except OSError as error:
             if is_full(error):
                 log.warning("compaction put off: the disk is full", partition=store.partition)
-            elif is_exhausted(error):
+            elif is_shortage(error):
                 log.warning("compaction put off: no descriptors or memory left", partition=store.partition)
             else:
                 store.fence(f"compaction could not write: {error}")

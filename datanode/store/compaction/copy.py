@@ -22,11 +22,12 @@ from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
-from datanode.store.files import File, Files, is_exhausted
+from datanode.store.files import File, Files
 from datanode.store.index import LsnRange
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
+from datanode.store.trouble import is_shortage
 
 WRITE_BYTES = 1 << 20
 SYNC_BYTES = 8 << 20
@@ -83,7 +84,7 @@ def _reading(segment: Segment) -> Iterator[None]:
     try:
         yield
     except (DataCorrupt, OSError) as cause:
-        if is_exhausted(cause):
+        if is_shortage(cause):
             raise
         raise DamagedInput(segment.number, f"cannot be read: {cause}") from cause
 

@@ -15,6 +15,7 @@ from ambry.format import record as record_format
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore
 from datanode.store.files import Files, write_atomically
+from datanode.store.opening.progress import Progress
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import Segment, segment_name
 
@@ -51,11 +52,14 @@ def require_meaning(segment: Segment, found: FoundRecord) -> None:
 class Replay:
     """Replays segments into a store, one after the other."""
 
-    def __init__(self, files: Files, directory: Path, store: BlobStore, findings: ReplayFindings) -> None:
+    def __init__(
+        self, files: Files, directory: Path, store: BlobStore, findings: ReplayFindings, progress: Progress
+    ) -> None:
         self._files = files
         self._directory = directory
         self._store = store
         self._findings = findings
+        self._progress = progress
 
     def run(self, segment: Segment, start: int, *, last: bool) -> None:
         """Replay one segment from offset `start` on; `last`: nothing was appended behind it. Blocking.
@@ -70,7 +74,10 @@ class Replay:
             self._findings.gaps += 1
         segment.end = max(segment.end, start)
         tail: Gap | None = None
+        reached = start
         for item in SegmentScan(segment.file, segment.header, size=size).run(start):
+            self._progress.replayed(item.end - reached)
+            reached = item.end
             if isinstance(item, FoundRecord):
                 self._take(segment, item)
             elif item.end < size or segment.footer is not None:

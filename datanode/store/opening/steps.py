@@ -36,6 +36,7 @@ from datanode.store.index_file import FILE_NAMES
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
+from datanode.store.opening.progress import Progress
 from datanode.store.opening.reconcile import forget_missing, relocate
 from datanode.store.opening.replay import Replay, ReplayFindings
 
@@ -56,14 +57,18 @@ def open_store(
     clock: Clock,
     random_source: random.Random,
     on_index_corrupt: Callable[[str], None] = lambda _reason: None,
+    progress: Progress | None = None,
     rebuild: bool = False,
 ) -> BlobStore:
     """Open or create the replica in `directory`; `rebuild` distrusts the index. Blocking.
 
-    `on_index_corrupt` will hear, on any thread, why the index turned out damaged.
+    `on_index_corrupt` will hear, on any thread, why the index turned out damaged; `progress` is kept up.
 
-    Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError.
+    Raises StoreMismatch (another process, cluster or partition), DataCorrupt (the identity), FormatUnknown, OSError,
+    ReplicaUnavailable when `progress` was stopped.
     """
+    progress = progress or Progress()
+    progress.begin("reading what there is")
     files.make_directory(directory)
     # The replica's own name must outlast a power cut as well.
     files.sync_directory(directory.parent)
@@ -80,6 +85,7 @@ def open_store(
             segment_size_bytes,
             random_source,
             on_index_corrupt,
+            progress,
         )
 
     try:
@@ -116,6 +122,7 @@ class _Opening:
         segment_size_bytes: int,
         random_source: random.Random,
         on_index_corrupt: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._files = files
         self._directory = directory
@@ -123,6 +130,7 @@ class _Opening:
         self._lock = lock
         self._partition = partition
         self._on_index_corrupt = on_index_corrupt
+        self._progress = progress
         self._findings = ReplayFindings()
         self._inventory = Inventory()
         own = identity_file.load_or_create(
@@ -239,19 +247,25 @@ class _Opening:
         )
 
     def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:
-        replay = Replay(self._files, self._directory, store, self._findings)
+        replay = Replay(self._files, self._directory, store, self._findings, self._progress)
         segments = self._log.in_order()
         covered = self._log.segments.get(checkpoint.segment)
+        starts: dict[int, int] = {}
         for segment in segments:
             if covered is not None and segment.base_lsn < covered.base_lsn:
                 segment.end = segment.data_size()
             elif checkpoint.clean and segment is covered:
                 segment.end = checkpoint.offset
             else:
-                start = checkpoint.offset if segment is covered else 0
-                replay.run(segment, start, last=segment is segments[-1])
+                starts[segment.number] = checkpoint.offset if segment is covered else 0
+                self._progress.to_replay_bytes += max(0, segment.data_size() - starts[segment.number])
+        self._progress.begin("replaying the log")
+        for segment in segments:
+            if segment.number in starts:
+                replay.run(segment, starts[segment.number], last=segment is segments[-1])
                 store.end_lsn = segment.end_lsn
                 self._save_progress(store, checkpoint)
+        self._progress.begin("writing a checkpoint")
 
     def _save_progress(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         """Bound what a long replay holds in memory, and what a crash during it repeats; tell that it goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import lmdb
 import pytest
 
 from ambry.errors import AmbryError, PartitionUnknown, ReplicaUnavailable
+from datanode import replicas as replicas_module
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
 from datanode.store.index import FindToken
@@ -164,3 +166,28 @@ async def test_a_clean_stop_with_a_rotten_entry_is_mended_at_the_next_start(benc
     replica.committer.append(update_record(blob_id(2), DELETED), sync=True, done=done.set_result)
     assert await done is None
     assert read_all(replica.store, blob_id(2)) == content(2, 500)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC])
+async def test_an_opening_that_lacks_something_is_tried_again_by_itself(
+    bench: LoneBench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The replica stayed unavailable until an operator came, for a lack of descriptors that was over at once."""
+    await bench.open()
+    await bench.put(1)
+    await bench.parts.close()
+    monkeypatch.setattr(replicas_module, "RETRY_MIN_S", 0.01)
+    failed: list[str] = []
+
+    def lacking(call: str, path: Path) -> None:
+        if "partition-00000007" in str(path) and call in ("open", "lock", "create") and len(failed) < 5:
+            failed.append(bench.replicas.unready()[0])
+            raise OSError(number, "lacking")
+
+    bench.files.before = lacking
+    replica = await bench.open()
+    assert len(failed) == 5
+    assert any("partition 7 is opening: waiting" in reason for reason in failed) or "opening" in failed[0]
+    assert bench.replicas.unready() == []
+    assert read_all(replica.store, blob_id(1)) == content(1, 500)
+    assert not replica.store.opened.rebuilt

@@ -6,17 +6,20 @@ import asyncio
 import json
 import random
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
+import aiohttp
 import pytest
 
 from ambry.blob import NEVER_MS
 from ambry.checksum import digest
 from ambry.clock import SystemClock
 from ambry.config import load
-from ambry.errors import BlobNotFound, ConfigInvalid, StoreMismatch
+from ambry.errors import AmbryError, BlobNotFound, ConfigInvalid, ReplicaUnavailable, StoreMismatch
 from ambry.network.connection import RpcConnection
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
@@ -24,10 +27,11 @@ from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest
 from datanode.config import DataNodeConfig
 from datanode.server import DataNode
-from datanode.store.files import OsFiles
+from datanode.store.files import Files, OsFiles, OsLock
 from tests.support.rpc_pair import ask
 from tests.support.samples import PARTITION, blob_id, content
 
+T = TypeVar("T")
 LONG_S = 60.0
 
 
@@ -40,10 +44,12 @@ def free_port() -> int:
 class Place:
     """Where one node lives: its layout, its directory, its ports."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, partitions: tuple[int, ...] = (PARTITION,), files: Files | None = None) -> None:
         self.root = root
         self.port = free_port()
-        self.layout = root / "layout.json"
+        self.admin_port = free_port()
+        self.layout = root / f"layout-{self.port}.json"
+        self.files = files or OsFiles()
         node = {"name": "n1", "host": "127.0.0.1", "port": self.port}
         self.layout.write_text(
             json.dumps(
@@ -51,7 +57,7 @@ class Place:
                     "cluster": "c",
                     "version": 1,
                     "datacenters": [{"name": "dc1", "id": 1, "nodes": [node]}],
-                    "partitions": [{"id": PARTITION, "replicas": ["n1"]}],
+                    "partitions": [{"id": partition, "replicas": ["n1"]} for partition in partitions],
                 }
             )
         )
@@ -67,21 +73,38 @@ class Place:
                 f"node.data_dir={self.root / 'data'}",
                 "store.segment_size_bytes=1048576",
                 "store.reserve_bytes=0",
+                f"node.admin_port={self.admin_port}",
                 *overrides,
             ],
         )
-        return DataNode(config, clock=SystemClock(), random_source=random.Random(1), files=OsFiles())
+        return DataNode(config, clock=SystemClock(), random_source=random.Random(1), files=self.files)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RpcConnection]:
-        """A running node and a connection to it; drained and stopped at the end."""
+    async def running(self, *, ready: bool = True) -> AsyncIterator[RpcConnection]:
+        """A running node and a connection to it, with `ready` all of it open; drained and stopped at the end."""
         stop = asyncio.Event()
         serving = asyncio.ensure_future(self.make().serve(stop))
         try:
-            yield await self._connect(serving)
+            connection = await self._connect(serving)
+            if ready:
+                await self.until_ready()
+            yield connection
         finally:
             stop.set()
             await asyncio.wait_for(serving, 30)
+
+    async def page(self, path: str) -> Any:
+        """A page of the admin port, whatever its status."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.admin_port}{path}") as answer,
+        ):
+            return await answer.json()
+
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(30):
+            while not (await self.page("/readyz"))["ready"]:  # noqa: ASYNC110 - there is nothing to wait on
+                await asyncio.sleep(0.005)
 
     async def _connect(self, serving: asyncio.Future[None]) -> RpcConnection:
         loop = asyncio.get_running_loop()
@@ -101,14 +124,15 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-async def put(connection: RpcConnection, number: int, size: int = 1000) -> None:
+async def put(connection: RpcConnection, number: int, size: int = 1000, *, partition: int = PARTITION) -> None:
     data = content(number, size)
-    request = PutRequest("r", blob_id(number), 1, 5, NEVER_MS, b"", b"", digest(data), True)
+    request = PutRequest("r", blob_id(number, partition=partition), 1, 5, NEVER_MS, b"", b"", digest(data), True)
     await ask(connection, MessageType.PUT, request, data)
 
 
-async def get(connection: RpcConnection, number: int) -> bytes:
-    frame = await connection.request(MessageType.GET, GetRequest("r", blob_id(number), 0, 1 << 40), timeout_s=LONG_S)
+async def get(connection: RpcConnection, number: int, *, partition: int = PARTITION) -> bytes:
+    request = GetRequest("r", blob_id(number, partition=partition), 0, 1 << 40)
+    frame = await connection.request(MessageType.GET, request, timeout_s=LONG_S)
     assert messages.decode(frame.header, GetReply).present
     return bytes(frame.body)
 
@@ -123,6 +147,68 @@ async def test_a_node_serves_and_comes_back_with_what_it_had(place: Place) -> No
     async with place.running() as connection:
         for number in range(40):
             assert await get(connection, number) == content(number, 50_000)
+
+
+class SlowDisk(OsFiles):
+    """One whose directory of partition 8 hangs when it is looked at, until `go`."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def lock(self, path: Path) -> OsLock:
+        if "partition-00000008" in str(path):
+            self.go.wait(60)
+        return super().lock(path)
+
+
+async def test_ports_first_and_replicas_as_they_come(tmp_path: Path) -> None:
+    """Nothing of a node served, and nobody could ask it what it was at, until its last replica was open."""
+    place = Place(tmp_path, partitions=(PARTITION, 8))
+    async with place.running() as connection:
+        await put(connection, 1)
+        await put(connection, 2, partition=8)
+    place.files = disk = SlowDisk()
+    async with place.running(ready=False) as connection:
+        try:
+            await eventually_async(lambda: get(connection, 1), content(1, 1000))
+            for _ in range(3):
+                with pytest.raises(ReplicaUnavailable, match="is opening, try again"):
+                    await get(connection, 2, partition=8)
+            opening, open_one = await place.page("/partitions")
+            assert (opening["partition"], opening["state"]) == (8, "opening")
+            assert opening["progress"]["step"] == "reading what there is"
+            assert (open_one["partition"], open_one["state"]) == (PARTITION, "open")
+            (reason,) = (await place.page("/readyz"))["reasons"]
+            assert reason == "partition 8 is opening: reading what there is"
+        finally:
+            disk.go.set()
+        await place.until_ready()
+        assert await get(connection, 2, partition=8) == content(2, 1000)
+
+
+async def test_a_node_that_is_stopped_while_it_opens_its_replicas_ends(tmp_path: Path) -> None:
+    disk = SlowDisk()
+    place = Place(tmp_path, partitions=(PARTITION, 8), files=disk)
+    async with place.running(ready=False):
+        await eventually_async(lambda: states(place), {PARTITION: "open", 8: "opening"})
+        disk.go.set()
+    place.files = OsFiles()
+    async with place.running():
+        assert await states(place) == {PARTITION: "open", 8: "open"}
+
+
+async def states(place: Place) -> dict[int, str]:
+    return {item["partition"]: item["state"] for item in await place.page("/partitions")}
+
+
+async def eventually_async(ask: Callable[[], Awaitable[T]], wanted: T) -> None:
+    """Until `ask` gives what is wanted; an error is not it."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(AmbryError):
+                if await ask() == wanted:
+                    return
+            await asyncio.sleep(0.005)
 
 
 async def test_stopping_answers_what_is_in_flight(place: Place) -> None:
@@ -140,7 +226,7 @@ async def test_stopping_answers_what_is_in_flight(place: Place) -> None:
 async def test_a_second_node_on_the_same_directory_is_refused(place: Place) -> None:
     async with place.running():
         with pytest.raises(StoreMismatch, match="in use"):
-            await place.make().serve(asyncio.Event())
+            await Place(place.root).make().serve(asyncio.Event())
 
 
 async def test_a_node_that_the_layout_does_not_have_is_refused(place: Place) -> None:

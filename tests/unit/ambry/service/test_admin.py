@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -36,12 +37,42 @@ async def mend(number: int) -> dict[str, int]:
 async def base() -> AsyncIterator[str]:
     reasons.clear()
     mended.clear()
-    pages: dict[str, Any] = {"/things": lambda: [{"name": "é", "count": 3}]}
+    pages: dict[str, Any] = {
+        "/things": lambda: [{"name": "é", "count": 3}],
+        "/none": lambda: iter(()),
+        "/many": lambda: ({"number": number, "at": _turns(number)} for number in range(300)),
+    }
     admin = await start_admin(
         "127.0.0.1", 0, ready=lambda: reasons, pages=pages, actions={"/things/{number}/mend": mend}
     )
     yield f"http://127.0.0.1:{admin.port}"
     await admin.close()
+
+
+turns = 0
+
+
+def _turns(number: int) -> int:
+    time.sleep(0.0005)
+    return turns
+
+
+async def test_a_long_page_lets_others_have_their_turn(base: str) -> None:
+    """`/partitions` of 1,000 replicas held the event loop for 3.6 s."""
+
+    async def others() -> None:
+        global turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.ensure_future(others())
+    status, kind, page = await get(f"{base}/many")
+    running.cancel()
+    assert (status, kind) == (200, "application/json")
+    assert [item["number"] for item in page] == list(range(300))
+    assert len({item["at"] for item in page}) >= 10
+    assert (await get(f"{base}/none"))[2] == []
 
 
 async def get(url: str) -> tuple[int, str, Any]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import msgspec
 import pytest
 
 from ambry.blob import BlobState
-from ambry.errors import IndexCorrupt, InvariantBroken
+from ambry.errors import AmbryError, IndexCorrupt, InsufficientStorage, InvariantBroken, Overloaded
 from datanode.store.entry import IndexEntry
 from datanode.store.index import PAGE_ENTRIES, Checkpoint, FindToken, Frozen, Index
 from datanode.store.index_file import MAP_SIZE
@@ -368,3 +372,107 @@ def test_a_walk_may_go_on_on_another_thread(index: Index) -> None:
     with ThreadPoolExecutor(1) as other:
         met += other.submit(list, walk).result()
     assert len(met) == 2 * PAGE_ENTRIES
+
+
+# --- out of something ---
+
+SHORTAGES = [
+    (lmdb.MemoryError("mdb_txn_begin: Cannot allocate memory"), Overloaded),
+    (lmdb.ReadersFullError("mdb_txn_begin: MDB_READERS_FULL"), Overloaded),
+    (lmdb.Error("/index: Too many open files"), Overloaded),
+    (lmdb.MapFullError("mdb_put: MDB_MAP_FULL"), InsufficientStorage),
+    (lmdb.DiskError("mdb_txn_commit: No space left on device"), InsufficientStorage),
+]
+
+
+class Failing:
+    """LMDB's environment, of which every transaction fails while `error` is set."""
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+        self.error: lmdb.Error | None = None
+
+    def begin(self, **named: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self._env.begin(**named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+
+@pytest.mark.parametrize(("error", "raised"), SHORTAGES, ids=repr)
+def test_an_index_that_cannot_be_asked_for_a_shortage_is_not_damaged(
+    directory: Path, error: lmdb.Error, raised: type[AmbryError]
+) -> None:
+    """It was deleted and rebuilt from the log, and the replica fenced."""
+    damage: list[str] = []
+    index = Index(directory, PARTITION, on_corrupt=damage.append)
+    index.set(entry(1, 10))
+    checkpoint(index, 100)
+    index._env = failing = Failing(index._env)
+    failing.error = error
+    asking: list[Callable[[], object]] = [
+        lambda: index.get(blob_id(1)),
+        lambda: index.changes_since(0, 10),
+        lambda: list(index.stored({})),
+    ]
+    for ask in asking:
+        with pytest.raises(raised):
+            ask()
+    assert damage == []
+    failing.error = None
+    assert index.get(blob_id(1)) == entry(1, 10)
+    index.close()
+
+
+@pytest.mark.parametrize(("error", "raised"), SHORTAGES, ids=repr)
+def test_a_checkpoint_that_a_shortage_kept_from_being_written_is_written_by_the_next(
+    directory: Path, error: lmdb.Error, raised: type[AmbryError]
+) -> None:
+    index = Index(directory, PARTITION)
+    index._env = failing = Failing(index._env)
+    index.set(entry(1, 10))
+    index.set(entry(2, 20))
+    frozen = index.freeze()
+    index.set(entry(2, 30, DELETED))
+    index.set(entry(3, 40))
+    failing.error = error
+    with pytest.raises(raised):
+        index.write(frozen, Checkpoint(incarnation=INCARNATION, segment=1, offset=25, lsn=25))
+    index.thaw()
+    failing.error = None
+    assert index.checkpoint.lsn == 0
+    assert changes(index) == [(1, 10), (2, 30), (3, 40)]
+    checkpoint(index, 50)
+    index.close()
+    again = Index(directory, PARTITION)
+    assert changes(again) == [(1, 10), (2, 30), (3, 40)]
+    assert again.get(blob_id(2)) == entry(2, 30, DELETED)
+    again.close()
+
+
+def test_an_index_that_cannot_be_opened_for_a_shortage_is_not_damaged(directory: Path) -> None:
+    """Without descriptors at start the index of a replica was deleted, and its whole log read again."""
+    index = Index(directory, PARTITION)
+    index.set(entry(1, 10))
+    checkpoint(index, 100)
+    index.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(3):  # with none left, with one, with two
+            with pytest.raises(Overloaded):
+                Index(directory, PARTITION)
+            os.close(held.pop())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for number in held:
+            os.close(number)
+    again = Index(directory, PARTITION)
+    assert again.get(blob_id(1)) == entry(1, 10)
+    again.close()

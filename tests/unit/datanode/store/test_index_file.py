@@ -8,11 +8,11 @@ import lmdb
 import pytest
 
 from ambry.errors import IndexCorrupt
-from datanode.store.index_file import FILE_NAMES, META_BYTES, open_environment
+from datanode.store.index_file import FILE_NAMES, META_BYTES, open_index
 
 
 def made(directory: Path) -> Path:
-    env = open_environment(directory)
+    env = open_index(directory).env
     with env.begin(write=True) as txn:
         for number in range(2_000):
             txn.put(number.to_bytes(8, "big"), bytes(100))
@@ -27,7 +27,7 @@ def test_a_file_that_was_cut_is_refused_wherever_it_was_cut(tmp_path: Path, size
     with path.open("r+b") as file:
         file.truncate(size)
     with pytest.raises((IndexCorrupt, lmdb.Error)):
-        open_environment(tmp_path)
+        open_index(tmp_path)
 
 
 def test_a_refused_file_may_be_opened_again_by_this_process(tmp_path: Path) -> None:
@@ -35,6 +35,6 @@ def test_a_refused_file_may_be_opened_again_by_this_process(tmp_path: Path) -> N
     whole = path.read_bytes()
     path.write_bytes(whole[:100_000])
     with pytest.raises(IndexCorrupt):
-        open_environment(tmp_path)
+        open_index(tmp_path)
     path.write_bytes(whole)
-    open_environment(tmp_path).close()
+    open_index(tmp_path).env.close()

@@ -13,6 +13,7 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.index import FindToken
 from datanode.store.opening import replay
+from datanode.store.opening.progress import Progress
 from datanode.store.opening.replay import Replay, ReplayFindings
 from datanode.store.segment import segment_name
 from tests.support.captured_log import Events, capture_log, said
@@ -323,7 +324,7 @@ def test_a_torn_end_may_only_be_where_the_last_appends_went(bench: Bench, last: 
     store = bench.reopen()
     tear(bench, 100)
     findings = ReplayFindings()
-    Replay(bench.disk, bench.directory, store, findings).run(store._log.segments[3], 0, last=last)
+    Replay(bench.disk, bench.directory, store, findings, Progress()).run(store._log.segments[3], 0, last=last)
     assert findings.gaps == 1
     assert findings.cut_bytes > 0
     assert findings.lost is not last
