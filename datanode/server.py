@@ -67,9 +67,9 @@ class DataNode:
         opening = loop.create_task(parts.open_replicas(), name="open replicas")
         stopping = loop.create_task(stop.wait(), name="stop")
         parts.pool.start()
-        later_s = parts.starts_after_s()
+        later_s, progress = parts.starts_after_s(), parts.progress()
         for name, tick in parts.ticks().items():
-            workers.add(name, tick, start_after_s=later_s.get(name, 0.0))
+            workers.add(name, tick, start_after_s=later_s.get(name, 0.0), progress=progress.get(name, dict))
         log.info("data node listens", address=parts.own.address)
         try:
             await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)

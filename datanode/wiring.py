@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node
@@ -96,6 +97,14 @@ class Parts:
             "compaction": min(COMPACTION_STARTS_AFTER_S, self.config.compaction.interval_s),
             "scrub": min(SCRUB_STARTS_AFTER_S, self.config.scrub.interval_s),
             "sweep": min(SWEEP_STARTS_AFTER_S, self.config.sweep.interval_s),
+        }
+
+    def progress(self) -> dict[str, Callable[[], dict[str, Any]]]:
+        """How far the long rounds are, by the name of their worker."""
+        return {
+            "compaction": self.compactor.progress,
+            "scrub": self.scrubber.progress,
+            "sweep": self.sweeper.progress,
         }
 
     def hurry(self) -> None:

@@ -28,7 +28,14 @@ class Worker:
     """One background loop: `start` it once, `stop` it once."""
 
     def __init__(
-        self, name: str, tick: Tick, *, clock: Clock, random_source: random.Random, start_after_s: float = 0.0
+        self,
+        name: str,
+        tick: Tick,
+        *,
+        clock: Clock,
+        random_source: random.Random,
+        start_after_s: float = 0.0,
+        progress: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.name = name
         self.state = "new"
@@ -39,6 +46,7 @@ class Worker:
         self._clock = clock
         self._random = random_source
         self._start_after_s = start_after_s
+        self._progress = progress
         self._backoff_s = BACKOFF_MIN_S
         self._last_tick_at = clock.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -63,6 +71,7 @@ class Worker:
             "errors": self.errors,
             "last_error": self.last_error,
             "seconds_since_tick": round(self._clock.monotonic() - self._last_tick_at, 3),
+            "progress": self._progress(),
         }
 
     async def _run(self) -> None:
@@ -107,9 +116,26 @@ class WorkerRegistry:
         self._random = random_source
         self._workers: dict[str, Worker] = {}
 
-    def add(self, name: str, tick: Tick, *, start_after_s: float = 0.0) -> Worker:
-        """Make and start a worker; its first tick comes `start_after_s` later, give or take half of that."""
-        worker = Worker(name, tick, clock=self._clock, random_source=self._random, start_after_s=start_after_s)
+    def add(
+        self,
+        name: str,
+        tick: Tick,
+        *,
+        start_after_s: float = 0.0,
+        progress: Callable[[], dict[str, Any]] = dict,
+    ) -> Worker:
+        """Make and start a worker; its first tick comes `start_after_s` later, give or take half of that.
+
+        `progress` says for the admin port what a long tick is at and how far it is; empty between ticks.
+        """
+        worker = Worker(
+            name,
+            tick,
+            clock=self._clock,
+            random_source=self._random,
+            start_after_s=start_after_s,
+            progress=progress,
+        )
         self._workers[name] = worker
         worker.start()
         return worker

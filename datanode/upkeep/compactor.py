@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ambry.clock import Clock
 from ambry.errors import IndexCorrupt
@@ -20,6 +20,7 @@ from datanode.store.compaction.plan import Usage, plan, replaced
 from datanode.store.retention import Retention, retention_at
 from datanode.store.segment import Segment
 from datanode.store.trouble import is_full, is_shortage
+from datanode.upkeep.progress import RoundProgress, describe
 from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
@@ -78,6 +79,7 @@ class Compactor:
         self._on_missing = on_missing
         self._throttle: Throttle | None = None
         self._stopping = False
+        self._progress: RoundProgress | None = None
         self._not_before: dict[int, float] = {}
         self._known: dict[int, Walk] = {}
         """By partition what is still true of the last walk, while there is more to do."""
@@ -98,6 +100,12 @@ class Compactor:
                 return await self._compact(replica)
             except IndexCorrupt:
                 return False  # it is being rebuilt
+            finally:
+                self._progress = None
+
+    def progress(self) -> dict[str, Any]:
+        """Which segments of which replica are copied, and how much of them was read; for the admin port."""
+        return describe(self._progress)
 
     def stop(self) -> None:
         """Let a copy that is on its way end at its next record."""
@@ -143,8 +151,12 @@ class Compactor:
         store = replica.store
         disk = self._disk
         inputs, output = store.compaction.plan_output(numbers)
+        progress = self._progress = RoundProgress(
+            partition=store.partition, unit="bytes", total=sum(segment.end for segment in inputs), segments=numbers
+        )
+        copier = store.compaction.copier(retention, progress.counting(throttle))
         try:
-            return await disk.submit(store.compaction.copier(retention, throttle).run, inputs, output)
+            return await disk.submit(copier.run, inputs, output)
         except DamagedInput as damage:
             log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
             store.compaction.damaged.discard(damage.segment)  # until the scrub has been there

@@ -23,6 +23,7 @@ from datanode.store.blob_store import StoreState
 from datanode.store.entry import IndexEntry
 from datanode.store.retention import retention_at
 from datanode.store.scrub import FileRange, SegmentFindings, scrub_segment
+from datanode.upkeep.progress import RoundProgress, describe
 from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
@@ -71,6 +72,7 @@ class Scrubber:
         self._asked: set[int] = set()
         self._throttle: Throttle | None = None
         self._counted: set[bytes] = set()
+        self._progress: RoundProgress | None = None
 
     def stop(self) -> None:
         """Let a read that is on its way end at its next record."""
@@ -80,6 +82,10 @@ class Scrubber:
     def ask(self, replica: Replica) -> None:
         """Scrub this replica soon, out of turn."""
         self._asked.add(replica.partition.id)
+
+    def progress(self) -> dict[str, Any]:
+        """Which replica is read, and how much of it was; for the admin port."""
+        return describe(self._progress)
 
     def describe(self) -> list[Any]:
         """What the admin port shows."""
@@ -105,6 +111,8 @@ class Scrubber:
             await self._scrub(replica, report)
         except IndexCorrupt:
             log.info("scrub ended early: the index is being rebuilt", partition=report.partition)
+        finally:
+            self._progress = None
         if report.refused:
             log.warning("records of a newer release: not served", partition=report.partition, records=report.refused)
         report.ended_at_ms = self._clock.wall_ms()
@@ -115,6 +123,8 @@ class Scrubber:
         store = replica.store
         throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy, self._disk.load)
         retention = retention_at(self._retention, self._clock.wall_ms())
+        progress = self._progress = RoundProgress(partition=store.partition, unit="bytes", total=store.size_bytes())
+        pause = progress.counting(throttle)
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}
         for number in store.scrub.segment_numbers():
@@ -123,7 +133,7 @@ class Scrubber:
             segment = store.scrub.target(number)
             if segment is None:
                 continue  # compacted away meanwhile
-            findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, retention, throttle)
+            findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, retention, pause)
             if store.scrub.target(number) is None:
                 continue
             indexed[number] = findings.indexed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from ambry.blob import BlobState
 from ambry.clock import Clock
@@ -24,6 +25,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.entry import IndexEntry
 from datanode.upkeep.fates import FateOracle
+from datanode.upkeep.progress import RoundProgress, describe
 from datanode.upkeep.throttle import PIECE_MAX_S, REST_FACTOR
 
 log = get_logger()
@@ -57,6 +59,7 @@ class ChunkSweeper:
         self._oracle = oracle
         self._make_durable = make_durable
         self._due_at: dict[int, float] = {}
+        self._progress: RoundProgress | None = None
 
     async def tick(self) -> float:
         """Sweep what is due; the tick of a worker."""
@@ -64,9 +67,16 @@ class ChunkSweeper:
             number = replica.partition.id
             now = self._clock.monotonic()
             if self._due_at.get(number, now) <= now:
-                await self.sweep(replica)
+                try:
+                    await self.sweep(replica)
+                finally:
+                    self._progress = None
                 self._due_at[number] = self._clock.monotonic() + self._config.interval_s
         return min(TICK_S, self._config.interval_s)
+
+    def progress(self) -> dict[str, Any]:
+        """At which replica the sweep is, and how many blobs it looked at; for the admin port."""
+        return describe(self._progress)
 
     async def sweep(self, replica: Replica) -> int:
         """One round over a replica. Raises AmbryError, OSError.
@@ -75,6 +85,7 @@ class ChunkSweeper:
         the event loop, the longer the busier that is.
         """
         store = replica.store
+        progress = self._progress = RoundProgress(partition=store.partition, unit="blobs")
         swept = 0
         entries = store.scrub.entries(store.overlay())
         while True:
@@ -85,6 +96,7 @@ class ChunkSweeper:
                 return swept  # it is being reopened, or its index rebuilt
             if not page:
                 break
+            progress.done += len(page)
             worked_s = self._clock.monotonic() - began
             chunks = [entry for entry in page if self._may_be_orphan(entry)]
             if chunks:

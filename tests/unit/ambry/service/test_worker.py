@@ -94,7 +94,7 @@ async def test_the_registry_shows_and_stops_all() -> None:
 
     registry = WorkerRegistry(clock=SettableClock(), random_source=random.Random(1))
     registry.add("b", tick)
-    registry.add("a", tick)
+    registry.add("a", tick, progress=lambda: {"partition": 7})
     assert [item["name"] for item in registry.describe()] == ["a", "b"]
     assert set(registry.describe()[0]) == {
         "name",
@@ -103,7 +103,9 @@ async def test_the_registry_shows_and_stops_all() -> None:
         "errors",
         "last_error",
         "seconds_since_tick",
+        "progress",
     }
+    assert [item["progress"] for item in registry.describe()] == [{"partition": 7}, {}]
     await registry.stop_all()
     assert [item["state"] for item in registry.describe()] == ["stopped", "stopped"]
 
