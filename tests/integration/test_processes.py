@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +84,7 @@ def test_background_loops_are_shown(cluster: LocalCluster) -> None:
         for peer in peers:
             assert any(name.startswith(f"pull:{peer}") for name in workers), (node.name, peer)
         for worker in workers.values():
-            assert worker["state"] in ("running", "idle", "backing off"), worker
+            assert worker["state"] in ("running", "idle", "backing off", "waiting to begin"), worker
             assert worker["ticks"] >= 0
         partitions = page(node.admin_url, "/partitions")
         assert [partition["partition"] for partition in partitions] == [0, 1, 2, 3]
@@ -131,9 +133,20 @@ def run_datanode(config: Path, *overrides: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT, check=False)
 
 
-def test_a_second_process_on_a_data_directory_is_refused(cluster: LocalCluster) -> None:
+def layout_elsewhere(of: LocalCluster, tmp_path: Path, **changes: Any) -> Path:
+    """The cluster's layout with another port for dc1-n1, whose own is taken: it runs."""
+    layout = json.loads((of.directory / "layout.json").read_text()) | changes
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        layout["datacenters"][0]["nodes"][0]["port"] = probe.getsockname()[1]
+    path = tmp_path / f"layout-{layout['cluster']}.json"
+    path.write_text(json.dumps(layout))
+    return path
+
+
+def test_a_second_process_on_a_data_directory_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
     node = cluster.member("dc1-n1")
-    done = run_datanode(node.config, "node.admin_port=0")
+    done = run_datanode(node.config, "node.admin_port=0", f"node.layout={layout_elsewhere(cluster, tmp_path)}")
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "in use by another process" in last and str(node.data_dir) in last, last
@@ -142,7 +155,6 @@ def test_a_second_process_on_a_data_directory_is_refused(cluster: LocalCluster) 
 
 def test_a_directory_of_another_cluster_or_partition_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
     node = cluster.member("dc1-n1")
-    layout = json.loads((cluster.directory / "layout.json").read_text())
     elsewhere = tmp_path / "data"
     for partition in range(4):
         directory = elsewhere / f"partition-{partition:08d}"
@@ -150,11 +162,11 @@ def test_a_directory_of_another_cluster_or_partition_is_refused(cluster: LocalCl
         # Swapped directories of the same cluster for the second case.
         source = node.data_dir / f"partition-{partition ^ 1:08d}" / "identity.json"
         (directory / "identity.json").write_bytes(source.read_bytes())
-    done = run_datanode(node.config, f"node.data_dir={elsewhere}", "node.admin_port=0")
+    layout = layout_elsewhere(cluster, tmp_path)
+    done = run_datanode(node.config, f"node.data_dir={elsewhere}", f"node.layout={layout}", "node.admin_port=0")
     assert done.returncode == 1
     assert "belongs to partition" in done.stderr.strip().splitlines()[-1]
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(layout | {"cluster": "another"}))
+    other = layout_elsewhere(cluster, tmp_path, cluster="another")
     done = run_datanode(node.config, f"node.data_dir={elsewhere}", f"node.layout={other}", "node.admin_port=0")
     assert done.returncode == 1
     assert "of cluster" in done.stderr.strip().splitlines()[-1]
