@@ -225,9 +225,10 @@ class Cluster:
             runner.run(main())
 
     def _wait_ready(self) -> None:
-        for _ in _patiently("the frontend is not ready"):
+        """Until a put succeeds: a frontend may be ready while a data node still opens its replicas."""
+        for _ in _patiently("the cluster is not ready"):
             with contextlib.suppress(OSError), contextlib.closing(self.connect()) as client:
-                if ask(client, "GET", "/readyz").status == 200:
+                if ask(client, "GET", "/readyz").status == 200 and ask(client, "POST", "/", b"ready?").status == 201:
                     return
 
     def connect(self) -> http.client.HTTPConnection:
