@@ -36,7 +36,9 @@ def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("kind", "id", "file", "what") else "right", no_wrap=True)
+        table.add_column(
+            column, justify="left" if column in ("kind", "id", "file", "what", "refused") else "right", no_wrap=True
+        )
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     # Lines are never cut: an id that one cannot copy is worth nothing.
@@ -76,6 +78,8 @@ def inspect(directory: Path, output: str) -> None:
     _table("Segments", columns, [list(msgspec.structs.astuple(line)) for line in overview.segments])
     for start, end in overview.missing_lsns:
         click.echo(f"no segment covers LSN {start} to {end}")
+    for reason in overview.refused:
+        click.echo(f"refused: {reason}")
     for name in overview.quarantined:
         click.echo(f"quarantined: {name}")
     for peer, lsn in sorted(overview.tokens.items()):
@@ -141,6 +145,7 @@ def dump(directory: Path, output: str, segment: int | None) -> None:
         "deleted",
         "expires_at_ms",
         "written_at_ms",
+        "refused",
     ]
     _table("Records", columns, [list(msgspec.structs.astuple(line)) for line in lines])
 

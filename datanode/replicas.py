@@ -15,6 +15,7 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     DataCorrupt,
+    FormatUnknown,
     InvalidRequest,
     PartitionUnknown,
     ReplicaUnavailable,
@@ -97,9 +98,9 @@ class Replicas(dict[int, Replica]):
     async def open_all(self, partitions: Iterable[Partition]) -> None:
         """Open every replica on the disk's threads; each serves as soon as it is open, and until then is said to be opening.
 
-        A replica whose files cannot be read stays unavailable, and the others serve; one that this process only lacks
-        descriptors, memory or threads for is tried again. Raises the first failure of another kind (StoreMismatch,
-        FormatUnknown); the message names the place.
+        A replica whose files cannot be read, or only by a later release, stays unavailable, and the others serve; one that this
+        process only lacks descriptors, memory or threads for is tried again. Raises the first failure of another kind
+        (StoreMismatch); the message names the place.
         """
         wanted = list(partitions)
         self._known = {partition.id: partition for partition in wanted}
@@ -130,7 +131,7 @@ class Replicas(dict[int, Replica]):
             del self._opening[partition.id]
 
     async def _opened(self, partition: Partition, progress: Progress) -> bool:
-        """Try it once; whether that is the end of it. Raises StoreMismatch, FormatUnknown."""
+        """Try it once; whether that is the end of it. Raises StoreMismatch."""
         try:
             await self._open(partition, progress=progress, rebuild=False)
         except Exception as error:
@@ -138,7 +139,7 @@ class Replicas(dict[int, Replica]):
                 log.warning("opening put off: out of resources", partition=partition.id, error=repr(error))
                 progress.step = f"waiting: {error!r}"
                 return False
-            if not isinstance(error, DataCorrupt | ReplicaUnavailable | OSError):
+            if not isinstance(error, DataCorrupt | FormatUnknown | ReplicaUnavailable | OSError):
                 raise
             self._give_up(partition.id, error)
         return True

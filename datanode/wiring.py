@@ -76,7 +76,7 @@ class Parts:
     counts: RequestCounts
 
     async def open_replicas(self) -> None:
-        """Open every replica. Raises StoreMismatch, FormatUnknown; a replica that cannot be read is only unavailable."""
+        """Open every replica. Raises StoreMismatch; a replica that cannot be read is only unavailable."""
         await self.replicas.open_all(self.map.partitions_of(self.own.name))
 
     def ticks(self) -> dict[str, Tick]:

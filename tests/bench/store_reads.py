@@ -32,6 +32,9 @@ SMALL = 4 << 10
 BLOCKS_OF_EACH = 8
 SAMPLE_NAME = "sample.ids"
 SAMPLE_EVERY = 10
+BESIDE_SIZE = 24
+"""A check and a tag."""
+WHOLE_READS = 64
 
 Place = tuple[IndexEntry, int]
 """A record and the number of one of its blocks."""
@@ -62,11 +65,19 @@ def cold(job: Job) -> Samples:
                 ("preads", raw.block, once),
                 ("cold", read, once),
                 ("preads of both", raw.head_and_block, once),
+                ("preads of both at once", raw.head_and_block_at_once, once),
+                ("preads beside", raw.block_with_check, once),
                 ("preads 8", raw.block, several),
                 ("cold 8", read, several),
             ):
                 drop(segments)
                 taken[name] = [len(places) / _spread(threads, work, places)]
+            read_through(segments)
+            for name, gather in (("whole", raw.whole), ("scattered", raw.scattered)):
+                began = time.thread_time()
+                for entry in entries[:WHOLE_READS]:
+                    gather(entry)
+                taken[name] = [WHOLE_READS * CHUNK_SIZE / 1e6 / (time.thread_time() - began)]
             found.append(taken)
     raw.close()
     stop_cleanly(store)
@@ -115,6 +126,35 @@ class RawFiles:
         os.pread(self._files[entry.segment], payload_start(entry), entry.offset)
         self.block(place)
 
+    def head_and_block_at_once(self, place: Place) -> None:
+        """The disk is told of the head, and brings it while the block is read."""
+        entry, _ = place
+        file, size = self._files[entry.segment], payload_start(entry)
+        os.posix_fadvise(file, entry.offset, size, os.POSIX_FADV_WILLNEED)
+        self.block(place)
+        os.pread(file, size, entry.offset)
+
+    def block_with_check(self, place: Place) -> None:
+        """What a block would cost with its check, and room for a tag, behind it."""
+        entry, block = place
+        offset = entry.offset + block * (BLOCK_SIZE + BESIDE_SIZE)
+        os.pread(self._files[entry.segment], BLOCK_SIZE + BESIDE_SIZE, offset)
+
+    def whole(self, entry: IndexEntry) -> None:
+        """A chunk into one buffer."""
+        os.preadv(self._files[entry.segment], [bytearray(CHUNK_SIZE)], entry.offset + payload_start(entry))
+
+    def scattered(self, entry: IndexEntry) -> None:
+        """A chunk into one buffer, and what would stand between its blocks into another."""
+        blocks = CHUNK_SIZE // BLOCK_SIZE
+        data = memoryview(bytearray(CHUNK_SIZE))
+        beside = memoryview(bytearray(blocks * BESIDE_SIZE))
+        views: list[memoryview] = []
+        for block in range(blocks):
+            views.append(data[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE])
+            views.append(beside[block * BESIDE_SIZE : (block + 1) * BESIDE_SIZE])
+        os.preadv(self._files[entry.segment], views, entry.offset)
+
     def cached(self, entry: IndexEntry, size: int) -> int:
         """Read the first bytes of a payload as the store reads what is cached. Returns how many."""
         buffer = bytearray(size)
@@ -130,7 +170,7 @@ class RawFiles:
 
 
 def payload_start(entry: IndexEntry) -> int:
-    """Bytes of the record before its payload, to the 8 bytes that a raw read need not know better."""
+    """Bytes of the record before its payload."""
     return entry.size - entry.payload_size
 
 

@@ -52,6 +52,16 @@ def test_what_was_written_is_read(files: Files, tmp_path: Path) -> None:
     assert read_whole(files, tmp_path / "a") == b"\0\0\0\0\0aXYdefg"
 
 
+@pytest.mark.parametrize(("offset", "size"), [(0, 4), (8, 100), (1 << 30, 1), (0, 0)])
+def test_a_hint_changes_nothing_and_is_never_wrong(files: Files, tmp_path: Path, offset: int, size: int) -> None:
+    file = files.create(tmp_path / "a")
+    file.pwritev([b"0123456789"], 0)
+    file.will_need(offset, size)
+    file.close()
+    file.will_need(offset, size)
+    assert read_whole(files, tmp_path / "a") == b"0123456789"
+
+
 def test_a_read_is_short_only_at_the_end(files: Files, tmp_path: Path) -> None:
     file = files.create(tmp_path / "a")
     file.pwritev([b"0123456789"], 0)

@@ -43,6 +43,7 @@ def shown(report: Report) -> str:
 
 def test_every_figure_shows_its_bar_and_whether_it_was_held() -> None:
     samples = {"cold": [900.0], "preads": [1000.0], "preads of both": [950.0], "cold 8": [1.0], "preads 8": [2.0]}
+    samples |= {"preads of both at once": [1.0], "preads beside": [1.0], "whole": [1.0], "scattered": [1.0]}
     text = shown(report_of({"cold": RowRun(elapsed_s=1.0, others_cores=0.0, samples=samples)}))
     line = next(line for line in text.splitlines() if "preads of the blocks" in line and ">=" in line)
     assert [word in line for word in ("900", "1,000", "0.90", ">= 0.85 x", "held")] == [True] * 5

@@ -56,6 +56,25 @@ async def test_a_replica_that_cannot_be_opened_says_which(bench: LoneBench) -> N
     assert bench.replicas.unready() == []
 
 
+async def test_a_replica_of_a_later_release_is_refused_and_the_others_serve(bench: LoneBench) -> None:
+    """One segment that the node did not know kept all its replicas from starting."""
+    await bench.open()
+    await bench.parts.close()
+    path = bench.root / "data" / "partition-00000008" / "identity.json"
+    file = bench.files.open(path)
+    image = bytearray(file.size())
+    file.pread(image, 0)
+    bench.files.overwrite(path, image.index(b'"version":1'), b'"version":2')
+    await bench.open()
+    (reason,) = bench.replicas.unready()
+    assert "partition 8 cannot be opened" in reason
+    assert "version 2, written by a newer release; upgrade to read it" in reason
+    await bench.put(1)
+    bench.files.overwrite(path, 0, bytes(image))
+    await bench.replicas.reopen(8)
+    assert bench.replicas.unready() == []
+
+
 async def test_a_reopening_that_ends_in_a_bug_leaves_the_partition_known(bench: LoneBench) -> None:
     """It was in no table any more, and could not be reopened a second time."""
     replica = await bench.open()

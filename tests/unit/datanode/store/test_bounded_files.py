@@ -88,7 +88,9 @@ def test_the_one_used_longest_ago_makes_room(disk: FakeFiles, files: BoundedFile
     assert ("open", "002") in disk.calls
 
 
-@pytest.mark.parametrize("call", ["size", "allocate", "truncate", "fsync", "fdatasync", "drop_cache", "pwritev"])
+@pytest.mark.parametrize(
+    "call", ["size", "allocate", "truncate", "fsync", "fdatasync", "drop_cache", "will_need", "pwritev"]
+)
 def test_every_call_works_on_a_file_that_was_closed_for_room(any_files: Files, tmp_path: Path, call: str) -> None:
     files = BoundedFiles(any_files, open_max=BOUND)
     file, *_ = fill(files, tmp_path, 1)
@@ -102,6 +104,9 @@ def test_every_call_works_on_a_file_that_was_closed_for_room(any_files: Files, t
     elif call == "truncate":
         file.truncate(10)
         assert read(file) == content(0, SIZE)[:10]
+    elif call == "will_need":
+        file.will_need(0, SIZE)
+        assert read(file) == content(0, SIZE)
     elif call == "pwritev":
         file.pwritev([b"new"], 0)
         assert read(file) == b"new" + content(0, SIZE)[3:]

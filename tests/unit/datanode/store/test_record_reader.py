@@ -93,6 +93,55 @@ def test_a_small_range_reads_only_its_blocks(store: BlobStore, disk: FakeFiles) 
         store.read(entry, 0, LARGE, cached_only=False)
 
 
+def test_a_range_from_the_disk_asks_for_head_and_blocks_at_once(store: BlobStore, disk: FakeFiles) -> None:
+    """One after the other they took the time of two reads: 0.7 of what the disk gives."""
+    append(store, put_record(blob_id(1), content(1, LARGE), properties=b"\x01\x80"))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    head = entry.size - LARGE
+    told: list[object] = []
+    disk.before = lambda call, _path: told.append((call, len(disk.hints)))
+    assert store.read(entry, LARGE - 1, LARGE, cached_only=False) is not None
+    assert disk.hints == [(segment_path(store), entry.offset, head)]
+    assert told == [("pread", 1), ("pread", 1)]
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, LARGE), (0, 1), (5, BLOCK_SIZE + 1), (0, 0), (LARGE, LARGE)])
+def test_a_range_that_begins_with_the_payload_is_one_read(
+    store: BlobStore, disk: FakeFiles, first: int, end: int
+) -> None:
+    append(store, put_record(blob_id(1), content(1, LARGE)))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    disk.calls.clear()
+    assert store.read(entry, first, end, cached_only=False) is not None
+    assert [call for call, _ in disk.calls] == ["pread"]
+    assert disk.hints == []
+
+
+def test_a_read_that_must_not_wait_asks_the_disk_for_nothing(store: BlobStore, disk: FakeFiles) -> None:
+    append(store, put_record(blob_id(1), content(1, LARGE)))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    assert store.read(entry, LARGE - 1, LARGE, cached_only=True) is not None
+    assert disk.hints == []
+
+
+def test_an_index_that_has_other_sizes_than_the_record_is_not_followed(store: BlobStore) -> None:
+    """The sizes in the entry say where the payload stands, so the head must agree with them."""
+    append(store, put_record(blob_id(1), content(1, LARGE)))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    for wrong in (
+        msgspec.structs.replace(entry, size=entry.size + 8),
+        msgspec.structs.replace(entry, size=entry.size - 8),
+        msgspec.structs.replace(entry, payload_size=LARGE - 8),
+    ):
+        for first, end in ((0, 100), (70_000, 70_001), (0, 0)):
+            with pytest.raises(DataCorrupt):
+                store.read(wrong, first, end, cached_only=False)
+
+
 def test_a_cold_cache_is_said_and_not_waited_for(store: BlobStore, disk: FakeFiles) -> None:
     append(store, put_record(blob_id(1), content(1, LARGE)))
     entry = store.lookup(blob_id(1))
@@ -119,6 +168,23 @@ def test_no_flipped_bit_of_a_record_is_ever_served(tmp_path: Path) -> None:
             store.read_image(entry)
         disk.flip(segment_path(store), entry.offset + place, bit=place % 8)
     assert read_all(store, blob_id(1)) == data
+
+
+@pytest.mark.parametrize("other", [1, 2])
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_block_in_the_wrong_place_is_caught(store: BlobStore, disk: FakeFiles, other: int, cached: bool) -> None:
+    """A block of the same record, or of another, where a disk wrote it by mistake: right in itself, and not what was asked."""
+    append(store, put_record(blob_id(1), content(1, LARGE)), put_record(blob_id(2), content(2, LARGE)))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    start = entry.offset + entry.size - LARGE
+    disk.overwrite(segment_path(store), start + BLOCK_SIZE, content(other, LARGE)[2 * BLOCK_SIZE : 3 * BLOCK_SIZE])
+    for first, end in ((BLOCK_SIZE, BLOCK_SIZE + 1), (0, LARGE), (0, BLOCK_SIZE + 1)):
+        with pytest.raises(DataCorrupt, match="a block of the payload fails"):
+            store.read(entry, first, end, cached_only=cached)
+    payload = store.read(entry, 2 * BLOCK_SIZE, LARGE, cached_only=cached)
+    assert payload is not None
+    assert bytes(payload.data) == content(1, LARGE)[2 * BLOCK_SIZE :]
 
 
 def test_a_right_checksum_on_the_wrong_record_is_caught(store: BlobStore) -> None:
