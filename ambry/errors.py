@@ -327,6 +327,21 @@ class ReleaseMismatch(AmbryError):
     code = 65
 
 
+class NotUnderstood(AmbryError):
+    """A peer does not know this type of message, or a flag of it; nothing was done. Between nodes only.
+
+    The caller does it another way, or says what it needs.
+    """
+
+    code = 66
+
+
+class CallAbandoned(AmbryError):
+    """The caller gave this call up before it was answered; it may have been carried out. Between nodes only."""
+
+    code = 67
+
+
 class ConfigInvalid(AmbryError, ValueError):
     """The configuration or the layout cannot be used; the message names the key."""
 

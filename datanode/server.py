@@ -12,7 +12,9 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
-from ambry.network.connection import RpcConnection, tune
+from ambry.network.connection import RpcConnection
+from ambry.network.serving import ServingConnection
+from ambry.network.unread import Unread
 from ambry.service.admin import Admin, start_admin
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
@@ -25,14 +27,6 @@ from datanode.wiring import build
 log = get_logger()
 
 
-class _ServerConnection(RpcConnection):
-    """A connection somebody opened to us; the server keeps count of them."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        tune(transport)
-
-
 class DataNode:
     """One data node process. Raises ConfigInvalid when its layout cannot be used."""
 
@@ -40,6 +34,7 @@ class DataNode:
         self._config = config
         self._workers = WorkerRegistry(clock=clock, random_source=random_source)
         self._connections: set[RpcConnection] = set()
+        self._unread = Unread()
         self._draining = False
         cluster_map = load_layout(Path(config.node.layout))
         self._watch = LoopWatch(clock)
@@ -122,8 +117,11 @@ class DataNode:
             log.warning("not drained in time", drain_timeout_s=drain_timeout_s)
 
     def _accept(self) -> RpcConnection:
-        connection = _ServerConnection(
-            handlers=self._parts.handlers, on_answered=self._parts.counts, on_lost=self._connections.discard
+        connection = ServingConnection(
+            handlers=self._parts.handlers,
+            on_answered=self._parts.counts,
+            on_lost=self._connections.discard,
+            unread=self._unread,
         )
         self._connections.add(connection)
         return connection

@@ -15,9 +15,9 @@ from typing import Any
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.errors import ConfigInvalid
-from ambry.network.connection import Handler
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.pool import ClockSample, PeerPool
+from ambry.network.serving import Handler
 from ambry.service.worker import Tick
 from datanode import metrics
 from datanode.checkpointer import Checkpointer

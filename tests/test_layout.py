@@ -203,6 +203,7 @@ SEAM = {
     "ambry/clock.py": "implements time and chance",
     "ambry/config.py": "reads the configuration file, at start",
     "ambry/service/logs.py": "writes to standard error",
+    "ambry/network/tcp.py": "the names of a socket's options",
     "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
     "ambry/service/loop_watch.py": "a thread beside the event loop, which looks at what that does",
     "ambry/service/process.py": "the outermost layer of a process: signals, limits, exit codes",

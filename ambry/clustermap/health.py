@@ -6,6 +6,8 @@ never not at all, and the next answer or probe that comes through makes it well 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 SUSPECT_AFTER = 3
 """Failures in a row that make a node suspect."""
 
@@ -13,9 +15,11 @@ SUSPECT_AFTER = 3
 class NodeHealth:
     """The health of one node. Its fields are only read from outside: who asks on every request shall not pay for a call."""
 
-    __slots__ = ("_probe_missed", "failures", "well")
+    __slots__ = ("_on_change", "_probe_missed", "failures", "well")
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[], None] | None = None) -> None:
+        """`on_change` hears when `well` has changed."""
+        self._on_change = on_change
         self.failures = 0
         """Ordinary calls in a row that found no answer."""
         self.well = True
@@ -34,4 +38,8 @@ class NodeHealth:
         self._judge()
 
     def _judge(self) -> None:
-        self.well = self.failures < SUSPECT_AFTER and not self._probe_missed
+        well = self.failures < SUSPECT_AFTER and not self._probe_missed
+        if well != self.well:
+            self.well = well
+            if self._on_change is not None:
+                self._on_change()

@@ -16,8 +16,13 @@ from ambry.protocol.messages.base import Hello
 RPC_VERSION_MIN = 1
 RPC_VERSION_MAX = 1
 """What of the RPC this release speaks. A connection uses the highest version that both ends speak."""
-FEATURES: tuple[str, ...] = ()
+CANCEL = "cancel"
+"""A caller may give a call up, by a message of its own."""
+FEATURES = (CANCEL,)
 """What this release understands beyond its versions, by name. Nothing of it is sent to a peer that lacks the name."""
+REQUESTS_MAX = 1024
+REQUEST_BYTES_MAX = 64 << 20
+"""What this process takes on one connection at once: requests that are not answered, and bytes of their bodies."""
 INSTANCE_SIZE = 16
 
 
@@ -44,6 +49,8 @@ class Introduction:
             now_ms=self.clock.wall_ms(),
             instance=self.instance,
             release=__version__,
+            requests_max=REQUESTS_MAX,
+            bytes_max=REQUEST_BYTES_MAX,
         )
 
     def check_caller(self, hello: Hello) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
@@ -18,12 +19,12 @@ from ambry.clustermap.model import Node
 from ambry.errors import (
     AmbryError,
     DeadlineExceeded,
-    Overloaded,
     PeerConnectionLost,
     ProtocolViolation,
 )
-from ambry.network.connection import OnReply, RpcConnection, tune
+from ambry.network.connection import OnReply, PendingCall, RpcConnection
 from ambry.network.introduction import Introduction
+from ambry.network.tcp import tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Message, Pong
@@ -36,8 +37,9 @@ RETRY_MIN_S = 0.05
 RETRY_MAX_S = 0.2
 PING_EVERY_S = 1.0
 PING_TIMEOUT_S = 2.0
-SILENT_IN_FLIGHT_MAX = 16 << 20
-"""Body bytes that may wait for a peer that does not answer: it must not hold the memory of everything sent to it."""
+SILENT_PINGS_MAX = 3
+MISSED_PINGS_MAX = 10
+"""So many pings without an answer in a row end a connection: sooner where nothing else came from the peer either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,21 @@ OnSample = Callable[[ClockSample], None]
 def _ignore(_sample: ClockSample) -> None: ...
 
 
+class Call(Protocol):
+    """As RpcConnection.call."""
+
+    def __call__(
+        self,
+        type: int,
+        message: Message,
+        done: OnReply,
+        *,
+        timeout_s: float,
+        body: Buffer = b"",
+        checks: Buffer | None = None,
+    ) -> PendingCall | None: ...
+
+
 class Peer:
     """One data node as seen from this process."""
 
@@ -72,7 +89,11 @@ class Peer:
         on_sample: OnSample,
     ) -> None:
         self.node = node
-        self.health = NodeHealth()
+        self.health = NodeHealth(self._judge)
+        self.usable = False
+        """Connected, and answering as far as we know; only read it."""
+        self.call: Call = self._refuse
+        """As RpcConnection.call; fails at once when not connected. Outcomes count for the peer's health."""
         self.hello: Hello | None = None
         """What the node last said of itself."""
         self.clock_sample: ClockSample | None = None
@@ -90,44 +111,22 @@ class Peer:
         return self._connection is not None
 
     @property
-    def usable(self) -> bool:
-        """Connected, and answering as far as we know."""
-        return self._connection is not None and self.health.well
-
-    @property
     def in_flight_bytes(self) -> int:
         return self._connection.in_flight_bytes if self._connection is not None else 0
 
-    def call(
-        self,
-        type: int,
-        message: Message,
-        done: OnReply,
-        *,
-        timeout_s: float,
-        body: Buffer = b"",
-        checks: Buffer | None = None,
-    ) -> None:
-        """As RpcConnection.call; fails at once when not connected. Outcomes count for the peer's health."""
-        connection = self._connection
-        if connection is None:
-            done(PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
-            return
-        health = self.health
-        waiting = connection.in_flight_bytes
-        if waiting and not health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX:
-            done(Overloaded(f"{self.node.name} does not answer, and {waiting} bytes are waiting for it already"))
-            return
+    def _judge(self) -> None:
+        self.usable = self._connection is not None and self.health.well
 
-        def counted(outcome: Frame | AmbryError) -> None:
-            # A refusal is an answer; only silence and broken connections speak against a node.
-            if isinstance(outcome, DeadlineExceeded | PeerConnectionLost):
-                health.record(False)
-            elif health.failures:
-                health.record(True)
-            done(outcome)
+    def _take(self, connection: RpcConnection | None) -> RpcConnection | None:
+        """Go on with this connection, or without one; returns the one before."""
+        before, self._connection = self._connection, connection
+        # Every call of the data path comes this way: it goes to the connection itself.
+        self.call = connection.call if connection is not None else self._refuse
+        self._judge()
+        return before
 
-        connection.call(type, message, counted, timeout_s=timeout_s, body=body, checks=checks)
+    def _refuse(self, type: int, message: Message, done: OnReply, **_more: object) -> None:
+        done(PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
 
     async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
         """As RpcConnection.request; raises PeerConnectionLost at once when not connected."""
@@ -144,27 +143,28 @@ class Peer:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection = self._take(None)
+        if connection is not None:
+            connection.close()
 
     async def _keep_connected(self) -> None:
         delay_s = RETRY_MIN_S
         complained = False
         while True:
             try:
-                self._connection = await self._connect()
+                connection = await self._connect()
+                self._take(connection)
                 log.info("peer connected", peer=self.node.name, address=self.node.address)
                 delay_s, complained = RETRY_MIN_S, False
-                await self._ping_until_lost()
+                await self._ping_until_lost(connection)
                 log.info("peer lost", peer=self.node.name, address=self.node.address)
             except (OSError, AmbryError, TimeoutError) as error:
                 if not complained:
                     log.warning("peer unreachable", peer=self.node.name, address=self.node.address, error=str(error))
                     complained = True
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.abort()  # what did not end by itself was given up: nobody may answer on it any more
+            given_up = self._take(None)
+            if given_up is not None:
+                given_up.abort()  # what did not end by itself was given up: nobody may answer on it any more
             await asyncio.sleep(delay_s * (0.5 + self._random.random()))
             delay_s = min(RETRY_MAX_S, delay_s * 2)
 
@@ -174,7 +174,9 @@ class Peer:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             transport, connection = await loop.create_connection(
                 lambda: RpcConnection(
-                    on_lost=lambda _connection: lost.set(), in_flight_bytes_max=self._in_flight_bytes_max
+                    on_lost=lambda _connection: lost.set(),
+                    in_flight_bytes_max=self._in_flight_bytes_max,
+                    health=self.health,
                 ),
                 self.node.host,
                 self.node.port,
@@ -186,6 +188,7 @@ class Peer:
                 frame = await connection.request(MessageType.HELLO, hello, timeout_s=CONNECT_TIMEOUT_S)
                 answer = messages.decode(frame.header, Hello)
                 self._introduction.check_node(answer, name=self.node.name, address=self.node.address)
+                connection.obey(answer)
                 self.hello = answer
                 self._note_clock(answer.now_ms, asked_at)
             except BaseException:
@@ -204,17 +207,26 @@ class Peer:
         self.clock_sample = sample
         self._on_sample(sample)
 
-    async def _ping_until_lost(self) -> None:
-        connection = self._connection
+    async def _ping_until_lost(self, connection: RpcConnection) -> None:
+        """Ping all the time. Returns when the connection is lost, or too little comes back on it."""
         loop = asyncio.get_running_loop()
-        while connection is not None and not self._lost.is_set():
+        silent = missed = 0
+        while not self._lost.is_set():
             asked_at = loop.time()
+            pieces = connection.pieces_received
             try:
                 frame = await connection.request(MessageType.PING, Empty(), timeout_s=PING_TIMEOUT_S)
                 self._note_clock(messages.decode(frame.header, Pong).now_ms, asked_at)
                 self.health.record_probe(True)
+                silent = missed = 0
             except DeadlineExceeded:
                 self.health.record_probe(False)
+                missed += 1
+                # Large answers may hold up a ping for long. Where nothing comes at all, the link or the peer is gone.
+                silent = silent + 1 if connection.pieces_received == pieces else 0
+                if silent >= SILENT_PINGS_MAX or missed >= MISSED_PINGS_MAX:
+                    log.warning("peer silent", peer=self.node.name, address=self.node.address, missed_pings=missed)
+                    return
             except (PeerConnectionLost, ProtocolViolation):
                 return
             try:
@@ -224,7 +236,7 @@ class Peer:
                 continue
 
 
-class PeerPool:
+class PeerPool(dict[str, Peer]):
     """A Peer for each of some nodes, by name. `on_sample` hears what their clocks say."""
 
     def __init__(
@@ -236,26 +248,25 @@ class PeerPool:
         in_flight_bytes_max: int = 64 << 20,
         on_sample: OnSample = _ignore,
     ) -> None:
-        self._peers = {
-            node.name: Peer(
-                node,
-                introduction=introduction,
-                random_source=random_source,
-                in_flight_bytes_max=in_flight_bytes_max,
-                on_sample=on_sample,
-            )
-            for node in nodes
-        }
-
-    def __getitem__(self, name: str) -> Peer:
-        return self._peers[name]
+        super().__init__(
+            {
+                node.name: Peer(
+                    node,
+                    introduction=introduction,
+                    random_source=random_source,
+                    in_flight_bytes_max=in_flight_bytes_max,
+                    on_sample=on_sample,
+                )
+                for node in nodes
+            }
+        )
 
     def all(self) -> list[Peer]:
-        return list(self._peers.values())
+        return list(self.values())
 
     def start(self) -> None:
-        for peer in self._peers.values():
+        for peer in self.values():
             peer.start()
 
     async def stop(self) -> None:
-        await asyncio.gather(*(peer.stop() for peer in self._peers.values()))
+        await asyncio.gather(*(peer.stop() for peer in self.values()))

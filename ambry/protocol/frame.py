@@ -5,22 +5,25 @@ Big-endian; offsets and sizes in bytes.
     offset  size  field        meaning
     0       2     magic        0xA3BC
     2       1     version      1
-    3       1     type         MessageType; values are on the wire, never renumber
-    4       1     flags        bit 0: reply, bit 1: the reply is an error
+    3       1     type         MessageType; values are on the wire, never renumber. Any other value is let through
+    4       1     flags        bit 0: reply, bit 1: the reply is an error; all others are let through and refused later
     5       3     reserved     zero
     8       4     timeout_ms   requests: how long the caller still waits; replies: zero
     12      4     header_size  of the msgpack header (ambry/protocol/messages)
     16      4     body_size    of the body
-    20      4     reserved     zero
+    20      4     sent_ms      requests: the caller's monotonic clock when the call was made, modulo 2**32; 0: not told
     24      8     correlation  the caller's number of the request; the reply repeats it
     32      8     checksum     xxh3-64 of bytes 0..32, header and checks
 
 Then header, checks (xxh3-64 of every 64 KiB block of the body, 8 bytes each), body. The checks are those of a record's
 payload (ambry/format/record.py), so neither end hashes the same bytes twice.
 
-Frames come out of a byte stream by FrameDecoder, without I/O: the owner of the socket asks `get_buffer` where the next bytes
-go and tells `received` how many came. A large body is received straight into its own memory, so its bytes are copied once, by
-the kernel.
+Frames come out of a byte stream by FrameDecoder, without I/O: the owner of the socket puts the next bytes where `room` is and
+tells `received` how many came. A large body is received straight into its own memory, so its bytes are copied once, by the
+kernel.
+
+A frame of a type, or with a flag, that this release does not know is whole and intact all the same: whoever takes frames
+answers that it was not understood (ambry/network), and the connection goes on.
 
 Invariant: no header or body is handed on before its checksum matched, and no size above the bounds allocates anything.
 """
@@ -43,8 +46,11 @@ BODY_SIZE_MAX = 64 << 20
 BUFFER_SIZE = 128 << 10
 FLAG_REPLY = 1
 FLAG_ERROR = 2
+FLAGS_UNKNOWN = 0xFF ^ (FLAG_REPLY | FLAG_ERROR)
+"""All that this release does not know."""
+SENT_MASK = (1 << 32) - 1
 
-_PREFIX = struct.Struct(">HBBB3xIII4xQ")
+_PREFIX = struct.Struct(">HBBB3xIIIIQ")
 _CHECK = struct.Struct(">Q")
 
 
@@ -60,9 +66,8 @@ class MessageType(IntEnum):
     CHANGES = 7
     FETCH = 8
     FATES = 9
-
-
-_TYPES = frozenset(MessageType)
+    CANCEL = 10
+    """The caller gave up the call whose correlation this frame has; it has no answer of its own."""
 
 
 class Prefix(msgspec.Struct, frozen=True):
@@ -71,6 +76,7 @@ class Prefix(msgspec.Struct, frozen=True):
     type: int
     flags: int
     timeout_ms: int
+    sent_ms: int
     header_size: int
     body_size: int
     correlation: int
@@ -88,6 +94,7 @@ class Frame(msgspec.Struct, frozen=True):
     header: bytes
     checks: bytes
     body: Buffer
+    sent_ms: int = 0
 
 
 def encode_head(
@@ -99,27 +106,30 @@ def encode_head(
     *,
     flags: int = 0,
     timeout_ms: int = 0,
+    sent_ms: int = 0,
 ) -> bytes:
     """Everything before the body. `checks` are computed from `body` unless they are given."""
     if checks is None:
         checks = block_checks(body) if len(body) else b""
     if len(header) > HEADER_SIZE_MAX or len(body) > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes exceeds the bounds of the protocol")
-    prefix = _PREFIX.pack(MAGIC, VERSION, type, flags, timeout_ms, len(header), len(body), correlation)
+    prefix = _PREFIX.pack(MAGIC, VERSION, type, flags, timeout_ms, len(header), len(body), sent_ms, correlation)
     covered = b"".join((prefix, header, checks))
     return b"".join((prefix, _CHECK.pack(xxh64(covered)), header, checks))
 
 
 def decode_prefix(data: Buffer, offset: int) -> Prefix:
     """Decode 40 bytes at `offset`. Raises ProtocolViolation for what cannot be a frame of ours."""
-    magic, version, type_, flags, timeout_ms, header_size, body_size, correlation = _PREFIX.unpack_from(data, offset)
+    magic, version, type_, flags, timeout_ms, header_size, body_size, sent_ms, correlation = _PREFIX.unpack_from(
+        data, offset
+    )
     if magic != MAGIC or version != VERSION:
         raise ProtocolViolation(f"not a frame of protocol version {VERSION} (magic {magic:#06x}, version {version})")
-    if type_ not in _TYPES or header_size > HEADER_SIZE_MAX or body_size > BODY_SIZE_MAX:
+    if header_size > HEADER_SIZE_MAX or body_size > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of type {type_} with {header_size} + {body_size} bytes is out of bounds")
     checks_size = -(-body_size // BLOCK_SIZE) * CHECK_SIZE
     checksum = _CHECK.unpack_from(data, offset + 32)[0]
-    return Prefix(type_, flags, timeout_ms, header_size, body_size, correlation, checksum, checks_size)
+    return Prefix(type_, flags, timeout_ms, sent_ms, header_size, body_size, correlation, checksum, checks_size)
 
 
 def verify_head(prefix: Buffer, header_and_checks: Buffer, checksum: int) -> None:
@@ -141,91 +151,87 @@ class FrameDecoder:
         self._checks = b""
         self._body: bytearray | None = None
         self._filled = 0
-
-    def get_buffer(self, sizehint: int = -1) -> memoryview:
-        """Where to put the next received bytes, however many are hinted at; valid until `received`."""
-        if self._body is not None:
-            return memoryview(self._body)[self._filled :]
-        return self._view[self._end :]
+        self.room = self._view
+        """Where the next received bytes go; never empty, valid until `received`."""
 
     def received(self, count: int) -> list[Frame]:
-        """Take in `count` bytes put into the buffer. Raises ProtocolViolation."""
+        """Take in `count` bytes that were put into `room`. Raises ProtocolViolation."""
         frames: list[Frame] = []
         if self._body is not None:
             self._filled += count
             if self._filled < len(self._body):
+                self.room = self.room[count:]
                 return frames
             frames.append(self._finish(self._body))
             self._body = None
+            self.room = self._view
             return frames
         self._end += count
-        while self._start < self._end and self._step(frames):
-            pass
-        self._make_room()
+        while self._start < self._end and (prefix := self._prefix or self._parse_head()) is not None:
+            size = prefix.body_size
+            available = self._end - self._start
+            if available < size:
+                # The rest of this body goes straight into its own memory.
+                self._body = body = bytearray(size)
+                body[:available] = self._view[self._start : self._end]
+                self._filled = available
+                self._start = self._end = 0
+                self.room = memoryview(body)[available:]
+                return frames
+            end = self._start + size
+            frames.append(self._finish(bytes(self._view[self._start : end])))
+            self._start = end
+        if self._start == self._end:
+            self._start = self._end = 0
+            if len(self._buffer) > BUFFER_SIZE:
+                self._replace(BUFFER_SIZE)
+            self.room = self._view
+            return frames
+        if self._start and len(self._buffer) - self._end < BUFFER_SIZE // 2:
+            self._replace(len(self._buffer))
+        self.room = self._view[self._end :]
         return frames
 
-    def _step(self, frames: list[Frame]) -> bool:
-        """Parse one thing from the buffer; False when more bytes are needed."""
-        if self._prefix is None and not self._parse_head():
-            return False
-        prefix = self._prefix
-        if prefix is None:
-            return False
-        size = prefix.body_size
-        available = self._end - self._start
-        if available < size:
-            # The rest of this body goes straight into its own memory.
-            self._body = bytearray(size)
-            self._body[:available] = self._view[self._start : self._end]
-            self._filled = available
-            self._start = self._end = 0
-            return False
-        body = bytes(self._view[self._start : self._start + size])
-        self._start += size
-        frames.append(self._finish(body))
-        return True
-
-    def _parse_head(self) -> bool:
+    def _parse_head(self) -> Prefix | None:
+        """The prefix of the next frame, whose head is taken in then; None while more of it must come."""
         available = self._end - self._start
         if available < PREFIX_SIZE:
-            return False
+            return None
         prefix = decode_prefix(self._buffer, self._start)
         rest = prefix.header_size + prefix.checks_size
         if available < PREFIX_SIZE + rest:
-            self._grow(PREFIX_SIZE + rest)
-            return False
+            if PREFIX_SIZE + rest > len(self._buffer):
+                self._replace(PREFIX_SIZE + rest)
+            return None
         start = self._start + PREFIX_SIZE
         tail = bytes(self._view[start : start + rest])
         verify_head(self._view[self._start : self._start + 32], tail, prefix.checksum)
         self._header, self._checks = tail[: prefix.header_size], tail[prefix.header_size :]
         self._prefix = prefix
         self._start = start + rest
-        return True
+        return prefix
 
     def _finish(self, body: bytes | bytearray) -> Frame:
         prefix = self._prefix
         if prefix is None or (body and not blocks_intact(body, self._checks)):
             raise ProtocolViolation("a frame's body fails its checksum")
         self._prefix = None
-        return Frame(prefix.type, prefix.flags, prefix.timeout_ms, prefix.correlation, self._header, self._checks, body)
+        return Frame(
+            prefix.type,
+            prefix.flags,
+            prefix.timeout_ms,
+            prefix.correlation,
+            self._header,
+            self._checks,
+            body,
+            prefix.sent_ms,
+        )
 
-    def _grow(self, size: int) -> None:
-        """Make sure that a head of `size` bytes fits from the buffer's start on."""
-        if size > len(self._buffer):
-            self._replace(bytearray(size))
-
-    def _make_room(self) -> None:
-        """Never leave the buffer without room behind its content; go back to the normal size when it is empty."""
-        if self._start == self._end:
-            self._start = self._end = 0
-            if len(self._buffer) > BUFFER_SIZE:
-                self._replace(bytearray(BUFFER_SIZE))
-        elif self._start and len(self._buffer) - self._end < BUFFER_SIZE // 2:
-            self._replace(self._buffer)
-
-    def _replace(self, buffer: bytearray) -> None:
+    def _replace(self, size: int) -> None:
+        """Go on in a buffer of `size` bytes, with what is there at its start."""
         content = bytes(self._view[self._start : self._end])
-        self._buffer = buffer
-        self._view = memoryview(buffer)
+        if size != len(self._buffer):
+            self._buffer = bytearray(size)
+            self._view = memoryview(self._buffer)
         self._view[: len(content)] = content
         self._start, self._end = 0, len(content)

@@ -19,7 +19,7 @@ from ambry.errors import (
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
 from ambry.ids import BlobId
-from ambry.network.connection import Handler, Responder
+from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty
@@ -200,6 +200,7 @@ class BlobHandlers:
                 return
 
         async def from_disk() -> None:
+            await responder.admit(end - first)
             payload = await self._reading.payload(replica, entry, first, end, request_id=request.request_id)
             self._answer_payload(entry, payload, responder)
 

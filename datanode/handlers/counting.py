@@ -18,16 +18,19 @@ class RequestCounts:
         self._failed: dict[tuple[int, str], Counter] = {}
 
     def __call__(self, type: int, error: AmbryError | None, seconds: float) -> None:
-        """A request of a MessageType was answered, with an error or without, so long after its last byte."""
-        self._seconds[type](seconds)
+        """A request was answered, with an error or without, so long after its last byte."""
         if error is None:
+            self._seconds[type](seconds)
             self._ok[type]()
-        else:
-            self._count_failure(type, error.__class__.__name__)
+            return
+        if type in self._seconds:
+            self._seconds[type](seconds)
+        self._count_failure(type, error.__class__.__name__)
 
     def _count_failure(self, type: int, outcome: str) -> None:
         counter = self._failed.get((type, outcome))
         if counter is None:
-            counter = metrics.REQUESTS.labels(MessageType(type).name.lower(), outcome)
+            name = MessageType(type).name.lower() if type in self._ok else "unknown"
+            counter = metrics.REQUESTS.labels(name, outcome)
             self._failed[type, outcome] = counter
         counter.inc()

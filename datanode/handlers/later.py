@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ambry.errors import AmbryError, InternalError, ReplicaUnavailable
-from ambry.network.connection import Responder
+from ambry.network.serving import Responder
 from ambry.service.logs import get_logger
 
 log = get_logger()
@@ -21,8 +21,9 @@ class Later:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def answer(self, responder: Responder, work: Coroutine[Any, Any, None]) -> None:
-        """Let `work` answer a request; an error that it raises is the answer."""
+        """Let `work` answer a request; an error that it raises is the answer. Where nobody waits for it, it is cancelled."""
         task = asyncio.get_running_loop().create_task(self._run(responder, work))
+        responder.on_abandoned = task.cancel
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

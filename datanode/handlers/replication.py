@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError
-from ambry.network.connection import Handler, Responder
+from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.replication import ChangesRequest, FetchReply, FetchRequest
@@ -12,6 +12,7 @@ from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
 from datanode.replication.feed import ChangeFeed
+from datanode.store.entry import IndexEntry
 
 FETCH_BYTES_MAX = 32 << 20
 
@@ -42,22 +43,27 @@ class ReplicationHandlers:
 
     async def _send_records(self, replica: Replica, request: FetchRequest, responder: Responder) -> None:
         sizes: list[int] = []
-        missing: list[bytes] = []
+        missing: set[bytes] = set()
         images: list[Buffer] = []
+        entries: list[IndexEntry] = []
         room = min(request.bytes_max, FETCH_BYTES_MAX)
         for blob_id in request.ids:
             entry = replica.store.lookup(blob_id)
             if entry is None or not entry.present or blob_id in replica.store.damaged:
-                missing.append(blob_id)
+                missing.add(blob_id)
                 continue
-            if images and entry.size > room:
+            if entries and entry.size > room:
                 break
+            entries.append(entry)
+            room -= entry.size
+        # The images, and the body that they are joined into.
+        await responder.admit((2 if len(entries) > 1 else 1) * sum(entry.size for entry in entries))
+        for entry in entries:
             try:
                 images.append(await self._reading.image(replica, entry))
             except AmbryError:
-                missing.append(blob_id)
+                missing.add(entry.id)
                 continue
             sizes.append(entry.size)
-            room -= entry.size
         body = images[0] if len(images) == 1 else b"".join(images)
-        responder.reply(FetchReply(sizes, missing), body)
+        responder.reply(FetchReply(sizes, [blob_id for blob_id in request.ids if blob_id in missing]), body)

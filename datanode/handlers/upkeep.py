@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
-from ambry.network.connection import Handler, Responder
+from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest

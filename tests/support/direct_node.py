@@ -16,8 +16,8 @@ from ambry.checksum import Buffer, block_checks, digest
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
-from ambry.network.connection import Responder
 from ambry.network.pool import PeerPool
+from ambry.network.serving import Responder
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
@@ -62,6 +62,9 @@ class Answer:
     def __init__(self) -> None:
         self.deadline = float("inf")
         self._future: asyncio.Future[tuple[Message, Buffer, Buffer | None]] = asyncio.get_running_loop().create_future()
+
+    async def admit(self, size: int) -> None:
+        """There is always room."""
 
     def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
         if self._future.done():

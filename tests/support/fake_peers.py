@@ -32,8 +32,8 @@ from ambry.errors import (
 )
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId
-from ambry.network.connection import OnReply
-from ambry.network.pool import RETRY_MAX_S, SILENT_IN_FLIGHT_MAX, PeerPool
+from ambry.network.connection import SILENT_IN_FLIGHT_MAX, OnReply
+from ambry.network.pool import RETRY_MAX_S, PeerPool
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, ErrorReply, Message
@@ -145,7 +145,7 @@ def received(head: bytes, body: Buffer) -> Frame:
     data = memoryview(head + bytes(body))
     frames: list[Frame] = []
     while len(data):
-        buffer = decoder.get_buffer()
+        buffer = decoder.room
         count = min(len(buffer), len(data), 48 << 10)
         buffer[:count] = data[:count]
         frames += decoder.received(count)
@@ -256,26 +256,39 @@ class FakePeer:
         fault = self._fault(type, request)
         self.in_flight_bytes += len(body)
         self.open_calls += 1
-        ended = False
+        ended = released = False
 
-        def end(outcome: Frame | AmbryError) -> None:
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self.in_flight_bytes -= len(body)
+
+        def end(outcome: Frame | AmbryError, *, answered: bool = True) -> None:
             nonlocal ended
+            if answered:
+                release()
             if ended:
                 return
             ended = True
             deadline.cancel()
             self._pending.remove(end)
-            self.in_flight_bytes -= len(body)
             self.open_calls -= 1
             if health is not None:
                 health.record(not isinstance(outcome, DeadlineExceeded | PeerConnectionLost))
             done(outcome)
 
         self._pending.append(end)
-        deadline = loop.call_later(timeout_s, end, DeadlineExceeded(f"{self.node.name} did not answer in time"))
+
+        def expire() -> None:
+            # It holds the bytes until it answers or is gone.
+            end(DeadlineExceeded(f"{self.node.name} did not answer in time"), answered=False)
+
+        deadline = loop.call_later(timeout_s, expire)
 
         def answer() -> None:
             if ended and not fault.applies:
+                release()
                 return
             end(self._outcome(frame, request, fault))
 

@@ -37,7 +37,8 @@ from ambry.blob import BlobState, join
 from ambry.checksum import Buffer, digest
 from ambry.clustermap.layout import DatacenterEntry, Layout, NodeEntry, PartitionEntry
 from ambry.errors import AmbryError
-from ambry.network.connection import RpcConnection, tune
+from ambry.network.connection import RpcConnection
+from ambry.network.tcp import tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.base import Hello, Message
 from deploy import local_processes as processes

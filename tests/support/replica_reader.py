@@ -21,7 +21,8 @@ from ambry.errors import AmbryError, BlobNotFound, DataCorrupt, ReplicaUnavailab
 from ambry.format import composite as composite_format
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
-from ambry.network.connection import RpcConnection, tune
+from ambry.network.connection import RpcConnection
+from ambry.network.tcp import tune
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello

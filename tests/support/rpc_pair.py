@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError
 from ambry.network.connection import RpcConnection
+from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame
 from ambry.protocol.messages.base import Message
 from datanode.wiring import Parts
@@ -23,7 +24,7 @@ async def connected(parts: Parts) -> AsyncIterator[RpcConnection]:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     _, server = await loop.create_connection(
-        lambda: RpcConnection(handlers=parts.handlers, on_answered=parts.counts), sock=theirs
+        lambda: ServingConnection(handlers=parts.handlers, on_answered=parts.counts), sock=theirs
     )
     _, client = await loop.create_connection(RpcConnection, sock=ours)
     try:

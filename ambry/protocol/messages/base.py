@@ -50,6 +50,9 @@ class Hello(Message, frozen=True, array_like=True):
     instance: bytes = b""
     """Names the process: one that restarted is another."""
     release: str = ""
+    requests_max: int = 0
+    bytes_max: int = 0
+    """What it takes on this connection at once, not answered: requests, and bytes of their bodies. 0: it does not say."""
 
 
 class Pong(Message, frozen=True, array_like=True):

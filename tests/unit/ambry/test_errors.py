@@ -57,6 +57,8 @@ def test_the_codes_on_the_wire_never_change() -> None:
         63: "FormatUnknown",
         64: "ProtocolViolation",
         65: "ReleaseMismatch",
+        66: "NotUnderstood",
+        67: "CallAbandoned",
         70: "ConfigInvalid",
         71: "StoreMismatch",
     }

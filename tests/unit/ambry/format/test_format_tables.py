@@ -190,7 +190,9 @@ def test_the_table_of_segment_footers() -> None:
 
 
 def test_the_table_of_frames() -> None:
-    image = frame.encode_head(frame.MessageType.PUT, 0x1234, b"hh", b"body", flags=frame.FLAG_REPLY, timeout_ms=0x5678)
+    image = frame.encode_head(
+        frame.MessageType.PUT, 0x1234, b"hh", b"body", flags=frame.FLAG_REPLY, timeout_ms=0x5678, sent_ms=0x9ABC
+    )
     (table,) = tables(frame)
     check(
         table,
@@ -204,6 +206,7 @@ def test_the_table_of_frames() -> None:
             "timeout_ms": number(0x5678, 4),
             "header_size": number(2, 4),
             "body_size": number(4, 4),
+            "sent_ms": number(0x9ABC, 4),
             "correlation": number(0x1234, 8),
             "checksum": number(xxh64(image[:32] + image[40:]), 8),
         },

@@ -22,11 +22,13 @@ def test_a_hello_says_all_there_is_to_know() -> None:
         expected="n2",
         version_min=1,
         version_max=1,
-        features=(),
+        features=("cancel",),
         layout_version=1,
         now_ms=77,
         instance=b"n1..............",
         release=__version__,
+        requests_max=1024,
+        bytes_max=64 << 20,
     )
 
 

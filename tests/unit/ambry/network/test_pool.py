@@ -11,8 +11,9 @@ import pytest
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalError, PeerConnectionLost
 from ambry.network import pool as module
-from ambry.network.connection import Responder, RpcConnection
+from ambry.network.connection import RpcConnection
 from ambry.network.pool import ClockSample, OnSample, Peer, PeerPool
+from ambry.network.serving import Responder, ServingConnection
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Pong
@@ -30,7 +31,7 @@ class FakeNode:
     def __init__(self, *, cluster: str = "c", name: str = "n1") -> None:
         self.hello = Hello(cluster, name)
         self.handler: Callable[[Frame, Responder], None] = lambda frame, responder: responder.reply(Empty())
-        self.connections: list[RpcConnection] = []
+        self.connections: list[ServingConnection] = []
         self.lost = 0
         self.pings: list[Frame] = []
         self.port = 0
@@ -41,8 +42,8 @@ class FakeNode:
         self._server = await loop.create_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def _accept(self) -> RpcConnection:
-        made = RpcConnection(handlers=dict.fromkeys(MessageType, self._handle), on_lost=self._note_lost)
+    def _accept(self) -> ServingConnection:
+        made = ServingConnection(handlers=dict.fromkeys(MessageType, self._handle), on_lost=self._note_lost)
         self.connections.append(made)
         return made
 
@@ -258,8 +259,11 @@ async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PING_EVERY_S", 3_600.0)
-    pool = pool_of(node)
+    samples: list[ClockSample] = []
+    node.handler = lambda frame, responder: responder.reply(Pong(1))
+    pool = pool_hearing(samples.append, node)
     peer = await connected(pool)
+    await eventually(lambda: bool(samples))  # the one ping is over
     outcomes: asyncio.Queue[Frame | AmbryError] = asyncio.Queue()
 
     async def call(timeout_s: float) -> Frame | AmbryError:
@@ -275,7 +279,7 @@ async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
     assert peer.health.well
     node.handler = lambda frame, responder: None
     for _ in range(3):
-        assert isinstance(await call(0.001), DeadlineExceeded)
+        assert isinstance(await call(0.1), DeadlineExceeded)
     assert not peer.health.well
     await pool.stop()
 

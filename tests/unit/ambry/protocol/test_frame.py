@@ -10,6 +10,7 @@ from ambry.protocol.frame import (
     FLAG_REPLY,
     HEADER_SIZE_MAX,
     PREFIX_SIZE,
+    SENT_MASK,
     Frame,
     MessageType,
     decode_prefix,
@@ -31,9 +32,10 @@ def test_the_bytes_of_a_frame_never_change() -> None:
 
 
 def test_a_prefix_is_read_back() -> None:
-    head = encode_head(MessageType.GET, 7, b"hdr", b"body", flags=FLAG_REPLY, timeout_ms=1000)
+    head = encode_head(MessageType.GET, 7, b"hdr", b"body", flags=FLAG_REPLY, timeout_ms=1000, sent_ms=SENT_MASK)
     prefix = decode_prefix(b"before" + head, 6)
     assert (prefix.type, prefix.flags, prefix.timeout_ms, prefix.correlation) == (MessageType.GET, FLAG_REPLY, 1000, 7)
+    assert prefix.sent_ms == SENT_MASK
     assert (prefix.header_size, prefix.body_size, prefix.checks_size) == (3, 4, 8)
     verify_head(head[:32], head[PREFIX_SIZE:], prefix.checksum)
 
@@ -44,12 +46,18 @@ def test_checks_that_are_given_are_not_computed_again() -> None:
     assert encode_head(MessageType.PUT, 1, b"", body, b"garbage!").endswith(b"garbage!")
 
 
-@pytest.mark.parametrize("offset", [0, 1, 2, 3])
+@pytest.mark.parametrize("offset", [0, 1, 2])
 def test_what_is_not_ours_is_refused(offset: int) -> None:
     head = bytearray(encode_head(MessageType.GET, 7, b""))
     head[offset] ^= 0x40
     with pytest.raises(ProtocolViolation):
         decode_prefix(head, 0)
+
+
+def test_types_and_flags_of_a_later_release_are_let_through() -> None:
+    """A type that was not known ended the connection and every call on it."""
+    prefix = decode_prefix(encode_head(255, 7, b"hdr", flags=0xFF), 0)
+    assert (prefix.type, prefix.flags, prefix.correlation) == (255, 0xFF, 7)
 
 
 @pytest.mark.parametrize(("offset", "bound"), [(12, HEADER_SIZE_MAX), (16, BODY_SIZE_MAX)])

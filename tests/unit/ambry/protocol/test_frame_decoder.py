@@ -29,7 +29,7 @@ def feed(decoder: FrameDecoder, data: bytes, cuts: Iterable[int]) -> list[Parts]
     at = 0
     sizes = iter(cuts)
     while at < len(data):
-        buffer = decoder.get_buffer()
+        buffer = decoder.room
         assert len(buffer) > 0, "asyncio gives up on an empty buffer"
         count = min(len(buffer), len(data) - at, max(1, next(sizes, len(data))))
         buffer[:count] = data[at : at + count]
@@ -132,6 +132,6 @@ def test_a_body_belongs_to_its_receiver() -> None:
     got: list[bytes | bytearray | memoryview] = []
     for body in (b"first" * 10, b"other" * 10):
         data = wire([(MessageType.PUT, 1, b"", body)])
-        decoder.get_buffer()[: len(data)] = data
+        decoder.room[: len(data)] = data
         got += [frame.body for frame in decoder.received(len(data))]
     assert [bytes(body) for body in got] == [b"first" * 10, b"other" * 10]

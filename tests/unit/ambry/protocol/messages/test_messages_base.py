@@ -30,7 +30,7 @@ ID = b"i" * 36
 STATE = BlobState(1, True, NEVER_MS)
 PUT = PutRequest("r", ID, 1, 5, NEVER_MS, b"p", b"m", b"d" * 16, True)
 SAMPLES: list[Message] = [
-    Hello("c", "n", "e", 2, 3, ("cancel",), 7, 1_700_000_000_000, b"i" * 16, "1.2.3"),
+    Hello("c", "n", "e", 2, 3, ("cancel",), 7, 1_700_000_000_000, b"i" * 16, "1.2.3", 10, 20),
     Pong(1_700_000_000_000),
     Empty(),
     ErrorReply(20, "gone"),
@@ -60,7 +60,9 @@ def test_fields_that_a_newer_peer_added_are_ignored(message: Message) -> None:
 
 
 def test_an_older_peer_may_leave_out_what_came_later() -> None:
-    assert messages.decode(msgspec.msgpack.encode(["c", "n"]), Hello) == Hello("c", "n", "", 1, 1, (), 0, 0, b"", "")
+    assert messages.decode(msgspec.msgpack.encode(["c", "n"]), Hello) == Hello(
+        "c", "n", "", 1, 1, (), 0, 0, b"", "", 0, 0
+    )
     assert messages.decode(messages.encode(Empty()), Pong) == Pong(0)
     assert messages.decode(msgspec.msgpack.encode(["r", ID, 0, 5]), GetRequest) == GetRequest("r", ID, 0, 5, False)
 

@@ -1,0 +1,354 @@
+"""The serving end of an RPC connection: requests come in, each is answered once.
+
+Bounds, for whoever is at the other end:
+
+- what a peer has in flight here, in requests and bytes: it was told how much we take (ambry/network/introduction.py) and keeps
+  to it; one that does not is read no further;
+- what answers hold until the peer has read them, of one connection and of the process. An answer is admitted by its size before
+  its bytes are read from a disk, small ones by what is unread already: requests that would make more wait, unread or unbegun;
+- how late a request may come: one whose caller does not wait any more is not begun. A node that was stopped finds such requests
+  in its sockets when it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from ambry.checksum import Buffer
+from ambry.errors import (
+    AmbryError,
+    CallAbandoned,
+    DeadlineExceeded,
+    InternalError,
+    NotUnderstood,
+    PeerConnectionLost,
+    ProtocolViolation,
+)
+from ambry.network.connection import RpcConnection
+from ambry.network.introduction import REQUEST_BYTES_MAX, REQUESTS_MAX
+from ambry.network.tcp import tune
+from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX, Unread
+from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, SENT_MASK, Frame, MessageType, encode_head
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import ErrorReply, Message
+from ambry.service.logs import get_logger
+
+log = get_logger()
+
+SERVED_REQUESTS_MAX = REQUESTS_MAX + 64
+SERVED_BYTES_MAX = REQUEST_BYTES_MAX + (16 << 20)
+"""Beyond it a peer is read no further: a little more than it was told, for headers, pings and the like."""
+LOOK_AGAIN_S = 0.01
+_CANCEL = int(MessageType.CANCEL)
+_NEVER = float("inf")
+
+Handler = Callable[[Frame, "Responder"], None]
+"""Answers one type of request. Must call the responder once, now or later; raising an AmbryError answers with it."""
+Answered = Callable[[int, AmbryError | None, float], None]
+"""Hears of every request when it is answered: its type, the error that was the answer, the seconds since its last byte."""
+
+
+class Responder(msgspec.Struct):
+    """Answers one request, once."""
+
+    connection: ServingConnection
+    frame: Frame
+    received_at: float
+    """When its last byte came, on the event loop's clock, as `deadline`."""
+    deadline: float
+    """Nobody waits for the answer after it."""
+    on_abandoned: Callable[[], object] | None = None
+    """Called when nobody waits for the answer any more; set by who could save work then."""
+    answered: bool = False
+    abandoned: bool = False
+    reserved: int = 0
+
+    async def admit(self, size: int) -> None:
+        """Wait until an answer of so many bytes may be made: before they are read. The answer ends it.
+
+        Raises DeadlineExceeded when nobody waits for the answer any more.
+        """
+        await self.connection._admit(self, size)
+
+    def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
+        """Send the answer. The body is borrowed until the transport has sent it: do not change it.
+
+        Raises ProtocolViolation for an answer that no frame can hold, and the request is not answered then.
+        """
+        self.connection._answer(self, FLAG_REPLY, message, body, checks, None)
+
+    def fail(self, error: AmbryError) -> None:
+        """Answer with an error."""
+        self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply(error.code, error.message), b"", None, error)
+
+
+class Ages:
+    """How long requests of one peer were under way, without a clock in common.
+
+    The smallest difference seen between our monotonic clock and the peer's stands for an undelayed request; what is above it is
+    delay. It may grow by a thousandth of the time, since no two clocks run at the same speed.
+    """
+
+    __slots__ = ("_at", "base_ms")
+
+    def __init__(self) -> None:
+        self.base_ms = 0
+        """The smallest difference, modulo 2**32; only read it."""
+        self._at = float("-inf")
+
+    def age_s(self, sent_ms: int, now: float) -> float:
+        """Of a request that came at `now` and was sent at `sent_ms` (ambry/protocol/frame.py); 0 where that is not told."""
+        if not sent_ms:
+            return 0.0
+        difference = (int(now * 1000) - sent_ms) & SENT_MASK
+        over = (difference - self.base_ms) & SENT_MASK
+        if over > SENT_MASK >> 1 or over <= now - self._at:
+            self.base_ms = difference
+            self._at = now
+            return 0.0
+        return over / 1000
+
+
+class ServingConnection(RpcConnection):
+    """The serving end of one connection; it makes no calls.
+
+    `handlers` answer the peer's requests, by type; those of another type, and those with flags that this release does not know,
+    are refused and harm no other. `on_answered` hears of every answer, also of one that comes when the connection is gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        handlers: Mapping[int, Handler],
+        on_answered: Answered | None = None,
+        on_lost: Callable[[RpcConnection], None] | None = None,
+        unread: Unread | None = None,
+    ) -> None:
+        super().__init__(on_lost=on_lost)
+        self._handlers = handlers
+        self._on_answered = on_answered
+        self._unread = unread or Unread()
+        self._ages = Ages()
+        self._open: dict[int, Responder] = {}
+        """Requests that are not answered, by correlation."""
+        self._open_bytes = 0
+        self._unbegun: deque[Responder] = deque()
+        """Those whose handler was not called: too much is unread."""
+        self._asking: deque[tuple[Responder, int, asyncio.Future[None]]] = deque()
+        """Those whose answers, of so many bytes, may not be made yet."""
+        self._reserved = 0
+        self._write_paused = False
+        self._read_paused = False
+        self._looking: asyncio.TimerHandle | None = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """What answers hold: those being made, and those that the kernel has not taken."""
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._reserved + self._outgoing_bytes + waiting
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        tune(transport)
+        self._unread.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unread.connections.discard(self)
+        if self._looking is not None:
+            self._looking.cancel()
+        unbegun, self._unbegun = set(map(id, self._unbegun)), deque()
+        for responder in list(self._open.values()):
+            # What was not begun, or only waits or reads, is not done for nobody. A write takes its course.
+            if responder.on_abandoned is not None or id(responder) in unbegun:
+                self._abandon(responder, PeerConnectionLost(f"{self.peer} is gone"))
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._balance()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._go_on()
+
+    # --- taking requests ---
+
+    def _serve(self, frame: Frame) -> None:
+        now = self._loop.time()
+        number = frame.correlation
+        open_ = self._open
+        if number in open_ or frame.type == _CANCEL:
+            self._serve_again(frame)
+            return
+        timeout_ms = frame.timeout_ms
+        deadline = now + timeout_ms / 1000 if timeout_ms else _NEVER
+        # Twice the clocks' resolution is no delay.
+        if not 0 <= ((int(now * 1000) - frame.sent_ms) & SENT_MASK) - self._ages.base_ms <= 2:
+            deadline -= self._ages.age_s(frame.sent_ms, now)
+        open_[number] = responder = Responder(self, frame, now, deadline)
+        self._open_bytes += len(frame.body) + len(frame.header)
+        if (
+            self._unbegun
+            or self._write_paused
+            or self._outgoing_bytes >= UNREAD_SMALL_MAX
+            or (self._unread.at_most > self._unread.bytes_max and self._stuffed())
+        ):
+            self._unbegun.append(responder)
+            self._balance()
+            return
+        self._begin(responder, now)
+        if len(open_) >= SERVED_REQUESTS_MAX or self._open_bytes >= SERVED_BYTES_MAX:
+            self._balance()
+
+    def _serve_again(self, frame: Frame) -> None:
+        """A frame came that is about a request of before, or says so."""
+        responder = self._open.get(frame.correlation)
+        if frame.type != _CANCEL:
+            self._violation(ProtocolViolation(f"a second request with number {frame.correlation}"))
+        elif responder is not None:
+            self._abandon(responder, CallAbandoned("the caller gave up"))
+
+    def _begin(self, responder: Responder, now: float) -> None:
+        frame = responder.frame
+        try:
+            if responder.deadline <= now:
+                raise DeadlineExceeded("the request came when nobody waited for its answer any more; nothing was done")
+            handler = self._handlers.get(frame.type)
+            if handler is None or frame.flags:
+                raise NotUnderstood(f"no request of type {frame.type} with flags {frame.flags:#04x} is known here")
+            handler(frame, responder)
+        except AmbryError as error:
+            responder.fail(error)
+        except Exception as error:
+            log.exception("request handler failed", peer=self.peer, type=frame.type)
+            responder.fail(InternalError(f"{type(error).__name__} in the data node; its log has the details"))
+
+    # --- answering ---
+
+    def _answer(
+        self,
+        responder: Responder,
+        flags: int,
+        message: Message,
+        body: Buffer,
+        checks: Buffer | None,
+        error: AmbryError | None,
+    ) -> None:
+        """Send an answer and let the request go."""
+        frame = responder.frame
+        if responder.answered:
+            if not responder.abandoned:
+                log.error("request answered twice", peer=self.peer, type=frame.type, second=type(message).__name__)
+            return
+        head = encode_head(frame.type, frame.correlation, messages.encode(message), body, checks, flags=flags)
+        responder.answered = True
+        responder.on_abandoned = None
+        self._open.pop(frame.correlation, None)
+        self._open_bytes -= len(frame.body) + len(frame.header)
+        self._reserved -= responder.reserved
+        if self._on_answered is not None:
+            self._on_answered(frame.type, error, self._loop.time() - responder.received_at)
+        if self._transport is not None:
+            self._unread.at_most += len(body)
+            self._send(head, body)
+        if self._read_paused or self._asking:
+            self._loop.call_soon(self._go_on)
+
+    def _abandon(self, responder: Responder, why: AmbryError) -> None:
+        """Nobody waits for the answer any more."""
+        stop = responder.on_abandoned
+        responder.fail(why)
+        responder.abandoned = True
+        if stop is not None:
+            stop()
+
+    # --- bounding what is unread ---
+
+    def _stuffed(self) -> bool:
+        """Whether too much is unread to begin with another request."""
+        if self._write_paused or self._outgoing_bytes >= UNREAD_SMALL_MAX:
+            return True
+        return self._unread.full() and self.unread_bytes > UNREAD_SHARE
+
+    def _may_make(self, size: int) -> bool:
+        """Whether an answer of so many bytes may be made; one always may."""
+        held = self.unread_bytes
+        if not held:
+            return True
+        if held + size > UNREAD_MAX:
+            return False
+        return held + size <= UNREAD_SHARE or not self._unread.full()
+
+    async def _admit(self, responder: Responder, size: int) -> None:
+        if self._asking or not self._may_make(size):
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._asking.append((responder, size, future))
+            self._look_later()
+            await future
+        else:
+            self._reserve(responder, size)
+
+    def _reserve(self, responder: Responder, size: int) -> None:
+        responder.reserved = size
+        self._reserved += size
+        self._unread.at_most += size
+
+    def _go_on(self) -> None:
+        """Begin and admit what may be now."""
+        now = self._loop.time()
+        while self._asking:
+            responder, size, future = self._asking[0]
+            if future.done() or responder.answered:
+                self._asking.popleft()  # its task was cancelled
+            elif responder.deadline <= now:
+                self._asking.popleft()
+                future.set_exception(DeadlineExceeded("nobody took the answers before this one in time"))
+            elif self._may_make(size):
+                self._asking.popleft()
+                self._reserve(responder, size)
+                future.set_result(None)
+            else:
+                break
+        while self._unbegun and not self._stuffed():
+            responder = self._unbegun.popleft()
+            if not responder.answered:
+                self._begin(responder, now)
+        self._balance()
+        if self._asking or self._unbegun:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        """The kernel takes bytes without telling."""
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_AGAIN_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        if self._transport is not None:
+            self._go_on()
+
+    def _balance(self) -> None:
+        """Read only while the peer takes its answers and has not too much in flight here."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        full = (
+            self._write_paused
+            or bool(self._unbegun)
+            or len(self._open) >= SERVED_REQUESTS_MAX
+            or self._open_bytes >= SERVED_BYTES_MAX
+        )
+        if self._unbegun:
+            self._look_later()
+        if full != self._read_paused:
+            self._read_paused = full
+            if full:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()

@@ -1,0 +1,410 @@
+"""The serving end of RPC connections: what is answered, what is refused, and what an ill-behaved peer can make it hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from ambry.errors import (
+    BlobNotFound,
+    CallAbandoned,
+    DeadlineExceeded,
+    InternalError,
+    NotUnderstood,
+    ProtocolViolation,
+)
+from ambry.network import serving
+from ambry.network.serving import Ages, Responder
+from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX
+from ambry.protocol.frame import BODY_SIZE_MAX, SENT_MASK, Frame, MessageType, encode_head
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty
+from ambry.protocol.messages.blobs import PresenceReply
+from tests.support.eventually import eventually
+from tests.support.rpc_ends import LONG_S, Outcomes, Pair, RawClient
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    made = Pair()
+    await made.start()
+    yield made
+    made.stop()
+
+
+async def test_a_bug_in_a_handler_is_an_internal_error_and_the_connection_goes_on(pair: Pair) -> None:
+    def broken(frame: Frame, responder: Responder) -> None:
+        raise KeyError("secret detail")
+
+    pair.handler = broken
+    client = await pair.client()
+    with pytest.raises(InternalError) as caught:
+        await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    assert "secret" not in str(caught.value)
+    pair.handler = lambda frame, responder: responder.reply(Empty())
+    await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+
+
+async def test_a_request_is_answered_once_whatever_its_handler_does(pair: Pair) -> None:
+    """A handler that answered and then failed sent two answers, and what it had in flight was counted down twice."""
+
+    def twice(frame: Frame, responder: Responder) -> None:
+        responder.reply(Empty())
+        responder.reply(Empty())
+        raise BlobNotFound("after all")
+
+    pair.handler = twice
+    client = await pair.client()
+    for _ in range(3):
+        assert (
+            messages.decode((await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)).header, Empty)
+            == Empty()
+        )
+    assert pair.answered == [(MessageType.PING, "ok")] * 3
+    assert not pair.served[0]._open
+    client.abort()
+
+
+async def test_an_answer_that_no_frame_can_hold_is_an_error_answer(pair: Pair) -> None:
+    pair.handler = lambda frame, responder: responder.reply(Empty(), bytes(BODY_SIZE_MAX + 1))
+    client = await pair.client()
+    with pytest.raises(ProtocolViolation, match="exceeds the bounds"):
+        await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    assert pair.answered == [(MessageType.PING, "ProtocolViolation")]
+    client.abort()
+
+
+async def test_deadlines_are_told_to_the_other_end(pair: Pair) -> None:
+    seen: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        assert frame.timeout_ms == 60_000
+        seen.append(responder.deadline - loop.time())
+        responder.reply(Empty())
+
+    pair.handler = handler
+    client = await pair.client()
+    await client.request(MessageType.PING, Empty(), timeout_s=60)
+    assert 30 < seen[0] <= 60
+
+
+async def test_a_peer_with_too_much_in_flight_is_read_no_further_until_it_is_answered(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "SERVED_REQUESTS_MAX", 5)
+    held: list[Responder] = []
+    five = asyncio.Event()
+
+    def hold(frame: Frame, responder: Responder) -> None:
+        held.append(responder)
+        if len(held) == 5:
+            five.set()
+
+    pair.handler = hold
+    client = await pair.client(in_flight_bytes_max=1 << 30)
+    outcomes = Outcomes()
+    # Each is larger than what one read from the socket brings in.
+    for number in range(10):
+        client.call(MessageType.PUT, Empty(), outcomes.of(number), timeout_s=LONG_S, body=bytes(1 << 20))
+    await five.wait()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(held) == 5
+    pair.handler = lambda frame, responder: responder.reply(PresenceReply(["late"]))
+    for responder in held:
+        responder.reply(Empty())
+    await outcomes.wait(10)
+    assert outcomes.errors() == [None] * 10
+
+
+async def test_an_answer_written_before_close_is_still_sent(pair: Pair) -> None:
+    def last_words(frame: Frame, responder: Responder) -> None:
+        responder.reply(PresenceReply(["last"]))
+        pair.served[0].close()
+
+    pair.handler = last_words
+    client = await pair.client()
+    frame = await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    assert messages.decode(frame.header, PresenceReply).states == ["last"]
+
+
+# --- releases that differ ---
+
+
+async def test_a_request_of_a_later_release_is_refused_and_harms_no_other(pair: Pair) -> None:
+    """An unknown type of message ended the connection and every call on it."""
+    held: list[Responder] = []
+    pair.handler = lambda frame, responder: held.append(responder)
+    client = await pair.client()
+    outcomes = Outcomes()
+    client.call(MessageType.PUT, Empty(), outcomes.of(1), timeout_s=LONG_S, body=b"x" * 100_000)
+    with pytest.raises(NotUnderstood, match="type 200"):
+        await client.request(200, Empty(), timeout_s=LONG_S)
+    held[0].reply(Empty())
+    await outcomes.wait(1)
+    assert outcomes.errors() == [None]
+    assert pair.answered == [(200, "NotUnderstood"), (MessageType.PUT, "ok")]
+
+
+@pytest.mark.parametrize("flag", [2, 4, 64, 128])
+async def test_a_request_with_a_flag_of_a_later_release_is_refused_with_its_body(pair: Pair, flag: int) -> None:
+    seen: list[int] = []
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        seen.append(frame.correlation)
+        responder.reply(Empty())
+
+    pair.handler = handler
+    client = await pair.raw()
+    body = b"b" * 300_000
+    client.send(encode_head(MessageType.PUT, 1, b"", body, flags=flag) + body)
+    client.send(encode_head(MessageType.PUT, 2, b"", body) + body)
+    refused, answered = await client.frame(), await client.frame()
+    assert type(messages.error_of(refused.header)) is NotUnderstood
+    assert (refused.correlation, answered.correlation, seen) == (1, 2, [2])
+
+
+# --- requests that came too late ---
+
+
+def test_delay_is_what_is_above_the_least_difference_of_two_clocks() -> None:
+    ages = Ages()
+    assert ages.age_s(5_000, 100.0) == 0  # the first stands for no delay
+    assert ages.age_s(6_000, 101.0) == 0
+    assert ages.age_s(6_000, 161.0) == pytest.approx(60)
+    assert ages.age_s(66_000, 161.5) == pytest.approx(0.5)
+    assert ages.age_s(66_900, 161.5) == 0  # the way is shorter than it was ever seen: so long were the others delayed
+    assert ages.age_s(66_900, 162.0) == pytest.approx(0.5)
+
+
+def test_clocks_that_drift_apart_make_nobody_old() -> None:
+    ages = Ages()
+    for second in range(0, 1_000_000, 1000):
+        assert ages.age_s(int(second * 1000 * 0.9995) + 1, float(second)) == 0
+
+
+def test_the_clock_of_the_other_end_may_run_over() -> None:
+    ages = Ages()
+    assert ages.age_s(SENT_MASK - 500, 10.0) == 0
+    assert ages.age_s(499, 11.0) == 0
+    assert ages.age_s(499, 14.0) == pytest.approx(3)
+
+
+def test_a_peer_that_does_not_tell_when_it_sent_is_never_late() -> None:
+    ages = Ages()
+    assert [ages.age_s(0, float(now)) for now in (1, 1000, 2)] == [0, 0, 0]
+
+
+async def test_a_request_whose_caller_waits_no_more_is_not_begun(pair: Pair) -> None:
+    """A data node that had been stopped carried out what waited in its sockets when it went on."""
+    begun: list[int] = []
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        begun.append(frame.correlation)
+        responder.reply(Empty())
+
+    pair.handler = handler
+    client = await pair.raw()
+
+    def send(correlation: int, sent_ms: int) -> None:
+        client.send(encode_head(MessageType.PUT, correlation, b"", b"x", timeout_ms=10_000, sent_ms=sent_ms) + b"x")
+
+    send(1, 1_000_000)
+    assert (await client.frame()).correlation == 1
+    send(2, 1_000_000 - 60_000)
+    late = await client.frame()
+    assert type(messages.error_of(late.header)) is DeadlineExceeded
+    send(3, 1_000_000 - 5_000)
+    assert (await client.frame()).correlation == 3
+    assert begun == [1, 3]
+    assert pair.answered == [(MessageType.PUT, "ok"), (MessageType.PUT, "DeadlineExceeded"), (MessageType.PUT, "ok")]
+
+
+# --- callers that gave up ---
+
+
+async def test_a_call_that_was_given_up_is_stopped_and_answered(pair: Pair) -> None:
+    stopped: list[int] = []
+    held: list[Responder] = []
+
+    def hold(frame: Frame, responder: Responder) -> None:
+        responder.on_abandoned = lambda: stopped.append(frame.correlation)
+        held.append(responder)
+
+    pair.handler = hold
+    client = await pair.raw()
+    for correlation in (1, 2):
+        client.send(encode_head(MessageType.GET, correlation, b""))
+    client.send(encode_head(MessageType.CANCEL, 1, b"") * 2)
+    answer = await client.frame()
+    assert (answer.correlation, type(messages.error_of(answer.header))) == (1, CallAbandoned)
+    for responder in held:
+        responder.reply(Empty())
+    assert (await client.frame()).correlation == 2
+    assert stopped == [1]
+    assert pair.answered == [(MessageType.GET, "CallAbandoned"), (MessageType.GET, "ok")]
+
+
+async def test_who_is_gone_is_worked_for_no_more_but_a_write_takes_its_course(pair: Pair) -> None:
+    stopped: list[int] = []
+    held: list[Responder] = []
+
+    def hold(frame: Frame, responder: Responder) -> None:
+        if frame.type == MessageType.GET:
+            responder.on_abandoned = lambda: stopped.append(frame.correlation)
+        held.append(responder)
+
+    pair.handler = hold
+    client = await pair.raw()
+    client.send(encode_head(MessageType.GET, 1, b"") + encode_head(MessageType.PUT, 2, b""))
+    await eventually(lambda: len(held) == 2)
+    client.writer.transport.abort()
+    await eventually(lambda: stopped == [1])
+    assert pair.answered == [(MessageType.GET, "PeerConnectionLost")]
+    held[1].reply(Empty())
+    assert pair.answered[1:] == [(MessageType.PUT, "ok")]
+
+
+async def test_two_requests_with_one_number_end_the_connection(pair: Pair) -> None:
+    pair.handler = lambda frame, responder: None
+    client = await pair.raw()
+    client.send(encode_head(MessageType.GET, 1, b"") * 2)
+    with pytest.raises(ConnectionResetError):
+        await client.frame()
+
+
+# --- answers that nobody reads ---
+
+ANSWER = bytes(256 << 10)
+
+
+async def answers(client: RawClient, count: int) -> None:
+    assert {(await client.frame()).correlation for _ in range(count)} == set(range(1, count + 1))
+
+
+async def test_answers_that_nobody_reads_are_bounded_and_come_when_somebody_does(pair: Pair) -> None:
+    """16 KB of requests took a data node from 32 to 1,635 MB."""
+    begun = 0
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        nonlocal begun
+        begun += 1
+        responder.reply(Empty(), ANSWER)
+
+    pair.handler = handler
+    client = await pair.raw()
+    client.send(b"".join(encode_head(MessageType.GET, number, b"") for number in range(1, 401)))
+    await eventually(lambda: begun >= UNREAD_SMALL_MAX // len(ANSWER))
+    await quiet(lambda: begun)
+    assert pair.served[0].unread_bytes <= 2 * UNREAD_SMALL_MAX + len(ANSWER)
+    assert begun < 400
+    await answers(client, 400)
+    assert begun == 400
+
+
+async def test_large_answers_are_made_when_there_is_room_for_them(pair: Pair) -> None:
+    made = 0
+    tasks: set[asyncio.Task[None]] = set()
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        async def answer() -> None:
+            nonlocal made
+            await responder.admit(4 << 20)
+            made += 1
+            responder.reply(Empty(), bytes(4 << 20))
+
+        tasks.add(asyncio.ensure_future(answer()))
+
+    pair.handler = handler
+    client = await pair.raw()
+    client.send(b"".join(encode_head(MessageType.GET, number, b"") for number in range(1, 41)))
+    await eventually(lambda: len(tasks) == 40 and made > 2)
+    await quiet(lambda: made)
+    assert pair.served[0].unread_bytes <= UNREAD_MAX
+    assert made <= (UNREAD_MAX + (8 << 20)) // (4 << 20)  # what the kernel took is nobody's memory here
+    await answers(client, 40)
+    assert made == 40
+
+
+async def test_an_answer_larger_than_the_bound_goes_alone(pair: Pair) -> None:
+    sizes: list[int] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        async def answer() -> None:
+            await responder.admit(UNREAD_MAX + 1)
+            sizes.append(pair.served[0].unread_bytes)
+            responder.reply(Empty(), b"as large as that")
+
+        tasks.add(asyncio.ensure_future(answer()))
+
+    pair.handler = handler
+    client = await pair.raw()
+    client.send(b"".join(encode_head(MessageType.FETCH, number, b"") for number in range(1, 6)))
+    await answers(client, 5)
+    assert sizes == [UNREAD_MAX + 1] * 5
+
+
+async def test_who_waits_for_room_longer_than_the_caller_is_not_served(pair: Pair) -> None:
+    room = asyncio.Event()
+    tasks: set[asyncio.Task[None]] = set()
+    refused: list[type[Exception]] = []
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        async def answer() -> None:
+            try:
+                await responder.admit(UNREAD_MAX)
+            except DeadlineExceeded as error:
+                refused.append(type(error))
+                responder.fail(error)
+                return
+            await room.wait()
+            responder.reply(Empty())
+
+        tasks.add(asyncio.ensure_future(answer()))
+
+    pair.handler = handler
+    client = await pair.raw()
+    client.send(encode_head(MessageType.GET, 1, b"", timeout_ms=60_000))
+    client.send(encode_head(MessageType.GET, 2, b"", timeout_ms=20))
+    assert type(messages.error_of((await client.frame()).header)) is DeadlineExceeded
+    room.set()
+    assert (await client.frame()).correlation == 1
+    assert refused == [DeadlineExceeded]
+
+
+async def test_many_connections_share_what_a_process_may_hold(pair: Pair) -> None:
+    pair.unread.bytes_max = 16 << 20
+    begun = 0
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        nonlocal begun
+        begun += 1
+        responder.reply(Empty(), ANSWER)
+
+    pair.handler = handler
+    clients = [await pair.raw() for _ in range(8)]
+    for client in clients:
+        client.send(b"".join(encode_head(MessageType.GET, number, b"") for number in range(1, 61)))
+    await eventually(lambda: begun > 64)
+    await quiet(lambda: begun)
+    held = sum(connection.unread_bytes for connection in pair.served)
+    assert held <= pair.unread.bytes_max + 8 * (UNREAD_SHARE + len(ANSWER))
+    # One that reads is served, whatever the others leave lying.
+    late = await pair.raw()
+    late.send(b"".join(encode_head(MessageType.GET, number, b"") for number in range(1, 21)))
+    await answers(late, 20)
+    await asyncio.gather(*(answers(client, 60) for client in clients))
+
+
+async def quiet(count: Callable[[], int]) -> None:
+    """Until nothing was counted for some turns of the loop and of its timers."""
+    same = 0
+    before = count()
+    while same < 10:
+        await asyncio.sleep(0.01)
+        same = same + 1 if count() == before else 0
+        before = count()

@@ -1,0 +1,94 @@
+"""What a peer that does not read its answers can make a data node hold: reads are admitted by their size before they begin.
+
+16 KB of get frames whose answers nobody read took a data node from 32 to 1,635 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ambry.network.connection import RpcConnection
+from ambry.network.serving import ServingConnection
+from ambry.network.unread import UNREAD_MAX
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages.base import Message
+from ambry.protocol.messages.blobs import GetRequest
+from ambry.protocol.messages.replication import FetchRequest
+from tests.support.direct_node import DirectNode
+from tests.support.eventually import eventually
+from tests.support.rpc_ends import LONG_S, Outcomes
+from tests.support.samples import PARTITION, blob_id, content
+
+SIZE = 2 << 20
+BLOBS = 8
+REQUESTS = 60
+KERNEL_BYTES = 8 << 20
+"""No more than this stands in sockets."""
+
+
+@asynccontextmanager
+async def unread(node: DirectNode) -> AsyncIterator[tuple[RpcConnection, ServingConnection]]:
+    """A caller that reads nothing until its transport is told to, and the end that serves it."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    _, server = await loop.create_connection(lambda: ServingConnection(handlers=node.parts.handlers), sock=theirs)
+    transport, client = await loop.create_connection(RpcConnection, sock=ours)
+    transport.pause_reading()
+    yield client, server
+    client.abort()
+    server.abort()
+
+
+@pytest.mark.parametrize(
+    ("type", "message"),
+    [
+        (MessageType.GET, GetRequest("r", blob_id(1), 0, SIZE)),
+        (MessageType.FETCH, FetchRequest(PARTITION, [blob_id(number) for number in range(BLOBS)], BLOBS * SIZE)),
+    ],
+    ids=["get", "fetch"],
+)
+async def test_reads_whose_answers_nobody_takes_do_not_begin(
+    node: DirectNode, type: MessageType, message: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(BLOBS):
+        await node.put(blob_id(number), content(number, SIZE))
+    node.files.cache_cold = True
+    read_bytes = 0
+    pread = node.parts.replicas[PARTITION].store.read
+    image = node.parts.replicas[PARTITION].store.read_image
+
+    def counted_read(*args: object, **more: object) -> object:
+        nonlocal read_bytes
+        read_bytes += SIZE
+        return pread(*args, **more)  # type: ignore[arg-type]
+
+    def counted_image(*args: object) -> object:
+        nonlocal read_bytes
+        read_bytes += SIZE
+        return image(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(node.parts.replicas[PARTITION].store, "read", counted_read)
+    monkeypatch.setattr(node.parts.replicas[PARTITION].store, "read_image", counted_image)
+    async with unread(node) as (client, server):
+        outcomes = Outcomes()
+        for number in range(REQUESTS):
+            client.call(type, message, outcomes.of(number), timeout_s=LONG_S)
+        await eventually(lambda: len(server._open) + len(server._unbegun) >= REQUESTS // 2 and read_bytes >= 2 * SIZE)
+        before = -1
+        while before != read_bytes:
+            before = read_bytes
+            await asyncio.sleep(0.1)
+        assert server.unread_bytes <= UNREAD_MAX
+        assert read_bytes <= UNREAD_MAX + KERNEL_BYTES
+        assert client._transport is not None
+        client._transport.resume_reading()
+        await outcomes.wait(REQUESTS)
+        assert outcomes.errors() == [None] * REQUESTS
+        got = outcomes.got[0][0]
+        assert isinstance(got, Frame)
+        assert len(got.body) >= SIZE
