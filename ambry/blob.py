@@ -49,6 +49,20 @@ def join(a: BlobState, b: BlobState) -> BlobState:
     return BlobState(life[0], life[1], max(a.expires_at_ms, b.expires_at_ms))
 
 
+class DatedState(msgspec.Struct, frozen=True, gc=False):
+    """A state, and when its latest change was made (wall clock of whoever made it, milliseconds; 0: not known).
+
+    Retention counts from that time, so it travels with the change and joins with it.
+    """
+
+    state: BlobState = BlobState()
+    changed_at_ms: int = 0
+
+    def joined(self, other: DatedState) -> DatedState:
+        """Both changes together: the later time is that of the latest one."""
+        return DatedState(join(self.state, other.state), max(self.changed_at_ms, other.changed_at_ms))
+
+
 class BlobProperties(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What was said about a blob when it was put; stored in its record and never changed.
 

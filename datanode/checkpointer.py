@@ -27,7 +27,10 @@ Tokens = Mapping[str, FindToken]
 
 
 class Checkpointer:
-    """Writes the checkpoints of a node. `tokens_of` says what one of a partition may claim about its peers."""
+    """Writes the checkpoints of a node.
+
+    `tokens_of` says what one of a partition may claim about its peers, `right_ms` the latest wall time known to be right.
+    """
 
     def __init__(
         self,
@@ -37,12 +40,14 @@ class Checkpointer:
         config: StoreSection,
         clock: Clock,
         tokens_of: Callable[[int], Tokens],
+        right_ms: Callable[[], int],
     ) -> None:
         self._replicas = replicas
         self._disk = disk
         self._config = config
         self._clock = clock
         self._tokens_of = tokens_of
+        self._right_ms = right_ms
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def tick(self) -> float:
@@ -96,6 +101,7 @@ class Checkpointer:
                 log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
                 return False
             tokens = dict(self._tokens_of(store.partition))
+            store.right_ms = self._right_ms()
             pending = store.begin_checkpoint(clean=clean, tokens=tokens)
             try:
                 await self._disk.submit(store.write_checkpoint, pending)

@@ -95,6 +95,8 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
     for name in ("compaction", "scrub"):
         if getattr(config, name).rate_bytes_per_s < 1 << 16:
             raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")
+    if config.sweep.grace_s < 5:
+        raise ConfigInvalid("sweep.grace_s must be at least 5: frontends ask about chunks of uploads that took longer")
     if not 0.05 <= config.compaction.dead_share_min <= 1:
         raise ConfigInvalid("compaction.dead_share_min must lie between 0.05 and 1")
     if not Path(config.node.layout).is_file():

@@ -55,6 +55,11 @@ PEER_CLOCK_OFFSET = Gauge(
     ["peer"],
     registry=registry,
 )
+CLOCK_DOUBTED = Gauge(
+    "ambry_datanode_clock_doubted",
+    "1 while this node's clock is in doubt, and nothing is freed by it; /peers on the admin port says why.",
+    registry=registry,
+)
 WANTED = Gauge("ambry_datanode_wanted_blobs", "Blobs that should be here and are being looked for.", registry=registry)
 COMPACTED_BYTES = Counter("ambry_datanode_compacted_bytes", "Bytes that compaction gave back.", registry=registry)
 SCRUBBED_BYTES = Counter("ambry_datanode_scrubbed_bytes", "Log bytes that the scrub verified.", registry=registry)

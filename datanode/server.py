@@ -62,9 +62,15 @@ class DataNode:
         opening = loop.create_task(parts.open_replicas(), name="open replicas")
         stopping = loop.create_task(stop.wait(), name="stop")
         parts.pool.start()
-        later_s, progress = parts.starts_after_s(), parts.progress()
+        later_s, progress, paused = parts.starts_after_s(), parts.progress(), parts.paused()
         for name, tick in parts.ticks().items():
-            workers.add(name, tick, start_after_s=later_s.get(name, 0.0), progress=progress.get(name, dict))
+            workers.add(
+                name,
+                tick,
+                start_after_s=later_s.get(name, 0.0),
+                progress=progress.get(name, dict),
+                paused=paused.get(name, str),
+            )
         log.info("data node listens", address=parts.own.address)
         try:
             await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -102,6 +108,7 @@ class DataNode:
                 "/partitions": self._describe_all,
                 "/wanted": parts.healer.describe,
                 "/scrub": parts.scrubber.describe,
+                "/peers": parts.describe_peers,
             },
             actions={"/partitions/{number}/reopen": self._reopen},
         )

@@ -16,10 +16,9 @@ from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.errors import ConfigInvalid
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
-from ambry.network.pool import ClockSample, PeerPool
+from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
 from ambry.service.worker import Tick
-from datanode import metrics
 from datanode.checkpointer import Checkpointer
 from datanode.committer import WriteQueue
 from datanode.config import DataNodeConfig
@@ -39,6 +38,7 @@ from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.replication.replicator import Replicator
 from datanode.store.files import Files
+from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
 from datanode.upkeep.scrubber import Scrubber
@@ -74,14 +74,20 @@ class Parts:
     handlers: Mapping[int, Handler]
     """By the type of request that each answers."""
     counts: RequestCounts
+    clocks: NodeClocks
 
     async def open_replicas(self) -> None:
         """Open every replica. Raises StoreMismatch; a replica that cannot be read is only unavailable."""
         await self.replicas.open_all(self.map.partitions_of(self.own.name))
+        self.clocks.judge.telling = True
 
     def ticks(self) -> dict[str, Tick]:
         """What runs by itself, by the name of its worker."""
-        found: dict[str, Tick] = {"checkpoint": self.checkpointer.tick, "heal": self.healer.tick}
+        found: dict[str, Tick] = {
+            "checkpoint": self.checkpointer.tick,
+            "clock": self.clocks.tick,
+            "heal": self.healer.tick,
+        }
         found |= self.replicator.ticks()
         if self.config.compaction.enabled:
             found["compaction"] = self.compactor.tick
@@ -90,6 +96,28 @@ class Parts:
         if self.config.sweep.enabled:
             found["sweep"] = self.sweeper.tick
         return found
+
+    def paused(self) -> dict[str, Callable[[], str]]:
+        """Which of them free something by the clock, and therefore pause while it is in doubt: what says why."""
+        return dict.fromkeys(("compaction", "sweep"), self.clocks.judge.doubt)
+
+    def describe_peers(self) -> dict[str, Any]:
+        """Those that this node follows, and what is made of everybody's clocks. For the admin port."""
+        return {
+            "clock": self.clocks.describe(),
+            "peers": [
+                {
+                    "node": peer.node.name,
+                    "address": peer.node.address,
+                    "connected": peer.connected,
+                    "well": peer.health.well,
+                    "release": peer.hello.release if peer.hello else None,
+                    "layout_version": peer.hello.layout_version if peer.hello else None,
+                    "clock_offset_ms": round(peer.clock_sample.offset_ms, 3) if peer.clock_sample else None,
+                }
+                for peer in self.pool.all()
+            ],
+        }
 
     def starts_after_s(self) -> dict[str, float]:
         """Which of them begin later, about so many seconds after the start: a node that comes back has better to do first."""
@@ -142,23 +170,22 @@ def build(
     if own is None:
         raise ConfigInvalid(f"node.name: the layout {config.node.layout} has no node {config.node.name}")
     store, replication, retention = config.store, config.replication, config.compaction
+    sharing = {node.name for partition in cluster_map.partitions_of(own.name) for node in partition.replicas}
+    clocks = NodeClocks(clock, retention=retention, sharing=sharing - {own.name})
     introduction = Introduction(
         cluster=cluster_map.cluster,
         name=own.name,
         layout_version=cluster_map.version,
         instance=random_source.randbytes(INSTANCE_SIZE),
         clock=clock,
+        told_ms=clocks.judge.told_ms,
     )
-
-    def sampled(sample: ClockSample) -> None:
-        metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)
-
     if pool is None:
         pool = PeerPool(
             [node for node in cluster_map.nodes.values() if node.name != own.name],
             introduction=introduction,
             random_source=random_source,
-            on_sample=sampled,
+            on_sample=clocks.sampled,
         )
     if disk is None:
         disk = Disk(threads=store.io_threads, load=load)
@@ -168,6 +195,7 @@ def build(
     publications = Publications()
 
     def opened(replica: Replica) -> None:
+        clocks.opened(replica)
         cursors.restore(replica.partition, replica.store.checkpoint.tokens)
         authority.check(replica)
 
@@ -183,10 +211,12 @@ def build(
         on_open=opened,
         watchers_of=publications.watchers,
     )
-    checkpointer = Checkpointer(replicas, disk=disk, config=store, clock=clock, tokens_of=cursors.tokens_of)
+    checkpointer = Checkpointer(
+        replicas, disk=disk, config=store, clock=clock, tokens_of=cursors.tokens_of, right_ms=clocks.judge.right_ms
+    )
     feed = ChangeFeed(replicas, publications, own_name=own.name)
     intake = Intake(
-        clock=clock,
+        certain_retention=clocks.certain_retention,
         fetch_bytes_max=replication.fetch_bytes_max,
         timeout_s=replication.request_timeout_ms / 1000,
     )
@@ -209,7 +239,7 @@ def build(
         intake=intake,
         healer=healer,
         config=replication,
-        clock=clock,
+        certain_retention=clocks.certain_retention,
     )
     scrubber = Scrubber(
         replicas,
@@ -217,7 +247,7 @@ def build(
         busy=writes.busy,
         config=config.scrub,
         retention=retention,
-        clock=clock,
+        clock=clocks.agreed,
         on_damaged=healer.note_damaged,
     )
     compactor = Compactor(
@@ -229,17 +259,19 @@ def build(
         segment_size_bytes=store.segment_size_bytes,
         reserve_bytes=store.reserve_bytes,
         clock=clock,
+        certain_ms=clocks.judge.certain_ms,
         horizon=feed.horizon,
         ask_for_scrub=scrubber.ask,
         on_missing=healer.note_damaged,
     )
-    upkeep = UpkeepHandlers(replicas, retention=retention, clock=clock)
+    upkeep = UpkeepHandlers(replicas, retention=retention, certain_ms=clocks.judge.certain_ms)
     fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=upkeep.fates)
     sweeper = ChunkSweeper(
         replicas,
         disk=disk,
         config=config.sweep,
-        clock=clock,
+        clock=clocks.agreed,
+        doubt=clocks.judge.doubt,
         oracle=fates,
         make_durable=intake.append,
     )
@@ -252,7 +284,7 @@ def build(
         later=later,
         retention=retention,
         inline_read_bytes_max=store.inline_read_bytes_max,
-        clock=clock,
+        clock=clocks.agreed,
     )
     peers = ReplicationHandlers(replicas, feed=feed, reading=reading, later=later)
     greeting = GreetingHandlers(introduction)
@@ -278,4 +310,5 @@ def build(
         later=later,
         handlers=handlers,
         counts=RequestCounts(),
+        clocks=clocks,
     )

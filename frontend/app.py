@@ -13,6 +13,7 @@ from aiohttp import http_parser
 from ambry.address import authority
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
+from ambry.clustermap.skew import AgreedClock
 from ambry.errors import ConfigInvalid
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.pool import ClockSample, PeerPool
@@ -43,6 +44,9 @@ class Frontend:
         self._clock = clock
         self._random = random_source
         self._draining = False
+        self._agreed = AgreedClock(clock, own_votes=False)
+        """What users are told goes by this one: the data nodes decide when a blob is over, by theirs."""
+        self._corrected = False
         self._map = load_layout(Path(config.frontend.layout))
         if config.frontend.datacenter not in self._map.datacenters:
             raise ConfigInvalid(
@@ -63,12 +67,13 @@ class Frontend:
                 layout_version=self._map.version,
                 instance=self._random.randbytes(INSTANCE_SIZE),
                 clock=self._clock,
+                told_ms=self._clock.wall_ms,
             ),
             random_source=self._random,
             # As much as all uploads may hold. A chunk's charge goes back when enough replicas have it, so what waits for a slow
             # one beyond that is bounded here: it is refused further copies, and gets them by replication.
             in_flight_bytes_max=self._config.router.memory_budget_bytes // 2,
-            on_sample=_note_clock,
+            on_sample=self._note_clock,
         )
         router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
@@ -76,7 +81,7 @@ class Frontend:
             router,
             Accounts(self._config.accounts),
             config=config,
-            clock=self._clock,
+            clock=self._agreed,
             unready=lambda: self._unready(router),
         )
         pipeline = Pipeline(
@@ -140,7 +145,7 @@ class Frontend:
             self._map,
             pool,
             datacenter_id=self._map.datacenter_id(self._config.frontend.datacenter),
-            clock=self._clock,
+            clock=self._agreed,
             random_source=self._random,
             config=config,
             uploads=MemoryBudget(config.memory_budget_bytes // 2, name="uploads"),
@@ -170,6 +175,11 @@ class Frontend:
             for peer in pool.all()
         ]
 
-
-def _note_clock(sample: ClockSample) -> None:
-    metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)
+    def _note_clock(self, sample: ClockSample) -> None:
+        metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)
+        self._agreed.note(sample.peer, round(sample.offset_ms), round(sample.half_round_trip_ms))
+        correction_ms = self._agreed.correction_ms
+        metrics.CLOCK_CORRECTION.set(correction_ms / 1000)
+        if correction_ms and not self._corrected:
+            log.warning("this clock differs from the data nodes', whose time is used", seconds=correction_ms / 1000)
+        self._corrected = bool(correction_ms)

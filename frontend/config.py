@@ -48,6 +48,7 @@ class RouterSection(msgspec.Struct, frozen=True):
     request_timeout_ms: int = 20_000
     hedge_after_ms: int = 250
     put_attempts: int = 3
+    upload_max_s: int = 86_400
     sticky_ms: int = 20
 
 
@@ -90,7 +91,7 @@ def check(config: FrontendConfig) -> FrontendConfig:
     if not 4 << 10 <= frontend.head_bytes_max <= frontend.heads_bytes_max // 4:
         raise ConfigInvalid("frontend.head_bytes_max must be at least 4 KiB, and heads_bytes_max hold four such heads")
     router = config.router
-    for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts"):
+    for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts", "upload_max_s"):
         if getattr(router, key) < 1:
             raise ConfigInvalid(f"router.{key} must be at least 1")
     for key in ("request_timeout_ms", "hedge_after_ms", "memory_wait_ms"):

@@ -26,6 +26,11 @@ PEER_CLOCK_OFFSET = Gauge(
     ["peer"],
     registry=registry,
 )
+CLOCK_CORRECTION = Gauge(
+    "ambry_frontend_clock_correction_seconds",
+    "What is added to this frontend's wall clock, since it differs from most data nodes'; 0 while it agrees.",
+    registry=registry,
+)
 PEERS_USABLE = Gauge("ambry_frontend_peers_usable", "Data nodes that are connected and answer.", registry=registry)
 REFUSED = Counter(
     "ambry_frontend_refused",

@@ -6,6 +6,7 @@ the layout says, or a release whose range of versions does not meet ours is refu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ambry import __version__
@@ -35,6 +36,8 @@ class Introduction:
     layout_version: int
     instance: bytes
     clock: Clock
+    told_ms: Callable[[], int]
+    """The wall time that peers are told: that of `clock`, or 0 while it is in doubt here."""
 
     def hello(self, expected: str = "") -> Hello:
         """What to say now, to the node `expected` or to whoever asked."""
@@ -46,7 +49,7 @@ class Introduction:
             version_max=RPC_VERSION_MAX,
             features=FEATURES,
             layout_version=self.layout_version,
-            now_ms=self.clock.wall_ms(),
+            now_ms=self.told_ms(),
             instance=self.instance,
             release=__version__,
             requests_max=REQUESTS_MAX,

@@ -36,6 +36,7 @@ class Worker:
         random_source: random.Random,
         start_after_s: float = 0.0,
         progress: Callable[[], dict[str, Any]] = dict,
+        paused: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.state = "new"
@@ -47,6 +48,7 @@ class Worker:
         self._random = random_source
         self._start_after_s = start_after_s
         self._progress = progress
+        self._paused = paused
         self._backoff_s = BACKOFF_MIN_S
         self._last_tick_at = clock.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -70,6 +72,7 @@ class Worker:
             "ticks": self.ticks,
             "errors": self.errors,
             "last_error": self.last_error,
+            "paused": self._paused(),
             "seconds_since_tick": round(self._clock.monotonic() - self._last_tick_at, 3),
             "progress": self._progress(),
         }
@@ -123,10 +126,12 @@ class WorkerRegistry:
         *,
         start_after_s: float = 0.0,
         progress: Callable[[], dict[str, Any]] = dict,
+        paused: Callable[[], str] = str,
     ) -> Worker:
         """Make and start a worker; its first tick comes `start_after_s` later, give or take half of that.
 
-        `progress` says for the admin port what a long tick is at and how far it is; empty between ticks.
+        `progress` says for the admin port what a long tick is at and how far it is; empty between ticks. `paused` says why its
+        ticks do less than they should now, if they do.
         """
         worker = Worker(
             name,
@@ -135,6 +140,7 @@ class WorkerRegistry:
             random_source=self._random,
             start_after_s=start_after_s,
             progress=progress,
+            paused=paused,
         )
         self._workers[name] = worker
         worker.start()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ambry.blob import BlobState, join
 from ambry.clock import Clock
+from ambry.clustermap.skew import SKEW_MAX_MS
 from ambry.errors import (
     AlreadyExists,
     AmbryError,
@@ -46,10 +47,12 @@ log = get_logger()
 
 _PUT_KINDS = (RecordKind.BLOB, RecordKind.COMPOSITE, RecordKind.CHUNK)
 _STORED = Empty()
+CHANGE_SKEW_MAX_MS = SKEW_MAX_MS + 60_000
+"""A change may be on its way for as long as its maker waits."""
 
 
 class BlobHandlers:
-    """Answers about the blobs of this node."""
+    """Answers about the blobs of this node; `clock` has the time that most data nodes have (ambry/clustermap/skew.py)."""
 
     def __init__(
         self,
@@ -144,8 +147,18 @@ class BlobHandlers:
         if entry is not None and state == entry.state:
             replica.committer.barrier(done)
             return
-        record = Record(kind=RecordKind.UPDATE, id=request.id, state=state, written_at_ms=request.changed_at_ms)
+        record = Record(
+            kind=RecordKind.UPDATE, id=request.id, state=state, written_at_ms=self._plausible(request.changed_at_ms)
+        )
         replica.committer.append(record, sync=True, done=done)
+
+    def _plausible(self, changed_at_ms: int) -> int:
+        """When a change was made: what its maker says, unless the clocks of the data nodes say that this cannot be.
+
+        Retention counts from it. Each replica may put its own time in the place of an impossible one; the latest wins.
+        """
+        now_ms = self._clock.wall_ms()
+        return changed_at_ms if abs(changed_at_ms - now_ms) <= CHANGE_SKEW_MAX_MS else now_ms
 
     @staticmethod
     def _acknowledge(
@@ -181,7 +194,8 @@ class BlobHandlers:
         entry = replica.store.lookup(request.id)
         if entry is None:
             raise self._absent(replica)
-        gone = entry.state.deleted or (entry.present and entry.state.expired(self._clock.wall_ms()))
+        # A state that came before its bytes has no expiry yet.
+        gone = entry.state.deleted or 0 < entry.state.expires_at_ms <= self._clock.wall_ms()
         if not entry.present or (gone and not request.any_state):
             responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone))
             return

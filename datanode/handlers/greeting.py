@@ -23,4 +23,4 @@ class GreetingHandlers:
         responder.reply(self._introduction.hello())
 
     def _ping(self, frame: Frame, responder: Responder) -> None:
-        responder.reply(Pong(self._introduction.clock.wall_ms()))
+        responder.reply(Pong(self._introduction.told_ms()))

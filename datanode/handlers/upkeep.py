@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 from ambry.network.serving import Handler, Responder
@@ -18,12 +17,15 @@ from datanode.upkeep.fates import KnownFate, fate_of
 
 
 class UpkeepHandlers:
-    """Answers from the indexes of this node, without reading a blob."""
+    """Answers from the indexes of this node, without reading a blob.
 
-    def __init__(self, replicas: Replicas, *, retention: CompactionSection, clock: Clock) -> None:
+    `certain_ms` tells the wall time that may free something, or 0 (datanode/upkeep/skew.py).
+    """
+
+    def __init__(self, replicas: Replicas, *, retention: CompactionSection, certain_ms: Callable[[], int]) -> None:
         self._replicas = replicas
         self._retention = retention
-        self._clock = clock
+        self._certain_ms = certain_ms
 
     def table(self) -> dict[int, Handler]:
         return {MessageType.FATES: self._fates}
@@ -33,7 +35,8 @@ class UpkeepHandlers:
 
     def fates(self, ids: Sequence[bytes]) -> FatesReply:
         """What became of blobs, as far as this node knows (datanode/upkeep/fates.py)."""
-        retention = retention_at(self._retention, self._clock.wall_ms())
+        # In doubt about the clock nobody is dead: a chunk rather stays too long.
+        retention = retention_at(self._retention, self._certain_ms())
         found: list[KnownFate] = []
         for blob_id in ids:
             try:

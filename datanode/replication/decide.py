@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ambry.blob import BlobState, join
+from ambry.blob import DatedState
 from ambry.protocol.messages.replication import Change
 from datanode.store.entry import IndexEntry
-
-EXPIRY_GRACE_MS = 3_600_000
-"""Clocks differ: a blob counts as expired for replication only this long after its time."""
+from datanode.store.retention import Retention
 
 
 class Action(Enum):
@@ -21,25 +19,28 @@ class Action(Enum):
     """Get the blob's bytes; its record will carry the joined state."""
 
 
-def joined_state(entry: IndexEntry | None, change: Change) -> BlobState:
-    """The state after this change."""
-    return change.state if entry is None else join(entry.state, change.state)
+def joined_state(entry: IndexEntry | None, change: Change) -> DatedState:
+    """The state after this change, with the later of the two times: so replicas agree when it was made."""
+    news = DatedState(change.state, change.changed_at_ms)
+    return news if entry is None else entry.dated.joined(news)
 
 
-def decide(entry: IndexEntry | None, change: Change, now_ms: int) -> Action:
+def decide(entry: IndexEntry | None, change: Change, retention: Retention) -> Action:
     """What to do about `change`, given our own `entry`.
 
     Bytes of a deleted blob are not fetched; should it be undeleted, that is a new change and they are fetched then. A
-    tombstone is recorded even where the blob itself never arrived.
+    tombstone is recorded even where the blob itself never arrived. Bytes of an expired blob are fetched like any others until
+    they are so long dead that the peer may drop them; then its state is recorded, so that no clock makes us say that there is
+    no such blob. What is dead and whose bytes the peer has dropped is not spread any further.
     """
-    state = joined_state(entry, change)
+    after = joined_state(entry, change)
     here = entry is not None and entry.present
-    gone = state.deleted or state.expired(now_ms - EXPIRY_GRACE_MS)
-    if change.present and not here and not gone:
+    dead = retention.state_dead(after.state, after.changed_at_ms)
+    if change.present and not here and not dead and not after.state.deleted:
         return Action.FETCH
     if entry is None:
-        return Action.NOTHING if change.present and not state.deleted else Action.MERGE
-    return Action.MERGE if state != entry.state else Action.NOTHING
+        return Action.NOTHING if dead and not after.state.deleted and not change.present else Action.MERGE
+    return Action.MERGE if after != entry.dated else Action.NOTHING
 
 
 def designated(replica_names: list[str], partition: int) -> str:

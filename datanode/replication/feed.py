@@ -108,7 +108,14 @@ class ChangeFeed:
             next_lsn = entries[-1].lsn + 1 if len(entries) == limit else end_lsn
             limit -= len(entries)
             changes = [
-                Change(entry.id, entry.lsn, entry.state, entry.present and entry.id not in store.damaged, entry.size)
+                Change(
+                    entry.id,
+                    entry.lsn,
+                    entry.state,
+                    entry.present and entry.id not in store.damaged,
+                    entry.size,
+                    entry.changed_at_ms,
+                )
                 for entry in entries
             ]
             answers.append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ambry.blob import BlobState, join
+from ambry.blob import DatedState
 from ambry.clock import Clock
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, Overloaded
@@ -31,7 +31,7 @@ RETRY_MAX_S = 60.0
 @dataclass(slots=True)
 class Wanted:
     partition: int
-    state: BlobState
+    dated: DatedState
     since: float
     due: float
     attempts: int = 0
@@ -61,22 +61,22 @@ class Healer:
         self._clock = clock
         self._wanted: dict[bytes, Wanted] = {}
 
-    def want(self, partition: int, blob_id: bytes, state: BlobState) -> None:
+    def want(self, partition: int, blob_id: bytes, dated: DatedState) -> None:
         """Look for a blob. Raises Overloaded when the list is full: whoever follows a log must stop then."""
         known = self._wanted.get(blob_id)
         if known is not None:
-            known.state = join(known.state, state)
+            known.dated = known.dated.joined(dated)
             return
         if len(self._wanted) >= WANTED_MAX:
             raise Overloaded(f"{WANTED_MAX} blobs are wanted already; peers that hold them must come back first")
         now = self._clock.monotonic()
-        self._wanted[blob_id] = Wanted(partition, state, now, now)
+        self._wanted[blob_id] = Wanted(partition, dated, now, now)
         metrics.WANTED.set(len(self._wanted))
 
     def note_damaged(self, replica: Replica, blob_id: bytes) -> None:
         """A record of ours cannot be read; a full list loses nothing, the next read finds it again."""
         if len(self._wanted) < WANTED_MAX:
-            self.want(replica.partition.id, blob_id, BlobState())
+            self.want(replica.partition.id, blob_id, DatedState())
 
     def describe(self) -> list[dict[str, Any]]:
         """What the admin port shows, at most a thousand."""
@@ -115,20 +115,20 @@ class Healer:
         item.due = self._clock.monotonic() + min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(item.attempts, 20))
 
     async def _get(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
-        state = item.state
-        here = await self._intake.settle(replica, blob_id, state) or await self._fetch_anywhere(replica, blob_id, item)
+        dated = item.dated
+        here = await self._intake.settle(replica, blob_id, dated) or await self._fetch_anywhere(replica, blob_id, item)
         # More may have been learned about it in the meantime: then the next tick brings that in.
-        return here and item.state == state
+        return here and item.dated == dated
 
     async def _fetch_anywhere(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
         nodes = [node for node in replica.partition.replicas if node.name != self._own.name]
         # A silent peer last: it would hold up every blob by a timeout.
         nodes.sort(key=lambda node: (not self._pool[node.name].usable, node.datacenter_id != self._own.datacenter_id))
         entry = replica.store.lookup(blob_id)
-        state = item.state if entry is None else join(entry.state, item.state)
+        dated = item.dated if entry is None else entry.dated.joined(item.dated)
         for node in nodes:
             try:
-                failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: state})
+                failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: dated})
             except AmbryError as error:
                 item.last_error = str(error)
                 continue

@@ -7,14 +7,13 @@ is fetched once however many ask for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 
-from ambry.blob import BlobState, join
+from ambry.blob import DatedState, join
 from ambry.checksum import Buffer
-from ambry.clock import Clock
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, Overloaded
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
@@ -25,7 +24,7 @@ from ambry.protocol.messages.replication import FetchReply, FetchRequest
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.replicas import Replica
-from datanode.replication.decide import EXPIRY_GRACE_MS
+from datanode.store.retention import Retention
 
 log = get_logger()
 
@@ -34,28 +33,26 @@ OVERLOAD_WAIT_S = 0.05
 
 
 class Intake:
-    """Appends what peers sent, and what is found out about blobs here."""
+    """Appends what peers sent, and what is found out about blobs here.
 
-    def __init__(self, *, clock: Clock, fetch_bytes_max: int, timeout_s: float) -> None:
-        self._clock = clock
+    `certain_retention` says what is over for sure: nothing, while there is a doubt about the clock (datanode/upkeep/skew.py).
+    """
+
+    def __init__(self, *, certain_retention: Callable[[], Retention], fetch_bytes_max: int, timeout_s: float) -> None:
+        self._certain_retention = certain_retention
         self._fetch_bytes_max = fetch_bytes_max
         self._timeout_s = timeout_s
         self._fetching: dict[bytes, asyncio.Future[None]] = {}
 
-    async def merge(self, replica: Replica, blob_id: bytes, state: BlobState) -> None:
+    async def merge(self, replica: Replica, blob_id: bytes, dated: DatedState) -> None:
         """Record a joined state, durable on return. Raises AmbryError."""
-        await self.merge_all(replica, {blob_id: state})
+        await self.merge_all(replica, {blob_id: dated})
 
-    async def merge_all(self, replica: Replica, states: Mapping[bytes, BlobState]) -> None:
+    async def merge_all(self, replica: Replica, states: Mapping[bytes, DatedState]) -> None:
         """Record the joined states of blobs, by id, all durable on return. Raises AmbryError."""
-        now_ms = self._clock.wall_ms()
-        records = [
-            Record(kind=RecordKind.UPDATE, id=blob_id, state=state, written_at_ms=now_ms)
-            for blob_id, state in states.items()
-        ]
-        await self.append(replica, records)
+        await self.append(replica, [_update(blob_id, dated) for blob_id, dated in states.items()])
 
-    async def fetch(self, replica: Replica, peer: Peer, wanted: Mapping[bytes, BlobState]) -> set[bytes]:
+    async def fetch(self, replica: Replica, peer: Peer, wanted: Mapping[bytes, DatedState]) -> set[bytes]:
         """Get blobs from one peer, durable on return; `wanted` has their joined states. Returns the ids that could not be had.
 
         A blob that somebody else is fetching already is waited for. Raises AmbryError when the peer cannot be asked at all.
@@ -78,23 +75,26 @@ class Intake:
                     failed.add(blob_id)
         return failed
 
-    async def settle(self, replica: Replica, blob_id: bytes, state: BlobState) -> bool:
-        """Bring `state` into a blob whose bytes need no fetching; False when they do. Raises AmbryError.
+    async def settle(self, replica: Replica, blob_id: bytes, dated: DatedState) -> bool:
+        """Bring a state into a blob whose bytes need no fetching; False when they do. Raises AmbryError.
 
-        Those of an expired blob do not: nobody may read them, and peers give them up as well.
+        Those of a blob that expired so long ago that peers give them up as well do not.
         """
         entry = replica.store.lookup(blob_id)
-        joined = state if entry is None else join(entry.state, state)
-        gone = joined.deleted or 0 < joined.expires_at_ms <= self._clock.wall_ms() - EXPIRY_GRACE_MS
+        joined = dated if entry is None else entry.dated.joined(dated)
+        state = joined.state
+        # A state that came before its bytes has no expiry yet.
+        over = state.expires_at_ms > 0 and self._certain_retention().state_dead(state, joined.changed_at_ms)
+        gone = state.deleted or over
         if entry is None:
-            return gone and not joined.deleted
+            return gone and not state.deleted
         if not gone and (not entry.present or blob_id in replica.store.damaged):
             return False
-        if joined != entry.state:
+        if joined != entry.dated:
             await self.merge(replica, blob_id, joined)
         return True
 
-    async def _fetch_mine(self, replica: Replica, peer: Peer, wanted: Mapping[bytes, BlobState]) -> set[bytes]:
+    async def _fetch_mine(self, replica: Replica, peer: Peer, wanted: Mapping[bytes, DatedState]) -> set[bytes]:
         failed: set[bytes] = set()
         ids = list(wanted)
         while ids:
@@ -112,11 +112,12 @@ class Intake:
         return failed
 
     async def _take_images(
-        self, replica: Replica, peer: Peer, reply: FetchReply, body: Buffer, wanted: Mapping[bytes, BlobState]
+        self, replica: Replica, peer: Peer, reply: FetchReply, body: Buffer, wanted: Mapping[bytes, DatedState]
     ) -> set[bytes]:
         view = memoryview(body)
         offset = 0
         records: list[Record] = []
+        changes: list[Record] = []
         for size in reply.sizes:
             record = None
             try:
@@ -136,8 +137,12 @@ class Intake:
                 peer.health.record(False)
             offset += size
             if record is not None and record.id in wanted and record.kind != RecordKind.UPDATE:
-                records.append(msgspec.structs.replace(record, state=join(record.state, wanted[record.id])))
-        await self.append(replica, records)
+                dated = wanted[record.id]
+                records.append(msgspec.structs.replace(record, state=join(record.state, dated.state)))
+                if dated.changed_at_ms > record.written_at_ms:
+                    # The image knows when the blob was created, and not when it was last changed.
+                    changes.append(_update(record.id, dated))
+        await self.append(replica, records + changes)
         datacenter = peer.node.datacenter
         metrics.REPLICATED.labels(datacenter).inc(len(records))
         metrics.REPLICATED_BYTES.labels(datacenter).inc(offset)
@@ -178,3 +183,7 @@ class Intake:
         if failures:
             raise failures[-1]
         return refused
+
+
+def _update(blob_id: bytes, dated: DatedState) -> Record:
+    return Record(kind=RecordKind.UPDATE, id=blob_id, state=dated.state, written_at_ms=dated.changed_at_ms)

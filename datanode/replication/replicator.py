@@ -10,10 +10,10 @@ find the blobs already here, taken over from it. When it is down they fetch inst
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ambry.clock import Clock
+from ambry.blob import DatedState
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.network.pool import Peer, PeerPool
@@ -30,6 +30,7 @@ from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action, decide, designated, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
+from datanode.store.retention import Retention
 
 log = get_logger()
 
@@ -38,7 +39,10 @@ CATCHING_UP_WAIT_S = 0.1
 
 
 class Replicator:
-    """All pulling of one data node."""
+    """All pulling of one data node.
+
+    `certain_retention` says what is over for sure: nothing, while there is a doubt about the clock (datanode/upkeep/skew.py).
+    """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class Replicator:
         intake: Intake,
         healer: Healer,
         config: ReplicationSection,
-        clock: Clock,
+        certain_retention: Callable[[], Retention],
     ) -> None:
         self._map = cluster_map
         self._own = own
@@ -63,7 +67,7 @@ class Replicator:
         self._intake = intake
         self._healer = healer
         self._config = config
-        self._clock = clock
+        self._certain_retention = certain_retention
 
     def describe(self, partition: int) -> dict[str, dict[str, Any]]:
         """Per peer: incarnation, LSN, lag, blobs still wanted. For the admin port."""
@@ -181,14 +185,15 @@ class Replicator:
     async def _apply_changes(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
         """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
         store = replica.store
-        now_ms = self._clock.wall_ms()
+        retention = self._certain_retention()
         merges: list[Change] = []
         fetches: dict[bytes, Change] = {}
         for change in changes:
             entry = store.lookup(change.id)
-            if entry is not None and entry.present and entry.state == change.state:
+            known = entry is not None and entry.present and entry.state == change.state
+            if known and entry is not None and entry.changed_at_ms == change.changed_at_ms:
                 continue  # by far the most: it came here directly, or from another peer
-            action = decide(entry, change, now_ms)
+            action = decide(entry, change, retention)
             if action is Action.MERGE:
                 merges.append(change)
             elif action is Action.FETCH:
@@ -201,5 +206,6 @@ class Replicator:
             states = {change.id: joined_state(store.lookup(change.id), change) for change in merges}
             await self._intake.merge_all(replica, states)
         for blob_id in failed:
-            self._healer.want(replica.partition.id, blob_id, fetches[blob_id].state)
+            change = fetches[blob_id]
+            self._healer.want(replica.partition.id, blob_id, DatedState(change.state, change.changed_at_ms))
         return {blob_id: fetches[blob_id].lsn for blob_id in failed}

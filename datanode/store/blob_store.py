@@ -29,6 +29,7 @@ from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
 from datanode.store.files import Files, Lock
@@ -111,6 +112,12 @@ class BlobStore:
         self.apply = index.apply
         self.watchers: Collection[Callable[[], None]] = ()
         """Called after everything that was published; who put them here adds and removes them."""
+        checkpoint = index.checkpoint
+        self.age = LogAge(clock, open_s=checkpoint.open_s, marks=checkpoint.marks)
+        self.rounds = dict(checkpoint.rounds)
+        """By what goes round all replicas: how long this one had been open when the last round over it ended, seconds."""
+        self.right_ms = checkpoint.right_ms
+        """The latest wall time that is known to be right; the next checkpoint keeps it."""
         self.end_lsn = max((segment.end_lsn for segment in log.segments.values()), default=0)
         """LSN behind the last published record: what a peer that saw everything has as its token."""
         self._clock = clock
@@ -259,6 +266,10 @@ class BlobStore:
             tokens=tokens,
             resume=last is not None and last is self._log.active,
             holes=self.holes,
+            right_ms=self.right_ms,
+            open_s=self.age.open_s,
+            marks=self.age.mark(self.end_lsn),
+            rounds=dict(self.rounds),
         )
         return PendingCheckpoint(self._index.freeze(), checkpoint, list(self._log.unsynced.values()))
 

@@ -25,7 +25,7 @@ import struct
 
 import msgspec
 
-from ambry.blob import BlobState
+from ambry.blob import BlobState, DatedState
 from ambry.checksum import xxh64
 from ambry.errors import IndexCorrupt
 from ambry.ids import BlobId, IdKind
@@ -57,6 +57,11 @@ class IndexEntry(msgspec.Struct, frozen=True, gc=False):
     state: BlobState
     changed_at_ms: int
     repaired: bool = False
+
+    @property
+    def dated(self) -> DatedState:
+        """The state with its time."""
+        return DatedState(self.state, self.changed_at_ms)
 
     @property
     def present(self) -> bool:

@@ -28,6 +28,7 @@ from ambry.blob import BlobState, join
 from ambry.errors import AmbryError, IndexCorrupt, InvariantBroken
 from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
+from datanode.store.age import Mark
 from datanode.store.entry import IndexEntry
 from datanode.store.index_file import open_index
 from datanode.store.trouble import put_off
@@ -75,6 +76,11 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     resume: bool = False
     holes: list[LsnRange] = msgspec.field(default_factory=list)
     """LSNs that no segment covers, as far as it is known: what was there was fetched from peers, or is looked for."""
+    right_ms: int = 0
+    open_s: float = 0.0
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    rounds: dict[str, float] = msgspec.field(default_factory=dict)
+    """`right_ms`, `age` and `rounds` of the BlobStore, as they were."""
 
 
 Entries = dict[bytes, IndexEntry | None]

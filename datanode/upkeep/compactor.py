@@ -48,6 +48,7 @@ class Walk(NamedTuple):
 class Compactor:
     """Compacts the replicas of a node, one after the other.
 
+    `certain_ms` tells the wall time that may free something, or 0 (datanode/upkeep/skew.py).
     `ask_for_scrub` gets replicas with a segment that must be repaired first, `on_missing` blobs whose bytes must be fetched.
     """
 
@@ -62,6 +63,7 @@ class Compactor:
         segment_size_bytes: int,
         reserve_bytes: int,
         clock: Clock,
+        certain_ms: Callable[[], int],
         horizon: Callable[[Replica], int],
         ask_for_scrub: Callable[[Replica], None],
         on_missing: Callable[[Replica, bytes], None],
@@ -74,6 +76,7 @@ class Compactor:
         self._segment_size_bytes = segment_size_bytes
         self._reserve_bytes = reserve_bytes
         self._clock = clock
+        self._certain_ms = certain_ms
         self._horizon = horizon
         self._ask_for_scrub = ask_for_scrub
         self._on_missing = on_missing
@@ -119,7 +122,8 @@ class Compactor:
             return False
         disk = self._disk
         throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy, disk.load)
-        retention = retention_at(self._config, self._clock.wall_ms(), horizon_lsn=self._horizon(replica))
+        # In doubt about the clock nothing is over yet: damage and what later records replaced go all the same.
+        retention = retention_at(self._config, self._certain_ms(), horizon_lsn=self._horizon(replica))
         compaction = store.compaction
         walk = self._known.pop(store.partition, None)
         if walk is None or not walk.usages or self._clock.monotonic() - walk.began > self._config.interval_s:
@@ -139,7 +143,7 @@ class Compactor:
         copied = await self._copy(replica, numbers, retention, throttle)
         if copied is None or not await self._put_in_place(replica, copied, retention):
             return False
-        await self._switch(replica, copied)
+        await self._switch(replica, copied, retention)
         if not await self._delete_replaced(replica, copied):
             return False
         self._known[store.partition] = Walk(walk.began, replaced(walk.usages, numbers, copied.output))
@@ -186,12 +190,12 @@ class Compactor:
             return False
         return True
 
-    async def _switch(self, replica: Replica, copied: Copied) -> None:
+    async def _switch(self, replica: Replica, copied: Copied, retention: Retention) -> None:
         """Point the index to the new segment, piece by piece: it is right at every moment."""
         compaction = replica.store.compaction
         compaction.begin_switch(copied)
         for dropped in _pieces(copied.dropped):
-            for blob_id in compaction.switch_dropped(dropped, self._clock.wall_ms()):
+            for blob_id in compaction.switch_dropped(dropped, retention):
                 self._on_missing(replica, blob_id)
             await self._breathe(replica)
         for forgotten in _pieces(copied.forgotten):

@@ -28,6 +28,8 @@ from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
 
+ROUND = "scrub"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -92,15 +94,14 @@ class Scrubber:
         return [msgspec.to_builtins(report) for _, report in sorted(self._reports.items())]
 
     async def tick(self) -> float:
-        """Scrub the replica whose last round is longest ago, if it is due; the tick of a worker."""
-        now_ms = self._clock.wall_ms()
+        """Scrub the replicas that were open for an interval since their last round, or never had one; the tick of a worker."""
         for replica in self._replicas.all():
-            number = replica.partition.id
-            last = self._reports.get(number)
-            due = last is None or last.ended_at_ms + self._config.interval_s * 1000 <= now_ms
+            number, store = replica.partition.id, replica.store
+            due = store.age.open_s - store.rounds.get(ROUND, 0.0) >= self._config.interval_s
             if due or number in self._asked:
                 self._asked.discard(number)
                 await self.scrub(replica)
+                store.rounds[ROUND] = store.age.open_s
         return min(5.0, self._config.interval_s)
 
     async def scrub(self, replica: Replica) -> ScrubReport:

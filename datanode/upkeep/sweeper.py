@@ -34,13 +34,18 @@ PAGE = 500
 """Index entries looked at, and heads read, in one visit to a disk thread."""
 PAUSE_S = 0.01
 TICK_S = 30.0
+ROUND = "sweep"
 
 MakeDurable = Callable[[Replica, Sequence[Record]], Awaitable[None]]
 """Appends records; they are durable when it returns."""
 
 
 class ChunkSweeper:
-    """Sweeps the replicas of a node, one after the other."""
+    """Sweeps the replicas of a node, one after the other.
+
+    `clock` has the time that most data nodes have; `doubt` says why nothing may be freed by it now, if so. How old a chunk is
+    depends on neither: it is counted here, from the moment it came (datanode/store/age.py).
+    """
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class ChunkSweeper:
         disk: Disk,
         config: SweepSection,
         clock: Clock,
+        doubt: Callable[[], str],
         oracle: FateOracle,
         make_durable: MakeDurable,
     ) -> None:
@@ -56,22 +62,23 @@ class ChunkSweeper:
         self._disk = disk
         self._config = config
         self._clock = clock
+        self._doubt = doubt
         self._oracle = oracle
         self._make_durable = make_durable
-        self._due_at: dict[int, float] = {}
         self._progress: RoundProgress | None = None
 
     async def tick(self) -> float:
         """Sweep what is due; the tick of a worker."""
         for replica in self._replicas.all():
-            number = replica.partition.id
-            now = self._clock.monotonic()
-            if self._due_at.get(number, now) <= now:
+            store = replica.store
+            if self._doubt():
+                break  # a tombstone carries a time
+            if store.age.open_s - store.rounds.get(ROUND, 0.0) >= self._config.interval_s:
                 try:
                     await self.sweep(replica)
                 finally:
                     self._progress = None
-                self._due_at[number] = self._clock.monotonic() + self._config.interval_s
+                store.rounds[ROUND] = store.age.open_s
         return min(TICK_S, self._config.interval_s)
 
     def progress(self) -> dict[str, Any]:
@@ -86,6 +93,7 @@ class ChunkSweeper:
         """
         store = replica.store
         progress = self._progress = RoundProgress(partition=store.partition, unit="blobs")
+        over_lsn = store.age.older_than(self._config.grace_s)
         swept = 0
         entries = store.scrub.entries(store.overlay())
         while True:
@@ -98,7 +106,7 @@ class ChunkSweeper:
                 break
             progress.done += len(page)
             worked_s = self._clock.monotonic() - began
-            chunks = [entry for entry in page if self._may_be_orphan(entry)]
+            chunks = [entry for entry in page if _may_be_orphan(entry, over_lsn)]
             if chunks:
                 swept += await self._sweep_page(replica, chunks)
             await asyncio.sleep(PAUSE_S + min(PIECE_MAX_S, worked_s) * REST_FACTOR * self._disk.load())
@@ -113,11 +121,6 @@ class ChunkSweeper:
                 raise ReplicaUnavailable(f"partition {replica.partition.id} is not open any more")
             return await self._disk.submit(_take, entries)
 
-    def _may_be_orphan(self, entry: IndexEntry) -> bool:
-        """Whether its upload must be over by now."""
-        old = entry.changed_at_ms + self._config.grace_s * 1000 <= self._clock.wall_ms()
-        return old and entry.present and not entry.state.deleted and BlobId(entry.id).kind is IdKind.CHUNK
-
     async def _sweep_page(self, replica: Replica, chunks: list[IndexEntry]) -> int:
         parents = await self._disk.submit(_parents_of, replica.store, chunks)
         dead = await self._oracle.dead(sorted(set(parents.values())))
@@ -126,8 +129,8 @@ class ChunkSweeper:
                 kind=RecordKind.UPDATE,
                 id=entry.id,
                 state=BlobState(entry.state.life_version, True, entry.state.expires_at_ms),
-                # Its retention ran while its parent's did.
-                written_at_ms=dead[parents[entry.id]] or entry.changed_at_ms,
+                # Its retention ran while its parent's did; without one it begins now.
+                written_at_ms=dead[parents[entry.id]] or self._clock.wall_ms(),
             )
             for entry in chunks
             if parents.get(entry.id) in dead
@@ -139,6 +142,12 @@ class ChunkSweeper:
 
 def _take(entries: Iterator[IndexEntry]) -> list[IndexEntry]:
     return list(islice(entries, PAGE))
+
+
+def _may_be_orphan(entry: IndexEntry, over_lsn: int) -> bool:
+    """Whether it is a living chunk whose upload must be over by now: those of all that came before `over_lsn` are."""
+    living = entry.lsn < over_lsn and entry.present and not entry.state.deleted
+    return living and BlobId(entry.id).kind is IdKind.CHUNK
 
 
 def _parents_of(store: BlobStore, chunks: Sequence[IndexEntry]) -> dict[bytes, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ambry.errors import AmbryError, BlobGone
 from ambry.ids import BlobId
@@ -35,6 +36,16 @@ async def presence(request: RequestContext, context: RouterContext, blob_id: Blo
             held.setdefault(each.replica, []).append(raw)
     peers = sorted(held, key=lambda peer: peer.node.name)
     return list(await asyncio.gather(*(_presence_at(request, peer, held[peer]) for peer in peers)))
+
+
+async def any_deleted(request: RequestContext, context: RouterContext, ids: Sequence[bytes]) -> bool:
+    """Whether a replica of this datacenter that answers knows one of some blobs as deleted."""
+    held: dict[Peer, list[bytes]] = {}
+    for raw in ids:
+        for peer in context.replicas[BlobId(raw).partition].local:
+            held.setdefault(peer, []).append(raw)
+    found = await asyncio.gather(*(_presence_at(request, peer, raws) for peer, raws in held.items()))
+    return any(node.deleted for node in found)
 
 
 async def _presence_at(request: RequestContext, peer: Peer, ids: list[bytes]) -> NodePresence:

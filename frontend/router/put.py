@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability
 from ambry.checksum import Buffer, block_checks, digest, new_digester
-from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached
+from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached, RequestTimeout
 from ambry.format import composite as composite_format
 from ambry.format.properties import encode_properties
 from ambry.format.record import RecordKind
@@ -26,12 +25,15 @@ from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
+from frontend.router.presence import any_deleted
 from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, write_persistently
 from frontend.router.replicas import PartitionReplicas
 from frontend.router.values import DigestCheck, PutResult, PutSpec
 
 log = get_logger()
 
+SURE_FOR_S = 5.0
+"""No data node gives chunks up that came so short a time ago (`sweep.grace_s`)."""
 _ID_KINDS = {
     RecordKind.BLOB: IdKind.SIMPLE,
     RecordKind.COMPOSITE: IdKind.COMPOSITE,
@@ -63,12 +65,14 @@ class PutOperation:
         self._spec = spec
         self._verify = verify
         self._created_at_ms = context.clock.wall_ms()
+        self._began_s = context.clock.monotonic()
         self._written: list[BlobId] = []
 
     async def run(self, body: AsyncIterator[bytes], *, size: int | None, size_max: int) -> PutResult:
         """Put the whole body, of `size` bytes where that is known. Nothing becomes visible unless this returns.
 
-        Raises what `body` or `verify` raise; TooLarge, InvalidRequest, Overloaded, QuorumNotReached, InsufficientStorage.
+        Raises what `body` or `verify` raise; TooLarge, InvalidRequest, Overloaded, QuorumNotReached, InsufficientStorage,
+        RequestTimeout.
         """
         config = self._context.config
         chunker = Chunker(
@@ -121,6 +125,7 @@ class PutOperation:
                 unfinished.add(chunks[-1])
                 await self._limit(unfinished)
                 piece = await chunker.next_chunk()
+                self._refuse_old()
                 self._request.renew()
             refs = tuple(await asyncio.gather(*chunks))
             whole = running.digest()
@@ -134,6 +139,23 @@ class PutOperation:
             self._discard(self._written)
             raise
         return PutResult(id=composite_id, size=size, digest=whole, created_at_ms=self._created_at_ms)
+
+    def _ran_s(self) -> float:
+        """How long this upload has been under way, seconds.
+
+        Our monotonic clock stands still while the machine is suspended, the data nodes' time does not: the longer counts.
+        """
+        clock = self._context.clock
+        return max(clock.monotonic() - self._began_s, (clock.wall_ms() - self._created_at_ms) / 1000)
+
+    def _refuse_old(self) -> None:
+        """End an upload whose first chunks data nodes may soon give up (datanode/upkeep/sweeper.py). Raises RequestTimeout."""
+        ran_s, max_s = self._ran_s(), self._context.config.upload_max_s
+        if ran_s > max_s:
+            raise RequestTimeout(
+                f"the upload ran for {ran_s:.0f} s and may take {max_s} s (router.upload_max_s): its first chunks may be gone; "
+                "nothing was stored"
+            )
 
     async def _limit(self, running: set[asyncio.Task[ChunkRef]]) -> None:
         """Wait until few enough chunks are on their way; raise the first failure among them."""
@@ -160,9 +182,19 @@ class PutOperation:
         payload = composite_format.encode(Composite(total_size=size, chunks=refs))
         properties = encode_properties(replace(self._spec.properties, size=size, digest=whole))
         record = NewRecord(RecordKind.COMPOSITE, properties, payload, digest(payload), block_checks(payload))
+
+        def write() -> ReplicaWrite:
+            self._refuse_old()
+            return self._write(record, blob_id, replicas)
+
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
-        write = partial(self._write, record, blob_id, replicas)
         await write_persistently(self._request, write, attempts=self._context.config.put_attempts)
+        # From now on nobody calls the chunks abandoned. Whoever did before, though that is against all settings, is found here.
+        if self._ran_s() > SURE_FOR_S and await any_deleted(self._request, self._context, [ref.id for ref in refs]):
+            raise RequestTimeout(
+                f"the upload ran for {self._ran_s():.0f} s, and data nodes gave chunks of it up as abandoned: is their "
+                "sweep.grace_s well above router.upload_max_s? Nothing was stored"
+            )
 
     # --- records ---
 

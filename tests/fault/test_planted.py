@@ -67,6 +67,32 @@ SEEN_BY = {
         "test_bounded_files_in_use.py",
         "test_unsynced_bytes_keep_the_descriptor",
     ),
+    "trust_any_clock": (
+        NODE,
+        "upkeep/test_clocks.py",
+        "test_a_compaction_on_a_wrong_clock_drops_no_living_blob",
+    ),
+    "sweep_chunks_of_any_age": (
+        NODE,
+        "upkeep/test_sweeper.py",
+        "test_the_clock_of_a_frontend_says_nothing_about_the_age_of_its_chunks",
+    ),
+    "pass_over_what_may_have_expired": (
+        NODE,
+        "upkeep/test_clocks.py",
+        "test_blobs_that_a_wrong_clock_takes_for_expired_are_here_when_it_is_right_again",
+    ),
+    "date_changes_where_they_arrive": (NODE, "upkeep/test_clocks.py", "test_replicas_agree_when_a_blob_was_deleted"),
+    "go_by_the_own_clock": (
+        "tests/unit/ambry/clustermap",
+        "test_clustermap_skew.py",
+        "test_the_time_is_ours_while_it_agrees_and_that_of_most_else",
+    ),
+    "take_uploads_of_any_length": (
+        "tests/unit/frontend/router",
+        "test_router_put.py",
+        "test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused",
+    ),
 }
 TIMEOUT_S = 300
 FAILED = 1

@@ -16,7 +16,7 @@ from ambry.checksum import Buffer, block_checks, digest
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
-from ambry.network.pool import PeerPool
+from ambry.network.pool import ClockSample, PeerPool
 from ambry.network.serving import Responder
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -25,7 +25,7 @@ from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest, Upda
 from datanode.config import ReplicationSection
 from datanode.replicas import Replica
 from datanode.wiring import build
-from tests.support.fake_clock import SettableClock
+from tests.support.fake_clock import OwnClock, SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.node_parts import node_config, store_section
 from tests.support.samples import ALIVE, CLUSTER, PARTITION
@@ -122,7 +122,7 @@ class DirectNode:
     def __init__(self, cluster: DirectCluster, name: str, root: Path) -> None:
         self.name = name
         self.files = FakeFiles(root)
-        self.clock = cluster.clock
+        self.clock = OwnClock(cluster.clock)
         self.peers: dict[str, DirectPeer] = {
             node.name: DirectPeer(node, lambda node=node: cluster.running.get(node.name))  # type: ignore[misc]
             for node in cluster.map.nodes.values()
@@ -154,6 +154,18 @@ class DirectNode:
         await self.parts.open_replicas()
         self.ticks = self.parts.ticks()
         cluster.running[self.name] = self
+        for node in cluster.running.values():
+            node.hear_clocks()
+
+    def hear_clocks(self) -> None:
+        """What a ping to every peer brings."""
+        for name, peer in self.peers.items():
+            other = self._cluster.running.get(name)
+            told_ms = other.parts.clocks.judge.told_ms() if other is not None and peer.reachable else 0
+            if told_ms:
+                self.parts.clocks.sampled(
+                    ClockSample(peer=name, offset_ms=told_ms - self.clock.wall_ms(), half_round_trip_ms=1.0)
+                )
 
     async def stop(self) -> None:
         """As the server does it."""
@@ -229,6 +241,7 @@ class DirectNode:
 
     async def pull(self, peer: str) -> None:
         """Follow one peer until there is nothing more to get, or an error."""
+        self.hear_clocks()
         for _ in range(TICKS_MAX):
             cursor = self.parts.cursors.of(PARTITION)[peer]
             before = (cursor.incarnation, cursor.next_lsn, cursor.end_lsn, cursor.caught_up)

@@ -23,3 +23,33 @@ class SettableClock:
     def advance(self, seconds: float) -> None:
         self.wall += int(seconds * 1000)
         self.seconds += seconds
+
+
+class OwnClock:
+    """The clock of one of several nodes: `shared`, whose wall time may be wrong here by `ahead_ms`, or stand still."""
+
+    def __init__(self, shared: SettableClock) -> None:
+        self.ahead_ms = 0
+        self.frozen_ms: int | None = None
+        self._shared = shared
+
+    def wall_ms(self) -> int:
+        return self._shared.wall_ms() + self.ahead_ms if self.frozen_ms is None else self.frozen_ms
+
+    def monotonic(self) -> float:
+        return self._shared.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._shared.sleep(seconds)
+
+    @property
+    def wall(self) -> int:
+        return self.wall_ms()
+
+    @property
+    def seconds(self) -> float:
+        return self._shared.seconds
+
+    def advance(self, seconds: float) -> None:
+        """Time passes for all."""
+        self._shared.advance(seconds)

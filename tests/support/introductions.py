@@ -10,10 +10,12 @@ from tests.support.samples import CLUSTER
 
 def introduction(name: str = "me", *, cluster: str = CLUSTER, clock: Clock | None = None) -> Introduction:
     """Of a process `name`, in a layout of version 1."""
+    own = clock or SettableClock()
     return Introduction(
         cluster=cluster,
         name=name,
         layout_version=1,
         instance=name.encode().ljust(INSTANCE_SIZE, b"."),
-        clock=clock or SettableClock(),
+        clock=own,
+        told_ms=own.wall_ms,
     )

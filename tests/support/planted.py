@@ -15,11 +15,17 @@ from typing import Any
 import pytest
 
 from ambry import blob
-from ambry.blob import BlobState
+from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import xxh64
+from ambry.clustermap.skew import AgreedClock
 from ambry.format import record as record_format
+from ambry.protocol.messages.replication import Change
+from datanode.replication import decide as deciding
+from datanode.replication import replicator
 from datanode.replication.cursor import Cursor
+from datanode.replication.decide import Action
 from datanode.store import batch, bounded_files, entry, index, record_reader
+from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
@@ -27,6 +33,8 @@ from datanode.store.compaction.switch import Compaction
 from datanode.store.opening import replay
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
+from datanode.upkeep.skew import ClockJudge
+from frontend.router.put import PutOperation
 from tests.support.fake_files import FakeFiles
 
 VARIABLE = "AMBRY_PLANTED_FAULT"
@@ -208,6 +216,48 @@ def close_a_descriptor_with_unsynced_bytes(patch: Patch) -> None:
     patch.setattr(bounded_files.BoundedFile, "idle", idle)
 
 
+def trust_any_clock(patch: Patch) -> None:
+    """What frees something asks nobody whether the time is right."""
+    patch.setattr(ClockJudge, "doubt", lambda _self: "")
+
+
+def sweep_chunks_of_any_age(patch: Patch) -> None:
+    """Chunks of an upload that is under way are taken for abandoned, as a frontend's clock days behind made them."""
+    patch.setattr(LogAge, "older_than", lambda _self, _seconds: 1 << 60)
+
+
+def pass_over_what_may_have_expired(patch: Patch) -> None:
+    """A replica skips blobs that its clock calls expired, and denies them once it is right."""
+    real = deciding.decide
+
+    def decide(known: entry.IndexEntry | None, change: Change, retention: Retention) -> Action:
+        mortal = change.state.expires_at_ms != NEVER_MS
+        return Action.NOTHING if known is None and mortal else real(known, change, retention)
+
+    patch.setattr(replicator, "decide", decide)
+
+
+def date_changes_where_they_arrive(patch: Patch) -> None:
+    """Each replica gives a replicated change a time of its own."""
+    real = DatedState.joined
+    count = iter(range(1 << 30))
+
+    def joined(self: DatedState, other: DatedState) -> DatedState:
+        return DatedState(real(self, other).state, self.changed_at_ms + next(count))
+
+    patch.setattr(DatedState, "joined", joined)
+
+
+def go_by_the_own_clock(patch: Patch) -> None:
+    """A frontend a day behind acknowledges a blob of twenty hours that is over already."""
+    patch.setattr(AgreedClock, "wall_ms", lambda self: self._clock.wall_ms())
+
+
+def take_uploads_of_any_length(patch: Patch) -> None:
+    """A blob is acknowledged whose first chunks were given up while it came."""
+    patch.setattr(PutOperation, "_refuse_old", lambda _self: None)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -231,6 +281,12 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         move_the_token_past_a_bad_record,
         lose_the_ttl_of_deleted_blobs,
         close_a_descriptor_with_unsynced_bytes,
+        trust_any_clock,
+        sweep_chunks_of_any_age,
+        pass_over_what_may_have_expired,
+        date_changes_where_they_arrive,
+        go_by_the_own_clock,
+        take_uploads_of_any_length,
     )
 }
 

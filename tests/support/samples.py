@@ -136,7 +136,7 @@ def put_copy_in_place(store: BlobStore, copied: Copied, retention: Retention) ->
         raise AssertionError("a blob came back to life")
     compaction.put_in_place(copied)
     compaction.begin_switch(copied)
-    if revived := compaction.switch_dropped(copied.dropped, retention.now_ms):
+    if revived := compaction.switch_dropped(copied.dropped, retention):
         raise AssertionError(f"{len(revived)} blobs came back to life")
     compaction.switch_forgotten(copied.forgotten)
     compaction.switch_moved(copied, copied.moved)

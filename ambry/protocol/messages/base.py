@@ -24,6 +24,7 @@ IdBytes = Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
 DigestBytes = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 SectionBytes = Annotated[bytes, msgspec.Meta(max_length=SECTION_SIZE_MAX)]
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=NEVER_MS)]
+StampMs = Annotated[int, msgspec.Meta(ge=0, le=(1 << 48) - 1)]
 Lsn = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 

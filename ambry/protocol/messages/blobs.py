@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambry.blob import BlobState
-from ambry.protocol.messages.base import DigestBytes, IdBytes, Message, SectionBytes, TimeMs
+from ambry.protocol.messages.base import DigestBytes, IdBytes, Message, SectionBytes, StampMs, TimeMs
 
 
 class PutRequest(Message, frozen=True, array_like=True):
@@ -12,7 +12,7 @@ class PutRequest(Message, frozen=True, array_like=True):
     request_id: str
     id: IdBytes
     kind: int
-    created_at_ms: TimeMs
+    created_at_ms: StampMs
     expires_at_ms: TimeMs
     properties: SectionBytes
     metadata: SectionBytes
@@ -58,7 +58,7 @@ class UpdateRequest(Message, frozen=True, array_like=True):
     request_id: str
     id: IdBytes
     state: BlobState
-    changed_at_ms: TimeMs
+    changed_at_ms: StampMs
 
 
 class UpdateReply(Message, frozen=True, array_like=True):

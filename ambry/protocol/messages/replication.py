@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambry.blob import BlobState
-from ambry.protocol.messages.base import IdBytes, Lsn, Message
+from ambry.protocol.messages.base import IdBytes, Lsn, Message, StampMs
 
 
 class ChangesCursor(Message, frozen=True, array_like=True):
@@ -36,6 +36,8 @@ class Change(Message, frozen=True, array_like=True, gc=False):
     state: BlobState
     present: bool
     size: int
+    changed_at_ms: StampMs = 0
+    """When the latest change was made, by whoever made it: the later one wins."""
 
 
 class PartitionChanges(Message, frozen=True, array_like=True):

@@ -91,12 +91,22 @@ class Compaction:
         """Let readers find the new segment; the index still points to the old ones, which stay until `retire`."""
         self._log.segments[copied.output.number] = copied.output
 
-    def switch_dropped(self, dropped: Sequence[Dropped], now_ms: int) -> list[bytes]:
-        """Forget bytes that the new segment does not hold. Returns the blobs to fetch; see `forget_bytes`."""
+    def switch_dropped(self, dropped: Sequence[Dropped], retention: Retention) -> list[bytes]:
+        """Forget bytes that the new segment does not hold, as they were dead by `retention`, and blobs that expired altogether.
+
+        Returns those that came back to life meanwhile: their state stays, and their bytes must be fetched.
+        """
         revived = []
         for item in dropped:
             entry = self._at(item.id, item.old)
-            if entry is not None and self.forget_bytes(entry, now_ms):
+            if entry is None:
+                continue
+            alive = not retention.bytes_dead(entry)
+            if alive or entry.state.deleted:
+                self.forget_bytes(entry)
+            else:
+                self._index.remove(entry.id)
+            if alive and not entry.state.deleted:
                 revived.append(item.id)
         return revived
 
@@ -107,16 +117,9 @@ class Compaction:
             if entry is not None and entry.lsn == item.lsn and not entry.present:
                 self._index.remove(item.id)
 
-    def forget_bytes(self, entry: IndexEntry, now_ms: int) -> bool:
-        """The bytes of a blob are not here any more: a deleted one leaves its tombstone, an expired one nothing.
-
-        One that lives leaves its state, and must be fetched: then this returns True.
-        """
-        if entry.state.deleted or not entry.state.expired(now_ms):
-            self._index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
-        else:
-            self._index.remove(entry.id)
-        return not entry.state.deleted and not entry.state.expired(now_ms)
+    def forget_bytes(self, entry: IndexEntry) -> None:
+        """The bytes of a blob are not here any more: its state is kept, whatever any clock says of it."""
+        self._index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
 
     def switch_moved(self, copied: Copied, moved: Sequence[Moved]) -> None:
         """Point entries to the new segment; those that changed their place otherwise meanwhile stay."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ambry.blob import NEVER_MS
 from ambry.format.record import RecordKind
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry, Location
@@ -29,18 +30,21 @@ class _Compacted:
     whole: list[LsnRange] = field(default_factory=list)
 
 
-def relocate(replaced: Container[int], log: Log, index: Index, compaction: Compaction, now_ms: int) -> None:
+def relocate(replaced: Container[int], log: Log, index: Index, compaction: Compaction) -> None:
     """Point what the index still has in replaced segments to the ones that replace them.
 
-    What was left out of them is forgotten, as the compaction would have. Raises IndexCorrupt, OSError; FormatUnknown where a
-    record of a later release may mean anything.
+    What was left out of them is forgotten, as the compaction would have, where it knew the latest change: else it may have come
+    back to life since, and its state is kept. Raises IndexCorrupt, OSError; FormatUnknown where a record of a later release may
+    mean anything.
     """
     found = _read_compacted(log.in_order())
     for entry in list(index.stored(index.overlay())):
         if entry.segment in replaced:
             place = found.puts.get(entry.id)
-            if place is None:
-                compaction.forget_bytes(entry, now_ms)
+            if place is None and _expired_there(entry, found):
+                index.remove(entry.id)
+            elif place is None:
+                compaction.forget_bytes(entry)
             else:
                 index.move(msgspec.structs.replace(entry, segment=place.segment, offset=place.offset))
         elif _is_leftover(entry, found):
@@ -64,6 +68,13 @@ def _read_compacted(segments: Sequence[Segment]) -> _Compacted:
     return compacted
 
 
+def _expired_there(entry: IndexEntry, compacted: _Compacted) -> bool:
+    """Whether a compaction that knew all of this blob left it out, though it is not deleted: then it had expired long ago."""
+    if entry.state.deleted or entry.state.expires_at_ms == NEVER_MS:
+        return False
+    return any(lsns.start <= entry.lsn < lsns.end for lsns in compacted.whole)
+
+
 def _is_leftover(entry: IndexEntry, compacted: _Compacted) -> bool:
     """Whether a compaction left out the record of this tombstone, though the index does not know that yet."""
     if entry.present or not entry.state.deleted or entry.id in compacted.kept:
@@ -71,9 +82,9 @@ def _is_leftover(entry: IndexEntry, compacted: _Compacted) -> bool:
     return any(lsns.start <= entry.lsn < lsns.end for lsns in compacted.whole)
 
 
-def forget_missing(log: Log, index: Index, compaction: Compaction, now_ms: int) -> None:
+def forget_missing(log: Log, index: Index, compaction: Compaction) -> None:
     """What the index has in segments that are gone is not here: peers have it. Raises IndexCorrupt."""
     segments: Mapping[int, Segment] = log.segments
     gone = [entry for entry in index.stored(index.overlay()) if entry.present and entry.segment not in segments]
     for entry in gone:
-        compaction.forget_bytes(entry, now_ms)
+        compaction.forget_bytes(entry)

@@ -154,7 +154,7 @@ class _Opening:
             store = self._store(index)
             checkpoint = index.checkpoint
             if self._inventory.replaced and index.checkpoint.segment:
-                relocate(self._inventory.replaced, self._log, index, store.compaction, self._clock.wall_ms())
+                relocate(self._inventory.replaced, self._log, index, store.compaction)
             self._note_missing(store, index)
             self._replay(store, checkpoint)
             self._finish(store, checkpoint)
@@ -209,7 +209,7 @@ class _Opening:
         self._findings.lost = True
         if news:
             log.error("segments are missing", partition=self._partition, lsns=name_holes(self._log))
-        forget_missing(self._log, index, store.compaction, self._clock.wall_ms())
+        forget_missing(self._log, index, store.compaction)
 
     def _checked_against_log(self, index: Index) -> Index:
         """Refuse an index that covers more log than there is: part of the log is gone."""

@@ -34,6 +34,7 @@ def test_a_configuration_that_works_is_given_back(tmp_path: Path) -> None:
         ("store.io_threads=65", "store.io_threads"),
         ("store.batch_records_max=0", "store.batch_records_max"),
         ("store.batch_records_max=501", "store.batch_records_max"),
+        ("sweep.grace_s=4", "sweep.grace_s"),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_key(tmp_path: Path, override: str, words: str) -> None:

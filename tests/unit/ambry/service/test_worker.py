@@ -102,6 +102,7 @@ async def test_the_registry_shows_and_stops_all() -> None:
         "ticks",
         "errors",
         "last_error",
+        "paused",
         "seconds_since_tick",
         "progress",
     }
@@ -124,3 +125,14 @@ async def test_a_worker_that_begins_later_waits_once_and_not_as_long_as_its_neig
     assert min(firsts) >= 30.0
     assert max(firsts) <= 90.0
     assert len(set(firsts)) == len(firsts), "no jitter"
+
+
+async def test_a_worker_that_does_less_than_it_should_says_why() -> None:
+    async def tick() -> float:
+        return 3_600.0
+
+    registry = WorkerRegistry(clock=SettableClock(), random_source=random.Random(1))
+    registry.add("a", tick, paused=lambda: "clocks disagree")
+    registry.add("b", tick)
+    assert [item["paused"] for item in registry.describe()] == ["clocks disagree", ""]
+    await registry.stop_all()

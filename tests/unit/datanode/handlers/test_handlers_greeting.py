@@ -31,5 +31,10 @@ async def test_greetings(node: DirectNode) -> None:
 
 
 async def test_a_ping_is_answered_with_the_wall_clock(node: DirectNode) -> None:
-    node.clock.wall = 1_234_567_890_123
-    assert (await node.ask(MessageType.PING, Empty()))[0] == Pong(1_234_567_890_123)
+    assert (await node.ask(MessageType.PING, Empty()))[0] == Pong(node.clock.wall)
+
+
+async def test_a_clock_that_was_moved_is_told_to_nobody(node: DirectNode) -> None:
+    """Two nodes whose clocks were set wrong together would else confirm each other's."""
+    node.clock.ahead_ms = 40 * 86_400_000
+    assert (await node.ask(MessageType.PING, Empty()))[0] == Pong(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.blob import NEVER_MS, BlobState
+from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
 from datanode.config import CompactionSection
@@ -31,7 +31,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
         await node.put(raw_id, content(1, 100))
     await node.put(EXPIRED_ID, b"x", state=BlobState(0, False, now + 1_000))
     await node.update(DELETED_ID, DELETED)
-    await node.parts.intake.merge(node.replica, STATE_ID, BlobState(0, False, NEVER_MS))
+    await node.parts.intake.merge(node.replica, STATE_ID, DatedState(BlobState(0, False, NEVER_MS)))
     await made.settle()
     node.replica.store.damaged.add(DAMAGED_ID)
     assert node.replica.store.serving

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.blob import BlobState
+from ambry.blob import BlobState, DatedState
 from ambry.errors import DataCorrupt, Overloaded
 from datanode.replication import healer as module
 from datanode.replication.cursor import Cursor
@@ -62,7 +62,7 @@ async def test_damage_in_all_local_replicas_is_repaired_from_another_datacenter(
 
 async def test_what_cannot_be_had_is_tried_again_later_and_less_and_less_often(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    node.parts.healer.want(PARTITION, ID, ALIVE)
+    node.parts.healer.want(PARTITION, ID, DatedState(ALIVE))
     for peer in node.peers.values():
         peer.reachable = False
     await node.heal()
@@ -97,7 +97,7 @@ async def test_a_found_blob_lets_the_durable_token_move(cluster: DirectCluster) 
     other.advance(700, 700, {ID: 5})
     node.parts.cursors.of(PARTITION)["a2"] = cursor
     node.parts.cursors.of(PARTITION)["b1"] = other
-    node.parts.healer.want(PARTITION, ID, ALIVE)
+    node.parts.healer.want(PARTITION, ID, DatedState(ALIVE))
     await node.heal()
     assert cursor.token()[1] == 100
     await cluster["b1"].put(ID, b"x")
@@ -108,7 +108,7 @@ async def test_a_found_blob_lets_the_durable_token_move(cluster: DirectCluster) 
 
 async def test_a_blob_that_was_deleted_meanwhile_is_wanted_no_more(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    node.parts.healer.want(PARTITION, ID, ALIVE)
+    node.parts.healer.want(PARTITION, ID, DatedState(ALIVE))
     await node.update(ID, DELETED)
     await node.heal()
     assert node.parts.healer.describe() == []
@@ -119,7 +119,7 @@ async def test_a_tombstone_of_an_older_life_does_not_end_the_search(cluster: Dir
     node = cluster["a1"]
     await node.update(ID, DELETED)
     back = BlobState(1, False, ALIVE.expires_at_ms)
-    node.parts.healer.want(PARTITION, ID, back)
+    node.parts.healer.want(PARTITION, ID, DatedState(back))
     await node.heal()
     assert len(node.parts.healer.describe()) == 1
     await cluster["a2"].put(ID, b"x")
@@ -132,8 +132,8 @@ async def test_a_tombstone_of_an_older_life_does_not_end_the_search(cluster: Dir
 async def test_what_several_peers_know_about_a_wanted_blob_is_joined(cluster: DirectCluster) -> None:
     """Only the first one's state was kept; the others' cursors moved on without theirs."""
     node = cluster["a1"]
-    node.parts.healer.want(PARTITION, ID, BlobState(0, False, LATER + 2))
-    node.parts.healer.want(PARTITION, ID, BlobState(2, False, LATER))
+    node.parts.healer.want(PARTITION, ID, DatedState(BlobState(0, False, LATER + 2)))
+    node.parts.healer.want(PARTITION, ID, DatedState(BlobState(2, False, LATER)))
     await cluster["a2"].put(ID, b"x", state=BlobState(0, False, LATER + 2))
     await node.heal()
     assert node.state(ID) == BlobState(2, False, LATER + 2)
@@ -143,11 +143,11 @@ async def test_a_state_that_comes_while_the_blob_is_fetched_is_not_forgotten(clu
     node = cluster["a1"]
     healer = node.parts.healer
     await cluster["a2"].put(ID, b"x")
-    healer.want(PARTITION, ID, ALIVE)
+    healer.want(PARTITION, ID, DatedState(ALIVE))
     peer = node.peers["a2"]
 
     def meanwhile(_type: int, frame: object) -> object:
-        healer.want(PARTITION, ID, DELETED)
+        healer.want(PARTITION, ID, DatedState(DELETED))
         return frame
 
     peer.tamper = meanwhile  # type: ignore[assignment]
@@ -164,18 +164,18 @@ async def test_a_full_list_stops_whoever_follows_a_log_but_not_a_reader(
     monkeypatch.setattr(module, "WANTED_MAX", 2)
     node = cluster["a1"]
     healer = node.parts.healer
-    healer.want(PARTITION, blob_id(1), ALIVE)
-    healer.want(PARTITION, blob_id(2), ALIVE)
-    healer.want(PARTITION, blob_id(1), ALIVE)
+    healer.want(PARTITION, blob_id(1), DatedState(ALIVE))
+    healer.want(PARTITION, blob_id(2), DatedState(ALIVE))
+    healer.want(PARTITION, blob_id(1), DatedState(ALIVE))
     with pytest.raises(Overloaded):
-        healer.want(PARTITION, blob_id(3), ALIVE)
+        healer.want(PARTITION, blob_id(3), DatedState(ALIVE))
     healer.note_damaged(node.replica, blob_id(3))
     assert len(healer.describe()) == 2
 
 
 async def test_a_replica_that_is_being_rebuilt_is_waited_for(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    node.parts.healer.want(PARTITION, ID, ALIVE)
+    node.parts.healer.want(PARTITION, ID, DatedState(ALIVE))
     replica = node.parts.replicas.pop(PARTITION)
     await node.heal()
     (item,) = node.parts.healer.describe()

@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from ambry.blob import NEVER_MS, BlobState
+from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import block_checks
 from ambry.errors import FormatUnknown, PeerConnectionLost, ReplicaFenced
 from ambry.format import record as record_format
@@ -39,11 +39,11 @@ async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
 
 
 def intake_of(node: DirectNode, *, fetch_bytes_max: int = 1 << 20) -> Intake:
-    return Intake(clock=node.clock, fetch_bytes_max=fetch_bytes_max, timeout_s=5.0)
+    return Intake(certain_retention=node.parts.clocks.certain_retention, fetch_bytes_max=fetch_bytes_max, timeout_s=5.0)
 
 
 async def fetch(intake: Intake, node: DirectNode, source: str, *ids: bytes, state: BlobState = ALIVE) -> set[bytes]:
-    return await intake.fetch(node.replica, cast(Peer, node.peers[source]), dict.fromkeys(ids, state))
+    return await intake.fetch(node.replica, cast(Peer, node.peers[source]), dict.fromkeys(ids, DatedState(state)))
 
 
 def rewrite(change: Callable[[FetchReply, bytes], tuple[FetchReply, bytes]]) -> Callable[[int, Frame], Frame]:
@@ -275,7 +275,7 @@ async def test_what_cannot_be_written_is_an_error(cluster: DirectCluster) -> Non
     with pytest.raises(ReplicaFenced):
         await fetch(intake_of(taker), taker, "a1", ID)
     with pytest.raises(ReplicaFenced):
-        await intake_of(taker).merge(taker.replica, ID, DELETED)
+        await intake_of(taker).merge(taker.replica, ID, DatedState(DELETED))
 
 
 async def test_a_full_write_queue_is_waited_for(cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ async def test_a_full_write_queue_is_waited_for(cluster: DirectCluster, monkeypa
     taker = cluster["a2"]
     writes = taker.parts.writes
     writes.pending_bytes = writes.pending_bytes_max
-    merging = asyncio.ensure_future(intake_of(taker).merge(taker.replica, ID, DELETED))
+    merging = asyncio.ensure_future(intake_of(taker).merge(taker.replica, ID, DatedState(DELETED)))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not merging.done()
@@ -318,7 +318,7 @@ async def test_whether_a_blob_needs_fetching(
         await node.update(ID, state)
     if damaged:
         node.replica.store.damaged.add(ID)
-    assert await intake_of(node).settle(node.replica, ID, wanted) is settled
+    assert await intake_of(node).settle(node.replica, ID, DatedState(wanted)) is settled
     if settled and state is not None:
         from ambry.blob import join
 

@@ -15,6 +15,7 @@ from ambry.errors import AmbryError, BlobNotFound, IndexCorrupt, ReplicaUnavaila
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.replication import ChangesReply, ChangesRequest, FetchRequest
+from datanode.config import CompactionSection
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, rot_index
@@ -148,12 +149,16 @@ async def test_an_undelete_brings_the_bytes_that_were_not_fetched_before(cluster
     assert (await cluster["a2"].get(ID))[1] == b"x"
 
 
-async def test_what_expired_long_ago_is_not_carried_about(cluster: DirectCluster) -> None:
-    await cluster["a1"].put(ID, b"x", state=BlobState(0, False, cluster.clock.wall_ms() - 2 * 3_600_000))
+async def test_the_bytes_of_what_expired_long_ago_are_not_carried_about(cluster: DirectCluster) -> None:
+    """Its state is: whoever lacks it altogether would say that there never was such a blob."""
+    expiring = BlobState(0, False, cluster.clock.wall_ms() + 1)
+    await cluster["a1"].put(ID, b"x", state=expiring)
+    cluster.clock.advance(CompactionSection().deleted_retention_s + 1)
     await cluster["a1"].put(blob_id(2), b"y", state=BlobState(0, False, cluster.clock.wall_ms() - 60_000))
     await cluster.settle(rounds=2)
-    assert cluster["a2"].state(ID) is None
-    assert cluster["a2"].holds(blob_id(2)), "clocks differ: an hour's grace"
+    assert (cluster["a2"].state(ID), cluster["a2"].holds(ID)) == (expiring, False)
+    assert cluster["a2"].holds(blob_id(2)), "an expired blob may be on its way when it expires"
+    assert (await cluster["a2"].get(ID))[0].gone
 
 
 # --- tokens ---

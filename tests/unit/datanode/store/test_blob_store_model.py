@@ -34,6 +34,7 @@ from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
 from datanode.store.retention import Retention
+from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     SEGMENT_SIZE,
@@ -53,6 +54,8 @@ sizes = st.sampled_from([0, 1, 300, 5_000, 40_000, 90_000])
 
 WRITTEN = 1_700_000_000_000
 IN_MEMORY = Path("/dev/shm")
+IN_DOUBT = -1
+"""Of a compaction: the clock is in doubt, and nothing is over."""
 COMPACTION_STEPS = ("pwritev", "fsync", "rename", "sync_directory", "unlink", "", "")
 
 
@@ -86,7 +89,13 @@ class BlobStoreModel(RuleBasedStateMachine):
         """Dead past retention when a compaction ran: it may or may not know them any more."""
         self.tokens: list[int] = [0]
         self.unsynced: list[int] = []
-        self.store: BlobStore = open_replica(self.disk, self.root / "r")
+        self.clock = SettableClock(WRITTEN)
+        self.came: dict[int, float] = {}
+        """LSN -> when its record came, by the monotonic clock."""
+        self.store: BlobStore = self._open()
+
+    def _open(self) -> BlobStore:
+        return open_replica(self.disk, self.root / "r", clock=self.clock)
 
     def teardown(self) -> None:
         self.store.close()
@@ -103,6 +112,7 @@ class BlobStoreModel(RuleBasedStateMachine):
             assert all(lsn >= end or lsn + record.size <= start for start, end in self.given.items()), "LSN given twice"
             assert lsn >= max(self.tokens), "a peer that has seen it all would never ask for this"
             self.given[lsn] = lsn + record.size
+            self.came[lsn] = self.clock.monotonic()
             known = self.blobs.setdefault(number, Known())
             if len(record.checks) or len(record.properties):
                 known.payload = bytes(record.payload)
@@ -120,6 +130,12 @@ class BlobStoreModel(RuleBasedStateMachine):
             known.possible.clear()
             known.present_for_sure = known.payload is not None
         self.unsynced.clear()
+
+    @rule(seconds=st.sampled_from([1, 100, 5_000]), jump_ms=st.sampled_from([0, 0, -(10**9), 10**9, 10**11]))
+    def time_passes(self, seconds: int, jump_ms: int) -> None:
+        """The wall clock may be moved, or stand still; the store goes by neither."""
+        self.clock.advance(seconds)
+        self.clock.wall = max(0, self.clock.wall + jump_ms)
 
     @rule(number=numbers, size=sizes, sync=st.booleans())
     def put(self, number: int, size: int, sync: bool) -> None:
@@ -191,7 +207,7 @@ class BlobStoreModel(RuleBasedStateMachine):
         checkpoint(self.store, clean=True)
         self._all_synced()
         self.store.close()
-        self.store = open_replica(self.disk, self.root / "r")
+        self.store = self._open()
         assert self.store.opened.replayed == 0
 
     @rule(seed=st.integers(0, 10_000), stopped_before_an_append=st.booleans())
@@ -232,12 +248,12 @@ class BlobStoreModel(RuleBasedStateMachine):
         self._all_synced()
         self.store.close()
         shutil.rmtree(self.root / "r" / "index")
-        self.store = open_replica(self.disk, self.root / "r")
+        self.store = self._open()
         assert self.store.opened.rebuilt
 
     @precondition(lambda self: self.store.segment_count() > 2)
     @rule(
-        late=st.sampled_from([9, 20, 40]),
+        late=st.sampled_from([9, 20, 40, IN_DOUBT]),
         horizon=st.sampled_from([0, 1 << 60]),
         covered=st.sampled_from([True, True, False]),
         during=st.sampled_from(COMPACTION_STEPS),
@@ -247,7 +263,8 @@ class BlobStoreModel(RuleBasedStateMachine):
     def compact(self, late: int, horizon: int, covered: bool, during: str, switched: int, seed: int) -> None:
         if covered:
             self.make_checkpoint()
-        kept = Retention(now_ms=WRITTEN + late, deleted_ms=10, tombstone_ms=30, horizon_lsn=horizon)
+        now_ms = 0 if late == IN_DOUBT else WRITTEN + late
+        kept = Retention(now_ms=now_ms, deleted_ms=10, tombstone_ms=30, horizon_lsn=horizon)
         for number, known in list(self.blobs.items()):
             entry = self.store.lookup(blob_id(number))
             if entry is not None and not known.possible and kept.bytes_dead(entry):
@@ -281,7 +298,7 @@ class BlobStoreModel(RuleBasedStateMachine):
         assert compaction.may_switch(copied, kept)
         compaction.put_in_place(copied)
         compaction.begin_switch(copied)
-        assert compaction.switch_dropped(copied.dropped, kept.now_ms) == []
+        assert compaction.switch_dropped(copied.dropped, kept) == []
         compaction.switch_forgotten(copied.forgotten)
         compaction.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved)
         self.acknowledged_blobs_read_back()
@@ -292,7 +309,7 @@ class BlobStoreModel(RuleBasedStateMachine):
 
     def _restart(self) -> None:
         self.store.close()
-        self.store = open_replica(self.disk, self.root / "r")
+        self.store = self._open()
         # What was not synced is there or not: take over what became of it.
         for number, known in self.blobs.items():
             entry = self.store.lookup(blob_id(number))
@@ -340,6 +357,13 @@ class BlobStoreModel(RuleBasedStateMachine):
                 payload = self.store.read(entry, 0, entry.payload_size, cached_only=False)
                 assert payload is not None
                 assert bytes(payload.data) == known.payload
+
+    @invariant()
+    def nothing_is_older_than_it_is(self) -> None:
+        for seconds in (1, 100, 6_000):
+            over_lsn = self.store.age.older_than(seconds)
+            latest = self.clock.monotonic() - seconds
+            assert all(came <= latest for lsn, came in self.came.items() if lsn < over_lsn)
 
     @invariant()
     def the_dead_stay_dead(self) -> None:

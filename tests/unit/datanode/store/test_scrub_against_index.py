@@ -208,7 +208,7 @@ def test_what_was_repaired_or_went_since_is_not_unreadable(disk: FakeFiles, stor
         flip(disk, store, number, 50)
     old = [entry(store, number) for number in (3, 4, 5)]
     append(store, put_record(blob_id(3), content(3, SIZE)))
-    store.compaction.forget_bytes(entry(store, 4), NOW_MS)
+    store.compaction.forget_bytes(entry(store, 4))
     (found,) = store.scrub.unreadable(old, whole=True)
     assert found == entry(store, 5)
     store._index.remove(blob_id(5))

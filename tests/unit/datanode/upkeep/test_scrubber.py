@@ -124,3 +124,42 @@ async def test_the_rate_is_kept(cluster: DirectCluster) -> None:
     report = await node.parts.scrubber.scrub(node.replica)
     took = node.clock.monotonic() - started
     assert took >= report.bytes / RATE - 0.1
+
+
+# --- when ---
+
+
+async def scrubbed(node: DirectNode) -> int:
+    """How many rounds one tick makes."""
+    before = [report["started_at_ms"] for report in node.parts.scrubber.describe()]
+    await node.tick("scrub")
+    return int([report["started_at_ms"] for report in node.parts.scrubber.describe()] != before)
+
+
+@pytest.mark.parametrize("jump_ms", [365 * 86_400_000, -365 * 86_400_000])
+async def test_a_clock_that_was_moved_neither_ends_the_scrub_nor_makes_it_due(
+    cluster: DirectCluster, jump_ms: int
+) -> None:
+    """A round that ended on a clock a year ahead was the last one, once that was right again."""
+    node = cluster["a1"]
+    day_s = ScrubSection().interval_s
+    assert await scrubbed(node) == 0, "the blobs of a new replica were verified when they came"
+    cluster.clock.advance(day_s)
+    node.clock.ahead_ms = jump_ms
+    assert await scrubbed(node) == 1
+    node.clock.ahead_ms = 0
+    cluster.clock.advance(day_s - 60)
+    assert await scrubbed(node) == 0
+    cluster.clock.advance(60)
+    assert await scrubbed(node) == 1
+
+
+async def test_rounds_go_on_over_restarts(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    cluster.clock.advance(ScrubSection().interval_s)
+    assert await scrubbed(node) == 1
+    for rounds in (0, 1):
+        cluster.clock.advance(ScrubSection().interval_s / 2)
+        await node.stop()
+        await node.start()
+        assert await scrubbed(node) == rounds

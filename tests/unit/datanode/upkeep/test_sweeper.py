@@ -30,6 +30,7 @@ from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import DELETED, PARTITION, blob_id, content, rot_index
 
+DAY_S = 86_400
 GRACE_S = SweepSection().grace_s
 RETENTION_S = CompactionSection().deleted_retention_s
 SIZE = 3_000
@@ -79,13 +80,20 @@ def sweeper(
         disk=node.parts.disk,
         config=SweepSection(**config),
         clock=node.clock,
+        doubt=node.parts.clocks.judge.doubt,
         oracle=oracle,
         make_durable=make_durable or node.parts.intake.append,
     )
 
 
 async def put_chunk(
-    node: DirectNode, number: int, parent: bytes, *, state: BlobState | None = None, raw_id: bytes = b""
+    node: DirectNode,
+    number: int,
+    parent: bytes,
+    *,
+    state: BlobState | None = None,
+    raw_id: bytes = b"",
+    created_at_ms: int | None = None,
 ) -> None:
     payload = content(number, SIZE)
     properties = BlobProperties(size=len(payload), digest=digest(payload), parent=parent, chunk_index=number)
@@ -93,7 +101,7 @@ async def put_chunk(
         "r",
         raw_id or chunk_id(number),
         RecordKind.CHUNK,
-        node.clock.wall_ms(),
+        node.clock.wall_ms() if created_at_ms is None else created_at_ms,
         NEVER_MS if state is None else state.expires_at_ms,
         encode_properties(properties),
         b"",
@@ -101,6 +109,12 @@ async def put_chunk(
         True,
     )
     await node.ask(MessageType.PUT, request, payload)
+    note_age(node)
+
+
+def note_age(node: DirectNode) -> None:
+    """What the next checkpoint does: from now on what is here gets older."""
+    node.replica.store.age.mark(node.replica.store.end_lsn)
 
 
 def entry(node: DirectNode, number: int) -> IndexEntry:
@@ -195,13 +209,12 @@ async def test_a_chunk_of_an_upload_that_may_still_end_stays(cluster: DirectClus
 
 async def test_a_chunk_whose_upload_never_ended_goes(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    written = node.clock.wall_ms()
     await put_chunk(node, 1, parent_id(1))
     cluster.clock.advance(GRACE_S)
     assert await node.parts.sweeper.sweep(node.replica) == 1
     buried = entry(node, 1)
     assert buried.state == BlobState(0, True, NEVER_MS)
-    assert buried.changed_at_ms == written, "nobody could ever read it: its retention counts from its put"
+    assert buried.changed_at_ms == node.clock.wall_ms(), "its retention begins, whatever clock its upload had"
     assert await node.parts.sweeper.sweep(node.replica) == 0
 
 
@@ -331,6 +344,7 @@ async def test_a_tombstone_keeps_what_else_is_known_of_its_chunk(cluster: Direct
     later = cluster.clock.wall_ms() + 10 * RETENTION_S * 1000
     await put_chunk(node, 1, parent_id(1), state=BlobState(0, False, later))
     await node.update(chunk_id(1), BlobState(3, False, later))
+    note_age(node)
     cluster.clock.advance(GRACE_S)
     assert await node.parts.sweeper.sweep(node.replica) == 1
     assert entry(node, 1).state == BlobState(3, True, later)
@@ -418,10 +432,13 @@ async def test_a_damaged_index_is_rebuilt_and_the_round_ends(cluster: DirectClus
     assert await node.parts.sweeper.sweep(before) == 0
     await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
     assert node.replica.store.opened.rebuilt
+    assert await node.parts.sweeper.sweep(node.replica) == 0, "nobody knows any more how old it is"
+    note_age(node)
+    cluster.clock.advance(GRACE_S)
     assert await node.parts.sweeper.sweep(node.replica) == 1
 
 
-async def test_a_round_is_made_now_and_then_again_after_the_interval(cluster: DirectCluster) -> None:
+async def test_a_round_is_made_when_the_replica_was_open_for_an_interval(cluster: DirectCluster) -> None:
     node = cluster["a1"]
     oracle = FixedOracle({})
     made = sweeper(node, oracle, interval_s=1_000.0)
@@ -431,3 +448,78 @@ async def test_a_round_is_made_now_and_then_again_after_the_interval(cluster: Di
         cluster.clock.advance(wait)
         assert 0 < await made.tick() <= 1_000
         assert len(oracle.asked) == rounds
+
+
+async def test_a_restart_does_not_begin_the_rounds_anew(cluster: DirectCluster) -> None:
+    """After every start the sweep of all replicas was due at once."""
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1))
+    cluster.clock.advance(GRACE_S)
+    await sweeper(node, FixedOracle({})).tick()
+    cluster.clock.advance(SweepSection().interval_s - 1)
+    await node.stop()
+    await node.start()
+    oracle = FixedOracle({})
+    await sweeper(node, oracle).tick()
+    assert oracle.asked == []
+    cluster.clock.advance(1)
+    await sweeper(node, oracle).tick()
+    assert oracle.asked == [[parent_id(1)]]
+
+
+# --- clocks ---
+
+
+@pytest.mark.parametrize("ahead_s", [-9 * DAY_S, -3_600, 40 * DAY_S])
+async def test_the_clock_of_a_frontend_says_nothing_about_the_age_of_its_chunks(
+    cluster: DirectCluster, ahead_s: int
+) -> None:
+    """A frontend nine days behind: its chunks were taken for abandoned while it sent them, and the blob was lost."""
+    node = cluster["a1"]
+    for number in range(1, 6):
+        await put_chunk(node, number, parent_id(1), created_at_ms=node.clock.wall_ms() + ahead_s * 1000)
+    cluster.clock.advance(GRACE_S - 1)
+    for number in range(1, 6):
+        await expect_stays(node, number)
+    cluster.clock.advance(1)
+    assert await node.parts.sweeper.sweep(node.replica) == 5
+    for number in range(1, 6):
+        assert entry(node, number).changed_at_ms >= node.clock.wall_ms(), "its bytes stay for the retention"
+
+
+async def test_a_jump_of_the_own_clock_makes_no_chunk_older(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1))
+    cluster.clock.wall += 400 * DAY_S * 1000
+    await expect_stays(node, 1)
+    cluster.clock.advance(GRACE_S - 1)
+    await expect_stays(node, 1)
+
+
+async def test_age_counts_over_clean_restarts(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1))
+    cluster.clock.advance(GRACE_S - 10)
+    await node.stop()
+    cluster.clock.advance(1_000)
+    await node.start()
+    node.replica.store.serving = True
+    cluster.clock.advance(9)
+    await expect_stays(node, 1)
+    cluster.clock.advance(1)
+    assert await node.parts.sweeper.sweep(node.replica) == 1
+
+
+async def test_no_round_is_made_while_the_clock_is_in_doubt(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1))
+    cluster.clock.advance(GRACE_S)
+    node.clock.ahead_ms = DAY_S * 1000
+    oracle = FixedOracle({parent_id(1): 0})
+    made = sweeper(node, oracle)
+    await made.tick()
+    assert oracle.asked == []
+    node.clock.ahead_ms = 0
+    node.hear_clocks()
+    await made.tick()
+    assert oracle.asked == [[parent_id(1)]]

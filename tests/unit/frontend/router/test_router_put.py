@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from ambry.errors import (
     InvalidRequest,
     QuorumNotReached,
     ReplicaUnavailable,
+    RequestTimeout,
 )
 from ambry.format import composite as composite_format
 from ambry.format.properties import decode_metadata, decode_properties
@@ -27,6 +28,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
 from frontend.router.put import PutOperation
 from tests.support.content import content
+from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import CHUNK, FakeCluster, accept, make_cluster, put_spec, some_request, stream
 from tests.support.fake_peers import fails, held, lost, silent, slow
 from tests.support.virtual_loop import settle, virtual_time
@@ -491,3 +493,76 @@ async def test_an_upload_that_moves_on_has_the_whole_time_with_every_chunk() -> 
     result = await operation.run(slowly(), size=None, size_max=1 << 40)
     assert stored(cluster, result.id) == body
     assert now() >= 90
+
+
+# --- how long an upload may take ---
+
+DAY_S = 86_400
+
+
+def passing(cluster: FakeCluster, body: bytes, happens: Callable[[], None]) -> Iterator[bytes]:
+    """A body of several chunks; something happens before its last byte."""
+    yield body[:-1]
+    happens()
+    yield body[-1:]
+
+
+def clock_of(cluster: FakeCluster) -> SettableClock:
+    clock = cluster.context.clock
+    assert isinstance(clock, SettableClock)
+    return clock
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+@virtual_time
+async def test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused(suspended: bool) -> None:
+    """A frontend nine days behind had its blob acknowledged whose chunks the sweep had taken for abandoned."""
+    cluster = make_cluster(SPREAD, upload_max_s=DAY_S)
+    clock = clock_of(cluster)
+    body = content(3, 3 * CHUNK)
+
+    def a_day() -> None:
+        if suspended:
+            clock.wall += (DAY_S + 1) * 1000  # the monotonic clock of a suspended machine stands still
+        else:
+            clock.seconds += DAY_S + 1
+
+    with pytest.raises(RequestTimeout, match=r"upload_max_s.*nothing was stored"):
+        await cluster.put(body, passing(cluster, body, a_day))
+    await settle()
+    assert RecordKind.COMPOSITE not in kinds(cluster)
+    given_up = {call.message.id for call in cluster.pool.calls(MessageType.UPDATE)}
+    assert {call.message.id for call in cluster.pool.calls(MessageType.PUT)} <= given_up
+
+
+@virtual_time
+async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whatever_the_settings() -> None:
+    cluster = make_cluster(SPREAD)
+    clock = clock_of(cluster)
+    body = content(3, 3 * CHUNK)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body[:-1]
+        await settle()
+        clock.advance(60)
+        holder = next(peer for peer in cluster.pool if peer.records)
+        for known in holder.records.values():
+            known.state = BlobState(0, True, NEVER_MS)
+        yield body[-1:]
+
+    operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept)
+    with pytest.raises(RequestTimeout, match="gave chunks of it up"):
+        await operation.run(pieces(), size=None, size_max=1 << 40)
+    await settle()
+    composites = {call.message.id for call in cluster.pool.calls(MessageType.PUT) if call.message.kind == 2}
+    assert composites <= {call.message.id for call in cluster.pool.calls(MessageType.UPDATE)}
+
+
+@pytest.mark.parametrize(("took_s", "asked"), [(1, False), (DAY_S - 1, True)])
+@virtual_time
+async def test_only_an_upload_that_took_its_time_asks_about_its_chunks(took_s: int, asked: bool) -> None:
+    cluster = make_cluster(SPREAD)
+    body = content(3, 3 * CHUNK)
+    result = await cluster.put(body, passing(cluster, body, lambda: clock_of(cluster).advance(took_s)))
+    assert stored(cluster, result.id) == body
+    assert bool(cluster.pool.calls(MessageType.PRESENCE)) is asked

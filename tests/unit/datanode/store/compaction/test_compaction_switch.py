@@ -56,7 +56,7 @@ class Bench:
         assert self.store.compaction.may_switch(copied, KEPT)
         self.store.compaction.put_in_place(copied)
         self.store.compaction.begin_switch(copied)
-        assert self.store.compaction.switch_dropped(copied.dropped, KEPT.now_ms) == []
+        assert self.store.compaction.switch_dropped(copied.dropped, KEPT) == []
         self.store.compaction.switch_forgotten(copied.forgotten)
         half = len(copied.moved) // 2
         self.store.compaction.switch_moved(copied, copied.moved[:half])
@@ -178,7 +178,7 @@ def test_an_interrupted_compaction_is_resolved_at_the_next_start(bench: Bench, s
     compaction.put_in_place(copied)
     if step != "renamed":
         compaction.begin_switch(copied)
-        compaction.switch_dropped(copied.dropped, KEPT.now_ms)
+        compaction.switch_dropped(copied.dropped, KEPT)
         compaction.switch_forgotten(copied.forgotten)
         compaction.switch_moved(copied, copied.moved[: len(copied.moved) // 2 if step == "half switched" else None])
     if step not in ("renamed", "switched"):

@@ -1,0 +1,117 @@
+"""F24 on real processes: a frontend a day behind, a data node weeks ahead, at its start and while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local_cluster import LocalCluster
+from tests.support.clusters import not_caught_up, running_cluster
+from tests.support.content import content
+from tests.support.rest import call, everywhere, get, metric, page, put
+from tests.support.waiting import eventually, settled
+from tests.support.wrong_clock import WrongClock
+
+DAY_S = 86_400
+SIZE = 30_000
+HOURS = {"x-ambry-ttl": str(20 * 3_600)}
+HASTE = {
+    "datanode": [
+        "store.segment_size_bytes=1048576",
+        "store.checkpoint_interval_s=0.3",
+        "compaction.interval_s=0.3",
+        "compaction.dead_share_min=0.05",
+        "compaction.deleted_retention_s=3",
+        "compaction.tombstone_retention_s=3",
+    ]
+}
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> WrongClock:
+    return WrongClock(tmp_path)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, wrong: WrongClock) -> Iterator[LocalCluster]:
+    with running_cluster(tmp_path, datacenters=1, partitions=2, overrides=HASTE) as made:
+        yield made
+
+
+def restart(cluster: LocalCluster, name: str, wrong: WrongClock) -> None:
+    """With a clock that `wrong` sets."""
+    cluster.kill(name)
+    with wrong.for_children():
+        cluster.start(name)
+
+
+def doubt(cluster: LocalCluster, name: str) -> str:
+    found: dict[str, Any] = page(cluster.member(name).admin_url, "/peers")["clock"]
+    return str(found["doubt"])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("ahead_s", [-DAY_S, DAY_S])
+def test_a_time_to_live_means_what_was_said_whatever_clock_the_frontend_has(
+    cluster: LocalCluster, wrong: WrongClock, ahead_s: int
+) -> None:
+    """A frontend a day behind answered 201, and then 410."""
+    frontend = cluster.frontends("dc1")[0]
+    wrong.set(ahead_s)
+    restart(cluster, frontend.name, wrong)
+    stays = put(frontend.url, content(1, SIZE), HOURS)
+    goes = put(frontend.url, content(2, SIZE), {"x-ambry-ttl": "2"})
+    assert get(frontend.url, stays).body == content(1, SIZE)
+    eventually(lambda: get(frontend.url, goes).status == 410, "two seconds are over")
+    assert get(frontend.url, stays).body == content(1, SIZE)
+    assert abs(metric(frontend.admin_url, "ambry_frontend_clock_correction_seconds") + ahead_s) < 10
+    # And back, while it runs.
+    wrong.set(0)
+    eventually(lambda: metric(frontend.admin_url, "ambry_frontend_clock_correction_seconds") == 0, "it is right again")
+    assert get(frontend.url, stays).body == content(1, SIZE)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_data_node_weeks_ahead_loses_hides_and_skips_nothing(
+    cluster: LocalCluster, wrong: WrongClock, at_start: bool
+) -> None:
+    """It dropped living blobs for good, took over none that came meanwhile, and denied those once its clock was right."""
+    url = cluster.frontends("dc1")[0].url
+    name = "dc1-n1"
+    admin = cluster.member(name).admin_url
+    before = {put(url, content(number, SIZE), HOURS): number for number in range(60)}
+    deleted = [put(url, content(number, SIZE)) for number in range(100, 160)]
+    settled(lambda: not_caught_up(cluster), "every replica has everything")
+    wrong.set(40 * DAY_S if at_start else 0)
+    restart(cluster, name, wrong)
+    wrong.set(40 * DAY_S)
+    eventually(lambda: doubt(cluster, name), "it says that its clock is in doubt")
+    assert metric(admin, "ambry_datanode_clock_doubted") == 1
+    paused = {worker["name"]: worker["paused"] for worker in page(admin, "/workers")}
+    assert paused["compaction"] and paused["sweep"] and not paused["scrub"]
+    for blob_id in deleted:
+        assert call(url, "DELETE", f"/{blob_id}").status == 202
+    meanwhile = {put(url, content(number, SIZE), HOURS): number for number in range(200, 230)}
+    alive = before | meanwhile
+    for blob_id, number in alive.items():
+        assert get(url, blob_id).body == content(number, SIZE)
+    compacted = metric(admin, "ambry_datanode_compacted_bytes_total")
+    settled(lambda: not_caught_up(cluster), "every replica has everything")
+    wrong.set(0)
+    eventually(lambda: doubt(cluster, name) == "", "its clock is right again")
+    for blob_id in alive:
+        eventually(lambda blob_id=blob_id: everywhere(url, blob_id), f"{blob_id} is on every node")  # type: ignore[misc]
+    others = [node.name for node in cluster.nodes() if node.name != name]
+    for other in others[:1]:
+        cluster.kill(other)  # now the one that was wrong must answer too
+    for blob_id, number in alive.items():
+        assert get(url, blob_id).body == content(number, SIZE)
+    eventually(
+        lambda: metric(admin, "ambry_datanode_compacted_bytes_total") > compacted,
+        "what is dead gives its space back",
+        timeout_s=60.0,
+    )
