@@ -77,7 +77,7 @@ def check_fields(exchange: Exchange, route: Route, dialect: Dialect) -> None:
     if "trailer" in fields:
         _check_trailer(fields["trailer"], route, dialect)
     exchange.body_size = body_size(fields)
-    if not route.takes_body or "upgrade" in fields or exchange.body_size is None:
+    if not route.takes_body or exchange.body_size is None:
         _check_body(exchange, route)
 
 
@@ -111,13 +111,8 @@ def _check_body(exchange: Exchange, route: Route) -> None:
             )
         if exchange.http.version < (1, 1):
             raise InvalidRequest("Transfer-Encoding needs HTTP/1.1")
-    if exchange.body_size == 0:
-        return
-    if not route.takes_body:
+    if exchange.body_size != 0 and not route.takes_body:
         raise InvalidRequest(f"{exchange.method} {route.target} takes no body")
-    if "upgrade" in exchange.headers:
-        # The parser hands over to the other protocol behind the head: the body would be lost.
-        raise InvalidRequest("this server changes to no other protocol; send a body without Upgrade")
 
 
 def body_size(fields: Mapping[str, str]) -> int | None:

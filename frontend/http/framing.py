@@ -28,7 +28,7 @@ class Following:
     body_size: int = 0
     """Bytes of a body whose length was announced, 0 where none was; never more than the parser counts."""
     last: bool = False
-    """Whether nothing that follows is a request, whatever the parser makes of it."""
+    """Whether nothing that follows that is a request, whatever the parser makes of it."""
 
 
 NOTHING = Following()
@@ -53,12 +53,13 @@ def judge(head: bytes, message: RawRequestMessage, size: int, size_max: int) -> 
         return NotSupported("of the transfer codings only chunked is known here, once and as the last")
     if size > size_max:
         return too_large(size_max)
-    if "Upgrade" in headers or message.method == "CONNECT":
-        # It takes what follows for another protocol, and we speak none.
+    if message.method == "CONNECT":
         return LAST
+    # Behind it and its body the parser takes what follows for another protocol, and we speak none.
+    last = "Upgrade" in headers
     digits = headers.get("Content-Length", "0").lstrip("0")
-    if digits:
-        return Following(int(digits) if len(digits) < 19 else 1 << 62)
+    if digits or last:
+        return Following(int(digits or 0) if len(digits) < 19 else 1 << 62, last)
     # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0. One with a
     # body is left to the parser: its body comes first, and plain `close` ends it there too.
     closes = message.version < HttpVersion11 and "close" in ",".join(headers.getall("Connection", ())).lower()

@@ -7,11 +7,9 @@ not speak. What costs much for its size waits for its turn. aiohttp calls the ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
@@ -36,7 +34,7 @@ class Handler(Refusing):
     """aiohttp's half of a connection, from its first byte on."""
 
     __slots__ = (
-        "_ahead", "_body", "_body_left", "_chunks", "_feeding", "_requests", "_waits", "ended", "head_size",
+        "_ahead", "_body", "_body_left", "_chunks", "_feeding", "_last", "_requests", "_waits", "ended", "head_size",
         "no_more",
     )  # fmt: skip
 
@@ -62,6 +60,8 @@ class Handler(Refusing):
         """Bytes of it that have not come, where its length is known."""
         self._chunks: framing.ChunkedBody | None = None
         """Where it ends, for a chunked one."""
+        self._last = False
+        """Whether what follows it is no request."""
 
     @property
     def queued(self) -> int:
@@ -114,6 +114,8 @@ class Handler(Refusing):
         while at < size and not (self.refused or self._close or self._force_close):
             body = self._body
             in_head = body.is_eof()
+            if in_head and self._last:
+                return self._hear_no_more()
             if in_head and self._chunks is not None and not self._chunks_over(self._chunks):
                 return
             if self._reading_paused or (in_head and len(self._messages) >= QUEUE_MAX):
@@ -193,7 +195,7 @@ class Handler(Refusing):
                 self._fail(before, web.RequestPayloadError(message.message))
                 self.end_input()
             else:
-                self.refuses_head = head.startswith(b"HEAD ")
+                self.head_is_refused(head, message)
         if self.connection.head_deadline:
             self.connection.head_is_over()
 
@@ -205,13 +207,12 @@ class Handler(Refusing):
             self.refuses_head = message.method == "HEAD"
             self._messages.pop()
             self.answer_last(Refusal(found))
-        elif found.last:
-            self.refused = True
-            self.end_input()
-        else:
-            self._body_left = found.body_size
-            if message.chunked:
-                self._chunks = framing.ChunkedBody(size_max)
+            return
+        self._body_left = found.body_size
+        self._chunks = framing.ChunkedBody(size_max) if message.chunked else None
+        self._last = found.last
+        if found.last and self._body.is_eof():
+            self._hear_no_more()
 
     def _head_grew(self, piece: bytes) -> None:
         """Some bytes of a head came, and it is not whole."""
@@ -276,19 +277,12 @@ class Handler(Refusing):
         """All that the client sent was taken up, and it sends no more. Whether there is something to answer."""
         if not self._body.is_eof():
             self._fail(self._body, web.RequestPayloadError("the client ended it early"))
-        elif (self._chunks is None or not self._chunks.ended) and self._half_a_head():
+        elif (self._chunks is None or not self._chunks.ended) and self.half_a_head():
             self.refuse(InvalidRequest("the request's headers are not whole"))
         elif self.idle:
             return False
         self.end_input()
         return True
-
-    def _half_a_head(self) -> bool:
-        """Whether a request has begun to come, and its head is not whole. Ends the parser."""
-        try:
-            return self._parser is not None and self._parser.feed_eof() is not None
-        except HttpProcessingError:
-            return True
 
     def end_input(self) -> None:
         """The client sends no more: the answer to what is queued last is the last."""
@@ -298,6 +292,11 @@ class Handler(Refusing):
     def close_after_last(self) -> None:
         if self.ended and not self._messages:
             self.close()
+
+    def _hear_no_more(self) -> None:
+        """What follows is no request."""
+        self.refused = True
+        self.end_input()
 
     def give_up(self, error: AmbryError) -> bool:
         """Refuse what has not come as a whole, with `error`. False where there is no such thing."""
@@ -321,9 +320,6 @@ class Handler(Refusing):
         body.feed_eof()
 
     # --- answers ---
-
-    def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        self._request_handler = handle
 
     def cancel(self) -> asyncio.Task[None] | None:
         if self._task_handler is not None:

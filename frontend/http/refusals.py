@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import HttpVersion11, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
@@ -31,6 +32,9 @@ LINE_SIZE_MAX = 8 << 10
 FIELD_SIZE_MAX = 16 << 10
 """Bounds on the request line and on one header, bytes. They differ, since the parser tells only which of them was passed."""
 HEADERS_MAX = 128
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: [^ \n]+ HTTP/\d\.\d\r?\n| [^\n]*\Z|\Z)")
+"""One that is well-formed, whatever its method is, or as much of it as came (RFC 9112 section 3)."""
+METHOD_UNKNOWN = "this server knows no such method (RFC 9110 section 9.1); methods are in upper case"
 PARSER_LIMITS: Final[dict[str, Any]] = {
     "max_line_size": LINE_SIZE_MAX,
     "max_field_size": FIELD_SIZE_MAX,
@@ -56,15 +60,39 @@ def refusal(error: BaseException | None) -> AmbryError:
         return HeadersTooLarge(f"a header has at most {FIELD_SIZE_MAX} bytes")
     if isinstance(error, HttpProcessingError):
         # The parser tells these apart in words alone, and repeats behind them what it was sent.
-        words = error.message.partition("\n\n")[0]
-        if "Too many headers" in words:
-            return HeadersTooLarge(f"a request has at most {HEADERS_MAX} headers")
-        if "Invalid HTTP version" in words or words.startswith("Pause on PRI"):
-            return HttpVersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0")
-        if "`Transfer-Encoding`" in words:
-            return NotSupported("of the transfer codings only chunked is known here, once and as the last")
+        words = error.message.partition("\n\n")[0].lower()
+        for said, refused, sentence in _KINDS:
+            if any(each in words for each in said):
+                return refused(sentence)
         return InvalidRequest("this is not a well-formed HTTP/1.1 request")
     return InternalError("a bug in this server; please report the request id")
+
+
+_TLS = "TLS was spoken where plain HTTP is: use http://, or the port of the proxy in front"
+_LINE = "the request line is malformed: a method, a target and HTTP/1.1, one space between them (RFC 9112 section 3)"
+_TARGET = "the target has characters that must stand there percent-encoded (RFC 9112 section 3.2)"
+_FIELD = "a header is malformed: a name, a colon, and a value without control characters in a line (RFC 9112 section 5)"
+_CHUNK = "the chunks of the body are malformed (RFC 9112 section 7.1)"
+_KINDS: tuple[tuple[tuple[str, ...], type[AmbryError], str], ...] = (
+    (("https traffic",), InvalidRequest, _TLS),
+    (("too many headers",), HeadersTooLarge, f"a request has at most {HEADERS_MAX} headers"),
+    (("invalid http version", "pause on pri"), HttpVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0"),
+    (("can't be present",), InvalidRequest, "Content-Length or Transfer-Encoding, not both (RFC 9112 section 6.2)"),
+    (
+        ("`transfer-encoding`",),
+        NotSupported,
+        "of the transfer codings only chunked is known here, once and as the last",
+    ),
+    (("content-length",), InvalidRequest, "Content-Length is a number of bytes, and stands there once"),
+    (("'host' header",), InvalidRequest, "a request of HTTP/1.1 has a Host header (RFC 9112 section 3.2)"),
+    (("data after `connection",), InvalidRequest, "nothing comes after a request that says Connection: close"),
+    (("invalid method for",), NotSupported, METHOD_UNKNOWN),
+    (("chunk",), InvalidRequest, _CHUNK),
+    (("header",), InvalidRequest, _FIELD),
+    ((" url",), InvalidRequest, _TARGET),
+    (("status line", "method", "start line", "version", "expected"), InvalidRequest, _LINE),
+)
+"""What stands in the parser's reason, in lower case; the first that fits counts."""
 
 
 class Refusing(web.RequestHandler):
@@ -88,11 +116,29 @@ class Refusing(web.RequestHandler):
         self.refuses_head = self._line.startswith(b"HEAD ")
         self.answer_last(Refusal(error))
 
+    def head_is_refused(self, head: bytes, said: _ErrInfo) -> None:
+        """The parser has refused this head, for what it `said` last."""
+        self.refuses_head = head.startswith(b"HEAD ")
+        if isinstance(said.exc, BadHttpMethod) and REQUEST_LINE.match(head):
+            self._messages.pop()
+            self.answer_last(Refusal(NotSupported(METHOD_UNKNOWN)))
+
     def answer_last(self, refused: Refusal) -> None:
         self.refused = True
         self._messages.append((_ErrInfo(status=refused.code, exc=refused, message=refused.message), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        """Answer every further request with `handle`; what is being answered is not touched."""
+        self._request_handler = handle
+
+    def half_a_head(self) -> bool:
+        """Whether a request has begun to come, and its head is not whole. Ends the parser."""
+        try:
+            return self._parser is not None and self._parser.feed_eof() is not None
+        except HttpProcessingError:
+            return True
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         error = options.get("exc_info")

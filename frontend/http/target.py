@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from ambry.errors import InvalidRequest, UriTooLong
+from ambry.errors import InvalidRequest, NotSupported, UriTooLong
 
 PATH_SIZE_MAX = 4096
 
@@ -44,7 +44,9 @@ ROOT = Target("/", ("",))
 
 
 def parse_target(method: str, raw: str) -> Target:
-    """The target as it stands in the request line. Raises UriTooLong, InvalidRequest."""
+    """The target as it stands in the request line. Raises UriTooLong, InvalidRequest; NotSupported for CONNECT."""
+    if method == "CONNECT":
+        raise NotSupported("CONNECT asks for a tunnel, and this server is no proxy (RFC 9110 section 9.3.6)")
     if not raw.startswith("/"):
         return _other_form(method, raw)
     path, _, query = raw.partition("?")
@@ -70,9 +72,6 @@ def _other_form(method: str, raw: str) -> Target:
     if raw == "*":
         if method != "OPTIONS":
             raise InvalidRequest("the target * is for OPTIONS alone (RFC 9112 section 3.2.4)")
-        return Target("*", ("*",))
-    if method == "CONNECT":
-        # Its one form of target names a host to connect to, and there is none.
         return Target("*", ("*",))
     scheme, separator, rest = raw.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):

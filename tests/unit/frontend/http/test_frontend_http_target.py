@@ -35,7 +35,8 @@ from frontend.http.target import PATH_SIZE_MAX, Target, parse_target
         ("GET", "?x", None),
         ("GET", "", None),
         # 3.2.3 authority-form
-        ("CONNECT", "h:80", Target("*", ("*",))),
+        ("CONNECT", "h:80", None),
+        ("CONNECT", "/", None),
         ("GET", "h:80", None),
         # 3.2.4 asterisk-form
         ("OPTIONS", "*", Target("*", ("*",))),
