@@ -62,11 +62,11 @@ class BoundedFile:
         finally:
             self._owner.give_back(self)
 
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
         file = self._owner.take(self)
         self._writes += 1
         try:
-            file.pwritev(buffers, offset)
+            return file.pwritev(buffers, offset)
         finally:
             self._writes += 1
             self._owner.give_back(self)

@@ -35,8 +35,11 @@ class File(Protocol):
         """A hint: begin to bring these bytes into the page cache, and do not wait for them."""
         ...
 
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
-        """Write all of `buffers` in order; they are borrowed until this returns."""
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write `buffers` in order, at most IOV_MAX of them; they are borrowed until this returns.
+
+        Returns how many bytes were written. As in the system call that may be fewer than there are: see `write_all`.
+        """
         ...
 
     def fdatasync(self) -> None: ...
@@ -103,11 +106,13 @@ class Files(Protocol):
 class OsFile:
     """A file of this machine."""
 
+    pwritev: Callable[[Sequence[Buffer], int], int]
     fdatasync: Callable[[], None]
     fsync: Callable[[], None]
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.pwritev = partial(os.pwritev, fd)
         self.fdatasync = partial(os.fdatasync, fd)
         self.fsync = partial(os.fsync, fd)
 
@@ -134,18 +139,6 @@ class OsFile:
     def will_need(self, offset: int, size: int) -> None:
         with contextlib.suppress(OSError):  # a hint that cannot be taken says nothing about the bytes
             os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_WILLNEED)
-
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
-        for start in range(0, len(buffers), IOV_MAX):
-            some = buffers[start : start + IOV_MAX]
-            total = sum(map(len, some))
-            done = os.pwritev(self._fd, some, offset)
-            if done < total:
-                # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
-                rest = memoryview(b"".join(some))
-                while done < total:
-                    done += os.pwrite(self._fd, rest[done:], offset + done)
-            offset += total
 
     def allocate(self, size: int) -> None:
         os.posix_fallocate(self._fd, 0, size)
@@ -222,6 +215,20 @@ class OsFiles:
         return OsLock(fd)
 
 
+def write_all(file: File, buffers: Sequence[Buffer], offset: int) -> None:
+    """Write all of `buffers` in order, however many calls that takes; they are borrowed until this returns."""
+    for start in range(0, len(buffers), IOV_MAX):
+        some = buffers[start : start + IOV_MAX]
+        total = sum(map(len, some))
+        done = file.pwritev(some, offset)
+        if done < total:
+            # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
+            rest = memoryview(b"".join(some))
+            while done < total:
+                done += file.pwritev([rest[done:]], offset + done)
+        offset += total
+
+
 def read_whole(files: Files, path: Path) -> bytes:
     """All bytes of a small file."""
     file = files.open(path)
@@ -239,7 +246,7 @@ def write_atomically(files: Files, path: Path, data: bytes) -> None:
         files.unlink(temporary)
     file = files.create(temporary)
     try:
-        file.pwritev([data], 0)
+        write_all(file, [data], 0)
         file.fsync()
     finally:
         file.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
-from datanode.store.files import File, Files
+from datanode.store.files import IOV_MAX, File, Files, write_all
 from datanode.store.index import LsnRange
 from datanode.store.segment import Segment
 
@@ -156,7 +156,9 @@ class Log:
                 held.append(segment.file)
             begun = True
             for run in runs:
-                run.segment.file.pwritev(run.buffers, run.offset)
+                file, buffers = run.segment.file, run.buffers
+                if len(buffers) > IOV_MAX or file.pwritev(buffers, run.offset) < sum(map(len, buffers)):
+                    write_all(file, buffers, run.offset)
             for segment in sealed:
                 segment.seal()
             if not sync:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format import segment as segment_format
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentFooter, SegmentHeader
-from datanode.store.files import File, Files
+from datanode.store.files import File, Files, write_all
 
 SUFFIX = ".segment"
 UNFINISHED_SUFFIX = SUFFIX + ".tmp"
@@ -67,7 +67,7 @@ class Segment:
         file = files.create(temporary)
         try:
             file.allocate(self.header.capacity_bytes)
-            file.pwritev([segment_format.encode(self.header)], 0)
+            write_all(file, [segment_format.encode(self.header)], 0)
             file.fsync()
             files.rename(temporary, path)
             at = path
@@ -129,7 +129,7 @@ class Segment:
         """Write the footer: nothing is appended any more. Not durable yet. Blocking. Raises OSError."""
         footer = SegmentFooter(base_lsn=self.base_lsn, end_lsn=self.end_lsn, end_offset=self.end)
         image = segment_format.encode_footer(footer, self.salt)
-        self.file.pwritev([image], max(self.end, self.header.capacity_bytes - FOOTER_SIZE))
+        write_all(self.file, [image], max(self.end, self.header.capacity_bytes - FOOTER_SIZE))
         self.footer = footer
 
     def frame_intact(self) -> bool:

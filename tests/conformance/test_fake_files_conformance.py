@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from datanode.store.files import IOV_MAX, Files, OsFiles, read_whole, write_atomically
+from datanode.store.files import IOV_MAX, Files, OsFiles, read_whole, write_all, write_atomically
 from tests.support.fake_files import FakeFiles
 
 Make = Callable[[Path], Files]
@@ -76,7 +76,7 @@ def test_a_read_is_short_only_at_the_end(files: Files, tmp_path: Path) -> None:
 def test_a_write_may_have_more_buffers_than_the_kernel_takes(files: Files, tmp_path: Path) -> None:
     parts = [bytes([number % 251]) * (number % 7) for number in range(2 * IOV_MAX + 5)]
     file = files.create(tmp_path / "a")
-    file.pwritev(parts, 3)
+    write_all(file, parts, 3)
     assert pread(files, tmp_path / "a", 3, 1 << 20) == b"".join(parts)
 
 

@@ -123,7 +123,7 @@ class FakeFile:
     def will_need(self, offset: int, size: int) -> None:
         self._disk.hints.append((self._inode.path, offset, size))
 
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
         data = b"".join(buffers)
         try:
             self._begin("pwritev")
@@ -134,6 +134,7 @@ class FakeFile:
             raise
         with self._disk.guard:
             self._inode.change(Change(offset, data))
+        return len(data)
 
     def _sync(self, call: str) -> None:
         try:

@@ -22,7 +22,7 @@ from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
-from datanode.store.files import File, Files
+from datanode.store.files import File, Files, write_all
 from datanode.store.index import LsnRange
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
@@ -116,7 +116,7 @@ class _Output:
 
     def flush(self) -> None:
         if self._pending:
-            self._file.pwritev(self._pending, self._start)
+            write_all(self._file, self._pending, self._start)
             self._unsynced += self._segment.end - self._start
             self._start, self._pending = self._segment.end, []
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from ambry.checksum import Buffer
+from ambry.format import record as record_format
 from ambry.format.segment import HEADER_SIZE
+from datanode.store.files import IOV_MAX
+from datanode.store.segment import segment_name
+from tests.support.fake_files import FakeFile
 from tests.support.log_bench import SIZE, LogBench
 
 
@@ -51,6 +56,25 @@ def test_what_was_not_synced_is_remembered_until_it_is(bench: LogBench) -> None:
     bench.log.mark_synced(unsynced)
     assert not bench.log.unsynced
     assert ("fdatasync", "00000001.segment") in bench.disk.calls
+
+
+@pytest.mark.parametrize("count", [1, IOV_MAX])
+def test_a_write_that_comes_short_or_is_too_long_for_one_call_is_finished(
+    bench: LogBench, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    real = FakeFile.pwritev
+
+    def short(file: FakeFile, buffers: Sequence[Buffer], offset: int) -> int:
+        assert len(buffers) <= IOV_MAX
+        return real(file, [b"".join(buffers)[:5_000]], offset)
+
+    batch = bench.place(*[9_000 // count] * count)
+    monkeypatch.setattr(FakeFile, "pwritev", short)
+    batch.write()
+    for record, place in zip(batch.records, batch.places, strict=True):
+        data = bench.disk.content(bench.root / segment_name(place.segment.number))
+        found = record_format.decode(data[place.offset :], place.segment.salt)
+        assert (found.id, bytes(found.payload)) == (record.id, record.payload)
 
 
 def test_bytes_that_came_during_a_sync_stay_unsynced(bench: LogBench) -> None:
