@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from ambry.clock import SystemClock, system_random
-from ambry.errors import ConfigInvalid
+from ambry.errors import AmbryError
 from ambry.service import logs
 from ambry.service.process import fail, parse_arguments, run
 from datanode.config import DataNodeConfig, check
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
         check(config)
         logs.configure(level=config.log.level, format=config.log.format, node=config.node.name)
         node = DataNode(config, clock=SystemClock(), random_source=system_random(), files=OsFiles())
-    except ConfigInvalid as error:
+    except AmbryError as error:
         fail(PROGRAM, error)
 
     async def serve(stop: asyncio.Event, _hurry: asyncio.Event) -> None:

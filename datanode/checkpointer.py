@@ -14,6 +14,7 @@ from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.index import FindToken
+from datanode.store.trouble import passes
 
 log = get_logger()
 
@@ -96,9 +97,7 @@ class Checkpointer:
         if store.state is not StoreState.OPEN:
             return False
         try:
-            free = await self._disk.submit(store.free_bytes)
-            if free < ROOM_BYTES + store.recent_count * ROOM_BYTES_PER_ENTRY:
-                log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
+            if not await self._has_room(store):
                 return False
             tokens = dict(self._tokens_of(store.partition))
             store.right_ms = self._right_ms()
@@ -114,3 +113,17 @@ class Checkpointer:
         except (OSError, AmbryError) as error:
             store.fence(f"checkpoint failed: {error}")
             return False
+
+    async def _has_room(self, store: BlobStore) -> bool:
+        """Whether there is anything to begin with. Raises OSError."""
+        try:
+            free = await self._disk.submit(store.free_bytes)
+        except (OSError, MemoryError) as error:
+            if not passes(error):
+                raise
+            log.warning("checkpoint put off", partition=store.partition, error=repr(error))
+            return False
+        if free < ROOM_BYTES + store.recent_count * ROOM_BYTES_PER_ENTRY:
+            log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
+            return False
+        return True

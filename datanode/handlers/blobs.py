@@ -207,7 +207,7 @@ class BlobHandlers:
         if end - first <= self._inline_read_bytes_max:
             try:
                 payload = replica.store.read(entry, first, end, cached_only=True)
-            except (DataCorrupt, OSError) as error:
+            except (DataCorrupt, OSError, MemoryError) as error:
                 raise self._reading.unreadable(replica, entry, error, request.request_id) from error
             if payload is not None:
                 self._answer_payload(entry, payload, responder)

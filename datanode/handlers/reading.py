@@ -31,7 +31,7 @@ class Reading:
         """As BlobStore.read. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
         try:
             payload = await self._disk.submit(replica.store.read, entry, first, end, cached_only=False)
-        except (DataCorrupt, OSError) as error:
+        except (DataCorrupt, OSError, MemoryError) as error:
             raise self.unreadable(replica, entry, error, request_id) from error
         if payload is None:
             raise InternalError("a waiting read returned nothing")
@@ -41,13 +41,13 @@ class Reading:
         """As BlobStore.read_image. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
         try:
             return await self._disk.submit(replica.store.read_image, entry)
-        except (DataCorrupt, OSError) as error:
+        except (DataCorrupt, OSError, MemoryError) as error:
             raise self.unreadable(replica, entry, error) from error
 
     def unreadable(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:
         """What to answer after a read of `entry` raised `error`; a damage of the record is noted."""
         if is_shortage(error):
-            return Overloaded(f"{self._own_name} has no descriptors or memory left: {error}; read elsewhere")
+            return Overloaded(f"{self._own_name} has no descriptors or memory left: {error!r}; read elsewhere")
         metrics.CORRUPT.inc()
         log.error("record unreadable", blob=entry.id.hex(), error=str(error), request_id=request_id)
         replica.store.damaged.add(entry.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambry.checksum import Buffer
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, Overloaded
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -61,6 +61,8 @@ class ReplicationHandlers:
         for entry in entries:
             try:
                 images.append(await self._reading.image(replica, entry))
+            except Overloaded:
+                raise  # it is here: a peer that is told otherwise looks for it elsewhere
             except AmbryError:
                 missing.add(entry.id)
                 continue

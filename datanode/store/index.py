@@ -305,7 +305,7 @@ class Index:
         """
         try:
             self._write_once(frozen, checkpoint)
-        except lmdb.Error as cause:
+        except (lmdb.Error, MemoryError) as cause:
             raise self._unusable(f"the checkpoint of partition {self._partition} failed", cause) from cause
 
     def _write_once(self, frozen: Frozen, checkpoint: Checkpoint) -> None:

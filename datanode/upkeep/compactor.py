@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ambry.clock import Clock
 from ambry.errors import IndexCorrupt
@@ -25,6 +25,7 @@ from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MOVES_PER_TURN = 100
@@ -34,6 +35,7 @@ MOVES_PER_CHECKPOINT = 50_000
 WALK_SHARE = 0.01
 """Looking for something to do goes through the whole index: it may take so much of the time."""
 CHECKPOINT_RETRY_S = 1.0
+SHORTAGE_RETRY_S = 0.5
 CLOSE_AFTER_S = 60.0
 """A replaced file is closed this much later: no read takes longer."""
 
@@ -165,7 +167,7 @@ class Compactor:
             log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
             store.compaction.damaged.discard(damage.segment)  # until the scrub has been there
             self._ask_for_scrub(replica)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if is_full(error):
                 log.warning("compaction put off: the disk is full", partition=store.partition)
             elif is_shortage(error):
@@ -183,12 +185,23 @@ class Compactor:
             await disk.submit(store.compaction.give_up, copied)
             return False
         try:
-            await disk.submit(store.compaction.put_in_place, copied)
+            await self._patiently(store.compaction.put_in_place, copied)
         except OSError as error:
             # Whether the old files count or the new one is known only after a restart.
             store.fence(f"compaction could not put its file in place: {error}")
             return False
         return True
+
+    async def _patiently(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do on a disk thread what must be done by now; without descriptors or memory for it, later. Raises OSError."""
+        while True:
+            try:
+                return await self._disk.submit(work, *args, **kwargs)
+            except (OSError, MemoryError) as error:
+                if not is_shortage(error):
+                    raise
+                log.warning("compaction waits: no descriptors or memory left", error=repr(error))
+            await asyncio.sleep(SHORTAGE_RETRY_S)
 
     async def _switch(self, replica: Replica, copied: Copied, retention: Retention) -> None:
         """Point the index to the new segment, piece by piece: it is right at every moment."""
@@ -222,7 +235,7 @@ class Compactor:
         retired = compaction.retire([segment.number for segment in copied.inputs])
         asyncio.get_running_loop().call_later(CLOSE_AFTER_S, _close, retired)
         try:
-            await self._disk.submit(compaction.delete_files, retired)
+            await self._patiently(compaction.delete_files, retired)
         except OSError as error:
             store.fence(f"compaction could not delete what it replaced: {error}")  # the next start does
             return False

@@ -93,6 +93,17 @@ SEEN_BY = {
         "test_router_put.py",
         "test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused",
     ),
+    "take_a_shortage_for_a_failed_disk": (
+        NODE,
+        "test_shortages.py",
+        "test_a_job_that_lacks_something_anywhere_condemns_nothing_and_is_done_later",
+    ),
+    "answer_not_found_while_opening": (NODE, "test_server.py", "test_ports_first_and_replicas_as_they_come"),
+    "walk_through_the_index_on_the_event_loop": (
+        NODE,
+        "upkeep/test_sweeper.py",
+        "test_a_sweep_walks_through_the_index_on_a_disk_thread",
+    ),
 }
 TIMEOUT_S = 300
 FAILED = 1

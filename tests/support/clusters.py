@@ -88,6 +88,9 @@ def not_caught_up(cluster: LocalCluster, nodes: Sequence[str] | None = None) -> 
         found += [f"{node.name} wants {item}" for item in wanted[:3]]
         for partition in partitions:
             where = f"{node.name} partition {partition['partition']}"
+            if partition["state"] in ("opening", "reopening", "failed"):
+                found.append(f"{where}: {partition}")
+                continue
             if partition["state"] != "open" or not partition["serving"] or partition["damaged"]:
                 found.append(f"{where}: {partition['state']}, {partition['serving']=}, {partition['damaged']=}")
             for name, peer in partition["peers"].items():

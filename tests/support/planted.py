@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,22 +18,27 @@ from ambry import blob
 from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import xxh64
 from ambry.clustermap.skew import AgreedClock
+from ambry.errors import BlobNotFound
 from ambry.format import record as record_format
 from ambry.protocol.messages.replication import Change
+from datanode.replicas import Replica, Replicas
 from datanode.replication import decide as deciding
 from datanode.replication import replicator
 from datanode.replication.cursor import Cursor
 from datanode.replication.decide import Action
-from datanode.store import batch, bounded_files, entry, index, record_reader
+from datanode.store import batch, bounded_files, entry, index, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.switch import Compaction
+from datanode.store.entry import IndexEntry
 from datanode.store.opening import replay
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
+from datanode.store.trouble import Trouble
 from datanode.upkeep.skew import ClockJudge
+from datanode.upkeep.sweeper import ChunkSweeper
 from frontend.router.put import PutOperation
 from tests.support.fake_files import FakeFiles
 
@@ -258,6 +263,35 @@ def take_uploads_of_any_length(patch: Patch) -> None:
     patch.setattr(PutOperation, "_refuse_old", lambda _self: None)
 
 
+def take_a_shortage_for_a_failed_disk(patch: Patch) -> None:
+    """A process without descriptors fences its replicas, and its scrub condemns what it cannot open."""
+    real = trouble.judge
+
+    def judge(error: BaseException) -> Trouble:
+        found = real(error)
+        return Trouble.FAILED if found is Trouble.SHORTAGE else found
+
+    patch.setattr(trouble, "judge", judge)
+
+
+def answer_not_found_while_opening(patch: Patch) -> None:
+    """A replica that is not open yet says that it does not hold a blob."""
+
+    def missing(self: Replicas, partition_id: int) -> Replica:
+        raise BlobNotFound(f"partition {partition_id} does not hold this blob")
+
+    patch.setattr(Replicas, "__missing__", missing)
+
+
+def walk_through_the_index_on_the_event_loop(patch: Patch) -> None:
+    """Housekeeping after a start takes more than half of a node's speed."""
+
+    async def next_page(self: ChunkSweeper, replica: Replica, entries: Iterator[IndexEntry]) -> list[IndexEntry]:
+        return list(entries)
+
+    patch.setattr(ChunkSweeper, "_next_page", next_page)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -287,6 +321,9 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         date_changes_where_they_arrive,
         go_by_the_own_clock,
         take_uploads_of_any_length,
+        take_a_shortage_for_a_failed_disk,
+        answer_not_found_while_opening,
+        walk_through_the_index_on_the_event_loop,
     )
 }
 

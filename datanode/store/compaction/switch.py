@@ -71,9 +71,14 @@ class Compaction:
         return True
 
     def put_in_place(self, copied: Copied) -> None:
-        """Let the new file count. Blocking. Raises OSError: which of the files count then is unknown, so fence the replica."""
+        """Let the new file count. Blocking. May be repeated where this process lacked something on the way.
+
+        Raises OSError: which of the files count then is unknown, so fence the replica.
+        """
         number = copied.output.number
-        self._files.rename(unfinished_path(self._directory, number), self._directory / segment_name(number))
+        unfinished = unfinished_path(self._directory, number)
+        if self._files.exists(unfinished):
+            self._files.rename(unfinished, self._directory / segment_name(number))
         # fsync the directory too: the new name must be durable before the old files go.
         self._files.sync_directory(self._directory)
 
@@ -135,7 +140,9 @@ class Compaction:
         return self._log.retire(numbers)
 
     def delete_files(self, segments: Sequence[Segment]) -> None:
-        """Delete the files of segments, durable on return. Blocking. Raises OSError."""
+        """Delete the files of segments, those that are still there, durable on return. Blocking. Raises OSError."""
         for segment in segments:
-            self._files.unlink(self._directory / segment_name(segment.number))
+            path = self._directory / segment_name(segment.number)
+            if self._files.exists(path):
+                self._files.unlink(path)
         self._files.sync_directory(self._directory)

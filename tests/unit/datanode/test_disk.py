@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ambry.errors import Overloaded
 from datanode.disk import Disk
 
 
@@ -16,6 +17,39 @@ def disk() -> Iterator[Disk]:
     made = Disk(threads=2)
     yield made
     made.close()
+
+
+async def test_work_that_is_refused_does_not_run_all_the_same(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of threads a batch was told to have failed, gave its places back, and was written all the same."""
+
+    def no_more(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    gate = threading.Event()
+    hanging = [disk.submit(gate.wait), disk.submit(gate.wait)]
+    third = disk.submit(lambda: "done")
+    gate.set()
+    assert await third == "done"
+    await asyncio.gather(*hanging)
+
+
+@pytest.mark.parametrize("started", [0, 1, 3])
+def test_a_disk_without_its_threads_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, started: int) -> None:
+    start = threading.Thread.start
+    left = started
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal left
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(Overloaded, match="4 threads"):
+        Disk(threads=4)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("disk")]
 
 
 async def test_work_runs_on_a_thread_of_the_disk_and_its_outcome_comes_back(disk: Disk) -> None:
