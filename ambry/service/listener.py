@@ -245,3 +245,9 @@ def state_of(transport: asyncio.Transport) -> int:
         return int(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
     except OSError:
         return TCP_CLOSE
+
+
+def bound_unsent(sock: Socket, size: int) -> None:
+    """Have the kernel take no more than `size` bytes beyond what it could send already; 0 for no bound (TCP_NOTSENT_LOWAT)."""
+    with suppress(OSError):  # it may have ended
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)

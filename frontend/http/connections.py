@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from ambry.errors import AmbryError, RequestTimeout
-from ambry.service.listener import TCP_CLOSE, state_of, unconfirmed
+from ambry.service.listener import TCP_CLOSE, bound_unsent, state_of, unconfirmed
 from frontend.http.admission import Patience
 from frontend.http.handler import Handler
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 READ_BYTES = 16 << 10
 """Read at a time, as long as nobody has taken memory for more."""
 READ_BYTES_LARGE = 256 << 10
+UNSENT_BYTES = 16 << 10
+"""What the kernel takes of answers beyond what it could send already, until the client has taken something."""
 ASK_AFTER_S = 1.0
 ASKED_MAX = 4
 """When a client that floods us is asked whether it is there, for the first time, and how often at most."""
@@ -37,7 +39,7 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ask_at", "_asked", "_lingering", "_view", "broken", "client", "handler", "head_charged", "head_deadline",
+        "_ask_at", "_asked", "_lingering", "_taken", "_view", "broken", "client", "handler", "head_charged", "head_deadline",
         "looked_at", "patience", "server", "transport", "unsent",
     )  # fmt: skip
 
@@ -52,6 +54,8 @@ class Connection(asyncio.BufferedProtocol):
         """How often it was told something to find out whether anybody is there."""
         self._ask_at = 0.0
         """When to do so again, on the event loop's clock; 0 for nothing that has begun."""
+        self._taken = False
+        """Whether its client has taken an answer for which it was waited."""
         self._lingering: asyncio.Future[None] | None = None
         self.head_charged = 0
         """Bytes of heads, and of trailers, that the server's account knows of."""
@@ -207,6 +211,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.server.slow.discard(self)
+        if not self._taken:
+            self._taken = True
+            bound_unsent(self.transport.get_extra_info("socket"), 0)
         if self.patience is not None:
             self.patience.moved(self.unsent)
         if self.handler is not None:

@@ -16,11 +16,11 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 
 from ambry.errors import AmbryError, Overloaded, Unavailable
-from ambry.service.listener import Farewells, Listener, Socket, unconfirmed
+from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
 from frontend import metrics
 from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
-from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
+from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES, Connection
 from frontend.http.handler import Handler
 from frontend.http.refusals import PARSER_LIMITS
 from frontend.http.turns import Turns
@@ -121,6 +121,8 @@ class HttpServer(web.Server):
 
     async def _adopt(self, sock: Socket, client: str) -> None:
         try:
+            # A client that takes nothing has no more than that in the kernel. Who has taken something is not bound by it.
+            bound_unsent(sock, UNSENT_BYTES)
             await self._loop.connect_accepted_socket(lambda: Connection(self, client), sock)
         except OSError as error:
             # It is gone already.

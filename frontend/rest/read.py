@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ambry.errors import InvalidRequest
 from ambry.rest import names, values
+from ambry.service.listener import unconfirmed
 from frontend.config import FrontendSection
 from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange, StreamedAnswer
@@ -165,11 +166,16 @@ class Reads:
     async def _write_all(self, exchange: Exchange, response: StreamedAnswer, download: Download) -> None:
         """Send all that is read. The head goes only when the first bytes are here: until then an error can be told."""
         download.abort = partial(_give_way, exchange)
+        download.unsent = partial(_unsent, exchange)
         async for data in download.stream():
             if not exchange.streaming:
                 await exchange.send_head(response)
             await exchange.send_piece(response, data)
             del data  # it is not charged any more, and would live until the next piece is here
+
+
+def _unsent(exchange: Exchange) -> int:
+    return 0 if exchange.connection is None else unconfirmed(exchange.connection.transport)
 
 
 def _give_way(exchange: Exchange) -> None:

@@ -16,6 +16,7 @@ from frontend.router.composite import read_composite
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly, found, head_of
+from frontend.router.reading import LEAST_BYTES
 from frontend.router.values import BlobHead, RangeSpec, Span
 
 log = get_logger()
@@ -43,14 +44,17 @@ class Download:
         self.beginning = beginning
         """The first bytes of the span, read already."""
         self.handed_at: float | None = None
+        self.unsent: Callable[[], int] | None = None
+        """Set by who sends the stream: how many bytes of what was handed out its client has not confirmed."""
         self.abort: Callable[[], None] | None = None
         """Set by who sends the stream: breaks the connection to a client that does not take it while others need its memory."""
         self.held = charged
-        """Of the read budget, bytes: the list of chunks, what is in use, and at least one block while there is more to come."""
+        """Of the read budget, bytes: the list of chunks, what is in use, and LEAST_BYTES or more until all is there."""
         self.listed = listed
         """What the list of chunks takes of it."""
         self._handed = len(beginning)
         """What the client is being handed, bytes."""
+        self._sent = 0
         self._request = request
         self._context = context
         self._reading = context.reading
@@ -69,7 +73,6 @@ class Download:
         self._joined = True
         loop = asyncio.get_running_loop()
         data, self.beginning = self.beginning, b""
-        sent = 0
         self._fill()
         while True:
             if len(data):
@@ -77,15 +80,15 @@ class Download:
                 yield data
                 self.handed_at = None
                 self._request.renew()
-                sent += len(data)
+                self._sent += len(data)
                 data = b""
             self._handed = 0
             self._fill()
             if not self._ahead:
                 break
             data = await self._next_piece()
-        if sent != self.size:
-            raise InvariantBroken(f"blob {self.head.id}: {sent} bytes read where {self.size} were asked for")
+        if self._sent != self.size:
+            raise InvariantBroken(f"blob {self.head.id}: {self._sent} bytes read where {self.size} were asked for")
 
     async def _next_piece(self) -> Buffer:
         """The data of the unit whose turn it is. Apart from `stream`, whose names would keep it alive beyond its use."""
@@ -95,27 +98,30 @@ class Download:
             raise InvariantBroken(f"a chunk of blob {self.head.id} is shorter than its composite says")
         self._ahead.popleft()
         self._handed = unit.size
-        return data
+        self._shrink()
+        # Of a block of which it is a part nothing else is kept.
+        return data if unit.size >= BLOCK_SIZE else bytes(data)
 
     def _fill(self) -> None:
         """Ask for as many units as there may be, and for one in any case when the client has nothing in its hands."""
         used = self._shrink()
         while (unit := self._next_unit()) is not None:
-            if used and used + unit.size > self._reading.window():
+            cost = max(BLOCK_SIZE, unit.size)  # a part of a block comes with all of it
+            if used and used + cost > self._reading.window(self):
                 self._again.appendleft(unit)
                 return
-            if not self._grow(used + unit.size):
+            if not self._grow(used + cost):
                 if used:
                     self._again.appendleft(unit)
                     return
-                unit = self._cut(unit, BLOCK_SIZE)  # that much is ours
+                unit = self._cut(unit, LEAST_BYTES)  # that much is ours
             self._ahead.append((unit, self._fetch(unit)))
-            used += unit.size
+            used += cost
 
     def _shrink(self) -> int:
-        """Give back what is not in use any more, but for one block; returns what is in use, bytes."""
-        used = self._handed + sum(unit.size for unit, _ in self._ahead)
-        surplus = self.held - self.listed - max(BLOCK_SIZE, used)
+        """Give back what is not in use any more, but for LEAST_BYTES; returns what is in use, bytes."""
+        used = self._handed + sum(max(BLOCK_SIZE, unit.size) for unit, _ in self._ahead)
+        surplus = self.held - self.listed - max(LEAST_BYTES, used)
         if surplus > 0:
             self.held -= surplus
             self._reading.budget.give_back(surplus)
@@ -132,9 +138,8 @@ class Download:
 
     def _next_unit(self) -> ReadUnit | None:
         """The next unit in order that was not asked for, or was dropped; smaller than it was when memory got short."""
-        if not self._again:
-            return next(self._units, None)
-        return self._cut(self._again.popleft(), self._reading.unit_bytes())
+        unit = self._again.popleft() if self._again else next(self._units, None)
+        return None if unit is None else self._cut(unit, self._reading.unit_bytes(self))
 
     def _cut(self, unit: ReadUnit, size: int) -> ReadUnit:
         """The first part of a unit, up to a multiple of `size`; the rest comes next."""
@@ -160,6 +165,10 @@ class Download:
         return outcome
 
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
+
+    def taken(self) -> int:
+        """Bytes that its client is known to have taken."""
+        return 0 if self.unsent is None else max(0, self._sent + self._handed - self.unsent())
 
     def drop_ahead(self) -> bool:
         """Give back what was read ahead, if anything was; it is read again when its turn comes."""
@@ -216,14 +225,14 @@ async def open_blob(
         except BaseException:
             context.reading.budget.give_back(whole.charged)
             raise
-        # Its list was read; what is streamed has one block beside that, until its end.
+        # Its list was read; the first block is fetched beside that.
         held = BLOCK_SIZE + whole.listed
         context.reading.budget.give_back(whole.charged - held)
         units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.unit_bytes)
         return Download(
             request, context, whole.head, span=span, beginning=b"", charged=held, listed=whole.listed, units=units
         )
-    unit = context.reading.unit_bytes()
+    unit = context.reading.first_bytes()
     ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
     charged = ask.end - ask.first
     await context.reading.take(charged, of=charged)
@@ -233,9 +242,12 @@ async def open_blob(
         head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.properties.size, resolve_empty)
         beginning = record.data
-        # What is streamed has a block of its own until its end.
         size = span.end - span.first
-        held = len(beginning) if len(beginning) == size else max(BLOCK_SIZE, len(beginning))
+        if len(beginning) < size and context.reading.budget.scarce:
+            # Its client has taken nothing yet; the rest is read again.
+            beginning = bytes(beginning[:LEAST_BYTES])
+        # What is streamed has some memory of its own until its end.
+        held = len(beginning) if len(beginning) == size else max(LEAST_BYTES, len(beginning))
         if held > charged:
             await context.reading.take(held - charged, of=size)
             charged = held

@@ -1,8 +1,9 @@
 """The memory of all downloads of a process: who may hold how much, and who must give way.
 
-A download has one block of its own from its beginning to its end, so that it never waits for memory once it has begun: memory
-that is short makes it slow, not stuck. What it holds beyond that, read ahead of its client, is its share of what is free, of
-which those that move take equal parts.
+A download has a little memory of its own from its beginning to its end, so that it never waits for memory once it has begun:
+memory that is short makes it slow, not stuck. What it holds beyond that, read ahead of its client, is its share of what is
+free, of which those that move take equal parts. When less than half is free, it is no more than its client has taken of it so
+far: a crowd that takes nothing then holds little, and leaves the rest to those that read.
 
 A client that does not read holds what was handed to it last, and a crowd of such clients could hold everything. So while
 somebody waits to begin, downloads that stall lose what was read ahead for them, and those that stalled longest are ended, so
@@ -20,8 +21,12 @@ from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 
 log = get_logger()
 
+LEAST_BYTES = 16 << 10
+"""What a download has of its own: with that for each of as many clients as may be connected, some is left. Divides a block."""
+MOVES_S = 0.25
+"""A client that takes this long for one unit has no share of what is free."""
 STALLED_S = 1.0
-"""A client that takes this long for one unit has stalled: what was read ahead for it is dropped."""
+"""One that takes this long has stalled: what was read ahead for it is dropped when memory is scarce."""
 ENDED_AFTER_S = 2.0
 """A download whose client takes this long for one unit may be ended when others wait for memory."""
 RELIEVE_EVERY_S = 0.25
@@ -37,6 +42,10 @@ class Reader(Protocol):
     @property
     def held(self) -> int:
         """Bytes of the budget that it holds."""
+        ...
+
+    def taken(self) -> int:
+        """Bytes that its client is known to have taken."""
         ...
 
     def drop_ahead(self) -> bool:
@@ -70,26 +79,38 @@ class ReadMemory:
         """It has ended, and holds nothing any more."""
         self._readers.discard(reader)
 
-    def window(self) -> int:
-        """Bytes that one download may hold now, at least one block."""
+    def window(self, reader: Reader | None = None) -> int:
+        """Bytes that one download may hold now, at least LEAST_BYTES; without a `reader`, the most that any may."""
         most = self._unit_bytes * self._ahead
         # Half of what is free is left to those that begin after this.
         spare = (self.budget.free - self.budget.size + self.budget.largest) // 2
         if len(self._readers) * most > spare:
             most = min(most, spare // max(1, len(self._readers) - self._count_stalled()))
-        return max(BLOCK_SIZE, most)
+        if reader is not None and self.budget.scarce:
+            most = min(most, reader.taken())
+        return max(LEAST_BYTES, most)
+
+    def unit_bytes(self, reader: Reader | None = None) -> int:
+        """How much the next read should fetch: whole blocks, or LEAST_BYTES, which divides one."""
+        window = self.window(reader)
+        return min(self._unit_bytes, window // BLOCK_SIZE * BLOCK_SIZE or LEAST_BYTES)
+
+    def first_bytes(self) -> int:
+        """How much the first read of a download should fetch; a small blob is all there."""
+        return BLOCK_SIZE if self.budget.scarce else self.unit_bytes()
 
     def _count_stalled(self) -> int:
-        """How many downloads do not move, as it was a moment ago."""
+        """How many downloads do not move, as it was a moment ago. What is read ahead for them goes when memory is scarce."""
         now = asyncio.get_running_loop().time()
         if now - self._counted_at >= COUNT_AGAIN_S:
             self._counted_at = now
-            self._stalled = sum(_stalled(reader, now, STALLED_S) for reader in self._readers)
+            stalled = [reader for reader in self._readers if _stalled(reader, now, MOVES_S)]
+            self._stalled = len(stalled)
+            if self.budget.scarce:
+                for reader in stalled:
+                    if _stalled(reader, now, STALLED_S):
+                        reader.drop_ahead()
         return self._stalled
-
-    def unit_bytes(self) -> int:
-        """How much the next read should fetch, a multiple of a block's size."""
-        return min(self._unit_bytes, self.window() // BLOCK_SIZE * BLOCK_SIZE)
 
     async def take(self, size: int, *, of: int) -> None:
         """Take memory to begin a read of `of` bytes in all with `size` of them.

@@ -8,6 +8,7 @@ import socket
 import pytest
 from aiohttp import web
 
+from frontend.http.connections import UNSENT_BYTES, Connection
 from frontend.http.server import HttpServer
 from tests.support.edge import Edge, edge
 from tests.support.http_frontend import until
@@ -164,3 +165,22 @@ async def test_connections_that_the_kernel_has_accepted_when_the_port_closes_are
             assert (await loop.sock_recv(sock, 100))[:13] in (b"HTTP/1.1 503 ", b"HTTP/1.1 200 ")
             sock.close()
         await task
+
+
+async def test_the_kernel_takes_little_for_a_client_that_takes_nothing_and_as_much_as_it_likes_for_one_that_reads() -> (
+    None
+):
+    async def much(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(8 << 20))
+
+    def bound(connection: Connection) -> int:
+        sock = connection.transport.get_extra_info("socket")
+        return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
+
+    async with edge(much) as server, server.connected() as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: server.server.slow, "it waits for its client")
+        (connection,) = server.server.slow
+        assert bound(connection) == UNSENT_BYTES
+        assert len((await client.answer()).body) == 8 << 20
+        await until(lambda: bound(connection) == 0, "it knows that it reads")

@@ -26,7 +26,8 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from frontend.router.budget import Need
 from frontend.router.composite import CHUNK_LISTED_BYTES
-from frontend.router.get import open_blob
+from frontend.router.get import Download, open_blob
+from frontend.router.reading import LEAST_BYTES, STALLED_S
 from frontend.router.values import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content
@@ -356,7 +357,7 @@ async def test_a_stream_that_has_begun_never_waits_for_memory(wanted: RangeSpec 
         others += cluster.budget.free
         assert cluster.budget.try_take(cluster.budget.free, Need.READY), "whatever it gives back is gone"
     assert data == expected(body, wanted)
-    assert reader.held - reader.listed == CHUNK, "it got by with one block"
+    assert reader.held - reader.listed == LEAST_BYTES, "it got by with what was its own"
     reader.close()
     cluster.budget.give_back(others)
     assert cluster.budget.free == cluster.budget.size
@@ -403,21 +404,52 @@ async def test_a_crowd_that_does_not_read_is_ended_for_a_read_that_does() -> Non
     body = content(1, 30 * CHUNK)
     cluster, blob_id = await made(body, budget=32 * CHUNK, read_ahead=4)
     ended: list[int] = []
-    crowd = []
-    for number in range(25):
+    crowd: list[Download] = []
+    while cluster.budget.free - cluster.budget.size // 8 >= CHUNK + 30 * CHUNK_LISTED_BYTES:
+        number = len(crowd)
         reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
         reader.abort = partial(ended.append, number)
         stream = reader.stream()
         await anext(stream)
         crowd.append(reader)
+        await asyncio.sleep(STALLED_S)
+    began = now()
     reading = asyncio.create_task(cluster.read(blob_id))
     while not reading.done():
         await asyncio.sleep(0.05)
         for number in ended:
             crowd[number].close()
-        assert now() < 30
+        assert now() < began + 30
     assert await reading == body
-    assert 0 < len(ended) < 25, "no more than was needed"
+    assert 0 < len(ended) < len(crowd), "no more than was needed"
+    assert len(crowd) > 40, "each holds little"
     for reader in crowd:
         reader.close()
+    assert cluster.budget.free == cluster.budget.size
+
+
+@pytest.mark.parametrize("chunk_size", [CHUNK, 64 * CHUNK])
+@virtual_time
+async def test_when_memory_is_scarce_the_pieces_grow_with_what_the_client_has_taken(chunk_size: int) -> None:
+    body = content(1, 40 * CHUNK)
+    cluster, blob_id = await made(body, read_unit_bytes=8 * CHUNK, chunk_size_bytes=chunk_size, budget=128 * CHUNK)
+    await cluster.budget.take(65 * CHUNK, timeout_s=1)
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
+    unsent = 0
+    reader.unsent = lambda: unsent
+    stream = reader.stream()
+    data = b""
+    for _ in range(4):
+        data += await anext(stream)
+        unsent = len(data)
+        assert len(data) % LEAST_BYTES == 0
+        assert reader.held - reader.listed == LEAST_BYTES, "it was told of nothing that its client took"
+    unsent, sizes = 0, list[int]()
+    async for piece in stream:
+        data += bytes(piece)
+        sizes.append(len(piece))
+    assert data == body
+    assert sizes[0] == LEAST_BYTES and max(sizes) == min(8 * CHUNK, chunk_size)
+    reader.close()
+    cluster.budget.give_back(65 * CHUNK)
     assert cluster.budget.free == cluster.budget.size

@@ -9,7 +9,7 @@ import pytest
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import Overloaded
 from frontend.router.budget import MemoryBudget
-from frontend.router.reading import ReadMemory
+from frontend.router.reading import LEAST_BYTES, STALLED_S, ReadMemory
 from tests.support.virtual_loop import settle, virtual_time
 
 MIB = 1 << 20
@@ -23,12 +23,16 @@ class FakeReader:
         self.handed, self.ahead = handed, ahead
         self.handed_at = handed_at
         self.ended = False
+        self.took = 1 << 40
         assert memory.budget.try_take(handed + ahead)
         memory.join(self)
 
     @property
     def held(self) -> int:
         return self.handed + self.ahead
+
+    def taken(self) -> int:
+        return self.took
 
     def drop_ahead(self) -> bool:
         dropped, self.ahead = self.ahead, 0
@@ -61,7 +65,7 @@ async def test_a_few_downloads_have_all_they_want_and_many_share_half_of_what_is
     readers += [FakeReader(made, handed=0) for _ in range(42)]
     assert (made.window(), made.unit_bytes()) == (MIB // 2, MIB // 2)
     readers += [FakeReader(made, handed=0) for _ in range(2000)]
-    assert (made.window(), made.unit_bytes()) == (BLOCK_SIZE, BLOCK_SIZE)
+    assert (made.window(), made.unit_bytes()) == (LEAST_BYTES, LEAST_BYTES)
     for reader in readers[2:]:
         made.leave(reader)
     assert made.window() == 4 * MIB
@@ -87,7 +91,7 @@ async def test_the_less_is_free_the_less_is_read_ahead() -> None:
     FakeReader(made, handed=3 * MIB + MIB // 2)
     assert (made.window(), made.unit_bytes()) == (MIB // 12, BLOCK_SIZE)
     FakeReader(made, handed=MIB // 2)
-    assert (made.window(), made.unit_bytes()) == (BLOCK_SIZE, BLOCK_SIZE)
+    assert (made.window(), made.unit_bytes()) == (LEAST_BYTES, LEAST_BYTES)
 
 
 @virtual_time
@@ -162,3 +166,28 @@ async def test_once_nobody_waits_nothing_runs() -> None:
     await asyncio.sleep(30)
     made.budget.give_back(56 * MIB)
     assert made.budget.free == made.budget.size
+
+
+@virtual_time
+async def test_when_memory_is_scarce_a_download_holds_no_more_than_its_client_has_taken() -> None:
+    """1,300 clients that took nothing held all there was; a read of 5 MB waited 14 s until they were ended."""
+    made = memory()
+    new, slow, quick = (FakeReader(made, handed=0) for _ in range(3))
+    new.took, slow.took, quick.took = 0, 100_000, 10 * MIB
+    assert {made.window(reader) for reader in (new, slow, quick)} == {4 * MIB}
+    FakeReader(made, handed=33 * MIB)
+    assert (made.window(new), made.unit_bytes(new)) == (LEAST_BYTES, LEAST_BYTES)
+    assert (made.window(slow), made.unit_bytes(slow)) == (100_000, BLOCK_SIZE)
+    assert made.window(quick) > 2 * MIB and made.unit_bytes(quick) == MIB
+    assert made.first_bytes() == BLOCK_SIZE
+
+
+@virtual_time
+async def test_when_memory_is_scarce_what_was_read_ahead_of_the_stalled_goes_before_anybody_waits() -> None:
+    made = memory()
+    stalled = [FakeReader(made, handed=MIB, ahead=3 * MIB, handed_at=now()) for _ in range(12)]
+    moving = FakeReader(made, handed=MIB)
+    made.window(moving)
+    await asyncio.sleep(STALLED_S)
+    assert made.window(moving) > MIB
+    assert [reader.ahead for reader in stalled] == [0] * 12
