@@ -240,7 +240,15 @@ class Copier:
             if entry is not None and entry.location == at:
                 copied.moved.append(Moved(found.id, at, copied.output.end))
             return self._read(segment, found)
-        keep = kept(header.kind, header.lsn, at, entry, durable_lsn=self._durable_lsn, retention=self._retention)
+        keep = kept(
+            header.kind,
+            header.lsn,
+            at,
+            entry,
+            written_at_ms=header.written_at_ms,
+            durable_lsn=self._durable_lsn,
+            retention=self._retention,
+        )
         match keep:
             case Keep.MOVE:
                 copied.moved.append(Moved(found.id, at, copied.output.end))

@@ -61,7 +61,14 @@ class Keep(StrEnum):
 
 
 def kept(
-    kind: int, lsn: int, at: Location, entry: IndexEntry | None, *, durable_lsn: int, retention: Retention
+    kind: int,
+    lsn: int,
+    at: Location,
+    entry: IndexEntry | None,
+    *,
+    written_at_ms: int,
+    durable_lsn: int,
+    retention: Retention,
 ) -> Keep:
     """What is kept of the record of `kind` and `lsn` that stands `at`, given what the index says of its blob. Pure.
 
@@ -72,8 +79,13 @@ def kept(
     here = entry.segment == at.segment and entry.offset == at.offset
     if entry.lsn >= durable_lsn:
         return Keep.MOVE if here else Keep.COPY
+    if kind == RecordKind.UPDATE and entry.lsn != lsn:
+        # A put that came under a tombstone carries it, but not when the blob was deleted: its retention would count from its
+        # creation once the index is rebuilt.
+        tells_when = entry.state.deleted and entry.present and entry.changed_at_ms == written_at_ms
+        return Keep.COPY if tells_when and not retention.bytes_dead(entry) else Keep.NOTHING
     if kind == RecordKind.UPDATE:
-        return Keep.NOTHING if entry.lsn != lsn else Keep.FORGET if may_forget(entry, retention) else Keep.COPY
+        return Keep.FORGET if may_forget(entry, retention) else Keep.COPY
     if not here:
         return Keep.NOTHING  # a repaired copy stands elsewhere
     if not retention.bytes_dead(entry):

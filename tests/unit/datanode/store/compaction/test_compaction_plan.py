@@ -351,3 +351,23 @@ def test_after_a_compaction_its_output_stands_in_the_place_of_its_inputs(bench: 
     assert [usage.number for usage in fresh] == [usage.number for usage in after]
     assert after[0].live_bytes == after[0].used_bytes == fresh[0].used_bytes
     assert fresh[0].live_bytes <= after[0].live_bytes
+
+
+def test_when_a_blob_was_deleted_outlives_a_later_put_its_compaction_and_the_index(tmp_path: Path) -> None:
+    """The put carried the tombstone, and with it its own, earlier time: in a rebuilt index the retention was over too soon."""
+    deleted_at_ms = WRITTEN + 6
+    files = FakeFiles(tmp_path)
+    store = open_replica(files, tmp_path / "r")
+    append(store, msgspec.structs.replace(update_record(blob_id(1), DELETED), written_at_ms=deleted_at_ms))
+    append(store, put_record(blob_id(1), b"late"))
+    for number in range(2, 8):
+        append(store, put_record(blob_id(number), content(number, 20_000)))
+    checkpoint(store)
+    compact(store, [1], retention(9))
+    checkpoint(store, clean=True)
+    store.close()
+    store = open_replica(files, tmp_path / "r", rebuild=True)
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    assert (entry.present, entry.state, entry.changed_at_ms) == (True, DELETED, deleted_at_ms)
+    store.close()

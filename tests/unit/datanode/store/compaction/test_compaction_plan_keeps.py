@@ -145,7 +145,15 @@ def test_what_is_kept_of_a_record(kind: RecordKind) -> None:
         entry = entry_of(case)
         lsn = LSN if entry is None else entry.lsn
         durable_lsn = lsn + 1 if case["checkpoint"] == "covers" else lsn
-        told = kept(kind, LSN, HERE, entry, durable_lsn=durable_lsn, retention=retention_of(case, lsn))
+        told = kept(
+            kind,
+            LSN,
+            HERE,
+            entry,
+            written_at_ms=WRITTEN_MS - 1,
+            durable_lsn=durable_lsn,
+            retention=retention_of(case, lsn),
+        )
         assert told is outcome, case
         counted += 1
     assert counted == (2 if kind == RecordKind.UPDATE else 3) * 2 * 2 * 3 * 3 * 2 * 2 + 1
