@@ -285,6 +285,7 @@ def build(
         retention=retention,
         inline_read_bytes_max=store.inline_read_bytes_max,
         clock=clocks.agreed,
+        certain_ms=clocks.judge.certain_ms,
     )
     peers = ReplicationHandlers(replicas, feed=feed, reading=reading, later=later)
     greeting = GreetingHandlers(introduction)

@@ -52,7 +52,11 @@ CHANGE_SKEW_MAX_MS = SKEW_MAX_MS + 60_000
 
 
 class BlobHandlers:
-    """Answers about the blobs of this node; `clock` has the time that most data nodes have (ambry/clustermap/skew.py)."""
+    """Answers about the blobs of this node.
+
+    `clock` has the time that most data nodes have (ambry/clustermap/skew.py), `certain_ms` tells the one that may free
+    something, or 0 (datanode/upkeep/skew.py).
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class BlobHandlers:
         retention: CompactionSection,
         inline_read_bytes_max: int,
         clock: Clock,
+        certain_ms: Callable[[], int],
     ) -> None:
         self._replicas = replicas
         self._own_name = own_name
@@ -72,6 +77,7 @@ class BlobHandlers:
         self._retention = retention
         self._inline_read_bytes_max = inline_read_bytes_max
         self._clock = clock
+        self._certain_ms = certain_ms
 
     def table(self) -> dict[int, Handler]:
         return {
@@ -179,8 +185,12 @@ class BlobHandlers:
         return done
 
     def _refuse_late_undelete(self, entry: IndexEntry) -> None:
-        """What compaction may drop already must not come back: nobody may hold its bytes any more. Raises BlobDeleted."""
-        if retention_at(self._retention, self._clock.wall_ms()).bytes_dead(entry):
+        """What compaction may drop already must not come back: nobody may hold its bytes any more. Raises BlobDeleted.
+
+        In doubt about the clock nothing is dropped, so what is here may still come back.
+        """
+        now_ms = self._certain_ms() if entry.present else self._clock.wall_ms()
+        if retention_at(self._retention, now_ms).bytes_dead(entry):
             raise BlobDeleted(
                 f"blob {BlobId(entry.id)} was deleted more than {self._retention.deleted_retention_s} s ago: "
                 "too late to undelete it"

@@ -164,6 +164,20 @@ async def test_nobody_calls_a_blob_dead_by_a_clock_that_is_in_doubt(cluster: Dir
     assert reply.fates == [Fate.ALIVE]
 
 
+async def test_an_undelete_is_not_late_by_a_clock_that_is_in_doubt(cluster: DirectCluster) -> None:
+    """Not even where two clocks that are wrong by the same are most."""
+    await cluster["a1"].put(ID, b"x")
+    await cluster["a1"].update(ID, DELETED)
+    await cluster.settle()
+    for name in ("a2", "a3"):
+        cluster[name].clock.ahead_ms = 40 * DAY_MS
+        await cluster[name].stop()
+        await cluster[name].start()
+    cluster["a1"].hear_clocks()
+    state = await cluster["a1"].update(ID, BlobState(1, False, ALIVE.expires_at_ms))
+    assert not state.deleted
+
+
 async def test_it_is_said_when_housekeeping_pauses_and_goes_on(
     cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
