@@ -25,7 +25,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import IntEnum
 
 from ambry.checksum import xxh64
-from ambry.clock import Clock
 from ambry.errors import InvalidBlobId
 
 ID_SIZE = 36
@@ -119,9 +118,9 @@ class BlobId:
         return self.raw < other.raw
 
 
-def uuid7(clock: Clock, source: random.Random) -> bytes:
+def uuid7(wall_ms: int, source: random.Random) -> bytes:
     """A version 7 UUID (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
     bits = source.getrandbits(74)
-    high = (clock.wall_ms() & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | bits >> 62
+    high = (wall_ms & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | bits >> 62
     low = 0x8000_0000_0000_0000 | bits & 0x3FFF_FFFF_FFFF_FFFF
     return (high << 64 | low).to_bytes(16, "big")

@@ -61,6 +61,7 @@ class AgreedClock:
     def __init__(self, clock: Clock, *, own_votes: bool) -> None:
         self.peers = PeerClocks(clock)
         self._clock = clock
+        self.monotonic = clock.monotonic
         self._own_votes = own_votes
         self._base_ms: int | None = None
 
@@ -87,9 +88,6 @@ class AgreedClock:
             return own_ms
         agreed_ms = self._base_ms + int(self._clock.monotonic() * 1000)
         return own_ms if -SKEW_MAX_MS <= own_ms - agreed_ms <= SKEW_MAX_MS else agreed_ms
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
         self._clock.sleep(seconds)

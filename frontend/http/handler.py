@@ -329,6 +329,7 @@ class Handler(Refusing):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        self.close_after_last()
         finished, reset = await super().finish_response(request, resp, start_time)
         forced = request.keep_alive and not finished.keep_alive and not self.connection.server.draining
         if (forced or (self.refused and not self._messages)) and not reset:

@@ -10,9 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp import web
 from multidict import CIMultiDict
 
 from ambry.errors import AmbryError, Overloaded, Unavailable
@@ -152,18 +150,6 @@ class HttpServer(web.Server):
         handler = Handler(self, connection, loop=self._loop, **self._kwargs)
         handler.connection_made(connection.transport)
         return handler
-
-    def _make_request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        if isinstance(protocol, Handler):
-            protocol.close_after_last()
-        return super()._make_request(message, payload, protocol, writer, task)
 
     def refused(
         self, error: AmbryError, cause: BaseException | None, client: Connection | str, *, kind: str = ""

@@ -174,6 +174,7 @@ def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int, has_meta
     return PutSpec(
         properties=properties,
         metadata=_metadata(headers) if has_metadata else b"",
+        created_at_ms=now_ms,
         expires_at_ms=expiry(headers.get(names.TTL), now_ms),
         durability=Durability.DISK if durability is None else values.durability(durability),
     )

@@ -64,7 +64,7 @@ class PutOperation:
         self._context = context
         self._spec = spec
         self._verify = verify
-        self._created_at_ms = context.clock.wall_ms()
+        self._created_at_ms = spec.created_at_ms
         self._began_s = context.clock.monotonic()
         self._written: list[BlobId] = []
 
@@ -203,13 +203,15 @@ class PutOperation:
     ) -> tuple[BlobId, PartitionReplicas]:
         context = self._context
         replicas = context.placement.choose(size, exclude=exclude, answering=answering)
+        # A chunk may come long after its blob began.
+        wall_ms = context.clock.wall_ms() if kind is IdKind.CHUNK else self._created_at_ms
         blob_id = BlobId.make(
             kind=kind,
             datacenter=context.datacenter_id,
             account=self._container.account,
             container=self._container.container,
             partition=replicas.id,
-            uuid=uuid7(context.clock, context.random_source),
+            uuid=uuid7(wall_ms, context.random_source),
         )
         return blob_id, replicas
 

@@ -20,6 +20,7 @@ class PutSpec(msgspec.Struct, frozen=True, kw_only=True):
     properties: BlobProperties
     metadata: bytes
     """Encoded (ambry/format/properties.py)."""
+    created_at_ms: int
     expires_at_ms: int
     durability: Durability
 

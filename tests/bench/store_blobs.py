@@ -55,7 +55,7 @@ def natural_ids(
         while under_way and under_way[0][0] <= made_at:
             yield heappop(under_way)[1:]
         partition = 1 + int(chance.random() * partitions)
-        uuid = uuid7(clock, sources[number % FRONTENDS])
+        uuid = uuid7(clock.wall_ms(), sources[number % FRONTENDS])
         raw = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=2, container=3, partition=partition, uuid=uuid).raw
         heappush(under_way, (made_at + chance.expovariate(1 / DELAY_MS), partition, raw))
     while under_way:

@@ -105,7 +105,7 @@ class Year:
             account=2,
             container=3,
             partition=self._replica.partition.id,
-            uuid=uuid7(self._clock, self._chance),
+            uuid=uuid7(self._clock.wall_ms(), self._chance),
         ).raw
         blob = Blob(raw_id, self._chance.randrange(POOL_SIZE - life.size), life)
         self.blobs.append(blob)

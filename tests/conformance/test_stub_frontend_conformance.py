@@ -56,7 +56,7 @@ def twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
 
 def absent() -> str:
     """The id of a blob that was never put, in the account and a partition of every cluster here."""
-    uuid = uuid7(SystemClock(), system_random())
+    uuid = uuid7(SystemClock().wall_ms(), system_random())
     return str(BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=uuid))
 
 

@@ -176,7 +176,7 @@ def never_stored() -> str:
         account=1,
         container=1,
         partition=0,
-        uuid=uuid7(SystemClock(), random.Random()),
+        uuid=uuid7(SystemClock().wall_ms(), random.Random()),
     )
     return str(made)
 

@@ -174,7 +174,7 @@ class Cutter:
                 account=1,
                 container=1,
                 partition=self._source.randrange(PARTITIONS),
-                uuid=uuid7(self._clock, self._source),
+                uuid=uuid7(self._clock.wall_ms(), self._source),
             )
             sent = BlobState(0, False, expires_at_ms)
             blob = Blob(id=blob_id.raw, seed=self._seed, size=size, digest=digest(payload), sent=sent)

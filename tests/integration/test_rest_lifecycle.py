@@ -27,7 +27,7 @@ def unknown_id(*, datacenter: int = 1, partition: int = 0, kind: IdKind = IdKind
         account=1,
         container=1,
         partition=partition,
-        uuid=uuid7(SystemClock(), random.Random()),
+        uuid=uuid7(SystemClock().wall_ms(), random.Random()),
     )
     return str(made)
 

@@ -132,11 +132,13 @@ def some_request(*, timeout_s: float = 20.0) -> RequestContext:
 def put_spec(
     *,
     durability: Durability = Durability.DISK,
+    created_at_ms: int = 1_700_000_000_000,
     expires_at_ms: int = NEVER_MS,
     metadata: dict[str, str] | None = None,
     properties: BlobProperties | None = None,
 ) -> PutSpec:
     return PutSpec(
+        created_at_ms=created_at_ms,
         properties=properties or BlobProperties(size=0, digest=b""),
         metadata=encode_metadata(metadata or {}),
         expires_at_ms=expires_at_ms,

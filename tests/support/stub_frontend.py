@@ -88,7 +88,7 @@ class StubFrontend:
 
     def add(self, data: bytes, **headers: str) -> str:
         """Store a blob directly; its id."""
-        raw = uuid7(SystemClock(), system_random())
+        raw = uuid7(SystemClock().wall_ms(), system_random())
         blob = str(BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=raw))
         self.blobs[blob] = data
         self.meta[blob] = {name.replace("_", "-"): value for name, value in headers.items()}
