@@ -225,6 +225,8 @@ class ServingConnection(RpcConnection):
             handler(frame, responder)
         except AmbryError as error:
             responder.fail(error)
+        except messages.UNREADABLE as error:
+            responder.fail(ProtocolViolation(f"the header of a request of type {frame.type} cannot be read: {error}"))
         except Exception as error:
             log.exception("request handler failed", peer=self.peer, type=frame.type)
             responder.fail(InternalError(f"{type(error).__name__} in the data node; its log has the details"))

@@ -50,6 +50,11 @@ _STORED = Empty()
 CHANGE_SKEW_MAX_MS = SKEW_MAX_MS + 60_000
 """A change may be on its way for as long as its maker waits."""
 
+_read_put = messages.reader(PutRequest)
+_read_update = messages.reader(UpdateRequest)
+_read_get = messages.reader(GetRequest)
+_read_presence = messages.reader(PresenceRequest)
+
 
 class BlobHandlers:
     """Answers about the blobs of this node.
@@ -90,7 +95,7 @@ class BlobHandlers:
     # --- put and update ---
 
     def _put(self, frame: Frame, responder: Responder) -> None:
-        request = messages.decode(frame.header, PutRequest)
+        request = _read_put(frame.header)
         if request.kind not in _PUT_KINDS:
             raise InvalidRequest(f"record kind {request.kind} cannot be put")
         if len(frame.body) > PAYLOAD_SIZE_MAX:
@@ -143,7 +148,7 @@ class BlobHandlers:
             done(None)
 
     def _update(self, frame: Frame, responder: Responder) -> None:
-        request = messages.decode(frame.header, UpdateRequest)
+        request = _read_update(frame.header)
         replica = self._replicas[BlobId(request.id).partition]
         entry = replica.store.lookup(request.id)
         state = request.state if entry is None else join(entry.state, request.state)
@@ -199,7 +204,7 @@ class BlobHandlers:
     # --- get ---
 
     def _get(self, frame: Frame, responder: Responder) -> None:
-        request = messages.decode(frame.header, GetRequest)
+        request = _read_get(frame.header)
         replica = self._replicas[BlobId(request.id).partition]
         entry = replica.store.lookup(request.id)
         if entry is None:
@@ -256,7 +261,7 @@ class BlobHandlers:
     # --- presence ---
 
     def _presence(self, frame: Frame, responder: Responder) -> None:
-        request = messages.decode(frame.header, PresenceRequest)
+        request = _read_presence(frame.header)
         responder.reply(PresenceReply([self._presence_of(blob_id) for blob_id in request.ids]))
 
     def _presence_of(self, blob_id: bytes) -> str:

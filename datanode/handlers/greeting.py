@@ -8,6 +8,8 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello, Pong
 
+_read_hello = messages.reader(Hello)
+
 
 class GreetingHandlers:
     """Answers as the node that `introduction` says."""
@@ -19,7 +21,7 @@ class GreetingHandlers:
         return {MessageType.HELLO: self._hello, MessageType.PING: self._ping}
 
     def _hello(self, frame: Frame, responder: Responder) -> None:
-        self._introduction.check_caller(messages.decode(frame.header, Hello))
+        self._introduction.check_caller(_read_hello(frame.header))
         responder.reply(self._introduction.hello())
 
     def _ping(self, frame: Frame, responder: Responder) -> None:

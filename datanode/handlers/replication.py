@@ -16,6 +16,9 @@ from datanode.store.entry import IndexEntry
 
 FETCH_BYTES_MAX = 32 << 20
 
+_read_changes = messages.reader(ChangesRequest)
+_read_fetch = messages.reader(FetchRequest)
+
 
 class ReplicationHandlers:
     """Answers to the peers that replicate from this node."""
@@ -30,7 +33,7 @@ class ReplicationHandlers:
         return {MessageType.CHANGES: self._changes, MessageType.FETCH: self._fetch}
 
     def _changes(self, frame: Frame, responder: Responder) -> None:
-        request = messages.decode(frame.header, ChangesRequest)
+        request = _read_changes(frame.header)
 
         async def answer() -> None:
             responder.reply(await self._feed.changes(request))
@@ -38,7 +41,7 @@ class ReplicationHandlers:
         self._later.answer(responder, answer())
 
     def _fetch(self, frame: Frame, responder: Responder) -> None:
-        request = messages.decode(frame.header, FetchRequest)
+        request = _read_fetch(frame.header)
         self._later.answer(responder, self._send_records(self._replicas[request.partition], request, responder))
 
     async def _send_records(self, replica: Replica, request: FetchRequest, responder: Responder) -> None:

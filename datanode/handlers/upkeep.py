@@ -15,6 +15,8 @@ from datanode.replicas import Replicas
 from datanode.store.retention import retention_at
 from datanode.upkeep.fates import KnownFate, fate_of
 
+_read_fates = messages.reader(FatesRequest)
+
 
 class UpkeepHandlers:
     """Answers from the indexes of this node, without reading a blob.
@@ -31,7 +33,7 @@ class UpkeepHandlers:
         return {MessageType.FATES: self._fates}
 
     def _fates(self, frame: Frame, responder: Responder) -> None:
-        responder.reply(self.fates(messages.decode(frame.header, FatesRequest).ids))
+        responder.reply(self.fates(_read_fates(frame.header).ids))
 
     def fates(self, ids: Sequence[bytes]) -> FatesReply:
         """What became of blobs, as far as this node knows (datanode/upkeep/fates.py)."""

@@ -15,7 +15,7 @@ from ambry.blob import BlobState
 from ambry.checksum import Buffer, block_checks, digest
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import ClusterMap, Node, Partition
-from ambry.errors import AmbryError, PeerConnectionLost
+from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation
 from ambry.network.pool import ClockSample, PeerPool
 from ambry.network.serving import Responder
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
@@ -201,6 +201,8 @@ class DirectNode:
         frame = Frame(type, 0, 10_000, 1, messages.encode(message), block_checks(body), body)
         try:
             self.parts.handlers[type](frame, cast(Responder, answer))
+        except messages.UNREADABLE as error:
+            answer.fail(ProtocolViolation(str(error)))  # as a connection does
         except AmbryError as error:
             answer.fail(error)
         return answer

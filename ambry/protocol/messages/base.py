@@ -78,6 +78,15 @@ encode: Callable[[Message], bytes] = msgspec.msgpack.Encoder().encode
 _decoders: dict[Any, Any] = {}
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What a reader raises for a header that is none of its shape: whoever serves requests answers it with a ProtocolViolation."""
+
+
+def reader(shape: type[T]) -> Callable[[bytes], T]:
+    """Decodes headers of one shape; for requests. Raises UNREADABLE."""
+    return msgspec.msgpack.Decoder(shape).decode
+
+
 def decode(data: bytes, shape: type[T]) -> T:
     """Raises ProtocolViolation."""
     decoder: msgspec.msgpack.Decoder[T] | None = _decoders.get(shape)
@@ -85,7 +94,7 @@ def decode(data: bytes, shape: type[T]) -> T:
         decoder = _decoders[shape] = msgspec.msgpack.Decoder(shape)
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+    except UNREADABLE as cause:
         raise ProtocolViolation(f"a {shape.__name__} cannot be read: {cause}") from cause
 
 

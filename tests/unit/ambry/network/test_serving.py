@@ -20,7 +20,7 @@ from ambry.network.serving import Ages, Responder
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX
 from ambry.protocol.frame import BODY_SIZE_MAX, SENT_MASK, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty
+from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import PresenceReply
 from tests.support.eventually import eventually
 from tests.support.rpc_ends import LONG_S, Outcomes, Pair, RawClient
@@ -45,6 +45,21 @@ async def test_a_bug_in_a_handler_is_an_internal_error_and_the_connection_goes_o
     assert "secret" not in str(caught.value)
     pair.handler = lambda frame, responder: responder.reply(Empty())
     await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+
+
+async def test_a_request_that_cannot_be_read_is_a_violation_and_the_connection_goes_on(pair: Pair) -> None:
+    read = messages.reader(Hello)
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        read(frame.header)
+        responder.reply(Empty())
+
+    pair.handler = handler
+    client = await pair.client()
+    with pytest.raises(ProtocolViolation, match=f"type {MessageType.PING} cannot be read"):
+        await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    await client.request(MessageType.PING, Hello("c", "n"), timeout_s=LONG_S)
+    client.abort()
 
 
 async def test_a_request_is_answered_once_whatever_its_handler_does(pair: Pair) -> None:
