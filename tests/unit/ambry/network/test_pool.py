@@ -6,21 +6,23 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 
 from ambry.clustermap.model import Node
-from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalError, PeerConnectionLost
+from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalError, Overloaded, PeerConnectionLost
 from ambry.network import pool as module
 from ambry.network.connection import RpcConnection
 from ambry.network.pool import ClockSample, OnSample, Peer, PeerPool
 from ambry.network.serving import Responder, ServingConnection
-from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Pong
 from tests.support.captured_log import capture_log, said
 from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 from tests.support.introductions import introduction
+from tests.support.swallowing_link import SwallowingLink
 
 LONG_S = 60.0
 
@@ -77,10 +79,14 @@ def pool_of(*nodes: FakeNode) -> PeerPool:
 
 
 def pool_hearing(on_sample: OnSample | None, *nodes: FakeNode, clock: SettableClock | None = None) -> PeerPool:
+    return pool_at(*(node.port for node in nodes), on_sample=on_sample, clock=clock)
+
+
+def pool_at(*ports: int, on_sample: OnSample | None = None, clock: SettableClock | None = None) -> PeerPool:
     return PeerPool(
         [
-            Node(name=f"n{number}", datacenter="dc1", datacenter_id=1, host="127.0.0.1", port=node.port)
-            for number, node in enumerate(nodes, 1)
+            Node(name=f"n{number}", datacenter="dc1", datacenter_id=1, host="127.0.0.1", port=port)
+            for number, port in enumerate(ports, 1)
         ],
         introduction=introduction("me", cluster="c", clock=clock),
         random_source=random.Random(1),
@@ -281,6 +287,76 @@ async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
     for _ in range(3):
         assert isinstance(await call(0.1), DeadlineExceeded)
     assert not peer.health.well
+    await pool.stop()
+
+
+@pytest.fixture
+async def link(node: FakeNode) -> AsyncIterator[SwallowingLink]:
+    made = SwallowingLink(node.port)
+    await made.start()
+    yield made
+    made.stop()
+
+
+async def test_a_link_that_swallows_everything_is_given_up_and_whole_again_soon_after_it_heals(
+    node: FakeNode, link: SwallowingLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection stayed until TCP gave up, and was found to be well again by TCP's back-off: 115 s after healing."""
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
+    node.handler = lambda frame, responder: responder.reply(Pong(1))
+    pool = pool_at(link.port)
+    peer = await connected(pool)
+    await eventually(lambda: peer.usable)
+    outcomes: list[Frame | AmbryError] = []
+    link.swallows = True
+    peer.call(MessageType.PUT, Empty(), outcomes.append, timeout_s=LONG_S, body=b"x" * 1000)
+    await eventually(lambda: not peer.connected and bool(outcomes))
+    assert [type(outcome) for outcome in outcomes] == [PeerConnectionLost]
+    assert peer.in_flight_bytes == 0
+    tries = link.made
+    await eventually(lambda: link.made >= tries + 3)  # each try is given up, too
+    assert not peer.connected
+    link.swallows = False
+    await eventually(lambda: peer.usable)
+    await peer.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    await pool.stop()
+
+
+async def test_a_peer_whose_answers_come_but_slowly_is_not_given_up(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pings wait behind large answers: where bytes arrive, the peer is there."""
+    monkeypatch.setattr(module, "MISSED_PINGS_MAX", 1_000_000)
+    node.handler = lambda frame, responder: responder.reply(Pong(1))
+    pool = pool_of(node)
+    peer = await connected(pool)
+    await eventually(lambda: peer.usable)
+    pings = 0
+
+    def trickle(frame: Frame, responder: Responder) -> None:
+        nonlocal pings
+        pings += 1
+        # Something else comes meanwhile: an answer to a call that nobody knows of any more.
+        responder.connection._send(encode_head(MessageType.GET, 1 << 40, b"", flags=FLAG_REPLY), b"")
+
+    node.handler = trickle
+    await eventually(lambda: pings > 3 * module.SILENT_PINGS_MAX)
+    assert peer.connected
+    assert not peer.usable
+    monkeypatch.setattr(module, "MISSED_PINGS_MAX", 5)
+    await eventually(lambda: len(node.connections) > 1)  # but not for ever
+    await pool.stop()
+
+
+async def test_a_greeting_tells_how_much_a_peer_takes(node: FakeNode) -> None:
+    node.hello = msgspec.structs.replace(node.hello, requests_max=2)
+    node.handler = lambda frame, responder: None
+    pool = pool_of(node)
+    peer = await connected(pool)
+    outcomes: list[Frame | AmbryError] = []
+    for _ in range(4):
+        peer.call(MessageType.GET, Empty(), outcomes.append, timeout_s=LONG_S)
+    assert Overloaded in [type(outcome) for outcome in outcomes]
     await pool.stop()
 
 
