@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, InsufficientStorage, Overloaded, ReplicaUnavailable
+from ambry.errors import AmbryError, DeadlineExceeded, InsufficientStorage, Overloaded, ReplicaUnavailable
 from ambry.format.record import Record, RecordKind
 from ambry.service.logs import get_logger
 from datanode import metrics
@@ -26,6 +26,7 @@ from datanode.store.blob_store import BlobStore, StoreState
 
 log = get_logger()
 
+_NEVER = float("inf")
 Done = Callable[[AmbryError | None], None]
 """Called once on the event loop: None when the append is as durable as it asked to be."""
 
@@ -68,6 +69,8 @@ class Append(msgspec.Struct):
     size: int
     sync: bool
     done: Done
+    deadline: float = _NEVER
+    """On the event loop's clock: nobody waits for it any more, and what was not begun before is not written."""
 
 
 def _may_use_reserve(append: Append) -> bool:
@@ -112,14 +115,17 @@ class Committer:
         """Until no append is waiting or in flight."""
         await self._idle.wait()
 
-    def append(self, record: Record, *, sync: bool, done: Done) -> None:
-        """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers."""
+    def append(self, record: Record, *, sync: bool, done: Done, deadline: float = _NEVER) -> None:
+        """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers.
+
+        One that still waits at its `deadline`, on the event loop's clock, is not written: `done` has DeadlineExceeded then.
+        """
         size = len(record.payload) + len(record.metadata) + APPEND_OVERHEAD_BYTES
         if not self._writes.admit(size):
             waiting = self._writes.pending_bytes
             done(Overloaded(f"the write queue of this disk is full ({waiting} bytes); retry shortly"))
             return
-        self._enqueue(Append(record, size, sync, done))
+        self._enqueue(Append(record, size, sync, done, deadline))
 
     def barrier(self, done: Done) -> None:
         """Call `done` when everything published so far is synced."""
@@ -172,11 +178,22 @@ class Committer:
             self._idle.set()
             return
         appends = self._take()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = [append for append in appends if append.deadline <= now]
+        if late:
+            # The disk hung, or the whole process was stopped: nobody waits for them any more.
+            refusal = DeadlineExceeded("it waited to be written for longer than its caller; nothing was written")
+            appends = [append for append in appends if append.deadline > now]
+            if not appends:
+                self._answer(late, refusal)
+                return
+            loop.call_soon(self._tell, late, refusal)
         records = [append.record for append in appends if append.record is not None]
         try:
             batch = self.store.begin(records, sync=any(append.sync for append in appends))
-        except ReplicaUnavailable as refusal:
-            self._answer(appends, refusal)
+        except ReplicaUnavailable as unavailable:
+            self._answer(appends, unavailable)
             return
         try:
             batch.place()
@@ -212,6 +229,9 @@ class Committer:
             self._schedule()
         else:
             self._idle.set()
+        self._tell(appends, failure)
+
+    def _tell(self, appends: list[Append], failure: AmbryError | None) -> None:
         for append in appends:
             self._writes.release(append.size)
             try:

@@ -120,9 +120,10 @@ class BlobHandlers:
         metrics.BYTES_IN.inc(len(frame.body))
         entry = replica.store.lookup(request.id)
         if entry is not None and entry.present and request.id not in replica.store.damaged:
-            self._later.answer(responder, self._put_again(replica, entry, record, sync=request.sync, done=done))
+            again = self._put_again(replica, entry, record, sync=request.sync, done=done, deadline=responder.deadline)
+            self._later.answer(responder, again)
             return
-        replica.committer.append(record, sync=request.sync, done=done)
+        replica.committer.append(record, sync=request.sync, done=done, deadline=responder.deadline)
 
     async def _put_again(
         self,
@@ -132,13 +133,14 @@ class BlobHandlers:
         *,
         sync: bool,
         done: Callable[[AmbryError | None], None],
+        deadline: float,
     ) -> None:
         """A put of a blob that is here already, because replication or an earlier try was faster."""
         try:
             payload = await self._reading.payload(replica, entry, 0, 0)
         except (DataCorrupt, Overloaded, ReplicaUnavailable):
             # Damaged, or unknown for now: a second good copy does no harm.
-            replica.committer.append(record, sync=sync, done=done)
+            replica.committer.append(record, sync=sync, done=done, deadline=deadline)
             return
         if payload.head.header.digest != record.digest or entry.payload_size != len(record.payload):
             done(AlreadyExists("another content is stored under this blob id; ids are never reused"))
@@ -161,7 +163,7 @@ class BlobHandlers:
         record = Record(
             kind=RecordKind.UPDATE, id=request.id, state=state, written_at_ms=self._plausible(request.changed_at_ms)
         )
-        replica.committer.append(record, sync=True, done=done)
+        replica.committer.append(record, sync=True, done=done, deadline=responder.deadline)
 
     def _plausible(self, changed_at_ms: int) -> int:
         """When a change was made: what its maker says, unless the clocks of the data nodes say that this cannot be.

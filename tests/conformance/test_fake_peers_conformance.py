@@ -109,6 +109,7 @@ class HeldResponder:
     """Passes an answer on when it may."""
 
     def __init__(self, responder: Responder, until: asyncio.Event) -> None:
+        self.deadline = float("inf")
         self._responder = responder
         self._until = until
 

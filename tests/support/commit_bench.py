@@ -41,7 +41,7 @@ class CommitBench:
         self.acks: list[tuple[int, AmbryError | None]] = []
 
     def submit(
-        self, number: int, record: Record | None = None, *, sync: bool = True
+        self, number: int, record: Record | None = None, *, sync: bool = True, deadline: float = float("inf")
     ) -> asyncio.Future[AmbryError | None]:
         """Append blob `number`; the future has its outcome."""
         done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
@@ -51,7 +51,10 @@ class CommitBench:
             done.set_result(error)
 
         self.committer.append(
-            record or put_record(blob_id(number), content(number, 1000)), sync=sync, done=acknowledged
+            record or put_record(blob_id(number), content(number, 1000)),
+            sync=sync,
+            done=acknowledged,
+            deadline=deadline,
         )
         return done
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
+from ambry.errors import DeadlineExceeded, InsufficientStorage, Overloaded, ReplicaFenced, ReplicaUnavailable
 from datanode.store.blob_store import StoreState
 from tests.support.commit_bench import RESERVE, CommitBench
 from tests.support.gate import Gate
@@ -58,6 +58,31 @@ async def test_what_arrives_during_a_batch_goes_together_as_the_next(bench: Comm
         assert await asyncio.gather(*others) == [None] * 28
     assert bench.data_calls() == ["fdatasync", "pwritev", "fdatasync"]
     assert [number for number, _ in bench.acks] == list(range(1, 30))
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_what_nobody_waits_for_any_more_is_not_written(bench: CommitBench, others: int) -> None:
+    """A node whose disk hung, or that was stopped, wrote puts whose callers had given up long before."""
+    now = asyncio.get_running_loop().time()
+    with Gate(bench.files, "fdatasync") as gate:
+        first = bench.submit(1, deadline=now + 60)
+        await gate.arrived.wait()
+        late = [bench.submit(number, deadline=now) for number in (2, 3)]
+        in_time = [bench.submit(number, deadline=now + 60) for number in range(4, 4 + others)]
+        gate.open()
+        assert await first is None
+        for outcome in await asyncio.gather(*late):
+            assert isinstance(outcome, DeadlineExceeded)
+        assert await asyncio.gather(*in_time) == [None] * others
+    await bench.committer.wait_idle()
+    assert bench.writes.pending_bytes == 0
+    assert [bench.store.lookup(blob_id(number)) is None for number in range(1, 4 + others)] == [
+        False,
+        True,
+        True,
+        *[False] * others,
+    ]
+    assert await bench.submit(9) is None
 
 
 async def test_what_arrives_in_one_turn_of_the_loop_goes_together(bench: CommitBench) -> None:
