@@ -126,13 +126,17 @@ class Peer:
         return before
 
     def _refuse(self, type: int, message: Message, done: OnReply, **_more: object) -> None:
-        done(PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected"))
+        done(self._not_connected())
+
+    def _not_connected(self) -> PeerConnectionLost:
+        """Without the name: who asked puts that before every outcome."""
+        return PeerConnectionLost(f"not connected to {self.node.address}")
 
     async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
         """As RpcConnection.request; raises PeerConnectionLost at once when not connected."""
         connection = self._connection
         if connection is None:
-            raise PeerConnectionLost(f"{self.node.name} ({self.node.address}) is not connected")
+            raise self._not_connected()
         return await connection.request(type, message, timeout_s=timeout_s)
 
     def start(self) -> None:

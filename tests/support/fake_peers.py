@@ -223,12 +223,12 @@ class FakePeer:
         checks: Buffer | None = None,
     ) -> None:
         if not self.connected:
-            done(PeerConnectionLost(f"{self.node.name} is not connected"))
+            done(PeerConnectionLost(f"not connected to {self.node.address}"))
             return
         waiting = self.in_flight_bytes
         silent_too_long = not self.health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX
         if waiting and (silent_too_long or waiting + len(body) > self.in_flight_bytes_max):
-            done(Overloaded(f"{waiting} bytes are waiting for {self.node.name} already"))
+            done(Overloaded(f"{waiting} bytes are waiting for {self.node.address} already"))
             return
         self._send(type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health)
 
@@ -282,7 +282,7 @@ class FakePeer:
 
         def expire() -> None:
             # It holds the bytes until it answers or is gone.
-            end(DeadlineExceeded(f"{self.node.name} did not answer in time"), answered=False)
+            end(DeadlineExceeded(f"{self.node.address} did not answer in time"), answered=False)
 
         deadline = loop.call_later(timeout_s, expire)
 
@@ -316,7 +316,7 @@ class FakePeer:
                 future.set_result(outcome)
 
         if not self.connected:
-            raise PeerConnectionLost(f"{self.node.name} is not connected")
+            raise PeerConnectionLost(f"not connected to {self.node.address}")
         self._send(type, message, done, timeout_s=timeout_s)
         return await future
 

@@ -129,6 +129,7 @@ async def test_a_call_to_a_peer_that_is_away_fails_at_once() -> None:
     outcomes: list[Frame | AmbryError] = []
     pool["n1"].call(MessageType.PING, Empty(), outcomes.append, timeout_s=LONG_S)
     assert [type(outcome) for outcome in outcomes] == [PeerConnectionLost]
+    assert "n1" not in str(outcomes[0]), "who asked puts the name before it"
     assert pool["n1"].in_flight_bytes == 0
     await pool.stop()
 

@@ -85,6 +85,9 @@ async def test_a_write_succeeds_exactly_when_two_confirm(bad: list[int], how: st
     with pytest.raises(QuorumNotReached) as caught:
         await write(cluster)
     assert sum(f"dc1-n{number}:" in caught.value.message for number in bad) == 2, "who failed, and nobody else"
+    assert caught.value.message.count("dc1-n") == 2, (
+        "each once; it was `dc1-n1: dc1-n1 (127.0.0.1:6670) is not connected`"
+    )
     assert "may or may not have happened" in caught.value.message
     assert now() == pytest.approx(5.0 if how == "silent" else 0.0, abs=0.01)
 
