@@ -39,7 +39,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -178,9 +178,12 @@ class Cluster:
         self.port = next(self._ports)
         layout = directory / "layout.json"
         layout.write_text(json.dumps(_layout(nodes, self._ports)), encoding="utf-8")
-        self._serves = {"frontend": self._program("frontend", "f", {"datacenter": "dc1", "port": self.port}, layout)}
+        frontend = {"datacenter": "dc1", "port": self.port}
+        self._programs = {"frontend": functools.partial(self._program, "frontend", "f", frontend, layout)}
         for name in nodes:
-            self._serves[name] = self._program("datanode", name, {"data_dir": str(directory / name)}, layout)
+            values = {"data_dir": str(directory / name)}
+            self._programs[name] = functools.partial(self._program, "datanode", name, values, layout)
+        self._building = threading.Lock()
         self._stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._threads: list[threading.Thread] = []
 
@@ -201,8 +204,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        for name, serve in self._serves.items():
-            thread = threading.Thread(target=self._run_server, args=(serve,), name=name)
+        for name, program in self._programs.items():
+            thread = threading.Thread(target=self._run_server, args=(program,), name=name)
             thread.start()
             self._threads.append(thread)
         try:
@@ -214,7 +217,11 @@ class Cluster:
             for thread in self._threads:
                 thread.join(PATIENCE_S)
 
-    def _run_server(self, serve: Any) -> None:
+    def _run_server(self, program: Callable[[], Any]) -> None:
+        with self._building:
+            # Here, so that threads which it starts before it runs are its own.
+            serve = program()
+
         async def main() -> None:
             # The first says stop; some revisions take a second one, for haste.
             events = [asyncio.Event() for _ in inspect.signature(serve).parameters]
