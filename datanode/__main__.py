@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     config = parse_arguments(PROGRAM, DataNodeConfig, argv)
     try:
         check(config)
-        logs.configure(level=config.log.level, format=config.log.format, node=config.node.name)
+        logs.configure_from(config.log, node=config.node.name)
         node = DataNode(config, clock=SystemClock(), random_source=system_random(), files=OsFiles())
     except AmbryError as error:
         fail(PROGRAM, error)

@@ -28,13 +28,20 @@ BATCH_RECORDS = Histogram(
 FENCED = Counter(
     "ambry_datanode_replicas_fenced", "Replicas that stopped after a failed write or sync.", registry=registry
 )
+FREE_BYTES = Gauge("ambry_datanode_free_bytes", "Room on the disk of this node's replicas.", registry=registry)
 CORRUPT = Counter(
     "ambry_datanode_corrupt_reads", "Reads of this node's own disk that failed a checksum.", registry=registry
 )
 REPLICATION_LAG = Gauge(
     "ambry_datanode_replication_lag_bytes",
-    "How far this replica is behind a peer's log.",
+    "How far this replica was behind a peer's log when that last answered.",
     ["peer", "partition"],
+    registry=registry,
+)
+REPLICATION_SILENCE = Gauge(
+    "ambry_datanode_replication_silence_seconds",
+    "Since a peer last answered what changed in its log; an idle one answers every replication.poll_wait_ms.",
+    ["peer"],
     registry=registry,
 )
 REPLICATED = Counter(

@@ -37,10 +37,12 @@ from datanode.replication.feed import ChangeFeed, Publications
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.replication.replicator import Replicator
+from datanode.replication.silence import Silence
 from datanode.store.files import Files
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
+from datanode.upkeep.room import Room
 from datanode.upkeep.scrubber import Scrubber
 from datanode.upkeep.sweeper import ChunkSweeper
 
@@ -70,6 +72,7 @@ class Parts:
     compactor: Compactor
     fates: Fates
     sweeper: ChunkSweeper
+    room: Room
     later: Later
     handlers: Mapping[int, Handler]
     """By the type of request that each answers."""
@@ -87,6 +90,7 @@ class Parts:
             "checkpoint": self.checkpointer.tick,
             "clock": self.clocks.tick,
             "heal": self.healer.tick,
+            "room": self.room.tick,
         }
         found |= self.replicator.ticks()
         if self.config.compaction.enabled:
@@ -238,6 +242,7 @@ def build(
         authority=authority,
         intake=intake,
         healer=healer,
+        silence=Silence(clock),
         config=replication,
         certain_retention=clocks.certain_retention,
     )
@@ -288,7 +293,8 @@ def build(
         certain_ms=clocks.judge.certain_ms,
     )
     peers = ReplicationHandlers(replicas, feed=feed, reading=reading, later=later)
-    greeting = GreetingHandlers(introduction)
+    room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
+    greeting = GreetingHandlers(introduction, room)
     handlers: Mapping[int, Handler] = {**greeting.table(), **blobs.table(), **peers.table(), **upkeep.table()}
     return Parts(
         config=config,
@@ -308,6 +314,7 @@ def build(
         compactor=compactor,
         fates=fates,
         sweeper=sweeper,
+        room=room,
         later=later,
         handlers=handlers,
         counts=RequestCounts(),

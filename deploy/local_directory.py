@@ -2,11 +2,11 @@
 
 shape.json          what the cluster is: counts, ports, overrides; written once, decides at every later start
 layout.json         the cluster map (ambry/clustermap/layout.py)
-cluster.json        how it runs: URLs, pids, logs; replaced atomically at every change
+cluster.json        how it runs: URLs, pids, logs; replaced atomically at every change, found out anew when it is damaged
 lock                held while a change is made, by threads and processes alike
 <name>/config.toml  written when missing; a change made by hand stays
 <name>/data         what a data node stores
-<name>/log.jsonl    stdout and stderr of the process, appended over all its lives
+<name>/log.jsonl    stdout and stderr of the process, appended over all its lives; log.jsonl.1 and on: what was there before
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Literal
 
 import msgspec
 
+from ambry.clustermap.layout import Layout
 from deploy.local_layout import (
     ClusterFile,
     LocalClusterError,
@@ -34,7 +35,9 @@ from deploy.local_layout import (
     describe,
     layout,
     members,
+    shape_of,
 )
+from deploy.local_processes import running
 
 
 class LocalDirectory:
@@ -63,10 +66,25 @@ class LocalDirectory:
             except (FileNotFoundError, NotADirectoryError):
                 command = f"ambry cluster up --dir {shlex.quote(str(self.path))}"
                 raise LocalClusterError(f"{self.path} holds no cluster; start one with: {command}") from None
-            except (OSError, msgspec.DecodeError) as cause:
+            except OSError as cause:
                 raise LocalClusterError(f"cannot use {self._shape_path}: {cause}") from cause
+            except msgspec.DecodeError as cause:
+                self._shape = self._recovered_shape(cause)
             self._members = members(self._shape, self.path)
         return self._shape
+
+    def _recovered_shape(self, cause: msgspec.DecodeError) -> Shape:
+        """The shape as the layout tells it: an older release could leave an empty shape.json when the power went."""
+        try:
+            known = msgspec.json.decode(self._layout_path.read_bytes(), type=Layout)
+            shape = shape_of(known, frontends=len(list(self.path.glob("dc1-f*"))))
+        except (OSError, msgspec.DecodeError, LocalClusterError) as none:
+            raise LocalClusterError(
+                f"{self._shape_path} is damaged ({cause}), and {self._layout_path} cannot tell what stood there ({none}). "
+                f"Put one of them back from a backup; what was stored is in {self.path}/*/data"
+            ) from cause
+        replace(self._shape_path, _json(shape))
+        return shape
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -103,7 +121,7 @@ class LocalDirectory:
     def write_files(self) -> None:
         """Write what follows from the shape, where it is missing or the directory was moved."""
         try:
-            if not self._layout_path.exists():
+            if not self._has_layout():
                 replace(self._layout_path, _json(layout(self.shape, self.members)))
             for member in self.members:
                 text = config_text(member, self._layout_path)
@@ -115,13 +133,25 @@ class LocalDirectory:
         except OSError as cause:
             raise LocalClusterError(f"cannot write in {self.path}: {cause.strerror}") from cause
 
+    def _has_layout(self) -> bool:
+        """One that was left empty or torn follows from the shape as well."""
+        try:
+            msgspec.json.decode(self._layout_path.read_bytes(), type=Layout)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return False
+        return True
+
     def describe(self) -> ClusterFile:
-        """What stands in cluster.json."""
+        """What stands in cluster.json; one that is damaged is found out anew."""
         try:
             return msgspec.json.decode(self._cluster_path.read_bytes(), type=ClusterFile)
         except FileNotFoundError:
             return describe(self.shape, self.path, self.members, {}, state="down")
-        except (OSError, msgspec.DecodeError) as cause:
+        except msgspec.DecodeError:
+            configs = {member.config: member.name for member in self.members}
+            pids = {configs[config]: pid for config, pid in running(configs).items()}
+            return describe(self.shape, self.path, self.members, pids, state="up" if pids else "down")
+        except OSError as cause:
             raise LocalClusterError(f"cannot use {self._cluster_path}: {cause}") from cause
 
     def record(self, pids: Mapping[str, int]) -> None:
@@ -154,10 +184,19 @@ class LocalDirectory:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+    """Write a file so that a reader, and whoever comes after a power cut, sees the old content or the new, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    temporary.write_bytes(content)
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        # Without this a rename may be durable before the bytes are, and leave an empty file.
+        os.fsync(file.fileno())
     temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -269,6 +269,26 @@ def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
     )
 
 
+def shape_of(known: Layout, *, frontends: int) -> Shape:
+    """The shape that a layout was made from; what overrides there were it does not tell. Raises LocalClusterError."""
+    nodes = known.datacenters[0].nodes if known.datacenters else []
+    if not nodes:
+        raise LocalClusterError("the layout has no data node")
+    shape = check(
+        Shape(
+            cluster=known.cluster,
+            datacenters=len(known.datacenters),
+            nodes=len(nodes),
+            frontends=max(1, frontends),
+            partitions=len(known.partitions),
+            port_base=nodes[0].port - 2 * FRONTENDS_MAX - PORTS_PER_DATACENTER,
+        )
+    )
+    if layout(shape, members(shape, Path())) != known:
+        raise LocalClusterError("the layout was changed by hand")
+    return shape
+
+
 def config_text(member: Member, layout_path: Path) -> str:
     """The process's config.toml. What is not in it has the default that `configs/<role>.toml` explains."""
     values: dict[str, str | int]
@@ -285,6 +305,7 @@ def config_text(member: Member, layout_path: Path) -> str:
         section = "frontend"
     # A JSON string or integer is also a TOML one.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    lines += ["", "[log]", f"file = {json.dumps(str(member.log), ensure_ascii=False)}"]
     return "\n".join(
         [f"# {member.name} of a local cluster; kept as it is at every later start.", f"[{section}]", *lines, ""]
     )

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,20 @@ def find(pid: int, config: Path) -> Process | None:
     return process if os.fsencode(config) in arguments and process.alive else None
 
 
+def running(configs: Collection[Path]) -> dict[Path, int]:
+    """The pids of the processes of this machine that were started with one of these config files."""
+    wanted = {os.fsencode(config): config for config in configs}
+    found: dict[Path, int] = {}
+    for directory in PROC.iterdir():
+        if not directory.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            for argument in (directory / "cmdline").read_bytes().split(b"\0"):
+                if argument in wanted:
+                    found[wanted[argument]] = int(directory.name)
+    return found
+
+
 def spawn(
     module: str, config: Path, overrides: Sequence[str], *, log: Path, die_with_parent: bool
 ) -> subprocess.Popen[bytes]:
@@ -196,7 +210,8 @@ def tail(log: Path, *, start: int = 0, lines: int = 12) -> list[str]:
     try:
         with log.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(start, size - 64 * 1024))
+            # A file shorter than that is a new one: the old one was full.
+            stream.seek(max(start if start <= size else 0, size - 64 * 1024))
             return stream.read().decode("utf-8", "replace").splitlines()[-lines:]
     except OSError:
         return []

@@ -18,7 +18,7 @@ def main(argv: list[str]) -> None:
     config = parse_arguments(PROGRAM, FrontendConfig, argv)
     try:
         check(config)
-        logs.configure(level=config.log.level, format=config.log.format, node=config.frontend.name)
+        logs.configure_from(config.log, node=config.frontend.name)
         frontend = Frontend(config, clock=SystemClock(), random_source=system_random())
     except ConfigInvalid as error:
         fail(PROGRAM, error)

@@ -205,6 +205,7 @@ SEAM = {
     "ambry/service/logs.py": "writes to standard error",
     "ambry/network/tcp.py": "the names of a socket's options",
     "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
+    "ambry/service/log_file.py": "the file of a process's log",
     "ambry/service/loop_watch.py": "a thread beside the event loop, which looks at what that does",
     "ambry/service/process.py": "the outermost layer of a process: signals, limits, exit codes",
     "ambry/clustermap/layout.py": "reads the layout file, at start",

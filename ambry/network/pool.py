@@ -98,6 +98,8 @@ class Peer:
         """What the node last said of itself."""
         self.clock_sample: ClockSample | None = None
         """The last one."""
+        self.room_bytes = -1
+        """What puts may still use of its disk, as it said a moment ago; -1: it does not say."""
         self._introduction = introduction
         self._on_sample = on_sample
         self._random = random_source
@@ -220,7 +222,9 @@ class Peer:
             pieces = connection.pieces_received
             try:
                 frame = await connection.request(MessageType.PING, Empty(), timeout_s=PING_TIMEOUT_S)
-                self._note_clock(messages.decode(frame.header, Pong).now_ms, asked_at)
+                pong = messages.decode(frame.header, Pong)
+                self.room_bytes = pong.room_bytes
+                self._note_clock(pong.now_ms, asked_at)
                 self.health.record_probe(True)
                 silent = missed = 0
             except DeadlineExceeded:

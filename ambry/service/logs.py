@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
 import msgspec
 import structlog
+
+from ambry.errors import ConfigInvalid
+from ambry.service.log_file import LogFile
 
 Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
@@ -22,10 +26,38 @@ class LogSection(msgspec.Struct, frozen=True):
 
     level: Level = "info"
     format: LogFormat = "auto"
+    file: str = ""
+    file_bytes_max: int = 64 << 20
+    files_kept: int = 4
 
 
-def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO | None = None, **bound: Any) -> None:
-    """Set up logging for this process; `bound` pairs (the process's name, its datacenter) stand in every line."""
+def configure_from(section: LogSection, **bound: Any) -> None:
+    """As `configure`, by the configuration of a server. Raises ConfigInvalid when the file cannot be used."""
+    file: LogFile | None = None
+    if section.file:
+        if section.file_bytes_max < 1 << 16 or section.files_kept < 1:
+            raise ConfigInvalid("log.file_bytes_max must be at least 65536, log.files_kept at least 1")
+        file = LogFile(Path(section.file), max_bytes=section.file_bytes_max, keep=section.files_kept)
+    try:
+        configure(level=section.level, format=section.format, file=file, **bound)
+    except OSError as cause:
+        raise ConfigInvalid(f"log.file: cannot write {section.file}: {cause.strerror}") from cause
+
+
+def configure(
+    *,
+    level: str = "info",
+    format: LogFormat = "auto",
+    stream: TextIO | None = None,
+    file: LogFile | None = None,
+    **bound: Any,
+) -> None:
+    """Set up logging for this process; `bound` pairs (the process's name, its datacenter) stand in every line.
+
+    With `file` standard output and error go there from now on. Raises OSError when it cannot be opened.
+    """
+    if file is not None:
+        file.open()
     out = stream or sys.stderr
     text = format == "text" or (format == "auto" and out.isatty())
     renderer: Any
@@ -42,7 +74,7 @@ def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Sink(out))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Sink(out, file))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
@@ -54,20 +86,27 @@ def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO
 class _Sink:
     """Where lines go. A log that cannot be written, on a full disk say, must never stop the work that it tells of."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, file: LogFile | None) -> None:
         self._stream = stream
+        self._file = file
+        self._written = 0
         self.lost = 0
 
     def write(self, text: str) -> int:
         try:
+            self._written += len(text)
             return self._stream.write(text)
         except (OSError, ValueError):
             self.lost += 1
             return 0
 
     def flush(self) -> None:
+        """Called behind every line."""
         try:
             self._stream.flush()
+            if self._file is not None:
+                written, self._written = self._written, 0
+                self._file.wrote(written)
         except (OSError, ValueError):
             self.lost += 1
 

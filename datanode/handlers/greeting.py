@@ -7,15 +7,17 @@ from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello, Pong
+from datanode.upkeep.room import Room
 
 _read_hello = messages.reader(Hello)
 
 
 class GreetingHandlers:
-    """Answers as the node that `introduction` says."""
+    """Answers as the node that `introduction` says, with the room for puts that it has."""
 
-    def __init__(self, introduction: Introduction) -> None:
+    def __init__(self, introduction: Introduction, room: Room) -> None:
         self._introduction = introduction
+        self._room = room
 
     def table(self) -> dict[int, Handler]:
         return {MessageType.HELLO: self._hello, MessageType.PING: self._ping}
@@ -25,4 +27,4 @@ class GreetingHandlers:
         responder.reply(self._introduction.hello())
 
     def _ping(self, frame: Frame, responder: Responder) -> None:
-        responder.reply(Pong(self._introduction.told_ms()))
+        responder.reply(Pong(self._introduction.told_ms(), self._room.bytes))

@@ -30,6 +30,7 @@ from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action, decide, designated, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
+from datanode.replication.silence import Silence
 from datanode.store.retention import Retention
 
 log = get_logger()
@@ -55,6 +56,7 @@ class Replicator:
         authority: Authority,
         intake: Intake,
         healer: Healer,
+        silence: Silence,
         config: ReplicationSection,
         certain_retention: Callable[[], Retention],
     ) -> None:
@@ -66,6 +68,7 @@ class Replicator:
         self._authority = authority
         self._intake = intake
         self._healer = healer
+        self._silence = silence
         self._config = config
         self._certain_retention = certain_retention
 
@@ -79,6 +82,7 @@ class Replicator:
                 "outstanding": len(cursor.outstanding),
                 "caught_up": cursor.caught_up,
                 "connected": self._pool[name].connected,
+                "silent_s": round(self._silence.seconds(name), 1),
             }
             for name, cursor in sorted(self._cursors.of(partition).items())
         }
@@ -112,6 +116,7 @@ class Replicator:
 
     def _puller(self, peer: Peer, shared: list[Partition], delay_ms: int) -> Tick:
         partitions = [partition.id for partition in shared]
+        answered = self._silence.follow(peer.node.name)
         behind = True
 
         async def tick() -> float:
@@ -138,6 +143,7 @@ class Replicator:
                 behind = True
                 return PEER_AWAY_WAIT_S
             reply = messages.decode(frame.header, ChangesReply)
+            answered()
             await self._apply(peer, reply.partitions, asked)
             behind = any(answer.next_lsn < answer.end_lsn for answer in reply.partitions)
             return CATCHING_UP_WAIT_S if self._needs_proof(peer, partitions) and not behind else 0.0

@@ -1,8 +1,8 @@
 """Which partition a new blob goes to.
 
-Two partitions are drawn among those whose replicas answer, and the one with less waiting for its replicas is taken. The choice
-for small blobs sticks for some tens of milliseconds, so that concurrent small puts meet in one log and share its sync; large
-chunks spread.
+Two partitions are drawn among those whose replicas answer and have room, and the one is taken whose replicas have less waiting
+for the room that is left: so disks fill up alike, and a full one is avoided before it refuses. The choice for small blobs
+sticks for some tens of milliseconds, so that concurrent small puts meet in one log and share its sync; large chunks spread.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from ambry.errors import InsufficientStorage
 from frontend.router.replicas import PartitionReplicas, ReplicaTable
 
 STICKY_BYTES_MAX = 256 << 10
+ROOM_MIN_BYTES = 256 << 20
+"""Less on one of its disks, and a partition gets puts only where all have so little: a few segments more and it is full."""
+ROOM_UNKNOWN_BYTES = 1 << 40
+WAITING_LEAST_BYTES = 1 << 20
+"""Where nobody waits the emptier one is taken; so much waiting for it doubles its cost."""
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -63,16 +68,27 @@ class PartitionChooser:
             candidates = left
         if not candidates:
             raise InsufficientStorage("no partition is left to write to; every one failed or has no replica here")
+        candidates = [each for each in candidates if _room(each) >= ROOM_MIN_BYTES] or candidates
         first, second = self._random.choice(candidates), self._random.choice(candidates)
-        if first is not second:
-            waiting = sum(peer.in_flight_bytes for peer in first.local)
-            if waiting > sum(peer.in_flight_bytes for peer in second.local):
-                first = second
-        return Drawn(first, well)
+        return Drawn(second if first is not second and _cost(second) < _cost(first) else first, well)
 
     def short(self) -> list[int]:
         """The partitions that too few replicas here answer for."""
         return [each.id for each in self._here if not _enough(each)]
+
+
+def _room(replicas: PartitionReplicas) -> int:
+    """What the fullest of the disks here has left for puts, as far as they say."""
+    return min((peer.room_bytes for peer in replicas.local if peer.room_bytes >= 0), default=ROOM_UNKNOWN_BYTES)
+
+
+def _cost(replicas: PartitionReplicas) -> float:
+    """What waits for its replicas, to what room there is."""
+    waiting = sum(peer.in_flight_bytes for peer in replicas.local)
+    room = _room(replicas)
+    # In steps of a tenth: disks that are as good as equal must not be told apart by who answered last.
+    shift = max(0, room.bit_length() - 4)
+    return (WAITING_LEAST_BYTES + waiting) / max(1, room >> shift << shift)
 
 
 def _well(replicas: PartitionReplicas) -> bool:

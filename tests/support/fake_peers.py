@@ -170,6 +170,7 @@ class FakePeer:
     partitions: frozenset[int] | None = None
     """Those that it holds replicas of; None: all there are."""
     in_flight_bytes: int = 0
+    room_bytes: int = -1
     in_flight_bytes_max: int = 64 << 20
     open_calls: int = 0
     records: dict[bytes, Stored] = field(default_factory=dict)

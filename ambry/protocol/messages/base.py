@@ -57,9 +57,10 @@ class Hello(Message, frozen=True, array_like=True):
 
 
 class Pong(Message, frozen=True, array_like=True):
-    """The answer to a ping: the wall clock of who answers, 0 where it does not say."""
+    """The answer to a ping: the wall clock of who answers, 0 where it does not say, and its room for puts, -1 likewise."""
 
     now_ms: int = 0
+    room_bytes: int = -1
 
 
 class Empty(Message, frozen=True, array_like=True):

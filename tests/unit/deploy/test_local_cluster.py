@@ -17,7 +17,7 @@ import pytest
 
 from deploy import local_processes
 from deploy.local_cluster import LocalCluster, signal_number
-from deploy.local_directory import LocalDirectory
+from deploy.local_directory import LocalDirectory, replace
 from deploy.local_layout import LocalClusterError
 from deploy.local_processes import find, wait_until
 
@@ -270,3 +270,52 @@ def test_cluster_json_is_whole_whenever_it_is_read(make: Make, tmp_path: Path) -
         ended.set()
         reader.join()
     assert broken == []
+
+
+@pytest.mark.parametrize("content", [b"", b'{"cluster": "lo', bytes(300)], ids=["empty", "torn", "zeros"])
+@pytest.mark.parametrize("name", ["shape.json", "layout.json", "cluster.json", "dc1-n1/config.toml"])
+def test_a_state_file_that_a_power_cut_damaged_is_made_anew(
+    make: Make, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """An empty layout.json kept every process from starting, an empty cluster.json every command from working."""
+    local = make(partitions=5, frontends=2)
+    local.up()
+    before = {status.member.name: status.pid for status in local.status()}
+    shape = local.shape
+    (tmp_path / "c" / name).write_bytes(content)
+    again = LocalCluster(tmp_path / "c")
+    assert again.shape == shape
+    assert {status.member.name: status.pid for status in again.status()} == before, "what runs is still known"
+    assert again.up() == []
+    assert sorted(again.down()) == sorted(before)
+    assert sorted(LocalCluster(tmp_path / "c").up()) == sorted(before)
+    assert LocalCluster(tmp_path / "c").shape == shape
+
+
+def test_two_damaged_state_files_are_named_with_the_way_out(make: Make, tmp_path: Path) -> None:
+    local = make()
+    local.up()
+    local.down()
+    for name in ("shape.json", "layout.json"):
+        (tmp_path / "c" / name).write_bytes(b"")
+    with pytest.raises(LocalClusterError, match=r"shape.json is damaged .* from a backup; what was stored is in"):
+        LocalCluster(tmp_path / "c").up()
+
+
+def test_a_state_file_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def noted_sync(number: int) -> None:
+        done.append("sync")
+        fsync(number)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    replace(tmp_path / "f", b"content")
+    assert done == ["sync", "rename", "sync"]
+    assert (tmp_path / "f").read_bytes() == b"content"

@@ -34,6 +34,13 @@ async def test_a_ping_is_answered_with_the_wall_clock(node: DirectNode) -> None:
     assert (await node.ask(MessageType.PING, Empty()))[0] == Pong(node.clock.wall)
 
 
+async def test_a_ping_is_answered_with_the_room_for_puts(node: DirectNode) -> None:
+    await node.parts.room.tick()
+    answer, _, _ = await node.ask(MessageType.PING, Empty())
+    assert answer == Pong(node.clock.wall, node.parts.room.bytes)
+    assert node.parts.room.bytes > 0
+
+
 async def test_a_clock_that_was_moved_is_told_to_nobody(node: DirectNode) -> None:
     """Two nodes whose clocks were set wrong together would else confirm each other's."""
     node.clock.ahead_ms = 40 * 86_400_000

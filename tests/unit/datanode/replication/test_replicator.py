@@ -438,10 +438,13 @@ async def test_one_replica_of_a_datacenter_asks_without_delay_and_the_others_sta
 async def test_a_peer_that_is_away_costs_nothing_and_is_asked_again(cluster: DirectCluster) -> None:
     node = cluster["a1"]
     node.peers["a2"].reachable = False
+    cluster.clock.advance(90)
     assert await node.tick("pull:a2") > 0
+    assert node.parts.replicator.describe(PARTITION)["a2"]["silent_s"] == 90.0
     await cluster["a2"].put(ID, b"x")
     node.peers["a2"].reachable = True
     await node.pull("a2")
+    assert node.parts.replicator.describe(PARTITION)["a2"]["silent_s"] == 0.0
     assert node.holds(ID)
 
 
@@ -511,4 +514,5 @@ async def test_the_admin_page_shows_where_each_peer_stands(cluster: DirectCluste
         "outstanding": 0,
         "caught_up": True,
         "connected": True,
+        "silent_s": 0.0,
     }

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
 from ambry.errors import InsufficientStorage
-from frontend.router.placement import STICKY_BYTES_MAX, PartitionChooser
+from frontend.router.placement import ROOM_MIN_BYTES, STICKY_BYTES_MAX, PartitionChooser
 from frontend.router.replicas import ReplicaTable
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import cluster_map, make_cluster
@@ -162,3 +163,36 @@ async def test_those_are_short_that_could_not_take_a_put_now() -> None:
     for peer in cluster.peers(2):
         peer.connected = False
     assert placement.short() == [1]
+
+
+def test_a_full_disk_is_avoided_before_it_refuses() -> None:
+    """Puts went to it all the same, and were refused and repeated elsewhere."""
+    made = Made(4)
+    for number in range(4):
+        for index in range(3):
+            made.pool[f"p{number}-{index}"].room_bytes = 100 << 30
+    made.pool["p2-1"].room_bytes = ROOM_MIN_BYTES - 1
+    assert made.draw(LARGE) == {0, 1, 3}
+    for number in range(4):
+        made.pool[f"p{number}-0"].room_bytes = 0
+    assert made.draw(LARGE) == {0, 1, 2, 3}, "where all are full somebody must be asked: deletes may have made room"
+
+
+def test_emptier_disks_are_preferred_and_none_is_starved_or_flooded() -> None:
+    made = Made(4)
+    for number in range(4):
+        made.pool[f"p{number}-0"].room_bytes = (1 + number) << 36
+    drawn = Counter(made.placement.choose(LARGE).id for _ in range(4_000))
+    assert sorted(drawn, key=drawn.__getitem__) == [0, 1, 2, 3]
+    assert drawn[0] >= 100
+    assert drawn[3] <= 2_200
+    # Whoever is emptier but slower is asked less.
+    made.pool["p3-1"].in_flight_bytes = 8 << 20
+    slower = Counter(made.placement.choose(LARGE).id for _ in range(4_000))
+    assert slower[3] < drawn[3] / 2
+
+
+def test_a_node_that_does_not_say_how_much_room_it_has_is_taken_as_any_other() -> None:
+    made = Made(3)
+    made.pool["p1-0"].room_bytes = 1 << 40
+    assert made.draw(LARGE) == {0, 1, 2}

@@ -31,7 +31,7 @@ STATE = BlobState(1, True, NEVER_MS)
 PUT = PutRequest("r", ID, 1, 5, NEVER_MS, b"p", b"m", b"d" * 16, True)
 SAMPLES: list[Message] = [
     Hello("c", "n", "e", 2, 3, ("cancel",), 7, 1_700_000_000_000, b"i" * 16, "1.2.3", 10, 20),
-    Pong(1_700_000_000_000),
+    Pong(1_700_000_000_000, 5 << 40),
     Empty(),
     ErrorReply(20, "gone"),
     PUT,

@@ -1,0 +1,47 @@
+"""The file of a process's standard output and error, of bounded size: `path`, and `path.1` (the latest) to `path.<keep>`.
+
+The descriptors 1 and 2 are pointed to it, so what a library or the interpreter itself has to say stands there as well. The
+directory of a local cluster is as full as its logs, and nobody else turns those over.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STANDARD = (1, 2)
+
+
+class LogFile:
+    """Call `open` once, then `wrote` after every line. One process at a time may have it."""
+
+    def __init__(self, path: Path, *, max_bytes: int, keep: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._size = 0
+
+    def open(self) -> None:
+        """Let everything go to the file from now on, behind what stands there. Raises OSError."""
+        number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            for standard in STANDARD:
+                os.dup2(number, standard)
+            self._size = os.fstat(number).st_size
+        finally:
+            os.close(number)
+
+    def wrote(self, size: int) -> None:
+        """So many bytes were written: begin a new file if that was too much. Raises OSError, and goes on with the old one."""
+        self._size += size
+        if self._size < self._max_bytes:
+            return
+        self._size = 0  # where this fails, it is tried again after as much
+        for number in range(self._keep - 1, 0, -1):
+            if (older := self._numbered(number)).exists():
+                older.rename(self._numbered(number + 1))
+        self._path.rename(self._numbered(1))
+        self.open()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

@@ -1,0 +1,56 @@
+"""A log of bounded size, shown by a process of its own: it points standard error elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ambry.service.log_file import LogFile
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from ambry.service import logs
+from ambry.service.log_file import LogFile
+
+logs.configure(format="json", file=LogFile(Path(sys.argv[1]), max_bytes=2_000, keep=3))
+for number in range(int(sys.argv[2])):
+    logs.get_logger().info("line", number=number)
+print("from a library", flush=True)
+"""
+
+
+def run(path: Path, lines: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(path), str(lines)], capture_output=True, text=True, timeout=60, check=True
+    )
+
+
+def test_a_log_grows_to_its_bound_and_the_latest_lines_are_kept(tmp_path: Path) -> None:
+    """The log of a process of a local cluster grew until the disk was full."""
+    path = tmp_path / "log.jsonl"
+    done = run(path, 200)
+    assert (done.stdout, done.stderr) == ("", "")
+    names = sorted(found.name for found in tmp_path.iterdir())
+    assert names == ["log.jsonl", "log.jsonl.1", "log.jsonl.2", "log.jsonl.3"]
+    assert all(found.stat().st_size < 2_200 for found in tmp_path.iterdir())
+    kept = "".join((tmp_path / name).read_text() for name in reversed(names))
+    numbers = [int(line.split('"number":')[1].split(",")[0]) for line in kept.splitlines() if "number" in line]
+    assert numbers == list(range(numbers[0], 200)), "no line is lost or out of order"
+    assert kept.endswith("from a library\n")
+
+
+def test_a_process_that_starts_again_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    run(path, 2)
+    run(path, 2)
+    assert len(path.read_text().splitlines()) == 6
+    assert [found.name for found in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_a_file_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        LogFile(tmp_path / "no" / "log.jsonl", max_bytes=1, keep=1).open()
