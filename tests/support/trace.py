@@ -199,7 +199,13 @@ class Cluster:
         module: Any = importlib.import_module(f"{program}.__main__")
         kept = []
         module.run = lambda _program, serve: kept.append(serve)
-        module.main(["--config", str(path)])
+        # Threads that a program starts while it is built are its own as well.
+        thread: Any = threading.current_thread()
+        thread.owner = name
+        try:
+            module.main(["--config", str(path)])
+        finally:
+            del thread.owner
         return kept[0]
 
     @contextlib.contextmanager
