@@ -15,6 +15,7 @@ from ambry.checksum import Buffer
 from ambry.errors import AmbryError, BlobDeleted, BlobExpired, BlobNotFound, DataCorrupt, DeadlineExceeded, Unavailable
 from ambry.format import properties as properties_format
 from ambry.ids import BlobId
+from ambry.network.connection import PendingCall
 from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -82,7 +83,8 @@ class Fetch:
         now = self._loop.time()
         self._deadline = now + (request.deadline - now) * share
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: set[Peer] = set()
+        self._waiting: dict[Peer, PendingCall | None] = {}
+        """Those that were asked and have not answered."""
         self._failures: dict[Peer, AmbryError] = {}
         self._state: BlobState | None = None
         self._state_only = False
@@ -110,9 +112,11 @@ class Fetch:
             self._timer = self._loop.call_later(SILENCE_S, self._look)
             return
         self._timer = self._loop.call_later(self._context.config.hedge_after_ms / 1000, self._ask_next)
-        self._waiting.add(peer)
+        self._waiting[peer] = None
         timeout_s = max(0.001, self._deadline - self._loop.time())
-        peer.call(MessageType.GET, self._request, partial(self._done, peer), timeout_s=timeout_s)
+        call = peer.call(MessageType.GET, self._request, partial(self._done, peer), timeout_s=timeout_s)
+        if call is not None:
+            self._waiting[peer] = call
 
     def _look(self) -> None:
         """All were asked: see whether those that did not answer yet answer anything at all."""
@@ -125,7 +129,7 @@ class Fetch:
             self._done(peer, DeadlineExceeded("it does not answer"))
 
     def _done(self, peer: Peer, outcome: Frame | AmbryError) -> None:
-        self._waiting.discard(peer)
+        self._waiting.pop(peer, None)
         if self._future.done():
             return
         if not isinstance(outcome, AmbryError):
@@ -184,8 +188,15 @@ class Fetch:
         reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in self._failures.items()))
         return Unavailable(f"blob {self._id} cannot be read now, and its absence cannot be proven; retry ({reasons})")
 
-    def _end_with(self, outcome: ReadOutcome | AmbryError) -> None:
+    def give_up(self, _future: object = None) -> None:
+        """Nobody waits for it any more, or for those that have not answered: they are told."""
         self._stop_timer()
+        for call in self._waiting.values():
+            if call is not None:
+                call.cancel()
+
+    def _end_with(self, outcome: ReadOutcome | AmbryError) -> None:
+        self.give_up()
         if isinstance(outcome, AmbryError):
             self._future.set_exception(outcome)
         else:

@@ -139,6 +139,13 @@ class Call:
     at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeCall:
+    """A call that has not ended; `cancel` as that of ambry/network/connection.py."""
+
+    cancel: Callable[[], None]
+
+
 def received(head: bytes, body: Buffer) -> Frame:
     """One frame after its way through a socket, in pieces. Raises ProtocolViolation."""
     decoder = FrameDecoder()
@@ -173,6 +180,8 @@ class FakePeer:
     room_bytes: int = -1
     in_flight_bytes_max: int = 64 << 20
     open_calls: int = 0
+    given_up: list[Message] = field(default_factory=list)
+    """The requests of calls that their callers cancelled."""
     records: dict[bytes, Stored] = field(default_factory=dict)
     _rules: list[_Rule] = field(default_factory=list)
     _next: int = 1
@@ -222,16 +231,16 @@ class FakePeer:
         timeout_s: float,
         body: Buffer = b"",
         checks: Buffer | None = None,
-    ) -> None:
+    ) -> FakeCall | None:
         if not self.connected:
             done(PeerConnectionLost(f"not connected to {self.node.address}"))
-            return
+            return None
         waiting = self.in_flight_bytes
         silent_too_long = not self.health.well and waiting + len(body) > SILENT_IN_FLIGHT_MAX
         if waiting and (silent_too_long or waiting + len(body) > self.in_flight_bytes_max):
             done(Overloaded(f"{waiting} bytes are waiting for {self.node.address} already"))
-            return
-        self._send(type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health)
+            return None
+        return self._send(type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health)
 
     def _send(
         self,
@@ -243,7 +252,7 @@ class FakePeer:
         body: Buffer = b"",
         checks: Buffer | None = None,
         health: NodeHealth | None = None,
-    ) -> None:
+    ) -> FakeCall:
         loop = asyncio.get_running_loop()
         correlation, self._next = self._next, self._next + 1
         head = encode_head(
@@ -281,6 +290,15 @@ class FakePeer:
 
         self._pending.append(end)
 
+        def cancel() -> None:
+            nonlocal ended
+            if not ended:
+                ended = True
+                deadline.cancel()
+                self._pending.remove(end)
+                self.open_calls -= 1
+                self.given_up.append(request)
+
         def expire() -> None:
             # It holds the bytes until it answers or is gone.
             end(DeadlineExceeded(f"{self.node.address} did not answer in time"), answered=False)
@@ -304,6 +322,7 @@ class FakePeer:
             loop.call_later(fault.delay_s, answer)
         else:
             loop.call_soon(answer)
+        return FakeCall(cancel=cancel)
 
     async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()

@@ -156,6 +156,34 @@ async def test_the_slow_answer_still_counts_when_it_is_the_first_good_one() -> N
 
 
 @virtual_time
+async def test_who_was_asked_too_and_came_second_is_told_that_nobody_waits() -> None:
+    """The slower one read its bytes and sent them, for nobody."""
+    cluster, blob_id = await made(b"hello", ((2,),))
+    for peer in cluster.peers():
+        peer.script(slow(3.0), times=1)
+    assert await cluster.read(blob_id) == b"hello"
+    assert now() == pytest.approx(3.0, abs=0.01)
+    first, second = (cluster.pool[name] for name in asked(cluster))
+    assert (len(first.given_up), len(second.given_up)) == (0, 1)
+    assert [peer.open_calls for peer in cluster.pool] == [0, 0]
+
+
+@virtual_time
+async def test_a_read_that_is_cancelled_is_given_up_everywhere() -> None:
+    cluster, blob_id = await made(b"hello", ((2,),))
+    for peer in cluster.peers():
+        peer.script(silent())
+    fetch = Fetch(cluster.request(), cluster.context, blob_id, first=0, end=5)
+    future = fetch.start()
+    future.add_done_callback(fetch.give_up)
+    await asyncio.sleep(2 * HEDGE_S)
+    assert len(asked(cluster)) == 2
+    future.cancel()
+    await settle()
+    assert [len(peer.given_up) for peer in cluster.pool] == [1, 1]
+
+
+@virtual_time
 async def test_after_an_answer_nobody_further_is_asked() -> None:
     cluster, blob_id = await made(b"hello", WORLD)
     await cluster.read(blob_id)
