@@ -40,6 +40,23 @@ class SystemClock:
         time.sleep(seconds)
 
 
+class FollowingClock:
+    """A clock whose wall time goes on from where somebody sets it, at the pace of the monotonic one; before that it is the own.
+
+    `base_ms` is the wall time at the monotonic clock's start, None for the wall clock of `clock`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.base_ms: int | None = None
+        self.monotonic = clock.monotonic
+        self.sleep = clock.sleep
+
+    def wall_ms(self) -> int:
+        base_ms = self.base_ms
+        return self._clock.wall_ms() if base_ms is None else base_ms + int(self._clock.monotonic() * 1000)
+
+
 def system_random() -> random.Random:
     """A generator seeded with 256 bits of the operating system's entropy: fit for ids, not for keys."""
     return random.Random(random.SystemRandom().getrandbits(256))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ambry.clock import Clock
+from ambry.clock import Clock, FollowingClock
 
 SKEW_MAX_MS = 10_000
 """Clocks that differ by no more agree: kept by NTP they differ by less than a second, and no promise is finer."""
@@ -51,43 +51,36 @@ class PeerClocks:
         return {peer: sample.base_ms - own_ms for peer, sample in self.fresh().items()}
 
 
-class AgreedClock:
+class AgreedClock(FollowingClock):
     """A clock whose wall time is our own while that agrees with most of the data nodes, and theirs when it does not.
 
     `own_votes`: whether our own clock counts among them, as a data node's does. Most is the middle one, the earlier of two: a
     blob rather lives for longer than the clocks of some allow. Nothing is known before the first sample: then it is our own.
+    Between samples it goes at the pace of the monotonic clock, so a jump of our own wall clock shows nowhere.
     """
 
     def __init__(self, clock: Clock, *, own_votes: bool) -> None:
+        super().__init__(clock)
         self.peers = PeerClocks(clock)
-        self._clock = clock
-        self.monotonic = clock.monotonic
+        self.correction_ms = 0
+        """What is added to our own wall clock; 0 while that agrees."""
         self._own_votes = own_votes
-        self._base_ms: int | None = None
 
     def note(self, peer: str, offset_ms: int, uncertainty_ms: int) -> None:
         """As PeerClocks.note."""
         self.peers.note(peer, offset_ms, uncertainty_ms)
+        self.look()
+
+    def look(self) -> None:
+        """Settle the time anew, by what is known now; call it now and then when nobody may be heard of any more."""
+        own_ms = base_ms(self._clock)
         votes = [sample.base_ms for sample in self.peers.fresh().values()]
+        if not votes:
+            self.base_ms, self.correction_ms = None, 0
+            return
         if self._own_votes:
-            votes.append(base_ms(self._clock))
+            votes.append(own_ms)
         votes.sort()
-        self._base_ms = votes[(len(votes) - 1) // 2]
-
-    @property
-    def correction_ms(self) -> int:
-        """What is added to our own wall clock now; 0 while that agrees."""
-        if self._base_ms is None:
-            return 0
-        ahead_ms = self._base_ms - base_ms(self._clock)
-        return ahead_ms if abs(ahead_ms) > SKEW_MAX_MS else 0
-
-    def wall_ms(self) -> int:
-        own_ms = self._clock.wall_ms()
-        if self._base_ms is None:
-            return own_ms
-        agreed_ms = self._base_ms + int(self._clock.monotonic() * 1000)
-        return own_ms if -SKEW_MAX_MS <= own_ms - agreed_ms <= SKEW_MAX_MS else agreed_ms
-
-    def sleep(self, seconds: float) -> None:
-        self._clock.sleep(seconds)
+        ahead_ms = votes[(len(votes) - 1) // 2] - own_ms
+        self.correction_ms = ahead_ms if abs(ahead_ms) > SKEW_MAX_MS else 0
+        self.base_ms = own_ms + self.correction_ms

@@ -46,6 +46,7 @@ class NodeClocks:
 
     async def tick(self) -> float:
         """Tell when housekeeping pauses and when it goes on; the tick of a worker."""
+        self.agreed.look()
         doubt = self.judge.doubt()
         metrics.CLOCK_DOUBTED.set(bool(doubt))
         if doubt and not self._said:

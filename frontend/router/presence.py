@@ -38,26 +38,40 @@ async def presence(request: RequestContext, context: RouterContext, blob_id: Blo
     return list(await asyncio.gather(*(_presence_at(request, peer, held[peer]) for peer in peers)))
 
 
-async def any_deleted(request: RequestContext, context: RouterContext, ids: Sequence[bytes]) -> bool:
-    """Whether a replica of this datacenter that answers knows one of some blobs as deleted."""
+async def any_given_up(request: RequestContext, context: RouterContext, ids: Sequence[bytes]) -> bool:
+    """Whether the data nodes gave up one of some blobs that were stored here.
+
+    One replica of this datacenter that knows it as deleted is enough; so is it when all of them say that there is none.
+    """
     held: dict[Peer, list[bytes]] = {}
     for raw in ids:
         for peer in context.replicas[BlobId(raw).partition].local:
             held.setdefault(peer, []).append(raw)
-    found = await asyncio.gather(*(_presence_at(request, peer, raws) for peer, raws in held.items()))
-    return any(node.deleted for node in found)
+    answers = await asyncio.gather(*(_states_at(request, peer, raws) for peer, raws in held.items()))
+    said: dict[bytes, set[str]] = {}
+    for raws, states in zip(held.values(), answers, strict=True):
+        known = len(raws) * ["unsure"] if isinstance(states, AmbryError) else states
+        for raw, state in zip(raws, known, strict=True):
+            said.setdefault(raw, set()).add(state)
+    return any("deleted" in states or states == {"absent"} for states in said.values())
 
 
-async def _presence_at(request: RequestContext, peer: Peer, ids: list[bytes]) -> NodePresence:
+async def _states_at(request: RequestContext, peer: Peer, ids: list[bytes]) -> list[str] | AmbryError:
+    """What a data node says of each, in words of PresenceReply; why it says nothing."""
     states: list[str] = []
-    error = ""
     try:
         for start in range(0, len(ids), IDS_PER_REQUEST):
             message = PresenceRequest(request.id, ids[start : start + IDS_PER_REQUEST])
             frame = await peer.request(MessageType.PRESENCE, message, timeout_s=min(TIMEOUT_S, request.left_s()))
             states += messages.decode(frame.header, PresenceReply).states
     except AmbryError as failure:
-        error = failure.message
+        return failure
+    return states
+
+
+async def _presence_at(request: RequestContext, peer: Peer, ids: list[bytes]) -> NodePresence:
+    answer = await _states_at(request, peer, ids)
+    states, error = ([], answer.message) if isinstance(answer, AmbryError) else (answer, "")
     return NodePresence(
         node=peer.node.name,
         datacenter=peer.node.datacenter,

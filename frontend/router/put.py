@@ -25,7 +25,7 @@ from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
-from frontend.router.presence import any_deleted
+from frontend.router.presence import any_given_up
 from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, write_persistently
 from frontend.router.replicas import PartitionReplicas
 from frontend.router.values import DigestCheck, PutResult, PutSpec
@@ -190,7 +190,7 @@ class PutOperation:
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
         await write_persistently(self._request, write, attempts=self._context.config.put_attempts)
         # From now on nobody calls the chunks abandoned. Whoever did before, though that is against all settings, is found here.
-        if self._ran_s() > SURE_FOR_S and await any_deleted(self._request, self._context, [ref.id for ref in refs]):
+        if self._ran_s() > SURE_FOR_S and await any_given_up(self._request, self._context, [ref.id for ref in refs]):
             raise RequestTimeout(
                 f"the upload ran for {self._ran_s():.0f} s, and data nodes gave chunks of it up as abandoned: is their "
                 "sweep.grace_s well above router.upload_max_s? Nothing was stored"

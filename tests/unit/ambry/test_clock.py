@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from ambry.clock import SystemClock, iso_utc, system_random
+from ambry.clock import FollowingClock, SystemClock, iso_utc, system_random
+from tests.support.fake_clock import SettableClock
 
 
 def test_a_wall_time_reads_as_iso_8601() -> None:
@@ -17,3 +18,16 @@ def test_the_monotonic_clock_never_goes_back() -> None:
 
 def test_two_random_sources_never_give_the_same() -> None:
     assert system_random().getrandbits(128) != system_random().getrandbits(128)
+
+
+def test_a_following_clock_goes_on_from_where_it_is_set_at_the_pace_of_the_monotonic_one() -> None:
+    own = SettableClock()
+    following = FollowingClock(own)
+    assert following.wall_ms() == own.wall_ms()
+    following.base_ms = 5_000
+    assert following.wall_ms() == 5_000 + int(own.seconds * 1000)
+    own.wall = 0
+    own.seconds += 1.5
+    assert following.wall_ms() == 5_000 + int(own.seconds * 1000)
+    following.sleep(2)
+    assert following.monotonic() == own.seconds

@@ -74,8 +74,12 @@ def test_a_peer_that_was_not_heard_for_long_has_no_vote() -> None:
     agreed = heard(clock, DAY_MS, DAY_MS)
     clock.advance(SAMPLE_LIFE_S + 1)
     assert agreed.peers.offsets_ms() == {}
-    agreed.note("n2", 0, 1)
-    assert agreed.wall_ms() == clock.wall_ms()
+    agreed.look()
+    assert agreed.wall_ms() == clock.wall_ms(), "with nobody to ask it is our own"
+    heard_again = heard(clock, DAY_MS, DAY_MS)
+    clock.advance(SAMPLE_LIFE_S + 1)
+    heard_again.note("n2", 0, 1)
+    assert heard_again.wall_ms() == clock.wall_ms()
 
 
 def test_offsets_are_against_our_clock_as_it_is_now() -> None:

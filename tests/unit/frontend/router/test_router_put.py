@@ -535,8 +535,10 @@ async def test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused(suspe
     assert {call.message.id for call in cluster.pool.calls(MessageType.PUT)} <= given_up
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
 @virtual_time
-async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whatever_the_settings() -> None:
+async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whatever_the_settings(forgotten: bool) -> None:
+    """Buried on one replica already, or so long ago that nobody knows them any more."""
     cluster = make_cluster(SPREAD)
     clock = clock_of(cluster)
     body = content(3, 3 * CHUNK)
@@ -545,9 +547,11 @@ async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whateve
         yield body[:-1]
         await settle()
         clock.advance(60)
-        holder = next(peer for peer in cluster.pool if peer.records)
-        for known in holder.records.values():
-            known.state = BlobState(0, True, NEVER_MS)
+        for peer in cluster.pool if forgotten else [next(peer for peer in cluster.pool if peer.records)]:
+            for raw, known in list(peer.records.items()):
+                known.state = BlobState(0, True, NEVER_MS)
+                if forgotten:
+                    del peer.records[raw]
         yield body[-1:]
 
     operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept)
