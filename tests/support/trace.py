@@ -199,13 +199,7 @@ class Cluster:
         module: Any = importlib.import_module(f"{program}.__main__")
         kept = []
         module.run = lambda _program, serve: kept.append(serve)
-        # Threads that a program starts while it is built are its own as well.
-        thread: Any = threading.current_thread()
-        thread.owner = name
-        try:
-            module.main(["--config", str(path)])
-        finally:
-            del thread.owner
+        module.main(["--config", str(path)])
         return kept[0]
 
     @contextlib.contextmanager
