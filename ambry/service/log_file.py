@@ -20,16 +20,24 @@ class LogFile:
         self._max_bytes = max_bytes
         self._keep = keep
         self._size = 0
+        self._console: int | None = None
 
     def open(self) -> None:
         """Let everything go to the file from now on, behind what stands there. Raises OSError."""
         number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
+            if self._console is None and not os.path.sameopenfile(number, 2):
+                self._console = os.dup(2)
             for standard in STANDARD:
                 os.dup2(number, standard)
             self._size = os.fstat(number).st_size
         finally:
             os.close(number)
+
+    def tell(self, line: str) -> None:
+        """Say something to whoever started this process as well, if standard error was anything else. Raises OSError."""
+        if self._console is not None:
+            os.write(self._console, f"{line}\n".encode())
 
     def wrote(self, size: int) -> None:
         """So many bytes were written: begin a new file if that was too much. Raises OSError, and goes on with the old one."""

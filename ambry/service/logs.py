@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
@@ -19,6 +20,10 @@ from ambry.service.log_file import LogFile
 Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 Logger = structlog.typing.FilteringBoundLogger
+
+
+_file: LogFile | None = None
+"""What the standard output and error of this process go to, since `configure`."""
 
 
 class LogSection(msgspec.Struct, frozen=True):
@@ -56,8 +61,10 @@ def configure(
 
     With `file` standard output and error go there from now on. Raises OSError when it cannot be opened.
     """
+    global _file
     if file is not None:
         file.open()
+    _file = file
     out = stream or sys.stderr
     text = format == "text" or (format == "auto" and out.isatty())
     renderer: Any
@@ -129,6 +136,14 @@ class _Bridge(logging.Handler):
         else:
             write = log.error if record.levelno >= logging.ERROR else log.warning
             write("library message", message=message, exc_info=record.exc_info)
+
+
+def tell(line: str) -> None:
+    """A last word before the process ends: on standard error, and to whoever started it where that is a log file by now."""
+    print(line, file=sys.stderr, flush=True)
+    if _file is not None:
+        with suppress(OSError):
+            _file.tell(line)
 
 
 def get_logger(**bound: Any) -> Logger:

@@ -20,7 +20,7 @@ import uvloop
 
 from ambry import config as configuration
 from ambry.errors import AmbryError, ConfigInvalid
-from ambry.service.logs import get_logger
+from ambry.service.logs import get_logger, tell
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -41,7 +41,7 @@ def parse_arguments(program: str, shape: type[T], argv: list[str]) -> T:
 
 def fail(program: str, error: AmbryError) -> NoReturn:
     """End with one line that says what to mend."""
-    print(f"{program}: {error}", file=sys.stderr)
+    tell(f"{program}: {error}")
     raise SystemExit(2 if isinstance(error, ConfigInvalid) else 1)
 
 
@@ -86,7 +86,7 @@ def run(program: str, serve: Serve) -> None:
         fail(program, error)
     except (AmbryError, OSError) as error:
         get_logger().error("cannot run", error=f"{type(error).__name__}: {error}")
-        print(f"{program}: {error}", file=sys.stderr)
+        tell(f"{program}: {error}")
         raise SystemExit(1) from error
 
 

@@ -20,13 +20,14 @@ logs.configure(format="json", file=LogFile(Path(sys.argv[1]), max_bytes=2_000, k
 for number in range(int(sys.argv[2])):
     logs.get_logger().info("line", number=number)
 print("from a library", flush=True)
+if len(sys.argv) > 3:
+    logs.tell(sys.argv[3])
 """
 
 
-def run(path: Path, lines: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(path), str(lines)], capture_output=True, text=True, timeout=60, check=True
-    )
+def run(path: Path, lines: int, *last_word: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, str(path), str(lines), *last_word]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
 
 def test_a_log_grows_to_its_bound_and_the_latest_lines_are_kept(tmp_path: Path) -> None:
@@ -49,6 +50,16 @@ def test_a_process_that_starts_again_goes_on_in_the_same_file(tmp_path: Path) ->
     run(path, 2)
     assert len(path.read_text().splitlines()) == 6
     assert [found.name for found in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_the_last_word_reaches_whoever_started_the_process_once(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert run(path, 1, "the directory is in use").stderr == "the directory is in use\n"
+    assert path.read_text().count("the directory is in use") == 1
+    command = [sys.executable, "-c", SCRIPT, str(path), "1", "in use again"]
+    with path.open("ab") as stream:  # as the launcher of a local cluster does it
+        subprocess.run(command, stdout=stream, stderr=stream, timeout=60, check=True)
+    assert path.read_text().count("in use again") == 1
 
 
 def test_a_file_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
