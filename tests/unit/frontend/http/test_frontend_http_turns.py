@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from frontend.http.turns import Turns
+from frontend.http.turns import TURNS_BETWEEN, Turns
 
 
 class Queued:
@@ -27,25 +27,25 @@ class Queued:
             self.turns.wait(self)
 
 
-async def test_one_has_its_turn_in_each_turn_of_the_loop_first_come_first_served() -> None:
+async def test_one_has_its_turn_and_then_the_loop_turns_for_others_first_come_first_served() -> None:
     turns, said = Turns(asyncio.get_running_loop()), list[str]()
     for name, shares in (("a", 3), ("b", 1), ("c", 2)):
         turns.wait(Queued(name, turns, shares, said))
     assert said == []
-    for expected in range(1, 7):
+    for turn in range(6 * (1 + TURNS_BETWEEN)):
         await asyncio.sleep(0)
-        assert len(said) == expected
+        assert len(said) == 1 + turn // (1 + TURNS_BETWEEN)
     assert said == ["a", "b", "c", "a", "c", "a"]
     turns.wait(Queued("late", turns, 1, said))
     await asyncio.sleep(0)
-    assert said[6:] == ["late"]
+    assert said[6:] == ["late"], "at once, when nobody was served for a while"
 
 
 async def test_a_bug_in_one_turn_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
     turns, said = Turns(asyncio.get_running_loop()), list[str]()
     turns.wait(Queued("broken", turns, 1, said))
     turns.wait(Queued("a", turns, 1, said))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(2 + TURNS_BETWEEN):
+        await asyncio.sleep(0)
     assert said == ["broken", "a"]
     assert "a bug" in caplog.text
