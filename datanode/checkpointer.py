@@ -65,7 +65,20 @@ class Checkpointer:
             if count and (aged or waiting >= config.checkpoint_records):
                 waiting -= count
                 await self.checkpoint(replica)
+            elif aged and not await self._checkpoint_what_is_known(replica):
+                replica.checkpointed_at = now  # looked at again when it is due
         return min(TICK_S, config.checkpoint_interval_s)
+
+    async def _checkpoint_what_is_known(self, replica: Replica) -> bool:
+        """Checkpoint a replica without new entries, where its authority or its tokens are not as they were written down.
+
+        Peers keep tombstones until its durable tokens are past them.
+        """
+        store = replica.store
+        written = store.checkpoint
+        if written.serving == store.serving and written.tokens == self._tokens_of(store.partition):
+            return False
+        return await self.checkpoint(replica)
 
     async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
         """Make the index durable up to what is published now. A failure fences the replica.

@@ -29,6 +29,16 @@ FENCED = Counter(
     "ambry_datanode_replicas_fenced", "Replicas that stopped after a failed write or sync.", registry=registry
 )
 FREE_BYTES = Gauge("ambry_datanode_free_bytes", "Room on the disk of this node's replicas.", registry=registry)
+PUT_BACK = Counter(
+    "ambry_datanode_replicas_put_back",
+    "Replicas whose directory was put back from a backup, as their peers know.",
+    registry=registry,
+)
+STARTED_OVER = Counter(
+    "ambry_datanode_replicas_started_over",
+    "Replicas that were set aside and rebuilt, since tombstones were dropped before they saw them.",
+    registry=registry,
+)
 CORRUPT = Counter(
     "ambry_datanode_corrupt_reads", "Reads of this node's own disk that failed a checksum.", registry=registry
 )

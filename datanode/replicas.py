@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.bounded_files import BoundedFiles
 from datanode.store.files import Files
 from datanode.store.opening.progress import Progress
+from datanode.store.opening.start_over import NO_CHANGE, DirectoryChange, Renewal, StartOver
 from datanode.store.opening.steps import open_store
 from datanode.store.trouble import passes
 
@@ -47,6 +49,8 @@ class Replica:
     committer: Committer
     opening: int
     """Counts the openings of this process: a damage that is reported late must not hit the replica's next opening."""
+    opened_at: float
+    """Monotonic, in seconds."""
     checkpointed_at: float
     """Monotonic, in seconds: when the last checkpoint ended, or -inf while the next one is urgent."""
     checkpoint_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -183,18 +187,10 @@ class Replicas(dict[int, Replica]):
             # On a disk thread, or in the midst of whatever asked the index: mended once that is over.
             loop.call_soon_threadsafe(self._mend_index, partition.id, opening, reason)
 
+        opens = self._opens(partition.id)
+        directory = self._data_dir / f"partition-{partition.id:08d}"
         store = await self._disk.submit(
-            open_store,
-            self._files,
-            self._data_dir / f"partition-{partition.id:08d}",
-            cluster=self._cluster,
-            partition=partition.id,
-            segment_size_bytes=self._config.segment_size_bytes,
-            clock=self._clock,
-            random_source=self._random,
-            on_index_corrupt=index_corrupt,
-            progress=progress,
-            rebuild=rebuild,
+            opens, directory, on_index_corrupt=index_corrupt, progress=progress, rebuild=rebuild
         )
         store.watchers = self._watchers_of(partition.id)
         committer = Committer(
@@ -206,9 +202,22 @@ class Replicas(dict[int, Replica]):
             gather_ms=self._config.gather_ms,
             reserve_bytes=self._config.reserve_bytes,
         )
-        replica = Replica(partition, store, committer, opening, checkpointed_at=self._clock.monotonic())
+        now = self._clock.monotonic()
+        replica = Replica(partition, store, committer, opening, opened_at=now, checkpointed_at=now)
         self[partition.id] = replica
         self._on_open(replica)
+
+    def _opens(self, partition_id: int) -> Callable[..., BlobStore]:
+        """What opens a replica of a partition in a directory, on a disk thread."""
+        return partial(
+            open_store,
+            self._files,
+            cluster=self._cluster,
+            partition=partition_id,
+            segment_size_bytes=self._config.segment_size_bytes,
+            clock=self._clock,
+            random_source=self._random,
+        )
 
     def __missing__(self, partition_id: int) -> Replica:
         """Raises PartitionUnknown, or ReplicaUnavailable while the replica is not open."""
@@ -245,20 +254,36 @@ class Replicas(dict[int, Replica]):
         Once the registry is closing nothing is rebuilt any more: the next start does.
         """
         replica = self.get(store.partition)
-        if replica is None or replica.store is not store or self._closing:
-            return
-        log.error("index unusable, rebuilding from the log", partition=store.partition, reason=reason)
-        task = asyncio.get_running_loop().create_task(self._rebuild(replica))
+        if replica is not None and replica.store is store and self._reopen_later(replica, rebuild=True):
+            log.error("index unusable, rebuilding from the log", partition=store.partition, reason=reason)
+
+    def renew(self, replica: Replica) -> bool:
+        """Reopen a replica under a new incarnation, in the background. Returns whether that has begun now."""
+        log.warning("replica takes a new incarnation", partition=replica.partition.id)
+        return self._reopen_later(replica, Renewal(replica.store.identity, self._random))
+
+    def start_over(self, replica: Replica, *, keep_lsn: int) -> bool:
+        """Put a fresh replica in the place of one, in the background (start_over.py). Returns whether that has begun now."""
+        opens = self._opens(replica.partition.id)
+        return self._reopen_later(replica, StartOver(self._files, replica.store, keep_lsn=keep_lsn, open_fresh=opens))
+
+    def _reopen_later(self, replica: Replica, change: DirectoryChange = NO_CHANGE, *, rebuild: bool = False) -> bool:
+        partition = replica.partition
+        if self._closing or self.get(partition.id) is not replica:
+            return False
+
+        async def reopen() -> None:
+            try:
+                await self._reopen(partition, replica, change, rebuild=rebuild)
+            except Exception as error:
+                self._give_up(partition.id, error)
+
+        task = asyncio.get_running_loop().create_task(reopen())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        del self[store.partition]
-        self._reopening.add(store.partition)
-
-    async def _rebuild(self, replica: Replica) -> None:
-        try:
-            await self._reopen(replica.partition, replica, rebuild=True)
-        except Exception as error:
-            self._give_up(replica.partition.id, error)
+        del self[partition.id]
+        self._reopening.add(partition.id)
+        return True
 
     async def reopen(self, partition_id: int) -> None:
         """Verify a fenced replica, or one that could not be opened, against what is on the disk, and open it again.
@@ -284,13 +309,22 @@ class Replicas(dict[int, Replica]):
             self._give_up(partition_id, error)
             raise
 
-    async def _reopen(self, partition: Partition, replica: Replica | None, *, rebuild: bool) -> None:
+    async def _reopen(
+        self, partition: Partition, replica: Replica | None, change: DirectoryChange = NO_CHANGE, *, rebuild: bool
+    ) -> None:
         try:
             if replica is not None:
+                # First of all: whoever still has it in hand could append while the rest is waited for, and be acknowledged
+                # for what goes into a file that is closed.
+                replica.store.leave()
                 await replica.committer.wait_idle()
                 async with replica.maintenance_lock, replica.checkpoint_lock:
                     pass  # a checkpoint on its way ends first
-                replica.store.close()
+                try:
+                    await self._disk.submit(change.prepare)
+                finally:
+                    replica.store.close()
+                await self._disk.submit(change.carry_out)
             await self._open(partition, rebuild=rebuild)
             self._failed.pop(partition.id, None)
         finally:

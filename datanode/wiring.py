@@ -36,6 +36,7 @@ from datanode.replication.cursor import Cursors
 from datanode.replication.feed import ChangeFeed, Publications
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
+from datanode.replication.recovery import Recovery
 from datanode.replication.replicator import Replicator
 from datanode.replication.silence import Silence
 from datanode.store.files import Files
@@ -195,13 +196,15 @@ def build(
         disk = Disk(threads=store.io_threads, load=load)
     writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
-    authority = Authority(cursors)
+    authority = Authority(cursors, clock=clock)
     publications = Publications()
 
     def opened(replica: Replica) -> None:
         clocks.opened(replica)
         cursors.restore(replica.partition, replica.store.checkpoint.tokens)
         authority.check(replica)
+        for notice in publications.watchers(replica.partition.id):
+            notice()  # who waits on its log as it was before asks anew
 
     replicas = Replicas(
         cluster=cluster_map.cluster,
@@ -218,7 +221,15 @@ def build(
     checkpointer = Checkpointer(
         replicas, disk=disk, config=store, clock=clock, tokens_of=cursors.tokens_of, right_ms=clocks.judge.right_ms
     )
-    feed = ChangeFeed(replicas, publications, own_name=own.name)
+    recovery = Recovery(replicas, cursors, clock=clock)
+    feed = ChangeFeed(
+        replicas,
+        publications,
+        own_name=own.name,
+        clock=clock,
+        known_of=cursors.known_of,
+        on_beyond=recovery.recognise,
+    )
     intake = Intake(
         certain_retention=clocks.certain_retention,
         fetch_bytes_max=replication.fetch_bytes_max,
@@ -230,6 +241,7 @@ def build(
         pool=pool,
         cursors=cursors,
         authority=authority,
+        recovery=recovery,
         intake=intake,
         clock=clock,
     )
@@ -240,6 +252,8 @@ def build(
         pool=pool,
         cursors=cursors,
         authority=authority,
+        recovery=recovery,
+        disk=disk,
         intake=intake,
         healer=healer,
         silence=Silence(clock),

@@ -238,7 +238,7 @@ class BlobHandlers:
         self._later.answer(responder, from_disk())
 
     def _absent(self, replica: Replica) -> AmbryError:
-        if replica.store.serving:
+        if replica.store.authority:
             return BlobNotFound(f"partition {replica.partition.id} does not hold this blob on {self._own_name}")
         return ReplicaUnavailable(f"{self._own_name} has not caught up with partition {replica.partition.id} yet")
 
@@ -274,7 +274,7 @@ class BlobHandlers:
         except AmbryError:
             return "unsure"
         if entry is None:
-            return "absent" if replica.store.serving else "unsure"
+            return "absent" if replica.store.authority else "unsure"
         if entry.state.deleted:
             return "deleted"
         return "present" if entry.present and blob_id not in replica.store.damaged else "unsure"

@@ -44,7 +44,7 @@ class UpkeepHandlers:
             try:
                 replica = self._replicas[BlobId(blob_id).partition]
                 entry = replica.store.lookup(blob_id)
-                found.append(fate_of(entry, serving=replica.store.serving, retention=retention))
+                found.append(fate_of(entry, serving=replica.store.authority, retention=retention))
             except AmbryError:
                 found.append(KnownFate(Fate.UNSURE))
         return FatesReply([known.fate for known in found], [known.since_ms for known in found])

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ambry.clustermap.model import Node, Partition
+from ambry.protocol.messages.replication import PartitionChanges
 from datanode.store.index import FindToken
+from datanode.store.lineage import Seen
+
+NO_TOKEN = FindToken(b"", 0)
 
 
 @dataclass(slots=True)
 class Cursor:
-    """Progress of one replica against the log of one peer, named by its incarnation. LSNs in bytes of that log."""
+    """Progress of one replica against the log of one peer, named by its incarnation and epoch. LSNs in bytes of that log."""
 
     incarnation: bytes = b""
     next_lsn: int = 0
@@ -23,39 +27,86 @@ class Cursor:
     outstanding: dict[bytes, int] = field(default_factory=dict)
     """Blob id -> LSN of blobs that could not be fetched yet."""
     caught_up: bool = False
-    """Whether everything of the peer was here at some moment since this process started."""
+    """Whether everything of the peer was here at some moment since this replica was opened."""
     serving: bool = True
     """Whether the peer itself had the authority to say "not found", when it last answered."""
+    epoch: bytes = b""
+    complete: bool = False
+    """Whether everything of this log was here at some moment: what lies before the token is not only compared once more."""
+    opened: FindToken = NO_TOKEN
+    """Where the last checkpoint before the opening stood."""
+    answered: bool = False
+    """Whether the peer answered since the opening, and said how far it has seen us."""
+    vouches: bool = False
+    """Whether it knew nothing of our log that we do not know."""
+    seen_lsn: int = 0
+    """How far it has seen our log, where that is our log."""
+    put_back: bool = False
+    """Whether the peer was put back from a backup, and tells nothing yet."""
+    purged_lsn: int = 0
+    """Before it the peer may have dropped tombstones."""
 
     @property
     def lag_bytes(self) -> int:
         return max(0, self.end_lsn - self.next_lsn)
 
+    @property
+    def known(self) -> FindToken:
+        """How far the peer's log was seen, durable or not."""
+        return FindToken(self.incarnation, self.next_lsn, self.epoch)
+
     def token(self) -> FindToken:
         """What may be made durable."""
-        return FindToken(self.incarnation, min([self.next_lsn, *self.outstanding.values()]))
+        return FindToken(
+            self.incarnation, min([self.next_lsn, *self.outstanding.values()]), self.epoch, complete=self.complete
+        )
+
+    def hear(self, answer: PartitionChanges, seen: Seen) -> None:
+        """What an answer says beside its changes; `seen`: what the peer's own cursor says of our log."""
+        self.answered = True
+        self.vouches = seen is not Seen.BEYOND
+        self.seen_lsn = answer.known.lsn if seen is Seen.HERE else 0
+        self.serving = answer.serving
+        self.put_back = answer.put_back
+        self.purged_lsn = answer.purged_lsn
+        if not answer.put_back:
+            self.follow(answer.incarnation)
 
     def follow(self, incarnation: bytes) -> None:
         """The peer's log is `incarnation`: start over if it is another one than before."""
         if incarnation != self.incarnation:
             self.incarnation = incarnation
+            self.epoch = b""
             self.next_lsn = self.end_lsn = 0
             self.outstanding.clear()
-            self.caught_up = False
+            self.caught_up = self.complete = False
 
-    def advance(self, next_lsn: int, end_lsn: int, failed: dict[bytes, int]) -> None:
+    def advance(self, next_lsn: int, end_lsn: int, failed: dict[bytes, int], epoch: bytes = b"") -> None:
         """Everything before `next_lsn` is here and durable, but for `failed`."""
         self.outstanding.update(failed)
         self.next_lsn = max(self.next_lsn, next_lsn)
         self.end_lsn = end_lsn
-        if self.next_lsn >= end_lsn and not self.outstanding:
-            self.caught_up = True
+        self.epoch = epoch
+        self._note_end()
 
     def found(self, blob_id: bytes) -> None:
         """A blob that was outstanding is here now, or gone for good."""
         self.outstanding.pop(blob_id, None)
-        if self.incarnation and self.next_lsn >= self.end_lsn and not self.outstanding:
-            self.caught_up = True
+        if self.incarnation:
+            self._note_end()
+
+    def _note_end(self) -> None:
+        if self.next_lsn >= self.end_lsn and not self.outstanding:
+            self.caught_up = self.complete = True
+
+    def missed(self, *, put_back: bool) -> bool:
+        """Whether the peer may have dropped a tombstone that never came here, of a blob that we hold.
+
+        A replica that compares everything anew has seen it before, or holds nothing from before: unless it was put back.
+        """
+        opened = self.opened
+        at = opened.lsn if opened.incarnation == self.incarnation else 0
+        return at < self.purged_lsn and (put_back or (opened.complete and at > 0))
 
 
 class Cursors:
@@ -68,7 +119,7 @@ class Cursors:
     def restore(self, partition: Partition, tokens: Mapping[str, FindToken]) -> None:
         """A replica was opened: its peers are followed from the tokens of its checkpoint on."""
         self._cursors[partition.id] = {
-            node.name: Cursor(*tokens.get(node.name, FindToken(b"", 0)))
+            node.name: _from_token(tokens.get(node.name, NO_TOKEN))
             for node in partition.replicas
             if node.name != self._own.name
         }
@@ -79,6 +130,11 @@ class Cursors:
     def of(self, partition: int) -> dict[str, Cursor]:
         """By peer; empty for a partition that was never opened."""
         return self._cursors.get(partition, {})
+
+    def known_of(self, peer: str, partition: int) -> FindToken | None:
+        """How far this node has seen a peer's log; None where it never followed it."""
+        cursor = self.get(peer, partition)
+        return cursor.known if cursor is not None and cursor.incarnation else None
 
     def tokens_of(self, partition: int) -> dict[str, FindToken]:
         """What the next checkpoint may say about the peers of a partition."""
@@ -95,10 +151,68 @@ class Cursors:
         What a sibling without authority holds proves nothing: all disks of the datacenter may have been lost. Then it must
         have caught up with the replicas of the other datacenters as well.
         """
+        siblings, others = self._by_distance(partition)
+        asked = siblings
+        if not all(cursor.serving for cursor in siblings):
+            asked = siblings + others
+        return all(cursor.caught_up for cursor in asked)
+
+    def vouched(self, partition: Partition, *, waited: bool) -> bool:
+        """Whether enough peers said that they know nothing of our log that we do not know.
+
+        All of them, or once they had their time (`waited`) one of our datacenter and one of another, where there are such.
+        """
+        siblings, others = self._by_distance(partition)
+        cursors = siblings + others
+        if not all(cursor.vouches for cursor in cursors if cursor.answered):
+            return False
+        if all(cursor.answered for cursor in cursors):
+            return True
+        return waited and all(any(cursor.answered for cursor in some) for some in (siblings, others) if some)
+
+    def _by_distance(self, partition: Partition) -> tuple[list[Cursor], list[Cursor]]:
+        """The cursors of the peers in our datacenter, and of those elsewhere."""
         cursors = self.of(partition.id)
         peers = [node for node in partition.replicas if node.name != self._own.name]
-        siblings = [cursors.get(node.name) for node in peers if node.datacenter_id == self._own.datacenter_id]
-        asked = siblings
-        if not all(cursor is not None and cursor.serving for cursor in siblings):
-            asked = [cursors.get(node.name) for node in peers]
-        return all(cursor is not None and cursor.caught_up for cursor in asked)
+        near = [node.datacenter_id == self._own.datacenter_id for node in peers]
+        found = [cursors.get(node.name, Cursor()) for node in peers]
+        return (
+            [cursor for cursor, is_near in zip(found, near, strict=True) if is_near],
+            [cursor for cursor, is_near in zip(found, near, strict=True) if not is_near],
+        )
+
+    # --- a replica that was put back, or away for long ---
+
+    def must_rebuild(self, partition: int, *, put_back: bool) -> bool:
+        """Whether our replica holds blobs that may have been deleted, and nobody can tell any more.
+
+        A tombstone is dropped only when all peers have seen it: so one that has authority and dropped none that we missed
+        knows all that we must hear.
+        """
+        peers = [cursor for cursor in self.of(partition).values() if cursor.answered and cursor.serving]
+        missed = [cursor.missed(put_back=put_back) for cursor in peers]
+        return bool(missed) and all(missed)
+
+    def taken_in_lsn(self, partition: int, begin_lsn: int) -> int:
+        """Up to where a peer with authority has taken in our log; of what there was at the opening, before `begin_lsn`."""
+        peers = [cursor for cursor in self.of(partition).values() if cursor.answered and cursor.serving]
+        if not all(cursor.vouches for cursor in peers):
+            return begin_lsn  # it has seen all of that, and more
+        known = max((cursor.seen_lsn for cursor in peers), default=0)
+        return min(begin_lsn, known) if known else begin_lsn
+
+    def witnessed(self, partition: int, *, waited: bool) -> bool:
+        """Whether our replica, which was put back, has heard all that was deleted since.
+
+        From a peer with authority. Where none has it after some time (`waited`), from all that tell anything: the whole
+        cluster was put back, or lost its indexes.
+        """
+        cursors = self.of(partition).values()
+        if any(c.caught_up and c.serving and not c.put_back and not c.missed(put_back=True) for c in cursors):
+            return True
+        nobody = waited and all(cursor.answered and not cursor.serving for cursor in cursors)
+        return nobody and all(cursor.caught_up or cursor.put_back for cursor in cursors)
+
+
+def _from_token(token: FindToken) -> Cursor:
+    return Cursor(token.incarnation, token.lsn, epoch=token.epoch, complete=token.complete, opened=token)

@@ -8,13 +8,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ambry.clock import Clock
 from ambry.errors import ReplicaUnavailable
-from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from ambry.protocol.messages.replication import (
+    Change,
+    ChangesCursor,
+    ChangesReply,
+    ChangesRequest,
+    Known,
+    PartitionChanges,
+)
 from datanode.replicas import Replica, Replicas
+from datanode.store.blob_store import BlobStore
 from datanode.store.index import FindToken
+from datanode.store.lineage import Seen
 
 CHANGES_MAX = 10_000
 WAIT_MS_MAX = 60_000
+NOTHING_KNOWN = Known()
+SUSPICION_S = 30.0
+"""For so long a replica that was opened, and could not ask its peers, may be one that was put back from a backup."""
 
 
 class Publications:
@@ -43,12 +56,28 @@ class Publications:
 
 
 class ChangeFeed:
-    """Answers the change requests of peers."""
+    """Answers the change requests of peers.
 
-    def __init__(self, replicas: Replicas, publications: Publications, *, own_name: str) -> None:
+    `known_of` says how far this node has seen a peer's replica of a partition; `on_beyond` hears of a replica of which a peer,
+    by its name, has seen more than there is.
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        publications: Publications,
+        *,
+        own_name: str,
+        clock: Clock,
+        known_of: Callable[[str, int], FindToken | None],
+        on_beyond: Callable[[Replica, str, FindToken], None],
+    ) -> None:
         self._replicas = replicas
         self._publications = publications
         self._own_name = own_name
+        self._clock = clock
+        self._known_of = known_of
+        self._on_beyond = on_beyond
         self._seen: dict[int, dict[str, FindToken]] = {}
         """By partition and peer."""
 
@@ -70,32 +99,61 @@ class ChangeFeed:
         """
         if request.name:
             for cursor in request.cursors:
-                # A peer moves its cursor only past what is durable there.
-                self._seen.setdefault(cursor.partition, {})[request.name] = FindToken(cursor.incarnation, cursor.lsn)
+                self._note_seen(request.name, cursor)
         if request.wait_ms and not self._anything(request.cursors):
             partitions = [cursor.partition for cursor in request.cursors]
             await self._publications.wait(partitions, min(request.wait_ms, WAIT_MS_MAX))
         if request.delay_ms and self._anything(request.cursors):
             # Let a burst gather: one answer for many changes costs both ends far less.
             await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
-        return self._collect(request.cursors, min(request.limit, CHANGES_MAX), list_all=request.wait_ms == 0)
+        return self._collect(request, min(request.limit, CHANGES_MAX))
+
+    def _note_seen(self, name: str, cursor: ChangesCursor) -> None:
+        """Where a peer stands: whether it knows more of our log than we do, and what it no longer needs tombstones for."""
+        replica = self._replicas.get(cursor.partition)
+        if replica is None or all(node.name != name for node in replica.partition.replicas):
+            return
+        token = FindToken(cursor.incarnation, cursor.lsn, cursor.epoch)
+        if replica.store.judge(token) is Seen.BEYOND:
+            self._on_beyond(replica, name, token)
+        else:
+            # Not how far it has got: it may come back with an older token, and would have missed what was dropped since.
+            durable = FindToken(cursor.incarnation, cursor.durable_lsn)
+            self._seen.setdefault(cursor.partition, {})[name] = durable
 
     def _anything(self, cursors: list[ChangesCursor]) -> bool:
         for cursor in cursors:
             replica = self._replicas.get(cursor.partition)
-            if replica is None:
+            if replica is None or not self._tells(replica, cursor):
                 continue
             if cursor.incarnation != replica.store.incarnation or cursor.lsn < replica.store.end_lsn:
                 return True
         return False
 
-    def _collect(self, cursors: list[ChangesCursor], limit: int, *, list_all: bool) -> ChangesReply:
+    def _tells(self, replica: Replica, cursor: ChangesCursor) -> bool:
+        """Whether a replica tells this asker of its log.
+
+        Not where it was put back: it does not know yet what was deleted since. And as long as that may turn out, for a while,
+        not to those who start over with it, and would take all of it.
+        """
+        store = replica.store
+        if store.put_back:
+            return False
+        waited = self._clock.monotonic() - replica.opened_at >= SUSPICION_S
+        return store.vouched or store.lineage.young or waited or cursor.incarnation == store.incarnation
+
+    def _collect(self, request: ChangesRequest, limit: int) -> ChangesReply:
         answers: list[PartitionChanges] = []
-        for cursor in cursors:
+        list_all = request.wait_ms == 0
+        for cursor in request.cursors:
             replica = self._replicas.get(cursor.partition)
             if replica is None or limit <= 0:
                 continue
             store = replica.store
+            if not self._tells(replica, cursor):
+                if list_all:
+                    answers.append(self._answer(request.name, store, cursor.lsn, cursor.lsn, [], silent=True))
+                continue
             same = cursor.incarnation == store.incarnation
             lsn = cursor.lsn if same else 0
             end_lsn = store.end_lsn
@@ -118,7 +176,29 @@ class ChangeFeed:
                 )
                 for entry in entries
             ]
-            answers.append(
-                PartitionChanges(cursor.partition, store.incarnation, next_lsn, end_lsn, changes, store.serving)
-            )
+            answers.append(self._answer(request.name, store, next_lsn, end_lsn, changes))
         return ChangesReply(answers)
+
+    def _answer(
+        self,
+        name: str,
+        store: BlobStore,
+        next_lsn: int,
+        end_lsn: int,
+        changes: list[Change],
+        *,
+        silent: bool = False,
+    ) -> PartitionChanges:
+        known = self._known_of(name, store.partition)
+        return PartitionChanges(
+            store.partition,
+            store.incarnation,
+            next_lsn,
+            end_lsn,
+            changes,
+            store.authority,
+            store.lineage.epoch_bytes,
+            store.lineage.purged_lsn,
+            NOTHING_KNOWN if known is None else Known(known.incarnation, known.lsn, known.epoch),
+            silent,
+        )

@@ -19,6 +19,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
 from datanode.replication.intake import Intake
+from datanode.replication.recovery import Recovery
 
 log = get_logger()
 
@@ -49,6 +50,7 @@ class Healer:
         pool: PeerPool,
         cursors: Cursors,
         authority: Authority,
+        recovery: Recovery,
         intake: Intake,
         clock: Clock,
     ) -> None:
@@ -57,6 +59,7 @@ class Healer:
         self._pool = pool
         self._cursors = cursors
         self._authority = authority
+        self._recovery = recovery
         self._intake = intake
         self._clock = clock
         self._wanted: dict[bytes, Wanted] = {}
@@ -102,6 +105,7 @@ class Healer:
         for replica in self._replicas.all():
             # A blob that was found may have been the last that kept a replica from its authority.
             self._authority.check(replica)
+            self._recovery.check(replica)
         return RETRY_MIN_S
 
     async def _try(self, blob_id: bytes, item: Wanted) -> None:

@@ -24,19 +24,25 @@ from ambry.service.logs import get_logger
 from ambry.service.worker import Tick
 from datanode import metrics
 from datanode.config import ReplicationSection
+from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action, decide, designated, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
+from datanode.replication.recovery import Recovery
 from datanode.replication.silence import Silence
+from datanode.store.index import FindToken
+from datanode.store.lineage import Seen
 from datanode.store.retention import Retention
 
 log = get_logger()
 
 PEER_AWAY_WAIT_S = 0.2
 CATCHING_UP_WAIT_S = 0.1
+UNSURE_WAIT_MS = 1_000
+"""How long a poll waits while a replica of this node has no authority: what it waits for may come from another peer."""
 
 
 class Replicator:
@@ -54,6 +60,8 @@ class Replicator:
         pool: PeerPool,
         cursors: Cursors,
         authority: Authority,
+        recovery: Recovery,
+        disk: Disk,
         intake: Intake,
         healer: Healer,
         silence: Silence,
@@ -66,6 +74,8 @@ class Replicator:
         self._pool = pool
         self._cursors = cursors
         self._authority = authority
+        self._recovery = recovery
+        self._disk = disk
         self._intake = intake
         self._healer = healer
         self._silence = silence
@@ -81,6 +91,8 @@ class Replicator:
                 "lag_bytes": cursor.lag_bytes,
                 "outstanding": len(cursor.outstanding),
                 "caught_up": cursor.caught_up,
+                "serving": cursor.serving,
+                "vouches": cursor.vouches,
                 "connected": self._pool[name].connected,
                 "silent_s": round(self._silence.seconds(name), 1),
             }
@@ -125,14 +137,14 @@ class Replicator:
                 behind = True
                 return PEER_AWAY_WAIT_S
             asked = self._cursors_for(peer, partitions)
-            cursors = [ChangesCursor(number, cursor.incarnation, cursor.next_lsn) for number, cursor in asked.items()]
+            cursors = [self._position(peer, number, cursor) for number, cursor in asked.items()]
             if not cursors:
                 return PEER_AWAY_WAIT_S
             catching_up = behind or self._needs_proof(peer, partitions)
             request = ChangesRequest(
                 cursors,
                 self._config.changes_max,
-                0 if catching_up else self._config.poll_wait_ms,
+                0 if catching_up else self._poll_wait_ms(partitions),
                 0 if catching_up else delay_ms,
                 self._own.name,
             )
@@ -150,6 +162,11 @@ class Replicator:
 
         return tick
 
+    def _position(self, peer: Peer, partition: int, cursor: Cursor) -> ChangesCursor:
+        durable = self._replicas[partition].store.checkpoint.tokens.get(peer.node.name)
+        durable_lsn = durable.lsn if durable is not None and durable.incarnation == cursor.incarnation else 0
+        return ChangesCursor(partition, cursor.incarnation, cursor.next_lsn, cursor.epoch, durable_lsn)
+
     def _cursors_for(self, peer: Peer, partitions: Iterable[int]) -> dict[int, Cursor]:
         found: dict[int, Cursor] = {}
         for partition in partitions:
@@ -163,9 +180,16 @@ class Replicator:
         for partition in partitions:
             replica = self._replicas.get(partition)
             cursor = self._cursors.get(peer.node.name, partition)
-            if replica is not None and not replica.store.serving and cursor is not None and not cursor.caught_up:
+            if replica is None or cursor is None or replica.store.authority:
+                continue
+            if not (cursor.answered and cursor.serving) or (not replica.store.serving and not cursor.caught_up):
                 return True
         return False
+
+    def _poll_wait_ms(self, partitions: Iterable[int]) -> int:
+        replicas = (self._replicas.get(partition) for partition in partitions)
+        sure = all(replica is not None and replica.store.authority for replica in replicas)
+        return self._config.poll_wait_ms if sure else min(UNSURE_WAIT_MS, self._config.poll_wait_ms)
 
     async def _apply(self, peer: Peer, answers: list[PartitionChanges], asked: dict[int, Cursor]) -> None:
         """Bring every answered partition up to date; one that fails does not hold up the others."""
@@ -175,18 +199,32 @@ class Replicator:
             cursor = self._cursors.get(peer.node.name, answer.partition)
             if replica is None or cursor is None or cursor is not asked.get(answer.partition):
                 continue  # the replica was reopened since: what was asked from its old place on must not move the new one
-            cursor.follow(answer.incarnation)
+            self._hear(peer, replica, cursor, answer)
+            if answer.put_back:
+                self._recovery.check(replica)
+                continue
             try:
                 failed = await self._apply_changes(peer, replica, answer.changes)
             except AmbryError as error:
                 failure = error
                 continue
-            cursor.serving = answer.serving
-            cursor.advance(answer.next_lsn, answer.end_lsn, failed)
+            cursor.advance(answer.next_lsn, answer.end_lsn, failed, answer.epoch)
             metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
+            if answer.purged_lsn and not replica.store.lineage.purged_lsn:
+                # What was dropped there never comes here: whoever missed it must not believe that we would know.
+                await self._disk.submit(replica.store.identity.note_purged, 1)
             self._authority.check(replica)
+            self._recovery.check(replica)
         if failure is not None:
             raise failure
+
+    def _hear(self, peer: Peer, replica: Replica, cursor: Cursor, answer: PartitionChanges) -> None:
+        """Take in what an answer says beside its changes: above all how far the peer has seen our log."""
+        token = FindToken(answer.known.incarnation, answer.known.lsn, answer.known.epoch)
+        seen = replica.store.judge(token)
+        cursor.hear(answer, seen)
+        if seen is Seen.BEYOND:
+            self._recovery.recognise(replica, peer.node.name, token)
 
     async def _apply_changes(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
         """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""

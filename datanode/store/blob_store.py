@@ -32,9 +32,12 @@ from datanode import metrics
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
+from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index, LsnRange
+from datanode.store.lineage import Lineage, Seen
 from datanode.store.log import Log, Unsynced
+from datanode.store.opening.identity import IdentityFile
 from datanode.store.record_reader import RecordReader
 from datanode.store.scrub import Scrub
 from datanode.store.segment import Segment
@@ -48,6 +51,8 @@ UNSEAL_BELOW = 0.85
 
 class StoreState(StrEnum):
     OPEN = "open"
+    CLOSING = "closing"
+    """It takes no more appends; what was on its way is still published."""
     FENCED = "fenced"
     CLOSED = "closed"
 
@@ -84,16 +89,22 @@ class BlobStore:
         lock: Lock,
         log: Log,
         index: Index,
+        identity: IdentityFile,
         opened: Opened,
     ) -> None:
         self.partition = partition
         self.incarnation = incarnation
+        self.identity = identity
         self.directory = directory
         self.opened = opened
         self.state = StoreState.OPEN
         self.fence_reason = ""
         self.serving = opened.serving
-        """Whether this replica has the authority to say that a blob does not exist."""
+        """Whether this replica has lost nothing that it acknowledged, as far as its own directory tells."""
+        self.vouched = False
+        """Whether peers were asked since it was opened, and know nothing of its log that it does not know."""
+        self.put_back = ""
+        """How a peer knows more of its log than there is; it gives nothing of it out until that is mended."""
         self.sealed = False
         """Whether the partition is too full for puts; see `reseal`."""
         self.holes: list[LsnRange] = []
@@ -102,7 +113,9 @@ class BlobStore:
         """Numbers of segments whose header cannot be read."""
         self.damaged: set[bytes] = set()
         """Blob ids whose record here failed its checksum; a good copy may replace it."""
-        self.compaction = Compaction(files, directory, clock=clock, log=log, index=index)
+        self.compaction = Compaction(
+            files, directory, clock=clock, log=log, index=index, note_purged=identity.note_purged
+        )
         reader = RecordReader(log, index)
         self.read = reader.read
         self.read_image = reader.read_image
@@ -126,6 +139,25 @@ class BlobStore:
         self._index = index
 
     # --- state of the replica ---
+
+    @property
+    def lineage(self) -> Lineage:
+        """The past of its log."""
+        return self.identity.lineage
+
+    @property
+    def authority(self) -> bool:
+        """Whether this replica may say that a blob does not exist."""
+        return self.serving and self.vouched
+
+    @property
+    def token(self) -> FindToken:
+        """What a peer that saw everything has."""
+        return FindToken(self.incarnation, self.end_lsn, self.lineage.epoch_bytes)
+
+    def judge(self, token: FindToken) -> Seen:
+        """What a peer's token says of this log."""
+        return self.lineage.judge(self.incarnation, token, self.end_lsn)
 
     @property
     def recent_count(self) -> int:
@@ -170,8 +202,8 @@ class BlobStore:
 
     def refusal(self) -> ReplicaUnavailable:
         """What one that is not open answers to a write."""
-        if self.state is StoreState.CLOSED:
-            return ReplicaUnavailable(f"partition {self.partition} is closed")
+        if self.state in (StoreState.CLOSING, StoreState.CLOSED):
+            return ReplicaUnavailable(f"partition {self.partition} is closed; it may be open again shortly")
         return ReplicaFenced(f"partition {self.partition} is fenced: {self.fence_reason}")
 
     # --- the write path ---
@@ -187,7 +219,7 @@ class BlobStore:
 
         Raises IndexCorrupt, ReplicaUnavailable where the replica was fenced or closed meanwhile: `give_up` then.
         """
-        if self.state is not StoreState.OPEN:
+        if self.state not in (StoreState.OPEN, StoreState.CLOSING):
             raise self.refusal()
         log, index = self._log, self._index
         if batch.created or log.unsynced or not batch.sync:  # else there is nothing to note
@@ -232,6 +264,11 @@ class BlobStore:
 
     # --- reading ---
 
+    def appended_at(self, entry: IndexEntry) -> int | None:
+        """The LSN of the put record that an entry points to; None where there is none, or a compaction moved it."""
+        segment = self._log.segments.get(entry.segment)
+        return None if segment is None or segment.header.generation else segment.base_lsn + entry.offset
+
     def _published_end(self, segment: Segment) -> int:
         """How far a segment is published. A batch on its way may have places at the end of any segment."""
         if segment.header.generation:
@@ -261,7 +298,7 @@ class BlobStore:
             segment=last.number if last else 0,
             offset=0 if last is None else self._published_end(last),
             lsn=self.end_lsn,
-            clean=clean and self.state is StoreState.OPEN,
+            clean=clean and self.state in (StoreState.OPEN, StoreState.CLOSING),
             serving=self.serving,
             tokens=tokens,
             resume=last is not None and last is self._log.active,
@@ -288,6 +325,11 @@ class BlobStore:
     def put_off_checkpoint(self) -> None:
         """End a checkpoint of which `write_checkpoint` wrote nothing: the next one does."""
         self._index.thaw()
+
+    def leave(self) -> None:
+        """Take no more appends: `close` follows when those on their way are over. Nothing for one that is not open."""
+        if self.state is StoreState.OPEN:
+            self.state = StoreState.CLOSING
 
     def close(self) -> None:
         """Release files and lock. Blocking, briefly. No checkpoint: the caller makes one for a clean stop."""

@@ -8,7 +8,6 @@ after the log that they describe was synced. LMDB holds three databases:
     meta     name             -> msgpack: where the checkpoint ends, the replication tokens, whether the stop was clean
 
 All methods but `write` run on the event loop's thread; `write` may run on a disk thread while the others go on.
-
 Invariant: look-up order is recent, frozen (being written), LMDB; so a blob is found at every moment of a checkpoint.
 The log is the truth: an index that is missing, damaged or of another version is deleted and rebuilt from it.
 """
@@ -44,10 +43,12 @@ Pause = Callable[[int], None]
 
 
 class FindToken(NamedTuple):
-    """Everything of the log `incarnation` before `lsn` has been seen."""
+    """Everything of the log `incarnation`, in its `epoch` (lineage.py), before `lsn` was seen; `complete`: once, all was."""
 
     incarnation: bytes
     lsn: int
+    epoch: bytes = b""
+    complete: bool = False
 
 
 class LsnRange(NamedTuple):
@@ -58,7 +59,7 @@ class LsnRange(NamedTuple):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What LMDB says about itself. `segment`, `offset` and `lsn` are where replay starts.
+    """What LMDB says about itself. Replay starts at `segment`, `offset`, `lsn`; of a peer's log all before its token is here.
 
     After a `clean` stop nothing follows them. `resume` says that appends may go on right there: it is false where this
     process found an unclean stop and appended nothing since, for then a peer may have seen LSNs beyond `lsn`.
@@ -72,7 +73,6 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     clean: bool = False
     serving: bool = False
     tokens: dict[str, FindToken] = msgspec.field(default_factory=dict)
-    """By peer: what of its log is here, and durable."""
     resume: bool = False
     holes: list[LsnRange] = msgspec.field(default_factory=list)
     """LSNs that no segment covers, as far as it is known: what was there was fetched from peers, or is looked for."""

@@ -14,6 +14,8 @@ MAP_SIZE = 64 << 30
 enough for half a billion blobs in one partition."""
 META_BYTES = 8192
 """LMDB's two meta pages."""
+INDEX_NAME = "index"
+"""Its directory, in a replica's."""
 FILE_NAMES = ("data.mdb", "lock.mdb")
 
 

@@ -18,11 +18,11 @@ from ambry.format.segment import HEADER_SIZE
 from ambry.ids import BlobId
 from datanode.store.files import Files, read_whole
 from datanode.store.index import Index, LsnRange
-from datanode.store.index_file import FILE_NAMES
+from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import Identity
 from datanode.store.opening.replay import QUARANTINE_NAME
-from datanode.store.opening.steps import INDEX_NAME, LOCK_NAME
+from datanode.store.opening.steps import LOCK_NAME
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_number
 
@@ -157,7 +157,7 @@ class Inspection:
             checkpoint_clean=checkpoint.clean if checkpoint else False,
             serving=checkpoint.serving if checkpoint else False,
             entries=entries,
-            tokens={name: lsn for name, (_, lsn) in checkpoint.tokens.items()} if checkpoint else {},
+            tokens={name: token.lsn for name, token in checkpoint.tokens.items()} if checkpoint else {},
             quarantined=self.files.list_directory(quarantine) if self.files.exists(quarantine) else [],
             refused=self.refused(),
         )

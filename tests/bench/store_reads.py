@@ -18,7 +18,7 @@ from ambry.ids import ID_SIZE, BlobId, IdKind
 from datanode.config import StoreSection
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
-from datanode.store.opening.steps import INDEX_NAME
+from datanode.store.index_file import INDEX_NAME
 from datanode.store.segment import segment_number
 from tests.bench.store_blobs import entries_of, fill, open_one, partition_path, records
 from tests.bench.store_figures import Samples, joined

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from ambry.format.record import Record
-from datanode.store.opening.steps import INDEX_NAME
+from datanode.store.index_file import INDEX_NAME
 from tests.bench.store_blobs import (
     BATCH_RECORDS,
     CHECKPOINT_RECORDS,

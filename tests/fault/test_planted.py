@@ -104,6 +104,32 @@ SEEN_BY = {
         "upkeep/test_sweeper.py",
         "test_a_sweep_walks_through_the_index_on_a_disk_thread",
     ),
+    "believe_a_directory": (
+        NODE,
+        "replication/test_recovery.py",
+        "test_a_replica_put_back_is_recognised_before_it_says_not_found",
+    ),
+    "say_not_found_before_peers_were_asked": (
+        NODE,
+        "replication/test_recovery.py",
+        "test_a_restarted_replica_says_not_found_only_after_its_peers_were_asked",
+    ),
+    "tell_a_log_that_was_put_back": (
+        NODE,
+        "replication/test_recovery.py",
+        "test_a_replica_put_back_from_before_what_is_forgotten_is_rebuilt",
+    ),
+    "forget_what_was_purged": (
+        NODE,
+        "replication/test_recovery.py",
+        "test_a_replica_put_back_from_before_what_is_forgotten_is_rebuilt",
+    ),
+    "count_on_tokens_that_are_not_durable": (
+        NODE,
+        "replication/test_recovery.py",
+        "test_tombstones_wait_until_a_peer_cannot_come_back_with_an_older_token",
+    ),
+    "append_while_closing": (NODE, "test_replicas.py", "test_what_is_appended_while_it_closes_is_refused"),
 }
 TIMEOUT_S = 300
 FAILED = 1

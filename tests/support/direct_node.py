@@ -26,7 +26,7 @@ from datanode.config import ReplicationSection
 from datanode.replicas import Replica
 from datanode.wiring import build
 from tests.support.fake_clock import OwnClock, SettableClock
-from tests.support.fake_files import FakeFiles
+from tests.support.fake_files import Backup, FakeFiles
 from tests.support.node_parts import node_config, store_section
 from tests.support.samples import ALIVE, CLUSTER, PARTITION
 
@@ -185,6 +185,17 @@ class DirectNode:
         self.files.kill()
         self._abandon()
 
+    def backup(self) -> Backup:
+        """A copy of all its files, as they are now."""
+        return self.files.backup()
+
+    async def put_back(self, backup: Backup) -> None:
+        """Its files are those of a backup, and it starts."""
+        if self.name in self._cluster.running:
+            await self.kill()
+        self.files.put_back(backup)
+        await self.start()
+
     def _abandon(self) -> None:
         for replica in self.parts.replicas.all():
             replica.store.close()
@@ -301,4 +312,4 @@ class DirectCluster:
                 await node.heal()
 
     def serving(self) -> dict[str, bool]:
-        return {name: node.replica.store.serving for name, node in self.running.items()}
+        return {name: node.replica.store.authority for name, node in self.running.items()}

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,15 @@ class NameChange:
     path: Path
     inode: Inode | None
     removes: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a disk held at some moment; `real`: the files that are on the real file system."""
+
+    files: dict[Path, bytes]
+    directories: set[Path]
+    real: dict[Path, bytes]
 
 
 @dataclass(slots=True)
@@ -279,6 +289,27 @@ class FakeFiles:
         self._durable_names.pop(path, None)
         self._pending_names.pop(path.parent, None)
 
+    def backup(self) -> Backup:
+        """A copy of everything, as it reads now."""
+        real: dict[Path, bytes] = {}
+        for directory in self.root.rglob(REAL_DIRECTORY):
+            real |= {path: path.read_bytes() for path in directory.iterdir()}
+        return Backup({path: bytes(inode.live) for path, inode in self._names.items()}, set(self._directories), real)
+
+    def put_back(self, backup: Backup) -> None:
+        """Everything is as in a backup, durably; whoever had files open is gone."""
+        self.kill()
+        for directory in list(self.root.rglob(REAL_DIRECTORY)):
+            shutil.rmtree(directory)
+        for path, content in backup.real.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self._names = {path: Inode(path, bytearray(data), bytearray(data)) for path, data in backup.files.items()}
+        self._durable_names = dict(self._names)
+        self._directories = set(backup.directories)
+        self._durable_directories = set(backup.directories)
+        self._pending_names.clear()
+
     def kill(self) -> None:
         """kill -9: open files and locks are gone, everything written stays."""
         self.generation += 1
@@ -414,12 +445,33 @@ class FakeFiles:
     def rename(self, source: Path, target: Path) -> None:
         self.note("rename", source)
         with self.guard:
+            if source in self._directories:
+                self._rename_directory(source, target)
+                return
             inode = self._find(source)
             self._require_directory(target.parent)
             del self._names[source]
             self._names[target] = inode
             inode.path = target
             self._rename_pending(NameChange(target, inode, removes=source))
+
+    def _rename_directory(self, source: Path, target: Path) -> None:
+        """Durable at once: a directory that moves is all there or not at all on every file system that matters here."""
+
+        def moved(path: Path) -> Path:
+            return target / path.relative_to(source) if path == source or source in path.parents else path
+
+        for parent in [path for path in self._pending_names if path == source or source in path.parents]:
+            self._keep_names(self._pending_names.pop(parent))
+        for names in (self._names, self._durable_names):
+            for path in [path for path in names if source in path.parents]:
+                inode = names.pop(path)
+                inode.path = moved(path)
+                names[inode.path] = inode
+        self._directories = {moved(path) for path in self._directories}
+        self._durable_directories = {moved(path) for path in self._durable_directories} | {target}
+        if source.exists():
+            source.rename(target)
 
     def unlink(self, path: Path) -> None:
         if self._is_real(path):

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from ambry import blob
@@ -20,12 +21,13 @@ from ambry.checksum import xxh64
 from ambry.clustermap.skew import AgreedClock
 from ambry.errors import BlobNotFound
 from ambry.format import record as record_format
-from ambry.protocol.messages.replication import Change
+from ambry.protocol.messages.replication import Change, ChangesCursor
 from datanode.replicas import Replica, Replicas
 from datanode.replication import decide as deciding
 from datanode.replication import replicator
-from datanode.replication.cursor import Cursor
+from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action
+from datanode.replication.feed import ChangeFeed
 from datanode.store import batch, bounded_files, entry, index, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
@@ -33,7 +35,9 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry
+from datanode.store.lineage import Lineage, Seen
 from datanode.store.opening import replay
+from datanode.store.opening.identity import IdentityFile
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 from datanode.store.trouble import Trouble
@@ -292,6 +296,42 @@ def walk_through_the_index_on_the_event_loop(patch: Patch) -> None:
     patch.setattr(ChunkSweeper, "_next_page", next_page)
 
 
+def believe_a_directory(patch: Patch) -> None:
+    """A directory that was put back from a backup is taken for what the node wrote last."""
+    patch.setattr(Lineage, "judge", lambda _self, _incarnation, _token, _end_lsn: Seen.HERE)
+
+
+def say_not_found_before_peers_were_asked(patch: Patch) -> None:
+    """A replica serves from its first moment on."""
+    patch.setattr(BlobStore, "vouched", property(lambda _self: True, lambda _self, _value: None), raising=False)
+
+
+def tell_a_log_that_was_put_back(patch: Patch) -> None:
+    """It takes its new incarnation before it knows what was deleted since the backup."""
+    patch.setattr(Cursors, "must_rebuild", lambda _self, _partition, *, put_back: False)
+    patch.setattr(Cursors, "witnessed", lambda _self, _partition, *, waited: True)
+
+
+def count_on_tokens_that_are_not_durable(patch: Patch) -> None:
+    """Tombstones go when a peer has seen them, though it may come back with an older token."""
+    real = ChangeFeed._note_seen
+
+    def note_seen(self: ChangeFeed, name: str, cursor: ChangesCursor) -> None:
+        real(self, name, msgspec.structs.replace(cursor, durable_lsn=cursor.lsn))
+
+    patch.setattr(ChangeFeed, "_note_seen", note_seen)
+
+
+def forget_what_was_purged(patch: Patch) -> None:
+    """Nobody is told that tombstones are gone (Cassandra's gc_grace_seconds)."""
+    patch.setattr(IdentityFile, "note_purged", lambda _self, _lsn: None)
+
+
+def append_while_closing(patch: Patch) -> None:
+    """A replica takes appends until it is closed."""
+    patch.setattr(BlobStore, "leave", lambda _self: None)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -324,6 +364,12 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         take_a_shortage_for_a_failed_disk,
         answer_not_found_while_opening,
         walk_through_the_index_on_the_event_loop,
+        believe_a_directory,
+        say_not_found_before_peers_were_asked,
+        tell_a_log_that_was_put_back,
+        count_on_tokens_that_are_not_durable,
+        forget_what_was_purged,
+        append_while_closing,
     )
 }
 

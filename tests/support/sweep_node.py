@@ -284,7 +284,7 @@ class Node:
         replica = self.replicas.get(PARTITION)
         if replica is not None:
             # The peer has everything, so nothing is kept for its sake.
-            cursor = ChangesCursor(PARTITION, replica.store.incarnation, EVERYTHING)
+            cursor = ChangesCursor(PARTITION, replica.store.incarnation, replica.store.end_lsn, durable_lsn=EVERYTHING)
             await self.parts.feed.changes(ChangesRequest([cursor], 0, 0, 0, SILENT.name))
         # Old files that could not be deleted: the worker logs it, and the next start deletes them.
         with suppress(OSError, ReplicaUnavailable):

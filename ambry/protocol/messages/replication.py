@@ -7,11 +7,16 @@ from ambry.protocol.messages.base import IdBytes, Lsn, Message, StampMs
 
 
 class ChangesCursor(Message, frozen=True, array_like=True):
-    """How far the asking replica has seen one partition of the asked node."""
+    """How far the asking replica has seen one partition of the asked node (datanode/store/lineage.py).
+
+    `durable_lsn` is as far as it will have seen it after a crash: before that, tombstones are not needed for it any more.
+    """
 
     partition: int
     incarnation: bytes
     lsn: Lsn
+    epoch: bytes = b""
+    durable_lsn: Lsn = 0
 
 
 class ChangesRequest(Message, frozen=True, array_like=True):
@@ -40,10 +45,21 @@ class Change(Message, frozen=True, array_like=True, gc=False):
     """When the latest change was made, by whoever made it: the later one wins."""
 
 
+class Known(Message, frozen=True, array_like=True):
+    """How far the asked replica has seen the log of the asking one, by its incarnation and epoch; all empty: not at all."""
+
+    incarnation: bytes = b""
+    lsn: Lsn = 0
+    epoch: bytes = b""
+
+
 class PartitionChanges(Message, frozen=True, array_like=True):
     """`next_lsn` is the cursor that covers `changes`; `end_lsn - next_lsn` the lag that remains, in bytes.
 
-    `serving` says whether the asked replica has the authority to say "not found"; an older peer does not tell.
+    `serving` says whether the asked replica has the authority to say "not found"; an older peer does not tell. `epoch` names
+    what the cursor is of. Tombstones before `purged_lsn` may have been left out: who holds blobs and has not seen the log up to
+    there may hold some that were deleted. `put_back`: the asked replica was put back from a backup, or may have been, and
+    tells nothing of its log before it knows what it missed; the cursor stays.
     """
 
     partition: int
@@ -52,6 +68,10 @@ class PartitionChanges(Message, frozen=True, array_like=True):
     end_lsn: Lsn
     changes: list[Change]
     serving: bool = True
+    epoch: bytes = b""
+    purged_lsn: Lsn = 0
+    known: Known = Known()
+    put_back: bool = False
 
 
 class ChangesReply(Message, frozen=True, array_like=True):

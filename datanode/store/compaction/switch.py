@@ -26,7 +26,16 @@ from datanode.store.segment import Segment, segment_name
 class Compaction:
     """What a replica does of a compaction; shares its log and its index."""
 
-    def __init__(self, files: Files, directory: Path, *, clock: Clock, log: Log, index: Index) -> None:
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        *,
+        clock: Clock,
+        log: Log,
+        index: Index,
+        note_purged: Callable[[int], None] = lambda _lsn: None,
+    ) -> None:
         self.damaged: set[int] = set()
         """Numbers of segments that hold damaged bytes: what is repaired by now is worth rewriting."""
         self._files = files
@@ -34,6 +43,7 @@ class Compaction:
         self._clock = clock
         self._log = log
         self._index = index
+        self._note_purged = note_purged
 
     def usages(self, overlay: Entries, retention: Retention, pause: Pause = lambda _size: None) -> list[Usage]:
         """How much of each segment that may be compacted is needed, in LSN order. Blocking. Raises IndexCorrupt.
@@ -75,6 +85,9 @@ class Compaction:
 
         Raises OSError: which of the files count then is unknown, so fence the replica.
         """
+        if copied.forgotten:
+            # Before they are gone: whoever has not seen them by then must hear of it (datanode/store/lineage.py).
+            self._note_purged(max(item.lsn for item in copied.forgotten) + 1)
         number = copied.output.number
         unfinished = unfinished_path(self._directory, number)
         if self._files.exists(unfinished):

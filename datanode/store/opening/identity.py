@@ -1,14 +1,19 @@
-"""Who a replica's directory belongs to: a small file that is written once.
+"""Who a replica's directory belongs to, and the past of its log: a small file, written anew at every opening.
 
-    {"version": 1, "cluster": "...", "partition": 7, "incarnation": "<32 hex digits>", "check": "<xxh3-64 of the others>"}
+    {"version": 1, "cluster": "...", "partition": 7, "incarnation": "<32 hex digits>",
+     "lineage": {"epoch": "<16 hex digits>", "past": [["<epoch>", end LSN], ...], "former": ["<incarnation>", ...],
+                 "young": true, "purged_lsn": 4096},
+     "check": "<xxh3-64 of the others>"}
 
-The incarnation is a random uuid of this very copy. A replica that comes back empty gets a new one, so that no peer takes its
-log for the old one.
+The incarnation is a random uuid of this very copy. A replica that comes back empty or was put back from a backup gets a new
+one, so that no peer takes its log for the old one (datanode/store/lineage.py). Defaults of the lineage are left out. It stands
+here and not in the index, because a replica whose index is lost is not one that was put back.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import msgspec
@@ -16,6 +21,7 @@ import msgspec
 from ambry.checksum import xxh64
 from ambry.errors import DataCorrupt, FormatUnknown, StoreMismatch
 from datanode.store.files import Files, read_whole, write_atomically
+from datanode.store.lineage import Lineage
 
 FILE_NAME = "identity.json"
 VERSION = 1
@@ -26,16 +32,83 @@ class Identity(msgspec.Struct, frozen=True):
     cluster: str
     partition: int
     incarnation: str
+    lineage: Lineage = Lineage()
     check: str = ""
 
     def sealed(self) -> Identity:
         """With the check that belongs to the other fields."""
         text = f"{self.version}|{self.cluster}|{self.partition}|{self.incarnation}"
+        if self.lineage != Lineage():
+            text += f"|{msgspec.json.encode(self.lineage).decode()}"
         return msgspec.structs.replace(self, check=f"{xxh64(text.encode()):016x}")
 
     @property
     def incarnation_bytes(self) -> bytes:
         return bytes.fromhex(self.incarnation)
+
+    def with_lineage(self, lineage: Lineage) -> Identity:
+        return msgspec.structs.replace(self, lineage=lineage).sealed()
+
+    def renewed(self, random_source: random.Random) -> Identity:
+        """Under a new incarnation: another log, as far as peers are concerned."""
+        lineage = self.lineage.renewed(self.incarnation)
+        return msgspec.structs.replace(self, incarnation=_incarnation(random_source), lineage=lineage).sealed()
+
+
+def _incarnation(random_source: random.Random) -> str:
+    return f"{random_source.getrandbits(128):032x}"
+
+
+def save(files: Files, directory: Path, identity: Identity) -> None:
+    """Write it, durable on return. Blocking. Raises OSError: then the old one or this one is there."""
+    write_atomically(files, directory / FILE_NAME, msgspec.json.encode(identity))
+
+
+class IdentityFile:
+    """The identity of an open replica, as it stands on the disk. Methods block, on any thread."""
+
+    def __init__(self, files: Files, directory: Path, identity: Identity) -> None:
+        self._files = files
+        self._directory = directory
+        self._guard = threading.Lock()
+        self._identity = identity
+
+    @property
+    def lineage(self) -> Lineage:
+        return self._identity.lineage
+
+    @property
+    def incarnation(self) -> str:
+        return self._identity.incarnation
+
+    def begin(self, epoch: str, end_lsn: int, *, served: bool) -> None:
+        """A new epoch of a log that ends at `end_lsn`; durable on return. Raises OSError."""
+        with self._guard:
+            self._save(self.lineage.begun(epoch, end_lsn, served=served))
+
+    def note_purged(self, lsn: int) -> None:
+        """Tombstones before `lsn` may be left out from now on; durable on return. Raises OSError."""
+        with self._guard:
+            if lsn > self.lineage.purged_lsn:
+                self._save(msgspec.structs.replace(self.lineage, purged_lsn=lsn))
+
+    def renew(self, random_source: random.Random) -> None:
+        """Give a replica that is closed now a new incarnation; durable on return. Raises OSError."""
+        with self._guard:
+            save(self._files, self._directory, self._identity.renewed(random_source))
+
+    def succeed(self, other: IdentityFile) -> None:
+        """This fresh replica takes the place of another; durable on return. Raises OSError."""
+        past = other.lineage
+        former = (*past.former, other.incarnation)
+        with self._guard:
+            lineage = msgspec.structs.replace(self.lineage, former=former, purged_lsn=max(1, past.purged_lsn))
+            self._save(lineage)
+
+    def _save(self, lineage: Lineage) -> None:
+        identity = self._identity.with_lineage(lineage)
+        save(self._files, self._directory, identity)
+        self._identity = identity
 
 
 class OwnIdentity(msgspec.Struct, frozen=True):
@@ -54,9 +127,8 @@ def load_or_create(
     """
     path = directory / FILE_NAME
     if not files.exists(path):
-        incarnation = f"{random_source.getrandbits(128):032x}"
-        identity = Identity(VERSION, cluster, partition, incarnation).sealed()
-        write_atomically(files, path, msgspec.json.encode(identity))
+        identity = Identity(VERSION, cluster, partition, _incarnation(random_source), Lineage(young=True)).sealed()
+        save(files, directory, identity)
         return OwnIdentity(identity, is_new=True)
     try:
         identity = msgspec.json.decode(read_whole(files, path), type=Identity)

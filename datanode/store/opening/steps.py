@@ -9,14 +9,16 @@
        after step 6
     5  replay the log from the checkpoint on (replay.py); the bytes behind the last whole record go to a quarantine file and
        are cut
-    6  write a checkpoint that says "not cleanly stopped" before the first append
+    6  begin an epoch of the log (datanode/store/lineage.py), and write a checkpoint that says "not cleanly stopped", both
+       before the first append
 
 A crash at any of these steps leaves what the step found: each can be repeated. After an unclean stop appends go on in a new
 segment, so no LSN is given twice (datanode/store/log.py).
 
-Authority: a replica that may have lost something it acknowledged (new, rebuilt, a gap in its log, a cut tail, a segment that
-is gone) must not say "not found" until it has caught up with its peers; `Opened.serving` says so. Where the loss may lie
-before the checkpoint its tokens are forgotten too, so that catching up starts from the beginning. Tokens of the checkpoint
+Authority: no replica says "not found" before its peers were asked whether its directory was put back from a backup
+(datanode/replication/authority.py). And one that may have lost something it acknowledged (new, rebuilt, a gap in its log, a
+cut tail, a segment that is gone) must not until it has caught up with its peers; `Opened.serving` says so. Where the loss may
+lie before the checkpoint its tokens are forgotten too, so that catching up starts from the beginning. Tokens of the checkpoint
 never cover what came into the log after it, so a cut tail needs no more than going on from them.
 """
 
@@ -32,18 +34,19 @@ from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore, Opened
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, FindToken, Index
-from datanode.store.index_file import FILE_NAMES
+from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
+from datanode.store.opening.identity import IdentityFile
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
 from datanode.store.opening.progress import Progress
 from datanode.store.opening.reconcile import forget_missing, relocate
 from datanode.store.opening.replay import Replay, ReplayFindings
+from datanode.store.opening.start_over import finish
 
 log = get_logger()
 
 LOCK_NAME = "lock"
-INDEX_NAME = "index"
 PROGRESS_RECORDS = 200_000
 
 
@@ -69,6 +72,7 @@ def open_store(
     """
     progress = progress or Progress()
     progress.begin("reading what there is")
+    finish(files, directory)
     files.make_directory(directory)
     # The replica's own name must outlast a power cut as well.
     files.sync_directory(directory.parent)
@@ -137,6 +141,9 @@ class _Opening:
             files, directory, cluster=cluster, partition=partition, random_source=random_source
         )
         self._identity, self._new = own.identity, own.is_new
+        self._epoch = f"{random_source.getrandbits(64):016x}"
+        self._renewed = False
+        """Whether the index is that of a former incarnation: what it says of peers is void."""
         self._log = Log(
             files,
             directory,
@@ -176,7 +183,10 @@ class _Opening:
             log.warning("index damaged, rebuilding from the log", partition=self._partition, error=str(error))
             self._findings.rebuilt = True
             return self._fresh_index()
-        if index.checkpoint.incarnation != self._identity.incarnation_bytes:
+        if self._identity.lineage.knows(index.checkpoint.incarnation):
+            log.warning("replica renewed, it starts over with its peers", partition=self._partition)
+            self._renewed = True
+        elif index.checkpoint.incarnation != self._identity.incarnation_bytes:
             log.warning("index of another incarnation, rebuilding from the log", partition=self._partition)
             index.close()
             self._findings.rebuilt = True
@@ -243,6 +253,7 @@ class _Opening:
             lock=self._lock,
             log=self._log,
             index=index,
+            identity=IdentityFile(self._files, self._directory, self._identity),
             opened=Opened(),
         )
 
@@ -272,7 +283,10 @@ class _Opening:
         if store.recent_count < PROGRESS_RECORDS:
             return
         log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.end_lsn)
-        _checkpoint(store, {} if self._findings.lost else checkpoint.tokens)
+        _checkpoint(store, self._tokens(checkpoint))
+
+    def _tokens(self, checkpoint: Checkpoint) -> dict[str, FindToken]:
+        return {} if self._findings.lost or self._renewed else checkpoint.tokens
 
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         findings = self._findings
@@ -289,10 +303,13 @@ class _Opening:
             store.holes = self._log.holes()
             log.error("the end of the log is missing", partition=self._partition, lsns=name_holes(self._log))
         store.end_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
-        store.serving = checkpoint.serving and not (findings.lost or findings.gaps or findings.rebuilt)
+        kept = checkpoint.serving and not self._renewed
+        store.serving = kept and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
         store.compaction.damaged |= findings.damaged
-        _checkpoint(store, {} if findings.lost else checkpoint.tokens)
+        # Before any peer can name it, and before the first record of it.
+        store.identity.begin(self._epoch, store.end_lsn, served=kept)
+        _checkpoint(store, self._tokens(checkpoint))
         log.info(
             "replica open",
             partition=self._partition,

@@ -210,3 +210,18 @@ async def test_an_opening_that_lacks_something_is_tried_again_by_itself(
     assert bench.replicas.unready() == []
     assert read_all(replica.store, blob_id(1)) == content(1, 500)
     assert not replica.store.opened.rebuilt
+
+
+async def test_what_is_appended_while_it_closes_is_refused(bench: LoneBench) -> None:
+    """Whoever had the replica in hand could append between the last wait and the close, and wrote into a closed file."""
+    before = await bench.open()
+    await bench.put(1)
+    async with before.maintenance_lock:
+        bench.replicas.rebuild(before.store, "test")
+        await asyncio.sleep(0)  # it waits for the lock: nothing is on its way any more
+        refused: list[AmbryError | None] = []
+        before.committer.append(update_record(blob_id(1), DELETED), sync=True, done=refused.append)
+        await before.committer.wait_idle()
+    assert [type(error) for error in refused] == [ReplicaUnavailable]
+    after = await rebuilt(bench, before)
+    assert read_all(after.store, blob_id(1)) == content(1, 500)

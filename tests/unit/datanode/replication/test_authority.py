@@ -17,7 +17,7 @@ async def test_a_replica_serves_once_its_peer_has_no_more_to_tell(tmp_path: Path
     replica = await bench.open()
     cursors = Cursors(LONE)
     cursors.restore(replica.partition, {})
-    authority = Authority(cursors)
+    authority = Authority(cursors, clock=bench.clock)
     authority.check(replica)
     assert not replica.store.serving
     cursor = cursors.of(7)[SILENT.name]
@@ -37,6 +37,6 @@ async def test_a_replica_that_serves_is_left_alone(tmp_path: Path) -> None:
     replica = await bench.open()
     replica.store.serving = True
     before = replica.checkpointed_at
-    Authority(Cursors(LONE)).check(replica)
+    Authority(Cursors(LONE), clock=bench.clock).check(replica)
     assert replica.checkpointed_at == before
     await bench.parts.close()

@@ -235,7 +235,7 @@ async def test_several_partitions_are_asked_at_once_each_of_its_own_nodes(tmp_pa
     await cluster.start()
     for node in cluster.nodes.values():
         for replica in node.parts.replicas.all():
-            replica.store.serving = True
+            replica.store.serving = replica.store.vouched = True
     await cluster["a2"].put(blob_id(2, partition=8), b"x")
     wanted = [blob_id(1, partition=7), blob_id(2, partition=8), blob_id(3, partition=8)]
     assert await cluster["a1"].parts.fates.dead(wanted) == {wanted[0]: 0, wanted[2]: 0}

@@ -54,7 +54,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
     made = DirectCluster(tmp_path, cluster_map(3, 3))
     await made.start()
     for node in made.nodes.values():
-        node.replica.store.serving = True
+        node.replica.store.serving = node.replica.store.vouched = True
     yield made
     await made.stop()
 

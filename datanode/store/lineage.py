@@ -1,0 +1,85 @@
+"""The past of one replica's log: by it a replica notices that its directory was put back from a backup. Pure.
+
+Every opening of a replica begins an epoch with a random name. A find token names the incarnation, the epoch and the LSN that
+its owner got to. Where a directory is put back, the epochs that came after the backup are unknown to it, and the epoch of the
+backup ends earlier than its peers have seen it go. So a token says whether its owner has seen our log up to there, or one that
+goes on where ours ends; and LSNs that are given again after the backup are in another epoch and harm nothing.
+
+Renewing a replica gives it a new incarnation: peers start over with it, and what it knew of them is void.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from datanode.store.index import FindToken
+
+EPOCHS_MAX = 1000
+"""Openings that are remembered. A peer that was away for more is taken for one that knows of a later log: that costs a
+comparison of everything, and nothing else."""
+
+
+class Seen(Enum):
+    """What a peer's token says of our log."""
+
+    HERE = "it has seen our log up to there"
+    ELSEWHERE = "it followed another log, or none: it starts over"
+    BEYOND = "it has seen more of our log than there is: the directory was put back from a backup, or its end was lost"
+
+
+class Epoch(msgspec.Struct, frozen=True, array_like=True):
+    """An opening that is over, by its random name, and the LSN behind its last record."""
+
+    name: str
+    end_lsn: int
+
+
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`epoch`: hexadecimal, of the last opening; `past`: those before, oldest first; `former`: incarnations it had before.
+
+    `young`: this incarnation never had the authority to say "not found"; tokens of incarnations that it does not know are
+    those of a copy that was wiped. `purged_lsn`: behind the last tombstone that a compaction ever left out. Who holds blobs and
+    has not seen the log up to there may hold some that were deleted.
+    """
+
+    epoch: str = ""
+    past: tuple[Epoch, ...] = ()
+    former: tuple[str, ...] = ()
+    young: bool = False
+    purged_lsn: int = 0
+
+    @property
+    def epoch_bytes(self) -> bytes:
+        return bytes.fromhex(self.epoch)
+
+    @property
+    def begin_lsn(self) -> int:
+        """Where the last opening found the log's end."""
+        return self.past[-1].end_lsn if self.past else 0
+
+    def knows(self, incarnation: bytes) -> bool:
+        """Whether this replica went by that incarnation before."""
+        return incarnation.hex() in self.former
+
+    def begun(self, epoch: str, end_lsn: int, *, served: bool) -> Lineage:
+        """At the next opening, which found the log's end at `end_lsn`; `served`: it had authority when it was last heard of."""
+        past = (*self.past, Epoch(self.epoch, end_lsn))[-EPOCHS_MAX:]
+        return msgspec.structs.replace(self, epoch=epoch, past=past, young=self.young and not served)
+
+    def renewed(self, incarnation: str) -> Lineage:
+        """Under a new incarnation than `incarnation`: of another log, so no epoch of it is known."""
+        return Lineage(former=(*self.former, incarnation), young=True, purged_lsn=self.purged_lsn)
+
+    def judge(self, incarnation: bytes, token: FindToken, end_lsn: int) -> Seen:
+        """What `token` says of this log, whose incarnation and end these are."""
+        if token.incarnation != incarnation:
+            foreign = not token.incarnation or self.young or self.knows(token.incarnation)
+            # A name that an older copy of this directory cannot know.
+            return Seen.ELSEWHERE if foreign else Seen.BEYOND
+        if token.epoch in (b"", self.epoch_bytes):
+            return Seen.HERE if token.lsn <= end_lsn else Seen.BEYOND
+        name = token.epoch.hex()
+        known = any(epoch.name == name and token.lsn <= epoch.end_lsn for epoch in reversed(self.past))
+        return Seen.HERE if known else Seen.BEYOND

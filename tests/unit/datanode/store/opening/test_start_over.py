@@ -1,0 +1,112 @@
+"""A fresh replica in the place of one that must be rebuilt, and every crash on the way."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ambry.blob import BlobState
+from datanode.store.blob_store import BlobStore
+from datanode.store.opening.start_over import StartOver, finish
+from tests.support.fake_files import FakeFiles
+from tests.support.samples import (
+    DELETED,
+    append,
+    blob_id,
+    checkpoint,
+    content,
+    open_replica,
+    put_record,
+    read_all,
+    update_record,
+)
+
+LONGER = BlobState(1, False, 1 << 50)
+
+
+class Bench:
+    """A replica with blobs 1 and 2 from before its last opening, and 11, 12 and changes since."""
+
+    def __init__(self, root: Path) -> None:
+        self.disk = FakeFiles(root)
+        self.directory = root / "r"
+        store = open_replica(self.disk, self.directory)
+        for number in (1, 2, 3):
+            append(store, put_record(blob_id(number), content(number, 2000)))
+        checkpoint(store, clean=True)
+        store.close()
+        self.store = open_replica(self.disk, self.directory, seed=2)
+        for number in (11, 12):
+            append(self.store, put_record(blob_id(number), content(number, 2000)))
+        append(self.store, update_record(blob_id(2), DELETED), update_record(blob_id(12), LONGER))
+        self.before = self.store.incarnation
+
+    def build(self) -> None:
+        self.store.leave()
+        opens = partial(open_replica, self.disk, seed=3)
+        change = StartOver(self.disk, self.store, keep_lsn=self.store.lineage.begin_lsn, open_fresh=opens)
+        change.prepare()
+        self.store.close()
+        self.carry_out = change.carry_out
+
+    def open(self) -> BlobStore:
+        self.store = open_replica(self.disk, self.directory, seed=4)
+        return self.store
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_the_fresh_one_has_what_came_in_since_the_opening_and_nothing_older(bench: Bench) -> None:
+    bench.build()
+    bench.carry_out()
+    aside = bench.directory.with_name(f"r.set-aside-{bench.before.hex()}")
+    assert "00000001.segment" in bench.disk.list_directory(aside)
+    store = bench.open()
+    assert store.lookup(blob_id(1)) is None
+    for number in (11, 12):
+        assert read_all(store, blob_id(number)) == content(number, 2000)
+    deleted, longer = store.lookup(blob_id(2)), store.lookup(blob_id(12))
+    assert deleted is not None
+    assert (deleted.present, deleted.state) == (False, DELETED)
+    assert longer is not None
+    assert longer.state.life_version == 1
+    assert store.incarnation != bench.before
+    assert store.lineage.knows(bench.before), "peers that followed it start over, and think nothing of it"
+    assert store.lineage.purged_lsn == 1, "whoever missed tombstones must not believe that it has all"
+    assert not store.serving
+    store.close()
+
+
+@pytest.mark.parametrize("step", ["build", "first rename", "second rename"])
+def test_a_crash_leaves_the_old_one_or_the_fresh_one(bench: Bench, step: str) -> None:
+    bench.build()
+    old = "r"
+    if step != "build":
+        bench.disk.rename(bench.directory, bench.directory.with_name("aside"))
+        old = "aside"
+    if step == "second rename":
+        finish(bench.disk, bench.directory)
+    bench.disk.crash(random.Random(1))
+    store = bench.open()
+    assert (store.incarnation == bench.before) is (old == "r")
+    assert read_all(store, blob_id(11)) == content(11, 2000)
+    assert (store.lookup(blob_id(1)) is None) is (old != "r")
+    store.close()
+
+
+def test_what_an_earlier_try_left_is_made_anew(bench: Bench) -> None:
+    bench.build()
+    bench.disk.crash(random.Random(2))
+    bench.open()
+    append(bench.store, put_record(blob_id(13), content(13, 2000)))
+    bench.build()
+    bench.carry_out()
+    store = bench.open()
+    assert read_all(store, blob_id(13)) == content(13, 2000)
+    store.close()
