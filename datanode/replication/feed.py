@@ -19,6 +19,7 @@ from ambry.protocol.messages.replication import (
     PartitionChanges,
 )
 from datanode.replicas import Replica, Replicas
+from datanode.replication.shares import Shares
 from datanode.store.blob_store import BlobStore
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
@@ -142,12 +143,23 @@ class ChangeFeed:
         waited = self._clock.monotonic() - replica.opened_at >= SUSPICION_S
         return store.vouched or store.lineage.young or waited or cursor.incarnation == store.incarnation
 
+    def _lag_bytes(self, cursor: ChangesCursor) -> int:
+        """How far an asker is behind of what it is told, in bytes of log."""
+        replica = self._replicas.get(cursor.partition)
+        if replica is None or not self._tells(replica, cursor):
+            return 0
+        store = replica.store
+        return max(0, store.end_lsn - (cursor.lsn if cursor.incarnation == store.incarnation else 0))
+
     def _collect(self, request: ChangesRequest, limit: int) -> ChangesReply:
         answers: list[PartitionChanges] = []
         list_all = request.wait_ms == 0
-        for cursor in request.cursors:
+        # The least to tell first, and no more than a part of the room each: one far behind does not keep the others waiting.
+        lags = {cursor: self._lag_bytes(cursor) for cursor in request.cursors}
+        shares = Shares(partitions=sum(lag > 0 for lag in lags.values()), changes_max=limit)
+        for cursor in sorted(lags, key=lags.__getitem__):
             replica = self._replicas.get(cursor.partition)
-            if replica is None or limit <= 0:
+            if replica is None:
                 continue
             store = replica.store
             if not self._tells(replica, cursor):
@@ -160,11 +172,12 @@ class ChangeFeed:
             if same and lsn >= end_lsn and not list_all:
                 continue
             try:
-                entries = store.changes_since(lsn, limit)
+                asked = shares.changes
+                entries = store.changes_since(lsn, asked)
             except ReplicaUnavailable:
                 continue  # its index is being rebuilt
-            next_lsn = entries[-1].lsn + 1 if len(entries) == limit else end_lsn
-            limit -= len(entries)
+            told = shares.take([entry.size for entry in entries]) if entries else 0
+            next_lsn = entries[told - 1].lsn + 1 if told and (told < len(entries) or told == asked) else end_lsn
             changes = [
                 Change(
                     entry.id,
@@ -174,7 +187,7 @@ class ChangeFeed:
                     entry.size,
                     entry.changed_at_ms,
                 )
-                for entry in entries
+                for entry in entries[:told]
             ]
             answers.append(self._answer(request.name, store, next_lsn, end_lsn, changes))
         return ChangesReply(answers)

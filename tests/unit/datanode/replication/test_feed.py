@@ -10,9 +10,10 @@ import pytest
 
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from datanode.replication import shares
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
-from tests.support.samples import DELETED, PARTITION, blob_id, rot_index
+from tests.support.samples import DELETED, PARTITION, blob_id, content, rot_index
 
 OTHER = 8
 
@@ -77,17 +78,6 @@ async def test_a_limit_cuts_the_answer_where_the_next_one_goes_on(node: DirectNo
     assert rounds == 3
 
 
-async def test_a_limit_that_one_partition_used_up_leaves_the_others_for_the_next_time(node: DirectNode) -> None:
-    for number in range(1, 4):
-        await node.put(blob_id(number), b"x")
-    await node.put(blob_id(9, partition=OTHER), b"x")
-    (only,) = await changes(node, cursor(node, 0), cursor(node, 0, OTHER), limit=3)
-    assert only.next_lsn < only.end_lsn, "so that the asker asks again at once"
-    first, second = await changes(node, cursor(node, only.next_lsn), cursor(node, 0, OTHER), limit=3)
-    assert ids(first) == []
-    assert ids(second) == [blob_id(9, partition=OTHER)]
-
-
 async def test_another_incarnation_starts_over(node: DirectNode) -> None:
     await node.put(blob_id(1), b"x")
     (answer,) = await changes(node, cursor(node, 1 << 40, incarnation=b"x" * 16), wait_ms=60_000)
@@ -140,3 +130,37 @@ async def test_a_rotten_index_is_rebuilt_and_the_partition_left_out(node: Direct
     await eventually(lambda: node.parts.replicas.get(PARTITION) not in (None, before))
     (answer,) = await changes(node, cursor(node, 0))
     assert ids(answer) == [blob_id(1)]
+
+
+async def test_a_partition_far_behind_leaves_room_for_the_others(node: DirectNode) -> None:
+    """It filled every answer, and what changed in the others was not told before it had caught up."""
+    for number in range(1, 31):
+        await node.put(blob_id(number), b"x")
+    await node.put(blob_id(99, partition=OTHER), b"x")
+    far, near = cursor(node, 0), cursor(node, 0, OTHER)
+    for cursors in ((far, near), (near, far)):
+        answers = {answer.partition: answer for answer in await changes(node, *cursors, limit=10)}
+        assert ids(answers[OTHER]) == [blob_id(99, partition=OTHER)]
+        assert answers[OTHER].next_lsn == answers[OTHER].end_lsn
+        assert ids(answers[PARTITION]) == [blob_id(number) for number in range(1, 10)]
+        assert answers[PARTITION].next_lsn < answers[PARTITION].end_lsn, "so that the asker asks again at once"
+    seen: list[bytes] = []
+    while answers[PARTITION].next_lsn < answers[PARTITION].end_lsn:
+        (answer,) = await changes(node, cursor(node, answers[PARTITION].next_lsn), limit=10)
+        seen += ids(answer)
+        answers[PARTITION] = answer
+    assert seen == [blob_id(number) for number in range(10, 31)]
+
+
+async def test_a_partition_of_large_blobs_is_told_in_pieces(node: DirectNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others waited until 10,000 blobs of 4 MiB each had been fetched."""
+    monkeypatch.setattr(shares, "CHANGES_BYTES_MAX", 100_000)
+    for number in range(1, 8):
+        await node.put(blob_id(number), content(number, 30_000))
+    seen: list[list[bytes]] = []
+    lsn = 0
+    while lsn < node.replica.store.end_lsn:
+        (answer,) = await changes(node, cursor(node, lsn))
+        seen.append(ids(answer))
+        lsn = answer.next_lsn
+    assert seen == [[blob_id(number) for number in piece] for piece in ((1, 2, 3), (4, 5, 6), (7,))]
