@@ -24,15 +24,19 @@ from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import Answer, HttpFrontend, request, until
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """All different: each is held until all are found."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in held:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in held]
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> FrontendConfig:
-    dead = [{"name": f"n{number}", "host": "127.0.0.1", "port": free_port()} for number in (1, 2, 3)]
+    port, admin_port, *others = free_ports(5)
+    dead = [{"name": f"n{number}", "host": "127.0.0.1", "port": others[number - 1]} for number in (1, 2, 3)]
     layout = {
         "cluster": "test",
         "version": 1,
@@ -45,8 +49,8 @@ def config(tmp_path: Path) -> FrontendConfig:
         name="f1",
         datacenter="dc1",
         layout=str(path),
-        port=free_port(),
-        admin_port=free_port(),
+        port=port,
+        admin_port=admin_port,
         lame_duck_s=0.0,
         drain_timeout_s=1.0,
     )
