@@ -323,7 +323,7 @@ class Replicas(dict[int, Replica]):
                 try:
                     await self._disk.submit(change.prepare)
                 finally:
-                    replica.store.close()
+                    await self._disk.submit(replica.store.close)
                 await self._disk.submit(change.carry_out)
             await self._open(partition, rebuild=rebuild)
             self._failed.pop(partition.id, None)

@@ -225,6 +225,7 @@ def build(
     feed = ChangeFeed(
         replicas,
         publications,
+        disk=disk,
         own_name=own.name,
         clock=clock,
         known_of=cursors.known_of,

@@ -18,13 +18,16 @@ from ambry.protocol.messages.replication import (
     Known,
     PartitionChanges,
 )
+from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.shares import Shares
 from datanode.store.blob_store import BlobStore
+from datanode.store.entry import IndexEntry
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
 
-CHANGES_MAX = 10_000
+CHANGES_MAX = 4_000
+"""In one answer: it is made and encoded in one turn of the event loop, in some ten milliseconds."""
 WAIT_MS_MAX = 60_000
 NOTHING_KNOWN = Known()
 SUSPICION_S = 30.0
@@ -68,6 +71,7 @@ class ChangeFeed:
         replicas: Replicas,
         publications: Publications,
         *,
+        disk: Disk,
         own_name: str,
         clock: Clock,
         known_of: Callable[[str, int], FindToken | None],
@@ -75,6 +79,7 @@ class ChangeFeed:
     ) -> None:
         self._replicas = replicas
         self._publications = publications
+        self._disk = disk
         self._own_name = own_name
         self._clock = clock
         self._known_of = known_of
@@ -107,7 +112,7 @@ class ChangeFeed:
         if request.delay_ms and self._anything(request.cursors):
             # Let a burst gather: one answer for many changes costs both ends far less.
             await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
-        return self._collect(request, min(request.limit, CHANGES_MAX))
+        return await self._collect(request, min(request.limit, CHANGES_MAX))
 
     def _note_seen(self, name: str, cursor: ChangesCursor) -> None:
         """Where a peer stands: whether it knows more of our log than we do, and what it no longer needs tombstones for."""
@@ -121,6 +126,13 @@ class ChangeFeed:
             # Not how far it has got: it may come back with an older token, and would have missed what was dropped since.
             durable = FindToken(cursor.incarnation, cursor.durable_lsn)
             self._seen.setdefault(cursor.partition, {})[name] = durable
+
+    async def _entries(self, store: BlobStore, lsn: int, limit: int) -> list[IndexEntry]:
+        """What changed since: the latest from memory, the rest from LMDB on a disk thread. Raises ReplicaUnavailable."""
+        past = store.past()
+        if lsn >= past.stored_lsn:
+            return store.changes_since(lsn, limit)
+        return await self._disk.submit(store.changes_since, lsn, limit, past)
 
     def _anything(self, cursors: list[ChangesCursor]) -> bool:
         for cursor in cursors:
@@ -151,7 +163,7 @@ class ChangeFeed:
         store = replica.store
         return max(0, store.end_lsn - (cursor.lsn if cursor.incarnation == store.incarnation else 0))
 
-    def _collect(self, request: ChangesRequest, limit: int) -> ChangesReply:
+    async def _collect(self, request: ChangesRequest, limit: int) -> ChangesReply:
         answers: list[PartitionChanges] = []
         list_all = request.wait_ms == 0
         # The least to tell first, and no more than a part of the room each: one far behind does not keep the others waiting.
@@ -173,9 +185,11 @@ class ChangeFeed:
                 continue
             try:
                 asked = shares.changes
-                entries = store.changes_since(lsn, asked)
+                entries = await self._entries(store, lsn, asked)
             except ReplicaUnavailable:
                 continue  # its index is being rebuilt
+            if self._replicas.get(cursor.partition) is not replica or not self._tells(replica, cursor):
+                continue  # since it was asked; the next request meets it as it is now
             told = shares.take([entry.size for entry in entries]) if entries else 0
             next_lsn = entries[told - 1].lsn + 1 if told and (told < len(entries) or told == asked) else end_lsn
             changes = [

@@ -34,7 +34,8 @@ from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
-from datanode.store.index import Checkpoint, Entries, FindToken, Frozen, Index, LsnRange
+from datanode.store.index import Checkpoint, FindToken, Frozen, Index, LsnRange
+from datanode.store.index_file import Entries
 from datanode.store.lineage import Lineage, Seen
 from datanode.store.log import Log, Unsynced
 from datanode.store.opening.identity import IdentityFile
@@ -122,6 +123,7 @@ class BlobStore:
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
         self.lookup = index.get
         self.changes_since = index.changes_since
+        self.past = index.past
         self.apply = index.apply
         self.watchers: Collection[Callable[[], None]] = ()
         """Called after everything that was published; who put them here adds and removes them."""

@@ -14,6 +14,7 @@ The log is the truth: an index that is missing, damaged or of another version is
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +30,9 @@ from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
 from datanode.store.age import Mark
 from datanode.store.entry import IndexEntry
-from datanode.store.index_file import open_index
+from datanode.store.index_file import META_KEY, Entries, IndexFile, open_index, write_entries
 from datanode.store.trouble import put_off
 
-META_KEY = b"checkpoint"
 PAGE_ENTRIES = 200
 """Entries that a walk through the index takes at once: under a millisecond."""
 ENTRY_BYTES = 128
@@ -83,15 +83,18 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """`right_ms`, `age` and `rounds` of the BlobStore, as they were."""
 
 
-Entries = dict[bytes, IndexEntry | None]
-"""By key; None: removed."""
-
-
 class Frozen(msgspec.Struct):
     """The entries that one checkpoint writes."""
 
     entries: Entries
     journal: list[tuple[int, bytes]]
+
+
+class Past(NamedTuple):
+    """Changes up to `stored_lsn` are in LMDB, later ones in the journals."""
+
+    stored_lsn: int
+    journals: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]
 
 
 class Index:
@@ -109,6 +112,7 @@ class Index:
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
+        self._closing = threading.Lock()
         try:
             self._env, self._entries, self._changes, self._meta = open_index(directory)
             self.checkpoint = self._read_checkpoint()
@@ -253,17 +257,24 @@ class Index:
     def _reading(self) -> Iterator[Any]:
         """A transaction to read in."""
         try:
-            with self._env.begin() as txn:
+            # It may be on a disk thread: LMDB must not take its map away under a look at it.
+            with self._closing, self._env.begin() as txn:
                 yield txn
         except lmdb.Error as cause:
             raise self._unusable(f"the index of partition {self._partition} cannot be read", cause) from cause
 
-    def changes_since(self, lsn: int, limit: int) -> list[IndexEntry]:
-        """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`. Raises IndexCorrupt."""
-        found: list[IndexEntry] = []
-        if lsn < self.checkpoint.lsn:
-            found = self._stored_changes(lsn, limit)
-        for journal in (self._frozen.journal, self._journal):
+    def past(self) -> Past:
+        """What a reader of changes on another thread needs: taken on the event loop's, it is right whatever comes after."""
+        return Past(self.checkpoint.lsn, (self._frozen.journal, self._journal))
+
+    def changes_since(self, lsn: int, limit: int, past: Past | None = None) -> list[IndexEntry]:
+        """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`.
+
+        Blocking where `lsn` lies before the last checkpoint's; on another thread with a `past`. Raises IndexCorrupt.
+        """
+        stored_lsn, journals = past or self.past()
+        found = self._stored_changes(lsn, stored_lsn, limit) if lsn < stored_lsn else []
+        for journal in journals:
             start = bisect_left(journal, (lsn, b""))
             for position in range(start, len(journal)):
                 if len(found) >= limit:
@@ -274,10 +285,10 @@ class Index:
                     found.append(entry)
         return found
 
-    def _stored_changes(self, lsn: int, limit: int) -> list[IndexEntry]:
+    def _stored_changes(self, lsn: int, end: int, limit: int) -> list[IndexEntry]:
+        """Up to `end`: a checkpoint may have put later ones there since, which the journals give."""
         found: list[IndexEntry] = []
-        # A checkpoint that is being written may have put the frozen changes there already: the journal gives those.
-        stop = self.checkpoint.lsn.to_bytes(8, "big")
+        stop = end.to_bytes(8, "big")
         with self._reading() as txn, txn.cursor(db=self._changes) as cursor:
             if not cursor.set_range(lsn.to_bytes(8, "big")):
                 return found
@@ -303,31 +314,14 @@ class Index:
 
         Raises IndexCorrupt; Overloaded and InsufficientStorage with nothing written: `thaw` then, and try again later.
         """
+        file = IndexFile(self._env, self._entries, self._changes, self._meta)
         try:
-            self._write_once(frozen, checkpoint)
+            write_entries(file, self._partition, frozen.entries, frozen.journal, msgspec.msgpack.encode(checkpoint))
+        except IndexCorrupt as error:
+            self._on_corrupt(error.message)
+            raise
         except (lmdb.Error, MemoryError) as cause:
             raise self._unusable(f"the checkpoint of partition {self._partition} failed", cause) from cause
-
-    def _write_once(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
-        with self._env.begin(write=True) as txn:
-            for key in sorted(frozen.entries):
-                self._write_entry(txn, key, frozen.entries[key])
-            for lsn, key in frozen.journal:
-                entry = frozen.entries[key]
-                if entry is not None and entry.lsn == lsn:
-                    txn.put(lsn.to_bytes(8, "big"), key, db=self._changes)
-            txn.put(META_KEY, msgspec.msgpack.encode(checkpoint), db=self._meta)
-
-    def _write_entry(self, txn: Any, key: bytes, entry: IndexEntry | None) -> None:
-        old = txn.get(key, db=self._entries)
-        if old is not None:
-            old_lsn = self._decode(key, old).lsn
-            if entry is None or entry.lsn != old_lsn:
-                txn.delete(old_lsn.to_bytes(8, "big"), db=self._changes)
-        if entry is not None:
-            txn.put(key, entry_format.encode(entry), db=self._entries)
-        elif old is not None:
-            txn.delete(key, db=self._entries)
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """End a checkpoint that `write` made durable."""
@@ -347,4 +341,6 @@ class Index:
             return int(txn.stat(self._entries)["entries"])
 
     def close(self) -> None:
-        self._env.close()
+        """Blocking: waits for a reader on another thread."""
+        with self._closing:
+            self._env.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lmdb
 
 from ambry.errors import IndexCorrupt
+from datanode.store import entry as entry_format
+from datanode.store.entry import IndexEntry
 
 MAP_SIZE = 64 << 30
 """Address space, not disk: the file grows with its content. Resizing a map under readers is not safe, so it starts large
@@ -17,6 +20,10 @@ META_BYTES = 8192
 INDEX_NAME = "index"
 """Its directory, in a replica's."""
 FILE_NAMES = ("data.mdb", "lock.mdb")
+META_KEY = b"checkpoint"
+
+Entries = dict[bytes, IndexEntry | None]
+"""By key; None: removed."""
 
 
 class IndexFile(NamedTuple):
@@ -47,3 +54,32 @@ def open_index(directory: Path) -> IndexFile:
     except BaseException:
         env.close()  # left open, it could not be opened again by this process
         raise
+
+
+def write_entries(
+    file: IndexFile, partition: int, entries: Entries, journal: Sequence[tuple[int, bytes]], checkpoint: bytes
+) -> None:
+    """Write entries, their order of changes and what is to stand under META_KEY in one transaction, durable on return.
+
+    Blocking. Raises IndexCorrupt for an entry that was there and cannot be read, lmdb.Error.
+    """
+    with file.env.begin(write=True) as txn:
+        for key in sorted(entries):
+            _write_entry(txn, file, partition, key, entries[key])
+        for lsn, key in journal:
+            entry = entries[key]
+            if entry is not None and entry.lsn == lsn:
+                txn.put(lsn.to_bytes(8, "big"), key, db=file.changes)
+        txn.put(META_KEY, checkpoint, db=file.meta)
+
+
+def _write_entry(txn: Any, file: IndexFile, partition: int, key: bytes, entry: IndexEntry | None) -> None:
+    old = txn.get(key, db=file.entries)
+    if old is not None:
+        old_lsn = entry_format.decode(key, old, partition).lsn
+        if entry is None or entry.lsn != old_lsn:
+            txn.delete(old_lsn.to_bytes(8, "big"), db=file.changes)
+    if entry is not None:
+        txn.put(key, entry_format.encode(entry), db=file.entries)
+    elif old is not None:
+        txn.delete(key, db=file.entries)

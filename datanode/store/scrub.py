@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format.record import FEATURES_KNOWN
 from datanode.store.entry import IndexEntry
-from datanode.store.index import Entries, Index, Pause
+from datanode.store.index import Index, Pause
+from datanode.store.index_file import Entries
 from datanode.store.log import Log
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention

@@ -130,6 +130,11 @@ SEEN_BY = {
         "test_tombstones_wait_until_a_peer_cannot_come_back_with_an_older_token",
     ),
     "append_while_closing": (NODE, "test_replicas.py", "test_what_is_appended_while_it_closes_is_refused"),
+    "read_old_changes_on_the_event_loop": (
+        NODE,
+        "test_event_loop.py",
+        "test_whatever_a_node_does_no_disk_is_waited_for_on_the_event_loop",
+    ),
 }
 TIMEOUT_S = 300
 FAILED = 1

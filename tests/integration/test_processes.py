@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,10 @@ def test_metrics_of_every_process(cluster: LocalCluster, dc1: str) -> None:
         assert all(helps.values()), member.name
 
 
+def clocks_are_told(admin_url: str) -> bool:
+    return all(peer["clock_offset_ms"] is not None for peer in page(admin_url, "/peers"))
+
+
 def test_background_loops_are_shown(cluster: LocalCluster) -> None:
     for node in cluster.nodes():
         workers = {worker["name"]: worker for worker in page(node.admin_url, "/workers")}
@@ -90,6 +95,8 @@ def test_background_loops_are_shown(cluster: LocalCluster) -> None:
         assert [partition["partition"] for partition in partitions] == [0, 1, 2, 3]
         assert all(partition["state"] == "open" for partition in partitions)
     for frontend in cluster.frontends():
+        # A node that just started tells nobody its clock before it has heard of others.
+        eventually(partial(clocks_are_told, frontend.admin_url), "clocks told")
         peers = page(frontend.admin_url, "/peers")
         assert len(peers) == 6
         assert all(peer["connected"] for peer in peers)

@@ -332,6 +332,15 @@ def append_while_closing(patch: Patch) -> None:
     patch.setattr(BlobStore, "leave", lambda _self: None)
 
 
+def read_old_changes_on_the_event_loop(patch: Patch) -> None:
+    """A peer that is far behind costs everybody up to half a second."""
+
+    async def entries(_self: ChangeFeed, store: BlobStore, lsn: int, limit: int) -> list[IndexEntry]:
+        return store.changes_since(lsn, limit)
+
+    patch.setattr(ChangeFeed, "_entries", entries)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -370,6 +379,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         count_on_tokens_that_are_not_durable,
         forget_what_was_purged,
         append_while_closing,
+        read_old_changes_on_the_event_loop,
     )
 }
 
