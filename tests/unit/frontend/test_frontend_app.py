@@ -10,16 +10,22 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 from aiohttp import http_parser
 
 from ambry.clock import SystemClock
+from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid, Unavailable
+from ambry.network.pool import ClockSample, PeerPool
+from frontend import app, metrics
 from frontend.app import Frontend
 from frontend.config import FrontendConfig, FrontendSection, RouterSection
 from frontend.rest.blob import BlobFinder
+from tests.support.captured_log import capture_log
+from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import Answer, HttpFrontend, request, until
 
@@ -212,3 +218,23 @@ def test_the_python_parser_is_refused(config: FrontendConfig, monkeypatch: pytes
     monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
     with pytest.raises(ConfigInvalid, match="C parser"):
         Frontend(config, clock=SystemClock(), random_source=random.Random(1))
+
+
+def test_a_frontend_with_a_wrong_clock_goes_by_that_of_most_data_nodes_and_says_so(
+    config: FrontendConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day behind, it acknowledged blobs of twenty hours that were over already."""
+    events = capture_log(monkeypatch, app)
+    clock = SettableClock()
+    frontend = Frontend(config, clock=clock, random_source=random.Random(1))
+    for name, offset_ms in (("n1", 5.0), ("n2", 86_400_000.0), ("n3", 86_400_007.0), ("n1", 86_400_005.0)):
+        frontend._note_clock(ClockSample(peer=name, offset_ms=offset_ms, half_round_trip_ms=1.0))
+    peers = dict.fromkeys(load_layout(Path(config.frontend.layout)).nodes, None)
+    router = frontend._context(cast(PeerPool, peers))
+    assert router.clock.wall_ms() == clock.wall_ms() + 86_400_005
+    assert metrics.CLOCK_CORRECTION._value.get() == 86_400.005
+    assert [event["event"] for event in events] == ["this clock differs from the data nodes', whose time is used"]
+    for name in ("n1", "n2", "n3"):
+        frontend._note_clock(ClockSample(peer=name, offset_ms=0.0, half_round_trip_ms=1.0))
+    assert router.clock.wall_ms() == clock.wall_ms()
+    assert metrics.CLOCK_CORRECTION._value.get() == 0
