@@ -21,6 +21,7 @@ INDEX_NAME = "index"
 """Its directory, in a replica's."""
 FILE_NAMES = ("data.mdb", "lock.mdb")
 META_KEY = b"checkpoint"
+READ_BYTES = 1 << 20
 
 Entries = dict[bytes, IndexEntry | None]
 """By key; None: removed."""
@@ -38,9 +39,11 @@ class IndexFile(NamedTuple):
 def open_index(directory: Path) -> IndexFile:
     """Open or create the index file in `directory`. Blocking. Raises IndexCorrupt, OSError, lmdb.Error."""
     path = directory / FILE_NAMES[0]
-    if path.exists() and path.stat().st_size < META_BYTES:
-        # LMDB would make a new, empty index of a file that lost even its meta pages.
-        raise IndexCorrupt(f"{path} has not even its first {META_BYTES} bytes")
+    if path.exists():
+        if path.stat().st_size < META_BYTES:
+            # LMDB would make a new, empty index of a file that lost even its meta pages.
+            raise IndexCorrupt(f"{path} has not even its first {META_BYTES} bytes")
+        _read_through(path)
     # Readers of a killed process leave slots behind; a table of our own size, cleared at open, cannot fill up.
     env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=3, max_readers=64, subdir=True, readahead=False)
     try:
@@ -54,6 +57,18 @@ def open_index(directory: Path) -> IndexFile:
     except BaseException:
         env.close()  # left open, it could not be opened again by this process
         raise
+
+
+def _read_through(path: Path) -> None:
+    """Read the whole file, as a file: where the disk cannot (EIO), this says so. Raises OSError.
+
+    Through LMDB's map such a page is a SIGBUS, which ends the process, and would at every start. Found here, the index is
+    rebuilt from the log. And what was read needs no waiting for the disk by those who look something up.
+    """
+    buffer = bytearray(READ_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
 
 
 def write_entries(

@@ -130,6 +130,11 @@ SEEN_BY = {
         "test_tombstones_wait_until_a_peer_cannot_come_back_with_an_older_token",
     ),
     "append_while_closing": (NODE, "test_replicas.py", "test_what_is_appended_while_it_closes_is_refused"),
+    "map_an_index_unread": (
+        STORE,
+        "test_index_file.py",
+        "test_a_page_that_the_disk_cannot_read_is_an_error_and_not_the_end_of_the_process",
+    ),
     "read_old_changes_on_the_event_loop": (
         NODE,
         "test_event_loop.py",

@@ -28,7 +28,7 @@ from datanode.replication import replicator
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action
 from datanode.replication.feed import ChangeFeed
-from datanode.store import batch, bounded_files, entry, index, record_reader, trouble
+from datanode.store import batch, bounded_files, entry, index, index_file, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
@@ -341,6 +341,11 @@ def read_old_changes_on_the_event_loop(patch: Patch) -> None:
     patch.setattr(ChangeFeed, "_entries", entries)
 
 
+def map_an_index_unread(patch: Patch) -> None:
+    """A page that the disk cannot read ends the process with SIGBUS, at every start."""
+    patch.setattr(index_file, "_read_through", lambda _path: None)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -380,6 +385,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         forget_what_was_purged,
         append_while_closing,
         read_old_changes_on_the_event_loop,
+        map_an_index_unread,
     )
 }
 

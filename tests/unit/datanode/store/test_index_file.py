@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
 
 from ambry.errors import IndexCorrupt
+from datanode.store.index import Index
 from datanode.store.index_file import FILE_NAMES, META_BYTES, open_index
+from tests.support.samples import PARTITION
 
 
 def made(directory: Path) -> Path:
@@ -38,3 +43,44 @@ def test_a_refused_file_may_be_opened_again_by_this_process(tmp_path: Path) -> N
         open_index(tmp_path)
     path.write_bytes(whole)
     open_index(tmp_path).env.close()
+
+
+def test_a_page_that_the_disk_cannot_read_is_an_error_and_not_the_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through LMDB's map it is a SIGBUS, at every start."""
+    path = made(tmp_path)
+    opened = Path.open
+
+    def rotten(self: Path, *arguments: Any, **named: Any) -> Any:
+        file = opened(self, *arguments, **named)
+        if self == path:
+            file.close()
+            return Rotten(opened(self, *arguments, **named))
+        return file
+
+    monkeypatch.setattr(Path, "open", rotten)
+    with pytest.raises(OSError, match="Input/output error"):
+        open_index(tmp_path)
+    with pytest.raises(IndexCorrupt, match="Input/output error"):
+        Index(tmp_path, PARTITION)  # so it is rebuilt from the log
+
+
+class Rotten:
+    """A file whose second piece cannot be read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._pieces = 0
+
+    def __enter__(self) -> Rotten:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._file.close()
+
+    def readinto(self, buffer: bytearray) -> int:
+        self._pieces += 1
+        if self._pieces == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return int(self._file.readinto(buffer))
