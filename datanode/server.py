@@ -158,6 +158,7 @@ class DataNode:
             "sealed": store.sealed,
             "missing_lsns": store.holes,
             "unreadable_segments": store.unreadable,
+            "set_aside": store.set_aside,
             "end_lsn": store.end_lsn,
             "checkpoint_lsn": store.checkpoint.lsn,
             "segments": store.segment_count(),

@@ -41,7 +41,8 @@ refused as a whole, and is not damaged.
 
 The salt of a log is the xxh3-64 of its incarnation: random, the same in all its segments, and known to no client.
 
-Where two files cover the same LSNs, a crash came between writing the compacted one and deleting what it replaces: the
+Where two files cover the same LSNs, a crash came between writing the compacted one and deleting what it replaces, if a
+receipt says so (datanode/store/compaction/receipt.py): the
 higher generation holds everything that is still needed.
 """
 

@@ -112,6 +112,8 @@ class BlobStore:
         """LSNs that no segment covers: they were in files that are gone."""
         self.unreadable: list[int] = []
         """Numbers of segments whose header cannot be read."""
+        self.set_aside: list[str] = []
+        """Files that the opening found and moved away, below the directory: they do not belong to this log."""
         self.damaged: set[bytes] = set()
         """Blob ids whose record here failed its checksum; a good copy may replace it."""
         self.compaction = Compaction(

@@ -129,6 +129,16 @@ SEEN_BY = {
         "replication/test_recovery.py",
         "test_tombstones_wait_until_a_peer_cannot_come_back_with_an_older_token",
     ),
+    "delete_what_others_cover": (
+        STORE,
+        "opening/test_inventory.py",
+        "test_two_of_our_own_that_no_compaction_explains_cost_neither",
+    ),
+    "take_in_foreign_segments": (
+        STORE,
+        "opening/test_inventory.py",
+        "test_a_segment_that_is_not_of_this_log_is_set_aside",
+    ),
     "append_while_closing": (NODE, "test_replicas.py", "test_what_is_appended_while_it_closes_is_refused"),
     "map_an_index_unread": (
         STORE,

@@ -36,7 +36,7 @@ from datanode.store.compaction import copy as copying
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry
 from datanode.store.lineage import Lineage, Seen
-from datanode.store.opening import replay
+from datanode.store.opening import inventory, replay
 from datanode.store.opening.identity import IdentityFile
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
@@ -327,6 +327,26 @@ def forget_what_was_purged(patch: Patch) -> None:
     patch.setattr(IdentityFile, "note_purged", lambda _self, _lsn: None)
 
 
+def delete_what_others_cover(patch: Patch) -> None:
+    """A segment goes because another one covers its LSNs with a higher generation."""
+
+    def settle(files: Any, directory: Any, log: Any, found: inventory.Inventory) -> None:
+        patch.setattr(inventory, "read_all", lambda _files, _directory: dict.fromkeys(log.segments, Anything()))
+        real(files, directory, log, found)
+
+    class Anything:
+        def proves(self, _kept: Segment, _left: Segment) -> bool:
+            return True
+
+    real = inventory._settle_overlaps
+    patch.setattr(inventory, "_settle_overlaps", settle)
+
+
+def take_in_foreign_segments(patch: Patch) -> None:
+    """What lies in a replica's directory is taken for its own."""
+    patch.setattr(inventory, "_foreign", lambda _segment, _partition, _incarnations: "")
+
+
 def append_while_closing(patch: Patch) -> None:
     """A replica takes appends until it is closed."""
     patch.setattr(BlobStore, "leave", lambda _self: None)
@@ -383,6 +403,8 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         tell_a_log_that_was_put_back,
         count_on_tokens_that_are_not_durable,
         forget_what_was_purged,
+        delete_what_others_cover,
+        take_in_foreign_segments,
         append_while_closing,
         read_old_changes_on_the_event_loop,
         map_an_index_unread,

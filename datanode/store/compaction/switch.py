@@ -13,6 +13,7 @@ import msgspec
 
 from ambry.clock import Clock
 from datanode.store.compaction import plan as compaction
+from datanode.store.compaction import receipt
 from datanode.store.compaction.copy import Copied, Copier, Dropped, Forgotten, Moved, unfinished_path
 from datanode.store.compaction.plan import Usage
 from datanode.store.entry import IndexEntry, Location
@@ -89,6 +90,8 @@ class Compaction:
         if copied.forgotten:
             # Before they are gone: whoever has not seen them by then must hear of it (datanode/store/lineage.py).
             self._note_purged(max(item.lsn for item in copied.forgotten) + 1)
+        # And so must what it replaces: only by that the next start may delete the old files.
+        receipt.write(self._files, self._directory, copied.output, copied.inputs)
         number = copied.output.number
         unfinished = unfinished_path(self._directory, number)
         if self._files.exists(unfinished):
@@ -160,3 +163,4 @@ class Compaction:
             if self._files.exists(path):
                 self._files.unlink(path)
         self._files.sync_directory(self._directory)
+        receipt.drop_settled(self._files, self._directory)

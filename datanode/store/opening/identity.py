@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -45,6 +46,20 @@ class Identity(msgspec.Struct, frozen=True):
     @property
     def incarnation_bytes(self) -> bytes:
         return bytes.fromhex(self.incarnation)
+
+    @property
+    def incarnations(self) -> list[bytes] | None:
+        """Those by which this replica ever went; None where this was made anew, and no opening has ended well since."""
+        if not self.lineage.epoch and not self.lineage.former:
+            return None
+        return [self.incarnation_bytes, *(bytes.fromhex(name) for name in self.lineage.former)]
+
+    def adopting(self, incarnations: Iterable[bytes]) -> Identity:
+        """For a log that is older than this: by these names, those of its segments, it is known from now on."""
+        if self.incarnations is not None:
+            return self
+        former = sorted({name.hex() for name in incarnations} - {self.incarnation})
+        return self.with_lineage(msgspec.structs.replace(self.lineage, former=tuple(former)))
 
     def with_lineage(self, lineage: Lineage) -> Identity:
         return msgspec.structs.replace(self, lineage=lineage).sealed()

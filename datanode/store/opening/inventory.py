@@ -1,40 +1,55 @@
-"""Which segments a replica has at start: opening them, setting aside what a compaction replaced, naming what is missing.
+"""Which segments a replica has at start: opening them, taking out what a compaction replaced, naming what is missing.
 
-Every LSN was once covered by a segment, and compaction keeps that so. What no segment covers any more was in a file that is
-gone, or whose header cannot be read.
+A segment is deleted only where a compaction's receipt proves that it was replaced (compaction/receipt.py); what else does not
+belong here is set aside. Every LSN was once covered by a segment, and compaction keeps that so: what no segment covers any
+more was in a file that is gone, or whose header cannot be read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ambry.errors import DataCorrupt, StoreMismatch
+from ambry.errors import DataCorrupt
 from ambry.service.logs import get_logger
+from datanode.store.compaction.receipt import read_all
 from datanode.store.files import Files
 from datanode.store.log import Log
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment, segment_name, segment_number
 
 log = get_logger()
 
+SET_ASIDE_NAME = "set-aside"
+"""In a replica's directory: segments that do not belong to its log, for an operator to look at."""
 LOST_SEGMENT_LSNS = 1 << 32
 """LSNs skipped for a segment that is gone: more than any segment's capacity."""
 
 
 @dataclass(slots=True)
 class Inventory:
-    """`replaced`: segments that a compaction replaced and that are still there. `beyond`: LSNs above it are gone."""
+    """`replaced`: segments that a compaction replaced, as its receipt proves, and that are still there; `into`: by what.
+
+    `set_aside`: names of files that do not belong to this log, or that others cover and nobody knows why. `ambiguous`: two
+    segments of this log covered the same LSNs, so the index may be about the other one. `beyond`: LSNs above it are gone.
+    """
 
     replaced: dict[int, Segment] = field(default_factory=dict)
+    into: set[int] = field(default_factory=set)
     unreadable: list[int] = field(default_factory=list)
     damaged: set[int] = field(default_factory=set)
+    set_aside: list[str] = field(default_factory=list)
+    ambiguous: bool = False
     beyond: int | None = None
 
 
-def take_inventory(files: Files, directory: Path, log_: Log, partition: int) -> Inventory:
-    """Open the segments and put those that count into the log. Blocking.
+def take_inventory(
+    files: Files, directory: Path, log_: Log, partition: int, *, incarnations: Container[bytes] | None = None
+) -> Inventory:
+    """Open the segments and put those that count into the log. Blocking. Raises OSError, FormatUnknown.
 
-    Raises OSError, FormatUnknown, StoreMismatch when a file is of another partition.
+    `incarnations` are those by which this replica ever went; None: its identity was lost, and all count. A file of another
+    replica or partition, or one that others cover without a compaction's receipt, is moved to SET_ASIDE_NAME.
     """
     inventory = Inventory()
     for name in files.list_directory(directory):
@@ -49,30 +64,71 @@ def take_inventory(files: Files, directory: Path, log_: Log, partition: int) -> 
             log.error("segment header damaged", partition=partition, segment=number, error=str(error))
             inventory.unreadable.append(number)
             continue
-        if segment.header.partition != partition:
-            segment.close()
-            raise StoreMismatch(f"{name} in {directory} is of partition {segment.header.partition}")
+        foreign = _foreign(segment, partition, incarnations)
+        if foreign:
+            _set_aside(files, directory, log_, inventory, segment, foreign)
+            continue
         if segment.footer_damaged:
             log.error("segment footer damaged", partition=partition, segment=number)
             inventory.damaged.add(number)
         log_.adopt(segment)
-    _set_replaced_aside(log_, inventory, partition)
+    _settle_overlaps(files, directory, log_, inventory)
     for number in inventory.unreadable:
         log_.skip(number, 0)
     _note_missing_end(log_, inventory)
     return inventory
 
 
-def _set_replaced_aside(log_: Log, inventory: Inventory, partition: int) -> None:
-    """Where files cover the same LSNs an interrupted compaction left both: only the highest generation counts."""
+def _foreign(segment: Segment, partition: int, incarnations: Container[bytes] | None) -> str:
+    """Why a segment is not of this log; empty where it is."""
+    header = segment.header
+    if header.partition != partition:
+        return f"it is of partition {header.partition}"
+    if incarnations is not None and header.incarnation not in incarnations:
+        return f"it is of another replica, {header.incarnation.hex()}"
+    return ""
+
+
+def _set_aside(files: Files, directory: Path, log_: Log, inventory: Inventory, segment: Segment, why: str) -> None:
+    """Move a file away, durably; nothing is deleted that nobody knows the place of."""
+    segment.close()
+    aside = directory / SET_ASIDE_NAME
+    files.make_directory(aside)
+    files.sync_directory(directory)
+    name = segment_name(segment.number)
+    taken = set(files.list_directory(aside))
+    target = next(f"{name}.{count}" for count in range(1, 1 << 30) if f"{name}.{count}" not in taken)
+    files.rename(directory / name, aside / target)
+    files.sync_directory(aside)
+    files.sync_directory(directory)
+    log_.skip(segment.number, 0)
+    inventory.set_aside.append(f"{SET_ASIDE_NAME}/{target}")
+    lsns = f"{segment.base_lsn} to {segment.header.end_lsn}"
+    log.error("segment set aside", partition=log_.partition, file=str(aside / target), why=why, lsns=lsns)
+
+
+def _settle_overlaps(files: Files, directory: Path, log_: Log, inventory: Inventory) -> None:
+    """Where files cover the same LSNs the highest generation counts, then the lowest number.
+
+    An interrupted compaction left both, if its receipt says so; else nobody knows, and what does not count is kept.
+    """
+    receipts = read_all(files, directory)
+    inventory.into = {number for number in receipts if number in log_.segments}
     winner: Segment | None = None
     for segment in log_.in_order():
         if winner is None or segment.base_lsn >= winner.header.end_lsn:
             winner = segment
             continue
-        loser, winner = sorted((winner, segment), key=lambda either: (either.header.generation, either.number))
-        inventory.replaced[loser.number] = log_.retire([loser.number])[0]
-        log.warning("compaction was interrupted", partition=partition, kept=winner.number, left=loser.number)
+        loser, winner = sorted((winner, segment), key=lambda either: (either.header.generation, -either.number))
+        log_.retire([loser.number])
+        receipt = receipts.get(winner.number)
+        if receipt is not None and receipt.proves(winner, loser):
+            inventory.replaced[loser.number] = loser
+            log.warning("compaction was interrupted", partition=log_.partition, kept=winner.number, left=loser.number)
+        else:
+            inventory.ambiguous = True
+            why = f"{segment_name(winner.number)} covers the same LSNs, and no compaction says why"
+            _set_aside(files, directory, log_, inventory, loser, why)
 
 
 def _note_missing_end(log_: Log, inventory: Inventory) -> None:

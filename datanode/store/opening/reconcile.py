@@ -5,7 +5,7 @@ Both walk through the whole index and block. Each can be repeated: a crash in be
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -30,14 +30,14 @@ class _Compacted:
     whole: list[LsnRange] = field(default_factory=list)
 
 
-def relocate(replaced: Container[int], log: Log, index: Index, compaction: Compaction) -> None:
-    """Point what the index still has in replaced segments to the ones that replace them.
+def relocate(replaced: Container[int], into: Iterable[Segment], index: Index, compaction: Compaction) -> None:
+    """Point what the index still has in replaced segments to those `into` which they were compacted. Reads only these.
 
     What was left out of them is forgotten, as the compaction would have, where it knew the latest change: else it may have come
     back to life since, and its state is kept. Raises IndexCorrupt, OSError; FormatUnknown where a record of a later release may
     mean anything.
     """
-    found = _read_compacted(log.in_order())
+    found = _read_compacted(into)
     for entry in list(index.stored(index.overlay())):
         if entry.segment in replaced:
             place = found.puts.get(entry.id)
@@ -51,11 +51,9 @@ def relocate(replaced: Container[int], log: Log, index: Index, compaction: Compa
             index.remove(entry.id)
 
 
-def _read_compacted(segments: Sequence[Segment]) -> _Compacted:
+def _read_compacted(segments: Iterable[Segment]) -> _Compacted:
     compacted = _Compacted()
     for segment in segments:
-        if not segment.header.generation:
-            continue
         items = list(SegmentScan(segment.file, segment.header, size=segment.data_size()).run(0))
         records = [item for item in items if isinstance(item, FoundRecord)]
         if len(records) == len(items):

@@ -32,6 +32,7 @@ from ambry.clock import Clock
 from ambry.errors import IndexCorrupt, StoreMismatch
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore, Opened
+from datanode.store.compaction.receipt import drop_settled
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, FindToken, Index
 from datanode.store.index_file import FILE_NAMES, INDEX_NAME
@@ -155,13 +156,19 @@ class _Opening:
     def run(self, *, rebuild: bool) -> BlobStore:
         index = self._open_index(distrust=rebuild)
         try:
-            self._inventory = take_inventory(self._files, self._directory, self._log, self._partition)
+            known = self._identity.incarnations
+            self._inventory = take_inventory(
+                self._files, self._directory, self._log, self._partition, incarnations=known
+            )
             self._findings.damaged |= self._inventory.damaged
+            if self._inventory.ambiguous:
+                index = self._distrusted(index)
             index = self._checked_against_log(index)
             store = self._store(index)
             checkpoint = index.checkpoint
             if self._inventory.replaced and index.checkpoint.segment:
-                relocate(self._inventory.replaced, self._log, index, store.compaction)
+                into = [segment for segment in self._log.in_order() if segment.number in self._inventory.into]
+                relocate(self._inventory.replaced, into, index, store.compaction)
             self._note_missing(store, index)
             self._replay(store, checkpoint)
             self._finish(store, checkpoint)
@@ -171,6 +178,12 @@ class _Opening:
             self._log.close()
             index.close()
             raise
+
+    def _distrusted(self, index: Index) -> Index:
+        """A new index in the place of one that may be about a file that is set aside; peers have what was in it."""
+        index.close()
+        self._findings.rebuilt = self._findings.lost = True
+        return self._fresh_index()
 
     def _open_index(self, *, distrust: bool) -> Index:
         directory = self._directory / INDEX_NAME
@@ -208,11 +221,14 @@ class _Opening:
             for segment in replaced:
                 segment.close()
             store.compaction.delete_files(replaced)
+        else:
+            drop_settled(self._files, self._directory)
 
     def _note_missing(self, store: BlobStore, index: Index) -> None:
         """Segments that are gone since the last checkpoint are said, and what the index has in them is forgotten."""
         store.holes = self._log.holes()
         store.unreadable = self._inventory.unreadable
+        store.set_aside = self._inventory.set_aside
         news = set(store.holes) - set(index.checkpoint.holes)
         if not news and self._inventory.beyond is None:
             return
@@ -244,6 +260,7 @@ class _Opening:
         return self._fresh_index()
 
     def _store(self, index: Index) -> BlobStore:
+        self._identity = self._identity.adopting(segment.header.incarnation for segment in self._log.in_order())
         return BlobStore(
             partition=self._partition,
             incarnation=self._identity.incarnation_bytes,

@@ -510,14 +510,38 @@ def test_a_directory_of_another_cluster_or_partition_is_refused(
     open_replica(disk, place).close()  # the refusal left no lock behind
 
 
-def test_a_segment_of_another_partition_is_refused(disk: FakeFiles, tmp_path: Path) -> None:
-    mine, other = open_replica(disk, tmp_path / "r"), open_replica(disk, tmp_path / "s", partition=8)
-    append(other, put_record(blob_id(1, partition=8), b"x"))
-    mine.close()
-    other.close()
-    disk.rename(segment(tmp_path / "s", 1), segment(tmp_path / "r", 1))
-    with pytest.raises(StoreMismatch, match="of partition 8"):
-        open_replica(disk, tmp_path / "r")
+@pytest.mark.parametrize("partition", [7, 8])
+def test_a_segment_of_another_replica_is_set_aside_and_ours_stay(
+    disk: FakeFiles, tmp_path: Path, partition: int
+) -> None:
+    """It covered LSNs of ours, which were deleted, or kept the whole node from starting."""
+    mine, other = open_replica(disk, tmp_path / "r"), open_replica(disk, tmp_path / "s", partition=partition, seed=2)
+    for number in range(1, 50):
+        append(mine, put_record(blob_id(number), content(number, 3000)))
+        append(other, put_record(blob_id(number + 100, partition=partition), b"x"))
+    mine.serving = True
+    stop_cleanly(mine)
+    stop_cleanly(other)
+    disk.rename(segment(tmp_path / "s", 1), segment(tmp_path / "r", 9))
+    store = open_replica(disk, tmp_path / "r")
+    assert store.set_aside == ["set-aside/00000009.segment.1"]
+    assert store.serving, "nothing of ours is missing"
+    for number in range(1, 50):
+        assert read_all(store, blob_id(number)) == content(number, 3000)
+    assert store.lookup(blob_id(101, partition=partition)) is None
+    store.close()
+
+
+def test_a_log_that_is_older_than_its_identity_stays_ours(disk: FakeFiles, tmp_path: Path) -> None:
+    """Its identity was deleted: the next start makes another, and those after it must not take the segments for foreign."""
+    store = open_replica(disk, tmp_path / "r")
+    append(store, put_record(blob_id(1), content(1, 3000)))
+    stop_cleanly(store)
+    disk.remove(tmp_path / "r" / "identity.json")
+    for seed in (2, 3):
+        store = open_replica(disk, tmp_path / "r", seed=seed)
+        assert (store.set_aside, read_all(store, blob_id(1))) == ([], content(1, 3000))
+        stop_cleanly(store)
 
 
 def test_a_damaged_identity_is_refused_and_leaves_no_lock(disk: FakeFiles, place: Path) -> None:
