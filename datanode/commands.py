@@ -1,7 +1,8 @@
-"""`ambry store`: look into the replica of a stopped data node, verify it, rebuild its index.
+"""`ambry store`: look into the replica of a stopped data node, verify it, rebuild its index. `ambry replica`: decide about
+replicas of a running one.
 
 Exit codes: 0 fine, 1 something is wrong, 2 usage. The store is imported by the commands that open one: `ambry --help` lists
-this group too and needs nothing of it.
+these groups too and needs nothing of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from ambry.errors import AmbryError
 
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250
+OPERATOR_TIMEOUT_S = 120.0
+OK = 200
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -148,6 +151,48 @@ def dump(directory: Path, output: str, segment: int | None) -> None:
         "refused",
     ]
     _table("Records", columns, [list(msgspec.structs.astuple(line)) for line in lines])
+
+
+@click.group()
+def replica() -> None:
+    """Decide about the replicas of a running data node, through its admin port."""
+
+
+@replica.command("accept-loss")
+@click.argument("blobs", nargs=-1, required=True)
+@click.option("--admin", required=True, help="The node's admin port, as http://host:port.")
+@click.option("--partition", type=int, required=True)
+@click.option("--who", required=True, help="Who decides; it is written down.")
+@click.option("--why", required=True, help="Why; it is written down.")
+@click.option("--without", multiple=True, help="A node that need not answer, since it never comes back.")
+def accept_loss(
+    blobs: tuple[str, ...], admin: str, partition: int, who: str, why: str, without: tuple[str, ...]
+) -> None:
+    """Give blobs up that the node looks for (/wanted on its admin port) and that no replica holds: they are deleted."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    import msgspec
+
+    parts = urlsplit(admin)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=OPERATOR_TIMEOUT_S)
+    wish = {"blobs": blobs, "who": who, "why": why, "without": without}
+    try:
+        connection.request("POST", f"/partitions/{partition}/accept-loss", msgspec.json.encode(wish))
+        answer = connection.getresponse()
+        said = msgspec.json.decode(answer.read())
+    except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+        click.echo(f"ambry replica: {admin}: {error}", err=True)
+        sys.exit(1)
+    finally:
+        connection.close()
+    if answer.status != OK:
+        click.echo(f"ambry replica: {said.get('error')}: {said.get('detail')}", err=True)
+        sys.exit(1)
+    for text in said["lost"]:
+        click.echo(f"lost: {text}")
+    for text in said["found"]:
+        click.echo(f"found: {text}")
 
 
 @store.command("rebuild-index")

@@ -110,7 +110,10 @@ class DataNode:
                 "/scrub": parts.scrubber.describe,
                 "/peers": parts.describe_peers,
             },
-            actions={"/partitions/{number}/reopen": self._reopen},
+            actions={
+                "/partitions/{number}/reopen": self._reopen,
+                "/partitions/{number}/accept-loss": parts.losses.accept,
+            },
         )
 
     async def _drain(self) -> None:
@@ -133,7 +136,7 @@ class DataNode:
         self._connections.add(connection)
         return connection
 
-    async def _reopen(self, number: int) -> dict[str, Any]:
+    async def _reopen(self, number: int, _body: bytes) -> dict[str, Any]:
         replicas = self._parts.replicas
         await replicas.reopen(number)
         return {"partition": number, **msgspec.structs.asdict(replicas[number].store.opened)}

@@ -36,6 +36,7 @@ from datanode.replication.cursor import Cursors
 from datanode.replication.feed import ChangeFeed, Publications
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
+from datanode.replication.losses import Losses
 from datanode.replication.recovery import Recovery
 from datanode.replication.replicator import Replicator
 from datanode.replication.silence import Silence
@@ -68,6 +69,7 @@ class Parts:
     cursors: Cursors
     intake: Intake
     healer: Healer
+    losses: Losses
     replicator: Replicator
     scrubber: Scrubber
     compactor: Compactor
@@ -246,6 +248,15 @@ def build(
         intake=intake,
         clock=clock,
     )
+    losses = Losses(
+        replicas=replicas,
+        healer=healer,
+        intake=intake,
+        disk=disk,
+        files=files,
+        data_dir=Path(config.node.data_dir),
+        clock=clock,
+    )
     replicator = Replicator(
         cluster_map=cluster_map,
         own=own,
@@ -324,6 +335,7 @@ def build(
         cursors=cursors,
         intake=intake,
         healer=healer,
+        losses=losses,
         replicator=replicator,
         scrubber=scrubber,
         compactor=compactor,

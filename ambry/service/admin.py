@@ -1,7 +1,7 @@
 """The admin port that every process has: health, metrics, background loops, version. Loopback by default.
 
 Pages of one kind of process come in as `pages`: path -> a function that returns something JSON can say. What an operator
-may set off comes in as `actions`: path of a POST, with one number in it -> a coroutine that takes the number.
+may set off comes in as `actions`: path of a POST, with one number in it -> a coroutine that takes the number and the body.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 
 
 Page = Callable[[], Any]
 """What a page shows. An iterator is a list that is made and encoded piece by piece: others have their turn in between."""
-OperatorAction = Callable[[int], Awaitable[Any]]
-"""What an operator may set off; takes the number in its path."""
+OperatorAction = Callable[[int, bytes], Awaitable[Any]]
+"""What an operator may set off; takes the number in its path and the body of the request, at most 1 MiB."""
 Ready = Callable[[], list[str]]
 """Reasons why the process is not ready; empty when it is."""
 
@@ -150,7 +150,7 @@ async def start_admin(
     def action_handler(action: OperatorAction) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
             try:
-                return json_response(await action(int(request.match_info["number"])))
+                return json_response(await action(int(request.match_info["number"]), await request.read()))
             except (AmbryError, OSError) as error:
                 status = error.status if isinstance(error, AmbryError) else 500
                 return json_response({"error": type(error).__name__, "detail": str(error)}, status)

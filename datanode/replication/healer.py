@@ -12,6 +12,7 @@ from ambry.blob import DatedState
 from ambry.clock import Clock
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, Overloaded
+from ambry.ids import BlobId
 from ambry.network.pool import PeerPool
 from ambry.service.logs import get_logger
 from datanode import metrics
@@ -81,12 +82,43 @@ class Healer:
         if len(self._wanted) < WANTED_MAX:
             self.want(replica.partition.id, blob_id, DatedState())
 
+    def wants(self, partition: int, blob_id: bytes) -> bool:
+        item = self._wanted.get(blob_id)
+        return item is not None and item.partition == partition
+
+    async def search(self, replica: Replica, blob_id: bytes) -> dict[str, str] | None:
+        """Ask every other replica once for a blob. None: it is here now. Else why each could not say; empty: it has none."""
+        item = self._wanted.get(blob_id)
+        if item is None or await self._intake.settle(replica, blob_id, item.dated):
+            return None
+        said: dict[str, str] = {}
+        for node in replica.partition.replicas:
+            if node.name == self._own.name:
+                continue
+            try:
+                failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: item.dated})
+            except AmbryError as error:
+                said[node.name] = str(error)
+                continue
+            if not failed:
+                await self.look_again(blob_id)
+                return None
+            said[node.name] = ""
+        return said
+
+    async def look_again(self, blob_id: bytes) -> None:
+        """Something was learned about a wanted blob."""
+        item = self._wanted.get(blob_id)
+        if item is not None:
+            await self._try(blob_id, item)
+
     def describe(self) -> list[dict[str, Any]]:
         """What the admin port shows, at most a thousand."""
         now = self._clock.monotonic()
         return [
             {
                 "blob": blob_id.hex(),
+                "id": str(BlobId(blob_id)),
                 "partition": item.partition,
                 "seconds": round(now - item.since, 1),
                 "attempts": item.attempts,
@@ -111,7 +143,7 @@ class Healer:
     async def _try(self, blob_id: bytes, item: Wanted) -> None:
         replica = self._replicas.get(item.partition)
         if replica is not None and await self._get(replica, blob_id, item):
-            del self._wanted[blob_id]
+            self._wanted.pop(blob_id, None)
             self._cursors.found(item.partition, blob_id)
             log.info("blob healed", blob=blob_id.hex(), partition=item.partition, attempts=item.attempts)
             return

@@ -22,7 +22,7 @@ reasons: list[str] = []
 mended: list[int] = []
 
 
-async def mend(number: int) -> dict[str, int]:
+async def mend(number: int, _body: bytes) -> dict[str, int]:
     if number == 404:
         raise PartitionUnknown(f"there is no thing {number}")
     if number == 409:
