@@ -96,8 +96,8 @@ class Ages:
     __slots__ = ("_at", "base_ms")
 
     def __init__(self) -> None:
-        self.base_ms = 0
-        """The smallest difference, modulo 2**32; only read it."""
+        self.base_ms = -SENT_MASK
+        """The smallest difference, modulo 2**32; until one is known, less than any. Only read it."""
         self._at = float("-inf")
 
     def age_s(self, sent_ms: int, now: float) -> float:

@@ -213,8 +213,12 @@ def test_a_peer_that_does_not_tell_when_it_sent_is_never_late() -> None:
     assert [ages.age_s(0, float(now)) for now in (1, 1000, 2)] == [0, 0, 0]
 
 
-async def test_a_request_whose_caller_waits_no_more_is_not_begun(pair: Pair) -> None:
-    """A data node that had been stopped carried out what waited in its sockets when it went on."""
+@pytest.mark.parametrize("same_machine", [False, True])
+async def test_a_request_whose_caller_waits_no_more_is_not_begun(pair: Pair, same_machine: bool) -> None:
+    """A data node that had been stopped carried out what waited in its sockets when it went on.
+
+    On one machine the clocks of both ends are one, which the first remedy took for not knowing the caller's.
+    """
     begun: list[int] = []
 
     def handler(frame: Frame, responder: Responder) -> None:
@@ -227,12 +231,13 @@ async def test_a_request_whose_caller_waits_no_more_is_not_begun(pair: Pair) -> 
     def send(correlation: int, sent_ms: int) -> None:
         client.send(encode_head(MessageType.PUT, correlation, b"", b"x", timeout_ms=10_000, sent_ms=sent_ms) + b"x")
 
-    send(1, 1_000_000)
+    clock_ms = int(asyncio.get_running_loop().time() * 1000) if same_machine else 1_000_000
+    send(1, clock_ms & SENT_MASK)
     assert (await client.frame()).correlation == 1
-    send(2, 1_000_000 - 60_000)
+    send(2, (clock_ms - 60_000) & SENT_MASK)
     late = await client.frame()
     assert type(messages.error_of(late.header)) is DeadlineExceeded
-    send(3, 1_000_000 - 5_000)
+    send(3, (clock_ms - 5_000) & SENT_MASK)
     assert (await client.frame()).correlation == 3
     assert begun == [1, 3]
     assert pair.answered == [(MessageType.PUT, "ok"), (MessageType.PUT, "DeadlineExceeded"), (MessageType.PUT, "ok")]
