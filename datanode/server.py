@@ -168,5 +168,7 @@ class DataNode:
             "size_bytes": store.size_bytes(),
             "blobs_since_checkpoint": store.recent_count,
             "damaged": len(store.damaged),
+            "open_s": round(store.age.open_s),
+            "since_round_s": {name: round(store.age.open_s - ended_s) for name, ended_s in store.rounds.items()},
             "peers": self._parts.replicator.describe(store.partition),
         }

@@ -26,6 +26,8 @@ HASTE = {
         "compaction.dead_share_min=0.05",
         "compaction.deleted_retention_s=3",
         "compaction.tombstone_retention_s=3",
+        "sweep.interval_s=1.0",
+        "sweep.grace_s=600",
     ]
 }
 
@@ -72,6 +74,42 @@ def test_a_time_to_live_means_what_was_said_whatever_clock_the_frontend_has(
     wrong.set(0)
     eventually(lambda: metric(frontend.admin_url, "ambry_frontend_clock_correction_seconds") == 0, "it is right again")
     assert get(frontend.url, stays).body == content(1, SIZE)
+
+
+def background_rounds(cluster: LocalCluster, count: int) -> None:
+    """Wait until sweep and compaction of every node were about so often more."""
+
+    def ticks() -> dict[str, int]:
+        return {
+            f"{node.name} {worker['name']}": worker["ticks"]
+            for node in cluster.nodes()
+            for worker in page(node.admin_url, "/workers")
+            if worker["name"] in ("sweep", "compaction")
+        }
+
+    before = ticks()
+    eventually(lambda: all(done >= before[name] + count for name, done in ticks().items()), "rounds of background work")
+
+
+@pytest.mark.fault
+def test_a_large_blob_keeps_its_chunks_though_its_frontend_is_nine_days_behind(
+    cluster: LocalCluster, wrong: WrongClock
+) -> None:
+    """The sweep took its chunks for abandoned while it came; it was acknowledged, and compaction dropped them."""
+    frontend = cluster.frontends("dc1")[0]
+    wrong.set(-9 * DAY_S)
+    restart(cluster, frontend.name, wrong)
+    body = content(7, 30_000_000)
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:20_000_000]
+        background_rounds(cluster, 3)
+        yield body[20_000_000:]
+
+    blob_id = call(frontend.url, "POST", "/", slowly()).blob_id
+    background_rounds(cluster, 3)
+    assert get(frontend.url, blob_id).body == body
+    assert sum(metric(node.admin_url, "ambry_datanode_swept_chunks_total") for node in cluster.nodes()) == 0
 
 
 @pytest.mark.fault
