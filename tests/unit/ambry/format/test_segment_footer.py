@@ -42,6 +42,8 @@ def test_a_footer_survives_its_bytes(footer: SegmentFooter, salt: int) -> None:
 
 def test_where_nothing_was_written_there_is_none() -> None:
     assert segment_format.decode_footer(bytes(FOOTER_SIZE), SALT) is None
+    with pytest.raises(DataCorrupt):
+        segment_format.decode_footer(b"X" * FOOTER_SIZE, SALT)
 
 
 @pytest.mark.parametrize("place", range(FOOTER_SIZE))
@@ -50,25 +52,25 @@ def test_damage_anywhere_is_noticed(place: int) -> None:
     for bit in range(8):
         damaged = bytearray(image)
         damaged[place] ^= 1 << bit
-        with pytest.raises(DataCorrupt):
+        with pytest.raises(DataCorrupt, match=r"^the segment footer is damaged$"):
             segment_format.decode_footer(damaged, SALT)
     torn = image[:place] + bytes(FOOTER_SIZE - place)
     if place:
-        with pytest.raises(DataCorrupt):
+        with pytest.raises(DataCorrupt, match=r"^the segment footer is damaged$"):
             segment_format.decode_footer(torn, SALT)
 
 
 @pytest.mark.parametrize("size", [1, 39, 40, FOOTER_SIZE - 1, FOOTER_SIZE + 1])
 def test_a_footer_of_another_size_is_none_of_ours(size: int) -> None:
     image = (segment_format.encode_footer(SAMPLE, SALT) + b"x")[:size]
-    with pytest.raises(DataCorrupt):
+    with pytest.raises(DataCorrupt, match=r"^the segment footer is damaged$"):
         segment_format.decode_footer(image, SALT)
 
 
 @pytest.mark.parametrize("salt", [0, SALT ^ 1, SALT + 1])
 def test_the_footer_of_another_log_is_not_believed(salt: int) -> None:
     """A payload may hold the image of a footer; it cannot know the salt."""
-    with pytest.raises(DataCorrupt):
+    with pytest.raises(DataCorrupt, match=r"^the segment footer is damaged$"):
         segment_format.decode_footer(segment_format.encode_footer(SAMPLE, salt), SALT)
 
 
@@ -77,5 +79,7 @@ def test_a_footer_of_a_later_release_is_refused_clearly(place: int) -> None:
     """Its magic, version, features, and what is reserved."""
     body = bytearray.fromhex(GOLDEN)
     body[place] ^= 2
-    with pytest.raises(FormatUnknown, match="upgrade"):
+    with pytest.raises(
+        FormatUnknown, match=r"^segment footer version .*: written by a newer release; upgrade to read it$"
+    ):
         segment_format.decode_footer(bytes(body) + xxh64(bytes(body), SALT).to_bytes(8, "big"), SALT)

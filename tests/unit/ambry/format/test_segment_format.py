@@ -62,12 +62,12 @@ def test_a_header_survives_its_bytes(header: SegmentHeader) -> None:
 @pytest.mark.parametrize("place", range(HEADER_SIZE))
 def test_damage_anywhere_is_noticed(place: int) -> None:
     image = segment_format.encode(SAMPLE)
-    with pytest.raises(DataCorrupt):
+    with pytest.raises(DataCorrupt, match=r"^the segment header is damaged$"):
         segment_format.decode(image[:place])
     for bit in range(8):
         damaged = bytearray(image)
         damaged[place] ^= 1 << bit
-        with pytest.raises(DataCorrupt):
+        with pytest.raises(DataCorrupt, match=r"^the segment header is damaged$"):
             segment_format.decode(damaged)
 
 
@@ -85,4 +85,11 @@ def test_a_segment_of_a_later_release_is_refused_with_what_is_new(place: int, na
     body = bytearray.fromhex(GOLDEN)
     body[place] ^= 1
     with pytest.raises(FormatUnknown, match=f"{named}.*: written by a newer release; upgrade to read it$"):
+        segment_format.decode(bytes(body) + xxh64(bytes(body)).to_bytes(8, "big"))
+
+
+def test_what_is_new_is_shown_to_its_last_byte_that_is_not_zero() -> None:
+    body = bytearray.fromhex(GOLDEN)
+    body[68:70] = b"\x20\x20"
+    with pytest.raises(FormatUnknown, match="reserved 2020: "):
         segment_format.decode(bytes(body) + xxh64(bytes(body)).to_bytes(8, "big"))
