@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState, DatedState
-from ambry.checksum import block_checks
+from ambry.checksum import BLOCK_SIZE, block_checks
 from ambry.errors import FormatUnknown, PeerConnectionLost, ReplicaFenced
 from ambry.format import record as record_format
 from ambry.network.pool import Peer
@@ -178,6 +178,29 @@ async def test_a_payload_of_a_later_release_is_replicated_and_not_served(
     assert entry is not None
     record = record_format.decode(store.read_image(entry))
     assert (record.features, bytes(record.payload)) == (change["features"], content(1, 1000))
+
+
+async def test_the_tags_of_an_encrypted_payload_come_along(cluster: DirectCluster) -> None:
+    giver, taker = cluster["a1"], cluster["a2"]
+    data = content(1, 3 * BLOCK_SIZE + 5)
+    await giver.put(ID, data)
+    tags = content(2, 4 * 16)
+
+    def sealed(_reply: FetchReply, body: bytes) -> tuple[FetchReply, bytes]:
+        record = msgspec.structs.replace(record_format.decode(body), features=1, tag_size=16, tags=tags)
+        image = record_format.encode(record, 64)
+        return FetchReply([len(image)], []), image
+
+    taker.peers["a1"].tamper = rewrite(sealed)
+    assert await fetch(intake_of(taker), taker, "a1", ID) == set()
+    await taker.power_cut(1)
+    await taker.start()
+    with pytest.raises(FormatUnknown, match="features 0x0001"):
+        await taker.get(ID, BLOCK_SIZE, 2 * BLOCK_SIZE, any_state=True)
+    entry = taker.replica.store.lookup(ID)
+    assert entry is not None
+    record = record_format.decode(taker.replica.store.read_image(entry))
+    assert (record.tag_size, bytes(record.tags), bytes(record.payload)) == (16, tags, data)
 
 
 async def test_a_peer_that_is_away_is_an_error_and_leaves_nothing_behind(cluster: DirectCluster) -> None:
