@@ -3,11 +3,12 @@
 Acknowledged (synced) blobs read back identical with the joined state, whatever happens. LSNs are never given twice: not even
 those of records that a crash lost, since a peer may have seen them. `changes_since` of any earlier token covers every blob
 that changed later. Compaction, cut off anywhere, changes nothing but that blobs dead past retention may be forgotten; none of
-those ever comes back.
+those ever comes back, but by a backup that is put back: then all is as it was, and every token from after it tells so.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import shutil
@@ -33,9 +34,11 @@ from ambry.blob import BlobState, join
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
+from datanode.store.index import FindToken
+from datanode.store.lineage import Seen
 from datanode.store.retention import Retention
 from tests.support.fake_clock import SettableClock
-from tests.support.fake_files import FakeFiles
+from tests.support.fake_files import Backup, FakeFiles
 from tests.support.samples import (
     SEGMENT_SIZE,
     append,
@@ -74,6 +77,19 @@ class Known(msgspec.Struct):
     """Of its latest published change."""
 
 
+class Remembered(msgspec.Struct):
+    """A backup of the directory, and what the model knew then."""
+
+    disk: Backup
+    blobs: dict[int, Known]
+    given: dict[int, int]
+    retired: set[int]
+    tokens: list[int]
+    unsynced: list[int]
+    came: dict[int, float]
+    seen: list[FindToken]
+
+
 class BlobStoreModel(RuleBasedStateMachine):
     steps: ClassVar[int] = 0
 
@@ -92,10 +108,17 @@ class BlobStoreModel(RuleBasedStateMachine):
         self.clock = SettableClock(WRITTEN)
         self.came: dict[int, float] = {}
         """LSN -> when its record came, by the monotonic clock."""
+        self.seen: list[FindToken] = []
+        """What peers have that saw all of this log, at some moments of it."""
+        self.lost: list[FindToken] = []
+        """The same of what a power cut or a backup took back: the log never went there."""
+        self.backup: Remembered | None = None
+        self.openings = 0
         self.store: BlobStore = self._open()
 
     def _open(self) -> BlobStore:
-        return open_replica(self.disk, self.root / "r", clock=self.clock)
+        self.openings += 1  # each has its own random names
+        return open_replica(self.disk, self.root / "r", clock=self.clock, seed=self.openings)
 
     def teardown(self) -> None:
         self.store.close()
@@ -122,6 +145,7 @@ class BlobStoreModel(RuleBasedStateMachine):
         if sync:
             self._all_synced()
         self.tokens.append(self.store.end_lsn)
+        self.seen.append(self.store.token)
 
     def _all_synced(self) -> None:
         for known in self.blobs.values():
@@ -241,6 +265,24 @@ class BlobStoreModel(RuleBasedStateMachine):
         self.disk.crash(random.Random(seed))
         self._restart()
 
+    @rule()
+    def back_up(self) -> None:
+        state = (self.blobs, self.given, self.retired, self.tokens, self.unsynced, self.came, self.seen)
+        self.backup = Remembered(self.disk.backup(), *copy.deepcopy(state))
+
+    @precondition(lambda self: self.backup is not None)
+    @rule()
+    def put_back(self) -> None:
+        assert self.backup is not None
+        self.store.close()
+        self.disk.put_back(self.backup.disk)
+        then = copy.deepcopy(self.backup)
+        self.lost += [token for token in self.seen if token not in then.seen]
+        self.blobs, self.given, self.retired, self.tokens = then.blobs, then.given, then.retired, then.tokens
+        self.unsynced, self.came, self.seen = then.unsynced, then.came, then.seen
+        self.store = self._open()
+        self._take_over()
+
     @precondition(lambda self: len(self.blobs) > 2)
     @rule()
     def lose_the_index(self) -> None:
@@ -310,6 +352,12 @@ class BlobStoreModel(RuleBasedStateMachine):
     def _restart(self) -> None:
         self.store.close()
         self.store = self._open()
+        self._take_over()
+
+    def _take_over(self) -> None:
+        end_lsn = self.store.end_lsn
+        self.lost += [token for token in self.seen if token.lsn > end_lsn]
+        self.seen = [token for token in self.seen if token.lsn <= end_lsn]
         # What was not synced is there or not: take over what became of it.
         for number, known in self.blobs.items():
             entry = self.store.lookup(blob_id(number))
@@ -371,6 +419,12 @@ class BlobStoreModel(RuleBasedStateMachine):
         for number in self.retired:
             entry = self.store.lookup(blob_id(number))
             assert entry is None or entry.state.deleted or entry.state.expired(WRITTEN), f"blob {number} came back"
+
+    @invariant()
+    def peers_know_whether_this_is_the_log_they_saw(self) -> None:
+        """Also when LSNs were given again after a backup was put back."""
+        assert {self.store.judge(token) for token in self.seen[-20:]} <= {Seen.HERE}
+        assert {self.store.judge(token) for token in self.lost[-20:]} <= {Seen.BEYOND}
 
     @invariant()
     def changed_blobs_are_listed(self) -> None:
