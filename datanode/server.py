@@ -129,7 +129,7 @@ class DataNode:
     def _accept(self) -> RpcConnection:
         connection = ServingConnection(
             handlers=self._parts.handlers,
-            on_answered=self._parts.counts,
+            tally=self._parts.counts,
             on_lost=self._connections.discard,
             unread=self._unread,
         )

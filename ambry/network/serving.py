@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -48,8 +49,21 @@ _NEVER = float("inf")
 
 Handler = Callable[[Frame, "Responder"], None]
 """Answers one type of request. Must call the responder once, now or later; raising an AmbryError answers with it."""
-Answered = Callable[[int, AmbryError | None, float], None]
-"""Hears of every request when it is answered: its type, the error that was the answer, the seconds since its last byte."""
+
+
+class Tally(Protocol):
+    """Hears of every request, once, when it is answered. Both tables hold every type that has a handler."""
+
+    @property
+    def succeeded(self) -> Mapping[int, Callable[[], None]]:
+        """Called for each that was answered without an error, by its type."""
+
+    @property
+    def took(self) -> Mapping[int, Callable[[float], None]]:
+        """Called with the seconds since its last byte, by its type."""
+
+    def failed(self, type: int, error: AmbryError, seconds: float) -> None:
+        """The answer was an error; the type may be an unknown one."""
 
 
 class Responder(msgspec.Struct):
@@ -117,20 +131,20 @@ class ServingConnection(RpcConnection):
     """The serving end of one connection; it makes no calls.
 
     `handlers` answer the peer's requests, by type; those of another type, and those with flags that this release does not know,
-    are refused and harm no other. `on_answered` hears of every answer, also of one that comes when the connection is gone.
+    are refused and harm no other. `tally` hears of every answer, also of one that comes when the connection is gone.
     """
 
     def __init__(
         self,
         *,
         handlers: Mapping[int, Handler],
-        on_answered: Answered | None = None,
+        tally: Tally | None = None,
         on_lost: Callable[[RpcConnection], None] | None = None,
         unread: Unread | None = None,
     ) -> None:
         super().__init__(on_lost=on_lost)
         self._handlers = handlers
-        self._on_answered = on_answered
+        self._tally = tally
         self._unread = unread or Unread()
         self._ages = Ages()
         self._open: dict[int, Responder] = {}
@@ -254,8 +268,14 @@ class ServingConnection(RpcConnection):
         self._open.pop(frame.correlation, None)
         self._open_bytes -= len(frame.body) + len(frame.header)
         self._reserved -= responder.reserved
-        if self._on_answered is not None:
-            self._on_answered(frame.type, error, self._loop.time() - responder.received_at)
+        tally = self._tally
+        if tally is not None:
+            seconds = self._loop.time() - responder.received_at
+            if error is None:
+                tally.took[frame.type](seconds)
+                tally.succeeded[frame.type]()
+            else:
+                tally.failed(frame.type, error, seconds)
         if self._transport is not None:
             self._unread.at_most += len(body)
             self._send(head, body)

@@ -162,7 +162,7 @@ class RealWorld:
 
     async def _listen(self) -> None:
         def accept() -> ServingConnection:
-            self._served.append(ServingConnection(handlers=self._handlers, on_answered=self._parts.counts))
+            self._served.append(ServingConnection(handlers=self._handlers, tally=self._parts.counts))
             return self._served[-1]
 
         self._server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", self._port)

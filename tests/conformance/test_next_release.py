@@ -85,7 +85,7 @@ async def caller(tmp_path: Path) -> AsyncIterator[NextCaller]:
     served: list[ServingConnection] = []
 
     def accept() -> ServingConnection:
-        served.append(ServingConnection(handlers=parts.handlers, on_answered=parts.counts))
+        served.append(ServingConnection(handlers=parts.handlers, tally=parts.counts))
         return served[-1]
 
     server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)

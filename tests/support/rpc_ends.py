@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ambry.errors import AmbryError
@@ -25,6 +26,8 @@ class Pair:
         self.unread = Unread()
         self.answered: list[tuple[int, str]] = []
         """Type and outcome of what the server answered."""
+        self.succeeded = {int(type): partial(self.answered.append, (type, "ok")) for type in MessageType}
+        self.took = dict.fromkeys(self.succeeded, self._note_time)
         self.served: list[ServingConnection] = []
         self.server: asyncio.Server
         self.lost = asyncio.Event()
@@ -35,7 +38,7 @@ class Pair:
         def accept() -> ServingConnection:
             made = ServingConnection(
                 handlers=dict.fromkeys(MessageType, lambda frame, responder: self.handler(frame, responder)),
-                on_answered=self._note_answered,
+                tally=self,
                 unread=self.unread,
             )
             self.served.append(made)
@@ -43,9 +46,13 @@ class Pair:
 
         self.server = await loop.create_server(accept, "127.0.0.1", 0)
 
-    def _note_answered(self, type: int, error: AmbryError | None, seconds: float) -> None:
+    def failed(self, type: int, error: AmbryError, seconds: float) -> None:
+        """As the tally of its connections."""
+        self._note_time(seconds)
+        self.answered.append((type, error.__class__.__name__))
+
+    def _note_time(self, seconds: float) -> None:
         assert 0 <= seconds < LONG_S
-        self.answered.append((type, "ok" if error is None else error.__class__.__name__))
 
     @property
     def port(self) -> int:

@@ -24,7 +24,7 @@ async def connected(parts: Parts) -> AsyncIterator[RpcConnection]:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     _, server = await loop.create_connection(
-        lambda: ServingConnection(handlers=parts.handlers, on_answered=parts.counts), sock=theirs
+        lambda: ServingConnection(handlers=parts.handlers, tally=parts.counts), sock=theirs
     )
     _, client = await loop.create_connection(RpcConnection, sock=ours)
     try:
