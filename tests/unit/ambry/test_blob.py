@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability, join
+from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, DatedState, Durability, join
 
 # Small numbers, so that equal life versions and equal times are common.
 states = st.builds(BlobState, st.integers(0, 3), st.booleans(), st.one_of(st.integers(0, 3), st.just(NEVER_MS)))
@@ -106,3 +106,9 @@ def test_what_is_known_of_a_blob_is_replaced_and_never_changed(value: msgspec.St
     for field in value.__struct_fields__:
         with pytest.raises(AttributeError, match="immutable"):
             setattr(value, field, getattr(value, field))
+
+
+def test_a_state_and_its_time_join_each_for_itself() -> None:
+    early = DatedState(BlobState(1, False, 50), 7)
+    late = DatedState(BlobState(0, True, 90), 9)
+    assert early.joined(late) == late.joined(early) == DatedState(BlobState(1, False, 90), 9)
