@@ -134,6 +134,29 @@ def test_a_segment_that_is_gone_is_filled_again(make_cluster: MakeCluster, tmp_p
         settled(lambda: not_caught_up(cluster), "everything healed", timeout_s=60)
 
 
+@pytest.mark.fault
+def test_segments_of_others_are_set_aside_and_cost_nothing(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    """A file with overlapping LSNs made the node delete its own: 34 of 49 blobs were left."""
+    cluster, seed = make_cluster(partitions=2), seed_of("foreign segments")
+    load = filled(cluster, tmp_path, seed, 60)
+    cluster.kill("dc1-n1", signal.SIGKILL)
+    directories = sorted(cluster.member("dc1-n1").data_dir.glob("partition-*"))
+    same, another = (sorted(path.glob("*.segment")) for path in directories)
+    others = sorted((cluster.member("dc1-n2").data_dir / directories[0].name).glob("*.segment"))
+    shutil.copyfile(others[0], directories[0] / "00000090.segment")  # of another replica, over LSNs of ours
+    shutil.copyfile(another[0], directories[0] / "00000091.segment")  # of another partition
+    shutil.copyfile(same[0], directories[0] / "00000092.segment")  # our own, twice
+    shutil.copyfile(others[-1], another[-1])  # in the place of ours
+    cluster.start("dc1-n1")
+    every_copy_is_right(cluster, load.stored, timeout_s=60)
+    settled(lambda: not_caught_up(cluster), "everything healed", timeout_s=60)
+    for url in frontend_urls(cluster):
+        all_read_back(url, load.stored)
+    found = [sorted(path.name for path in (directory / "set-aside").iterdir()) for directory in directories]
+    displaced = f"{another[-1].name}.1"
+    assert found == [[f"000000{number}.segment.1" for number in (90, 91, 92)], [displaced]]
+
+
 class Watcher:
     """Asks one node for some ids again and again while it starts, and counts what it says."""
 

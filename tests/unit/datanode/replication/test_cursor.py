@@ -5,8 +5,10 @@ import random
 import pytest
 
 from ambry.clustermap.model import Node, Partition
+from ambry.protocol.messages.replication import Known, PartitionChanges
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.store.index import FindToken
+from datanode.store.lineage import Seen
 
 LOG = b"l" * 16
 
@@ -166,3 +168,113 @@ def test_a_replica_without_peers_may_serve() -> None:
     cursors = Cursors(where.replicas[0])
     cursors.restore(where, {})
     assert cursors.may_serve(where)
+
+
+# --- what peers know of our log ---
+
+
+def answer(
+    incarnation: bytes = LOG, *, serving: bool = True, purged_lsn: int = 0, put_back: bool = False, known_lsn: int = 0
+) -> PartitionChanges:
+    return PartitionChanges(7, incarnation, 0, 0, [], serving, b"", purged_lsn, Known(LOG, known_lsn, b""), put_back)
+
+
+def heard(*names: str, tokens: dict[str, FindToken] | None = None) -> tuple[Partition, Cursors]:
+    where = partition("a1", *names)
+    cursors = Cursors(where.replicas[0])
+    cursors.restore(where, tokens or {})
+    return where, cursors
+
+
+@pytest.mark.parametrize(
+    ("peers", "answered", "waited", "enough"),
+    [
+        ("", "", False, True),
+        ("a2 a3", "", True, False),
+        ("a2 a3", "a2", False, False),
+        ("a2 a3", "a2", True, True),
+        ("a2 a3", "a2 a3", False, True),
+        ("a2 b1 b2", "a2", True, False),
+        ("a2 b1 b2", "b1 b2", True, False),
+        ("a2 b1 b2", "a2 b2", True, True),
+        ("b1 c1", "b1", True, True),
+        ("b1 c1", "b1", False, False),
+    ],
+)
+def test_enough_peers_must_have_said_what_they_know(peers: str, answered: str, waited: bool, enough: bool) -> None:
+    where, cursors = heard(*peers.split())
+    for name in answered.split():
+        cursors.of(7)[name].hear(answer(), Seen.HERE)
+    assert cursors.vouched(where, waited=waited) is enough
+
+
+def test_one_that_knows_more_outweighs_all_others() -> None:
+    where, cursors = heard("a2", "a3")
+    cursors.of(7)["a2"].hear(answer(), Seen.HERE)
+    cursors.of(7)["a3"].hear(answer(), Seen.BEYOND)
+    assert not cursors.vouched(where, waited=True)
+
+
+@pytest.mark.parametrize(
+    ("token", "put_back", "missed"),
+    [
+        (FindToken(LOG, 500, complete=True), True, False),
+        (FindToken(LOG, 499, complete=True), True, True),
+        (FindToken(LOG, 499, complete=True), False, True),
+        (FindToken(LOG, 499), True, True),
+        (FindToken(LOG, 499), False, False),
+        (FindToken(b"", 0), True, True),
+        (FindToken(b"", 0), False, False),
+        (FindToken(b"m" * 16, 900, complete=True), True, True),
+        (FindToken(b"m" * 16, 900, complete=True), False, False),
+    ],
+)
+def test_a_replica_that_missed_a_tombstone_is_told_from_one_that_compares_anew(
+    token: FindToken, put_back: bool, missed: bool
+) -> None:
+    """Only what was put back, or had seen all and not this, holds blobs from before it. The peer has dropped some up to 500."""
+    _, cursors = heard("a2", tokens={"a2": token})
+    cursors.of(7)["a2"].hear(answer(purged_lsn=500), Seen.HERE)
+    assert cursors.must_rebuild(7, put_back=put_back) is missed
+
+
+@pytest.mark.parametrize(("other", "must"), [({"purged_lsn": 0}, False), ({"serving": False}, True)])
+def test_one_peer_with_authority_that_dropped_nothing_we_missed_is_enough(other: dict[str, int], must: bool) -> None:
+    _, cursors = heard("a2", "a3", tokens={"a2": FindToken(LOG, 10, complete=True)})
+    cursors.of(7)["a2"].hear(answer(purged_lsn=500), Seen.HERE)
+    cursors.of(7)["a3"].hear(answer(**other), Seen.HERE)  # type: ignore[arg-type]
+    assert cursors.must_rebuild(7, put_back=True) is must
+
+
+def test_a_replica_that_was_put_back_needs_a_witness_that_it_has_caught_up_with() -> None:
+    _, cursors = heard("a2", "a3")
+    one, other = cursors.of(7).values()
+    assert not cursors.witnessed(7, waited=True)
+    one.hear(answer(), Seen.BEYOND)
+    assert not cursors.witnessed(7, waited=True)
+    one.advance(90, 100, {})
+    assert not cursors.witnessed(7, waited=True)
+    one.advance(100, 100, {})
+    assert cursors.witnessed(7, waited=False)
+    one.hear(answer(serving=False), Seen.BEYOND)
+    assert not cursors.witnessed(7, waited=True), "the other may have it"
+    other.hear(answer(serving=False, put_back=True), Seen.HERE)
+    assert not cursors.witnessed(7, waited=False)
+    assert cursors.witnessed(7, waited=True), "nobody has it, and somebody must begin"
+
+
+def test_an_answer_of_one_that_was_put_back_moves_nothing() -> None:
+    cursor = Cursor(LOG, 300)
+    cursor.hear(answer(b"m" * 16, put_back=True), Seen.HERE)
+    assert at(cursor) == (LOG, 300)
+    cursor.hear(answer(b"m" * 16), Seen.HERE)
+    assert at(cursor) == (b"m" * 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "known_lsn", "from_lsn"), [(Seen.BEYOND, 9, 700), (Seen.HERE, 300, 300), (Seen.HERE, 900, 700)]
+)
+def test_what_nobody_else_took_in_goes_over_into_the_fresh_one(seen: Seen, known_lsn: int, from_lsn: int) -> None:
+    _, cursors = heard("a2")
+    cursors.of(7)["a2"].hear(answer(known_lsn=known_lsn), seen)
+    assert cursors.taken_in_lsn(7, 700) == from_lsn
