@@ -98,7 +98,7 @@ class Year:
 
     def _put(self, life: Life) -> Record:
         now_ms = self._clock.wall_ms()
-        self._clock.wall += 1
+        self._clock.advance(0.001)
         raw_id = BlobId.make(
             kind=IdKind.SIMPLE,
             datacenter=1,

@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from ambry.errors import AmbryError, IndexCorrupt, ReplicaFenced, ReplicaUnavailable
 from ambry.format.record import Record
+from ambry.network.pool import ClockSample
 from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest
 from datanode.disk import Disk
 from datanode.store.batch import Batch
@@ -283,7 +284,9 @@ class Node:
     async def compact(self) -> None:
         replica = self.replicas.get(PARTITION)
         if replica is not None:
-            # The peer has everything, so nothing is kept for its sake.
+            # The peer has everything, and its clock agrees: nothing is kept for its sake.
+            self.parts.clocks.sampled(ClockSample(peer=SILENT.name, offset_ms=0.0, half_round_trip_ms=1.0))
+            assert self.parts.clocks.judge.doubt() == ""
             cursor = ChangesCursor(PARTITION, replica.store.incarnation, replica.store.end_lsn, durable_lsn=EVERYTHING)
             await self.parts.feed.changes(ChangesRequest([cursor], 0, 0, 0, SILENT.name))
         # Old files that could not be deleted: the worker logs it, and the next start deletes them.
