@@ -166,7 +166,12 @@ class Peer:
                 log.info("peer lost", peer=self.node.name, address=self.node.address)
             except (OSError, AmbryError, TimeoutError) as error:
                 if not complained:
-                    log.warning("peer unreachable", peer=self.node.name, address=self.node.address, error=str(error))
+                    log.warning(
+                        "peer unreachable",
+                        peer=self.node.name,
+                        address=self.node.address,
+                        error=str(error) or "no answer",
+                    )
                     complained = True
             given_up = self._take(None)
             if given_up is not None:

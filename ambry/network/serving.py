@@ -277,7 +277,7 @@ class ServingConnection(RpcConnection):
             else:
                 tally.failed(frame.type, error, seconds)
         if self._transport is not None:
-            self._unread.at_most += len(body)
+            self._unread.at_most += len(head) + len(body)
             self._send(head, body)
         if self._read_paused or self._asking:
             self._loop.call_soon(self._go_on)

@@ -36,7 +36,7 @@ class ReplicationHandlers:
         request = _read_changes(frame.header)
 
         async def answer() -> None:
-            responder.reply(await self._feed.changes(request))
+            responder.reply(await self._feed.changes(request, responder.admit))
 
         self._later.answer(responder, answer())
 

@@ -6,7 +6,7 @@ The answer is state, not events: every blob that changed stands once, as it is n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ambry.clock import Clock
 from ambry.errors import ReplicaUnavailable
@@ -27,6 +27,10 @@ from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
 
 CHANGES_MAX = 4_000
+CHANGE_SIZE = 100
+"""Bytes that one change takes in an answer, about."""
+Admit = Callable[[int], Awaitable[None]]
+"""Waits until an answer of so many bytes may be made (ambry/network/serving.py)."""
 """In one answer: it is made and encoded in one turn of the event loop, in some ten milliseconds."""
 WAIT_MS_MAX = 60_000
 NOTHING_KNOWN = Known()
@@ -98,8 +102,8 @@ class ChangeFeed:
                 lsns.append(token.lsn if token is not None and token.incarnation == store.incarnation else 0)
         return min(lsns, default=store.end_lsn)
 
-    async def changes(self, request: ChangesRequest) -> ChangesReply:
-        """Wait until there is something after the cursors, or the time is over.
+    async def changes(self, request: ChangesRequest, admit: Admit | None = None) -> ChangesReply:
+        """Wait until there is something after the cursors, or the time is over, and then until `admit` lets the answer be made.
 
         With `wait_ms` 0 the answer comes at once and lists every partition: it tells the asker where it stands.
         """
@@ -112,7 +116,10 @@ class ChangeFeed:
         if request.delay_ms and self._anything(request.cursors):
             # Let a burst gather: one answer for many changes costs both ends far less.
             await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
-        return await self._collect(request, min(request.limit, CHANGES_MAX))
+        limit = min(request.limit, CHANGES_MAX)
+        if admit is not None:
+            await admit(limit * CHANGE_SIZE)
+        return await self._collect(request, limit)
 
     def _note_seen(self, name: str, cursor: ChangesCursor) -> None:
         """Where a peer stands: whether it knows more of our log than we do, and what it no longer needs tombstones for."""

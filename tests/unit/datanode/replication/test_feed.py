@@ -164,3 +164,22 @@ async def test_a_partition_of_large_blobs_is_told_in_pieces(node: DirectNode, mo
         seen.append(ids(answer))
         lsn = answer.next_lsn
     assert seen == [[blob_id(number) for number in piece] for piece in ((1, 2, 3), (4, 5, 6), (7,))]
+
+
+async def test_changes_are_collected_when_their_answer_may_be_made(node: DirectNode) -> None:
+    await node.put(blob_id(1), b"x")
+    asked: list[int] = []
+    room = asyncio.Event()
+
+    async def admit(size: int) -> None:
+        asked.append(size)
+        await room.wait()
+
+    request = ChangesRequest([cursor(node, 0)], 10, 0, 0)
+    answer = asyncio.ensure_future(node.parts.feed.changes(request, admit))
+    await eventually(lambda: bool(asked))
+    await node.put(blob_id(2), b"x")
+    room.set()
+    (told,) = (await answer).partitions
+    assert ids(told) == [blob_id(1), blob_id(2)]
+    assert asked == [1000]
