@@ -99,8 +99,10 @@ class Batch:
 
         Raises InsufficientStorage where there is no room, with nothing written; OSError.
         """
+        if self.created or self._log.in_reserve:
+            self._look_for_room(reserve_bytes)
         if self.created:
-            self._create(reserve_bytes)
+            self._create()
         sync = dict.fromkeys([*self.written, *(item.segment for item in self.earlier)]) if self.sync else ()
         runs = self._runs()
         self.begun = True
@@ -110,16 +112,21 @@ class Batch:
             self.begun = self._log.failed
             raise
 
-    def _create(self, reserve_bytes: int) -> None:
+    def _look_for_room(self, reserve_bytes: int) -> None:
+        """Keep the reserve for updates: also the rest of a segment that they took from it is not for puts."""
         log = self._log
-        if any(record.kind != RecordKind.UPDATE for record in self.records):
-            needed = sum(segment.header.capacity_bytes for segment in self.created)
-            free = log.free_bytes()
-            if free < needed + reserve_bytes:
-                raise InsufficientStorage(
-                    f"the disk of partition {log.partition} has {free} bytes left, which are kept for deletes; "
-                    "free space or add nodes"
-                )
+        needed = sum(segment.header.capacity_bytes for segment in self.created)
+        free = log.free_bytes()
+        short = free < needed + reserve_bytes
+        if short and any(record.kind != RecordKind.UPDATE for record in self.records):
+            raise InsufficientStorage(
+                f"the disk of partition {log.partition} has {free} bytes left, which are kept for deletes; "
+                "free space or add nodes"
+            )
+        log.in_reserve = short
+
+    def _create(self) -> None:
+        log = self._log
         try:
             for segment in self.created:
                 log.create(segment)

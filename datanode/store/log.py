@@ -57,6 +57,8 @@ class Log:
         """By segment number, what was written and not synced yet: sync the segments, and then hand it to `mark_synced`."""
         self._writes = 0
         self._guard = threading.Lock()
+        self.in_reserve = True
+        """Whether the room of the segment in use may be of what the disk keeps for deletes; looked at before the next put."""
         self.failed = False
         """Whether a write or sync failed: what is on the disk is not known any more."""
 

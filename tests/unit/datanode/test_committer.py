@@ -247,6 +247,20 @@ async def test_the_reserve_is_for_deletes(bench: CommitBench) -> None:
     assert await bench.submit(1, update_record(blob_id(1), DELETED)) is None
 
 
+async def test_puts_do_not_fill_up_the_segment_that_a_delete_took_from_the_reserve(bench: CommitBench) -> None:
+    """Small puts were taken for as long as they fitted; then the reserve was gone, and deletes were refused with 507."""
+    assert await bench.submit(1, put_record(blob_id(1), content(1, SEGMENT_SIZE - 300))) is None
+    bench.files.free = RESERVE
+    assert await bench.submit(1, update_record(blob_id(1), DELETED)) is None
+    end = bench.store.end_lsn
+    for _ in range(3):
+        assert isinstance(await bench.submit(2), InsufficientStorage)
+    assert bench.store.end_lsn == end
+    assert await bench.submit(3, update_record(blob_id(3), DELETED)) is None
+    bench.files.free = RESERVE + SEGMENT_SIZE
+    assert await bench.submit(2) is None
+
+
 async def test_deletes_succeed_when_puts_in_the_same_batch_find_the_disk_full(bench: CommitBench) -> None:
     """They used to fail together with the puts that happened to arrive in the same turn."""
     assert await bench.submit(1, put_record(blob_id(1), content(1, SEGMENT_SIZE - 300))) is None
