@@ -169,6 +169,25 @@ def accept_loss(
     blobs: tuple[str, ...], admin: str, partition: int, who: str, why: str, without: tuple[str, ...]
 ) -> None:
     """Give blobs up that the node looks for (/wanted on its admin port) and that no replica holds: they are deleted."""
+    wish = {"blobs": blobs, "who": who, "why": why, "without": without}
+    said = _ask_node(admin, f"/partitions/{partition}/accept-loss", wish)
+    for text in said["lost"]:
+        click.echo(f"lost: {text}")
+    for text in said["found"]:
+        click.echo(f"found: {text}")
+
+
+@replica.command()
+@click.option("--admin", required=True, help="The node's admin port, as http://host:port.")
+@click.option("--partition", type=int, required=True)
+def vouch(admin: str, partition: int) -> None:
+    """Say that its directory was not put back from a backup, where the peers that would know cannot be asked for long."""
+    _ask_node(admin, f"/partitions/{partition}/vouch", {})
+    click.echo(f"partition {partition} may say not-found")
+
+
+def _ask_node(admin: str, path: str, body: dict[str, Any]) -> Any:
+    """What the admin port answers to a POST; ends the command where it refuses, or is not there."""
     import http.client
     from urllib.parse import urlsplit
 
@@ -176,9 +195,8 @@ def accept_loss(
 
     parts = urlsplit(admin)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=OPERATOR_TIMEOUT_S)
-    wish = {"blobs": blobs, "who": who, "why": why, "without": without}
     try:
-        connection.request("POST", f"/partitions/{partition}/accept-loss", msgspec.json.encode(wish))
+        connection.request("POST", path, msgspec.json.encode(body))
         answer = connection.getresponse()
         said = msgspec.json.decode(answer.read())
     except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
@@ -189,10 +207,7 @@ def accept_loss(
     if answer.status != OK:
         click.echo(f"ambry replica: {said.get('error')}: {said.get('detail')}", err=True)
         sys.exit(1)
-    for text in said["lost"]:
-        click.echo(f"lost: {text}")
-    for text in said["found"]:
-        click.echo(f"found: {text}")
+    return said
 
 
 @store.command("rebuild-index")

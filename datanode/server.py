@@ -113,6 +113,7 @@ class DataNode:
             actions={
                 "/partitions/{number}/reopen": self._reopen,
                 "/partitions/{number}/accept-loss": parts.losses.accept,
+                "/partitions/{number}/vouch": self._vouch,
             },
         )
 
@@ -135,6 +136,10 @@ class DataNode:
         )
         self._connections.add(connection)
         return connection
+
+    async def _vouch(self, number: int, _body: bytes) -> dict[str, Any]:
+        self._parts.authority.vouch(self._parts.replicas[number])
+        return {"partition": number}
 
     async def _reopen(self, number: int, _body: bytes) -> dict[str, Any]:
         replicas = self._parts.replicas

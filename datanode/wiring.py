@@ -70,6 +70,7 @@ class Parts:
     intake: Intake
     healer: Healer
     losses: Losses
+    authority: Authority
     replicator: Replicator
     scrubber: Scrubber
     compactor: Compactor
@@ -248,14 +249,9 @@ def build(
         intake=intake,
         clock=clock,
     )
+    data_dir = Path(config.node.data_dir)
     losses = Losses(
-        replicas=replicas,
-        healer=healer,
-        intake=intake,
-        disk=disk,
-        files=files,
-        data_dir=Path(config.node.data_dir),
-        clock=clock,
+        replicas=replicas, healer=healer, intake=intake, disk=disk, files=files, data_dir=data_dir, clock=clock
     )
     replicator = Replicator(
         cluster_map=cluster_map,
@@ -336,6 +332,7 @@ def build(
         intake=intake,
         healer=healer,
         losses=losses,
+        authority=authority,
         replicator=replicator,
         scrubber=scrubber,
         compactor=compactor,

@@ -10,6 +10,7 @@ are such. A peer that answers nothing for so long is away; by C1 whatever was ac
 from __future__ import annotations
 
 from ambry.clock import Clock
+from ambry.errors import InvalidRequest
 from ambry.service.logs import get_logger
 from datanode.replicas import Replica
 from datanode.replication.cursor import Cursors
@@ -26,6 +27,15 @@ class Authority:
     def __init__(self, cursors: Cursors, *, clock: Clock) -> None:
         self._cursors = cursors
         self._clock = clock
+
+    def vouch(self, replica: Replica) -> None:
+        """An operator says that its directory was not put back. Raises InvalidRequest where it must catch up all the same."""
+        store = replica.store
+        if store.put_back or not store.serving:
+            why = store.put_back or "it may have lost something that it acknowledged"
+            raise InvalidRequest(f"partition {store.partition} must catch up with its peers: {why}")
+        store.vouched = True
+        log.warning("operator vouches for a replica", partition=store.partition)
 
     def check(self, replica: Replica) -> None:
         """Let a replica serve if it may; call it whenever that may have become true."""

@@ -41,6 +41,20 @@ async def test_it_sends_what_was_decided_and_says_what_became_of_it() -> None:
     assert asked == [(7, {"blobs": ["AAA", "BBB"], "who": "me", "why": "burnt", "without": ["dn-3"]})]
 
 
+async def test_vouching_is_one_request() -> None:
+    asked: list[int] = []
+
+    async def vouch(number: int, _body: bytes) -> dict[str, int]:
+        asked.append(number)
+        return {"partition": number}
+
+    admin = await start_admin("127.0.0.1", 0, ready=lambda: [], pages={}, actions={"/partitions/{number}/vouch": vouch})
+    command = ["vouch", "--admin", f"http://127.0.0.1:{admin.port}", "--partition", "7"]
+    result = await asyncio.to_thread(CliRunner().invoke, replica, command)
+    await admin.close()
+    assert (result.exit_code, result.output, asked) == (0, "partition 7 may say not-found\n", [7])
+
+
 async def test_a_refusal_is_printed_and_fails() -> None:
     result, _ = await run(InvalidRequest("AAA may still be there"))
     assert (result.exit_code, result.output) == (1, "ambry replica: InvalidRequest: AAA may still be there\n")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from ambry.errors import InvalidRequest
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
 from tests.support.lone_bench import LoneBench
@@ -39,4 +42,21 @@ async def test_a_replica_that_serves_is_left_alone(tmp_path: Path) -> None:
     before = replica.checkpointed_at
     Authority(Cursors(LONE), clock=bench.clock).check(replica)
     assert replica.checkpointed_at == before
+    await bench.parts.close()
+
+
+async def test_an_operator_may_vouch_for_a_directory_but_not_for_what_was_lost(tmp_path: Path) -> None:
+    bench = LoneBench(tmp_path)
+    replica = await bench.open()
+    authority = Authority(Cursors(LONE), clock=bench.clock)
+    with pytest.raises(InvalidRequest, match="may have lost something"):
+        authority.vouch(replica)
+    replica.store.serving = True
+    replica.store.put_back = "silent has seen more"
+    with pytest.raises(InvalidRequest, match="silent has seen more"):
+        authority.vouch(replica)
+    replica.store.put_back = ""
+    assert not replica.store.authority
+    authority.vouch(replica)
+    assert replica.store.authority
     await bench.parts.close()
