@@ -32,6 +32,7 @@ from datanode import metrics
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.compaction.switch import Compaction
+from datanode.store.digests import Digests
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, FindToken, Frozen, Index, LsnRange
@@ -123,6 +124,7 @@ class BlobStore:
         self.read = reader.read
         self.read_image = reader.read_image
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
+        self.digests = Digests(index)
         self.lookup = index.get
         self.changes_since = index.changes_since
         self.past = index.past

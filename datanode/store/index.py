@@ -1,11 +1,12 @@
 """The index of one replica: blob id -> current state and place, and the order in which blobs last changed.
 
 The newest entries live in memory (a dict, and a journal in LSN order); a checkpoint moves them into LMDB in one transaction,
-after the log that they describe was synced. LMDB holds three databases:
+after the log that they describe was synced. LMDB holds four databases:
 
     entries  uuid (16)        -> entry (datanode/store/entry.py)
     changes  LSN (8, big-end) -> uuid; each blob stands once, at its latest change
     meta     name             -> msgpack: where the checkpoint ends, the replication tokens, whether the stop was clean
+    ranges   key (16)         -> digests of the entries from there on (datanode/store/ranges.py)
 
 All methods but `write` run on the event loop's thread; `write` may run on a disk thread while the others go on.
 Invariant: look-up order is recent, frozen (being written), LMDB; so a blob is found at every moment of a checkpoint.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +29,11 @@ from ambry.blob import BlobState, join
 from ambry.errors import AmbryError, IndexCorrupt, InvariantBroken
 from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
+from datanode.store import index_file
 from datanode.store.age import Mark
 from datanode.store.entry import IndexEntry
-from datanode.store.index_file import META_KEY, Entries, IndexFile, open_index, write_entries
+from datanode.store.index_file import META_KEY, Entries, IndexFile
+from datanode.store.ranges import RangeChange
 from datanode.store.trouble import put_off
 
 PAGE_ENTRIES = 200
@@ -38,7 +41,7 @@ PAGE_ENTRIES = 200
 ENTRY_BYTES = 128
 """About what an entry takes of the index, both orders together."""
 
-Pause = Callable[[int], None]
+Pause = Callable[[int], object]
 """Called with the size of a piece of work in bytes; blocks the thread for as long as that should take."""
 
 
@@ -107,16 +110,16 @@ class Index:
     def __init__(
         self, directory: Path, partition: int, *, on_corrupt: Callable[[str], None] = lambda _reason: None
     ) -> None:
-        self._partition = partition
-        self._on_corrupt = on_corrupt
+        self._partition, self._on_corrupt = partition, on_corrupt
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
         self._closing = threading.Lock()
         try:
-            self._env, self._entries, self._changes, self._meta = open_index(directory)
-            self.checkpoint = self._read_checkpoint()
-            self._stored_key_max = self._read_key_max()
+            self.file = file = index_file.open_index(directory)
+            self._env, self._entries, self._changes, self._meta, _ = file
+            self.checkpoint, self._stored_key_max = self._read_checkpoint(), index_file.last_key(file)
+            self.ranges = index_file.read_ranges(file, empty=not self._stored_key_max)
         except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
             raise self._unusable(f"the index in {directory} cannot be opened", cause) from cause
 
@@ -127,10 +130,6 @@ class Index:
         if checkpoint.version != Checkpoint().version:
             raise IndexCorrupt(f"index version {checkpoint.version} is not known to this release")
         return checkpoint
-
-    def _read_key_max(self) -> bytes:
-        with self._env.begin() as txn, txn.cursor(db=self._entries) as cursor:
-            return bytes(cursor.key()) if cursor.last() else b""
 
     @property
     def recent_count(self) -> int:
@@ -150,9 +149,6 @@ class Index:
         if key > self._stored_key_max:
             # Keys start with the time, so a new blob's lies beyond everything stored: no need to look.
             return None
-        return self._stored(key)
-
-    def _stored(self, key: bytes) -> IndexEntry | None:
         try:
             with self._env.begin() as txn:
                 value = txn.get(key, db=self._entries)
@@ -212,7 +208,7 @@ class Index:
         self._journal.append((entry.lsn, key))
 
     def move(self, entry: IndexEntry) -> None:
-        """Replace an entry by one that differs only in its place: no change that a peer must hear of."""
+        """Replace an entry by one that differs only in its place."""
         self._recent[entry.id[16:32]] = entry
 
     def remove(self, blob_id: bytes) -> None:
@@ -233,18 +229,21 @@ class Index:
         # What is stored behind this key later was in no checkpoint yet: under appends a walk would never end.
         last = self._stored_key_max
         yield from (entry for entry in overlay.values() if entry is not None)
-        after = b""
+        yield from self.between(b"", last, overlay, pause)
+
+    def between(
+        self, after: bytes, last: bytes, but: Container[bytes] = (), pause: Pause = int
+    ) -> Iterator[IndexEntry]:
+        """Entries of LMDB with keys behind `after` and up to `last`, in order, without those keys. As `stored` otherwise."""
         while page := self._stored_page(after, last):
-            for key, value in page:
-                if key not in overlay:
-                    yield self._decode(key, value)
+            yield from (self._decode(key, value) for key, value in page if key not in but)
             after = page[-1][0]
             pause(len(page) * ENTRY_BYTES)
 
     def _stored_page(self, after: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
         """The next entries of LMDB behind key `after`, up to `last`, as they stand there."""
         page: list[tuple[bytes, bytes]] = []
-        with self._reading() as txn, txn.cursor(db=self._entries) as cursor:
+        with self.reading() as txn, txn.cursor(db=self._entries) as cursor:
             if cursor.set_range(after):
                 for key, value in cursor:
                     if len(page) >= PAGE_ENTRIES or key > last:
@@ -254,8 +253,8 @@ class Index:
         return page
 
     @contextmanager
-    def _reading(self) -> Iterator[Any]:
-        """A transaction to read in."""
+    def reading(self) -> Iterator[Any]:
+        """A transaction of LMDB to read in."""
         try:
             # It may be on a disk thread: LMDB must not take its map away under a look at it.
             with self._closing, self._env.begin() as txn:
@@ -289,7 +288,7 @@ class Index:
         """Up to `end`: a checkpoint may have put later ones there since, which the journals give."""
         found: list[IndexEntry] = []
         stop = end.to_bytes(8, "big")
-        with self._reading() as txn, txn.cursor(db=self._changes) as cursor:
+        with self.reading() as txn, txn.cursor(db=self._changes) as cursor:
             if not cursor.set_range(lsn.to_bytes(8, "big")):
                 return found
             for raw_lsn, key in cursor:
@@ -314,14 +313,20 @@ class Index:
 
         Raises IndexCorrupt; Overloaded and InsufficientStorage with nothing written: `thaw` then, and try again later.
         """
-        file = IndexFile(self._env, self._entries, self._changes, self._meta)
+        raw, ranges = msgspec.msgpack.encode(checkpoint), RangeChange(self.ranges)
+        with self.writing("checkpoint") as file:
+            index_file.write_entries(file, self._partition, frozen.entries, frozen.journal, raw, ranges)
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[IndexFile]:
+        """The file, to write to it; what fails is raised as said of `write`."""
         try:
-            write_entries(file, self._partition, frozen.entries, frozen.journal, msgspec.msgpack.encode(checkpoint))
+            yield self.file._replace(env=self._env)
         except IndexCorrupt as error:
             self._on_corrupt(error.message)
             raise
         except (lmdb.Error, MemoryError) as cause:
-            raise self._unusable(f"the checkpoint of partition {self._partition} failed", cause) from cause
+            raise self._unusable(f"the {what} of partition {self._partition} failed", cause) from cause
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """End a checkpoint that `write` made durable."""
@@ -337,8 +342,7 @@ class Index:
 
     def stored_count(self) -> int:
         """Blobs in LMDB."""
-        with self._env.begin() as txn:
-            return int(txn.stat(self._entries)["entries"])
+        return index_file.count(self.file)
 
     def close(self) -> None:
         """Blocking: waits for a reader on another thread."""

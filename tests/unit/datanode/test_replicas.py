@@ -176,7 +176,7 @@ async def test_a_clean_stop_with_a_rotten_entry_is_mended_at_the_next_start(benc
     await bench.put(1)
     await bench.put(2)
     await bench.parts.close()
-    env = lmdb.open(str(bench.root / "data" / "partition-00000007" / "index"), map_size=MAP_SIZE, max_dbs=3)
+    env = lmdb.open(str(bench.root / "data" / "partition-00000007" / "index"), map_size=MAP_SIZE, max_dbs=4)
     with env.begin(write=True) as txn:
         txn.put(blob_id(1)[16:32], b"rotten" * 9, db=env.open_db(b"entries", txn=txn))
     env.close()

@@ -57,7 +57,7 @@ def changes(index: Index, lsn: int = 0, limit: int = 1000) -> list[tuple[int, in
 
 
 def damage(directory: Path, database: bytes, key: bytes, value: bytes) -> None:
-    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=3)
+    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=4)
     with env.begin(write=True) as txn:
         txn.put(key, value, db=env.open_db(database, txn=txn))
     env.close()

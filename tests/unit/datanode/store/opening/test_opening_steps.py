@@ -269,7 +269,7 @@ def rot_entry(path: Path) -> None:
 
 
 def rot(path: Path, name: bytes, key: bytes) -> None:
-    env = lmdb.open(str(path.parent), map_size=MAP_SIZE, max_dbs=3)
+    env = lmdb.open(str(path.parent), map_size=MAP_SIZE, max_dbs=4)
     with env.begin(write=True) as txn:
         database = env.open_db(name, txn=txn)
         value = bytearray(txn.get(key, db=database) or b"")
