@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ambry.blob import NEVER_MS, BlobState
+from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.errors import IndexCorrupt
 from ambry.ids import BlobId, IdKind
 from datanode.store import entry as entry_format
@@ -102,3 +102,7 @@ def test_an_entry_is_replaced_and_never_changed() -> None:
     for field in SAMPLE.__struct_fields__:
         with pytest.raises(AttributeError, match="immutable"):
             setattr(SAMPLE, field, getattr(SAMPLE, field))
+
+
+def test_an_entry_gives_its_state_with_its_time() -> None:
+    assert SAMPLE.dated == DatedState(BlobState(0x66, True, 0x77), 0x88)
