@@ -23,6 +23,8 @@ from datanode.store.segment import Segment, segment_name
 log = get_logger()
 
 SUFFIX = ".replaces"
+UNFINISHED_RECEIPT_SUFFIX = ".replaces.tmp"
+"""Of the name while it is written (datanode/store/files.py)."""
 
 
 class Named(msgspec.Struct, frozen=True, array_like=True):

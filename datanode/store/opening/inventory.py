@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ambry.errors import DataCorrupt
 from ambry.service.logs import get_logger
-from datanode.store.compaction.receipt import read_all
+from datanode.store.compaction.receipt import UNFINISHED_RECEIPT_SUFFIX, read_all
 from datanode.store.files import Files
 from datanode.store.log import Log
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment, segment_name, segment_number
@@ -55,7 +55,7 @@ def take_inventory(
     for name in files.list_directory(directory):
         number = segment_number(name)
         if number is None:
-            if name.endswith(UNFINISHED_SUFFIX):
+            if name.endswith((UNFINISHED_SUFFIX, UNFINISHED_RECEIPT_SUFFIX)):
                 files.unlink(directory / name)  # a crash while it was written: it never counted
             continue
         try:

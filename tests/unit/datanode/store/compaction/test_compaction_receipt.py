@@ -121,3 +121,13 @@ def test_a_receipt_whose_compaction_never_counted_goes(bench: Bench) -> None:
     assert bench.receipts() == []
     bench.expect_all()
     bench.store.close()
+
+
+def test_a_receipt_that_was_being_written_goes(bench: Bench) -> None:
+    """A kill left it, and nobody ever deleted it."""
+    bench.store.close()
+    bench.disk.create(bench.directory / "00000009.replaces.tmp").close()
+    bench.open()
+    assert not bench.disk.exists(bench.directory / "00000009.replaces.tmp")
+    bench.expect_all()
+    bench.store.close()
