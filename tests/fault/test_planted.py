@@ -14,6 +14,7 @@ from tests.support.planted import PLANTED, VARIABLE
 ROOT = Path(__file__).resolve().parents[2]
 STORE = "tests/unit/datanode/store"
 NODE = "tests/unit/datanode"
+NETWORK = "tests/unit/ambry/network"
 SEEN_BY = {
     "acknowledge_before_sync": (NODE, "test_committer.py", "test_nothing_acknowledged_is_lost_wherever_the_power_goes"),
     "retry_a_failed_sync": (NODE, "test_committer.py", "test_a_failed_write_or_sync_fences_for_good"),
@@ -149,6 +150,37 @@ SEEN_BY = {
         NODE,
         "test_event_loop.py",
         "test_whatever_a_node_does_no_disk_is_waited_for_on_the_event_loop",
+    ),
+    "begin_what_nobody_waits_for": (
+        NETWORK,
+        "test_serving.py",
+        "test_a_request_whose_caller_waits_no_more_is_not_begun",
+    ),
+    "write_what_nobody_waits_for": (NODE, "test_committer.py", "test_what_nobody_waits_for_any_more_is_not_written"),
+    "forget_the_bytes_of_calls_whose_time_is_up": (
+        NETWORK,
+        "test_connection.py",
+        "test_a_stopped_peer_holds_no_more_of_the_callers_memory_than_the_bound",
+    ),
+    "make_answers_that_nobody_reads": (
+        NETWORK,
+        "test_serving.py",
+        "test_large_answers_are_made_when_there_is_room_for_them",
+    ),
+    "stay_with_a_silent_link": (
+        NETWORK,
+        "test_pool.py",
+        "test_a_link_that_swallows_everything_is_given_up_and_whole_again_soon_after_it_heals",
+    ),
+    "end_the_connection_at_an_unknown_message": (
+        NETWORK,
+        "test_serving.py",
+        "test_a_request_of_a_later_release_is_refused_and_harms_no_other",
+    ),
+    "let_one_partition_fill_an_answer": (
+        NODE,
+        "replication/test_feed.py",
+        "test_a_partition_far_behind_leaves_room_for_the_others",
     ),
 }
 TIMEOUT_S = 300

@@ -19,15 +19,22 @@ from ambry import blob
 from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import xxh64
 from ambry.clustermap.skew import AgreedClock
-from ambry.errors import BlobNotFound
+from ambry.errors import BlobNotFound, ProtocolViolation
 from ambry.format import record as record_format
+from ambry.format.record import Record
+from ambry.network import pool
+from ambry.network.connection import RpcConnection
+from ambry.network.serving import Ages, ServingConnection
+from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor
+from datanode.committer import Committer, Done
 from datanode.replicas import Replica, Replicas
 from datanode.replication import decide as deciding
 from datanode.replication import replicator
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action
 from datanode.replication.feed import ChangeFeed
+from datanode.replication.shares import Shares
 from datanode.store import batch, bounded_files, entry, index, index_file, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
@@ -366,6 +373,58 @@ def map_an_index_unread(patch: Patch) -> None:
     patch.setattr(index_file, "_read_through", lambda _path: None)
 
 
+def begin_what_nobody_waits_for(patch: Patch) -> None:
+    """However long a request was under way, it counts from when it was read (N7)."""
+    patch.setattr(Ages, "age_s", lambda _self, _sent_ms, _now: 0.0)
+
+
+def write_what_nobody_waits_for(patch: Patch) -> None:
+    append = Committer.append
+
+    def late(self: Committer, record: Record, *, sync: bool, done: Done, deadline: float = 0.0) -> None:
+        append(self, record, sync=sync, done=done)
+
+    patch.setattr(Committer, "append", late)
+
+
+def forget_the_bytes_of_calls_whose_time_is_up(patch: Patch) -> None:
+    """They stand in the buffers still."""
+    expire = RpcConnection._expire
+
+    def forget(self: RpcConnection) -> None:
+        expire(self)
+        self.in_flight_bytes -= sum(self._given_up.values())
+        self._given_up.clear()
+
+    patch.setattr(RpcConnection, "_expire", forget)
+
+
+def make_answers_that_nobody_reads(patch: Patch) -> None:
+    patch.setattr(ServingConnection, "_may_make", lambda _self, _size: True)
+
+
+def stay_with_a_silent_link(patch: Patch) -> None:
+    patch.setattr(pool, "SILENT_PINGS_MAX", 1 << 60)
+    patch.setattr(pool, "MISSED_PINGS_MAX", 1 << 60)
+
+
+def end_the_connection_at_an_unknown_message(patch: Patch) -> None:
+    serve = ServingConnection._serve
+
+    def known_only(self: ServingConnection, frame: Frame) -> None:
+        if frame.type in set(MessageType):
+            serve(self, frame)
+        else:
+            self._violation(ProtocolViolation("a type of message that is not known"))
+
+    patch.setattr(ServingConnection, "_serve", known_only)
+
+
+def let_one_partition_fill_an_answer(patch: Patch) -> None:
+    patch.setattr(Shares, "changes", property(lambda self: self._changes))
+    patch.setattr(ChangeFeed, "_lag_bytes", lambda _self, _cursor: 1)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -408,6 +467,13 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         append_while_closing,
         read_old_changes_on_the_event_loop,
         map_an_index_unread,
+        begin_what_nobody_waits_for,
+        write_what_nobody_waits_for,
+        forget_the_bytes_of_calls_whose_time_is_up,
+        make_answers_that_nobody_reads,
+        stay_with_a_silent_link,
+        end_the_connection_at_an_unknown_message,
+        let_one_partition_fill_an_answer,
     )
 }
 
