@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     async def serve(stop: asyncio.Event, _hurry: asyncio.Event) -> None:
         await node.serve(stop)
 
-    run(PROGRAM, serve)
+    run(PROGRAM, serve, descriptors=node.descriptors)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,15 @@ from ambry.service.worker import WorkerRegistry
 from datanode.config import DataNodeConfig
 from datanode.replicas import Replica
 from datanode.store.files import Files
+from datanode.store.index_file import DESCRIPTORS as INDEX_DESCRIPTORS
 from datanode.wiring import build
 
 log = get_logger()
+
+DESCRIPTORS_PER_REPLICA = INDEX_DESCRIPTORS + 1
+"""The lock of its directory beside its index."""
+CONNECTION_DESCRIPTORS = 256
+"""For peers, frontends, the admin port, and what a process has anyway."""
 
 
 class DataNode:
@@ -41,6 +47,12 @@ class DataNode:
         self._parts = build(
             config, cluster_map, clock=clock, random_source=random_source, files=files, load=self._watch.load
         )
+
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets it needs: those of all its replicas, and the segments and connections of its work."""
+        replicas = len(self._parts.map.partitions_of(self._parts.own.name))
+        return replicas * DESCRIPTORS_PER_REPLICA + self._config.store.open_files_max + CONNECTION_DESCRIPTORS
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then drain. Raises what kept it from starting.

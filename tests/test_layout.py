@@ -444,6 +444,10 @@ COVERED_BY = {
         "tests/unit/frontend/router/test_router_replicas.py",
         "only puts together what the others test",
     ),
+    "datanode/store/tables.py": (
+        "tests/conformance/test_tables_conformance.py",
+        "a protocol: LMDB's tables and simulated ones pass the same tests",
+    ),
     "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
     **{

@@ -60,12 +60,16 @@ Serve = Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, None]]
 """Runs a server. The first event asks it to stop, in peace; the second to make haste about it."""
 
 
-def run(program: str, serve: Serve) -> None:
+def run(program: str, serve: Serve, *, descriptors: int = 0) -> None:
     """Run `serve` until it returns. SIGTERM or SIGINT sets its first event, the next one the second.
 
-    Exits with 1 when it fails.
+    `descriptors` is how many files and sockets it cannot do without. Exits with 2 where it may not have so many, with 1 when
+    it fails.
     """
-    _raise_descriptor_limit()
+    try:
+        raise_descriptor_limit(descriptors)
+    except ConfigInvalid as error:
+        fail(program, error)
     tune_interpreter()
 
     async def main() -> None:
@@ -95,9 +99,18 @@ def descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _raise_descriptor_limit() -> None:
-    """Sockets and segments need more descriptors than the usual soft limit of 1,024."""
+def raise_descriptor_limit(needed: int = 0) -> None:
+    """Sockets and segments need more descriptors than the usual soft limit of 1,024: take what may be had.
+
+    Raises ConfigInvalid where that is less than `needed`.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
+    unlimited = hard == resource.RLIM_INFINITY
+    if needed > hard and not unlimited:
+        raise ConfigInvalid(
+            f"{needed} descriptors are needed, and this process may have {hard}: raise its hard limit (LimitNOFILE= of "
+            "systemd, `ulimit -Hn`)"
+        )
+    wanted = max(needed, 65_536) if unlimited else hard
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -36,13 +36,13 @@ from datanode.store.digests import Digests
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, FindToken, Frozen, Index, LsnRange
-from datanode.store.index_file import Entries
 from datanode.store.lineage import Lineage, Seen
 from datanode.store.log import Log, Unsynced
 from datanode.store.opening.identity import IdentityFile
 from datanode.store.record_reader import RecordReader
 from datanode.store.scrub import Scrub
 from datanode.store.segment import Segment
+from datanode.store.stored_entries import Entries
 from datanode.store.trouble import is_shortage
 
 log = get_logger()

@@ -18,6 +18,7 @@ from pathlib import Path
 from ambry.checksum import Buffer
 from ambry.errors import ReplicaUnavailable
 from datanode.store.files import File, Files, Lock
+from datanode.store.tables import Tables
 
 
 class BoundedFile:
@@ -266,6 +267,9 @@ class BoundedFiles:
 
     def exists(self, path: Path) -> bool:
         return self._files.exists(path)
+
+    def open_tables(self, directory: Path) -> Tables:
+        return self._files.open_tables(directory)
 
     def free_bytes(self, path: Path) -> int:
         return self._files.free_bytes(path)

@@ -7,7 +7,7 @@ with nothing done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from ambry.errors import DataCorrupt
 from datanode.store import ranges as range_format
 from datanode.store.entry import IndexEntry
 from datanode.store.index import Index
-from datanode.store.index_file import RangeRecords, write_ranges
 from datanode.store.ranges import (
     BEHIND_ALL,
     FIRST_KEY,
@@ -80,18 +79,13 @@ class Digests:
 
     def _read(self, start: bytes) -> Windows:
         try:
-            with self._index.reading() as txn:
-                windows = range_format.decode(start, RangeRecords(txn, self._index.file).get(start))
+            windows = range_format.decode(start, self._index.range_record(start))
         except DataCorrupt:
             self._ranges.coverage = UNKNOWN
             return {}
         if range_format.size_of(windows) > SIZE_MAX:
             self._too_large.add(start)
         return windows
-
-    def _write(self, change: Callable[[Records], None]) -> None:
-        with self._index.writing("digests") as file:
-            write_ranges(file, change)
 
     # --- good order ---
 
@@ -121,7 +115,7 @@ class Digests:
             records.put(FIRST_KEY, range_format.encode(FIRST_KEY, {}))
             records.put_coverage(msgspec.msgpack.encode(coverage))
 
-        self._write(change)
+        self._index.write_ranges(change)
         self._ranges.starts = [FIRST_KEY]
         self._ranges.coverage = coverage
         self._too_large.clear()
@@ -135,7 +129,7 @@ class Digests:
         for entry in entries:
             gathered.note(entry.id[16:32], None, entry)
         try:
-            self._write(gathered.write)
+            self._index.write_ranges(gathered.write)
         except BaseException:
             self._ranges.coverage = before
             raise
@@ -160,7 +154,7 @@ class Digests:
             records.put(start, range_format.encode(start, first))
             records.put(place, range_format.encode(place, rest))
 
-        self._write(change)
+        self._index.write_ranges(change)
         self._ranges.starts = sorted([*self._ranges.starts, place])
         if range_format.size_of(rest) > SIZE_MAX:
             self._too_large.add(place)

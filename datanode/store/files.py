@@ -1,4 +1,4 @@
-"""The file layer: the only module of the data node that touches files (LMDB's own file aside).
+"""The file layer: the only module of the data node that touches files (the index's own file aside, index_file.py).
 
 Everything above takes a `Files`, so that a simulation can put a disk that tears, loses and reorders un-synced writes in its
 place. All calls block; all errors are OSError.
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ambry.checksum import Buffer
+from datanode.store.index_file import IndexFile
+from datanode.store.tables import Tables
 
 IOV_MAX = 1024
 
@@ -94,6 +96,10 @@ class Files(Protocol):
     def exists(self, path: Path) -> bool: ...
     def rename(self, source: Path, target: Path) -> None: ...
     def unlink(self, path: Path) -> None: ...
+    def open_tables(self, directory: Path) -> Tables:
+        """Open or create the tables of an index in an existing directory. Raises what all methods of Tables raise."""
+        ...
+
     def free_bytes(self, path: Path) -> int:
         """Room that this process may still use on the file system of `path`."""
         ...
@@ -194,6 +200,9 @@ class OsFiles:
 
     def exists(self, path: Path) -> bool:
         return path.exists()
+
+    def open_tables(self, directory: Path) -> IndexFile:
+        return IndexFile(directory)
 
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)

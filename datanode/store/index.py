@@ -1,7 +1,7 @@
 """The index of one replica: blob id -> current state and place, and the order in which blobs last changed.
 
 The newest entries live in memory (a dict, and a journal in LSN order); a checkpoint moves them into LMDB in one transaction,
-after the log that they describe was synced. LMDB holds four databases:
+after the log that they describe was synced. LMDB holds four tables (datanode/store/tables.py):
 
     entries  uuid (16)        -> entry (datanode/store/entry.py)
     changes  LSN (8, big-end) -> uuid; each blob stands once, at its latest change
@@ -15,26 +15,24 @@ The log is the truth: an index that is missing, damaged or of another version is
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import lmdb
 import msgspec
 
 from ambry.blob import BlobState, join
-from ambry.errors import AmbryError, IndexCorrupt, InvariantBroken
+from ambry.errors import IndexCorrupt, InvariantBroken
 from ambry.format.record import RecordKind
 from datanode.store import entry as entry_format
-from datanode.store import index_file
 from datanode.store.age import Mark
 from datanode.store.entry import IndexEntry
-from datanode.store.index_file import META_KEY, Entries, IndexFile
-from datanode.store.ranges import RangeChange
-from datanode.store.trouble import put_off
+from datanode.store.files import Files
+from datanode.store.ranges import RangeChange, Records
+from datanode.store.stored_entries import META_KEY, Entries, RangeRecords, read_ranges, write_entries
+from datanode.store.tables import Pair, Table, Writing
 
 PAGE_ENTRIES = 200
 """Entries that a walk through the index takes at once: under a millisecond."""
@@ -101,32 +99,44 @@ class Past(NamedTuple):
 
 
 class Index:
-    """One replica's index. Opening it may raise IndexCorrupt: delete the directory and rebuild. Overloaded, InsufficientStorage
+    """One replica's index. Opening it may raise IndexCorrupt: delete the files and rebuild. Overloaded, InsufficientStorage
     say nothing about it, here as in every method: try again later.
 
     Whenever an open index turns out damaged `on_corrupt` hears why, on the thread that found it, before IndexCorrupt is raised.
     """
 
     def __init__(
-        self, directory: Path, partition: int, *, on_corrupt: Callable[[str], None] = lambda _reason: None
+        self, files: Files, directory: Path, partition: int, *, on_corrupt: Callable[[str], None] = lambda _reason: None
     ) -> None:
         self._partition, self._on_corrupt = partition, on_corrupt
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
-        self._closing = threading.Lock()
+        with self._telling():
+            self._tables = files.open_tables(directory)
+            try:
+                self.checkpoint = self._read_checkpoint()
+                self._stored_key_max = self._tables.last_key(Table.ENTRIES)
+                self.ranges = read_ranges(self._tables, empty=not self._stored_key_max)
+            except BaseException:
+                self._tables.close()
+                raise
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Let `on_corrupt` hear of damage that is found in it."""
         try:
-            self.file = file = index_file.open_index(directory)
-            self._env, self._entries, self._changes, self._meta, _ = file
-            self.checkpoint, self._stored_key_max = self._read_checkpoint(), index_file.last_key(file)
-            self.ranges = index_file.read_ranges(file, empty=not self._stored_key_max)
-        except (lmdb.Error, OSError, msgspec.MsgspecError) as cause:
-            raise self._unusable(f"the index in {directory} cannot be opened", cause) from cause
+            yield
+        except IndexCorrupt as error:
+            self._on_corrupt(error.message)
+            raise
 
     def _read_checkpoint(self) -> Checkpoint:
-        with self._env.begin() as txn:
-            raw = txn.get(META_KEY, db=self._meta)
-        checkpoint = msgspec.msgpack.decode(raw, type=Checkpoint) if raw else Checkpoint()
+        raw = self._tables.get(Table.META, META_KEY)
+        try:
+            checkpoint = msgspec.msgpack.decode(raw, type=Checkpoint) if raw else Checkpoint()
+        except msgspec.MsgspecError as cause:
+            raise IndexCorrupt(f"the checkpoint of partition {self._partition} cannot be read: {cause}") from cause
         if checkpoint.version != Checkpoint().version:
             raise IndexCorrupt(f"index version {checkpoint.version} is not known to this release")
         return checkpoint
@@ -150,26 +160,11 @@ class Index:
             # Keys start with the time, so a new blob's lies beyond everything stored: no need to look.
             return None
         try:
-            with self._env.begin() as txn:
-                value = txn.get(key, db=self._entries)
-        except lmdb.Error as cause:
-            raise self._unusable(f"the index of partition {self._partition} cannot be read", cause) from cause
-        return None if value is None else self._decode(key, value)
-
-    def _decode(self, key: bytes, value: bytes) -> IndexEntry:
-        try:
-            return entry_format.decode(key, value, self._partition)
+            value = self._tables.get(Table.ENTRIES, key)
+            return None if value is None else entry_format.decode(key, value, self._partition)
         except IndexCorrupt as error:
             self._on_corrupt(error.message)
             raise
-
-    def _unusable(self, what: str, cause: Exception) -> AmbryError:
-        """What to raise for `cause`: IndexCorrupt, said to `on_corrupt`, unless it says nothing about the file."""
-        reason = f"{what}: {cause!r}"
-        passing = put_off(cause, reason)
-        if passing is None:
-            self._on_corrupt(reason)
-        return passing or IndexCorrupt(reason)
 
     def apply(
         self,
@@ -236,31 +231,28 @@ class Index:
     ) -> Iterator[IndexEntry]:
         """Entries of LMDB with keys behind `after` and up to `last`, in order, without those keys. As `stored` otherwise."""
         while page := self._stored_page(after, last):
-            yield from (self._decode(key, value) for key, value in page if key not in but)
-            after = page[-1][0]
+            with self._telling():
+                found = [entry_format.decode(*pair, self._partition) for pair in page if pair.key not in but]
+            yield from found
+            after = page[-1].key
             pause(len(page) * ENTRY_BYTES)
 
-    def _stored_page(self, after: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
+    def _stored_page(self, after: bytes, last: bytes) -> list[Pair]:
         """The next entries of LMDB behind key `after`, up to `last`, as they stand there."""
-        page: list[tuple[bytes, bytes]] = []
-        with self.reading() as txn, txn.cursor(db=self._entries) as cursor:
-            if cursor.set_range(after):
-                for key, value in cursor:
-                    if len(page) >= PAGE_ENTRIES or key > last:
-                        break
-                    if key != after:
-                        page.append((bytes(key), bytes(value)))
-        return page
+        # The least key behind `after`: no other lies between them.
+        with self._telling():
+            page = self._tables.page(Table.ENTRIES, after + b"\0", PAGE_ENTRIES)
+        return [pair for pair in page if pair.key <= last]
 
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """A transaction of LMDB to read in."""
-        try:
-            # It may be on a disk thread: LMDB must not take its map away under a look at it.
-            with self._closing, self._env.begin() as txn:
-                yield txn
-        except lmdb.Error as cause:
-            raise self._unusable(f"the index of partition {self._partition} cannot be read", cause) from cause
+    def range_record(self, start: bytes) -> bytes | None:
+        """The digest of the range that starts there, as it stands in LMDB."""
+        with self._telling():
+            return self._tables.get(Table.RANGES, start)
+
+    def write_ranges(self, change: Callable[[Records], None]) -> None:
+        """Change digests in one durable transaction, in which `change` may be called again from the start. As `write`."""
+        with self._telling():
+            self._tables.write(lambda writing: change(RangeRecords(writing)))
 
     def past(self) -> Past:
         """What a reader of changes on another thread needs: taken on the event loop's, it is right whatever comes after."""
@@ -287,16 +279,19 @@ class Index:
     def _stored_changes(self, lsn: int, end: int, limit: int) -> list[IndexEntry]:
         """Up to `end`: a checkpoint may have put later ones there since, which the journals give."""
         found: list[IndexEntry] = []
-        stop = end.to_bytes(8, "big")
-        with self.reading() as txn, txn.cursor(db=self._changes) as cursor:
-            if not cursor.set_range(lsn.to_bytes(8, "big")):
-                return found
-            for raw_lsn, key in cursor:
-                if len(found) >= limit or raw_lsn >= stop:
-                    break
+        start, stop = lsn.to_bytes(8, "big"), end.to_bytes(8, "big")
+        while len(found) < limit:
+            with self._telling():
+                page = self._tables.page(Table.CHANGES, start, min(PAGE_ENTRIES, limit - len(found)))
+            for raw_lsn, key in page:
+                if raw_lsn >= stop:
+                    return found
                 entry = self._by_key(key)
                 if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
                     found.append(entry)
+            if not page:
+                break
+            start = page[-1].key + b"\0"
         return found
 
     def freeze(self) -> Frozen:
@@ -313,20 +308,14 @@ class Index:
 
         Raises IndexCorrupt; Overloaded and InsufficientStorage with nothing written: `thaw` then, and try again later.
         """
-        raw, ranges = msgspec.msgpack.encode(checkpoint), RangeChange(self.ranges)
-        with self.writing("checkpoint") as file:
-            index_file.write_entries(file, self._partition, frozen.entries, frozen.journal, raw, ranges)
+        raw = msgspec.msgpack.encode(checkpoint)
 
-    @contextmanager
-    def writing(self, what: str) -> Iterator[IndexFile]:
-        """The file, to write to it; what fails is raised as said of `write`."""
-        try:
-            yield self.file._replace(env=self._env)
-        except IndexCorrupt as error:
-            self._on_corrupt(error.message)
-            raise
-        except (lmdb.Error, MemoryError) as cause:
-            raise self._unusable(f"the {what} of partition {self._partition} failed", cause) from cause
+        def change(writing: Writing) -> None:
+            ranges = RangeChange(self.ranges)  # anew each time: it gathers what changes
+            write_entries(writing, self._partition, frozen.entries, frozen.journal, raw, ranges)
+
+        with self._telling():
+            self._tables.write(change)
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """End a checkpoint that `write` made durable."""
@@ -342,9 +331,8 @@ class Index:
 
     def stored_count(self) -> int:
         """Blobs in LMDB."""
-        return index_file.count(self.file)
+        return self._tables.count(Table.ENTRIES)
 
     def close(self) -> None:
         """Blocking: waits for a reader on another thread."""
-        with self._closing:
-            self._env.close()
+        self._tables.close()

@@ -1,64 +1,257 @@
-"""The file of an index: opened with care, since LMDB maps it and takes it as it is."""
+"""The file of an index: LMDB, opened with care, since it maps the file and takes it as it is. The only module that calls it.
+
+The map is as small as the file allows, and grows by doubling when a transaction finds no page left: address space is what
+thousands of partitions of one process share. To grow is to map anew, which would pull the pages from under whoever reads. So
+readers are counted; growing bars new ones, waits for those that read, and gives up after BAR_S: a disk that hangs under one
+reader must not stop the others.
+
+Descriptors: LMDB holds three for each open file (the data twice, once for synchronous writes of its meta pages, and its lock).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lmdb
 
-from ambry.errors import IndexCorrupt
-from datanode.store import entry as entry_format
-from datanode.store.entry import IndexEntry
-from datanode.store.ranges import STATE_KEY, RangeChange, Ranges, Records, read_coverage
+from ambry.errors import AmbryError, IndexCorrupt, InsufficientStorage, Overloaded, ReplicaUnavailable
+from datanode.store.tables import Pair, Table, Writing
+from datanode.store.trouble import put_off
 
-MAP_SIZE = 64 << 30
-"""Address space, not disk: the file grows with its content. Resizing a map under readers is not safe, so it starts large
-enough for half a billion blobs in one partition."""
+MAP_SIZE_MIN = 1 << 20
+"""Address space of an index of up to some 4,000 blobs, bytes. A power of two, as all sizes of maps."""
+MAP_SIZE_MAX = 64 << 30
+"""Enough for half a billion blobs in one partition. Address space, not disk: the file grows with its content."""
 META_BYTES = 8192
 """LMDB's two meta pages."""
 INDEX_NAME = "index"
 """Its directory, in a replica's."""
 FILE_NAMES = ("data.mdb", "lock.mdb")
-META_KEY = b"checkpoint"
 READ_BYTES = 1 << 20
-
-Entries = dict[bytes, IndexEntry | None]
-"""By key; None: removed."""
-
-
-class IndexFile(NamedTuple):
-    """An open index file: LMDB's environment, and its databases."""
-
-    env: Any
-    entries: Any
-    changes: Any
-    meta: Any
-    ranges: Any
+DESCRIPTORS = 3
+READERS_MAX = 64
+"""Threads that read at once; those of a killed process leave slots behind, which the next opening clears."""
+BAR_S = 0.05
+"""So long a reader may have to wait while the map grows."""
 
 
-def open_index(directory: Path) -> IndexFile:
-    """Open or create the index file in `directory`. Blocking. Raises IndexCorrupt, OSError, lmdb.Error."""
-    path = directory / FILE_NAMES[0]
-    if path.exists():
-        if path.stat().st_size < META_BYTES:
+class IndexFile:
+    """An open index file; see datanode/store/tables.py."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._env: Any = None
+        """None while there was no address space even for a map as large as before; then whoever comes tries to open it."""
+        self._tables: tuple[Any, ...] = ()
+        self.map_size = 0
+        """Address space that it has, bytes."""
+        self._reading = 0
+        self._growing = False
+        self._closed = False
+        self._guard = threading.Lock()
+        """Of all the above."""
+        self._turn = threading.Condition(self._guard)
+        """Notified when the last reader leaves that somebody waits for, and when the map has grown."""
+        self._open(max(MAP_SIZE_MIN, _power_of_two(2 * self._proven_size())))
+
+    def _proven_size(self) -> int:
+        """Bytes of the file, all of which can be read; 0 where there is none yet."""
+        path = self._directory / FILE_NAMES[0]
+        try:
+            size = path.stat().st_size
+            if size >= META_BYTES:
+                _read_through(path)
+        except FileNotFoundError:
+            return 0
+        except OSError as cause:
+            raise self._trouble("cannot be opened", cause) from cause
+        if size < META_BYTES:
             # LMDB would make a new, empty index of a file that lost even its meta pages.
             raise IndexCorrupt(f"{path} has not even its first {META_BYTES} bytes")
-        _read_through(path)
-    # Readers of a killed process leave slots behind; a table of our own size, cleared at open, cannot fill up.
-    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=4, max_readers=64, subdir=True, readahead=False)
-    try:
-        size = path.stat().st_size
-        expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        if size < expected:
-            # The file is mapped: touching a page that was cut off would end the process with SIGBUS, at every start.
-            raise IndexCorrupt(f"{path} has {size} bytes instead of {expected}")
-        env.reader_check()
-        return IndexFile(env, *(env.open_db(name) for name in (b"entries", b"changes", b"meta", b"ranges")))
-    except BaseException:
-        env.close()  # left open, it could not be opened again by this process
-        raise
+        return size
+
+    def _open(self, map_size: int) -> None:
+        path = self._directory / FILE_NAMES[0]
+        try:
+            env = lmdb.open(
+                str(self._directory),
+                map_size=map_size,
+                max_dbs=len(Table),
+                max_readers=READERS_MAX,
+                subdir=True,
+                readahead=False,
+            )
+            try:
+                size = path.stat().st_size
+                expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+                if size < expected:
+                    # Touching a page of the map that was cut off would end the process with SIGBUS, at every start.
+                    raise IndexCorrupt(f"{path} has {size} bytes instead of {expected}")
+                env.reader_check()
+                with env.begin(write=True) as txn:
+                    self._tables = tuple(env.open_db(table.name.lower().encode(), txn=txn) for table in Table)
+            except BaseException:
+                env.close()  # left open, it could not be opened again by this process
+                raise
+        except (lmdb.Error, OSError, MemoryError) as cause:
+            raise self._trouble("cannot be opened", cause) from cause
+        self._env, self.map_size = env, map_size
+
+    def _trouble(self, what: str, cause: Exception) -> AmbryError:
+        """What to raise for `cause`: IndexCorrupt, unless it says nothing about the file."""
+        reason = f"the index in {self._directory} {what}: {cause!r}"
+        return put_off(cause, reason) or IndexCorrupt(reason)
+
+    # --- reading ---
+
+    def _enter(self) -> Any:
+        """The environment, whose map stays where it is until `_leave`. One thread enters once at a time."""
+        with self._guard:
+            if self._growing or self._env is None:
+                self._wait_for_map()
+            self._reading += 1
+            return self._env
+
+    def _wait_for_map(self) -> None:
+        """Until there is one; `_guard` is held."""
+        while self._growing:
+            self._turn.wait()
+        if self._closed:
+            raise ReplicaUnavailable(f"the index in {self._directory} is closed")
+        if self._env is None:
+            self._open(self.map_size)
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._reading -= 1
+            if self._growing and not self._reading:
+                self._turn.notify_all()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """A transaction to read in. No other may be begun in it: one that grows the map meanwhile would stop both."""
+        env = self._enter()
+        try:
+            with env.begin() as txn:
+                yield txn
+        except (lmdb.Error, MemoryError) as cause:
+            raise self._trouble("cannot be read", cause) from cause
+        finally:
+            self._leave()
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        # As `_transaction`, written out: every look-up comes this way.
+        guard = self._guard
+        with guard:
+            if self._growing or self._env is None:
+                self._wait_for_map()
+            self._reading += 1
+        try:
+            with self._env.begin() as txn:
+                value: bytes | None = txn.get(key, db=self._tables[table])
+                return value
+        except (lmdb.Error, MemoryError) as cause:
+            raise self._trouble("cannot be read", cause) from cause
+        finally:
+            with guard:
+                self._reading -= 1
+                if self._growing and not self._reading:
+                    self._turn.notify_all()
+
+    def page(self, table: Table, start: bytes, limit: int) -> list[Pair]:
+        found: list[Pair] = []
+        with self._transaction() as txn, txn.cursor(db=self._tables[table]) as cursor:
+            if limit > 0 and cursor.set_range(start):
+                for key, value in cursor:
+                    found.append(Pair(key, value))
+                    if len(found) >= limit:
+                        break
+        return found
+
+    def last_key(self, table: Table) -> bytes:
+        with self._transaction() as txn, txn.cursor(db=self._tables[table]) as cursor:
+            return bytes(cursor.key()) if cursor.last() else b""
+
+    def count(self, table: Table) -> int:
+        with self._transaction() as txn:
+            return int(txn.stat(self._tables[table])["entries"])
+
+    # --- writing ---
+
+    def write(self, change: Callable[[Writing], None]) -> None:
+        while True:
+            with self._guard:
+                if self._env is None:
+                    self._wait_for_map()
+            map_size = self.map_size
+            try:
+                with self._env.begin(write=True) as txn:
+                    change(_Transaction(txn, self._tables))
+                return
+            except lmdb.MapFullError as cause:
+                # The transaction is undone. Pages that it would have freed are no help to itself: it needs a larger map.
+                if map_size >= MAP_SIZE_MAX:
+                    reason = f"the index in {self._directory} has reached {MAP_SIZE_MAX} bytes"
+                    raise InsufficientStorage(reason) from cause
+            except (lmdb.Error, MemoryError) as cause:
+                raise self._trouble("cannot be written", cause) from cause
+            self._grow(2 * map_size)
+
+    def _grow(self, map_size: int) -> None:
+        """Map anew, larger. Raises Overloaded with everything as it was."""
+        with self._turn, self._barred():
+            if not self._turn.wait_for(lambda: not self._reading, timeout=BAR_S):
+                raise Overloaded(f"the index in {self._directory} cannot grow: a read of it takes long")
+            env, self._env = self._env, None
+            try:
+                env.set_mapsize(map_size)
+            except (lmdb.Error, MemoryError) as cause:
+                # The old map is gone by then, and LMDB would follow pointers into it (py-lmdb issue 164).
+                env.close()
+                self._open(self.map_size)
+                raise self._trouble(f"cannot have a map of {map_size} bytes", cause) from cause
+            self._env, self.map_size = env, map_size
+
+    @contextmanager
+    def _barred(self) -> Iterator[None]:
+        """Nobody begins to read meanwhile. `_turn` is held."""
+        self._growing = True
+        try:
+            yield
+        finally:
+            self._growing = False
+            self._turn.notify_all()
+
+    def close(self) -> None:
+        # A reader may be on a disk thread: its map must not go away under it.
+        with self._turn, self._barred():
+            self._turn.wait_for(lambda: not self._reading)
+            env, self._env = self._env, None
+            self._closed = True
+            if env is not None:
+                env.close()
+
+
+class _Transaction:
+    """One of LMDB that writes; see Writing."""
+
+    def __init__(self, txn: Any, tables: tuple[Any, ...]) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        value: bytes | None = self._txn.get(key, db=self._tables[table])
+        return value
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        self._txn.put(key, value, db=self._tables[table])
+
+    def delete(self, table: Table, key: bytes) -> None:
+        self._txn.delete(key, db=self._tables[table])
 
 
 def _read_through(path: Path) -> None:
@@ -73,86 +266,6 @@ def _read_through(path: Path) -> None:
             pass
 
 
-def write_entries(
-    file: IndexFile,
-    partition: int,
-    entries: Entries,
-    journal: Sequence[tuple[int, bytes]],
-    checkpoint: bytes,
-    ranges: RangeChange,
-) -> None:
-    """Write entries, their order of changes, their digests and what is to stand under META_KEY in one transaction.
-
-    Durable on return.
-
-    Blocking. Raises IndexCorrupt for an entry that was there and cannot be read, lmdb.Error.
-    """
-    with file.env.begin(write=True) as txn:
-        for key in sorted(entries):
-            _write_entry(txn, file, partition, key, entries[key], ranges)
-        for lsn, key in journal:
-            entry = entries[key]
-            if entry is not None and entry.lsn == lsn:
-                txn.put(lsn.to_bytes(8, "big"), key, db=file.changes)
-        txn.put(META_KEY, checkpoint, db=file.meta)
-        ranges.write(RangeRecords(txn, file))
-
-
-def last_key(file: IndexFile) -> bytes:
-    """The greatest key of an entry; empty where there is none. Blocking. Raises lmdb.Error."""
-    with file.env.begin() as txn, txn.cursor(db=file.entries) as cursor:
-        return bytes(cursor.key()) if cursor.last() else b""
-
-
-def count(file: IndexFile) -> int:
-    """How many entries there are. Blocking. Raises lmdb.Error."""
-    with file.env.begin() as txn:
-        return int(txn.stat(file.entries)["entries"])
-
-
-def read_ranges(file: IndexFile, *, empty: bool) -> Ranges:
-    """Where ranges start; `empty`: there are no entries. Blocking. Raises lmdb.Error."""
-    with file.env.begin() as txn, txn.cursor(db=file.ranges) as cursor:
-        raw = txn.get(STATE_KEY, db=file.meta)
-        return Ranges([bytes(start) for start in cursor.iternext(values=False)], read_coverage(raw, empty=empty))
-
-
-def write_ranges(file: IndexFile, change: Callable[[Records], None]) -> None:
-    """Change the digests of ranges in one durable transaction. Blocking. Raises lmdb.Error."""
-    with file.env.begin(write=True) as txn:
-        change(RangeRecords(txn, file))
-
-
-class RangeRecords:
-    """The digests of ranges in one transaction (datanode/store/ranges.py)."""
-
-    def __init__(self, txn: Any, file: IndexFile) -> None:
-        self._txn = txn
-        self._file = file
-
-    def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._txn.get(key, db=self._file.ranges)
-        return value
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self._txn.put(key, value, db=self._file.ranges)
-
-    def delete(self, key: bytes) -> None:
-        self._txn.delete(key, db=self._file.ranges)
-
-    def put_coverage(self, value: bytes) -> None:
-        self._txn.put(STATE_KEY, value, db=self._file.meta)
-
-
-def _write_entry(
-    txn: Any, file: IndexFile, partition: int, key: bytes, entry: IndexEntry | None, ranges: RangeChange
-) -> None:
-    stored = txn.get(key, db=file.entries)
-    old = None if stored is None else entry_format.decode(key, stored, partition)
-    ranges.note(key, old, entry)
-    if old is not None and (entry is None or entry.lsn != old.lsn):
-        txn.delete(old.lsn.to_bytes(8, "big"), db=file.changes)
-    if entry is not None:
-        txn.put(key, entry_format.encode(entry), db=file.entries)
-    elif old is not None:
-        txn.delete(key, db=file.entries)
+def _power_of_two(size: int) -> int:
+    """The least that is not below `size`."""
+    return 1 << max(0, size - 1).bit_length()

@@ -167,7 +167,7 @@ class Inspection:
         path = self.directory / INDEX_NAME / FILE_NAMES[0]
         if not self.files.exists(path):
             return None
-        return Index(path.parent, self.identity.partition)
+        return Index(self.files, path.parent, self.identity.partition)
 
 
 def _line(segment: Segment, found: FoundRecord) -> RecordLine:

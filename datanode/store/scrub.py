@@ -11,12 +11,12 @@ from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format.record import FEATURES_KNOWN
 from datanode.store.entry import IndexEntry
 from datanode.store.index import Index, Pause
-from datanode.store.index_file import Entries
 from datanode.store.log import Log
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment
+from datanode.store.stored_entries import Entries
 from datanode.store.trouble import is_shortage
 
 ABSENT_MAX = 10_000

@@ -12,7 +12,8 @@ What is durable and what is only in the "page cache" are kept apart:
 A failed sync loses what it should have written and says nothing about it later (as ext4 does after EIO; docs/storage.md):
 the page cache still shows the bytes, and the next sync succeeds without them.
 
-LMDB maps a real file, so paths below a directory called `index` go to the real file system.
+LMDB maps a real file, so paths below a directory called `index` go to the real file system; unless the disk is asked to be
+`wholly_simulated`: then the tables of an index are kept by the inode of its first file (tests/support/fake_tables.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from pathlib import Path
 
 from ambry.checksum import Buffer
 from datanode.store.files import File, Lock, OsFiles
+from datanode.store.index_file import FILE_NAMES
+from datanode.store.tables import Table, Tables
+from tests.support.fake_tables import Content, FakeTables
 
 SECTOR = 512
 REAL_DIRECTORY = "index"
@@ -43,12 +47,16 @@ class Change:
 
 @dataclass(slots=True)
 class Inode:
-    """`path` is its latest name; `live` what a read sees, `durable` what was synced, `pending` what lies between, in order."""
+    """`path` is its latest name; `live` what a read sees, `durable` what was synced, `pending` what lies between, in order.
+
+    `tables` are what was committed to an index that is kept here.
+    """
 
     path: Path
     live: bytearray = field(default_factory=bytearray)
     durable: bytearray = field(default_factory=bytearray)
     pending: list[Change] = field(default_factory=list)
+    tables: Content = field(default_factory=lambda: tuple({} for _ in Table))
 
     def change(self, change: Change) -> None:
         apply(self.live, change)
@@ -216,8 +224,9 @@ class FakeLock:
 class FakeFiles:
     """The disk. `root` is a real, existing directory: its name is durable, and LMDB's files go below it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, wholly_simulated: bool = False) -> None:
         self.root = root
+        self._wholly_simulated = wholly_simulated
         self.free = 1 << 40
         self.cache_cold = False
         """Whether `pread_cached` finds nothing."""
@@ -365,7 +374,7 @@ class FakeFiles:
     # --- the file system ---
 
     def _is_real(self, path: Path) -> bool:
-        return REAL_DIRECTORY in path.relative_to(self.root).parts
+        return not self._wholly_simulated and REAL_DIRECTORY in path.relative_to(self.root).parts
 
     def _rename_pending(self, change: NameChange) -> None:
         self._pending_names.setdefault(change.path.parent, []).append(change)
@@ -441,6 +450,19 @@ class FakeFiles:
         if self._is_real(path):
             return self._real.exists(path)
         return path in self._names or path in self._directories
+
+    def open_tables(self, directory: Path) -> Tables:
+        if self._is_real(directory):
+            return self._real.open_tables(directory)
+        path = directory / FILE_NAMES[0]
+        with self.guard:
+            self._require_directory(directory)
+            inode = self._names.get(path) or self._new(path)
+
+        def keep(content: Content) -> None:
+            inode.tables = content
+
+        return FakeTables(directory, inode.tables, begin=lambda call: self.note(call, path), commit=keep)
 
     def rename(self, source: Path, target: Path) -> None:
         self.note("rename", source)

@@ -21,7 +21,7 @@ class LogBench:
         self.disk = FakeFiles(root)
         self.log = Log(self.disk, root, partition=7, incarnation=b"i" * 16, segment_size_bytes=SIZE)
         (root / "index").mkdir()
-        self.index = Index(root / "index", 7)
+        self.index = Index(self.disk, root / "index", 7)
 
     def place(self, *sizes: int, sync: bool = True) -> Batch:
         """A batch of puts of so many bytes each, with its places."""

@@ -15,6 +15,7 @@ from datanode.store.files import Files
 from datanode.store.index import FindToken
 from datanode.store.opening.steps import open_store
 from datanode.store.retention import Retention
+from datanode.store.tables import Table
 from tests.support.fake_clock import SettableClock
 
 CLUSTER = "test"
@@ -108,8 +109,7 @@ def stop_cleanly(store: BlobStore, *, tokens: dict[str, FindToken] | None = None
 def rot_index(store: BlobStore, raw_id: bytes) -> None:
     """Turn what LMDB has of a blob into garbage; a checkpoint must have put it there."""
     index = store._index  # LMDB may be opened once per process, so the damage goes in through the same door
-    with index._env.begin(write=True) as txn:
-        txn.put(raw_id[16:32], b"rotten" * 9, db=index._entries)
+    index._tables.write(lambda writing: writing.put(Table.ENTRIES, raw_id[16:32], b"rotten" * 9))
 
 
 def read_all(store: BlobStore, raw_id: bytes) -> bytes:

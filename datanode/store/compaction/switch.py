@@ -19,10 +19,10 @@ from datanode.store.compaction.plan import Usage
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import Files
 from datanode.store.index import Index, Pause
-from datanode.store.index_file import Entries
 from datanode.store.log import Log
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
+from datanode.store.stored_entries import Entries
 
 
 class Compaction:

@@ -191,7 +191,7 @@ class _Opening:
             self._findings.rebuilt = not self._new
             return self._fresh_index()
         try:
-            index = Index(directory, self._partition, on_corrupt=self._on_index_corrupt)
+            index = Index(self._files, directory, self._partition, on_corrupt=self._on_index_corrupt)
         except IndexCorrupt as error:
             log.warning("index damaged, rebuilding from the log", partition=self._partition, error=str(error))
             self._findings.rebuilt = True
@@ -213,7 +213,7 @@ class _Opening:
                 self._files.unlink(directory / name)
         self._files.make_directory(directory)
         self._files.sync_directory(self._directory)
-        return Index(directory, self._partition, on_corrupt=self._on_index_corrupt)
+        return Index(self._files, directory, self._partition, on_corrupt=self._on_index_corrupt)
 
     def _delete_replaced(self, store: BlobStore) -> None:
         replaced = list(self._inventory.replaced.values())

@@ -17,7 +17,6 @@ from datanode import replicas as replicas_module
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
 from datanode.store.index import FindToken
-from datanode.store.index_file import MAP_SIZE
 from tests.support.eventually import eventually
 from tests.support.lone_bench import LoneBench
 from tests.support.node_parts import SILENT
@@ -176,7 +175,7 @@ async def test_a_clean_stop_with_a_rotten_entry_is_mended_at_the_next_start(benc
     await bench.put(1)
     await bench.put(2)
     await bench.parts.close()
-    env = lmdb.open(str(bench.root / "data" / "partition-00000007" / "index"), map_size=MAP_SIZE, max_dbs=4)
+    env = lmdb.open(str(bench.root / "data" / "partition-00000007" / "index"), map_size=1 << 20, max_dbs=4)
     with env.begin(write=True) as txn:
         txn.put(blob_id(1)[16:32], b"rotten" * 9, db=env.open_db(b"entries", txn=txn))
     env.close()

@@ -116,3 +116,18 @@ def test_the_exit_code_tells_configuration_from_the_rest(
         fail("prog", error)
     assert caught.value.code == code
     assert capsys.readouterr().err == "prog: x\n"
+
+
+def test_a_server_that_may_not_have_its_descriptors_says_how_many_these_are() -> None:
+    program = PROGRAM.replace('run("prog", serve)', 'run("prog", serve, descriptors=10_000_000_000)')
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", limit + program, "wait"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("prog: 10000000000 descriptors are needed, and this process may have 200: ")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ambry.blob import NEVER_MS, BlobState
 from datanode.store.digests import Digests
 from datanode.store.entry import IndexEntry
+from datanode.store.files import OsFiles
 from datanode.store.index import Checkpoint, Index
 from datanode.store.ranges import BEHIND_ALL, FIRST_KEY, NOTHING, SIZE_MAX, Sum, compared, sum_of, window_of
 from tests.support.samples import ALIVE, PARTITION, blob_id
@@ -36,7 +37,7 @@ class Bench:
         self.open()
 
     def open(self) -> None:
-        self.index = Index(self.directory, PARTITION)
+        self.index = Index(OsFiles(), self.directory, PARTITION)
         self.digests = Digests(self.index)
 
     def put(self, number: int, state: BlobState = ALIVE, *, present: bool = True) -> None:

@@ -17,10 +17,12 @@ import msgspec
 import pytest
 
 from ambry.blob import BlobState
-from ambry.errors import AmbryError, IndexCorrupt, InsufficientStorage, InvariantBroken, Overloaded
+from ambry.errors import AmbryError, IndexCorrupt, InsufficientStorage, InvariantBroken, Overloaded, ReplicaUnavailable
 from datanode.store.entry import IndexEntry
+from datanode.store.files import OsFiles
 from datanode.store.index import PAGE_ENTRIES, Checkpoint, FindToken, Frozen, Index
-from datanode.store.index_file import MAP_SIZE
+from datanode.store.index_file import IndexFile
+from datanode.store.tables import Table
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id
 
 INCARNATION = b"i" * 16
@@ -35,7 +37,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(directory: Path) -> Iterator[Index]:
-    made = Index(directory, PARTITION)
+    made = Index(OsFiles(), directory, PARTITION)
     yield made
     made.close()
 
@@ -56,8 +58,15 @@ def changes(index: Index, lsn: int = 0, limit: int = 1000) -> list[tuple[int, in
     return [(int.from_bytes(item.id[16:22], "big"), item.lsn) for item in index.changes_since(lsn, limit)]
 
 
+def environment(index: Index) -> Any:
+    """LMDB's own."""
+    tables = index._tables
+    assert isinstance(tables, IndexFile)
+    return tables._env
+
+
 def damage(directory: Path, database: bytes, key: bytes, value: bytes) -> None:
-    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=4)
+    env = lmdb.open(str(directory), map_size=1 << 20, max_dbs=4)
     with env.begin(write=True) as txn:
         txn.put(key, value, db=env.open_db(database, txn=txn))
     env.close()
@@ -128,8 +137,7 @@ def test_an_old_change_takes_no_room(index: Index) -> None:
         for number in (1, 2, 3):
             index.set(entry(number, lsn + number))
         checkpoint(index, lsn + 50)
-    with index._env.begin() as txn:
-        assert txn.stat(index._changes)["entries"] == index.stored_count() == 3
+    assert index._tables.count(Table.CHANGES) == index.stored_count() == 3
 
 
 def test_changes_stand_once_and_in_order_while_a_checkpoint_is_written(index: Index) -> None:
@@ -157,7 +165,7 @@ def test_any_sequence_agrees_with_a_plain_dictionary(directory: Path) -> None:
     for _ in range(15):
         for file in directory.iterdir():
             file.unlink()
-        index = Index(directory, PARTITION)
+        index = Index(OsFiles(), directory, PARTITION)
         model: dict[int, int] = {}
         lsn = 64
         pending: tuple[Frozen, Checkpoint] | None = None
@@ -180,7 +188,7 @@ def test_any_sequence_agrees_with_a_plain_dictionary(directory: Path) -> None:
             elif step == "reopen" and pending is None:
                 checkpoint(index, lsn)
                 index.close()
-                index = Index(directory, PARTITION)
+                index = Index(OsFiles(), directory, PARTITION)
             for since in (0, source.randint(0, lsn)):
                 expected = sorted((at, number) for number, at in model.items() if at >= since)
                 assert changes(index, since) == [(number, at) for at, number in expected]
@@ -191,7 +199,7 @@ def test_any_sequence_agrees_with_a_plain_dictionary(directory: Path) -> None:
 
 
 def test_a_checkpoint_is_found_after_reopening(directory: Path) -> None:
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     index.set(entry(1, 100))
     made = Checkpoint(
         incarnation=INCARNATION,
@@ -206,17 +214,17 @@ def test_a_checkpoint_is_found_after_reopening(directory: Path) -> None:
     index.write(index.freeze(), made)
     index.finish(made)
     index.close()
-    again = Index(directory, PARTITION)
+    again = Index(OsFiles(), directory, PARTITION)
     assert again.checkpoint == made
     assert again.get(blob_id(1)) == entry(1, 100)
     again.close()
 
 
 def test_what_was_not_written_is_gone_after_reopening(directory: Path) -> None:
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     index.set(entry(1, 100))
     index.close()
-    again = Index(directory, PARTITION)
+    again = Index(OsFiles(), directory, PARTITION)
     assert again.get(blob_id(1)) is None
     again.close()
 
@@ -234,7 +242,7 @@ def test_two_checkpoints_at_once_are_refused(index: Index) -> None:
 def test_a_rotten_entry_is_never_an_answer(directory: Path, place: int) -> None:
     from datanode.store import entry as entry_format
 
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     index.set(entry(1, 100))
     checkpoint(index, 200)
     index.close()
@@ -242,7 +250,7 @@ def test_a_rotten_entry_is_never_an_answer(directory: Path, place: int) -> None:
     value[place] ^= 0x10
     damage(directory, b"entries", blob_id(1)[16:32], bytes(value))
     heard: list[str] = []
-    index = Index(directory, PARTITION, on_corrupt=heard.append)
+    index = Index(OsFiles(), directory, PARTITION, on_corrupt=heard.append)
     with pytest.raises(IndexCorrupt):
         index.get(blob_id(1))
     with pytest.raises(IndexCorrupt):
@@ -256,13 +264,13 @@ def test_a_rotten_entry_is_never_an_answer(directory: Path, place: int) -> None:
 
 
 def test_a_change_that_points_nowhere_is_left_out(directory: Path) -> None:
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     index.set(entry(1, 100))
     checkpoint(index, 200)
     index.close()
     damage(directory, b"changes", (150).to_bytes(8, "big"), b"nobody's key ..!")
     damage(directory, b"changes", (160).to_bytes(8, "big"), blob_id(1)[16:32])
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     assert changes(index) == [(1, 100)]
     index.close()
 
@@ -271,7 +279,7 @@ def test_a_change_that_points_nowhere_is_left_out(directory: Path) -> None:
 def test_a_file_that_is_no_index_is_corrupt(directory: Path, content: bytes) -> None:
     (directory / "data.mdb").write_bytes(content)
     try:
-        made = Index(directory, PARTITION)
+        made = Index(OsFiles(), directory, PARTITION)
     except IndexCorrupt:
         return
     assert not made.checkpoint.incarnation  # as good as new: the opening sees a foreign incarnation and rebuilds
@@ -279,33 +287,33 @@ def test_a_file_that_is_no_index_is_corrupt(directory: Path, content: bytes) -> 
 
 
 def test_a_checkpoint_that_cannot_be_read_is_corrupt(directory: Path) -> None:
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     checkpoint(index, 100)
     index.close()
     damage(directory, b"meta", b"checkpoint", b"\xc1")
     with pytest.raises(IndexCorrupt):
-        Index(directory, PARTITION)
+        Index(OsFiles(), directory, PARTITION)
 
 
 def test_an_index_of_another_version_is_corrupt_so_that_it_is_rebuilt(directory: Path) -> None:
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     checkpoint(index, 100)
     index.close()
     damage(directory, b"meta", b"checkpoint", msgspec.msgpack.encode({"version": 2}))
     with pytest.raises(IndexCorrupt, match="version 2"):
-        Index(directory, PARTITION)
+        Index(OsFiles(), directory, PARTITION)
 
 
 def test_an_index_can_be_opened_again_after_a_failed_opening(directory: Path) -> None:
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     checkpoint(index, 100)
     index.close()
     damage(directory, b"meta", b"checkpoint", b"\xc1")
     with pytest.raises(IndexCorrupt):
-        Index(directory, PARTITION)
+        Index(OsFiles(), directory, PARTITION)
     for file in directory.iterdir():
         file.unlink()
-    Index(directory, PARTITION).close()
+    Index(OsFiles(), directory, PARTITION).close()
 
 
 def test_a_cut_file_is_refused_at_any_size_below_the_one_it_needs(directory: Path, index: Index) -> None:
@@ -318,9 +326,9 @@ def test_a_cut_file_is_refused_at_any_size_below_the_one_it_needs(directory: Pat
     for size in [0, 1, 4095, 4096, 8191, *range(8192, len(whole), 5021), len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(IndexCorrupt):
-            Index(directory, PARTITION)
+            Index(OsFiles(), directory, PARTITION)
     path.write_bytes(whole)
-    again = Index(directory, PARTITION)
+    again = Index(OsFiles(), directory, PARTITION)
     assert len(list(again.stored({}))) == 399
     again.close()
 
@@ -350,7 +358,7 @@ def test_a_walk_through_the_index_holds_no_transaction_and_meets_every_blob_once
 
     def pause(size: int) -> None:
         sizes.append(size)
-        assert not [line for line in index._env.readers().splitlines()[1:] if line.split()[-1] != "-"]
+        assert not [line for line in environment(index).readers().splitlines()[1:] if line.split()[-1] != "-"]
         # What others do meanwhile: a change that the walk has met, one that it has not, a new blob, a checkpoint.
         base = 20_000 + 100 * len(sizes)
         index.set(entry(1, base, DELETED))
@@ -402,16 +410,24 @@ class Failing:
         return getattr(self._env, name)
 
 
+def failing_of(index: Index) -> Failing:
+    """Put one under an index."""
+    tables = index._tables
+    assert isinstance(tables, IndexFile)
+    tables._env = failing = Failing(tables._env)
+    return failing
+
+
 @pytest.mark.parametrize(("error", "raised"), SHORTAGES, ids=repr)
 def test_an_index_that_cannot_be_asked_for_a_shortage_is_not_damaged(
     directory: Path, error: lmdb.Error, raised: type[AmbryError]
 ) -> None:
     """It was deleted and rebuilt from the log, and the replica fenced."""
     damage: list[str] = []
-    index = Index(directory, PARTITION, on_corrupt=damage.append)
+    index = Index(OsFiles(), directory, PARTITION, on_corrupt=damage.append)
     index.set(entry(1, 10))
     checkpoint(index, 100)
-    index._env = failing = Failing(index._env)
+    failing = failing_of(index)
     failing.error = error
     asking: list[Callable[[], object]] = [
         lambda: index.get(blob_id(1)),
@@ -431,8 +447,8 @@ def test_an_index_that_cannot_be_asked_for_a_shortage_is_not_damaged(
 def test_a_checkpoint_that_a_shortage_kept_from_being_written_is_written_by_the_next(
     directory: Path, error: lmdb.Error, raised: type[AmbryError]
 ) -> None:
-    index = Index(directory, PARTITION)
-    index._env = failing = Failing(index._env)
+    index = Index(OsFiles(), directory, PARTITION)
+    failing = failing_of(index)
     index.set(entry(1, 10))
     index.set(entry(2, 20))
     frozen = index.freeze()
@@ -447,7 +463,7 @@ def test_a_checkpoint_that_a_shortage_kept_from_being_written_is_written_by_the_
     assert changes(index) == [(1, 10), (2, 30), (3, 40)]
     checkpoint(index, 50)
     index.close()
-    again = Index(directory, PARTITION)
+    again = Index(OsFiles(), directory, PARTITION)
     assert changes(again) == [(1, 10), (2, 30), (3, 40)]
     assert again.get(blob_id(2)) == entry(2, 30, DELETED)
     again.close()
@@ -455,7 +471,7 @@ def test_a_checkpoint_that_a_shortage_kept_from_being_written_is_written_by_the_
 
 def test_an_index_that_cannot_be_opened_for_a_shortage_is_not_damaged(directory: Path) -> None:
     """Without descriptors at start the index of a replica was deleted, and its whole log read again."""
-    index = Index(directory, PARTITION)
+    index = Index(OsFiles(), directory, PARTITION)
     index.set(entry(1, 10))
     checkpoint(index, 100)
     index.close()
@@ -468,13 +484,13 @@ def test_an_index_that_cannot_be_opened_for_a_shortage_is_not_damaged(directory:
                 held.append(os.open("/dev/null", os.O_RDONLY))
         for _ in range(3):  # with none left, with one, with two
             with pytest.raises(Overloaded):
-                Index(directory, PARTITION)
+                Index(OsFiles(), directory, PARTITION)
             os.close(held.pop())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for number in held:
             os.close(number)
-    again = Index(directory, PARTITION)
+    again = Index(OsFiles(), directory, PARTITION)
     assert again.get(blob_id(1)) == entry(1, 10)
     again.close()
 
@@ -519,6 +535,23 @@ def test_closing_waits_for_a_reader_on_another_thread(index: Index) -> None:
     for number in range(300):
         index.set(entry(number, 10 + number))
     checkpoint(index, 10_000)
+    tables = index._tables
+    assert isinstance(tables, IndexFile)
+    tables._enter()  # what a reader does first
+    with ThreadPoolExecutor(2) as others:
+        closing = others.submit(index.close)
+        assert not closing.done()
+        assert tables._env is not None
+        tables._leave()
+        closing.result(30)
+
+
+def test_a_reader_that_meets_a_closed_index_is_told_so_and_nobody_of_damage(directory: Path) -> None:
+    damage: list[str] = []
+    index = Index(OsFiles(), directory, PARTITION, on_corrupt=damage.append)
+    for number in range(300):
+        index.set(entry(number, 10 + number))
+    checkpoint(index, 10_000)
     past = index.past()
     begun, go = threading.Event(), threading.Event()
     by_key = index._by_key
@@ -529,11 +562,11 @@ def test_closing_waits_for_a_reader_on_another_thread(index: Index) -> None:
         return by_key(key)
 
     index._by_key = slowly  # type: ignore[method-assign]
-    with ThreadPoolExecutor(2) as others:
-        reading = others.submit(index.changes_since, 0, 1000, past)
+    with ThreadPoolExecutor(1) as other:
+        reading = other.submit(index.changes_since, 0, 1000, past)
         assert begun.wait(30)
-        closing = others.submit(index.close)
-        assert not closing.done()
+        index.close()
         go.set()
-        assert len(reading.result()) == 300
-        closing.result()
+        with pytest.raises(ReplicaUnavailable, match="closed"):
+            reading.result(30)
+    assert damage == []

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from datanode.config import ScrubSection
-from datanode.store.index_file import MAP_SIZE
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import PARTITION, blob_id, content
@@ -85,7 +84,7 @@ async def test_a_damaged_index_entry_is_rebuilt_and_damages_no_blob(cluster: Dir
     node = cluster["a1"]
     directory = node.replica.store.directory / "index"
     await node.stop()
-    env = lmdb.open(str(directory), map_size=MAP_SIZE, max_dbs=4)
+    env = lmdb.open(str(directory), map_size=1 << 20, max_dbs=4)
     with env.begin(write=True) as txn:
         database = env.open_db(b"entries", txn=txn)
         value = bytearray(txn.get(blob_id(5)[16:32], db=database) or b"")

@@ -23,6 +23,7 @@ from datanode.replicas import Replica
 from datanode.store.entry import IndexEntry
 from datanode.store.index import Index
 from datanode.store.segment import segment_name
+from datanode.store.tables import Pair
 from datanode.upkeep import sweeper as sweeper_module
 from datanode.upkeep.fates import FateOracle
 from datanode.upkeep.sweeper import ChunkSweeper, MakeDurable
@@ -149,7 +150,7 @@ async def test_a_sweep_walks_through_the_index_on_a_disk_thread(
     threads: set[int] = set()
     read = Index._stored_page
 
-    def noted(self: Index, after: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
+    def noted(self: Index, after: bytes, last: bytes) -> list[Pair]:
         threads.add(threading.get_ident())
         return read(self, after, last)
 

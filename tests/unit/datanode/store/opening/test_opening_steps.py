@@ -17,7 +17,6 @@ from ambry.errors import DataCorrupt, StoreMismatch
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
 from datanode.store.index import FindToken
-from datanode.store.index_file import MAP_SIZE
 from datanode.store.opening import steps as opening
 from datanode.store.opening.replay import Replay
 from tests.support.fake_files import FakeFiles
@@ -195,6 +194,25 @@ def test_a_power_cut_loses_nothing_that_was_synced(disk: FakeFiles, place: Path,
     assert lsn >= end
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_replica_on_a_disk_that_is_simulated_whole_lives_through_power_cuts(tmp_path: Path, seed: int) -> None:
+    """Its index too is kept by the fake: no file of it is real."""
+    rng = random.Random(seed)
+    disk = FakeFiles(tmp_path, wholly_simulated=True)
+    place = tmp_path / "partition-00000007"
+    store = new_and_serving(disk, place, count=12, size=5000)
+    for count in range(12, 30, 6):
+        fill(store, 6, first=count + 1, size=5000)
+        if rng.random() < 0.5:
+            checkpoint(store, tokens=TOKENS)
+        disk.crash(rng)
+        store.close()
+        store = open_replica(disk, place)
+        expect(store, count + 6, size=5000)
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_new_replica_is_not_lost_in_a_power_cut_with_its_directory(tmp_path: Path, seed: int) -> None:
     """The name of the replica's own directory was never synced."""
@@ -269,7 +287,7 @@ def rot_entry(path: Path) -> None:
 
 
 def rot(path: Path, name: bytes, key: bytes) -> None:
-    env = lmdb.open(str(path.parent), map_size=MAP_SIZE, max_dbs=4)
+    env = lmdb.open(str(path.parent), map_size=1 << 20, max_dbs=4)
     with env.begin(write=True) as txn:
         database = env.open_db(name, txn=txn)
         value = bytearray(txn.get(key, db=database) or b"")
