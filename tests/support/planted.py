@@ -23,8 +23,9 @@ from ambry.errors import BlobNotFound, ProtocolViolation
 from ambry.format import record as record_format
 from ambry.format.record import Record
 from ambry.network import pool
+from ambry.network.ages import Ages
 from ambry.network.connection import RpcConnection
-from ambry.network.serving import Ages, ServingConnection
+from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor
 from datanode.committer import Committer, Done
