@@ -198,7 +198,7 @@ class Cluster:
         path.write_text("\n".join([*lines, *more, "[log]", 'level = "error"', ""]), encoding="utf-8")
         module: Any = importlib.import_module(f"{program}.__main__")
         kept = []
-        module.run = lambda _program, serve: kept.append(serve)
+        module.run = lambda _program, serve, **_more: kept.append(serve)
         module.main(["--config", str(path)])
         return kept[0]
 
