@@ -119,7 +119,8 @@ class Outcomes:
         return done
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(20):
+        """Until so many have come; longer than any call waits, whose end tells more than a TimeoutError here."""
+        async with asyncio.timeout(2 * LONG_S):
             while len(self.got) < count:
                 self._more.clear()
                 await self._more.wait()

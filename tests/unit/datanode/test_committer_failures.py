@@ -21,6 +21,7 @@ from datanode.store.index import Index
 from datanode.store.segment import Segment
 from tests.support.bounded import BOUND, evict
 from tests.support.commit_bench import CommitBench
+from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_files import FakeFile
 from tests.support.gate import Gate
 from tests.support.samples import DELETED, SEGMENT_SIZE, blob_id, content, put_record, read_all, update_record
@@ -71,7 +72,7 @@ def plant(bench: CommitBench, patch: pytest.MonkeyPatch, step: str, error: BaseE
 async def answers(bench: CommitBench) -> list[AmbryError | None]:
     """A put into a new segment, a delete and a barrier, in one batch: what they are told, each once."""
     large = put_record(blob_id(2), content(2, SEGMENT_SIZE - 1000))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(GIVE_UP_S):
         told = await asyncio.gather(
             bench.submit(2, large), bench.submit(1, update_record(blob_id(1), DELETED)), bench.barrier()
         )
@@ -194,7 +195,7 @@ async def test_an_answer_that_fails_takes_no_other_with_it(bench: CommitBench) -
         raise RuntimeError("the caller is broken")
 
     bench.committer.append(put_record(blob_id(2), b"x"), sync=True, done=broken)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(GIVE_UP_S):
         assert await bench.submit(3) is None
         await bench.committer.wait_idle()
     assert bench.writes.pending_bytes == 0

@@ -25,6 +25,7 @@ from frontend.app import Frontend
 from frontend.config import FrontendConfig, FrontendSection, RouterSection
 from frontend.rest.blob import BlobFinder
 from tests.support.captured_log import capture_log
+from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import Answer, HttpFrontend, request, until
@@ -150,10 +151,10 @@ async def test_a_stop_lets_a_request_end_and_says_that_it_is_stopping(
         await client.send(request("GET", f"/{some_id()}/BlobInfo"))
         await begun.wait()
         frontend.stop.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GIVE_UP_S):
             while (await frontend.admin.call("GET", "/readyz")).json()["reasons"] != ["stopping"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GIVE_UP_S):
             while await listens(config.frontend.port):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         go_on.set()

@@ -15,6 +15,7 @@ from ambry.format.record import RecordKind
 from ambry.protocol.frame import MessageType
 from frontend.rest.blob import BlobFinder
 from tests.support.content import content
+from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id
 from tests.support.fake_peers import fails, held, lost, silent
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, until
@@ -414,7 +415,7 @@ async def test_a_silent_cluster_is_answered_within_the_deadline() -> None:
     for peer in cluster.pool:
         peer.script(silent(), type=MessageType.GET)
     async with http_frontend(cluster) as frontend:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(GIVE_UP_S):
             answer = await frontend.call("GET", f"/{ID}")
         is_problem(answer, 503, "Unavailable")
         assert json.loads(answer.body)["detail"].count("did not answer in time") == 3
