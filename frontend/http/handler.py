@@ -235,16 +235,17 @@ class Handler(Refusing):
         self._pause_reading_for_buffer()
         self.connection.server.turns.wait(self)
 
-    def take_turn(self) -> None:
+    def take_turn(self) -> bool:
         self._waits = False
         if self.transport is None:
-            return
+            return False
         request = self._current_request
         if self._ahead and request is not None and not request.writer.output_size and self.connection.left():
-            return
+            return False
         self._go_on()
         if not self._waits and len(self._messages) < QUEUE_MAX:
             self._resume_reading_for_buffer()
+        return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if not self._reading_paused:

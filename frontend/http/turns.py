@@ -23,8 +23,8 @@ TURNS_BETWEEN = 3
 
 
 class Waiting(Protocol):
-    def take_turn(self) -> None:
-        """Go on, for one share; it may wait again."""
+    def take_turn(self) -> bool:
+        """Go on, for one share; it may wait again. False for one that has gone meanwhile: it costs nobody a turn."""
 
 
 class Turns:
@@ -52,4 +52,5 @@ class Turns:
             self._rest -= 1
         elif self._waiting:
             self._rest = TURNS_BETWEEN
-            self._waiting.popleft().take_turn()
+            while self._waiting and not self._waiting.popleft().take_turn():
+                pass

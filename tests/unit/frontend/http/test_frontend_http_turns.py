@@ -18,13 +18,16 @@ class Queued:
         self.shares = shares
         self.said = said
 
-    def take_turn(self) -> None:
+    def take_turn(self) -> bool:
+        if self.name == "gone":
+            return False
         self.said.append(self.name)
         self.shares -= 1
         if self.name == "broken":
             raise RuntimeError("a bug")
         if self.shares:
             self.turns.wait(self)
+        return True
 
 
 async def test_one_has_its_turn_and_then_the_loop_turns_for_others_first_come_first_served() -> None:
@@ -49,3 +52,13 @@ async def test_a_bug_in_one_turn_keeps_nobody_waiting(caplog: pytest.LogCaptureF
         await asyncio.sleep(0)
     assert said == ["broken", "a"]
     assert "a bug" in caplog.text
+
+
+async def test_who_has_gone_costs_nobody_a_turn() -> None:
+    """Connections come faster than turns do: those that closed again in the queue used to keep everybody behind them waiting."""
+    turns, said = Turns(asyncio.get_running_loop()), list[str]()
+    for name in ("a", *["gone"] * 500, "b", "gone"):
+        turns.wait(Queued(name, turns, 1, said))
+    for _ in range(2 + TURNS_BETWEEN):
+        await asyncio.sleep(0)
+    assert said == ["a", "b"]
