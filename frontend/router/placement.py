@@ -68,8 +68,11 @@ class PartitionChooser:
             candidates = left
         if not candidates:
             raise InsufficientStorage("no partition is left to write to; every one failed or has no replica here")
-        candidates = [each for each in candidates if _room(each) >= ROOM_MIN_BYTES] or candidates
         first, second = self._random.choice(candidates), self._random.choice(candidates)
+        if min(_room(first), _room(second)) < ROOM_MIN_BYTES:
+            # Only now is everybody's room looked at: that takes longer than all the rest.
+            candidates = [each for each in candidates if _room(each) >= ROOM_MIN_BYTES] or candidates
+            first, second = self._random.choice(candidates), self._random.choice(candidates)
         return Drawn(second if first is not second and _cost(second) < _cost(first) else first, well)
 
     def short(self) -> list[int]:

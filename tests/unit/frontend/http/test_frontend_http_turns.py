@@ -55,7 +55,7 @@ async def test_a_bug_in_one_turn_keeps_nobody_waiting(caplog: pytest.LogCaptureF
 
 
 async def test_who_has_gone_costs_nobody_a_turn() -> None:
-    """Connections come faster than turns do: those that closed again in the queue used to keep everybody behind them waiting."""
+    """Connections that were ended in the queue used to keep everybody behind them waiting."""
     turns, said = Turns(asyncio.get_running_loop()), list[str]()
     for name in ("a", *["gone"] * 500, "b", "gone"):
         turns.wait(Queued(name, turns, 1, said))

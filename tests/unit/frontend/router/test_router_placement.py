@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 
 from ambry.errors import InsufficientStorage
+from frontend.router import placement as placing
 from frontend.router.placement import ROOM_MIN_BYTES, STICKY_BYTES_MAX, PartitionChooser
-from frontend.router.replicas import ReplicaTable
+from frontend.router.replicas import PartitionReplicas, ReplicaTable
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import cluster_map, make_cluster
 from tests.support.fake_peers import FakePool
@@ -196,3 +197,16 @@ def test_a_node_that_does_not_say_how_much_room_it_has_is_taken_as_any_other() -
     made = Made(3)
     made.pool["p1-0"].room_bytes = 1 << 40
     assert made.draw(LARGE) == {0, 1, 2}
+
+
+def test_a_choice_among_many_looks_at_the_room_of_those_that_were_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody's was looked at for every chunk: of 1,000 partitions that took 0.7 ms of the event loop."""
+    made, looked = Made(50), list[int]()
+
+    def room(replicas: PartitionReplicas) -> int:
+        looked.append(replicas.id)
+        return 1 << 40
+
+    monkeypatch.setattr(placing, "_room", room)
+    assert len(made.draw(LARGE, 300)) > 40
+    assert len(looked) <= 4 * 300
