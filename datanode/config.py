@@ -64,6 +64,7 @@ class ReplicationSection(msgspec.Struct, frozen=True):
     fetch_bytes_max: int = 8 << 20
     changes_max: int = 2_000
     request_timeout_ms: int = 10_000
+    compare_interval_s: float = 14_400.0
 
 
 class DataNodeConfig(msgspec.Struct, frozen=True):
@@ -97,6 +98,8 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
             raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")
     if config.sweep.grace_s < 5:
         raise ConfigInvalid("sweep.grace_s must be at least 5: frontends ask about chunks of uploads that took longer")
+    if config.replication.compare_interval_s < 1:
+        raise ConfigInvalid("replication.compare_interval_s must be at least 1")
     if not 0.05 <= config.compaction.dead_share_min <= 1:
         raise ConfigInvalid("compaction.dead_share_min must lie between 0.05 and 1")
     if not Path(config.node.layout).is_file():

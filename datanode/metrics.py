@@ -82,3 +82,26 @@ COMPACTED_BYTES = Counter("ambry_datanode_compacted_bytes", "Bytes that compacti
 SCRUBBED_BYTES = Counter("ambry_datanode_scrubbed_bytes", "Log bytes that the scrub verified.", registry=registry)
 SCRUB_DAMAGE = Counter("ambry_datanode_scrub_damage", "Damaged places that the scrub found.", registry=registry)
 SWEPT = Counter("ambry_datanode_swept_chunks", "Data chunks whose blob is gone, given up.", registry=registry)
+COMPARED = Counter(
+    "ambry_datanode_comparisons",
+    "Comparisons of a replica's digests with a peer's: equal, different, or undecided, as one of them could not.",
+    ["result"],
+    registry=registry,
+)
+COMPARED_AGE = Gauge(
+    "ambry_datanode_comparison_age_seconds",
+    "Since that pair of replicas was compared whose comparison is the longest ago.",
+    registry=registry,
+)
+LACKING = Counter(
+    "ambry_datanode_lacking_blobs",
+    "Blobs and states that a comparison of digests found missing here, by the datacenter of the peer that had them.",
+    ["datacenter"],
+    registry=registry,
+)
+REPAIRED = Counter(
+    "ambry_datanode_lacking_blobs_repaired",
+    "Those of ambry_datanode_lacking_blobs that were got at once; what was not, is wanted.",
+    ["datacenter"],
+    registry=registry,
+)

@@ -118,14 +118,17 @@ class DataNode:
             pages={
                 "/workers": self._workers.describe,
                 "/partitions": self._describe_all,
+                "/digests": parts.comparer.describe,
                 "/wanted": parts.healer.describe,
                 "/scrub": parts.scrubber.describe,
-                "/peers": parts.describe_peers,
+                "/peers": lambda: parts.clocks.describe_peers(parts.pool),
             },
             actions={
                 "/partitions/{number}/reopen": self._reopen,
                 "/partitions/{number}/accept-loss": parts.losses.accept,
                 "/partitions/{number}/vouch": self._vouch,
+                "/partitions/{number}/verify": parts.comparer.verify,
+                "/partitions/{number}/repair": parts.comparer.repair,
             },
         )
 

@@ -32,7 +32,10 @@ from datanode.handlers.replication import ReplicationHandlers
 from datanode.handlers.upkeep import UpkeepHandlers
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
+from datanode.replication.comparer import Comparer
+from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursors
+from datanode.replication.digest_reader import DigestReader
 from datanode.replication.feed import ChangeFeed, Publications
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
@@ -72,6 +75,7 @@ class Parts:
     losses: Losses
     authority: Authority
     replicator: Replicator
+    comparer: Comparer
     scrubber: Scrubber
     compactor: Compactor
     fates: Fates
@@ -93,6 +97,8 @@ class Parts:
         found: dict[str, Tick] = {
             "checkpoint": self.checkpointer.tick,
             "clock": self.clocks.tick,
+            "compare": self.comparer.tick,
+            "digests": self.comparer.tidy,
             "heal": self.healer.tick,
             "room": self.room.tick,
         }
@@ -109,27 +115,10 @@ class Parts:
         """Which of them free something by the clock, and therefore pause while it is in doubt: what says why."""
         return dict.fromkeys(("compaction", "sweep"), self.clocks.judge.doubt)
 
-    def describe_peers(self) -> dict[str, Any]:
-        """Those that this node follows, and what is made of everybody's clocks. For the admin port."""
-        return {
-            "clock": self.clocks.describe(),
-            "peers": [
-                {
-                    "node": peer.node.name,
-                    "address": peer.node.address,
-                    "connected": peer.connected,
-                    "well": peer.health.well,
-                    "release": peer.hello.release if peer.hello else None,
-                    "layout_version": peer.hello.layout_version if peer.hello else None,
-                    "clock_offset_ms": round(peer.clock_sample.offset_ms, 3) if peer.clock_sample else None,
-                }
-                for peer in self.pool.all()
-            ],
-        }
-
     def starts_after_s(self) -> dict[str, float]:
         """Which of them begin later, about so many seconds after the start: a node that comes back has better to do first."""
         return {
+            "compare": min(SWEEP_STARTS_AFTER_S, self.config.replication.compare_interval_s),
             "compaction": min(COMPACTION_STARTS_AFTER_S, self.config.compaction.interval_s),
             "scrub": min(SCRUB_STARTS_AFTER_S, self.config.scrub.interval_s),
             "sweep": min(SWEEP_STARTS_AFTER_S, self.config.sweep.interval_s),
@@ -138,6 +127,7 @@ class Parts:
     def progress(self) -> dict[str, Callable[[], dict[str, Any]]]:
         """How far the long rounds are, by the name of their worker."""
         return {
+            "compare": self.comparer.progress,
             "compaction": self.compactor.progress,
             "scrub": self.scrubber.progress,
             "sweep": self.sweeper.progress,
@@ -268,6 +258,18 @@ def build(
         config=replication,
         certain_retention=clocks.certain_retention,
     )
+    digests = DigestReader(replicas, disk=disk, checkpointer=checkpointer)
+    pairs = PairComparer(
+        cursors=cursors,
+        authority=authority,
+        reader=digests,
+        healer=healer,
+        take_in=replicator.take_in,
+        clock=clocks.agreed,
+        certain_retention=clocks.certain_retention,
+        timeout_s=replication.request_timeout_ms / 1000,
+    )
+    comparer = Comparer(replicas, pairs, digests, own=own, pool=pool, config=replication, clock=clock)
     scrubber = Scrubber(
         replicas,
         disk=disk,
@@ -314,7 +316,7 @@ def build(
         clock=clocks.agreed,
         certain_ms=clocks.judge.certain_ms,
     )
-    peers = ReplicationHandlers(replicas, feed=feed, reading=reading, later=later)
+    peers = ReplicationHandlers(replicas, feed=feed, reading=reading, digests=digests, later=later)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
     handlers: Mapping[int, Handler] = {**greeting.table(), **blobs.table(), **peers.table(), **upkeep.table()}
@@ -334,6 +336,7 @@ def build(
         losses=losses,
         authority=authority,
         replicator=replicator,
+        comparer=comparer,
         scrubber=scrubber,
         compactor=compactor,
         fates=fates,

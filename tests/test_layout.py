@@ -448,6 +448,10 @@ COVERED_BY = {
         "tests/conformance/test_tables_conformance.py",
         "a protocol: LMDB's tables and simulated ones pass the same tests",
     ),
+    "datanode/replication/comparison.py": (
+        "tests/unit/datanode/replication/test_comparer.py",
+        "one pair of replicas is compared in whole nodes",
+    ),
     "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
     **{

@@ -68,6 +68,8 @@ class MessageType(IntEnum):
     FATES = 9
     CANCEL = 10
     """The caller gave up the call whose correlation this frame has; it has no answer of its own."""
+    DIGESTS = 11
+    ENTRIES = 12
 
 
 class Prefix(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What peers ask to follow this node: what changed, and whole records."""
+"""What peers ask to follow this node: what changed, whole records, and how what they hold compares."""
 
 from __future__ import annotations
 
@@ -7,36 +7,70 @@ from ambry.errors import AmbryError, Overloaded
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.replication import ChangesRequest, FetchReply, FetchRequest
+from ambry.protocol.messages.replication import (
+    ChangesRequest,
+    DigestsRequest,
+    EntriesRequest,
+    FetchReply,
+    FetchRequest,
+)
 from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
-from datanode.replication.feed import ChangeFeed
+from datanode.replication.digest_reader import DigestReader
+from datanode.replication.feed import CHANGE_SIZE, ChangeFeed
 from datanode.store.entry import IndexEntry
 
 FETCH_BYTES_MAX = 32 << 20
 
 _read_changes = messages.reader(ChangesRequest)
 _read_fetch = messages.reader(FetchRequest)
+_read_digests = messages.reader(DigestsRequest)
+_read_entries = messages.reader(EntriesRequest)
 
 
 class ReplicationHandlers:
     """Answers to the peers that replicate from this node."""
 
-    def __init__(self, replicas: Replicas, *, feed: ChangeFeed, reading: Reading, later: Later) -> None:
+    def __init__(
+        self, replicas: Replicas, *, feed: ChangeFeed, reading: Reading, digests: DigestReader, later: Later
+    ) -> None:
         self._replicas = replicas
         self._feed = feed
         self._reading = reading
+        self._digests = digests
         self._later = later
 
     def table(self) -> dict[int, Handler]:
-        return {MessageType.CHANGES: self._changes, MessageType.FETCH: self._fetch}
+        return {
+            MessageType.CHANGES: self._changes,
+            MessageType.FETCH: self._fetch,
+            MessageType.DIGESTS: self._send_digests,
+            MessageType.ENTRIES: self._send_entries,
+        }
 
     def _changes(self, frame: Frame, responder: Responder) -> None:
         request = _read_changes(frame.header)
 
         async def answer() -> None:
             responder.reply(await self._feed.changes(request, responder.admit))
+
+        self._later.answer(responder, answer())
+
+    def _send_digests(self, frame: Frame, responder: Responder) -> None:
+        request = _read_digests(frame.header)
+
+        async def answer() -> None:
+            responder.reply(await self._digests.answer_digests(self._replicas[request.partition], request))
+
+        self._later.answer(responder, answer())
+
+    def _send_entries(self, frame: Frame, responder: Responder) -> None:
+        request = _read_entries(frame.header)
+
+        async def answer() -> None:
+            await responder.admit(request.limit * CHANGE_SIZE)
+            responder.reply(await self._digests.answer_entries(self._replicas[request.partition], request))
 
         self._later.answer(responder, answer())
 

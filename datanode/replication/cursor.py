@@ -45,6 +45,8 @@ class Cursor:
     """Whether the peer was put back from a backup, and tells nothing yet."""
     purged_lsn: int = 0
     """Before it the peer may have dropped tombstones."""
+    lacking: set[bytes] = field(default_factory=set)
+    """Those of `outstanding` of which a comparison showed that they should have been here."""
 
     @property
     def lag_bytes(self) -> int:
@@ -79,6 +81,7 @@ class Cursor:
             self.epoch = b""
             self.next_lsn = self.end_lsn = 0
             self.outstanding.clear()
+            self.lacking.clear()
             self.caught_up = self.complete = False
 
     def advance(self, next_lsn: int, end_lsn: int, failed: dict[bytes, int], epoch: bytes = b"") -> None:
@@ -92,8 +95,15 @@ class Cursor:
     def found(self, blob_id: bytes) -> None:
         """A blob that was outstanding is here now, or gone for good."""
         self.outstanding.pop(blob_id, None)
+        self.lacking.discard(blob_id)
         if self.incarnation:
             self._note_end()
+
+    def lack(self, blobs: Mapping[bytes, int]) -> None:
+        """What the peer holds, by blob id and LSN, never came, though its log was followed beyond: it is outstanding again."""
+        self.outstanding.update(blobs)
+        self.lacking.update(blobs)
+        self.caught_up = False
 
     def _note_end(self) -> None:
         if self.next_lsn >= self.end_lsn and not self.outstanding:
@@ -152,6 +162,8 @@ class Cursors:
         have caught up with the replicas of the other datacenters as well.
         """
         siblings, others = self._by_distance(partition)
+        if any(cursor.lacking for cursor in others):
+            return False
         asked = siblings
         if not all(cursor.serving for cursor in siblings):
             asked = siblings + others

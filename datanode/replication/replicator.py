@@ -204,7 +204,7 @@ class Replicator:
                 self._recovery.check(replica)
                 continue
             try:
-                failed = await self._apply_changes(peer, replica, answer.changes)
+                failed = await self.take_in(peer, replica, answer.changes)
             except AmbryError as error:
                 failure = error
                 continue
@@ -226,7 +226,7 @@ class Replicator:
         if seen is Seen.BEYOND:
             self._recovery.recognise(replica, peer.node.name, token)
 
-    async def _apply_changes(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
+    async def take_in(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
         """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
         store = replica.store
         retention = self._certain_retention()

@@ -48,12 +48,16 @@ class Digests:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._ranges = index.ranges
-        self._too_large: set[bytes] = set()
 
     @property
     def whole(self) -> bool:
         """Whether they describe the whole index; else call `tidy` until they do."""
         return self._ranges.whole
+
+    @property
+    def untidy(self) -> bool:
+        """Whether `tidy` has anything to do, as far as it was noticed."""
+        return bool(self._ranges.too_large) or not self._ranges.whole
 
     def sums(self, bounds: Sequence[bytes], after_ms: int) -> list[Sum]:
         """The digest between every two neighbouring keys of `bounds`, of what expires after `after_ms`."""
@@ -83,8 +87,7 @@ class Digests:
         except DataCorrupt:
             self._ranges.coverage = UNKNOWN
             return {}
-        if range_format.size_of(windows) > SIZE_MAX:
-            self._too_large.add(start)
+        self._ranges.note_size(start, windows)
         return windows
 
     # --- good order ---
@@ -96,15 +99,15 @@ class Digests:
         """
         if not self._ranges.whole:
             self._begin_anew() if self._ranges.coverage == UNKNOWN else self._count_more()
-        elif self._too_large:
-            self._cut(self._too_large.pop())
-        return bool(self._too_large) or not self._ranges.whole
+        elif self._ranges.too_large:
+            self._cut(self._ranges.too_large.pop())
+        return self.untidy
 
     def look(self) -> bool:
         """Look at all ranges; returns whether `tidy` has anything to do."""
         for _ in self._pieces(FIRST_KEY, BEHIND_ALL):
             pass
-        return bool(self._too_large) or not self._ranges.whole
+        return self.untidy
 
     def _begin_anew(self) -> None:
         coverage = Coverage(before=FIRST_KEY)
@@ -118,7 +121,7 @@ class Digests:
         self._index.write_ranges(change)
         self._ranges.starts = [FIRST_KEY]
         self._ranges.coverage = coverage
-        self._too_large.clear()
+        self._ranges.too_large.clear()
 
     def _count_more(self) -> None:
         entries = self.entries(self._ranges.coverage.before, BEHIND_ALL, PIECE_ENTRIES)
@@ -140,7 +143,7 @@ class Digests:
         end = self._ranges.end_of(start)
         entries = self.entries(start, end, SIZE_MAX + 1)
         windows = self._read(start)
-        self._too_large.discard(start)
+        self._ranges.too_large.discard(start)
         if len(entries) <= SIZE_MAX or not self._ranges.whole:
             return
         place = range_format.place_to_cut(start, end, [entry.id[16:32] for entry in entries])
@@ -156,8 +159,7 @@ class Digests:
 
         self._index.write_ranges(change)
         self._ranges.starts = sorted([*self._ranges.starts, place])
-        if range_format.size_of(rest) > SIZE_MAX:
-            self._too_large.add(place)
+        self._ranges.note_size(place, rest)
 
 
 def _before(key: bytes) -> bytes:

@@ -178,6 +178,8 @@ class Ranges:
     def __init__(self, starts: Sequence[bytes], coverage: Coverage) -> None:
         self.starts = list(starts) or [FIRST_KEY]
         self.coverage = coverage
+        self.too_large: set[bytes] = set()
+        """The first keys of ranges that are to be cut, as far as it was noticed."""
 
     @property
     def whole(self) -> bool:
@@ -192,6 +194,11 @@ class Ranges:
         """Behind the range that starts there."""
         place = bisect_right(self.starts, start)
         return self.starts[place] if place < len(self.starts) else BEHIND_ALL
+
+    def note_size(self, start: bytes, windows: Mapping[int, Sum]) -> None:
+        """What a range was seen to hold."""
+        if size_of(windows) > SIZE_MAX:
+            self.too_large.add(start)
 
     def between(self, low: bytes, high: bytes) -> list[bytes]:
         """The first keys of the ranges that have keys from `low` on and before `high`."""
@@ -223,7 +230,9 @@ class RangeChange:
         ranges = self._ranges
         try:
             for start, change in self._changed.items():
-                records.put(start, encode(start, merged(decode(start, records.get(start)), change)))
+                windows = merged(decode(start, records.get(start)), change)
+                records.put(start, encode(start, windows))
+                ranges.note_size(start, windows)
         except DataCorrupt:
             ranges.coverage = UNKNOWN
         records.put_coverage(msgspec.msgpack.encode(ranges.coverage))

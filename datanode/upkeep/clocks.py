@@ -7,7 +7,7 @@ from typing import Any
 
 from ambry.clock import Clock
 from ambry.clustermap.skew import AgreedClock
-from ambry.network.pool import ClockSample
+from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.config import CompactionSection
@@ -62,4 +62,22 @@ class NodeClocks:
             "doubt": self.judge.doubt(),
             "correction_ms": self.agreed.correction_ms,
             "offsets_ms": dict(sorted(self.agreed.peers.offsets_ms().items())),
+        }
+
+    def describe_peers(self, pool: PeerPool) -> dict[str, Any]:
+        """The peers of a node, and what is made of everybody's clocks. For the admin port."""
+        return {
+            "clock": self.describe(),
+            "peers": [
+                {
+                    "node": peer.node.name,
+                    "address": peer.node.address,
+                    "connected": peer.connected,
+                    "well": peer.health.well,
+                    "release": peer.hello.release if peer.hello else None,
+                    "layout_version": peer.hello.layout_version if peer.hello else None,
+                    "clock_offset_ms": round(peer.clock_sample.offset_ms, 3) if peer.clock_sample else None,
+                }
+                for peer in pool.all()
+            ],
         }

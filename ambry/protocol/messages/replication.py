@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from ambry.blob import BlobState
-from ambry.protocol.messages.base import IdBytes, Lsn, Message, StampMs
+from ambry.protocol.messages.base import DigestBytes, IdBytes, Lsn, Message, StampMs
+
+KeyBytes = Annotated[bytes, msgspec.Meta(max_length=17)]
+"""The uuid of a blob id, or a place between two of them."""
 
 
 class ChangesCursor(Message, frozen=True, array_like=True):
@@ -93,3 +100,55 @@ class FetchReply(Message, frozen=True, array_like=True):
 
     sizes: list[int]
     missing: list[bytes]
+
+
+class DigestsRequest(Message, frozen=True, array_like=True):
+    """The digests of one partition from key `low` up to `high`, of what expires after `after_ms`, in at most `limit` ranges.
+
+    `fresh`: of all that is published, not as of the last checkpoint (datanode/store/ranges.py).
+    """
+
+    partition: int
+    low: KeyBytes
+    high: KeyBytes
+    after_ms: int
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+    fresh: bool = False
+
+
+class RangeDigest(Message, frozen=True, array_like=True, gc=False):
+    """The digest of the blobs from key `start` up to the next range, and how many they are."""
+
+    start: KeyBytes
+    digest: DigestBytes
+    blobs: int
+
+
+class DigestsReply(Message, frozen=True, array_like=True):
+    """All of the log `incarnation` before `lsn` is in the digests. Not `whole`: they are being counted anew, ask later."""
+
+    incarnation: bytes
+    lsn: Lsn
+    whole: bool
+    ranges: list[RangeDigest]
+
+
+class EntriesRequest(Message, frozen=True, array_like=True):
+    """The blobs of one partition from key `low` up to `high`, as they stand now, at most `limit`."""
+
+    partition: int
+    low: KeyBytes
+    high: KeyBytes
+    limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)]
+
+
+class EntriesReply(Message, frozen=True, array_like=True):
+    """`entries` in the order of their keys; there may be more from `next` on, which is empty where there are none.
+
+    Who has seen the log `incarnation` up to `lsn` knows all of it.
+    """
+
+    incarnation: bytes
+    lsn: Lsn
+    entries: list[Change]
+    next: bytes

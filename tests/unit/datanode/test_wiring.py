@@ -42,13 +42,24 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         parts.disk.close()
         return set(parts.ticks())
 
-    assert names() == {"checkpoint", "clock", "heal", "room", "pull:silent", "compaction", "scrub", "sweep"}
+    assert names() == {
+        "checkpoint",
+        "clock",
+        "compare",
+        "digests",
+        "heal",
+        "room",
+        "pull:silent",
+        "compaction",
+        "scrub",
+        "sweep",
+    }
     off = names(
         compaction=CompactionSection(enabled=False),
         scrub=ScrubSection(enabled=False),
         sweep=SweepSection(enabled=False),
     )
-    assert off == {"checkpoint", "clock", "heal", "room", "pull:silent"}
+    assert off == {"checkpoint", "clock", "compare", "digests", "heal", "room", "pull:silent"}
 
 
 async def test_background_work_begins_later_but_within_its_interval(tmp_path: Path) -> None:

@@ -25,9 +25,16 @@ from ambry.errors import (
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message
 from ambry.protocol.messages.blobs import GetRequest, PresenceRequest, PutRequest, UpdateRequest
-from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchRequest
+from ambry.protocol.messages.replication import (
+    ChangesCursor,
+    ChangesRequest,
+    DigestsRequest,
+    EntriesRequest,
+    FetchRequest,
+)
 from ambry.protocol.messages.upkeep import FatesRequest
 from datanode import metrics
+from datanode.store.ranges import BEHIND_ALL, FIRST_KEY
 from tests.support.direct_node import DirectNode
 from tests.support.eventually import eventually
 from tests.support.gate import Gate
@@ -72,6 +79,8 @@ REQUESTS: dict[MessageType, Message] = {
     MessageType.CHANGES: ChangesRequest([ChangesCursor(PARTITION, b"", 0)], 10, 0, 0),
     MessageType.FETCH: FetchRequest(PARTITION, [ID], 1000),
     MessageType.FATES: FatesRequest([ID]),
+    MessageType.DIGESTS: DigestsRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 0, 1),
+    MessageType.ENTRIES: EntriesRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 1),
 }
 
 
