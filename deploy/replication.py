@@ -1,0 +1,206 @@
+"""`ambry replication`: how far replicas are behind each other, whether they hold the same, and getting what is missing.
+
+Asks the admin ports of data nodes: those named with --admin, or all of a local cluster. Each node answers for its own replicas,
+so only with all of them asked is the answer about the cluster.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+EXIT_DIFFERENT = 1
+TIMEOUT_S = 300.0
+"""Of one request: comparing a partition may wait for what is on its way, and for bytes."""
+LINE_WIDTH = 160
+Command = Callable[..., None]
+
+
+class NodePort(NamedTuple):
+    """The admin port of a data node: the name to show, and where it is."""
+
+    name: str
+    url: str
+
+
+def _common(command: Command) -> Command:
+    for option in (
+        click.option("--admin", "admins", multiple=True, metavar="URL", help="A data node's admin port; repeat it."),
+        click.option(
+            "--dir",
+            "directory",
+            metavar="D",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="All data nodes of the local cluster in D.",
+        ),
+        click.option("--partition", type=int, metavar="N", help="This partition alone."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON document."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def replication() -> None:
+    """Whether the replicas of all partitions hold the same."""
+
+
+@replication.command()
+@_common
+@click.option("--all", "everything", is_flag=True, help="Show also the replicas that are not behind.")
+def lag(
+    admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool, everything: bool
+) -> None:
+    """Show how far replicas are behind their peers' logs, in bytes, and when they last heard of them.
+
+    Exits with 1 when a node could not be asked.
+    """
+    lines: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for node in _nodes(admins, directory):
+        for page in _ask(node, "GET", "/partitions", failed) or ():
+            if partition not in (None, page["partition"]):
+                continue
+            if "peers" not in page:
+                failed.append(f"{node.name}: partition {page['partition']} is {page['state']}")
+            for peer, cursor in page.get("peers", {}).items():
+                lines.append(
+                    {
+                        "node": node.name,
+                        "partition": page["partition"],
+                        "peer": peer,
+                        "lag_bytes": cursor["lag_bytes"],
+                        "silent_s": cursor["silent_s"],
+                        "outstanding": cursor["outstanding"],
+                        "connected": cursor["connected"],
+                        "caught_up": cursor["caught_up"],
+                    }
+                )
+    if as_json:
+        _print_json({"replicas": lines, "failed": failed})
+    else:
+        behind = [line for line in lines if line["lag_bytes"] or line["outstanding"] or not line["connected"]]
+        _print_table(lines if everything else behind)
+        click.echo(f"{len(behind)} of {len(lines)} pairs of replicas behind or not connected")
+    _end(failed, different=False)
+
+
+@replication.command()
+@_common
+def verify(admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool) -> None:
+    """Compare every replica with its peers now, and change nothing.
+
+    Exits with 1 when any two differ, or could not be compared.
+    """
+    lines, failed = _compare("verify", admins, directory, partition)
+    _show(lines, failed, as_json)
+    _end(failed, different=not all(line["equal"] for line in lines))
+
+
+@replication.command()
+@_common
+def repair(admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool) -> None:
+    """Compare every replica with its peers now, and get what is missing.
+
+    Exits with 1 when something still is, or could not be compared.
+    """
+    lines, failed = _compare("repair", admins, directory, partition)
+    _show(lines, failed, as_json)
+    left = any(line["lacking"] > line["repaired"] or line["undecided"] or line["doubtful"] for line in lines)
+    _end(failed, different=left)
+
+
+def _compare(
+    what: str, admins: tuple[str, ...], directory: Path | None, partition: int | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    lines: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for node in _nodes(admins, directory):
+        numbers = [partition] if partition is not None else []
+        if partition is None:
+            numbers = [page["partition"] for page in _ask(node, "GET", "/partitions", failed) or ()]
+        for number in sorted(numbers):
+            found = _ask(node, "POST", f"/partitions/{number}/{what}", failed) or ()
+            lines += ({"node": node.name, **line} for line in found)
+    return lines, failed
+
+
+def _nodes(admins: tuple[str, ...], directory: Path | None) -> Iterator[NodePort]:
+    if bool(admins) == (directory is not None):
+        raise click.UsageError("name the data nodes: --admin URL for each of them, or --dir D of a local cluster")
+    yield from (NodePort(url, url) for url in admins)
+    if directory is not None:
+        from deploy.local_cluster import LocalCluster
+        from deploy.local_layout import LocalClusterError
+
+        try:
+            members = LocalCluster(directory).members
+        except LocalClusterError as cause:
+            raise click.ClickException(str(cause)) from cause
+        yield from (NodePort(member.name, member.admin_url) for member in members if member.role == "datanode")
+
+
+def _ask(node: NodePort, method: str, path: str, failed: list[str]) -> list[dict[str, Any]] | None:
+    """What a node answers; None where it does not, and why is in `failed`."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    import msgspec
+
+    parts = urlsplit(node.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        value = msgspec.json.decode(answer.read())
+    except (OSError, http.client.HTTPException, msgspec.DecodeError) as cause:
+        failed.append(f"{node.name}: {cause or type(cause).__name__}")
+        return None
+    finally:
+        connection.close()
+    if answer.status != 200:
+        failed.append(f"{node.name}: {path}: {value.get('error')}: {value.get('detail')}")
+        return None
+    found: list[dict[str, Any]] = value
+    return found
+
+
+def _show(lines: list[dict[str, Any]], failed: list[str], as_json: bool) -> None:
+    different = [line for line in lines if not line["equal"]]
+    if as_json:
+        _print_json({"compared": len(lines), "different": different, "failed": failed})
+        return
+    _print_table([{name: value for name, value in line.items() if name != "equal"} for line in different])
+    click.echo(f"{len(lines)} pairs of replicas compared, {len(lines) - len(different)} equal")
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def _print_table(lines: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    if not lines:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in lines[0]:
+        table.add_column(name, no_wrap=name != "undecided")
+    for line in lines:
+        table.add_row(*(str(value) for value in line.values()))
+    Console(highlight=False, width=LINE_WIDTH).print(table)
+
+
+def _end(failed: list[str], *, different: bool) -> None:
+    for why in failed:
+        click.echo(f"ambry replication: {why}", err=True)
+    if failed or different:
+        sys.exit(EXIT_DIFFERENT)

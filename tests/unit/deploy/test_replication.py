@@ -1,0 +1,118 @@
+"""`ambry replication` asks the admin ports of data nodes and says by its exit code whether all is well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from ambry.cli.main import cli
+from ambry.errors import ReplicaUnavailable
+from ambry.service.admin import Admin, start_admin
+
+EQUAL = {"equal": True, "undecided": "", "lacking": 0, "repaired": 0, "doubtful": 0, "theirs": False}
+CURSOR = {"lag_bytes": 0, "silent_s": 1.5, "outstanding": 0, "connected": True, "caught_up": True}
+PAGES = [
+    {"partition": 1, "state": "open", "peers": {"n2": CURSOR}},
+    {"partition": 2, "state": "open", "peers": {"n2": CURSOR | {"lag_bytes": 4096}}},
+]
+
+
+class FakeNode:
+    """A data node's admin port."""
+
+    def __init__(self) -> None:
+        self.pages: list[dict[str, Any]] = list(PAGES)
+        self.results: dict[int, dict[str, Any]] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.admin: Admin
+
+    async def start(self) -> None:
+        actions = {f"/partitions/{{number}}/{what}": self._action(what) for what in ("verify", "repair")}
+        pages = {"/partitions": lambda: self.pages}
+        self.admin = await start_admin("127.0.0.1", 0, ready=list, pages=pages, actions=actions)
+
+    def _action(self, what: str) -> Any:
+        async def act(number: int, _body: bytes) -> Any:
+            self.asked.append((what, number))
+            if number == 99:
+                raise ReplicaUnavailable("partition 99 is opening")
+            return [{"partition": number, "peer": "n2", **EQUAL, **self.results.get(number, {})}]
+
+        return act
+
+    async def run(self, *arguments: str) -> Result:
+        command = ["replication", *arguments, "--admin", f"http://127.0.0.1:{self.admin.port}"]
+        return await asyncio.to_thread(CliRunner().invoke, cli, command)
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[FakeNode]:
+    fake = FakeNode()
+    await fake.start()
+    yield fake
+    await fake.admin.close()
+
+
+async def test_equal_replicas_exit_with_0(node: FakeNode) -> None:
+    result = await node.run("verify")
+    assert (result.exit_code, result.stdout) == (0, "2 pairs of replicas compared, 2 equal\n")
+    assert node.asked == [("verify", 1), ("verify", 2)]
+
+
+@pytest.mark.parametrize(
+    "found", [{"lacking": 3}, {"theirs": True}, {"undecided": "not connected"}, {"doubtful": 1}], ids=str
+)
+async def test_a_difference_is_shown_and_exits_with_1(node: FakeNode, found: dict[str, Any]) -> None:
+    node.results[2] = {"equal": False, **found}
+    result = await node.run("verify", "--json")
+    assert result.exit_code == 1
+    told = msgspec.json.decode(result.stdout)
+    assert told["compared"] == 2
+    assert [(line["partition"], *(line[name] for name in found)) for line in told["different"]] == [
+        (2, *found.values())
+    ]
+    table = await node.run("verify")
+    assert "1 equal" in table.stdout
+    assert table.exit_code == 1
+
+
+@pytest.mark.parametrize(("repaired", "code"), [(3, 0), (2, 1)])
+async def test_a_repair_is_well_when_all_of_it_is_here(node: FakeNode, repaired: int, code: int) -> None:
+    node.results[2] = {"equal": False, "lacking": 3, "repaired": repaired}
+    result = await node.run("repair", "--partition", "2")
+    assert result.exit_code == code
+    assert node.asked == [("repair", 2)]
+
+
+@pytest.mark.parametrize("arguments", [["verify", "--partition", "99"], ["verify", "--admin", "http://127.0.0.1:1"]])
+async def test_what_cannot_be_asked_is_said_and_fails(node: FakeNode, arguments: Sequence[str]) -> None:
+    result = await node.run(*arguments)
+    assert result.exit_code == 1
+    assert "ambry replication: " in result.stderr
+
+
+async def test_lag_shows_who_is_behind(node: FakeNode) -> None:
+    result = await node.run("lag")
+    assert result.exit_code == 0
+    assert "4096" in result.stdout
+    assert "1 of 2 pairs of replicas behind or not connected" in result.stdout
+    told = msgspec.json.decode((await node.run("lag", "--json")).stdout)
+    assert [(line["partition"], line["lag_bytes"], line["silent_s"]) for line in told["replicas"]] == [
+        (1, 0, 1.5),
+        (2, 4096, 1.5),
+    ]
+
+
+async def test_a_replica_that_is_not_open_is_said(node: FakeNode) -> None:
+    node.pages.append({"partition": 3, "state": "opening"})
+    result = await node.run("lag")
+    assert (result.exit_code, result.stderr.count("partition 3 is opening")) == (1, 1)
+
+
+def test_it_must_be_said_whom_to_ask() -> None:
+    assert CliRunner().invoke(cli, ["replication", "verify"]).exit_code == 2
