@@ -22,7 +22,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import time
@@ -194,10 +193,10 @@ class PoweredNode:
         )
 
     def wait_ready(self) -> None:
-        """Until it accepts requests, which it does when its stores are open. Raises LocalClusterError when it ends instead."""
+        """Until its stores are open, which it says in its log. Raises LocalClusterError when it ends instead."""
         for attempt in range(PORT_TRIES):
             try:
-                eventually(self._accepts, "the data node is ready", timeout_s=READY_TIMEOUT_S, interval_s=0.005)
+                eventually(self._is_ready, "the data node is ready", timeout_s=READY_TIMEOUT_S, interval_s=0.005)
                 self.start_s = time.monotonic() - self._started_at
                 return
             except LocalClusterError as error:
@@ -208,14 +207,13 @@ class PoweredNode:
             self._choose_port()
             self.start(self._last_settings)
 
-    def _accepts(self) -> bool:
+    def _is_ready(self) -> bool:
         child = self._child
         if child is None or child.poll() is not None:
             ended = processes.how_it_ended(child.returncode if child else None)
             lines = processes.tail(self.member.log, start=self._log_start, lines=20)
             raise LocalClusterError("\n  ".join([f"the data node {ended}; the end of {self.member.log}:", *lines]))
-        with socket.create_connection((self.member.host, self.member.port), timeout=1.0):
-            return True
+        return self.member.log.exists() and bool(self.logged("data node ready"))
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event since the last start."""

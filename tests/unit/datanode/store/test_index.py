@@ -478,7 +478,8 @@ def test_an_index_that_cannot_be_opened_for_a_shortage_is_not_damaged(directory:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held: list[int] = []
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, hard))
         with contextlib.suppress(OSError):
             while True:
                 held.append(os.open("/dev/null", os.O_RDONLY))
