@@ -113,12 +113,13 @@ class IdentityFile:
             save(self._files, self._directory, self._identity.renewed(random_source))
 
     def succeed(self, other: IdentityFile) -> None:
-        """This fresh replica takes the place of another; durable on return. Raises OSError."""
-        past = other.lineage
-        former = (*past.former, other.incarnation)
+        """This fresh replica takes the place of another; durable on return. Raises OSError.
+
+        It begins with tombstones missing, and in a log of its own: the LSN where the other's were dropped means nothing there.
+        """
+        former = (*other.lineage.former, other.incarnation)
         with self._guard:
-            lineage = msgspec.structs.replace(self.lineage, former=former, purged_lsn=max(1, past.purged_lsn))
-            self._save(lineage)
+            self._save(msgspec.structs.replace(self.lineage, former=former, purged_lsn=1))
 
     def _save(self, lineage: Lineage) -> None:
         identity = self._identity.with_lineage(lineage)

@@ -83,6 +83,17 @@ def test_the_fresh_one_has_what_came_in_since_the_opening_and_nothing_older(benc
     store.close()
 
 
+def test_the_fresh_log_drops_no_tombstones_at_the_lsns_of_the_old_one(bench: Bench) -> None:
+    """It kept the old LSN, and its own log ended long before: whoever had followed all of that and was restarted was taken for
+    one that had missed tombstones, and a healthy replica was set aside at its every start."""
+    bench.store.identity.note_purged(1 << 40)
+    bench.build()
+    bench.carry_out()
+    store = bench.open()
+    assert store.lineage.purged_lsn == 1
+    store.close()
+
+
 @pytest.mark.parametrize("step", ["build", "first rename", "second rename"])
 def test_a_crash_leaves_the_old_one_or_the_fresh_one(bench: Bench, step: str) -> None:
     bench.build()
