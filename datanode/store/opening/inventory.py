@@ -42,6 +42,11 @@ class Inventory:
     ambiguous: bool = False
     beyond: int | None = None
 
+    def note_end(self, log_: Log, *, known_lsn: int) -> None:
+        """Whether it ends before `known_lsn`, where an earlier opening found its end: no file or index may be left to tell."""
+        if max((segment.end_lsn for segment in log_.in_order()), default=0) < known_lsn:
+            self.beyond = max(self.beyond or 0, known_lsn)
+
 
 def take_inventory(
     files: Files, directory: Path, log_: Log, partition: int, *, incarnations: Container[bytes] | None = None

@@ -311,6 +311,7 @@ class _Opening:
         segments = self._log.in_order()
         if resume and segments and checkpoint.segment == segments[-1].number:
             self._log.active = segments[-1]
+        self._inventory.note_end(self._log, known_lsn=self._identity.lineage.begin_lsn)
         if self._inventory.beyond is not None:
             # Peers may have seen LSNs behind the end of what is left: only the base of a new segment keeps them from
             # being given again, whatever becomes of a file that cannot be read.

@@ -379,6 +379,29 @@ def test_all_segments_removed_is_no_authority(disk: FakeFiles, place: Path) -> N
     assert append(store, put_record(blob_id(1), b"x"))[0] >= end
 
 
+@pytest.mark.parametrize("removed", [(1, 2, 3), (2, 3), (3,)])
+def test_segments_removed_with_the_index_do_not_bring_their_lsns_back(
+    disk: FakeFiles, place: Path, removed: tuple[int, ...]
+) -> None:
+    """The identity alone was left to tell. The log began anew under its old name, and what it took in then lay behind the
+    cursors of the peers, which knew the epoch: acknowledged blobs never left it."""
+    store = new_and_serving(disk, place, count=5)
+    for number in (6, 7):
+        killed(disk, store)
+        store = open_replica(disk, place)
+        append(store, put_record(blob_id(number), content(number, 3000)))
+    stop_cleanly(store)
+    store = open_replica(disk, place)
+    seen_by_peers = store.token
+    stop_cleanly(store)
+    for number in removed:
+        disk.remove(segment(place, number))
+    shutil.rmtree(place / "index")
+    store = open_replica(disk, place)
+    assert not store.serving
+    assert append(store, put_record(blob_id(9), b"x"))[0] >= seen_by_peers.lsn
+
+
 def torn(disk: FakeFiles, place: Path, keep: int) -> tuple[BlobStore, int]:
     """A replica whose last record was written only to byte `keep`."""
     store = new_and_serving(disk, place, count=3)
