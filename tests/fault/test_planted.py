@@ -182,6 +182,36 @@ SEEN_BY = {
         "replication/test_feed.py",
         "test_a_partition_far_behind_leaves_room_for_the_others",
     ),
+    "count_tombstones": (
+        NODE,
+        "replication/test_comparer.py",
+        "test_tombstones_that_one_has_dropped_make_no_difference",
+    ),
+    "let_digests_drift": (
+        STORE,
+        "test_digests.py",
+        "test_of_what_changes_the_old_goes_out_and_the_new_comes_in",
+    ),
+    "call_what_is_on_its_way_missing": (
+        NODE,
+        "replication/test_comparer.py",
+        "test_while_it_is_not_there_yet_nothing_is_said",
+    ),
+    "keep_the_authority_that_digests_refute": (
+        NODE,
+        "replication/test_comparer.py",
+        "test_a_replica_that_lacks_what_the_peer_cannot_give_has_no_authority_until_it_has_it",
+    ),
+    "bring_back_what_was_forgotten": (
+        NODE,
+        "replication/test_comparer.py",
+        "test_a_blob_that_may_have_been_deleted_long_ago_comes_back_only_when_two_hold_it",
+    ),
+    "never_look_into_a_difference": (
+        NODE,
+        "replication/test_comparer.py",
+        "test_what_went_into_a_log_that_was_put_back_is_found",
+    ),
 }
 TIMEOUT_S = 300
 FAILED = 1

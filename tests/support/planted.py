@@ -30,13 +30,14 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor
 from datanode.committer import Committer, Done
 from datanode.replicas import Replica, Replicas
+from datanode.replication import comparison, replicator
 from datanode.replication import decide as deciding
-from datanode.replication import replicator
+from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.shares import Shares
-from datanode.store import batch, bounded_files, entry, index, index_file, record_reader, trouble
+from datanode.store import batch, bounded_files, entry, index, index_file, ranges, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
@@ -426,6 +427,42 @@ def let_one_partition_fill_an_answer(patch: Patch) -> None:
     patch.setattr(ChangeFeed, "_lag_bytes", lambda _self, _cursor: 1)
 
 
+def count_tombstones(patch: Patch) -> None:
+    """Digests count what retention drops at another moment on every replica, so equal replicas differ for ever."""
+    real = ranges.window_of
+    patch.setattr(ranges, "window_of", lambda item: ranges.FOREVER if item.state.deleted else real(item))
+
+
+def let_digests_drift(patch: Patch) -> None:
+    """The new entry of a blob is counted, and the old one stays in the sum."""
+    real = ranges.RangeChange.note
+    patch.setattr(ranges.RangeChange, "note", lambda self, key, _old, new: real(self, key, None, new))
+
+
+def call_what_is_on_its_way_missing(patch: Patch) -> None:
+    """A difference counts at once, before the peer's log was taken in up to its answer."""
+
+    async def passed(*_: object) -> bool:
+        return True
+
+    patch.setattr(PairComparer, "_passed", passed)
+
+
+def keep_the_authority_that_digests_refute(patch: Patch) -> None:
+    """A replica that was found to lack blobs goes on saying that they do not exist, since its cursors are at the end."""
+    patch.setattr(Cursor, "lack", lambda _self, _blobs: None)
+
+
+def bring_back_what_was_forgotten(patch: Patch) -> None:
+    """A blob that one replica holds and no other knows is taken, though it may have been deleted long ago."""
+    patch.setattr(comparison, "may_be_forgotten", lambda *_args, **_more: False)
+
+
+def never_look_into_a_difference(patch: Patch) -> None:
+    """Digests that differ are taken for equal: nothing is under the tokens any more."""
+    patch.setattr(comparison, "differing", lambda *_args: [])
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -475,6 +512,12 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         stay_with_a_silent_link,
         end_the_connection_at_an_unknown_message,
         let_one_partition_fill_an_answer,
+        count_tombstones,
+        let_digests_drift,
+        call_what_is_on_its_way_missing,
+        keep_the_authority_that_digests_refute,
+        bring_back_what_was_forgotten,
+        never_look_into_a_difference,
     )
 }
 

@@ -137,6 +137,22 @@ def test_any_history_has_the_digest_of_the_state_it_ends_in(
         straight.index.close()
 
 
+def test_of_what_changes_the_old_goes_out_and_the_new_comes_in(bench: Bench) -> None:
+    seen = set()
+    for state in STATES:
+        for present in (True, False):
+            bench.put(1, state, present=present)
+            bench.checkpoint()
+            assert bench.sum() == bench.counted()
+            seen.add(bench.sum())
+    assert len(seen) == 5, "two lives with and without bytes, and nothing: what is deleted or over"
+    bench.put(1)
+    bench.checkpoint()
+    bench.index.remove(blob_id(1))
+    bench.checkpoint()
+    assert bench.sum() == NOTHING
+
+
 def fill(bench: Bench, numbers: Iterable[int]) -> None:
     for number in numbers:
         bench.put(number)
