@@ -45,10 +45,11 @@ class LogFile:
         if self._size < self._max_bytes:
             return
         self._size = 0  # where this fails, it is tried again after as much
-        for number in range(self._keep - 1, 0, -1):
-            if (older := self._numbered(number)).exists():
-                older.rename(self._numbered(number + 1))
-        self._path.rename(self._numbered(1))
+        if self._path.exists():  # else what is written to has its number already, and the new one could not be opened
+            for number in range(self._keep - 1, 0, -1):
+                if (older := self._numbered(number)).exists():
+                    older.rename(self._numbered(number + 1))
+            self._path.rename(self._numbered(1))
         self.open()
 
     def _numbered(self, number: int) -> Path:

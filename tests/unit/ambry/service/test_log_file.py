@@ -65,3 +65,36 @@ def test_the_last_word_reaches_whoever_started_the_process_once(tmp_path: Path) 
 def test_a_file_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         LogFile(tmp_path / "no" / "log.jsonl", max_bytes=1, keep=1).open()
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from ambry.service.log_file import LogFile
+
+file = LogFile(Path(sys.argv[1]), max_bytes=100, keep=2)
+file.open()
+
+def line(number):
+    os.write(1, b"%99d\\n" % number)
+    try:
+        file.wrote(100)
+    except OSError:
+        os.write(1, b"none left\\n")
+
+line(1)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+line(2)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+for number in range(3, 7):
+    line(number)
+"""
+
+
+def test_a_log_is_turned_over_again_after_there_was_no_descriptor_for_a_new_file(tmp_path: Path) -> None:
+    """It was renamed before, so the next try found nothing to rename: the file grew without a bound from then on."""
+    path = tmp_path / "log.jsonl"
+    subprocess.run([sys.executable, "-c", WITHOUT_DESCRIPTORS, str(path)], timeout=60, check=True)
+    said = {found.name: found.read_text().split() for found in tmp_path.iterdir()}
+    assert said == {"log.jsonl": [], "log.jsonl.1": ["6"], "log.jsonl.2": ["5"]}
