@@ -25,7 +25,12 @@ class Later:
         task = asyncio.get_running_loop().create_task(self._run(responder, work))
         responder.on_abandoned = task.cancel
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(_task: object) -> None:
+            self._tasks.discard(task)
+            work.close()  # it may have been given up before it began
+
+        task.add_done_callback(ended)
 
     async def _run(self, responder: Responder, work: Coroutine[Any, Any, None]) -> None:
         try:

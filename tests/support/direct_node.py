@@ -61,6 +61,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.deadline = float("inf")
+        self.on_abandoned: Callable[[], object] | None = None
         self._future: asyncio.Future[tuple[Message, Buffer, Buffer | None]] = asyncio.get_running_loop().create_future()
 
     async def admit(self, size: int) -> None:
