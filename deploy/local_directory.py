@@ -184,14 +184,22 @@ class LocalDirectory:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, and whoever comes after a power cut, sees the old content or the new, never a part."""
+    """Write a file so that a reader, and whoever comes after a power cut, sees the old content or the new, never a part.
+
+    Raises OSError, and leaves nothing behind.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        # Without this a rename may be durable before the bytes are, and leave an empty file.
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            # Without this a rename may be durable before the bytes are, and leave an empty file.
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        # On a full disk say: a directory with a stranger in it would never become a cluster.
+        temporary.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

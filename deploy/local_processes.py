@@ -10,6 +10,7 @@ import contextlib
 import errno
 import http.client
 import importlib.util
+import itertools
 import os
 import random
 import signal
@@ -119,9 +120,11 @@ def running(configs: Collection[Path]) -> dict[Path, int]:
         if not directory.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            for argument in (directory / "cmdline").read_bytes().split(b"\0"):
-                if argument in wanted:
-                    found[wanted[argument]] = int(directory.name)
+            arguments = (directory / "cmdline").read_bytes().split(b"\0")
+            for option, value in itertools.pairwise(arguments):
+                # An editor that has the file open has its name, too.
+                if option == b"--config" and value in wanted:
+                    found[wanted[value]] = int(directory.name)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from deploy import local_processes
 from deploy.local_cluster import LocalCluster, signal_number
 from deploy.local_directory import LocalDirectory, replace
-from deploy.local_layout import LocalClusterError
+from deploy.local_layout import LocalClusterError, Shape
 from deploy.local_processes import find, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -319,3 +320,20 @@ def test_a_state_file_is_durable_before_it_has_its_name(tmp_path: Path, monkeypa
     replace(tmp_path / "f", b"content")
     assert done == ["sync", "rename", "sync"]
     assert (tmp_path / "f").read_bytes() == b"content"
+
+
+def test_a_cluster_that_found_no_room_can_be_made_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left of the state file made the directory a stranger's."""
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    directory = LocalDirectory(tmp_path / "c")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(LocalClusterError, match="No space left"):
+            directory.create(lambda: Shape(cluster="c"))
+    directory.create(lambda: Shape(cluster="c"))
+    assert directory.shape == Shape(cluster="c")

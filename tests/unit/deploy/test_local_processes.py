@@ -18,7 +18,7 @@ import pytest
 import deploy
 from deploy import local_processes
 from deploy.local_layout import LocalClusterError
-from deploy.local_processes import Process, find, how_it_ended, readiness, tail, taken, wait_until
+from deploy.local_processes import Process, find, how_it_ended, readiness, running, tail, taken, wait_until
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -41,6 +41,19 @@ def test_a_process_is_found_by_its_pid_and_its_whole_config_path(
     assert find(sleeper.pid, tmp_path / "config") is None
     assert find(os.getpid(), tmp_path / "config.toml") is None
     assert find(2**22 + 1, tmp_path / "config.toml") is None
+
+
+def test_who_only_has_a_config_file_open_is_no_process_of_the_cluster(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """An editor of it, started later, was taken for the server when cluster.json was damaged, and ended by `down`."""
+    config = tmp_path / "config.toml"
+    with subprocess.Popen([sys.executable, "-c", SLEEP, str(config)]) as editor:
+        try:
+            assert wait_until(lambda: find(editor.pid, config) is not None, 10.0)
+            assert running([config, tmp_path / "other.toml"]) == {config: sleeper.pid}
+        finally:
+            editor.kill()
 
 
 def test_a_process_with_another_start_time_is_gone_and_gets_no_signal(
