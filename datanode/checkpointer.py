@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded
@@ -19,6 +19,8 @@ from datanode.store.trouble import passes
 log = get_logger()
 
 TICK_S = 1.0
+RESEAL_EVERY_S = 5.0
+"""Between two looks at how full the partitions are."""
 ROOM_BYTES = 4 << 20
 ROOM_BYTES_PER_ENTRY = 1024
 """Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
@@ -27,10 +29,30 @@ Tokens = Mapping[str, FindToken]
 """Per peer: what of its log is here, and durable at the next checkpoint."""
 
 
+class Due(NamedTuple):
+    """A replica that may need a checkpoint; `entries` wait for it."""
+
+    entries: int
+    partition: int
+    replica: Replica
+
+
+class TokenBook(Protocol):
+    """How far the replicas of a node have followed their peers."""
+
+    def tokens_of(self, partition: int) -> Tokens:
+        """What a checkpoint of a partition may claim about its peers."""
+        ...
+
+    def note_durable(self, partition: int) -> None:
+        """A checkpoint with such tokens was written."""
+        ...
+
+
 class Checkpointer:
     """Writes the checkpoints of a node.
 
-    `tokens_of` says what one of a partition may claim about its peers, `right_ms` the latest wall time known to be right.
+    `right_ms` tells the latest wall time that is known to be right.
     """
 
     def __init__(
@@ -40,26 +62,36 @@ class Checkpointer:
         disk: Disk,
         config: StoreSection,
         clock: Clock,
-        tokens_of: Callable[[int], Tokens],
+        tokens: TokenBook,
         right_ms: Callable[[], int],
     ) -> None:
         self._replicas = replicas
         self._disk = disk
         self._config = config
         self._clock = clock
-        self._tokens_of = tokens_of
+        self._tokens = tokens
         self._right_ms = right_ms
+        self._resealed_at = float("-inf")
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def tick(self) -> float:
         """Checkpoint the replicas that need it; the tick of a worker."""
         config = self._config
         now = self._clock.monotonic()
-        self._replicas.reseal()
+        if now - self._resealed_at >= RESEAL_EVERY_S:
+            self._resealed_at = now
+            self._replicas.reseal()
+        # One pass through all, every second: of most partitions there is nothing to do.
+        due: list[Due] = []
+        waiting = 0
+        for replica in self._replicas.values():
+            count = replica.store.recent_count
+            waiting += count
+            if count or now - replica.checkpointed_at >= config.checkpoint_interval_s:
+                due.append(Due(count, replica.partition.id, replica))
         # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
-        replicas = sorted(self._replicas.all(), key=lambda replica: -replica.store.recent_count)
-        waiting = sum(replica.store.recent_count for replica in replicas)
-        for replica in replicas:
+        due.sort(key=lambda item: (-item.entries, item.partition))
+        for _, _, replica in due:
             count = replica.store.recent_count
             aged = now - replica.checkpointed_at >= config.checkpoint_interval_s
             if count and (aged or waiting >= config.checkpoint_records):
@@ -76,7 +108,7 @@ class Checkpointer:
         """
         store = replica.store
         written = store.checkpoint
-        if written.serving == store.serving and written.tokens == self._tokens_of(store.partition):
+        if written.serving == store.serving and written.tokens == self._tokens.tokens_of(store.partition):
             return False
         return await self.checkpoint(replica)
 
@@ -112,7 +144,7 @@ class Checkpointer:
         try:
             if not await self._has_room(store):
                 return False
-            tokens = dict(self._tokens_of(store.partition))
+            tokens = dict(self._tokens.tokens_of(store.partition))
             store.right_ms = self._right_ms()
             pending = store.begin_checkpoint(clean=clean, tokens=tokens)
             try:
@@ -122,6 +154,7 @@ class Checkpointer:
                 log.warning("checkpoint put off", partition=store.partition, error=error.message)
                 return False
             store.end_checkpoint(pending)
+            self._tokens.note_durable(store.partition)
             return True
         except (OSError, AmbryError) as error:
             store.fence(f"checkpoint failed: {error}")

@@ -36,13 +36,14 @@ from datanode.replication.comparer import Comparer
 from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursors
 from datanode.replication.digest_reader import DigestReader
-from datanode.replication.feed import ChangeFeed, Publications
+from datanode.replication.feed import ChangeFeed
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.replication.losses import Losses
 from datanode.replication.recovery import Recovery
 from datanode.replication.replicator import Replicator
 from datanode.replication.silence import Silence
+from datanode.replication.subscriptions import Followers, Publications
 from datanode.store.files import Files
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
@@ -196,8 +197,7 @@ def build(
         clocks.opened(replica)
         cursors.restore(replica.partition, replica.store.checkpoint.tokens)
         authority.check(replica)
-        for notice in publications.watchers(replica.partition.id):
-            notice()  # who waits on its log as it was before asks anew
+        publications.notify(replica.partition.id)  # who waits on its log as it was before asks anew
 
     replicas = Replicas(
         cluster=cluster_map.cluster,
@@ -212,12 +212,12 @@ def build(
         watchers_of=publications.watchers,
     )
     checkpointer = Checkpointer(
-        replicas, disk=disk, config=store, clock=clock, tokens_of=cursors.tokens_of, right_ms=clocks.judge.right_ms
+        replicas, disk=disk, config=store, clock=clock, tokens=cursors, right_ms=clocks.judge.right_ms
     )
     recovery = Recovery(replicas, cursors, clock=clock)
     feed = ChangeFeed(
         replicas,
-        publications,
+        Followers(publications),
         disk=disk,
         own_name=own.name,
         clock=clock,
@@ -257,6 +257,7 @@ def build(
         silence=Silence(clock),
         config=replication,
         certain_retention=clocks.certain_retention,
+        clock=clock,
     )
     digests = DigestReader(replicas, disk=disk, checkpointer=checkpointer)
     pairs = PairComparer(

@@ -6,7 +6,7 @@ and is not yet, so a crash forgets none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ambry.clustermap.model import Node, Partition
@@ -125,9 +125,14 @@ class Cursors:
     def __init__(self, own: Node) -> None:
         self._own = own
         self._cursors: dict[int, dict[str, Cursor]] = {}
+        self.restored = 0
+        """Counts what `restore` did: whoever keeps a Cursor looks for it again."""
+        self.on_durable: Callable[[int], None] = lambda _partition: None
+        """Hears of the partitions whose tokens became durable."""
 
     def restore(self, partition: Partition, tokens: Mapping[str, FindToken]) -> None:
         """A replica was opened: its peers are followed from the tokens of its checkpoint on."""
+        self.restored += 1
         self._cursors[partition.id] = {
             node.name: _from_token(tokens.get(node.name, NO_TOKEN))
             for node in partition.replicas
@@ -149,6 +154,10 @@ class Cursors:
     def tokens_of(self, partition: int) -> dict[str, FindToken]:
         """What the next checkpoint may say about the peers of a partition."""
         return {name: cursor.token() for name, cursor in self.of(partition).items() if cursor.incarnation}
+
+    def note_durable(self, partition: int) -> None:
+        """A checkpoint with the tokens of a partition was written."""
+        self.on_durable(partition)
 
     def found(self, partition: int, blob_id: bytes) -> None:
         """A blob that was outstanding is here now, or gone for good."""

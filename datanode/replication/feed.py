@@ -21,6 +21,7 @@ from ambry.protocol.messages.replication import (
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.shares import Shares
+from datanode.replication.subscriptions import Follower, Followers
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.index import FindToken
@@ -38,31 +39,6 @@ SUSPICION_S = 30.0
 """For so long a replica that was opened, and could not ask its peers, may be one that was put back from a backup."""
 
 
-class Publications:
-    """Who waits for a partition of this node to publish something."""
-
-    def __init__(self) -> None:
-        self._watchers: dict[int, dict[Callable[[], None], None]] = {}
-
-    def watchers(self, partition: int) -> dict[Callable[[], None], None]:
-        """Who waits for this partition, now and later: its store calls them all whenever it published something."""
-        return self._watchers.setdefault(partition, {})
-
-    async def wait(self, partitions: list[int], wait_ms: int) -> None:
-        """Until one of them publishes something, or the time is over."""
-        event = asyncio.Event()
-        for partition in partitions:
-            self.watchers(partition)[event.set] = None
-        try:
-            async with asyncio.timeout(wait_ms / 1000):
-                await event.wait()
-        except TimeoutError:
-            return
-        finally:
-            for partition in partitions:
-                self.watchers(partition).pop(event.set, None)
-
-
 class ChangeFeed:
     """Answers the change requests of peers.
 
@@ -73,7 +49,7 @@ class ChangeFeed:
     def __init__(
         self,
         replicas: Replicas,
-        publications: Publications,
+        followers: Followers,
         *,
         disk: Disk,
         own_name: str,
@@ -82,7 +58,7 @@ class ChangeFeed:
         on_beyond: Callable[[Replica, str, FindToken], None],
     ) -> None:
         self._replicas = replicas
-        self._publications = publications
+        self._followers = followers
         self._disk = disk
         self._own_name = own_name
         self._clock = clock
@@ -105,21 +81,26 @@ class ChangeFeed:
     async def changes(self, request: ChangesRequest, admit: Admit | None = None) -> ChangesReply:
         """Wait until there is something after the cursors, or the time is over, and then until `admit` lets the answer be made.
 
-        With `wait_ms` 0 the answer comes at once and lists every partition: it tells the asker where it stands.
+        With `wait_ms` 0 the answer comes at once and lists every partition that is named: it tells the asker where it stands.
         """
-        if request.name:
-            for cursor in request.cursors:
-                self._note_seen(request.name, cursor)
-        if request.wait_ms and not self._anything(request.cursors):
-            partitions = [cursor.partition for cursor in request.cursors]
-            await self._publications.wait(partitions, min(request.wait_ms, WAIT_MS_MAX))
-        if request.delay_ms and self._anything(request.cursors):
-            # Let a burst gather: one answer for many changes costs both ends far less.
-            await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
-        limit = min(request.limit, CHANGES_MAX)
-        if admit is not None:
-            await admit(limit * CHANGE_SIZE)
-        return await self._collect(request, limit)
+        follower = self._followers.of(request)
+        if follower is None:
+            return ChangesReply([], anew=True)
+        try:
+            anything = self._anything(follower)
+            if request.wait_ms and not anything:
+                await follower.wait(min(request.wait_ms, WAIT_MS_MAX))
+                anything = self._anything(follower)
+            if request.delay_ms and anything:
+                # Let a burst gather: one answer for many changes costs both ends far less.
+                await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
+            limit = min(request.limit, CHANGES_MAX)
+            if admit is not None:
+                await admit(limit * CHANGE_SIZE)
+            return await self._collect(request, follower, limit)
+        finally:
+            if not request.subscription.session:
+                follower.end()
 
     def _note_seen(self, name: str, cursor: ChangesCursor) -> None:
         """Where a peer stands: whether it knows more of our log than we do, and what it no longer needs tombstones for."""
@@ -141,14 +122,22 @@ class ChangeFeed:
             return store.changes_since(lsn, limit)
         return await self._disk.submit(store.changes_since, lsn, limit, past)
 
-    def _anything(self, cursors: list[ChangesCursor]) -> bool:
-        for cursor in cursors:
-            replica = self._replicas.get(cursor.partition)
+    def _anything(self, follower: Follower) -> bool:
+        """Whether there is something to tell. Those that have nothing are not looked at again before they publish."""
+        follower.listen()
+        anything = False
+        for partition in list(follower.marked):
+            cursor = follower.cursors[partition]
+            # Here, and not where the cursor comes: the replica may have been opened since.
+            self._note_seen(follower.name, cursor)
+            replica = self._replicas.get(partition)
             if replica is None or not self._tells(replica, cursor):
-                continue
+                continue  # it stays marked: that ends without a publication
             if cursor.incarnation != replica.store.incarnation or cursor.lsn < replica.store.end_lsn:
-                return True
-        return False
+                anything = True
+            else:
+                follower.marked.discard(partition)
+        return anything
 
     def _tells(self, replica: Replica, cursor: ChangesCursor) -> bool:
         """Whether a replica tells this asker of its log.
@@ -170,32 +159,40 @@ class ChangeFeed:
         store = replica.store
         return max(0, store.end_lsn - (cursor.lsn if cursor.incarnation == store.incarnation else 0))
 
-    async def _collect(self, request: ChangesRequest, limit: int) -> ChangesReply:
+    async def _collect(self, request: ChangesRequest, follower: Follower, limit: int) -> ChangesReply:
         answers: list[PartitionChanges] = []
-        list_all = request.wait_ms == 0
+        listed = {cursor.partition for cursor in request.cursors if not request.wait_ms}
+        cursors = [
+            follower.cursors[number] for number in sorted(follower.marked | listed) if number in follower.cursors
+        ]
         # The least to tell first, and no more than a part of the room each: one far behind does not keep the others waiting.
-        lags = {cursor: self._lag_bytes(cursor) for cursor in request.cursors}
+        lags = {cursor: self._lag_bytes(cursor) for cursor in cursors}
         shares = Shares(partitions=sum(lag > 0 for lag in lags.values()), changes_max=limit)
         for cursor in sorted(lags, key=lags.__getitem__):
+            list_it = cursor.partition in listed
             replica = self._replicas.get(cursor.partition)
             if replica is None:
                 continue
             store = replica.store
             if not self._tells(replica, cursor):
-                if list_all:
+                if list_it:
                     answers.append(self._answer(request.name, store, cursor.lsn, cursor.lsn, [], silent=True))
                 continue
             same = cursor.incarnation == store.incarnation
             lsn = cursor.lsn if same else 0
             end_lsn = store.end_lsn
-            if same and lsn >= end_lsn and not list_all:
+            if same and lsn >= end_lsn and not list_it:
                 continue
+            # It is told up to `end_lsn`: what comes later marks it anew, and so does the cursor that goes on from there.
+            follower.marked.discard(cursor.partition)
             try:
                 asked = shares.changes
                 entries = await self._entries(store, lsn, asked)
             except ReplicaUnavailable:
+                follower.mark(cursor.partition)
                 continue  # its index is being rebuilt
             if self._replicas.get(cursor.partition) is not replica or not self._tells(replica, cursor):
+                follower.mark(cursor.partition)
                 continue  # since it was asked; the next request meets it as it is now
             told = shares.take([entry.size for entry in entries]) if entries else 0
             next_lsn = entries[told - 1].lsn + 1 if told and (told < len(entries) or told == asked) else end_lsn

@@ -26,6 +26,8 @@ log = get_logger()
 
 WANTED_MAX = 100_000
 PER_TICK = 64
+LOOK_EVERY_S = 10.0
+"""Between two looks at all replicas, however well they are."""
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 60.0
 
@@ -63,6 +65,7 @@ class Healer:
         self._recovery = recovery
         self._intake = intake
         self._clock = clock
+        self._looked_at = float("-inf")
         self._wanted: dict[bytes, Wanted] = {}
 
     def want(self, partition: int, blob_id: bytes, dated: DatedState) -> None:
@@ -134,10 +137,14 @@ class Healer:
         for blob_id in due:
             await self._try(blob_id, self._wanted[blob_id])
         metrics.WANTED.set(len(self._wanted))
-        for replica in self._replicas.all():
-            # A blob that was found may have been the last that kept a replica from its authority.
-            self._authority.check(replica)
-            self._recovery.check(replica)
+        # A blob that was found may have been the last that kept a replica from its authority. What those that have it need
+        # shows in the answers of peers, and is looked at there; now and then here as well, for what could not begin then.
+        everything = now - self._looked_at >= LOOK_EVERY_S
+        self._looked_at = now if everything else self._looked_at
+        for replica in list(self._replicas.values()):
+            if everything or not replica.store.authority:
+                self._authority.check(replica)
+                self._recovery.check(replica)
         return RETRY_MIN_S
 
     async def _try(self, blob_id: bytes, item: Wanted) -> None:

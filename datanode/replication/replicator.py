@@ -10,10 +10,12 @@ find the blobs already here, taken over from it. When it is down they fetch inst
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from ambry.blob import DatedState
+from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.network.pool import Peer, PeerPool
@@ -33,6 +35,7 @@ from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.replication.recovery import Recovery
 from datanode.replication.silence import Silence
+from datanode.replication.standing import Standing, Told
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
 from datanode.store.retention import Retention
@@ -41,8 +44,35 @@ log = get_logger()
 
 PEER_AWAY_WAIT_S = 0.2
 CATCHING_UP_WAIT_S = 0.1
+LOOK_EVERY_S = 2.0
+"""How long the loss of an authority may wait to be noticed while polls end."""
 UNSURE_WAIT_MS = 1_000
 """How long a poll waits while a replica of this node has no authority: what it waits for may come from another peer."""
+
+
+class Pull:
+    """What one worker knows of the peer that it follows."""
+
+    def __init__(self, peer: str, partitions: list[int], *, channel: int, sessions: Iterator[int]) -> None:
+        self.peer = peer
+        self.partitions = partitions
+        self.standing = Standing(channel=channel, sessions=sessions)
+        self.asked: dict[int, Cursor] = {}
+        """Those whose positions the peer knows."""
+        self.moved: set[int] = set()
+        """Partitions that the last answer was about, or whose tokens became durable since."""
+        self.unproven: list[int] = []
+        self.unsure = True
+        """Whether a replica of this node had no authority when all were looked at last."""
+        self.behind = True
+        self.restored = 0
+        self.looked_at = 0.0
+
+    def begin_anew(self) -> None:
+        """Nothing is known of the peer."""
+        self.standing.begin_anew()
+        self.moved = set()
+        self.behind = True
 
 
 class Replicator:
@@ -67,6 +97,7 @@ class Replicator:
         silence: Silence,
         config: ReplicationSection,
         certain_retention: Callable[[], Retention],
+        clock: Clock,
     ) -> None:
         self._map = cluster_map
         self._own = own
@@ -81,6 +112,10 @@ class Replicator:
         self._silence = silence
         self._config = config
         self._certain_retention = certain_retention
+        self._clock = clock
+        self._sessions = count(1)
+        self._pulls: list[Pull] = []
+        cursors.on_durable = self._note_durable
 
     def describe(self, partition: int) -> dict[str, dict[str, Any]]:
         """Per peer: incarnation, LSN, lag, blobs still wanted. For the admin port."""
@@ -119,77 +154,127 @@ class Replicator:
             if mine:
                 found[f"pull:{name}"] = self._puller(peer, mine, self._config.designated_delay_ms)
             if others:
-                found[f"pull:{name}:standby"] = self._puller(peer, others, self._config.standby_delay_ms)
+                found[f"pull:{name}:standby"] = self._puller(peer, others, self._config.standby_delay_ms, channel=1)
         return found
 
     def _is_designated(self, partition: Partition) -> bool:
         names = [node.name for node in partition.in_datacenter(self._own.datacenter_id)]
         return designated(names, partition.id) == self._own.name
 
-    def _puller(self, peer: Peer, shared: list[Partition], delay_ms: int) -> Tick:
+    def _puller(self, peer: Peer, shared: list[Partition], delay_ms: int, *, channel: int = 0) -> Tick:
         partitions = [partition.id for partition in shared]
+        pull = Pull(peer.node.name, partitions, channel=channel, sessions=self._sessions)
+        self._pulls.append(pull)
         answered = self._silence.follow(peer.node.name)
-        behind = True
 
         async def tick() -> float:
-            nonlocal behind
             if not peer.connected:
-                behind = True
+                pull.begin_anew()
                 return PEER_AWAY_WAIT_S
-            asked = self._cursors_for(peer, partitions)
-            cursors = [self._position(peer, number, cursor) for number, cursor in asked.items()]
-            if not cursors:
-                return PEER_AWAY_WAIT_S
-            catching_up = behind or self._needs_proof(peer, partitions)
-            request = ChangesRequest(
-                cursors,
-                self._config.changes_max,
-                0 if catching_up else self._poll_wait_ms(partitions),
-                0 if catching_up else delay_ms,
-                self._own.name,
-            )
-            timeout_s = (request.wait_ms + request.delay_ms + self._config.request_timeout_ms) / 1000
+            answers: list[PartitionChanges] | None = None
             try:
-                frame = await peer.request(MessageType.CHANGES, request, timeout_s=timeout_s)
+                reply = await self._ask(pull, peer, delay_ms)
+                if reply is not None and reply.anew:
+                    pull.begin_anew()
+                    reply = await self._ask(pull, peer, delay_ms)
+                if reply is None or reply.anew:
+                    return PEER_AWAY_WAIT_S
+                answered()
+                await self._apply(peer, reply.partitions, pull.asked)
+                answers = reply.partitions
             except PeerConnectionLost:
-                behind = True
                 return PEER_AWAY_WAIT_S
-            reply = messages.decode(frame.header, ChangesReply)
-            answered()
-            await self._apply(peer, reply.partitions, asked)
-            behind = any(answer.next_lsn < answer.end_lsn for answer in reply.partitions)
-            return CATCHING_UP_WAIT_S if self._needs_proof(peer, partitions) and not behind else 0.0
+            finally:
+                if answers is None:
+                    pull.begin_anew()
+            pull.moved |= {answer.partition for answer in answers}
+            pull.behind = any(answer.next_lsn < answer.end_lsn for answer in answers)
+            return CATCHING_UP_WAIT_S if pull.unproven and self._unproven(pull) and not pull.behind else 0.0
 
         return tick
 
-    def _position(self, peer: Peer, partition: int, cursor: Cursor) -> ChangesCursor:
-        durable = self._replicas[partition].store.checkpoint.tokens.get(peer.node.name)
+    async def _ask(self, pull: Pull, peer: Peer, delay_ms: int) -> ChangesReply | None:
+        """What changed; None where there is nothing to follow."""
+        told = self._look(pull)
+        if pull.standing.empty:
+            return None
+        catching_up = pull.behind or bool(pull.unproven)
+        request = ChangesRequest(
+            told.cursors,
+            self._config.changes_max,
+            0 if catching_up else self._poll_wait_ms(pull),
+            0 if catching_up else delay_ms,
+            self._own.name,
+            told.subscription,
+            told.gone,
+        )
+        timeout_s = (request.wait_ms + request.delay_ms + self._config.request_timeout_ms) / 1000
+        frame = await peer.request(MessageType.CHANGES, request, timeout_s=timeout_s)
+        return messages.decode(frame.header, ChangesReply)
+
+    def _note_durable(self, partition: int) -> None:
+        """A checkpoint of a partition was written: how far its peers were followed is durable now."""
+        for pull in self._pulls:
+            if partition in pull.asked:
+                pull.moved.add(partition)
+
+    def _look(self, pull: Pull) -> Told:
+        """Where this node stands: of what moved, and of all where that may have been anything."""
+        now = self._clock.monotonic()
+        everything = (
+            pull.standing.fresh
+            or pull.unproven
+            or pull.unsure
+            or pull.restored != self._cursors.restored
+            or now - pull.looked_at >= LOOK_EVERY_S
+        )
+        if everything:
+            pull.looked_at, pull.restored = now, self._cursors.restored
+            pull.asked = self._cursors_for(pull)
+            pull.unproven = self._unproven(pull)
+            pull.unsure = any(not self._sure(partition) for partition in pull.partitions)
+        positions = {
+            partition: self._position(pull.peer, partition, pull.asked.get(partition))
+            for partition in (pull.partitions if everything else sorted(pull.moved))
+        }
+        named = pull.moved | set(pull.unproven)
+        pull.moved = set()
+        return pull.standing.tell(positions, named)
+
+    def _position(self, peer: str, partition: int, cursor: Cursor | None) -> ChangesCursor | None:
+        replica = self._replicas.get(partition)
+        if replica is None or cursor is None:
+            return None
+        durable = replica.store.checkpoint.tokens.get(peer)
         durable_lsn = durable.lsn if durable is not None and durable.incarnation == cursor.incarnation else 0
         return ChangesCursor(partition, cursor.incarnation, cursor.next_lsn, cursor.epoch, durable_lsn)
 
-    def _cursors_for(self, peer: Peer, partitions: Iterable[int]) -> dict[int, Cursor]:
+    def _cursors_for(self, pull: Pull) -> dict[int, Cursor]:
         found: dict[int, Cursor] = {}
-        for partition in partitions:
-            cursor = self._cursors.get(peer.node.name, partition)
-            if cursor is not None and self._replicas.get(partition) is not None:
+        for partition in pull.partitions:
+            cursor = self._cursors.get(pull.peer, partition)
+            if cursor is not None and partition in self._replicas:
                 found[partition] = cursor
         return found
 
-    def _needs_proof(self, peer: Peer, partitions: Iterable[int]) -> bool:
-        """Whether a replica here waits to have caught up with this peer before it may say "not found"."""
-        for partition in partitions:
+    def _unproven(self, pull: Pull) -> list[int]:
+        """Replicas here that wait to have caught up with this peer before they may say "not found"."""
+        found: list[int] = []
+        for partition in pull.partitions:
             replica = self._replicas.get(partition)
-            cursor = self._cursors.get(peer.node.name, partition)
+            cursor = self._cursors.get(pull.peer, partition)
             if replica is None or cursor is None or replica.store.authority:
                 continue
             if not (cursor.answered and cursor.serving) or (not replica.store.serving and not cursor.caught_up):
-                return True
-        return False
+                found.append(partition)
+        return found
 
-    def _poll_wait_ms(self, partitions: Iterable[int]) -> int:
-        replicas = (self._replicas.get(partition) for partition in partitions)
-        sure = all(replica is not None and replica.store.authority for replica in replicas)
-        return self._config.poll_wait_ms if sure else min(UNSURE_WAIT_MS, self._config.poll_wait_ms)
+    def _sure(self, partition: int) -> bool:
+        replica = self._replicas.get(partition)
+        return replica is not None and replica.store.authority
+
+    def _poll_wait_ms(self, pull: Pull) -> int:
+        return min(UNSURE_WAIT_MS, self._config.poll_wait_ms) if pull.unsure else self._config.poll_wait_ms
 
     async def _apply(self, peer: Peer, answers: list[PartitionChanges], asked: dict[int, Cursor]) -> None:
         """Bring every answered partition up to date; one that fails does not hold up the others."""

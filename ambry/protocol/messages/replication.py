@@ -26,10 +26,27 @@ class ChangesCursor(Message, frozen=True, array_like=True):
     durable_lsn: Lsn = 0
 
 
+class Subscription(Message, frozen=True, array_like=True):
+    """Which cursors a request leaves out, since the asked node knows them from the one before.
+
+    With `step` 0 a request names all. The next ones of its `session` count up from there, and name those that moved since.
+    `session` is new whenever the asker cannot know what the asked one took in; 0: nothing is kept. An asker has one session
+    for each `channel`.
+    """
+
+    channel: int = 0
+    session: int = 0
+    step: int = 0
+
+    def before(self) -> Subscription:
+        """What the request before had."""
+        return Subscription(self.channel, self.session, self.step - 1)
+
+
 class ChangesRequest(Message, frozen=True, array_like=True):
     """What changed after these cursors? Waits up to `wait_ms` for a change, then `delay_ms` for more to come with it.
 
-    With `wait_ms` 0 every partition is listed in the answer, so the asker learns where it stands.
+    With `wait_ms` 0 every partition that is named is listed in the answer, so the asker learns where it stands.
     """
 
     cursors: list[ChangesCursor]
@@ -38,6 +55,9 @@ class ChangesRequest(Message, frozen=True, array_like=True):
     delay_ms: int
     name: str = ""
     """The asking node: the asked one keeps tombstones until every peer is past them."""
+    subscription: Subscription = Subscription()
+    gone: list[int] = msgspec.field(default_factory=list)
+    """Partitions that are not followed any more."""
 
 
 class Change(Message, frozen=True, array_like=True, gc=False):
@@ -82,9 +102,13 @@ class PartitionChanges(Message, frozen=True, array_like=True):
 
 
 class ChangesReply(Message, frozen=True, array_like=True):
-    """Partitions without changes after the cursor are left out, but see ChangesRequest."""
+    """Partitions without changes after the cursor are left out, but see ChangesRequest.
+
+    `anew`: the asked node does not know the subscription; all cursors are to be named again.
+    """
 
     partitions: list[PartitionChanges]
+    anew: bool = False
 
 
 class FetchRequest(Message, frozen=True, array_like=True):

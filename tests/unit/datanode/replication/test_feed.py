@@ -93,7 +93,7 @@ async def test_a_waiting_request_is_answered_by_the_next_change(node: DirectNode
     await node.put(blob_id(1), b"x")
     (answer,) = await asyncio.wait_for(request, 20)
     assert ids(answer) == [blob_id(1)]
-    assert all(not waiting for waiting in node.parts.feed._publications._watchers.values())
+    assert not node.replica.store.watchers
 
 
 async def test_a_wait_without_a_change_ends_empty(node: DirectNode) -> None:
