@@ -84,7 +84,7 @@ SCRUB_DAMAGE = Counter("ambry_datanode_scrub_damage", "Damaged places that the s
 SWEPT = Counter("ambry_datanode_swept_chunks", "Data chunks whose blob is gone, given up.", registry=registry)
 COMPARED = Counter(
     "ambry_datanode_comparisons",
-    "Comparisons of a replica's digests with a peer's: equal, different, or undecided, as one of them could not.",
+    "Comparisons of a replica with a peer: complete, lacking something that the peer has, or undecided.",
     ["result"],
     registry=registry,
 )

@@ -94,11 +94,11 @@ def lag(
 def verify(admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool) -> None:
     """Compare every replica with its peers now, and change nothing.
 
-    Exits with 1 when any two differ, or could not be compared.
+    Exits with 1 when anything is missing anywhere, or could not be compared.
     """
     lines, failed = _compare("verify", admins, directory, partition)
     _show(lines, failed, as_json)
-    _end(failed, different=not all(line["equal"] for line in lines))
+    _end(failed, different=not all(line["complete"] for line in lines))
 
 
 @replication.command()
@@ -170,12 +170,12 @@ def _ask(node: NodePort, method: str, path: str, failed: list[str]) -> list[dict
 
 
 def _show(lines: list[dict[str, Any]], failed: list[str], as_json: bool) -> None:
-    different = [line for line in lines if not line["equal"]]
+    lacking = [line for line in lines if not line["complete"]]
     if as_json:
-        _print_json({"compared": len(lines), "different": different, "failed": failed})
+        _print_json({"compared": len(lines), "lacking": lacking, "failed": failed})
         return
-    _print_table([{name: value for name, value in line.items() if name != "equal"} for line in different])
-    click.echo(f"{len(lines)} pairs of replicas compared, {len(lines) - len(different)} equal")
+    _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking])
+    click.echo(f"{len(lines)} pairs of replicas compared, {len(lines) - len(lacking)} lack nothing")
 
 
 def _print_json(value: Any) -> None:

@@ -143,7 +143,7 @@ class Comparer:
         finally:
             self._at = None
         self._compared[pair] = Compared(self._clock.monotonic(), result)
-        kind = "undecided" if result.undecided else "equal" if result.equal else "different"
+        kind = "undecided" if result.undecided else "complete" if result.complete else "lacking"
         metrics.COMPARED.labels(kind).inc()
         if result.lacking or result.doubtful:
             log.error("replica differed from its peer", partition=pair[0], peer=pair[1], **asdict(result))
@@ -161,4 +161,4 @@ class Comparer:
 
 
 def _shown(result: Comparison) -> dict[str, Any]:
-    return {"equal": result.equal, **asdict(result)}
+    return {"complete": result.complete, **asdict(result)}

@@ -99,7 +99,6 @@ class PairComparer:
         candidates: dict[bytes, Change] = {}
         lsn = 0
         incarnation = b""
-        listed = bool(spans)
         while spans and len(candidates) < CANDIDATES_MAX:
             span = spans.pop()
             inner = await self._differing(replica, peer, span, FAN_OUT, after_ms)
@@ -112,7 +111,7 @@ class PairComparer:
             incarnation = reply.incarnation
             lsn = max(lsn, reply.lsn)
         if not candidates:
-            return Comparison(theirs=listed and await self._still_differs(replica, peer, after_ms))
+            return Comparison()
         if not await self._passed(replica, peer, incarnation, max(lsn, *(c.lsn + 1 for c in candidates.values()))):
             return Comparison(undecided="what is on its way takes long")
         return await self._settle(replica, peer, list(candidates.values()), repair=repair)
@@ -156,11 +155,6 @@ class PairComparer:
             if reply.next <= low:
                 return reply
             low = reply.next
-
-    async def _still_differs(self, replica: Replica, peer: Peer, after_ms: int) -> bool:
-        """Whether the digests differ with nothing in the way."""
-        await self._reader.refresh(replica)
-        return bool(await self._differing(replica, peer, EVERYTHING, 1, after_ms, fresh=True))
 
     async def _passed(self, replica: Replica, peer: Peer, incarnation: bytes, lsn: int) -> bool:
         """Wait until everything of the peer's log before `lsn` was taken in here."""

@@ -32,22 +32,21 @@ class KeyRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What comparing one replica with one peer came to.
+    """What comparing one replica with one peer came to: what is missing here. What that peer lacks, it finds out itself.
 
-    `undecided` says why that is not known: otherwise the two agree where nothing else is said. `lacking` blobs or states were
-    missing here, of which `repaired` no longer are. `doubtful` ones live there and may have been deleted long ago;
-    `theirs` is set where the peer lacks something, which it finds out itself.
+    `undecided` says why that is not known. `lacking` blobs or states were missing, of which `repaired` no longer are.
+    `doubtful` ones live there and may have been deleted long ago.
     """
 
     undecided: str = ""
     lacking: int = 0
     repaired: int = 0
     doubtful: int = 0
-    theirs: bool = False
 
     @property
-    def equal(self) -> bool:
-        return not (self.undecided or self.lacking or self.doubtful or self.theirs)
+    def complete(self) -> bool:
+        """Whether all that the peer has was here."""
+        return not (self.undecided or self.lacking or self.doubtful)
 
 
 def bounds_of(span: KeyRange, ranges: Sequence[RangeDigest]) -> list[bytes]:

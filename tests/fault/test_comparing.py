@@ -43,11 +43,11 @@ def lose_everything(data_dir: Path) -> int:
 
 
 def replication(cluster: LocalCluster, command: str) -> tuple[int, list[dict[str, int]]]:
-    """Its exit code, and what differed."""
+    """Its exit code, and what was missing."""
     result = CliRunner().invoke(cli, ["replication", command, "--json", "--dir", str(cluster.directory)])
     told = msgspec.json.decode(result.stdout)
     assert told["failed"] == []
-    return result.exit_code, told["different"]
+    return result.exit_code, told["lacking"]
 
 
 @pytest.mark.fault

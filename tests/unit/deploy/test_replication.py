@@ -14,7 +14,7 @@ from ambry.cli.main import cli
 from ambry.errors import ReplicaUnavailable
 from ambry.service.admin import Admin, start_admin
 
-EQUAL = {"equal": True, "undecided": "", "lacking": 0, "repaired": 0, "doubtful": 0, "theirs": False}
+COMPLETE = {"complete": True, "undecided": "", "lacking": 0, "repaired": 0, "doubtful": 0}
 CURSOR = {"lag_bytes": 0, "silent_s": 1.5, "outstanding": 0, "connected": True, "caught_up": True}
 PAGES = [
     {"partition": 1, "state": "open", "peers": {"n2": CURSOR}},
@@ -41,7 +41,7 @@ class FakeNode:
             self.asked.append((what, number))
             if number == 99:
                 raise ReplicaUnavailable("partition 99 is opening")
-            return [{"partition": number, "peer": "n2", **EQUAL, **self.results.get(number, {})}]
+            return [{"partition": number, "peer": "n2", **COMPLETE, **self.results.get(number, {})}]
 
         return act
 
@@ -58,32 +58,28 @@ async def node() -> AsyncIterator[FakeNode]:
     await fake.admin.close()
 
 
-async def test_equal_replicas_exit_with_0(node: FakeNode) -> None:
+async def test_replicas_that_lack_nothing_exit_with_0(node: FakeNode) -> None:
     result = await node.run("verify")
-    assert (result.exit_code, result.stdout) == (0, "2 pairs of replicas compared, 2 equal\n")
+    assert (result.exit_code, result.stdout) == (0, "2 pairs of replicas compared, 2 lack nothing\n")
     assert node.asked == [("verify", 1), ("verify", 2)]
 
 
-@pytest.mark.parametrize(
-    "found", [{"lacking": 3}, {"theirs": True}, {"undecided": "not connected"}, {"doubtful": 1}], ids=str
-)
+@pytest.mark.parametrize("found", [{"lacking": 3}, {"undecided": "not connected"}, {"doubtful": 1}], ids=str)
 async def test_a_difference_is_shown_and_exits_with_1(node: FakeNode, found: dict[str, Any]) -> None:
-    node.results[2] = {"equal": False, **found}
+    node.results[2] = {"complete": False, **found}
     result = await node.run("verify", "--json")
     assert result.exit_code == 1
     told = msgspec.json.decode(result.stdout)
     assert told["compared"] == 2
-    assert [(line["partition"], *(line[name] for name in found)) for line in told["different"]] == [
-        (2, *found.values())
-    ]
+    assert [(line["partition"], *(line[name] for name in found)) for line in told["lacking"]] == [(2, *found.values())]
     table = await node.run("verify")
-    assert "1 equal" in table.stdout
+    assert "1 lack nothing" in table.stdout
     assert table.exit_code == 1
 
 
 @pytest.mark.parametrize(("repaired", "code"), [(3, 0), (2, 1)])
 async def test_a_repair_is_well_when_all_of_it_is_here(node: FakeNode, repaired: int, code: int) -> None:
-    node.results[2] = {"equal": False, "lacking": 3, "repaired": repaired}
+    node.results[2] = {"complete": False, "lacking": 3, "repaired": repaired}
     result = await node.run("repair", "--partition", "2")
     assert result.exit_code == code
     assert node.asked == [("repair", 2)]

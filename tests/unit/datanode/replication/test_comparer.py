@@ -68,8 +68,8 @@ async def everybody(cluster: DirectCluster, *, repair: bool) -> list[dict[str, A
     ]
 
 
-async def all_equal(cluster: DirectCluster) -> bool:
-    return all(line["equal"] for line in await everybody(cluster, repair=False))
+async def all_complete(cluster: DirectCluster) -> bool:
+    return all(line["complete"] for line in await everybody(cluster, repair=False))
 
 
 def hold(nodes: Iterable[DirectNode], numbers: Iterable[int]) -> bool:
@@ -86,7 +86,7 @@ async def test_replicas_that_hold_the_same_are_equal_and_ask_two_questions(clust
     node.peers["a2"].asked.clear()
     assert await compare(node, "a2") == Comparison()
     assert [type(item) for item in node.peers["a2"].asked] == [DigestsRequest]
-    assert await all_equal(cluster)
+    assert await all_complete(cluster)
 
 
 async def test_a_blob_that_no_log_tells_of_any_more_is_found_and_got(cluster: DirectCluster) -> None:
@@ -101,7 +101,7 @@ async def test_a_blob_that_no_log_tells_of_any_more_is_found_and_got(cluster: Di
     assert not node.holds(blob_id(7)), "to verify changes nothing"
     assert await compare(node, "a1") == Comparison(lacking=1, repaired=1)
     assert (await node.get(blob_id(7)))[1] == content(7, 700)
-    assert await all_equal(cluster)
+    assert await all_complete(cluster)
     assert node.replica.store.authority
 
 
@@ -109,7 +109,8 @@ async def test_who_lacks_something_is_the_one_to_find_it(cluster: DirectCluster)
     await put([cluster["a1"]], range(1, 5))
     await cluster.settle()
     forget(cluster["a2"], 2)
-    assert await compare(cluster["a1"], "a2") == Comparison(theirs=True)
+    assert await compare(cluster["a1"], "a2") == Comparison()
+    assert await compare(cluster["a2"], "a1") == Comparison(lacking=1, repaired=1)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +163,10 @@ async def test_tombstones_that_one_has_dropped_make_no_difference(cluster: Direc
     await cluster["a1"].update(blob_id(3), DELETED)
     await cluster.settle()
     forget(cluster["a2"], 3)
-    assert await all_equal(cluster)
-    assert await compare(cluster["a2"], "a1") == Comparison()
+    for name, peer in (("a1", "a2"), ("a2", "a1")):
+        cluster[name].peers[peer].asked.clear()
+        assert await compare(cluster[name], peer) == Comparison()
+        assert [type(item) for item in cluster[name].peers[peer].asked] == [DigestsRequest]
 
 
 async def test_a_replica_that_lacks_what_the_peer_cannot_give_has_no_authority_until_it_has_it(
@@ -227,7 +230,7 @@ async def test_across_datacenters(tmp_path: Path) -> None:
     await cluster.settle()
     for name in ("a1", "a2"):
         forget(cluster[name], 4)
-    assert (await compare(cluster["a1"], "a2")).equal, "its siblings do not know either"
+    assert (await compare(cluster["a1"], "a2")).complete, "its siblings do not know either"
     assert (await compare(cluster["a1"], "b1")).repaired == 1
     await cluster.settle()
     assert hold(cluster.nodes.values(), range(1, 9))
@@ -297,7 +300,7 @@ async def test_blobs_that_were_passed_over_by_a_wrong_clock_are_found(
     assert not hold([node], [first]), "this history is about what it does not have"
     await everybody(cluster, repair=True)
     assert hold([node], range(first, first + 5))
-    assert await all_equal(cluster)
+    assert await all_complete(cluster)
 
 
 async def test_blobs_that_a_compaction_dropped_are_found(
@@ -326,7 +329,7 @@ async def test_blobs_that_a_compaction_dropped_are_found(
     await everybody(cluster, repair=True)
     assert hold([node], range(first, first + 7))
     assert node.replica.store.authority
-    assert await all_equal(cluster)
+    assert await all_complete(cluster)
 
 
 async def test_what_went_into_a_log_that_was_put_back_is_found(
@@ -349,4 +352,4 @@ async def test_what_went_into_a_log_that_was_put_back_is_found(
     await cluster.settle()
     assert hold(cluster.nodes.values(), [*range(2, 180), *range(1000, 1020)])
     assert [each.state(blob_id(1)) for each in cluster.nodes.values()] == 3 * [DELETED]
-    assert await all_equal(cluster)
+    assert await all_complete(cluster)

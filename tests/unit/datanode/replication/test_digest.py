@@ -76,7 +76,7 @@ def test_what_may_have_been_deleted_and_forgotten(
     assert may_be_forgotten(ours, news, RETENTION, now_ms=NOW_MS, purged_lsn=purged_lsn) == expected
 
 
-def test_equal_is_only_what_differs_in_nothing() -> None:
-    assert Comparison().equal
-    for other in (Comparison(undecided="why"), Comparison(lacking=1), Comparison(doubtful=1), Comparison(theirs=True)):
-        assert not other.equal
+def test_complete_is_only_what_lacks_nothing_for_sure() -> None:
+    assert Comparison().complete
+    for other in (Comparison(undecided="why"), Comparison(lacking=1), Comparison(doubtful=1)):
+        assert not other.complete
