@@ -28,6 +28,8 @@ from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
 
 CHANGES_MAX = 4_000
+ANSWERS_AT_ONCE = 100
+"""So many partitions are looked at in one turn of the event loop."""
 CHANGE_SIZE = 100
 """Bytes that one change takes in an answer, about."""
 Admit = Callable[[int], Awaitable[None]]
@@ -168,7 +170,9 @@ class ChangeFeed:
         # The least to tell first, and no more than a part of the room each: one far behind does not keep the others waiting.
         lags = {cursor: self._lag_bytes(cursor) for cursor in cursors}
         shares = Shares(partitions=sum(lag > 0 for lag in lags.values()), changes_max=limit)
-        for cursor in sorted(lags, key=lags.__getitem__):
+        for number, cursor in enumerate(sorted(lags, key=lags.__getitem__), start=1):
+            if number % ANSWERS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             list_it = cursor.partition in listed
             replica = self._replicas.get(cursor.partition)
             if replica is None:
