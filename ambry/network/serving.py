@@ -176,9 +176,12 @@ class ServingConnection(RpcConnection):
             return
         timeout_ms = frame.timeout_ms
         deadline = now + timeout_ms / 1000 if timeout_ms else _NEVER
+        ages = self._ages
         # Twice the clocks' resolution is no delay.
-        if not 0 <= ((int(now * 1000) - frame.sent_ms) & SENT_MASK) - self._ages.base_ms <= 2:
-            deadline -= self._ages.age_s(frame.sent_ms, now)
+        if 0 <= ((int(now * 1000) - frame.sent_ms) & SENT_MASK) - ages.base_ms <= 2:
+            ages.seen_at = now
+        else:
+            deadline -= ages.age_s(frame.sent_ms, now)
         open_[number] = responder = Responder(self, frame, now, deadline)
         self._open_bytes += len(frame.body) + len(frame.header)
         if (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +19,7 @@ from ambry.errors import (
 from ambry.network import serving
 from ambry.network.serving import Responder
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX
-from ambry.protocol.frame import BODY_SIZE_MAX, SENT_MASK, Frame, MessageType, encode_head
+from ambry.protocol.frame import BODY_SIZE_MAX, FLAG_ERROR, SENT_MASK, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import PresenceReply
@@ -213,6 +214,38 @@ async def test_a_request_whose_caller_waits_no_more_is_not_begun(pair: Pair, sam
     assert (await client.frame()).correlation == 3
     assert begun == [1, 3]
     assert pair.answered == [(MessageType.PUT, "ok"), (MessageType.PUT, "DeadlineExceeded"), (MessageType.PUT, "ok")]
+
+
+class LoopWithAClock:
+    """The event loop, on which it is `now`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+async def test_a_connection_that_was_quiet_for_a_day_still_knows_a_late_request(pair: Pair) -> None:
+    """Requests without delay did not count as seen: after a day of them a minute was taken for clocks that drift apart."""
+    client = await pair.raw()
+    await eventually(lambda: pair.served)
+    loop = LoopWithAClock()
+    pair.served[0]._loop = cast(asyncio.AbstractEventLoop, loop)
+
+    async def refused(late_s: int) -> bool:
+        sent_ms = (int(loop.now) - late_s) * 1000
+        client.send(encode_head(MessageType.PUT, int(loop.now), b"", timeout_ms=10_000, sent_ms=sent_ms & SENT_MASK))
+        return bool((await client.frame()).flags & FLAG_ERROR)
+
+    for _ in range(24 * 60):
+        assert not await refused(0)
+        loop.now += 60
+    assert await refused(60)
 
 
 # --- callers that gave up ---
