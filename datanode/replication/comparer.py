@@ -9,6 +9,7 @@ lacks itself. That is got like any change of the peer's log, and until it is her
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,28 +63,32 @@ class Comparer:
         self._clock = clock
         self._compared: dict[tuple[int, str], Compared] = {}
         self._at: tuple[int, str] | None = None
+        self._round: deque[tuple[int, str]] = deque()
+        """Partitions and peers that are still to be compared."""
+        self._round_began_at = float("-inf")
+        self._rest_s = 0.0
+        metrics.COMPARED_AGE.set_function(self._oldest_s)
 
     # --- on a schedule ---
 
     async def tick(self) -> float:
-        """Compare the pair that waits longest, if it is due; the tick of a worker."""
-        pairs = self._pairs()
-        metrics.COMPARED_AGE.set(self._oldest_s(pairs))
-        if not pairs:
-            return IDLE_S
-        now = self._clock.monotonic()
-        started = -self._config.compare_interval_s
-        at = {pair: self._compared[pair].at if pair in self._compared else now + started for pair in pairs}
-        pair = min(pairs, key=at.__getitem__)
-        due_in_s = at[pair] + self._config.compare_interval_s - now
-        if due_in_s > 0:
-            return min(IDLE_S, due_in_s)
-        number, name = pair
+        """Compare the next pair of a round over all of them, or wait for the next round; the tick of a worker."""
+        interval_s = self._config.compare_interval_s
+        if not self._round:
+            due_in_s = self._round_began_at + interval_s - self._clock.monotonic()
+            if due_in_s > 0:
+                return min(IDLE_S, due_in_s)
+            self._round.extend(self._pairs())
+            if not self._round:
+                return IDLE_S  # nothing is open yet
+            self._round_began_at = self._clock.monotonic()
+            # Spread over half of the interval: a round that meets trouble is over in time all the same.
+            self._rest_s = max(REST_MIN_S, min(IDLE_S, interval_s / 2 / len(self._round)))
+        number, name = self._round.popleft()
         replica = self._replicas.get(number)
         if replica is not None:
             await self.compare(replica, self._pool[name], repair=True)
-        # Spread over half of the interval at most: a round that fell behind catches up.
-        return max(REST_MIN_S, min(IDLE_S, self._config.compare_interval_s / 2 / len(pairs)))
+        return self._rest_s
 
     def _pairs(self) -> list[tuple[int, str]]:
         return [
@@ -93,15 +98,15 @@ class Comparer:
             if node.name != self._own.name
         ]
 
-    def _oldest_s(self, pairs: list[tuple[int, str]]) -> float:
+    def _oldest_s(self) -> float:
+        """Since the pair was compared of which that is the longest ago. On any thread."""
         now = self._clock.monotonic()
-        decided = [self._compared[pair].at for pair in pairs if pair in self._compared]
-        return max((now - at for at in decided), default=0.0)
+        return max((now - done.at for done in list(self._compared.values())), default=0.0)
 
     def progress(self) -> dict[str, Any]:
         """What is being compared; for the admin port."""
         at = self._at
-        return {} if at is None else {"partition": at[0], "peer": at[1]}
+        return {} if at is None else {"partition": at[0], "peer": at[1], "pairs_left": len(self._round)}
 
     def describe(self) -> list[dict[str, Any]]:
         """The last comparison of every pair; for the admin port."""

@@ -199,6 +199,26 @@ async def test_a_replica_that_lacks_what_the_peer_cannot_give_has_no_authority_u
     assert node.replica.store.authority
 
 
+async def test_a_crash_before_the_repair_forgets_nothing(cluster: DirectCluster) -> None:
+    await put([cluster["a1"]], range(1, 5))
+    await cluster.settle()
+    node = cluster["a2"]
+    forget(node, 2)
+
+    async def fails(*_: object) -> dict[bytes, int]:
+        raise ReplicaUnavailable("no")
+
+    node.parts.comparer._pair._take_in = fails
+    assert await compare(node, "a1") == Comparison(lacking=1)
+    await node.parts.checkpointer.checkpoint(node.replica)
+    await node.kill()
+    await node.start()
+    assert not node.holds(blob_id(2))
+    await cluster.settle()
+    assert node.holds(blob_id(2))
+    assert node.replica.store.authority
+
+
 async def test_only_ranges_that_differ_are_looked_into(cluster: DirectCluster) -> None:
     node, other = cluster["a1"], cluster["a2"]
     await put([node], [1])
