@@ -31,7 +31,9 @@ META_BYTES = 8192
 INDEX_NAME = "index"
 """Its directory, in a replica's."""
 FILE_NAMES = ("data.mdb", "lock.mdb")
-READ_BYTES = 1 << 20
+READ_BYTES = 64 << 10
+"""Less than the allocator maps by itself (mallopt(3), M_MMAP_THRESHOLD): freeing a larger piece raises that threshold, and
+the 3 MiB that LMDB reserves for each open file, and hardly touches, come from the heap then, cleared, and so in memory."""
 DESCRIPTORS = 3
 READERS_MAX = 64
 """Threads that read at once; those of a killed process leave slots behind, which the next opening clears."""

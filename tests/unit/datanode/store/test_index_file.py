@@ -248,6 +248,20 @@ print(len(opened_all), DESCRIPTORS * 100 <= descriptors <= DESCRIPTORS * 100 + 1
     assert in_a_process(tmp_path, program) == "100 True\n"
 
 
+def test_an_index_that_is_opened_again_takes_little_memory(tmp_path: Path) -> None:
+    """One of 1,000 partitions took 1 MiB after the second start, 1.1 GB together."""
+    for number in range(40):
+        opened(tmp_path / str(number)).close()
+    program = """
+def anonymous_kib():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+before = anonymous_kib()
+opened_all = [opened(root / str(number)) for number in range(40)]
+print((anonymous_kib() - before) // 40 < 200)
+"""
+    assert in_a_process(tmp_path, program) == "True\n"
+
+
 def test_a_map_that_may_not_grow_stays_as_it_was(tmp_path: Path) -> None:
     """LMDB gives the old map up before it asks for the new one, and would read from where nothing is: SIGSEGV."""
     program = """
