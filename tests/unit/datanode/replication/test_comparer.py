@@ -7,6 +7,7 @@ authority, its cursors at the end of every log.
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,38 @@ async def test_a_state_that_never_came_is_joined(cluster: DirectCluster, here: B
         store._index.move(msgspec.structs.replace(entry, state=state))
     assert (await compare(cluster["a2"], "a1")).repaired == 1
     assert cluster["a2"].state(blob_id(3)) == there
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_difference_is_found_and_nothing_else(cluster: DirectCluster, seed: int) -> None:
+    source = random.Random(seed)
+    await put([cluster["a1"]], range(1, 40))
+    await cluster.settle()
+    node, peer = cluster["a2"], cluster["a1"]
+    lacking = 0
+    for number in source.sample(range(1, 40), source.randrange(1, 12)):
+        kind = source.choice(["absent here", "absent there", "without bytes", "deleted there", "deleted here", "moved"])
+        store = (peer if kind.endswith("there") else node).replica.store
+        entry = store.lookup(blob_id(number))
+        assert entry is not None
+        if kind.startswith("absent"):
+            store._index.remove(entry.id)
+        elif kind == "without bytes":
+            store._index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
+        elif kind.startswith("deleted"):
+            store._index.move(msgspec.structs.replace(entry, state=DELETED))
+        else:
+            store._index.move(msgspec.structs.replace(entry, changed_at_ms=entry.changed_at_ms + 1, repaired=True))
+        lacking += kind in ("absent here", "without bytes", "deleted there")
+    assert (await compare(node, "a1", repair=False)).lacking == lacking
+    assert (await compare(node, "a1")).repaired == lacking
+    for _ in range(2):
+        await cluster.settle()
+        await everybody(cluster, repair=True)
+    await cluster.settle()
+    assert await all_complete(cluster)
+    for number in range(1, 40):
+        assert len({each.state(blob_id(number)) for each in cluster.nodes.values()}) == 1
 
 
 async def test_what_is_on_its_way_is_no_difference(cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch) -> None:
