@@ -39,6 +39,8 @@ class Cursor:
     """Whether the peer answered since the opening, and said how far it has seen us."""
     vouches: bool = False
     """Whether it knew nothing of our log that we do not know."""
+    proves: bool = False
+    """Whether it has shown since the opening that our replica was put back from a backup."""
     seen_lsn: int = 0
     """How far it has seen our log, where that is our log."""
     put_back: bool = False
@@ -204,15 +206,21 @@ class Cursors:
 
     # --- a replica that was put back, or away for long ---
 
-    def must_rebuild(self, partition: int, *, put_back: bool) -> bool:
+    def must_rebuild(self, partition: int, *, put_back: bool, waited: bool) -> bool:
         """Whether our replica holds blobs that may have been deleted, and nobody can tell any more.
 
         A tombstone is dropped only when all peers have seen it: so one that has authority and dropped none that we missed
-        knows all that we must hear.
+        knows all that we must hear; all are heard first, or have had their time (`waited`). But where we were put back, such a
+        one may have been as well, and not know it yet: who proves that we were tells what there is to be heard.
         """
-        peers = [cursor for cursor in self.of(partition).values() if cursor.answered and cursor.serving]
-        missed = [cursor.missed(put_back=put_back) for cursor in peers]
-        return bool(missed) and all(missed)
+        cursors = self.of(partition).values()
+        sure = [cursor for cursor in cursors if cursor.answered and cursor.serving]
+        if not sure:
+            return False
+        if any(cursor.proves and cursor.answered and cursor.missed(put_back=True) for cursor in cursors):
+            return True
+        heard = waited or all(cursor.answered for cursor in cursors)
+        return heard and all(cursor.missed(put_back=put_back) for cursor in sure)
 
     def taken_in_lsn(self, partition: int, begin_lsn: int) -> int:
         """Up to where a peer with authority has taken in our log; of what there was at the opening, before `begin_lsn`."""
@@ -229,6 +237,8 @@ class Cursors:
         cluster was put back, or lost its indexes.
         """
         cursors = self.of(partition).values()
+        if any(cursor.proves and not cursor.answered for cursor in cursors):
+            return False  # it knows better than all others
         if any(c.caught_up and c.serving and not c.put_back and not c.missed(put_back=True) for c in cursors):
             return True
         nobody = waited and all(cursor.answered and not cursor.serving for cursor in cursors)

@@ -36,6 +36,9 @@ class Recovery:
     def recognise(self, replica: Replica, peer: str, token: FindToken) -> None:
         """`peer` has seen more of this replica's log than there is."""
         store = replica.store
+        cursor = self._cursors.get(peer, store.partition)
+        if cursor is not None:
+            cursor.proves = True
         if store.put_back:
             return
         store.put_back = (
@@ -53,7 +56,7 @@ class Recovery:
         store = replica.store
         put_back = bool(store.put_back)
         waited = self._clock.monotonic() - replica.opened_at >= PATIENCE_S
-        if self._cursors.must_rebuild(store.partition, put_back=put_back):
+        if self._cursors.must_rebuild(store.partition, put_back=put_back, waited=waited):
             keep_lsn = self._cursors.taken_in_lsn(store.partition, store.lineage.begin_lsn)
             why = store.put_back or "it was away for longer than tombstones stay"
             if self._replicas.start_over(replica, keep_lsn=keep_lsn):

@@ -317,7 +317,7 @@ def say_not_found_before_peers_were_asked(patch: Patch) -> None:
 
 def tell_a_log_that_was_put_back(patch: Patch) -> None:
     """It takes its new incarnation before it knows what was deleted since the backup."""
-    patch.setattr(Cursors, "must_rebuild", lambda _self, _partition, *, put_back: False)
+    patch.setattr(Cursors, "must_rebuild", lambda _self, _partition, *, put_back, waited: False)
     patch.setattr(Cursors, "witnessed", lambda _self, _partition, *, waited: True)
 
 

@@ -235,7 +235,7 @@ def test_a_replica_that_missed_a_tombstone_is_told_from_one_that_compares_anew(
     """Only what was put back, or had seen all and not this, holds blobs from before it. The peer has dropped some up to 500."""
     _, cursors = heard("a2", tokens={"a2": token})
     cursors.of(7)["a2"].hear(answer(purged_lsn=500), Seen.HERE)
-    assert cursors.must_rebuild(7, put_back=put_back) is missed
+    assert cursors.must_rebuild(7, put_back=put_back, waited=False) is missed
 
 
 @pytest.mark.parametrize(("other", "must"), [({"purged_lsn": 0}, False), ({"serving": False}, True)])
@@ -243,7 +243,27 @@ def test_one_peer_with_authority_that_dropped_nothing_we_missed_is_enough(other:
     _, cursors = heard("a2", "a3", tokens={"a2": FindToken(LOG, 10, complete=True)})
     cursors.of(7)["a2"].hear(answer(purged_lsn=500), Seen.HERE)
     cursors.of(7)["a3"].hear(answer(**other), Seen.HERE)  # type: ignore[arg-type]
-    assert cursors.must_rebuild(7, put_back=True) is must
+    assert cursors.must_rebuild(7, put_back=True, waited=False) is must
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+def test_nothing_is_rebuilt_before_all_were_heard_or_had_their_time(put_back: bool) -> None:
+    """The first to answer had dropped tombstones, and the second, a moment later, none: a replica was set aside for nothing."""
+    _, cursors = heard("a2", "a3", tokens={"a2": FindToken(LOG, 10, complete=True)})
+    cursors.of(7)["a2"].hear(answer(purged_lsn=500), Seen.HERE)
+    assert not cursors.must_rebuild(7, put_back=put_back, waited=False)
+    assert cursors.must_rebuild(7, put_back=put_back, waited=True)
+
+
+def test_who_proves_that_we_were_put_back_outweighs_one_that_may_have_been_as_well() -> None:
+    _, cursors = heard("a2", "a3")
+    likewise, late = cursors.of(7).values()
+    likewise.hear(answer(), Seen.HERE)
+    likewise.advance(100, 100, {})
+    late.proves = True
+    assert not cursors.witnessed(7, waited=True), "the late one has not told yet what it dropped"
+    late.hear(answer(purged_lsn=500), Seen.BEYOND)
+    assert cursors.must_rebuild(7, put_back=True, waited=False)
 
 
 def test_a_replica_that_was_put_back_needs_a_witness_that_it_has_caught_up_with() -> None:

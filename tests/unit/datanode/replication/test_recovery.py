@@ -391,3 +391,42 @@ async def test_a_datacenter_from_before_what_is_forgotten_is_rebuilt_in_whatever
         assert not revived, f"{len(revived)} deleted blobs are back on {name}"
     assert hold(cluster.nodes.values(), KEPT)
     await cluster.stop()
+
+
+async def test_two_that_were_put_back_are_no_witnesses_for_each_other(forgetful: DirectCluster) -> None:
+    """Both had authority when the third, which knows better, came back late. Whom it asked first took the other for one that
+    has heard all that was deleted, took a new incarnation, and gave the deleted blobs back to everybody."""
+    cluster = forgetful
+    restored, late = [cluster["a1"], cluster["a2"]], cluster["a3"]
+    await put([cluster["a2"]], [*DOOMED, *KEPT])
+    await settle(cluster)
+    for node in restored:
+        await node.stop()  # so that they had authority when the backup was made
+        await node.start()
+    await settle(cluster)
+    backups = [node.backup() for node in restored]
+    await forget(cluster, cluster.nodes)
+    await late.kill()
+    for node, backup in zip(restored, backups, strict=True):
+        await node.put_back(backup)
+    await cluster.settle(rounds=1)
+    cluster.clock.advance(PATIENCE_S)
+    await cluster.settle(rounds=2)
+    assert all(cluster.serving().values()), "two of three"
+    await late.start()
+    for peer in ("a1", "a2"):
+        cluster[peer].peers["a3"].reachable = False
+    with suppress(ReplicaUnavailable):
+        await late.pull("a1")
+    for peer in ("a1", "a2"):
+        cluster[peer].peers["a3"].reachable = True
+    for _ in range(4):
+        with suppress(ReplicaUnavailable):  # one or the other is being set aside meanwhile
+            await cluster.settle(rounds=1)
+        for node in restored:
+            await eventually(lambda node=node: node.parts.replicas.get(PARTITION))  # type: ignore[misc]
+    await settle(cluster)
+    for name, other in cluster.nodes.items():
+        revived = [number for number in DOOMED if other.holds(blob_id(number))]
+        assert not revived, f"{len(revived)} deleted blobs are back on {name}"
+    assert hold(cluster.nodes.values(), KEPT)
