@@ -25,7 +25,8 @@ from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster
 from tests.support.http_grammar import Case, Ending, Grammar, Places
 from tests.support.http_referee import Answer, End, Outcome, Referee, Stored, Verdict, judge
-from tests.support.rest import call
+from tests.support.rest import call, page
+from tests.support.waiting import eventually
 
 PATIENCE_S = 20.0
 CONNECTIONS = 24
@@ -59,13 +60,14 @@ class Tally:
         return kinds
 
     def report(self, examples: int = 2) -> str:
-        """One paragraph per kind of finding, most frequent first."""
+        """One paragraph per kind of finding, most frequent first; then what was seen afterwards."""
         ordered = sorted(self.kinds().items(), key=lambda item: -len(item[1]))
-        return "\n".join(
+        kinds = (
             f"{len(found)} x {kind}\n"
             + "\n".join(f"  {each}" for each in sorted(found, key=lambda f: len(f.case.raw))[:examples])
             for kind, found in ordered
         )
+        return "\n".join([*kinds, *self.after])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +215,11 @@ def fuzz(cluster: LocalCluster, *, requests: int, seed: int) -> Tally:
     """Play cases against the first frontend, and look at what it says of itself afterwards."""
     source = random.Random(seed)
     frontend = cluster.frontends()[0]
+    # Before that an id that nobody holds is answered with 503, and rightly so.
+    eventually(
+        lambda: all(each["serving"] for node in cluster.nodes() for each in page(node.admin_url, "/partitions")),
+        "every replica may say that a blob is absent",
+    )
     logged = len(frontend.log.read_text("utf-8"))
     blobs = {}
     for size in BLOB_SIZES:
@@ -228,9 +235,10 @@ def fuzz(cluster: LocalCluster, *, requests: int, seed: int) -> Tally:
     )
     tally = asyncio.run(game.run(requests))
     tally.after += [line for line in frontend.log.read_text("utf-8")[logged:].splitlines() if _alarming(line)]
-    status = call(frontend.admin_url, "GET", "/readyz").status
-    if status != 200:
-        tally.after.append(f"/readyz answers {status} afterwards")
+    try:
+        eventually(lambda: call(frontend.admin_url, "GET", "/readyz").status == 200, "the frontend is well afterwards")
+    except AssertionError as never:
+        tally.after.append(str(never))
     return tally
 
 
