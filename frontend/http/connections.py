@@ -103,17 +103,18 @@ class Connection(asyncio.BufferedProtocol):
         else:
             handler.feed(bytes(self._view[:size]))
 
-    def left(self) -> bool:
+    def left(self, *, ask: bool) -> bool:
         """Whether the client of a body that costs much is not there any more, though what it sent goes on; then this ends it.
 
         Nothing tells, until it is sent something: who is gone resets that, who is there ignores being told to continue
         (RFC 9110 section 15.2). It is told so a few times, ever more rarely, as some take five interim answers and no more.
+        Without `ask` it is not: a client of HTTP/1.0 would take that for the answer.
         """
         if state_of(self.transport) == TCP_CLOSE:
             self.abort("the client went away")
             return True
         now = self.server.now()
-        if self._asked < ASKED_MAX and now >= self._ask_at:
+        if ask and self._asked < ASKED_MAX and now >= self._ask_at:
             if self._ask_at:
                 self._asked += 1
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
@@ -240,8 +240,10 @@ class Handler(Refusing):
         if self.transport is None:
             return False
         request = self._current_request
-        if self._ahead and request is not None and not request.writer.output_size and self.connection.left():
-            return False
+        if self._ahead and request is not None and not request.writer.output_size:
+            gone = self.connection.left(ask=request._version >= HttpVersion11)
+            if gone:
+                return False
         self._go_on()
         if not self._waits and len(self._messages) < QUEUE_MAX:
             self._resume_reading_for_buffer()

@@ -137,6 +137,14 @@ async def test_a_client_that_is_there_gets_its_answer_though_it_was_asked(
         assert await client.reader.readexactly(6) == b"100000"
 
 
+async def test_a_client_of_http_1_0_is_asked_nothing(parsed: Parsed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows no interim answers (RFC 9110 section 15.2), and took the question for the answer."""
+    monkeypatch.setattr(connections, "ASK_AFTER_S", 0.001)
+    async with edge(count) as server, server.connected() as client:
+        await client.send(CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + TINY * 20_000 + b"0\r\n\r\n")
+        assert (await client.head())[0] == 200
+
+
 async def test_who_drips_within_a_request_waits_for_a_turn_after_every_drop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crowd that sends single bytes took all of the frontend's time: a turn of the loop heard all of them."""
     waited = those_who_wait(monkeypatch)
