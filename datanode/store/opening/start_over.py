@@ -12,24 +12,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore
+from datanode.store.entry import IndexEntry
 from datanode.store.files import Files
 from datanode.store.index_file import INDEX_NAME
 from datanode.store.opening.identity import IdentityFile
+from datanode.store.trouble import passes
 
 log = get_logger()
 
 FRESH_SUFFIX = ".fresh"
 SET_ASIDE_SUFFIX = ".set-aside-"
 PAGE = 100
+PAGE_BYTES = 8 << 20
+"""Records that are in memory at once, and one more."""
 
 OpenFresh = Callable[[Path], BlobStore]
 
@@ -82,7 +86,7 @@ class StartOver(DirectoryChange):
         store = self._open_fresh(fresh)
         try:
             store.identity.succeed(self._old.identity)
-            for records in _pages(kept(self._old, self._keep_lsn)):
+            for records in pages(kept(self._old, self._keep_lsn)):
                 _append(store, records)
             pending = store.begin_checkpoint(clean=True, tokens={})
             store.write_checkpoint(pending)
@@ -100,21 +104,46 @@ class StartOver(DirectoryChange):
 
 
 def kept(store: BlobStore, since_lsn: int) -> Iterator[Record]:
-    """What a replica took in from an LSN on: blobs, and states of blobs that it held before. Raises OSError, AmbryError."""
+    """What a replica took in from an LSN on: blobs, and states of blobs that it held before or cannot read.
+
+    Raises AmbryError; OSError, MemoryError where the same may succeed later.
+    """
     lsn = since_lsn
     while page := store.changes_since(lsn, PAGE):
         lsn = page[-1].lsn + 1
         for entry in page:
             put_lsn = store.appended_at(entry)
-            if put_lsn is not None and put_lsn >= since_lsn and entry.id not in store.damaged:
-                record = record_format.decode(store.read_image(entry))
+            record = _record_of(store, entry) if put_lsn is not None and put_lsn >= since_lsn else None
+            if record is not None:
                 yield msgspec.structs.replace(record, state=entry.state)
             else:
                 yield Record(kind=RecordKind.UPDATE, id=entry.id, state=entry.state, written_at_ms=entry.changed_at_ms)
 
 
-def _pages(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while page := list(islice(records, PAGE)):
+def _record_of(store: BlobStore, entry: IndexEntry) -> Record | None:
+    """The record of a blob; None where it cannot be read: it stays in the directory that is set aside."""
+    if entry.id in store.damaged:
+        return None
+    try:
+        return record_format.decode(store.read_image(entry))
+    except (DataCorrupt, FormatUnknown, OSError) as error:
+        if passes(error):
+            raise
+        log.error("record unreadable, its state is kept", blob=entry.id.hex(), error=str(error))
+        return None
+
+
+def pages(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """What is appended at once."""
+    page: list[Record] = []
+    size = 0
+    for record in records:
+        page.append(record)
+        size += record.size
+        if len(page) >= PAGE or size >= PAGE_BYTES:
+            yield page
+            page, size = [], 0
+    if page:
         yield page
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,9 @@ import pytest
 
 from ambry.blob import BlobState
 from datanode.store.blob_store import BlobStore
-from datanode.store.opening.start_over import StartOver, finish
+from datanode.store.opening import start_over
+from datanode.store.opening.start_over import StartOver, finish, kept
+from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     DELETED,
@@ -92,6 +96,39 @@ def test_the_fresh_log_drops_no_tombstones_at_the_lsns_of_the_old_one(bench: Ben
     store = bench.open()
     assert store.lineage.purged_lsn == 1
     store.close()
+
+
+def test_a_record_that_cannot_be_read_keeps_its_state_and_does_not_stop_the_others(bench: Bench) -> None:
+    """One damaged record kept the replica from being rebuilt, and left it unavailable."""
+    entry = bench.store.lookup(blob_id(12))
+    assert entry is not None
+    bench.disk.flip(bench.directory / segment_name(entry.segment), entry.offset + entry.size - 100)
+    bench.build()
+    bench.carry_out()
+    store = bench.open()
+    assert read_all(store, blob_id(11)) == content(11, 2000)
+    rotten = store.lookup(blob_id(12))
+    assert rotten is not None
+    assert (rotten.present, rotten.state.life_version) == (False, 1)
+    store.close()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_record_that_cannot_be_read_for_now_is_not_given_up(bench: Bench, number: int) -> None:
+    bench.store.leave()
+    bench.disk.fail("pread", number, for_ever=True, name=".segment")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        list(kept(bench.store, bench.store.lineage.begin_lsn))
+    bench.disk.mend()
+    bench.store.close()
+
+
+def test_what_is_taken_over_is_in_memory_a_little_at_a_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred chunks of 4 MiB were read before the first was written."""
+    monkeypatch.setattr(start_over, "PAGE_BYTES", 1000)
+    records = kept(bench.store, bench.store.lineage.begin_lsn)
+    assert max(sum(len(record.payload) for record in page) for page in start_over.pages(records)) == 2000
+    bench.store.close()
 
 
 @pytest.mark.parametrize("step", ["build", "first rename", "second rename"])
