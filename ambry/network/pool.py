@@ -1,6 +1,6 @@
 """Connections to every peer, kept up in the background.
 
-A peer is connected before it is needed and again as soon as it is lost: after a growing, jittered delay of at most a second,
+A peer is connected before it is needed and again as soon as it is lost: after a growing, jittered delay of at most 0.3 s,
 so that a node that is well again is used within seconds. A call to a peer that is not connected fails at once, and the caller
 goes to the next replica. Pings find a peer that is connected but does not answer, and what its clock says.
 """

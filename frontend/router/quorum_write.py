@@ -66,7 +66,7 @@ async def write_persistently(
 class ReplicaWrite:
     """One write on its way. `start` returns a future that ends when the outcome is certain, or all but certain.
 
-    PartitionReplicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
+    Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
     `patience_s` the outcome waits that long for those of them that are well, so that a read right after it finds the same on
     each of them. Nothing is waited for longer than `share` of the time that the request has left.
     """
