@@ -66,7 +66,8 @@ class LocalDirectory:
             except (FileNotFoundError, NotADirectoryError):
                 command = f"ambry cluster up --dir {shlex.quote(str(self.path))}"
                 raise LocalClusterError(f"{self.path} holds no cluster; start one with: {command}") from None
-            except OSError as cause:
+            except (OSError, msgspec.ValidationError) as cause:
+                # Whole, and none of ours: a later release wrote it, or somebody by hand.
                 raise LocalClusterError(f"cannot use {self._shape_path}: {cause}") from cause
             except msgspec.DecodeError as cause:
                 self._shape = self._recovered_shape(cause)
@@ -134,9 +135,11 @@ class LocalDirectory:
             raise LocalClusterError(f"cannot write in {self.path}: {cause.strerror}") from cause
 
     def _has_layout(self) -> bool:
-        """One that was left empty or torn follows from the shape as well."""
+        """One that was left empty or torn follows from the shape as well; one that says something else is not overwritten."""
         try:
             msgspec.json.decode(self._layout_path.read_bytes(), type=Layout)
+        except msgspec.ValidationError as cause:
+            raise LocalClusterError(f"{self._layout_path} is no layout: {cause}; mend it, or remove it") from cause
         except (FileNotFoundError, msgspec.DecodeError):
             return False
         return True

@@ -293,6 +293,20 @@ def test_a_state_file_that_a_power_cut_damaged_is_made_anew(
     assert LocalCluster(tmp_path / "c").shape == shape
 
 
+@pytest.mark.parametrize("name", ["shape.json", "layout.json"])
+def test_a_state_file_of_another_release_is_refused_and_kept(tmp_path: Path, name: str) -> None:
+    """It was taken for damaged by a power cut, and written anew: what else it said was lost."""
+    directory = LocalDirectory(tmp_path / "c")
+    directory.create(lambda: Shape(cluster="c"))
+    directory.write_files()
+    path = tmp_path / "c" / name
+    later = {**msgspec.json.decode(path.read_bytes()), "cluster": "c", "partitions": {"count": 8}}
+    path.write_bytes(msgspec.json.encode(later))
+    with pytest.raises(LocalClusterError, match=name):
+        LocalDirectory(tmp_path / "c").write_files()
+    assert msgspec.json.decode(path.read_bytes()) == later
+
+
 def test_two_damaged_state_files_are_named_with_the_way_out(make: Make, tmp_path: Path) -> None:
     local = make()
     local.up()
