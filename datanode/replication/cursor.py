@@ -193,6 +193,10 @@ class Cursors:
             return True
         return waited and all(any(cursor.answered for cursor in some) for some in (siblings, others) if some)
 
+    def all_vouch(self, partition: int) -> bool:
+        """Whether every peer said so."""
+        return all(cursor.answered and cursor.vouches for cursor in self.of(partition).values())
+
     def _by_distance(self, partition: Partition) -> tuple[list[Cursor], list[Cursor]]:
         """The cursors of the peers in our datacenter, and of those elsewhere."""
         cursors = self.of(partition.id)

@@ -57,7 +57,9 @@ class Recovery:
         put_back = bool(store.put_back)
         waited = self._clock.monotonic() - replica.opened_at >= PATIENCE_S
         if self._cursors.must_rebuild(store.partition, put_back=put_back, waited=waited):
-            keep_lsn = self._cursors.taken_in_lsn(store.partition, store.lineage.begin_lsn)
+            lineage = store.lineage
+            since_lsn = lineage.unsure_lsn if put_back else lineage.begin_lsn
+            keep_lsn = self._cursors.taken_in_lsn(store.partition, since_lsn)
             why = store.put_back or "it was away for longer than tombstones stay"
             if self._replicas.start_over(replica, keep_lsn=keep_lsn):
                 metrics.STARTED_OVER.inc()

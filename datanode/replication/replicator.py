@@ -303,6 +303,9 @@ class Replicator:
             if answer.purged_lsn and not replica.store.lineage.purged_lsn:
                 # What was dropped there never comes here: whoever missed it must not believe that we would know.
                 await self._disk.submit(replica.store.identity.note_purged, 1)
+            lineage = replica.store.lineage
+            if lineage.sure_epoch != lineage.epoch and self._cursors.all_vouch(answer.partition):
+                await self._disk.submit(replica.store.identity.note_sure)
             self._authority.check(replica)
             self._recovery.check(replica)
         if failure is not None:

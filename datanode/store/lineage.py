@@ -42,6 +42,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     `young`: this incarnation never had the authority to say "not found"; tokens of incarnations that it does not know are
     those of a copy that was wiped. `purged_lsn`: behind the last tombstone that a compaction ever left out. Who holds blobs and
     has not seen the log up to there may hold some that were deleted.
+    `sure_epoch`: the last of which all peers said that they know no more of this log: no backup was put back before its end.
     """
 
     epoch: str = ""
@@ -49,6 +50,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     former: tuple[str, ...] = ()
     young: bool = False
     purged_lsn: int = 0
+    sure_epoch: str = ""
 
     @property
     def epoch_bytes(self) -> bytes:
@@ -58,6 +60,12 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     def begin_lsn(self) -> int:
         """Where the last opening found the log's end."""
         return self.past[-1].end_lsn if self.past else 0
+
+    @property
+    def unsure_lsn(self) -> int:
+        """Where the first opening began since which a backup may have been put back, if one was."""
+        ends = (epoch.end_lsn for epoch in self.past if self.sure_epoch and epoch.name == self.sure_epoch)
+        return next(ends, self.begin_lsn)
 
     def knows(self, incarnation: bytes) -> bool:
         """Whether this replica went by that incarnation before."""

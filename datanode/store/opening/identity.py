@@ -107,6 +107,12 @@ class IdentityFile:
             if lsn > self.lineage.purged_lsn:
                 self._save(msgspec.structs.replace(self.lineage, purged_lsn=lsn))
 
+    def note_sure(self) -> None:
+        """All peers know no more of the log than there is; durable on return. Raises OSError."""
+        with self._guard:
+            if self.lineage.sure_epoch != self.lineage.epoch:
+                self._save(msgspec.structs.replace(self.lineage, sure_epoch=self.lineage.epoch))
+
     def renew(self, random_source: random.Random) -> None:
         """Give a replica that is closed now a new incarnation; durable on return. Raises OSError."""
         with self._guard:

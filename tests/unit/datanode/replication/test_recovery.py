@@ -322,6 +322,32 @@ async def test_a_replica_put_back_from_before_what_is_forgotten_is_rebuilt(forge
     assert hold([node], KEPT)
 
 
+async def test_what_came_in_before_another_restart_is_not_set_aside_with_the_backup(forgetful: DirectCluster) -> None:
+    """It was put back, cut off from those who know better, took in blobs, and was restarted. Only what came after that went
+    over into the fresh one: where all of a datacenter went this way, acknowledged blobs were in set-aside directories alone."""
+    cluster, node = forgetful, forgetful["a1"]
+    await put([cluster["a2"]], [*DOOMED, *KEPT])
+    await settle(cluster)
+    backup = node.backup()
+    await forget(cluster, cluster.nodes)
+    for name in ("a2", "a3"):
+        await cluster[name].kill()
+    await node.put_back(backup)
+    await put([node], range(300, 305))
+    await node.kill()
+    await node.start()
+    await put([node], range(305, 308))
+    for name in ("a2", "a3"):
+        await cluster[name].start()
+    for _ in range(4):
+        with suppress(ReplicaUnavailable):  # it is being set aside meanwhile
+            await cluster.settle(rounds=1)
+        await eventually(lambda: node.parts.replicas.get(PARTITION))
+    await settle(cluster)
+    assert hold(cluster.nodes.values(), [*KEPT, *range(300, 308)])
+    assert not any(other.holds(blob_id(number)) for other in cluster.nodes.values() for number in DOOMED)
+
+
 async def test_tombstones_wait_until_a_peer_cannot_come_back_with_an_older_token(forgetful: DirectCluster) -> None:
     """It has heard of the delete, and would have missed it after a crash: then it looked like one to be rebuilt."""
     cluster, node = forgetful, forgetful["a1"]

@@ -70,3 +70,11 @@ def test_only_so_many_openings_are_remembered() -> None:
 def test_a_new_incarnation_forgets_the_epochs_and_keeps_what_was_purged() -> None:
     renewed = Lineage(epoch=SECOND, past=(Epoch(FIRST, 5000),), former=("aa",), purged_lsn=77).renewed("bb")
     assert renewed == Lineage(former=("aa", "bb"), young=True, purged_lsn=77)
+
+
+def test_a_backup_may_have_been_put_back_since_the_last_epoch_that_all_peers_confirmed() -> None:
+    sure = Lineage(epoch=FIRST, sure_epoch=FIRST)
+    once = sure.begun(SECOND, 5000, served=True)
+    twice = once.begun(LOST, 7000, served=True)
+    assert [lineage.unsure_lsn for lineage in (sure, once, twice)] == [0, 5000, 5000]
+    assert Lineage(epoch=FIRST).begun(SECOND, 5000, served=True).unsure_lsn == 5000, "nobody ever said anything"
