@@ -72,6 +72,7 @@ class ClockJudge:
         if peer in self._sharing and self._agrees(peer) and sample is not None and sample.uncertainty_ms <= SKEW_MAX_MS:
             self._unproven = ""
             self._unheard = False
+            self.certain_ms()  # a node that is never asked must know, too, when it was right
 
     def doubt(self) -> str:
         """Why nothing may be freed by the clock now; empty: it may."""
