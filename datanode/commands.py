@@ -18,7 +18,6 @@ from ambry.errors import AmbryError
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250
 OPERATOR_TIMEOUT_S = 120.0
-OK = 200
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -188,26 +187,13 @@ def vouch(admin: str, partition: int) -> None:
 
 def _ask_node(admin: str, path: str, body: dict[str, Any]) -> Any:
     """What the admin port answers to a POST; ends the command where it refuses, or is not there."""
-    import http.client
-    from urllib.parse import urlsplit
+    from ambry.service.admin_client import AdminUnanswered, ask_admin
 
-    import msgspec
-
-    parts = urlsplit(admin)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=OPERATOR_TIMEOUT_S)
     try:
-        connection.request("POST", path, msgspec.json.encode(body))
-        answer = connection.getresponse()
-        said = msgspec.json.decode(answer.read())
-    except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-        click.echo(f"ambry replica: {admin}: {error}", err=True)
+        return ask_admin(admin, "POST", path, timeout_s=OPERATOR_TIMEOUT_S, body=body)
+    except AdminUnanswered as error:
+        click.echo(f"ambry replica: {error}", err=True)
         sys.exit(1)
-    finally:
-        connection.close()
-    if answer.status != OK:
-        click.echo(f"ambry replica: {said.get('error')}: {said.get('detail')}", err=True)
-        sys.exit(1)
-    return said
 
 
 @store.command("rebuild-index")

@@ -146,26 +146,13 @@ def _nodes(admins: tuple[str, ...], directory: Path | None) -> Iterator[NodePort
 
 def _ask(node: NodePort, method: str, path: str, failed: list[str]) -> list[dict[str, Any]] | None:
     """What a node answers; None where it does not, and why is in `failed`."""
-    import http.client
-    from urllib.parse import urlsplit
+    from ambry.service.admin_client import AdminUnanswered, ask_admin
 
-    import msgspec
-
-    parts = urlsplit(node.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
     try:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        value = msgspec.json.decode(answer.read())
-    except (OSError, http.client.HTTPException, msgspec.DecodeError) as cause:
-        failed.append(f"{node.name}: {cause or type(cause).__name__}")
+        found: list[dict[str, Any]] = ask_admin(node.url, method, path, timeout_s=TIMEOUT_S)
+    except AdminUnanswered as cause:
+        failed.append(str(cause) if node.name == node.url else f"{node.name}: {cause}")
         return None
-    finally:
-        connection.close()
-    if answer.status != 200:
-        failed.append(f"{node.name}: {path}: {value.get('error')}: {value.get('detail')}")
-        return None
-    found: list[dict[str, Any]] = value
     return found
 
 

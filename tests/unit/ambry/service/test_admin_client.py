@@ -1,0 +1,55 @@
+"""Commands that ask an admin port get its answer, or one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ambry.errors import ReplicaUnavailable
+from ambry.service.admin import start_admin
+from ambry.service.admin_client import AdminUnanswered, ask_admin
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "x", "n1:7001", "http://", "http://n1", "http://n1:x", "http://n1:99999", "https://n1:1", "http://[::1:7"],
+)
+def test_what_is_no_address_is_said_to_be_none(url: str) -> None:
+    with pytest.raises(AdminUnanswered, match="give it as http://host:port"):
+        ask_admin(url, "GET", "/partitions", timeout_s=1.0)
+
+
+def test_a_port_where_nobody_is_is_named() -> None:
+    with pytest.raises(AdminUnanswered, match=r"http://127\.0\.0\.1:1: "):
+        ask_admin("http://127.0.0.1:1", "GET", "/partitions", timeout_s=1.0)
+
+
+async def test_pages_and_actions_are_answered_and_refusals_told() -> None:
+    bodies: list[bytes] = []
+
+    async def act(number: int, body: bytes) -> Any:
+        bodies.append(body)
+        if number == 99:
+            raise ReplicaUnavailable("partition 99 is opening")
+        return {"partition": number}
+
+    admin = await start_admin(
+        "127.0.0.1", 0, ready=list, pages={"/partitions": lambda: [1]}, actions={"/partitions/{number}/verify": act}
+    )
+    url = f"http://127.0.0.1:{admin.port}"
+
+    def ask(method: str, path: str, body: object = None) -> Any:
+        return ask_admin(url, method, path, timeout_s=20.0, body=body)
+
+    try:
+        assert await asyncio.to_thread(ask, "GET", "/partitions") == [1]
+        assert await asyncio.to_thread(ask, "POST", "/partitions/7/verify", {"why": "é"}) == {"partition": 7}
+        assert bodies == ['{"why":"é"}'.encode()]
+        with pytest.raises(AdminUnanswered, match="partition 99 is opening"):
+            await asyncio.to_thread(ask, "POST", "/partitions/99/verify")
+        with pytest.raises(AdminUnanswered, match="/nothing"):
+            await asyncio.to_thread(ask, "GET", "/nothing")
+    finally:
+        await admin.close()
