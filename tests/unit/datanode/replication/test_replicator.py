@@ -223,6 +223,8 @@ async def test_a_peer_that_lost_its_tail_is_followed_all_the_same(cluster: Direc
     await giver.start()
     before = giver.replica.store.incarnation
     await giver.put(blob_id(9), b"new")
+    await cluster.settle(rounds=2)
+    await eventually(lambda: giver.parts.replicas.get(PARTITION))  # it is reopened in the background
     await cluster.settle()
     assert taker.holds(blob_id(9))
     assert giver.replica.store.incarnation != before
