@@ -99,6 +99,11 @@ class Replicas(dict[int, Replica]):
         self._closing = False
         self._openings = 0
 
+    def expect(self, partitions: Iterable[Partition]) -> None:
+        """Say of these that they are opening, before anybody can ask; `open_all` follows."""
+        self._known = {partition.id: partition for partition in partitions}
+        self._opening = {number: Progress() for number in self._known}
+
     async def open_all(self, partitions: Iterable[Partition]) -> None:
         """Open every replica on the disk's threads; each serves as soon as it is open, and until then is said to be opening.
 
@@ -107,8 +112,7 @@ class Replicas(dict[int, Replica]):
         (StoreMismatch); the message names the place.
         """
         wanted = list(partitions)
-        self._known = {partition.id: partition for partition in wanted}
-        self._opening = {partition.id: Progress() for partition in wanted}
+        self.expect(wanted)
         # One thread is left to those that are open already.
         turns = asyncio.Semaphore(max(1, self._config.io_threads - 1))
         results = await asyncio.gather(

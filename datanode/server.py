@@ -61,6 +61,8 @@ class DataNode:
         as it is open.
         """
         parts, workers = self._parts, self._workers
+        # Before a port is open: "ready", or "unknown partition", would be believed.
+        parts.replicas.expect(parts.map.partitions_of(parts.own.name))
         server = await asyncio.get_running_loop().create_server(
             self._accept, parts.own.host, parts.own.port, backlog=1024
         )

@@ -39,6 +39,17 @@ async def test_every_partition_is_opened_and_found(bench: LoneBench) -> None:
         bench.replicas[9]
 
 
+async def test_replicas_that_are_expected_are_opening_before_anything_is_read(bench: LoneBench) -> None:
+    """The ports were open a moment earlier: then a node was ready that had nothing, and knew none of its partitions."""
+    parts = bench.make()
+    parts.replicas.expect(parts.map.partitions_of(parts.own.name))
+    assert len(parts.replicas.unready()) == 2
+    with pytest.raises(ReplicaUnavailable, match="is opening"):
+        parts.replicas[7]
+    await parts.open_replicas()
+    assert parts.replicas.unready() == []
+
+
 async def test_a_replica_that_cannot_be_opened_says_which(bench: LoneBench) -> None:
     await bench.open()
     await bench.parts.close()
