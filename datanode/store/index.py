@@ -91,11 +91,18 @@ class Frozen(msgspec.Struct):
     journal: list[tuple[int, bytes]]
 
 
+class Journal(NamedTuple):
+    """The first `size` changes of a list that grows."""
+
+    changes: list[tuple[int, bytes]]
+    size: int
+
+
 class Past(NamedTuple):
     """Changes up to `stored_lsn` are in LMDB, later ones in the journals."""
 
     stored_lsn: int
-    journals: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]
+    journals: tuple[Journal, Journal]
 
 
 class Index:
@@ -256,7 +263,9 @@ class Index:
 
     def past(self) -> Past:
         """What a reader of changes on another thread needs: taken on the event loop's, it is right whatever comes after."""
-        return Past(self.checkpoint.lsn, (self._frozen.journal, self._journal))
+        frozen, recent = self._frozen.journal, self._journal
+        # No further: a blob that was told from LMDB and changes meanwhile would be told twice.
+        return Past(self.checkpoint.lsn, (Journal(frozen, len(frozen)), Journal(recent, len(recent))))
 
     def changes_since(self, lsn: int, limit: int, past: Past | None = None) -> list[IndexEntry]:
         """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`.
@@ -265,9 +274,8 @@ class Index:
         """
         stored_lsn, journals = past or self.past()
         found = self._stored_changes(lsn, stored_lsn, limit) if lsn < stored_lsn else []
-        for journal in journals:
-            start = bisect_left(journal, (lsn, b""))
-            for position in range(start, len(journal)):
+        for journal, size in journals:
+            for position in range(bisect_left(journal, (lsn, b""), 0, size), size):
                 if len(found) >= limit:
                     return found
                 change_lsn, key = journal[position]

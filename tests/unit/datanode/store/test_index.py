@@ -531,6 +531,18 @@ def test_changes_may_be_read_on_another_thread_while_checkpoints_and_changes_go_
     assert len({number for number, _ in found}) == len(found)
 
 
+def test_a_reader_of_changes_is_told_none_that_came_after_it_began(index: Index) -> None:
+    """A blob that it had been told from LMDB and that changed meanwhile was told twice."""
+    index.set(entry(1, 10))
+    checkpoint(index, 100)
+    index.set(entry(2, 200))
+    past = index.past()
+    index.set(entry(1, 300, DELETED))
+    index.set(entry(3, 400))
+    assert [item.lsn for item in index.changes_since(0, 1000, past)] == [200]
+    assert [item.lsn for item in index.changes_since(201, 1000)] == [300, 400]
+
+
 def test_closing_waits_for_a_reader_on_another_thread(index: Index) -> None:
     """The map went away under a thread that read it: the process died of SIGSEGV."""
     for number in range(300):
