@@ -46,10 +46,11 @@ def test_a_disk_without_its_threads_is_refused_at_once(monkeypatch: pytest.Monke
         left -= 1
         start(thread)
 
+    before = set(threading.enumerate())
     monkeypatch.setattr(threading.Thread, "start", limited)
     with pytest.raises(Overloaded, match="4 threads"):
         Disk(threads=4)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("disk")]
+    assert not set(threading.enumerate()) - before
 
 
 async def test_work_runs_on_a_thread_of_the_disk_and_its_outcome_comes_back(disk: Disk) -> None:
