@@ -154,3 +154,27 @@ async def test_a_malformed_body_is_a_bad_request(error: Exception) -> None:
     stream.set_exception(error)
     with pytest.raises(InvalidRequest, match="malformed"):
         await read(stream)
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [(RequestPayloadError("no chunk"), InvalidRequest), (ClientConnectionResetError("gone"), ClientGone)],
+)
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_body_that_fails_behind_the_end_of_a_chunk_is_not_taken_for_whole(
+    failure: Exception, raised: type[Exception], ended: bool
+) -> None:
+    """`0\\r\\n\\rGET` behind the CRLF of a chunk, in one piece: the upload before it was answered 201."""
+    stream = reader()
+    pieces = body(stream, stall_s=0.05)
+    stream.begin_http_chunk_receiving()
+    stream.feed_data(b"hello")
+    assert await anext(pieces) == b"hello"
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(0)
+    stream.end_http_chunk_receiving()
+    stream.set_exception(failure)
+    if ended:
+        stream.feed_eof()
+    with pytest.raises(raised):
+        await asyncio.wait_for(waiting, 5.0)
