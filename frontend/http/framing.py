@@ -60,9 +60,11 @@ def judge(head: bytes, message: RawRequestMessage, size: int, size_max: int) -> 
     digits = headers.get("Content-Length", "0").lstrip("0")
     if digits or last:
         return Following(int(digits or 0) if len(digits) < 19 else 1 << 62, last)
-    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0. One with a
-    # body is left to the parser: its body comes first, and plain `close` ends it there too.
-    closes = message.version < HttpVersion11 and "close" in ",".join(headers.getall("Connection", ())).lower()
+    # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0, and obeys
+    # Proxy-Connection, which says nothing here (appendix C.2.2). One with a body is left to the parser: its body comes first,
+    # and plain `close` ends it there too.
+    wishes = ",".join(headers.getall("Connection", ())).lower()
+    closes = message.version < HttpVersion11 and ("close" in wishes or "keep-alive" not in wishes)
     return LAST if closes else NOTHING
 
 

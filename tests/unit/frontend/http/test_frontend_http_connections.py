@@ -300,6 +300,14 @@ async def test_close_wins_over_keep_alive() -> None:
         assert await client.at_end()
 
 
+async def test_a_proxys_wish_keeps_no_connection() -> None:
+    """RFC 9112 appendix C.2.2; the parser obeyed it."""
+    async with edge() as server, server.connected() as client:
+        await client.send(b"GET / HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n" + GET)
+        assert (await client.answer()).status == 200
+        assert await client.at_end()
+
+
 async def test_an_answer_that_ends_the_connection_reaches_a_client_that_still_sends() -> None:
     """RFC 9112 section 9.6: closed at once, the connection was reset by what came next, and the answer was lost."""
 
