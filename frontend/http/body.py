@@ -67,10 +67,6 @@ class BodyReader(AsyncIterator[bytes]):
             data = content.read_nowait()
             if not data and not content.at_eof():
                 data = await self._wait()
-            failure = content.exception()
-            if not data and failure is not None:
-                # The end of a chunk woke us, and before we ran the body failed and was ended.
-                raise failure
         except (ConnectionError, ClientError) as cause:
             raise ClientGone from cause
         except Refusal as cause:
@@ -102,16 +98,21 @@ class BodyReader(AsyncIterator[bytes]):
         loop = asyncio.get_running_loop()
         began = loop.time()
         allowed_s = min(self._stall_timeout_s, self._patience.left_s)
+        late = False
+        data = b""
         try:
             async with asyncio.timeout(allowed_s):
                 data = await self._content.readany()
         except TimeoutError:
-            failure = self._content.exception()
-            if failure is not None:
-                raise failure from None  # the end of a chunk had woken us, and we waited on
+            late = True
+        failure = self._content.exception()
+        if not data and failure is not None:
+            # The end of a chunk woke us, and before we ran the body failed: nobody tells us but here.
+            raise failure
+        if late:
             raise RequestTimeout(
                 f"the body came too slowly: the last {allowed_s:.0f} s brought nothing; nothing was stored"
-            ) from None
+            )
         self._patience.waited(loop.time() - began)
         self._patience.moved(len(data))
         return data
