@@ -6,17 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from ambry.errors import ReplicaUnavailable
-from ambry.protocol.messages.replication import (
-    Change,
-    DigestsReply,
-    DigestsRequest,
-    EntriesReply,
-    EntriesRequest,
-    RangeDigest,
-)
+from ambry.protocol.messages.replication import DigestsReply, DigestsRequest, EntriesReply, EntriesRequest, RangeDigest
 from datanode.checkpointer import Checkpointer
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
+from datanode.replication.feed import change_of
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.ranges import Sum
 
@@ -50,17 +44,7 @@ class DigestReader:
         """What a peer asks for."""
         async with self._between_checkpoints(replica) as store:
             entries = await self._disk.submit(store.digests.entries, request.low, request.high, request.limit)
-            changes = [
-                Change(
-                    entry.id,
-                    entry.lsn,
-                    entry.state,
-                    entry.present and entry.id not in store.damaged,
-                    entry.size,
-                    entry.changed_at_ms,
-                )
-                for entry in entries
-            ]
+            changes = [change_of(store, entry) for entry in entries]
             after = entries[-1].id[16:32] + b"\0" if len(entries) == request.limit else b""
             return EntriesReply(store.incarnation, store.checkpoint.lsn, changes, after)
 

@@ -28,17 +28,23 @@ from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
 
 CHANGES_MAX = 4_000
+"""In one answer: it is made and encoded in one turn of the event loop, in some ten milliseconds."""
 ANSWERS_AT_ONCE = 100
 """So many partitions are looked at in one turn of the event loop."""
 CHANGE_SIZE = 100
 """Bytes that one change takes in an answer, about."""
 Admit = Callable[[int], Awaitable[None]]
 """Waits until an answer of so many bytes may be made (ambry/network/serving.py)."""
-"""In one answer: it is made and encoded in one turn of the event loop, in some ten milliseconds."""
 WAIT_MS_MAX = 60_000
 NOTHING_KNOWN = Known()
 SUSPICION_S = 30.0
 """For so long a replica that was opened, and could not ask its peers, may be one that was put back from a backup."""
+
+
+def change_of(store: BlobStore, entry: IndexEntry) -> Change:
+    """What a peer is told of an entry: a blob whose record is damaged is not here."""
+    present = entry.present and entry.id not in store.damaged
+    return Change(entry.id, entry.lsn, entry.state, present, entry.size, entry.changed_at_ms)
 
 
 class ChangeFeed:
@@ -200,17 +206,7 @@ class ChangeFeed:
                 continue  # since it was asked; the next request meets it as it is now
             told = shares.take([entry.size for entry in entries]) if entries else 0
             next_lsn = entries[told - 1].lsn + 1 if told and (told < len(entries) or told == asked) else end_lsn
-            changes = [
-                Change(
-                    entry.id,
-                    entry.lsn,
-                    entry.state,
-                    entry.present and entry.id not in store.damaged,
-                    entry.size,
-                    entry.changed_at_ms,
-                )
-                for entry in entries[:told]
-            ]
+            changes = [change_of(store, entry) for entry in entries[:told]]
             answers.append(self._answer(request.name, store, next_lsn, end_lsn, changes))
         return ChangesReply(answers)
 
