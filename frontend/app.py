@@ -161,19 +161,7 @@ class Frontend:
 
     @staticmethod
     def _describe(pool: PeerPool) -> list[dict[str, Any]]:
-        return [
-            {
-                "node": peer.node.name,
-                "address": peer.node.address,
-                "connected": peer.connected,
-                "well": peer.health.well,
-                "in_flight_bytes": peer.in_flight_bytes,
-                "release": peer.hello.release if peer.hello else None,
-                "layout_version": peer.hello.layout_version if peer.hello else None,
-                "clock_offset_ms": round(peer.clock_sample.offset_ms, 3) if peer.clock_sample else None,
-            }
-            for peer in pool.all()
-        ]
+        return [{**peer.describe(), "in_flight_bytes": peer.in_flight_bytes} for peer in pool.all()]
 
     def _note_clock(self, sample: ClockSample) -> None:
         metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)

@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
@@ -115,6 +115,18 @@ class Peer:
     @property
     def in_flight_bytes(self) -> int:
         return self._connection.in_flight_bytes if self._connection is not None else 0
+
+    def describe(self) -> dict[str, Any]:
+        """For the admin port."""
+        return {
+            "node": self.node.name,
+            "address": self.node.address,
+            "connected": self.connected,
+            "well": self.health.well,
+            "release": self.hello.release if self.hello else None,
+            "layout_version": self.hello.layout_version if self.hello else None,
+            "clock_offset_ms": round(self.clock_sample.offset_ms, 3) if self.clock_sample else None,
+        }
 
     def _judge(self) -> None:
         self.usable = self._connection is not None and self.health.well

@@ -66,18 +66,4 @@ class NodeClocks:
 
     def describe_peers(self, pool: PeerPool) -> dict[str, Any]:
         """The peers of a node, and what is made of everybody's clocks. For the admin port."""
-        return {
-            "clock": self.describe(),
-            "peers": [
-                {
-                    "node": peer.node.name,
-                    "address": peer.node.address,
-                    "connected": peer.connected,
-                    "well": peer.health.well,
-                    "release": peer.hello.release if peer.hello else None,
-                    "layout_version": peer.hello.layout_version if peer.hello else None,
-                    "clock_offset_ms": round(peer.clock_sample.offset_ms, 3) if peer.clock_sample else None,
-                }
-                for peer in pool.all()
-            ],
-        }
+        return {"clock": self.describe(), "peers": [peer.describe() for peer in pool.all()]}
