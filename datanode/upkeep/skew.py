@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ambry.clock import Clock
-from ambry.clustermap.skew import SKEW_MAX_MS, PeerClocks, base_ms
+from ambry.clustermap.skew import SKEW_MAX_MS, PeerClocks, Sample, base_ms
 
 ABSENCE_S = 86_400
 HOLD_S = 6 * 3_600
@@ -68,8 +68,8 @@ class ClockJudge:
     def note(self, peer: str) -> None:
         """A new sample of a peer's clock is there."""
         self._look()
-        sample = self._peers.fresh().get(peer)
-        if peer in self._sharing and self._agrees(peer) and sample is not None and sample.uncertainty_ms <= SKEW_MAX_MS:
+        sample = self._peers.fresh().get(peer) if peer in self._sharing else None
+        if sample is not None and self._agrees(sample) and sample.uncertainty_ms <= SKEW_MAX_MS:
             self._unproven = ""
             self._unheard = False
             self.certain_ms()  # a node that is never asked must know, too, when it was right
@@ -77,14 +77,10 @@ class ClockJudge:
     def doubt(self) -> str:
         """Why nothing may be freed by the clock now; empty: it may."""
         self._look()
-        offsets_ms = self._peers.offsets_ms()
-        wrong = [
-            f"{peer} is {abs(offsets_ms[peer]) // 1000} s {'ahead' if offsets_ms[peer] > 0 else 'behind'}"
-            for peer in sorted(self._sharing & offsets_ms.keys())
-            if not self._agrees(peer)
-        ]
+        samples = self._peers.fresh()
+        wrong = sorted(peer for peer in self._sharing & samples.keys() if not self._agrees(samples[peer]))
         if wrong:
-            return "clocks disagree: " + ", ".join(wrong)
+            return "clocks disagree: " + ", ".join(f"{peer} is {self._apart(samples[peer])}" for peer in wrong)
         if self._unproven:
             return self._unproven + self._unconfirmed()
         if self._unheard and not self._held_long_enough(self._started_s):
@@ -133,8 +129,9 @@ class ClockJudge:
         who = "a peer" if self._sharing else "nobody"
         return f"; {who} can confirm it, else it counts after {HOLD_S // 3600} h"
 
-    def _agrees(self, peer: str) -> bool:
-        sample = self._peers.fresh().get(peer)
-        if sample is None:
-            return False
+    def _agrees(self, sample: Sample) -> bool:
         return abs(sample.base_ms - base_ms(self._clock)) <= SKEW_MAX_MS + sample.uncertainty_ms
+
+    def _apart(self, sample: Sample) -> str:
+        offset_ms = sample.base_ms - base_ms(self._clock)
+        return f"{abs(offset_ms) // 1000} s {'ahead' if offset_ms > 0 else 'behind'}"
