@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Container
 
-from ambry.blob import DatedState
 from ambry.clock import Clock
 from ambry.errors import AmbryError, Overloaded
 from ambry.network.pool import Peer
@@ -215,7 +214,7 @@ class PairComparer:
             log.warning("repair put off", partition=replica.partition.id, peer=peer.node.name, error=error.message)
             wanted = [change for change in changes if change.present]
             for change in wanted:
-                self._healer.want(replica.partition.id, change.id, DatedState(change.state, change.changed_at_ms))
+                self._healer.want(replica.partition.id, change.id, change.dated)
             return {change.id for change in wanted}
 
     def _count_witness(self, replica: Replica, change: Change, peer: str) -> int:

@@ -19,9 +19,8 @@ class Action(Enum):
     """Get the blob's bytes; its record will carry the joined state."""
 
 
-def joined_state(entry: IndexEntry | None, change: Change) -> DatedState:
-    """The state after this change, with the later of the two times: so replicas agree when it was made."""
-    news = DatedState(change.state, change.changed_at_ms)
+def joined_state(entry: IndexEntry | None, news: DatedState) -> DatedState:
+    """The state after this news, with the later of the two times: so replicas agree when it was made."""
     return news if entry is None else entry.dated.joined(news)
 
 
@@ -33,7 +32,7 @@ def decide(entry: IndexEntry | None, change: Change, retention: Retention) -> Ac
     they are so long dead that the peer may drop them; then its state is recorded, so that no clock makes us say that there is
     no such blob. What is dead and whose bytes the peer has dropped is not spread any further.
     """
-    after = joined_state(entry, change)
+    after = joined_state(entry, change.dated)
     here = entry is not None and entry.present
     dead = retention.state_dead(after.state, after.changed_at_ms)
     if change.present and not here and not dead and not after.state.deleted:

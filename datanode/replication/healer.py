@@ -19,6 +19,7 @@ from datanode import metrics
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
+from datanode.replication.decide import joined_state
 from datanode.replication.intake import Intake
 from datanode.replication.recovery import Recovery
 
@@ -168,7 +169,7 @@ class Healer:
         # A silent peer last: it would hold up every blob by a timeout.
         nodes.sort(key=lambda node: (not self._pool[node.name].usable, node.datacenter_id != self._own.datacenter_id))
         entry = replica.store.lookup(blob_id)
-        dated = item.dated if entry is None else entry.dated.joined(item.dated)
+        dated = joined_state(entry, item.dated)
         for node in nodes:
             try:
                 failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: dated})

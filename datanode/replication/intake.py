@@ -24,6 +24,7 @@ from ambry.protocol.messages.replication import FetchReply, FetchRequest
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.replicas import Replica
+from datanode.replication.decide import joined_state
 from datanode.store.retention import Retention
 
 log = get_logger()
@@ -81,11 +82,11 @@ class Intake:
         Those of a blob that expired so long ago that peers give them up as well do not.
         """
         entry = replica.store.lookup(blob_id)
-        joined = dated if entry is None else entry.dated.joined(dated)
+        joined = joined_state(entry, dated)
         state = joined.state
         # A state that came before its bytes has no expiry yet.
-        over = state.expires_at_ms > 0 and self._certain_retention().state_dead(state, joined.changed_at_ms)
-        gone = state.deleted or over
+        expires = not state.deleted and state.expires_at_ms > 0
+        gone = state.deleted or (expires and self._certain_retention().state_dead(state, joined.changed_at_ms))
         if entry is None:
             return gone and not state.deleted
         if not gone and (not entry.present or blob_id in replica.store.damaged):

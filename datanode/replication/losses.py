@@ -22,6 +22,7 @@ from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
+from datanode.replication.decide import joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.store.files import Files, read_whole, write_atomically
@@ -118,7 +119,7 @@ class Losses:
             entry = replica.store.lookup(raw)
             state = BlobState() if entry is None else entry.state
             dated = DatedState(BlobState(state.life_version, True, state.expires_at_ms), self._clock.wall_ms())
-            states[raw] = dated if entry is None else entry.dated.joined(dated)
+            states[raw] = joined_state(entry, dated)
         await self._intake.merge_all(replica, states)
         for raw in ids:
             await self._healer.look_again(raw)

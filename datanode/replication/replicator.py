@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
-from ambry.blob import DatedState
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
@@ -339,12 +338,11 @@ class Replicator:
                 fetches[change.id] = change
         failed: set[bytes] = set()
         if fetches:
-            wanted = {blob_id: joined_state(store.lookup(blob_id), change) for blob_id, change in fetches.items()}
+            wanted = {blob_id: joined_state(store.lookup(blob_id), change.dated) for blob_id, change in fetches.items()}
             failed = await self._intake.fetch(replica, peer, wanted)
         if merges:
-            states = {change.id: joined_state(store.lookup(change.id), change) for change in merges}
+            states = {change.id: joined_state(store.lookup(change.id), change.dated) for change in merges}
             await self._intake.merge_all(replica, states)
         for blob_id in failed:
-            change = fetches[blob_id]
-            self._healer.want(replica.partition.id, blob_id, DatedState(change.state, change.changed_at_ms))
+            self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)
         return {blob_id: fetches[blob_id].lsn for blob_id in failed}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from ambry.blob import BlobState
+from ambry.blob import BlobState, DatedState
 from ambry.protocol.messages.base import DigestBytes, IdBytes, Lsn, Message, StampMs
 
 KeyBytes = Annotated[bytes, msgspec.Meta(max_length=17)]
@@ -70,6 +70,11 @@ class Change(Message, frozen=True, array_like=True, gc=False):
     size: int
     changed_at_ms: StampMs = 0
     """When the latest change was made, by whoever made it: the later one wins."""
+
+    @property
+    def dated(self) -> DatedState:
+        """The state with the time of its latest change."""
+        return DatedState(self.state, self.changed_at_ms)
 
 
 class Known(Message, frozen=True, array_like=True):
