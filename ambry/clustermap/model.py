@@ -34,6 +34,10 @@ class Partition:
         """The replicas in one datacenter, ordered by name."""
         return tuple(node for node in self.replicas if node.datacenter_id == datacenter_id)
 
+    def others(self, name: str) -> tuple[Node, ...]:
+        """The replicas beside that of node `name`, ordered by name."""
+        return tuple(node for node in self.replicas if node.name != name)
+
 
 class ClusterMap:
     """The whole map at one version."""

@@ -94,8 +94,7 @@ class Comparer:
         return [
             (replica.partition.id, node.name)
             for replica in self._replicas.all()
-            for node in replica.partition.replicas
-            if node.name != self._own.name
+            for node in replica.partition.others(self._own.name)
         ]
 
     def _oldest_s(self) -> float:
@@ -129,10 +128,9 @@ class Comparer:
     async def _all_peers(self, partition: int, *, repair: bool) -> list[dict[str, Any]]:
         replica = self._replicas[partition]
         found = []
-        for node in replica.partition.replicas:
-            if node.name != self._own.name:
-                result = await self.compare(replica, self._pool[node.name], repair=repair, fresh=True)
-                found.append({"partition": partition, "peer": node.name, **_shown(result)})
+        for node in replica.partition.others(self._own.name):
+            result = await self.compare(replica, self._pool[node.name], repair=repair, fresh=True)
+            found.append({"partition": partition, "peer": node.name, **_shown(result)})
         return found
 
     # --- one pair ---
@@ -158,7 +156,7 @@ class Comparer:
 
     async def tidy(self) -> float:
         """One piece of the upkeep of the digests themselves; the tick of a worker."""
-        for replica in self._replicas.all():
+        for replica in self._replicas.values():
             if replica.store.vouched and replica.store.digests.untidy:
                 await self._reader.tidy(replica)
                 return REST_MIN_S

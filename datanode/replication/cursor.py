@@ -136,9 +136,7 @@ class Cursors:
         """A replica was opened: its peers are followed from the tokens of its checkpoint on."""
         self.restored += 1
         self._cursors[partition.id] = {
-            node.name: _from_token(tokens.get(node.name, NO_TOKEN))
-            for node in partition.replicas
-            if node.name != self._own.name
+            node.name: _from_token(tokens.get(node.name, NO_TOKEN)) for node in partition.others(self._own.name)
         }
 
     def get(self, peer: str, partition: int) -> Cursor | None:
@@ -200,7 +198,7 @@ class Cursors:
     def _by_distance(self, partition: Partition) -> tuple[list[Cursor], list[Cursor]]:
         """The cursors of the peers in our datacenter, and of those elsewhere."""
         cursors = self.of(partition.id)
-        peers = [node for node in partition.replicas if node.name != self._own.name]
+        peers = partition.others(self._own.name)
         near = [node.datacenter_id == self._own.datacenter_id for node in peers]
         found = [cursors.get(node.name, Cursor()) for node in peers]
         return (

@@ -80,10 +80,9 @@ class ChangeFeed:
         store = replica.store
         seen = self._seen.get(store.partition, {})
         lsns: list[int] = []
-        for node in replica.partition.replicas:
-            if node.name != self._own_name:
-                token = seen.get(node.name)
-                lsns.append(token.lsn if token is not None and token.incarnation == store.incarnation else 0)
+        for node in replica.partition.others(self._own_name):
+            token = seen.get(node.name)
+            lsns.append(token.lsn if token is not None and token.incarnation == store.incarnation else 0)
         return min(lsns, default=store.end_lsn)
 
     async def changes(self, request: ChangesRequest, admit: Admit | None = None) -> ChangesReply:

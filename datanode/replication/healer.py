@@ -96,9 +96,7 @@ class Healer:
         if item is None or await self._intake.settle(replica, blob_id, item.dated):
             return None
         said: dict[str, str] = {}
-        for node in replica.partition.replicas:
-            if node.name == self._own.name:
-                continue
+        for node in replica.partition.others(self._own.name):
             try:
                 failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: item.dated})
             except AmbryError as error:
@@ -165,9 +163,11 @@ class Healer:
         return here and item.dated == dated
 
     async def _fetch_anywhere(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
-        nodes = [node for node in replica.partition.replicas if node.name != self._own.name]
         # A silent peer last: it would hold up every blob by a timeout.
-        nodes.sort(key=lambda node: (not self._pool[node.name].usable, node.datacenter_id != self._own.datacenter_id))
+        nodes = sorted(
+            replica.partition.others(self._own.name),
+            key=lambda node: (not self._pool[node.name].usable, node.datacenter_id != self._own.datacenter_id),
+        )
         entry = replica.store.lookup(blob_id)
         dated = joined_state(entry, item.dated)
         for node in nodes:

@@ -142,9 +142,8 @@ class Replicator:
         """A worker's name and tick for everything there is to follow."""
         shared: dict[str, list[Partition]] = {}
         for partition in self._map.partitions_of(self._own.name):
-            for node in partition.replicas:
-                if node.name != self._own.name:
-                    shared.setdefault(node.name, []).append(partition)
+            for node in partition.others(self._own.name):
+                shared.setdefault(node.name, []).append(partition)
         found: dict[str, Tick] = {}
         for name, partitions in sorted(shared.items()):
             peer = self._pool[name]
