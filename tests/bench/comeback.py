@@ -15,7 +15,6 @@ import json
 import random
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,11 +26,13 @@ from pathlib import Path
 
 from ambry.errors import AmbryError
 from ambry.network.connection import RpcConnection
-from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetRequest
 from ambry.service import logs
 from datanode.store.index_file import INDEX_NAME
 from tests.bench.store_blobs import BATCH_RECORDS, CLUSTER, open_one, records
+from tests.support.ports import free_ports
+from tests.support.rpc_pair import ask
 from tests.support.samples import append, checkpoint
 
 PARTITIONS = 8
@@ -65,12 +66,6 @@ def fill(directory: Path, blobs: int) -> list[bytes]:
     return ids
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Node:
     """One data node process, and what was measured of it: seconds until each partition served, reads per turn."""
@@ -78,7 +73,7 @@ class Node:
     root: Path
     data: Path
     overrides: Sequence[str]
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     listens_s: float = 0.0
     serves_s: list[float] = field(default_factory=list)
     reads: list[int] = field(default_factory=list)
@@ -118,10 +113,11 @@ class Node:
             await asyncio.sleep(0.005)
 
     async def read(self, raw_id: bytes) -> bool:
-        future: asyncio.Future[Frame | AmbryError] = asyncio.get_running_loop().create_future()
-        self.connection.call(MessageType.GET, GetRequest("r", raw_id, 0, 1 << 40), future.set_result, timeout_s=60)
-        outcome = await future
-        return isinstance(outcome, Frame) and len(outcome.body) == SIZE
+        try:
+            frame = await ask(self.connection, MessageType.GET, GetRequest("r", raw_id, 0, 1 << 40))
+        except AmbryError:
+            return False
+        return len(frame.body) == SIZE
 
     async def turn(self, ids: Sequence[bytes], chance: random.Random) -> None:
         self.process.send_signal(signal.SIGCONT)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,10 +30,11 @@ from ambry.ids import BlobId, IdKind
 from ambry.network.connection import RpcConnection
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
+from tests.bench import proc
+from tests.support.ports import free_ports
 from tests.support.rpc_pair import ask
 from tests.support.samples import content
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SIZE = 4_096
 READY_TIMEOUT_S = 300
 SETTLE_S = 15
@@ -50,8 +49,7 @@ class RunningNode:
     process: subprocess.Popen[bytes]
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return proc.cpu_s(self.process.pid)
 
     def memory(self) -> str:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
@@ -74,15 +72,9 @@ class RunningNode:
         return time.perf_counter() - began
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(root: Path, *, nodes: int, partitions: int) -> Iterator[list[RunningNode]]:
-    ports = [free_port() for _ in range(2 * nodes)]
+    ports = free_ports(2 * nodes)
     names = [f"n{number + 1}" for number in range(nodes)]
     layout = root / "layout.json"
     places = [{"name": name, "host": "127.0.0.1", "port": ports[number]} for number, name in enumerate(names)]

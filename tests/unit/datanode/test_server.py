@@ -28,6 +28,7 @@ from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest
 from datanode.config import DataNodeConfig
 from datanode.server import DataNode
 from datanode.store.files import Files, OsFiles, OsLock
+from tests.support.ports import free_ports
 from tests.support.rpc_pair import ask
 from tests.support.samples import PARTITION, blob_id, content
 
@@ -35,19 +36,12 @@ T = TypeVar("T")
 LONG_S = 60.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Place:
     """Where one node lives: its layout, its directory, its ports."""
 
     def __init__(self, root: Path, *, partitions: tuple[int, ...] = (PARTITION,), files: Files | None = None) -> None:
         self.root = root
-        self.port = free_port()
-        self.admin_port = free_port()
+        self.port, self.admin_port = free_ports(2)
         self.layout = root / f"layout-{self.port}.json"
         self.files = files or OsFiles()
         node = {"name": "n1", "host": "127.0.0.1", "port": self.port}

@@ -29,15 +29,7 @@ from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import Answer, HttpFrontend, request, until
-
-
-def free_ports(count: int) -> list[int]:
-    """All different: each is held until all are found."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in held:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in held]
+from tests.support.ports import free_ports
 
 
 @pytest.fixture
