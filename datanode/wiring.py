@@ -294,7 +294,7 @@ def build(
         ask_for_scrub=scrubber.ask,
         on_missing=healer.note_damaged,
     )
-    upkeep = UpkeepHandlers(replicas, retention=retention, certain_ms=clocks.judge.certain_ms)
+    upkeep = UpkeepHandlers(replicas, certain_retention=clocks.certain_retention)
     fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=upkeep.fates)
     sweeper = ChunkSweeper(
         replicas,

@@ -248,6 +248,15 @@ def require_readable(header: Header) -> None:
         raise FormatUnknown(f"record features {header.features:#06x}: written by a newer release; upgrade to read it")
 
 
+def refusal(header: Header) -> str:
+    """Why this release cannot read an intact record; empty when it can."""
+    try:
+        require_readable(header)
+    except FormatUnknown as error:
+        return error.message
+    return ""
+
+
 class Head(msgspec.Struct, frozen=True):
     """The decoded and verified part of a record before its payload. Buffers point into what was decoded."""
 

@@ -152,7 +152,6 @@ class FrameDecoder:
         self._header = b""
         self._checks = b""
         self._body: bytearray | None = None
-        self._filled = 0
         self.room = self._view
         """Where the next received bytes go; never empty, valid until `received`."""
 
@@ -160,8 +159,7 @@ class FrameDecoder:
         """Take in `count` bytes that were put into `room`. Raises ProtocolViolation."""
         frames: list[Frame] = []
         if self._body is not None:
-            self._filled += count
-            if self._filled < len(self._body):
+            if count < len(self.room):
                 self.room = self.room[count:]
                 return frames
             frames.append(self._finish(self._body))
@@ -176,7 +174,6 @@ class FrameDecoder:
                 # The rest of this body goes straight into its own memory.
                 self._body = body = bytearray(size)
                 body[:available] = self._view[self._start : self._end]
-                self._filled = available
                 self._start = self._end = 0
                 self.room = memoryview(body)[available:]
                 return frames

@@ -10,9 +10,8 @@ from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
-from datanode.config import CompactionSection
 from datanode.replicas import Replicas
-from datanode.store.retention import retention_at
+from datanode.store.retention import Retention
 from datanode.upkeep.fates import KnownFate, fate_of
 
 _read_fates = messages.reader(FatesRequest)
@@ -21,13 +20,12 @@ _read_fates = messages.reader(FatesRequest)
 class UpkeepHandlers:
     """Answers from the indexes of this node, without reading a blob.
 
-    `certain_ms` tells the wall time that may free something, or 0 (datanode/upkeep/skew.py).
+    `certain_retention` says what is over for sure: nothing, while there is a doubt about the clock (datanode/upkeep/skew.py).
     """
 
-    def __init__(self, replicas: Replicas, *, retention: CompactionSection, certain_ms: Callable[[], int]) -> None:
+    def __init__(self, replicas: Replicas, *, certain_retention: Callable[[], Retention]) -> None:
         self._replicas = replicas
-        self._retention = retention
-        self._certain_ms = certain_ms
+        self._certain_retention = certain_retention
 
     def table(self) -> dict[int, Handler]:
         return {MessageType.FATES: self._fates}
@@ -38,7 +36,7 @@ class UpkeepHandlers:
     def fates(self, ids: Sequence[bytes]) -> FatesReply:
         """What became of blobs, as far as this node knows (datanode/upkeep/fates.py)."""
         # In doubt about the clock nobody is dead: a chunk rather stays too long.
-        retention = retention_at(self._retention, self._certain_ms())
+        retention = self._certain_retention()
         found: list[KnownFate] = []
         for blob_id in ids:
             try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ambry.errors import DataCorrupt, FormatUnknown, StoreMismatch
-from ambry.format.record import Header, RecordKind, require_readable
+from ambry.format.record import RecordKind, refusal
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import BlobId
 from datanode.store.files import Files, read_whole
@@ -187,15 +187,6 @@ def _line(segment: Segment, found: FoundRecord) -> RecordLine:
         written_at_ms=header.written_at_ms,
         refused=refusal(header),
     )
-
-
-def refusal(header: Header) -> str:
-    """Why this release cannot read an intact record; empty when it can."""
-    try:
-        require_readable(header)
-    except FormatUnknown as error:
-        return error.message
-    return ""
 
 
 def _summary(segment: Segment) -> SegmentLine:

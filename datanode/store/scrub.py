@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ambry.errors import DataCorrupt, FormatUnknown
-from ambry.format.record import FEATURES_KNOWN
+from ambry.format.record import refusal
 from datanode.store.entry import IndexEntry
 from datanode.store.index import Index, Pause
 from datanode.store.log import Log
@@ -87,7 +87,7 @@ def _take(findings: SegmentFindings, found: FoundRecord, entry: IndexEntry | Non
     header = found.header
     findings.records += 1
     findings.bytes += header.record_size
-    findings.refused += bool(header.unknown or header.features & ~FEATURES_KNOWN)
+    findings.refused += bool(refusal(header))
     if entry is not None:
         findings.indexed += (entry.segment, entry.offset) == (findings.segment, found.offset)
     elif not header.unknown:

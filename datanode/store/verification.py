@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import msgspec
 
 from ambry.errors import AmbryError, IndexCorrupt
-from ambry.format.record import RecordKind
+from ambry.format.record import RecordKind, refusal
 from ambry.format.segment import FOOTER_SIZE
 from ambry.ids import BlobId
 from datanode.store.entry import Location
 from datanode.store.index import Checkpoint, Index, LsnRange
 from datanode.store.index_file import INDEX_NAME
-from datanode.store.inspection import Inspection, missing_lsns, refusal
+from datanode.store.inspection import Inspection, missing_lsns
 from datanode.store.scan import WINDOW, FoundRecord, Gap, SegmentScan
 from datanode.store.segment import Segment, segment_name
 

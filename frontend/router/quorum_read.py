@@ -227,8 +227,8 @@ def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
 
 
 async def read_head(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False, share: float = 1.0
+    request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
 ) -> BlobHead:
-    """A blob's head, within `share` of the time that is left. Raises BlobNotFound, BlobGone, Unavailable."""
-    outcome = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state, share=share).start()
+    """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
+    outcome = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
     return head_of(blob_id, found(blob_id, outcome).reply)
