@@ -131,8 +131,15 @@ def judge(raw: bytes) -> Verdict:
         rest = left
         connection.send(DENIED)
         connection.send(h11.EndOfMessage())
-        if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+        last = connection.our_state is not h11.DONE or connection.their_state is not h11.DONE
+        if last and not _kept(requests[-1]):
             return Verdict(requests=tuple(requests), end=End.LAST, rest=rest)
+
+
+def _kept(request: Judged) -> bool:
+    """Whether an old request asks for the connection to be kept (RFC 9112 section 9.3). h11 reads nothing behind HTTP/1.0."""
+    wishes = b",".join(request.values(b"connection")).lower()
+    return request.version == b"1.0" and b"keep-alive" in wishes and b"close" not in wishes
 
 
 def _judged(head: h11.Request, body: bytes, raw: bytes) -> Judged:
@@ -314,6 +321,12 @@ DIFFERENCES: Sequence[Difference] = (
         why="RFC 9112 section 7.1: there is none in the grammar; h11 says of itself that it is lenient there.",
         ours=_refused,
         seen=re.compile(rb"\r\n[0-9a-fA-F]+[ \t]+(\r\n|;)").search,
+    ),
+    Difference(
+        what="bytes in the extension of a chunk that are neither of a token nor quoted",
+        why="RFC 9112 section 7.1.1: they have no place there; h11 reads no extensions.",
+        ours=_refused,
+        seen=re.compile(rb"\r\n[0-9a-fA-F]+;[^\r\n]*[\x80-\xff]").search,
     ),
     Difference(
         what="a line of a trailer that is no header",
