@@ -54,9 +54,13 @@ format: $(READY) ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure
+bench: $(READY) ## Measure; AGAINST=REV measures this checkout and another commit in turn
+ifdef AGAINST
+	$(BIN)/python -m tests.bench.against $(AGAINST)
+else
 	$(BIN)/python -m tests.bench.run
 	$(BIN)/python -m tests.bench.store
+endif
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow

@@ -6,11 +6,12 @@ noisy minute of the machine falls on both alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.bench.figures import Operation, Point
 
 SMALL = 4 << 10
+MIDDLE = 1 << 20
 LARGE = 4 << 20
 HUGE = 64 << 20
 SIZES = (SMALL, LARGE, HUGE)
@@ -66,6 +67,22 @@ QUICK = Plan(
     probe_s=0.3,
 )
 
+# For two commits side by side, where every round is a pair.
+AGAINST = Plan(
+    small_connections=(1, 32),
+    large_connections=((MIDDLE, 4), (LARGE, 4), (HUGE, 1)),
+    small_rounds=5,
+    large_rounds=5,
+    warmup_s=0.4,
+    window_s=1.6,
+    large_window_s=1.0,
+    puts_max={MIDDLE: 192, LARGE: 48, HUGE: 4},
+    probe_s=0.3,
+)
+AGAINST_QUICK = replace(
+    AGAINST, small_connections=(32,), large_connections=((LARGE, 4),), small_rounds=3, large_rounds=3
+)
+
 
 def small_points(plan: Plan, datacenters: int) -> list[Point]:
     """In the order of one round: a GET comes after the PUTs that give it blobs."""
@@ -82,6 +99,15 @@ def large_points(plan: Plan, datacenters: int) -> list[Point]:
         _point(operation, size, connections, datacenters)
         for size, connections in plan.large_connections
         for operation in LARGE_OPERATIONS
+    ]
+
+
+def paired_points(plan: Plan) -> list[Point]:
+    """In the order of one round of two commits side by side: large blobs in class memory too, where no disk bounds them."""
+    return small_points(plan, 1) + [
+        _point(operation, size, connections, 1)
+        for size, connections in plan.large_connections
+        for operation in SMALL_OPERATIONS
     ]
 
 

@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import select
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 from rich.console import Console
 
 from ambry.clock import SystemClock, iso_utc
 from deploy.local_cluster import LocalCluster
-from deploy.local_layout import LocalClusterError
 from tests.bench import machine, plan, proc, report
+from tests.bench.child import ANSWER_TIMEOUT_S, BenchFailed, Child, environment, exit_code_of
 from tests.bench.figures import (
     FORMAT_VERSION,
     LOAD,
@@ -42,72 +37,18 @@ from tests.bench.figures import (
     compare,
     row,
 )
-from tests.bench.load import DRAIN_TIMEOUT_S, Job, Result
+from tests.bench.generator import Generator
+from tests.bench.load import Result
 
-ROOT = Path(__file__).resolve().parents[2]
 BARE = "bare"
-SAMPLE_EVERY_SMALL = 64
-CHILD_STOP_TIMEOUT_S = 5.0
-# Beyond what a job may take by its own account.
-ANSWER_TIMEOUT_S = 30.0
 DISK_NEEDED_BYTES = 16 << 30
 PROBE_ROUNDS = 3
-
-
-class BenchFailed(RuntimeError):
-    """The run cannot be made here; the message says why."""
-
-
-class Child:
-    """A process of the bench that ends when its stdin does, however this process ends."""
-
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._module = module
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(),
-            # Ctrl-C is for this process, which then stops its children.
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-
-    def ask(self, line: bytes, timeout_s: float) -> bytes:
-        """Write a line (none when empty) and read one. Raises BenchFailed."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise BenchFailed(f"{self._module} has no pipes")
-        try:
-            if line:
-                stdin.write(line + b"\n")
-                stdin.flush()
-            if not select.select([stdout], [], [], timeout_s)[0]:
-                raise BenchFailed(f"{self._module} said nothing for {timeout_s:.0f} s")
-            answer = stdout.readline()
-        except BrokenPipeError as cause:
-            raise BenchFailed(f"{self._module} ended") from cause
-        if not answer:
-            raise BenchFailed(f"{self._module} ended with exit code {self._process.wait()}")
-        return answer
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(CHILD_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
 
 
 class Bench:
     """One run: the probes and the failures so far. The caller stops the two children."""
 
-    def __init__(self, *, directory: Path, chosen: plan.Plan, out: Console, load: Child, bare: Child) -> None:
+    def __init__(self, *, directory: Path, chosen: plan.Plan, out: Console, load: Generator, bare: Child) -> None:
         self._directory = directory
         self._plan = chosen
         self._out = out
@@ -117,7 +58,7 @@ class Bench:
         self.fdatasync: list[float] = []
         self.disk: list[float] = []
         self.loopback: list[float] = []
-        self.failures: list[str] = []
+        self.failures = load.failures
         self.memory: list[ProcessMemory] = []
         self._own_ready = {name: proc.memory_kib(pid)[0] for name, pid in self._own().items()}
 
@@ -141,10 +82,10 @@ class Bench:
                 self._progress(f"{name}: round {number} of {rounds}: {point.key}")
                 if point.operation == "put disk":
                     syncs[point].append(machine.fdatasync_per_s(self._directory, self._plan.probe_s))
-                ours[point].append(self._run(point, port, watch, blobs=name))
+                ours[point].append(self._load.run(point, port, watch, blobs=name))
                 same = (point.operation.split()[0], point.size, point.connections)
                 if same not in shared:
-                    shared[same] = self._run(point, self._bare_port, {BARE: self._bare.pid}, blobs="")
+                    shared[same] = self._load.run(point, self._bare_port, {BARE: self._bare.pid}, blobs="")
                 bare[point].append(shared[same])
             self.probe_machine()
         for values in syncs.values():
@@ -180,45 +121,9 @@ class Bench:
         end, peak = proc.memory_kib(pid)
         self.memory.append(ProcessMemory(process=name, ready_mb=_mb(ready_kib), peak_mb=_mb(peak), end_mb=_mb(end)))
 
-    def _run(self, point: Point, port: int, watch: dict[str, int], *, blobs: str) -> Result:
-        small = point.size == plan.SMALL
-        putting = point.operation != "get"
-        job = Job(
-            verb="POST" if putting else "GET",
-            port=port,
-            size=point.size,
-            connections=point.connections,
-            warmup_s=self._plan.warmup_s if small else 0.0,
-            window_s=self._plan.window_s if small else self._plan.large_window_s,
-            whole=not small,
-            requests=self._plan.puts_max.get(point.size) if putting and blobs else None,
-            blobs=blobs,
-            headers={"x-ambry-durability": point.operation.split()[1]} if putting else {},
-            sample_every=SAMPLE_EVERY_SMALL if small else 1,
-            watch=watch,
-        )
-        limit = job.warmup_s + job.window_s + DRAIN_TIMEOUT_S + ANSWER_TIMEOUT_S
-        result = msgspec.json.decode(self._load.ask(msgspec.json.encode(job), limit), type=Result)
-        if result.failures:
-            more = (
-                f" (and {result.failures - len(result.messages)} more)"
-                if result.failures > len(result.messages)
-                else ""
-            )
-            self.failures.append(f"{point.key}: {result.failures} failures: {'; '.join(result.messages)}{more}")
-        if result.operations == 0:
-            self.failures.append(f"{point.key}: not one operation in {result.elapsed_s:.1f} s")
-        return result
-
     def _progress(self, text: str) -> None:
         if self._out.is_terminal:
             self._out.print(f"[dim]{text}[/dim]")
-
-
-def environment() -> dict[str, str]:
-    """Children run the code of this checkout, wherever they are started."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path}
 
 
 @contextlib.contextmanager
@@ -237,9 +142,9 @@ def measure_all(directory: Path, chosen: plan.Plan, *, quick: bool, datacenters:
     began, started_at = clock.monotonic(), iso_utc(clock.wall_ms())
     where = machine.facts(directory)
     with contextlib.ExitStack() as stack:
-        load = Child("tests.bench.load")
+        load = Generator(chosen)
         stack.callback(load.stop)
-        bare = Child("tests.bench.bare", *(str(size) for size in plan.SIZES))
+        bare = Child.module("tests.bench.bare", *(str(size) for size in plan.SIZES))
         stack.callback(bare.stop)
         bench = Bench(directory=directory, chosen=chosen, out=out, load=load, bare=bare)
         bench.probe_machine()
@@ -340,26 +245,9 @@ def _mb(kib: int) -> float:
     return round(kib * 1024 / 1e6, 1)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main(words: Sequence[str] | None = None) -> int:
     arguments = arguments_of(words)
     return exit_code_of(lambda: bench(arguments, report.console()))
-
-
-def exit_code_of(work: Callable[[], int]) -> int:
-    """What `work` returns; 130 when it was interrupted or terminated, 2 when the run cannot be made."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return work()
-    except KeyboardInterrupt:
-        print("\nInterrupted; every process was stopped.", file=sys.stderr)
-        return 130
-    except (BenchFailed, LocalClusterError, OSError) as cause:
-        print(f"The bench failed: {cause}", file=sys.stderr)
-        return 2
 
 
 if __name__ == "__main__":

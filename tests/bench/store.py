@@ -21,7 +21,8 @@ from rich.console import Console
 
 from ambry.clock import SystemClock, iso_utc
 from tests.bench import machine, store_report
-from tests.bench.run import exit_code_of, require_room
+from tests.bench.child import exit_code_of
+from tests.bench.run import require_room
 from tests.bench.store_figures import FORMAT_VERSION, Report, RowRun, figures, held
 from tests.bench.store_plan import BIG_BLOBS, FULL, QUICK, ROWS, Plan, specs
 from tests.bench.store_rows import Rows

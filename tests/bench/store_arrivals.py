@@ -50,7 +50,7 @@ def parse(data: bytes) -> tuple[list[tuple[int, int]], bytes]:
 def arriving(seed: int, seconds: float) -> Iterator[socket.socket]:
     """A socket on which requests arrive from now on, until it ends."""
     # Not at the top: the process that sends has no use for all that it brings.
-    from tests.bench.run import environment
+    from tests.bench.child import environment
 
     ours, theirs = socket.socketpair()
     with ours:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench.run import Child
+from tests.bench.child import Child
 from tests.bench.store_figures import RowRun, Samples, joined
 from tests.bench.store_job import Job, Result
 from tests.bench.store_plan import BLOB_SIZE, ENTRY_BYTES, Plan
@@ -47,7 +47,7 @@ class Rows:
     def _step(self, step: str, directory: Path, **fields: int) -> Samples:
         self._progress(step)
         job = msgspec.convert(fields | {"step": step, "directory": str(directory), "plan": self._plan}, Job)
-        child = Child("tests.bench.store_child")
+        child = Child.module("tests.bench.store_child")
         try:
             result = msgspec.json.decode(child.ask(msgspec.json.encode(job), STEP_TIMEOUT_S), type=Result)
         finally:

@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.bench import plan, proc
-from tests.bench.plan import FULL, GUARDED, QUICK, Plan, large_points, replicating_points, small_points
-from tests.bench.run import BenchFailed, default_output, read_report
+from tests.bench.child import BenchFailed
+from tests.bench.plan import (
+    AGAINST,
+    AGAINST_QUICK,
+    FULL,
+    GUARDED,
+    QUICK,
+    Plan,
+    large_points,
+    paired_points,
+    replicating_points,
+    small_points,
+)
+from tests.bench.run import default_output, read_report
 
 
 @pytest.mark.parametrize("chosen", [FULL, QUICK])
@@ -25,6 +37,15 @@ def test_blobs_are_put_before_they_are_read(chosen: Plan) -> None:
         for point in points:
             assert point.operation != "get" or point.size in put
             put.add(point.size)
+
+
+@pytest.mark.parametrize("chosen", [AGAINST, AGAINST_QUICK])
+def test_two_commits_are_asked_for_the_watched_rows_too(chosen: Plan) -> None:
+    points = paired_points(chosen)
+    assert {(p.operation, p.size, p.connections) for p in points} >= GUARDED
+    assert len({point.key for point in points}) == len(points)
+    # A table of pairs has one number of rounds.
+    assert chosen.small_rounds == chosen.large_rounds
 
 
 @pytest.mark.parametrize("chosen", [FULL, QUICK])
