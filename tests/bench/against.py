@@ -58,7 +58,7 @@ class Cluster:
 
 def checkout(revision: str, directory: Path) -> str:
     """Put the files of a commit into `directory`, with an environment of their own; its short name. Raises BenchFailed."""
-    name = _output(["git", "rev-parse", "--short", "--verify", f"{revision}^{{commit}}"], ROOT).strip()
+    name = _output(["git", "rev-parse", "--short", f"{revision}^{{commit}}"], ROOT).strip()
     directory.mkdir()
     archive = directory.with_suffix(".tar")
     _output(["git", "archive", "--output", str(archive), name], ROOT)
