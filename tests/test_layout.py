@@ -63,6 +63,7 @@ FLOORS = [
     ["datanode.checkpointer"],
     ["datanode.replication", "datanode.upkeep"],
     ["datanode.handlers"],
+    ["datanode.parts"],
     ["datanode.wiring"],
     ["datanode.server", "frontend.app"],
     ["datanode.__main__", "datanode.commands", "frontend.__main__"],

@@ -11,7 +11,7 @@ find the blobs already here, taken over from it. When it is down they fetch inst
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -21,7 +21,7 @@ from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.network.pool import Peer, PeerPool
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
 from ambry.service.logs import get_logger
 from ambry.service.worker import Tick
 from datanode import metrics
@@ -30,15 +30,13 @@ from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursor, Cursors
-from datanode.replication.decide import Action, decide, designated, joined_state
-from datanode.replication.healer import Healer
-from datanode.replication.intake import Intake
+from datanode.replication.decide import designated
+from datanode.replication.merger import Merger
 from datanode.replication.recovery import Recovery
 from datanode.replication.silence import Silence
 from datanode.replication.standing import Standing, Told
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
-from datanode.store.retention import Retention
 
 log = get_logger()
 
@@ -78,10 +76,7 @@ class Pull:
 
 
 class Replicator:
-    """All pulling of one data node.
-
-    `certain_retention` says what is over for sure: nothing, while there is a doubt about the clock (datanode/upkeep/skew.py).
-    """
+    """All pulling of one data node."""
 
     def __init__(
         self,
@@ -94,11 +89,9 @@ class Replicator:
         authority: Authority,
         recovery: Recovery,
         disk: Disk,
-        intake: Intake,
-        healer: Healer,
+        merger: Merger,
         silence: Silence,
         config: ReplicationSection,
-        certain_retention: Callable[[], Retention],
         clock: Clock,
     ) -> None:
         self._map = cluster_map
@@ -109,11 +102,9 @@ class Replicator:
         self._authority = authority
         self._recovery = recovery
         self._disk = disk
-        self._intake = intake
-        self._healer = healer
+        self._merger = merger
         self._silence = silence
         self._config = config
-        self._certain_retention = certain_retention
         self._clock = clock
         self._sessions = count(1)
         self._pulls: list[Pull] = []
@@ -292,7 +283,7 @@ class Replicator:
                 self._recovery.check(replica)
                 continue
             try:
-                failed = await self.take_in(peer, replica, answer.changes)
+                failed = await self._merger.take_in(peer, replica, answer.changes)
             except AmbryError as error:
                 failure = error
                 continue
@@ -316,32 +307,3 @@ class Replicator:
         cursor.hear(answer, seen)
         if seen is Seen.BEYOND:
             self._recovery.recognise(replica, peer.node.name, token)
-
-    async def take_in(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
-        """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
-        if not changes:
-            return {}
-        store = replica.store
-        retention = self._certain_retention()
-        merges: list[Change] = []
-        fetches: dict[bytes, Change] = {}
-        for change in changes:
-            entry = store.lookup(change.id)
-            known = entry is not None and entry.present and entry.state == change.state
-            if known and entry is not None and entry.changed_at_ms == change.changed_at_ms:
-                continue  # by far the most: it came here directly, or from another peer
-            action = decide(entry, change, retention)
-            if action is Action.MERGE:
-                merges.append(change)
-            elif action is Action.FETCH:
-                fetches[change.id] = change
-        failed: set[bytes] = set()
-        if fetches:
-            wanted = {blob_id: joined_state(store.lookup(blob_id), change.dated) for blob_id, change in fetches.items()}
-            failed = await self._intake.fetch(replica, peer, wanted)
-        if merges:
-            states = {change.id: joined_state(store.lookup(change.id), change.dated) for change in merges}
-            await self._intake.merge_all(replica, states)
-        for blob_id in failed:
-            self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)
-        return {blob_id: fetches[blob_id].lsn for blob_id in failed}

@@ -18,8 +18,8 @@ from functools import partial
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.format.record import Record
+from datanode.parts import Parts
 from datanode.store.record_reader import Payload
-from datanode.wiring import Parts
 from tests.bench.figures import percentile
 from tests.bench.store_arrivals import MESSAGE, WRITE, arriving, parse
 from tests.bench.store_blobs import (

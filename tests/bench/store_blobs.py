@@ -14,11 +14,11 @@ from ambry.clock import Clock, SystemClock
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from datanode.config import StoreSection
+from datanode.parts import Parts
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.files import OsFiles
 from datanode.store.opening.steps import open_store
-from datanode.wiring import Parts
 from tests.support.fake_clock import SettableClock
 from tests.support.node_parts import lone_map, lone_node
 from tests.support.samples import append, checkpoint

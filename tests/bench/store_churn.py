@@ -21,7 +21,7 @@ from ambry.errors import AmbryError
 from ambry.format.record import Record, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from datanode.config import CompactionSection, StoreSection
-from datanode.wiring import Parts
+from datanode.parts import Parts
 from tests.bench.store_blobs import PROPERTIES, delete_record, open_node
 from tests.bench.store_figures import Samples
 from tests.bench.store_job import Job, Wrong, on_loop

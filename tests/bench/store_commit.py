@@ -23,7 +23,7 @@ from ambry.ids import ID_SIZE
 from ambry.service.worker import Worker
 from datanode.committer import Committer
 from datanode.config import StoreSection
-from datanode.wiring import Parts
+from datanode.parts import Parts
 from tests.bench.store_blobs import Payloads, natural_ids, open_node
 from tests.bench.store_figures import Samples, joined
 from tests.bench.store_job import Job, on_loop

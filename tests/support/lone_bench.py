@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 from ambry.errors import AmbryError
+from datanode.parts import Parts
 from datanode.replicas import Replica
-from datanode.wiring import Parts
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.node_parts import lone_map, lone_node, store_section

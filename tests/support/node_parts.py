@@ -11,8 +11,9 @@ from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from datanode.config import DataNodeConfig, NodeSection, StoreSection
 from datanode.disk import Disk
+from datanode.parts import Parts
 from datanode.store.files import Files
-from datanode.wiring import Parts, build
+from datanode.wiring import build
 from tests.support.samples import CLUSTER, PARTITION, SEGMENT_SIZE
 
 LONE = Node(name="n", datacenter="dc1", datacenter_id=1, host="h", port=1)

@@ -30,7 +30,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor
 from datanode.committer import Committer, Done
 from datanode.replicas import Replica, Replicas
-from datanode.replication import comparison, replicator
+from datanode.replication import comparison, merger
 from datanode.replication import decide as deciding
 from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursor, Cursors
@@ -252,7 +252,7 @@ def pass_over_what_may_have_expired(patch: Patch) -> None:
         mortal = change.state.expires_at_ms != NEVER_MS
         return Action.NOTHING if known is None and mortal else real(known, change, retention)
 
-    patch.setattr(replicator, "decide", decide)
+    patch.setattr(merger, "decide", decide)
 
 
 def date_changes_where_they_arrive(patch: Patch) -> None:

@@ -13,7 +13,7 @@ from ambry.network.connection import RpcConnection
 from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame
 from ambry.protocol.messages.base import Message
-from datanode.wiring import Parts
+from datanode.parts import Parts
 
 LONG_S = 60.0
 

@@ -15,10 +15,10 @@ import pytest
 
 from ambry.errors import AmbryError
 from datanode.handlers.reading import Reading
+from datanode.parts import Parts
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
 from datanode.upkeep import compactor as compactor_module
-from datanode.wiring import Parts
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.node_parts import lone_node, store_section

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from datanode.parts import Parts
 from datanode.upkeep import sweeper as sweeper_module
 from datanode.upkeep.progress import RoundProgress, describe
-from datanode.wiring import Parts
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.node_parts import lone_node

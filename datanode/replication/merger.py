@@ -1,0 +1,54 @@
+"""What a peer says of blobs is brought into a replica here: states merged, missing blobs fetched, damage looked after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ambry.network.pool import Peer
+from ambry.protocol.messages.replication import Change
+from datanode.replicas import Replica
+from datanode.replication.decide import Action, decide, joined_state
+from datanode.replication.healer import Healer
+from datanode.replication.intake import Intake
+from datanode.store.retention import Retention
+
+
+class Merger:
+    """Takes in the changes of peers, however they were found out.
+
+    `certain_retention` says what is over for sure: nothing, while there is a doubt about the clock (datanode/upkeep/skew.py).
+    """
+
+    def __init__(self, intake: Intake, healer: Healer, *, certain_retention: Callable[[], Retention]) -> None:
+        self._intake = intake
+        self._healer = healer
+        self._certain_retention = certain_retention
+
+    async def take_in(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
+        """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
+        if not changes:
+            return {}
+        store = replica.store
+        retention = self._certain_retention()
+        merges: list[Change] = []
+        fetches: dict[bytes, Change] = {}
+        for change in changes:
+            entry = store.lookup(change.id)
+            known = entry is not None and entry.present and entry.state == change.state
+            if known and entry is not None and entry.changed_at_ms == change.changed_at_ms:
+                continue  # by far the most: it came here directly, or from another peer
+            action = decide(entry, change, retention)
+            if action is Action.MERGE:
+                merges.append(change)
+            elif action is Action.FETCH:
+                fetches[change.id] = change
+        failed: set[bytes] = set()
+        if fetches:
+            wanted = {blob_id: joined_state(store.lookup(blob_id), change.dated) for blob_id, change in fetches.items()}
+            failed = await self._intake.fetch(replica, peer, wanted)
+        if merges:
+            states = {change.id: joined_state(store.lookup(change.id), change.dated) for change in merges}
+            await self._intake.merge_all(replica, states)
+        for blob_id in failed:
+            self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)
+        return {blob_id: fetches[blob_id].lsn for blob_id in failed}

@@ -1,0 +1,70 @@
+"""What the parts of a data node do together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datanode.config import CompactionSection, ScrubSection, SweepSection
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_files import FakeFiles
+from tests.support.lone_bench import LoneBench
+from tests.support.node_parts import lone_map, lone_node
+from tests.support.samples import blob_id
+
+
+async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> None:
+    def names(**sections: Any) -> set[str]:
+        parts = lone_node(
+            FakeFiles(tmp_path),
+            tmp_path,
+            clock=SettableClock(),
+            cluster_map=lone_map(with_silent_peer=True),
+            **sections,
+        )
+        parts.disk.close()
+        return set(parts.ticks())
+
+    assert names() == {
+        "checkpoint",
+        "clock",
+        "compare",
+        "digests",
+        "heal",
+        "room",
+        "pull:silent",
+        "compaction",
+        "scrub",
+        "sweep",
+    }
+    off = names(
+        compaction=CompactionSection(enabled=False),
+        scrub=ScrubSection(enabled=False),
+        sweep=SweepSection(enabled=False),
+    )
+    assert off == {"checkpoint", "clock", "compare", "digests", "heal", "room", "pull:silent"}
+
+
+async def test_background_work_begins_later_but_within_its_interval(tmp_path: Path) -> None:
+    parts = lone_node(FakeFiles(tmp_path), tmp_path, clock=SettableClock(), sweep=SweepSection(interval_s=3.0))
+    later = parts.starts_after_s()
+    assert later["compaction"] >= 30
+    assert later["scrub"] >= 30
+    assert later["sweep"] == 3.0
+    assert later.keys() <= parts.ticks().keys()
+    parts.disk.close()
+
+
+async def test_closing_is_clean_and_nothing_is_rebuilt_any_more(tmp_path: Path) -> None:
+    """A rebuild that began while the node was closing opened files that nobody closed."""
+    bench = LoneBench(tmp_path)
+    store = (await bench.open()).store
+    await bench.put(1)
+    await bench.parts.replicas.settle()
+    bench.parts.replicas.rebuild(store, "too late")
+    assert bench.parts.replicas[7].store is store
+    await bench.parts.close()
+    replica = await bench.open()
+    assert replica.store.opened.replayed == 0
+    assert replica.store.lookup(blob_id(1)) is not None
+    await bench.parts.close()
