@@ -152,9 +152,7 @@ class Download:
     def _fetch(self, unit: ReadUnit) -> asyncio.Future[ReadOutcome]:
         self._request.renew()
         fetch = Fetch(self._request, self._context, BlobId(unit.id), first=unit.first, end=unit.end, any_state=True)
-        future = fetch.start()
-        future.add_done_callback(fetch.give_up)  # it is cancelled when its bytes are not wanted any more
-        return future
+        return fetch.start()
 
     async def _chunk_answer(self, future: asyncio.Future[ReadOutcome]) -> Found:
         try:

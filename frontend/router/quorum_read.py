@@ -60,7 +60,8 @@ class Fetch:
 
     Replicas are asked in order; when one has not answered for `hedge_after_ms` the next is asked too, and the first good
     answer counts. Once all were asked and only suspect ones are still to answer, they are not waited for any longer than a
-    moment. It ends within `share` of the time that the request has left.
+    moment. It ends within `share` of the time that the request has left. Whoever was asked and has not answered when it ends,
+    in whatever way, is told that nobody waits.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class Fetch:
         )
 
     def start(self) -> asyncio.Future[ReadOutcome]:
+        # That it ends is not for us alone to say: whoever waits for it may be cancelled, and it with him.
+        self._future.add_done_callback(self._give_up)
         self._ask_next()
         return self._future
 
@@ -188,15 +191,14 @@ class Fetch:
         reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in self._failures.items()))
         return Unavailable(f"blob {self._id} cannot be read now, and its absence cannot be proven; retry ({reasons})")
 
-    def give_up(self, _future: object = None) -> None:
-        """Nobody waits for it any more, or for those that have not answered: they are told."""
+    def _give_up(self, _future: object) -> None:
+        """Nobody waits for those that have not answered."""
         self._stop_timer()
         for call in self._waiting.values():
             if call is not None:
                 call.cancel()
 
     def _end_with(self, outcome: ReadOutcome | AmbryError) -> None:
-        self.give_up()
         if isinstance(outcome, AmbryError):
             self._future.set_exception(outcome)
         else:

@@ -20,7 +20,9 @@ from ambry.errors import (
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetReply
+from frontend.router.get import open_blob
 from frontend.router.quorum_read import Fetch, in_order, read_head
+from frontend.router.update import delete
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
 from tests.support.fake_peers import Fault, absent, corrupt, cut_short, fails, lost, silent, slow
@@ -168,19 +170,25 @@ async def test_who_was_asked_too_and_came_second_is_told_that_nobody_waits() -> 
     assert [peer.open_calls for peer in cluster.pool] == [0, 0]
 
 
+@pytest.mark.parametrize("reading", ["the head", "the first bytes", "what is to change"])
 @virtual_time
-async def test_a_read_that_is_cancelled_is_given_up_everywhere() -> None:
+async def test_a_read_whose_task_is_cancelled_is_given_up_everywhere(reading: str) -> None:
+    """Only chunks read ahead were: the replicas read and sent the head and the first bytes to nobody."""
     cluster, blob_id = await made(b"hello", ((2,),))
     for peer in cluster.peers():
         peer.script(silent())
-    fetch = Fetch(cluster.request(), cluster.context, blob_id, first=0, end=5)
-    future = fetch.start()
-    future.add_done_callback(fetch.give_up)
+    reads = {
+        "the head": lambda: read_head(cluster.request(), cluster.context, blob_id),
+        "the first bytes": lambda: open_blob(cluster.request(), cluster.context, blob_id, wanted=None),
+        "what is to change": lambda: delete(cluster.request(), cluster.context, blob_id),
+    }
+    task = asyncio.ensure_future(reads[reading]())
     await asyncio.sleep(2 * HEDGE_S)
     assert len(asked(cluster)) == 2
-    future.cancel()
+    task.cancel()
     await settle()
     assert [len(peer.given_up) for peer in cluster.pool] == [1, 1]
+    assert cluster.context.reading.budget.free == cluster.context.reading.budget.size
 
 
 @virtual_time
