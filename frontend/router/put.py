@@ -141,12 +141,17 @@ class PutOperation:
         return PutResult(id=composite_id, size=size, digest=whole, created_at_ms=self._created_at_ms)
 
     def _ran_s(self) -> float:
-        """How long this upload has been under way, seconds.
+        """How long this upload has been under way, seconds of the monotonic clock."""
+        return self._context.clock.monotonic() - self._began_s
 
-        Our monotonic clock stands still while the machine is suspended, the data nodes' time does not: the longer counts.
+    def _took_its_time(self) -> bool:
+        """Whether data nodes may have given chunks of it up by now.
+
+        The monotonic clock stands still while the machine is suspended, and the wall clock may be put right meanwhile: neither
+        alone can say that it was quick.
         """
-        clock = self._context.clock
-        return max(clock.monotonic() - self._began_s, (clock.wall_ms() - self._created_at_ms) / 1000)
+        moved_s = abs(self._context.clock.wall_ms() - self._created_at_ms) / 1000
+        return max(self._ran_s(), moved_s) > SURE_FOR_S
 
     def _refuse_old(self) -> None:
         """End an upload whose first chunks data nodes may soon give up (datanode/upkeep/sweeper.py). Raises RequestTimeout."""
@@ -190,7 +195,7 @@ class PutOperation:
         # The chunks name this id, so a retry goes to the same partition; the same put twice is one.
         await write_persistently(self._request, write, attempts=self._context.config.put_attempts)
         # From now on nobody calls the chunks abandoned. Whoever did before, though that is against all settings, is found here.
-        if self._ran_s() > SURE_FOR_S and await any_given_up(self._request, self._context, [ref.id for ref in refs]):
+        if self._took_its_time() and await any_given_up(self._request, self._context, [ref.id for ref in refs]):
             raise RequestTimeout(
                 f"the upload ran for {self._ran_s():.0f} s, and data nodes gave chunks of it up as abandoned: is their "
                 "sweep.grace_s well above router.upload_max_s? Nothing was stored"

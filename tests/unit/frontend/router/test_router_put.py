@@ -513,19 +513,15 @@ def clock_of(cluster: FakeCluster) -> SettableClock:
     return clock
 
 
-@pytest.mark.parametrize("suspended", [False, True])
 @virtual_time
-async def test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused(suspended: bool) -> None:
+async def test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused() -> None:
     """A frontend nine days behind had its blob acknowledged whose chunks the sweep had taken for abandoned."""
     cluster = make_cluster(SPREAD, upload_max_s=DAY_S)
     clock = clock_of(cluster)
     body = content(3, 3 * CHUNK)
 
     def a_day() -> None:
-        if suspended:
-            clock.wall += (DAY_S + 1) * 1000  # the monotonic clock of a suspended machine stands still
-        else:
-            clock.seconds += DAY_S + 1
+        clock.seconds += DAY_S + 1
 
     with pytest.raises(RequestTimeout, match=r"upload_max_s.*nothing was stored"):
         await cluster.put(body, passing(cluster, body, a_day))
@@ -535,9 +531,27 @@ async def test_an_upload_that_takes_longer_than_chunks_are_kept_is_refused(suspe
     assert {call.message.id for call in cluster.pool.calls(MessageType.PUT)} <= given_up
 
 
-@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("days", [-2, 2])
 @virtual_time
-async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whatever_the_settings(forgotten: bool) -> None:
+async def test_a_clock_that_is_put_right_meanwhile_ends_no_upload(days: int) -> None:
+    """One that data nodes set right by two days was taken to have run for two days, and thrown away."""
+    cluster = make_cluster(SPREAD, upload_max_s=DAY_S)
+    body = content(3, 3 * CHUNK)
+
+    def put_right() -> None:
+        clock_of(cluster).wall += days * DAY_S * 1000
+
+    result = await cluster.put(body, passing(cluster, body, put_right))
+    assert stored(cluster, result.id) == body
+    assert cluster.pool.calls(MessageType.PRESENCE), "it may as well have been suspended"
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("suspended", [False, True])
+@virtual_time
+async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whatever_the_settings(
+    suspended: bool, forgotten: bool
+) -> None:
     """Buried on one replica already, or so long ago that nobody knows them any more."""
     cluster = make_cluster(SPREAD)
     clock = clock_of(cluster)
@@ -546,7 +560,8 @@ async def test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whateve
     async def pieces() -> AsyncIterator[bytes]:
         yield body[:-1]
         await settle()
-        clock.advance(60)
+        clock.wall += 60_000
+        clock.seconds += 0 if suspended else 60  # the monotonic clock of a suspended machine stands still
         for peer in cluster.pool if forgotten else [next(peer for peer in cluster.pool if peer.records)]:
             for raw, known in list(peer.records.items()):
                 known.state = BlobState(0, True, NEVER_MS)
