@@ -101,3 +101,8 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         if isinstance(response, web.Response):
             response.body = None
         return response
+
+    def give_way(self) -> None:
+        """Break the connection: its client holds memory that others wait for."""
+        if self.connection is not None:
+            self.connection.abort("takes its answer too slowly while others wait for memory")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import msgspec
 from aiohttp import web
 
-from ambry.blob import NEVER_MS
-from ambry.ids import BlobId
+from ambry.blob import NEVER_MS, ChunkRef
+from ambry.checksum import DIGEST_SIZE
+from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import metadata
 from ambry.service.admin import json_response
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS
 from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.presence import presence
+
+ENTRIES_PER_PIECE = 256
+"""Of a list of chunks; they take about as much as is charged for them beside the list, a block."""
+_ENTRY = b'{"id":"%b","size":%d,"digest":"%b"}'
 
 
 class About:
@@ -60,12 +68,34 @@ class About:
         found = await presence(exchange.context, self._router, blob_id)
         return _answer({"id": str(blob_id), "partition": blob_id.partition, "replicas": found}, NOT_AT_ALL)
 
-    async def chunk_ids(self, exchange: Exchange) -> web.Response:
+    async def chunk_ids(self, exchange: Exchange) -> web.StreamResponse:
+        """Told in pieces: the list of a large blob is long, and whoever takes it slowly holds no second copy of it."""
         blob_id = id_in_path(exchange)
-        composite = await chunk_list(exchange.context, self._router, blob_id)
-        chunks = composite.chunks if composite else ()
-        listed = [{"id": str(BlobId(chunk.id)), "size": chunk.size, "digest": chunk.digest.hex()} for chunk in chunks]
-        return _answer({"id": str(blob_id), "chunks": listed}, ASK_FIRST)
+        with contextlib.closing(await chunk_list(exchange.context, self._router, blob_id)) as listed:
+            chunks = listed.chunks
+            before, after = b'{"id":"%b","chunks":[' % str(blob_id).encode(), b"]}"
+            size = len(before) + sum(map(_entry_size, chunks)) + max(0, len(chunks) - 1) + len(after)
+            headers = {"Content-Type": "application/json", **GUARDS, "Cache-Control": ASK_FIRST}
+            if exchange.method == "HEAD":
+                return web.Response(headers={**headers, "Content-Length": str(size)})
+            response = StreamedAnswer(status=200, headers=headers, size=size)
+            await exchange.send_head(response)
+            listed.abort = exchange.give_way
+            for start in range(0, max(1, len(chunks)), ENTRIES_PER_PIECE):
+                entries = b",".join(map(_entry, chunks[start : start + ENTRIES_PER_PIECE]))
+                listed.handed_at = asyncio.get_running_loop().time()
+                await exchange.send_piece(response, (b"," if start else before) + entries)
+            await exchange.send_piece(response, after)
+            await response.write_eof()
+        return response
+
+
+def _entry(chunk: ChunkRef) -> bytes:
+    return _ENTRY % (str(BlobId(chunk.id)).encode(), chunk.size, chunk.digest.hex().encode())
+
+
+def _entry_size(chunk: ChunkRef) -> int:
+    return len(_ENTRY % (b"", chunk.size, b"")) + ID_TEXT_SIZE + 2 * DIGEST_SIZE
 
 
 def _answer(value: object, cache: str) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -118,15 +119,16 @@ class Reads:
         if not (text.isascii() and text.isdigit() and len(text) <= _SEGMENT_DIGITS_MAX):
             raise InvalidRequest(f"a segment has a number, not {text[:20]!r}")
         number = int(text)
-        composite = await chunk_list(exchange.context, self._router, blob_id)
-        chunks = composite.chunks if composite is not None else ()
-        if number >= max(1, len(chunks)):
-            raise InvalidRequest(f"blob {blob_id} has {max(1, len(chunks))} segments, numbered from 0")
-        first = sum(chunk.size for chunk in chunks[:number])
-        wanted = RangeSpec(first, first + chunks[number].size - 1) if chunks else None
+        with contextlib.closing(await chunk_list(exchange.context, self._router, blob_id)) as listed:
+            count = max(1, len(listed.chunks))
+            if number >= count:
+                raise InvalidRequest(f"blob {blob_id} has {count} segments, numbered from 0")
+            chunk = listed.chunks[number] if listed.chunks else None
+            first = sum(before.size for before in listed.chunks[:number])
+        wanted = RangeSpec(first, first + chunk.size - 1) if chunk is not None else None
         download = await open_blob(exchange.context, self._router, blob_id, wanted=wanted)
         try:
-            digest = chunks[number].digest if chunks else download.head.properties.digest
+            digest = chunk.digest if chunk is not None else download.head.properties.digest
             headers = {
                 "Content-Type": "application/octet-stream",
                 "Cache-Control": self._finder.cache(download.head, ALIVE),
@@ -165,7 +167,7 @@ class Reads:
 
     async def _write_all(self, exchange: Exchange, response: StreamedAnswer, download: Download) -> None:
         """Send all that is read. The head goes only when the first bytes are here: until then an error can be told."""
-        download.abort = partial(_give_way, exchange)
+        download.abort = exchange.give_way
         download.unsent = partial(_unsent, exchange)
         async for data in download.stream():
             if not exchange.streaming:
@@ -176,11 +178,6 @@ class Reads:
 
 def _unsent(exchange: Exchange) -> int:
     return 0 if exchange.connection is None else unconfirmed(exchange.connection.transport)
-
-
-def _give_way(exchange: Exchange) -> None:
-    if exchange.connection is not None:
-        exchange.connection.abort("takes its answer too slowly while others wait for memory")
 
 
 def _resolves_empty(headers: Mapping[str, str]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 
-from ambry.blob import Composite
+from ambry.blob import ChunkRef, Composite
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import DataCorrupt
 from ambry.format import composite as composite_format
@@ -12,6 +14,7 @@ from ambry.ids import BlobId, IdKind
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import Fetch, Found, found, head_of, read_head
+from frontend.router.reading import ReadMemory
 from frontend.router.values import BlobHead
 
 CHUNK_LISTED_BYTES = 256
@@ -69,14 +72,46 @@ def _decoded(head: BlobHead, record: Found) -> Composite:
     return composite
 
 
-async def chunk_list(request: RequestContext, context: RouterContext, blob_id: BlobId) -> Composite | None:
-    """What chunks a blob has, None for a blob of one record. Raises as read_composite.
+class ChunkList:
+    """What chunks a blob has, in order; none for one of a single record. `close` it in any case: it holds memory.
 
-    Its memory is the caller's, who answers in a moment; only to read it has taken some of all downloads'.
+    Where a client is told it piece by piece, `handed_at` and `abort` say so (frontend/router/reading.py).
     """
+
+    def __init__(self, reading: ReadMemory, chunks: Sequence[ChunkRef] = (), *, held: int = 0) -> None:
+        self.chunks = chunks
+        self.held = held
+        self.handed_at: float | None = None
+        self.abort: Callable[[], None] | None = None
+        """Breaks the connection to a client that does not take it while others need its memory."""
+        self._reading = reading
+        reading.join(self)
+
+    def taken(self) -> int:
+        return 0
+
+    def drop_ahead(self) -> bool:
+        return False
+
+    def end(self) -> bool:
+        abort, self.abort = self.abort, None
+        if abort is not None:
+            abort()
+        return abort is not None
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._reading.leave(self)
+        held, self.held = self.held, 0
+        self._reading.budget.give_back(held)
+
+
+async def chunk_list(request: RequestContext, context: RouterContext, blob_id: BlobId) -> ChunkList:
+    """The list of a blob's chunks, with the memory for it and a block beside it. Raises as read_composite."""
     if blob_id.kind is not IdKind.COMPOSITE:
         await read_head(request, context, blob_id)
-        return None
+        return ChunkList(context.reading)
     whole = await read_composite(request, context, blob_id, of=BLOCK_SIZE)
-    context.reading.budget.give_back(whole.charged)
-    return whole.composite
+    held = whole.listed + BLOCK_SIZE
+    context.reading.budget.give_back(whole.charged - held)
+    return ChunkList(context.reading, whole.composite.chunks, held=held)

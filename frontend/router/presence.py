@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from ambry.errors import AmbryError, BlobGone
@@ -12,7 +13,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import PresenceReply, PresenceRequest
 from frontend.request import RequestContext
-from frontend.router.composite import chunk_list
+from frontend.router.composite import ChunkList, chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.values import NodePresence
 
@@ -26,16 +27,17 @@ async def presence(request: RequestContext, context: RouterContext, blob_id: Blo
     Of a blob that is gone, its own record alone: who knows that it was deleted.
     """
     try:
-        composite = await chunk_list(request, context, blob_id)
+        listed = await chunk_list(request, context, blob_id)
     except BlobGone:
-        composite = None
-    ids = [blob_id.raw] + ([chunk.id for chunk in composite.chunks] if composite else [])
-    held: dict[Peer, list[bytes]] = {}
-    for raw in ids:
-        for each in context.replicas[BlobId(raw).partition].every:
-            held.setdefault(each.replica, []).append(raw)
-    peers = sorted(held, key=lambda peer: peer.node.name)
-    return list(await asyncio.gather(*(_presence_at(request, peer, held[peer]) for peer in peers)))
+        listed = ChunkList(context.reading)
+    with contextlib.closing(listed):
+        ids = [blob_id.raw, *(chunk.id for chunk in listed.chunks)]
+        held: dict[Peer, list[bytes]] = {}
+        for raw in ids:
+            for each in context.replicas[BlobId(raw).partition].every:
+                held.setdefault(each.replica, []).append(raw)
+        peers = sorted(held, key=lambda peer: peer.node.name)
+        return list(await asyncio.gather(*(_presence_at(request, peer, held[peer]) for peer in peers)))
 
 
 async def any_given_up(request: RequestContext, context: RouterContext, ids: Sequence[bytes]) -> bool:

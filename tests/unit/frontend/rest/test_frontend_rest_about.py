@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 
+from ambry.clock import SystemClock
+from frontend.rest.about import ENTRIES_PER_PIECE
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK
-from tests.support.http_frontend import Answer, http_frontend
+from tests.support.fake_cluster import CHUNK, make_cluster
+from tests.support.http_frontend import Answer, http_frontend, request, until
 
 VARYING = {"date", "x-ambry-request-id"}
 
@@ -41,6 +46,41 @@ async def test_around_a_blob() -> None:
         assert refused.status == 400 and "data chunk" in refused.json()["detail"]
         head = await frontend.call("HEAD", f"/{blob_id}/BlobInfo")
         assert (head.status, told(head)) == (info.status, told(info))
+
+
+@pytest.mark.parametrize("chunks", [1, ENTRIES_PER_PIECE, ENTRIES_PER_PIECE + 1, 3 * ENTRIES_PER_PIECE])
+async def test_a_list_of_chunks_is_told_in_pieces_and_is_one_text(chunks: int) -> None:
+    cluster = make_cluster(chunk_size_bytes=1024, clock=SystemClock())
+    async with http_frontend(cluster) as frontend:
+        body = content(1, 1024 * chunks - 1)
+        blob_id = await frontend.put(body)
+        answer = await frontend.call("GET", f"/{blob_id}/BlobChunkIds")
+        head = await frontend.call("HEAD", f"/{blob_id}/BlobChunkIds")
+    assert told(head) == told(answer) and head.headers["content-length"] == str(len(answer.body))
+    listed = answer.json()["chunks"]
+    assert answer.body == json.dumps({"id": blob_id, "chunks": listed}, separators=(",", ":")).encode()
+    assert sum(chunk["size"] for chunk in listed) == (len(body) if chunks > 1 else 0)
+    assert len({chunk["id"] for chunk in listed}) == len(listed) == (chunks if chunks > 1 else 0)
+
+
+CHUNKS = 2000
+"""Whose list, as text, is more than a loopback socket takes."""
+
+
+async def test_a_list_of_chunks_that_its_client_does_not_take_is_charged() -> None:
+    """Its memory was given back before it was told, so a crowd that did not read it held it in no account."""
+    cluster = make_cluster(chunk_size_bytes=1024, clock=SystemClock())
+    async with http_frontend(cluster) as frontend:
+        blob_id = await frontend.put(content(1, 1024 * CHUNKS))
+        free = cluster.budget.free
+        async with frontend.connected() as client:
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(request("GET", f"/{blob_id}/BlobChunkIds"))
+            await until(lambda: free - cluster.budget.free >= CHUNKS * 256, "it is being told")
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert free - cluster.budget.free >= CHUNKS * 256
+        await until(lambda: cluster.budget.free == free, "the client has gone")
 
 
 async def test_what_may_change_is_not_kept_and_has_no_tag_of_the_bytes() -> None:

@@ -10,8 +10,10 @@ from ambry.errors import DataCorrupt, Overloaded, RangeNotSatisfiable
 from ambry.format import composite as composite_format
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
+from frontend.router.budget import SMALL_BYTES
 from frontend.router.composite import CHUNK_LISTED_BYTES, chunk_list, read_composite
 from frontend.router.get import open_blob
+from frontend.router.reading import ENDED_AFTER_S, RELIEVE_EVERY_S
 from frontend.router.values import RangeSpec
 from tests.support.content import content
 from tests.support.fake_cluster import FakeCluster, changed, make_cluster, some_request
@@ -64,8 +66,34 @@ async def test_an_open_blob_holds_its_list_and_one_block_and_gives_all_back(chun
     assert cluster.budget.free == free
     with pytest.raises(RangeNotSatisfiable):
         await open_blob(some_request(), cluster.context, blob_id, wanted=RangeSpec(chunks * 1024, None))
-    assert await chunk_list(some_request(), cluster.context, blob_id)
+
+
+@pytest.mark.parametrize("chunks", [FEW, MANY])
+@virtual_time
+async def test_a_list_of_chunks_is_charged_until_it_is_closed(chunks: int) -> None:
+    """It was charged only while it was read: whoever was told of it slowly held it, and its text, in no account."""
+    cluster, blob_id = await made(chunks)
+    free = cluster.budget.free
+    listed = await chunk_list(some_request(), cluster.context, blob_id)
+    assert len(listed.chunks) == chunks
+    assert cluster.budget.free == free - BLOCK_SIZE - chunks * CHUNK_LISTED_BYTES
+    listed.close()
+    listed.close()
     assert cluster.budget.free == free
+
+
+@virtual_time
+async def test_a_list_that_its_client_does_not_take_makes_way_for_others() -> None:
+    cluster, blob_id = await made(MANY)
+    listed = await chunk_list(some_request(), cluster.context, blob_id)
+    listed.handed_at = asyncio.get_running_loop().time()
+    listed.abort = listed.close  # what follows when its connection breaks
+    reading = cluster.context.reading
+    taken = reading.budget.largest - listed.held
+    await reading.take(taken, of=taken)
+    await reading.take(BLOCK_SIZE + SMALL_BYTES, of=BLOCK_SIZE + SMALL_BYTES)
+    assert listed.held == 0
+    assert asyncio.get_running_loop().time() == pytest.approx(ENDED_AFTER_S, abs=2 * RELIEVE_EVERY_S)
 
 
 @virtual_time

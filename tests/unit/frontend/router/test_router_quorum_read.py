@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -177,7 +178,7 @@ async def test_a_read_whose_task_is_cancelled_is_given_up_everywhere(reading: st
     cluster, blob_id = await made(b"hello", ((2,),))
     for peer in cluster.peers():
         peer.script(silent())
-    reads = {
+    reads: dict[str, Callable[[], Awaitable[object]]] = {
         "the head": lambda: read_head(cluster.request(), cluster.context, blob_id),
         "the first bytes": lambda: open_blob(cluster.request(), cluster.context, blob_id, wanted=None),
         "what is to change": lambda: delete(cluster.request(), cluster.context, blob_id),
