@@ -162,16 +162,20 @@ class Connection(asyncio.BufferedProtocol):
         return self.handler is not None and self.handler.input_ends()
 
     async def linger(self) -> None:
-        """Send no more, and wait until the client has seen that: it may still be sending, and would be reset."""
+        """That was the last answer. Send no more, and wait until the client has seen that (RFC 9112 section 9.6).
+
+        It may still be sending, whoever of us wished to end it: a connection that is closed on bytes which nobody read, or
+        that come then, is reset, and what the client has not taken of the answer is lost.
+        """
         handler = self.handler
         if handler is None or handler.no_more or self.transport.is_closing() or self._lingering is not None:
             return
+        handler.listen_no_more()
         self._lingering = asyncio.get_running_loop().create_future()
         with suppress(TimeoutError, OSError):  # the other end may be gone already
             self.transport.write_eof()
             async with asyncio.timeout(self.server.lingering_s):
                 await self._lingering
-        handler.forget_body()
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None and not self._lingering.done():

@@ -206,8 +206,7 @@ class Handler(Refusing):
         if isinstance(found, AmbryError):
             self.refuses_head = message.method == "HEAD"
             self._messages.pop()
-            self.answer_last(Refusal(found))
-            return
+            return self.answer_last(Refusal(found))
         self._body_left = found.body_size
         self._chunks = framing.ChunkedBody(size_max) if message.chunked else None
         self._last = found.last
@@ -311,9 +310,14 @@ class Handler(Refusing):
             return False
         return True
 
-    def forget_body(self) -> None:
-        """Nobody waits for the rest of it."""
+    def listen_no_more(self) -> None:
+        """Read and forget what comes from now on, whatever kept it from being read."""
+        self.refused = True
+        self._messages.clear()
         self._body.feed_eof()
+        self._ahead, self._reading_paused = b"", False
+        if not self._waits:
+            self._resume_reading_for_buffer()
 
     def _fail(self, body: StreamReader, error: Exception) -> None:
         """Let whoever reads a body see an error, and nobody wait for the rest of it, or take that for a request."""
@@ -334,10 +338,7 @@ class Handler(Refusing):
     ) -> tuple[web.StreamResponse, bool]:
         self.close_after_last()
         finished, reset = await super().finish_response(request, resp, start_time)
-        forced = request.keep_alive and not finished.keep_alive and not self.connection.server.draining
-        if (forced or (self.refused and not self._messages)) and not reset:
-            # It is we who end it, and the client may still be sending (RFC 9112 section 9.6).
-            self.refused = True
+        if not reset and (not finished.keep_alive or (self.refused and not self._messages)):
             await self.connection.linger()
         return finished, reset
 

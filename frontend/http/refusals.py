@@ -173,7 +173,6 @@ class Refusing(web.RequestHandler):
             response = self.handle_error(request, err_info.status, err_info.exc, err_info.message)
             await response.prepare(request)
             await response.write_eof()
-            await self.connection.linger()
             return response
 
         return handle

@@ -28,6 +28,8 @@ log = get_logger()
 SWEEP_S = 0.5
 """How often slow clients are looked after, or five times within the shortest deadline."""
 FIRST_WORDS_S = 0.1
+LOOK_EVERY_S = 0.005
+"""How often a drain looks whether it is over."""
 LAST_WORDS_S = 1.0
 """How long answers get to leave when a drain is over."""
 
@@ -213,7 +215,7 @@ class HttpServer(web.Server):
         for connection in self._open:
             connection.turn_down(self._stopping)
         # What those sent who were waiting to be accepted is read in the next turns.
-        await self._until(lambda: False, min(timeout_s, FIRST_WORDS_S), hurry)
+        await self._until(lambda: not self._open, min(timeout_s, FIRST_WORDS_S), hurry)
         await self._until(lambda: not self._busy(), timeout_s, hurry)
         left = self._busy()
         if left:
@@ -244,7 +246,7 @@ class HttpServer(web.Server):
         end = loop.time() + timeout_s
         while not done() and not hurry.is_set() and (left := end - loop.time()) > 0:
             try:
-                async with asyncio.timeout(min(left, 0.02)):
+                async with asyncio.timeout(min(left, LOOK_EVERY_S)):
                     await hurry.wait()
             except TimeoutError:
                 pass

@@ -202,9 +202,7 @@ class Referee:
             ):
                 found.append(f"{answer.status} to a request that is {verdict.end.name} ({_short(verdict.reason)})")
         said_last = bool(outcome.answers) and outcome.answers[-1].last
-        # Who goes on sending after it said that this is the last may lose the answer with a reset (RFC 9112 section 9.6).
-        goes_on = verdict.end is End.LAST and bool(verdict.rest)
-        if len(outcome.answers) < whole and not said_last and not outcome.trouble and not goes_on:
+        if len(outcome.answers) < whole and not said_last and not outcome.trouble:
             found.append("fewer answers than requests")
         if (said_last or ending is Ending.HALF_CLOSE or verdict.end is not End.CLEAN) and not outcome.ended:
             found.append("the connection stays open")

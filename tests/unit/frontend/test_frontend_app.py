@@ -151,6 +151,7 @@ async def test_a_stop_lets_a_request_end_and_says_that_it_is_stopping(
                 await asyncio.sleep(0.01)
         go_on.set()
         refused(await client.answer())
+        client.abort()
         await asyncio.wait_for(frontend.task, 5)
         assert not await listens(config.frontend.admin_port)
         assert [task for task in asyncio.all_tasks() if task.get_name().startswith("peer:")] == []

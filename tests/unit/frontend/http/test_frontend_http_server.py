@@ -126,9 +126,11 @@ async def test_a_drain_finishes_what_is_under_way_and_answers_503_to_what_comes_
         await idle.send(GET)
         answer = await idle.answer()
         assert (answer.status, answer.headers["connection"]) == (503, "close")
+        idle.abort()
         await upload.send(b"a" * 50_000)
         going.set()
         assert (await upload.answer()).body == b"a" * 100_000
+        upload.abort()
         await task
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", server.port)
