@@ -16,11 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ambry.clock import SystemClock
 from ambry.errors import AmbryError
-from ambry.ids import BlobId, IdKind, uuid7
 from deploy.local_cluster import LocalCluster
-from tests.support.clusters import frontend_urls, not_caught_up, rounds, seed_of, segments_of
+from tests.support.clusters import frontend_urls, never_stored, not_caught_up, rounds, seed_of, segments_of
 from tests.support.content import content
 from tests.support.damage import cut, end_lsns, flip_bits, incarnations, remove_indexes, tails
 from tests.support.load import SIZES_MIXED, Load
@@ -190,18 +188,6 @@ class Watcher:
                             self.first.setdefault(blob_id, copy.held)
             except (OSError, AmbryError):
                 await asyncio.sleep(0.005)
-
-
-def never_stored() -> str:
-    made = BlobId.make(
-        kind=IdKind.SIMPLE,
-        datacenter=1,
-        account=1,
-        container=1,
-        partition=0,
-        uuid=uuid7(SystemClock().wall_ms(), random.Random()),
-    )
-    return str(made)
 
 
 def wipe(cluster: LocalCluster, tmp_path: Path, *, seed: int, blobs: int) -> None:

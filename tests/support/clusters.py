@@ -8,7 +8,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ambry.ids import BlobId
+from ambry.clock import SystemClock
+from ambry.ids import BlobId, IdKind, uuid7
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import LocalClusterError
 from tests.support.rest import page
@@ -106,3 +107,16 @@ def segments_of(cluster: LocalCluster, node: str) -> list[Path]:
 
 def partition_of(blob_id: str) -> int:
     return BlobId.parse(blob_id).partition
+
+
+def never_stored() -> str:
+    """An id of partition 0 that no cluster ever gave."""
+    made = BlobId.make(
+        kind=IdKind.SIMPLE,
+        datacenter=1,
+        account=1,
+        container=1,
+        partition=0,
+        uuid=uuid7(SystemClock().wall_ms(), random.Random()),
+    )
+    return str(made)

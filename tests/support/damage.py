@@ -56,6 +56,15 @@ def remove_indexes(node: Member) -> int:
     return len(found)
 
 
+def flip_bit(path: Path, place: int) -> None:
+    """The lowest bit of the byte at this offset."""
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        byte = stream.read(1)[0]
+        stream.seek(place)
+        stream.write(bytes([byte ^ 1]))
+
+
 def flip_bits(node: Member, source: random.Random, *, per_segment: int = 1) -> list[str]:
     """Flip bits in the written middle of every segment; says where."""
     said = []
