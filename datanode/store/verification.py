@@ -94,8 +94,11 @@ class _Verification:
             return
         header = segment.header
         own = self._replica.identity
-        if (header.partition, header.incarnation.hex()) != (own.partition, own.incarnation):
-            yield Problem(name, 0, "the segment is of another partition or incarnation")
+        names = own.incarnations
+        if header.partition != own.partition or (names is not None and header.incarnation not in names):
+            yield Problem(
+                name, 0, "the segment is of another partition, or of no incarnation that this replica ever had"
+            )
         if segment.footer_damaged:
             yield Problem(name, segment.file.size() - FOOTER_SIZE, "the segment footer is damaged")
         size = segment.data_size()

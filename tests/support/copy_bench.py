@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from ambry.blob import NEVER_MS, BlobState
@@ -121,6 +122,12 @@ class CopyBench:
     def rebuild(self) -> None:
         self.store.close()
         self.store = open_replica(self.disk, self.directory, rebuild=True)
+
+    def renew(self) -> None:
+        """Give it a new incarnation, as is done to a replica that was put back from a backup."""
+        self.store.close()
+        self.store.identity.renew(random.Random(7))
+        self.store = open_replica(self.disk, self.directory)
 
     def expect_well(self) -> None:
         """The files are whole, and the index is what the log alone says."""

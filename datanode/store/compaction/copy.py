@@ -224,12 +224,12 @@ class Copier:
                 case Keep.FORGET:
                     copied.forgotten.append(Forgotten(entry.id, entry.lsn))
                 case Keep.STATE:
-                    out.add(self._state_record(entry, segment.salt))
+                    out.add(self._state_record(entry, copied.output))
 
     @staticmethod
-    def _state_record(entry: IndexEntry, salt: int) -> Buffer:
+    def _state_record(entry: IndexEntry, output: Segment) -> Buffer:
         record = Record(kind=RecordKind.UPDATE, id=entry.id, state=entry.state, written_at_ms=entry.changed_at_ms)
-        return record_format.encode(record, entry.lsn, salt)
+        return record_format.encode(record, entry.lsn, output.salt)
 
     def _image(self, segment: Segment, found: FoundRecord, copied: Copied) -> Buffer | None:
         """What the new segment gets for this record, verified; None for nothing."""
@@ -239,7 +239,7 @@ class Copier:
             # What it means only a later release knows: it stays as it is, wherever the index points to.
             if entry is not None and entry.location == at:
                 copied.moved.append(Moved(found.id, at, copied.output.end))
-            return self._read(segment, found)
+            return self._read(segment, found, copied.output)
         keep = kept(
             header.kind,
             header.lsn,
@@ -252,23 +252,26 @@ class Copier:
         match keep:
             case Keep.MOVE:
                 copied.moved.append(Moved(found.id, at, copied.output.end))
-                return self._read(segment, found)
+                return self._read(segment, found, copied.output)
             case Keep.COPY:
-                return self._read(segment, found)
+                return self._read(segment, found, copied.output)
             case Keep.FORGET:
                 copied.forgotten.append(Forgotten(found.id, header.lsn))
             case Keep.DROP:
                 copied.dropped.append(Dropped(found.id, at))
             case Keep.STATE if entry is not None:
                 copied.dropped.append(Dropped(found.id, at))
-                return self._state_record(entry, segment.salt)
+                return self._state_record(entry, copied.output)
         return None
 
     @staticmethod
-    def _read(segment: Segment, found: FoundRecord) -> Buffer:
+    def _read(segment: Segment, found: FoundRecord, output: Segment) -> Buffer:
+        """The record as it shall stand in `output`, whose salt is another where the replica took a new incarnation since."""
         image = bytearray(found.header.record_size)
         with _reading(segment):
             whole = segment.file.pread(image, found.offset) == len(image)
             if whole and record_format.verify(image, segment.salt).id == found.id:
+                if output.salt != segment.salt:
+                    record_format.restamp(image, output.salt)
                 return image
         raise DamagedInput(segment.number, f"changed under its reader at {found.offset}")

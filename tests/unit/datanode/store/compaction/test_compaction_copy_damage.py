@@ -64,10 +64,10 @@ def test_bytes_that_rot_between_look_and_copy_are_not_copied(bench: CopyBench, m
     real = copying.Copier._read
     target = bench.entry(3)
 
-    def rotten(segment: Segment, found: FoundRecord) -> Buffer:
+    def rotten(segment: Segment, found: FoundRecord, output: Segment) -> Buffer:
         if found.offset == target.offset:
             bench.disk.flip(bench.path(segment.number), found.offset + 300)
-        return real(segment, found)
+        return real(segment, found, output)
 
     monkeypatch.setattr(copying.Copier, "_read", staticmethod(rotten))
     with pytest.raises(DamagedInput) as caught:
