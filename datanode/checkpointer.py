@@ -1,9 +1,14 @@
-"""Checkpoints: when the index of which replica is made durable, and one at a time for each."""
+"""Checkpoints: when the index of which replica is made durable, and one at a time for each.
+
+A replica of which something changed has its next checkpoint within `store.checkpoint_interval_s`, and what comes meanwhile goes
+with it. One of which nothing changed is not looked at: a node costs what happens in it, however many partitions it has.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from ambry.clock import Clock
@@ -20,7 +25,7 @@ log = get_logger()
 
 TICK_S = 1.0
 RESEAL_EVERY_S = 5.0
-"""Between two looks at how full the partitions are."""
+"""Between two looks at how full the partitions are that take records."""
 ROOM_BYTES = 4 << 20
 ROOM_BYTES_PER_ENTRY = 1024
 """Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
@@ -30,10 +35,10 @@ Tokens = Mapping[str, FindToken]
 
 
 class Due(NamedTuple):
-    """A replica that may need a checkpoint; `entries` wait for it."""
+    """A replica that may need a checkpoint; `entries` wait for it. `at` is monotonic, in seconds."""
 
     entries: int
-    partition: int
+    at: float
     replica: Replica
 
 
@@ -52,7 +57,7 @@ class TokenBook(Protocol):
 class Checkpointer:
     """Writes the checkpoints of a node.
 
-    `right_ms` tells the latest wall time that is known to be right.
+    `right_ms` tells the latest wall time that is known to be right. `on_written` hears of every replica that had a checkpoint.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Checkpointer:
         clock: Clock,
         tokens: TokenBook,
         right_ms: Callable[[], int],
+        on_written: Callable[[Replica], None] = lambda _replica: None,
     ) -> None:
         self._replicas = replicas
         self._disk = disk
@@ -71,37 +77,73 @@ class Checkpointer:
         self._clock = clock
         self._tokens = tokens
         self._right_ms = right_ms
+        self._on_written = on_written
+        self._due: dict[int, float] = {}
+        """When the next checkpoint is due, monotonic, in seconds: by partition, where something changed since the last."""
+        self._notices: dict[int, Callable[[], None]] = {}
         self._resealed_at = float("-inf")
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- what changed ---
+
+    def opened(self, replica: Replica) -> None:
+        """A replica was opened: look at it once, whatever changes."""
+        self._reseal(replica.store)
+        self.changed(replica.partition.id)
+
+    def notice_of(self, partition: int) -> Callable[[], None]:
+        """What its store calls after everything that it published; the same for each of its openings."""
+        return self._notices.setdefault(partition, partial(self.changed, partition))
+
+    def changed(self, partition: int) -> None:
+        """Something changed that a checkpoint keeps: entries, how far peers were followed, authority."""
+        if partition not in self._due:
+            self._due[partition] = self._clock.monotonic() + self._config.checkpoint_interval_s
+
+    def soon(self, partition: int) -> None:
+        """It changed, and the next checkpoint is urgent."""
+        self._due[partition] = float("-inf")
+
+    # --- on a schedule ---
 
     async def tick(self) -> float:
         """Checkpoint the replicas that need it; the tick of a worker."""
         config = self._config
         now = self._clock.monotonic()
+        due = self._gather()
         if now - self._resealed_at >= RESEAL_EVERY_S:
             self._resealed_at = now
-            self._replicas.reseal()
-        # One pass through all, every second: of most partitions there is nothing to do.
-        due: list[Due] = []
-        waiting = 0
-        for replica in self._replicas.values():
-            count = replica.store.recent_count
-            waiting += count
-            if count or now - replica.checkpointed_at >= config.checkpoint_interval_s:
-                due.append(Due(count, replica.partition.id, replica))
+            for item in due:
+                self._reseal(item.replica.store)
+        waiting = sum(item.entries for item in due)
         # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
-        due.sort(key=lambda item: (-item.entries, item.partition))
-        for _, _, replica in due:
+        due.sort(key=lambda item: (-item.entries, item.replica.partition.id))
+        for _, at, replica in due:
             count = replica.store.recent_count
-            aged = now - replica.checkpointed_at >= config.checkpoint_interval_s
-            if count and (aged or waiting >= config.checkpoint_records):
+            if count and (at <= now or waiting >= config.checkpoint_records):
                 waiting -= count
                 await self.checkpoint(replica)
-            elif aged and not await self._checkpoint_what_is_known(replica):
-                replica.checkpointed_at = now  # looked at again when it is due
+            elif at <= now and not count:
+                await self._checkpoint_what_is_known(replica)
         return min(TICK_S, config.checkpoint_interval_s)
 
-    async def _checkpoint_what_is_known(self, replica: Replica) -> bool:
+    def _gather(self) -> list[Due]:
+        """The replicas of which something changed, those that can have no checkpoint left out."""
+        due: list[Due] = []
+        for partition, at in list(self._due.items()):
+            replica = self._replicas.get(partition)
+            if replica is None or replica.store.state is not StoreState.OPEN:
+                del self._due[partition]  # it is noted again when it is opened
+            else:
+                due.append(Due(replica.store.recent_count, at, replica))
+        return due
+
+    def _reseal(self, store: BlobStore) -> None:
+        """Seal a partition that is nearly full, unseal one that has room again."""
+        if store.reseal(self._config.capacity_bytes):
+            log.warning("partition sealed or unsealed", partition=store.partition, sealed=store.sealed)
+
+    async def _checkpoint_what_is_known(self, replica: Replica) -> None:
         """Checkpoint a replica without new entries, where its authority or its tokens are not as they were written down.
 
         Peers keep tombstones until its durable tokens are past them.
@@ -109,8 +151,9 @@ class Checkpointer:
         store = replica.store
         written = store.checkpoint
         if written.serving == store.serving and written.tokens == self._tokens.tokens_of(store.partition):
-            return False
-        return await self.checkpoint(replica)
+            self._due.pop(store.partition, None)
+        else:
+            await self.checkpoint(replica)
 
     async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
         """Make the index durable up to what is published now. A failure fences the replica.
@@ -135,7 +178,12 @@ class Checkpointer:
     async def _one_at_a_time(self, replica: Replica, *, clean: bool) -> bool:
         async with replica.checkpoint_lock:
             done = await self._checkpoint(replica.store, clean=clean)
-            replica.checkpointed_at = self._clock.monotonic()
+            if done:
+                self._reseal(replica.store)
+                self._on_written(replica)
+            elif replica.store.state is StoreState.OPEN:
+                self._due.pop(replica.partition.id, None)
+                self.changed(replica.partition.id)  # what was urgent could not be done: not again at once
             return done
 
     async def _checkpoint(self, store: BlobStore, *, clean: bool) -> bool:
@@ -146,6 +194,7 @@ class Checkpointer:
                 return False
             tokens = dict(self._tokens.tokens_of(store.partition))
             store.right_ms = self._right_ms()
+            self._due.pop(store.partition, None)  # what changes from here on is for the next one
             pending = store.begin_checkpoint(clean=clean, tokens=tokens)
             try:
                 await self._disk.submit(store.write_checkpoint, pending)

@@ -51,8 +51,6 @@ class Replica:
     """Counts the openings of this process: a damage that is reported late must not hit the replica's next opening."""
     opened_at: float
     """Monotonic, in seconds."""
-    checkpointed_at: float
-    """Monotonic, in seconds: when the last checkpoint ended, or -inf while the next one is urgent."""
     checkpoint_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a checkpoint is written: there is never more than one."""
     maintenance_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -206,8 +204,7 @@ class Replicas(dict[int, Replica]):
             gather_ms=self._config.gather_ms,
             reserve_bytes=self._config.reserve_bytes,
         )
-        now = self._clock.monotonic()
-        replica = Replica(partition, store, committer, opening, opened_at=now, checkpointed_at=now)
+        replica = Replica(partition, store, committer, opening, opened_at=self._clock.monotonic())
         self[partition.id] = replica
         self._on_open(replica)
 
@@ -237,12 +234,6 @@ class Replicas(dict[int, Replica]):
     def all(self) -> list[Replica]:
         """Those that are available, by partition id."""
         return [replica for _, replica in sorted(self.items())]
-
-    def reseal(self) -> None:
-        """Seal the partitions that are nearly full, unseal those that have room again."""
-        for replica in self.all():
-            if replica.store.reseal(self._config.capacity_bytes):
-                log.warning("partition sealed or unsealed", partition=replica.partition.id, sealed=replica.store.sealed)
 
     # --- reopening and closing ---
 

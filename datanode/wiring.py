@@ -93,14 +93,21 @@ def build(
         disk = Disk(threads=store.io_threads, load=load)
     writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
-    authority = Authority(cursors, clock=clock)
+    authority = Authority(cursors, clock=clock, note_change=lambda partition: checkpointer.soon(partition))
     publications = Publications()
 
     def opened(replica: Replica) -> None:
         clocks.opened(replica)
         cursors.restore(replica.partition, replica.store.checkpoint.tokens)
-        authority.check(replica)
+        publications.watchers(replica.partition.id)[checkpointer.notice_of(replica.partition.id)] = None
+        for part in (checkpointer, authority, recovery, scrubber, sweeper):
+            part.opened(replica)
+        checkpointed(replica)
         publications.notify(replica.partition.id)  # who waits on its log as it was before asks anew
+
+    def checkpointed(replica: Replica) -> None:
+        digests.note(replica)
+        compactor.note(replica)
 
     replicas = Replicas(
         cluster=cluster_map.cluster,
@@ -115,9 +122,16 @@ def build(
         watchers_of=publications.watchers,
     )
     checkpointer = Checkpointer(
-        replicas, disk=disk, config=store, clock=clock, tokens=cursors, right_ms=clocks.judge.right_ms
+        replicas,
+        disk=disk,
+        config=store,
+        clock=clock,
+        tokens=cursors,
+        right_ms=clocks.judge.right_ms,
+        on_written=checkpointed,
     )
-    recovery = Recovery(replicas, cursors, clock=clock)
+    cursors.on_moved = checkpointer.changed
+    recovery = Recovery(replicas, cursors, authority, clock=clock)
     feed = ChangeFeed(
         replicas,
         Followers(publications),
@@ -159,7 +173,6 @@ def build(
         merger=merger,
         silence=Silence(clock),
         config=replication,
-        clock=clock,
     )
     digests = DigestReader(replicas, disk=disk, checkpointer=checkpointer)
     pairs = PairComparer(

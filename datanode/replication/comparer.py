@@ -156,11 +156,11 @@ class Comparer:
 
     async def tidy(self) -> float:
         """One piece of the upkeep of the digests themselves; the tick of a worker."""
-        for replica in self._replicas.values():
-            if replica.store.vouched and replica.store.digests.untidy:
-                await self._reader.tidy(replica)
-                return REST_MIN_S
-        return 1.0
+        replica = self._reader.untidy()
+        if replica is None:
+            return 1.0
+        await self._reader.tidy(replica)
+        return REST_MIN_S
 
 
 def _shown(result: Comparison) -> dict[str, Any]:

@@ -191,8 +191,7 @@ class PairComparer:
             return Comparison(lacking=len(missing), doubtful=doubtful)
         cursor.lack({change.id: change.lsn for change in missing})
         # What it lacked it would have said does not exist.
-        store.serving = False
-        replica.checkpointed_at = float("-inf")
+        self._authority.withdraw(replica)
         repaired = 0
         for first in range(0, len(missing), CHANGES_AT_ONCE):
             some = missing[first : first + CHANGES_AT_ONCE]

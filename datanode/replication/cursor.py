@@ -49,6 +49,8 @@ class Cursor:
     """Before it the peer may have dropped tombstones."""
     lacking: set[bytes] = field(default_factory=set)
     """Those of `outstanding` of which a comparison showed that they should have been here."""
+    on_moved: Callable[[], None] = lambda: None
+    """Called when what may be made durable changed."""
 
     @property
     def lag_bytes(self) -> int:
@@ -85,27 +87,34 @@ class Cursor:
             self.outstanding.clear()
             self.lacking.clear()
             self.caught_up = self.complete = False
+            self.on_moved()
 
     def advance(self, next_lsn: int, end_lsn: int, failed: dict[bytes, int], epoch: bytes = b"") -> None:
         """Everything before `next_lsn` is here and durable, but for `failed`."""
+        before = (self.next_lsn, self.epoch, self.complete)
         self.outstanding.update(failed)
         self.next_lsn = max(self.next_lsn, next_lsn)
         self.end_lsn = end_lsn
         self.epoch = epoch
         self._note_end()
+        if failed or before != (self.next_lsn, self.epoch, self.complete):
+            self.on_moved()
 
     def found(self, blob_id: bytes) -> None:
         """A blob that was outstanding is here now, or gone for good."""
-        self.outstanding.pop(blob_id, None)
+        was_outstanding = self.outstanding.pop(blob_id, None) is not None
         self.lacking.discard(blob_id)
         if self.incarnation:
             self._note_end()
+        if was_outstanding:
+            self.on_moved()
 
     def lack(self, blobs: Mapping[bytes, int]) -> None:
         """What the peer holds, by blob id and LSN, never came, though its log was followed beyond: it is outstanding again."""
         self.outstanding.update(blobs)
         self.lacking.update(blobs)
         self.caught_up = False
+        self.on_moved()
 
     def _note_end(self) -> None:
         if self.next_lsn >= self.end_lsn and not self.outstanding:
@@ -131,12 +140,15 @@ class Cursors:
         """Counts what `restore` did: whoever keeps a Cursor looks for it again."""
         self.on_durable: Callable[[int], None] = lambda _partition: None
         """Hears of the partitions whose tokens became durable."""
+        self.on_moved: Callable[[int], None] = lambda _partition: None
+        """Hears of the partitions whose tokens are others by now."""
 
     def restore(self, partition: Partition, tokens: Mapping[str, FindToken]) -> None:
         """A replica was opened: its peers are followed from the tokens of its checkpoint on."""
         self.restored += 1
         self._cursors[partition.id] = {
-            node.name: _from_token(tokens.get(node.name, NO_TOKEN)) for node in partition.others(self._own.name)
+            node.name: _from_token(tokens.get(node.name, NO_TOKEN), lambda: self.on_moved(partition.id))
+            for node in partition.others(self._own.name)
         }
 
     def get(self, peer: str, partition: int) -> Cursor | None:
@@ -247,5 +259,7 @@ class Cursors:
         return nobody and all(cursor.caught_up or cursor.put_back for cursor in cursors)
 
 
-def _from_token(token: FindToken) -> Cursor:
-    return Cursor(token.incarnation, token.lsn, epoch=token.epoch, complete=token.complete, opened=token)
+def _from_token(token: FindToken, on_moved: Callable[[], None]) -> Cursor:
+    return Cursor(
+        token.incarnation, token.lsn, epoch=token.epoch, complete=token.complete, opened=token, on_moved=on_moved
+    )

@@ -22,6 +22,22 @@ class DigestReader:
         self._replicas = replicas
         self._disk = disk
         self._checkpointer = checkpointer
+        self._untidy: dict[int, Replica] = {}
+        """By partition: those whose digests wait for upkeep, as far as it was noticed."""
+
+    def note(self, replica: Replica) -> None:
+        """A replica was opened, its index written or read: see whether its digests want upkeep now."""
+        if replica.store.digests.untidy:
+            self._untidy[replica.partition.id] = replica
+
+    def untidy(self) -> Replica | None:
+        """One whose digests want upkeep, and may have it."""
+        for partition, replica in list(self._untidy.items()):
+            if self._replicas.get(partition) is not replica or not replica.store.digests.untidy:
+                del self._untidy[partition]
+            elif replica.store.vouched and replica.store.state is StoreState.OPEN:
+                return replica
+        return None
 
     async def refresh(self, replica: Replica) -> None:
         """Bring the digests up to what is published now."""
@@ -69,4 +85,7 @@ class DigestReader:
             if not store.vouched:
                 # It may have been put back from a backup, or be empty: nobody is to compare with that.
                 raise ReplicaUnavailable(f"partition {replica.partition.id} does not know yet what it missed")
-            yield store
+            try:
+                yield store
+            finally:
+                self.note(replica)

@@ -1,12 +1,15 @@
 """Blobs that should be here and are not, or are damaged: looked for at every peer until they are found or gone.
 
 In memory only: a damaged record is found again by the next read of it, and a missing one lies behind the durable token.
+A tick looks at what is due, and at replicas without authority: what is well costs nothing, however much of it there is.
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 from ambry.blob import DatedState
 from ambry.clock import Clock
@@ -27,8 +30,6 @@ log = get_logger()
 
 WANTED_MAX = 100_000
 PER_TICK = 64
-LOOK_EVERY_S = 10.0
-"""Between two looks at all replicas, however well they are."""
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 60.0
 
@@ -41,6 +42,15 @@ class Wanted:
     due: float
     attempts: int = 0
     last_error: str = ""
+
+
+class Alarm(NamedTuple):
+    """When a wanted blob is due, monotonic, in seconds; `number` keeps those of one moment in order."""
+
+    due: float
+    number: int
+    blob_id: bytes
+    item: Wanted
 
 
 class Healer:
@@ -66,8 +76,10 @@ class Healer:
         self._recovery = recovery
         self._intake = intake
         self._clock = clock
-        self._looked_at = float("-inf")
         self._wanted: dict[bytes, Wanted] = {}
+        self._alarms: list[Alarm] = []
+        """A heap. One whose blob is due at another time by now, or is not wanted any more, counts for nothing."""
+        self._numbers = count()
 
     def want(self, partition: int, blob_id: bytes, dated: DatedState) -> None:
         """Look for a blob. Raises Overloaded when the list is full: whoever follows a log must stop then."""
@@ -78,7 +90,8 @@ class Healer:
         if len(self._wanted) >= WANTED_MAX:
             raise Overloaded(f"{WANTED_MAX} blobs are wanted already; peers that hold them must come back first")
         now = self._clock.monotonic()
-        self._wanted[blob_id] = Wanted(partition, dated, now, now)
+        item = self._wanted[blob_id] = Wanted(partition, dated, now, now)
+        self._set_alarm(blob_id, item)
         metrics.WANTED.set(len(self._wanted))
 
     def note_damaged(self, replica: Replica, blob_id: bytes) -> None:
@@ -132,19 +145,24 @@ class Healer:
     async def tick(self) -> float:
         """Try the wanted blobs that are due; the tick of a worker."""
         now = self._clock.monotonic()
-        due = [blob_id for blob_id, item in self._wanted.items() if item.due <= now][:PER_TICK]
-        for blob_id in due:
-            await self._try(blob_id, self._wanted[blob_id])
+        for _ in range(PER_TICK):
+            if not self._alarms or self._alarms[0].due > now:
+                break
+            alarm = heapq.heappop(self._alarms)
+            if self._wanted.get(alarm.blob_id) is alarm.item and alarm.item.due == alarm.due:
+                await self._try(alarm.blob_id, alarm.item)
         metrics.WANTED.set(len(self._wanted))
         # A blob that was found may have been the last that kept a replica from its authority. What those that have it need
-        # shows in the answers of peers, and is looked at there; now and then here as well, for what could not begin then.
-        everything = now - self._looked_at >= LOOK_EVERY_S
-        self._looked_at = now if everything else self._looked_at
-        for replica in list(self._replicas.values()):
-            if everything or not replica.store.authority:
+        # shows in the answers of peers, and is looked at there.
+        for replica in self._authority.some_unsure(PER_TICK):
+            if self._replicas.get(replica.partition.id) is replica:
                 self._authority.check(replica)
                 self._recovery.check(replica)
+        self._recovery.look()
         return RETRY_MIN_S
+
+    def _set_alarm(self, blob_id: bytes, item: Wanted) -> None:
+        heapq.heappush(self._alarms, Alarm(item.due, next(self._numbers), blob_id, item))
 
     async def _try(self, blob_id: bytes, item: Wanted) -> None:
         replica = self._replicas.get(item.partition)
@@ -155,6 +173,7 @@ class Healer:
             return
         item.attempts += 1
         item.due = self._clock.monotonic() + min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(item.attempts, 20))
+        self._set_alarm(blob_id, item)
 
     async def _get(self, replica: Replica, blob_id: bytes, item: Wanted) -> bool:
         dated = item.dated

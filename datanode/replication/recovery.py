@@ -12,10 +12,13 @@ peers fill it. What it took in since it was opened, nobody else may have: that g
 
 from __future__ import annotations
 
+from collections import deque
+
 from ambry.clock import Clock
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.replicas import Replica, Replicas
+from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
 from datanode.store.index import FindToken
 
@@ -28,10 +31,24 @@ PATIENCE_S = 10.0
 class Recovery:
     """Finds out what such a replica needs, and sets it off."""
 
-    def __init__(self, replicas: Replicas, cursors: Cursors, *, clock: Clock) -> None:
+    def __init__(self, replicas: Replicas, cursors: Cursors, authority: Authority, *, clock: Clock) -> None:
         self._replicas = replicas
         self._cursors = cursors
+        self._authority = authority
         self._clock = clock
+        self._young: deque[Replica] = deque()
+        """Those that were opened less than PATIENCE_S ago, in that order."""
+
+    def opened(self, replica: Replica) -> None:
+        """A replica was opened: what it needs shows in the answers of its peers, or when they had their time."""
+        self._young.append(replica)
+
+    def look(self) -> None:
+        """Check those whose peers had their time by now."""
+        while self._young and self._clock.monotonic() - self._young[0].opened_at >= PATIENCE_S:
+            replica = self._young.popleft()
+            if self._replicas.get(replica.partition.id) is replica:
+                self.check(replica)
 
     def recognise(self, replica: Replica, peer: str, token: FindToken) -> None:
         """`peer` has seen more of this replica's log than there is."""
@@ -41,12 +58,11 @@ class Recovery:
             cursor.proves = True
         if store.put_back:
             return
-        store.put_back = (
+        put_back = (
             f"{peer} has seen it up to LSN {token.lsn} of epoch {token.epoch.hex()}, incarnation {token.incarnation.hex()}; "
             f"here it ends at {store.end_lsn}"
         )
-        store.serving = store.vouched = False
-        replica.checkpointed_at = float("-inf")  # so that a restart does not claim the authority again
+        self._authority.withdraw(replica, put_back=put_back)
         metrics.PUT_BACK.inc()
         log.error("replica put back from a backup", partition=store.partition, why=store.put_back)
         self.check(replica)

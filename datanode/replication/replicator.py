@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.network.pool import Peer, PeerPool
@@ -44,8 +43,6 @@ PEER_AWAY_WAIT_S = 0.2
 CATCHING_UP_WAIT_S = 0.1
 ANSWERS_AT_ONCE = 100
 """So many partitions are brought up to date in one turn of the event loop: a few milliseconds where nothing is new."""
-LOOK_EVERY_S = 2.0
-"""How long the loss of an authority may wait to be noticed while polls end."""
 UNSURE_WAIT_MS = 1_000
 """How long a poll waits while a replica of this node has no authority: what it waits for may come from another peer."""
 
@@ -63,10 +60,9 @@ class Pull:
         """Partitions that the last answer was about, or whose tokens became durable since."""
         self.unproven: list[int] = []
         self.unsure = True
-        """Whether a replica of this node had no authority when all were looked at last."""
+        """Whether a replica of this node had no authority when it asked last, or was not open."""
         self.behind = True
         self.restored = 0
-        self.looked_at = 0.0
 
     def begin_anew(self) -> None:
         """Nothing is known of the peer."""
@@ -92,7 +88,6 @@ class Replicator:
         merger: Merger,
         silence: Silence,
         config: ReplicationSection,
-        clock: Clock,
     ) -> None:
         self._map = cluster_map
         self._own = own
@@ -105,7 +100,6 @@ class Replicator:
         self._merger = merger
         self._silence = silence
         self._config = config
-        self._clock = clock
         self._sessions = count(1)
         self._pulls: list[Pull] = []
         cursors.on_durable = self._note_durable
@@ -212,24 +206,19 @@ class Replicator:
 
     def _look(self, pull: Pull) -> Told:
         """Where this node stands: of what moved, and of all where that may have been anything."""
-        now = self._clock.monotonic()
-        everything = (
-            pull.standing.fresh
-            or pull.unproven
-            or pull.unsure
-            or pull.restored != self._cursors.restored
-            or now - pull.looked_at >= LOOK_EVERY_S
-        )
+        everything = pull.standing.fresh or pull.restored != self._cursors.restored
         if everything:
-            pull.looked_at, pull.restored = now, self._cursors.restored
+            pull.restored = self._cursors.restored
             pull.asked = self._cursors_for(pull)
-            pull.unproven = self._unproven(pull)
-            pull.unsure = any(not self._sure(partition) for partition in pull.partitions)
+        pull.unproven = self._unproven(pull)
+        pull.unsure = len(pull.asked) < len(pull.partitions) or any(
+            partition in pull.asked for partition in self._authority.unsure
+        )
+        named = pull.moved.union(pull.unproven)
         positions = {
             partition: self._position(pull.peer, partition, pull.asked.get(partition))
-            for partition in (pull.partitions if everything else sorted(pull.moved))
+            for partition in (pull.partitions if everything else sorted(named))
         }
-        named = pull.moved | set(pull.unproven)
         pull.moved = set()
         return pull.standing.tell(positions, named)
 
@@ -252,18 +241,14 @@ class Replicator:
     def _unproven(self, pull: Pull) -> list[int]:
         """Replicas here that wait to have caught up with this peer before they may say "not found"."""
         found: list[int] = []
-        for partition in pull.partitions:
+        for partition in sorted(self._authority.unsure):
             replica = self._replicas.get(partition)
-            cursor = self._cursors.get(pull.peer, partition)
+            cursor = pull.asked.get(partition)
             if replica is None or cursor is None or replica.store.authority:
                 continue
             if not (cursor.answered and cursor.serving) or (not replica.store.serving and not cursor.caught_up):
                 found.append(partition)
         return found
-
-    def _sure(self, partition: int) -> bool:
-        replica = self._replicas.get(partition)
-        return replica is not None and replica.store.authority
 
     def _poll_wait_ms(self, pull: Pull) -> int:
         return min(UNSURE_WAIT_MS, self._config.poll_wait_ms) if pull.unsure else self._config.poll_wait_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -32,8 +33,8 @@ MOVES_PER_TURN = 100
 """Entries switched in one turn of the event loop: under a millisecond."""
 MOVES_PER_CHECKPOINT = 50_000
 """Entries that may wait in memory meanwhile."""
-WALK_SHARE = 0.01
-"""Looking for something to do goes through the whole index: it may take so much of the time."""
+WALK_SHARE = 0.02
+"""Looking for something to do goes through whole indexes: it may take so much of the time of a node."""
 CHECKPOINT_RETRY_S = 1.0
 SHORTAGE_RETRY_S = 0.5
 CLOSE_AFTER_S = 60.0
@@ -85,18 +86,36 @@ class Compactor:
         self._throttle: Throttle | None = None
         self._stopping = False
         self._progress: RoundProgress | None = None
-        self._not_before: dict[int, float] = {}
+        self._candidates: dict[int, Replica] = {}
+        """By partition: those that have a segment behind which appends go on. No other has anything to compact."""
+        self._round: deque[int] = deque()
+        """Partitions that are still to be looked at in this round."""
+        self._walk_after = 0.0
+        """Monotonic, in seconds: no index is walked through before."""
         self._known: dict[int, Walk] = {}
         """By partition what is still true of the last walk, while there is more to do."""
 
+    def note(self, replica: Replica) -> None:
+        """A replica was opened, or had a checkpoint: there may be something to do by now."""
+        if replica.store.segment_count() > 1:
+            self._candidates[replica.partition.id] = replica
+
     async def tick(self) -> float:
-        """Compact what is worth it; the tick of a worker."""
-        compacted = False
-        for replica in self._replicas.all():
-            number = replica.partition.id
-            if number in self._known or self._clock.monotonic() >= self._not_before.get(number, 0.0):
-                compacted = await self.compact(replica) or compacted
-        return 0.0 if compacted else self._config.interval_s
+        """Compact what is worth it, in rounds over all that may have something; the tick of a worker."""
+        if not self._round:
+            self._round.extend(sorted(self._candidates))
+        while self._round:
+            number = self._round[0]
+            wait_s = self._walk_after - self._clock.monotonic()
+            if wait_s > 0 and number not in self._known:
+                return min(wait_s, self._config.interval_s)
+            self._round.popleft()
+            replica = self._candidates[number]
+            if self._replicas.get(number) is not replica:
+                del self._candidates[number]  # it comes back when it is opened
+            elif await self.compact(replica):
+                self._round.append(number)  # there may be more
+        return self._config.interval_s
 
     async def compact(self, replica: Replica) -> bool:
         """One compaction of a replica, if one is worth it. Raises OSError, AmbryError; the log stays whole in any case."""
@@ -132,7 +151,7 @@ class Compactor:
             began = self._clock.monotonic()
             walk = Walk(began, await disk.submit(compaction.usages, store.overlay(), retention, throttle))
             now = self._clock.monotonic()
-            self._not_before[store.partition] = now + (now - began) / WALK_SHARE
+            self._walk_after = now + (now - began) / WALK_SHARE
         free = await disk.submit(store.free_bytes)
         numbers = plan(
             walk.usages,
@@ -206,6 +225,7 @@ class Compactor:
     async def _switch(self, replica: Replica, copied: Copied, retention: Retention) -> None:
         """Point the index to the new segment, piece by piece: it is right at every moment."""
         compaction = replica.store.compaction
+        self._checkpointer.changed(replica.partition.id)
         compaction.begin_switch(copied)
         for dropped in _pieces(copied.dropped):
             for blob_id in compaction.switch_dropped(dropped, retention):

@@ -24,11 +24,15 @@ from datanode.store.entry import IndexEntry
 from datanode.store.retention import retention_at
 from datanode.store.scrub import FileRange, SegmentFindings, scrub_segment
 from datanode.upkeep.progress import RoundProgress, describe
+from datanode.upkeep.schedule import Schedule
 from datanode.upkeep.throttle import Throttle
 
 log = get_logger()
 
 ROUND = "scrub"
+TICK_S = 5.0
+RETRY_S = 60.0
+"""After a round that failed."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,9 +76,15 @@ class Scrubber:
         self._on_damaged = on_damaged
         self._reports: dict[int, ScrubReport] = {}
         self._asked: set[int] = set()
+        self._schedule = Schedule(replicas, clock=clock)
         self._throttle: Throttle | None = None
         self._counted: set[bytes] = set()
         self._progress: RoundProgress | None = None
+
+    def opened(self, replica: Replica) -> None:
+        """A replica was opened: it is due once it was open for an interval since its last round, or since it began."""
+        store = replica.store
+        self._schedule.put(replica, in_s=self._config.interval_s - (store.age.open_s - store.rounds.get(ROUND, 0.0)))
 
     def stop(self) -> None:
         """Let a read that is on its way end at its next record."""
@@ -95,14 +105,22 @@ class Scrubber:
 
     async def tick(self) -> float:
         """Scrub the replicas that were open for an interval since their last round, or never had one; the tick of a worker."""
-        for replica in self._replicas.all():
-            number, store = replica.partition.id, replica.store
-            due = store.age.open_s - store.rounds.get(ROUND, 0.0) >= self._config.interval_s
-            if due or number in self._asked:
+        while (replica := self._next()) is not None:
+            store = replica.store
+            self._schedule.put(replica, in_s=RETRY_S)
+            await self.scrub(replica)
+            store.rounds[ROUND] = store.age.open_s
+            self._schedule.put(replica, in_s=self._config.interval_s)
+        return min(TICK_S, self._config.interval_s)
+
+    def _next(self) -> Replica | None:
+        """A replica that somebody asked for, or one that is due."""
+        for number in sorted(self._asked):
+            replica = self._replicas.get(number)
+            if replica is not None:
                 self._asked.discard(number)
-                await self.scrub(replica)
-                store.rounds[ROUND] = store.age.open_s
-        return min(5.0, self._config.interval_s)
+                return replica
+        return self._schedule.due()
 
     async def scrub(self, replica: Replica) -> ScrubReport:
         """One round over a replica. Raises OSError only for what is not a read of a record."""

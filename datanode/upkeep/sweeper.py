@@ -26,6 +26,7 @@ from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.entry import IndexEntry
 from datanode.upkeep.fates import FateOracle
 from datanode.upkeep.progress import RoundProgress, describe
+from datanode.upkeep.schedule import Schedule
 from datanode.upkeep.throttle import PIECE_MAX_S, REST_FACTOR
 
 log = get_logger()
@@ -34,6 +35,8 @@ PAGE = 500
 """Index entries looked at, and heads read, in one visit to a disk thread."""
 PAUSE_S = 0.01
 TICK_S = 30.0
+RETRY_S = 60.0
+"""After a round that failed."""
 ROUND = "sweep"
 
 MakeDurable = Callable[[Replica, Sequence[Record]], Awaitable[None]]
@@ -66,19 +69,25 @@ class ChunkSweeper:
         self._oracle = oracle
         self._make_durable = make_durable
         self._progress: RoundProgress | None = None
+        self._schedule = Schedule(replicas, clock=clock)
+
+    def opened(self, replica: Replica) -> None:
+        """A replica was opened: it is due once it was open for an interval since its last round, or since it began."""
+        store = replica.store
+        self._schedule.put(replica, in_s=self._config.interval_s - (store.age.open_s - store.rounds.get(ROUND, 0.0)))
 
     async def tick(self) -> float:
         """Sweep what is due; the tick of a worker."""
-        for replica in self._replicas.all():
+        # Not in doubt about the clock: a tombstone carries a time.
+        while not self._doubt() and (replica := self._schedule.due()) is not None:
             store = replica.store
-            if self._doubt():
-                break  # a tombstone carries a time
-            if store.age.open_s - store.rounds.get(ROUND, 0.0) >= self._config.interval_s:
-                try:
-                    await self.sweep(replica)
-                finally:
-                    self._progress = None
-                store.rounds[ROUND] = store.age.open_s
+            self._schedule.put(replica, in_s=RETRY_S)
+            try:
+                await self.sweep(replica)
+            finally:
+                self._progress = None
+            store.rounds[ROUND] = store.age.open_s
+            self._schedule.put(replica, in_s=self._config.interval_s)
         return min(TICK_S, self._config.interval_s)
 
     def progress(self) -> dict[str, Any]:

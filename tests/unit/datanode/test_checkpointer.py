@@ -119,3 +119,45 @@ async def test_a_checkpoint_waits_for_room_on_a_full_disk_and_deletes_go_on(benc
     bench.files.free = 1 << 30
     assert await bench.checkpointer.checkpoint(replica) is True
     assert replica.store.recent_count == 0
+
+
+async def test_a_burst_after_a_quiet_time_is_one_checkpoint(bench: LoneBench) -> None:
+    """The first change after a quiet time had a checkpoint of its own within a second, and what followed it another one 30 s
+    later: with few puts into many partitions every put cost two of them."""
+    replica = await bench.open()
+    bench.clock.advance(1_000)
+    await bench.checkpointer.tick()
+    await bench.put(1)
+    for number in range(2, 6):
+        bench.clock.advance(7)
+        await bench.put(number)
+        await bench.checkpointer.tick()
+        assert replica.store.checkpoint.lsn == 0
+    bench.clock.advance(2)
+    await bench.checkpointer.tick()
+    assert replica.store.recent_count == 0, "30 s after the first of them"
+
+
+async def test_what_peers_were_followed_to_is_written_down_without_any_entry(bench: LoneBench) -> None:
+    replica = await bench.open()
+    await bench.checkpointer.tick()
+    cursor = bench.parts.cursors.of(7)["silent"]
+    cursor.follow(b"l" * 16)
+    cursor.advance(200, 200, {})
+    bench.clock.advance(30)
+    await bench.checkpointer.tick()
+    assert replica.store.checkpoint.tokens["silent"].lsn == 200
+
+
+async def test_an_urgent_checkpoint_that_found_no_room_is_tried_again_later(bench: LoneBench) -> None:
+    replica = await bench.open()
+    await bench.put(1)
+    bench.files.free = 0
+    bench.checkpointer.soon(7)
+    await bench.checkpointer.tick()
+    bench.files.free = 1 << 30
+    await bench.checkpointer.tick()
+    assert replica.store.recent_count == 1, "not at every tick"
+    bench.clock.advance(30)
+    await bench.checkpointer.tick()
+    assert replica.store.recent_count == 0

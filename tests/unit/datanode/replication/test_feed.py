@@ -86,14 +86,16 @@ async def test_another_incarnation_starts_over(node: DirectNode) -> None:
 
 
 async def test_a_waiting_request_is_answered_by_the_next_change(node: DirectNode) -> None:
+    watchers = list(node.replica.store.watchers)
     request = asyncio.ensure_future(changes(node, cursor(node, 0, OTHER), cursor(node, 0), wait_ms=60_000))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not request.done()
+    assert len(node.replica.store.watchers) > len(watchers)
     await node.put(blob_id(1), b"x")
     (answer,) = await asyncio.wait_for(request, 20)
     assert ids(answer) == [blob_id(1)]
-    assert not node.replica.store.watchers
+    assert list(node.replica.store.watchers) == watchers, "and it waits no longer"
 
 
 async def test_a_wait_without_a_change_ends_empty(node: DirectNode) -> None:

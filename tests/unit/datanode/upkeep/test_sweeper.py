@@ -76,7 +76,7 @@ def sweeper(
     node: DirectNode, oracle: FateOracle, *, make_durable: MakeDurable | None = None, **config: Any
 ) -> ChunkSweeper:
     """A sweeper of this node that asks an oracle of the test's own."""
-    return ChunkSweeper(
+    made = ChunkSweeper(
         node.parts.replicas,
         disk=node.parts.disk,
         config=SweepSection(**config),
@@ -85,6 +85,8 @@ def sweeper(
         oracle=oracle,
         make_durable=make_durable or node.parts.intake.append,
     )
+    made.opened(node.replica)
+    return made
 
 
 async def put_chunk(
