@@ -10,15 +10,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
-from click.testing import CliRunner
 
-from ambry.cli.main import cli
 from datanode.store.files import OsFiles
 from datanode.store.index import Index
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, not_caught_up
+from tests.support.commands import replication
 from tests.support.content import content
 from tests.support.replica_reader import Stored, every_copy_is_right
 from tests.support.rest import call
@@ -40,14 +38,6 @@ def lose_everything(data_dir: Path) -> int:
         index.finish(index.checkpoint)
         index.close()
     return lost
-
-
-def replication(cluster: LocalCluster, command: str) -> tuple[int, list[dict[str, int]]]:
-    """Its exit code, and what was missing."""
-    result = CliRunner().invoke(cli, ["replication", command, "--json", "--dir", str(cluster.directory)])
-    told = msgspec.json.decode(result.stdout)
-    assert told["failed"] == []
-    return result.exit_code, told["lacking"]
 
 
 @pytest.mark.fault

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from collections.abc import Callable
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ambry.cli.main import cli
 from ambry.ids import BlobId
 from datanode.store.files import OsFiles
 from datanode.store.inspection import Inspection
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, never_stored, not_caught_up, partition_of
+from tests.support.commands import ambry_replica
 from tests.support.content import content
 from tests.support.damage import flip_bit
-from tests.support.replica_reader import Copy, Held, ReplicaReader
+from tests.support.replica_reader import Held, read_copy
 from tests.support.rest import call, everywhere, get, page, put
 from tests.support.waiting import eventually, settled
 
@@ -39,20 +37,6 @@ def spoil(cluster: LocalCluster, name: str, blob_id: str) -> None:
     assert records
     for line in records:
         flip_bit(directory / f"{line.segment:08d}.segment", line.offset + line.size - 100)
-
-
-def ambry_replica(cluster: LocalCluster, name: str, command: str, *arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["replica", command, "--admin", cluster.member(name).admin_url, *arguments])
-
-
-def ask(cluster: LocalCluster, name: str, blob_id: str) -> Copy:
-    """What one node says, past every frontend."""
-
-    async def read() -> Copy:
-        async with ReplicaReader(cluster.shape.cluster, cluster.member(name)) as reader:
-            return await reader.read(blob_id)
-
-    return asyncio.run(read())
 
 
 def pinned(cluster: LocalCluster) -> list[str]:
@@ -115,16 +99,16 @@ def test_a_node_whose_peers_never_come_back_says_not_found_once_an_operator_vouc
     blob_id, unknown = put(url, content(1, SIZE)), never_stored()
     settled(lambda: not_caught_up(cluster), "every replica has everything")
     first, *others = (node.name for node in cluster.nodes())
-    assert ask(cluster, first, unknown).held is Held.ABSENT
+    assert read_copy(cluster, first, unknown).held is Held.ABSENT
     for name in others:
         cluster.kill(name, signal.SIGKILL)
     stop(cluster, first)
     cluster.start(first)
-    assert ask(cluster, first, blob_id).payload == content(1, SIZE)
-    assert ask(cluster, first, unknown).held is Held.UNSURE
+    assert read_copy(cluster, first, blob_id).payload == content(1, SIZE)
+    assert read_copy(cluster, first, unknown).held is Held.UNSURE
     said = ambry_replica(cluster, first, "vouch", "--partition", str(partition_of(blob_id)))
     assert (said.exit_code, said.output) == (0, f"partition {partition_of(blob_id)} may say not-found\n")
-    assert ask(cluster, first, unknown).held is Held.ABSENT
+    assert read_copy(cluster, first, unknown).held is Held.ABSENT
     for name in others:
         cluster.start(name, wait=False)
     cluster.wait_ready(others)

@@ -6,6 +6,7 @@ deleted ones back, whose tombstones were gone by then. AMBRY_TEST_SEED sets the 
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import signal
@@ -19,9 +20,12 @@ import pytest
 
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, not_caught_up, seed_of
+from tests.support.commands import replication
 from tests.support.content import content
 from tests.support.damage import incarnations
-from tests.support.replica_reader import Stored, every_copy_is_right
+from tests.support.planted import believe_a_directory
+from tests.support.planted_process import planted_in_children
+from tests.support.replica_reader import Stored, complaints_async, every_copy_is_right
 from tests.support.rest import call, get, metric, page
 from tests.support.waiting import eventually, settled
 
@@ -152,6 +156,39 @@ def test_a_node_put_back_from_a_backup_catches_up(make_cluster: MakeCluster, tmp
 def test_a_datacenter_put_back_from_a_backup_catches_up(make_cluster: MakeCluster, tmp_path: Path) -> None:
     cluster = make_cluster(partitions=2)
     restore(cluster, tmp_path, [node.name for node in cluster.nodes("dc1")], seed=seed_of("a datacenter put back"))
+
+
+@pytest.mark.fault
+def test_where_a_directory_is_believed_the_drill_goes_wrong_and_comparing_digests_mends_it(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    """Without what recognises a directory that was put back, as it was once: none of 60 new blobs ever reached the other
+    datacenter. Digests find each of them, and `ambry replication repair` gets it."""
+    seed = seed_of("a datacenter put back and believed")
+    with planted_in_children(tmp_path, believe_a_directory):
+        cluster = make_cluster(partitions=2)
+        names = [node.name for node in cluster.nodes("dc1")]
+        url1 = frontend_urls(cluster)[0]
+        old = some_blobs(url1, range(seed, seed + 20))
+        settled(lambda: not_caught_up(cluster), "every replica has everything")
+        back_up(cluster, names, tmp_path / "backup")
+        since = some_blobs(url1, range(seed + 200, seed + 200 + 4 * NEW))
+        settled(lambda: not_caught_up(cluster), "every replica has everything")
+        for node in cluster.nodes("dc2"):
+            cluster.kill(node.name, signal.SIGSTOP)
+        put_back(cluster, names, tmp_path / "backup")
+        new = some_blobs(url1, range(seed + 300, seed + 300 + NEW))
+        for node in cluster.nodes("dc2"):
+            cluster.kill(node.name, signal.SIGCONT)
+        settled(lambda: not_caught_up(cluster), "every cursor stands at the end of its log", timeout_s=60)
+        for node in cluster.nodes("dc2"):
+            missing = asyncio.run(complaints_async(cluster, [(node.name, blob) for blob in new]))
+            assert len(missing) == NEW, f"{node.name}: {len(missing)}; this history is about what never comes"
+        assert replication(cluster, "verify")[0] == 1
+        replication(cluster, "repair")
+        every_copy_is_right(cluster, [*old, *since, *new], timeout_s=60)
+        settled(lambda: not_caught_up(cluster), "every replica has everything")
+        assert replication(cluster, "verify") == (0, [])
 
 
 @pytest.mark.fault
