@@ -212,6 +212,63 @@ SEEN_BY = {
         "replication/test_comparer.py",
         "test_what_went_into_a_log_that_was_put_back_is_found",
     ),
+    "acknowledge_a_blob_whose_chunks_are_gone": (
+        "tests/unit/frontend/router",
+        "test_router_put.py",
+        "test_an_upload_whose_chunks_were_given_up_meanwhile_is_refused_whatever_the_settings",
+    ),
+    "leave_half_open_sockets": (NETWORK, "test_tcp.py", "test_both_ends_find_out_that_the_other_is_gone"),
+    "read_whatever_was_ever_compacted": (
+        STORE,
+        "compaction/test_compaction_receipt.py",
+        "test_the_next_start_reads_only_what_replaced_something",
+    ),
+    "name_every_cursor_in_every_request": (
+        NODE,
+        "replication/test_subscriptions.py",
+        "test_a_wake_up_names_and_touches_only_what_changed",
+    ),
+    "look_at_every_partition_at_every_wake_up": (
+        NODE,
+        "replication/test_subscriptions.py",
+        "test_a_wake_up_names_and_touches_only_what_changed",
+    ),
+    "map_what_an_index_may_ever_need": (
+        STORE,
+        "test_index_file.py",
+        "test_the_map_starts_small_and_grows_with_what_is_written",
+    ),
+    "call_a_silent_peer_up_to_date": (
+        NODE,
+        "replication/test_silence.py",
+        "test_silence_grows_until_everybody_who_follows_a_peer_had_an_answer",
+    ),
+    "scrub_by_the_wall_clock": (
+        NODE,
+        "upkeep/test_scrubber.py",
+        "test_a_clock_that_was_moved_neither_ends_the_scrub_nor_makes_it_due",
+    ),
+    "place_blobs_on_full_disks": (
+        "tests/unit/frontend/router",
+        "test_router_placement.py",
+        "test_a_full_disk_is_avoided_before_it_refuses",
+    ),
+    "let_a_log_file_grow": (
+        "tests/unit/ambry/service",
+        "test_log_file.py",
+        "test_a_log_grows_to_its_bound_and_the_latest_lines_are_kept",
+    ),
+    "keep_a_state_file_that_is_empty": (
+        "tests/unit/deploy",
+        "test_local_cluster.py",
+        "test_a_state_file_that_a_power_cut_damaged_is_made_anew",
+    ),
+    "begin_housekeeping_at_once": (NODE, "test_parts.py", "test_background_work_begins_later_but_within_its_interval"),
+    "give_up_blobs_that_may_be_there": (
+        NODE,
+        "replication/test_losses.py",
+        "test_a_replica_that_cannot_be_asked_may_hold_it",
+    ),
 }
 TIMEOUT_S = 300
 FAILED = 1

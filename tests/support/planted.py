@@ -22,13 +22,15 @@ from ambry.clustermap.skew import AgreedClock
 from ambry.errors import BlobNotFound, ProtocolViolation
 from ambry.format import record as record_format
 from ambry.format.record import Record
-from ambry.network import pool
+from ambry.network import pool, tcp
 from ambry.network.ages import Ages
 from ambry.network.connection import RpcConnection
 from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages.replication import Change, ChangesCursor
+from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesRequest
+from ambry.service.log_file import LogFile
 from datanode.committer import Committer, Done
+from datanode.parts import Parts
 from datanode.replicas import Replica, Replicas
 from datanode.replication import comparison, merger
 from datanode.replication import decide as deciding
@@ -36,7 +38,12 @@ from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action
 from datanode.replication.feed import ChangeFeed
+from datanode.replication.losses import Losses
+from datanode.replication.replicator import Pull, Replicator
 from datanode.replication.shares import Shares
+from datanode.replication.silence import Silence
+from datanode.replication.standing import Told
+from datanode.replication.subscriptions import Follower
 from datanode.store import batch, bounded_files, entry, index, index_file, ranges, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
@@ -45,15 +52,19 @@ from datanode.store.compaction import copy as copying
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry
 from datanode.store.lineage import Lineage, Seen
-from datanode.store.opening import inventory, replay
+from datanode.store.opening import inventory, reconcile, replay
+from datanode.store.opening import steps as opening_steps
 from datanode.store.opening.identity import IdentityFile
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 from datanode.store.trouble import Trouble
 from datanode.upkeep.skew import ClockJudge
 from datanode.upkeep.sweeper import ChunkSweeper
+from deploy.local_directory import LocalDirectory
+from frontend.router import placement
 from frontend.router.put import PutOperation
 from tests.support.fake_files import FakeFiles
+from tests.support.planted_process import planted_in_children
 
 VARIABLE = "AMBRY_PLANTED_FAULT"
 Patch = pytest.MonkeyPatch
@@ -463,6 +474,90 @@ def never_look_into_a_difference(patch: Patch) -> None:
     patch.setattr(comparison, "differing", lambda *_args: [])
 
 
+def acknowledge_a_blob_whose_chunks_are_gone(patch: Patch) -> None:
+    """A composite is acknowledged, and nobody asked whether its chunks were given up while it came."""
+    patch.setattr(PutOperation, "_took_its_time", lambda _self: False)
+
+
+def leave_half_open_sockets(patch: Patch) -> None:
+    """A socket whose other end is gone stays open for ever, and one that sends goes by TCP's own back-off."""
+    patch.setattr(tcp, "KEEPALIVE_IDLE_S", 7_200)
+    patch.setattr(tcp, "USER_TIMEOUT_MS", 0)
+
+
+def read_whatever_was_ever_compacted(patch: Patch) -> None:
+    """After an interrupted compaction a start reads the whole log but what nobody compacted yet."""
+    real = reconcile.relocate
+
+    def relocate(replaced: Any, _into: Any, of: index.Index, compaction: Compaction) -> None:
+        everything = [segment for segment in compaction._log.in_order() if segment.header.generation > 0]
+        real(replaced, everything, of, compaction)
+
+    patch.setattr(opening_steps, "relocate", relocate)
+
+
+def name_every_cursor_in_every_request(patch: Patch) -> None:
+    """With 1,000 partitions each wake-up sends 1,000 cursors."""
+    real = Replicator._look
+
+    def look(self: Replicator, pull: Pull) -> Told:
+        pull.moved = set(pull.partitions)
+        return real(self, pull)
+
+    patch.setattr(Replicator, "_look", look)
+
+
+def look_at_every_partition_at_every_wake_up(patch: Patch) -> None:
+    """A change in one partition costs a look at all that the asker follows."""
+    real = Follower.take
+
+    def take(self: Follower, request: ChangesRequest) -> None:
+        real(self, request)
+        self.marked.update(self.cursors)
+
+    patch.setattr(Follower, "take", take)
+
+
+def map_what_an_index_may_ever_need(patch: Patch) -> None:
+    """64 GiB of address space for each partition: there is no more at the 2,047th."""
+    patch.setattr(index_file, "MAP_SIZE_MIN", index_file.MAP_SIZE_MAX)
+
+
+def call_a_silent_peer_up_to_date(patch: Patch) -> None:
+    """The lag of a peer that is unreachable stays what it was."""
+    patch.setattr(Silence, "seconds", lambda _self, _peer: 0.0)
+
+
+def scrub_by_the_wall_clock(patch: Patch) -> None:
+    """A round that ends on a clock a year ahead is the last one."""
+    patch.setattr(LogAge, "open_s", property(lambda self: self._clock.wall_ms() / 1000))
+
+
+def place_blobs_on_full_disks(patch: Patch) -> None:
+    """Nobody looks at the room of a disk before it refuses."""
+    patch.setattr(placement, "_room", lambda _replicas: placement.ROOM_UNKNOWN_BYTES)
+
+
+def let_a_log_file_grow(patch: Patch) -> None:
+    """It is never turned over."""
+    patch.setattr(LogFile, "wrote", lambda _self, _size: None)
+
+
+def keep_a_state_file_that_is_empty(patch: Patch) -> None:
+    """A local cluster that a power cut left with an empty layout never starts again."""
+    patch.setattr(LocalDirectory, "_has_layout", lambda self: self._layout_path.exists())
+
+
+def begin_housekeeping_at_once(patch: Patch) -> None:
+    """A node that comes back sweeps, compares and scrubs first."""
+    patch.setattr(Parts, "starts_after_s", lambda self: dict.fromkeys(self.ticks(), 0.0))
+
+
+def give_up_blobs_that_may_be_there(patch: Patch) -> None:
+    """An operator's word is taken though a replica could not be asked."""
+    patch.setattr(Losses, "_require_answers", lambda _self, _lost, _without: None)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -518,14 +613,27 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         keep_the_authority_that_digests_refute,
         bring_back_what_was_forgotten,
         never_look_into_a_difference,
+        acknowledge_a_blob_whose_chunks_are_gone,
+        leave_half_open_sockets,
+        read_whatever_was_ever_compacted,
+        name_every_cursor_in_every_request,
+        look_at_every_partition_at_every_wake_up,
+        map_what_an_index_may_ever_need,
+        call_a_silent_peer_up_to_date,
+        scrub_by_the_wall_clock,
+        place_blobs_on_full_disks,
+        let_a_log_file_grow,
+        keep_a_state_file_that_is_empty,
+        begin_housekeeping_at_once,
+        give_up_blobs_that_may_be_there,
     )
 }
 
 
 @pytest.fixture(autouse=True, scope="session")
-def planted_fault() -> Any:
-    """The fault that the environment names, for the whole run."""
-    patch = pytest.MonkeyPatch()
-    PLANTED[os.environ[VARIABLE]](patch)
-    yield
-    patch.undo()
+def planted_fault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The fault that the environment names, for the whole run, and in the processes that tests start."""
+    plant = PLANTED[os.environ[VARIABLE]]
+    with pytest.MonkeyPatch.context() as patch, planted_in_children(tmp_path_factory.mktemp("planted"), plant):
+        plant(patch)
+        yield

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "AMBRY_TEST_PLANTS"
 PLANT_FAILED = 70
 SITE = f"""
@@ -42,7 +43,7 @@ def planted_in_children(directory: Path, *plants: Callable[[pytest.MonkeyPatch],
     site = directory / "planted-site"
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text(SITE)
-    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(site), str(ROOT), os.environ.get("PYTHONPATH")]))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PYTHONPATH", path)
         environment.setenv(VARIABLE, ",".join(f"{plant.__module__}:{plant.__name__}" for plant in plants))

@@ -283,7 +283,9 @@ def test_a_state_file_that_a_power_cut_damaged_is_made_anew(
     local.up()
     before = {status.member.name: status.pid for status in local.status()}
     shape = local.shape
-    (tmp_path / "c" / name).write_bytes(content)
+    path = tmp_path / "c" / name
+    whole = path.read_bytes()
+    path.write_bytes(content)
     again = LocalCluster(tmp_path / "c")
     assert again.shape == shape
     assert {status.member.name: status.pid for status in again.status()} == before, "what runs is still known"
@@ -291,6 +293,7 @@ def test_a_state_file_that_a_power_cut_damaged_is_made_anew(
     assert sorted(again.down()) == sorted(before)
     assert sorted(LocalCluster(tmp_path / "c").up()) == sorted(before)
     assert LocalCluster(tmp_path / "c").shape == shape
+    assert name == "cluster.json" or path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("name", ["shape.json", "layout.json"])
