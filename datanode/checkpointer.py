@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded
@@ -17,29 +17,21 @@ from ambry.service.logs import get_logger
 from datanode.config import StoreSection
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
-from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.blob_store import BlobStore, PendingCheckpoint, StoreState
 from datanode.store.index import FindToken
 from datanode.store.trouble import passes
 
 log = get_logger()
 
 TICK_S = 1.0
-RESEAL_EVERY_S = 5.0
-"""Between two looks at how full the partitions are that take records."""
+LOOK_EVERY_S = 5.0
+"""Between two looks at how full the partitions are that take records, and how many entries wait for their checkpoints."""
 ROOM_BYTES = 4 << 20
 ROOM_BYTES_PER_ENTRY = 1024
 """Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
 
 Tokens = Mapping[str, FindToken]
 """Per peer: what of its log is here, and durable at the next checkpoint."""
-
-
-class Due(NamedTuple):
-    """A replica that may need a checkpoint; `entries` wait for it. `at` is monotonic, in seconds."""
-
-    entries: int
-    at: float
-    replica: Replica
 
 
 class TokenBook(Protocol):
@@ -80,8 +72,13 @@ class Checkpointer:
         self._on_written = on_written
         self._due: dict[int, float] = {}
         """When the next checkpoint is due, monotonic, in seconds: by partition, where something changed since the last."""
+        self._urgent: dict[int, None] = {}
+        """Partitions that are due at once."""
         self._notices: dict[int, Callable[[], None]] = {}
-        self._resealed_at = float("-inf")
+        self._changes = 0
+        self._waited = 0
+        """Entries that waited when all were counted last, and calls of `changed` since: each may be for a whole batch."""
+        self._looked_at = float("-inf")
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- what changed ---
@@ -97,46 +94,62 @@ class Checkpointer:
 
     def changed(self, partition: int) -> None:
         """Something changed that a checkpoint keeps: entries, how far peers were followed, authority."""
+        self._changes += 1
         if partition not in self._due:
             self._due[partition] = self._clock.monotonic() + self._config.checkpoint_interval_s
 
     def soon(self, partition: int) -> None:
         """It changed, and the next checkpoint is urgent."""
-        self._due[partition] = float("-inf")
+        self._urgent[partition] = None
 
     # --- on a schedule ---
 
     async def tick(self) -> float:
         """Checkpoint the replicas that need it; the tick of a worker."""
+        urgent, self._urgent = self._urgent, {}
+        now = self._clock.monotonic()
+        due = list(urgent)
+        for partition, at in self._due.items():
+            if at > now:
+                break  # they stand in the order of their times
+            if partition not in urgent:
+                due.append(partition)
+        for partition in due:
+            replica = self._available(partition)
+            if replica is not None and replica.store.recent_count:
+                await self.checkpoint(replica)
+            elif replica is not None:
+                await self._checkpoint_what_is_known(replica)
+        await self._bound_what_waits()
+        return min(TICK_S, self._config.checkpoint_interval_s)
+
+    async def _bound_what_waits(self) -> None:
+        """Look at all that changed, now and then, and at once where too many entries may wait in memory."""
         config = self._config
         now = self._clock.monotonic()
-        due = self._gather()
-        if now - self._resealed_at >= RESEAL_EVERY_S:
-            self._resealed_at = now
-            for item in due:
-                self._reseal(item.replica.store)
-        waiting = sum(item.entries for item in due)
-        # The longest first: entries wait in memory, whose bound is the node's, not a partition's.
-        due.sort(key=lambda item: (-item.entries, item.replica.partition.id))
-        for _, at, replica in due:
-            count = replica.store.recent_count
-            if count and (at <= now or waiting >= config.checkpoint_records):
-                waiting -= count
-                await self.checkpoint(replica)
-            elif at <= now and not count:
-                await self._checkpoint_what_is_known(replica)
-        return min(TICK_S, config.checkpoint_interval_s)
+        waiting = self._waited + self._changes * config.batch_records_max
+        if waiting < config.checkpoint_records and now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at, self._changes = now, 0
+        changed = [replica for partition in list(self._due) if (replica := self._available(partition)) is not None]
+        for replica in changed:
+            self._reseal(replica.store)
+        # The longest first: the bound is the node's, not a partition's.
+        counts = sorted(((replica.store.recent_count, replica) for replica in changed), key=lambda item: -item[0])
+        self._waited = sum(count for count, _ in counts)
+        for count, replica in counts:
+            if self._waited < config.checkpoint_records:
+                break
+            self._waited -= count
+            await self.checkpoint(replica)
 
-    def _gather(self) -> list[Due]:
-        """The replicas of which something changed, those that can have no checkpoint left out."""
-        due: list[Due] = []
-        for partition, at in list(self._due.items()):
-            replica = self._replicas.get(partition)
-            if replica is None or replica.store.state is not StoreState.OPEN:
-                del self._due[partition]  # it is noted again when it is opened
-            else:
-                due.append(Due(replica.store.recent_count, at, replica))
-        return due
+    def _available(self, partition: int) -> Replica | None:
+        """A replica that can have a checkpoint. One that cannot is noted again when it is opened."""
+        replica = self._replicas.get(partition)
+        if replica is None or replica.store.state is not StoreState.OPEN:
+            self._due.pop(partition, None)
+            return None
+        return replica
 
     def _reseal(self, store: BlobStore) -> None:
         """Seal a partition that is nearly full, unseal one that has room again."""
@@ -190,14 +203,12 @@ class Checkpointer:
         if store.state is not StoreState.OPEN:
             return False
         try:
-            if not await self._has_room(store):
-                return False
             tokens = dict(self._tokens.tokens_of(store.partition))
             store.right_ms = self._right_ms()
             self._due.pop(store.partition, None)  # what changes from here on is for the next one
             pending = store.begin_checkpoint(clean=clean, tokens=tokens)
             try:
-                await self._disk.submit(store.write_checkpoint, pending)
+                await self._disk.submit(_write, store, pending)
             except (Overloaded, InsufficientStorage) as error:
                 store.put_off_checkpoint()
                 log.warning("checkpoint put off", partition=store.partition, error=error.message)
@@ -209,16 +220,15 @@ class Checkpointer:
             store.fence(f"checkpoint failed: {error}")
             return False
 
-    async def _has_room(self, store: BlobStore) -> bool:
-        """Whether there is anything to begin with. Raises OSError."""
-        try:
-            free = await self._disk.submit(store.free_bytes)
-        except (OSError, MemoryError) as error:
-            if not passes(error):
-                raise
-            log.warning("checkpoint put off", partition=store.partition, error=repr(error))
-            return False
-        if free < ROOM_BYTES + store.recent_count * ROOM_BYTES_PER_ENTRY:
-            log.warning("checkpoint put off: the disk is full", partition=store.partition, free_bytes=free)
-            return False
-        return True
+
+def _write(store: BlobStore, pending: PendingCheckpoint) -> None:
+    """Write a checkpoint if there is room for it. Blocking. Raises as `BlobStore.write_checkpoint`."""
+    try:
+        free = store.free_bytes()
+    except (OSError, MemoryError) as error:
+        if not passes(error):
+            raise
+        raise Overloaded(f"the room on the disk cannot be asked for: {error!r}") from error
+    if free < ROOM_BYTES + len(pending.frozen.entries) * ROOM_BYTES_PER_ENTRY:
+        raise InsufficientStorage(f"the disk is full: {free} bytes are free")
+    store.write_checkpoint(pending)

@@ -58,7 +58,7 @@ class SweepSection(msgspec.Struct, frozen=True):
 
 class ReplicationSection(msgspec.Struct, frozen=True):
     poll_wait_ms: int = 20_000
-    sibling_delay_ms: int = 100
+    sibling_delay_ms: int = 400
     designated_delay_ms: int = 20
     standby_delay_ms: int = 1_000
     fetch_bytes_max: int = 8 << 20
