@@ -54,6 +54,12 @@ REPLICATION_SILENCE = Gauge(
     ["peer"],
     registry=registry,
 )
+REPLICATION_LAG_S = Gauge(
+    "ambry_datanode_replication_lag_seconds",
+    "Since everything of a peer's log was here, as far as this node knows: grows while the peer cannot be reached.",
+    ["peer"],
+    registry=registry,
+)
 REPLICATED = Counter(
     "ambry_datanode_replicated_blobs",
     "Blobs fetched from peers, by the peer's datacenter.",
@@ -78,6 +84,28 @@ CLOCK_DOUBTED = Gauge(
     registry=registry,
 )
 WANTED = Gauge("ambry_datanode_wanted_blobs", "Blobs that should be here and are being looked for.", registry=registry)
+REPAIR_S = Histogram(
+    "ambry_datanode_repair_seconds",
+    "From when a blob was found missing or damaged here until it was whole again, or known to be gone.",
+    buckets=(0.1, 1, 10, 60, 600, 3_600, 21_600, 86_400),
+    registry=registry,
+)
+WANTED_AGE = Gauge(
+    "ambry_datanode_wanted_age_seconds",
+    "Since that blob is looked for here that is looked for the longest; 0 when none is.",
+    registry=registry,
+)
+REPLICAS = Gauge(
+    "ambry_datanode_replicas",
+    'Replicas of this node by state: open, unsure (open, and may not say "not found" yet), fenced, opening, reopening, failed.',
+    ["state"],
+    registry=registry,
+)
+SCRUB_AGE = Gauge(
+    "ambry_datanode_scrub_age_seconds",
+    "For how long that replica was open since its last scrub, or since it began, of which that is the longest.",
+    registry=registry,
+)
 COMPACTED_BYTES = Counter("ambry_datanode_compacted_bytes", "Bytes that compaction gave back.", registry=registry)
 SCRUBBED_BYTES = Counter("ambry_datanode_scrubbed_bytes", "Log bytes that the scrub verified.", registry=registry)
 SCRUB_DAMAGE = Counter("ambry_datanode_scrub_damage", "Damaged places that the scrub found.", registry=registry)
@@ -90,7 +118,7 @@ COMPARED = Counter(
 )
 COMPARED_AGE = Gauge(
     "ambry_datanode_comparison_age_seconds",
-    "Since that pair of replicas was compared whose comparison is the longest ago.",
+    "Since that pair of replicas was compared whose comparison is the longest ago; one that never was counts from its opening.",
     registry=registry,
 )
 LACKING = Counter(

@@ -192,5 +192,12 @@ class DataNode:
             "damaged": len(store.damaged),
             "open_s": round(store.age.open_s),
             "since_round_s": {name: round(store.age.open_s - ended_s) for name, ended_s in store.rounds.items()},
-            "peers": self._parts.replicator.describe(store.partition),
+            "peers": self._describe_peers(replica),
         }
+
+    def _describe_peers(self, replica: Replica) -> dict[str, dict[str, Any]]:
+        peers = self._parts.replicator.describe(replica.partition.id)
+        for name, page in peers.items():
+            ago_s = self._parts.comparer.seconds_ago(replica, name)
+            page["compared_s"] = None if ago_s is None else round(ago_s, 1)
+        return peers

@@ -44,6 +44,7 @@ from datanode.replication.replicator import Replicator
 from datanode.replication.silence import Silence
 from datanode.replication.subscriptions import Followers, Publications
 from datanode.store.files import Files
+from datanode.upkeep import states
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
@@ -132,6 +133,7 @@ def build(
     )
     cursors.on_moved = checkpointer.changed
     recovery = Recovery(replicas, cursors, authority, clock=clock)
+    states.watch(replicas)
     feed = ChangeFeed(
         replicas,
         Followers(publications),

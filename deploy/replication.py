@@ -74,6 +74,7 @@ def lag(
                         "partition": page["partition"],
                         "peer": peer,
                         "lag_bytes": cursor["lag_bytes"],
+                        "lag_s": cursor["lag_s"],
                         "silent_s": cursor["silent_s"],
                         "outstanding": cursor["outstanding"],
                         "connected": cursor["connected"],

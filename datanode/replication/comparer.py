@@ -97,10 +97,20 @@ class Comparer:
             for node in replica.partition.others(self._own.name)
         ]
 
+    def seconds_ago(self, replica: Replica, peer: str) -> float | None:
+        """Since a replica was compared with a peer; None: not since this process started. On any thread."""
+        done = self._compared.get((replica.partition.id, peer))
+        return None if done is None else self._clock.monotonic() - done.at
+
     def _oldest_s(self) -> float:
-        """Since the pair was compared of which that is the longest ago. On any thread."""
+        """Since the pair was compared, or opened without being compared, of which that is the longest ago. On any thread."""
         now = self._clock.monotonic()
-        return max((now - done.at for done in list(self._compared.values())), default=0.0)
+        ages = (
+            now - replica.opened_at if (age := self.seconds_ago(replica, node.name)) is None else age
+            for replica in list(self._replicas.values())
+            for node in replica.partition.others(self._own.name)
+        )
+        return max(ages, default=0.0)
 
     def progress(self) -> dict[str, Any]:
         """What is being compared; for the admin port."""

@@ -80,6 +80,7 @@ class Healer:
         self._alarms: list[Alarm] = []
         """A heap. One whose blob is due at another time by now, or is not wanted any more, counts for nothing."""
         self._numbers = count()
+        metrics.WANTED_AGE.set_function(self.oldest_s)
 
     def want(self, partition: int, blob_id: bytes, dated: DatedState) -> None:
         """Look for a blob. Raises Overloaded when the list is full: whoever follows a log must stop then."""
@@ -142,6 +143,11 @@ class Healer:
             for blob_id, item in list(self._wanted.items())[:1000]
         ]
 
+    def oldest_s(self) -> float:
+        """For how long the blob is looked for that is looked for the longest; 0 when none is. On any thread."""
+        item = next(iter(list(self._wanted.values())), None)  # they stand in the order in which they came
+        return 0.0 if item is None else self._clock.monotonic() - item.since
+
     async def tick(self) -> float:
         """Try the wanted blobs that are due; the tick of a worker."""
         now = self._clock.monotonic()
@@ -168,6 +174,7 @@ class Healer:
         replica = self._replicas.get(item.partition)
         if replica is not None and await self._get(replica, blob_id, item):
             self._wanted.pop(blob_id, None)
+            metrics.REPAIR_S.observe(self._clock.monotonic() - item.since)
             self._cursors.found(item.partition, blob_id)
             log.info("blob healed", blob=blob_id.hex(), partition=item.partition, attempts=item.attempts)
             return

@@ -117,6 +117,7 @@ class Replicator:
                 "vouches": cursor.vouches,
                 "connected": self._pool[name].connected,
                 "silent_s": round(self._silence.seconds(name), 1),
+                "lag_s": round(self._silence.lag_seconds(name), 1),
             }
             for name, cursor in sorted(self._cursors.of(partition).items())
         }
@@ -165,7 +166,7 @@ class Replicator:
                     reply = await self._ask(pull, peer, delay_ms)
                 if reply is None or reply.anew:
                     return PEER_AWAY_WAIT_S
-                answered()
+                answered(False)
                 await self._apply(peer, reply.partitions, pull.asked)
                 answers = reply.partitions
             except PeerConnectionLost:
@@ -175,6 +176,7 @@ class Replicator:
                     pull.begin_anew()
             pull.moved |= {answer.partition for answer in answers}
             pull.behind = any(answer.next_lsn < answer.end_lsn for answer in answers)
+            answered(not pull.behind)
             return CATCHING_UP_WAIT_S if pull.unproven and self._unproven(pull) and not pull.behind else 0.0
 
         return tick

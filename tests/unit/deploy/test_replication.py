@@ -15,7 +15,7 @@ from ambry.errors import ReplicaUnavailable
 from ambry.service.admin import Admin, start_admin
 
 COMPLETE = {"complete": True, "undecided": "", "lacking": 0, "repaired": 0, "doubtful": 0}
-CURSOR = {"lag_bytes": 0, "silent_s": 1.5, "outstanding": 0, "connected": True, "caught_up": True}
+CURSOR = {"lag_bytes": 0, "lag_s": 2.5, "silent_s": 1.5, "outstanding": 0, "connected": True, "caught_up": True}
 PAGES = [
     {"partition": 1, "state": "open", "peers": {"n2": CURSOR}},
     {"partition": 2, "state": "open", "peers": {"n2": CURSOR | {"lag_bytes": 4096}}},

@@ -9,6 +9,7 @@ import pytest
 
 from ambry.blob import BlobState, DatedState
 from ambry.errors import DataCorrupt, Overloaded
+from datanode import metrics
 from datanode.replication import healer as module
 from datanode.replication.cursor import Cursor
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
@@ -181,3 +182,27 @@ async def test_a_replica_that_is_being_rebuilt_is_waited_for(cluster: DirectClus
     (item,) = node.parts.healer.describe()
     assert item["attempts"] == 1
     node.parts.replicas[PARTITION] = replica
+
+
+async def test_how_long_a_repair_took_is_counted(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await cluster["a2"].put(ID, content(1, 1000))
+    for peer in node.peers.values():
+        peer.reachable = False
+    before = repairs()
+    node.parts.healer.want(PARTITION, ID, DatedState(ALIVE))
+    cluster.clock.advance(300)
+    await node.heal()
+    assert node.parts.healer.oldest_s() == 300.0
+    for peer in node.peers.values():
+        peer.reachable = True
+    cluster.clock.advance(60)
+    await node.heal()
+    assert node.holds(ID)
+    assert (repairs() - before, node.parts.healer.oldest_s()) == (360.0, 0.0)
+
+
+def repairs() -> float:
+    """Seconds that all repairs together took."""
+    (family,) = metrics.REPAIR_S.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_sum"))

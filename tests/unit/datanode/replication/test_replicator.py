@@ -449,6 +449,7 @@ async def test_a_peer_that_is_away_costs_nothing_and_is_asked_again(cluster: Dir
     cluster.clock.advance(90)
     assert await node.tick("pull:a2") > 0
     assert node.parts.replicator.describe(PARTITION)["a2"]["silent_s"] == 90.0
+    assert node.parts.replicator.describe(PARTITION)["a2"]["lag_s"] == 90.0
     await cluster["a2"].put(ID, b"x")
     node.peers["a2"].reachable = True
     await node.pull("a2")
@@ -525,4 +526,5 @@ async def test_the_admin_page_shows_where_each_peer_stands(cluster: DirectCluste
         "vouches": True,
         "connected": True,
         "silent_s": 0.0,
+        "lag_s": 0.0,
     }

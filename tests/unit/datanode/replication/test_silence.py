@@ -12,10 +12,10 @@ def test_silence_grows_until_everybody_who_follows_a_peer_had_an_answer() -> Non
     first, second = silence.follow("b1"), silence.follow("b1")
     clock.advance(50)
     assert silence.seconds("b1") == 50
-    first()
+    first(True)
     clock.advance(20)
     assert silence.seconds("b1") == 70
-    second()
+    second(True)
     assert silence.seconds("b1") == 20
     (family,) = metrics.REPLICATION_SILENCE.collect()
     assert [sample.value for sample in family.samples if sample.labels == {"peer": "b1"}] == [20]
@@ -23,3 +23,19 @@ def test_silence_grows_until_everybody_who_follows_a_peer_had_an_answer() -> Non
 
 def test_nobody_is_missed_who_is_not_followed() -> None:
     assert Silence(SettableClock()).seconds("b1") == 0
+
+
+def test_lag_grows_until_everything_is_here_and_while_a_peer_says_nothing() -> None:
+    """In bytes it stays what it was when the peer last answered: 0 for most that cannot be reached."""
+    clock = SettableClock()
+    silence = Silence(clock)
+    answered = silence.follow("b1")
+    clock.advance(50)
+    answered(False)
+    assert (silence.seconds("b1"), silence.lag_seconds("b1")) == (0, 50)
+    clock.advance(5)
+    answered(True)
+    assert (silence.seconds("b1"), silence.lag_seconds("b1")) == (0, 0)
+    clock.advance(70)
+    (family,) = metrics.REPLICATION_LAG_S.collect()
+    assert [sample.value for sample in family.samples if sample.labels == {"peer": "b1"}] == [70]
