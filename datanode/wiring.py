@@ -132,7 +132,7 @@ def build(
         on_written=checkpointed,
     )
     cursors.on_moved = checkpointer.changed
-    recovery = Recovery(replicas, cursors, authority, clock=clock)
+    recovery = Recovery(replicas, cursors, authority, disk=disk, clock=clock)
     states.watch(replicas)
     feed = ChangeFeed(
         replicas,
@@ -171,7 +171,6 @@ def build(
         cursors=cursors,
         authority=authority,
         recovery=recovery,
-        disk=disk,
         merger=merger,
         silence=Silence(clock),
         config=replication,

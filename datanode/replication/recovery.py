@@ -1,7 +1,9 @@
 """What a replica does that was put back from a backup, or was away for longer than tombstones stay.
 
-That it was put back shows when a peer has seen more of its log than there is (datanode/store/lineage.py). From then on it has
-no authority, and tells nothing of its log: peers would start over with it, and fetch blobs whose tombstones they have dropped.
+That it was put back shows when a peer has seen more of its log than there is (datanode/store/lineage.py). One that lost its
+index and a part of its log knows as little, and is treated alike; its opening tells (datanode/store/opening/own_index.py). From
+then on it has no authority, and tells nothing of its log: peers would start over with it, and fetch blobs whose tombstones they
+have dropped.
 It goes on following them from where the backup stood, and so hears what was deleted since. When it has caught up with one that
 has authority, it takes a new incarnation, and all start over with each other: what was acknowledged comes together.
 
@@ -17,10 +19,13 @@ from collections import deque
 from ambry.clock import Clock
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
+from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.index import FindToken
+from datanode.store.trouble import put_off
 
 log = get_logger()
 
@@ -31,17 +36,28 @@ PATIENCE_S = 10.0
 class Recovery:
     """Finds out what such a replica needs, and sets it off."""
 
-    def __init__(self, replicas: Replicas, cursors: Cursors, authority: Authority, *, clock: Clock) -> None:
+    def __init__(self, replicas: Replicas, cursors: Cursors, authority: Authority, *, disk: Disk, clock: Clock) -> None:
         self._replicas = replicas
         self._cursors = cursors
         self._authority = authority
+        self._disk = disk
         self._clock = clock
         self._young: deque[Replica] = deque()
         """Those that were opened less than PATIENCE_S ago, in that order."""
 
     def opened(self, replica: Replica) -> None:
-        """A replica was opened: what it needs shows in the answers of its peers, or when they had their time."""
+        """A replica was opened: what it needs shows in the answers of its peers, or when they had their time.
+
+        That it must ask them may be known already; one without peers has nobody to ask.
+        """
         self._young.append(replica)
+        store = replica.store
+        if store.put_back and self._cursors.of(store.partition):
+            self._begin(replica, store.put_back)
+        elif store.put_back:
+            log.error("nobody to ask what a replica lost", partition=store.partition, why=store.put_back)
+            store.put_back = ""
+            self._authority.check(replica)
 
     def look(self) -> None:
         """Check those whose peers had their time by now."""
@@ -62,10 +78,35 @@ class Recovery:
             f"{peer} has seen it up to LSN {token.lsn} of epoch {token.epoch.hex()}, incarnation {token.incarnation.hex()}; "
             f"here it ends at {store.end_lsn}"
         )
+        self._begin(replica, put_back)
+        self.check(replica)
+
+    def _begin(self, replica: Replica, put_back: str) -> None:
         self._authority.withdraw(replica, put_back=put_back)
         metrics.PUT_BACK.inc()
-        log.error("replica put back from a backup", partition=store.partition, why=store.put_back)
-        self.check(replica)
+        log.error("replica put back from a backup", partition=replica.partition.id, why=put_back)
+
+    async def remember(self, replica: Replica, *, purged: bool) -> None:
+        """After a peer's answer: make durable what no crash may make it forget; `purged`: the peer has dropped tombstones.
+
+        Without room, descriptors or memory for it that is tried again when the peer is asked again; a disk that fails it fences
+        the replica, as any failed write does. Raises Overloaded, InsufficientStorage, ReplicaUnavailable.
+        """
+        store = replica.store
+        lineage = store.lineage
+        # What was dropped there never comes here: whoever missed it must not believe that we would know.
+        purged = purged and not lineage.purged_lsn
+        sure = lineage.sure_epoch != lineage.epoch and self._cursors.all_vouch(store.partition)
+        put_back = bool(store.put_back) and not lineage.put_back
+        if store.state is not StoreState.OPEN or not (purged or sure or put_back):
+            return
+        try:
+            await self._disk.submit(_write_down, store, purged=purged, sure=sure, put_back=put_back)
+        except (OSError, MemoryError) as error:
+            later = put_off(error, f"the identity of partition {store.partition} is not written yet: {error!r}")
+            if later is not None:
+                raise later from error
+            store.fence(f"its identity could not be written: {error!r}")
 
     def check(self, replica: Replica) -> None:
         """Go on if something has become clear; call it whenever that may be."""
@@ -84,3 +125,13 @@ class Recovery:
                 )
         elif put_back and self._cursors.witnessed(store.partition, waited=waited):
             self._replicas.renew(replica)
+
+
+def _write_down(store: BlobStore, *, purged: bool, sure: bool, put_back: bool) -> None:
+    """Blocking. Raises OSError; ReplicaUnavailable where it was closed meanwhile."""
+    if put_back:
+        store.identity.note_put_back(store.put_back)
+    if purged:
+        store.identity.note_purged(1)
+    if sure:
+        store.identity.note_sure()

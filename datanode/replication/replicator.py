@@ -25,7 +25,6 @@ from ambry.service.logs import get_logger
 from ambry.service.worker import Tick
 from datanode import metrics
 from datanode.config import ReplicationSection
-from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursor, Cursors
@@ -84,7 +83,6 @@ class Replicator:
         cursors: Cursors,
         authority: Authority,
         recovery: Recovery,
-        disk: Disk,
         merger: Merger,
         silence: Silence,
         config: ReplicationSection,
@@ -96,7 +94,6 @@ class Replicator:
         self._cursors = cursors
         self._authority = authority
         self._recovery = recovery
-        self._disk = disk
         self._merger = merger
         self._silence = silence
         self._config = config
@@ -266,6 +263,10 @@ class Replicator:
             if replica is None or cursor is None or cursor is not asked.get(answer.partition):
                 continue  # the replica was reopened since: what was asked from its old place on must not move the new one
             self._hear(peer, replica, cursor, answer)
+            try:
+                await self._recovery.remember(replica, purged=answer.purged_lsn > 0)
+            except AmbryError as error:
+                failure = error
             if answer.put_back:
                 self._recovery.check(replica)
                 continue
@@ -276,12 +277,6 @@ class Replicator:
                 continue
             cursor.advance(answer.next_lsn, answer.end_lsn, failed, answer.epoch)
             metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
-            if answer.purged_lsn and not replica.store.lineage.purged_lsn:
-                # What was dropped there never comes here: whoever missed it must not believe that we would know.
-                await self._disk.submit(replica.store.identity.note_purged, 1)
-            lineage = replica.store.lineage
-            if lineage.sure_epoch != lineage.epoch and self._cursors.all_vouch(answer.partition):
-                await self._disk.submit(replica.store.identity.note_sure)
             self._authority.check(replica)
             self._recovery.check(replica)
         if failure is not None:

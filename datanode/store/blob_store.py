@@ -106,7 +106,7 @@ class BlobStore:
         self.vouched = False
         """Whether peers were asked since it was opened, and know nothing of its log that it does not know."""
         self.put_back = ""
-        """How a peer knows more of its log than there is; it gives nothing of it out until that is mended."""
+        """Why it may lack deletes that it once knew (lineage.py); it gives nothing of its log out until that is mended."""
         self.sealed = False
         """Whether the partition is too full for puts; see `reseal`."""
         self.holes: list[LsnRange] = []
@@ -342,6 +342,7 @@ class BlobStore:
         if self.state is not StoreState.CLOSED:
             self.state = StoreState.CLOSED
             self.serving = False
+            self.identity.close()
             self._index.close()
             self._log.close()
             self._lock.release()

@@ -82,6 +82,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     marks: list[Mark] = msgspec.field(default_factory=list)
     rounds: dict[str, float] = msgspec.field(default_factory=dict)
     """`right_ms`, `age` and `rounds` of the BlobStore, as they were."""
+    partial: bool = False
+    """Whether a rebuild was under way: an index before it was lost."""
 
 
 class Frozen(msgspec.Struct):

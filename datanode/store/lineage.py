@@ -43,6 +43,8 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     those of a copy that was wiped. `purged_lsn`: behind the last tombstone that a compaction ever left out. Who holds blobs and
     has not seen the log up to there may hold some that were deleted.
     `sure_epoch`: the last of which all peers said that they know no more of this log: no backup was put back before its end.
+    `put_back`: why it may lack what it once knew, be it that a backup was put back, or that deletes are lost with log and index
+    (opening/own_index.py). It stays until the next incarnation: no crash makes it forget that it must ask.
     """
 
     epoch: str = ""
@@ -51,6 +53,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     young: bool = False
     purged_lsn: int = 0
     sure_epoch: str = ""
+    put_back: str = ""
 
     @property
     def epoch_bytes(self) -> bytes:

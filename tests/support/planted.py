@@ -350,9 +350,11 @@ def forget_what_was_purged(patch: Patch) -> None:
 def delete_what_others_cover(patch: Patch) -> None:
     """A segment goes because another one covers its LSNs with a higher generation."""
 
-    def settle(files: Any, directory: Any, log: Any, found: inventory.Inventory) -> None:
+    def settle(
+        files: Any, directory: Any, log: Any, found: inventory.Inventory, before_doubt: Callable[[], None]
+    ) -> None:
         patch.setattr(inventory, "read_all", lambda _files, _directory: dict.fromkeys(log.segments, Anything()))
-        real(files, directory, log, found)
+        real(files, directory, log, found, before_doubt)
 
     class Anything:
         def proves(self, _kept: Segment, _left: Segment) -> bool:

@@ -2,7 +2,7 @@
 
     {"version": 1, "cluster": "...", "partition": 7, "incarnation": "<32 hex digits>",
      "lineage": {"epoch": "<16 hex digits>", "past": [["<epoch>", end LSN], ...], "former": ["<incarnation>", ...],
-                 "young": true, "purged_lsn": 4096},
+                 "young": true, "purged_lsn": 4096, "sure_epoch": "<epoch>", "put_back": "why"},
      "check": "<xxh3-64 of the others>"}
 
 The incarnation is a random uuid of this very copy. A replica that comes back empty or was put back from a backup gets a new
@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ambry.checksum import xxh64
-from ambry.errors import DataCorrupt, FormatUnknown, StoreMismatch
+from ambry.errors import DataCorrupt, FormatUnknown, ReplicaUnavailable, StoreMismatch
 from datanode.store.files import Files, read_whole, write_atomically
 from datanode.store.lineage import Lineage
 
@@ -80,13 +80,17 @@ def save(files: Files, directory: Path, identity: Identity) -> None:
 
 
 class IdentityFile:
-    """The identity of an open replica, as it stands on the disk. Methods block, on any thread."""
+    """The identity of an open replica, as it stands on the disk. Methods block, on any thread.
+
+    Those that change it raise OSError, and then it is as it was; ReplicaUnavailable after `close`.
+    """
 
     def __init__(self, files: Files, directory: Path, identity: Identity) -> None:
         self._files = files
         self._directory = directory
         self._guard = threading.Lock()
         self._identity = identity
+        self._closed = False
 
     @property
     def lineage(self) -> Lineage:
@@ -95,6 +99,16 @@ class IdentityFile:
     @property
     def incarnation(self) -> str:
         return self._identity.incarnation
+
+    @property
+    def incarnations(self) -> list[bytes] | None:
+        """As of the Identity."""
+        return self._identity.incarnations
+
+    def adopt(self, incarnations: Iterable[bytes]) -> None:
+        """As `Identity.adopting`; durable with the next change."""
+        with self._guard:
+            self._identity = self._identity.adopting(incarnations)
 
     def begin(self, epoch: str, end_lsn: int, *, served: bool) -> None:
         """A new epoch of a log that ends at `end_lsn`; durable on return. Raises OSError."""
@@ -113,6 +127,17 @@ class IdentityFile:
             if self.lineage.sure_epoch != self.lineage.epoch:
                 self._save(msgspec.structs.replace(self.lineage, sure_epoch=self.lineage.epoch))
 
+    def note_put_back(self, why: str) -> None:
+        """It counts as put back from a backup until it has a new incarnation; durable on return. Raises OSError."""
+        with self._guard:
+            if not self.lineage.put_back:
+                self._save(msgspec.structs.replace(self.lineage, put_back=why))
+
+    def close(self) -> None:
+        """Whoever is late changes nothing any more: the next opening of the directory has the file."""
+        with self._guard:
+            self._closed = True
+
     def renew(self, random_source: random.Random) -> None:
         """Give a replica that is closed now a new incarnation; durable on return. Raises OSError."""
         with self._guard:
@@ -128,6 +153,8 @@ class IdentityFile:
             self._save(msgspec.structs.replace(self.lineage, former=former, purged_lsn=1))
 
     def _save(self, lineage: Lineage) -> None:
+        if self._closed:
+            raise ReplicaUnavailable(f"partition {self._identity.partition} is closed")
         identity = self._identity.with_lineage(lineage)
         save(self._files, self._directory, identity)
         self._identity = identity

@@ -7,7 +7,7 @@ more was in a file that is gone, or whose header cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,12 +49,19 @@ class Inventory:
 
 
 def take_inventory(
-    files: Files, directory: Path, log_: Log, partition: int, *, incarnations: Container[bytes] | None = None
+    files: Files,
+    directory: Path,
+    log_: Log,
+    partition: int,
+    *,
+    incarnations: Container[bytes] | None = None,
+    before_doubt: Callable[[], None] = lambda: None,
 ) -> Inventory:
     """Open the segments and put those that count into the log. Blocking. Raises OSError, FormatUnknown.
 
     `incarnations` are those by which this replica ever went; None: its identity was lost, and all count. A file of another
-    replica or partition, or one that others cover without a compaction's receipt, is moved to SET_ASIDE_NAME.
+    replica or partition, or one that others cover without a compaction's receipt, is moved to SET_ASIDE_NAME. `before_doubt` is
+    called before the latter, which the next opening does not see any more.
     """
     inventory = Inventory()
     for name in files.list_directory(directory):
@@ -77,7 +84,7 @@ def take_inventory(
             log.error("segment footer damaged", partition=partition, segment=number)
             inventory.damaged.add(number)
         log_.adopt(segment)
-    _settle_overlaps(files, directory, log_, inventory)
+    _settle_overlaps(files, directory, log_, inventory, before_doubt)
     for number in inventory.unreadable:
         log_.skip(number, 0)
     _note_missing_end(log_, inventory)
@@ -112,7 +119,9 @@ def _set_aside(files: Files, directory: Path, log_: Log, inventory: Inventory, s
     log.error("segment set aside", partition=log_.partition, file=str(aside / target), why=why, lsns=lsns)
 
 
-def _settle_overlaps(files: Files, directory: Path, log_: Log, inventory: Inventory) -> None:
+def _settle_overlaps(
+    files: Files, directory: Path, log_: Log, inventory: Inventory, before_doubt: Callable[[], None]
+) -> None:
     """Where files cover the same LSNs the highest generation counts, then the lowest number.
 
     An interrupted compaction left both, if its receipt says so; else nobody knows, and what does not count is kept.
@@ -132,6 +141,7 @@ def _settle_overlaps(files: Files, directory: Path, log_: Log, inventory: Invent
             log.warning("compaction was interrupted", partition=log_.partition, kept=winner.number, left=loser.number)
         else:
             inventory.ambiguous = True
+            before_doubt()
             why = f"{segment_name(winner.number)} covers the same LSNs, and no compaction says why"
             _set_aside(files, directory, log_, inventory, loser, why)
 

@@ -7,6 +7,7 @@ failure that nobody heard of yet, then its cached pages are dropped, and then it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,13 +54,22 @@ class Replay:
     """Replays segments into a store, one after the other."""
 
     def __init__(
-        self, files: Files, directory: Path, store: BlobStore, findings: ReplayFindings, progress: Progress
+        self,
+        files: Files,
+        directory: Path,
+        store: BlobStore,
+        findings: ReplayFindings,
+        progress: Progress,
+        *,
+        before_cut: Callable[[str], None] = lambda _what: None,
     ) -> None:
+        """`before_cut` is told what goes, before the next opening cannot see any more that there was something."""
         self._files = files
         self._directory = directory
         self._store = store
         self._findings = findings
         self._progress = progress
+        self._before_cut = before_cut
 
     def run(self, segment: Segment, start: int, *, last: bool) -> None:
         """Replay one segment from offset `start` on; `last`: nothing was appended behind it. Blocking.
@@ -129,6 +139,7 @@ class Replay:
         self._files.sync_directory(self._directory)
         path = directory / f"{segment_name(segment.number)}.{tail.start}"
         write_atomically(self._files, path, kept)
+        self._before_cut(f"{segment_name(segment.number)} from {tail.start} on")
         segment.file.truncate(tail.start)
         segment.file.fsync()
         self._findings.cut_bytes += len(kept)

@@ -19,7 +19,8 @@ Authority: no replica says "not found" before its peers were asked whether its d
 (datanode/replication/authority.py). And one that may have lost something it acknowledged (new, rebuilt, a gap in its log, a
 cut tail, a segment that is gone) must not until it has caught up with its peers; `Opened.serving` says so. Where the loss may
 lie before the checkpoint its tokens are forgotten too, so that catching up starts from the beginning. Tokens of the checkpoint
-never cover what came into the log after it, so a cut tail needs no more than going on from them.
+never cover what came into the log after it, so a cut tail needs no more than going on from them. One that lost its index as
+well counts as put back from a backup (own_index.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ambry.clock import Clock
 from ambry.errors import IndexCorrupt, StoreMismatch
 from ambry.service.logs import get_logger
@@ -35,11 +38,11 @@ from datanode.store.blob_store import BlobStore, Opened
 from datanode.store.compaction.receipt import drop_settled
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, FindToken, Index
-from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.log import Log
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import IdentityFile
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
+from datanode.store.opening.own_index import OwnIndex
 from datanode.store.opening.progress import Progress
 from datanode.store.opening.reconcile import forget_missing, relocate
 from datanode.store.opening.replay import Replay, ReplayFindings
@@ -49,6 +52,8 @@ log = get_logger()
 
 LOCK_NAME = "lock"
 PROGRESS_RECORDS = 200_000
+NO_IDENTITY = "its identity was lost, and how far its log once went with it"
+TWO_LOGS = "segments that no compaction explains cover the same LSNs"
 
 
 def open_store(
@@ -134,35 +139,43 @@ class _Opening:
         self._clock = clock
         self._lock = lock
         self._partition = partition
-        self._on_index_corrupt = on_index_corrupt
         self._progress = progress
         self._findings = ReplayFindings()
         self._inventory = Inventory()
         own = identity_file.load_or_create(
             files, directory, cluster=cluster, partition=partition, random_source=random_source
         )
-        self._identity, self._new = own.identity, own.is_new
+        self._identity = IdentityFile(files, directory, own.identity)
         self._epoch = f"{random_source.getrandbits(64):016x}"
-        self._renewed = False
-        """Whether the index is that of a former incarnation: what it says of peers is void."""
+        self._own_index = OwnIndex(
+            files, directory, partition, self._identity, is_new=own.is_new, on_corrupt=on_index_corrupt
+        )
         self._log = Log(
             files,
             directory,
             partition=partition,
-            incarnation=self._identity.incarnation_bytes,
+            incarnation=own.identity.incarnation_bytes,
             segment_size_bytes=segment_size_bytes,
         )
 
     def run(self, *, rebuild: bool) -> BlobStore:
-        index = self._open_index(distrust=rebuild)
+        index = self._own_index.open(distrust=rebuild)
         try:
-            known = self._identity.incarnations
             self._inventory = take_inventory(
-                self._files, self._directory, self._log, self._partition, incarnations=known
+                self._files,
+                self._directory,
+                self._log,
+                self._partition,
+                incarnations=self._identity.incarnations,
+                before_doubt=lambda: self._identity.note_put_back(TWO_LOGS),
             )
             self._findings.damaged |= self._inventory.damaged
+            if self._identity.incarnations is None and self._log.segments:
+                self._identity.note_put_back(NO_IDENTITY)
             if self._inventory.ambiguous:
-                index = self._distrusted(index)
+                # It may be about a file that is set aside; peers have what was in it.
+                index = self._own_index.give_up(index, TWO_LOGS)
+                self._findings.lost = True
             index = self._checked_against_log(index)
             store = self._store(index)
             checkpoint = index.checkpoint
@@ -178,42 +191,6 @@ class _Opening:
             self._log.close()
             index.close()
             raise
-
-    def _distrusted(self, index: Index) -> Index:
-        """A new index in the place of one that may be about a file that is set aside; peers have what was in it."""
-        index.close()
-        self._findings.rebuilt = self._findings.lost = True
-        return self._fresh_index()
-
-    def _open_index(self, *, distrust: bool) -> Index:
-        directory = self._directory / INDEX_NAME
-        if distrust or not self._files.exists(directory / FILE_NAMES[0]):
-            self._findings.rebuilt = not self._new
-            return self._fresh_index()
-        try:
-            index = Index(self._files, directory, self._partition, on_corrupt=self._on_index_corrupt)
-        except IndexCorrupt as error:
-            log.warning("index damaged, rebuilding from the log", partition=self._partition, error=str(error))
-            self._findings.rebuilt = True
-            return self._fresh_index()
-        if self._identity.lineage.knows(index.checkpoint.incarnation):
-            log.warning("replica renewed, it starts over with its peers", partition=self._partition)
-            self._renewed = True
-        elif index.checkpoint.incarnation != self._identity.incarnation_bytes:
-            log.warning("index of another incarnation, rebuilding from the log", partition=self._partition)
-            index.close()
-            self._findings.rebuilt = True
-            return self._fresh_index()
-        return index
-
-    def _fresh_index(self) -> Index:
-        directory = self._directory / INDEX_NAME
-        for name in FILE_NAMES:
-            if self._files.exists(directory / name):
-                self._files.unlink(directory / name)
-        self._files.make_directory(directory)
-        self._files.sync_directory(self._directory)
-        return Index(self._files, directory, self._partition, on_corrupt=self._on_index_corrupt)
 
     def _delete_replaced(self, store: BlobStore) -> None:
         replaced = list(self._inventory.replaced.values())
@@ -256,26 +233,27 @@ class _Opening:
             self._log.skip(checkpoint.segment, 0)
             if all(other.base_lsn < checkpoint.lsn for other in self._log.segments.values()):
                 self._inventory.beyond = max(self._inventory.beyond or 0, checkpoint.lsn)
-        index.close()
-        return self._fresh_index()
+        return self._own_index.give_up(index, f"segment {checkpoint.segment} from {checkpoint.offset} on, or before")
 
     def _store(self, index: Index) -> BlobStore:
-        self._identity = self._identity.adopting(segment.header.incarnation for segment in self._log.in_order())
+        self._identity.adopt(segment.header.incarnation for segment in self._log.in_order())
         return BlobStore(
             partition=self._partition,
-            incarnation=self._identity.incarnation_bytes,
+            incarnation=bytes.fromhex(self._identity.incarnation),
             directory=self._directory,
             files=self._files,
             clock=self._clock,
             lock=self._lock,
             log=self._log,
             index=index,
-            identity=IdentityFile(self._files, self._directory, self._identity),
+            identity=self._identity,
             opened=Opened(),
         )
 
     def _replay(self, store: BlobStore, checkpoint: Checkpoint) -> None:
-        replay = Replay(self._files, self._directory, store, self._findings, self._progress)
+        replay = Replay(
+            self._files, self._directory, store, self._findings, self._progress, before_cut=self._own_index.note_loss
+        )
         segments = self._log.in_order()
         covered = self._log.segments.get(checkpoint.segment)
         starts: dict[int, int] = {}
@@ -300,10 +278,17 @@ class _Opening:
         if store.recent_count < PROGRESS_RECORDS:
             return
         log.info("replaying", partition=self._partition, records=self._findings.replayed, lsn=store.end_lsn)
-        _checkpoint(store, self._tokens(checkpoint))
+        self._note_loss()
+        _checkpoint(store, self._tokens(checkpoint), partial=self._own_index.gone)
+
+    def _note_loss(self) -> None:
+        """Before a checkpoint says that the log was replayed, and the next opening does not look there any more."""
+        if self._findings.lost or self._findings.gaps:
+            holes = name_holes(self._log)
+            self._own_index.note_loss(f"LSNs {holes}" if holes else f"{self._findings.gaps} damaged places")
 
     def _tokens(self, checkpoint: Checkpoint) -> dict[str, FindToken]:
-        return {} if self._findings.lost or self._renewed else checkpoint.tokens
+        return {} if self._findings.lost or self._own_index.renewed else checkpoint.tokens
 
     def _finish(self, store: BlobStore, checkpoint: Checkpoint) -> None:
         findings = self._findings
@@ -321,12 +306,15 @@ class _Opening:
             store.holes = self._log.holes()
             log.error("the end of the log is missing", partition=self._partition, lsns=name_holes(self._log))
         store.end_lsn = max((segment.end_lsn for segment in self._log.in_order()), default=checkpoint.lsn)
-        kept = checkpoint.serving and not self._renewed
+        self._note_loss()
+        kept = checkpoint.serving and not self._own_index.renewed
+        findings.rebuilt = self._own_index.gone
         store.serving = kept and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
         store.compaction.damaged |= findings.damaged
         # Before any peer can name it, and before the first record of it.
         store.identity.begin(self._epoch, store.end_lsn, served=kept)
+        store.put_back = store.lineage.put_back
         _checkpoint(store, self._tokens(checkpoint))
         log.info(
             "replica open",
@@ -341,8 +329,10 @@ class _Opening:
         )
 
 
-def _checkpoint(store: BlobStore, tokens: dict[str, FindToken]) -> None:
+def _checkpoint(store: BlobStore, tokens: dict[str, FindToken], *, partial: bool = False) -> None:
     """One that says "not cleanly stopped". Nothing waits for a sync: what was replayed was synced before it was read."""
     pending = store.begin_checkpoint(clean=False, tokens=tokens)
+    if partial:
+        pending = replace(pending, checkpoint=replace(pending.checkpoint, partial=True))
     store.write_checkpoint(pending)
     store.end_checkpoint(pending)

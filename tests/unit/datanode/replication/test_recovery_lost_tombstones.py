@@ -1,0 +1,139 @@
+"""Tombstones lost with log and index, and dropped by all peers already (C8).
+
+The index was rebuilt from what was left of the log, and the replica started over with its peers: nobody told it of deletes that
+everybody else had forgotten. 44 of 44 deleted blobs were alive again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ambry.errors import ReplicaUnavailable
+from datanode.config import CompactionSection
+from datanode.store.segment import segment_name
+from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.eventually import eventually
+from tests.support.samples import DELETED, PARTITION, blob_id, content
+
+DAY_S = 86_400
+DOOMED = range(1, 45)
+KEPT = range(45, 90)
+LATER = range(200, 290)
+
+Damage = Callable[[DirectNode, Path, list[int]], None]
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[DirectCluster]:
+    """Tombstones stay for two days. The doomed are forgotten by all but a1, which has them in its log."""
+    section = CompactionSection(deleted_retention_s=DAY_S, tombstone_retention_s=2 * DAY_S, dead_share_min=0.05)
+    cluster = DirectCluster(tmp_path, cluster_map(3), sections={"compaction": section})
+    await cluster.start()
+    for number in [*DOOMED, *KEPT]:
+        await cluster["a2"].put(blob_id(number), content(number, 1500))
+    await settle(cluster)
+    await cluster["a1"].stop()  # so that the tombstones do not come into the segment of the last blobs
+    await cluster["a1"].start()
+    await settle(cluster)
+    for number in DOOMED:
+        await cluster["a2"].update(blob_id(number), DELETED)
+    await cluster.settle(rounds=2)
+    for number in LATER:
+        await cluster["a2"].put(blob_id(number), content(number, 1500))
+    for days in (1.5, 2.0, 0.1):
+        await cluster.settle(rounds=2)
+        cluster.clock.advance(days * DAY_S)
+        for node in cluster.nodes.values():
+            await node.parts.checkpointer.checkpoint(node.replica)
+        await cluster.settle(rounds=1)
+        for name in ("a2", "a3"):
+            await cluster[name].parts.checkpointer.checkpoint(cluster[name].replica)
+            while await cluster[name].parts.compactor.compact(cluster[name].replica):
+                pass
+    assert all(cluster[name].state(blob_id(number)) is None for number in DOOMED for name in ("a2", "a3"))
+    assert all(cluster["a1"].state(blob_id(number)) == DELETED for number in DOOMED)
+    yield cluster
+    await cluster.stop()
+
+
+async def settle(cluster: DirectCluster) -> None:
+    """Until every replica is open and has authority."""
+    for _ in range(12):
+        with suppress(ReplicaUnavailable):  # one of them is being set aside meanwhile
+            await cluster.settle(rounds=1)
+        for node in cluster.running.values():
+            await eventually(lambda node=node: node.parts.replicas.get(PARTITION))  # type: ignore[misc]
+        if all(cluster.serving().values()):
+            break
+    await cluster.settle(rounds=2)
+    assert all(cluster.serving().values())
+
+
+def where_tombstones_stand(node: DirectNode) -> list[int]:
+    """Numbers of the segments of a replica that hold the deletes."""
+    segments = node.replica.store._log.in_order()
+    lsns = [entry.lsn for number in DOOMED if (entry := node.replica.store.lookup(blob_id(number))) is not None]
+    return [s.number for s in segments if any(s.base_lsn <= lsn < s.header.end_lsn for lsn in lsns)]
+
+
+def lose_index(directory: Path) -> None:
+    shutil.rmtree(directory / "index")
+
+
+def segments_gone(node: DirectNode, directory: Path, numbers: list[int]) -> None:
+    lose_index(directory)
+    for number in numbers:
+        node.files.remove(directory / segment_name(number))
+
+
+def headers_damaged(node: DirectNode, directory: Path, numbers: list[int]) -> None:
+    lose_index(directory)
+    for number in numbers:
+        node.files.flip(directory / segment_name(number), 20)
+
+
+def records_damaged(node: DirectNode, directory: Path, numbers: list[int]) -> None:
+    lose_index(directory)
+    for number in numbers:
+        path = directory / segment_name(number)
+        for offset in range(64, len(node.files.content(path)), 50):
+            node.files.flip(path, offset)
+
+
+def all_behind_gone(node: DirectNode, directory: Path, numbers: list[int]) -> None:
+    """The log ends before the tombstones: the opening itself gives the index up, which covers more."""
+    for name in node.files.list_directory(directory):
+        if name.endswith(".segment") and int(name.split(".")[0]) >= numbers[0]:
+            node.files.remove(directory / name)
+
+
+def identity_gone(node: DirectNode, directory: Path, numbers: list[int]) -> None:
+    segments_gone(node, directory, numbers)
+    node.files.remove(directory / "identity.json")
+
+
+@pytest.mark.parametrize("damage", [segments_gone, headers_damaged, records_damaged, all_behind_gone, identity_gone])
+@pytest.mark.parametrize("starts", [1, 3])
+async def test_a_delete_that_only_a_lost_part_of_the_log_told_of_is_not_undone(
+    cluster: DirectCluster, damage: Damage, starts: int
+) -> None:
+    node = cluster["a1"]
+    numbers = where_tombstones_stand(node)
+    directory = node.replica.store.directory
+    await node.kill()
+    damage(node, directory, numbers)
+    for _ in range(starts - 1):
+        await node.start()
+        await node.kill()
+    await node.start()
+    await settle(cluster)
+    for name, other in cluster.nodes.items():
+        revived = [number for number in DOOMED if other.holds(blob_id(number))]
+        assert not revived, f"{len(revived)} deleted blobs are back on {name}"
+    for other in cluster.nodes.values():
+        assert all(other.holds(blob_id(number)) for number in [*KEPT, *LATER])
