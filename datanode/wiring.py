@@ -139,6 +139,7 @@ def build(
         Followers(publications),
         disk=disk,
         own_name=own.name,
+        nodes=cluster_map.nodes,
         clock=clock,
         known_of=cursors.known_of,
         on_beyond=recovery.recognise,

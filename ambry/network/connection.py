@@ -324,5 +324,5 @@ class RpcConnection(asyncio.BufferedProtocol):
 
 def refusal(frame: Frame, error: AmbryError) -> bytes:
     """The frame that answers another with an error."""
-    header = messages.encode(ErrorReply(error.code, error.message))
+    header = messages.encode(ErrorReply.of(error))
     return encode_head(frame.type, frame.correlation, header, flags=FLAG_REPLY | FLAG_ERROR)

@@ -98,7 +98,7 @@ class Responder(msgspec.Struct):
 
     def fail(self, error: AmbryError) -> None:
         """Answer with an error."""
-        self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply(error.code, error.message), b"", None, error)
+        self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply.of(error), b"", None, error)
 
 
 class ServingConnection(RpcConnection):
@@ -276,11 +276,9 @@ class ServingConnection(RpcConnection):
         return self._unread.full() and self.unread_bytes > UNREAD_SHARE
 
     def _may_make(self, size: int) -> bool:
-        """Whether an answer of so many bytes may be made; one always may."""
+        """Whether an answer of so many bytes may be made; one always may, where the process has room."""
         held = self.unread_bytes
-        if not held:
-            return True
-        if held + size > UNREAD_MAX:
+        if held and held + size > UNREAD_MAX:
             return False
         return held + size <= UNREAD_SHARE or not self._unread.full()
 

@@ -6,10 +6,12 @@ The answer is state, not events: every blob that changed stands once, as it is n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
+
+import msgspec
 
 from ambry.clock import Clock
-from ambry.errors import ReplicaUnavailable
+from ambry.errors import PartitionUnknown, ReplicaUnavailable
 from ambry.protocol.messages.replication import (
     Change,
     ChangesCursor,
@@ -17,6 +19,7 @@ from ambry.protocol.messages.replication import (
     ChangesRequest,
     Known,
     PartitionChanges,
+    Subscription,
 )
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
@@ -50,8 +53,9 @@ def change_of(store: BlobStore, entry: IndexEntry) -> Change:
 class ChangeFeed:
     """Answers the change requests of peers.
 
-    `known_of` says how far this node has seen a peer's replica of a partition; `on_beyond` hears of a replica of which a peer,
-    by its name, has seen more than there is.
+    `nodes` are the names of the layout: what anybody else follows is kept for the time of its answer alone. `known_of` says how
+    far this node has seen a peer's replica of a partition; `on_beyond` hears of a replica of which a peer, by its name, has
+    seen more than there is.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class ChangeFeed:
         *,
         disk: Disk,
         own_name: str,
+        nodes: Container[str],
         clock: Clock,
         known_of: Callable[[str, int], FindToken | None],
         on_beyond: Callable[[Replica, str, FindToken], None],
@@ -69,6 +74,7 @@ class ChangeFeed:
         self._followers = followers
         self._disk = disk
         self._own_name = own_name
+        self._nodes = nodes
         self._clock = clock
         self._known_of = known_of
         self._on_beyond = on_beyond
@@ -90,6 +96,12 @@ class ChangeFeed:
 
         With `wait_ms` 0 the answer comes at once and lists every partition that is named: it tells the asker where it stands.
         """
+        request = self._about_us(request)
+        told = request.subscription
+        if told.session and request.name not in self._nodes:
+            if told.step:
+                return ChangesReply([], anew=True)
+            request = msgspec.structs.replace(request, subscription=Subscription())
         follower = self._followers.of(request)
         if follower is None:
             return ChangesReply([], anew=True)
@@ -101,13 +113,31 @@ class ChangeFeed:
             if request.delay_ms and anything:
                 # Let a burst gather: one answer for many changes costs both ends far less.
                 await asyncio.sleep(min(request.delay_ms, WAIT_MS_MAX) / 1000)
-            limit = min(request.limit, CHANGES_MAX)
+            limit = max(1, min(request.limit, CHANGES_MAX))
             if admit is not None:
                 await admit(limit * CHANGE_SIZE)
             return await self._collect(request, follower, limit)
         finally:
             if not request.subscription.session:
                 follower.end()
+
+    def _about_us(self, request: ChangesRequest) -> ChangesRequest:
+        """Without the partitions that this node does not hold: what is kept of an asker is bounded by the layout."""
+        cursors = [cursor for cursor in request.cursors if self._holds(cursor.partition)]
+        if len(cursors) == len(request.cursors):
+            return request
+        return msgspec.structs.replace(request, cursors=cursors)
+
+    def _holds(self, partition: int) -> bool:
+        """Whether this node has a replica of it, open or not."""
+        if partition in self._replicas:
+            return True
+        try:
+            return self._replicas[partition] is not None
+        except PartitionUnknown:
+            return False
+        except ReplicaUnavailable:
+            return True
 
     def _note_seen(self, name: str, cursor: ChangesCursor) -> None:
         """Where a peer stands: whether it knows more of our log than we do, and what it no longer needs tombstones for."""

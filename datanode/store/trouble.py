@@ -1,6 +1,6 @@
 """What an error says about a disk: the one place that decides, for reads, writes, the scrub, compaction, checkpoints, opening.
 
-    SHORTAGE  this process, or the machine, is out of descriptors, memory, address space or threads
+    SHORTAGE  this process, or the machine, is out of descriptors, memory, address space, threads, or at RLIMIT_FSIZE
     FULL      the disk has no room
     FAILED    the disk did not do what it was asked
     DAMAGE    bytes are not what they were
@@ -20,7 +20,8 @@ import lmdb
 from ambry.errors import AmbryError, DataCorrupt, IndexCorrupt, InsufficientStorage, Overloaded
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG)
+"""EAGAIN: of threads and of locked memory; EFBIG: RLIMIT_FSIZE (setrlimit(2)). No disk says them."""
 _NO_THREAD = "can't start new thread"
 """What CPython says in a RuntimeError (Modules/_threadmodule.c); it has no class of its own."""
 

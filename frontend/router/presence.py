@@ -18,7 +18,7 @@ from frontend.router.context import RouterContext
 from frontend.router.values import NodePresence
 
 TIMEOUT_S = 3.0
-IDS_PER_REQUEST = 20_000
+IDS_PER_REQUEST = 2_000
 
 
 async def presence(request: RequestContext, context: RouterContext, blob_id: BlobId) -> list[NodePresence]:

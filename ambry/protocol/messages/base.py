@@ -26,6 +26,14 @@ SectionBytes = Annotated[bytes, msgspec.Meta(max_length=SECTION_SIZE_MAX)]
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=NEVER_MS)]
 StampMs = Annotated[int, msgspec.Meta(ge=0, le=(1 << 48) - 1)]
 Lsn = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+RequestId = Annotated[str, msgspec.Meta(max_length=128)]
+"""It stands in log lines."""
+Name = Annotated[str, msgspec.Meta(max_length=256)]
+IDS_MAX = 4_096
+"""Blobs that one request names: each costs a look-up of some ten microseconds, all in one turn of the event loop."""
+PARTITIONS_MAX = 65_536
+ERROR_TEXT_MAX = 4_000
+"""Characters of an error on the wire; it may repeat what a peer sent."""
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -39,18 +47,18 @@ class Hello(Message, frozen=True, array_like=True):
     0 where it does not say.
     """
 
-    cluster: str
-    name: str
-    expected: str = ""
+    cluster: Name
+    name: Name
+    expected: Name = ""
     version_min: int = 1
     version_max: int = 1
     """The versions of the RPC that it speaks, the last one included."""
-    features: tuple[str, ...] = ()
+    features: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)] = ()
     layout_version: int = 0
     now_ms: int = 0
     instance: bytes = b""
     """Names the process: one that restarted is another."""
-    release: str = ""
+    release: Name = ""
     requests_max: int = 0
     bytes_max: int = 0
     """What it takes on this connection at once, not answered: requests, and bytes of their bodies. 0: it does not say."""
@@ -72,6 +80,11 @@ class ErrorReply(Message, frozen=True, array_like=True):
 
     code: int
     message: str
+
+    @classmethod
+    def of(cls, error: AmbryError) -> ErrorReply:
+        """What is told of an error: no more of its message than any frame, and a line of a log, can hold."""
+        return cls(error.code, error.message[:ERROR_TEXT_MAX])
 
 
 encode: Callable[[Message], bytes] = msgspec.msgpack.Encoder().encode
@@ -102,4 +115,4 @@ def decode(data: bytes, shape: type[T]) -> T:
 def error_of(header: bytes) -> AmbryError:
     """The error that an error reply carries."""
     reply = decode(header, ErrorReply)
-    return error_from_code(reply.code, reply.message)
+    return error_from_code(reply.code, reply.message[:ERROR_TEXT_MAX])

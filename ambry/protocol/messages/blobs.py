@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from ambry.blob import BlobState
-from ambry.protocol.messages.base import DigestBytes, IdBytes, Message, SectionBytes, StampMs, TimeMs
+from ambry.protocol.messages.base import (
+    IDS_MAX,
+    DigestBytes,
+    IdBytes,
+    Message,
+    RequestId,
+    SectionBytes,
+    StampMs,
+    TimeMs,
+)
 
 
 class PutRequest(Message, frozen=True, array_like=True):
     """Store one record; the body is its payload, the frame's checks are the record's."""
 
-    request_id: str
+    request_id: RequestId
     id: IdBytes
     kind: int
     created_at_ms: StampMs
@@ -26,7 +39,7 @@ class GetRequest(Message, frozen=True, array_like=True):
     `first == end` reads no payload. `any_state` reads deleted and expired blobs too.
     """
 
-    request_id: str
+    request_id: RequestId
     id: IdBytes
     first: int
     end: int
@@ -55,7 +68,7 @@ class GetReply(Message, frozen=True, array_like=True):
 class UpdateRequest(Message, frozen=True, array_like=True):
     """Join `state` into the blob's state and make the result durable. A replica that lacks the blob keeps the state."""
 
-    request_id: str
+    request_id: RequestId
     id: IdBytes
     state: BlobState
     changed_at_ms: StampMs
@@ -70,8 +83,8 @@ class UpdateReply(Message, frozen=True, array_like=True):
 class PresenceRequest(Message, frozen=True, array_like=True):
     """Which of these blobs does this node hold?"""
 
-    request_id: str
-    ids: list[bytes]
+    request_id: RequestId
+    ids: Annotated[list[bytes], msgspec.Meta(max_length=IDS_MAX)]
 
 
 class PresenceReply(Message, frozen=True, array_like=True):

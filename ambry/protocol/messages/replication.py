@@ -7,10 +7,13 @@ from typing import Annotated
 import msgspec
 
 from ambry.blob import BlobState, DatedState
-from ambry.protocol.messages.base import DigestBytes, IdBytes, Lsn, Message, StampMs
+from ambry.protocol.messages.base import IDS_MAX, PARTITIONS_MAX, DigestBytes, IdBytes, Lsn, Message, Name, StampMs
 
 KeyBytes = Annotated[bytes, msgspec.Meta(max_length=17)]
 """The uuid of a blob id, or a place between two of them."""
+TokenBytes = Annotated[bytes, msgspec.Meta(max_length=16)]
+"""The name of an incarnation or of an epoch; empty: of none."""
+CHANNELS_MAX = 16
 
 
 class ChangesCursor(Message, frozen=True, array_like=True):
@@ -20,9 +23,9 @@ class ChangesCursor(Message, frozen=True, array_like=True):
     """
 
     partition: int
-    incarnation: bytes
+    incarnation: TokenBytes
     lsn: Lsn
-    epoch: bytes = b""
+    epoch: TokenBytes = b""
     durable_lsn: Lsn = 0
 
 
@@ -34,7 +37,7 @@ class Subscription(Message, frozen=True, array_like=True):
     for each `channel`.
     """
 
-    channel: int = 0
+    channel: Annotated[int, msgspec.Meta(ge=0, lt=CHANNELS_MAX)] = 0
     session: int = 0
     step: int = 0
 
@@ -49,14 +52,14 @@ class ChangesRequest(Message, frozen=True, array_like=True):
     With `wait_ms` 0 every partition that is named is listed in the answer, so the asker learns where it stands.
     """
 
-    cursors: list[ChangesCursor]
+    cursors: Annotated[list[ChangesCursor], msgspec.Meta(max_length=PARTITIONS_MAX)]
     limit: int
     wait_ms: int
     delay_ms: int
-    name: str = ""
+    name: Name = ""
     """The asking node: the asked one keeps tombstones until every peer is past them."""
     subscription: Subscription = Subscription()
-    gone: list[int] = msgspec.field(default_factory=list)
+    gone: Annotated[list[int], msgspec.Meta(max_length=PARTITIONS_MAX)] = msgspec.field(default_factory=list)
     """Partitions that are not followed any more."""
 
 
@@ -120,7 +123,7 @@ class FetchRequest(Message, frozen=True, array_like=True):
     """Send these blobs of one partition whole, as they stand in the log; at most `bytes_max` together, at least one."""
 
     partition: int
-    ids: list[IdBytes]
+    ids: Annotated[list[IdBytes], msgspec.Meta(max_length=IDS_MAX)]
     bytes_max: int
 
 

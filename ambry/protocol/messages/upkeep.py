@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Annotated
 
-from ambry.protocol.messages.base import IdBytes, Message, TimeMs
+import msgspec
+
+from ambry.protocol.messages.base import IDS_MAX, IdBytes, Message, TimeMs
 
 
 class Fate(IntEnum):
@@ -22,7 +25,7 @@ class Fate(IntEnum):
 class FatesRequest(Message, frozen=True, array_like=True):
     """What became of these blobs?"""
 
-    ids: list[IdBytes]
+    ids: Annotated[list[IdBytes], msgspec.Meta(max_length=IDS_MAX)]
 
 
 class FatesReply(Message, frozen=True, array_like=True):

@@ -433,3 +433,46 @@ async def quiet(count: Callable[[], int]) -> None:
         await asyncio.sleep(0.01)
         same = same + 1 if count() == before else 0
         before = count()
+
+
+async def test_connections_that_hold_nothing_have_no_room_of_their_own_for_a_large_answer(pair: Pair) -> None:
+    """Each had: 12 connections that asked for 32 MiB and read nothing made a data node hold 384 MB."""
+    pair.unread.bytes_max = 16 << 20
+    size = 8 << 20
+    made = 0
+    tasks: set[asyncio.Task[None]] = set()
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        async def answer() -> None:
+            nonlocal made
+            await responder.admit(size)
+            made += 1
+            responder.reply(Empty(), bytes(size))
+
+        tasks.add(asyncio.ensure_future(answer()))
+
+    pair.handler = handler
+    clients = [await pair.raw() for _ in range(12)]
+    for client in clients:
+        client.send(encode_head(MessageType.GET, 1, b""))
+    await eventually(lambda: len(tasks) == 12 and made > 2)
+    await quiet(lambda: made)
+    assert sum(connection.unread_bytes for connection in pair.served) <= pair.unread.bytes_max + size
+    assert made < 12
+    for client in clients:
+        await answers(client, 1)
+    assert made == 12
+
+
+async def test_an_error_that_repeats_what_was_sent_fits_a_frame_and_a_line_of_a_log(pair: Pair) -> None:
+    """A hello from a cluster with a name of 4 MiB was answered by the end of the connection and a log line of as much."""
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        raise NotUnderstood("no cluster " + "x" * (5 << 20))
+
+    pair.handler = handler
+    client = await pair.client()
+    for _ in range(2):
+        with pytest.raises(NotUnderstood, match="no cluster x") as caught:
+            await client.request(MessageType.HELLO, Empty(), timeout_s=LONG_S)
+        assert len(caught.value.message) <= messages.ERROR_TEXT_MAX

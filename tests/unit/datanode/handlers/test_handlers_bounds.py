@@ -12,13 +12,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ambry.errors import ProtocolViolation
 from ambry.network.connection import RpcConnection
 from ambry.network.serving import ServingConnection
 from ambry.network.unread import UNREAD_MAX
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages.base import Message
-from ambry.protocol.messages.blobs import GetRequest
-from ambry.protocol.messages.replication import FetchRequest
+from ambry.protocol.messages.base import IDS_MAX, Hello, Message
+from ambry.protocol.messages.blobs import GetRequest, PresenceRequest
+from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchRequest, Subscription
+from ambry.protocol.messages.upkeep import FatesRequest
 from tests.support.direct_node import DirectNode
 from tests.support.eventually import eventually
 from tests.support.rpc_ends import LONG_S, Outcomes
@@ -91,3 +93,36 @@ async def test_reads_whose_answers_nobody_takes_do_not_begin(
         got = outcomes.got[0][0]
         assert isinstance(got, Frame)
         assert len(got.body) >= SIZE
+
+
+MANY = IDS_MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("type", "message"),
+    [
+        (MessageType.PRESENCE, PresenceRequest("r", [blob_id(1)] * MANY)),
+        (MessageType.FATES, FatesRequest([blob_id(1)] * MANY)),
+        (MessageType.FETCH, FetchRequest(PARTITION, [blob_id(1)] * MANY, 1)),
+        (MessageType.GET, GetRequest("r" * 1_000_000, blob_id(1), 0, 0)),
+        (MessageType.HELLO, Hello("c" * 1_000_000, "n")),
+        (MessageType.CHANGES, ChangesRequest([ChangesCursor(PARTITION, b"i" * 1_000, 0)], 1, 0, 0)),
+        (MessageType.CHANGES, ChangesRequest([], 1, 0, 0, "a1", Subscription(999, 1, 0))),
+        (MessageType.CHANGES, ChangesRequest([ChangesCursor(PARTITION, b"", 0)] * 70_000, 1, 0, 0)),
+    ],
+    ids=lambda value: "" if isinstance(value, Message) else value.name,
+)
+async def test_a_request_for_more_than_one_turn_of_the_event_loop_is_refused(
+    node: DirectNode, type: MessageType, message: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million ids in one request kept a data node from everything else for nine seconds."""
+    looked_up = 0
+
+    def lookup(blob: bytes) -> None:
+        nonlocal looked_up
+        looked_up += 1
+
+    monkeypatch.setattr(node.replica.store, "lookup", lookup)
+    with pytest.raises(ProtocolViolation):
+        await node.ask(type, message)
+    assert not looked_up

@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest, PartitionChanges
+from ambry.protocol.messages.replication import (
+    ChangesCursor,
+    ChangesReply,
+    ChangesRequest,
+    PartitionChanges,
+    Subscription,
+)
 from datanode.replication import shares
+from datanode.replication.feed import CHANGE_SIZE
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
 from tests.support.samples import DELETED, PARTITION, blob_id, content, rot_index
@@ -185,3 +192,36 @@ async def test_changes_are_collected_when_their_answer_may_be_made(node: DirectN
     (told,) = (await answer).partitions
     assert ids(told) == [blob_id(1), blob_id(2)]
     assert asked == [1000]
+
+
+async def test_what_is_kept_of_those_that_ask_is_bounded_by_the_layout(node: DirectNode) -> None:
+    """300,000 partitions that nobody has, followed under a made-up name, held 200 MB for ever."""
+    foreign = [ChangesCursor(number, b"", 0) for number in range(100, 1_100)]
+    followers = node.parts.feed._followers._followers
+    watchers = node.parts.feed._followers._publications._watchers
+    for name in ("a1", "nobody", "x" * 200):
+        request = ChangesRequest([cursor(node, 0), *foreign], 10, 0, 0, name, Subscription(0, 5, 0))
+        reply, _, _ = await node.ask(MessageType.CHANGES, request)
+        assert isinstance(reply, ChangesReply)
+        assert [answer.partition for answer in reply.partitions] == [PARTITION]
+    assert list(followers) == [("a1", 0)]
+    assert list(followers["a1", 0].cursors) == [PARTITION]
+    assert set(watchers) <= {PARTITION, OTHER}
+
+
+async def test_a_node_that_the_layout_does_not_know_yet_is_told_to_name_everything_each_time(node: DirectNode) -> None:
+    request = ChangesRequest([cursor(node, 0)], 10, 0, 0, "newcomer", Subscription(0, 5, 1))
+    reply, _, _ = await node.ask(MessageType.CHANGES, request)
+    assert reply == ChangesReply([], anew=True)
+
+
+@pytest.mark.parametrize("limit", [0, -1, -(1 << 62)])
+async def test_an_answer_to_a_senseless_limit_is_admitted_by_its_size(node: DirectNode, limit: int) -> None:
+    """One below zero took as much from what the whole process counted as unread."""
+    admitted: list[int] = []
+
+    async def admit(size: int) -> None:
+        admitted.append(size)
+
+    await node.parts.feed.changes(ChangesRequest([cursor(node, 0)], limit, 0, 0), admit)
+    assert admitted == [CHANGE_SIZE]
