@@ -157,6 +157,7 @@ def build(
         authority=authority,
         recovery=recovery,
         intake=intake,
+        disk=disk,
         clock=clock,
     )
     data_dir = Path(config.node.data_dir)

@@ -1,6 +1,7 @@
 """Blobs that should be here and are not, or are damaged: looked for at every peer until they are found or gone.
 
 In memory only: a damaged record is found again by the next read of it, and a missing one lies behind the durable token.
+What a disk could not read once it may read later, when nobody else has it: so it is tried here again, too.
 A tick looks at what is due, and at replicas without authority: what is well costs nothing, however much of it there is.
 """
 
@@ -15,10 +16,12 @@ from ambry.blob import DatedState
 from ambry.clock import Clock
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, Overloaded
+from ambry.format import record as record_format
 from ambry.ids import BlobId
 from ambry.network.pool import PeerPool
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.cursor import Cursors
@@ -66,6 +69,7 @@ class Healer:
         authority: Authority,
         recovery: Recovery,
         intake: Intake,
+        disk: Disk,
         clock: Clock,
     ) -> None:
         self._own = own
@@ -75,6 +79,7 @@ class Healer:
         self._authority = authority
         self._recovery = recovery
         self._intake = intake
+        self._disk = disk
         self._clock = clock
         self._wanted: dict[bytes, Wanted] = {}
         self._alarms: list[Alarm] = []
@@ -120,6 +125,9 @@ class Healer:
                 await self.look_again(blob_id)
                 return None
             said[node.name] = ""
+        if await self._reads_well(replica, blob_id):
+            await self.look_again(blob_id)
+            return None
         return said
 
     async def look_again(self, blob_id: bytes) -> None:
@@ -205,4 +213,21 @@ class Healer:
             if not failed:
                 return True
             item.last_error = f"{node.name} does not hold it"
-        return False
+        return await self._reads_well(replica, blob_id) and await self._intake.settle(replica, blob_id, dated)
+
+    async def _reads_well(self, replica: Replica, blob_id: bytes) -> bool:
+        """Whether our own record, which could not be read, can be by now, whole and verified.
+
+        Then it is appended again: in other blocks of that disk, and peers that were told that it is not here hear of it.
+        """
+        store = replica.store
+        entry = store.lookup(blob_id)
+        if entry is None or not entry.present or blob_id not in store.damaged:
+            return False
+        try:
+            image = await self._disk.submit(store.read_image, entry)
+            await self._intake.append(replica, [record_format.decode(image)])
+        except (AmbryError, OSError, MemoryError):
+            return False
+        log.warning("record reads well again", blob=blob_id.hex(), partition=store.partition)
+        return True

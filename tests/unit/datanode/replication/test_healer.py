@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,6 +45,44 @@ async def test_a_damaged_blob_is_repaired_from_a_peer_and_read_again(cluster: Di
     assert (await node.get(ID))[1] == content(1, 1000)
     assert node.parts.healer.describe() == []
     assert node.replica.store.damaged == set()
+
+
+@pytest.mark.parametrize("accepting_the_loss", [False, True])
+async def test_a_read_that_failed_once_does_not_condemn_the_only_copy(
+    cluster: DirectCluster, accepting_the_loss: bool
+) -> None:
+    """It stayed damaged until a restart: peers were told that it is not here, and an operator could give it up for lost."""
+    node = cluster["a1"]
+    await node.put(ID, content(1, 1000))
+    node.files.cache_cold = True
+    node.files.fail("pread", errno.EIO)
+    with pytest.raises(DataCorrupt):
+        await node.get(ID)
+    assert not node.holds(ID)
+    await cluster["a2"].pull("a1")
+    assert not cluster["a2"].holds(ID)
+    if accepting_the_loss:
+        assert await node.parts.healer.search(node.replica, ID) is None
+    else:
+        await node.heal()
+    assert node.holds(ID)
+    assert node.parts.healer.describe() == []
+    assert (await node.get(ID))[1] == content(1, 1000)
+    await cluster["a2"].pull("a1")
+    assert cluster["a2"].holds(ID)
+
+
+async def test_a_record_that_stays_unreadable_stays_damaged(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await node.put(ID, content(1, 1000))
+    damage(node, ID)
+    with pytest.raises(DataCorrupt):
+        await node.get(ID)
+    for _ in range(3):
+        await node.heal()
+        cluster.clock.advance(module.RETRY_MAX_S)
+    assert not node.holds(ID)
+    assert len(node.parts.healer.describe()) == 1
 
 
 async def test_damage_in_all_local_replicas_is_repaired_from_another_datacenter(cluster: DirectCluster) -> None:
