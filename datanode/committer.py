@@ -10,7 +10,7 @@ of another; its bytes count as waiting until then. At most one batch is in fligh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -23,6 +23,7 @@ from datanode import metrics
 from datanode.disk import Disk
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.images import Image, ImageBatch
 
 log = get_logger()
 
@@ -71,10 +72,12 @@ class Append(msgspec.Struct):
     done: Done
     deadline: float = _NEVER
     """On the event loop's clock: nobody waits for it any more, and what was not begun before is not written."""
+    images: Sequence[Image] = ()
+    """What it appends in place of a record."""
 
 
 def _may_use_reserve(append: Append) -> bool:
-    return append.record is None or append.record.kind == RecordKind.UPDATE
+    return not append.images and (append.record is None or append.record.kind == RecordKind.UPDATE)
 
 
 class Committer:
@@ -102,6 +105,9 @@ class Committer:
         """How many writers there are, as far as one can tell: those of the last batch, and who came meanwhile."""
         self._gathering: asyncio.TimerHandle | None = None
         self._pending: list[Append] = []
+        self._copies: list[Append] = []
+        """Images, which take turns with what is pending."""
+        self._copies_next = False
         self._busy = False
         self._scheduled = False
         self._idle = asyncio.Event()
@@ -109,7 +115,7 @@ class Committer:
 
     @property
     def idle(self) -> bool:
-        return not self._busy and not self._pending
+        return not self._busy and not self._pending and not self._copies
 
     async def wait_idle(self) -> None:
         """Until no append is waiting or in flight."""
@@ -126,6 +132,16 @@ class Committer:
             done(Overloaded(f"the write queue of this disk is full ({waiting} bytes); retry shortly"))
             return
         self._enqueue(Append(record, size, sync, done, deadline))
+
+    def append_images(self, images: Sequence[Image], done: Done) -> None:
+        """Append records that were copied from a peer; `done` is called when they are durable, or were here or deleted already.
+
+        It takes turns with what others append. Who calls it bounds the bytes that wait; they do not count as foreground work.
+        """
+        self._copies.append(Append(None, 0, True, done, images=images))
+        self._idle.clear()
+        if not self._busy and not self._scheduled:
+            self._schedule()
 
     def barrier(self, done: Done) -> None:
         """Call `done` when everything published so far is synced."""
@@ -162,6 +178,10 @@ class Committer:
 
     def _take(self) -> list[Append]:
         """What goes together as the next batch."""
+        if self._copies and (self._copies_next or not self._pending):
+            self._copies_next = False
+            return self._take_copies()
+        self._copies_next = True
         size = 0
         for count, append in enumerate(self._pending):
             size += append.size
@@ -171,10 +191,20 @@ class Committer:
         taken, self._pending = self._pending, []
         return taken
 
+    def _take_copies(self) -> list[Append]:
+        size = 0
+        for count, append in enumerate(self._copies):
+            size += sum(image.length for image in append.images)
+            if count and size > self._batch_bytes_max:
+                taken, self._copies = self._copies[:count], self._copies[count:]
+                return taken
+        taken, self._copies = self._copies, []
+        return taken
+
     def _start(self) -> None:
         self._scheduled = False
         self._gathering = None
-        if not self._pending:
+        if not self._pending and not self._copies:
             self._idle.set()
             return
         appends = self._take()
@@ -189,9 +219,13 @@ class Committer:
                 self._answer(late, refusal)
                 return
             loop.call_soon(self._tell, late, refusal)
-        records = [append.record for append in appends if append.record is not None]
         try:
-            batch = self.store.begin(records, sync=any(append.sync for append in appends))
+            if appends[0].images:
+                images = [image for append in appends for image in append.images]
+                batch = self.store.begin(images, sync=True, shape=ImageBatch)
+            else:
+                records = [append.record for append in appends if append.record is not None]
+                batch = self.store.begin(records, sync=any(append.sync for append in appends))
         except ReplicaUnavailable as unavailable:
             self._answer(appends, unavailable)
             return
@@ -210,7 +244,7 @@ class Committer:
         try:
             writing.result()
             self.store.publish(batch)
-            metrics.BATCH_RECORDS.observe(len(appends))
+            metrics.BATCH_RECORDS.observe(len(batch.records))
         except (Exception, asyncio.CancelledError) as error:
             failure = self.store.give_up(batch, error)
         if isinstance(failure, InsufficientStorage):
@@ -225,7 +259,7 @@ class Committer:
         """Tell everybody of a batch what became of it, and go on with what came meanwhile."""
         writers = len(appends) + len(self._pending)
         self._expected = writers if writers > 1 else 0
-        if self._pending:
+        if self._pending or self._copies:
             self._schedule()
         else:
             self._idle.set()

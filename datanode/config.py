@@ -67,6 +67,12 @@ class ReplicationSection(msgspec.Struct, frozen=True):
     compare_interval_s: float = 14_400.0
 
 
+class BootstrapSection(msgspec.Struct, frozen=True):
+    enabled: bool = True
+    behind_bytes_min: int = 128 << 20
+    rate_bytes_per_s: int = 512 << 20
+
+
 class DataNodeConfig(msgspec.Struct, frozen=True):
     node: NodeSection = msgspec.field(default_factory=NodeSection)
     store: StoreSection = msgspec.field(default_factory=StoreSection)
@@ -74,6 +80,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True):
     scrub: ScrubSection = msgspec.field(default_factory=ScrubSection)
     sweep: SweepSection = msgspec.field(default_factory=SweepSection)
     replication: ReplicationSection = msgspec.field(default_factory=ReplicationSection)
+    bootstrap: BootstrapSection = msgspec.field(default_factory=BootstrapSection)
     log: LogSection = msgspec.field(default_factory=LogSection)
 
 
@@ -93,7 +100,7 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
         raise ConfigInvalid("store.io_threads must be at least 2: scrub and compaction hold one for a while")
     if store.open_files_max < 16:
         raise ConfigInvalid("store.open_files_max must be at least 16: a batch, a reader and a scrub each hold some")
-    for name in ("compaction", "scrub"):
+    for name in ("compaction", "scrub", "bootstrap"):
         if getattr(config, name).rate_bytes_per_s < 1 << 16:
             raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")
     if config.sweep.grace_s < 5:

@@ -39,6 +39,23 @@ STARTED_OVER = Counter(
     "Replicas that were set aside and rebuilt, since tombstones were dropped before they saw them.",
     registry=registry,
 )
+BOOTSTRAPS = Counter(
+    "ambry_datanode_bootstraps",
+    "Replicas that were copied from the segments of peers: complete, incomplete (a peer went away), or failed (here).",
+    ["result"],
+    registry=registry,
+)
+BOOTSTRAP_BYTES = Counter(
+    "ambry_datanode_bootstrap_bytes", "Record bytes copied from segments of a peer.", ["peer"], registry=registry
+)
+BOOTSTRAP_BLOBS = Counter(
+    "ambry_datanode_bootstrap_blobs", "Blobs copied from segments of a peer.", ["peer"], registry=registry
+)
+BOOTSTRAP_TO_GO = Gauge(
+    "ambry_datanode_bootstrap_bytes_to_go",
+    "About how many bytes of log the replicas that are being copied, or wait for it, still lack.",
+    registry=registry,
+)
 CORRUPT = Counter(
     "ambry_datanode_corrupt_reads", "Reads of this node's own disk that failed a checksum.", registry=registry
 )

@@ -18,6 +18,7 @@ from datanode.handlers.counting import RequestCounts
 from datanode.handlers.later import Later
 from datanode.replicas import Replicas
 from datanode.replication.authority import Authority
+from datanode.replication.bootstrap import Bootstrapper
 from datanode.replication.comparer import Comparer
 from datanode.replication.cursor import Cursors
 from datanode.replication.feed import ChangeFeed
@@ -55,6 +56,7 @@ class Parts:
     healer: Healer
     losses: Losses
     authority: Authority
+    bootstrapper: Bootstrapper
     replicator: Replicator
     comparer: Comparer
     scrubber: Scrubber
@@ -84,6 +86,8 @@ class Parts:
             "room": self.room.tick,
         }
         found |= self.replicator.ticks()
+        if self.config.bootstrap.enabled:
+            found["bootstrap"] = self.bootstrapper.tick
         if self.config.compaction.enabled:
             found["compaction"] = self.compactor.tick
         if self.config.scrub.enabled:
@@ -108,6 +112,7 @@ class Parts:
     def progress(self) -> dict[str, Callable[[], dict[str, Any]]]:
         """How far the long rounds are, by the name of their worker."""
         return {
+            "bootstrap": self.bootstrapper.progress,
             "compare": self.comparer.progress,
             "compaction": self.compactor.progress,
             "scrub": self.scrubber.progress,

@@ -120,6 +120,7 @@ class DataNode:
             pages={
                 "/workers": self._workers.describe,
                 "/partitions": self._describe_all,
+                "/bootstrap": parts.bootstrapper.describe,
                 "/digests": parts.comparer.describe,
                 "/wanted": parts.healer.describe,
                 "/scrub": parts.scrubber.describe,
@@ -192,6 +193,7 @@ class DataNode:
             "damaged": len(store.damaged),
             "open_s": round(store.age.open_s),
             "since_round_s": {name: round(store.age.open_s - ended_s) for name, ended_s in store.rounds.items()},
+            "bootstrap": self._parts.bootstrapper.describe_partition(store.partition),
             "peers": self._describe_peers(replica),
         }
 

@@ -26,10 +26,14 @@ from datanode.handlers.greeting import GreetingHandlers
 from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.handlers.replication import ReplicationHandlers
+from datanode.handlers.segments import SegmentHandlers
 from datanode.handlers.upkeep import UpkeepHandlers
 from datanode.parts import Parts
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
+from datanode.replication.bootstrap import Bootstrapper
+from datanode.replication.bootstrap_copy import Taking
+from datanode.replication.bootstrap_source import BootstrapSource
 from datanode.replication.comparer import Comparer
 from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursors
@@ -39,6 +43,7 @@ from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.replication.losses import Losses
 from datanode.replication.merger import Merger
+from datanode.replication.pace import Allowance, Pace
 from datanode.replication.recovery import Recovery
 from datanode.replication.replicator import Replicator
 from datanode.replication.silence import Silence
@@ -51,6 +56,9 @@ from datanode.upkeep.fates import Fates
 from datanode.upkeep.room import Room
 from datanode.upkeep.scrubber import Scrubber
 from datanode.upkeep.sweeper import ChunkSweeper
+
+BOOTSTRAP_BYTES_MAX = 64 << 20
+"""Of segments that are copied, in the memory of this node at a time."""
 
 
 def build(
@@ -164,6 +172,16 @@ def build(
     losses = Losses(
         replicas=replicas, healer=healer, intake=intake, disk=disk, files=files, data_dir=data_dir, clock=clock
     )
+    taking = Taking(
+        disk=disk,
+        checkpointer=checkpointer,
+        pace=Pace(config.bootstrap.rate_bytes_per_s, busy=writes.busy),
+        room=Allowance(BOOTSTRAP_BYTES_MAX),
+        certain_retention=clocks.certain_retention,
+    )
+    bootstrapper = Bootstrapper(
+        taking, own=own, replicas=replicas, pool=pool, cursors=cursors, config=config.bootstrap, clock=clock
+    )
     merger = Merger(intake, healer, certain_retention=clocks.certain_retention)
     replicator = Replicator(
         cluster_map=cluster_map,
@@ -174,6 +192,7 @@ def build(
         authority=authority,
         recovery=recovery,
         merger=merger,
+        bootstrapper=bootstrapper,
         silence=Silence(clock),
         config=replication,
     )
@@ -236,9 +255,13 @@ def build(
         certain_ms=clocks.judge.certain_ms,
     )
     peers = ReplicationHandlers(replicas, feed=feed, reading=reading, digests=digests, later=later)
+    pace = Pace(config.bootstrap.rate_bytes_per_s, busy=writes.busy, load=disk.load)
+    source = BootstrapSource(replicas, disk=disk, pace=pace, tells=feed.tells_all)
+    segments = SegmentHandlers(source, later=later)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
-    handlers: Mapping[int, Handler] = {**greeting.table(), **blobs.table(), **peers.table(), **upkeep.table()}
+    tables = (greeting.table(), blobs.table(), peers.table(), segments.table(), upkeep.table())
+    handlers: Mapping[int, Handler] = {type: handler for table in tables for type, handler in table.items()}
     return Parts(
         config=config,
         map=cluster_map,
@@ -254,6 +277,7 @@ def build(
         healer=healer,
         losses=losses,
         authority=authority,
+        bootstrapper=bootstrapper,
         replicator=replicator,
         comparer=comparer,
         scrubber=scrubber,

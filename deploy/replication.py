@@ -60,6 +60,7 @@ def lag(
     Exits with 1 when a node could not be asked.
     """
     lines: list[dict[str, Any]] = []
+    copied: list[dict[str, Any]] = []
     failed: list[str] = []
     for node in _nodes(admins, directory):
         for page in _ask(node, "GET", "/partitions", failed) or ():
@@ -67,6 +68,8 @@ def lag(
                 continue
             if "peers" not in page:
                 failed.append(f"{node.name}: partition {page['partition']} is {page['state']}")
+            if page.get("bootstrap"):
+                copied.append({"node": node.name, **page["bootstrap"]})
             for peer, cursor in page.get("peers", {}).items():
                 lines.append(
                     {
@@ -82,10 +85,11 @@ def lag(
                     }
                 )
     if as_json:
-        _print_json({"replicas": lines, "failed": failed})
+        _print_json({"replicas": lines, "copied": copied, "failed": failed})
     else:
         behind = [line for line in lines if line["lag_bytes"] or line["outstanding"] or not line["connected"]]
         _print_table(lines if everything else behind)
+        _show_copied(copied)
         click.echo(f"{len(behind)} of {len(lines)} pairs of replicas behind or not connected")
     _end(failed, different=False)
 
@@ -164,6 +168,21 @@ def _show(lines: list[dict[str, Any]], failed: list[str], as_json: bool) -> None
         return
     _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking])
     click.echo(f"{len(lines)} pairs of replicas compared, {len(lines) - len(lacking)} lack nothing")
+
+
+def _show_copied(copied: list[dict[str, Any]]) -> None:
+    """The replicas that are copied whole, or wait for it: their lag falls only after that."""
+    for item in copied:
+        where = f"{item['node']}: partition {item['partition']}"
+        peers = ", ".join(item["peers"])
+        if item["state"] == "waiting":
+            click.echo(f"{where} waits to be copied from {peers}: about {item['bytes_to_go']} bytes")
+            continue
+        left = "" if item["seconds_to_go"] is None else f", {item['seconds_to_go']} s"
+        click.echo(
+            f"{where} is being copied from {peers}: {item['bytes']} bytes at {item['bytes_per_s']} bytes/s, "
+            f"about {item['bytes_to_go']} to go{left}"
+        )
 
 
 def _print_json(value: Any) -> None:

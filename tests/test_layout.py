@@ -432,6 +432,7 @@ MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
     "ambry/protocol/messages/blobs.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/replication.py": (MESSAGES, "all messages pass the same tests"),
+    "ambry/protocol/messages/segments.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/upkeep.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/service/metrics.py": (
         "tests/unit/ambry/service/test_admin.py",
@@ -452,6 +453,14 @@ COVERED_BY = {
     "datanode/replication/comparison.py": (
         "tests/unit/datanode/replication/test_comparer.py",
         "one pair of replicas is compared in whole nodes",
+    ),
+    "datanode/replication/bootstrap_copy.py": (
+        "tests/unit/datanode/replication/test_bootstrap.py",
+        "one replica is copied in whole nodes",
+    ),
+    "datanode/handlers/segments.py": (
+        "tests/unit/datanode/replication/test_bootstrap_source.py",
+        "hands requests on; whole nodes are asked",
     ),
     "datanode/metrics.py": ("tests/unit/datanode/handlers/test_handlers_counting.py", "only names"),
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),

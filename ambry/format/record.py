@@ -77,6 +77,8 @@ FEATURES_KNOWN = 0
 
 _HEADER = struct.Struct(">4sBBHIIIIQQQ16sQQQ")
 _CHECK = struct.Struct(">Q")
+_STATE = struct.Struct(">HI")
+"""Flags and life version, which follow each other."""
 _CHECKED = HEADER_SIZE - _CHECK.size
 _FIXED_SIZE = HEADER_SIZE + ID_SIZE
 _RESERVED = (1 << 40) - 1
@@ -179,6 +181,14 @@ def restamp(image: bytearray, salt: int = 0) -> None:
     _CHECK.pack_into(image, _CHECKED, xxh64(image[:_CHECKED], salt))
 
 
+def rewrite(image: Buffer, state: BlobState, lsn: int, salt: int) -> None:
+    """Give a verified record, whose meaning is known, another place in a log and another state of its blob, in place."""
+    _STATE.pack_into(image, 6, FLAG_DELETED if state.deleted else 0, state.life_version)
+    _CHECK.pack_into(image, 24, lsn)
+    _CHECK.pack_into(image, 40, state.expires_at_ms)
+    _CHECK.pack_into(image, _CHECKED, xxh64(image[:_CHECKED], salt))
+
+
 def peek_lsn(data: Buffer) -> int:
     """The LSN field of what may be a header, unverified."""
     lsn: int = _CHECK.unpack_from(data, 24)[0]
@@ -273,7 +283,11 @@ def decode_head(data: Buffer, salt: int = 0) -> Head:
 
     Raises DataCorrupt when anything fails its checksum or `data` is too short.
     """
-    header = decode_header(data, salt)
+    return head_of(data, decode_header(data, salt))
+
+
+def head_of(data: Buffer, header: Header) -> Head:
+    """As decode_head, of a record whose header was decoded already."""
     end = header.payload_start
     if len(data) < end:
         raise DataCorrupt(f"the record's head has {end} bytes, only {len(data)} are there")
@@ -297,9 +311,14 @@ def decode_head(data: Buffer, salt: int = 0) -> Head:
 def verify(data: Buffer, salt: int = 0) -> Head:
     """Decode the head of any record and verify every byte of the whole. Raises DataCorrupt."""
     head = decode_head(data, salt)
+    verify_payload(data, head)
+    return head
+
+
+def verify_payload(data: Buffer, head: Head) -> None:
+    """Raises DataCorrupt unless the payload of a record, whose head was verified, is intact."""
     if not blocks_intact(_payload(data, head.header), head.checks):
         raise DataCorrupt("the record's payload fails its checksum")
-    return head
 
 
 def decode(data: Buffer, salt: int = 0) -> Record:

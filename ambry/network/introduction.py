@@ -19,7 +19,9 @@ RPC_VERSION_MAX = 1
 """What of the RPC this release speaks. A connection uses the highest version that both ends speak."""
 CANCEL = "cancel"
 """A caller may give a call up, by a message of its own."""
-FEATURES = (CANCEL,)
+SEGMENTS = "segments"
+"""Whole segments of its logs may be copied (ambry/protocol/messages/segments.py)."""
+FEATURES = (CANCEL, SEGMENTS)
 """What this release understands beyond its versions, by name. Nothing of it is sent to a peer that lacks the name."""
 REQUESTS_MAX = 1024
 REQUEST_BYTES_MAX = 64 << 20

@@ -116,6 +116,10 @@ class Peer:
     def in_flight_bytes(self) -> int:
         return self._connection.in_flight_bytes if self._connection is not None else 0
 
+    def understands(self, feature: str) -> bool:
+        """Whether the node is connected, and announced this feature (introduction.py)."""
+        return self.connected and self.hello is not None and feature in self.hello.features
+
     def describe(self) -> dict[str, Any]:
         """For the admin port."""
         return {

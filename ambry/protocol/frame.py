@@ -70,6 +70,9 @@ class MessageType(IntEnum):
     """The caller gave up the call whose correlation this frame has; it has no answer of its own."""
     DIGESTS = 11
     ENTRIES = 12
+    SEGMENTS = 13
+    SEGMENT_RECORDS = 14
+    SEGMENT_BYTES = 15
 
 
 class Prefix(msgspec.Struct, frozen=True):

@@ -77,6 +77,7 @@ class Cursor:
         self.purged_lsn = answer.purged_lsn
         if not answer.put_back:
             self.follow(answer.incarnation)
+            self.end_lsn = answer.end_lsn
 
     def follow(self, incarnation: bytes) -> None:
         """The peer's log is `incarnation`: start over if it is another one than before."""
@@ -137,7 +138,7 @@ class Cursors:
         self._own = own
         self._cursors: dict[int, dict[str, Cursor]] = {}
         self.restored = 0
-        """Counts what `restore` did: whoever keeps a Cursor looks for it again."""
+        """Counts what `restore` and `look_again` did: whoever keeps a Cursor looks for it again."""
         self.on_durable: Callable[[int], None] = lambda _partition: None
         """Hears of the partitions whose tokens became durable."""
         self.on_moved: Callable[[int], None] = lambda _partition: None
@@ -150,6 +151,10 @@ class Cursors:
             node.name: _from_token(tokens.get(node.name, NO_TOKEN), lambda: self.on_moved(partition.id))
             for node in partition.others(self._own.name)
         }
+
+    def look_again(self) -> None:
+        """Which of the cursors are followed has changed."""
+        self.restored += 1
 
     def get(self, peer: str, partition: int) -> Cursor | None:
         return self._cursors.get(partition, {}).get(peer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ambry.blob import DatedState
+from ambry.clustermap.model import Node, Partition
 from ambry.protocol.messages.replication import Change
 from datanode.store.entry import IndexEntry
 from datanode.store.retention import Retention
@@ -40,6 +41,12 @@ def decide(entry: IndexEntry | None, change: Change, retention: Retention) -> Ac
     if entry is None:
         return Action.NOTHING if dead and not after.state.deleted and not change.present else Action.MERGE
     return Action.MERGE if after != entry.dated else Action.NOTHING
+
+
+def is_designated(partition: Partition, own: Node) -> bool:
+    """Whether `own` is the replica of its datacenter that pulls this partition across."""
+    names = [node.name for node in partition.in_datacenter(own.datacenter_id)]
+    return designated(names, partition.id) == own.name
 
 
 def designated(replica_names: list[str], partition: int) -> str:

@@ -177,7 +177,12 @@ class ChangeFeed:
         return anything
 
     def _tells(self, replica: Replica, cursor: ChangesCursor) -> bool:
-        """Whether a replica tells this asker of its log.
+        """Whether a replica tells this asker of its log."""
+        store = replica.store
+        return self.tells_all(replica) or (not store.put_back and cursor.incarnation == store.incarnation)
+
+    def tells_all(self, replica: Replica) -> bool:
+        """Whether it tells everybody.
 
         Not where it was put back: it does not know yet what was deleted since. And as long as that may turn out, for a while,
         not to those who start over with it, and would take all of it.
@@ -186,7 +191,7 @@ class ChangeFeed:
         if store.put_back:
             return False
         waited = self._clock.monotonic() - replica.opened_at >= SUSPICION_S
-        return store.vouched or store.lineage.young or waited or cursor.incarnation == store.incarnation
+        return store.vouched or store.lineage.young or waited
 
     def _lag_bytes(self, cursor: ChangesCursor) -> int:
         """How far an asker is behind of what it is told, in bytes of log."""

@@ -27,8 +27,9 @@ from datanode import metrics
 from datanode.config import ReplicationSection
 from datanode.replicas import Replica, Replicas
 from datanode.replication.authority import Authority
+from datanode.replication.bootstrap import Bootstrapper
 from datanode.replication.cursor import Cursor, Cursors
-from datanode.replication.decide import designated
+from datanode.replication.decide import is_designated
 from datanode.replication.merger import Merger
 from datanode.replication.recovery import Recovery
 from datanode.replication.silence import Silence
@@ -84,6 +85,7 @@ class Replicator:
         authority: Authority,
         recovery: Recovery,
         merger: Merger,
+        bootstrapper: Bootstrapper,
         silence: Silence,
         config: ReplicationSection,
     ) -> None:
@@ -95,6 +97,7 @@ class Replicator:
         self._authority = authority
         self._recovery = recovery
         self._merger = merger
+        self._bootstrapper = bootstrapper
         self._silence = silence
         self._config = config
         self._sessions = count(1)
@@ -133,17 +136,13 @@ class Replicator:
             if peer.node.datacenter == self._own.datacenter:
                 found[f"pull:{name}"] = self._puller(peer, partitions, self._config.sibling_delay_ms)
                 continue
-            mine = [partition for partition in partitions if self._is_designated(partition)]
-            others = [partition for partition in partitions if not self._is_designated(partition)]
+            mine = [partition for partition in partitions if is_designated(partition, self._own)]
+            others = [partition for partition in partitions if not is_designated(partition, self._own)]
             if mine:
                 found[f"pull:{name}"] = self._puller(peer, mine, self._config.designated_delay_ms)
             if others:
                 found[f"pull:{name}:standby"] = self._puller(peer, others, self._config.standby_delay_ms, channel=1)
         return found
-
-    def _is_designated(self, partition: Partition) -> bool:
-        names = [node.name for node in partition.in_datacenter(self._own.datacenter_id)]
-        return designated(names, partition.id) == self._own.name
 
     def _puller(self, peer: Peer, shared: list[Partition], delay_ms: int, *, channel: int = 0) -> Tick:
         partitions = [partition.id for partition in shared]
@@ -164,7 +163,7 @@ class Replicator:
                 if reply is None or reply.anew:
                     return PEER_AWAY_WAIT_S
                 answered(False)
-                await self._apply(peer, reply.partitions, pull.asked)
+                held_back = await self._apply(peer, reply.partitions, pull.asked)
                 answers = reply.partitions
             except PeerConnectionLost:
                 return PEER_AWAY_WAIT_S
@@ -173,8 +172,9 @@ class Replicator:
                     pull.begin_anew()
             pull.moved |= {answer.partition for answer in answers}
             pull.behind = any(answer.next_lsn < answer.end_lsn for answer in answers)
-            answered(not pull.behind)
-            return CATCHING_UP_WAIT_S if pull.unproven and self._unproven(pull) and not pull.behind else 0.0
+            answered(not pull.behind and not self._bootstrapper.holds_any(pull.partitions))
+            waits = pull.unproven and self._unproven(pull) and not pull.behind
+            return CATCHING_UP_WAIT_S if waits or held_back else 0.0
 
         return tick
 
@@ -233,7 +233,7 @@ class Replicator:
         found: dict[int, Cursor] = {}
         for partition in pull.partitions:
             cursor = self._cursors.get(pull.peer, partition)
-            if cursor is not None and partition in self._replicas:
+            if cursor is not None and partition in self._replicas and not self._bootstrapper.holds(partition):
                 found[partition] = cursor
         return found
 
@@ -252,9 +252,13 @@ class Replicator:
     def _poll_wait_ms(self, pull: Pull) -> int:
         return min(UNSURE_WAIT_MS, self._config.poll_wait_ms) if pull.unsure else self._config.poll_wait_ms
 
-    async def _apply(self, peer: Peer, answers: list[PartitionChanges], asked: dict[int, Cursor]) -> None:
-        """Bring every answered partition up to date; one that fails does not hold up the others."""
+    async def _apply(self, peer: Peer, answers: list[PartitionChanges], asked: dict[int, Cursor]) -> bool:
+        """Bring every answered partition up to date; one that fails does not hold up the others.
+
+        Returns whether one waits to be copied first.
+        """
         failure: AmbryError | None = None
+        held_back = False
         for number, answer in enumerate(answers, start=1):
             if number % ANSWERS_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -267,7 +271,10 @@ class Replicator:
                 await self._recovery.remember(replica, purged=answer.purged_lsn > 0)
             except AmbryError as error:
                 failure = error
-            if answer.put_back:
+            waits = not answer.put_back and self._bootstrapper.holds_back(replica)
+            held_back |= waits
+            if answer.put_back or waits:
+                self._authority.check(replica)
                 self._recovery.check(replica)
                 continue
             try:
@@ -281,6 +288,7 @@ class Replicator:
             self._recovery.check(replica)
         if failure is not None:
             raise failure
+        return held_back
 
     def _hear(self, peer: Peer, replica: Replica, cursor: Cursor, answer: PartitionChanges) -> None:
         """Take in what an answer says beside its changes: above all how far the peer has seen our log."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 
@@ -151,3 +152,9 @@ class Batch:
         if self._active is not None:
             self._active.end = self._end
         self._log.give_back(self._active, self.created)
+
+
+class BatchShape(Protocol):
+    """A Batch, or one of records of another shape."""
+
+    def __call__(self, log: Log, index: Index, records: Sequence[Any], *, sync: bool, now_ms: int) -> Batch: ...

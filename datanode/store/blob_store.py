@@ -30,8 +30,9 @@ from ambry.format.segment import HEADER_SIZE
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.store.age import LogAge
-from datanode.store.batch import Batch
+from datanode.store.batch import Batch, BatchShape
 from datanode.store.compaction.switch import Compaction
+from datanode.store.copies import Copies
 from datanode.store.digests import Digests
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
@@ -124,6 +125,7 @@ class BlobStore:
         self.read = reader.read
         self.read_image = reader.read_image
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
+        self.copies = Copies(log, index, clock=clock, target=self.scrub.target)
         self.digests = Digests(index)
         self.lookup = index.get
         self.changes_since = index.changes_since
@@ -214,11 +216,11 @@ class BlobStore:
 
     # --- the write path ---
 
-    def begin(self, records: Sequence[Record], *, sync: bool) -> Batch:
+    def begin(self, records: Sequence[Record], *, sync: bool, shape: BatchShape = Batch) -> Batch:
         """A batch of these records, without places yet. Raises ReplicaUnavailable when the replica is not open."""
         if self.state is not StoreState.OPEN:
             raise self.refusal()
-        return Batch(self._log, self._index, records, sync=sync, now_ms=self._clock.wall_ms())
+        return shape(self._log, self._index, records, sync=sync, now_ms=self._clock.wall_ms())
 
     def publish(self, batch: Batch) -> None:
         """Make a written batch visible to readers and peers.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ambry.errors import DataCorrupt
 from ambry.format import record as record_format
-from ambry.format.record import ALIGNMENT, HEADER_SIZE, MAGIC, Header
+from ambry.format.record import ALIGNMENT, HEADER_SIZE, MAGIC, Head, Header
 from ambry.format.segment import HEADER_SIZE as SEGMENT_HEADER_SIZE
 from ambry.format.segment import SegmentHeader
 from datanode.store.files import File
@@ -65,13 +65,17 @@ class _Window:
 
 
 class SegmentScan:
-    """The records of one segment, from an offset on. `size`: where to stop; see Segment.data_size."""
+    """The records of one segment, from an offset on. `size`: where to stop; see Segment.data_size.
 
-    def __init__(self, file: File, header: SegmentHeader, *, size: int) -> None:
+    Without `payloads` the heads alone are read and verified: whoever takes a payload from such a place verifies it then.
+    """
+
+    def __init__(self, file: File, header: SegmentHeader, *, size: int, payloads: bool = True) -> None:
         self._window = _Window(file, size)
         self._header = header
         self._salt = header.salt
         self._size = size
+        self._payloads = payloads
         self._lsn = header.base_lsn
 
     def run(self, start: int) -> Iterator[FoundRecord | Gap]:
@@ -100,10 +104,19 @@ class SegmentScan:
             header = record_format.decode_header(start, self._salt)
             if offset + header.record_size > self._size:
                 return None
-            head = record_format.verify(self._window.at(offset, header.record_size), self._salt)
+            head = self._head_at(offset, header)
         except DataCorrupt:
             return None
         return FoundRecord(offset=offset, header=header, id=head.id)
+
+    def _head_at(self, offset: int, header: Header) -> Head:
+        """Raises DataCorrupt."""
+        if not self._payloads:
+            return record_format.head_of(self._window.at(offset, header.payload_start), header)
+        image = self._window.at(offset, header.record_size)
+        head = record_format.head_of(image, header)
+        record_format.verify_payload(image, head)
+        return head
 
     def _lsn_fits(self, lsn: int, offset: int) -> bool:
         header = self._header

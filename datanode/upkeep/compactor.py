@@ -158,6 +158,7 @@ class Compactor:
             free_bytes=free - self._reserve_bytes,
             output_bytes_max=self._segment_size_bytes,
             dead_share_min=self._config.dead_share_min,
+            pinned=store.copies.pinned(),
         )
         if not numbers:
             return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,6 +17,7 @@ from ambry.checksum import Buffer, block_checks, digest
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation
+from ambry.network.introduction import FEATURES
 from ambry.network.pool import ClockSample, PeerPool
 from ambry.network.serving import Responder
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
@@ -92,6 +94,8 @@ class DirectPeer:
         self.node = node
         self.health = NodeHealth()
         self.reachable = True
+        self.features = set(FEATURES)
+        """What it announces in its hello."""
         self.tamper: Callable[[int, Frame], Frame] = lambda _type, frame: frame
         """May change what the peer answered."""
         self.asked: list[Message] = []
@@ -104,6 +108,9 @@ class DirectPeer:
     @property
     def connected(self) -> bool:
         return self.reachable and self._target() is not None
+
+    def understands(self, feature: str) -> bool:
+        return self.connected and feature in self.features
 
     async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
         target = self._target()
@@ -195,6 +202,14 @@ class DirectNode:
         if self.name in self._cluster.running:
             await self.kill()
         self.files.put_back(backup)
+        await self.start()
+
+    async def wipe(self) -> None:
+        """Its disk is replaced by an empty one, and it starts."""
+        if self.name in self._cluster.running:
+            await self.kill()
+        shutil.rmtree(self.files.root / "data")
+        self.files.__init__(self.files.root)  # type: ignore[misc]
         await self.start()
 
     def _abandon(self) -> None:
@@ -305,11 +320,13 @@ class DirectCluster:
             await node.stop()
 
     async def settle(self, *, rounds: int = 4) -> None:
-        """Let everybody pull from everybody, and heal, some times."""
+        """Let everybody pull from everybody, copy whole what is far behind, and heal, some times."""
         for _ in range(rounds):
             for node in list(self.running.values()):
                 for peer in node.peers:
                     await node.pull(peer)
+                if "bootstrap" in node.ticks:
+                    await node.tick("bootstrap")
                 await node.heal()
 
     def serving(self) -> dict[str, bool]:

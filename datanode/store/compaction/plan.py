@@ -106,20 +106,30 @@ def may_forget(entry: IndexEntry, retention: Retention) -> bool:
     return not entry.present and retention.bytes_dead(entry) and retention.entry_dead(entry)
 
 
-def plan(usages: Sequence[Usage], *, free_bytes: int, output_bytes_max: int, dead_share_min: float) -> list[int]:
+def plan(
+    usages: Sequence[Usage],
+    *,
+    free_bytes: int,
+    output_bytes_max: int,
+    dead_share_min: float,
+    pinned: Container[int] = (),
+) -> list[int]:
     """The neighbouring segments to rewrite into one, by number; empty when none is worth it or there is no room.
 
-    `usages` are in LSN order. Benefit is what comes back, cost is what must be copied; the run with the best ratio wins among
-    those whose live bytes fit one segment and whose dead share is at least `dead_share_min`. A damaged one goes first, alone.
+    `usages` are in LSN order; those `pinned` stay as they are. Benefit is what comes back, cost is what must be copied; the run
+    with the best ratio wins among those whose live bytes fit one segment and whose dead share is at least `dead_share_min`. A
+    damaged one goes first, alone.
     """
     for usage in usages:
-        if usage.damaged and usage.live_bytes <= free_bytes:
+        if usage.damaged and usage.live_bytes <= free_bytes and usage.number not in pinned:
             return [usage.number]
     best: list[int] = []
     best_score = 0.0
     for start in range(len(usages)):
         live = used = 0
         for end in range(start, len(usages)):
+            if usages[end].number in pinned:
+                break
             live += usages[end].live_bytes
             used += usages[end].used_bytes
             if live > output_bytes_max:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datanode.config import CompactionSection, ScrubSection, SweepSection
+from datanode.config import BootstrapSection, CompactionSection, ScrubSection, SweepSection
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.lone_bench import LoneBench
@@ -26,6 +26,7 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         return set(parts.ticks())
 
     assert names() == {
+        "bootstrap",
         "checkpoint",
         "clock",
         "compare",
@@ -41,6 +42,7 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         compaction=CompactionSection(enabled=False),
         scrub=ScrubSection(enabled=False),
         sweep=SweepSection(enabled=False),
+        bootstrap=BootstrapSection(enabled=False),
     )
     assert off == {"checkpoint", "clock", "compare", "digests", "heal", "room", "pull:silent"}
 

@@ -104,6 +104,18 @@ async def test_lag_shows_who_is_behind(node: FakeNode) -> None:
     ]
 
 
+async def test_a_replica_that_is_copied_whole_is_said(node: FakeNode) -> None:
+    copying = {"partition": 2, "state": "copying", "peers": {"n2": {}, "n3": {}}}
+    copying |= {"bytes": 700, "bytes_per_s": 70, "bytes_to_go": 300, "seconds_to_go": 4}
+    waiting = {"partition": 1, "state": "waiting", "peers": {"n2": {}}, "bytes_to_go": 900, "seconds_to_go": None}
+    node.pages = [PAGES[0] | {"bootstrap": waiting}, PAGES[1] | {"bootstrap": copying}]
+    said = (await node.run("lag")).stdout
+    assert "partition 1 waits to be copied from n2: about 900 bytes" in said
+    assert "partition 2 is being copied from n2, n3: 700 bytes at 70 bytes/s, about 300 to go, 4 s" in said
+    told = msgspec.json.decode((await node.run("lag", "--json")).stdout)
+    assert [line["partition"] for line in told["copied"]] == [1, 2]
+
+
 async def test_a_replica_that_is_not_open_is_said(node: FakeNode) -> None:
     node.pages.append({"partition": 3, "state": "opening"})
     result = await node.run("lag")

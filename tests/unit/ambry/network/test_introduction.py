@@ -22,7 +22,7 @@ def test_a_hello_says_all_there_is_to_know() -> None:
         expected="n2",
         version_min=1,
         version_max=1,
-        features=("cancel",),
+        features=("cancel", "segments"),
         layout_version=1,
         now_ms=77,
         instance=b"n1..............",

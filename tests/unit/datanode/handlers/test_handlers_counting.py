@@ -32,6 +32,7 @@ from ambry.protocol.messages.replication import (
     EntriesRequest,
     FetchRequest,
 )
+from ambry.protocol.messages.segments import SegmentBytesRequest, SegmentRecordsRequest, SegmentsRequest
 from ambry.protocol.messages.upkeep import FatesRequest
 from datanode import metrics
 from datanode.store.ranges import BEHIND_ALL, FIRST_KEY
@@ -81,6 +82,9 @@ REQUESTS: dict[MessageType, Message] = {
     MessageType.FATES: FatesRequest([ID]),
     MessageType.DIGESTS: DigestsRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 0, 1),
     MessageType.ENTRIES: EntriesRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 1),
+    MessageType.SEGMENTS: SegmentsRequest(PARTITION, b"", 0),
+    MessageType.SEGMENT_RECORDS: SegmentRecordsRequest(PARTITION, b"", 1, 0, 128),
+    MessageType.SEGMENT_BYTES: SegmentBytesRequest(PARTITION, b"", 1, 0, 128, 8),
 }
 
 

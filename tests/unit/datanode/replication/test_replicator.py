@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -236,18 +235,10 @@ async def test_a_wiped_peer_is_followed_from_its_new_beginning(cluster: DirectCl
     for number in range(5):
         await giver.put(blob_id(number), b"x")
     await taker.pull("a1")
-    await wipe(giver)
+    await giver.wipe()
     await giver.put(blob_id(50), b"new")
     await taker.pull("a1")
     assert taker.holds(blob_id(50))
-
-
-async def wipe(node: DirectNode) -> None:
-    """Its disk is replaced by an empty one."""
-    await node.kill()
-    shutil.rmtree(node.files.root / "data")
-    node.files.__init__(node.files.root)  # type: ignore[misc]
-    await node.start()
 
 
 async def test_an_answer_to_a_replica_that_was_reopened_since_moves_nothing(cluster: DirectCluster) -> None:
@@ -376,7 +367,7 @@ async def test_a_wiped_replica_has_no_authority_until_it_holds_everything(cluste
         await cluster["a1"].put(blob_id(number), content(number, 1000))
     await cluster.settle(rounds=1)
     node = cluster["a2"]
-    await wipe(node)
+    await node.wipe()
     with pytest.raises(ReplicaUnavailable):
         await node.get(blob_id(1))
     node.peers["a3"].reachable = False
@@ -393,7 +384,7 @@ async def test_a_wiped_replica_has_no_authority_until_it_holds_everything(cluste
 async def test_a_blob_that_cannot_be_had_yet_keeps_the_authority_away(cluster: DirectCluster) -> None:
     await cluster["a1"].put(ID, content(1, 1000))
     node = cluster["a2"]
-    await wipe(node)
+    await node.wipe()
     giver = cluster["a1"]
     entry = giver.replica.store.lookup(ID)
     assert entry is not None

@@ -25,6 +25,16 @@ from ambry.protocol.messages.replication import (
     FetchRequest,
     PartitionChanges,
 )
+from ambry.protocol.messages.segments import (
+    RecordOffer,
+    SegmentBytesReply,
+    SegmentBytesRequest,
+    SegmentOffer,
+    SegmentRecordsReply,
+    SegmentRecordsRequest,
+    SegmentsReply,
+    SegmentsRequest,
+)
 
 ID = b"i" * 36
 STATE = BlobState(1, True, NEVER_MS)
@@ -45,6 +55,12 @@ SAMPLES: list[Message] = [
     ChangesReply([PartitionChanges(7, b"i" * 16, 5, 6, [Change(ID, 5, STATE, True, 9)])]),
     FetchRequest(7, [ID], 100),
     FetchReply([8], [ID]),
+    SegmentsRequest(7, b"i" * 16, 5),
+    SegmentsReply(b"i" * 16, [SegmentOffer(3, 1, 900, 800, (1 << 64) - 1)]),
+    SegmentRecordsRequest(7, b"i" * 16, 3, 1, 128),
+    SegmentRecordsReply([RecordOffer(ID, 128, 400, STATE, 5)], 528),
+    SegmentBytesRequest(7, b"i" * 16, 3, 1, 128, 400),
+    SegmentBytesReply(),
 ]
 
 
