@@ -75,14 +75,15 @@ class LocalDirectory:
         return self._shape
 
     def _recovered_shape(self, cause: msgspec.DecodeError) -> Shape:
-        """The shape as the layout tells it: an older release could leave an empty shape.json when the power went."""
+        """The shape as the other two files tell it: an older release could leave an empty shape.json when the power went."""
         try:
             known = msgspec.json.decode(self._layout_path.read_bytes(), type=Layout)
-            shape = shape_of(known, frontends=len(list(self.path.glob("dc1-f*"))))
+            ran = msgspec.json.decode(self._cluster_path.read_bytes(), type=ClusterFile)
+            shape = shape_of(known, frontends=len(list(self.path.glob("dc1-f*"))), overrides=ran.overrides)
         except (OSError, msgspec.DecodeError, LocalClusterError) as none:
             raise LocalClusterError(
-                f"{self._shape_path} is damaged ({cause}), and {self._layout_path} cannot tell what stood there ({none}). "
-                f"Put one of them back from a backup; what was stored is in {self.path}/*/data"
+                f"{self._shape_path} is damaged ({cause}), and layout.json and cluster.json cannot tell what stood there "
+                f"({none}). Put the damaged ones back from a backup; what was stored is in {self.path}/*/data"
             ) from cause
         replace(self._shape_path, _json(shape))
         return shape

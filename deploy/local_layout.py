@@ -138,6 +138,8 @@ class ClusterFile(msgspec.Struct, frozen=True):
     dir: str
     state: Literal["up", "down"]
     datacenters: list[DatacenterFile]
+    overrides: dict[str, list[str]]
+    """As in the shape, which is made anew from here and from the layout when its file is damaged."""
 
     def pids(self) -> dict[str, int]:
         """The recorded pids by process name."""
@@ -269,8 +271,8 @@ def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
     )
 
 
-def shape_of(known: Layout, *, frontends: int) -> Shape:
-    """The shape that a layout was made from; what overrides there were it does not tell. Raises LocalClusterError."""
+def shape_of(known: Layout, *, frontends: int, overrides: dict[str, list[str]]) -> Shape:
+    """The shape that a layout was made from, with what it does not tell. Raises LocalClusterError."""
     nodes = known.datacenters[0].nodes if known.datacenters else []
     if not nodes:
         raise LocalClusterError("the layout has no data node")
@@ -282,6 +284,7 @@ def shape_of(known: Layout, *, frontends: int) -> Shape:
             frontends=max(1, frontends),
             partitions=len(known.partitions),
             port_base=nodes[0].port - 2 * FRONTENDS_MAX - PORTS_PER_DATACENTER,
+            overrides=overrides,
         )
     )
     if layout(shape, members(shape, Path())) != known:
@@ -348,7 +351,13 @@ def describe(
                 ],
             )
         )
-    return ClusterFile(cluster=shape.cluster, dir=str(directory), state=state, datacenters=datacenters)
+    return ClusterFile(
+        cluster=shape.cluster,
+        dir=str(directory),
+        state=state,
+        datacenters=datacenters,
+        overrides=shape.overrides,
+    )
 
 
 def _plain(overrides: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

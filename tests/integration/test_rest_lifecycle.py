@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from functools import partial
 
@@ -108,14 +109,14 @@ def test_what_is_around_a_blob(dc1: str, dc2: str) -> None:
     assert call(dc1, "GET", f"/{small}/BlobChunkIds").json() == {"id": small, "chunks": []}
 
 
-@pytest.mark.parametrize("size", [10, BIG])
-def test_time_to_live_passes_at_both_datacenters(dc1: str, dc2: str, size: int) -> None:
-    blob_id = put(dc1, content(8, size), {"x-ambry-ttl": "2"})
-    first = get(dc1, blob_id)
-    assert (first.status, first.headers["x-ambry-ttl"], len(first.body)) == (200, "2", size)
-    assert "immutable" not in str(first.headers["Cache-Control"])
-    for url in (dc1, dc2):
-        gone = eventually(lambda url=url: _unless_200(get(url, blob_id)), "it expires", timeout_s=6)  # type: ignore[misc]
+def test_time_to_live_passes_at_both_datacenters(dc1: str, dc2: str) -> None:
+    stored = {size: put(dc1, content(8, size), {"x-ambry-ttl": "2"}) for size in (10, BIG)}
+    for size, blob_id in stored.items():
+        first = get(dc1, blob_id)
+        assert (first.status, first.headers["x-ambry-ttl"], len(first.body)) == (200, "2", size)
+        assert "immutable" not in str(first.headers["Cache-Control"])
+    for url, blob_id in itertools.product((dc1, dc2), stored.values()):
+        gone = eventually(lambda url=url, blob_id=blob_id: _unless_200(get(url, blob_id)), "it expires", timeout_s=6)  # type: ignore[misc]
         assert (gone.status, gone.headers["x-ambry-error-code"]) == (410, "BlobExpired")
         assert call(url, "HEAD", f"/{blob_id}").status == 410
         assert update(url, "updateTtl", blob_id, ttl="-1").status == 410
@@ -126,23 +127,24 @@ def _unless_200(answer: Answer) -> Answer | None:
     return None if answer.status in (200, 404) else answer
 
 
-@pytest.mark.parametrize("size", [10, BIG])
-def test_an_extended_time_to_live_holds(cluster: LocalCluster, dc1: str, dc2: str, size: int) -> None:
-    blob_id = put(dc1, content(9, size), {"x-ambry-ttl": "1"})
+def test_an_extended_time_to_live_holds(cluster: LocalCluster, dc1: str, dc2: str) -> None:
+    stored = {size: put(dc1, content(9, size), {"x-ambry-ttl": "1"}) for size in (10, BIG)}
     doomed = put(dc1, b"a clock", {"x-ambry-ttl": "1"})
-    assert update(dc1, "updateTtl", blob_id, ttl="3600").headers["x-ambry-ttl"] in ("3600", "3601")
-    assert update(dc1, "updateTtl", blob_id, ttl="60").headers["x-ambry-ttl"] in ("3600", "3601"), "it never shrinks"
-    assert update(dc1, "updateTtl", blob_id).headers["x-ambry-ttl"] == "-1"
+    for blob_id in stored.values():
+        assert update(dc1, "updateTtl", blob_id, ttl="3600").headers["x-ambry-ttl"] in ("3600", "3601")
+        assert update(dc1, "updateTtl", blob_id, ttl="60").headers["x-ambry-ttl"] in ("3600", "3601"), (
+            "it never shrinks"
+        )
+        assert update(dc1, "updateTtl", blob_id).headers["x-ambry-ttl"] == "-1"
     eventually(lambda: get(dc1, doomed).status == 410, "the first time to live is over", timeout_s=5)
-    for url in (dc1, dc2):
-        answer = eventually(lambda url=url: _if_200(get(url, blob_id)), "it is there", timeout_s=5)  # type: ignore[misc]
+    for url, (size, blob_id) in itertools.product((dc1, dc2), stored.items()):
+        answer = eventually(lambda url=url, blob_id=blob_id: _if_200(get(url, blob_id)), "it is there", timeout_s=5)  # type: ignore[misc]
         assert (answer.body, answer.headers["x-ambry-ttl"]) == (content(9, size), "-1")
-    if size == BIG:
-        # A chunk lives while its blob lives (docs/decisions/0008): its own record must not expire, or a node that is rebuilt
-        # later would not fetch it any more.
-        copy = read_copy(cluster, "dc1-n1", blob_id)
-        for chunk in chunk_ids(copy):
-            assert read_copy(cluster, "dc1-n1", chunk).state.expires_at_ms == NEVER_MS
+    # A chunk lives while its blob lives (docs/decisions/0008): its own record must not expire, or a node that is rebuilt later
+    # would not fetch it any more.
+    copy = read_copy(cluster, "dc1-n1", stored[BIG])
+    for chunk in chunk_ids(copy):
+        assert read_copy(cluster, "dc1-n1", chunk).state.expires_at_ms == NEVER_MS
 
 
 def not_in_state(cluster: LocalCluster, blob_id: str, state: BlobState) -> list[str]:

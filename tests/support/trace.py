@@ -184,7 +184,7 @@ class Cluster:
             values = {"data_dir": str(directory / name)}
             self._programs[name] = functools.partial(self._program, "datanode", name, values, layout)
         self._building = threading.Lock()
-        self._stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._stops: list[tuple[asyncio.AbstractEventLoop, list[asyncio.Event]]] = []
         self._threads: list[threading.Thread] = []
 
     def _program(self, program: str, name: str, values: dict[str, Any], layout: Path) -> Any:
@@ -212,8 +212,9 @@ class Cluster:
             self._wait_ready()
             yield
         finally:
-            for loop, stop in self._stops:
-                loop.call_soon_threadsafe(stop.set)
+            for loop, events in self._stops:
+                for event in events:
+                    loop.call_soon_threadsafe(event.set)
             for thread in self._threads:
                 thread.join(PATIENCE_S)
 
@@ -223,9 +224,9 @@ class Cluster:
             serve = program()
 
         async def main() -> None:
-            # The first says stop; some revisions take a second one, for haste.
+            # The first says stop; some revisions take a second one, for haste, which nobody here needs to be spared.
             events = [asyncio.Event() for _ in inspect.signature(serve).parameters]
-            self._stops.append((asyncio.get_running_loop(), events[0]))
+            self._stops.append((asyncio.get_running_loop(), events))
             await serve(*events)
 
         with asyncio.Runner(loop_factory=_Loop) as runner:

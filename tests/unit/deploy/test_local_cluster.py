@@ -273,19 +273,20 @@ def test_cluster_json_is_whole_whenever_it_is_read(make: Make, tmp_path: Path) -
     assert broken == []
 
 
-@pytest.mark.parametrize("content", [b"", b'{"cluster": "lo', bytes(300)], ids=["empty", "torn", "zeros"])
-@pytest.mark.parametrize("name", ["shape.json", "layout.json", "cluster.json", "dc1-n1/config.toml"])
-def test_a_state_file_that_a_power_cut_damaged_is_made_anew(
-    make: Make, tmp_path: Path, name: str, content: bytes
-) -> None:
+STATE_FILES = ["shape.json", "layout.json", "cluster.json", "dc1-n1/config.toml"]
+OVERRIDES = {"datanode": ["store.io_threads=2"], "frontend": ["router.read_ahead=3"]}
+
+
+@pytest.mark.parametrize("name", STATE_FILES)
+def test_a_state_file_that_a_power_cut_damaged_is_made_anew(make: Make, tmp_path: Path, name: str) -> None:
     """An empty layout.json kept every process from starting, an empty cluster.json every command from working."""
-    local = make(partitions=5, frontends=2)
+    local = make(partitions=5, frontends=2, overrides=OVERRIDES)
     local.up()
     before = {status.member.name: status.pid for status in local.status()}
     shape = local.shape
     path = tmp_path / "c" / name
     whole = path.read_bytes()
-    path.write_bytes(content)
+    path.write_bytes(b"")
     again = LocalCluster(tmp_path / "c")
     assert again.shape == shape
     assert {status.member.name: status.pid for status in again.status()} == before, "what runs is still known"
@@ -294,6 +295,34 @@ def test_a_state_file_that_a_power_cut_damaged_is_made_anew(
     assert sorted(LocalCluster(tmp_path / "c").up()) == sorted(before)
     assert LocalCluster(tmp_path / "c").shape == shape
     assert name == "cluster.json" or path.read_bytes() == whole
+
+
+def at_rest(path: Path) -> LocalDirectory:
+    """A cluster that is not up, with all its files."""
+    directory = LocalDirectory(path)
+    directory.create(lambda: Shape(cluster="c", partitions=5, frontends=2, overrides=OVERRIDES))
+    directory.write_files()
+    with directory.locked():
+        directory.record({})
+    return directory
+
+
+@pytest.mark.parametrize("content", [b"", b'{"cluster": "lo', bytes(300)], ids=["empty", "torn", "zeros"])
+@pytest.mark.parametrize("name", STATE_FILES)
+def test_whatever_a_power_cut_left_of_a_state_file_nothing_of_it_is_lost(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    """With shape.json the --set values were lost, silently: the next start ran with the defaults."""
+    directory = at_rest(tmp_path / "c")
+    path = tmp_path / "c" / name
+    written = path.read_bytes()
+    path.write_bytes(content)
+    again = LocalDirectory(tmp_path / "c")
+    assert (again.shape, again.describe()) == (directory.shape, directory.describe())
+    again.write_files()
+    with again.locked():
+        again.record({})
+    assert path.read_bytes() == written
 
 
 @pytest.mark.parametrize("name", ["shape.json", "layout.json"])
@@ -310,11 +339,10 @@ def test_a_state_file_of_another_release_is_refused_and_kept(tmp_path: Path, nam
     assert msgspec.json.decode(path.read_bytes()) == later
 
 
-def test_two_damaged_state_files_are_named_with_the_way_out(make: Make, tmp_path: Path) -> None:
-    local = make()
-    local.up()
-    local.down()
-    for name in ("shape.json", "layout.json"):
+@pytest.mark.parametrize("other", ["layout.json", "cluster.json"])
+def test_two_damaged_state_files_are_named_with_the_way_out(tmp_path: Path, other: str) -> None:
+    at_rest(tmp_path / "c")
+    for name in ("shape.json", other):
         (tmp_path / "c" / name).write_bytes(b"")
     with pytest.raises(LocalClusterError, match=r"shape.json is damaged .* from a backup; what was stored is in"):
         LocalCluster(tmp_path / "c").up()

@@ -162,7 +162,7 @@ def test_only_options_that_differ_from_the_stored_shape_contradict_it() -> None:
 
 
 def test_cluster_json_has_the_agreed_fields_and_null_for_a_process_that_was_stopped() -> None:
-    shape = Shape(cluster="c-1", datacenters=1, nodes=1)
+    shape = Shape(cluster="c-1", datacenters=1, nodes=1, overrides={"datanode": ["store.io_threads=2"]})
     everyone = members(shape, DIRECTORY)
 
     written = msgspec.to_builtins(describe(shape, DIRECTORY, everyone, {"dc1-f1": 42}, state="up"))
@@ -196,4 +196,5 @@ def test_cluster_json_has_the_agreed_fields_and_null_for_a_process_that_was_stop
                 ],
             }
         ],
+        "overrides": {"datanode": ["store.io_threads=2"]},
     }
