@@ -277,7 +277,8 @@ class BlobStoreModel(RuleBasedStateMachine):
         self.store.close()
         self.disk.put_back(self.backup.disk)
         then = copy.deepcopy(self.backup)
-        self.lost += [token for token in self.seen if token not in then.seen]
+        # What a power cut took since is in the backup, and so in the log again.
+        self.lost = [token for token in (*self.lost, *self.seen) if token not in then.seen]
         self.blobs, self.given, self.retired, self.tokens = then.blobs, then.given, then.retired, then.tokens
         self.unsynced, self.came, self.seen = then.unsynced, then.came, then.seen
         self.store = self._open()
