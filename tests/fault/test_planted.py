@@ -212,6 +212,32 @@ SEEN_BY = {
         "replication/test_comparer.py",
         "test_what_went_into_a_log_that_was_put_back_is_found",
     ),
+    "offer_whatever_stands_in_a_segment": (
+        STORE,
+        "test_copies.py",
+        "test_what_was_deleted_is_offered_to_nobody_and_what_changed_as_it_is_now",
+    ),
+    "give_copies_of_what_was_put_back": (
+        NODE,
+        "replication/test_bootstrap_source.py",
+        "test_a_replica_that_may_have_been_put_back_gives_nothing",
+    ),
+    "compact_what_is_being_copied": (
+        NODE,
+        "replication/test_bootstrap_source.py",
+        "test_what_is_being_copied_is_not_compacted",
+    ),
+    "take_copies_unverified": (
+        STORE,
+        "test_images.py",
+        "test_a_flipped_bit_anywhere_refuses_the_record_and_no_other",
+    ),
+    "copy_over_what_was_learned_meanwhile": (STORE, "test_images.py", "test_what_was_learned_meanwhile_is_joined"),
+    "take_a_copy_for_everything": (
+        NODE,
+        "replication/test_bootstrap.py",
+        "test_no_authority_comes_of_it_and_no_token_moves",
+    ),
     "acknowledge_a_blob_whose_chunks_are_gone": (
         "tests/unit/frontend/router",
         "test_router_put.py",

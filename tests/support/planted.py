@@ -34,6 +34,8 @@ from datanode.parts import Parts
 from datanode.replicas import Replica, Replicas
 from datanode.replication import comparison, merger
 from datanode.replication import decide as deciding
+from datanode.replication.bootstrap import Bootstrapper
+from datanode.replication.bootstrap_source import BootstrapSource
 from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursor, Cursors
 from datanode.replication.decide import Action
@@ -50,7 +52,9 @@ from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.switch import Compaction
+from datanode.store.copies import Copies
 from datanode.store.entry import IndexEntry
+from datanode.store.images import ImageBatch
 from datanode.store.lineage import Lineage, Seen
 from datanode.store.opening import inventory, reconcile, replay
 from datanode.store.opening import steps as opening_steps
@@ -560,6 +564,45 @@ def give_up_blobs_that_may_be_there(patch: Patch) -> None:
     patch.setattr(Losses, "_require_answers", lambda _self, _lost, _without: None)
 
 
+def offer_whatever_stands_in_a_segment(patch: Patch) -> None:
+    """A peer that copies is offered records that the index does not point to, of blobs that were deleted."""
+    patch.setattr(Copies, "_counts", staticmethod(lambda *_: True))
+
+
+def give_copies_of_what_was_put_back(patch: Patch) -> None:
+    """A replica that does not know yet what was deleted since gives its segments away."""
+    patch.setattr(BootstrapSource, "_replica", lambda self, partition: self._replicas[partition])
+    patch.setattr(BootstrapSource, "_stays", lambda *_: True)
+
+
+def compact_what_is_being_copied(patch: Patch) -> None:
+    patch.setattr(Copies, "pinned", lambda _self: set())
+
+
+def take_copies_unverified(patch: Patch) -> None:
+    """A copied record is taken if its head is well."""
+    patch.setattr(record_format, "verify", record_format.decode_head)
+
+
+def copy_over_what_was_learned_meanwhile(patch: Patch) -> None:
+    """A record that was copied counts as it came, whatever was deleted while it was under way."""
+    patch.setattr(ImageBatch, "_take_on_known_states", lambda _self: None)
+
+
+def take_a_copy_for_everything(patch: Patch) -> None:
+    """What was copied is not walked over again: cursors move to the end of it."""
+    real = Bootstrapper._run
+
+    async def run(self: Bootstrapper, job: Any) -> None:
+        await real(self, job)
+        for copy in job.copies:
+            cursor = self._cursors.get(copy.peer.node.name, job.replica.partition.id)
+            if cursor is not None:
+                cursor.advance(cursor.end_lsn, cursor.end_lsn, {})
+
+    patch.setattr(Bootstrapper, "_run", run)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -615,6 +658,12 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         keep_the_authority_that_digests_refute,
         bring_back_what_was_forgotten,
         never_look_into_a_difference,
+        offer_whatever_stands_in_a_segment,
+        give_copies_of_what_was_put_back,
+        compact_what_is_being_copied,
+        take_copies_unverified,
+        copy_over_what_was_learned_meanwhile,
+        take_a_copy_for_everything,
         acknowledge_a_blob_whose_chunks_are_gone,
         leave_half_open_sockets,
         read_whatever_was_ever_compacted,
