@@ -22,6 +22,7 @@ from ambry.errors import (
     ReplicaUnavailable,
 )
 from ambry.service.logs import get_logger
+from datanode.changes import Changes
 from datanode.committer import Committer, WriteQueue
 from datanode.config import StoreSection
 from datanode.disk import Disk
@@ -91,6 +92,7 @@ class Replicas(dict[int, Replica]):
         self._known: dict[int, Partition] = {}
         self._reopening: set[int] = set()
         self._failed: dict[int, str] = {}
+        self.changes = Changes(disk, clock=clock)
         self._opening: dict[int, Progress] = {}
         """By partition: those that were not open yet since this process started."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -177,7 +179,7 @@ class Replicas(dict[int, Replica]):
         found: dict[int, dict[str, Any]] = {
             number: {"state": "opening", "progress": progress.describe()} for number, progress in self._opening.items()
         }
-        found |= {number: {"state": "reopening"} for number in self._reopening}
+        found |= {number: {"state": "reopening", "error": self.changes.undone(number)} for number in self._reopening}
         return found | {number: {"state": "failed", "error": error} for number, error in self._failed.items()}
 
     async def _open(self, partition: Partition, *, rebuild: bool, progress: Progress | None = None) -> None:
@@ -254,13 +256,16 @@ class Replicas(dict[int, Replica]):
 
     def renew(self, replica: Replica) -> bool:
         """Reopen a replica under a new incarnation, in the background. Returns whether that has begun now."""
-        log.warning("replica takes a new incarnation", partition=replica.partition.id)
-        return self._reopen_later(replica, Renewal(replica.store.identity, self._random))
+        return self._change(replica, Renewal(replica.store.identity, self._random))
 
     def start_over(self, replica: Replica, *, keep_lsn: int) -> bool:
         """Put a fresh replica in the place of one, in the background (start_over.py). Returns whether that has begun now."""
         opens = self._opens(replica.partition.id)
-        return self._reopen_later(replica, StartOver(self._files, replica.store, keep_lsn=keep_lsn, open_fresh=opens))
+        return self._change(replica, StartOver(self._files, replica.store, keep_lsn=keep_lsn, open_fresh=opens))
+
+    def _change(self, replica: Replica, change: DirectoryChange) -> bool:
+        """As far as it is not too soon after its disk refused one."""
+        return self.changes.may_try(replica.partition.id) and self._reopen_later(replica, change)
 
     def _reopen_later(self, replica: Replica, change: DirectoryChange = NO_CHANGE, *, rebuild: bool = False) -> bool:
         partition = replica.partition
@@ -272,6 +277,8 @@ class Replicas(dict[int, Replica]):
                 await self._reopen(partition, replica, change, rebuild=rebuild)
             except Exception as error:
                 self._give_up(partition.id, error)
+            finally:
+                self._reopening.discard(partition.id)
 
         task = asyncio.get_running_loop().create_task(reopen())
         self._tasks.add(task)
@@ -303,27 +310,32 @@ class Replicas(dict[int, Replica]):
             # Whatever it was, the partition is in no other table now, and must say why.
             self._give_up(partition_id, error)
             raise
+        finally:
+            self._reopening.discard(partition_id)
 
     async def _reopen(
         self, partition: Partition, replica: Replica | None, change: DirectoryChange = NO_CHANGE, *, rebuild: bool
     ) -> None:
-        try:
-            if replica is not None:
-                # First of all: whoever still has it in hand could append while the rest is waited for, and be acknowledged
-                # for what goes into a file that is closed.
-                replica.store.leave()
-                await replica.committer.wait_idle()
-                async with replica.maintenance_lock, replica.checkpoint_lock:
-                    pass  # a checkpoint on its way ends first
-                try:
-                    await self._disk.submit(change.prepare)
-                finally:
-                    await self._disk.submit(replica.store.close)
-                await self._disk.submit(change.carry_out)
-            await self._open(partition, rebuild=rebuild)
-            self._failed.pop(partition.id, None)
-        finally:
-            self._reopening.discard(partition.id)
+        if replica is not None:
+            # First of all: whoever still has it in hand could append while the rest is waited for, and be acknowledged
+            # for what goes into a file that is closed.
+            replica.store.leave()
+            await replica.committer.wait_idle()
+            async with replica.maintenance_lock, replica.checkpoint_lock:
+                pass  # a checkpoint on its way ends first
+            await self.changes.carry_out(replica.store, change)
+        wait_s = RETRY_MIN_S
+        while True:
+            try:
+                await self._open(partition, rebuild=rebuild)
+                self._failed.pop(partition.id, None)
+                return
+            except Exception as error:
+                if replica is None or self._closing or not passes(error):
+                    raise  # an operator who waits for it is told at once
+                log.warning("reopening put off: out of resources", partition=partition.id, error=repr(error))
+            await asyncio.sleep(wait_s * (0.5 + self._random.random()))
+            wait_s = min(RETRY_MAX_S, 2 * wait_s)
 
     async def settle(self) -> None:
         """Begin to close: wait for the rebuilds that are on their way, and begin no more."""

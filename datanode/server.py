@@ -179,6 +179,7 @@ class DataNode:
             "state": str(store.state),
             "serving": store.authority,
             "put_back": store.put_back,
+            "undone": self._parts.replicas.changes.undone(store.partition),
             "purged_lsn": store.lineage.purged_lsn,
             "fence_reason": store.fence_reason,
             "sealed": store.sealed,

@@ -58,7 +58,7 @@ FLOORS = [
     ["ambry.network"],
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
-    ["datanode.committer", "frontend.http"],
+    ["datanode.committer", "datanode.changes", "frontend.http"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],
     ["datanode.replication", "datanode.upkeep"],

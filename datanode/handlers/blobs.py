@@ -211,6 +211,8 @@ class BlobHandlers:
         entry = replica.store.lookup(request.id)
         if entry is None:
             raise self._absent(replica)
+        if replica.store.put_back and entry.lsn < replica.store.lineage.begin_lsn and not request.any_state:
+            raise ReplicaUnavailable(f"{self._own_name} was put back, and does not know yet what became of this blob")
         # A state that came before its bytes has no expiry yet.
         gone = entry.state.deleted or 0 < entry.state.expires_at_ms <= self._clock.wall_ms()
         if not entry.present or (gone and not request.any_state):

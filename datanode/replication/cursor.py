@@ -137,6 +137,7 @@ class Cursors:
     def __init__(self, own: Node) -> None:
         self._own = own
         self._cursors: dict[int, dict[str, Cursor]] = {}
+        self._held: set[int] = set()
         self.restored = 0
         """Counts what `restore` and `look_again` did: whoever keeps a Cursor looks for it again."""
         self.on_durable: Callable[[int], None] = lambda _partition: None
@@ -147,6 +148,7 @@ class Cursors:
     def restore(self, partition: Partition, tokens: Mapping[str, FindToken]) -> None:
         """A replica was opened: its peers are followed from the tokens of its checkpoint on."""
         self.restored += 1
+        self._held.discard(partition.id)
         self._cursors[partition.id] = {
             node.name: _from_token(tokens.get(node.name, NO_TOKEN), lambda: self.on_moved(partition.id))
             for node in partition.others(self._own.name)
@@ -169,8 +171,24 @@ class Cursors:
         return cursor.known if cursor is not None and cursor.incarnation else None
 
     def tokens_of(self, partition: int) -> dict[str, FindToken]:
-        """What the next checkpoint may say about the peers of a partition."""
+        """What the next checkpoint may say about the peers of a partition.
+
+        Where tombstones were dropped that never came here, the tokens of the opening are what shows it: they stay until the
+        replica is another one, or has caught up with somebody who dropped none of them. Else a crash would hide it.
+        """
+        if partition in self._held or self._missed_some(partition):
+            return {name: cursor.opened for name, cursor in self.of(partition).items() if cursor.opened.incarnation}
         return {name: cursor.token() for name, cursor in self.of(partition).items() if cursor.incarnation}
+
+    def hold(self, partition: int) -> None:
+        """Its replica was put back from a backup: tokens stay as they are until it is opened as another one."""
+        self._held.add(partition)
+
+    def _missed_some(self, partition: int) -> bool:
+        cursors = self.of(partition).values()
+        if not any(cursor.answered and cursor.missed(put_back=False) for cursor in cursors):
+            return False
+        return not any(c.answered and c.serving and c.caught_up and not c.missed(put_back=False) for c in cursors)
 
     def note_durable(self, partition: int) -> None:
         """A checkpoint with the tokens of a partition was written."""

@@ -82,6 +82,7 @@ class Recovery:
         self.check(replica)
 
     def _begin(self, replica: Replica, put_back: str) -> None:
+        self._cursors.hold(replica.partition.id)
         self._authority.withdraw(replica, put_back=put_back)
         metrics.PUT_BACK.inc()
         log.error("replica put back from a backup", partition=replica.partition.id, why=put_back)

@@ -101,6 +101,10 @@ class IdentityFile:
         return self._identity.incarnation
 
     @property
+    def partition(self) -> int:
+        return self._identity.partition
+
+    @property
     def incarnations(self) -> list[bytes] | None:
         """As of the Identity."""
         return self._identity.incarnations
@@ -193,3 +197,14 @@ def load_or_create(
             f"not to partition {partition} of cluster {cluster}; check data_dir and the layout"
         )
     return OwnIdentity(identity, is_new=False)
+
+
+def identity_in(files: Files, directory: Path) -> Identity | None:
+    """That of a directory which nobody uses; None where there is none, or it cannot be read. Raises OSError."""
+    if not files.exists(directory / FILE_NAME):
+        return None
+    try:
+        identity = msgspec.json.decode(read_whole(files, directory / FILE_NAME), type=Identity)
+    except msgspec.DecodeError:
+        return None
+    return identity if identity.sealed() == identity else None

@@ -4,8 +4,10 @@
     2  close the old one, and rename its directory to `<name>.set-aside-<its incarnation>`
     3  rename the fresh one to `<name>`
 
-A crash before step 2 leaves the old one in its place, and beside it a fresh one that the next try makes anew. Between 2 and 3
-there is no replica, but one that is finished: the next opening does step 3.
+A crash before step 2 leaves the old one in its place, and beside it a fresh one that the next opening deletes: all of it is in
+the old one. Between 2 and 3 there is no replica, but one that is finished: the next opening does step 3. It knows it by the
+directory that step 2 set aside. A fresh one without that is of another day: it may hold what was deleted since, and is set
+aside itself.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files
 from datanode.store.index_file import INDEX_NAME
-from datanode.store.opening.identity import IdentityFile
+from datanode.store.opening.identity import IdentityFile, identity_in
 from datanode.store.trouble import passes
 
 log = get_logger()
@@ -39,14 +41,29 @@ OpenFresh = Callable[[Path], BlobStore]
 
 
 def finish(files: Files, directory: Path) -> None:
-    """Do step 3 where a crash came before it. Blocking. Raises OSError."""
+    """Do step 3 where a crash came before it; clear away what an unfinished step 1 left. Blocking. Raises OSError."""
     fresh = directory.with_name(directory.name + FRESH_SUFFIX)
-    if not files.exists(directory) and files.exists(fresh):
+    if not files.exists(fresh):
+        return
+    identity = identity_in(files, fresh)
+    if files.exists(directory) or identity is None:
+        if _clear(files, fresh):
+            log.warning("unfinished fresh replica deleted", directory=str(fresh))
+    elif any(files.exists(_aside(directory, incarnation)) for incarnation in identity.lineage.former):
         _rename(files, fresh, directory)
+    else:
+        _rename(files, fresh, _aside(directory, f"fresh-{identity.incarnation}"))
+        log.error("fresh replica of nobody set aside", directory=str(fresh))
+
+
+def _aside(directory: Path, name: str) -> Path:
+    return directory.with_name(directory.name + SET_ASIDE_SUFFIX + name)
 
 
 class DirectoryChange:
     """What becomes of a replica's directory while it is reopened: nothing. Methods block."""
+
+    name = "none"
 
     def prepare(self) -> None:
         """The replica takes no appends any more, and nothing is on its way. Raises OSError, AmbryError."""
@@ -61,16 +78,21 @@ NO_CHANGE = DirectoryChange()
 class Renewal(DirectoryChange):
     """A new incarnation."""
 
+    name = "new incarnation"
+
     def __init__(self, identity: IdentityFile, random_source: random.Random) -> None:
         self._identity = identity
         self._random = random_source
 
     def carry_out(self) -> None:
         self._identity.renew(self._random)
+        log.warning("replica takes a new incarnation", partition=self._identity.partition)
 
 
 class StartOver(DirectoryChange):
     """A fresh replica, which holds what `old` took in from `keep_lsn` on."""
+
+    name = "fresh replica"
 
     def __init__(self, files: Files, old: BlobStore, *, keep_lsn: int, open_fresh: OpenFresh) -> None:
         self._files = files
@@ -97,7 +119,7 @@ class StartOver(DirectoryChange):
     def carry_out(self) -> None:
         """Steps 2 and 3."""
         directory = self._old.directory
-        aside = directory.with_name(directory.name + SET_ASIDE_SUFFIX + self._old.incarnation.hex())
+        aside = _aside(directory, self._old.incarnation.hex())
         _rename(self._files, directory, aside)
         finish(self._files, directory)
         log.warning("replica set aside", partition=self._old.partition, directory=str(aside))
@@ -154,12 +176,15 @@ def _append(store: BlobStore, records: Sequence[Record]) -> None:
     store.publish(batch)
 
 
-def _clear(files: Files, directory: Path) -> None:
-    """Delete what an unfinished try left."""
+def _clear(files: Files, directory: Path) -> bool:
+    """Delete what an unfinished try left. Returns whether there was anything."""
+    anything = False
     for place in (directory / INDEX_NAME, directory):
         for name in files.list_directory(place) if files.exists(place) else ():
             if name != INDEX_NAME:
                 files.unlink(place / name)
+                anything = True
+    return anything
 
 
 def _rename(files: Files, source: Path, target: Path) -> None:

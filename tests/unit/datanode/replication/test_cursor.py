@@ -298,3 +298,31 @@ def test_what_nobody_else_took_in_goes_over_into_the_fresh_one(seen: Seen, known
     _, cursors = heard("a2")
     cursors.of(7)["a2"].hear(answer(known_lsn=known_lsn), seen)
     assert cursors.taken_in_lsn(7, 700) == from_lsn
+
+
+def test_tokens_stay_where_they_tell_that_tombstones_were_missed() -> None:
+    """A checkpoint moved them behind what the peer had dropped. After a crash nothing told any more that some never came."""
+    opened = FindToken(LOG, 100, complete=True)
+    _, cursors = heard("n2", "n3", tokens={"n2": opened, "n3": opened})
+    for name in ("n2", "n3"):
+        cursor = cursors.of(7)[name]
+        cursor.hear(answer(purged_lsn=500), Seen.HERE)
+        cursor.advance(900, 900, {})
+    assert cursors.tokens_of(7) == {"n2": opened, "n3": opened}
+    knows_all = cursors.of(7)["n3"]
+    knows_all.hear(answer(purged_lsn=50), Seen.HERE)
+    assert cursors.tokens_of(7)["n2"].lsn == 900, "the other told all that this one did not"
+
+
+def test_tokens_of_a_replica_that_was_put_back_stay_until_it_is_another() -> None:
+    opened = FindToken(LOG, 100)
+    where, cursors = heard("n2", tokens={"n2": opened})
+    cursors.hold(7)
+    for cursor in cursors.of(7).values():
+        cursor.hear(answer(), Seen.HERE)
+        cursor.advance(900, 900, {})
+    assert cursors.tokens_of(7) == {"n2": opened}
+    cursors.restore(where, {})
+    cursors.of(7)["n2"].hear(answer(), Seen.HERE)
+    cursors.of(7)["n2"].advance(900, 900, {})
+    assert cursors.tokens_of(7)["n2"].lsn == 900

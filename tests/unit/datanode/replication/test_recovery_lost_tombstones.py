@@ -6,6 +6,7 @@ everybody else had forgotten. 44 of 44 deleted blobs were alive again.
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import ReplicaUnavailable
+from ambry.errors import BlobNotFound, ReplicaUnavailable
 from datanode.config import CompactionSection
+from datanode.replicas import Replicas
 from datanode.store.segment import segment_name
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
@@ -137,3 +139,92 @@ async def test_a_delete_that_only_a_lost_part_of_the_log_told_of_is_not_undone(
         assert not revived, f"{len(revived)} deleted blobs are back on {name}"
     for other in cluster.nodes.values():
         assert all(other.holds(blob_id(number)) for number in [*KEPT, *LATER])
+
+
+async def wait_until_open(node: DirectNode) -> None:
+    await eventually(lambda: node.parts.replicas.get(PARTITION))
+
+
+def nothing_revived(cluster: DirectCluster) -> None:
+    for name, other in cluster.nodes.items():
+        revived = [number for number in DOOMED if other.holds(blob_id(number))]
+        assert not revived, f"{len(revived)} deleted blobs are back on {name}"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("call", ["create", "rename", "fdatasync"])
+async def test_a_start_over_that_the_disk_refuses_is_tried_again(
+    cluster: DirectCluster, number: int, call: str
+) -> None:
+    """The replica stayed closed until an operator reopened it."""
+    node = cluster["a1"]
+    numbers = where_tombstones_stand(node)
+    directory = node.replica.store.directory
+    await node.kill()
+    segments_gone(node, directory, numbers)
+    await node.start()
+    suffix = "" if call == "rename" else ".fresh"
+    refused: list[str] = []
+
+    def refuse(what: str, path: Path) -> None:
+        fits = path == directory if call == "rename" else suffix in str(path)
+        if what == call and fits and not refused:
+            refused.append(what)
+            raise OSError(number, "refused")
+
+    node.files.before = refuse
+    for _ in range(3):
+        with suppress(ReplicaUnavailable):
+            await node.pull("a2")
+            await node.pull("a3")
+        await wait_until_open(node)
+    assert refused
+    assert node.replica.store.put_back, "it is open as it was, and takes writes"
+    assert "fresh replica" in node.parts.replicas.changes.undone(PARTITION)
+    await node.put(blob_id(300), b"meanwhile")
+    cluster.clock.advance(5)
+    await settle(cluster)
+    assert node.parts.replicas.changes.undone(PARTITION) == ""
+    nothing_revived(cluster)
+    assert node.holds(blob_id(300))
+
+
+async def test_a_crash_after_peers_were_heard_does_not_hide_what_was_missed(
+    cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint had moved the tokens behind what the peers dropped: after a crash the replica took itself for one that had
+    heard of every delete, and brought all 44 back."""
+    node = cluster["a1"]
+    numbers = where_tombstones_stand(node)
+    directory = node.replica.store.directory
+    await node.kill()
+    segments_gone(node, directory, numbers)
+    await node.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Replicas, "start_over", lambda *_args, **_options: False)
+        await node.pull("a2")
+        await node.pull("a3")
+        await node.parts.checkpointer.checkpoint(node.replica)
+        await node.kill()
+    await node.start()
+    await settle(cluster)
+    nothing_revived(cluster)
+
+
+async def test_what_is_not_known_to_be_alive_is_not_answered(cluster: DirectCluster) -> None:
+    """A replica that was put back gave blobs that had been deleted for good, until it had caught up."""
+    node = cluster["a1"]
+    numbers = where_tombstones_stand(node)
+    directory = node.replica.store.directory
+    await node.kill()
+    segments_gone(node, directory, numbers)
+    await node.start()
+    for number in (DOOMED[0], KEPT[0]):
+        with pytest.raises(ReplicaUnavailable, match="put back"):
+            await node.get(blob_id(number))
+    await node.put(blob_id(300), b"since")
+    assert (await node.get(blob_id(300)))[1] == b"since"
+    await settle(cluster)
+    assert (await node.get(blob_id(KEPT[0])))[1] == content(KEPT[0], 1500)
+    with pytest.raises(BlobNotFound):
+        await node.get(blob_id(DOOMED[0]))

@@ -136,8 +136,8 @@ def test_a_crash_leaves_the_old_one_or_the_fresh_one(bench: Bench, step: str) ->
     bench.build()
     old = "r"
     if step != "build":
-        bench.disk.rename(bench.directory, bench.directory.with_name("aside"))
-        old = "aside"
+        old = f"r.set-aside-{bench.before.hex()}"
+        bench.disk.rename(bench.directory, bench.directory.with_name(old))
     if step == "second rename":
         finish(bench.disk, bench.directory)
     bench.disk.crash(random.Random(1))
@@ -157,4 +157,27 @@ def test_what_an_earlier_try_left_is_made_anew(bench: Bench) -> None:
     bench.carry_out()
     store = bench.open()
     assert read_all(store, blob_id(13)) == content(13, 2000)
+    store.close()
+
+
+def test_an_unfinished_try_is_deleted_by_the_next_opening(bench: Bench) -> None:
+    """It stayed beside a replica that needed it no more, with copies of blobs that were deleted since."""
+    bench.build()
+    bench.disk.crash(random.Random(2))
+    fresh = bench.directory.with_name("r.fresh")
+    assert "00000001.segment" in bench.disk.list_directory(fresh)
+    bench.open().close()
+    assert bench.disk.list_directory(fresh) in ([], ["index"])
+    assert bench.store.incarnation == bench.before
+
+
+def test_a_fresh_one_of_another_day_does_not_take_the_place_of_one_that_was_wiped(bench: Bench) -> None:
+    """Without the directory that was set aside for it nobody knows how old it is: it revived what was deleted since."""
+    bench.build()
+    bench.disk.rename(bench.directory, bench.directory.with_name("moved away by an operator"))
+    store = bench.open()
+    assert store.lookup(blob_id(11)) is None
+    assert not store.lineage.knows(bench.before)
+    aside = [name for name in bench.disk.list_directory(bench.directory.parent) if "set-aside-fresh-" in name]
+    assert len(aside) == 1, "and nothing is deleted unseen"
     store.close()
