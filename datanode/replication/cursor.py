@@ -45,8 +45,8 @@ class Cursor:
     """How far it has seen our log, where that is our log."""
     put_back: bool = False
     """Whether the peer was put back from a backup, and tells nothing yet."""
-    purged_lsn: int = 0
-    """Before it the peer may have dropped tombstones."""
+    untold: bool = False
+    """Whether the peer had dropped tombstones, when it answered, of behind where it was asked from."""
     lacking: set[bytes] = field(default_factory=set)
     """Those of `outstanding` of which a comparison showed that they should have been here."""
     on_moved: Callable[[], None] = lambda: None
@@ -74,10 +74,11 @@ class Cursor:
         self.seen_lsn = answer.known.lsn if seen is Seen.HERE else 0
         self.serving = answer.serving
         self.put_back = answer.put_back
-        self.purged_lsn = answer.purged_lsn
         if not answer.put_back:
             self.follow(answer.incarnation)
             self.end_lsn = answer.end_lsn
+        # Those that it drops later were told: it waits until this replica has them for good.
+        self.untold = self.untold or self.next_lsn < answer.purged_lsn
 
     def follow(self, incarnation: bytes) -> None:
         """The peer's log is `incarnation`: start over if it is another one than before."""
@@ -127,8 +128,8 @@ class Cursor:
         A replica that compares everything anew has seen it before, or holds nothing from before: unless it was put back.
         """
         opened = self.opened
-        at = opened.lsn if opened.incarnation == self.incarnation else 0
-        return at < self.purged_lsn and (put_back or (opened.complete and at > 0))
+        from_before = opened.complete and opened.incarnation == self.incarnation and opened.lsn > 0
+        return self.untold and (put_back or from_before)
 
 
 class Cursors:

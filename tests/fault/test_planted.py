@@ -295,6 +295,11 @@ SEEN_BY = {
         "replication/test_losses.py",
         "test_a_replica_that_cannot_be_asked_may_hold_it",
     ),
+    "take_tombstones_that_go_later_for_missed": (
+        NODE,
+        "replication/test_recovery.py",
+        "test_a_replica_that_runs_for_longer_than_tombstones_stay_is_not_rebuilt",
+    ),
 }
 TIMEOUT_S = 300
 FAILED = 1

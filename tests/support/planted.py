@@ -27,7 +27,7 @@ from ambry.network.ages import Ages
 from ambry.network.connection import RpcConnection
 from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame, MessageType
-from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesRequest
+from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesRequest, PartitionChanges
 from ambry.service.log_file import LogFile
 from datanode.committer import Committer, Done
 from datanode.parts import Parts
@@ -603,6 +603,17 @@ def take_a_copy_for_everything(patch: Patch) -> None:
     patch.setattr(Bootstrapper, "_run", run)
 
 
+def take_tombstones_that_go_later_for_missed(patch: Patch) -> None:
+    """A replica is rebuilt when its peers drop what it has heard long ago."""
+    real = Cursor.hear
+
+    def hear(self: Cursor, answer: PartitionChanges, seen: Seen) -> None:
+        real(self, answer, seen)
+        self.untold = self.opened.lsn < answer.purged_lsn
+
+    patch.setattr(Cursor, "hear", hear)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -677,6 +688,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         keep_a_state_file_that_is_empty,
         begin_housekeeping_at_once,
         give_up_blobs_that_may_be_there,
+        take_tombstones_that_go_later_for_missed,
     )
 }
 

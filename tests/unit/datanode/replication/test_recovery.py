@@ -383,6 +383,26 @@ async def test_a_replica_whose_peers_still_have_all_tombstones_is_not_rebuilt(fo
     assert not [name for name in node.files.list_directory(node.files.root / "data") if "aside" in name]
 
 
+async def test_a_replica_that_runs_for_longer_than_tombstones_stay_is_not_rebuilt(forgetful: DirectCluster) -> None:
+    """A month after its last restart, when the last of its peers had dropped tombstones, each was taken for one that had missed
+    them: its directory was set aside, on every node of a cluster, and it had no authority until it was filled again."""
+    cluster = forgetful
+    await put([cluster["a2"]], [*DOOMED, *KEPT])
+    await settle(cluster)
+    for node in cluster.nodes.values():
+        await node.stop()
+        await node.start()
+    await settle(cluster)
+    before = {name: node.replica.store.incarnation for name, node in cluster.nodes.items()}
+    await forget(cluster, cluster.nodes)
+    await put([cluster["a2"]], [300])
+    await settle(cluster)
+    assert {name: node.replica.store.incarnation for name, node in cluster.nodes.items()} == before
+    assert hold(cluster.nodes.values(), [*KEPT, 300])
+    for node in cluster.nodes.values():
+        assert not [name for name in node.files.list_directory(node.files.root / "data") if "aside" in name]
+
+
 async def test_a_datacenter_from_before_what_is_forgotten_is_rebuilt_in_whatever_order(tmp_path: Path) -> None:
     """The first that was rebuilt filled itself from siblings that had not found out yet: 1,352 deleted blobs were back."""
     section = CompactionSection(deleted_retention_s=DAY_S, tombstone_retention_s=2 * DAY_S, dead_share_min=0.05)
