@@ -126,6 +126,11 @@ class RpcConnection(asyncio.BufferedProtocol):
         except ProtocolViolation as error:
             self._violation(error)
             return
+        except MemoryError:
+            # A part of a frame is lost: the peer connects anew, and its calls are tried elsewhere or again.
+            log.warning("connection closed: no memory left for a frame", peer=self.peer)
+            self.abort()
+            return
         for frame in frames:
             flags = frame.flags
             if not flags & FLAG_REPLY:

@@ -14,6 +14,7 @@ from ambry.errors import (
     DeadlineExceeded,
     InternalError,
     NotUnderstood,
+    PeerConnectionLost,
     ProtocolViolation,
 )
 from ambry.network import serving
@@ -476,3 +477,21 @@ async def test_an_error_that_repeats_what_was_sent_fits_a_frame_and_a_line_of_a_
         with pytest.raises(NotUnderstood, match="no cluster x") as caught:
             await client.request(MessageType.HELLO, Empty(), timeout_s=LONG_S)
         assert len(caught.value.message) <= messages.ERROR_TEXT_MAX
+
+
+async def test_a_frame_that_there_is_no_memory_for_ends_its_connection_alone(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio called it a fatal error, with a traceback for each."""
+    one, other = await pair.client(), await pair.client()
+    await one.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    await other.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+
+    def received(_count: int) -> list[Frame]:
+        raise MemoryError
+
+    monkeypatch.setattr(pair.served[0]._decoder, "received", received)
+    with pytest.raises(PeerConnectionLost):
+        await one.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    await other.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    assert not caplog.records
