@@ -115,7 +115,9 @@ def repair(admins: tuple[str, ...], directory: Path | None, partition: int | Non
     """
     lines, failed = _compare("repair", admins, directory, partition)
     _show(lines, failed, as_json)
-    left = any(line["lacking"] > line["repaired"] or line["undecided"] or line["doubtful"] for line in lines)
+    left = any(
+        line["lacking"] > line["repaired"] or line["undecided"] or line["doubtful"] or line["more"] for line in lines
+    )
     _end(failed, different=left)
 
 
@@ -168,6 +170,8 @@ def _show(lines: list[dict[str, Any]], failed: list[str], as_json: bool) -> None
         return
     _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking])
     click.echo(f"{len(lines)} pairs of replicas compared, {len(lines) - len(lacking)} lack nothing")
+    if any(line["more"] for line in lines):
+        click.echo("where it says more, the numbers are only of what was looked at: repair, and compare again")
 
 
 def _show_copied(copied: list[dict[str, Any]]) -> None:

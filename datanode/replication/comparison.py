@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container
+from dataclasses import replace
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, Overloaded
@@ -46,7 +47,7 @@ EVERYTHING = KeyRange(FIRST_KEY, BEHIND_ALL)
 FAN_OUT = 256
 LIST_MAX = 1_000
 CANDIDATES_MAX = 50_000
-"""What differs beyond that is left to the next comparison."""
+"""What differs beyond that is left to the next comparison, and that there is more is said."""
 CHANGES_AT_ONCE = 500
 """Taken in together: what their bytes need is bounded by the intake."""
 PATIENCE_S = 10.0
@@ -113,7 +114,8 @@ class PairComparer:
             return Comparison()
         if not await self._passed(replica, peer, incarnation, max(lsn, *(c.lsn + 1 for c in candidates.values()))):
             return Comparison(undecided="what is on its way takes long")
-        return await self._settle(replica, peer, list(candidates.values()), repair=repair)
+        result = await self._settle(replica, peer, list(candidates.values()), repair=repair)
+        return replace(result, more=bool(spans))
 
     async def _differing(
         self, replica: Replica, peer: Peer, span: KeyRange, limit: int, after_ms: int, *, fresh: bool = False

@@ -35,18 +35,19 @@ class Comparison:
     """What comparing one replica with one peer came to: what is missing here. What that peer lacks, it finds out itself.
 
     `undecided` says why that is not known. `lacking` blobs or states were missing, of which `repaired` no longer are.
-    `doubtful` ones live there and may have been deleted long ago.
+    `doubtful` ones live there and may have been deleted long ago. `more`: so much differed that the rest was not looked at.
     """
 
     undecided: str = ""
     lacking: int = 0
     repaired: int = 0
     doubtful: int = 0
+    more: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether all that the peer has was here."""
-        return not (self.undecided or self.lacking or self.doubtful)
+        return not (self.undecided or self.lacking or self.doubtful or self.more)
 
 
 def bounds_of(span: KeyRange, ranges: Sequence[RangeDigest]) -> list[bytes]:

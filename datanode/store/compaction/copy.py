@@ -76,6 +76,8 @@ class Copied:
     dropped: list[Dropped] = field(default_factory=list)
     forgotten: list[Forgotten] = field(default_factory=list)
     bytes_written: int = 0
+    uncounted_bytes: int = 0
+    """Of what was kept, records that the index does not count as needed."""
 
 
 @contextmanager
@@ -237,8 +239,11 @@ class Copier:
         header, at = found.header, Location(segment.number, found.offset)
         if header.unknown:
             # What it means only a later release knows: it stays as it is, wherever the index points to.
-            if entry is not None and entry.location == at:
+            here = entry is not None and entry.location == at
+            if here:
                 copied.moved.append(Moved(found.id, at, copied.output.end))
+            if entry is None or not here or self._retention.bytes_dead(entry):
+                copied.uncounted_bytes += header.record_size
             return self._read(segment, found, copied.output)
         keep = kept(
             header.kind,
@@ -254,6 +259,8 @@ class Copier:
                 copied.moved.append(Moved(found.id, at, copied.output.end))
                 return self._read(segment, found, copied.output)
             case Keep.COPY:
+                if entry is not None and header.lsn < entry.lsn < self._durable_lsn:
+                    copied.uncounted_bytes += header.record_size
                 return self._read(segment, found, copied.output)
             case Keep.FORGET:
                 copied.forgotten.append(Forgotten(found.id, header.lsn))

@@ -21,9 +21,10 @@ goes because of a record that the last checkpoint does not cover: a power cut ma
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from ambry.blob import BlobState
 from ambry.format.record import Record, RecordKind
@@ -152,13 +153,18 @@ def replaced(usages: Sequence[Usage], numbers: Sequence[int], output: Segment) -
 
 
 def usages(
-    segments: Iterable[Segment], entries: Iterable[IndexEntry], retention: Retention, damaged: Container[int] = ()
+    segments: Iterable[Segment],
+    entries: Iterable[IndexEntry],
+    retention: Retention,
+    damaged: Container[int] = (),
+    *,
+    uncounted: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Usage]:
     """How much of each segment is needed. `segments` in LSN order. It goes through all entries.
 
     The index does not say whether a blob's latest change is an update record of its own, but where that would stand: it is
     counted there unless it is known to be none. Counting too much puts a compaction off; counting too little would repeat one
-    that gives nothing back for ever.
+    that gives nothing back for ever. So `uncounted` says, by segment, how many bytes a compaction kept that no entry tells of.
     """
     segments = list(segments)
     bases = [segment.base_lsn for segment in segments]
@@ -179,7 +185,7 @@ def usages(
         Usage(
             number=segment.number,
             used_bytes=segment.end - HEADER_SIZE,
-            live_bytes=min(live.get(segment.number, 0), segment.end - HEADER_SIZE),
+            live_bytes=min(live.get(segment.number, 0) + uncounted.get(segment.number, 0), segment.end - HEADER_SIZE),
             damaged=segment.number in damaged,
         )
         for segment in segments

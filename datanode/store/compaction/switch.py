@@ -40,6 +40,8 @@ class Compaction:
     ) -> None:
         self.damaged: set[int] = set()
         """Numbers of segments that hold damaged bytes: what is repaired by now is worth rewriting."""
+        self._uncounted: dict[int, int] = {}
+        """By segment: what the compaction that wrote it kept, though no entry of the index tells of it. A start forgets it."""
         self._files = files
         self._directory = directory
         self._clock = clock
@@ -55,7 +57,9 @@ class Compaction:
         """
         durable_lsn = self._index.checkpoint.lsn
         old = [segment for segment in self._log.in_order()[:-1] if segment.header.end_lsn <= durable_lsn]
-        return compaction.usages(old, self._index.stored(overlay, pause), retention, self.damaged)
+        return compaction.usages(
+            old, self._index.stored(overlay, pause), retention, self.damaged, uncounted=self._uncounted
+        )
 
     def plan_output(self, numbers: Sequence[int]) -> tuple[list[Segment], Segment]:
         """The inputs of a compaction, and the segment, not on disk yet, that will replace them."""
@@ -112,6 +116,8 @@ class Compaction:
     def begin_switch(self, copied: Copied) -> None:
         """Let readers find the new segment; the index still points to the old ones, which stay until `retire`."""
         self._log.segments[copied.output.number] = copied.output
+        if copied.uncounted_bytes:
+            self._uncounted[copied.output.number] = copied.uncounted_bytes
 
     def switch_dropped(self, dropped: Sequence[Dropped], retention: Retention) -> list[bytes]:
         """Forget bytes that the new segment does not hold, as they were dead by `retention`, and blobs that expired altogether.
@@ -154,6 +160,8 @@ class Compaction:
     def retire(self, numbers: Sequence[int]) -> list[Segment]:
         """After a checkpoint: take the replaced segments out. Readers may still use the files: close them later."""
         self.damaged.difference_update(numbers)
+        for number in numbers:
+            self._uncounted.pop(number, None)
         return self._log.retire(numbers)
 
     def delete_files(self, segments: Sequence[Segment]) -> None:

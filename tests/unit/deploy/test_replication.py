@@ -14,7 +14,7 @@ from ambry.cli.main import cli
 from ambry.errors import ReplicaUnavailable
 from ambry.service.admin import Admin, start_admin
 
-COMPLETE = {"complete": True, "undecided": "", "lacking": 0, "repaired": 0, "doubtful": 0}
+COMPLETE = {"complete": True, "undecided": "", "lacking": 0, "repaired": 0, "doubtful": 0, "more": False}
 CURSOR = {"lag_bytes": 0, "lag_s": 2.5, "silent_s": 1.5, "outstanding": 0, "connected": True, "caught_up": True}
 PAGES = [
     {"partition": 1, "state": "open", "peers": {"n2": CURSOR}},
@@ -64,7 +64,9 @@ async def test_replicas_that_lack_nothing_exit_with_0(node: FakeNode) -> None:
     assert node.asked == [("verify", 1), ("verify", 2)]
 
 
-@pytest.mark.parametrize("found", [{"lacking": 3}, {"undecided": "not connected"}, {"doubtful": 1}], ids=str)
+@pytest.mark.parametrize(
+    "found", [{"lacking": 3}, {"undecided": "not connected"}, {"doubtful": 1}, {"more": True}], ids=str
+)
 async def test_a_difference_is_shown_and_exits_with_1(node: FakeNode, found: dict[str, Any]) -> None:
     node.results[2] = {"complete": False, **found}
     result = await node.run("verify", "--json")
@@ -74,12 +76,13 @@ async def test_a_difference_is_shown_and_exits_with_1(node: FakeNode, found: dic
     assert [(line["partition"], *(line[name] for name in found)) for line in told["lacking"]] == [(2, *found.values())]
     table = await node.run("verify")
     assert "1 lack nothing" in table.stdout
+    assert ("only of what was looked at" in table.stdout) is ("more" in found)
     assert table.exit_code == 1
 
 
-@pytest.mark.parametrize(("repaired", "code"), [(3, 0), (2, 1)])
-async def test_a_repair_is_well_when_all_of_it_is_here(node: FakeNode, repaired: int, code: int) -> None:
-    node.results[2] = {"complete": False, "lacking": 3, "repaired": repaired}
+@pytest.mark.parametrize(("repaired", "more", "code"), [(3, False, 0), (2, False, 1), (3, True, 1)])
+async def test_a_repair_is_well_when_all_of_it_is_here(node: FakeNode, repaired: int, more: bool, code: int) -> None:
+    node.results[2] = {"complete": False, "lacking": 3, "repaired": repaired, "more": more}
     result = await node.run("repair", "--partition", "2")
     assert result.exit_code == code
     assert node.asked == [("repair", 2)]

@@ -252,21 +252,42 @@ async def test_a_crash_before_the_repair_forgets_nothing(cluster: DirectCluster)
     assert node.replica.store.authority
 
 
-async def test_only_ranges_that_differ_are_looked_into(cluster: DirectCluster) -> None:
+async def test_that_there_is_more_than_is_looked_at_is_said(
+    cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than 50,000 differences looked like exactly as many, and like none where those came meanwhile."""
+    monkeypatch.setattr("datanode.replication.comparison.CANDIDATES_MAX", 1)
     node, other = cluster["a1"], cluster["a2"]
     await put([node], [1])
     await cluster.settle()
+    await hold_alike_but_for(node, other, {1_500, 6_500})
+    found = await compare(node, "a2", repair=False)
+    assert (found.lacking, found.more, found.complete) == (1, True, False)
+    monkeypatch.setattr("datanode.replication.comparison.CANDIDATES_MAX", 3)
+    found = await compare(node, "a2", repair=False)
+    assert (found.lacking, found.more) == (2, False)
+
+
+async def hold_alike_but_for(node: DirectNode, other: DirectNode, numbers: set[int]) -> None:
+    """Some ranges of entries like that of blob 1 on both, but that the first one lacks these."""
     sample = node.replica.store.lookup(blob_id(1))
     assert sample is not None
     for each in (node, other):
         for number in range(1_000, 1_000 + 3 * SIZE_MAX):
-            if each is other or number != 2_345:
+            if each is other or number not in numbers:
                 each.replica.store._index.move(
                     type(sample)(blob_id(number), 1, 1, 64, sample.size, sample.payload_size, ALIVE, 0)
                 )
         await each.parts.checkpointer.checkpoint(each.replica)
         while each.replica.store.digests.untidy:
             await each.parts.comparer.tidy()
+
+
+async def test_only_ranges_that_differ_are_looked_into(cluster: DirectCluster) -> None:
+    node, other = cluster["a1"], cluster["a2"]
+    await put([node], [1])
+    await cluster.settle()
+    await hold_alike_but_for(node, other, {2_345})
     node.peers["a2"].asked.clear()
     assert (await compare(node, "a2", repair=False)).lacking == 1
     asked = node.peers["a2"].asked

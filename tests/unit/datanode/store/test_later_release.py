@@ -13,6 +13,7 @@ import pytest
 from ambry.checksum import xxh64
 from ambry.errors import FormatUnknown
 from datanode.store.blob_store import BlobStore
+from datanode.store.compaction.plan import plan
 from datanode.store.entry import IndexEntry
 from datanode.store.inspection import Inspection
 from datanode.store.retention import Retention
@@ -23,6 +24,7 @@ from tests.support.fake_files import FakeFiles
 from tests.support.later_release import FEATURES, LATER, MEANINGS, Change, as_later
 from tests.support.samples import (
     DELETED,
+    SEGMENT_SIZE,
     append,
     blob_id,
     checkpoint,
@@ -271,3 +273,26 @@ def test_a_segment_of_a_later_release_is_named(replica: Replica) -> None:
     assert "features 0x0004" in refused
     problems = list(find_problems(inspection))
     assert "features 0x0004" in problems[0].what
+
+
+@pytest.mark.parametrize("change", MEANINGS)
+def test_what_a_compaction_cannot_free_is_not_compacted_again_and_again(replica: Replica, change: Change) -> None:
+    """The index has the blob for dead, the copy kept it: the segment was rewritten at every interval, and gave nothing back."""
+    replica.seal()
+    replica.change(change)
+    append(replica.store, update_record(ID, DELETED), update_record(blob_id(1), DELETED))
+    replica.seal()
+    rounds = 0
+    while numbers := next_compaction(replica.store, OLD):
+        compact(replica.store, numbers, OLD)
+        rounds += 1
+        assert rounds < 10, "it never ends"
+    assert rounds >= 1
+    append(replica.store, update_record(blob_id(3), DELETED))
+    replica.seal()
+    assert next_compaction(replica.store, OLD), "something else died in it"
+
+
+def next_compaction(store: BlobStore, retention: Retention) -> list[int]:
+    usages = store.compaction.usages(store.overlay(), retention)
+    return plan(usages, free_bytes=1 << 40, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.05)
