@@ -19,6 +19,7 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
 from ambry.protocol.messages.replication import Change
 from ambry.protocol.messages.segments import (
+    RECORDS_MAX,
     RecordOffer,
     SegmentBytesReply,
     SegmentBytesRequest,
@@ -33,7 +34,7 @@ from datanode import metrics
 from datanode.checkpointer import Checkpointer
 from datanode.disk import Disk
 from datanode.replicas import Replica
-from datanode.replication.bootstrap_plan import PieceOfSegment, Share, rotated, spans
+from datanode.replication.bootstrap_plan import SAMPLE_RECORDS, PieceOfSegment, Share, rotated, samples, spans
 from datanode.replication.decide import Action, decide
 from datanode.replication.pace import Allowance, Pace
 from datanode.store.images import Image, verified
@@ -91,6 +92,8 @@ class Taking:
             if offer.id in claimed:
                 continue
             entry = lookup(offer.id)
+            if entry is not None and entry.present and entry.state == offer.state:
+                continue  # by far the most, where another peer was here before
             if entry is not None or offer.state.deleted or offer.state.expires_at_ms != NEVER_MS:
                 change = Change(offer.id, 0, offer.state, True, offer.size, offer.changed_at_ms)
                 if decide(entry, change, retention) is not Action.FETCH:
@@ -206,15 +209,15 @@ class PeerCopy:
 
     async def _copy(self, offer: SegmentOffer) -> None:
         """Take what is missing of one segment. Raises AmbryError of the peer; CopyFailed."""
-        number = self._replica.partition.id
         offset = 0
         try:
             async with asyncio.TaskGroup() as pieces:
                 while self._failure is None:
-                    request = SegmentRecordsRequest(number, self.incarnation, offer.number, offer.generation, offset)
                     try:
-                        reply = await self._ask(MessageType.SEGMENT_RECORDS, request, SegmentRecordsReply)
-                        missing = self._taking.missing(self._replica, reply.records, self._claimed)
+                        reply = await self._look(offer, offset)
+                        missing = self._missing(reply)
+                        if not missing and not offset and reply.next_offset and await self._is_here(offer):
+                            break
                     except AmbryError as error:
                         self._failure = error  # what is on its way is taken in all the same
                         break
@@ -229,6 +232,25 @@ class PeerCopy:
             raise CopyFailed(_cause(failed)) from None
         if self._failure is not None:
             raise self._failure
+
+    async def _look(self, offer: SegmentOffer, offset: int, limit: int = RECORDS_MAX) -> SegmentRecordsReply:
+        """Which records of a segment count, from an offset on."""
+        number = self._replica.partition.id
+        request = SegmentRecordsRequest(number, self.incarnation, offer.number, offer.generation, offset, limit)
+        return await self._ask(MessageType.SEGMENT_RECORDS, request, SegmentRecordsReply)
+
+    def _missing(self, reply: SegmentRecordsReply) -> list[RecordOffer]:
+        return self._taking.missing(self._replica, reply.records, self._claimed)
+
+    async def _is_here(self, offer: SegmentOffer) -> bool:
+        """Whether all of a segment is here, as far as looks into it show: going through every record costs far more.
+
+        What they do not show is found by following the log.
+        """
+        for place in samples(offer.size):
+            if self._missing(await self._look(offer, place, SAMPLE_RECORDS)):
+                return False
+        return True
 
     async def _bring(self, offer: SegmentOffer, span: PieceOfSegment) -> None:
         """Fetch and take in one piece. Raises CopyFailed; what the peer does wrong is kept for the end of the segment."""

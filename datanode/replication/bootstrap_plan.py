@@ -8,6 +8,7 @@ from enum import Enum
 from itertools import accumulate
 from typing import NamedTuple
 
+from ambry.format.record import ALIGNMENT
 from ambry.protocol.messages.segments import RecordOffer, SegmentOffer
 
 SOURCES_MAX = 3
@@ -16,6 +17,9 @@ PIECE_BYTES = 4 << 20
 """Of a segment in one request, but for a larger record."""
 GAP_BYTES = 64 << 10
 """Bytes that nobody wants are fetched with those around them when they are no more."""
+SAMPLES = 8
+SAMPLE_RECORDS = 50
+"""Looks into a segment that seems to be here, and records in each."""
 
 
 class CopyVerdict(Enum):
@@ -66,6 +70,12 @@ def decide_copy(peers: Sequence[Source], *, behind_bytes_min: int, waited: bool,
         return Decision(verdict=CopyVerdict.WAIT)
     chosen = sorted(chosen, key=lambda peer: (-peer.behind_bytes, peer.name))[:SOURCES_MAX]
     return Decision(verdict=CopyVerdict.COPY, sources=tuple(peer.name for peer in chosen))
+
+
+def samples(size: int) -> list[int]:
+    """Offsets to look at in a segment of so many bytes whose first records are here: evenly spread over the rest."""
+    step = size // (SAMPLES + 1) & ~(ALIGNMENT - 1)
+    return [step * number for number in range(1, SAMPLES + 1)]
 
 
 class Share(NamedTuple):

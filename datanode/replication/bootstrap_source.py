@@ -57,7 +57,7 @@ class BootstrapSource:
         store = replica.store
         try:
             look = await self._pace.rest_after(
-                self._disk.submit(store.copies.look, segment, request.offset, store.damaged)
+                self._disk.submit(store.copies.look, segment, request.offset, request.limit, store.damaged)
             )
         except (OSError, MemoryError) as error:
             raise _unreadable(segment, error) from error

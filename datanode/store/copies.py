@@ -23,8 +23,6 @@ from datanode.store.segment import Segment
 
 PIN_S = 30.0
 PINS_MAX = 32
-SCANNED_MAX = 1_000
-"""Records that one look goes through: some ten milliseconds."""
 
 
 class SealedSegment(NamedTuple):
@@ -92,10 +90,11 @@ class Copies:
         self._pins = {number: until for number, until in self._pins.items() if until > now}
         return set(self._pins)
 
-    def look(self, segment: Segment, offset: int, damaged: Container[bytes]) -> Look:
-        """Which records count from an offset on, at which a record begins. Blocking. Raises OSError, AmbryError.
+    def look(self, segment: Segment, offset: int, limit: int, damaged: Container[bytes]) -> Look:
+        """Which records count, of the next `limit` from an offset on. Blocking. Raises OSError, AmbryError.
 
-        The payloads are not verified: whoever takes them does.
+        Where no record begins at the offset, which is a multiple of 8, it begins with the next one. The payloads are not
+        verified: whoever takes them does.
         """
         size = min(segment.end, segment.data_size())
         records: list[StandingRecord] = []
@@ -105,7 +104,7 @@ class Copies:
                 entry = self._index.get(item.id)
                 if entry is not None and self._counts(entry, segment, item) and entry.id not in damaged:
                     records.append(StandingRecord(item.id, item.offset, entry.size, entry.state, entry.changed_at_ms))
-            if scanned >= SCANNED_MAX and item.end < size:
+            if scanned >= limit and item.end < size:
                 return Look(records, item.end)
         return Look(records, 0)
 

@@ -15,6 +15,8 @@ from ambry.protocol.messages.base import IdBytes, Lsn, Message, StampMs
 
 SEGMENT_BYTES_MAX = 40 << 20
 """Of one answer: more than any record has."""
+RECORDS_MAX = 1_000
+"""Records that one answer goes through: some ten milliseconds."""
 SaltInt = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -47,13 +49,17 @@ class SegmentsReply(Message, frozen=True, array_like=True):
 
 
 class SegmentRecordsRequest(Message, frozen=True, array_like=True):
-    """Which blobs does a segment hold from `offset` on? The segment is kept for a while then."""
+    """Which blobs does a segment hold from `offset` on, or from the next record behind it?
+
+    At most `limit` records are gone through. The segment is kept for a while then.
+    """
 
     partition: int
     incarnation: bytes
     number: int
     generation: int
-    offset: int
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=RECORDS_MAX)] = RECORDS_MAX
 
 
 class RecordOffer(Message, frozen=True, array_like=True, gc=False):

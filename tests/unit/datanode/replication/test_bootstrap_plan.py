@@ -17,6 +17,7 @@ from datanode.replication.bootstrap_plan import (
     behind_bytes,
     decide_copy,
     rotated,
+    samples,
     spans,
 )
 from tests.support.samples import ALIVE, blob_id
@@ -99,6 +100,14 @@ def test_each_peer_begins_at_a_place_of_its_own_and_goes_round(
     sizes: tuple[int, ...], share: Share, numbers: list[int]
 ) -> None:
     assert [offer.number for offer in rotated(offers(*sizes), share)] == numbers
+
+
+def test_looks_into_a_segment_are_spread_over_it() -> None:
+    places = samples(64 << 20)
+    assert all(place % 8 == 0 for place in places)
+    assert places[0] > 6 << 20
+    assert places[-1] > 56 << 20
+    assert places == sorted(set(places))
 
 
 def at(offset: int, size: int) -> RecordOffer:

@@ -9,7 +9,7 @@ import pytest
 from ambry.blob import BlobState
 from ambry.errors import DataCorrupt
 from datanode.store.blob_store import BlobStore
-from datanode.store.copies import PIN_S, PINS_MAX, SCANNED_MAX, StandingRecord
+from datanode.store.copies import PIN_S, PINS_MAX, StandingRecord
 from datanode.store.retention import Retention
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
@@ -27,6 +27,7 @@ from tests.support.samples import (
 )
 
 BLOBS = 30
+LIMIT = 1_000
 RETENTION = Retention(now_ms=1_800_000_000_000, deleted_ms=1, tombstone_ms=1, horizon_lsn=1 << 60)
 
 
@@ -50,7 +51,7 @@ def offered(store: BlobStore) -> dict[bytes, StandingRecord]:
         assert segment is not None
         offset = 128
         while offset:
-            look = store.copies.look(segment, offset, store.damaged)
+            look = store.copies.look(segment, offset, LIMIT, store.damaged)
             found |= {standing.id: standing for standing in look.records}
             offset = look.next_offset
     return found
@@ -120,15 +121,15 @@ def test_damage_hides_what_it_hit_and_nothing_behind_it(store: BlobStore) -> Non
 
 def test_a_look_goes_through_so_many_records_and_the_next_goes_on_behind_them(tmp_path: Path) -> None:
     store = open_replica(FakeFiles(tmp_path), tmp_path / "replica", segment_size_bytes=1 << 20)
-    count = SCANNED_MAX + 200
+    count = LIMIT + 200
     append(store, *(put_record(blob_id(number), b"") for number in range(count)))
     append(store, put_record(blob_id(count), content(1, 1 << 20)))
     item = store.copies.segments(0)[0]
     segment = store.copies.pin(item.number, item.generation)
     assert segment is not None
-    first = store.copies.look(segment, 128, ())
-    second = store.copies.look(segment, first.next_offset, ())
-    assert (len(first.records), len(second.records), second.next_offset) == (SCANNED_MAX, 200, 0)
+    first = store.copies.look(segment, 128, LIMIT, ())
+    second = store.copies.look(segment, first.next_offset, LIMIT, ())
+    assert (len(first.records), len(second.records), second.next_offset) == (LIMIT, 200, 0)
 
 
 def test_a_pin_ends_some_time_after_the_last_look_and_there_are_not_too_many(
@@ -157,3 +158,12 @@ def test_bytes_that_are_not_there_are_an_error(store: BlobStore) -> None:
     assert segment is not None
     with pytest.raises(DataCorrupt, match="are gone"):
         store.copies.read(segment, 60_000, 100_000)
+
+
+def test_a_look_may_begin_anywhere(store: BlobStore) -> None:
+    item = store.copies.segments(0)[0]
+    segment = store.copies.pin(item.number, 0)
+    assert segment is not None
+    all_of_it = store.copies.look(segment, 128, LIMIT, ()).records
+    behind_the_first = store.copies.look(segment, all_of_it[0].offset + 8, LIMIT, ())
+    assert behind_the_first.records == all_of_it[1:]
