@@ -304,13 +304,13 @@ def test_tokens_stay_where_they_tell_that_tombstones_were_missed() -> None:
     """A checkpoint moved them behind what the peer had dropped. After a crash nothing told any more that some never came."""
     opened = FindToken(LOG, 100, complete=True)
     _, cursors = heard("n2", "n3", tokens={"n2": opened, "n3": opened})
-    for name in ("n2", "n3"):
-        cursor = cursors.of(7)[name]
-        cursor.hear(answer(purged_lsn=500), Seen.HERE)
-        cursor.advance(900, 900, {})
+    dropped_some, dropped_none = cursors.of(7)["n2"], cursors.of(7)["n3"]
+    dropped_some.hear(answer(purged_lsn=500), Seen.HERE)
+    dropped_some.advance(900, 900, {})
+    dropped_none.hear(answer(purged_lsn=50), Seen.HERE)
+    dropped_none.advance(300, 900, {})
     assert cursors.tokens_of(7) == {"n2": opened, "n3": opened}
-    knows_all = cursors.of(7)["n3"]
-    knows_all.hear(answer(purged_lsn=50), Seen.HERE)
+    dropped_none.advance(900, 900, {})
     assert cursors.tokens_of(7)["n2"].lsn == 900, "the other told all that this one did not"
 
 
