@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -163,9 +164,11 @@ class Frontend:
     def _describe(pool: PeerPool) -> list[dict[str, Any]]:
         return [{**peer.describe(), "in_flight_bytes": peer.in_flight_bytes} for peer in pool.all()]
 
-    def _note_clock(self, sample: ClockSample) -> None:
-        metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)
-        self._agreed.note(sample.peer, round(sample.offset_ms), round(sample.half_round_trip_ms))
+    def _note_clock(self, peer: str, sample: ClockSample | None) -> None:
+        metrics.PEER_CLOCK_OFFSET.labels(peer).set(sample.offset_ms / 1000 if sample else math.nan)
+        if sample is None:
+            return
+        self._agreed.note(peer, round(sample.offset_ms), round(sample.half_round_trip_ms))
         correction_ms = self._agreed.correction_ms
         metrics.CLOCK_CORRECTION.set(correction_ms / 1000)
         if correction_ms and not self._corrected:

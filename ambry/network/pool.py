@@ -54,11 +54,11 @@ class ClockSample:
     half_round_trip_ms: float
 
 
-OnSample = Callable[[ClockSample], None]
-"""Hears of every hello and ping that was answered with a clock."""
+OnSample = Callable[[str, ClockSample | None], None]
+"""Hears of every hello and ping of a peer that was answered with a clock; None when it tells it no longer, for it doubts it."""
 
 
-def _ignore(_sample: ClockSample) -> None: ...
+def _ignore(_peer: str, _sample: ClockSample | None) -> None: ...
 
 
 class Call(Protocol):
@@ -226,13 +226,17 @@ class Peer:
     def _note_clock(self, now_ms: int, asked_at: float) -> None:
         """A peer answered with its wall clock what it was asked at `asked_at` of the loop's clock."""
         if not now_ms:
+            if self.clock_sample is not None:
+                # It doubts its clock: what it said before that is nothing to show as of now.
+                self.clock_sample = None
+                self._on_sample(self.node.name, None)
             return
         half_ms = (asyncio.get_running_loop().time() - asked_at) * 500
         # Our wall clock is read once, now: one that jumped meanwhile distorts nothing.
         offset_ms = now_ms - (self._introduction.clock.wall_ms() - half_ms)
         sample = ClockSample(peer=self.node.name, offset_ms=offset_ms, half_round_trip_ms=half_ms)
         self.clock_sample = sample
-        self._on_sample(sample)
+        self._on_sample(self.node.name, sample)
 
     async def _ping_until_lost(self, connection: RpcConnection) -> None:
         """Ping all the time. Returns when the connection is lost, or too little comes back on it."""

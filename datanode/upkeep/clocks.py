@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -34,11 +35,13 @@ class NodeClocks:
         """A replica was opened: its checkpoint knows until when the clock was right."""
         self.judge.remember(replica.partition.id, replica.store.checkpoint.right_ms)
 
-    def sampled(self, sample: ClockSample) -> None:
-        """A peer's wall clock was heard of."""
-        metrics.PEER_CLOCK_OFFSET.labels(sample.peer).set(sample.offset_ms / 1000)
-        self.agreed.note(sample.peer, round(sample.offset_ms), round(sample.half_round_trip_ms))
-        self.judge.note(sample.peer)
+    def sampled(self, peer: str, sample: ClockSample | None) -> None:
+        """A peer's wall clock was heard of; None: the peer doubts it now, and does not tell it."""
+        metrics.PEER_CLOCK_OFFSET.labels(peer).set(sample.offset_ms / 1000 if sample else math.nan)
+        if sample is None:
+            return
+        self.agreed.note(peer, round(sample.offset_ms), round(sample.half_round_trip_ms))
+        self.judge.note(peer)
 
     def certain_retention(self) -> Retention:
         """What is over for sure: nothing, while there is a doubt about the clock. It lets no tombstone go."""

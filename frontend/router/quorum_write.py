@@ -152,7 +152,9 @@ class ReplicaWrite:
         if self._future.done():
             self._timer.cancel()  # it may have been cancelled
         elif tracker.verdict is Verdict.FAILED:
-            self._end(self._unconfirmed(frozenset()))
+            # A refusal is told as one only when nobody accepts: those that are well are heard first.
+            if not (self._refusals() and any(peer.usable for peer in self._waiting)):
+                self._end(self._unconfirmed(frozenset()))
         elif tracker.verdict is Verdict.PENDING:
             return
         elif not self._patience_s or not any(peer.usable for peer in self._waiting):
@@ -183,6 +185,9 @@ class ReplicaWrite:
         if not self._future.done():
             self._future.set_result(outcome)
 
+    def _refusals(self) -> list[BlobGone]:
+        return [error for error in self._failures.values() if isinstance(error, BlobGone)]
+
     def _unconfirmed(self, silent: Set[Peer]) -> Unconfirmed:
         failures = self._failures | {peer: DeadlineExceeded("it does not answer") for peer in silent}
         reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in failures.items()))
@@ -192,8 +197,9 @@ class ReplicaWrite:
             if isinstance(error, InsufficientStorage):
                 full = InsufficientStorage(f"partition {self._partition} has no room ({reasons})")
                 return Unconfirmed(full, silence)
-            if isinstance(error, BlobGone):
-                return Unconfirmed(error, silence)  # an undelete that came too late: trying again does not help
+        refusals = self._refusals()
+        if refusals and not (self._replies or late or self._waiting):
+            return Unconfirmed(refusals[0], silence)  # an undelete that came too late: trying again does not help
         return Unconfirmed(
             QuorumNotReached(
                 f"too few replicas of partition {self._partition} confirmed the write; it may or may not have "

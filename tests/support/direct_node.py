@@ -172,7 +172,7 @@ class DirectNode:
             told_ms = other.parts.clocks.judge.told_ms() if other is not None and peer.reachable else 0
             if told_ms:
                 self.parts.clocks.sampled(
-                    ClockSample(peer=name, offset_ms=told_ms - self.clock.wall_ms(), half_round_trip_ms=1.0)
+                    name, ClockSample(peer=name, offset_ms=told_ms - self.clock.wall_ms(), half_round_trip_ms=1.0)
                 )
 
     async def stop(self) -> None:

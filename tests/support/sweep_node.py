@@ -285,7 +285,7 @@ class Node:
         replica = self.replicas.get(PARTITION)
         if replica is not None:
             # The peer has everything, and its clock agrees: nothing is kept for its sake.
-            self.parts.clocks.sampled(ClockSample(peer=SILENT.name, offset_ms=0.0, half_round_trip_ms=1.0))
+            self.parts.clocks.sampled(SILENT.name, ClockSample(peer=SILENT.name, offset_ms=0.0, half_round_trip_ms=1.0))
             assert self.parts.clocks.judge.doubt() == ""
             cursor = ChangesCursor(PARTITION, replica.store.incarnation, replica.store.end_lsn, durable_lsn=EVERYTHING)
             await self.parts.feed.changes(ChangesRequest([cursor], 0, 0, 0, SILENT.name))

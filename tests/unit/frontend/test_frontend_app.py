@@ -222,13 +222,13 @@ def test_a_frontend_with_a_wrong_clock_goes_by_that_of_most_data_nodes_and_says_
     clock = SettableClock()
     frontend = Frontend(config, clock=clock, random_source=random.Random(1))
     for name, offset_ms in (("n1", 5.0), ("n2", 86_400_000.0), ("n3", 86_400_007.0), ("n1", 86_400_005.0)):
-        frontend._note_clock(ClockSample(peer=name, offset_ms=offset_ms, half_round_trip_ms=1.0))
+        frontend._note_clock(name, ClockSample(peer=name, offset_ms=offset_ms, half_round_trip_ms=1.0))
     peers = dict.fromkeys(load_layout(Path(config.frontend.layout)).nodes, None)
     router = frontend._context(cast(PeerPool, peers))
     assert router.clock.wall_ms() == clock.wall_ms() + 86_400_005
     assert metrics.CLOCK_CORRECTION._value.get() == 86_400.005
     assert [event["event"] for event in events] == ["this clock differs from the data nodes', whose time is used"]
     for name in ("n1", "n2", "n3"):
-        frontend._note_clock(ClockSample(peer=name, offset_ms=0.0, half_round_trip_ms=1.0))
+        frontend._note_clock(name, ClockSample(peer=name, offset_ms=0.0, half_round_trip_ms=1.0))
     assert router.clock.wall_ms() == clock.wall_ms()
     assert metrics.CLOCK_CORRECTION._value.get() == 0

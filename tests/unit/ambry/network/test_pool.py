@@ -90,7 +90,7 @@ def pool_at(*ports: int, on_sample: OnSample | None = None, clock: SettableClock
         ],
         introduction=introduction("me", cluster="c", clock=clock),
         random_source=random.Random(1),
-        on_sample=on_sample or (lambda sample: None),
+        on_sample=on_sample or (lambda peer, sample: None),
     )
 
 
@@ -183,12 +183,12 @@ async def test_hello_and_pings_tell_how_far_the_clock_of_a_peer_is_off(node: Fak
     ours = SettableClock(wall=1_000_000)
     node.hello = Hello("c", "n1", now_ms=1_000_000 - 86_400_000)
     node.handler = lambda frame, responder: responder.reply(Pong(1_000_000 + 3_600_000))
-    samples: list[ClockSample] = []
-    pool = pool_hearing(samples.append, node, clock=ours)
+    samples: list[ClockSample | None] = []
+    pool = pool_hearing(lambda _peer, sample: samples.append(sample), node, clock=ours)
     peer = await connected(pool)
     await eventually(lambda: len(samples) >= 2)
     for sample, offset_ms in zip(samples, (-86_400_000, 3_600_000), strict=False):
-        assert sample.peer == "n1"
+        assert sample is not None and sample.peer == "n1"
         assert sample.half_round_trip_ms >= 0
         assert sample.offset_ms == pytest.approx(offset_ms + sample.half_round_trip_ms)
     assert peer.clock_sample in samples
@@ -196,13 +196,26 @@ async def test_hello_and_pings_tell_how_far_the_clock_of_a_peer_is_off(node: Fak
 
 
 async def test_a_peer_that_does_not_tell_its_time_gives_no_sample(node: FakeNode) -> None:
-    samples: list[ClockSample] = []
-    pool = pool_hearing(samples.append, node)
+    samples: list[ClockSample | None] = []
+    pool = pool_hearing(lambda _peer, sample: samples.append(sample), node)
     peer = await connected(pool)
     await eventually(lambda: peer.usable)
     pings = len(node.pings)
     await eventually(lambda: len(node.pings) > pings + 1)
     assert samples == []
+    await pool.stop()
+
+
+async def test_what_a_peer_said_of_its_clock_before_it_doubted_it_is_shown_no_longer(node: FakeNode) -> None:
+    """A node that restarted with its clock a day ahead was shown as right by everybody for as long as it ran."""
+    node.hello = Hello("c", "n1", now_ms=1_000_000)
+    node.handler = lambda frame, responder: responder.reply(Pong())
+    heard: list[tuple[str, bool]] = []
+    pool = pool_hearing(lambda peer, sample: heard.append((peer, sample is not None)), node)
+    peer = await connected(pool)
+    await eventually(lambda: len(heard) == 2)
+    assert heard == [("n1", True), ("n1", False)]
+    assert peer.describe()["clock_offset_ms"] is None
     await pool.stop()
 
 
@@ -266,9 +279,9 @@ async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PING_EVERY_S", 3_600.0)
-    samples: list[ClockSample] = []
+    samples: list[ClockSample | None] = []
     node.handler = lambda frame, responder: responder.reply(Pong(1))
-    pool = pool_hearing(samples.append, node)
+    pool = pool_hearing(lambda _peer, sample: samples.append(sample), node)
     peer = await connected(pool)
     await eventually(lambda: bool(samples))  # the one ping is over
     outcomes: asyncio.Queue[Frame | AmbryError] = asyncio.Queue()
