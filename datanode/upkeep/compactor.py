@@ -207,8 +207,19 @@ class Compactor:
         try:
             await self._patiently(store.compaction.put_in_place, copied)
         except OSError as error:
+            if is_full(error) and await self._taken_back(replica, copied):
+                log.warning("compaction put off: the disk is full", partition=store.partition)
+                return False
             # Whether the old files count or the new one is known only after a restart.
             store.fence(f"compaction could not put its file in place: {error}")
+            return False
+        return True
+
+    async def _taken_back(self, replica: Replica, copied: Copied) -> bool:
+        """Delete a copy that has not got its name; False where it may have it already."""
+        try:
+            await self._disk.submit(replica.store.compaction.give_up, copied)
+        except (OSError, MemoryError):
             return False
         return True
 

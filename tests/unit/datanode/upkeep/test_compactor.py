@@ -178,6 +178,41 @@ async def test_a_disk_that_fails_a_write_fences_the_replica_and_loses_nothing(be
     bench.check()
 
 
+@pytest.mark.parametrize("name", [".replaces", "identity.json"])
+@pytest.mark.parametrize("call", ["create", "pwritev", "fsync"])
+async def test_a_disk_that_is_full_when_the_copy_is_done_puts_it_off(bench: Bench, call: str, name: str) -> None:
+    """The receipt found no room: the replica was fenced, until an operator came, by a disk that was full for a moment."""
+    bench.files.fail(call, errno.ENOSPC, name=name)
+    await bench.compactor.compact(bench.replica)
+    assert bench.replica.store.state is StoreState.OPEN
+    bench.files.mend()
+    bench.check()
+    while await bench.compactor.compact(bench.replica):
+        pass
+    bench.check()
+    await bench.restart()
+    bench.check()
+
+
+async def test_a_full_disk_after_the_new_file_has_its_name_fences(bench: Bench) -> None:
+    """Which files count is known only after a restart."""
+    renamed: list[Path] = []
+
+    def full(call: str, path: Path) -> None:
+        if call == "rename" and path.name.endswith(".segment.tmp"):
+            renamed.append(path)
+        elif call == "sync_directory" and renamed:
+            raise OSError(errno.ENOSPC, "full")
+
+    bench.files.before = full
+    assert not await bench.compactor.compact(bench.replica)
+    bench.files.before = lambda _call, _path: None
+    assert renamed
+    assert bench.replica.store.state is StoreState.FENCED
+    await bench.replicas.reopen(7)
+    bench.check()
+
+
 async def test_a_disk_that_fails_a_read_asks_for_a_scrub(bench: Bench) -> None:
     bench.files.fail("pread", errno.EIO, for_ever=True, name="segment")
     assert not await bench.compactor.compact(bench.replica)
