@@ -275,6 +275,13 @@ def _refused(status: int) -> bool:
     return status in (400, 413, 414, 431, 501, 505)
 
 
+EXTENDED = re.compile(rb"\r\n[0-9a-fA-F]+(;[^\r\n]*)(?=\r\n)")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+EXTENSIONS = re.compile(
+    rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|\"(?:[^\"\\]|\\.)*\"))?)*" % (_TOKEN, _TOKEN), re.DOTALL
+)
+"""Behind the size of a chunk (RFC 9112 section 7.1.1)."""
+
 DIFFERENCES: Sequence[Difference] = (
     Difference(
         what="a line ends in LF alone",
@@ -321,10 +328,10 @@ DIFFERENCES: Sequence[Difference] = (
         seen=re.compile(rb"\r\n[0-9a-fA-F]+[ \t]+(\r\n|;)").search,
     ),
     Difference(
-        what="bytes in the extension of a chunk that are neither of a token nor quoted",
-        why="RFC 9112 section 7.1.1: they have no place there; h11 reads no extensions.",
+        what="a malformed extension of a chunk",
+        why="RFC 9112 section 7.1.1: names, each with a token or a quoted string at most; h11 reads no extensions.",
         ours=_refused,
-        seen=re.compile(rb"\r\n[0-9a-fA-F]+;[^\r\n]*[\x80-\xff]").search,
+        seen=lambda raw: any(not EXTENSIONS.fullmatch(each) for each in EXTENDED.findall(raw)),
     ),
     Difference(
         what="a line of a trailer that is no header",
