@@ -39,11 +39,6 @@ def new_digester() -> Digester:
     return xxhash.xxh3_128()
 
 
-def block_count(size: int) -> int:
-    """How many blocks a payload of `size` bytes has."""
-    return (size + BLOCK_SIZE - 1) // BLOCK_SIZE
-
-
 def block_checks(data: Buffer) -> bytes:
     """The checks of a payload: 8 bytes for each of its blocks, empty for an empty payload."""
     size = len(data)

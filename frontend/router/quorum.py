@@ -53,6 +53,11 @@ class WriteTracker(msgspec.Struct, Generic[T], eq=False, kw_only=True):
     remote_missing: int = 0
     verdict: Verdict = Verdict.PENDING
 
+    @property
+    def asked(self) -> set[T]:
+        """Those that were asked and have not answered, here and in other datacenters."""
+        return self.waiting | self.remote_waiting
+
     def next_remote(self, silent: Set[T] = frozenset()) -> list[T]:
         """Further remote replicas to send to, so many that those suffice who were asked and are not `silent`."""
         more: list[T] = []

@@ -98,7 +98,6 @@ class ReplicaWrite:
         self._patient = False
         self._loop = asyncio.get_running_loop()
         self._timeout_s = max(0.0, request.deadline - self._loop.time()) * share
-        self._waiting: set[Peer] = set()
         self._timer: asyncio.TimerHandle
         self._failures: dict[Peer, AmbryError] = {}
         self._replies: list[Frame] = []
@@ -127,7 +126,6 @@ class ReplicaWrite:
         return self._future
 
     def _send(self, peers: Sequence[Peer]) -> None:
-        self._waiting.update(peers)
         for peer in peers:
             peer.call(
                 self._type,
@@ -139,7 +137,6 @@ class ReplicaWrite:
             )
 
     def _done(self, peer: Peer, outcome: Frame | AmbryError) -> None:
-        self._waiting.discard(peer)
         tracker = self._tracker
         if isinstance(outcome, AmbryError):
             self._failures[peer] = outcome
@@ -153,11 +150,11 @@ class ReplicaWrite:
             self._timer.cancel()  # it may have been cancelled
         elif tracker.verdict is Verdict.FAILED:
             # A refusal is told as one only when nobody accepts: those that are well are heard first.
-            if not (self._refusals() and any(peer.usable for peer in self._waiting)):
+            if not (self._refusals() and any(peer.usable for peer in tracker.asked)):
                 self._end(self._unconfirmed(frozenset()))
         elif tracker.verdict is Verdict.PENDING:
             return
-        elif not self._patience_s or not any(peer.usable for peer in self._waiting):
+        elif not self._patience_s or not any(peer.usable for peer in tracker.asked):
             self._timer.cancel()
             self._future.set_result(Confirmed(self._replies))
         elif not self._patient:
@@ -170,7 +167,7 @@ class ReplicaWrite:
         """See whether those that did not answer yet answer anything at all."""
         if self._future.done():
             return  # cancelled
-        silent = {peer for peer in self._waiting if not peer.usable}
+        silent = {peer for peer in self._tracker.asked if not peer.usable}
         if silent:
             self._send(self._tracker.next_remote(silent))
             if self._future.done():
@@ -198,7 +195,7 @@ class ReplicaWrite:
                 full = InsufficientStorage(f"partition {self._partition} has no room ({reasons})")
                 return Unconfirmed(full, silence)
         refusals = self._refusals()
-        if refusals and not (self._replies or late or self._waiting):
+        if refusals and not (self._replies or late or self._tracker.asked):
             return Unconfirmed(refusals[0], silence)  # an undelete that came too late: trying again does not help
         return Unconfirmed(
             QuorumNotReached(
