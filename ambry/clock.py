@@ -6,6 +6,7 @@ its own of both. This is one of the few modules that may touch the real ones (`t
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from typing import Protocol
@@ -22,8 +23,8 @@ class Clock(Protocol):
         """Seconds since an arbitrary start; never goes back."""
         ...
 
-    def sleep(self, seconds: float) -> None:
-        """Block this thread. Never on an event loop's thread."""
+    async def pause(self, seconds: float) -> None:
+        """Let others go on for so long, at least once. Nothing of this project blocks a thread to let time pass."""
         ...
 
 
@@ -36,7 +37,11 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     def sleep(self, seconds: float) -> None:
+        """Block this thread; for the blocking client, which has no loop."""
         time.sleep(seconds)
 
 
@@ -50,7 +55,7 @@ class FollowingClock:
         self._clock = clock
         self.base_ms: int | None = None
         self.monotonic = clock.monotonic
-        self.sleep = clock.sleep
+        self.pause = clock.pause
 
     def wall_ms(self) -> int:
         base_ms = self.base_ms

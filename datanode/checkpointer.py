@@ -79,7 +79,7 @@ class Checkpointer:
         self._waited = 0
         """Entries that waited when all were counted last, and calls of `changed` since: each may be for a whole batch."""
         self._looked_at = float("-inf")
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     # --- what changed ---
 
@@ -178,8 +178,8 @@ class Checkpointer:
         written would be missing from the index.
         """
         task = asyncio.get_running_loop().create_task(self._one_at_a_time(replica, clean=clean))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return await asyncio.shield(task)
 
     async def finish(self) -> None:

@@ -95,7 +95,7 @@ class Replicas(dict[int, Replica]):
         self.changes = Changes(disk, clock=clock)
         self._opening: dict[int, Progress] = {}
         """By partition: those that were not open yet since this process started."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._closing = False
         self._openings = 0
 
@@ -281,8 +281,8 @@ class Replicas(dict[int, Replica]):
                 self._reopening.discard(partition.id)
 
         task = asyncio.get_running_loop().create_task(reopen())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         del self[partition.id]
         self._reopening.add(partition.id)
         return True

@@ -39,7 +39,7 @@ class DataNode:
     def __init__(self, config: DataNodeConfig, *, clock: Clock, random_source: random.Random, files: Files) -> None:
         self._config = config
         self._workers = WorkerRegistry(clock=clock, random_source=random_source)
-        self._connections: set[RpcConnection] = set()
+        self._connections: dict[RpcConnection, None] = {}
         self._unread = Unread()
         self._draining = False
         cluster_map = load_layout(Path(config.node.layout))
@@ -149,10 +149,10 @@ class DataNode:
         connection = ServingConnection(
             handlers=self._parts.handlers,
             tally=self._parts.counts,
-            on_lost=self._connections.discard,
+            on_lost=lambda lost: self._connections.pop(lost, None),
             unread=self._unread,
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         return connection
 
     async def _vouch(self, number: int, _body: bytes) -> dict[str, Any]:

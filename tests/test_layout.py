@@ -555,3 +555,97 @@ def test_no_file_grows_without_bound() -> None:
     }
     assert {path: count for path, count in long.items() if path not in LONG_FILES} == {}
     assert [path for path in LONG_FILES if path not in long] == []
+
+
+# --- one clock, one order ---
+
+CLOCKED = ("datanode", "ambry/network")
+ORDERLESS_BUT_STABLE = {"int"}
+"""Sets of these have the same order in every run."""
+
+
+def blocking_waits(path: str, source: ast.AST) -> list[str]:
+    """Where a thread is put to sleep: nobody can do anything else on it then, and a simulation's time does not pass for it."""
+    return [
+        f"{path}:{node.lineno} sleeps"
+        for node in ast.walk(source)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "sleep"
+        and dotted(node, bindings(source)) != "asyncio.sleep"
+    ]
+
+
+def set_names(source: ast.AST) -> set[str]:
+    """Variables and attributes that are annotated as sets, but for those of ORDERLESS_BUT_STABLE."""
+    found: set[str] = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.AnnAssign):
+            name, annotation = ast.unparse(node.target), ast.unparse(node.annotation)
+        elif isinstance(node, ast.arg) and node.annotation is not None:
+            name, annotation = node.arg, ast.unparse(node.annotation)
+        else:
+            continue
+        outer, _, inner = annotation.partition("[")
+        if outer in ("set", "frozenset") and inner.removesuffix("]") not in ORDERLESS_BUT_STABLE:
+            found.add(name)
+    return found
+
+
+def orders_of_chance(path: str, source: ast.AST) -> list[str]:
+    """Where the members of such a set are taken one after the other: what is done with them has an order of chance."""
+    names = set_names(source)
+    taken: list[ast.expr] = []
+    for node in ast.walk(source):
+        if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            taken.append(node.iter)
+        elif isinstance(node, ast.Starred):
+            taken.append(node.value)
+    found = []
+    for expression in taken:
+        while (
+            isinstance(expression, ast.Call)
+            and isinstance(expression.func, ast.Name)
+            and expression.func.id in ("list", "tuple", "enumerate", "iter", "reversed")
+            and expression.args
+        ):
+            expression = expression.args[0]
+        if ast.unparse(expression) in names:
+            found.append(f"{path}:{expression.lineno} goes through the set {ast.unparse(expression)}")
+    return found
+
+
+def test_no_thread_of_a_data_node_sleeps() -> None:
+    assert [fault for path in modules(*CLOCKED) for fault in blocking_waits(path, tree(path))] == []
+
+
+def test_nothing_is_done_in_an_order_of_chance() -> None:
+    assert [fault for path in modules(*CLOCKED) for fault in orders_of_chance(path, tree(path))] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class A:\n    x: set[Task] = set()\n    def f(self) -> None:\n        for y in self.x: y()\nself.x: set[Task] = set()",
+        "def f(items: set[bytes]) -> None:\n    for item in list(items): send(item)",
+        "names: set[str] = set()\ngather(*names)",
+        "names: frozenset[str] = frozenset()\nfound = [name for name in names]",
+    ],
+)
+def test_an_order_of_chance_would_be_noticed(code: str) -> None:
+    assert orders_of_chance("datanode/x.py", ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(items: set[bytes]) -> None:\n    for item in sorted(items): send(item)",
+        "n: set[int] = set()\nfor x in n: pass",
+    ],
+)
+def test_an_order_that_is_always_the_same_is_none_of_chance(code: str) -> None:
+    assert orders_of_chance("datanode/x.py", ast.parse(code)) == []
+
+
+@pytest.mark.parametrize("code", ["clock.sleep(1)", "import time\ntime.sleep(1)", "self._clock.sleep(0)"])
+def test_a_thread_that_sleeps_would_be_noticed(code: str) -> None:
+    assert blocking_waits("datanode/x.py", ast.parse(code))

@@ -144,11 +144,11 @@ class ServingConnection(RpcConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         tune(transport)
-        self._unread.connections.add(self)
+        self._unread.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._unread.connections.discard(self)
+        self._unread.connections.pop(self, None)
         if self._looking is not None:
             self._looking.cancel()
         unbegun, self._unbegun = set(map(id, self._unbegun)), deque()

@@ -26,7 +26,7 @@ class Unread:
     """
 
     def __init__(self, bytes_max: int = UNREAD_PROCESS_MAX) -> None:
-        self.connections: set[Holder] = set()
+        self.connections: dict[Holder, None] = {}
         self.bytes_max = bytes_max
         self.at_most = 0
         """No less than what is held; grows with every answer, until it is measured again."""

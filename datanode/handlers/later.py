@@ -18,16 +18,16 @@ class Later:
 
     def __init__(self, *, own_name: str) -> None:
         self._own_name = own_name
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     def answer(self, responder: Responder, work: Coroutine[Any, Any, None]) -> None:
         """Let `work` answer a request; an error that it raises is the answer. Where nobody waits for it, it is cancelled."""
         task = asyncio.get_running_loop().create_task(self._run(responder, work))
         responder.on_abandoned = task.cancel
-        self._tasks.add(task)
+        self._tasks[task] = None
 
         def ended(_task: object) -> None:
-            self._tasks.discard(task)
+            self._tasks.pop(task, None)
             work.close()  # it may have been given up before it began
 
         task.add_done_callback(ended)
@@ -46,6 +46,6 @@ class Later:
 
     async def stop(self) -> None:
         """End the requests that wait: each is answered that the node is shutting down."""
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

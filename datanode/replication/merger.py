@@ -49,6 +49,6 @@ class Merger:
         if merges:
             states = {change.id: joined_state(store.lookup(change.id), change.dated) for change in merges}
             await self._intake.merge_all(replica, states)
-        for blob_id in failed:
+        for blob_id in sorted(failed):
             self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)
-        return {blob_id: fetches[blob_id].lsn for blob_id in failed}
+        return {blob_id: fetches[blob_id].lsn for blob_id in sorted(failed)}

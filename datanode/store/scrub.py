@@ -10,8 +10,9 @@ from typing import NamedTuple
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format.record import refusal
 from datanode.store.entry import IndexEntry
-from datanode.store.index import Index, Pause
+from datanode.store.index import ENTRY_BYTES, PAGE_ENTRIES, Index
 from datanode.store.log import Log
+from datanode.store.pieces import Pieces
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
@@ -51,13 +52,12 @@ def scrub_segment(
     segment: Segment,
     lookup: Callable[[bytes], IndexEntry | None],
     retention: Retention,
-    pause: Callable[[int], None],
-) -> SegmentFindings:
-    """Verify a segment up to where it is filled now. Blocking; `pause` is called with every piece's size.
+) -> Pieces[SegmentFindings]:
+    """Verify a segment up to where it is filled now. Blocking, in pieces.
 
     A place that the disk fails to read (EIO) counts as damaged up to the segment's end. Zeros behind the last record are none.
     Raises IndexCorrupt when the index cannot be asked, ReplicaUnavailable when the files are closed meanwhile, OSError where
-    this process has no descriptors or memory left, and what `pause` raises.
+    this process has no descriptors or memory left.
     """
     findings = SegmentFindings(segment.number)
     reached = 0
@@ -68,11 +68,11 @@ def scrub_segment(
             reached = item.end
             if isinstance(item, FoundRecord):
                 _take(findings, item, lookup(item.id), retention)
-                pause(item.header.record_size)
+                yield item.header.record_size
             else:
                 if not item.zeros or item.end < end or segment.footer is not None:
                     findings.gaps.append(FileRange(item.start, item.end))
-                pause(item.end - item.start)
+                yield item.end - item.start
     except OSError as error:
         if is_shortage(error):
             raise
@@ -130,29 +130,35 @@ class Scrub:
         segment = self._log.segments.get(number)
         return segment.view(self._published_end(segment)) if segment is not None and segment.on_disk else None
 
-    def entries(self, overlay: Entries, pause: Pause = lambda _size: None) -> Iterator[IndexEntry]:
+    def entries(self, overlay: Entries) -> Iterator[IndexEntry]:
         """The whole index, entry by entry. Blocking; it may be gone on with on another thread. Raises IndexCorrupt."""
-        return self._index.stored(overlay, pause)
+        return self._index.stored(overlay)
 
-    def entries_where(
-        self, overlay: Entries, wanted: Callable[[IndexEntry], bool], pause: Pause = lambda _size: None
-    ) -> list[IndexEntry]:
-        """All entries that `wanted` picks. Blocking: it goes through the whole index. Raises IndexCorrupt."""
-        return [entry for entry in self._index.stored(overlay, pause) if wanted(entry)]
+    def entries_where(self, overlay: Entries, wanted: Callable[[IndexEntry], bool]) -> Pieces[list[IndexEntry]]:
+        """All entries that `wanted` picks. Blocking, in pieces: it goes through the whole index. Raises IndexCorrupt."""
+        found: list[IndexEntry] = []
+        for number, entry in enumerate(self._index.stored(overlay), start=1):
+            if wanted(entry):
+                found.append(entry)
+            if number % PAGE_ENTRIES == 0:
+                yield PAGE_ENTRIES * ENTRY_BYTES
+        return found
 
-    def survey(self, overlay: Entries, now_ms: int, pause: Pause = lambda _size: None) -> Survey:
+    def survey(self, overlay: Entries, now_ms: int) -> Pieces[Survey]:
         """What the index says there is. Blocking, as above."""
         present: Counter[int] = Counter()
         absent: list[IndexEntry] = []
-        for entry in self._index.stored(overlay, pause):
+        for number, entry in enumerate(self._index.stored(overlay), start=1):
+            if number % PAGE_ENTRIES == 0:
+                yield PAGE_ENTRIES * ENTRY_BYTES
             if entry.present:
                 present[entry.segment] += 1
             elif not entry.state.deleted and not entry.state.expired(now_ms) and len(absent) < ABSENT_MAX:
                 absent.append(entry)
         return Survey(present, absent)
 
-    def unreadable(self, entries: Sequence[IndexEntry], *, whole: bool) -> list[IndexEntry]:
-        """Those whose record, or only its head, cannot be read where the index has it now. Blocking.
+    def unreadable(self, entries: Sequence[IndexEntry], *, whole: bool) -> Pieces[list[IndexEntry]]:
+        """Those whose record, or only its head, cannot be read where the index has it now. Blocking, in pieces.
 
         Raises ReplicaUnavailable, and OSError where this process has no descriptors or memory left.
         """
@@ -169,4 +175,5 @@ class Scrub:
                 if is_shortage(error):
                     raise
                 found.append(entry)
+            yield entry.size if whole else ENTRY_BYTES
         return found

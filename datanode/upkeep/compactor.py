@@ -149,7 +149,7 @@ class Compactor:
         walk = self._known.pop(store.partition, None)
         if walk is None or not walk.usages or self._clock.monotonic() - walk.began > self._config.interval_s:
             began = self._clock.monotonic()
-            walk = Walk(began, await disk.submit(compaction.usages, store.overlay(), retention, throttle))
+            walk = Walk(began, await throttle.run(disk, compaction.usages(store.overlay(), retention)))
             now = self._clock.monotonic()
             self._walk_after = now + (now - began) / WALK_SHARE
         free = await disk.submit(store.free_bytes)
@@ -180,9 +180,9 @@ class Compactor:
         progress = self._progress = RoundProgress(
             partition=store.partition, unit="bytes", total=sum(segment.end for segment in inputs), segments=numbers
         )
-        copier = store.compaction.copier(retention, progress.counting(throttle))
+        copier = store.compaction.copier(retention)
         try:
-            return await disk.submit(copier.run, inputs, output)
+            return await throttle.run(disk, progress.counting(copier.run(inputs, output)))
         except DamagedInput as damage:
             log.warning("compaction put off: repair first", partition=store.partition, error=damage.message)
             store.compaction.damaged.discard(damage.segment)  # until the scrub has been there
@@ -232,7 +232,7 @@ class Compactor:
                 if not is_shortage(error):
                     raise
                 log.warning("compaction waits: no descriptors or memory left", error=repr(error))
-            await asyncio.sleep(SHORTAGE_RETRY_S)
+            await self._clock.pause(SHORTAGE_RETRY_S)
 
     async def _switch(self, replica: Replica, copied: Copied, retention: Retention) -> None:
         """Point the index to the new segment, piece by piece: it is right at every moment."""
@@ -254,7 +254,7 @@ class Compactor:
         """Let others have their turn; bound what waits in memory."""
         if replica.store.recent_count >= MOVES_PER_CHECKPOINT:
             await self._checkpointer.checkpoint(replica)
-        await asyncio.sleep(0)
+        await self._clock.pause(0)
 
     async def _delete_replaced(self, replica: Replica, copied: Copied) -> bool:
         store = replica.store
@@ -263,7 +263,7 @@ class Compactor:
             if store.state is not StoreState.OPEN:
                 return False  # fenced: the next start finds both and takes the higher generation
             # The disk is full: the old files stay until the index says otherwise.
-            await asyncio.sleep(CHECKPOINT_RETRY_S)
+            await self._clock.pause(CHECKPOINT_RETRY_S)
         retired = compaction.retire([segment.number for segment in copied.inputs])
         asyncio.get_running_loop().call_later(CLOSE_AFTER_S, _close, retired)
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from datanode.store.pieces import Pieces, counted
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,14 +21,12 @@ class RoundProgress:
     segments: Sequence[int] = ()
     done: int = 0
 
-    def counting(self, pause: Callable[[int], None]) -> Callable[[int], None]:
-        """`pause`, which is called with the size of every piece of work, counted as done."""
+    def counting(self, pieces: Pieces[T]) -> Pieces[T]:
+        """The same work, counted as it is done."""
+        return counted(pieces, self._count)
 
-        def count(size: int) -> None:
-            self.done += size
-            pause(size)
-
-        return count
+    def _count(self, size: int) -> None:
+        self.done += size
 
 
 def describe(progress: RoundProgress | None) -> dict[str, Any]:

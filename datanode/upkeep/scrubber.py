@@ -8,7 +8,7 @@ the log: where it points to more records of a segment than were found, each of i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.entry import IndexEntry
+from datanode.store.pieces import Pieces
 from datanode.store.retention import retention_at
 from datanode.store.scrub import FileRange, SegmentFindings, scrub_segment
 from datanode.upkeep.progress import RoundProgress, describe
@@ -34,7 +35,6 @@ TICK_S = 5.0
 RETRY_S = 60.0
 """After a round that failed."""
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -143,7 +143,6 @@ class Scrubber:
         throttle = self._throttle = Throttle(self._clock, self._config.rate_bytes_per_s, self._busy, self._disk.load)
         retention = retention_at(self._retention, self._clock.wall_ms())
         progress = self._progress = RoundProgress(partition=store.partition, unit="bytes", total=store.size_bytes())
-        pause = progress.counting(throttle)
         indexed: dict[int, int] = {}
         unknown: dict[int, int] = {}
         for number in store.scrub.segment_numbers():
@@ -152,7 +151,8 @@ class Scrubber:
             segment = store.scrub.target(number)
             if segment is None:
                 continue  # compacted away meanwhile
-            findings = await self._on_disk(replica, scrub_segment, segment, store.lookup, retention, pause)
+            pieces = progress.counting(scrub_segment(segment, store.lookup, retention))
+            findings = await self._run(replica, throttle, pieces)
             if store.scrub.target(number) is None:
                 continue
             indexed[number] = findings.indexed
@@ -165,12 +165,12 @@ class Scrubber:
             # An index that lost entries, which LMDB does not notice. The log knows better.
             self._replicas.rebuild(store, f"the scrub found {report.unknown} blobs that the index does not know")
 
-    async def _on_disk(self, replica: Replica, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One piece of work on a disk thread; a rebuild of the replica waits for it, and ends the round."""
+    async def _run(self, replica: Replica, throttle: Throttle, pieces: Pieces[T]) -> T:
+        """Do work on a disk thread, in pieces; a rebuild of the replica waits for it, and ends the round."""
         async with replica.maintenance_lock:
             if self._replicas.get(replica.partition.id) is not replica:
                 raise ReplicaUnavailable(f"partition {replica.partition.id} was reopened; the next round scrubs it")
-            return await self._disk.submit(work, *args, **kwargs)
+            return await throttle.run(self._disk, pieces)
 
     async def _note(self, replica: Replica, findings: SegmentFindings, report: ScrubReport, throttle: Throttle) -> None:
         store = replica.store
@@ -194,15 +194,12 @@ class Scrubber:
                 offset=start,
                 bytes=end - start,
             )
-        entries = await self._on_disk(
-            replica,
-            store.scrub.entries_where,
-            store.overlay(),
-            lambda entry: _touches(entry, findings.segment, findings.gaps),
-            throttle,
+        touched = store.scrub.entries_where(
+            store.overlay(), lambda entry: _touches(entry, findings.segment, findings.gaps)
         )
+        entries = await self._run(replica, throttle, touched)
         # After EIO the rest of the segment is suspect, and most of it is well: only what really cannot be read is damaged.
-        unreadable = await self._on_disk(replica, store.scrub.unreadable, entries, whole=True)
+        unreadable = await self._run(replica, throttle, store.scrub.unreadable(entries, whole=True))
         self._damaged(replica, unreadable, report)
 
     async def _check_index(
@@ -211,7 +208,7 @@ class Scrubber:
         store = replica.store
         if store.state is StoreState.CLOSED:
             return
-        survey = await self._on_disk(replica, store.scrub.survey, store.overlay(), self._clock.wall_ms(), throttle)
+        survey = await self._run(replica, throttle, store.scrub.survey(store.overlay(), self._clock.wall_ms()))
         # Living blobs whose bytes never came, or went in the moment of their undelete.
         for entry in survey.absent:
             report.missing += 1
@@ -220,10 +217,9 @@ class Scrubber:
         if not suspects:
             return
         # Puts and compactions of the meantime look the same: only entries that cannot be read count.
-        entries = await self._on_disk(
-            replica, store.scrub.entries_where, store.overlay(), lambda entry: entry.segment in suspects, throttle
-        )
-        unreadable = await self._on_disk(replica, store.scrub.unreadable, entries, whole=False)
+        suspected = store.scrub.entries_where(store.overlay(), lambda entry: entry.segment in suspects)
+        entries = await self._run(replica, throttle, suspected)
+        unreadable = await self._run(replica, throttle, store.scrub.unreadable(entries, whole=False))
         self._damaged(replica, unreadable, report)
 
     def _damaged(self, replica: Replica, entries: list[IndexEntry], report: ScrubReport) -> None:

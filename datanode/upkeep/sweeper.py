@@ -6,7 +6,6 @@ blob: it replicates, and compaction gives the space back.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -118,7 +117,7 @@ class ChunkSweeper:
             chunks = [entry for entry in page if _may_be_orphan(entry, over_lsn)]
             if chunks:
                 swept += await self._sweep_page(replica, chunks)
-            await asyncio.sleep(PAUSE_S + min(PIECE_MAX_S, worked_s) * REST_FACTOR * self._disk.load())
+            await self._clock.pause(PAUSE_S + min(PIECE_MAX_S, worked_s) * REST_FACTOR * self._disk.load())
         if swept:
             log.info("chunks without a blob", partition=store.partition, chunks=swept)
         return swept

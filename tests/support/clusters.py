@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ambry.clock import SystemClock
@@ -78,6 +79,12 @@ def frontend_urls(cluster: LocalCluster) -> list[str]:
 def not_caught_up(cluster: LocalCluster, nodes: Sequence[str] | None = None) -> list[str]:
     """What keeps replicas from being as good as their peers: no authority, lag, blobs that are looked for, damage."""
     found: list[str] = []
+    ends: dict[tuple[str, int], int] = {}
+    for node in cluster.nodes():
+        with suppress(OSError, AssertionError):
+            ends |= {
+                (node.name, item["partition"]): item.get("end_lsn", 0) for item in page(node.admin_url, "/partitions")
+            }
     for node in cluster.nodes():
         if nodes is not None and node.name not in nodes:
             continue
@@ -97,6 +104,10 @@ def not_caught_up(cluster: LocalCluster, nodes: Sequence[str] | None = None) -> 
             for name, peer in partition["peers"].items():
                 if not peer["connected"] or peer["lag_bytes"] or peer["outstanding"] or not peer["caught_up"]:
                     found.append(f"{where} behind {name}: {peer}")
+                elif peer["lsn"] < ends.get((name, partition["partition"]), 0):
+                    found.append(
+                        f"{where} has not heard of all that {name} has: {peer}"
+                    )  # it learns so with its next answer
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 
 class SettableClock:
     """`wall` in milliseconds and `seconds` (monotonic) are set freely; `advance` moves both."""
@@ -16,9 +18,10 @@ class SettableClock:
     def monotonic(self) -> float:
         return self.seconds
 
-    def sleep(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """Time passes, nobody waits."""
         self.advance(seconds)
+        await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:
         self.wall += int(seconds * 1000)
@@ -39,8 +42,8 @@ class OwnClock:
     def monotonic(self) -> float:
         return self._shared.monotonic()
 
-    def sleep(self, seconds: float) -> None:
-        self._shared.sleep(seconds)
+    async def pause(self, seconds: float) -> None:
+        await self._shared.pause(seconds)
 
     @property
     def wall(self) -> int:

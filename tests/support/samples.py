@@ -14,6 +14,7 @@ from datanode.store.compaction.copy import Copied
 from datanode.store.files import Files
 from datanode.store.index import FindToken
 from datanode.store.opening.steps import open_store
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.tables import Table
 from tests.support.fake_clock import SettableClock
@@ -126,7 +127,7 @@ def read_all(store: BlobStore, raw_id: bytes) -> bytes:
 def copy_segments(store: BlobStore, numbers: list[int], retention: Retention) -> Copied:
     """The copy of a compaction, not in place yet."""
     inputs, output = store.compaction.plan_output(numbers)
-    return store.compaction.copier(retention, lambda _size: None).run(inputs, output)
+    return all_of(store.compaction.copier(retention).run(inputs, output))
 
 
 def put_copy_in_place(store: BlobStore, copied: Copied, retention: Retention) -> None:

@@ -29,7 +29,7 @@ class FakeClock:
         self.slept.append(seconds)
         self.now += seconds
 
-    async def asleep(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         self.sleep(seconds)
 
 
@@ -82,7 +82,7 @@ class Twins:
     def connect(self, *endpoints: str, fake_time: bool = False, **options: Any) -> Any:
         options.setdefault("retry", QUICK)
         if fake_time:
-            options |= {"_clock": self.clock, "_sleep": self.clock.sleep if self.kind == "sync" else self.clock.asleep}
+            options |= {"_clock": self.clock, "_sleep": self.clock.sleep if self.kind == "sync" else self.clock.pause}
         if self.kind == "sync":
             client: Any = AmbryClient(endpoints, **options)
         else:

@@ -23,7 +23,8 @@ from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import File, Files, write_all
-from datanode.store.index import LsnRange
+from datanode.store.index import ENTRY_BYTES, PAGE_ENTRIES, LsnRange
+from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
@@ -126,7 +127,7 @@ class _Output:
 class Copier:
     """Step 1 (plan.py beside this file). `lookup` reads the index as it is now, `stored` what its last checkpoint holds.
 
-    `pause` is called with every piece's size. `durable_lsn` is the last checkpoint's: records from there on may not be synced.
+    `durable_lsn` is the last checkpoint's: records from there on may not be synced.
     """
 
     def __init__(
@@ -138,7 +139,6 @@ class Copier:
         stored: Callable[[], Iterable[IndexEntry]],
         durable_lsn: int,
         retention: Retention,
-        pause: Callable[[int], None],
     ) -> None:
         self._files = files
         self._directory = directory
@@ -146,10 +146,9 @@ class Copier:
         self._stored = stored
         self._durable_lsn = durable_lsn
         self._retention = retention
-        self._pause = pause
 
-    def run(self, inputs: Sequence[Segment], output: Segment) -> Copied:
-        """Write `output` under its unfinished name, durable on return. Blocking.
+    def run(self, inputs: Sequence[Segment], output: Segment) -> Pieces[Copied]:
+        """Write `output` under its unfinished name, durable on return. Blocking, in pieces; closed early it leaves no file.
 
         Raises OSError when it cannot be written and DamagedInput when an input cannot be read, leaving the log as it was.
         """
@@ -161,7 +160,7 @@ class Copier:
         try:
             out = _Output(output, file)
             for segment in inputs:
-                self._copy(segment, out, copied)
+                yield from self._copy(segment, out, copied)
             out.flush()
             output.adopt_file(file)
             output.seal()
@@ -173,7 +172,7 @@ class Copier:
         copied.bytes_written = file.size()
         return copied
 
-    def _copy(self, segment: Segment, out: _Output, copied: Copied) -> None:
+    def _copy(self, segment: Segment, out: _Output, copied: Copied) -> Pieces[None]:
         damage: list[Gap] = []
         lsn = segment.base_lsn - 1
         end = self._end_of(segment)
@@ -183,15 +182,15 @@ class Copier:
                     damage.append(item)
                 continue
             if damage:
-                self._replace(segment, damage, LsnRange(lsn + 1, item.header.lsn), out, copied)
+                yield from self._replace(segment, damage, LsnRange(lsn + 1, item.header.lsn), out, copied)
                 damage = []
             lsn = item.header.lsn
-            self._pause(item.header.record_size)
             image = self._image(segment, item, copied)
             if image is not None:
                 out.add(image)
+            yield item.header.record_size
         if damage:
-            self._replace(segment, damage, LsnRange(lsn + 1, segment.header.end_lsn), out, copied)
+            yield from self._replace(segment, damage, LsnRange(lsn + 1, segment.header.end_lsn), out, copied)
 
     @staticmethod
     def _end_of(segment: Segment) -> int:
@@ -205,10 +204,12 @@ class Copier:
 
     def _replace(
         self, segment: Segment, damage: Sequence[Gap], between: LsnRange, out: _Output, copied: Copied
-    ) -> None:
+    ) -> Pieces[None]:
         """Let records of the states that only the index knows take the place of damaged bytes; their LSNs lie in `between`."""
         lost: list[IndexEntry] = []
-        for stored in self._stored():
+        for number, stored in enumerate(self._stored(), start=1):
+            if number % PAGE_ENTRIES == 0:
+                yield PAGE_ENTRIES * ENTRY_BYTES
             entry = self._lookup(stored.id)
             if entry is None:
                 continue

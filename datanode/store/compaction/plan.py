@@ -31,6 +31,8 @@ from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import ID_SIZE
 from datanode.store.entry import IndexEntry, Location
+from datanode.store.index import ENTRY_BYTES, PAGE_ENTRIES
+from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 
@@ -159,8 +161,8 @@ def usages(
     damaged: Container[int] = (),
     *,
     uncounted: Mapping[int, int] = MappingProxyType({}),
-) -> list[Usage]:
-    """How much of each segment is needed. `segments` in LSN order. It goes through all entries.
+) -> Pieces[list[Usage]]:
+    """How much of each segment is needed. `segments` in LSN order. It goes through all entries, in pieces.
 
     The index does not say whether a blob's latest change is an update record of its own, but where that would stand: it is
     counted there unless it is known to be none. Counting too much puts a compaction off; counting too little would repeat one
@@ -169,7 +171,9 @@ def usages(
     segments = list(segments)
     bases = [segment.base_lsn for segment in segments]
     live: dict[int, int] = {}
-    for entry in entries:
+    for number, entry in enumerate(entries, start=1):
+        if number % PAGE_ENTRIES == 0:
+            yield PAGE_ENTRIES * ENTRY_BYTES
         dead = retention.bytes_dead(entry)
         if entry.present and not dead:
             live[entry.segment] = live.get(entry.segment, 0) + entry.size

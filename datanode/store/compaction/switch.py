@@ -18,8 +18,9 @@ from datanode.store.compaction.copy import Copied, Copier, Dropped, Forgotten, M
 from datanode.store.compaction.plan import Usage
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import Files
-from datanode.store.index import Index, Pause
+from datanode.store.index import Index
 from datanode.store.log import Log
+from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
 from datanode.store.stored_entries import Entries
@@ -49,24 +50,21 @@ class Compaction:
         self._index = index
         self._note_purged = note_purged
 
-    def usages(self, overlay: Entries, retention: Retention, pause: Pause = lambda _size: None) -> list[Usage]:
-        """How much of each segment that may be compacted is needed, in LSN order. Blocking. Raises IndexCorrupt.
+    def usages(self, overlay: Entries, retention: Retention) -> Pieces[list[Usage]]:
+        """How much of each segment that may be compacted is needed, in LSN order. Blocking, in pieces. Raises IndexCorrupt.
 
         Not the last one, which takes appends or did until just now, and none that the last checkpoint does not cover whole.
-        `pause` is called with every piece's size.
         """
         durable_lsn = self._index.checkpoint.lsn
         old = [segment for segment in self._log.in_order()[:-1] if segment.header.end_lsn <= durable_lsn]
-        return compaction.usages(
-            old, self._index.stored(overlay, pause), retention, self.damaged, uncounted=self._uncounted
-        )
+        return compaction.usages(old, self._index.stored(overlay), retention, self.damaged, uncounted=self._uncounted)
 
     def plan_output(self, numbers: Sequence[int]) -> tuple[list[Segment], Segment]:
         """The inputs of a compaction, and the segment, not on disk yet, that will replace them."""
         inputs = [self._log.segments[number] for number in numbers]
         return inputs, self._log.plan_compacted(inputs, self._clock.wall_ms())
 
-    def copier(self, retention: Retention, pause: Callable[[int], None]) -> Copier:
+    def copier(self, retention: Retention) -> Copier:
         """What does the blocking part."""
         return Copier(
             self._files,
@@ -75,7 +73,6 @@ class Compaction:
             stored=lambda: self._index.stored({}),
             durable_lsn=self._index.checkpoint.lsn,
             retention=retention,
-            pause=pause,
         )
 
     def may_switch(self, copied: Copied, retention: Retention) -> bool:

@@ -20,7 +20,7 @@ def test_two_random_sources_never_give_the_same() -> None:
     assert system_random().getrandbits(128) != system_random().getrandbits(128)
 
 
-def test_a_following_clock_goes_on_from_where_it_is_set_at_the_pace_of_the_monotonic_one() -> None:
+async def test_a_following_clock_goes_on_from_where_it_is_set_at_the_pace_of_the_monotonic_one() -> None:
     own = SettableClock()
     following = FollowingClock(own)
     assert following.wall_ms() == own.wall_ms()
@@ -29,5 +29,5 @@ def test_a_following_clock_goes_on_from_where_it_is_set_at_the_pace_of_the_monot
     own.wall = 0
     own.seconds += 1.5
     assert following.wall_ms() == 5_000 + int(own.seconds * 1000)
-    following.sleep(2)
+    await following.pause(2)
     assert following.monotonic() == own.seconds

@@ -90,7 +90,7 @@ def test_offsets_are_against_our_clock_as_it_is_now() -> None:
     assert base_ms(clock) == clock.wall - int(clock.seconds * 1000)
 
 
-def test_sleeping_is_the_clocks_own() -> None:
+async def test_pausing_is_the_clocks_own() -> None:
     clock = SettableClock()
-    heard(clock).sleep(3)
+    await heard(clock).pause(3)
     assert clock.seconds == 1_003.0

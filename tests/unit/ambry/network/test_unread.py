@@ -15,7 +15,7 @@ class Held:
 def test_it_is_full_while_all_together_hold_more_than_the_bound() -> None:
     unread = Unread(bytes_max=100)
     first, second = Held(60), Held(41)
-    unread.connections = {first, second}
+    unread.connections = {first: None, second: None}
     assert not unread.full()  # nothing was answered: nothing can be held
     unread.at_most += 101
     assert unread.full()
@@ -26,7 +26,7 @@ def test_it_is_full_while_all_together_hold_more_than_the_bound() -> None:
 def test_it_is_measured_only_when_the_bound_may_have_been_reached() -> None:
     unread = Unread(bytes_max=100)
     held = Held(30)
-    unread.connections = {held}
+    unread.connections = {held: None}
     unread.at_most = 101
     assert not unread.full()
     assert unread.at_most == 30

@@ -36,6 +36,7 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import Backup, FakeFiles
@@ -331,12 +332,12 @@ class BlobStoreModel(RuleBasedStateMachine):
 
     def _compact(self, kept: Retention, switched: int) -> None:
         compaction = self.store.compaction
-        usages = compaction.usages(self.store.overlay(), kept)
+        usages = all_of(compaction.usages(self.store.overlay(), kept))
         numbers = plan(usages, free_bytes=1 << 40, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.05)
         if not numbers:
             return
         inputs, output = compaction.plan_output(numbers)
-        copied = compaction.copier(kept, lambda _size: None).run(inputs, output)
+        copied = all_of(compaction.copier(kept).run(inputs, output))
         self.acknowledged_blobs_read_back()
         assert compaction.may_switch(copied, kept)
         compaction.put_in_place(copied)

@@ -16,6 +16,7 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
 from datanode.store.entry import IndexEntry
 from datanode.store.inspection import Inspection
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scrub import SegmentFindings, scrub_segment
 from datanode.store.segment import segment_name
@@ -89,7 +90,7 @@ class Replica:
     def scrub(self) -> SegmentFindings:
         segment = self.store.scrub.target(1)
         assert segment is not None
-        return scrub_segment(segment, self.store.lookup, KEEP, lambda _size: None)
+        return all_of(scrub_segment(segment, self.store.lookup, KEEP))
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_the_scrub_takes_it_for_no_damage(replica: Replica, change: Change) -> N
     replica.change(change)
     found = replica.scrub()
     assert (found.gaps, found.records, found.indexed, found.unknown, found.refused) == ([], 3, 3, 0, 1)
-    assert replica.store.scrub.unreadable([replica.entry()], whole=True) == []
+    assert all_of(replica.store.scrub.unreadable([replica.entry()], whole=True)) == []
 
 
 @pytest.mark.parametrize("change", MEANINGS)
@@ -294,5 +295,5 @@ def test_what_a_compaction_cannot_free_is_not_compacted_again_and_again(replica:
 
 
 def next_compaction(store: BlobStore, retention: Retention) -> list[int]:
-    usages = store.compaction.usages(store.overlay(), retention)
+    usages = all_of(store.compaction.usages(store.overlay(), retention))
     return plan(usages, free_bytes=1 << 40, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.05)

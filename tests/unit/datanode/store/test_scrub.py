@@ -11,6 +11,7 @@ from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scrub import SegmentFindings, scrub_segment
 from tests.support.fake_files import FakeFiles
@@ -37,7 +38,7 @@ def path(store: BlobStore) -> Path:
 def scrub(store: BlobStore, number: int = 1) -> SegmentFindings:
     segment = store.scrub.target(number)
     assert segment is not None
-    return scrub_segment(segment, store.lookup, KEEP, lambda _size: None)
+    return all_of(scrub_segment(segment, store.lookup, KEEP))
 
 
 def entry_of(store: BlobStore, number: int) -> IndexEntry:
@@ -88,9 +89,9 @@ def test_a_zeroed_last_record_is_missed_by_the_scan_and_seen_in_the_index(disk: 
     entry = entry_of(store, 2)
     disk.overwrite(path(store), entry.offset, bytes(entry.size))
     assert scrub(store).indexed == 1
-    survey = store.scrub.survey(store.overlay(), 0)
+    survey = all_of(store.scrub.survey(store.overlay(), 0))
     assert (survey.present, survey.absent) == ({1: 2}, [])
-    assert store.scrub.unreadable([entry_of(store, 1), entry], whole=False) == [entry]
+    assert all_of(store.scrub.unreadable([entry_of(store, 1), entry], whole=False)) == [entry]
 
 
 def test_eio_makes_the_rest_suspect(disk: FakeFiles, store: BlobStore) -> None:
@@ -110,7 +111,7 @@ def test_a_damaged_index_is_not_taken_for_a_damaged_segment(store: BlobStore) ->
         raise IndexCorrupt("rotten")
 
     with pytest.raises(IndexCorrupt):
-        scrub_segment(segment, corrupt, KEEP, lambda _size: None)
+        all_of(scrub_segment(segment, corrupt, KEEP))
 
 
 @pytest.mark.parametrize("written", [False, True])
@@ -137,7 +138,7 @@ def test_stopping_is_no_damage(store: BlobStore) -> None:
         raise ReplicaUnavailable("stopping")
 
     with pytest.raises(ReplicaUnavailable):
-        scrub_segment(segment, store.lookup, KEEP, stopping)
+        all_of(scrub_segment(segment, store.lookup, KEEP), stopping)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -148,9 +149,9 @@ def test_a_process_without_descriptors_is_no_damage(store: BlobStore, disk: Fake
     assert segment is not None
     disk.fail("pread", number, for_ever=True)
     with pytest.raises(OSError):
-        scrub_segment(segment, store.lookup, KEEP, lambda _size: None)
-    entries = store.scrub.entries_where(store.overlay(), lambda _entry: True)
+        all_of(scrub_segment(segment, store.lookup, KEEP))
+    entries = all_of(store.scrub.entries_where(store.overlay(), lambda _entry: True))
     with pytest.raises(OSError):
-        store.scrub.unreadable(entries, whole=True)
+        all_of(store.scrub.unreadable(entries, whole=True))
     disk.mend()
     assert scrub(store).gaps == []

@@ -13,6 +13,7 @@ from ambry.format.segment import HEADER_SIZE
 from datanode.store import scrub
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import segment_name
@@ -129,7 +130,7 @@ def test_a_segment_that_is_gone_has_no_target(store: BlobStore) -> None:
 
 
 def test_the_survey_counts_the_blobs_of_each_segment(store: BlobStore) -> None:
-    survey = store.scrub.survey(store.overlay(), NOW_MS)
+    survey = all_of(store.scrub.survey(store.overlay(), NOW_MS))
     counts = {
         number: sum(entry(store, blob).segment == number for blob in range(1, 50))
         for number in store.scrub.segment_numbers()
@@ -152,14 +153,14 @@ def test_living_blobs_without_their_bytes_are_absent(store: BlobStore, stored: b
     append(store, *(update_record(blob_id(number), state) for number, state in states.items()))
     if stored:
         checkpoint(store)
-    survey = store.scrub.survey(store.overlay(), NOW_MS)
+    survey = all_of(store.scrub.survey(store.overlay(), NOW_MS))
     assert numbers(survey.absent) == [100, 101, 102]
     assert sum(survey.present.values()) == 49
 
 
 def test_what_has_its_bytes_is_never_absent(store: BlobStore) -> None:
     append(store, update_record(blob_id(1), DELETED), update_record(blob_id(2), BlobState(1, False, NEVER_MS)))
-    survey = store.scrub.survey(store.overlay(), NOW_MS)
+    survey = all_of(store.scrub.survey(store.overlay(), NOW_MS))
     assert survey.absent == []
     assert sum(survey.present.values()) == 49
 
@@ -167,20 +168,20 @@ def test_what_has_its_bytes_is_never_absent(store: BlobStore) -> None:
 def test_the_list_of_absent_blobs_is_bounded(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrub, "ABSENT_MAX", 3)
     append(store, *(update_record(blob_id(number), BlobState(1, False, NEVER_MS)) for number in range(100, 110)))
-    survey = store.scrub.survey(store.overlay(), NOW_MS)
+    survey = all_of(store.scrub.survey(store.overlay(), NOW_MS))
     assert len(survey.absent) == 3
     assert sum(survey.present.values()) == 49
 
 
 def test_entries_are_picked_from_memory_and_checkpoint_alike(store: BlobStore) -> None:
     wanted = {blob_id(number) for number in (3, 24, 25, 26, 49)}
-    found = store.scrub.entries_where(store.overlay(), lambda entry: entry.id in wanted)
+    found = all_of(store.scrub.entries_where(store.overlay(), lambda entry: entry.id in wanted))
     assert numbers(found) == [3, 24, 25, 26, 49]
     # What changed since the checkpoint is seen once, as it is now.
     append(store, update_record(blob_id(3), DELETED))
-    (changed,) = store.scrub.entries_where(store.overlay(), lambda entry: entry.id == blob_id(3))
+    (changed,) = all_of(store.scrub.entries_where(store.overlay(), lambda entry: entry.id == blob_id(3)))
     assert changed.state == DELETED
-    assert store.scrub.entries_where(store.overlay(), lambda entry: False) == []
+    assert all_of(store.scrub.entries_where(store.overlay(), lambda entry: False)) == []
 
 
 # --- reading ---
@@ -190,16 +191,16 @@ def test_only_what_cannot_be_read_is_unreadable(disk: FakeFiles, store: BlobStor
     flip(disk, store, 3, 50)
     flip(disk, store, 30, 2_500)
     entries = [entry(store, number) for number in range(1, 50)]
-    assert numbers(store.scrub.unreadable(entries, whole=True)) == [3, 30]
-    assert numbers(store.scrub.unreadable(entries, whole=False)) == [3], "only heads are read"
-    assert store.scrub.unreadable([], whole=True) == []
+    assert numbers(all_of(store.scrub.unreadable(entries, whole=True))) == [3, 30]
+    assert numbers(all_of(store.scrub.unreadable(entries, whole=False))) == [3], "only heads are read"
+    assert all_of(store.scrub.unreadable([], whole=True)) == []
 
 
 def test_a_disk_that_fails_a_read_is_no_different(disk: FakeFiles, store: BlobStore) -> None:
     disk.fail("pread", errno.EIO, for_ever=True, name=segment_name(2))
     entries = [entry(store, number) for number in range(1, 50)]
     bad = [found.id for found in entries if found.segment == 2]
-    assert [found.id for found in store.scrub.unreadable(entries, whole=False)] == bad
+    assert [found.id for found in all_of(store.scrub.unreadable(entries, whole=False))] == bad
 
 
 def test_what_was_repaired_or_went_since_is_not_unreadable(disk: FakeFiles, store: BlobStore) -> None:
@@ -209,10 +210,10 @@ def test_what_was_repaired_or_went_since_is_not_unreadable(disk: FakeFiles, stor
     old = [entry(store, number) for number in (3, 4, 5)]
     append(store, put_record(blob_id(3), content(3, SIZE)))
     store.compaction.forget_bytes(entry(store, 4))
-    (found,) = store.scrub.unreadable(old, whole=True)
+    (found,) = all_of(store.scrub.unreadable(old, whole=True))
     assert found == entry(store, 5)
     store._index.remove(blob_id(5))
-    assert store.scrub.unreadable(old, whole=True) == []
+    assert all_of(store.scrub.unreadable(old, whole=True)) == []
 
 
 def test_a_damaged_index_says_nothing_about_blobs(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,4 +224,4 @@ def test_a_damaged_index_says_nothing_about_blobs(store: BlobStore, monkeypatch:
 
     monkeypatch.setattr(store._index, "get", broken)
     with pytest.raises(IndexCorrupt):
-        store.scrub.unreadable(old, whole=True)
+        all_of(store.scrub.unreadable(old, whole=True))

@@ -16,6 +16,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import DamagedInput
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support import virtual_loop
@@ -123,7 +124,7 @@ def killed_before_the_switch(disk: FakeFiles, ledger: Ledger, clock: SettableClo
     """The new file counts, and the index does not know."""
     store = fill_with_dead_blobs(disk, ledger, clock)
     inputs, output = store.compaction.plan_output(store.scrub.segment_numbers()[:-1])
-    copied = store.compaction.copier(ALL, lambda _size: None).run(inputs, output)
+    copied = all_of(store.compaction.copier(ALL).run(inputs, output))
     store.compaction.put_in_place(copied)
     disk.kill()
     store.close()
@@ -333,5 +334,5 @@ def test_a_sealed_segment_that_was_cut_short_does_not_hold_up_compaction_for_eve
     disk.before = before
     inputs, output = store.compaction.plan_output([number])
     with pytest.raises(DamagedInput):
-        store.compaction.copier(ALL, lambda _size: None).run(inputs, output)
+        all_of(store.compaction.copier(ALL).run(inputs, output))
     store.close()

@@ -101,20 +101,16 @@ async def test_a_damaged_index_entry_is_rebuilt_and_damages_no_blob(cluster: Dir
 
 async def test_appends_during_the_scrub_give_no_false_alarm(cluster: DirectCluster) -> None:
     node = cluster["a1"]
-    stop = asyncio.Event()
 
-    async def write() -> None:
-        number = 1000
-        while not stop.is_set():
+    async def write(first: int) -> None:
+        for number in range(first, first + 70, 7):
             await asyncio.gather(*(node.put(blob_id(number + n), content(number + n, 3_000)) for n in range(7)))
-            number += 7
 
-    writing = asyncio.get_running_loop().create_task(write())
-    for _ in range(10):
+    for first in range(1_000, 1_700, 70):
+        writing = asyncio.get_running_loop().create_task(write(first))
         report = await node.parts.scrubber.scrub(node.replica)
         assert (report.damaged, report.unknown, wanted(node)) == (0, 0, [])
-    stop.set()
-    await writing
+        await writing
 
 
 async def test_the_rate_is_kept(cluster: DirectCluster) -> None:

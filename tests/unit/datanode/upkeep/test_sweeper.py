@@ -181,7 +181,7 @@ async def test_a_sweep_rests_while_the_event_loop_is_busy(
         rests.append(seconds)
 
     monkeypatch.setattr(sweeper_module, "_take", slowly)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(cluster.clock, "pause", sleep)
     node.parts.disk.load = lambda: 1.0
     await node.parts.sweeper.sweep(node.replica)
     assert rests

@@ -1,39 +1,51 @@
-"""The bound on background work: how long it makes a thread wait, on a clock that a test moves."""
+"""The bound on background work: how long it rests, on a clock that a test moves, and that no thread sleeps for it."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
+
 import pytest
 
+from ambry.errors import ReplicaUnavailable
+from datanode.disk import Disk
+from datanode.store.pieces import Pieces
 from datanode.upkeep.throttle import BURST_S, Throttle
+from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 
 RATE = 1_000
 
 
-def test_a_small_piece_does_not_wait() -> None:
-    clock = SettableClock()
-    Throttle(clock, RATE)(int(RATE * BURST_S) - 1)
-    assert clock.monotonic() == 1_000.0
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    made = Disk(threads=1)
+    yield made
+    made.close()
 
 
-def test_a_large_piece_waits_for_all_of_its_bytes() -> None:
-    clock = SettableClock()
-    Throttle(clock, RATE)(3 * RATE)
-    assert clock.monotonic() == pytest.approx(1_003.0)
+def test_a_small_piece_needs_no_rest() -> None:
+    assert Throttle(SettableClock(), RATE).rest_s(int(RATE * BURST_S) - 1) < BURST_S
+
+
+def test_a_large_piece_rests_for_all_of_its_bytes() -> None:
+    assert Throttle(SettableClock(), RATE).rest_s(3 * RATE) == pytest.approx(3.0)
+
+
+def test_foreground_writes_make_it_slower() -> None:
+    assert Throttle(SettableClock(), RATE, busy=lambda: True).rest_s(RATE) == pytest.approx(4.0)
 
 
 def test_work_beside_a_busy_event_loop_rests_longer_than_it_worked() -> None:
     """A walk through the indexes at start took the interpreter from the loop: reads fell to 45 % for seconds."""
     clock = SettableClock()
     throttle = Throttle(clock, RATE, load=lambda: 1.0)
-    worked_s = rested_s = 0.0
+    rest_s = 0.0
     for _ in range(50):
         clock.advance(0.002)
-        worked_s += 0.002
-        before = clock.monotonic()
-        throttle(0)
-        rested_s += clock.monotonic() - before
-    assert rested_s >= 10 * worked_s
+        rest_s = throttle.rest_s(0)
+    assert rest_s >= 10 * 0.002 * 50 - 0.1
 
 
 def test_work_beside_an_idle_event_loop_goes_on_at_once() -> None:
@@ -41,6 +53,71 @@ def test_work_beside_an_idle_event_loop_goes_on_at_once() -> None:
     throttle = Throttle(clock, RATE, load=lambda: 0.0)
     for _ in range(50):
         clock.advance(0.002)
-        before = clock.monotonic()
-        throttle(0)
-        assert clock.monotonic() == before
+        assert throttle.rest_s(0) == 0.0
+
+
+async def test_all_pieces_are_done_at_the_rate_and_the_result_comes_back(disk: Disk) -> None:
+    clock = SettableClock()
+
+    def work() -> Pieces[str]:
+        for _ in range(10):
+            yield RATE
+        return "done"
+
+    assert await Throttle(clock, RATE).run(disk, work()) == "done"
+    assert clock.monotonic() == pytest.approx(1_010.0)
+
+
+async def test_the_threads_are_free_while_it_rests(disk: Disk) -> None:
+    """Throttled work slept on a disk thread: with two of them, a scrub and a compaction left none for anybody else."""
+    resting, others_had_their_turn = asyncio.Event(), asyncio.Event()
+
+    class Clock(SettableClock):
+        async def pause(self, seconds: float) -> None:
+            resting.set()
+            await others_had_their_turn.wait()
+
+    def work() -> Pieces[int]:
+        first = threading.get_ident()
+        yield 10 * RATE
+        return first
+
+    running = asyncio.ensure_future(Throttle(Clock(), RATE).run(disk, work()))
+    await resting.wait()
+    own = await disk.submit(threading.get_ident)
+    others_had_their_turn.set()
+    assert await running == own
+
+
+async def test_what_the_work_raises_comes_out(disk: Disk) -> None:
+    def work() -> Pieces[None]:
+        yield 1
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        await Throttle(SettableClock(), RATE).run(disk, work())
+
+
+@pytest.mark.parametrize("how", ["stopped", "cancelled"])
+async def test_work_that_is_ended_early_is_closed(disk: Disk, how: str) -> None:
+    begun: list[bool] = []
+    closed: list[bool] = []
+    throttle = Throttle(SettableClock(), RATE)
+
+    def work() -> Pieces[None]:
+        try:
+            begun.append(True)
+            while True:
+                yield 10 * RATE
+        finally:
+            closed.append(True)
+
+    running = asyncio.ensure_future(throttle.run(disk, work()))
+    await eventually(lambda: begun)
+    if how == "stopped":
+        throttle.stop()
+    else:
+        running.cancel()
+    with pytest.raises((ReplicaUnavailable, asyncio.CancelledError)):
+        await running
+    assert closed == [True]

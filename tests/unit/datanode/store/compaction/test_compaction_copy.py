@@ -11,6 +11,7 @@ import pytest
 from ambry.format.record import RecordKind
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.copy import Copied, DamagedInput
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
 from tests.support.copy_bench import UPDATED, CopyBench, kept
@@ -72,7 +73,7 @@ def test_a_leftover_under_the_same_name_is_replaced(bench: CopyBench) -> None:
     inputs, output = bench.store.compaction.plan_output([bench.first])
     path = copying.unfinished_path(bench.directory, output.number)
     bench.disk.create(path).pwritev([b"x" * 200_000], 0)
-    copied = bench.store.compaction.copier(kept(), lambda _size: None).run(inputs, output)
+    copied = all_of(bench.store.compaction.copier(kept()).run(inputs, output))
     assert len(bench.disk.content(path)) == copied.bytes_written < 200_000
 
 
@@ -149,7 +150,7 @@ def test_the_caller_may_slow_it_down_and_stop_it(bench: CopyBench) -> None:
 
     def run(pause: Callable[[int], None]) -> Copied:
         inputs, output = bench.store.compaction.plan_output([bench.first])
-        return bench.store.compaction.copier(kept(), pause).run(inputs, output)
+        return all_of(bench.store.compaction.copier(kept()).run(inputs, output), pause)
 
     run(sizes.append).output.close()
     assert sizes == [item.header.record_size for item in bench.found(bench.first)]

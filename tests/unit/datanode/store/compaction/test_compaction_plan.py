@@ -19,6 +19,7 @@ from datanode.store.compaction import plan as compaction
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Usage, plan, replaced
 from datanode.store.entry import IndexEntry
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_name
@@ -189,7 +190,7 @@ UPDATE = 128
     ],
 )
 def test_what_a_segment_is_needed_for(entry: IndexEntry, live: tuple[int, int, int]) -> None:
-    counted = compaction.usages(SEGMENTS, [entry], retention(100))
+    counted = all_of(compaction.usages(SEGMENTS, [entry], retention(100)))
     assert [(usage.number, usage.used_bytes, usage.live_bytes) for usage in counted] == [
         (1, 900, live[0]),
         (3, 800, live[1]),
@@ -199,9 +200,9 @@ def test_what_a_segment_is_needed_for(entry: IndexEntry, live: tuple[int, int, i
 
 def test_a_segment_is_needed_for_all_its_blobs_together_and_never_for_more_than_it_holds() -> None:
     entries = [msgspec.structs.replace(PUT_IN_1, id=blob_id(n), size=200, lsn=4080 + n) for n in range(1, 4)]
-    counted = compaction.usages(SEGMENTS, entries, retention(100), damaged={3})
+    counted = all_of(compaction.usages(SEGMENTS, entries, retention(100), damaged={3}))
     assert [(usage.live_bytes, usage.damaged) for usage in counted] == [(600, False), (0, True), (3 * UPDATE, False)]
-    counted = compaction.usages(SEGMENTS, entries * 3, retention(100))
+    counted = all_of(compaction.usages(SEGMENTS, entries * 3, retention(100)))
     assert [usage.live_bytes for usage in counted] == [900, 0, 900]
 
 
@@ -307,7 +308,7 @@ def test_tombstones_are_not_rewritten_for_ever(bench: Bench) -> None:
     bench.seal()
     kept = retention(20)
     for _ in range(6):
-        usages = bench.store.compaction.usages(bench.store.overlay(), kept)
+        usages = all_of(bench.store.compaction.usages(bench.store.overlay(), kept))
         numbers = plan(usages, free_bytes=1 << 30, output_bytes_max=SEGMENT_SIZE, dead_share_min=0.25)
         if not numbers:
             return
@@ -343,11 +344,11 @@ def test_after_a_compaction_its_output_stands_in_the_place_of_its_inputs(bench: 
     append(bench.store, *(update_record(blob_id(n), DELETED) for n in range(1, 8)))
     numbers = bench.seal()
     kept = retention(20)
-    before = bench.store.compaction.usages(bench.store.overlay(), kept)
+    before = all_of(bench.store.compaction.usages(bench.store.overlay(), kept))
     copied = bench.compact(numbers[:2], kept)
     after = replaced(before, numbers[:2], copied.output)
     assert [usage.number for usage in after] == [copied.output.number, *numbers[2:]]
-    fresh = bench.store.compaction.usages(bench.store.overlay(), kept)
+    fresh = all_of(bench.store.compaction.usages(bench.store.overlay(), kept))
     assert [usage.number for usage in fresh] == [usage.number for usage in after]
     assert after[0].live_bytes == after[0].used_bytes == fresh[0].used_bytes
     assert fresh[0].live_bytes <= after[0].live_bytes

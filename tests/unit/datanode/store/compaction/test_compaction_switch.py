@@ -11,6 +11,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import DataCorrupt
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
@@ -50,7 +51,7 @@ class Bench:
 
     def copy(self) -> Copied:
         inputs, output = self.store.compaction.plan_output(self.numbers)
-        return self.store.compaction.copier(KEPT, lambda _size: None).run(inputs, output)
+        return all_of(self.store.compaction.copier(KEPT).run(inputs, output))
 
     def switch(self, copied: Copied) -> None:
         assert self.store.compaction.may_switch(copied, KEPT)

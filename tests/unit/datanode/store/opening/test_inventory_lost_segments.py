@@ -8,6 +8,7 @@ import pytest
 
 from datanode.store.opening import inventory
 from datanode.store.opening import steps as opening
+from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support.captured_log import Events, capture_log, said
@@ -265,7 +266,7 @@ def test_a_compaction_that_was_interrupted_is_neither_hole_nor_loss(bench: FourS
     checkpoint(bench.store)
     numbers = bench.store.scrub.segment_numbers()[:-1]
     inputs, output = bench.store.compaction.plan_output(numbers)
-    copied = bench.store.compaction.copier(RETENTION, lambda _size: None).run(inputs, output)
+    copied = all_of(bench.store.compaction.copier(RETENTION).run(inputs, output))
     bench.store.compaction.put_in_place(copied)
     checkpoint(bench.store, tokens=TOKENS)
     bench.kill()
