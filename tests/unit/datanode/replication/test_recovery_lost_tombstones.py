@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -228,3 +228,52 @@ async def test_what_is_not_known_to_be_alive_is_not_answered(cluster: DirectClus
     assert (await node.get(blob_id(KEPT[0])))[1] == content(KEPT[0], 1500)
     with pytest.raises(BlobNotFound):
         await node.get(blob_id(DOOMED[0]))
+
+
+async def test_a_node_that_is_dead_for_good_pins_tombstones_until_the_layout_is_without_it(
+    cluster: DirectCluster,
+) -> None:
+    """The drill of docs/operations.md. When it comes back after all, it is rebuilt, and revives nothing."""
+    dead, others = cluster["a3"], [cluster["a1"], cluster["a2"]]
+    three = cluster.map
+    await dead.kill()
+    for number in KEPT:
+        await cluster["a2"].update(blob_id(number), DELETED)
+    await age(cluster, others)
+    assert all(node.state(blob_id(number)) == DELETED for node in others for number in KEPT), "it has not seen them"
+    for node in others:
+        await node.stop()
+    cluster.map = cluster_map(2)
+    ways = [node.peers.pop("a3") for node in others]
+    for node in others:
+        await node.start()
+    await settle(cluster)
+    for number in range(400, 490):
+        await cluster["a2"].put(blob_id(number), content(number, 1500))
+    await age(cluster, others)
+    gone = [number for number in KEPT if all(node.state(blob_id(number)) is None for node in others)]
+    assert gone, "nobody waits for it any more"
+    for node in others:
+        await node.stop()
+    cluster.map = three
+    for node, way in zip(others, ways, strict=True):
+        node.peers["a3"] = way
+    for node in (*others, dead):
+        await node.start()
+    assert any(dead.holds(blob_id(number)) for number in gone)
+    await settle(cluster)
+    assert not [number for number in gone for node in cluster.nodes.values() if node.holds(blob_id(number))]
+
+
+async def age(cluster: DirectCluster, nodes: Sequence[DirectNode]) -> None:
+    """Let so much time go by that tombstones may go, and compact."""
+    for days in (1.5, 2.0, 0.1):
+        await cluster.settle(rounds=2)
+        cluster.clock.advance(days * DAY_S)
+        for _ in range(2):
+            for node in nodes:
+                await node.parts.checkpointer.checkpoint(node.replica)
+            await cluster.settle(rounds=1)
+        for node in nodes:
+            while await node.parts.compactor.compact(node.replica):
+                pass
