@@ -20,9 +20,12 @@ from ambry.errors import AmbryError, DeadlineExceeded, InsufficientStorage, Over
 from ambry.format.record import Record, RecordKind
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.config import StoreSection
 from datanode.disk import Disk
+from datanode.lookups import Lookups, Wish
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore, StoreState
+from datanode.store.entry import IndexEntry
 from datanode.store.images import Image, ImageBatch
 
 log = get_logger()
@@ -30,7 +33,8 @@ log = get_logger()
 _NEVER = float("inf")
 Done = Callable[[AmbryError | None], None]
 """Called once on the event loop: None when the append is as durable as it asked to be."""
-
+Prepare = Callable[[IndexEntry | None], Record | None]
+"""Says what to append, given what is known of the blob right before; None: only wait as `barrier` does. Raises AmbryError."""
 
 BUSY_S = 0.1
 APPEND_OVERHEAD_BYTES = 128
@@ -74,10 +78,14 @@ class Append(msgspec.Struct):
     """On the event loop's clock: nobody waits for it any more, and what was not begun before is not written."""
     images: Sequence[Image] = ()
     """What it appends in place of a record."""
+    prepare: Prepare | None = None
 
 
 def _may_use_reserve(append: Append) -> bool:
     return not append.images and (append.record is None or append.record.kind == RecordKind.UPDATE)
+
+
+Step = Callable[[list[Append], Batch, asyncio.Future[None]], None]
 
 
 class Committer:
@@ -87,20 +95,18 @@ class Committer:
         self,
         store: BlobStore,
         disk: Disk,
+        lookups: Lookups,
         writes: WriteQueue,
-        *,
-        batch_bytes_max: int,
-        batch_records_max: int,
-        gather_ms: int,
-        reserve_bytes: int,
+        config: StoreSection,
     ) -> None:
         self.store = store
         self._disk = disk
+        self._lookups = lookups
         self._writes = writes
-        self._batch_bytes_max = batch_bytes_max
-        self._batch_records_max = batch_records_max
-        self._gather_s = gather_ms / 1000
-        self._reserve_bytes = reserve_bytes
+        self._batch_bytes_max = config.batch_bytes_max
+        self._batch_records_max = config.batch_records_max
+        self._gather_s = config.gather_ms / 1000
+        self._reserve_bytes = config.reserve_bytes
         self._expected = 0
         """How many writers there are, as far as one can tell: those of the last batch, and who came meanwhile."""
         self._gathering: asyncio.TimerHandle | None = None
@@ -121,17 +127,24 @@ class Committer:
         """Until no append is waiting or in flight."""
         await self._idle.wait()
 
-    def append(self, record: Record, *, sync: bool, done: Done, deadline: float = _NEVER) -> None:
+    def append(
+        self, record: Record, *, sync: bool, done: Done, deadline: float = _NEVER, prepare: Prepare | None = None
+    ) -> None:
         """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers.
 
         One that still waits at its `deadline`, on the event loop's clock, is not written: `done` has DeadlineExceeded then.
+        Where the index must be asked first, which takes a disk thread, `prepare` may put another record of the same blob, no
+        larger, in its place.
         """
+        if self.store.state is not StoreState.OPEN:
+            done(self.store.refusal())  # at once: the batch on its way may hang
+            return
         size = len(record.payload) + len(record.metadata) + APPEND_OVERHEAD_BYTES
         if not self._writes.admit(size):
             waiting = self._writes.pending_bytes
             done(Overloaded(f"the write queue of this disk is full ({waiting} bytes); retry shortly"))
             return
-        self._enqueue(Append(record, size, sync, done, deadline))
+        self._enqueue(Append(record, size, sync, done, deadline, prepare=prepare))
 
     def append_images(self, images: Sequence[Image], done: Done) -> None:
         """Append records that were copied from a peer; `done` is called when they are durable, or were here or deleted already.
@@ -229,14 +242,71 @@ class Committer:
         except ReplicaUnavailable as unavailable:
             self._answer(appends, unavailable)
             return
+        self._busy = True
+        if batch.held.unknown:
+            self._look_up(appends, batch)
+        else:
+            self._write(appends, batch)
+
+    def _look_up(self, appends: list[Append], batch: Batch) -> None:
+        """Ask the index's file for what memory does not know, once for the whole batch."""
+        try:
+            self._lookups.ask(Wish(batch.held.unknown, partial(self._looked_up, appends, batch)))
+        except AmbryError as error:
+            self._fail(appends, batch, error)
+
+    def _step(self, then: Step, appends: list[Append], batch: Batch, work: Callable[[], None]) -> None:
+        """Do `work` on a disk thread, and go on with `then`."""
+        try:
+            doing = self._disk.submit(work)
+        except Exception as error:
+            self._fail(appends, batch, error)
+            return
+        doing.add_done_callback(partial(then, appends, batch))
+
+    def _looked_up(self, appends: list[Append], batch: Batch, wish: Wish) -> None:
+        if wish.failure is not None:
+            self._fail(appends, batch, wish.failure)
+            return
+        batch.learn(wish.found)
+        if self.store.state in (StoreState.FENCED, StoreState.CLOSED):
+            self._fail(appends, batch, self.store.refusal())
+            return
+        self._write(appends, batch)
+
+    def _fail(self, appends: list[Append], batch: Batch, error: BaseException) -> None:
+        """A batch ends before its first write."""
+        self._busy = False
+        self._answer(appends, self.store.give_up(batch, error))
+
+    def _write(self, appends: list[Append], batch: Batch) -> None:
+        """Write a batch of which all is known that is to be known."""
+        if any(append.prepare is not None for append in appends):
+            appends = self._prepared(appends, batch)
         try:
             batch.place()
-            writing = self._disk.submit(batch.write, reserve_bytes=self._reserve_bytes)
         except Exception as error:
-            self._answer(appends, self.store.give_up(batch, error))
+            self._fail(appends, batch, error)
             return
-        self._busy = True
-        writing.add_done_callback(partial(self._finish, appends, batch))
+        self._step(self._finish, appends, batch, partial(batch.write, reserve_bytes=self._reserve_bytes))
+
+    def _prepared(self, appends: list[Append], batch: Batch) -> list[Append]:
+        """Let those that ask for it say what they append; returns those that go on."""
+        staying: list[Append] = []
+        records: list[Record] = []
+        for append in appends:
+            record = append.record
+            try:
+                if record is not None and append.prepare is not None:
+                    record = append.prepare(batch.held.get(record.id))
+            except AmbryError as refusal:
+                asyncio.get_running_loop().call_soon(self._tell, [append], refusal)
+                continue
+            staying.append(append)
+            if record is not None:
+                records.append(record)
+        batch.records = records
+        return staying
 
     def _finish(self, appends: list[Append], batch: Batch, writing: asyncio.Future[None]) -> None:
         self._busy = False

@@ -33,6 +33,7 @@ class StoreSection(msgspec.Struct, frozen=True):
     reserve_bytes: int = 256 << 20
     inline_read_bytes_max: int = 256 << 10
     open_files_max: int = 512
+    remembered_entries_max: int = 100_000
 
 
 class CompactionSection(msgspec.Struct, frozen=True):
@@ -100,6 +101,8 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
         raise ConfigInvalid("store.io_threads must be at least 2: scrub and compaction hold one for a while")
     if store.open_files_max < 16:
         raise ConfigInvalid("store.open_files_max must be at least 16: a batch, a reader and a scrub each hold some")
+    if store.remembered_entries_max < 1:
+        raise ConfigInvalid("store.remembered_entries_max must be at least 1")
     for name in ("compaction", "scrub", "bootstrap"):
         if getattr(config, name).rate_bytes_per_s < 1 << 16:
             raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")

@@ -26,9 +26,11 @@ from datanode.changes import Changes
 from datanode.committer import Committer, WriteQueue
 from datanode.config import StoreSection
 from datanode.disk import Disk
+from datanode.lookups import Lookups
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.bounded_files import BoundedFiles
 from datanode.store.files import Files
+from datanode.store.known import EntryMemory
 from datanode.store.opening.progress import Progress
 from datanode.store.opening.start_over import NO_CHANGE, DirectoryChange, Renewal, StartOver
 from datanode.store.opening.steps import open_store
@@ -48,6 +50,7 @@ class Replica:
     partition: Partition
     store: BlobStore
     committer: Committer
+    lookups: Lookups
     opening: int
     """Counts the openings of this process: a damage that is reported late must not hit the replica's next opening."""
     opened_at: float
@@ -87,6 +90,7 @@ class Replicas(dict[int, Replica]):
         self._random = random_source
         self._disk = disk
         self._writes = writes
+        self._memory = EntryMemory(config.remembered_entries_max)
         self._on_open = on_open
         self._watchers_of = watchers_of
         self._known: dict[int, Partition] = {}
@@ -197,16 +201,10 @@ class Replicas(dict[int, Replica]):
             opens, directory, on_index_corrupt=index_corrupt, progress=progress, rebuild=rebuild
         )
         store.watchers = self._watchers_of(partition.id)
-        committer = Committer(
-            store,
-            self._disk,
-            self._writes,
-            batch_bytes_max=self._config.batch_bytes_max,
-            batch_records_max=self._config.batch_records_max,
-            gather_ms=self._config.gather_ms,
-            reserve_bytes=self._config.reserve_bytes,
-        )
-        replica = Replica(partition, store, committer, opening, opened_at=self._clock.monotonic())
+        store.index.share(self._memory)
+        lookups = Lookups(store, self._disk, read_bytes_max=self._config.inline_read_bytes_max)
+        committer = Committer(store, self._disk, lookups, self._writes, self._config)
+        replica = Replica(partition, store, committer, lookups, opening, opened_at=self._clock.monotonic())
         self[partition.id] = replica
         self._on_open(replica)
 

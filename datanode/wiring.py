@@ -22,6 +22,7 @@ from datanode.config import DataNodeConfig
 from datanode.disk import Disk
 from datanode.handlers.blobs import BlobHandlers
 from datanode.handlers.counting import RequestCounts
+from datanode.handlers.gets import GetHandlers
 from datanode.handlers.greeting import GreetingHandlers
 from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
@@ -231,7 +232,8 @@ def build(
         ask_for_scrub=scrubber.ask,
         on_missing=healer.note_damaged,
     )
-    upkeep = UpkeepHandlers(replicas, certain_retention=clocks.certain_retention)
+    later = Later(own_name=own.name)
+    upkeep = UpkeepHandlers(replicas, later=later, certain_retention=clocks.certain_retention)
     fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=upkeep.fates)
     sweeper = ChunkSweeper(
         replicas,
@@ -242,7 +244,6 @@ def build(
         oracle=fates,
         make_durable=intake.append,
     )
-    later = Later(own_name=own.name)
     reading = Reading(disk=disk, own_name=own.name, on_damaged=healer.note_damaged)
     blobs = BlobHandlers(
         replicas,
@@ -250,9 +251,16 @@ def build(
         reading=reading,
         later=later,
         retention=retention,
-        inline_read_bytes_max=store.inline_read_bytes_max,
         clock=clocks.agreed,
         certain_ms=clocks.judge.certain_ms,
+    )
+    gets = GetHandlers(
+        replicas,
+        own_name=own.name,
+        reading=reading,
+        later=later,
+        inline_read_bytes_max=store.inline_read_bytes_max,
+        clock=clocks.agreed,
     )
     peers = ReplicationHandlers(replicas, feed=feed, reading=reading, digests=digests, later=later)
     pace = Pace(config.bootstrap.rate_bytes_per_s, busy=writes.busy, load=disk.load)
@@ -260,7 +268,7 @@ def build(
     segments = SegmentHandlers(source, later=later)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
-    tables = (greeting.table(), blobs.table(), peers.table(), segments.table(), upkeep.table())
+    tables = (greeting.table(), blobs.table(), gets.table(), peers.table(), segments.table(), upkeep.table())
     handlers: Mapping[int, Handler] = {type: handler for table in tables for type, handler in table.items()}
     return Parts(
         config=config,

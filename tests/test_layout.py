@@ -58,6 +58,7 @@ FLOORS = [
     ["ambry.network"],
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
+    ["datanode.lookups"],
     ["datanode.committer", "datanode.changes", "frontend.http"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],
@@ -445,6 +446,10 @@ COVERED_BY = {
     "frontend/router/context.py": (
         "tests/unit/frontend/router/test_router_replicas.py",
         "only puts together what the others test",
+    ),
+    "datanode/store/changes.py": (
+        "tests/unit/datanode/store/test_index.py",
+        "the changes of an index are read through it",
     ),
     "datanode/store/tables.py": (
         "tests/conformance/test_tables_conformance.py",

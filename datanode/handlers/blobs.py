@@ -1,8 +1,10 @@
-"""What frontends ask of blobs: put, update, get, presence. Callbacks throughout: a put or a cached get makes no task."""
+"""What frontends ask to be changed of blobs: put and update. Callbacks throughout: a put makes no task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+import msgspec
 
 from ambry.blob import BlobState, join
 from ambry.clock import Clock
@@ -11,7 +13,6 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     BlobDeleted,
-    BlobNotFound,
     DataCorrupt,
     InsufficientStorage,
     InvalidRequest,
@@ -25,22 +26,19 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty
 from ambry.protocol.messages.blobs import (
-    GetReply,
-    GetRequest,
-    PresenceReply,
-    PresenceRequest,
     PutRequest,
     UpdateReply,
     UpdateRequest,
 )
 from ambry.service.logs import get_logger
 from datanode import metrics
+from datanode.committer import Done
 from datanode.config import CompactionSection
 from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry
-from datanode.store.record_reader import Payload
+from datanode.store.known import UNKNOWN
 from datanode.store.retention import retention_at
 
 log = get_logger()
@@ -52,12 +50,10 @@ CHANGE_SKEW_MAX_MS = SKEW_MAX_MS + 60_000
 
 _read_put = messages.reader(PutRequest)
 _read_update = messages.reader(UpdateRequest)
-_read_get = messages.reader(GetRequest)
-_read_presence = messages.reader(PresenceRequest)
 
 
 class BlobHandlers:
-    """Answers about the blobs of this node.
+    """Changes the blobs of this node.
 
     `clock` has the time that most data nodes have (ambry/clustermap/skew.py), `certain_ms` tells the one that may free
     something, or 0 (datanode/upkeep/skew.py).
@@ -71,7 +67,6 @@ class BlobHandlers:
         reading: Reading,
         later: Later,
         retention: CompactionSection,
-        inline_read_bytes_max: int,
         clock: Clock,
         certain_ms: Callable[[], int],
     ) -> None:
@@ -80,16 +75,13 @@ class BlobHandlers:
         self._reading = reading
         self._later = later
         self._retention = retention
-        self._inline_read_bytes_max = inline_read_bytes_max
         self._clock = clock
         self._certain_ms = certain_ms
 
     def table(self) -> dict[int, Handler]:
         return {
             MessageType.PUT: self._put,
-            MessageType.GET: self._get,
             MessageType.UPDATE: self._update,
-            MessageType.PRESENCE: self._presence,
         }
 
     # --- put and update ---
@@ -118,12 +110,35 @@ class BlobHandlers:
             payload=frame.body,
         )
         metrics.BYTES_IN.inc(len(frame.body))
-        entry = replica.store.lookup(request.id)
-        if entry is not None and entry.present and request.id not in replica.store.damaged:
+        entry = replica.store.index.known(request.id)
+        if entry is UNKNOWN:
+            self._append_unless_here(replica, record, request.sync, responder, done)
+        elif entry is not None and entry.present and request.id not in replica.store.damaged:
             again = self._put_again(replica, entry, record, sync=request.sync, done=done, deadline=responder.deadline)
             self._later.answer(responder, again)
-            return
-        replica.committer.append(record, sync=request.sync, done=done, deadline=responder.deadline)
+        else:
+            replica.committer.append(record, sync=request.sync, done=done, deadline=responder.deadline)
+
+    def _append_unless_here(
+        self, replica: Replica, record: Record, sync: bool, responder: Responder, done: Done
+    ) -> None:
+        """Whether the blob is here only the index's file can tell: its batch asks that."""
+        here: list[IndexEntry] = []
+
+        def prepare(entry: IndexEntry | None) -> Record | None:
+            if entry is None or not entry.present or record.id in replica.store.damaged:
+                return record
+            here.append(entry)
+            return None
+
+        def ended(error: AmbryError | None) -> None:
+            if error is None and here:
+                again = self._put_again(replica, here[0], record, sync=sync, done=done, deadline=responder.deadline)
+                self._later.answer(responder, again)
+            else:
+                done(error)
+
+        replica.committer.append(record, sync=sync, done=ended, deadline=responder.deadline, prepare=prepare)
 
     async def _put_again(
         self,
@@ -132,7 +147,7 @@ class BlobHandlers:
         record: Record,
         *,
         sync: bool,
-        done: Callable[[AmbryError | None], None],
+        done: Done,
         deadline: float,
     ) -> None:
         """A put of a blob that is here already, because replication or an earlier try was faster."""
@@ -152,18 +167,46 @@ class BlobHandlers:
     def _update(self, frame: Frame, responder: Responder) -> None:
         request = _read_update(frame.header)
         replica = self._replicas[BlobId(request.id).partition]
-        entry = replica.store.lookup(request.id)
-        state = request.state if entry is None else join(entry.state, request.state)
-        if entry is not None and entry.state.deleted and not state.deleted:
-            self._refuse_late_undelete(entry)
-        done = self._acknowledge(MessageType.UPDATE, responder, request.request_id, request.id, UpdateReply(state))
-        if entry is not None and state == entry.state:
-            replica.committer.barrier(done)
-            return
         record = Record(
-            kind=RecordKind.UPDATE, id=request.id, state=state, written_at_ms=self._plausible(request.changed_at_ms)
+            kind=RecordKind.UPDATE,
+            id=request.id,
+            state=request.state,
+            written_at_ms=self._plausible(request.changed_at_ms),
         )
-        replica.committer.append(record, sync=True, done=done, deadline=responder.deadline)
+        entry = replica.store.index.known(request.id)
+        if entry is UNKNOWN:
+            self._update_what_is_stored(replica, record, request.request_id, responder)
+            return
+        record = self._joined(entry, record)
+        reply = UpdateReply(record.state)
+        done = self._acknowledge(MessageType.UPDATE, responder, request.request_id, request.id, reply)
+        if entry is not None and record.state == entry.state:
+            replica.committer.barrier(done)
+        else:
+            replica.committer.append(record, sync=True, done=done, deadline=responder.deadline)
+
+    def _update_what_is_stored(self, replica: Replica, record: Record, request_id: str, responder: Responder) -> None:
+        """The state of the blob stands in the index's file alone: the batch asks that."""
+        joined = record
+
+        def prepare(entry: IndexEntry | None) -> Record | None:
+            nonlocal joined
+            joined = self._joined(entry, record)
+            return None if entry is not None and joined.state == entry.state else joined
+
+        def ended(error: AmbryError | None) -> None:
+            self._acknowledge(MessageType.UPDATE, responder, request_id, record.id, UpdateReply(joined.state))(error)
+
+        replica.committer.append(record, sync=True, done=ended, deadline=responder.deadline, prepare=prepare)
+
+    def _joined(self, entry: IndexEntry | None, record: Record) -> Record:
+        """An update with the joined state. Raises BlobDeleted."""
+        if entry is None:
+            return record
+        state = join(entry.state, record.state)
+        if entry.state.deleted and not state.deleted:
+            self._refuse_late_undelete(entry)
+        return msgspec.structs.replace(record, state=state)
 
     def _plausible(self, changed_at_ms: int) -> int:
         """When a change was made: what its maker says, unless the clocks of the data nodes say that this cannot be.
@@ -176,7 +219,7 @@ class BlobHandlers:
     @staticmethod
     def _acknowledge(
         type: MessageType, responder: Responder, request_id: str, blob_id: bytes, reply: messages.Message
-    ) -> Callable[[AmbryError | None], None]:
+    ) -> Done:
         """Answers when the committer is done."""
 
         def done(error: AmbryError | None) -> None:
@@ -202,81 +245,3 @@ class BlobHandlers:
                 f"blob {BlobId(entry.id)} was deleted more than {self._retention.deleted_retention_s} s ago: "
                 "too late to undelete it"
             )
-
-    # --- get ---
-
-    def _get(self, frame: Frame, responder: Responder) -> None:
-        request = _read_get(frame.header)
-        replica = self._replicas[BlobId(request.id).partition]
-        entry = replica.store.lookup(request.id)
-        if entry is None:
-            raise self._absent(replica)
-        if replica.store.put_back and entry.lsn < replica.store.lineage.begin_lsn and not request.any_state:
-            raise ReplicaUnavailable(f"{self._own_name} was put back, and does not know yet what became of this blob")
-        # A state that came before its bytes has no expiry yet.
-        gone = entry.state.deleted or 0 < entry.state.expires_at_ms <= self._clock.wall_ms()
-        if not entry.present or (gone and not request.any_state):
-            responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone))
-            return
-        if not 0 <= request.first <= request.end:
-            raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
-        # Clipped, not refused: the asker learns the payload's size from the answer.
-        first = min(request.first, entry.payload_size)
-        end = min(request.end, entry.payload_size)
-        if end - first <= self._inline_read_bytes_max:
-            try:
-                payload = replica.store.read(entry, first, end, cached_only=True)
-            except (DataCorrupt, OSError, MemoryError) as error:
-                raise self._reading.unreadable(replica, entry, error, request.request_id) from error
-            if payload is not None:
-                self._answer_payload(entry, payload, responder)
-                return
-
-        async def from_disk() -> None:
-            await responder.admit(end - first)
-            payload = await self._reading.payload(replica, entry, first, end, request_id=request.request_id)
-            self._answer_payload(entry, payload, responder)
-
-        self._later.answer(responder, from_disk())
-
-    def _absent(self, replica: Replica) -> AmbryError:
-        if replica.store.authority:
-            return BlobNotFound(f"partition {replica.partition.id} does not hold this blob on {self._own_name}")
-        return ReplicaUnavailable(f"{self._own_name} has not caught up with partition {replica.partition.id} yet")
-
-    @staticmethod
-    def _answer_payload(entry: IndexEntry, payload: Payload, responder: Responder) -> None:
-        head = payload.head
-        header = head.header
-        reply = GetReply(
-            entry.state,
-            True,
-            header.kind,
-            header.written_at_ms,
-            bytes(head.properties),
-            bytes(head.metadata),
-            header.digest,
-            header.payload_size,
-            payload.start,
-        )
-        responder.reply(reply, payload.data, payload.checks)
-        metrics.BYTES_OUT.inc(len(payload.data))
-
-    # --- presence ---
-
-    def _presence(self, frame: Frame, responder: Responder) -> None:
-        request = _read_presence(frame.header)
-        responder.reply(PresenceReply([self._presence_of(blob_id) for blob_id in request.ids]))
-
-    def _presence_of(self, blob_id: bytes) -> str:
-        """One of the words of PresenceReply."""
-        try:
-            replica = self._replicas[BlobId(blob_id).partition]
-            entry = replica.store.lookup(blob_id)
-        except AmbryError:
-            return "unsure"
-        if entry is None:
-            return "absent" if replica.store.authority else "unsure"
-        if entry.state.deleted:
-            return "deleted"
-        return "present" if entry.present and blob_id not in replica.store.damaged else "unsure"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ambry.errors import AmbryError, InternalError, ReplicaUnavailable
@@ -32,6 +32,19 @@ class Later:
 
         task.add_done_callback(ended)
 
+    def call(self, responder: Responder, function: Callable[[], None]) -> None:
+        """Call what goes on with a request; an error that it raises is the answer."""
+        try:
+            function()
+        except AmbryError as error:
+            responder.fail(error)
+        except Exception as error:
+            self._fail(responder, error)
+
+    def _fail(self, responder: Responder, error: Exception) -> None:
+        log.error("request failed", exc_info=error)
+        responder.fail(InternalError(f"{type(error).__name__} in {self._own_name}; its log has the details"))
+
     async def _run(self, responder: Responder, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
@@ -41,8 +54,7 @@ class Later:
             responder.fail(ReplicaUnavailable(f"{self._own_name} is shutting down"))
             raise
         except Exception as error:
-            log.exception("request failed")
-            responder.fail(InternalError(f"{type(error).__name__} in {self._own_name}; its log has the details"))
+            self._fail(responder, error)
 
     async def stop(self) -> None:
         """End the requests that wait: each is answered that the node is shutting down."""

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded
+from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.disk import Disk
-from datanode.replicas import Replica
+from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry
 from datanode.store.record_reader import Payload
 from datanode.store.trouble import is_shortage
 
 log = get_logger()
+
+
+def by_replica(replicas: Replicas, ids: Sequence[bytes]) -> list[tuple[Replica, list[bytes]]]:
+    """Those replicas that are here and open, each with its blobs; what is no blob id is of none."""
+    found: dict[int, list[bytes]] = {}
+    for blob_id in ids:
+        with contextlib.suppress(AmbryError):
+            found.setdefault(BlobId(blob_id).partition, []).append(blob_id)
+    return [(replicas[number], some) for number, some in found.items() if number in replicas]
 
 
 class Reading:

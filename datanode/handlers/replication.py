@@ -84,15 +84,16 @@ class ReplicationHandlers:
         images: list[Buffer] = []
         entries: list[IndexEntry] = []
         room = min(request.bytes_max, FETCH_BYTES_MAX)
-        for blob_id in request.ids:
-            entry = replica.store.lookup(blob_id)
-            if entry is None or not entry.present or blob_id in replica.store.damaged:
-                missing.add(blob_id)
-                continue
-            if entries and entry.size > room:
-                break
-            entries.append(entry)
-            room -= entry.size
+        async with replica.lookups.hold(request.ids) as here:
+            for blob_id in request.ids:
+                entry = here.get(blob_id)
+                if entry is None or not entry.present or blob_id in replica.store.damaged:
+                    missing.add(blob_id)
+                    continue
+                if entries and entry.size > room:
+                    break
+                entries.append(entry)
+                room -= entry.size
         # The images, and the body that they are joined into.
         await responder.admit((2 if len(entries) > 1 else 1) * sum(entry.size for entry in entries))
         for entry in entries:

@@ -147,12 +147,13 @@ class PairComparer:
             request = EntriesRequest(replica.partition.id, low, span.high, LIST_MAX)
             frame = await peer.request(MessageType.ENTRIES, request, timeout_s=self._timeout_s)
             reply = messages.decode(frame.header, EntriesReply)
-            for change in reply.entries:
-                lives = not change.state.deleted
-                if lives and change.state.expires_at_ms <= after_ms:
-                    continue  # we may have dropped it
-                if lacks(replica.store.lookup(change.id), change, retention):
-                    candidates[change.id] = change
+            async with replica.lookups.hold([change.id for change in reply.entries]) as here:
+                for change in reply.entries:
+                    lives = not change.state.deleted
+                    if lives and change.state.expires_at_ms <= after_ms:
+                        continue  # we may have dropped it
+                    if lacks(here.get(change.id), change, retention):
+                        candidates[change.id] = change
             if reply.next <= low:
                 return reply
             low = reply.next
@@ -175,17 +176,18 @@ class PairComparer:
         retention = self._certain_retention()
         missing: list[Change] = []
         doubtful = 0
-        for change in changes:
-            entry = store.lookup(change.id)
-            if not lacks(entry, change, retention) or cursor is None or change.id in cursor.outstanding:
-                continue  # it came meanwhile, or is being looked for
-            forgotten = may_be_forgotten(
-                entry, change, retention, now_ms=self._clock.wall_ms(), purged_lsn=store.lineage.purged_lsn
-            )
-            if forgotten and self._count_witness(replica, change, name) < WITNESSES:
-                doubtful += 1
-                continue
-            missing.append(change)
+        async with replica.lookups.hold([change.id for change in changes]) as here:
+            for change in changes:
+                entry = here.get(change.id)
+                if not lacks(entry, change, retention) or cursor is None or change.id in cursor.outstanding:
+                    continue  # it came meanwhile, or is being looked for
+                forgotten = may_be_forgotten(
+                    entry, change, retention, now_ms=self._clock.wall_ms(), purged_lsn=store.lineage.purged_lsn
+                )
+                if forgotten and self._count_witness(replica, change, name) < WITNESSES:
+                    doubtful += 1
+                    continue
+                missing.append(change)
         if not missing or cursor is None:
             return Comparison(doubtful=doubtful)
         metrics.LACKING.labels(peer.node.datacenter).inc(len(missing))

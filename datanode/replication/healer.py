@@ -202,8 +202,8 @@ class Healer:
             replica.partition.others(self._own.name),
             key=lambda node: (not self._pool[node.name].usable, node.datacenter_id != self._own.datacenter_id),
         )
-        entry = replica.store.lookup(blob_id)
-        dated = joined_state(entry, item.dated)
+        async with replica.lookups.hold([blob_id]) as here:
+            dated = joined_state(here.get(blob_id), item.dated)
         for node in nodes:
             try:
                 failed = await self._intake.fetch(replica, self._pool[node.name], {blob_id: dated})
@@ -221,7 +221,8 @@ class Healer:
         Then it is appended again: in other blocks of that disk, and peers that were told that it is not here hear of it.
         """
         store = replica.store
-        entry = store.lookup(blob_id)
+        async with replica.lookups.hold([blob_id]) as here:
+            entry = here.get(blob_id)
         if entry is None or not entry.present or blob_id not in store.damaged:
             return False
         try:

@@ -81,7 +81,8 @@ class Intake:
 
         Those of a blob that expired so long ago that peers give them up as well do not.
         """
-        entry = replica.store.lookup(blob_id)
+        async with replica.lookups.hold([blob_id]) as here:
+            entry = here.get(blob_id)
         joined = joined_state(entry, dated)
         state = joined.state
         # A state that came before its bytes has no expiry yet.

@@ -115,11 +115,12 @@ class Losses:
 
     async def _delete(self, replica: Replica, ids: list[bytes]) -> None:
         states: dict[bytes, DatedState] = {}
-        for raw in ids:
-            entry = replica.store.lookup(raw)
-            state = BlobState() if entry is None else entry.state
-            dated = DatedState(BlobState(state.life_version, True, state.expires_at_ms), self._clock.wall_ms())
-            states[raw] = joined_state(entry, dated)
+        async with replica.lookups.hold(ids) as here:
+            for raw in ids:
+                entry = here.get(raw)
+                state = BlobState() if entry is None else entry.state
+                dated = DatedState(BlobState(state.life_version, True, state.expires_at_ms), self._clock.wall_ms())
+                states[raw] = joined_state(entry, dated)
         await self._intake.merge_all(replica, states)
         for raw in ids:
             await self._healer.look_again(raw)

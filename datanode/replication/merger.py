@@ -10,6 +10,7 @@ from datanode.replicas import Replica
 from datanode.replication.decide import Action, decide, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
+from datanode.store.index import Held
 from datanode.store.retention import Retention
 
 
@@ -28,12 +29,15 @@ class Merger:
         """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
         if not changes:
             return {}
-        store = replica.store
+        async with replica.lookups.hold([change.id for change in changes]) as here:
+            return await self._take_in(peer, replica, changes, here)
+
+    async def _take_in(self, peer: Peer, replica: Replica, changes: list[Change], here: Held) -> dict[bytes, int]:
         retention = self._certain_retention()
         merges: list[Change] = []
         fetches: dict[bytes, Change] = {}
         for change in changes:
-            entry = store.lookup(change.id)
+            entry = here.get(change.id)
             known = entry is not None and entry.present and entry.state == change.state
             if known and entry is not None and entry.changed_at_ms == change.changed_at_ms:
                 continue  # by far the most: it came here directly, or from another peer
@@ -44,10 +48,10 @@ class Merger:
                 fetches[change.id] = change
         failed: set[bytes] = set()
         if fetches:
-            wanted = {blob_id: joined_state(store.lookup(blob_id), change.dated) for blob_id, change in fetches.items()}
+            wanted = {blob_id: joined_state(here.get(blob_id), change.dated) for blob_id, change in fetches.items()}
             failed = await self._intake.fetch(replica, peer, wanted)
         if merges:
-            states = {change.id: joined_state(store.lookup(change.id), change.dated) for change in merges}
+            states = {change.id: joined_state(here.get(change.id), change.dated) for change in merges}
             await self._intake.merge_all(replica, states)
         for blob_id in sorted(failed):
             self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)

@@ -1,7 +1,8 @@
 """One commit of a replica: its records, where they go, and what is synced before anybody hears of them.
 
+    look_up   disk thread   what memory does not know of its blobs; left out where it knows all of it
     place     event loop    every record takes on what is known of its blob, and gets its segment, offset and LSN
-    write     disk thread   new segments are created, everything is written, then synced: the only blocking step
+    write     disk thread   new segments are created, everything is written, then synced
     abandon   event loop    nothing of it was written: its places are given back
 
 A batch ends by BlobStore.publish, by `abandon`, or by the fence of its replica where writing had begun; BlobStore.give_up
@@ -22,8 +23,10 @@ from ambry.errors import InsufficientStorage
 from ambry.format import record as record_format
 from ambry.format.record import Record, RecordKind
 from datanode.store.index import Index
+from datanode.store.known import UNKNOWN
 from datanode.store.log import Log, Run, Unsynced
 from datanode.store.segment import Segment
+from datanode.store.stored_entries import Entries
 from datanode.store.trouble import is_full
 
 
@@ -42,6 +45,10 @@ class Batch:
 
     def __init__(self, log: Log, index: Index, records: Sequence[Record], *, sync: bool, now_ms: int) -> None:
         self.records = records
+        self.held = index.hold([record.id for record in records])
+        """What is known of their blobs, until its end."""
+        self._looked_up = False
+        """Whether time has gone by since."""
         self.sync = sync
         self.places: list[Place] = []
         """Where the records go, in their order."""
@@ -61,8 +68,19 @@ class Batch:
         self._active = log.active
         self._end = 0 if log.active is None else log.active.end
 
+    def look_up(self) -> None:
+        """Look up what memory does not know. Blocking. Raises IndexCorrupt, Overloaded; `abandon` it then."""
+        self.learn(self._index.look_up(self.held.unknown))
+
+    def learn(self, found: Entries) -> None:
+        """Take in what was looked up of `held.unknown`."""
+        self.held.learn(found)
+        self._looked_up = True
+
     def place(self) -> None:
-        """Give every record its place. Raises IndexCorrupt; `abandon` it then."""
+        """Give every record its place. Where `look_up` was left out, though something is unknown, it does that first."""
+        if self.held.unknown:
+            self.look_up()
         self._take_on_known_states()
         log = self._log
         active = log.active
@@ -85,10 +103,13 @@ class Batch:
         """
         whole: list[Record] = []
         batch: dict[bytes, BlobState] = {}
+        held, later = self.held, self._looked_up
         for record in self.records:
             known = batch.get(record.id)
             if known is None:
-                entry = self._index.get(record.id)
+                entry = held.entries[record.id[16:32]]
+                if later or entry is UNKNOWN:
+                    entry = held.get(record.id)
                 known = entry.state if entry is not None else None
             state = record.state if known is None else join(known, record.state)
             batch[record.id] = state

@@ -127,6 +127,7 @@ class BlobStore:
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
         self.copies = Copies(log, index, clock=clock, target=self.scrub.target)
         self.digests = Digests(index)
+        self.index = index
         self.lookup = index.get
         self.changes_since = index.changes_since
         self.past = index.past
@@ -144,9 +145,6 @@ class BlobStore:
         self._clock = clock
         self._lock = lock
         self._log = log
-        self._index = index
-
-    # --- state of the replica ---
 
     @property
     def lineage(self) -> Lineage:
@@ -170,12 +168,12 @@ class BlobStore:
     @property
     def recent_count(self) -> int:
         """Index entries that wait for the next checkpoint."""
-        return self._index.recent_count
+        return self.index.recent_count
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The last durable checkpoint."""
-        return self._index.checkpoint
+        return self.index.checkpoint
 
     @property
     def unsynced(self) -> bool:
@@ -220,16 +218,16 @@ class BlobStore:
         """A batch of these records, without places yet. Raises ReplicaUnavailable when the replica is not open."""
         if self.state is not StoreState.OPEN:
             raise self.refusal()
-        return shape(self._log, self._index, records, sync=sync, now_ms=self._clock.wall_ms())
+        return shape(self._log, self.index, records, sync=sync, now_ms=self._clock.wall_ms())
 
     def publish(self, batch: Batch) -> None:
         """Make a written batch visible to readers and peers.
 
-        Raises IndexCorrupt, ReplicaUnavailable where the replica was fenced or closed meanwhile: `give_up` then.
+        Raises ReplicaUnavailable where the replica was fenced or closed meanwhile: `give_up` then.
         """
         if self.state not in (StoreState.OPEN, StoreState.CLOSING):
             raise self.refusal()
-        log, index = self._log, self._index
+        log, index = self._log, self.index
         if batch.created or log.unsynced or not batch.sync:  # else there is nothing to note
             log.note_written(batch.written, created=batch.created, synced=batch.sync)
             log.mark_synced(batch.earlier)
@@ -244,10 +242,12 @@ class BlobStore:
                 size=place.size,
                 payload_size=len(record.payload),
                 written_at_ms=record.written_at_ms,
+                held=batch.held,
             )
             if record.kind != RecordKind.UPDATE:
                 self.damaged.discard(record.id)
             self.end_lsn = place.lsn + place.size
+        self.index.holds.pop(batch.held, None)
         for notice in self.watchers:
             notice()
 
@@ -257,6 +257,7 @@ class BlobStore:
         Where nothing was written it never was, and the replica goes on; a disk that fails to open a segment fences it all the
         same. From the first write on what is on the disk is unknown: only the next opening tells.
         """
+        batch.held.let_go()
         if not batch.begun:
             batch.abandon()
             if isinstance(error, AmbryError):
@@ -269,8 +270,6 @@ class BlobStore:
         # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
         self.fence(f"write, sync or publication failed: {error!r}")
         return self.refusal()
-
-    # --- reading ---
 
     def appended_at(self, entry: IndexEntry) -> int | None:
         """The LSN of the put record that an entry points to; None where there is none, or a compaction moved it."""
@@ -285,7 +284,7 @@ class BlobStore:
 
     def overlay(self) -> Entries:
         """The index entries that only memory holds: what a walk over the index needs from the event loop's thread."""
-        return self._index.overlay()
+        return self.index.overlay()
 
     # --- checkpoints ---
 
@@ -316,7 +315,7 @@ class BlobStore:
             marks=self.age.mark(self.end_lsn),
             rounds=dict(self.rounds),
         )
-        return PendingCheckpoint(self._index.freeze(), checkpoint, list(self._log.unsynced.values()))
+        return PendingCheckpoint(self.index.freeze(), checkpoint, list(self._log.unsynced.values()))
 
     def write_checkpoint(self, pending: PendingCheckpoint) -> None:
         """Sync the log, then write the index. Blocking.
@@ -324,15 +323,15 @@ class BlobStore:
         Raises Overloaded, InsufficientStorage: `put_off_checkpoint` then. Raises OSError or IndexCorrupt: `fence` then.
         """
         self._log.sync([item.segment for item in pending.unsynced])
-        self._index.write(pending.frozen, pending.checkpoint)
+        self.index.write(pending.frozen, pending.checkpoint)
 
     def end_checkpoint(self, pending: PendingCheckpoint) -> None:
         self._log.mark_synced(pending.unsynced)
-        self._index.finish(pending.checkpoint)
+        self.index.finish(pending.checkpoint)
 
     def put_off_checkpoint(self) -> None:
         """End a checkpoint of which `write_checkpoint` wrote nothing: the next one does."""
-        self._index.thaw()
+        self.index.thaw()
 
     def leave(self) -> None:
         """Take no more appends: `close` follows when those on their way are over. Nothing for one that is not open."""
@@ -345,6 +344,6 @@ class BlobStore:
             self.state = StoreState.CLOSED
             self.serving = False
             self.identity.close()
-            self._index.close()
+            self.index.close()
             self._log.close()
             self._lock.release()

@@ -100,7 +100,7 @@ class ImageBatch(Batch):
     def _take_on_known_states(self) -> None:
         taken: dict[bytes, Image] = {}
         for image in self._images:
-            entry = self._index.get(image.id)
+            entry = self.held.get(image.id)
             if entry is not None:
                 state = join(entry.state, image.state)
                 if entry.present or state.deleted:

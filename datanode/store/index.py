@@ -8,16 +8,15 @@ after the log that they describe was synced. LMDB holds four tables (datanode/st
     meta     name             -> msgpack: where the checkpoint ends, the replication tokens, whether the stop was clean
     ranges   key (16)         -> digests of the entries from there on (datanode/store/ranges.py)
 
-All methods but `write` run on the event loop's thread; `write` may run on a disk thread while the others go on.
+Whatever changes it, and `known`, runs on the event loop's thread, and never touches LMDB: a page of it may take as long as its
+disk does. What is marked blocking runs on a disk thread while the others go on.
 Invariant: look-up order is recent, frozen (being written), LMDB; so a blob is found at every moment of a checkpoint.
 The log is the truth: an index that is missing, damaged or of another version is deleted and rebuilt from it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,21 +25,15 @@ import msgspec
 from ambry.blob import BlobState, join
 from ambry.errors import IndexCorrupt, InvariantBroken
 from ambry.format.record import RecordKind
-from datanode.store import entry as entry_format
 from datanode.store.age import Mark
+from datanode.store.changes import ChangeReader, Journal, Past
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files
-from datanode.store.ranges import RangeChange, Records
-from datanode.store.stored_entries import META_KEY, Entries, RangeRecords, read_ranges, write_entries
-from datanode.store.tables import Pair, Table, Writing
+from datanode.store.known import UNKNOWN, EntryMemory, Known
+from datanode.store.stored_entries import Entries, EntryFile, Pause
 
-PAGE_ENTRIES = 200
-"""Entries that a walk through the index takes at once: under a millisecond."""
-ENTRY_BYTES = 128
-"""About what an entry takes of the index, both orders together."""
-
-Pause = Callable[[int], object]
-"""Called with the size of a piece of work in bytes; blocks the thread for as long as that should take."""
+REMEMBERED_ALONE = 1_000
+"""Entries that one remembers which shares no memory with others: see `share`."""
 
 
 class FindToken(NamedTuple):
@@ -93,18 +86,38 @@ class Frozen(msgspec.Struct):
     journal: list[tuple[int, bytes]]
 
 
-class Journal(NamedTuple):
-    """The first `size` changes of a list that grows."""
+class Held:
+    """What is known of some blobs, by the key of their entries: kept until `let_go`, and told as it is at every moment."""
 
-    changes: list[tuple[int, bytes]]
-    size: int
+    __slots__ = ("_index", "entries", "unknown")
 
+    def __init__(self, index: Index, entries: dict[bytes, Known]) -> None:
+        self._index = index
+        self.entries = entries
+        self.unknown = [key for key, entry in entries.items() if entry is UNKNOWN]
+        """Keys that are to be looked up, see `learn`."""
 
-class Past(NamedTuple):
-    """Changes up to `stored_lsn` are in LMDB, later ones in the journals."""
+    def learn(self, found: Entries) -> None:
+        """Take in what was looked up of `unknown`, unless a checkpoint told something newer meanwhile."""
+        entries = self.entries
+        for key, entry in found.items():
+            if entries[key] is UNKNOWN:
+                entries[key] = entry
+        self.unknown = []
 
-    stored_lsn: int
-    journals: tuple[Journal, Journal]
+    def get(self, blob_id: bytes) -> IndexEntry | None:
+        """The entry of one of the blobs, as it is now."""
+        found = self._index.known(blob_id)
+        if found is UNKNOWN:
+            found = self.entries[blob_id[16:32]]
+            if found is UNKNOWN:
+                raise InvariantBroken(f"what is held of {blob_id.hex()} was never looked up")
+            return found if found is None or found.id == blob_id else None
+        return found
+
+    def let_go(self) -> None:
+        """It is not needed any more; may be said twice."""
+        self._index.holds.pop(self, None)
 
 
 class Index:
@@ -117,63 +130,86 @@ class Index:
     def __init__(
         self, files: Files, directory: Path, partition: int, *, on_corrupt: Callable[[str], None] = lambda _reason: None
     ) -> None:
-        self._partition, self._on_corrupt = partition, on_corrupt
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
-        with self._telling():
-            self._tables = files.open_tables(directory)
-            try:
-                self.checkpoint = self._read_checkpoint()
-                self._stored_key_max = self._tables.last_key(Table.ENTRIES)
-                self.ranges = read_ranges(self._tables, empty=not self._stored_key_max)
-            except BaseException:
-                self._tables.close()
-                raise
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Let `on_corrupt` hear of damage that is found in it."""
+        self._waiting = (self._recent, self._frozen.entries)
+        """Both as of one moment, for disk threads."""
+        self.holds: dict[Held, None] = {}
+        """Those that were not let go."""
+        self._remembered = EntryMemory(REMEMBERED_ALONE).join()
+        self.checkpoints = 0
+        """How many have ended since it was opened."""
+        self._file = EntryFile(files, directory, partition, on_corrupt)
+        self._changes = ChangeReader(self._by_key, self._file.changes)
+        self.between, self.range_record = self._file.between, self._file.range_record
+        self.write_ranges, self.stored_count = self._file.write_ranges, self._file.count
         try:
-            yield
-        except IndexCorrupt as error:
-            self._on_corrupt(error.message)
+            raw = self._file.read_checkpoint()
+            self.checkpoint = Checkpoint() if raw is None else _decoded(raw, partition)
+            self._stored_key_max = self._file.last_key()
+            self.ranges = self._file.read_ranges(empty=not self._stored_key_max)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, IndexCorrupt):
+                on_corrupt(error.message)
             raise
-
-    def _read_checkpoint(self) -> Checkpoint:
-        raw = self._tables.get(Table.META, META_KEY)
-        try:
-            checkpoint = msgspec.msgpack.decode(raw, type=Checkpoint) if raw else Checkpoint()
-        except msgspec.MsgspecError as cause:
-            raise IndexCorrupt(f"the checkpoint of partition {self._partition} cannot be read: {cause}") from cause
-        if checkpoint.version != Checkpoint().version:
-            raise IndexCorrupt(f"index version {checkpoint.version} is not known to this release")
-        return checkpoint
 
     @property
     def recent_count(self) -> int:
         """Entries that are not in LMDB yet."""
         return len(self._recent) + len(self._frozen.entries)
 
+    def known(self, blob_id: bytes) -> Known:
+        """What memory tells of exactly this blob id: its entry, deleted ones included, that there is none, or UNKNOWN."""
+        key = blob_id[16:32]
+        found: Known = self._recent.get(key, UNKNOWN)
+        if found is UNKNOWN:
+            found = self._frozen.entries.get(key, UNKNOWN)
+            if found is UNKNOWN:
+                if key > self._stored_key_max:
+                    # Keys start with the time, so a new blob's lies beyond everything stored: no need to look.
+                    return None
+                found = self._remembered.newer.get(key, UNKNOWN)
+                if found is UNKNOWN:
+                    found = self._remembered.recall(key)
+                    if found is UNKNOWN:
+                        return found
+        return found if found is None or found.id == blob_id else None
+
+    def hold(self, ids: Iterable[bytes]) -> Held:
+        """What is known of these blobs, which stays known until it is let go; see `look_up` for the rest."""
+        known = self.known
+        entries = {blob_id[16:32]: known(blob_id) for blob_id in ids}
+        held = Held(self, entries)
+        self.holds[held] = None
+        return held
+
+    def remember(self, entries: Entries, checkpoints: int) -> None:
+        """Keep what `look_up` found, begun after so many checkpoints: it may be old where another one ended since."""
+        if checkpoints == self.checkpoints:
+            self._remembered.note(entries)
+
+    def share(self, memory: EntryMemory) -> None:
+        """Remember entries in a memory that bounds those of all indexes of a node."""
+        self._remembered.leave()
+        self._remembered = memory.join()
+
     def get(self, blob_id: bytes) -> IndexEntry | None:
-        """The entry of exactly this blob id, deleted ones included. Raises IndexCorrupt."""
+        """The entry of exactly this blob id, deleted ones included. Blocking, on any thread. Raises IndexCorrupt."""
         found = self._by_key(blob_id[16:32])
         return found if found is not None and found.id == blob_id else None
 
+    def look_up(self, keys: Collection[bytes]) -> Entries:
+        """The entries of these keys in LMDB, None where there is none, of one moment. Blocking. Raises IndexCorrupt."""
+        return self._file.look_up(keys)
+
     def _by_key(self, key: bytes) -> IndexEntry | None:
-        if key in self._recent:
-            return self._recent[key]
-        if key in self._frozen.entries:
-            return self._frozen.entries[key]
-        if key > self._stored_key_max:
-            # Keys start with the time, so a new blob's lies beyond everything stored: no need to look.
-            return None
-        try:
-            value = self._tables.get(Table.ENTRIES, key)
-            return None if value is None else entry_format.decode(key, value, self._partition)
-        except IndexCorrupt as error:
-            self._on_corrupt(error.message)
-            raise
+        for entries in self._waiting:
+            found = entries.get(key, UNKNOWN)
+            if found is not UNKNOWN:
+                return found
+        return self._file.look_up((key,))[key] if key <= self._stored_key_max else None
 
     def apply(
         self,
@@ -187,12 +223,13 @@ class Index:
         size: int,
         payload_size: int,
         written_at_ms: int,
+        held: Held | None = None,
     ) -> None:
         """Take in one record of the log. Replay at start and publication share this, so they cannot differ.
 
-        Raises IndexCorrupt.
+        Blocking, and raises IndexCorrupt, unless its blob is one of those `held`.
         """
-        current = self.get(blob_id)
+        current = self.get(blob_id) if held is None else held.get(blob_id)
         joined = state if current is None else join(current.state, state)
         changed_at_ms = written_at_ms if current is None else max(current.changed_at_ms, written_at_ms)
         if kind != RecordKind.UPDATE:
@@ -233,35 +270,7 @@ class Index:
         # What is stored behind this key later was in no checkpoint yet: under appends a walk would never end.
         last = self._stored_key_max
         yield from (entry for entry in overlay.values() if entry is not None)
-        yield from self.between(b"", last, overlay, pause)
-
-    def between(
-        self, after: bytes, last: bytes, but: Container[bytes] = (), pause: Pause = int
-    ) -> Iterator[IndexEntry]:
-        """Entries of LMDB with keys behind `after` and up to `last`, in order, without those keys. As `stored` otherwise."""
-        while page := self._stored_page(after, last):
-            with self._telling():
-                found = [entry_format.decode(*pair, self._partition) for pair in page if pair.key not in but]
-            yield from found
-            after = page[-1].key
-            pause(len(page) * ENTRY_BYTES)
-
-    def _stored_page(self, after: bytes, last: bytes) -> list[Pair]:
-        """The next entries of LMDB behind key `after`, up to `last`, as they stand there."""
-        # The least key behind `after`: no other lies between them.
-        with self._telling():
-            page = self._tables.page(Table.ENTRIES, after + b"\0", PAGE_ENTRIES)
-        return [pair for pair in page if pair.key <= last]
-
-    def range_record(self, start: bytes) -> bytes | None:
-        """The digest of the range that starts there, as it stands in LMDB."""
-        with self._telling():
-            return self._tables.get(Table.RANGES, start)
-
-    def write_ranges(self, change: Callable[[Records], None]) -> None:
-        """Change digests in one durable transaction, in which `change` may be called again from the start. As `write`."""
-        with self._telling():
-            self._tables.write(lambda writing: change(RangeRecords(writing)))
+        yield from self._file.between(b"", last, overlay, pause)
 
     def past(self) -> Past:
         """What a reader of changes on another thread needs: taken on the event loop's, it is right whatever comes after."""
@@ -274,43 +283,16 @@ class Index:
 
         Blocking where `lsn` lies before the last checkpoint's; on another thread with a `past`. Raises IndexCorrupt.
         """
-        stored_lsn, journals = past or self.past()
-        found = self._stored_changes(lsn, stored_lsn, limit) if lsn < stored_lsn else []
-        for journal, size in journals:
-            for position in range(bisect_left(journal, (lsn, b""), 0, size), size):
-                if len(found) >= limit:
-                    return found
-                change_lsn, key = journal[position]
-                entry = self._by_key(key)
-                if entry is not None and entry.lsn == change_lsn:
-                    found.append(entry)
-        return found
-
-    def _stored_changes(self, lsn: int, end: int, limit: int) -> list[IndexEntry]:
-        """Up to `end`: a checkpoint may have put later ones there since, which the journals give."""
-        found: list[IndexEntry] = []
-        start, stop = lsn.to_bytes(8, "big"), end.to_bytes(8, "big")
-        while len(found) < limit:
-            with self._telling():
-                page = self._tables.page(Table.CHANGES, start, min(PAGE_ENTRIES, limit - len(found)))
-            for raw_lsn, key in page:
-                if raw_lsn >= stop:
-                    return found
-                entry = self._by_key(key)
-                if entry is not None and entry.lsn == int.from_bytes(raw_lsn, "big"):
-                    found.append(entry)
-            if not page:
-                break
-            start = page[-1].key + b"\0"
-        return found
+        return self._changes.since(lsn, limit, past or self.past())
 
     def freeze(self) -> Frozen:
         """Begin a checkpoint: the entries to `write`. No other checkpoint may be on its way."""
         if self._frozen.entries:
-            raise InvariantBroken(f"two checkpoints of partition {self._partition} at once")
+            raise InvariantBroken("two checkpoints of one partition at once")
         self._frozen = Frozen(self._recent, self._journal)
         self._recent = {}
         self._journal = []
+        self._waiting = (self._recent, self._frozen.entries)
         return self._frozen
 
     def write(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
@@ -318,19 +300,18 @@ class Index:
 
         Raises IndexCorrupt; Overloaded and InsufficientStorage with nothing written: `thaw` then, and try again later.
         """
-        raw = msgspec.msgpack.encode(checkpoint)
-
-        def change(writing: Writing) -> None:
-            ranges = RangeChange(self.ranges)  # anew each time: it gathers what changes
-            write_entries(writing, self._partition, frozen.entries, frozen.journal, raw, ranges)
-
-        with self._telling():
-            self._tables.write(change)
+        self._file.write(frozen.entries, frozen.journal, msgspec.msgpack.encode(checkpoint), self.ranges)
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """End a checkpoint that `write` made durable."""
-        self._stored_key_max = max(self._stored_key_max, max(self._frozen.entries, default=b""))
+        written = self._frozen.entries
+        self._stored_key_max = max(self._stored_key_max, max(written, default=b""))
+        for held in self.holds:
+            held.entries.update((key, written[key]) for key in held.entries.keys() & written.keys())
+        self._remembered.note(written)
+        self.checkpoints += 1
         self._frozen = Frozen({}, [])
+        self._waiting = (self._recent, self._frozen.entries)
         self.checkpoint = checkpoint
 
     def thaw(self) -> None:
@@ -338,11 +319,19 @@ class Index:
         self._recent = {**self._frozen.entries, **self._recent}
         self._journal = self._frozen.journal + self._journal
         self._frozen = Frozen({}, [])
-
-    def stored_count(self) -> int:
-        """Blobs in LMDB."""
-        return self._tables.count(Table.ENTRIES)
+        self._waiting = (self._recent, self._frozen.entries)
 
     def close(self) -> None:
         """Blocking: waits for a reader on another thread."""
-        self._tables.close()
+        self._remembered.leave()
+        self._file.close()
+
+
+def _decoded(raw: bytes, partition: int) -> Checkpoint:
+    try:
+        checkpoint = msgspec.msgpack.decode(raw, type=Checkpoint)
+    except msgspec.MsgspecError as cause:
+        raise IndexCorrupt(f"the checkpoint of partition {partition} cannot be read: {cause}") from cause
+    if checkpoint.version != Checkpoint().version:
+        raise IndexCorrupt(f"index version {checkpoint.version} is not known to this release")
+    return checkpoint

@@ -11,7 +11,7 @@ Descriptors: LMDB holds three for each open file (the data twice, once for synch
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,23 +146,12 @@ class IndexFile:
             self._leave()
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        # As `_transaction`, written out: every look-up comes this way.
-        guard = self._guard
-        with guard:
-            if self._growing or self._env is None:
-                self._wait_for_map()
-            self._reading += 1
-        try:
-            with self._env.begin() as txn:
-                value: bytes | None = txn.get(key, db=self._tables[table])
-                return value
-        except (lmdb.Error, MemoryError) as cause:
-            raise self._trouble("cannot be read", cause) from cause
-        finally:
-            with guard:
-                self._reading -= 1
-                if self._growing and not self._reading:
-                    self._turn.notify_all()
+        return self.get_all(table, (key,))[0]
+
+    def get_all(self, table: Table, keys: Collection[bytes]) -> list[bytes | None]:
+        with self._transaction() as txn:
+            get, db = txn.get, self._tables[table]
+            return [get(key, db=db) for key in keys]
 
     def page(self, table: Table, start: bytes, limit: int) -> list[Pair]:
         found: list[Pair] = []

@@ -8,11 +8,12 @@ from __future__ import annotations
 import msgspec
 
 from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact
-from ambry.errors import DataCorrupt
+from ambry.errors import DataCorrupt, InvariantBroken
 from ambry.format import record as record_format
 from ambry.format.record import Head
 from datanode.store.entry import IndexEntry
 from datanode.store.index import Index
+from datanode.store.known import UNKNOWN
 from datanode.store.log import Log
 from datanode.store.segment import Segment
 
@@ -43,7 +44,10 @@ class RecordReader:
         alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's; FormatUnknown for an intact
         record that only a later release can read; OSError.
         """
-        segment, entry = self._place(entry)
+        place = self._place(entry, cached_only)
+        if place is None:
+            return None
+        segment, entry = place
         head_size = entry.size - entry.payload_size
         start = stop = 0
         if end > first:
@@ -75,18 +79,26 @@ class RecordReader:
 
         Blocking. Raises DataCorrupt, OSError.
         """
-        segment, entry = self._place(entry)
+        place = self._place(entry, cached_only=False)
+        if place is None:
+            raise InvariantBroken("a waiting look-up returned nothing")
+        segment, entry = place
         raw = self._pread(segment, entry.offset, entry.size, cached_only=False)
         if raw is None or record_format.verify(raw, segment.salt).id != entry.id:
             raise DataCorrupt(self._where(entry, "the record is another blob's"))
         record_format.restamp(raw)
         return raw
 
-    def _place(self, entry: IndexEntry) -> tuple[Segment, IndexEntry]:
-        """The segment that an entry points to; where a compaction moved the record since, the place that it has now."""
+    def _place(self, entry: IndexEntry, cached_only: bool) -> tuple[Segment, IndexEntry] | None:
+        """The segment that an entry points to; where a compaction moved the record since, the place that it has now.
+
+        With `cached_only` None where only the index's file tells.
+        """
         segment = self._log.segments.get(entry.segment)
         if segment is None:
-            current = self._index.get(entry.id)
+            current = self._index.known(entry.id) if cached_only else self._index.get(entry.id)
+            if current is UNKNOWN:
+                return None
             if current is not None and current.present:
                 entry = current
                 segment = self._log.segments.get(entry.segment)

@@ -10,14 +10,14 @@ from typing import NamedTuple
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format.record import refusal
 from datanode.store.entry import IndexEntry
-from datanode.store.index import ENTRY_BYTES, PAGE_ENTRIES, Index
+from datanode.store.index import Index
 from datanode.store.log import Log
 from datanode.store.pieces import Pieces
 from datanode.store.record_reader import RecordReader
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment
-from datanode.store.stored_entries import Entries
+from datanode.store.stored_entries import ENTRY_BYTES, PAGE_ENTRIES, Entries
 from datanode.store.trouble import is_shortage
 
 ABSENT_MAX = 10_000

@@ -1,19 +1,122 @@
-"""How the entries of an index stand in its tables: each blob once by its key, once at its latest change, and in a digest."""
+"""The entries of an index in its tables: each blob once by its key, once at its latest change, and in a digest.
+
+Everything here may wait for the disk; it is called on disk threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+from ambry.errors import IndexCorrupt
 from datanode.store import entry as entry_format
 from datanode.store.entry import IndexEntry
-from datanode.store.ranges import STATE_KEY, RangeChange, Ranges, read_coverage
-from datanode.store.tables import Table, Tables, Writing
+from datanode.store.files import Files
+from datanode.store.ranges import STATE_KEY, RangeChange, Ranges, Records, read_coverage
+from datanode.store.tables import Pair, Table, Tables, Writing
 
 META_KEY = b"checkpoint"
 
 Entries = dict[bytes, IndexEntry | None]
 """By key; None: removed."""
 PAGE_RANGES = 500
+PAGE_ENTRIES = 200
+"""Entries that a walk through the index takes at once: under a millisecond."""
+ENTRY_BYTES = 128
+"""About what an entry takes of the index, both orders together."""
+
+Pause = Callable[[int], object]
+"""Called with the size of a piece of work in bytes; blocks the thread for as long as that should take."""
+
+
+class EntryFile:
+    """The tables of one index. Blocking, on any thread; `write` and `write_ranges` on one at a time.
+
+    All raise IndexCorrupt, which `on_corrupt` hears of before; Overloaded, InsufficientStorage with nothing done. The first
+    three methods, which are of the opening, leave it to the caller to tell.
+    """
+
+    def __init__(self, files: Files, directory: Path, partition: int, on_corrupt: Callable[[str], None]) -> None:
+        self._partition, self._on_corrupt = partition, on_corrupt
+        with self._telling():
+            self.tables = files.open_tables(directory)
+        self.close = self.tables.close
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Let `on_corrupt` hear of damage that is found in it."""
+        try:
+            yield
+        except IndexCorrupt as error:
+            self._on_corrupt(error.message)
+            raise
+
+    def read_checkpoint(self) -> bytes | None:
+        return self.tables.get(Table.META, META_KEY)
+
+    def last_key(self) -> bytes:
+        """The greatest of all keys."""
+        return self.tables.last_key(Table.ENTRIES)
+
+    def read_ranges(self, *, empty: bool) -> Ranges:
+        """Where ranges start; `empty`: there are no entries."""
+        return read_ranges(self.tables, empty=empty)
+
+    def count(self) -> int:
+        """How many blobs there are."""
+        return self.tables.count(Table.ENTRIES)
+
+    def look_up(self, keys: Collection[bytes]) -> Entries:
+        """The entries of these keys, None where there is none, all of one moment."""
+        with self._telling():
+            return {
+                key: None if value is None else entry_format.decode(key, value, self._partition)
+                for key, value in zip(keys, self.tables.get_all(Table.ENTRIES, keys), strict=True)
+            }
+
+    def between(
+        self, after: bytes, last: bytes, but: Container[bytes] = (), pause: Pause = int
+    ) -> Iterator[IndexEntry]:
+        """Entries with keys behind `after` and up to `last`, in order, without those keys. In pages; see Index.stored."""
+        while page := self._page(after, last):
+            with self._telling():
+                found = [entry_format.decode(*pair, self._partition) for pair in page if pair.key not in but]
+            yield from found
+            after = page[-1].key
+            pause(len(page) * ENTRY_BYTES)
+
+    def _page(self, after: bytes, last: bytes) -> list[Pair]:
+        """The next entries behind key `after`, up to `last`, as they stand there."""
+        # The least key behind `after`: no other lies between them.
+        with self._telling():
+            page = self.tables.page(Table.ENTRIES, after + b"\0", PAGE_ENTRIES)
+        return [pair for pair in page if pair.key <= last]
+
+    def changes(self, start: bytes, limit: int) -> list[Pair]:
+        """The next changes from an LSN on: that, and the key."""
+        with self._telling():
+            return self.tables.page(Table.CHANGES, start, limit)
+
+    def range_record(self, start: bytes) -> bytes | None:
+        """The digest of the range that starts there."""
+        with self._telling():
+            return self.tables.get(Table.RANGES, start)
+
+    def write_ranges(self, change: Callable[[Records], None]) -> None:
+        """Change digests in one durable transaction, in which `change` may be called again from the start."""
+        with self._telling():
+            self.tables.write(lambda writing: change(RangeRecords(writing)))
+
+    def write(self, entries: Entries, journal: Sequence[tuple[int, bytes]], checkpoint: bytes, ranges: Ranges) -> None:
+        """Write what a checkpoint writes in one durable transaction: see `write_entries`."""
+
+        def change(writing: Writing) -> None:
+            # The change of ranges is a new one each time: it gathers what changes.
+            write_entries(writing, self._partition, entries, journal, checkpoint, RangeChange(ranges))
+
+        with self._telling():
+            self.tables.write(change)
 
 
 def write_entries(

@@ -3,8 +3,9 @@
 The one place where the data node meets a library that maps files (datanode/store/index_file.py, LMDB). A simulation puts
 tables in memory in its place (tests/support/fake_tables.py); tests/conformance holds both to what is said here.
 
-Keys and values are bytes; keys of a table stand in the order of their bytes. Everything blocks, briefly where the pages are in
-memory. Every method may be called on any thread, `write` and `close` on one at a time; a read meets whole transactions only.
+Keys and values are bytes; keys of a table stand in the order of their bytes. Everything blocks: briefly where the pages are in
+memory, for as long as the disk takes where they are not. So nothing here is called on the event loop's thread. It may be on any
+other, `write` and `close` on one at a time; a read meets whole transactions only.
 
 Errors of all methods: IndexCorrupt, where the file is damaged or the disk fails; Overloaded and InsufficientStorage, where the
 same may succeed later and nothing happened; ReplicaUnavailable after `close`.
@@ -12,7 +13,7 @@ same may succeed later and nothing happened; ReplicaUnavailable after `close`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
@@ -47,6 +48,10 @@ class Tables(Protocol):
     """The open tables of one index."""
 
     def get(self, table: Table, key: bytes) -> bytes | None: ...
+    def get_all(self, table: Table, keys: Collection[bytes]) -> list[bytes | None]:
+        """What stands under each of these keys, in their order, all of one moment."""
+        ...
+
     def page(self, table: Table, start: bytes, limit: int) -> list[Pair]:
         """At most `limit` pairs from key `start` on, in order, all of one moment; fewer only at the end of the table."""
         ...

@@ -240,14 +240,18 @@ class Compactor:
         self._checkpointer.changed(replica.partition.id)
         compaction.begin_switch(copied)
         for dropped in _pieces(copied.dropped):
-            for blob_id in compaction.switch_dropped(dropped, retention):
+            async with replica.lookups.hold([item.id for item in dropped]) as here:
+                revived = compaction.switch_dropped(dropped, retention, here)
+            for blob_id in revived:
                 self._on_missing(replica, blob_id)
             await self._breathe(replica)
         for forgotten in _pieces(copied.forgotten):
-            compaction.switch_forgotten(forgotten)
+            async with replica.lookups.hold([item.id for item in forgotten]) as here:
+                compaction.switch_forgotten(forgotten, here)
             await self._breathe(replica)
         for moved in _pieces(copied.moved):
-            compaction.switch_moved(copied, moved)
+            async with replica.lookups.hold([item.id for item in moved]) as here:
+                compaction.switch_moved(copied, moved, here)
             await self._breathe(replica)
 
     async def _breathe(self, replica: Replica) -> None:

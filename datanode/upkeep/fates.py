@@ -8,7 +8,7 @@ acknowledged by at least two replicas of its datacenter, so one of those that an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -75,7 +75,7 @@ class Fates:
         cluster_map: ClusterMap,
         own_name: str,
         pool: PeerPool,
-        local: Callable[[Sequence[bytes]], FatesReply],
+        local: Callable[[Sequence[bytes]], Awaitable[FatesReply]],
     ) -> None:
         self._map = cluster_map
         self._own_name = own_name
@@ -110,7 +110,7 @@ class Fates:
 
     async def _ask(self, name: str, ids: list[bytes]) -> FatesReply | None:
         if name == self._own_name:
-            return self._local(ids)
+            return await self._local(ids)
         try:
             frame = await self._pool[name].request(MessageType.FATES, FatesRequest(ids), timeout_s=TIMEOUT_S)
             reply = messages.decode(frame.header, FatesReply)

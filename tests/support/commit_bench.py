@@ -9,10 +9,12 @@ from ambry.errors import AmbryError
 from ambry.format.record import Record
 from datanode.committer import Committer, WriteQueue
 from datanode.disk import Disk
+from datanode.lookups import Lookups
 from datanode.store.blob_store import BlobStore
 from datanode.store.bounded_files import BoundedFiles
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
+from tests.support.node_parts import store_section
 from tests.support.samples import SEGMENT_SIZE, blob_id, content, open_replica, put_record
 
 RESERVE = 10 * SEGMENT_SIZE
@@ -31,13 +33,9 @@ class CommitBench:
         self.clock = SettableClock()
         self.disk = Disk(threads=2)
         self.writes = WriteQueue(pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20), clock=self.clock)
-        settings = {
-            "batch_bytes_max": 1 << 20,
-            "batch_records_max": 100,
-            "gather_ms": 0,
-            "reserve_bytes": RESERVE,
-        } | changes
-        self.committer = Committer(self.store, self.disk, self.writes, **settings)
+        settings = {"batch_bytes_max": 1 << 20, "batch_records_max": 100, "reserve_bytes": RESERVE} | changes
+        lookups = Lookups(self.store, self.disk, read_bytes_max=1 << 20)
+        self.committer = Committer(self.store, self.disk, lookups, self.writes, store_section(**settings))
         self.acks: list[tuple[int, AmbryError | None]] = []
 
     def submit(

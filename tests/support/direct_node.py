@@ -223,8 +223,9 @@ class DirectNode:
 
     # --- asking it ---
 
-    def send(self, type: int, message: Message, body: Buffer = b"") -> Answer:
+    def send(self, type: int, message: Message, body: Buffer = b"", *, deadline: float = float("inf")) -> Answer:
         answer = Answer()
+        answer.deadline = deadline
         frame = Frame(type, 0, 10_000, 1, messages.encode(message), block_checks(body), body)
         try:
             self.parts.handlers[type](frame, cast(Responder, answer))

@@ -31,7 +31,7 @@ from ambry.checksum import Buffer
 from datanode.store.files import File, Lock, OsFiles
 from datanode.store.index_file import FILE_NAMES
 from datanode.store.tables import Table, Tables
-from tests.support.fake_tables import Content, FakeTables
+from tests.support.fake_tables import AskedTables, Content, FakeTables
 
 SECTOR = 512
 REAL_DIRECTORY = "index"
@@ -234,6 +234,8 @@ class FakeFiles:
         """What `will_need` was told: path, offset, size."""
         self.before: Callable[[str, Path], None] = lambda _call, _path: None
         """Called ahead of every call, outside of the disk's own lock: may block or raise."""
+        self.before_tables: Callable[[str, Path], None] = lambda _call, _directory: None
+        """Called ahead of every call of a real index's tables, with its directory: may block or raise."""
         self.calls: list[tuple[str, str]] = []
         self.generation = 0
         self.guard = threading.RLock()
@@ -453,7 +455,7 @@ class FakeFiles:
 
     def open_tables(self, directory: Path) -> Tables:
         if self._is_real(directory):
-            return self._real.open_tables(directory)
+            return AskedTables(self._real.open_tables(directory), lambda call: self.before_tables(call, directory))
         path = directory / FILE_NAMES[0]
         with self.guard:
             self._require_directory(directory)

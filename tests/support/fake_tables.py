@@ -7,11 +7,11 @@ behaves on one that does not is no matter of a simulation; an index is rebuilt f
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ambry.errors import AmbryError, IndexCorrupt, ReplicaUnavailable
-from datanode.store.tables import Pair, Table, Writing
+from datanode.store.tables import Pair, Table, Tables, Writing
 from datanode.store.trouble import put_off
 
 Content = tuple[dict[bytes, bytes], ...]
@@ -45,6 +45,10 @@ class FakeTables:
     def get(self, table: Table, key: bytes) -> bytes | None:
         self._ask("read_tables")
         return self._content[table].get(key)
+
+    def get_all(self, table: Table, keys: Collection[bytes]) -> list[bytes | None]:
+        self._ask("read_tables")
+        return [self._content[table].get(key) for key in keys]
 
     def page(self, table: Table, start: bytes, limit: int) -> list[Pair]:
         self._ask("read_tables")
@@ -87,6 +91,42 @@ class FakeTransaction:
 
     def delete(self, table: Table, key: bytes) -> None:
         self.content[table].pop(key, None)
+
+
+class AskedTables:
+    """Other tables, of which every call is announced: with what it is, on the thread that makes it."""
+
+    def __init__(self, tables: Tables, before: Callable[[str], None]) -> None:
+        self._tables = tables
+        self._before = before
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        self._before("read_tables")
+        return self._tables.get(table, key)
+
+    def get_all(self, table: Table, keys: Collection[bytes]) -> list[bytes | None]:
+        self._before("read_tables")
+        return self._tables.get_all(table, keys)
+
+    def page(self, table: Table, start: bytes, limit: int) -> list[Pair]:
+        self._before("read_tables")
+        return self._tables.page(table, start, limit)
+
+    def last_key(self, table: Table) -> bytes:
+        self._before("read_tables")
+        return self._tables.last_key(table)
+
+    def count(self, table: Table) -> int:
+        self._before("read_tables")
+        return self._tables.count(table)
+
+    def write(self, change: Callable[[Writing], None]) -> None:
+        self._before("write_tables")
+        self._tables.write(change)
+
+    def close(self) -> None:
+        self._before("close_tables")
+        self._tables.close()
 
 
 def _sorted(content: Content) -> tuple[list[bytes], ...]:

@@ -12,7 +12,8 @@ from ambry.ids import BlobId, IdKind
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
 from datanode.store.files import Files
-from datanode.store.index import FindToken
+from datanode.store.index import FindToken, Held
+from datanode.store.known import EntryMemory
 from datanode.store.opening.steps import open_store
 from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
@@ -108,9 +109,15 @@ def stop_cleanly(store: BlobStore, *, tokens: dict[str, FindToken] | None = None
 
 
 def rot_index(store: BlobStore, raw_id: bytes) -> None:
-    """Turn what LMDB has of a blob into garbage; a checkpoint must have put it there."""
-    index = store._index  # LMDB may be opened once per process, so the damage goes in through the same door
-    index._tables.write(lambda writing: writing.put(Table.ENTRIES, raw_id[16:32], b"rotten" * 9))
+    """Turn what LMDB has of a blob into garbage; a checkpoint must have put it there. Memory forgets it."""
+    index = store.index  # LMDB may be opened once per process, so the damage goes in through the same door
+    index._file.tables.write(lambda writing: writing.put(Table.ENTRIES, raw_id[16:32], b"rotten" * 9))
+    forget(store)
+
+
+def forget(store: BlobStore) -> None:
+    """Let memory know of nothing that stands in LMDB."""
+    store.index.share(EntryMemory(100))
 
 
 def read_all(store: BlobStore, raw_id: bytes) -> bytes:
@@ -122,6 +129,14 @@ def read_all(store: BlobStore, raw_id: bytes) -> bytes:
     if payload is None:
         raise LookupError("a waiting read returned nothing")
     return bytes(payload.data)
+
+
+def hold(store: BlobStore, copied: Copied) -> Held:
+    """What is known of the blobs of a compaction."""
+    ids = [item.id for item in copied.dropped] + [item.id for item in copied.forgotten]
+    held = store.index.hold(ids + [item.id for item in copied.moved])
+    held.learn(store.index.look_up(held.unknown))
+    return held
 
 
 def copy_segments(store: BlobStore, numbers: list[int], retention: Retention) -> Copied:
@@ -137,10 +152,12 @@ def put_copy_in_place(store: BlobStore, copied: Copied, retention: Retention) ->
         raise AssertionError("a blob came back to life")
     compaction.put_in_place(copied)
     compaction.begin_switch(copied)
-    if revived := compaction.switch_dropped(copied.dropped, retention):
+    here = hold(store, copied)
+    if revived := compaction.switch_dropped(copied.dropped, retention, here):
         raise AssertionError(f"{len(revived)} blobs came back to life")
-    compaction.switch_forgotten(copied.forgotten)
-    compaction.switch_moved(copied, copied.moved)
+    compaction.switch_forgotten(copied.forgotten, here)
+    compaction.switch_moved(copied, copied.moved, here)
+    here.let_go()
     checkpoint(store)
 
 

@@ -134,7 +134,7 @@ class Tap:
                 self.fired = INDEX_WRITE
                 raise IndexCorrupt("planted, after the commit")
         except IndexCorrupt as error:
-            index._on_corrupt(error.message)
+            index._file._on_corrupt(error.message)
             raise
 
     def write_records(self, batch: Batch) -> None:

@@ -23,11 +23,12 @@ from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import File, Files, write_all
-from datanode.store.index import ENTRY_BYTES, PAGE_ENTRIES, LsnRange
+from datanode.store.index import LsnRange
 from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
+from datanode.store.stored_entries import ENTRY_BYTES, PAGE_ENTRIES
 from datanode.store.trouble import is_shortage
 
 WRITE_BYTES = 1 << 20

@@ -31,10 +31,10 @@ from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from ambry.ids import ID_SIZE
 from datanode.store.entry import IndexEntry, Location
-from datanode.store.index import ENTRY_BYTES, PAGE_ENTRIES
 from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
+from datanode.store.stored_entries import ENTRY_BYTES, PAGE_ENTRIES
 
 UPDATE_BYTES = Record(kind=RecordKind.UPDATE, id=bytes(ID_SIZE), state=BlobState(), written_at_ms=0).size
 

@@ -18,7 +18,7 @@ from datanode.store.compaction.copy import Copied, Copier, Dropped, Forgotten, M
 from datanode.store.compaction.plan import Usage
 from datanode.store.entry import IndexEntry, Location
 from datanode.store.files import Files
-from datanode.store.index import Index
+from datanode.store.index import Held, Index
 from datanode.store.log import Log
 from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
@@ -78,7 +78,7 @@ class Compaction:
     def may_switch(self, copied: Copied, retention: Retention) -> bool:
         """Whether what was left out may still be left out; asked right before `put_in_place`. Blocking."""
         for dropped in copied.dropped:
-            entry = self._at(dropped.id, dropped.old)
+            entry = self._at(self._index.get(dropped.id), dropped.old)
             if entry is not None and not retention.bytes_dead(entry):
                 return False
         return True
@@ -105,9 +105,9 @@ class Compaction:
         copied.output.close()
         self._files.unlink(unfinished_path(self._directory, copied.output.number))
 
-    def _at(self, blob_id: bytes, old: Location) -> IndexEntry | None:
+    @staticmethod
+    def _at(entry: IndexEntry | None, old: Location) -> IndexEntry | None:
         """The entry of a blob, if its put record still stands there."""
-        entry = self._index.get(blob_id)
         return entry if entry is not None and entry.location == old else None
 
     def begin_switch(self, copied: Copied) -> None:
@@ -116,14 +116,15 @@ class Compaction:
         if copied.uncounted_bytes:
             self._uncounted[copied.output.number] = copied.uncounted_bytes
 
-    def switch_dropped(self, dropped: Sequence[Dropped], retention: Retention) -> list[bytes]:
+    def switch_dropped(self, dropped: Sequence[Dropped], retention: Retention, here: Held) -> list[bytes]:
         """Forget bytes that the new segment does not hold, as they were dead by `retention`, and blobs that expired altogether.
 
-        Returns those that came back to life meanwhile: their state stays, and their bytes must be fetched.
+        Returns those that came back to life meanwhile: their state stays, and their bytes must be fetched. `here` has them all,
+        as in the next two.
         """
         revived = []
         for item in dropped:
-            entry = self._at(item.id, item.old)
+            entry = self._at(here.get(item.id), item.old)
             if entry is None:
                 continue
             alive = not retention.bytes_dead(entry)
@@ -135,10 +136,10 @@ class Compaction:
                 revived.append(item.id)
         return revived
 
-    def switch_forgotten(self, forgotten: Sequence[Forgotten]) -> None:
+    def switch_forgotten(self, forgotten: Sequence[Forgotten], here: Held) -> None:
         """Forget tombstones that the new segment does not hold; those that changed meanwhile stay."""
         for item in forgotten:
-            entry = self._index.get(item.id)
+            entry = here.get(item.id)
             if entry is not None and entry.lsn == item.lsn and not entry.present:
                 self._index.remove(item.id)
 
@@ -146,11 +147,11 @@ class Compaction:
         """The bytes of a blob are not here any more: its state is kept, whatever any clock says of it."""
         self._index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
 
-    def switch_moved(self, copied: Copied, moved: Sequence[Moved]) -> None:
+    def switch_moved(self, copied: Copied, moved: Sequence[Moved], here: Held) -> None:
         """Point entries to the new segment; those that changed their place otherwise meanwhile stay."""
         number = copied.output.number
         for item in moved:
-            entry = self._at(item.id, item.old)
+            entry = self._at(here.get(item.id), item.old)
             if entry is not None:
                 self._index.move(msgspec.structs.replace(entry, segment=number, offset=item.offset))
 

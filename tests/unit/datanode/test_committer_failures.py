@@ -16,6 +16,7 @@ import pytest
 
 from ambry.errors import AmbryError, IndexCorrupt, InternalError, Overloaded, ReplicaFenced, ReplicaUnavailable
 from ambry.format import record as record_format
+from datanode.store.batch import Batch
 from datanode.store.blob_store import StoreState
 from datanode.store.index import Index
 from datanode.store.segment import Segment
@@ -54,7 +55,7 @@ def plant(bench: CommitBench, patch: pytest.MonkeyPatch, step: str, error: BaseE
 
     match step:
         case "place":
-            patch.setattr(Index, "get", fail)
+            patch.setattr(Batch, "_take_on_known_states", fail)
         case "submit":
             patch.setattr(bench.disk, "submit", fail)
         case "create":

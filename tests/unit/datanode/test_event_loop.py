@@ -7,45 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.base import Empty, Pong
 from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest
-from datanode.store.entry import IndexEntry
-from datanode.store.index import Index
 from tests.support.direct_node import DirectCluster, cluster_map
-from tests.support.samples import DELETED, PARTITION, blob_id, content
+from tests.support.samples import DELETED, PARTITION, blob_id, content, forget
 
 SIZE = 14_000
-NEVER_WAITS = ("pread_cached", "close")
+NEVER_WAITS = ("pread_cached", "close", "close_tables")
 DAY_S = 86_400
 
 
 @pytest.fixture
-def offences(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+async def offences() -> list[str]:
     """What was done on the loop's thread and may wait for a disk."""
-    found: list[str] = []
-    loop_thread = threading.get_ident()
-    page, changes = Index._stored_page, Index._stored_changes
-
-    def noted_page(self: Index, after: bytes, last: bytes) -> Any:
-        if threading.get_ident() == loop_thread:
-            found.append("a page of the index")
-        return page(self, after, last)
-
-    def noted_changes(self: Index, lsn: int, end: int, limit: int) -> list[IndexEntry]:
-        if threading.get_ident() == loop_thread:
-            found.append("changes out of LMDB")
-        return changes(self, lsn, end, limit)
-
-    monkeypatch.setattr(Index, "_stored_page", noted_page)
-    monkeypatch.setattr(Index, "_stored_changes", noted_changes)
-    yield found
+    return []
 
 
 @pytest.fixture
@@ -58,7 +39,7 @@ async def cluster(tmp_path: Path, offences: list[str]) -> AsyncIterator[DirectCl
             offences.append(f"{call} {path.name}")
 
     for node in made.nodes.values():
-        node.files.before = before
+        node.files.before = node.files.before_tables = before
     yield made
 
 
@@ -73,6 +54,12 @@ async def test_whatever_a_node_does_no_disk_is_waited_for_on_the_event_loop(
         await one.update(blob_id(number), DELETED)
     await two.pull("a1")
     await one.parts.checkpointer.checkpoint(one.replica)
+    # Nothing that stands in the index's file alone: whoever asks for it asks there.
+    forget(one.replica.store)
+    assert (await one.get(blob_id(3)))[1] == content(3, SIZE)
+    await one.update(blob_id(5), DELETED)
+    await one.put(blob_id(7), content(7, SIZE))
+    forget(one.replica.store)
     # From the very beginning again: everything is in LMDB by now.
     request = ChangesRequest([ChangesCursor(PARTITION, one.replica.store.incarnation, 0)], 100, 0, 0)
     answer, _, _ = await one.ask(MessageType.CHANGES, request)

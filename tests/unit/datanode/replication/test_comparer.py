@@ -53,7 +53,7 @@ async def put(nodes: Iterable[DirectNode], numbers: Iterable[int], state: BlobSt
 
 def forget(node: DirectNode, number: int) -> None:
     """A blob is gone from an index, and nothing tells."""
-    node.replica.store._index.remove(blob_id(number))
+    node.replica.store.index.remove(blob_id(number))
 
 
 async def compare(node: DirectNode, peer: str, *, repair: bool = True) -> Comparison:
@@ -130,7 +130,7 @@ async def test_a_state_that_never_came_is_joined(cluster: DirectCluster, here: B
         store = cluster[name].replica.store
         entry = store.lookup(blob_id(3))
         assert entry is not None
-        store._index.move(msgspec.structs.replace(entry, state=state))
+        store.index.move(msgspec.structs.replace(entry, state=state))
     assert (await compare(cluster["a2"], "a1")).repaired == 1
     assert cluster["a2"].state(blob_id(3)) == there
 
@@ -148,13 +148,13 @@ async def test_any_difference_is_found_and_nothing_else(cluster: DirectCluster, 
         entry = store.lookup(blob_id(number))
         assert entry is not None
         if kind.startswith("absent"):
-            store._index.remove(entry.id)
+            store.index.remove(entry.id)
         elif kind == "without bytes":
-            store._index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
+            store.index.move(msgspec.structs.replace(entry, segment=0, offset=0, size=0, payload_size=0))
         elif kind.startswith("deleted"):
-            store._index.move(msgspec.structs.replace(entry, state=DELETED))
+            store.index.move(msgspec.structs.replace(entry, state=DELETED))
         else:
-            store._index.move(msgspec.structs.replace(entry, changed_at_ms=entry.changed_at_ms + 1, repaired=True))
+            store.index.move(msgspec.structs.replace(entry, changed_at_ms=entry.changed_at_ms + 1, repaired=True))
         lacking += kind in ("absent here", "without bytes", "deleted there")
     assert (await compare(node, "a1", repair=False)).lacking == lacking
     assert (await compare(node, "a1")).repaired == lacking
@@ -275,7 +275,7 @@ async def hold_alike_but_for(node: DirectNode, other: DirectNode, numbers: set[i
     for each in (node, other):
         for number in range(1_000, 1_000 + 3 * SIZE_MAX):
             if each is other or number not in numbers:
-                each.replica.store._index.move(
+                each.replica.store.index.move(
                     type(sample)(blob_id(number), 1, 1, 64, sample.size, sample.payload_size, ALIVE, 0)
                 )
         await each.parts.checkpointer.checkpoint(each.replica)

@@ -153,7 +153,7 @@ def test_a_checkpoint_syncs_the_log_before_it_writes_the_index(store: BlobStore,
 
 def open_copy_of_index(store: BlobStore) -> int:
     """Entries that LMDB holds, read by another eye."""
-    return store._index.stored_count()
+    return store.index.stored_count()
 
 
 def test_a_checkpoint_covers_what_was_published_when_it_began(store: BlobStore) -> None:

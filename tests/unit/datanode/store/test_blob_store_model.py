@@ -46,6 +46,7 @@ from tests.support.samples import (
     blob_id,
     checkpoint,
     content,
+    hold,
     open_replica,
     put_record,
     update_record,
@@ -342,12 +343,13 @@ class BlobStoreModel(RuleBasedStateMachine):
         assert compaction.may_switch(copied, kept)
         compaction.put_in_place(copied)
         compaction.begin_switch(copied)
-        assert compaction.switch_dropped(copied.dropped, kept) == []
-        compaction.switch_forgotten(copied.forgotten)
-        compaction.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved)
+        here = hold(self.store, copied)
+        assert compaction.switch_dropped(copied.dropped, kept, here) == []
+        compaction.switch_forgotten(copied.forgotten, here)
+        compaction.switch_moved(copied, copied.moved[:switched] if switched >= 0 else copied.moved, here)
         self.acknowledged_blobs_read_back()
         self._cut(0 <= switched < len(copied.moved))
-        compaction.switch_moved(copied, copied.moved)
+        compaction.switch_moved(copied, copied.moved, here)
         self.make_checkpoint()
         compaction.delete_files(compaction.retire(numbers))
 

@@ -20,8 +20,9 @@ from ambry.blob import BlobState
 from ambry.errors import AmbryError, IndexCorrupt, InsufficientStorage, InvariantBroken, Overloaded, ReplicaUnavailable
 from datanode.store.entry import IndexEntry
 from datanode.store.files import OsFiles
-from datanode.store.index import PAGE_ENTRIES, Checkpoint, FindToken, Frozen, Index
+from datanode.store.index import Checkpoint, FindToken, Frozen, Index
 from datanode.store.index_file import IndexFile
+from datanode.store.stored_entries import PAGE_ENTRIES
 from datanode.store.tables import Table
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id
 
@@ -60,7 +61,7 @@ def changes(index: Index, lsn: int = 0, limit: int = 1000) -> list[tuple[int, in
 
 def environment(index: Index) -> Any:
     """LMDB's own."""
-    tables = index._tables
+    tables = index._file.tables
     assert isinstance(tables, IndexFile)
     return tables._env
 
@@ -137,7 +138,7 @@ def test_an_old_change_takes_no_room(index: Index) -> None:
         for number in (1, 2, 3):
             index.set(entry(number, lsn + number))
         checkpoint(index, lsn + 50)
-    assert index._tables.count(Table.CHANGES) == index.stored_count() == 3
+    assert index._file.tables.count(Table.CHANGES) == index.stored_count() == 3
 
 
 def test_changes_stand_once_and_in_order_while_a_checkpoint_is_written(index: Index) -> None:
@@ -412,7 +413,7 @@ class Failing:
 
 def failing_of(index: Index) -> Failing:
     """Put one under an index."""
-    tables = index._tables
+    tables = index._file.tables
     assert isinstance(tables, IndexFile)
     tables._env = failing = Failing(tables._env)
     return failing
@@ -548,7 +549,7 @@ def test_closing_waits_for_a_reader_on_another_thread(index: Index) -> None:
     for number in range(300):
         index.set(entry(number, 10 + number))
     checkpoint(index, 10_000)
-    tables = index._tables
+    tables = index._file.tables
     assert isinstance(tables, IndexFile)
     tables._enter()  # what a reader does first
     with ThreadPoolExecutor(2) as others:
@@ -567,14 +568,14 @@ def test_a_reader_that_meets_a_closed_index_is_told_so_and_nobody_of_damage(dire
     checkpoint(index, 10_000)
     past = index.past()
     begun, go = threading.Event(), threading.Event()
-    by_key = index._by_key
+    by_key = index._changes._find
 
     def slowly(key: bytes) -> IndexEntry | None:
         begun.set()
         go.wait(30)
         return by_key(key)
 
-    index._by_key = slowly  # type: ignore[method-assign]
+    index._changes._find = slowly
     with ThreadPoolExecutor(1) as other:
         reading = other.submit(index.changes_since, 0, 1000, past)
         assert begun.wait(30)

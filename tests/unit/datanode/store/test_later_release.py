@@ -205,7 +205,7 @@ def test_the_scrub_takes_it_for_no_damage(replica: Replica, change: Change) -> N
 @pytest.mark.parametrize("change", MEANINGS)
 def test_an_index_without_it_is_not_rebuilt_for_it(replica: Replica, change: Change) -> None:
     replica.change(change)
-    replica.store._index.remove(ID)
+    replica.store.index.remove(ID)
     assert replica.scrub().unknown == 0
 
 
@@ -235,7 +235,7 @@ def test_a_compaction_keeps_it_whatever_the_index_says(replica: Replica, change:
     if known:
         append(replica.store, update_record(ID, DELETED), put_record(ID, content(2, 10)))
     else:
-        replica.store._index.remove(ID)
+        replica.store.index.remove(ID)
     checkpoint(replica.store)
     copied = compact(replica.store, [1], OLD)
     assert changed in replica.bytes_of(replica.path(copied.output.number))

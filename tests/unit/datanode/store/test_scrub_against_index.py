@@ -212,7 +212,7 @@ def test_what_was_repaired_or_went_since_is_not_unreadable(disk: FakeFiles, stor
     store.compaction.forget_bytes(entry(store, 4))
     (found,) = all_of(store.scrub.unreadable(old, whole=True))
     assert found == entry(store, 5)
-    store._index.remove(blob_id(5))
+    store.index.remove(blob_id(5))
     assert all_of(store.scrub.unreadable(old, whole=True)) == []
 
 
@@ -222,6 +222,6 @@ def test_a_damaged_index_says_nothing_about_blobs(store: BlobStore, monkeypatch:
     def broken(_raw_id: bytes) -> None:
         raise IndexCorrupt("page 7 is rotten")
 
-    monkeypatch.setattr(store._index, "get", broken)
+    monkeypatch.setattr(store.index, "get", broken)
     with pytest.raises(IndexCorrupt):
         all_of(store.scrub.unreadable(old, whole=True))

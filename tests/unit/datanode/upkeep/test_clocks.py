@@ -160,7 +160,7 @@ async def test_nobody_calls_a_blob_dead_by_a_clock_that_is_in_doubt(cluster: Dir
     cluster.clock.advance(RETENTION_S + 2)
     assert (await node.parts.fates.dead([ID])).keys() == {ID}
     node.clock.ahead_ms = DAY_MS
-    reply = node.parts.fates._local([ID])
+    reply = await node.parts.fates._local([ID])
     assert reply.fates == [Fate.ALIVE]
 
 

@@ -63,7 +63,7 @@ async def test_an_index_entry_that_points_to_a_wrong_place_is_healed(cluster: Di
     store = node.replica.store
     entry, other = store.lookup(blob_id(4)), store.lookup(blob_id(3))
     assert entry is not None and other is not None
-    store._index.move(msgspec.structs.replace(entry, segment=other.segment, offset=other.offset))
+    store.index.move(msgspec.structs.replace(entry, segment=other.segment, offset=other.offset))
     await node.parts.scrubber.scrub(node.replica)
     assert wanted(node) == [blob_id(4)]
     await node.heal()
@@ -73,7 +73,7 @@ async def test_an_index_entry_that_points_to_a_wrong_place_is_healed(cluster: Di
 async def test_an_index_that_lost_entries_is_rebuilt(cluster: DirectCluster) -> None:
     node = cluster["a1"]
     store = node.replica.store
-    store._index.remove(blob_id(2))
+    store.index.remove(blob_id(2))
     assert (await node.parts.scrubber.scrub(node.replica)).unknown == 1
     await eventually(lambda: node.parts.replicas.get(PARTITION) is not None and node.replica.store is not store)
     assert node.replica.store.opened.rebuilt

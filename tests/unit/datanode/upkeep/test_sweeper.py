@@ -21,9 +21,7 @@ from ambry.protocol.messages.blobs import PutRequest
 from datanode.config import CompactionSection, SweepSection
 from datanode.replicas import Replica
 from datanode.store.entry import IndexEntry
-from datanode.store.index import Index
 from datanode.store.segment import segment_name
-from datanode.store.tables import Pair
 from datanode.upkeep import sweeper as sweeper_module
 from datanode.upkeep.fates import FateOracle
 from datanode.upkeep.sweeper import ChunkSweeper, MakeDurable
@@ -150,13 +148,7 @@ async def test_a_sweep_walks_through_the_index_on_a_disk_thread(
         await put_chunk(node, number, parent_id(1))
     await node.parts.checkpointer.checkpoint(node.replica)
     threads: set[int] = set()
-    read = Index._stored_page
-
-    def noted(self: Index, after: bytes, last: bytes) -> list[Pair]:
-        threads.add(threading.get_ident())
-        return read(self, after, last)
-
-    monkeypatch.setattr(Index, "_stored_page", noted)
+    node.files.before_tables = lambda _call, _directory: threads.add(threading.get_ident())
     monkeypatch.setattr(sweeper_module, "PAGE", 10)
     cluster.clock.advance(GRACE_S + 1)
     assert await node.parts.sweeper.sweep(node.replica) == 30

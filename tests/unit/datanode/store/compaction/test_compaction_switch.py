@@ -20,6 +20,7 @@ from tests.support.samples import (
     blob_id,
     checkpoint,
     content,
+    hold,
     open_replica,
     put_record,
     read_all,
@@ -57,12 +58,13 @@ class Bench:
         assert self.store.compaction.may_switch(copied, KEPT)
         self.store.compaction.put_in_place(copied)
         self.store.compaction.begin_switch(copied)
-        assert self.store.compaction.switch_dropped(copied.dropped, KEPT) == []
-        self.store.compaction.switch_forgotten(copied.forgotten)
+        here = hold(self.store, copied)
+        assert self.store.compaction.switch_dropped(copied.dropped, KEPT, here) == []
+        self.store.compaction.switch_forgotten(copied.forgotten, here)
         half = len(copied.moved) // 2
-        self.store.compaction.switch_moved(copied, copied.moved[:half])
+        self.store.compaction.switch_moved(copied, copied.moved[:half], here)
         self.check()
-        self.store.compaction.switch_moved(copied, copied.moved[half:])
+        self.store.compaction.switch_moved(copied, copied.moved[half:], here)
 
     def end(self) -> None:
         checkpoint(self.store)
@@ -179,9 +181,11 @@ def test_an_interrupted_compaction_is_resolved_at_the_next_start(bench: Bench, s
     compaction.put_in_place(copied)
     if step != "renamed":
         compaction.begin_switch(copied)
-        compaction.switch_dropped(copied.dropped, KEPT)
-        compaction.switch_forgotten(copied.forgotten)
-        compaction.switch_moved(copied, copied.moved[: len(copied.moved) // 2 if step == "half switched" else None])
+        here = hold(bench.store, copied)
+        compaction.switch_dropped(copied.dropped, KEPT, here)
+        compaction.switch_forgotten(copied.forgotten, here)
+        half = len(copied.moved) // 2 if step == "half switched" else None
+        compaction.switch_moved(copied, copied.moved[:half], here)
     if step not in ("renamed", "switched"):
         checkpoint(bench.store)
     half = len(bench.numbers) // 2

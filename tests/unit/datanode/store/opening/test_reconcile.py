@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Iterator[BlobStore]:
 
 def test_what_lay_in_a_file_that_is_gone_leaves_its_state_and_no_bytes(store: BlobStore) -> None:
     store._log.retire([1])
-    forget_missing(store._log, store._index, store.compaction)
+    forget_missing(store._log, store.index, store.compaction)
     alive, deleted = store.lookup(blob_id(1)), store.lookup(blob_id(2))
     assert alive is not None
     assert (alive.present, alive.state) == (False, ALIVE)
@@ -66,7 +66,7 @@ def test_what_a_compaction_moved_is_found_in_its_new_place(store: BlobStore) -> 
     store.compaction.put_in_place(copied)
     store.compaction.begin_switch(copied)
     store._log.retire([1, 2])
-    relocate({1, 2}, [copied.output], store._index, store.compaction)
+    relocate({1, 2}, [copied.output], store.index, store.compaction)
     for number in range(1, 7):
         entry = store.lookup(blob_id(number))
         assert entry is not None
@@ -82,7 +82,7 @@ def test_what_a_compaction_left_out_is_forgotten_as_it_would_have_been(store: Bl
     store.compaction.put_in_place(copied)
     store.compaction.begin_switch(copied)
     store._log.retire([1])
-    relocate({1}, [copied.output], store._index, store.compaction)
+    relocate({1}, [copied.output], store.index, store.compaction)
     deleted = store.lookup(blob_id(2))
     assert deleted is not None
     assert (deleted.present, deleted.state) == (False, DELETED)
@@ -102,6 +102,6 @@ def test_a_tombstone_that_a_compaction_left_out_goes_too(tmp_path: Path) -> None
     store.compaction.put_in_place(copied)
     store.compaction.begin_switch(copied)
     store._log.retire([1])
-    relocate({1}, [copied.output], store._index, store.compaction)
+    relocate({1}, [copied.output], store.index, store.compaction)
     assert store.lookup(blob_id(2)) is None
     store.close()
