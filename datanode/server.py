@@ -167,7 +167,7 @@ class DataNode:
     def _describe_all(self) -> Iterator[dict[str, Any]]:
         """Every partition of this node, those that are not open first."""
         for number, how in sorted(self._parts.replicas.unavailable().items()):
-            yield {"partition": number, **how}
+            yield {"partition": number, "serving": False, "put_back": "", **how}
         for replica in self._parts.replicas.all():
             yield self._describe(replica)
 

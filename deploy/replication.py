@@ -169,7 +169,9 @@ def _show(lines: list[dict[str, Any]], failed: list[str], as_json: bool) -> None
         _print_json({"compared": len(lines), "lacking": lacking, "failed": failed})
         return
     _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking])
-    click.echo(f"{len(lines)} pairs of replicas compared, {len(lines) - len(lacking)} lack nothing")
+    undecided = sum(bool(line["undecided"]) for line in lines)
+    said = f"{len(lines) - undecided} pairs of replicas compared, {len(lines) - len(lacking)} lack nothing"
+    click.echo(said + (f"; {undecided} could not be compared yet" if undecided else ""))
     if any(line["more"] for line in lines):
         click.echo("where it says more, the numbers are only of what was looked at: repair, and compare again")
 

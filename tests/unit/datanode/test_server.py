@@ -171,6 +171,8 @@ async def test_ports_first_and_replicas_as_they_come(tmp_path: Path) -> None:
             opening, open_one = await place.page("/partitions")
             assert (opening["partition"], opening["state"]) == (8, "opening")
             assert opening["progress"]["step"] == "reading what there is"
+            # Operators are told to wait for these two; that they were not there broke their scripts.
+            assert (opening["serving"], opening["put_back"]) == (False, "")
             assert (open_one["partition"], open_one["state"]) == (PARTITION, "open")
             (reason,) = (await place.page("/readyz"))["reasons"]
             assert reason == "partition 8 is opening: reading what there is"

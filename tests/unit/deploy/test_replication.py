@@ -76,6 +76,10 @@ async def test_a_difference_is_shown_and_exits_with_1(node: FakeNode, found: dic
     assert [(line["partition"], *(line[name] for name in found)) for line in told["lacking"]] == [(2, *found.values())]
     table = await node.run("verify")
     assert "1 lack nothing" in table.stdout
+    # It said that two were compared, as if what is undecided lacked something.
+    assert ("1 pairs of replicas compared, 1 lack nothing; 1 could not be compared yet" in table.stdout) is (
+        "undecided" in found
+    )
     assert ("only of what was looked at" in table.stdout) is ("more" in found)
     assert table.exit_code == 1
 
