@@ -28,15 +28,15 @@ def joined_state(entry: IndexEntry | None, news: DatedState) -> DatedState:
 def decide(entry: IndexEntry | None, change: Change, retention: Retention) -> Action:
     """What to do about `change`, given our own `entry`.
 
-    Bytes of a deleted blob are not fetched; should it be undeleted, that is a new change and they are fetched then. A
-    tombstone is recorded even where the blob itself never arrived. Bytes of an expired blob are fetched like any others until
-    they are so long dead that the peer may drop them; then its state is recorded, so that no clock makes us say that there is
-    no such blob. What is dead and whose bytes the peer has dropped is not spread any further.
+    Bytes of a deleted or expired blob are fetched like any others until they are so long dead that the peer may drop them: an
+    undelete may want them, and whoever holds them now may be lost before. From then on its state is recorded, so that no
+    clock makes us say that there is no such blob; and so is a tombstone whose bytes nobody can give. What is dead and whose
+    bytes the peer has dropped is not spread any further.
     """
     after = joined_state(entry, change.dated)
     here = entry is not None and entry.present
     dead = retention.state_dead(after.state, after.changed_at_ms)
-    if change.present and not here and not dead and not after.state.deleted:
+    if change.present and not here and not dead:
         return Action.FETCH
     if entry is None:
         return Action.NOTHING if dead and not after.state.deleted and not change.present else Action.MERGE

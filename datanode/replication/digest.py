@@ -68,13 +68,15 @@ def differing(span: KeyRange, theirs: Sequence[RangeDigest], ours: Sequence[Sum]
 def lacks(entry: IndexEntry | None, change: Change, retention: Retention) -> bool:
     """Whether `change` is more than we know, given our own `entry`.
 
-    Not where a peer still has a tombstone of what is forgotten here, and not where only times differ.
+    Not where a peer still has a tombstone of what is forgotten here, or the bytes of what is deleted, and not where only times
+    differ.
     """
-    if entry is None and change.state.deleted:
-        return False
+    joined = change.state if entry is None else join(entry.state, change.state)
+    if joined.deleted:
+        return entry is not None and joined != entry.state
     action = decide(entry, change, retention)
     if action is Action.MERGE and entry is not None:
-        return join(entry.state, change.state) != entry.state
+        return joined != entry.state
     return action is not Action.NOTHING
 
 

@@ -50,6 +50,10 @@ class Merger:
         if fetches:
             wanted = {blob_id: joined_state(here.get(blob_id), change.dated) for blob_id, change in fetches.items()}
             failed = await self._intake.fetch(replica, peer, wanted)
+            # Nobody needs these bytes as long as there is no undelete, which is a change of its own: the tombstone is recorded.
+            buried = [blob_id for blob_id in fetches if blob_id in failed and wanted[blob_id].state.deleted]
+            failed.difference_update(buried)
+            merges += [fetches[blob_id] for blob_id in buried]
         if merges:
             states = {change.id: joined_state(here.get(change.id), change.dated) for change in merges}
             await self._intake.merge_all(replica, states)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -137,15 +138,53 @@ async def test_changes_come_in_pieces_when_there_are_many(tmp_path: Path) -> Non
     await cluster.stop()
 
 
-async def test_an_undelete_brings_the_bytes_that_were_not_fetched_before(cluster: DirectCluster) -> None:
+async def test_an_undelete_brings_the_bytes_that_could_not_be_had_before(cluster: DirectCluster) -> None:
     await cluster["a1"].put(ID, b"x")
     await cluster["a1"].update(ID, DELETED)
+    cluster["a1"].replica.store.damaged.add(ID)
     await cluster.settle(rounds=1)
     assert cluster["a2"].state(ID) == DELETED
     assert not cluster["a2"].holds(ID)
+    assert cluster["a2"].parts.healer.describe() == [], "nobody needs the bytes of a tombstone"
+    cluster["a1"].replica.store.damaged.clear()
     await cluster["a1"].update(ID, BlobState(1, False, NEVER_MS))
     await cluster.settle(rounds=2)
     assert (await cluster["a2"].get(ID))[1] == b"x"
+
+
+async def test_a_deleted_blob_whose_bytes_cannot_be_given_is_a_tombstone_all_the_same(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await node.put(ID, b"x")
+    await node.update(ID, DELETED)
+    node.files.fail("pread", errno.EIO, for_ever=True)
+    await cluster["a2"].pull("a1")
+    assert cluster["a2"].state(ID) == DELETED
+    assert not cluster["a2"].holds(ID)
+    assert cluster["a2"].parts.healer.describe() == []
+    assert not cluster["a2"].parts.cursors.of(PARTITION)["a1"].outstanding
+
+
+async def test_replicas_that_are_replaced_one_after_the_other_keep_what_an_undelete_wants(
+    cluster: DirectCluster,
+) -> None:
+    """Only the tombstone came to a replica that was filled anew. After the last was replaced an undelete was acknowledged, and
+    nobody had the bytes."""
+    empty = {name: node.backup() for name, node in cluster.nodes.items()}
+    for node in cluster.nodes.values():
+        await node.put(ID, content(1, 2_000))
+        await node.update(ID, DELETED)
+    await cluster.settle(rounds=1)
+    for node in cluster.nodes.values():
+        await node.put_back(empty[node.name])
+        for _ in range(4):
+            cluster.clock.advance(15)
+            await cluster.settle(rounds=1)
+            await eventually(lambda node=node: node.parts.replicas.get(PARTITION))  # type: ignore[misc]
+    for node in cluster.nodes.values():
+        await node.update(ID, BlobState(1, False, NEVER_MS))
+    await cluster.settle(rounds=2)
+    for node in cluster.nodes.values():
+        assert (await node.get(ID))[1] == content(1, 2_000), node.name
 
 
 async def test_the_bytes_of_what_expired_long_ago_are_not_carried_about(cluster: DirectCluster) -> None:
