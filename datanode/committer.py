@@ -85,9 +85,6 @@ def _may_use_reserve(append: Append) -> bool:
     return not append.images and (append.record is None or append.record.kind == RecordKind.UPDATE)
 
 
-Step = Callable[[list[Append], Batch, asyncio.Future[None]], None]
-
-
 class Committer:
     """Gathers appends into batches, and answers them."""
 
@@ -232,21 +229,34 @@ class Committer:
                 self._answer(late, refusal)
                 return
             loop.call_soon(self._tell, late, refusal)
-        try:
-            if appends[0].images:
-                images = [image for append in appends for image in append.images]
-                batch = self.store.begin(images, sync=True, shape=ImageBatch)
-            else:
-                records = [append.record for append in appends if append.record is not None]
-                batch = self.store.begin(records, sync=any(append.sync for append in appends))
-        except ReplicaUnavailable as unavailable:
-            self._answer(appends, unavailable)
-            return
-        self._busy = True
+        self._write(appends)
+
+    def _write(self, appends: list[Append], batch: Batch | None = None) -> None:
+        """Begin a batch, or go on with one of which all is known by now: place it, and write it on a disk thread."""
+        if batch is None:
+            try:
+                if appends[0].images:
+                    images = [image for append in appends for image in append.images]
+                    batch = self.store.begin(images, sync=True, shape=ImageBatch)
+                else:
+                    records = [append.record for append in appends if append.record is not None]
+                    batch = self.store.begin(records, sync=any(append.sync for append in appends))
+            except ReplicaUnavailable as unavailable:
+                self._answer(appends, unavailable)
+                return
+            self._busy = True
         if batch.held.unknown:
             self._look_up(appends, batch)
-        else:
-            self._write(appends, batch)
+            return
+        if any(append.prepare is not None for append in appends):
+            appends = self._prepared(appends, batch)
+        try:
+            batch.place()
+            writing = self._disk.submit(batch.write, reserve_bytes=self._reserve_bytes)
+        except Exception as error:
+            self._fail(appends, batch, error)
+            return
+        writing.add_done_callback(partial(self._finish, appends, batch))
 
     def _look_up(self, appends: list[Append], batch: Batch) -> None:
         """Ask the index's file for what memory does not know, once for the whole batch."""
@@ -254,15 +264,6 @@ class Committer:
             self._lookups.ask(Wish(batch.held.unknown, partial(self._looked_up, appends, batch)))
         except AmbryError as error:
             self._fail(appends, batch, error)
-
-    def _step(self, then: Step, appends: list[Append], batch: Batch, work: Callable[[], None]) -> None:
-        """Do `work` on a disk thread, and go on with `then`."""
-        try:
-            doing = self._disk.submit(work)
-        except Exception as error:
-            self._fail(appends, batch, error)
-            return
-        doing.add_done_callback(partial(then, appends, batch))
 
     def _looked_up(self, appends: list[Append], batch: Batch, wish: Wish) -> None:
         if wish.failure is not None:
@@ -278,17 +279,6 @@ class Committer:
         """A batch ends before its first write."""
         self._busy = False
         self._answer(appends, self.store.give_up(batch, error))
-
-    def _write(self, appends: list[Append], batch: Batch) -> None:
-        """Write a batch of which all is known that is to be known."""
-        if any(append.prepare is not None for append in appends):
-            appends = self._prepared(appends, batch)
-        try:
-            batch.place()
-        except Exception as error:
-            self._fail(appends, batch, error)
-            return
-        self._step(self._finish, appends, batch, partial(batch.write, reserve_bytes=self._reserve_bytes))
 
     def _prepared(self, appends: list[Append], batch: Batch) -> list[Append]:
         """Let those that ask for it say what they append; returns those that go on."""
