@@ -13,7 +13,7 @@ from ambry.protocol.messages.segments import RecordOffer, SegmentOffer
 
 SOURCES_MAX = 3
 """Peers that one replica is copied from at the same time: what more of them give, one network card does not take."""
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 8 << 20
 """Of a segment in one request, but for a larger record."""
 GAP_BYTES = 64 << 10
 """Bytes that nobody wants are fetched with those around them when they are no more."""

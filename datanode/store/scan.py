@@ -20,6 +20,8 @@ from ambry.format.segment import SegmentHeader
 from datanode.store.files import File
 
 WINDOW = 1 << 20
+HEAD_WINDOW = 16 << 10
+"""What is read at once of large records whose payloads nobody wants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +54,14 @@ class _Window:
         self._size = size
         self._start = 0
         self._data = b""
+        self.ahead = WINDOW
+        """What is read at once at least."""
 
     def at(self, offset: int, size: int) -> memoryview:
         """`size` bytes from `offset`, fewer at the end of the file."""
         end = min(offset + size, self._size)
         if offset < self._start or end > self._start + len(self._data):
-            buffer = bytearray(min(max(size, WINDOW), self._size - offset))
+            buffer = bytearray(min(max(size, self.ahead), self._size - offset))
             count = self._file.pread(buffer, offset)
             self._start, self._data = offset, bytes(memoryview(buffer)[:count])
         begin = offset - self._start
@@ -112,6 +116,8 @@ class SegmentScan:
     def _head_at(self, offset: int, header: Header) -> Head:
         """Raises DataCorrupt."""
         if not self._payloads:
+            # Between large ones a window would hold bytes that are passed over.
+            self._window.ahead = WINDOW if header.record_size < WINDOW else HEAD_WINDOW
             return record_format.head_of(self._window.at(offset, header.payload_start), header)
         image = self._window.at(offset, header.record_size)
         head = record_format.head_of(image, header)

@@ -125,7 +125,7 @@ def test_records_that_follow_each_other_are_fetched_at_once() -> None:
     assert [len(span.records) for span in found] == [3, 1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(88, 6 << 20)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(88, 12 << 20)), max_size=60))
 def test_every_record_is_in_one_piece_and_pieces_are_bounded(shape: list[tuple[int, int]]) -> None:
     records: list[RecordOffer] = []
     offset = 128
