@@ -83,22 +83,22 @@ class Taking:
         self._checkpointer = checkpointer
         self._certain_retention = certain_retention
 
-    def missing(self, replica: Replica, offers: Sequence[RecordOffer], claimed: set[bytes]) -> list[RecordOffer]:
-        """What a replica lacks of what a peer offers, and nobody is bringing. Raises IndexCorrupt."""
-        lookup = replica.store.lookup
+    async def missing(self, replica: Replica, offers: Sequence[RecordOffer], claimed: set[bytes]) -> list[RecordOffer]:
+        """What a replica lacks of what a peer offers, and nobody is bringing. Raises as Lookups.hold."""
         retention = self._certain_retention()
         found: list[RecordOffer] = []
-        for offer in offers:
-            if offer.id in claimed:
-                continue
-            entry = lookup(offer.id)
-            if entry is not None and entry.present and entry.state == offer.state:
-                continue  # by far the most, where another peer was here before
-            if entry is not None or offer.state.deleted or offer.state.expires_at_ms != NEVER_MS:
-                change = Change(offer.id, 0, offer.state, True, offer.size, offer.changed_at_ms)
-                if decide(entry, change, retention) is not Action.FETCH:
+        async with replica.lookups.hold([offer.id for offer in offers]) as here:
+            for offer in offers:
+                if offer.id in claimed:
                     continue
-            found.append(offer)
+                entry = here.get(offer.id)
+                if entry is not None and entry.present and entry.state == offer.state:
+                    continue  # by far the most, where another peer was here before
+                if entry is not None or offer.state.deleted or offer.state.expires_at_ms != NEVER_MS:
+                    change = Change(offer.id, 0, offer.state, True, offer.size, offer.changed_at_ms)
+                    if decide(entry, change, retention) is not Action.FETCH:
+                        continue
+                found.append(offer)
         return found
 
     async def take(self, replica: Replica, peer: str, body: bytearray, span: PieceOfSegment, salt: int) -> list[Image]:
@@ -215,7 +215,7 @@ class PeerCopy:
                 while self._failure is None:
                     try:
                         reply = await self._look(offer, offset)
-                        missing = self._missing(reply)
+                        missing = await self._missing(reply)
                         if not missing and not offset and reply.next_offset and await self._is_here(offer):
                             break
                     except AmbryError as error:
@@ -239,8 +239,8 @@ class PeerCopy:
         request = SegmentRecordsRequest(number, self.incarnation, offer.number, offer.generation, offset, limit)
         return await self._ask(MessageType.SEGMENT_RECORDS, request, SegmentRecordsReply)
 
-    def _missing(self, reply: SegmentRecordsReply) -> list[RecordOffer]:
-        return self._taking.missing(self._replica, reply.records, self._claimed)
+    async def _missing(self, reply: SegmentRecordsReply) -> list[RecordOffer]:
+        return await self._taking.missing(self._replica, reply.records, self._claimed)
 
     async def _is_here(self, offer: SegmentOffer) -> bool:
         """Whether all of a segment is here, as far as looks into it show: going through every record costs far more.
@@ -248,7 +248,7 @@ class PeerCopy:
         What they do not show is found by following the log.
         """
         for place in samples(offer.size):
-            if self._missing(await self._look(offer, place, SAMPLE_RECORDS)):
+            if await self._missing(await self._look(offer, place, SAMPLE_RECORDS)):
                 return False
         return True
 

@@ -15,6 +15,8 @@ import pytest
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.base import Empty, Pong
 from ambry.protocol.messages.replication import ChangesCursor, ChangesReply, ChangesRequest
+from datanode.config import BootstrapSection
+from datanode.replication import bootstrap
 from tests.support.direct_node import DirectCluster, cluster_map
 from tests.support.samples import DELETED, PARTITION, blob_id, content, forget
 
@@ -76,6 +78,37 @@ async def test_whatever_a_node_does_no_disk_is_waited_for_on_the_event_loop(
     await one.parts.replicas.settle()
     await cluster.stop()
     assert offences == []
+
+
+async def test_what_is_copied_is_compared_with_the_index_on_a_disk_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bootstrap looked a thousand blobs up on the event loop for every answer of a peer."""
+    monkeypatch.setattr(bootstrap, "PATIENCE_WITH_A_PAST_S", 0.0)
+    section = BootstrapSection(behind_bytes_min=100_000)
+    cluster = DirectCluster(tmp_path, cluster_map(2), sections={"bootstrap": section})
+    await cluster.start()
+    one, two = cluster["a1"], cluster["a2"]
+    for number in range(20):
+        await one.put(blob_id(number), content(number, SIZE))
+    for number in range(0, 20, 2):
+        await two.put(blob_id(number), content(number, SIZE))
+    await two.parts.checkpointer.checkpoint(two.replica)
+    forget(two.replica.store)
+    offences: list[str] = []
+    loop_thread = threading.get_ident()
+
+    def before(call: str, path: Path) -> None:
+        if threading.get_ident() == loop_thread and call not in NEVER_WAITS:
+            offences.append(f"{call} {path.name}")
+
+    two.files.before = two.files.before_tables = before
+    await two.tick("pull:a1")
+    assert two.parts.bootstrapper.holds(PARTITION)
+    await two.tick("bootstrap")
+    assert offences == []
+    assert two.holds(blob_id(1))
+    await cluster.stop()
 
 
 async def test_a_hung_disk_leaves_the_event_loop_alone(tmp_path: Path) -> None:
