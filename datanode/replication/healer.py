@@ -182,6 +182,7 @@ class Healer:
         replica = self._replicas.get(item.partition)
         if replica is not None and await self._get(replica, blob_id, item):
             self._wanted.pop(blob_id, None)
+            replica.store.damaged.discard(blob_id)  # of one that is deleted or long expired nobody needs the bytes
             metrics.REPAIR_S.observe(self._clock.monotonic() - item.since)
             self._cursors.found(item.partition, blob_id)
             log.info("blob healed", blob=blob_id.hex(), partition=item.partition, attempts=item.attempts)

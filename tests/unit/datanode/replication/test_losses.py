@@ -68,6 +68,18 @@ async def test_an_accepted_loss_is_written_down_and_pins_nothing_any_more(cluste
         assert state.deleted, "all agree, and clients are told 410"
 
 
+async def test_what_is_given_up_counts_as_damaged_no_more(cluster: DirectCluster) -> None:
+    """The pages went on showing the record that could not be read, until the next restart."""
+    giver = cluster["a1"]
+    assert giver.replica.store.damaged == {ID}
+    await cluster["a2"].parts.losses.accept(PARTITION, wish())
+    await cluster.settle()
+    cluster.clock.advance(60)
+    await giver.tick("heal")
+    assert not giver.replica.store.damaged
+    assert giver.parts.healer.describe() == []
+
+
 async def test_a_blob_that_turns_up_is_not_lost(cluster: DirectCluster) -> None:
     node = cluster["a2"]
     await cluster["a3"].put(ID, content(1, 1000))
