@@ -18,6 +18,8 @@ SEGMENT_BYTES_MAX = 40 << 20
 RECORDS_MAX = 1_000
 """Records that one answer goes through: some ten milliseconds."""
 SaltInt = Annotated[int, msgspec.Meta(ge=0)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=(1 << 48) - 1)]
+"""In a segment's file, or of so many bytes in it."""
 
 
 class SegmentsRequest(Message, frozen=True, array_like=True):
@@ -37,7 +39,7 @@ class SegmentOffer(Message, frozen=True, array_like=True, gc=False):
     number: int
     generation: int
     end_lsn: Lsn
-    size: int
+    size: Offset
     salt: SaltInt
 
 
@@ -58,7 +60,7 @@ class SegmentRecordsRequest(Message, frozen=True, array_like=True):
     incarnation: bytes
     number: int
     generation: int
-    offset: Annotated[int, msgspec.Meta(ge=0)]
+    offset: Offset
     limit: Annotated[int, msgspec.Meta(ge=1, le=RECORDS_MAX)] = RECORDS_MAX
 
 
@@ -66,8 +68,8 @@ class RecordOffer(Message, frozen=True, array_like=True, gc=False):
     """A blob that lives, whose record stands at `offset` of the segment; its state as it is now."""
 
     id: IdBytes
-    offset: int
-    size: int
+    offset: Offset
+    size: Offset
     state: BlobState
     changed_at_ms: StampMs
 
@@ -76,7 +78,7 @@ class SegmentRecordsReply(Message, frozen=True, array_like=True):
     """In the order of their offsets. There may be more from `next_offset` on, which is 0 where there are none."""
 
     records: list[RecordOffer]
-    next_offset: int
+    next_offset: Offset
     gone: bool = False
 
 
@@ -87,7 +89,7 @@ class SegmentBytesRequest(Message, frozen=True, array_like=True):
     incarnation: bytes
     number: int
     generation: int
-    offset: int
+    offset: Offset
     size: Annotated[int, msgspec.Meta(ge=1, le=SEGMENT_BYTES_MAX)]
 
 

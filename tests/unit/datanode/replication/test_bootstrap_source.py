@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import DataCorrupt, Overloaded, ReplicaUnavailable
+from ambry.errors import DataCorrupt, Overloaded, ProtocolViolation, ReplicaUnavailable
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.segments import (
     SegmentBytesReply,
@@ -74,6 +74,14 @@ async def test_what_is_offered_can_be_fetched_and_verified(node: DirectNode) -> 
         taken |= {image.id for image in found.images}
     assert len(taken) >= BLOBS - 7
     assert taken <= {blob_id(number) for number in range(BLOBS)}
+
+
+@pytest.mark.parametrize("offset", [-8, 1 << 63])
+async def test_a_place_that_no_file_has_is_refused(node: DirectNode, offset: int) -> None:
+    """It was read, and told as a damage of the disk, or as an internal error."""
+    (offer, *_) = await segments(node)
+    with pytest.raises(ProtocolViolation):
+        await node.ask(MessageType.SEGMENT_BYTES, bytes_request(node, offer, offset, 400))
 
 
 async def test_a_peer_that_followed_the_log_is_told_what_lies_behind_its_place(node: DirectNode) -> None:
