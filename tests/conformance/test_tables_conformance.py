@@ -69,6 +69,14 @@ def test_what_was_put_is_found_in_its_own_table(tables: Tables) -> None:
     assert [tables.count(table) for table in Table] == [1, 0, 1, 0]
 
 
+def test_many_are_found_at_once_in_the_order_in_which_they_are_asked_for(tables: Tables) -> None:
+    tables.write(put(b"a", value=b"one"))
+    tables.write(put(b"b", value=b"two"))
+    assert tables.get_all(Table.ENTRIES, [b"b", b"x", b"a", b"b"]) == [b"two", None, b"one", b"two"]
+    assert tables.get_all(Table.CHANGES, {b"a"}) == [None]
+    assert tables.get_all(Table.ENTRIES, []) == []
+
+
 def test_pages_go_from_a_key_on_in_the_order_of_bytes(tables: Tables) -> None:
     tables.write(put(b"b", b"\xff", b"a\0", b"a", b"ab"))
     whole = [Pair(key, b"v") for key in (b"a", b"a\0", b"ab", b"b", b"\xff")]
@@ -135,6 +143,8 @@ def test_closed_tables_are_no_damaged_ones(files: Files, directory: Path) -> Non
     tables.close()
     with pytest.raises(ReplicaUnavailable):
         tables.get(Table.ENTRIES, b"a")
+    with pytest.raises(ReplicaUnavailable):
+        tables.get_all(Table.ENTRIES, [b"a"])
     with pytest.raises(ReplicaUnavailable):
         tables.write(put(b"a"))
     tables.close()

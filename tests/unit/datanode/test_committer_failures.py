@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,33 @@ async def test_a_batch_that_breaks_does_not_hold_up_the_next(bench: CommitBench)
         assert isinstance(await first, IndexCorrupt)
         second = bench.submit(3)
     assert await second is None
+
+
+@pytest.mark.parametrize("end", ["fence", "leave"])
+async def test_what_comes_after_a_replica_stopped_taking_appends_is_refused_at_once(
+    bench: CommitBench, end: str
+) -> None:
+    """Between the wait for a quiet committer and the close of its files nothing can be appended, whoever still has it in hand.
+
+    And nobody waits for the batch on its way to hear of it: that may hang.
+    """
+    go = threading.Event()
+
+    def hang(call: str, _path: Path) -> None:
+        if call == "pwritev":
+            go.wait(30)
+
+    bench.files.before = hang
+    first = bench.submit(2)
+    await asyncio.sleep(0)
+    assert not bench.committer.idle
+    bench.store.fence("a test") if end == "fence" else bench.store.leave()
+    late = bench.submit(3)
+    assert late.done()
+    assert isinstance(late.result(), ReplicaUnavailable)
+    assert not first.done()
+    go.set()
+    assert isinstance(await first, ReplicaUnavailable) == (end == "fence")
+    await bench.committer.wait_idle()
+    bench.store.close()
+    assert isinstance(bench.submit(4).result(), ReplicaUnavailable)
