@@ -30,7 +30,12 @@ class Schedule:
         self._numbers = count()
 
     def put(self, replica: Replica, *, in_s: float) -> None:
-        """The next turn of a replica, in the place of the one that it has."""
+        """The next turn of a replica, in the place of the one that it has.
+
+        Who has one in hand that was reopened meanwhile says nothing of what took its place.
+        """
+        if self._replicas.get(replica.partition.id) is not replica:
+            return
         turn = Turn(self._clock.monotonic() + max(0.0, in_s), next(self._numbers), replica)
         self._next[replica.partition.id] = turn
         heapq.heappush(self._turns, turn)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from datanode.upkeep.schedule import Schedule
+from tests.support.eventually import eventually
 from tests.support.lone_bench import LoneBench
 
 
@@ -62,3 +63,15 @@ async def test_a_replica_that_is_not_open_any_more_has_no_turn(bench: LoneBench)
     assert due(schedule) == []
     bench.replicas[7] = closed
     assert due(schedule) == [], "it is put again when it is opened"
+
+
+async def test_a_replica_that_was_reopened_in_the_middle_of_its_turn_keeps_the_next_one(bench: LoneBench) -> None:
+    """The round over the old one ended, and said when the next was due: the new one was not swept or scrubbed any more."""
+    schedule = Schedule(bench.replicas, clock=bench.clock)
+    old = bench.replicas[7]
+    bench.replicas.rebuild(old.store, "a test")
+    await eventually(lambda: 7 in bench.replicas)
+    schedule.put(bench.replicas[7], in_s=10.0)
+    schedule.put(old, in_s=10.0)
+    bench.clock.advance(20.0)
+    assert due(schedule) == [7]
