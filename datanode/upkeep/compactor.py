@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ambry.clock import Clock
-from ambry.errors import IndexCorrupt
+from ambry.errors import IndexCorrupt, Overloaded
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.checkpointer import Checkpointer
@@ -18,6 +19,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Usage, plan, replaced
+from datanode.store.index import Held
 from datanode.store.retention import Retention, retention_at
 from datanode.store.segment import Segment
 from datanode.store.trouble import is_full, is_shortage
@@ -240,19 +242,32 @@ class Compactor:
         self._checkpointer.changed(replica.partition.id)
         compaction.begin_switch(copied)
         for dropped in _pieces(copied.dropped):
-            async with replica.lookups.hold([item.id for item in dropped]) as here:
+            async with self._holding(replica, [item.id for item in dropped]) as here:
                 revived = compaction.switch_dropped(dropped, retention, here)
             for blob_id in revived:
                 self._on_missing(replica, blob_id)
             await self._breathe(replica)
         for forgotten in _pieces(copied.forgotten):
-            async with replica.lookups.hold([item.id for item in forgotten]) as here:
+            async with self._holding(replica, [item.id for item in forgotten]) as here:
                 compaction.switch_forgotten(forgotten, here)
             await self._breathe(replica)
         for moved in _pieces(copied.moved):
-            async with replica.lookups.hold([item.id for item in moved]) as here:
+            async with self._holding(replica, [item.id for item in moved]) as here:
                 compaction.switch_moved(copied, moved, here)
             await self._breathe(replica)
+
+    @asynccontextmanager
+    async def _holding(self, replica: Replica, ids: Sequence[bytes]) -> AsyncIterator[Held]:
+        """As Lookups.hold; where that cannot be now it waits: a switch that has begun must come to its end."""
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    here = await stack.enter_async_context(replica.lookups.hold(ids))
+                    break
+                except Overloaded as error:
+                    log.warning("compaction waits: the index cannot be asked", error=error.message)
+                await self._clock.pause(SHORTAGE_RETRY_S)
+            yield here
 
     async def _breathe(self, replica: Replica) -> None:
         """Let others have their turn; bound what waits in memory."""

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
-from ambry.errors import AmbryError, ReplicaUnavailable
+from ambry.errors import AmbryError, Overloaded, ReplicaUnavailable
 from ambry.format.record import Record
 from datanode.config import CompactionSection
+from datanode.lookups import Wish
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
 from datanode.store.segment import segment_name
@@ -26,6 +27,7 @@ from tests.support.samples import (
     DELETED,
     blob_id,
     content,
+    forget,
     put_record,
     read_all,
     rot_index,
@@ -218,6 +220,29 @@ async def test_a_disk_that_fails_a_read_asks_for_a_scrub(bench: Bench) -> None:
     assert not await bench.compactor.compact(bench.replica)
     assert bench.damaged == [7]
     assert bench.replica.store.state is StoreState.OPEN
+
+
+async def test_a_switch_that_has_begun_waits_for_the_index(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended in the middle when the index could not be asked for lack of memory: its new segment counted beside the old."""
+    forget(bench.replica.store)
+    numbers = bench.replica.store.scrub.segment_numbers()
+    lookups, refused = bench.replica.lookups, 3
+    ask = lookups.ask
+
+    def busy(wish: Wish) -> None:
+        nonlocal refused
+        if refused:
+            refused -= 1
+            raise Overloaded("no memory for it")
+        ask(wish)
+
+    monkeypatch.setattr(lookups, "ask", busy)
+    assert await bench.compactor.compact(bench.replica)
+    assert not refused
+    assert not set(numbers) <= set(bench.replica.store.scrub.segment_numbers())
+    bench.check()
+    await bench.restart(rebuild=True)
+    bench.check()
 
 
 async def test_an_old_file_that_cannot_be_deleted_is_deleted_at_the_next_start(bench: Bench) -> None:
