@@ -16,7 +16,14 @@ from functools import partial
 import msgspec
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, DeadlineExceeded, InsufficientStorage, Overloaded, ReplicaUnavailable
+from ambry.errors import (
+    AmbryError,
+    DeadlineExceeded,
+    InsufficientStorage,
+    InternalError,
+    Overloaded,
+    ReplicaUnavailable,
+)
 from ambry.format.record import Record, RecordKind
 from ambry.service.logs import get_logger
 from datanode import metrics
@@ -289,14 +296,20 @@ class Committer:
             try:
                 if record is not None and append.prepare is not None:
                     record = append.prepare(batch.held.get(record.id))
-            except AmbryError as refusal:
-                asyncio.get_running_loop().call_soon(self._tell, [append], refusal)
+            except Exception as error:
+                asyncio.get_running_loop().call_soon(self._tell, [append], self._refusal(error))
                 continue
             staying.append(append)
             if record is not None:
                 records.append(record)
         batch.records = records
         return staying
+
+    def _refusal(self, error: Exception) -> AmbryError:
+        if isinstance(error, AmbryError):
+            return error
+        log.error("an append could not be prepared", partition=self.store.partition, exc_info=error)
+        return InternalError(f"{type(error).__name__} in partition {self.store.partition}; nothing was stored")
 
     def _finish(self, appends: list[Append], batch: Batch, writing: asyncio.Future[None]) -> None:
         self._busy = False

@@ -17,8 +17,10 @@ import pytest
 
 from ambry.errors import AmbryError, IndexCorrupt, InternalError, Overloaded, ReplicaFenced, ReplicaUnavailable
 from ambry.format import record as record_format
+from ambry.format.record import Record
 from datanode.store.batch import Batch
 from datanode.store.blob_store import StoreState
+from datanode.store.entry import IndexEntry
 from datanode.store.index import Index
 from datanode.store.segment import Segment
 from tests.support.bounded import BOUND, evict
@@ -202,6 +204,24 @@ async def test_an_answer_that_fails_takes_no_other_with_it(bench: CommitBench) -
         await bench.committer.wait_idle()
     assert bench.writes.pending_bytes == 0
     assert read_all(bench.store, blob_id(2)) == b"x"
+
+
+async def test_one_that_cannot_be_prepared_takes_no_other_with_it(bench: CommitBench) -> None:
+    """Nobody of its batch was answered, and nothing was written any more."""
+    told: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
+
+    def prepare(_entry: IndexEntry | None) -> Record | None:
+        raise BUG
+
+    bench.committer.append(put_record(blob_id(2), b"x"), sync=True, done=told.set_result, prepare=prepare)
+    beside = bench.submit(3)
+    async with asyncio.timeout(GIVE_UP_S):
+        assert isinstance(await told, InternalError)
+        assert await beside is None
+        assert await bench.submit(4) is None
+        await bench.committer.wait_idle()
+    assert bench.writes.pending_bytes == 0
+    assert bench.store.lookup(blob_id(2)) is None
 
 
 async def test_a_batch_that_breaks_does_not_hold_up_the_next(bench: CommitBench) -> None:
