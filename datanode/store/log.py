@@ -12,9 +12,11 @@ import errno
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ambry.checksum import Buffer
+from ambry.errors import InvariantBroken
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
 from datanode.store.files import IOV_MAX, File, Files, write_all
 from datanode.store.index import LsnRange
@@ -208,8 +210,12 @@ class Log:
     # --- compaction ---
 
     def plan_compacted(self, inputs: Sequence[Segment], now_ms: int) -> Segment:
-        """A segment, not on disk yet, that will hold what is still needed of `inputs`, which are neighbours in LSN order."""
+        """A segment, not on disk yet, that will hold what is still needed of `inputs`, which follow each other in the log."""
         first, last = inputs[0].header, inputs[-1].header
+        if any(one.header.end_lsn != other.base_lsn for one, other in pairwise(inputs)):
+            # It would cover what is missing, and hide from the next opening that anything is.
+            numbers = [segment.number for segment in inputs]
+            raise InvariantBroken(f"partition {self.partition}: segments {numbers} do not follow each other")
         header = SegmentHeader(
             partition=self.partition,
             incarnation=self._incarnation,

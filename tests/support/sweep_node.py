@@ -160,6 +160,8 @@ class Job(Generic[T]):
             self._ended = True
 
     def settle(self) -> None:
+        if self.future.cancelled():
+            return
         if isinstance(self._outcome, Exception):
             self.future.set_exception(self._outcome)
         elif self._ended:
@@ -175,6 +177,15 @@ class TurnDisk(Disk):
         """Every store that a job opened."""
         self._waiting: list[Job[Any]] = []
         self._beside: list[tuple[Job[Any], threading.Thread]] = []
+        self._unsettled: dict[asyncio.Future[Any], None] = {}
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """The process is gone: who waits for a job, or will, is cancelled, since nothing would ever wake it."""
+        self._abandoned = True
+        self._waiting.clear()
+        for future in list(self._unsettled):
+            future.cancel()
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         def call() -> T:
@@ -184,6 +195,11 @@ class TurnDisk(Disk):
             return result
 
         job = Job(call)
+        if self._abandoned:
+            job.future.cancel()
+            return job.future
+        self._unsettled[job.future] = None
+        job.future.add_done_callback(lambda future: self._unsettled.pop(future, None))
         self._waiting.append(job)
         self._later(job, TURNS_BEFORE_A_JOB)
         return job.future
@@ -312,6 +328,7 @@ class Node:
             if self.tap.fired:
                 self.ends.append(("in place", await self._reopen_in_place()))
         self.tap.off = True
+        self.turns.abandon()
 
     async def _run(self, scenario: Scenario) -> None:
         self.tap.armed = scenario.opening
@@ -344,6 +361,8 @@ class Node:
 
     async def _reopen_in_place(self) -> Image:
         self.tap.armed = False
+        while self.replicas.unavailable().get(PARTITION, {}).get("state") == "reopening":
+            await asyncio.sleep(1.0)  # where there was no room it is tried again by itself
         if self.store is None or self.store.state is StoreState.FENCED:
             await self.replicas.reopen(PARTITION)
             for write in self.ledger.writes:

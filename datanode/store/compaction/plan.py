@@ -15,7 +15,8 @@ acknowledged by other replicas: this one refuses undeletes of what it may drop. 
 
 Invariants: a record that the index points to is copied or its blob is dead past retention. A tombstone goes only when every
 peer has seen it and its own retention is over. Only segments that the last checkpoint covers whole are compacted, and nothing
-goes because of a record that the last checkpoint does not cover: a power cut may still take that one.
+goes because of a record that the last checkpoint does not cover: a power cut may still take that one. Segments with a hole
+between them are never made one: only the missing LSNs tell the next opening that records are gone, maybe the only ones of deletes.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ UPDATE_BYTES = Record(kind=RecordKind.UPDATE, id=bytes(ID_SIZE), state=BlobState
 class Usage:
     """One segment as the planner sees it. Bytes; `live_bytes` is what a copy of it would keep at most.
 
-    `damaged`: it holds bytes that are no record, and a copy would not.
+    `damaged`: it holds bytes that are no record, and a copy would not. `behind_hole`: what came before it in the log is gone.
     """
 
     number: int
     used_bytes: int
     live_bytes: int
     damaged: bool = False
+    behind_hole: bool = False
 
 
 class Keep(StrEnum):
@@ -119,7 +121,7 @@ def plan(
 ) -> list[int]:
     """The neighbouring segments to rewrite into one, by number; empty when none is worth it or there is no room.
 
-    `usages` are in LSN order; those `pinned` stay as they are. Benefit is what comes back, cost is what must be copied; the run
+    `usages` are in LSN order; those `pinned` stay as they are, and no run crosses a hole. Benefit is what comes back, cost is what must be copied; the run
     with the best ratio wins among those whose live bytes fit one segment and whose dead share is at least `dead_share_min`. A
     damaged one goes first, alone.
     """
@@ -131,7 +133,7 @@ def plan(
     for start in range(len(usages)):
         live = used = 0
         for end in range(start, len(usages)):
-            if usages[end].number in pinned:
+            if usages[end].number in pinned or (end > start and usages[end].behind_hole):
                 break
             live += usages[end].live_bytes
             used += usages[end].used_bytes
@@ -150,7 +152,7 @@ def replaced(usages: Sequence[Usage], numbers: Sequence[int], output: Segment) -
     """The usages after a compaction: its output, all of it needed, in the place of its inputs, which are neighbours."""
     at = next(place for place, usage in enumerate(usages) if usage.number == numbers[0])
     used = output.end - HEADER_SIZE
-    new = Usage(number=output.number, used_bytes=used, live_bytes=used)
+    new = Usage(number=output.number, used_bytes=used, live_bytes=used, behind_hole=usages[at].behind_hole)
     return [*usages[:at], new, *usages[at + len(numbers) :]]
 
 
@@ -170,6 +172,7 @@ def usages(
     """
     segments = list(segments)
     bases = [segment.base_lsn for segment in segments]
+    before = [0, *(segment.header.end_lsn for segment in segments)]
     live: dict[int, int] = {}
     for number, entry in enumerate(entries, start=1):
         if number % PAGE_ENTRIES == 0:
@@ -191,6 +194,7 @@ def usages(
             used_bytes=segment.end - HEADER_SIZE,
             live_bytes=min(live.get(segment.number, 0) + uncounted.get(segment.number, 0), segment.end - HEADER_SIZE),
             damaged=segment.number in damaged,
+            behind_hole=segment.base_lsn > end_lsn_before,
         )
-        for segment in segments
+        for segment, end_lsn_before in zip(segments, before, strict=False)
     ]
