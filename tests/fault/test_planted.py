@@ -140,6 +140,21 @@ SEEN_BY = {
         "opening/test_inventory.py",
         "test_a_segment_that_is_not_of_this_log_is_set_aside",
     ),
+    "join_segments_across_a_hole": (
+        STORE,
+        "compaction/test_compaction_holes.py",
+        "test_a_hole_outlasts_every_compaction_and_the_loss_of_the_index",
+    ),
+    "rebuild_an_index_from_what_is_left": (
+        STORE,
+        "opening/test_own_index.py",
+        "test_no_crash_of_the_opening_makes_it_forgotten",
+    ),
+    "follow_on_while_put_back": (
+        NODE,
+        "replication/test_recovery_lost_tombstones.py",
+        "test_a_crash_after_peers_were_heard_does_not_hide_what_was_missed",
+    ),
     "append_while_closing": (NODE, "test_replicas.py", "test_what_is_appended_while_it_closes_is_refused"),
     "map_an_index_unread": (
         STORE,

@@ -7,6 +7,7 @@ holds it to that. The product itself has no switch for any of them.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -46,11 +47,13 @@ from datanode.replication.shares import Shares
 from datanode.replication.silence import Silence
 from datanode.replication.standing import Told
 from datanode.replication.subscriptions import Follower
-from datanode.store import batch, bounded_files, entry, index, index_file, ranges, record_reader, trouble
+from datanode.store import batch, bounded_files, entry, index, index_file, log, ranges, record_reader, trouble
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction import copy as copying
+from datanode.store.compaction import plan
+from datanode.store.compaction.plan import Usage
 from datanode.store.compaction.switch import Compaction
 from datanode.store.copies import Copies
 from datanode.store.entry import IndexEntry
@@ -59,6 +62,8 @@ from datanode.store.lineage import Lineage, Seen
 from datanode.store.opening import inventory, reconcile, replay
 from datanode.store.opening import steps as opening_steps
 from datanode.store.opening.identity import IdentityFile
+from datanode.store.opening.own_index import OwnIndex
+from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 from datanode.store.trouble import Trouble
@@ -373,6 +378,28 @@ def take_in_foreign_segments(patch: Patch) -> None:
     patch.setattr(inventory, "_foreign", lambda _segment, _partition, _incarnations: "")
 
 
+def join_segments_across_a_hole(patch: Patch) -> None:
+    """A compacted segment covers LSNs that are gone, and nothing tells any more that they are."""
+    real = plan.usages
+
+    def usages(*args: Any, **kwargs: Any) -> Pieces[list[Usage]]:
+        found = yield from real(*args, **kwargs)
+        return [dataclasses.replace(usage, behind_hole=False) for usage in found]
+
+    patch.setattr(plan, "usages", usages)
+    patch.setattr(log, "pairwise", lambda _inputs: ())
+
+
+def rebuild_an_index_from_what_is_left(patch: Patch) -> None:
+    """A replica that lost its index and a part of its log takes what is left for all: deletes may be gone with both."""
+    patch.setattr(OwnIndex, "note_loss", lambda _self, _why: None)
+
+
+def follow_on_while_put_back(patch: Patch) -> None:
+    """The tokens of a replica that was put back move: after a crash it goes by what it heard, and not by what it has."""
+    patch.setattr(Cursors, "hold", lambda _self, _partition: None)
+
+
 def append_while_closing(patch: Patch) -> None:
     """A replica takes appends until it is closed."""
     patch.setattr(BlobStore, "leave", lambda _self: None)
@@ -653,6 +680,9 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         forget_what_was_purged,
         delete_what_others_cover,
         take_in_foreign_segments,
+        join_segments_across_a_hole,
+        rebuild_an_index_from_what_is_left,
+        follow_on_while_put_back,
         append_while_closing,
         read_old_changes_on_the_event_loop,
         map_an_index_unread,

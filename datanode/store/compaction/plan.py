@@ -16,7 +16,8 @@ acknowledged by other replicas: this one refuses undeletes of what it may drop. 
 Invariants: a record that the index points to is copied or its blob is dead past retention. A tombstone goes only when every
 peer has seen it and its own retention is over. Only segments that the last checkpoint covers whole are compacted, and nothing
 goes because of a record that the last checkpoint does not cover: a power cut may still take that one. Segments with a hole
-between them are never made one: only the missing LSNs tell the next opening that records are gone, maybe the only ones of deletes.
+between them are never made one: only the missing LSNs tell the next opening that records are gone, maybe the only ones of
+deletes.
 """
 
 from __future__ import annotations
@@ -121,9 +122,9 @@ def plan(
 ) -> list[int]:
     """The neighbouring segments to rewrite into one, by number; empty when none is worth it or there is no room.
 
-    `usages` are in LSN order; those `pinned` stay as they are, and no run crosses a hole. Benefit is what comes back, cost is what must be copied; the run
-    with the best ratio wins among those whose live bytes fit one segment and whose dead share is at least `dead_share_min`. A
-    damaged one goes first, alone.
+    `usages` are in LSN order; those `pinned` stay as they are, and no run crosses a hole. Benefit is what comes back, cost is
+    what must be copied; the run with the best ratio wins among those whose live bytes fit one segment and whose dead share is
+    at least `dead_share_min`. A damaged one goes first, alone.
     """
     for usage in usages:
         if usage.damaged and usage.live_bytes <= free_bytes and usage.number not in pinned:

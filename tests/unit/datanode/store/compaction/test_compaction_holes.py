@@ -1,8 +1,8 @@
 """A compaction never joins segments across a hole of the log.
 
-Its output covered the missing LSNs. So the hole was gone, and with it all that told that records were lost, which may have been
-the only ones of deletes: after a loss of the index they were forgotten, and nobody was asked. Interrupted, it took what only the
-index knew of the hole for left out, and forgot it at once.
+Its output covered the missing LSNs. So the hole was gone, and with it all that told that records were lost, maybe the only ones
+of deletes: after a loss of the index they were forgotten, and nobody was asked. Interrupted, it took what only the index knew
+of the hole for left out, and forgot it at once.
 """
 
 from __future__ import annotations
