@@ -641,6 +641,16 @@ def take_tombstones_that_go_later_for_missed(patch: Patch) -> None:
     patch.setattr(Cursor, "hear", hear)
 
 
+def move_records_with_the_salt_of_another_log(patch: Patch) -> None:
+    """What compaction moves out of segments of a former incarnation is unreadable where it comes to stand."""
+
+    class Format:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda _image, _salt: None) if name == "restamp" else getattr(record_format, name)
+
+    patch.setattr(copying, "record_format", Format())
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -719,6 +729,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         begin_housekeeping_at_once,
         give_up_blobs_that_may_be_there,
         take_tombstones_that_go_later_for_missed,
+        move_records_with_the_salt_of_another_log,
     )
 }
 
