@@ -69,8 +69,12 @@ class GetHandlers:
             def answer() -> None:
                 if wish.failure is not None:
                     raise wish.failure
-                entry = replica.store.index.known(request.id)
+                entry = index.known(request.id)
                 if entry is UNKNOWN:
+                    if index.checkpoints != checkpoints:
+                        # It may have changed, gone to the file and been forgotten again since that was asked.
+                        self._get_what_is_stored(replica, request, responder)
+                        return
                     entry = wish.found[key]
                     entry = None if entry is None or entry.id != request.id else entry
                 if entry is not None and isinstance(wish.unread, DataCorrupt | OSError | MemoryError):
@@ -81,6 +85,8 @@ class GetHandlers:
 
             self._later.call(responder, answer)
 
+        index = replica.store.index
+        checkpoints = index.checkpoints
         key = request.id[16:32]
         wish = Wish([key], found, first=request.first, end=request.end, deadline=responder.deadline)
         replica.lookups.ask(wish)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
@@ -17,6 +18,7 @@ from ambry.protocol.messages.blobs import GetRequest, PresenceReply, PresenceReq
 from ambry.protocol.messages.replication import FetchReply, FetchRequest
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
 from datanode.replicas import Replica
+from datanode.store.stored_entries import Entries
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, forget, rot_index
 
@@ -75,6 +77,33 @@ async def test_a_blob_that_only_the_file_knows_is_served_and_known_then(node: Di
     node.files.before_tables = lambda call, _directory: asked.append(call)
     assert (await node.get(blob_id(1)))[1] == content(1, SIZE)
     assert asked == []
+
+
+async def test_what_changed_while_the_file_was_asked_is_not_answered_as_it_was(
+    node: DirectNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory told what is newer, unless more had gone through it meanwhile than it holds: a deleted blob was served."""
+    store = node.replica.store
+    look_up = store.index.look_up
+    was_read, go_on = threading.Event(), threading.Event()
+
+    def slow(keys: Collection[bytes]) -> Entries:
+        found = look_up(keys)
+        was_read.set()
+        go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(store.index, "look_up", slow)
+    getting = asyncio.ensure_future(node.get(blob_id(1)))
+    assert await asyncio.to_thread(was_read.wait, 30)
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    store.index.set(msgspec.structs.replace(entry, state=DELETED, lsn=store.end_lsn))
+    store.end_lsn += 8
+    assert await node.parts.checkpointer.checkpoint(node.replica)
+    forget(store)
+    go_on.set()
+    assert (await getting)[0].state == DELETED
 
 
 async def test_a_put_of_a_blob_that_only_the_file_knows_is_the_same_put_again(node: DirectNode) -> None:
