@@ -51,13 +51,14 @@ class IndexFile:
         self._tables: tuple[Any, ...] = ()
         self.map_size = 0
         """Address space that it has, bytes."""
-        self._reading = 0
-        self._growing = False
+        self._inside = 0
+        self._bars = 0
+        """How many wait for those inside to leave; nobody enters meanwhile."""
         self._closed = False
         self._guard = threading.Lock()
         """Of all the above."""
         self._turn = threading.Condition(self._guard)
-        """Notified when the last reader leaves that somebody waits for, and when the map has grown."""
+        """Notified when the last one leaves that somebody waits for, and when the map has grown."""
         self._open(max(MAP_SIZE_MIN, _power_of_two(2 * self._proven_size())))
 
     def _proven_size(self) -> int:
@@ -111,16 +112,16 @@ class IndexFile:
     # --- reading ---
 
     def _enter(self) -> Any:
-        """The environment, whose map stays where it is until `_leave`. One thread enters once at a time."""
+        """The environment, which stays open, and its map where it is, until `_leave`. One thread enters once at a time."""
         with self._guard:
-            if self._growing or self._env is None:
+            if self._bars or self._env is None:
                 self._wait_for_map()
-            self._reading += 1
+            self._inside += 1
             return self._env
 
     def _wait_for_map(self) -> None:
         """Until there is one; `_guard` is held."""
-        while self._growing:
+        while self._bars:
             self._turn.wait()
         if self._closed:
             raise ReplicaUnavailable(f"the index in {self._directory} is closed")
@@ -129,8 +130,8 @@ class IndexFile:
 
     def _leave(self) -> None:
         with self._guard:
-            self._reading -= 1
-            if self._growing and not self._reading:
+            self._inside -= 1
+            if self._bars and not self._inside:
                 self._turn.notify_all()
 
     @contextmanager
@@ -175,12 +176,10 @@ class IndexFile:
 
     def write(self, change: Callable[[Writing], None]) -> None:
         while True:
-            with self._guard:
-                if self._env is None:
-                    self._wait_for_map()
+            env = self._enter()
             map_size = self.map_size
             try:
-                with self._env.begin(write=True) as txn:
+                with env.begin(write=True) as txn:
                     change(_Transaction(txn, self._tables))
                 return
             except lmdb.MapFullError as cause:
@@ -190,13 +189,17 @@ class IndexFile:
                     raise InsufficientStorage(reason) from cause
             except (lmdb.Error, MemoryError) as cause:
                 raise self._trouble("cannot be written", cause) from cause
+            finally:
+                self._leave()
             self._grow(2 * map_size)
 
     def _grow(self, map_size: int) -> None:
         """Map anew, larger. Raises Overloaded with everything as it was."""
         with self._turn, self._barred():
-            if not self._turn.wait_for(lambda: not self._reading, timeout=BAR_S):
+            if not self._turn.wait_for(lambda: not self._inside, timeout=BAR_S):
                 raise Overloaded(f"the index in {self._directory} cannot grow: a read of it takes long")
+            if self._env is None:
+                return  # it was closed meanwhile: the next attempt says so
             env, self._env = self._env, None
             try:
                 env.set_mapsize(map_size)
@@ -209,18 +212,19 @@ class IndexFile:
 
     @contextmanager
     def _barred(self) -> Iterator[None]:
-        """Nobody begins to read meanwhile. `_turn` is held."""
-        self._growing = True
+        """Nobody enters meanwhile. `_turn` is held."""
+        self._bars += 1
         try:
             yield
         finally:
-            self._growing = False
+            self._bars -= 1
             self._turn.notify_all()
 
     def close(self) -> None:
-        # A reader may be on a disk thread: its map must not go away under it.
+        # A reader or a writer may be on a disk thread: its map must not go away under it. Nor may LMDB end a transaction of
+        # another thread, which leaves a lock behind that nobody ever gets.
         with self._turn, self._barred():
-            self._turn.wait_for(lambda: not self._reading)
+            self._turn.wait_for(lambda: not self._inside)
             env, self._env = self._env, None
             self._closed = True
             if env is not None:

@@ -20,6 +20,7 @@ from datanode.store.files import OsFiles
 from datanode.store.index_file import FILE_NAMES, MAP_SIZE_MIN, META_BYTES, IndexFile
 from datanode.store.tables import Table, Writing
 
+GIVE_UP_S = 20.0
 COUNT_PER_MAP = 10_000
 """Keys of `put` that are more than the smallest map holds."""
 
@@ -278,3 +279,39 @@ tables.write(put(100_000))
 print(tables.count(Table.ENTRIES))
 """
     assert in_a_process(tmp_path, program) == "True\n1000 True\n100000\n"
+
+
+def test_it_is_closed_when_what_is_being_written_is_written(tmp_path: Path) -> None:
+    """LMDB ended the transaction of the other thread, and whoever came next waited for ever for the lock that it left."""
+    tables = opened(tmp_path)
+    closing = threading.Thread(target=tables.close, daemon=True)
+    ended_early = []
+
+    def change(writing: Writing) -> None:
+        put(100)(writing)
+        closing.start()
+        closing.join(0.05)  # ample for one that does not wait
+        ended_early.append(not closing.is_alive())
+        put(100, start=100)(writing)
+
+    tables.write(change)
+    closing.join(GIVE_UP_S)
+    assert (ended_early, closing.is_alive()) == ([False], False)
+    again = opened(tmp_path)
+    assert again.count(Table.ENTRIES) == 200
+    again.close()
+
+
+def test_a_close_that_waited_while_the_map_grew_ends_when_the_last_reader_leaves(tmp_path: Path) -> None:
+    """The end of the growth let readers in again, and the last of them told nobody."""
+    tables = opened(tmp_path)
+    tables.write(put(10))
+    closing = threading.Thread(target=tables.close, daemon=True)
+    with tables._transaction():
+        closing.start()
+        while not tables._bars:
+            closing.join(0.001)
+        with pytest.raises(Overloaded):
+            tables._grow(2 * MAP_SIZE_MIN)
+    closing.join(GIVE_UP_S)
+    assert not closing.is_alive()
