@@ -77,6 +77,12 @@ REPLICATION_LAG_S = Gauge(
     ["peer"],
     registry=registry,
 )
+TOMBSTONES_WAITING = Gauge(
+    "ambry_datanode_tombstones_waiting",
+    "Tombstones whose retention is over, that stay since this peer, or one as far behind, has not seen them for good.",
+    ["peer"],
+    registry=registry,
+)
 REPLICATED = Counter(
     "ambry_datanode_replicated_blobs",
     "Blobs fetched from peers, by the peer's datacenter.",

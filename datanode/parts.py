@@ -23,6 +23,7 @@ from datanode.replication.comparer import Comparer
 from datanode.replication.cursor import Cursors
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.healer import Healer
+from datanode.replication.horizon import Horizon
 from datanode.replication.intake import Intake
 from datanode.replication.losses import Losses
 from datanode.replication.replicator import Replicator
@@ -51,6 +52,7 @@ class Parts:
     replicas: Replicas
     checkpointer: Checkpointer
     feed: ChangeFeed
+    horizon: Horizon
     cursors: Cursors
     intake: Intake
     healer: Healer

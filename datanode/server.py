@@ -181,6 +181,7 @@ class DataNode:
             "put_back": store.put_back,
             "undone": self._parts.replicas.changes.undone(store.partition),
             "purged_lsn": store.lineage.purged_lsn,
+            "tombstones_waiting": store.compaction.waiting,
             "fence_reason": store.fence_reason,
             "sealed": store.sealed,
             "missing_lsns": store.holes,
@@ -200,7 +201,9 @@ class DataNode:
 
     def _describe_peers(self, replica: Replica) -> dict[str, dict[str, Any]]:
         peers = self._parts.replicator.describe(replica.partition.id)
+        seen = self._parts.horizon.describe(replica)
         for name, page in peers.items():
             ago_s = self._parts.comparer.seconds_ago(replica, name)
             page["compared_s"] = None if ago_s is None else round(ago_s, 1)
+            page |= seen.get(name, {})
         return peers

@@ -41,6 +41,7 @@ from datanode.replication.cursor import Cursors
 from datanode.replication.digest_reader import DigestReader
 from datanode.replication.feed import ChangeFeed
 from datanode.replication.healer import Healer
+from datanode.replication.horizon import Horizon
 from datanode.replication.intake import Intake
 from datanode.replication.losses import Losses
 from datanode.replication.merger import Merger
@@ -143,11 +144,12 @@ def build(
     cursors.on_moved = checkpointer.changed
     recovery = Recovery(replicas, cursors, authority, disk=disk, clock=clock)
     states.watch(replicas)
+    horizon = Horizon(replicas, cluster_map.partitions_of(own.name), own_name=own.name, clock=clock)
     feed = ChangeFeed(
         replicas,
         Followers(publications),
         disk=disk,
-        own_name=own.name,
+        horizon=horizon,
         nodes=cluster_map.nodes,
         clock=clock,
         known_of=cursors.known_of,
@@ -228,7 +230,7 @@ def build(
         reserve_bytes=store.reserve_bytes,
         clock=clock,
         certain_ms=clocks.judge.certain_ms,
-        horizon=feed.horizon,
+        horizon=horizon.lsn,
         ask_for_scrub=scrubber.ask,
         on_missing=healer.note_damaged,
     )
@@ -280,6 +282,7 @@ def build(
         replicas=replicas,
         checkpointer=checkpointer,
         feed=feed,
+        horizon=horizon,
         cursors=cursors,
         intake=intake,
         healer=healer,

@@ -23,6 +23,7 @@ from ambry.protocol.messages.replication import (
 )
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
+from datanode.replication.horizon import Horizon
 from datanode.replication.shares import Shares
 from datanode.replication.subscriptions import Follower, Followers
 from datanode.store.blob_store import BlobStore
@@ -64,7 +65,7 @@ class ChangeFeed:
         followers: Followers,
         *,
         disk: Disk,
-        own_name: str,
+        horizon: Horizon,
         nodes: Container[str],
         clock: Clock,
         known_of: Callable[[str, int], FindToken | None],
@@ -73,29 +74,18 @@ class ChangeFeed:
         self._replicas = replicas
         self._followers = followers
         self._disk = disk
-        self._own_name = own_name
+        self._horizon = horizon
         self._nodes = nodes
         self._clock = clock
         self._known_of = known_of
         self._on_beyond = on_beyond
-        self._seen: dict[int, dict[str, FindToken]] = {}
-        """By partition and peer."""
-
-    def horizon(self, replica: Replica) -> int:
-        """The LSN before which every peer of a replica has taken in everything, durably; 0 while one was not heard of."""
-        store = replica.store
-        seen = self._seen.get(store.partition, {})
-        lsns: list[int] = []
-        for node in replica.partition.others(self._own_name):
-            token = seen.get(node.name)
-            lsns.append(token.lsn if token is not None and token.incarnation == store.incarnation else 0)
-        return min(lsns, default=store.end_lsn)
 
     async def changes(self, request: ChangesRequest, admit: Admit | None = None) -> ChangesReply:
         """Wait until there is something after the cursors, or the time is over, and then until `admit` lets the answer be made.
 
         With `wait_ms` 0 the answer comes at once and lists every partition that is named: it tells the asker where it stands.
         """
+        self._horizon.asked(request.name)
         request = self._about_us(request)
         told = request.subscription
         if told.session and request.name not in self._nodes:
@@ -149,8 +139,7 @@ class ChangeFeed:
             self._on_beyond(replica, name, token)
         else:
             # Not how far it has got: it may come back with an older token, and would have missed what was dropped since.
-            durable = FindToken(cursor.incarnation, cursor.durable_lsn)
-            self._seen.setdefault(cursor.partition, {})[name] = durable
+            self._horizon.note(name, cursor.partition, FindToken(cursor.incarnation, cursor.durable_lsn))
 
     async def _entries(self, store: BlobStore, lsn: int, limit: int) -> list[IndexEntry]:
         """What changed since: the latest from memory, the rest from LMDB on a disk thread. Raises ReplicaUnavailable."""

@@ -37,8 +37,16 @@ class Retention:
         """
         if not entry.state.deleted:
             return True
-        old = entry.changed_at_ms + max(self.deleted_ms, self.tombstone_ms) <= self.now_ms
-        return old and entry.lsn < self.horizon_lsn and not entry.repaired
+        return self._old(entry) and entry.lsn < self.horizon_lsn and not entry.repaired
+
+    def waits(self, entry: IndexEntry) -> bool:
+        """Whether it is a tombstone that stays for one reason: some peer has not seen it."""
+        pinned = entry.state.deleted and not entry.present and entry.lsn >= self.horizon_lsn and not entry.repaired
+        return pinned and self._old(entry)
+
+    def _old(self, entry: IndexEntry) -> bool:
+        """Whether a tombstone was there for as long as it must be."""
+        return entry.changed_at_ms + max(self.deleted_ms, self.tombstone_ms) <= self.now_ms
 
 
 def retention_at(config: CompactionSection, now_ms: int, *, horizon_lsn: int = 0) -> Retention:

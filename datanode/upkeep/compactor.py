@@ -152,6 +152,7 @@ class Compactor:
         if walk is None or not walk.usages or self._clock.monotonic() - walk.began > self._config.interval_s:
             began = self._clock.monotonic()
             walk = Walk(began, await throttle.run(disk, compaction.usages(store.overlay(), retention)))
+            compaction.waiting = sum(usage.waiting for usage in walk.usages)
             now = self._clock.monotonic()
             self._walk_after = now + (now - began) / WALK_SHARE
         free = await disk.submit(store.free_bytes)

@@ -46,6 +46,7 @@ class Usage:
     """One segment as the planner sees it. Bytes; `live_bytes` is what a copy of it would keep at most.
 
     `damaged`: it holds bytes that are no record, and a copy would not. `behind_hole`: what came before it in the log is gone.
+    `waiting`: tombstones in it that stay until some peer has seen them.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Usage:
     live_bytes: int
     damaged: bool = False
     behind_hole: bool = False
+    waiting: int = 0
 
 
 class Keep(StrEnum):
@@ -175,6 +177,7 @@ def usages(
     bases = [segment.base_lsn for segment in segments]
     before = [0, *(segment.header.end_lsn for segment in segments)]
     live: dict[int, int] = {}
+    waiting: dict[int, int] = {}
     for number, entry in enumerate(entries, start=1):
         if number % PAGE_ENTRIES == 0:
             yield PAGE_ENTRIES * ENTRY_BYTES
@@ -186,6 +189,8 @@ def usages(
         position = bisect_right(bases, entry.lsn) - 1
         if position >= 0 and entry.lsn < segments[position].header.end_lsn:
             changed_in = segments[position]
+            if dead and retention.waits(entry):
+                waiting[changed_in.number] = waiting.get(changed_in.number, 0) + 1
             put_in_place = changed_in.number == entry.segment and entry.lsn == changed_in.base_lsn + entry.offset
             if dead or changed_in.header.generation or not put_in_place:
                 live[changed_in.number] = live.get(changed_in.number, 0) + UPDATE_BYTES
@@ -196,6 +201,7 @@ def usages(
             live_bytes=min(live.get(segment.number, 0) + uncounted.get(segment.number, 0), segment.end - HEADER_SIZE),
             damaged=segment.number in damaged,
             behind_hole=segment.base_lsn > end_lsn_before,
+            waiting=waiting.get(segment.number, 0),
         )
         for segment, end_lsn_before in zip(segments, before, strict=False)
     ]

@@ -41,6 +41,8 @@ class Compaction:
     ) -> None:
         self.damaged: set[int] = set()
         """Numbers of segments that hold damaged bytes: what is repaired by now is worth rewriting."""
+        self.waiting = 0
+        """Tombstones that stay until some peer has seen them, as the last walk found: not those of the segment in use."""
         self._uncounted: dict[int, int] = {}
         """By segment: what the compaction that wrote it kept, though no entry of the index tells of it. A start forgets it."""
         self._files = files

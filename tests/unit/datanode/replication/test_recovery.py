@@ -356,17 +356,17 @@ async def test_tombstones_wait_until_a_peer_cannot_come_back_with_an_older_token
     await node.update(blob_id(1), DELETED)
     for other in cluster.nodes.values():
         await other.parts.checkpointer.checkpoint(other.replica)
-    before = node.parts.feed.horizon(node.replica)
+    before = node.parts.horizon.lsn(node.replica)
     for name in ("a2", "a3", "a2", "a3"):
         await cluster[name].pull("a1")
     lsn = node.replica.store.end_lsn
     assert before < lsn
-    assert node.parts.feed.horizon(node.replica) < lsn, "they have seen it, and may forget that"
+    assert node.parts.horizon.lsn(node.replica) < lsn, "they have seen it, and may forget that"
     for name in ("a2", "a3"):
         await cluster[name].pull("a1")
         await cluster[name].parts.checkpointer.checkpoint(cluster[name].replica)
         await cluster[name].pull("a1")
-    assert node.parts.feed.horizon(node.replica) == lsn
+    assert node.parts.horizon.lsn(node.replica) == lsn
 
 
 async def test_a_replica_whose_peers_still_have_all_tombstones_is_not_rebuilt(forgetful: DirectCluster) -> None:
