@@ -43,7 +43,7 @@ class Recovery:
         self._disk = disk
         self._clock = clock
         self._young: deque[Replica] = deque()
-        """Those that were opened less than PATIENCE_S ago, in that order."""
+        """Those that were opened less than PATIENCE_S ago, or are to be tried again, in the order of their openings."""
 
     def opened(self, replica: Replica) -> None:
         """A replica was opened: what it needs shows in the answers of its peers, or when they had their time.
@@ -60,11 +60,15 @@ class Recovery:
             self._authority.check(replica)
 
     def look(self) -> None:
-        """Check those whose peers had their time by now."""
+        """Check those whose peers had their time by now, again and again where the disk refused what they need."""
+        refused: list[Replica] = []
         while self._young and self._clock.monotonic() - self._young[0].opened_at >= PATIENCE_S:
             replica = self._young.popleft()
             if self._replicas.get(replica.partition.id) is replica:
                 self.check(replica)
+                if self._replicas.changes.undone(replica.partition.id):
+                    refused.append(replica)
+        self._young.extendleft(reversed(refused))
 
     def recognise(self, replica: Replica, peer: str, token: FindToken) -> None:
         """`peer` has seen more of this replica's log than there is."""

@@ -30,7 +30,7 @@ RequestId = Annotated[str, msgspec.Meta(max_length=128)]
 """It stands in log lines."""
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 IDS_MAX = 4_096
-"""Blobs that one request names: each costs a look-up of some ten microseconds, all in one turn of the event loop."""
+"""Blobs that one request names: each costs a look-up of some ten microseconds, all in one job of a disk thread."""
 PARTITIONS_MAX = 65_536
 ERROR_TEXT_MAX = 4_000
 """Characters of an error on the wire; it may repeat what a peer sent."""

@@ -6,6 +6,7 @@ blobs never left it, and brought 45 deleted blobs back.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -401,6 +402,61 @@ async def test_a_replica_that_runs_for_longer_than_tombstones_stay_is_not_rebuil
     assert hold(cluster.nodes.values(), [*KEPT, 300])
     for node in cluster.nodes.values():
         assert not [name for name in node.files.list_directory(node.files.root / "data") if "aside" in name]
+
+
+async def test_one_that_was_away_for_long_is_rebuilt_though_its_disk_refuses_that_for_long(
+    forgetful: DirectCluster,
+) -> None:
+    """It had its authority, and its peers nothing new to tell: after the fourth refusal nobody looked at it again."""
+    cluster, node = forgetful, forgetful["a1"]
+    await put([cluster["a2"]], [*DOOMED, *KEPT])
+    await settle(cluster)
+    for name in ("a2", "a3"):
+        # As if a1 had not been in the layout meanwhile: nobody keeps tombstones for it.
+        cluster[name].parts.compactor._horizon = lambda replica: replica.store.end_lsn
+    await node.stop()
+    for number in DOOMED:
+        await cluster["a2"].update(blob_id(number), DELETED)
+    await cluster.settle(rounds=2)
+    await put([cluster["a2"]], range(200, 290))
+    for days in (1.5, 2.0, 0.1):
+        await cluster.settle(rounds=2)
+        cluster.clock.advance(days * DAY_S)
+        for name in ("a2", "a3"):
+            await cluster[name].parts.checkpointer.checkpoint(cluster[name].replica)
+            while await cluster[name].parts.compactor.compact(cluster[name].replica):
+                pass
+    assert all(cluster[name].state(blob_id(number)) is None for number in DOOMED for name in ("a2", "a3"))
+    await node.start()
+    before = node.replica.store.incarnation
+    refused = 0
+
+    def refuse(call: str, path: Path) -> None:
+        nonlocal refused
+        if call == "create" and ".fresh" in str(path):
+            refused += 1
+            raise OSError(errno.ENOSPC, "refused")
+
+    async def hear() -> None:
+        for peer in ("a2", "a3"):
+            with suppress(ReplicaUnavailable):
+                await node.tick(f"pull:{peer}")
+            await eventually(lambda: node.parts.replicas.get(PARTITION))
+
+    node.files.before = refuse
+    for tries in range(1, 6):
+        cluster.clock.advance(40)
+        await hear()
+        assert refused == tries
+    await hear()
+    cluster.clock.advance(11)
+    await node.heal()
+    node.files.before = lambda _call, _path: None
+    cluster.clock.advance(40)
+    await node.heal()
+    await eventually(lambda: PARTITION in node.parts.replicas and node.replica.store.incarnation != before)
+    await settle(cluster)
+    assert not any(other.holds(blob_id(number)) for other in cluster.nodes.values() for number in DOOMED)
 
 
 async def test_a_datacenter_from_before_what_is_forgotten_is_rebuilt_in_whatever_order(tmp_path: Path) -> None:
