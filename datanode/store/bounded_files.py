@@ -268,6 +268,12 @@ class BoundedFiles:
     def exists(self, path: Path) -> bool:
         return self._files.exists(path)
 
+    def is_regular_file(self, path: Path) -> bool:
+        return self._files.is_regular_file(path)
+
+    def is_directory(self, path: Path) -> bool:
+        return self._files.is_directory(path)
+
     def open_tables(self, directory: Path) -> Tables:
         return self._files.open_tables(directory)
 

@@ -94,6 +94,11 @@ class Files(Protocol):
 
     def list_directory(self, path: Path) -> list[str]: ...
     def exists(self, path: Path) -> bool: ...
+    def is_regular_file(self, path: Path) -> bool:
+        """Whether there is a file that can be read and written: no directory, pipe, or link to nothing."""
+        ...
+
+    def is_directory(self, path: Path) -> bool: ...
     def rename(self, source: Path, target: Path) -> None: ...
     def unlink(self, path: Path) -> None: ...
     def open_tables(self, directory: Path) -> Tables:
@@ -200,6 +205,12 @@ class OsFiles:
 
     def exists(self, path: Path) -> bool:
         return path.exists()
+
+    def is_regular_file(self, path: Path) -> bool:
+        return path.is_file()
+
+    def is_directory(self, path: Path) -> bool:
+        return path.is_dir()
 
     def open_tables(self, directory: Path) -> IndexFile:
         return IndexFile(directory)

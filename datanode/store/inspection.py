@@ -22,7 +22,7 @@ from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import Identity
 from datanode.store.opening.replay import QUARANTINE_NAME
-from datanode.store.opening.steps import LOCK_NAME
+from datanode.store.opening.strays import LOCK_NAME
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_number
 

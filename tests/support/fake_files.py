@@ -453,6 +453,12 @@ class FakeFiles:
             return self._real.exists(path)
         return path in self._names or path in self._directories
 
+    def is_regular_file(self, path: Path) -> bool:
+        return self._real.is_regular_file(path) if self._is_real(path) else path in self._names
+
+    def is_directory(self, path: Path) -> bool:
+        return self._real.is_directory(path) if self._is_real(path) else path in self._directories
+
     def open_tables(self, directory: Path) -> Tables:
         if self._is_real(directory):
             return AskedTables(self._real.open_tables(directory), lambda call: self.before_tables(call, directory))

@@ -123,12 +123,14 @@ class Ledger:
             raise PromiseBroken(f"lost: {what}")
         if promise.least.deleted and promise.possible == promise.least and alive:
             raise PromiseBroken(f"revived: {what}")
+        if alive and not holding and promise.least.life_version < promise.possible.life_version:
+            return  # a replica that was being filled took an undelete that came too late, and that was not acknowledged
         if alive and (len(known) > 1 or len(holding) < len(states)):
             raise PromiseBroken(f"replicas differ: {what}")
 
     async def _read(self, promise: Promise) -> None:
         for node in self._up():
-            if _alive([node.state(promise.raw_id)]):
+            if _alive([node.state(promise.raw_id)]) and node.holds(promise.raw_id):
                 _, body = await node.get(promise.raw_id)
                 if body != content(promise.number, promise.size):
                     raise PromiseBroken(f"{node.name} has other bytes: {promise}")

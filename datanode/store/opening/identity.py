@@ -174,17 +174,18 @@ class OwnIdentity(msgspec.Struct, frozen=True):
 def load_or_create(
     files: Files, directory: Path, *, cluster: str, partition: int, random_source: random.Random
 ) -> OwnIdentity:
-    """The identity of `directory`, made where there is none.
+    """The identity of `directory`, made where there is none, or an empty file: nothing of ours leaves one, and it says nothing.
 
     Raises StoreMismatch when it belongs to another cluster or partition, DataCorrupt when it cannot be read.
     """
     path = directory / FILE_NAME
-    if not files.exists(path):
+    found = read_whole(files, path) if files.exists(path) else b""
+    if not found:
         identity = Identity(VERSION, cluster, partition, _incarnation(random_source), Lineage(young=True)).sealed()
         save(files, directory, identity)
         return OwnIdentity(identity, is_new=True)
     try:
-        identity = msgspec.json.decode(read_whole(files, path), type=Identity)
+        identity = msgspec.json.decode(found, type=Identity)
     except msgspec.DecodeError as cause:
         raise DataCorrupt(f"{path} cannot be read: {cause}; restore it or move the directory away") from cause
     if identity.version != VERSION:

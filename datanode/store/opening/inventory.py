@@ -16,12 +16,11 @@ from ambry.service.logs import get_logger
 from datanode.store.compaction.receipt import UNFINISHED_RECEIPT_SUFFIX, read_all
 from datanode.store.files import Files
 from datanode.store.log import Log
+from datanode.store.opening import strays
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment, segment_name, segment_number
 
 log = get_logger()
 
-SET_ASIDE_NAME = "set-aside"
-"""In a replica's directory: segments that do not belong to its log, for an operator to look at."""
 LOST_SEGMENT_LSNS = 1 << 32
 """LSNs skipped for a segment that is gone: more than any segment's capacity."""
 
@@ -60,7 +59,7 @@ def take_inventory(
     """Open the segments and put those that count into the log. Blocking. Raises OSError, FormatUnknown.
 
     `incarnations` are those by which this replica ever went; None: its identity was lost, and all count. A file of another
-    replica or partition, or one that others cover without a compaction's receipt, is moved to SET_ASIDE_NAME. `before_doubt` is
+    replica or partition, or one that others cover without a compaction's receipt, is set aside (strays.py). `before_doubt` is
     called before the latter, which the next opening does not see any more.
     """
     inventory = Inventory()
@@ -104,19 +103,11 @@ def _foreign(segment: Segment, partition: int, incarnations: Container[bytes] | 
 def _set_aside(files: Files, directory: Path, log_: Log, inventory: Inventory, segment: Segment, why: str) -> None:
     """Move a file away, durably; nothing is deleted that nobody knows the place of."""
     segment.close()
-    aside = directory / SET_ASIDE_NAME
-    files.make_directory(aside)
-    files.sync_directory(directory)
-    name = segment_name(segment.number)
-    taken = set(files.list_directory(aside))
-    target = next(f"{name}.{count}" for count in range(1, 1 << 30) if f"{name}.{count}" not in taken)
-    files.rename(directory / name, aside / target)
-    files.sync_directory(aside)
-    files.sync_directory(directory)
+    moved = strays.set_aside(files, directory, directory / segment_name(segment.number))
     log_.skip(segment.number, 0)
-    inventory.set_aside.append(f"{SET_ASIDE_NAME}/{target}")
+    inventory.set_aside.append(moved)
     lsns = f"{segment.base_lsn} to {segment.header.end_lsn}"
-    log.error("segment set aside", partition=log_.partition, file=str(aside / target), why=why, lsns=lsns)
+    log.error("segment set aside", partition=log_.partition, file=str(directory / moved), why=why, lsns=lsns)
 
 
 def _settle_overlaps(

@@ -1,7 +1,7 @@
 """Opening a replica: lock, identity, index, replay, cut.
 
-    1  lock the directory: a second process is refused
-    2  read the identity: another cluster's or partition's directory is refused
+    1  set aside what cannot be a file of ours (strays.py), and lock the directory: a second process is refused
+    2  read the identity: another cluster's or partition's directory is refused; an empty one is a lost one
     3  open the index; one that is missing, damaged or of another incarnation is deleted, and everything is replayed
     4  open the segments (inventory.py), and bring the index in line with them (reconcile.py). A segment that is missing or
        has a damaged header is named with its LSNs: what the index has there is forgotten, and fetched again. Where a
@@ -47,10 +47,10 @@ from datanode.store.opening.progress import Progress
 from datanode.store.opening.reconcile import forget_missing, relocate
 from datanode.store.opening.replay import Replay, ReplayFindings
 from datanode.store.opening.start_over import finish
+from datanode.store.opening.strays import LOCK_NAME, set_strays_aside
 
 log = get_logger()
 
-LOCK_NAME = "lock"
 PROGRESS_RECORDS = 200_000
 NO_IDENTITY = "its identity was lost, and how far its log once went with it"
 TWO_LOGS = "segments that no compaction explains cover the same LSNs"
@@ -82,6 +82,7 @@ def open_store(
     files.make_directory(directory)
     # The replica's own name must outlast a power cut as well.
     files.sync_directory(directory.parent)
+    set_aside = set_strays_aside(files, directory, partition)
     lock = _lock(files, directory)
 
     def opening() -> _Opening:
@@ -96,6 +97,7 @@ def open_store(
             random_source,
             on_index_corrupt,
             progress,
+            set_aside,
         )
 
     try:
@@ -133,7 +135,9 @@ class _Opening:
         random_source: random.Random,
         on_index_corrupt: Callable[[str], None],
         progress: Progress,
+        set_aside: list[str],
     ) -> None:
+        self._set_aside = set_aside
         self._files = files
         self._directory = directory
         self._clock = clock
@@ -205,7 +209,7 @@ class _Opening:
         """Segments that are gone since the last checkpoint are said, and what the index has in them is forgotten."""
         store.holes = self._log.holes()
         store.unreadable = self._inventory.unreadable
-        store.set_aside = self._inventory.set_aside
+        store.set_aside = [*self._set_aside, *self._inventory.set_aside]
         news = set(store.holes) - set(index.checkpoint.holes)
         if not news and self._inventory.beyond is None:
             return

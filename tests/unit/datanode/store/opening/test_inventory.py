@@ -10,7 +10,8 @@ import pytest
 from ambry.format.segment import SegmentHeader
 from datanode.store.compaction import receipt
 from datanode.store.log import Log
-from datanode.store.opening.inventory import SET_ASIDE_NAME, Inventory, name_holes, take_inventory
+from datanode.store.opening.inventory import Inventory, name_holes, take_inventory
+from datanode.store.opening.strays import SET_ASIDE_NAME
 from datanode.store.segment import Segment, segment_name
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import PARTITION, SEGMENT_SIZE
