@@ -75,7 +75,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
         return incarnation.hex() in self.former
 
     def begun(self, epoch: str, end_lsn: int, *, served: bool) -> Lineage:
-        """At the next opening, which found the log's end at `end_lsn`; `served`: it had authority when it was last heard of."""
+        """At the next opening, which found the log's end at `end_lsn`; `served`: it had authority before, or may have had."""
         past = (*self.past, Epoch(self.epoch, end_lsn))[-EPOCHS_MAX:]
         return msgspec.structs.replace(self, epoch=epoch, past=past, young=self.young and not served)
 

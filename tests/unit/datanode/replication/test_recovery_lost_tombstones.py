@@ -265,6 +265,38 @@ async def test_a_node_that_is_dead_for_good_pins_tombstones_until_the_layout_is_
     assert not [number for number in gone for node in cluster.nodes.values() if node.holds(blob_id(number))]
 
 
+async def test_a_backup_without_its_index_of_a_copy_that_was_replaced_since_is_recognised(tmp_path: Path) -> None:
+    """Of the first life of a replica: that it had authority then stood in its index alone. So what its peers know, of the copy
+    that took its place, was taken for that of a copy before it, and 44 of 44 deleted blobs came back everywhere."""
+    section = CompactionSection(deleted_retention_s=DAY_S, tombstone_retention_s=2 * DAY_S, dead_share_min=0.05)
+    cluster = DirectCluster(tmp_path, cluster_map(3), sections={"compaction": section})
+    await cluster.start()
+    node = cluster["a1"]
+    for number in [*DOOMED, *KEPT]:
+        await cluster["a2"].put(blob_id(number), content(number, 1500))
+    await settle(cluster)
+    await node.parts.checkpointer.checkpoint(node.replica)
+    backup = node.backup()
+    await node.wipe()
+    await settle(cluster)
+    for number in DOOMED:
+        await cluster["a2"].update(blob_id(number), DELETED)
+    await cluster.settle(rounds=2)
+    for number in LATER:
+        await cluster["a2"].put(blob_id(number), content(number, 1500))
+    await age(cluster, list(cluster.nodes.values()))
+    assert all(other.state(blob_id(number)) is None for other in cluster.nodes.values() for number in DOOMED)
+    directory = node.replica.store.directory
+    await node.kill()
+    node.files.put_back(backup)
+    lose_index(directory)
+    await node.start()
+    await settle(cluster)
+    nothing_revived(cluster)
+    assert all(other.holds(blob_id(number)) for other in cluster.nodes.values() for number in [*KEPT, *LATER])
+    await cluster.stop()
+
+
 async def age(cluster: DirectCluster, nodes: Sequence[DirectNode]) -> None:
     """Let so much time go by that tombstones may go, and compact."""
     for days in (1.5, 2.0, 0.1):
