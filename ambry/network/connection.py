@@ -30,6 +30,7 @@ from ambry.errors import (
 )
 from ambry.network.introduction import CANCEL
 from ambry.protocol.frame import (
+    BODY_SIZE_MAX,
     FLAG_ERROR,
     FLAG_REPLY,
     FLAGS_UNKNOWN,
@@ -77,6 +78,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         on_lost: Callable[[RpcConnection], None] | None = None,
         in_flight_bytes_max: int = 64 << 20,
         health: NodeHealth | None = None,
+        body_size_max: int = BODY_SIZE_MAX,
     ) -> None:
         self.peer = ""
         self.pieces_received = 0
@@ -90,7 +92,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._may_cancel = False
         self._health = health or NodeHealth()
         self._loop = asyncio.get_running_loop()
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(body_size_max)
         self._transport: asyncio.Transport | None = None
         self._calls: dict[int, PendingCall] = {}
         self._given_up: dict[int, int] = {}
@@ -131,6 +133,9 @@ class RpcConnection(asyncio.BufferedProtocol):
             log.warning("connection closed: no memory left for a frame", peer=self.peer)
             self.abort()
             return
+        if not frames:
+            self._on_part()
+            return
         for frame in frames:
             flags = frame.flags
             if not flags & FLAG_REPLY:
@@ -150,6 +155,9 @@ class RpcConnection(asyncio.BufferedProtocol):
             except Exception:
                 # A caller's bug is its own: the other calls of this connection go on.
                 log.exception("a caller failed at its answer", peer=self.peer)
+
+    def _on_part(self) -> None:
+        """A part of a frame came, and none ended."""
 
     def eof_received(self) -> bool:
         return False

@@ -6,6 +6,8 @@ Bounds, for whoever is at the other end:
   to it; one that does not is read no further;
 - what answers hold until the peer has read them, of one connection and of the process. An answer is admitted by its size before
   its bytes are read from a disk, small ones by what is unread already: requests that would make more wait, unread or unbegun;
+- how large a request is, and how long a part of one may lie here: whoever sends less than PROGRESS_BYTES of it in STALL_S,
+  while we read, is cut off;
 - how late a request may come: one whose caller does not wait any more is not begun. A node that was stopped finds such requests
   in its sockets when it goes on.
 """
@@ -44,6 +46,10 @@ log = get_logger()
 SERVED_REQUESTS_MAX = REQUESTS_MAX + 64
 SERVED_BYTES_MAX = REQUEST_BYTES_MAX + (16 << 20)
 """Beyond it a peer is read no further: a little more than it was told, for headers, pings and the like."""
+REQUEST_BODY_MAX = 32 << 20
+"""Bytes: the payload of one record (ambry/format/record.py)."""
+STALL_S = 10.0
+PROGRESS_BYTES = 64 << 10
 LOOK_AGAIN_S = 0.01
 _CANCEL = int(MessageType.CANCEL)
 _NEVER = float("inf")
@@ -116,7 +122,7 @@ class ServingConnection(RpcConnection):
         on_lost: Callable[[RpcConnection], None] | None = None,
         unread: Unread | None = None,
     ) -> None:
-        super().__init__(on_lost=on_lost)
+        super().__init__(on_lost=on_lost, body_size_max=REQUEST_BODY_MAX)
         self._handlers = handlers
         self._tally = tally
         self._unread = unread or Unread()
@@ -132,6 +138,10 @@ class ServingConnection(RpcConnection):
         self._write_paused = False
         self._read_paused = False
         self._looking: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        """Runs while a part of a large request is here, until more must have come."""
+        self._awaited = 0
+        """What was missing of it when that began; 0 when it came meanwhile."""
 
     @property
     def unread_bytes(self) -> int:
@@ -149,8 +159,9 @@ class ServingConnection(RpcConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unread.connections.pop(self, None)
-        if self._looking is not None:
-            self._looking.cancel()
+        for timer in (self._looking, self._stall):
+            if timer is not None:
+                timer.cancel()
         unbegun, self._unbegun = set(map(id, self._unbegun)), deque()
         for responder in list(self._open.values()):
             # What was not begun, or only waits or reads, is not done for nobody. A write takes its course.
@@ -167,8 +178,26 @@ class ServingConnection(RpcConnection):
 
     # --- taking requests ---
 
+    def _on_part(self) -> None:
+        if self._stall is None and self._decoder.awaited:
+            self._expect_more()
+
+    def _expect_more(self) -> None:
+        self._awaited = self._decoder.awaited
+        self._stall = self._loop.call_later(STALL_S, self._require_progress)
+
+    def _require_progress(self) -> None:
+        self._stall = None
+        awaited = self._decoder.awaited
+        stalls = awaited > self._awaited - PROGRESS_BYTES and self._awaited > 0
+        if awaited and stalls and not self._read_paused:
+            self._violation(ProtocolViolation(f"{awaited} bytes of a request did not come within {STALL_S:g} s"))
+        elif awaited:
+            self._expect_more()
+
     def _serve(self, frame: Frame) -> None:
         now = self._loop.time()
+        self._awaited = 0
         number = frame.correlation
         open_ = self._open
         if number in open_ or frame.type == _CANCEL:

@@ -144,9 +144,13 @@ def verify_head(prefix: Buffer, header_and_checks: Buffer, checksum: int) -> Non
 
 
 class FrameDecoder:
-    """One direction of one connection. After a ProtocolViolation the connection must be closed."""
+    """One direction of one connection. After a ProtocolViolation the connection must be closed.
 
-    def __init__(self) -> None:
+    A body of more than `body_size_max` bytes is refused before there is memory for it.
+    """
+
+    def __init__(self, body_size_max: int = BODY_SIZE_MAX) -> None:
+        self._body_size_max = body_size_max
         self._buffer = bytearray(BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._start = 0
@@ -157,6 +161,13 @@ class FrameDecoder:
         self._body: bytearray | None = None
         self.room = self._view
         """Where the next received bytes go; never empty, valid until `received`."""
+
+    @property
+    def awaited(self) -> int:
+        """Bytes missing of a frame under way for which more memory than usual is taken; else 0."""
+        if self._body is not None:
+            return len(self.room)
+        return len(self._buffer) - self._end if len(self._buffer) > BUFFER_SIZE else 0
 
     def received(self, count: int) -> list[Frame]:
         """Take in `count` bytes that were put into `room`. Raises ProtocolViolation."""
@@ -200,6 +211,8 @@ class FrameDecoder:
         if available < PREFIX_SIZE:
             return None
         prefix = decode_prefix(self._buffer, self._start)
+        if prefix.body_size > self._body_size_max:
+            raise ProtocolViolation(f"a body of {prefix.body_size} bytes exceeds the bound of {self._body_size_max}")
         rest = prefix.header_size + prefix.checks_size
         if available < PREFIX_SIZE + rest:
             if PREFIX_SIZE + rest > len(self._buffer):

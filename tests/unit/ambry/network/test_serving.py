@@ -17,6 +17,7 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
+from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.network import serving
 from ambry.network.serving import Responder
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX
@@ -495,3 +496,58 @@ async def test_a_frame_that_there_is_no_memory_for_ends_its_connection_alone(
         await one.request(MessageType.PING, Empty(), timeout_s=LONG_S)
     await other.request(MessageType.PING, Empty(), timeout_s=LONG_S)
     assert not caplog.records
+
+
+async def test_a_request_larger_than_any_is_refused_before_there_is_memory_for_it(pair: Pair) -> None:
+    assert serving.REQUEST_BODY_MAX == PAYLOAD_SIZE_MAX
+    client = await pair.raw()
+    body = bytes(serving.REQUEST_BODY_MAX + 1)
+    client.send(encode_head(MessageType.PUT, 1, messages.encode(Empty()), body))
+    with pytest.raises(ConnectionResetError):
+        await client.frame()
+
+
+@pytest.mark.parametrize("sent", [100_000, 900_000])
+async def test_part_of_a_request_stays_only_while_more_of_it_comes(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    """Eight connections held 512 MB for as long as they lived. What is missing may be of the head or of the body."""
+    monkeypatch.setattr(serving, "STALL_S", 3600.0)  # the test says when it is over
+    client = await pair.raw()
+    header = messages.encode(PresenceReply(["present"] * 100_000))
+    frame = encode_head(MessageType.PUT, 1, header, bytes(2_000_000)) + bytes(2_000_000)
+    assert 200_000 < len(header) < 850_000
+    more = serving.PROGRESS_BYTES
+    client.send(frame[:sent])
+    await eventually(lambda: pair.served and pair.served[0]._stall)
+    await eventually(lambda: _taken(pair, len(frame)) >= sent or sent < len(header))
+    served = pair.served[0]
+    served._expect_more()
+    before = served._decoder.awaited
+    client.send(frame[sent : sent + more])
+    await eventually(lambda: served._decoder.awaited <= before - more)
+    served._require_progress()
+    assert served._transport is not None and not served._transport.is_closing()
+    served._require_progress()
+    with pytest.raises(ConnectionResetError):
+        await client.frame()
+
+
+def _taken(pair: Pair, size: int) -> int:
+    return size - pair.served[0]._decoder.awaited
+
+
+async def test_what_comes_in_pieces_is_answered(pair: Pair) -> None:
+    client = await pair.raw()
+    frame = encode_head(MessageType.PUT, 1, messages.encode(Empty()), bytes(2_000_000)) + bytes(2_000_000)
+    for start in range(0, len(frame), 300_000):
+        client.send(frame[start : start + 300_000])
+        await asyncio.sleep(0)
+    assert (await client.frame()).correlation == 1
+    served = pair.served[0]
+    assert served._decoder.awaited == 0
+    client.send(frame[:1_000_000])
+    await eventually(lambda: served._decoder.awaited == len(frame) - 1_000_000)
+    served._require_progress()  # the one that came counts, not what is missing of this one
+    client.send(frame[1_000_000:])
+    assert (await client.frame()).correlation == 1
