@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from deploy.local_cluster import LocalCluster
     from deploy.local_members import Status
 
+EXIT_PARTLY = 3
+"""A process serves, but not all of what it holds."""
 EXIT_INTERRUPTED = 130
 
 _directory = click.option(
@@ -135,11 +137,19 @@ def kill(directory: Path, name: str, signal_name: str) -> None:
 @_directory
 @click.argument("name")
 def start(directory: Path, name: str) -> None:
-    """Start the process NAME again and wait until it is ready."""
+    """Start the process NAME again and wait until it is ready.
+
+    Exits with 3 when it serves, but for replicas that stay closed until somebody sees to them; each is named with the reason.
+    """
     from deploy.local_cluster import LocalCluster
 
+    local = LocalCluster(directory, detach=True, report=_say)
     with _failures_shown():
-        started = LocalCluster(directory, detach=True).start(name)
+        started = local.start(name)
+        closed = local.status([name])[0].closed
+    if started and closed:
+        _say(f"{name} has started without {len(closed)} of its replicas.")
+        sys.exit(EXIT_PARTLY)
     _say(f"{name} is ready." if started else f"{name} runs already.")
 
 

@@ -180,7 +180,7 @@ class LocalCluster:
         return None
 
     def start(self, name: str, *, wait: bool = True) -> bool:
-        """Start one process that does not run and wait until it is ready; False when it ran already.
+        """Start one process that does not run and wait, as `wait_ready` does; False when it ran already.
 
         One that is not ready in time is left running. Raises LocalClusterError.
         """
@@ -197,7 +197,7 @@ class LocalCluster:
         return True
 
     def wait_ready(self, names: Iterable[str] | None = None, timeout_s: float | None = None) -> None:
-        """Wait until the processes (default: all) are ready.
+        """Wait until the processes (default: all) are ready, but for replicas that stay closed: those are reported.
 
         Raises LocalClusterError at once when one of them ends, and when the time is over.
         """
@@ -211,8 +211,10 @@ class LocalCluster:
                 answers[member.name] = status.detail or status.state
                 if status.state == "down":
                     raise LocalClusterError(self._running.obituary(member))
-                if status.state == "ready":
+                if status.state == "ready" or status.closed:
                     waiting.remove(member)
+                for reason in status.closed:
+                    self._report(f"{member.name} serves, but {reason}")
             return not waiting
 
         if not wait_until(ready, limit, 0.1):
@@ -220,9 +222,10 @@ class LocalCluster:
             words = self._running.last_words(waiting[0])
             raise LocalClusterError("\n".join([f"not ready after {limit:.0f} s:", *late, *words]))
 
-    def status(self) -> list[Status]:
-        """Every process as it is now."""
-        return [self._running.status(member) for member in self.members]
+    def status(self, names: Iterable[str] | None = None) -> list[Status]:
+        """Every process (or these) as it is now."""
+        wanted = self.members if names is None else [self.member(name) for name in names]
+        return [self._running.status(member) for member in wanted]
 
     def supervise(self) -> None:
         """Report every process that ends, pauses or comes back, until nothing runs any more."""

@@ -25,12 +25,13 @@ State = Literal["ready", "not ready", "paused", "down"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One process as it is now; `detail` says why it is not ready."""
+    """One process as it is now; `detail` says why it is not ready, `closed` is that of Readiness."""
 
     member: Member
     state: State
     pid: int | None
     detail: str = ""
+    closed: tuple[str, ...] = ()
 
 
 class MemberProcesses:
@@ -110,8 +111,9 @@ class MemberProcesses:
             return Status(member=member, state="down", pid=None)
         if process.state() in ("T", "t"):
             return Status(member=member, state="paused", pid=process.pid, detail="paused by a signal; CONT wakes it")
-        detail = processes.readiness(member.readiness_urls)
-        return Status(member=member, state="not ready" if detail else "ready", pid=process.pid, detail=detail)
+        found = processes.readiness(member.readiness_urls)
+        state: State = "not ready" if found.detail else "ready"
+        return Status(member=member, state=state, pid=process.pid, detail=found.detail, closed=found.closed)
 
     def obituary(self, member: Member, pid: int | None = None) -> str:
         """How it ended, with the last lines of its log unless it ended well."""

@@ -13,6 +13,7 @@ import importlib.util
 import itertools
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from deploy.local_layout import HOST, LocalClusterError
 
 PROBE_TIMEOUT_S = 2.0
@@ -32,6 +35,10 @@ PROC = Path("/proc")
 SERVER_LIBRARIES = ("aiohttp", "lmdb", "prometheus_client", "structlog", "uvloop")
 """What `ambry[server]` brings, as it is imported."""
 PORT_BASE_STEP = 500
+BODY_MAX = 1 << 20
+SHOWN_MAX = 500
+_STAYS_CLOSED = re.compile(r"partition \d+ (cannot be opened|is fenced): ")
+"""How a data node says of a replica that nothing but an operator opens it (datanode/replicas.py)."""
 
 # A child asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG is 1, prctl(2)), then becomes the real
 # program, which keeps the request. This runs in the child's own interpreter and not as a preexec_fn, which may deadlock
@@ -190,22 +197,49 @@ def free_port_base(ports_of: Callable[[int], Sequence[int]]) -> int:
     raise LocalClusterError("found no free range of ports between 18000 and 32767; name one with --port-base")
 
 
-def readiness(urls: Sequence[str]) -> str:
-    """Empty when every URL answers 200, else what the first one that does not said."""
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`detail` is empty when a process is ready, else what it said.
+
+    `closed`: where nothing but these keeps it from being ready, the replicas that stay closed until somebody sees to them, each
+    with the reason. It serves the others.
+    """
+
+    detail: str = ""
+    closed: tuple[str, ...] = ()
+
+
+def readiness(urls: Sequence[str]) -> Readiness:
+    """Ready when every URL answers 200, else what the first one that does not said."""
     for url in urls:
         parts = urlsplit(url)
         connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", parts.path)
             answer = connection.getresponse()
-            body = answer.read(500).decode("utf-8", "replace").strip()
+            body = answer.read(BODY_MAX).decode("utf-8", "replace").strip()
         except (OSError, http.client.HTTPException) as cause:
-            return f"{url}: {cause or type(cause).__name__}"
+            return Readiness(f"{url}: {cause or type(cause).__name__}")
         finally:
             connection.close()
         if answer.status != 200:
-            return f"{url}: {answer.status} {body}".strip()
-    return ""
+            return Readiness(f"{url}: {answer.status} {body[:SHOWN_MAX]}".strip(), _closed(body))
+    return Readiness()
+
+
+def _closed(body: str) -> tuple[str, ...]:
+    """The reasons of a process that is not ready, if all of them are replicas that stay closed by themselves."""
+    try:
+        reasons = msgspec.json.decode(body, type=_Unready).reasons
+    except msgspec.DecodeError:
+        return ()
+    return tuple(reasons) if all(_STAYS_CLOSED.match(reason) for reason in reasons) else ()
+
+
+class _Unready(msgspec.Struct):
+    """What /readyz says."""
+
+    reasons: list[str]
 
 
 def tail(log: Path, *, start: int = 0, lines: int = 12) -> list[str]:

@@ -1,6 +1,7 @@
 """Stands in for a data node or a frontend: listens on the ports of its config file, and misbehaves when told to.
 
-`--set fake.does=<what>`: dies (at start), waits (is never ready), ignores_term; by default it is ready at once.
+`--set fake.does=<what>`: dies (at start), waits (is never ready), lacks (a replica stays closed),
+ignores_term; by default it is ready at once.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ def main() -> int:
     if f"dies:{section['name']}" in does:
         print(f"{section['name']}: the disk is on fire", file=sys.stderr)
         return 7
-    status = 503 if f"waits:{section['name']}" in does else 200
+    said = {200: b"ready"}
+    if f"waits:{section['name']}" in does:
+        said = {503: b"no quorum yet"}
+    elif f"lacks:{section['name']}" in does:
+        said = {503: b'{"ready":false,"reasons":["partition 3 cannot be opened: [Errno 5] Input/output error"]}'}
+    ((status, words),) = said.items()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"no quorum yet" if status == 503 else b"ready")
+            self.wfile.write(words)
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,8 +15,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from ambry.cli.main import cli
 from deploy import local_processes
+from deploy.commands import EXIT_PARTLY
 from deploy.local_cluster import LocalCluster, signal_number
 from deploy.local_directory import LocalDirectory, replace
 from deploy.local_layout import LocalClusterError, Shape
@@ -102,6 +105,23 @@ def test_a_process_that_is_not_ready_in_time_is_named_with_what_it_answers(make:
     assert "dc1-f1: http://127.0.0.1:" in str(failed.value)
     assert "503 no quorum yet" in str(failed.value)
     assert [status.state for status in local.status()] == ["down"] * 3
+
+
+def test_a_node_that_lacks_one_replica_serves_the_others_and_says_which(make: Make, tmp_path: Path) -> None:
+    """`ambry cluster start` waited a minute, and `up` stopped everything again."""
+    said: list[str] = []
+    local = make(overrides={"datanode": ["fake.does=lacks:dc1-n2"]}, detach=True, report=said.append)
+    local.up()
+    assert "dc1-n2 serves, but partition 3 cannot be opened: [Errno 5] Input/output error" in said
+    assert [status.state for status in local.status()] == ["ready", "ready", "not ready"]
+    for name, code, words in (
+        ("dc1-n2", EXIT_PARTLY, "dc1-n2 has started without 1 of its replicas."),
+        ("dc1-n1", 0, "dc1-n1 is ready."),
+    ):
+        local.kill(name, "TERM")
+        started = CliRunner().invoke(cli, ["cluster", "start", "--dir", str(tmp_path / "c"), name])
+        assert (started.exit_code, words in started.output) == (code, True)
+        assert ("partition 3 cannot be opened" in started.output) == (code == EXIT_PARTLY)
 
 
 def test_overrides_are_repeated_when_a_process_starts_again(make: Make, tmp_path: Path) -> None:

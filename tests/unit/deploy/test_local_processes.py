@@ -127,7 +127,7 @@ def test_a_port_with_a_listener_is_taken_and_free_again_afterwards() -> None:
         port = listener.getsockname()[1]
         assert taken([port]) == [port]
     assert taken([port]) == []
-    assert readiness([f"http://127.0.0.1:{port}/readyz"]).startswith(f"http://127.0.0.1:{port}/readyz: ")
+    assert readiness([f"http://127.0.0.1:{port}/readyz"]).detail.startswith(f"http://127.0.0.1:{port}/readyz: ")
 
 
 def test_the_tail_of_a_log_holds_nothing_from_an_earlier_life(tmp_path: Path) -> None:
