@@ -20,6 +20,7 @@ from ambry.blob import NEVER_MS, BlobState, join
 from ambry.errors import AmbryError, BlobDeleted
 from ambry.network.pool import Peer
 from datanode.config import CompactionSection, SweepSection
+from datanode.replication.healer import RETRY_MAX_S
 from datanode.store.index_file import INDEX_NAME
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.fake_files import Backup
@@ -389,5 +390,6 @@ class History:
             raise PromiseBroken(f"authority stays away: {without_authority(self.cluster)}")
         for _ in range(2):
             await compare_all(self.cluster)
+            self.cluster.clock.advance(RETRY_MAX_S)  # what could not be fetched is tried again
             await self._settled()
         await self.ledger.everybody_agrees()
