@@ -58,6 +58,7 @@ from datanode.store.compaction.switch import Compaction
 from datanode.store.copies import Copies
 from datanode.store.entry import IndexEntry
 from datanode.store.images import ImageBatch
+from datanode.store.index import FindToken
 from datanode.store.lineage import Lineage, Seen
 from datanode.store.opening import inventory, reconcile, replay
 from datanode.store.opening import steps as opening_steps
@@ -233,7 +234,11 @@ def follow_another_log_with_the_old_token(patch: Patch) -> None:
 
 def move_the_token_past_a_bad_record(patch: Patch) -> None:
     """What could not be fetched is never asked for again (Ambry)."""
-    patch.setattr(Cursor, "token", lambda self: (self.incarnation, self.next_lsn))
+
+    def token(self: Cursor) -> FindToken:
+        return FindToken(self.incarnation, self.next_lsn, self.epoch, complete=self.complete)
+
+    patch.setattr(Cursor, "token", token)
 
 
 def lose_the_ttl_of_deleted_blobs(patch: Patch) -> None:
