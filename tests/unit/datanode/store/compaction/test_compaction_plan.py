@@ -23,6 +23,7 @@ from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_name
+from datanode.store.stored_entries import ENTRY_BYTES, PAGE_ENTRIES
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
     ALIVE,
@@ -204,6 +205,12 @@ def test_a_segment_is_needed_for_all_its_blobs_together_and_never_for_more_than_
     assert [(usage.live_bytes, usage.damaged) for usage in counted] == [(600, False), (0, True), (3 * UPDATE, False)]
     counted = all_of(compaction.usages(SEGMENTS, entries * 3, retention(100)))
     assert [usage.live_bytes for usage in counted] == [900, 0, 900]
+
+
+def test_a_walk_through_many_entries_lets_others_have_their_turn() -> None:
+    pieces: list[int] = []
+    all_of(compaction.usages(SEGMENTS, [PUT_IN_1] * (2 * PAGE_ENTRIES + 1), retention(100)), pieces.append)
+    assert pieces == [PAGE_ENTRIES * ENTRY_BYTES] * 2
 
 
 class Bench:
