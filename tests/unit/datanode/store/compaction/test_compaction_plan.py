@@ -207,6 +207,20 @@ def test_a_segment_is_needed_for_all_its_blobs_together_and_never_for_more_than_
     assert [usage.live_bytes for usage in counted] == [900, 0, 900]
 
 
+def test_a_tombstone_that_somebody_may_not_have_heard_of_waits_where_it_stands() -> None:
+    gone = msgspec.structs.replace(STATE_ONLY, state=DELETED, lsn=2080)
+    assert [usage.waiting for usage in all_of(compaction.usages(SEGMENTS, [gone], retention(100, horizon=2081)))] == [
+        0,
+        0,
+        0,
+    ]
+    assert [usage.waiting for usage in all_of(compaction.usages(SEGMENTS, [gone], retention(100, horizon=2080)))] == [
+        0,
+        1,
+        0,
+    ]
+
+
 def test_a_walk_through_many_entries_lets_others_have_their_turn() -> None:
     pieces: list[int] = []
     all_of(compaction.usages(SEGMENTS, [PUT_IN_1] * (2 * PAGE_ENTRIES + 1), retention(100)), pieces.append)
