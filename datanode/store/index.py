@@ -30,7 +30,7 @@ from datanode.store.changes import ChangeReader, Journal, Past
 from datanode.store.entry import IndexEntry
 from datanode.store.files import Files
 from datanode.store.known import UNKNOWN, EntryMemory, Known
-from datanode.store.stored_entries import Entries, EntryFile, Pause
+from datanode.store.stored_entries import Entries, EntryFile
 
 REMEMBERED_ALONE = 1_000
 """Entries that one remembers which shares no memory with others: see `share`."""
@@ -260,17 +260,17 @@ class Index:
         """The entries that LMDB does not have yet; with `stored` it makes up the whole index at this moment."""
         return {**self._frozen.entries, **self._recent}
 
-    def stored(self, overlay: Entries, pause: Pause = lambda _size: None) -> Iterator[IndexEntry]:
+    def stored(self, overlay: Entries) -> Iterator[IndexEntry]:
         """Every entry: those of `overlay`, then those of LMDB that it does not replace. Blocking. Raises IndexCorrupt.
 
-        In pages, with `pause` called between them with the size of each: a walk through a large index takes its time, and a
-        transaction that reads for so long would keep LMDB from using freed pages again. So what changes behind the overlay
+        In pages, with no transaction between them: a walk through a large index takes its time, and one that reads for so long
+        would keep LMDB from using freed pages again. So what changes behind the overlay
         during the walk may be met as it was or as it is, each blob at most once. It may be gone on with on another thread.
         """
         # What is stored behind this key later was in no checkpoint yet: under appends a walk would never end.
         last = self._stored_key_max
         yield from (entry for entry in overlay.values() if entry is not None)
-        yield from self._file.between(b"", last, overlay, pause)
+        yield from self._file.between(b"", last, overlay)
 
     def past(self) -> Past:
         """What a reader of changes on another thread needs: taken on the event loop's, it is right whatever comes after."""

@@ -14,18 +14,6 @@ T = TypeVar("T")
 Pieces = Generator[int, None, T]
 
 
-def all_of(pieces: Pieces[T], between: Callable[[int], None] = lambda _size: None) -> T:
-    """Do all of it on this thread; `between` is called after each piece with its size."""
-    try:
-        while True:
-            between(next(pieces))
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    finally:
-        pieces.close()
-
-
 def counted(pieces: Pieces[T], count: Callable[[int], None]) -> Pieces[T]:
     """The same work; `count` hears of the size of each piece."""
     try:

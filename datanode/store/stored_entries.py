@@ -26,9 +26,6 @@ PAGE_ENTRIES = 200
 ENTRY_BYTES = 128
 """About what an entry takes of the index, both orders together."""
 
-Pause = Callable[[int], object]
-"""Called with the size of a piece of work in bytes; blocks the thread for as long as that should take."""
-
 
 class EntryFile:
     """The tables of one index. Blocking, on any thread; `write` and `write_ranges` on one at a time.
@@ -75,16 +72,13 @@ class EntryFile:
                 for key, value in zip(keys, self.tables.get_all(Table.ENTRIES, keys), strict=True)
             }
 
-    def between(
-        self, after: bytes, last: bytes, but: Container[bytes] = (), pause: Pause = int
-    ) -> Iterator[IndexEntry]:
+    def between(self, after: bytes, last: bytes, but: Container[bytes] = ()) -> Iterator[IndexEntry]:
         """Entries with keys behind `after` and up to `last`, in order, without those keys. In pages; see Index.stored."""
         while page := self._page(after, last):
             with self._telling():
                 found = [entry_format.decode(*pair, self._partition) for pair in page if pair.key not in but]
             yield from found
             after = page[-1].key
-            pause(len(page) * ENTRY_BYTES)
 
     def _page(self, after: bytes, last: bytes) -> list[Pair]:
         """The next entries behind key `after`, up to `last`, as they stand there."""

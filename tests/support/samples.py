@@ -15,10 +15,10 @@ from datanode.store.files import Files
 from datanode.store.index import FindToken, Held
 from datanode.store.known import EntryMemory
 from datanode.store.opening.steps import open_store
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.tables import Table
 from tests.support.fake_clock import SettableClock
+from tests.support.pieces import all_of
 
 CLUSTER = "test"
 PARTITION = 7

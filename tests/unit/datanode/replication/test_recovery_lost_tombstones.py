@@ -134,9 +134,7 @@ async def test_a_delete_that_only_a_lost_part_of_the_log_told_of_is_not_undone(
         await node.kill()
     await node.start()
     await settle(cluster)
-    for name, other in cluster.nodes.items():
-        revived = [number for number in DOOMED if other.holds(blob_id(number))]
-        assert not revived, f"{len(revived)} deleted blobs are back on {name}"
+    nothing_revived(cluster)
     for other in cluster.nodes.values():
         assert all(other.holds(blob_id(number)) for number in [*KEPT, *LATER])
 

@@ -36,10 +36,10 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import Backup, FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import (
     SEGMENT_SIZE,
     append,

@@ -16,13 +16,13 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
 from datanode.store.entry import IndexEntry
 from datanode.store.inspection import Inspection
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scrub import SegmentFindings, scrub_segment
 from datanode.store.segment import segment_name
 from datanode.store.verification import find_problems
 from tests.support.fake_files import FakeFiles
 from tests.support.later_release import FEATURES, LATER, MEANINGS, Change, as_later
+from tests.support.pieces import all_of
 from tests.support.samples import (
     DELETED,
     SEGMENT_SIZE,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datanode.store.pieces import Pieces, all_of, counted
+from datanode.store.pieces import Pieces, counted
+from tests.support.pieces import all_of
 
 
 def work(ended: list[str]) -> Pieces[str]:

@@ -11,10 +11,10 @@ from ambry.errors import IndexCorrupt, ReplicaUnavailable
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scrub import SegmentFindings, scrub_segment
 from tests.support.fake_files import FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import DELETED, append, blob_id, content, open_replica, put_record, update_record
 
 

@@ -13,11 +13,11 @@ from ambry.format.segment import HEADER_SIZE
 from datanode.store import scrub
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import (
     DELETED,
     append,

@@ -16,13 +16,13 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import DamagedInput
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support import virtual_loop
 from tests.support.clusters import rounds, seed_of
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import (
     DELETED,
     append,

@@ -11,10 +11,10 @@ import pytest
 from ambry.format.record import RecordKind
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction.copy import Copied, DamagedInput
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment, segment_name
 from tests.support.copy_bench import UPDATED, CopyBench, kept
+from tests.support.pieces import all_of
 from tests.support.samples import (
     ALIVE,
     blob_id,

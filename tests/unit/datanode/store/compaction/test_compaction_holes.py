@@ -17,10 +17,10 @@ from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import Usage, plan, replaced
 from datanode.store.index import LsnRange
 from datanode.store.log import Log
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support.fake_files import FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import (
     DELETED,
     SEGMENT_SIZE,

@@ -19,12 +19,12 @@ from datanode.store.compaction import plan as compaction
 from datanode.store.compaction.copy import Copied, DamagedInput
 from datanode.store.compaction.plan import Usage, plan, replaced
 from datanode.store.entry import IndexEntry
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_name
 from datanode.store.stored_entries import ENTRY_BYTES, PAGE_ENTRIES
 from tests.support.fake_files import FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import (
     ALIVE,
     DELETED,

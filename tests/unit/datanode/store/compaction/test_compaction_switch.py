@@ -11,9 +11,9 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import DataCorrupt
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.copy import Copied
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from tests.support.fake_files import FakeFiles
+from tests.support.pieces import all_of
 from tests.support.samples import (
     DELETED,
     append,

@@ -8,12 +8,12 @@ import pytest
 
 from datanode.store.opening import inventory
 from datanode.store.opening import steps as opening
-from datanode.store.pieces import all_of
 from datanode.store.retention import Retention
 from datanode.store.segment import segment_name
 from tests.support.captured_log import Events, capture_log, said
 from tests.support.fake_files import FakeFiles
 from tests.support.four_segments import COUNT, SIZE, TOKENS, FourSegments
+from tests.support.pieces import all_of
 from tests.support.samples import SEGMENT_SIZE, append, blob_id, checkpoint, content, open_replica, put_record, read_all
 
 RETENTION = Retention(now_ms=1_700_001_000_000, deleted_ms=10, tombstone_ms=30, horizon_lsn=1 << 60)
