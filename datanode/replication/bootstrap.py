@@ -231,6 +231,7 @@ class Bootstrapper:
                     self._pool[name],
                     incarnation=cursor.incarnation,
                     since_lsn=since_lsn,
+                    end_lsn=cursor.end_lsn,
                     share=Share(number, len(job.sources)),
                     claimed=claimed,
                 )

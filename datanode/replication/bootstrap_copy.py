@@ -138,7 +138,8 @@ async def _append(replica: Replica, images: Sequence[Image]) -> None:
 
 
 class PeerCopy:
-    """What one peer gives for one replica, whose log `incarnation` is followed from `since_lsn` on.
+    """What one peer gives for one replica, whose log `incarnation` is followed from `since_lsn` on; it said that it ends at
+    `end_lsn`.
 
     `claimed` has the blobs that are on their way from any of them.
     """
@@ -151,13 +152,15 @@ class PeerCopy:
         *,
         incarnation: bytes,
         since_lsn: int,
+        end_lsn: int,
         share: Share,
         claimed: set[bytes],
     ) -> None:
         self.peer = peer
         self.incarnation = incarnation
         self.covered_lsn = 0
-        """Up to there all of the peer's log was looked at, once it is `complete`."""
+        """Once it is `complete`: up to there the peer has given what it gives. The rest it has there takes appends, or is gone,
+        and more copying would not bring it."""
         self.complete = False
         self.error = ""
         self.segments = 0
@@ -170,6 +173,7 @@ class PeerCopy:
         self._taking = taking
         self._replica = replica
         self._since_lsn = since_lsn
+        self._end_lsn = end_lsn
         self._share = share
         self._claimed = claimed
         self._ahead = asyncio.Semaphore(PIECES_AHEAD)
@@ -194,6 +198,7 @@ class PeerCopy:
                     self.segments_done += 1
                     self.looked_bytes += offer.size
                 self.covered_lsn = max(self.covered_lsn, *(offer.end_lsn for offer in new))
+            self.covered_lsn = max(self.covered_lsn, self._end_lsn)
             self.complete = True
         except AmbryError as error:
             self.error = error.message

@@ -310,6 +310,11 @@ SEEN_BY = {
         "replication/test_losses.py",
         "test_a_replica_that_cannot_be_asked_may_hold_it",
     ),
+    "copy_again_what_no_copy_brings": (
+        NODE,
+        "replication/test_bootstrap.py",
+        "test_what_no_copy_brings_is_followed",
+    ),
     "take_tombstones_that_go_later_for_missed": (
         NODE,
         "replication/test_recovery.py",

@@ -36,6 +36,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.replication import comparison, merger
 from datanode.replication import decide as deciding
 from datanode.replication.bootstrap import Bootstrapper
+from datanode.replication.bootstrap_copy import PeerCopy
 from datanode.replication.bootstrap_source import BootstrapSource
 from datanode.replication.comparison import PairComparer
 from datanode.replication.cursor import Cursor, Cursors
@@ -635,6 +636,17 @@ def take_a_copy_for_everything(patch: Patch) -> None:
     patch.setattr(Bootstrapper, "_run", run)
 
 
+def copy_again_what_no_copy_brings(patch: Patch) -> None:
+    """What stands in a segment that takes appends is still to be copied after a whole copy."""
+    real = PeerCopy.run
+
+    async def run(self: PeerCopy) -> None:
+        self._end_lsn = 0
+        await real(self)
+
+    patch.setattr(PeerCopy, "run", run)
+
+
 def take_tombstones_that_go_later_for_missed(patch: Patch) -> None:
     """A replica is rebuilt when its peers drop what it has heard long ago."""
     real = Cursor.hear
@@ -720,6 +732,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         take_copies_unverified,
         copy_over_what_was_learned_meanwhile,
         take_a_copy_for_everything,
+        copy_again_what_no_copy_brings,
         acknowledge_a_blob_whose_chunks_are_gone,
         leave_half_open_sockets,
         read_whatever_was_ever_compacted,

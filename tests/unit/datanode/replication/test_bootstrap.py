@@ -195,6 +195,32 @@ async def test_replicas_that_hold_the_same_and_never_met_copy_nothing(cluster: D
         assert not node.parts.bootstrapper.holds(PARTITION)
 
 
+async def test_what_no_copy_brings_is_followed(tmp_path: Path) -> None:
+    """The log of a replica that had lost a segment began behind a hole of 4 GiB, in the one segment that takes appends: its
+    peers copied nothing from it, 392 times a minute each, and followed it no more."""
+    sections = {"bootstrap": BootstrapSection(behind_bytes_min=10_000)}
+    cluster = DirectCluster(tmp_path, cluster_map(2), sections=sections)
+    await cluster.start()
+    one, two = cluster["a1"], cluster["a2"]
+    for number in range(5):
+        await one.put(blob_id(number), content(number, SIZE))
+    assert one.replica.store.segment_count() == 1
+    await copy(two)
+    assert copied(two) == set()
+    await hear(two)
+    assert not two.parts.bootstrapper.holds(PARTITION)
+    await cluster.settle()
+    assert copied(two) == set(range(5))
+    for number in range(5, 40):
+        await one.put(blob_id(number), content(number, SIZE))
+    await hear(two)
+    assert two.parts.bootstrapper.holds(PARTITION), "there is something to copy again"
+    await cluster.settle()
+    assert copied(two) == set(range(40))
+    assert set(cluster.serving().values()) == {True}
+    await cluster.stop()
+
+
 async def test_a_peer_of_an_older_release_is_followed(cluster: DirectCluster) -> None:
     node = cluster["a3"]
     for peer in node.peers.values():
