@@ -295,11 +295,7 @@ class BlobStore:
         """
         if self.state is StoreState.CLOSED:
             raise InvariantBroken(f"checkpoint of the closed partition {self.partition}")
-        last = max(
-            (segment for segment in self._log.segments.values() if segment.base_lsn <= self.end_lsn),
-            key=lambda segment: segment.base_lsn,
-            default=None,
-        )
+        last = self._log.last_before(self.end_lsn)
         checkpoint = Checkpoint(
             incarnation=self.incarnation,
             segment=last.number if last else 0,
@@ -314,6 +310,8 @@ class BlobStore:
             open_s=self.age.open_s,
             marks=self.age.mark(self.end_lsn),
             rounds=dict(self.rounds),
+            epoch=self.lineage.epoch,
+            compacted=self._log.compacted(),
         )
         return PendingCheckpoint(self.index.freeze(), checkpoint, list(self._log.unsynced.values()))
 

@@ -77,6 +77,10 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """`right_ms`, `age` and `rounds` of the BlobStore, as they were."""
     partial: bool = False
     """Whether a rebuild was under way: an index before it was lost."""
+    epoch: str = ""
+    """That of the log (lineage.py) in which it was written: what an earlier one says of its end holds no more."""
+    compacted: list[int] = msgspec.field(default_factory=list)
+    """Numbers of the segments that compactions had made: the index points to none that they replaced."""
 
 
 class Frozen(msgspec.Struct):

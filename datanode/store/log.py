@@ -82,6 +82,15 @@ class Log:
         """The segments in the order of the LSNs that they cover."""
         return sorted(self.segments.values(), key=lambda segment: segment.base_lsn)
 
+    def last_before(self, lsn: int) -> Segment | None:
+        """The last segment that begins at an LSN or before it."""
+        early = (segment for segment in self.segments.values() if segment.base_lsn <= lsn)
+        return max(early, key=lambda segment: segment.base_lsn, default=None)
+
+    def compacted(self) -> list[int]:
+        """Numbers of the segments that compactions made."""
+        return [number for number, segment in self.segments.items() if segment.header.generation]
+
     def holes(self) -> list[LsnRange]:
         """Ranges of LSNs that no segment covers, though segments cover later ones: every range was covered once."""
         found: list[LsnRange] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import ReplicaUnavailable
+from ambry.errors import InsufficientStorage, ReplicaUnavailable
 from datanode.store.files import Files, OsFiles
 from datanode.store.tables import Pair, Table, Tables, Writing
 from tests.support.fake_files import FakeFiles
@@ -163,6 +163,7 @@ def test_any_number_of_keys_finds_room(tables: Tables) -> None:
             writing.put(Table.CHANGES, key[:8], key)
 
     tables.write(change)
+    assert len(calls) > 1, "room was made for it, and it began again"
     gone = rng.sample(sorted(model), 10_000)
 
     def again(writing: Writing) -> None:
@@ -178,3 +179,19 @@ def test_any_number_of_keys_finds_room(tables: Tables) -> None:
         found += page
     assert found == expected
     assert tables.count(Table.CHANGES) == 40_000
+
+
+def test_full_tables_refuse_and_stay_as_they_were(
+    files: Files, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datanode.store.index_file.MAP_SIZE_MAX", 2 << 20)
+    tables = files.open_tables(directory)
+    if isinstance(files, FakeFiles):
+        files.stored_tables(directory).bytes_max = 2 << 20
+    tables.write(put(b"a", value=b"one"))
+    with pytest.raises(InsufficientStorage):
+        tables.write(put(*(number.to_bytes(4, "big") for number in range(9_000)), value=bytes(400)))
+    assert tables.page(Table.ENTRIES, b"", 9) == [Pair(b"a", b"one")]
+    tables.write(put(b"b", value=b"two"))
+    assert tables.get_all(Table.ENTRIES, [b"a", b"b"]) == [b"one", b"two"]
+    tables.close()

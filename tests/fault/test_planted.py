@@ -145,6 +145,11 @@ SEEN_BY = {
         "compaction/test_compaction_holes.py",
         "test_a_hole_outlasts_every_compaction_and_the_loss_of_the_index",
     ),
+    "believe_a_clean_stop_of_long_ago": (
+        STORE,
+        "opening/test_index_of_a_failing_disk.py",
+        "test_a_clean_stop_of_before_says_nothing_of_what_came_since",
+    ),
     "rebuild_an_index_from_what_is_left": (
         STORE,
         "opening/test_own_index.py",

@@ -13,7 +13,9 @@ A failed sync loses what it should have written and says nothing about it later 
 the page cache still shows the bytes, and the next sync succeeds without them.
 
 LMDB maps a real file, so paths below a directory called `index` go to the real file system; unless the disk is asked to be
-`wholly_simulated`: then the tables of an index are kept by the inode of its first file (tests/support/fake_tables.py).
+`wholly_simulated`: then the tables of an index are kept by the inode of its first file (tests/support/fake_tables.py, which
+tells what can be wrong with them). Not all disks obey: `lose_transactions_max` is how many of the last transactions of each
+index a crash may take back, none unless told.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from pathlib import Path
 from ambry.checksum import Buffer
 from datanode.store.files import File, Lock, OsFiles
 from datanode.store.index_file import FILE_NAMES
-from datanode.store.tables import Table, Tables
-from tests.support.fake_tables import AskedTables, Content, FakeTables
+from datanode.store.tables import Tables
+from tests.support.fake_tables import AskedTables, Content, FakeTables, Stored
 
 SECTOR = 512
 REAL_DIRECTORY = "index"
@@ -49,14 +51,14 @@ class Change:
 class Inode:
     """`path` is its latest name; `live` what a read sees, `durable` what was synced, `pending` what lies between, in order.
 
-    `tables` are what was committed to an index that is kept here.
+    `tables` is what an index is that is kept here.
     """
 
     path: Path
     live: bytearray = field(default_factory=bytearray)
     durable: bytearray = field(default_factory=bytearray)
     pending: list[Change] = field(default_factory=list)
-    tables: Content = field(default_factory=lambda: tuple({} for _ in Table))
+    tables: Stored = field(default_factory=Stored)
 
     def change(self, change: Change) -> None:
         apply(self.live, change)
@@ -79,11 +81,12 @@ class NameChange:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a disk held at some moment; `real`: the files that are on the real file system."""
+    """What a disk held at some moment: `real` is of files on the real file system, `tables` of indexes that are not there."""
 
     files: dict[Path, bytes]
     directories: set[Path]
     real: dict[Path, bytes]
+    tables: dict[Path, Content] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -228,6 +231,7 @@ class FakeFiles:
         self.root = root
         self._wholly_simulated = wholly_simulated
         self.free = 1 << 40
+        self.lose_transactions_max = 0
         self.cache_cold = False
         """Whether `pread_cached` finds nothing."""
         self.hints: list[tuple[Path, int, int]] = []
@@ -294,6 +298,10 @@ class FakeFiles:
         """What a crash that loses all un-synced bytes would leave."""
         return bytes(self._durable_names[path].durable)
 
+    def stored_tables(self, directory: Path) -> Stored:
+        """The file of an index that is kept here."""
+        return self._names[directory / FILE_NAMES[0]].tables
+
     def remove(self, path: Path) -> None:
         """Take a file away as an operator might, durably."""
         del self._names[path]
@@ -305,7 +313,9 @@ class FakeFiles:
         real: dict[Path, bytes] = {}
         for directory in self.root.rglob(REAL_DIRECTORY):
             real |= {path: path.read_bytes() for path in directory.iterdir()}
-        return Backup({path: bytes(inode.live) for path, inode in self._names.items()}, set(self._directories), real)
+        files = {path: bytes(inode.live) for path, inode in self._names.items()}
+        tables = {path: inode.tables.content for path, inode in self._names.items()}
+        return Backup(files, set(self._directories), real, tables)
 
     def put_back(self, backup: Backup) -> None:
         """Everything is as in a backup, durably; whoever had files open is gone."""
@@ -315,7 +325,10 @@ class FakeFiles:
         for path, content in backup.real.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        self._names = {path: Inode(path, bytearray(data), bytearray(data)) for path, data in backup.files.items()}
+        self._names = {
+            path: Inode(path, bytearray(data), bytearray(data), tables=Stored(backup.tables[path]))
+            for path, data in backup.files.items()
+        }
         self._durable_names = dict(self._names)
         self._directories = set(backup.directories)
         self._durable_directories = set(backup.directories)
@@ -342,6 +355,8 @@ class FakeFiles:
                 self._survive(inode.durable, change, rng)
             inode.pending.clear()
             inode.live = bytearray(inode.durable)
+            if self.lose_transactions_max:
+                inode.tables.lose(rng.randint(0, self.lose_transactions_max))
         self._durable_names = dict(self._names)
 
     def _keep_names(self, changes: list[NameChange]) -> None:
@@ -467,10 +482,7 @@ class FakeFiles:
             self._require_directory(directory)
             inode = self._names.get(path) or self._new(path)
 
-        def keep(content: Content) -> None:
-            inode.tables = content
-
-        return FakeTables(directory, inode.tables, begin=lambda call: self.note(call, path), commit=keep)
+        return FakeTables(directory, inode.tables, begin=lambda call: self.note(call, path))
 
     def rename(self, source: Path, target: Path) -> None:
         self.note("rename", source)

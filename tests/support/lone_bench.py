@@ -17,8 +17,8 @@ from tests.support.samples import DELETED, blob_id, content, put_record, update_
 class LoneBench:
     """Partitions 7 and 8, held by a silent peer too, so that neither serves by itself."""
 
-    def __init__(self, root: Path) -> None:
-        self.files = FakeFiles(root)
+    def __init__(self, root: Path, *, wholly_simulated: bool = False) -> None:
+        self.files = FakeFiles(root, wholly_simulated=wholly_simulated)
         self.root = root
         self.clock = SettableClock()
         self.make()

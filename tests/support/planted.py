@@ -396,6 +396,11 @@ def join_segments_across_a_hole(patch: Patch) -> None:
     patch.setattr(log, "pairwise", lambda _inputs: ())
 
 
+def believe_a_clean_stop_of_long_ago(patch: Patch) -> None:
+    """What a checkpoint says of the end of the log holds, whichever opening wrote it."""
+    patch.setattr(OwnIndex, "last_checkpoint", lambda _self, index: index.checkpoint)
+
+
 def rebuild_an_index_from_what_is_left(patch: Patch) -> None:
     """A replica that lost its index and a part of its log takes what is left for all: deletes may be gone with both."""
     patch.setattr(OwnIndex, "note_loss", lambda _self, _why: None)
@@ -708,6 +713,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         delete_what_others_cover,
         take_in_foreign_segments,
         join_segments_across_a_hole,
+        believe_a_clean_stop_of_long_ago,
         rebuild_an_index_from_what_is_left,
         follow_on_while_put_back,
         append_while_closing,

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ambry.errors import IndexCorrupt
 from ambry.service.logs import get_logger
 from datanode.store.files import Files
-from datanode.store.index import Index
+from datanode.store.index import Checkpoint, Index
 from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.opening.identity import IdentityFile
 
@@ -74,6 +76,18 @@ class OwnIndex:
         self.note_loss(why)
         index.close()
         return self._fresh()
+
+    def last_checkpoint(self, index: Index) -> Checkpoint:
+        """What it says of the log. One of an earlier epoch is older than what was appended since, however clean that stop was.
+
+        A transaction of the index is lost where a disk does not obey, or a bit of LMDB's newest meta page flips: then it takes
+        the one before, and nothing shows.
+        """
+        checkpoint = index.checkpoint
+        if not checkpoint.clean or checkpoint.epoch == self._identity.lineage.epoch:
+            return checkpoint
+        log.warning("index older than its log, replaying", partition=self._partition, lsn=checkpoint.lsn)
+        return replace(checkpoint, clean=False)
 
     def note_loss(self, why: str) -> None:
         """Records of the log are gone: where the index is as well, that is durable on return. Blocking. Raises OSError."""

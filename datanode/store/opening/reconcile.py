@@ -1,6 +1,6 @@
 """Bringing an index in line with the segments that there are: some may be gone, some replaced by an interrupted compaction.
 
-Both walk through the whole index and block. Each can be repeated: a crash in between leaves what it found.
+Two of them walk through the whole index and block. Each can be repeated: a crash in between leaves what it found.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ambry.blob import NEVER_MS
+from ambry.errors import IndexCorrupt
 from ambry.format.record import RecordKind
 from datanode.store.compaction.switch import Compaction
 from datanode.store.entry import IndexEntry, Location
@@ -28,6 +29,19 @@ class _Compacted:
     puts: dict[bytes, Location] = field(default_factory=dict)
     kept: set[bytes] = field(default_factory=set)
     whole: list[LsnRange] = field(default_factory=list)
+
+
+def require_compactions(log: Log, known: Container[int], pending: Container[int]) -> None:
+    """Refuse an index of before a compaction whose old files are gone: it points to these, and would miss what is here.
+
+    `known` are the numbers of its segments that a compaction made, `pending` those that replace what is still there.
+    Raises IndexCorrupt: the log is whole, and tells all.
+    """
+    unknown = [number for number in log.compacted() if number not in known and number not in pending]
+    if unknown:
+        raise IndexCorrupt(
+            f"the index of partition {log.partition} is older than the compaction into segments {unknown}"
+        )
 
 
 def relocate(replaced: Container[int], into: Iterable[Segment], index: Index, compaction: Compaction) -> None:

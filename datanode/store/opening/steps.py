@@ -44,7 +44,7 @@ from datanode.store.opening.identity import IdentityFile
 from datanode.store.opening.inventory import LOST_SEGMENT_LSNS, Inventory, name_holes, take_inventory
 from datanode.store.opening.own_index import OwnIndex
 from datanode.store.opening.progress import Progress
-from datanode.store.opening.reconcile import forget_missing, relocate
+from datanode.store.opening.reconcile import forget_missing, relocate, require_compactions
 from datanode.store.opening.replay import Replay, ReplayFindings
 from datanode.store.opening.start_over import finish
 from datanode.store.opening.strays import LOCK_NAME, set_strays_aside
@@ -182,7 +182,10 @@ class _Opening:
                 self._findings.lost = True
             index = self._checked_against_log(index)
             store = self._store(index)
-            checkpoint = index.checkpoint
+            checkpoint = self._own_index.last_checkpoint(index)
+            if checkpoint.segment:
+                pending = self._inventory.into if self._inventory.replaced else ()
+                require_compactions(self._log, checkpoint.compacted, pending)
             if self._inventory.replaced and index.checkpoint.segment:
                 into = [segment for segment in self._log.in_order() if segment.number in self._inventory.into]
                 relocate(self._inventory.replaced, into, index, store.compaction)

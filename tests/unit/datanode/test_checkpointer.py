@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 
 from ambry.errors import AmbryError
 from datanode.store.blob_store import StoreState
+from datanode.store.known import UNKNOWN
+from datanode.store.tables import Table
 from tests.support.eventually import eventually
+from tests.support.fake_tables import Stored
 from tests.support.gate import Gate
 from tests.support.lone_bench import LoneBench
 from tests.support.samples import blob_id, content, put_record, read_all, rot_index
@@ -161,3 +165,76 @@ async def test_an_urgent_checkpoint_that_found_no_room_is_tried_again_later(benc
     bench.clock.advance(30)
     await bench.checkpointer.tick()
     assert replica.store.recent_count == 0
+
+
+# --- an index on a disk that fails ---
+
+
+@pytest.fixture
+async def simulated(tmp_path: Path) -> AsyncIterator[LoneBench]:
+    """Its index is kept by the fake, too, which can fail as no LMDB can be made to."""
+    made = LoneBench(tmp_path, wholly_simulated=True)
+    yield made
+    await made.tear_down()
+
+
+def stored(bench: LoneBench) -> Stored:
+    return bench.files.stored_tables(bench.replicas[7].store.directory / "index")
+
+
+async def test_a_checkpoint_that_finds_the_map_full_waits_and_loses_nothing(simulated: LoneBench) -> None:
+    replica = await simulated.open()
+    for number in range(150):
+        await simulated.put(number)
+    stored(simulated).bytes_max = 16 << 10
+    assert await simulated.checkpointer.checkpoint(replica) is False
+    assert (replica.store.state, replica.store.recent_count) == (StoreState.OPEN, 150)
+    assert read_all(replica.store, blob_id(149)) == content(149, 500)
+    stored(simulated).bytes_max = 1 << 20
+    simulated.files.fail("grow_tables", errno.ENOMEM)
+    assert await simulated.checkpointer.checkpoint(replica) is False, "no address space is no damage"
+    assert await simulated.checkpointer.checkpoint(replica) is True
+    assert replica.store.recent_count == 0
+
+
+async def test_a_checkpoint_that_meets_an_unreadable_page_rebuilds_the_index(simulated: LoneBench) -> None:
+    before = await simulated.open()
+    for number in range(40):
+        await simulated.put(number)
+    await simulated.checkpointer.checkpoint(before)
+
+    def unreadable() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    stored(simulated).on_page(Table.ENTRIES, blob_id(20)[16:32], unreadable)
+    await simulated.put(20, delete=True)
+    assert await simulated.checkpointer.checkpoint(before) is False
+    await eventually(lambda: simulated.replicas.get(7) not in (None, before))
+    after = simulated.replicas[7].store
+    assert after.opened.rebuilt
+    assert [number for number in range(40) if after.lookup(blob_id(number)) is None] == []
+    assert (entry := after.lookup(blob_id(20))) and entry.state.deleted
+
+
+async def test_a_checkpoint_that_waits_for_a_slow_page_keeps_nobody_from_the_rest(simulated: LoneBench) -> None:
+    replica = await simulated.open()
+    for number in range(40):
+        await simulated.put(number)
+    await simulated.checkpointer.checkpoint(replica)
+    arrived, comes = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        arrived.set()
+        comes.wait(30)
+
+    stored(simulated).on_page(Table.ENTRIES, blob_id(20)[16:32], slow)
+    await simulated.put(20, delete=True)
+    waiting = asyncio.ensure_future(simulated.checkpointer.checkpoint(replica))
+    await eventually(arrived.is_set)
+    await simulated.put(100)
+    assert (entry := replica.store.index.known(blob_id(20))) is not UNKNOWN
+    assert entry is not None
+    assert entry.state.deleted, "what is being written is known meanwhile"
+    comes.set()
+    assert await waiting is True
+    assert replica.store.recent_count == 1
