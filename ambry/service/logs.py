@@ -5,9 +5,13 @@ One line per event: the event in lower case, then pairs. Ids whole, never blob c
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
@@ -22,8 +26,37 @@ LogFormat = Literal["auto", "json", "text"]
 Logger = structlog.typing.FilteringBoundLogger
 
 
+HELD_S = 0.1
+HELD_BYTES_MAX = 32 << 10
+"""How long lines of `Bulk` may wait, and how many of them."""
+
 _file: LogFile | None = None
 """What the standard output and error of this process go to, since `configure`."""
+
+
+class Bulk:
+    """Lines of which there may be thousands a second: cheap to make, and written many at a time.
+
+    What a process that is killed had not written of them, those of the last HELD_S, is lost; all others stand in their order.
+    """
+
+    def __init__(self, sink: _Sink, bound: Mapping[str, Any], event: str) -> None:
+        self._sink = sink
+        self._bound = {**bound, "event": event}
+
+    def info(self, pairs: Mapping[str, Any]) -> None:
+        """One line, at level info."""
+        line = {**self._bound, **pairs, "level": "info", "timestamp": datetime.now(UTC)}
+        self._sink.hold(msgspec.json.encode(line) + b"\n")
+
+
+_bulk: tuple[_Sink, dict[str, Any]] | None = None
+"""Where lines go and what stands in all of them; None where they are no JSON or not wanted."""
+
+
+def bulk(event: str) -> Bulk | None:
+    """For lines of an event that is frequent; None where lines of level info are not wanted, or are not JSON."""
+    return None if _bulk is None else Bulk(*_bulk, event)
 
 
 class LogSection(msgspec.Struct, frozen=True):
@@ -61,11 +94,13 @@ def configure(
 
     With `file` standard output and error go there from now on. Raises OSError when it cannot be opened.
     """
-    global _file
+    global _file, _bulk
     if file is not None:
         file.open()
     _file = file
     out = stream or sys.stderr
+    sink = _Sink(out, file)
+    atexit.register(sink.write_held)
     text = format == "text" or (format == "auto" and out.isatty())
     renderer: Any
     if text:
@@ -81,9 +116,10 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Sink(out, file))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sink)),
         cache_logger_on_first_use=True,
     )
+    _bulk = None if text or level.lower() not in ("debug", "info") else (sink, bound)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
     # Libraries log the standard way: their lines become events of ours, or a log would not be one event per line.
@@ -97,9 +133,28 @@ class _Sink:
         self._stream = stream
         self._file = file
         self._written = 0
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self.lost = 0
 
+    def hold(self, line: bytes) -> None:
+        """Write a line soon: with the next that is written, or HELD_S later, or when there are many."""
+        if not self._held:
+            asyncio.get_running_loop().call_later(HELD_S, self.write_held)
+        self._held.append(line)
+        self._held_bytes += len(line)
+        if self._held_bytes > HELD_BYTES_MAX:
+            self.write_held()
+
+    def write_held(self) -> None:
+        if self._held:
+            self.write("")
+            self.flush()
+
     def write(self, text: str) -> int:
+        if self._held:
+            held, self._held, self._held_bytes = self._held, [], 0
+            text = f"{b''.join(held).decode()}{text}"
         try:
             self._written += len(text)
             return self._stream.write(text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ambry.service.logs import get_logger
+from ambry.service.logs import bulk, get_logger
 from frontend import metrics
+from frontend.http.connections import Connection
 from frontend.http.exchange import Exchange
+from frontend.request import RequestContext
 
 log = get_logger()
 
@@ -14,6 +17,8 @@ STATUS_CLIENT_GONE = 499
 """For metrics and logs: the answer did not reach its end."""
 QUIET_OPERATION = "health"
 """Load balancers ask every second: an answer that is well has no line."""
+_READS = ("GET", "HEAD")
+"""Their lines may be written a moment later; those of changes and errors are not held back."""
 
 
 class _Observed:
@@ -38,19 +43,42 @@ class AccessLog:
     def __init__(self, *, enabled: bool) -> None:
         """Not `enabled`, only failures of ours have a line."""
         self._enabled = enabled
+        self._bulk = bulk("request") if enabled else None
         self._observed: dict[str, _Observed] = {}
 
     def record(self, exchange: Exchange, status: int, seconds: float) -> None:
         """Called when the last byte of the answer was handed to the kernel, or none will be any more."""
-        op = exchange.op
+        http = exchange.http
+        self.tell(
+            exchange.op,
+            exchange.method,
+            exchange.connection,
+            exchange.context,
+            status=status,
+            seconds=seconds,
+            received=http.content.total_bytes,
+            sent=http.writer.output_size,
+            noted=exchange.noted,
+        )
+
+    def tell(
+        self,
+        op: str,
+        method: str,
+        connection: Connection | None,
+        context: RequestContext,
+        *,
+        status: int,
+        seconds: float,
+        received: int,
+        sent: int,
+        noted: Mapping[str, Any],
+    ) -> None:
+        """Tell of a request that is over: `received` and `sent` are bytes, of its body and of the whole answer."""
         observed = self._observed.get(op)
         if observed is None:
             observed = self._observed[op] = _Observed(op)
         observed.record(status, seconds)
-        http = exchange.http
-        received = http.content.total_bytes
-        sent = http.writer.output_size
-        connection = exchange.connection
         if status == STATUS_CLIENT_GONE and connection is not None:
             # Of what was written these never arrived, as far as we know.
             sent = max(0, sent - connection.unsent)
@@ -58,23 +86,24 @@ class AccessLog:
             metrics.BYTES_IN.inc(received)
         if sent:
             metrics.BYTES_OUT.inc(sent)
-        if status >= 500:
-            write = log.warning
-        elif self._enabled and (op != QUIET_OPERATION or status >= 400):
-            write = log.info
-        else:
+        if status < 500 and (not self._enabled or (op == QUIET_OPERATION and status < 400)):
             return
-        container = exchange.context.container
-        write(
-            "request",
-            request_id=exchange.context.id,
-            client=connection.client if connection is not None else "",
-            method=exchange.method,
-            op=op,
+        container = context.container
+        pairs = {
+            "request_id": context.id,
+            "client": connection.client if connection is not None else "",
+            "method": method,
+            "op": op,
             **({} if container is None else {"account": container.account, "container": container.container}),
-            status=status,
-            ms=round(seconds * 1000, 2),
-            bytes_in=received,
-            bytes_out=sent,
-            **exchange.noted,
-        )
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "bytes_in": received,
+            "bytes_out": sent,
+            **noted,
+        }
+        if status >= 500:
+            log.warning("request", **pairs)
+        elif self._bulk is not None and status < 300 and method in _READS:
+            self._bulk.info(pairs)
+        else:
+            log.info("request", **pairs)

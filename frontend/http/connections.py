@@ -1,9 +1,9 @@
 """One client's connection: what it may send before it is heard, and what is kept while it is slow.
 
-What was read goes to `Handler`, which parses and answers. `Connection` stands between it and the socket: it knows how long
-things may take, and what is charged for heads. Reading goes through one buffer that all connections share, so a connection
-holds only what the parser keeps (a head within its bound, a body up to one read) and an answer that the client has not taken.
-Nothing is made for a connection before its first byte.
+What was read goes to `Handler`, which parses and answers, or the short way (frontend/http/short.py). `Connection` stands
+between it and the socket: it knows how long things may take, and what is charged for heads. Reading goes through one buffer
+that all connections share, so a connection holds only what the parser keeps (a head within its bound, a body up to one read)
+and an answer that the client has not taken. Nothing is made for a connection before its first byte.
 
 Answers go to the kernel at once, and what it does not take is waited for: who has awaited a write knows that it took all.
 """
@@ -21,6 +21,7 @@ from ambry.errors import AmbryError, RequestTimeout
 from ambry.service.listener import TCP_CLOSE, bound_unsent, state_of, unconfirmed
 from frontend.http.admission import Patience
 from frontend.http.handler import Handler
+from frontend.http.short import Begun, ShortAnswer
 
 if TYPE_CHECKING:
     from frontend.http.server import HttpServer
@@ -39,8 +40,8 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ask_at", "_asked", "_lingering", "_taken", "_view", "broken", "client", "handler", "head_charged", "head_deadline",
-        "looked_at", "patience", "server", "transport", "unsent",
+        "_ask_at", "_asked", "_lingering", "_taken", "_view", "begun", "broken", "client", "handler", "head_charged",
+        "head_deadline", "looked_at", "patience", "server", "short", "transport", "unsent",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -49,6 +50,10 @@ class Connection(asyncio.BufferedProtocol):
         self.server = server
         self.client = client
         self.handler: Handler | None = None
+        self.short: ShortAnswer | None = None
+        """Who answers what is here, in place of the handler."""
+        self.begun: Begun | None = None
+        """What was done for the request that the handler gets next."""
         self._view = server.view
         self._asked = 0
         """How often it was told something to find out whether anybody is there."""
@@ -80,6 +85,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, error: BaseException | None) -> None:
         self.server.disconnected(self)
         self._stop_lingering()
+        if self.short is not None:
+            self.short.lost()
+        if self.begun is not None:
+            self.begun.drop()
         if self.handler is not None:
             self.handler.connection_lost(error)
             self.handler = None
@@ -94,14 +103,37 @@ class Connection(asyncio.BufferedProtocol):
         self._view = self.server.view_large if large else self.server.view
 
     def buffer_updated(self, size: int) -> None:
-        handler = self.handler
-        if handler is None:
-            handler = self.handler = self.server.make_handler(self)
+        data = bytes(self._view[:size])
+        if self.short is not None:
+            self.short.came(data)
+        else:
+            self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Take up what came: the short way where nothing else is under way and it is taken there."""
+        at_rest = self.handler is None or self.handler.at_rest
+        if not (at_rest and self.server.shortcut(self, data)):
+            self.hand_over(data)
+
+    def hand_over(self, data: bytes) -> None:
+        """Give what came to the handler."""
+        handler = self._handler()
         if handler.refused:
             # It is read all the same: a connection that is closed on unread bytes is reset, and the answer with it.
             handler.forget()
         else:
-            handler.feed(bytes(self._view[:size]))
+            handler.feed(data)
+
+    def _handler(self) -> Handler:
+        handler = self.handler
+        if handler is None:
+            handler = self.handler = self.server.make_handler(self)
+        return handler
+
+    def take_begun(self) -> Begun | None:
+        """What was done for the request that is handled now."""
+        begun, self.begun = self.begun, None
+        return begun
 
     def left(self, *, ask: bool) -> bool:
         """Whether the client of a body that costs much is not there any more, though what it sent goes on; then this ends it.
@@ -149,16 +181,25 @@ class Connection(asyncio.BufferedProtocol):
             seconds = self.server.limits.head_timeout_s
             self.handler.refuse(RequestTimeout(f"the request's headers did not come within {seconds:g} s"))
 
+    def rest(self) -> None:
+        """A short answer has left: the next request has its time to come."""
+        if self.handler is None:
+            self.expect_head()
+        else:
+            self.handler.rest()
+
     @property
     def idle(self) -> bool:
         """Whether nothing of a request is here: it may be closed, and nobody loses anything."""
-        return self.handler is None or self.handler.idle
+        return self.short is None and (self.handler is None or self.handler.idle)
 
     # --- the end ---
 
     def eof_received(self) -> bool:
         """The client sends no more. It still gets the answers to what it asked."""
         self._stop_lingering()
+        if self.short is not None:
+            return self.short.input_ends()
         return self.handler is not None and self.handler.input_ends()
 
     async def linger(self) -> None:
@@ -177,6 +218,15 @@ class Connection(asyncio.BufferedProtocol):
             async with asyncio.timeout(self.server.lingering_s):
                 await self._lingering
 
+    def part(self) -> None:
+        """That was the last answer, and the client was told so."""
+        self._handler()
+        self.server.keep(self._part())
+
+    async def _part(self) -> None:
+        await self.linger()
+        self.transport.close()
+
     def _stop_lingering(self) -> None:
         if self._lingering is not None and not self._lingering.done():
             self._lingering.set_result(None)
@@ -190,9 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def turn_down(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         """Answer every further request with `handle`; what is being answered is not touched."""
-        if self.handler is None:
-            self.handler = self.server.make_handler(self)
-        self.handler.turn_down(handle)
+        self._handler().turn_down(handle)
 
     def give_up(self, error: AmbryError) -> None:
         """Stop what is under way: an upload is refused with `error`, an answer is broken off."""
@@ -211,7 +259,7 @@ class Connection(asyncio.BufferedProtocol):
         self.unsent = 0
         self.looked_at = self.server.now()
         self.server.slow.add(self)
-        if self.handler is not None:
+        if self.short is None and self.handler is not None:
             self.handler.pause_writing()
 
     def resume_writing(self) -> None:
@@ -221,5 +269,7 @@ class Connection(asyncio.BufferedProtocol):
             bound_unsent(self.transport.get_extra_info("socket"), 0)
         if self.patience is not None:
             self.patience.moved(self.unsent)
-        if self.handler is not None:
+        if self.short is not None:
+            self.short.sent()
+        elif self.handler is not None:
             self.handler.resume_writing()

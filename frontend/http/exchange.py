@@ -51,6 +51,8 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """A short body that was here as a whole before anybody asked for it; any other is read (frontend/http/body.py)."""
     selected: Any = None
     """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
+    begun: Any = None
+    """What was read of its blob before it came this way (frontend/http/short.py)."""
     streaming: bool = False
     """Set once the head of the response has gone out: from then on an error can only break the connection."""
     noted: dict[str, Any] = {}

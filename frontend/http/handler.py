@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from ambry.errors import AmbryError, InvalidRequest, Overloaded
 from frontend.http import framing
 from frontend.http.admission import FEW_BYTES
-from frontend.http.refusals import LINE_SIZE_MAX, PARSER_LIMITS, Refusal, Refusing
+from frontend.http.refusals import LINE_SIZE_MAX, PARSER_LIMITS, Refusal
+from frontend.http.resting import Resting
 from frontend.http.turns import LINES_MAX, TINY_BYTES
 
 if TYPE_CHECKING:
@@ -30,12 +31,11 @@ QUEUED_COST = 2 << 10
 """What a request costs while it waits, beside the bytes of its head."""
 
 
-class Handler(Refusing):
+class Handler(Resting):
     """aiohttp's half of a connection, from its first byte on."""
 
     __slots__ = (
-        "_ahead", "_body", "_body_left", "_chunks", "_feeding", "_last", "_requests", "_waits", "ended", "head_size",
-        "no_more",
+        "_body_left", "_feeding", "_last", "_requests", "ended",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer, connection: Connection, **options: Any) -> None:
@@ -44,35 +44,13 @@ class Handler(Refusing):
         self._msg_queue_resume_size = QUEUE_MAX // 2
         self.ended = False
         """Whether the client sends nothing more: the answer to what is queued last is the last."""
-        self._ahead = b""
-        """What was read and the parser does not take yet: at most one read."""
         self._feeding = False
-        self._waits = False
-        """Whether it waits for a turn, and nothing is read."""
-        self.no_more = False
-        """Whether the client said that it sends no more."""
         self._requests = 0
         """Heads that were looked at, of those that the parser counted."""
-        self.head_size = 0
-        """Bytes of a head that has begun and is not whole."""
-        self._body: StreamReader = EMPTY_PAYLOAD
         self._body_left = 0
-        """Bytes of it that have not come, where its length is known."""
-        self._chunks: framing.ChunkedBody | None = None
-        """Where it ends, for a chunked one."""
+        """Bytes of the body that have not come, where its length is known."""
         self._last = False
         """Whether what follows it is no request."""
-
-    @property
-    def queued(self) -> int:
-        """Requests that wait for the one before them."""
-        return len(self._messages)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of a request is here, and none is being answered."""
-        answers = self._waiter is None or self._waiter.done() or bool(self._messages)
-        return not answers and not self.head_size and not self._ahead
 
     # --- what was read ---
 
@@ -341,10 +319,3 @@ class Handler(Refusing):
         if not reset and (not finished.keep_alive or (self.refused and not self._messages)):
             await self.connection.linger()
         return finished, reset
-
-    def _process_keepalive(self) -> None:
-        if self.head_size:
-            # It is not idle: the deadline for heads decides.
-            self._keepalive_handle = None
-            return
-        super()._process_keepalive()

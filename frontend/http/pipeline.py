@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -26,6 +27,7 @@ from frontend.http.connections import READ_BYTES
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
 from frontend.http.handler import Handler
+from frontend.http.plain import PlainHeads
 from frontend.http.route import Dialect, Route
 from frontend.http.target import Target, parse_target
 from frontend.request import RequestContext
@@ -63,7 +65,8 @@ class Pipeline:
         self._now = asyncio.get_running_loop().time
         self._random = random_source
         self._timeout_s = request_timeout_s
-        self._log = AccessLog(enabled=access_log)
+        self.log = AccessLog(enabled=access_log)
+        self.heads = PlainHeads(hosts)
         self._fixed = {
             (method, route.target): KnownTarget(parse_target(method, route.target), route)
             for route in dialect.routes
@@ -79,25 +82,40 @@ class Pipeline:
         return response
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
-        started = self._clock.monotonic()
-        dialect, handler = self._dialect, http.protocol
-        request_id = self._random.randbytes(16).hex()
+        handler = http.protocol
+        connection = handler.connection if isinstance(handler, Handler) else None
+        begun = connection.take_begun() if connection is not None else None
+        if begun is None:
+            metrics.IN_FLIGHT.inc()
+        started = self._clock.monotonic() if begun is None else begun.started
+        context = self.context() if begun is None else begun.context
         exchange = Exchange(
             http=http,
             method=http.method,
-            connection=handler.connection if isinstance(handler, Handler) else None,
-            context=RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s),
-            common={**dialect.common, dialect.request_id_header: request_id},
+            connection=connection,
+            context=context,
+            common=self.common(context),
+            begun=None if begun is None else begun.what,
         )
-        metrics.IN_FLIGHT.inc()
         status = STATUS_CLIENT_GONE
         try:
             response = await self._answer(exchange)
             status = response.status
             return response
         finally:
+            if begun is not None:
+                begun.drop()
             metrics.IN_FLIGHT.dec()
-            self._log.record(exchange, status, self._clock.monotonic() - started)
+            self.log.record(exchange, status, self._clock.monotonic() - started)
+
+    def common(self, context: RequestContext) -> Mapping[str, str]:
+        """What every answer to a request carries."""
+        return {**self._dialect.common, self._dialect.request_id_header: context.id}
+
+    def context(self) -> RequestContext:
+        """A request's that begins now."""
+        request_id = self._random.randbytes(16).hex()
+        return RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         """Answer the request and send the answer to its end; see Exchange.send_whole."""

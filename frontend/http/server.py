@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -21,7 +22,9 @@ from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES, Connection
 from frontend.http.handler import Handler
 from frontend.http.refusals import PARSER_LIMITS
+from frontend.http.short import Shortcut
 from frontend.http.turns import Turns
+from frontend.http.wire import answer_head
 
 log = get_logger()
 
@@ -65,6 +68,7 @@ class HttpServer(web.Server):
         self.lingering_s = lingering_s
         self.draining = False
         """Every answer is the last on its connection."""
+        self.shortcut: Shortcut = lambda _connection, _data: False
         self.view_large = memoryview(bytearray(READ_BYTES_LARGE))
         self.view = self.view_large[:READ_BYTES]
         """What all connections read into, one after the other."""
@@ -82,6 +86,7 @@ class HttpServer(web.Server):
             room=self._resume_accepting,
         )
         self._adopting: set[asyncio.Task[None]] = set()
+        self._parting: set[asyncio.Task[None]] = set()
         self._random = random_source
         self._answer = answer
         self.now = asyncio.get_running_loop().time
@@ -110,6 +115,12 @@ class HttpServer(web.Server):
         task = self._loop.create_task(self._adopt(sock, client))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what ends a connection, with a reference to it."""
+        task = self._loop.create_task(work)
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
 
     def _pause_accepting(self) -> None:
         if self._listener is not None:
@@ -266,5 +277,4 @@ def _as_bytes(response: web.Response) -> bytes:
     headers = CIMultiDict(response.headers)
     headers["Content-Length"] = str(len(body))
     headers["Connection"] = "close"
-    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return answer_head(response.status, headers) + body

@@ -47,7 +47,7 @@ class AmbryApi:
         unready: Callable[[], list[str]],
     ) -> None:
         """`unready` gives the reasons why this frontend should get no requests."""
-        finder = BlobFinder(router, accounts, clock)
+        self.finder = finder = BlobFinder(router, accounts, clock)
         self.routes = table(
             Uploads(router, accounts, config=config, clock=clock),
             Reads(router, finder, config=config),

@@ -52,6 +52,7 @@ class Reads:
             wanted=wanted,
             any_state=allowed.any,
             resolve_empty=resolve_empty,
+            begun=exchange.begun,
         )
         try:
             head = download.head

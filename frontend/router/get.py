@@ -16,7 +16,7 @@ from frontend.router.composite import read_composite
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly, found, head_of
-from frontend.router.reading import LEAST_BYTES
+from frontend.router.reading import LEAST_BYTES, need_of
 from frontend.router.values import BlobHead, RangeSpec, Span
 
 log = get_logger()
@@ -205,6 +205,49 @@ class Download:
         self._reading.budget.give_back(held)
 
 
+class FirstRead:
+    """The beginning of a blob of one record on its way here, and the memory for it, which its owner gives back."""
+
+    __slots__ = ("_budget", "answer", "held")
+
+    def __init__(
+        self, request: RequestContext, context: RouterContext, blob_id: BlobId, ask: Span, *, any_state: bool
+    ) -> None:
+        """`ask.end - ask.first` bytes were taken for it, which belong to it from now on."""
+        self._budget = context.reading.budget
+        self.held = ask.end - ask.first
+        """Bytes of the budget."""
+        try:
+            fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
+        except BaseException:
+            self.give_back()
+            raise
+        self.answer = fetch.start()
+
+    def keep(self, size: int) -> None:
+        """Hold `size` bytes and no more."""
+        surplus, self.held = self.held - size, size
+        self._budget.give_back(surplus)
+
+    def take_over(self) -> int:
+        """What it holds is the caller's to give back, bytes."""
+        held, self.held = self.held, 0
+        return held
+
+    def give_back(self) -> None:
+        """Nobody wants it, or any more of it; may be called twice."""
+        if self.held:
+            self.keep(0)
+
+
+def begin_whole(request: RequestContext, context: RouterContext, blob_id: BlobId) -> FirstRead | None:
+    """Begin to read all of a blob of one record, if there is memory for it at once. Raises Unavailable."""
+    unit = context.reading.first_bytes()
+    if not context.reading.budget.try_take(unit, need_of(unit)):
+        return None
+    return FirstRead(request, context, blob_id, Span(0, unit), any_state=False)
+
+
 async def open_blob(
     request: RequestContext,
     context: RouterContext,
@@ -213,10 +256,12 @@ async def open_blob(
     wanted: RangeSpec | None,
     any_state: bool = False,
     resolve_empty: bool = False,
+    begun: FirstRead | None = None,
 ) -> Download:
     """Find a blob and begin to read it. Raises BlobNotFound, BlobGone, RangeNotSatisfiable, Unavailable.
 
-    `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable.
+    `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable. `begun` is the first read
+    where there was one already, of the whole blob.
     """
     if blob_id.kind is IdKind.COMPOSITE:
         whole = await read_composite(request, context, blob_id, of=_at_most(wanted), any_state=any_state)
@@ -232,13 +277,14 @@ async def open_blob(
         return Download(
             request, context, whole.head, span=span, beginning=b"", charged=held, listed=whole.listed, units=units
         )
-    unit = context.reading.first_bytes()
-    ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
-    charged = ask.end - ask.first
-    await context.reading.take(charged, of=charged)
+    if begun is None:
+        unit = context.reading.first_bytes()
+        ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
+        await context.reading.take(ask.end - ask.first, of=ask.end - ask.first)
+        begun = FirstRead(request, context, blob_id, ask, any_state=any_state)
+    charged = begun.take_over()
     try:
-        fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
-        record = found(blob_id, await fetch.start())
+        record = found(blob_id, await begun.answer)
         head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.properties.size, resolve_empty)
         beginning = record.data

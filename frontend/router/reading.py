@@ -117,7 +117,7 @@ class ReadMemory:
 
         Raises Overloaded when it does not come in time.
         """
-        need = Need.SMALL if of <= SMALL_BYTES else Need.LARGE
+        need = need_of(of)
         if self.budget.try_take(size, need):
             return
         self._wanted += size
@@ -147,6 +147,11 @@ class ReadMemory:
             held = reader.held
             if reader.end():
                 coming += held
+
+
+def need_of(size: int) -> Need:
+    """How urgent the memory for a read of `size` bytes in all is."""
+    return Need.SMALL if size <= SMALL_BYTES else Need.LARGE
 
 
 def _stalled(reader: Reader, now: float, seconds: float) -> bool:

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import json
 import random
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from ambry.clock import SystemClock
 from ambry.service.listener import bind
@@ -19,12 +22,24 @@ from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
+from frontend.rest.short_read import ShortReads
 from tests.support.fake_cluster import FakeCluster, make_cluster
 
 ACCOUNTS = {
     "default": AccountEntry(id=1, containers={"default": 1, "other": 2}),
     "ml": AccountEntry(id=7, containers={"models": 70}),
 }
+
+
+SHORTCUT = True
+"""Whether frontends have the short way where a test does not say so."""
+
+
+@pytest.fixture(params=[True, False], ids=["short", "ordinary"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Runs a test twice: with the short way (frontend/http/short.py), and without it."""
+    monkeypatch.setattr(sys.modules[__name__], "SHORTCUT", request.param)
+    return bool(request.param)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +104,8 @@ class RawClient:
 class HttpFrontend:
     cluster: FakeCluster
     port: int
+    server: Any = None
+    """Its HttpServer, where it runs in this process."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[RawClient]:
@@ -130,9 +147,13 @@ async def http_frontend(
     *,
     unready: list[str] | None = None,
     lingering_time_s: float = 2.0,
+    shortcut: bool | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
-    """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it."""
+    """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
+
+    Without `shortcut` everything goes the ordinary way; what counts where that is not said is SHORTCUT.
+    """
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
     api = AmbryApi(
@@ -153,9 +174,11 @@ async def http_frontend(
         answer=pipeline.refuse,
         lingering_s=lingering_time_s,
     )
+    if SHORTCUT if shortcut is None else shortcut:
+        server.shortcut = ShortReads(pipeline, cluster.context, api.finder, clock=cluster.context.clock)
     server.start(bind("127.0.0.1", 0))
     try:
-        yield HttpFrontend(cluster=cluster, port=server.port)
+        yield HttpFrontend(cluster=cluster, port=server.port, server=server)
     finally:
         await server.drain(timeout_s=1.0, hurry=asyncio.Event())
 

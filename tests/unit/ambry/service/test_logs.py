@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
@@ -19,6 +20,7 @@ def restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    logs._bulk = None
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.handlers[:] = handlers
@@ -71,6 +73,41 @@ def test_a_value_that_json_cannot_say_is_written_as_text() -> None:
     logs.configure(format="json", stream=stream)
     logs.get_logger().info("odd", value=object)
     assert "object" in lines(stream)[0]["value"]
+
+
+async def test_lines_in_bulk_are_as_others_and_wait_for_the_next_one_at_most() -> None:
+    stream = io.StringIO()
+    logs.configure(format="json", stream=stream, node="n1")
+    bulk = logs.bulk("request")
+    assert bulk is not None
+    bulk.info({"op": "get", "n": 1})
+    bulk.info({"op": "get", "n": 2})
+    assert not lines(stream)
+    logs.get_logger().info("request", op="get", n=3)
+    told = lines(stream)
+    assert all(line.pop("timestamp").endswith("Z") for line in told)
+    assert told == [{"event": "request", "level": "info", "node": "n1", "op": "get", "n": n} for n in (1, 2, 3)]
+
+
+async def test_lines_in_bulk_are_written_soon_and_when_there_are_many() -> None:
+    stream = io.StringIO()
+    logs.configure(format="json", stream=stream)
+    bulk = logs.bulk("request")
+    assert bulk is not None
+    bulk.info({"n": 1})
+    async with asyncio.timeout(10):
+        while not lines(stream):  # noqa: ASYNC110  what is waited for tells nobody
+            await asyncio.sleep(0.01)
+    long = "x" * 1_000
+    for _ in range(logs.HELD_BYTES_MAX // len(long)):
+        bulk.info({"text": long})
+    assert len(lines(stream)) > 1
+
+
+@pytest.mark.parametrize(("level", "format"), [("warning", "json"), ("info", "text")])
+def test_there_is_no_bulk_of_what_is_not_wanted_or_is_for_people(level: str, format: logs.LogFormat) -> None:
+    logs.configure(level=level, format=format, stream=io.StringIO())
+    assert logs.bulk("request") is None
 
 
 def test_text_is_for_people() -> None:

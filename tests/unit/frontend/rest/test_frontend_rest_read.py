@@ -17,7 +17,10 @@ from ambry.protocol.frame import MessageType
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, some_id
 from tests.support.fake_peers import fails
-from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, until
+from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, until, ways
+
+__all__ = ["ways"]
+pytestmark = pytest.mark.usefixtures("ways")
 
 VARYING = {"date", "x-ambry-request-id"}
 

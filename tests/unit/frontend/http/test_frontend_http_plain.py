@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from ambry.service.origin import Hosts
+from frontend.http.plain import REMEMBERED_MAX, SIZE_MAX, PlainHeads
+
+HEAD = b"GET /abcd HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: a/1 (b)\r\nAccept: */*\r\n\r\n"
+
+
+def target(data: bytes, heads: PlainHeads | None = None) -> str | None:
+    return (heads or PlainHeads(Hosts())).target(data, 4)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Host: localhost",
+        b"host:127.0.0.1:8080\r\nACCEPT-ENCODING: gzip, deflate\r\nConnection: Keep-Alive",
+        b"Host: [::1]\r\ntraceparent: 00-1-2-01\r\nAccept-Language:\ten",
+    ],
+)
+def test_a_get_with_preferences_and_descriptions_is_plain(lines: bytes) -> None:
+    heads = PlainHeads(Hosts())
+    for name in (b"abcd", b"ABCD", b"a-_d"):
+        assert target(b"GET /%s HTTP/1.1\r\n%s\r\n\r\n" % (name, lines), heads) == name.decode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD.replace(b"GET ", b"HEAD "),
+        HEAD.replace(b"GET ", b"get "),
+        HEAD.replace(b"/abcd", b"/abc"),
+        HEAD.replace(b"/abcd", b"/abcde"),
+        HEAD.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        HEAD.replace(b"HTTP/1.1\r", b"HTTP/1.1"),
+        HEAD.replace(b"GET /", b"GET  /"),
+        HEAD[:-2],
+        HEAD[:-1],
+        HEAD + b"x",
+        HEAD + b"\r\n",
+        HEAD + HEAD,
+        b"\r\n" + HEAD,
+        HEAD.replace(b"\r\n\r\n", b"\n\n"),
+        HEAD.replace(b"Accept", b"Range"),
+        HEAD.replace(b"Accept: */*", b"If-None-Match: *"),
+        HEAD.replace(b"Accept: */*", b"Content-Length: 0"),
+        HEAD.replace(b"Accept: */*", b"Transfer-Encoding: chunked"),
+        HEAD.replace(b"Accept: */*", b"Upgrade: h2c"),
+        HEAD.replace(b"Accept: */*", b"Expect: 100-continue"),
+        HEAD.replace(b"Accept: */*", b"x-ambry-get-option: none"),
+        HEAD.replace(b"Accept: */*", b"Connection: close"),
+        HEAD.replace(b"Accept: */*", b"Connection: keep-alive, upgrade"),
+        HEAD.replace(b"Accept: */*", b"Host: localhost"),
+        HEAD.replace(b"Accept: */*", b"Accept : */*"),
+        HEAD.replace(b"Accept: */*", b" Accept: */*"),
+        HEAD.replace(b"Accept: */*", b"Accept: \xff"),
+        HEAD.replace(b"Accept: */*", b"Accept: a\rb"),
+        HEAD.replace(b"Accept: */*", b"Accept: a\nb"),
+        HEAD.replace(b"Accept: */*", b"Accept: a\x00b"),
+        HEAD.replace(b"Accept: */*", b"no field"),
+        HEAD.replace(b"Accept: */*", b"Accept: " + b"a" * SIZE_MAX),
+        HEAD.replace(b"Host: localhost:80\r\n", b""),
+        HEAD.replace(b"localhost", b"elsewhere.example"),
+        HEAD.replace(b"localhost:80", b"a b"),
+        b"",
+        b"GET /",
+        b"GET /abcd HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_whatever_is_not_wholly_plain_goes_the_ordinary_way(data: bytes) -> None:
+    assert target(HEAD) == "abcd"
+    heads = PlainHeads(Hosts())
+    assert [target(data, heads), target(data, heads)] == [None, None]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    heads = PlainHeads(Hosts())
+    for number in range(2 * REMEMBERED_MAX):
+        assert target(HEAD.replace(b"a/1", b"a/%d" % number), heads) == "abcd"
+    assert len(heads._judged) <= REMEMBERED_MAX
