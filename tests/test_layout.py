@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -412,6 +413,77 @@ def test_a_way_around_the_seam_would_be_noticed(code: str) -> None:
 )
 def test_what_is_not_a_way_around_the_seam_is_left_alone(code: str) -> None:
     assert seam_faults("x.py", ast.parse(code)) == []
+
+
+# --- nothing waits for a disk on the event loop ---
+
+BLOCKING = {
+    "lookup": "BlobStore, may wait for a page of the index",
+    "look_up": "Index, asks its file",
+    "changes_since": "BlobStore, may go back to what its file alone has",
+    "write_checkpoint": "BlobStore, syncs the log and writes the index",
+    "read_image": "BlobStore, reads a whole record from the disk",
+    "free_bytes": "BlobStore and Files, statvfs(3)",
+}
+"""Methods of a replica's store that wait for its disk, by names that nothing else has, and why."""
+SAYS_THAT_IT_BLOCKS = ("Blocking", "blocking", "On a disk thread")
+NEVER_WAITS_THERE = {
+    ("datanode/replication/feed.py", "_entries", "changes_since"): "what lies behind the last checkpoint is in memory",
+    ("datanode/upkeep/scrubber.py", "_scrub", "lookup"): "it goes to scrub_segment, whose pieces run on disk threads",
+}
+"""Module, function, what it uses, and why."""
+
+
+class BlockingUse(NamedTuple):
+    """A function, the name of what it uses, and the line."""
+
+    function: str
+    name: str
+    line: int
+
+
+def blocking_uses(source: ast.AST) -> list[BlockingUse]:
+    """Uses of what blocks that neither hand it to a disk thread nor stand in a function that says that it blocks too."""
+    excused: set[int] = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef):
+            if any(word in (ast.get_docstring(node) or "") for word in SAYS_THAT_IT_BLOCKS):
+                excused.update(id(inner) for inner in ast.walk(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "submit":
+            excused.update(id(argument) for argument in node.args[:1])
+    return [
+        BlockingUse(function.name, node.attr, node.lineno)
+        for function in ast.walk(source)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and node.attr in BLOCKING and id(node) not in excused
+    ]
+
+
+def uses_outside_the_store() -> dict[tuple[str, str, str], BlockingUse]:
+    paths = [path for path in modules("datanode") if not path.startswith("datanode/store/")]
+    return {(path, use.function, use.name): use for path in paths for use in blocking_uses(tree(path))}
+
+
+def test_what_waits_for_a_disk_is_called_on_disk_threads_alone() -> None:
+    found = uses_outside_the_store()
+    assert [(place, found[place].line, BLOCKING[place[2]]) for place in found if place not in NEVER_WAITS_THERE] == []
+    assert [place for place in NEVER_WAITS_THERE if place not in found] == [], "no exception is needed there any more"
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("async def f(store):\n    return store.lookup(b'')", True),
+        ("def f(store):\n    entry = store.index.look_up([b''])", True),
+        ("async def f(disk, store):\n    await disk.submit(store.lookup, b'')", False),
+        ("async def f(disk, store):\n    await disk.submit(print, store.lookup(b''))", True),
+        ("def f(store):\n    '''Blocking.'''\n    return store.lookup(b'')", False),
+        ("async def f(store):\n    find = store.lookup\n    return find(b'')", True),
+    ],
+)
+def test_a_wait_for_a_disk_on_the_event_loop_would_be_noticed(code: str, seen: bool) -> None:
+    assert bool(blocking_uses(ast.parse(code))) is seen
 
 
 # --- one name, one thing ---
