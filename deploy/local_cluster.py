@@ -103,6 +103,10 @@ class LocalCluster:
         process = self._running.find(self.member(name))
         return process.pid if process else None
 
+    def obituary(self, name: str) -> str:
+        """How a process ended that this object started and that does not run, with the last lines of its log."""
+        return self._running.obituary(self.member(name))
+
     # Up and down
 
     def up(self) -> list[str]:

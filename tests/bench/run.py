@@ -101,7 +101,7 @@ class Bench:
         for member in cluster.members:
             pid = cluster.pid(member.name)
             if pid is None:
-                self.failures.append(f"{member.name} does not run any more; its log: {member.log}")
+                self.failures.append(cluster.obituary(member.name))
             else:
                 label = (
                     member.name

@@ -66,6 +66,10 @@ def running_cluster(
     try:
         yield cluster
     finally:
+        # What fails by a node that ended does not say so.
+        for member in cluster.members:
+            if cluster.pid(member.name) is None:
+                print(cluster.obituary(member.name))
         print(f"logs: {cluster.directory}/*/log.jsonl")
         cluster.down()
 
