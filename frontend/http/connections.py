@@ -40,8 +40,8 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ask_at", "_asked", "_lingering", "_taken", "_view", "begun", "broken", "client", "handler", "head_charged",
-        "head_deadline", "looked_at", "patience", "server", "short", "transport", "unsent",
+        "_ask_at", "_asked", "_lingering", "_taken", "_unheard", "_view", "begun", "broken", "client", "handler",
+        "head_charged", "head_deadline", "looked_at", "patience", "server", "short", "transport", "unsent",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -55,6 +55,8 @@ class Connection(asyncio.BufferedProtocol):
         self.begun: Begun | None = None
         """What was done for the request that the handler gets next."""
         self._view = server.view
+        self._unheard = b""
+        """What was read and waits to be taken up; meanwhile nothing is read."""
         self._asked = 0
         """How often it was told something to find out whether anybody is there."""
         self._ask_at = 0.0
@@ -85,6 +87,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, error: BaseException | None) -> None:
         self.server.disconnected(self)
         self._stop_lingering()
+        self._unheard = b""
         if self.short is not None:
             self.short.lost()
         if self.begun is not None:
@@ -104,6 +107,34 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, size: int) -> None:
         data = bytes(self._view[:size])
+        heavy = size >= READ_BYTES
+        portions = self.server.portions
+        if self._unheard:
+            # Whoever takes its body let it be read on, before what was read could be taken up.
+            self._unheard += data
+        elif portions.allows(size, heavy=heavy):
+            return self._hear(data)
+        else:
+            self._unheard = data
+            portions.wait(self, heavy=heavy)
+        self.transport.pause_reading()
+
+    def take_up(self) -> int:
+        """Hear what was read, in its turn; returns how many bytes."""
+        size = len(self._unheard)
+        if size and not self.transport.is_closing():
+            self._hear_unheard()
+            hears = self.short or self.handler
+            if hears is None or hears.takes_more:
+                self.transport.resume_reading()
+        return size
+
+    def _hear_unheard(self) -> None:
+        data, self._unheard = self._unheard, b""
+        if data:
+            self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
         if self.short is not None:
             self.short.came(data)
         else:
@@ -175,7 +206,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def head_is_late(self) -> None:
         """The time for a head is over. Who began one is told so, who did not is not there."""
-        if self.handler is None or not self.handler.head_size:
+        if self._unheard:
+            self.expect_head()  # it may be here
+        elif self.handler is None or not self.handler.head_size:
             self.transport.close()
         else:
             seconds = self.server.limits.head_timeout_s
@@ -191,12 +224,14 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether nothing of a request is here: it may be closed, and nobody loses anything."""
-        return self.short is None and (self.handler is None or self.handler.idle)
+        unheard = self._unheard or self.short is not None
+        return not unheard and (self.handler is None or self.handler.idle)
 
     # --- the end ---
 
     def eof_received(self) -> bool:
         """The client sends no more. It still gets the answers to what it asked."""
+        self._hear_unheard()
         self._stop_lingering()
         if self.short is not None:
             return self.short.input_ends()

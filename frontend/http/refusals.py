@@ -110,6 +110,11 @@ class Refusing(web.RequestHandler):
         self._line = b""
         """The request line of a head that is not finished, as far as it came, and what came with its end."""
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether nothing keeps the next bytes from being read."""
+        return not (self._reading_paused or self._buffer_paused)
+
     def refuse(self, error: AmbryError) -> None:
         """Answer what is being sent with an error, after what stands before it, and read no more."""
         self.connection.head_is_over()

@@ -23,7 +23,7 @@ from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES
 from frontend.http.handler import Handler
 from frontend.http.refusals import PARSER_LIMITS
 from frontend.http.short import Shortcut
-from frontend.http.turns import Turns
+from frontend.http.turns import Portions, Turns
 from frontend.http.wire import answer_head
 
 log = get_logger()
@@ -76,6 +76,7 @@ class HttpServer(web.Server):
         """Connections that wait for the rest of a head, or for the first one."""
         self.charged: set[Connection] = set()
         self.turns = Turns(self._loop)
+        self.portions = Portions(self._loop)
         self.slow: set[Connection] = set()
         """Connections that have bytes the kernel does not take."""
         self._open: set[Connection] = set()

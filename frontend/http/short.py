@@ -56,6 +56,11 @@ class ShortAnswer:
         """Whether the answer must be the last on its connection."""
         return self.connection.server.draining or (self._input_over and not self._behind)
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether nothing keeps the next bytes from being read."""
+        return not self._behind
+
     # --- what the connection tells ---
 
     def came(self, data: bytes) -> None:

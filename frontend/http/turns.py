@@ -1,5 +1,10 @@
 """Who has much to be parsed waits for a turn, so that everybody else is heard in between.
 
+The event loop hears everybody who has sent something before it turns again. Of a crowd that is a lot: hundreds of uploads with
+a full buffer each, or the requests of all who connected before. So `Portions` lets little of that be taken up in one turn, over
+all connections; the rest waits here, read but not looked at. Who comes while others wait is served as it comes, up to a bound:
+a crowd that came at once waits for itself, and hardly anybody for it.
+
 What comes in tiny bits (chunks of some bytes, requests of a line, single bytes of a body) costs the parser, and whoever takes
 the bits, far more than its size. So a connection gives the parser no more than a share of it at a time; the rest waits here,
 unread in the socket where it can, for a later turn of the event loop. One connection is served at a time, and then the loop
@@ -20,6 +25,17 @@ TINY_BYTES = 512
 
 TURNS_BETWEEN = 3
 """Turns of the event loop without a share, after each that has one. Of a loop that has nothing else to do they take no time."""
+
+
+LIGHT_MAX = 16
+"""Short reads that are taken up in one turn as they come: heads, and small bodies with them."""
+LIGHT_FEW = 4 * LIGHT_MAX
+LIGHT_WAITING_MAX = 2
+"""Of those that came when there were more, as many are taken up in a turn beside them while no more than a few wait: what is
+done at once is done for less. Of a crowd it is two: what it costs the others is told by the length of a turn."""
+HEAVY_BYTES = 256 << 10
+"""Full reads that are taken up in one turn, bytes; the one that passes it is the last. While some wait, that in each turn that
+is not one of the `TURNS_BETWEEN`."""
 
 
 class Waiting(Protocol):
@@ -54,3 +70,55 @@ class Turns:
             self._rest = TURNS_BETWEEN
             while self._waiting and not self._waiting.popleft().take_turn():
                 pass
+
+
+class Unheard(Protocol):
+    def take_up(self) -> int:
+        """Take up what was read; returns how many bytes, 0 for what has gone meanwhile: it costs nobody a turn."""
+
+
+class Portions:
+    """How much of what comes is taken up in one turn of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._light: deque[Unheard] = deque()
+        self._heavy: deque[Unheard] = deque()
+        self._light_left = LIGHT_MAX
+        self._heavy_left = HEAVY_BYTES
+        self._turning = False
+        self._rest = 0
+        """Turns of the event loop until those with full reads who wait are served."""
+
+    def allows(self, size: int, *, heavy: bool) -> bool:
+        """Whether a read of so many bytes is taken up as it comes. If not, `wait`."""
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+        if not heavy:
+            self._light_left -= 1
+            return self._light_left >= 0
+        if self._heavy or self._heavy_left <= 0:
+            return False
+        self._heavy_left -= size
+        return True
+
+    def wait(self, who: Unheard, *, heavy: bool) -> None:
+        """Queue up; who waits already must not. Its `take_up` is called in a later turn."""
+        (self._heavy if heavy else self._light).append(who)
+
+    def _turn(self) -> None:
+        self._turning = bool(self._light or self._heavy)
+        if self._turning:
+            self._loop.call_soon(self._turn)
+        self._light_left, self._heavy_left = LIGHT_MAX, HEAVY_BYTES
+        served = 0
+        most = LIGHT_MAX if len(self._light) <= LIGHT_FEW else LIGHT_WAITING_MAX
+        while self._light and served < most:
+            served += self._light.popleft().take_up() > 0
+        if self._rest:
+            self._rest -= 1
+        elif self._heavy:
+            self._rest = TURNS_BETWEEN
+            while self._heavy and self._heavy_left > 0:
+                self._heavy_left -= self._heavy.popleft().take_up()

@@ -11,7 +11,8 @@ keeps small and quick ones out:
     SMALL   leaves half of the reserve: what needs no more than SMALL_BYTES in all
     READY   may take the last byte: it waits for no client, so it gives back soon
 
-First come, first served within a class.
+First come, first served within a class. Of those who wait only a few go on in one turn of the event loop, however much is given
+back: what they do with their share takes time, and who needs no memory is heard in between.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from collections import deque
 from ambry.errors import InvariantBroken, Overloaded
 
 SMALL_BYTES = 64 << 10
+SERVED_MAX = 4
+"""Of each class that waits, in one turn of the event loop."""
 
 
 class Need(enum.IntEnum):
@@ -45,6 +48,8 @@ class MemoryBudget:
         self.largest = size - kept
         """The most bytes that one share of class LARGE can have."""
         self._waiting: tuple[deque[tuple[int, asyncio.Future[bool]]], ...] = (deque(), deque(), deque())
+        self._served = [0, 0, 0]
+        """Of each class, in this turn of the event loop."""
 
     @property
     def scarce(self) -> bool:
@@ -101,14 +106,22 @@ class MemoryBudget:
         self._serve()
 
     def _serve(self) -> None:
-        for queue, floor in zip(self._waiting, self._floors, strict=True):
+        for need, floor in zip(Need, self._floors, strict=True):
+            queue = self._waiting[need]
             while queue:
                 wanted, future = queue[0]
                 if future.done():
                     queue.popleft()
                     continue
-                if self.free - wanted < floor:
+                if self.free - wanted < floor or self._served[need] == SERVED_MAX:
                     break
+                if not any(self._served):
+                    asyncio.get_running_loop().call_soon(self._next_turn)
+                self._served[need] += 1
                 queue.popleft()
                 self.free -= wanted
                 future.set_result(True)
+
+    def _next_turn(self) -> None:
+        self._served = [0, 0, 0]
+        self._serve()

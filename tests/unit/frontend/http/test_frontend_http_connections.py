@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -16,6 +17,7 @@ from frontend.http import refusals
 from frontend.http.framing import FRAMING_EXCESS_MAX
 from frontend.http.handler import Handler
 from frontend.http.refusals import Refusal
+from frontend.http.turns import LIGHT_MAX, LIGHT_WAITING_MAX
 from tests.support.captured_log import capture_log, said
 from tests.support.edge import Edge, edge
 from tests.support.http_frontend import until
@@ -576,3 +578,103 @@ async def test_an_upload_whose_client_sends_no_more_has_one_answer(before: bytes
             assert (await client.answer()).status == 200
         assert (await client.answer()).status == 400
         assert await client.at_end()
+
+
+class Crowd:
+    """Connections that send at once, before the event loop turns again."""
+
+    def __init__(self, server: Edge, count: int) -> None:
+        self.socks = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(count)]
+
+    def send(self, data: bytes) -> None:
+        for sock in self.socks:
+            sock.sendall(data)
+
+    async def answers(self) -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        for sock in self.socks:
+            sock.setblocking(False)
+        async with asyncio.timeout(20):
+            return [await loop.sock_recv(sock, 1 << 16) for sock in self.socks]
+
+    def close(self) -> None:
+        for sock in self.socks:
+            sock.close()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_the_requests_of_a_crowd_are_taken_up_a_few_in_a_turn_and_all_answered(
+    ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, heard, loop = 0, Counter[int](), asyncio.get_running_loop()
+    real = Handler.feed
+
+    def feed(handler: Handler, data: bytes) -> None:
+        heard[turn] += 1
+        real(handler, data)
+
+    monkeypatch.setattr(Handler, "feed", feed)
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        ticking[0] = loop.call_soon(tick)
+
+    ticking = [loop.call_soon(tick)]
+    async with edge() as server:
+        crowd = Crowd(server, 100)
+        await until(lambda: len(server.server._open) == 100, "all are adopted")
+        crowd.send(GET)
+        if ends:
+            for sock in crowd.socks:
+                sock.shutdown(socket.SHUT_WR)
+        await until(lambda: heard.total() > 0, "some are heard")
+        waiting = [connection for connection in server.server._open if connection._unheard]
+        assert len(waiting) > 50 and not any(connection.idle for connection in waiting)
+        assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in await crowd.answers())
+        crowd.close()
+    ticking[0].cancel()
+    assert heard.total() == 100
+    assert max(heard.values()) <= LIGHT_MAX + LIGHT_WAITING_MAX
+
+
+async def test_who_leaves_before_it_was_heard_is_forgotten() -> None:
+    handled = 0
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal handled
+        handled += 1
+        return web.Response()
+
+    async with edge(handle) as server:
+        crowd = Crowd(server, 100)
+        await until(lambda: len(server.server._open) == 100, "all are adopted")
+        crowd.send(GET)
+        await until(lambda: handled > 0, "some are heard")
+        for connection in list(server.server._open):
+            if connection._unheard:
+                connection.abort("as if it were reset")
+        crowd.close()
+        await until(lambda: not server.server._open, "all are gone")
+    assert handled < 50
+
+
+async def test_full_reads_of_bodies_wait_for_each_other_and_all_arrive() -> None:
+    async def count(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=str(len(await request.read())))
+
+    size = 1 << 17
+    async with edge(count) as server:
+        crowd = Crowd(server, 32)
+        await until(lambda: len(server.server._open) == 32, "all are adopted")
+        crowd.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        waited = 0
+
+        def seen() -> bool:
+            nonlocal waited
+            waited = max(waited, sum(bool(connection._unheard) for connection in server.server._open))
+            return waited > 0
+
+        await until(seen, "some wait")
+        assert all(answer.endswith(b"%d" % size) for answer in await crowd.answers())
+        crowd.close()

@@ -7,7 +7,7 @@ import pytest
 
 from ambry.errors import InvariantBroken, Overloaded
 from frontend.http.problem import headers_of
-from frontend.router.budget import MemoryBudget, Need
+from frontend.router.budget import SERVED_MAX, MemoryBudget, Need
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -158,3 +158,21 @@ async def test_large_needs_that_wait_do_not_stand_in_the_way_of_small_ones() -> 
     budget.give_back(30)
     await large
     assert budget.free == 20
+
+
+@virtual_time
+async def test_of_those_who_wait_a_few_go_on_in_a_turn() -> None:
+    """What one gave back woke 400 in one turn of the event loop, and everybody else waited for what they did with it."""
+    budget = MemoryBudget(1000, reserve=0)
+    await budget.take(1000, timeout_s=60)
+    tasks = [asyncio.create_task(budget.take(1, timeout_s=60)) for _ in range(3 * SERVED_MAX)]
+    urgent = asyncio.create_task(budget.take(1, Need.READY, timeout_s=60))
+    await settle()
+    budget.give_back(1000)
+    for turn in range(1, 4):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sum(task.done() for task in tasks) <= 2 * turn * SERVED_MAX
+        assert urgent.done()
+    await asyncio.gather(*tasks, urgent)
+    assert budget.free == 1000 - len(tasks) - 1
