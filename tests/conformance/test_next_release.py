@@ -1,7 +1,6 @@
 """A process of this release and one of the next work together (F42), over real connections and with a real store.
 
-The next release is played: its messages have fields more, its hello a higher version and features that nobody here knows, and
-it tries types of messages and flags that came with it.
+The next release is played (tests/support/next_release.py); whole processes of both are in tests/fault/test_rolling_upgrade.py.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ambry.blob import NEVER_MS
@@ -23,12 +21,13 @@ from ambry.network.pool import Peer, PeerPool
 from ambry.network.serving import Responder, ServingConnection
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty, Hello, Message, Pong
+from ambry.protocol.messages.base import Empty, Hello, Pong
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest
 from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.introductions import introduction
+from tests.support.next_release import LATER_FLAG, LATER_TYPE, RELEASE, later_hello, of_next_release
 from tests.support.node_parts import LONE, lone_map, lone_node, store_section
 from tests.support.rpc_ends import LONG_S, RawClient
 from tests.support.samples import ALIVE, blob_id
@@ -36,20 +35,6 @@ from tests.support.samples import ALIVE, blob_id
 ID = blob_id(1)
 PAYLOAD = b"of whichever release"
 PUT = PutRequest("r", ID, 1, 123, NEVER_MS, b"\x01\x80", b"", digest(PAYLOAD), True)
-LATER_TYPE = 77
-LATER_FLAG = 0x40
-
-
-def of_next_release(message: Message, **changes: object) -> bytes:
-    """The message as the next release sends it: two fields more at its end, one of them a table."""
-    fields = msgspec.msgpack.decode(messages.encode(msgspec.structs.replace(message, **changes)))
-    return msgspec.msgpack.encode([*fields, "later", {"more": [1, 2, 3]}])
-
-
-def hello_of_next_release(hello: Hello) -> bytes:
-    return of_next_release(
-        hello, version_max=RPC_VERSION_MAX + 1, features=("cancel", "teleport"), release="99.0.0", layout_version=7
-    )
 
 
 class NextCaller:
@@ -100,7 +85,7 @@ async def caller(tmp_path: Path) -> AsyncIterator[NextCaller]:
 
 
 async def test_a_caller_of_the_next_release_is_served(caller: NextCaller) -> None:
-    greeting = hello_of_next_release(introduction("f1").hello(LONE.name))
+    greeting = of_next_release(later_hello(introduction("f1").hello(LONE.name)))
     answer = messages.decode((await caller.ask(MessageType.HELLO, greeting)).header, Hello)
     assert (answer.name, answer.version_max) == (LONE.name, RPC_VERSION_MAX)
     assert "teleport" not in answer.features  # so the caller does not use it here
@@ -149,7 +134,7 @@ class NextNode(ServingConnection):
         self._send(encode_head(frame.type, frame.correlation, header, body, flags=flags), body)
 
     def _hello(self, _frame: Frame, responder: Responder) -> None:
-        self._send_reply(responder, hello_of_next_release(introduction(LONE.name).hello()))
+        self._send_reply(responder, of_next_release(later_hello(introduction(LONE.name).hello())))
         self._send(encode_head(LATER_TYPE, 1 << 50, b""), b"")
 
     def _ping(self, _frame: Frame, responder: Responder) -> None:
@@ -195,7 +180,7 @@ async def get(peer: Peer, raw_id: bytes) -> GetReply:
 
 async def test_a_node_of_the_next_release_is_used(peer: Peer) -> None:
     assert peer.hello is not None
-    assert (peer.hello.release, peer.hello.version_max) == ("99.0.0", RPC_VERSION_MAX + 1)
+    assert (peer.hello.release, peer.hello.version_max) == (RELEASE, RPC_VERSION_MAX + 1)
     for _ in range(3):
         assert (await get(peer, ID)).digest == PUT.digest
     await peer.request(MessageType.PING, Empty(), timeout_s=LONG_S)
