@@ -6,9 +6,9 @@ import asyncio
 import sys
 
 from ambry.clock import SystemClock, system_random
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, ReplicaUnavailable
 from ambry.service import logs
-from ambry.service.process import fail, parse_arguments, run
+from ambry.service.process import break_off, fail, parse_arguments, run
 from datanode.config import DataNodeConfig, check
 from datanode.server import DataNode
 from datanode.store.files import OsFiles
@@ -26,7 +26,10 @@ def main(argv: list[str]) -> None:
         fail(PROGRAM, error)
 
     async def serve(stop: asyncio.Event, _hurry: asyncio.Event) -> None:
-        await node.serve(stop)
+        try:
+            await node.serve(stop)
+        except ReplicaUnavailable as error:
+            break_off(PROGRAM, error)
 
     run(PROGRAM, serve, descriptors=node.descriptors)
 

@@ -49,10 +49,10 @@ class Changes:
         """Close a store that takes no appends any more, and change its directory, if that can be done."""
         try:
             try:
-                await self._disk.submit(change.prepare)
+                await self._disk.submit_patiently(change.prepare)
             finally:
-                await self._disk.submit(store.close)
-            await self._disk.submit(change.carry_out)
+                await self._disk.submit_patiently(store.close)
+            await self._disk.submit_patiently(change.carry_out)
         except Exception as error:
             before = self._undone.get(store.partition)
             tries = 1 if before is None else before.tries + 1

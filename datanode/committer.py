@@ -15,7 +15,6 @@ from functools import partial
 
 import msgspec
 
-from ambry.clock import Clock
 from ambry.errors import (
     AmbryError,
     DeadlineExceeded,
@@ -28,12 +27,13 @@ from ambry.format.record import Record, RecordKind
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.config import StoreSection
-from datanode.disk import Disk
+from datanode.disk import HANGS_AFTER_S, Disk
 from datanode.lookups import Lookups, Wish
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.entry import IndexEntry
 from datanode.store.images import Image, ImageBatch
+from datanode.write_queue import WriteQueue
 
 log = get_logger()
 
@@ -43,35 +43,8 @@ Done = Callable[[AmbryError | None], None]
 Prepare = Callable[[IndexEntry | None], Record | None]
 """Says what to append, given what is known of the blob right before; None: only wait as `barrier` does. Raises AmbryError."""
 
-BUSY_S = 0.1
 APPEND_OVERHEAD_BYTES = 128
 """What an append holds beside payload and metadata, about."""
-
-
-class WriteQueue:
-    """What waits to be written to one disk, of all its replicas: the bound on its bytes, and the sign of foreground work."""
-
-    def __init__(self, *, pending_bytes_max: int, clock: Clock) -> None:
-        self._clock = clock
-        self._busy_until = clock.monotonic()
-        self.pending_bytes = 0
-        self.pending_bytes_max = pending_bytes_max
-
-    def admit(self, size: int) -> bool:
-        """Take in an append that holds so many bytes; False when too much waits already."""
-        if self.pending_bytes + size > self.pending_bytes_max and self.pending_bytes:
-            return False
-        self.pending_bytes += size
-        self._busy_until = self._clock.monotonic() + BUSY_S
-        return True
-
-    def release(self, size: int) -> None:
-        """An append that was taken in is answered."""
-        self.pending_bytes -= size
-
-    def busy(self) -> bool:
-        """Whether foreground work used this disk a moment ago: then background work holds back."""
-        return self.pending_bytes > 0 or self._clock.monotonic() < self._busy_until
 
 
 class Append(msgspec.Struct):
@@ -86,6 +59,10 @@ class Append(msgspec.Struct):
     images: Sequence[Image] = ()
     """What it appends in place of a record."""
     prepare: Prepare | None = None
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("it waited to be written for longer than its caller; nothing was written")
 
 
 def _may_use_reserve(append: Append) -> bool:
@@ -119,6 +96,9 @@ class Committer:
         """Images, which take turns with what is pending."""
         self._copies_next = False
         self._busy = False
+        self._begun_at = 0.0
+        """When the batch on its way began, on the event loop's clock."""
+        self._hangs = False
         self._scheduled = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -140,8 +120,8 @@ class Committer:
         Where the index must be asked first, which takes a disk thread, `prepare` may put another record of the same blob, no
         larger, in its place.
         """
-        if self.store.state is not StoreState.OPEN:
-            done(self.store.refusal())  # at once: the batch on its way may hang
+        if self._hangs or self.store.state is not StoreState.OPEN:
+            done(self._refusal_at_once())
             return
         size = len(record.payload) + len(record.metadata) + APPEND_OVERHEAD_BYTES
         if not self._writes.admit(size):
@@ -160,12 +140,30 @@ class Committer:
         if not self._busy and not self._scheduled:
             self._schedule()
 
-    def barrier(self, done: Done) -> None:
-        """Call `done` when everything published so far is synced."""
+    def barrier(self, done: Done, *, deadline: float = _NEVER) -> None:
+        """Call `done` when everything published so far is synced, or as `append` does."""
         if not self.store.unsynced and not self._busy:
             done(None if self.store.state is StoreState.OPEN else self.store.refusal())
-            return
-        self._enqueue(Append(None, 0, True, done))
+        elif self._hangs:
+            done(self._refusal_at_once())
+        else:
+            self._enqueue(Append(None, 0, True, done, deadline))
+
+    def look(self, now: float) -> None:
+        """While a disk thread is held up: give up what waited for longer than its caller, and take no more once the disk hangs.
+
+        `now` is of the event loop's clock. What the batch on its way holds stays: what becomes of it only the disk knows.
+        """
+        self._hangs = self._busy and now - self._begun_at > HANGS_AFTER_S
+        late = [append for append in self._pending if append.deadline <= now]
+        if late:
+            self._pending = [append for append in self._pending if append.deadline > now]
+            self._tell(late, _late())
+
+    def _refusal_at_once(self) -> AmbryError:
+        if self.store.state is not StoreState.OPEN:
+            return self.store.refusal()
+        return ReplicaUnavailable(f"the disk of partition {self.store.partition} hangs; nothing was written")
 
     def _enqueue(self, append: Append) -> None:
         self._pending.append(append)
@@ -230,12 +228,11 @@ class Committer:
         late = [append for append in appends if append.deadline <= now]
         if late:
             # The disk hung, or the whole process was stopped: nobody waits for them any more.
-            refusal = DeadlineExceeded("it waited to be written for longer than its caller; nothing was written")
             appends = [append for append in appends if append.deadline > now]
             if not appends:
-                self._answer(late, refusal)
+                self._answer(late, _late())
                 return
-            loop.call_soon(self._tell, late, refusal)
+            loop.call_soon(self._tell, late, _late())
         self._write(appends)
 
     def _write(self, appends: list[Append], batch: Batch | None = None) -> None:
@@ -252,6 +249,7 @@ class Committer:
                 self._answer(appends, unavailable)
                 return
             self._busy = True
+            self._begun_at = asyncio.get_running_loop().time()
         if batch.held.unknown:
             self._look_up(appends, batch)
             return
@@ -330,6 +328,7 @@ class Committer:
 
     def _answer(self, appends: list[Append], failure: AmbryError | None) -> None:
         """Tell everybody of a batch what became of it, and go on with what came meanwhile."""
+        self._hangs = False
         writers = len(appends) + len(self._pending)
         self._expected = writers if writers > 1 else 0
         if self._pending or self._copies:

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 
-from ambry.errors import AmbryError, DeadlineExceeded, InternalError, Overloaded
+from ambry.errors import AmbryError, DeadlineExceeded, InternalError, Overloaded, ReplicaUnavailable
 from ambry.service.logs import get_logger
-from datanode.disk import Disk
+from datanode.disk import HANGS_AFTER_S, Disk
 from datanode.store.blob_store import BlobStore
 from datanode.store.entry import IndexEntry
 from datanode.store.index import Held
@@ -76,10 +76,15 @@ class Lookups:
         self._read_bytes_max = read_bytes_max
         self._waiting: list[Wish] = []
         self._busy = False
+        self._begun_at = 0.0
+        """When the job on its way began, on the event loop's clock."""
+        self._hangs = False
         self._scheduled = False
 
     def ask(self, wish: Wish) -> None:
-        """Look up; `wish.done` is called with what was found. Raises Overloaded."""
+        """Look up; `wish.done` is called with what was found. Raises Overloaded, ReplicaUnavailable while the disk hangs."""
+        if self._hangs:
+            raise ReplicaUnavailable(f"the disk of partition {self._store.partition} hangs; read elsewhere")
         if len(self._waiting) >= WAITING_MAX:
             raise Overloaded(f"too much waits for the index of partition {self._store.partition}; read elsewhere")
         self._waiting.append(wish)
@@ -87,6 +92,14 @@ class Lookups:
             # On the loop's next turn: what came with the same one goes along.
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
+
+    def look(self, now: float) -> None:
+        """While a disk thread is held up: give up what waited for longer than its caller, and take no more once the disk hangs.
+
+        `now` is of the event loop's clock.
+        """
+        self._hangs = self._busy and now - self._begun_at > HANGS_AFTER_S
+        self._waiting = self._in_time(now)
 
     @asynccontextmanager
     async def hold(self, ids: Collection[bytes]) -> AsyncIterator[Held]:
@@ -123,12 +136,7 @@ class Lookups:
     def _start(self) -> None:
         self._scheduled = False
         now = asyncio.get_running_loop().time()
-        wishes = [wish for wish in self._waiting if not wish.dropped]
-        self._waiting = []
-        late = [wish for wish in wishes if wish.deadline <= now]
-        if late:
-            wishes = [wish for wish in wishes if wish.deadline > now]
-            self._fail(late, DeadlineExceeded("it waited for the index for longer than its caller"))
+        wishes, self._waiting = self._in_time(now), []
         if not wishes:
             return
         try:
@@ -137,7 +145,17 @@ class Lookups:
             self._fail(wishes, error)
             return
         self._busy = True
+        self._begun_at = now
         looking.add_done_callback(partial(self._finish, wishes, self._store.index.checkpoints))
+
+    def _in_time(self, now: float) -> list[Wish]:
+        """What waits and is still wanted; for the rest that ends here."""
+        wishes = [wish for wish in self._waiting if not wish.dropped]
+        late = [wish for wish in wishes if wish.deadline <= now]
+        if late:
+            wishes = [wish for wish in wishes if wish.deadline > now]
+            self._fail(late, DeadlineExceeded("it waited for the index for longer than its caller"))
+        return wishes
 
     def _look_up(self, wishes: list[Wish]) -> None:
         """On a disk thread."""
@@ -169,7 +187,7 @@ class Lookups:
             wish.unread = error
 
     def _finish(self, wishes: list[Wish], checkpoints: int, looking: asyncio.Future[None]) -> None:
-        self._busy = False
+        self._busy = self._hangs = False
         if self._waiting:
             self._start()
         try:

@@ -29,6 +29,11 @@ FENCED = Counter(
     "ambry_datanode_replicas_fenced", "Replicas that stopped after a failed write or sync.", registry=registry
 )
 FREE_BYTES = Gauge("ambry_datanode_free_bytes", "Room on the disk of this node's replicas.", registry=registry)
+DISK_HANGS = Gauge(
+    "ambry_datanode_disk_hangs_seconds",
+    "For how long the disk of this node has not returned from a call; 0 while it works.",
+    registry=registry,
+)
 PUT_BACK = Counter(
     "ambry_datanode_replicas_put_back",
     "Replicas whose directory was put back from a backup, as their peers know.",

@@ -11,7 +11,6 @@ from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
 from ambry.service.worker import Tick
 from datanode.checkpointer import Checkpointer
-from datanode.committer import WriteQueue
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
 from datanode.handlers.counting import RequestCounts
@@ -30,9 +29,11 @@ from datanode.replication.replicator import Replicator
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
+from datanode.upkeep.hangs import DiskWatch
 from datanode.upkeep.room import Room
 from datanode.upkeep.scrubber import Scrubber
 from datanode.upkeep.sweeper import ChunkSweeper
+from datanode.write_queue import WriteQueue
 
 COMPACTION_STARTS_AFTER_S = 60.0
 SCRUB_STARTS_AFTER_S = 120.0
@@ -66,6 +67,7 @@ class Parts:
     fates: Fates
     sweeper: ChunkSweeper
     room: Room
+    disk_watch: DiskWatch
     later: Later
     handlers: Mapping[int, Handler]
     """By the type of request that each answers."""
@@ -84,6 +86,7 @@ class Parts:
             "clock": self.clocks.tick,
             "compare": self.comparer.tick,
             "digests": self.comparer.tidy,
+            "disk": self.disk_watch.tick,
             "heal": self.healer.tick,
             "room": self.room.tick,
         }

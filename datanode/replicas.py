@@ -23,7 +23,7 @@ from ambry.errors import (
 )
 from ambry.service.logs import get_logger
 from datanode.changes import Changes
-from datanode.committer import Committer, WriteQueue
+from datanode.committer import Committer
 from datanode.config import StoreSection
 from datanode.disk import Disk
 from datanode.lookups import Lookups
@@ -35,6 +35,7 @@ from datanode.store.opening.progress import Progress
 from datanode.store.opening.start_over import NO_CHANGE, DirectoryChange, Renewal, StartOver
 from datanode.store.opening.steps import open_store
 from datanode.store.trouble import passes
+from datanode.write_queue import WriteQueue
 
 log = get_logger()
 
@@ -197,7 +198,7 @@ class Replicas(dict[int, Replica]):
 
         opens = self._opens(partition.id)
         directory = self._data_dir / f"partition-{partition.id:08d}"
-        store = await self._disk.submit(
+        store = await self._disk.submit_patiently(
             opens, directory, on_index_corrupt=index_corrupt, progress=progress, rebuild=rebuild
         )
         store.watchers = self._watchers_of(partition.id)

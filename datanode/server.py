@@ -12,6 +12,7 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
+from ambry.network.accepted import Accepted
 from ambry.network.connection import RpcConnection
 from ambry.network.serving import ServingConnection
 from ambry.network.unread import Unread
@@ -39,7 +40,7 @@ class DataNode:
     def __init__(self, config: DataNodeConfig, *, clock: Clock, random_source: random.Random, files: Files) -> None:
         self._config = config
         self._workers = WorkerRegistry(clock=clock, random_source=random_source)
-        self._connections: dict[RpcConnection, None] = {}
+        self._accepted = Accepted()
         self._unread = Unread()
         self._draining = False
         cluster_map = load_layout(Path(config.node.layout))
@@ -72,6 +73,7 @@ class DataNode:
             server.close()
             raise
         self._watch.start()
+        self._accepted.start()
         loop = asyncio.get_running_loop()
         opening = loop.create_task(parts.open_replicas(), name="open replicas")
         stopping = loop.create_task(stop.wait(), name="stop")
@@ -98,24 +100,30 @@ class DataNode:
             stopping.cancel()
             server.close()
             parts.hurry()
-            await workers.stop_all()
-            await parts.later.stop()
-            await self._drain()
-            for connection in list(self._connections):
-                connection.close()
-            await parts.pool.stop()
-            await asyncio.gather(opening, return_exceptions=True)
-            await parts.close()
-            await admin.close()
-            self._watch.stop()
+            try:
+                await parts.disk_watch.unless_it_hangs(self._end(opening))
+            finally:
+                await admin.close()
+                self._watch.stop()
             log.info("data node stopped")
+
+    async def _end(self, opening: asyncio.Task[None]) -> None:
+        """Answer what is in flight, end what runs, checkpoint. Takes as long as the disk does."""
+        parts = self._parts
+        await self._workers.stop_all()
+        await parts.later.stop()
+        await self._drain()
+        self._accepted.close()
+        await parts.pool.stop()
+        await asyncio.gather(opening, return_exceptions=True)
+        await parts.close()
 
     async def _start_admin(self) -> Admin:
         config, parts = self._config.node, self._parts
         return await start_admin(
             config.admin_host,
             config.admin_port,
-            ready=lambda: ["stopping"] if self._draining else parts.replicas.unready(),
+            ready=lambda: ["stopping"] if self._draining else parts.disk_watch.why() + parts.replicas.unready(),
             hosts=config.hosts,
             pages={
                 "/workers": self._workers.describe,
@@ -149,10 +157,10 @@ class DataNode:
         connection = ServingConnection(
             handlers=self._parts.handlers,
             tally=self._parts.counts,
-            on_lost=lambda lost: self._connections.pop(lost, None),
+            on_lost=self._accepted.discard,
             unread=self._unread,
         )
-        self._connections[connection] = None
+        self._accepted.add(connection)
         return connection
 
     async def _vouch(self, number: int, _body: bytes) -> dict[str, Any]:

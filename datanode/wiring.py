@@ -17,7 +17,6 @@ from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
 from datanode.checkpointer import Checkpointer
-from datanode.committer import WriteQueue
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
 from datanode.handlers.blobs import BlobHandlers
@@ -55,9 +54,11 @@ from datanode.upkeep import states
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
+from datanode.upkeep.hangs import DiskWatch
 from datanode.upkeep.room import Room
 from datanode.upkeep.scrubber import Scrubber
 from datanode.upkeep.sweeper import ChunkSweeper
+from datanode.write_queue import WriteQueue
 
 BOOTSTRAP_BYTES_MAX = 64 << 20
 """Of segments that are copied, in the memory of this node at a time."""
@@ -101,7 +102,7 @@ def build(
             on_sample=clocks.sampled,
         )
     if disk is None:
-        disk = Disk(threads=store.io_threads, load=load)
+        disk = Disk(threads=store.io_threads, clock=clock, load=load)
     writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
     authority = Authority(cursors, clock=clock, note_change=lambda partition: checkpointer.soon(partition))
@@ -268,6 +269,7 @@ def build(
     pace = Pace(config.bootstrap.rate_bytes_per_s, busy=writes.busy, load=disk.load)
     source = BootstrapSource(replicas, disk=disk, pace=pace, tells=feed.tells_all)
     segments = SegmentHandlers(source, later=later)
+    disk_watch = DiskWatch(replicas, disk, directory=data_dir)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
     tables = (greeting.table(), blobs.table(), gets.table(), peers.table(), segments.table(), upkeep.table())
@@ -296,6 +298,7 @@ def build(
         fates=fates,
         sweeper=sweeper,
         room=room,
+        disk_watch=disk_watch,
         later=later,
         handlers=handlers,
         counts=RequestCounts(),

@@ -296,6 +296,14 @@ class ServingConnection(RpcConnection):
         if stop is not None:
             stop()
 
+    def expire(self, now: float) -> None:
+        """Answer what nobody waits for any more, whatever holds it up: at the other end it counts until it is answered.
+
+        Who only reads or waits for it stops. A write takes its course, and what comes of it is told to nobody.
+        """
+        for responder in [responder for responder in self._open.values() if responder.deadline <= now]:
+            self._abandon(responder, DeadlineExceeded("it was not done in time; a change may still happen"))
+
     # --- bounding what is unread ---
 
     def _stuffed(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
@@ -43,6 +44,13 @@ def fail(program: str, error: AmbryError) -> NoReturn:
     """End with one line that says what to mend."""
     tell(f"{program}: {error}")
     raise SystemExit(2 if isinstance(error, ConfigInvalid) else 1)
+
+
+def break_off(program: str, error: AmbryError) -> NoReturn:
+    """End at once, with 1 and one line: a thread does not return, and whatever waits for it would wait for ever."""
+    get_logger().error("breaks off", error=f"{type(error).__name__}: {error}")
+    tell(f"{program}: {error}")
+    os._exit(1)
 
 
 def tune_interpreter() -> None:

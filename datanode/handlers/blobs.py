@@ -160,7 +160,7 @@ class BlobHandlers:
         if payload.head.header.digest != record.digest or entry.payload_size != len(record.payload):
             done(AlreadyExists("another content is stored under this blob id; ids are never reused"))
         elif sync:
-            replica.committer.barrier(done)
+            replica.committer.barrier(done, deadline=deadline)
         else:
             done(None)
 
@@ -181,7 +181,7 @@ class BlobHandlers:
         reply = UpdateReply(record.state)
         done = self._acknowledge(MessageType.UPDATE, responder, request.request_id, request.id, reply)
         if entry is not None and record.state == entry.state:
-            replica.committer.barrier(done)
+            replica.committer.barrier(done, deadline=responder.deadline)
         else:
             replica.committer.append(record, sync=True, done=done, deadline=responder.deadline)
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ambry.checksum import Buffer
-from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded
+from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded, ReplicaUnavailable
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from datanode import metrics
@@ -40,6 +40,7 @@ class Reading:
         self, replica: Replica, entry: IndexEntry, first: int, end: int, *, request_id: str = ""
     ) -> Payload:
         """As BlobStore.read. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
+        self._refuse_while_it_hangs()
         try:
             payload = await self._disk.submit(replica.store.read, entry, first, end, cached_only=False)
         except (DataCorrupt, OSError, MemoryError) as error:
@@ -50,10 +51,16 @@ class Reading:
 
     async def image(self, replica: Replica, entry: IndexEntry) -> Buffer:
         """As BlobStore.read_image. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
+        self._refuse_while_it_hangs()
         try:
             return await self._disk.submit(replica.store.read_image, entry)
         except (DataCorrupt, OSError, MemoryError) as error:
             raise self.unreadable(replica, entry, error) from error
+
+    def _refuse_while_it_hangs(self) -> None:
+        hang = self._disk.hanging
+        if hang is not None and hang.all:
+            raise ReplicaUnavailable(f"the disk of {self._own_name} hangs; read elsewhere")
 
     def unreadable(self, replica: Replica, entry: IndexEntry, error: Exception, request_id: str = "") -> AmbryError:
         """What to answer after a read of `entry` raised `error`; a damage of the record is noted."""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ambry.errors import AmbryError
 from ambry.format.record import Record
-from datanode.committer import Committer, WriteQueue
+from datanode.committer import Committer
 from datanode.disk import Disk
 from datanode.lookups import Lookups
 from datanode.store.blob_store import BlobStore
 from datanode.store.bounded_files import BoundedFiles
+from datanode.write_queue import WriteQueue
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.node_parts import store_section
@@ -31,7 +32,7 @@ class CommitBench:
         self.bounded = BoundedFiles(self.files, open_max=open_files_max)
         self.store: BlobStore = open_replica(self.bounded if open_files_max else self.files, tmp_path / "r")
         self.clock = SettableClock()
-        self.disk = Disk(threads=2)
+        self.disk = Disk(threads=2, clock=self.clock)
         self.writes = WriteQueue(pending_bytes_max=changes.pop("pending_bytes_max", 1 << 20), clock=self.clock)
         settings = {"batch_bytes_max": 1 << 20, "batch_records_max": 100, "reserve_bytes": RESERVE} | changes
         lookups = Lookups(self.store, self.disk, read_bytes_max=1 << 20)

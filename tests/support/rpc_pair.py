@@ -35,7 +35,9 @@ async def connected(parts: Parts) -> AsyncIterator[RpcConnection]:
         await asyncio.sleep(0)
 
 
-async def ask(connection: RpcConnection, type: int, message: Message, body: Buffer = b"") -> Frame:
+async def ask(
+    connection: RpcConnection, type: int, message: Message, body: Buffer = b"", *, timeout_s: float = LONG_S
+) -> Frame:
     """Send a request with a body and wait for its reply. Raises the AmbryError that ended it."""
     future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
 
@@ -45,5 +47,5 @@ async def ask(connection: RpcConnection, type: int, message: Message, body: Buff
         else:
             future.set_result(outcome)
 
-    connection.call(type, message, done, timeout_s=LONG_S, body=body)
+    connection.call(type, message, done, timeout_s=timeout_s, body=body)
     return await future

@@ -172,7 +172,7 @@ class TurnDisk(Disk):
     """Runs its jobs on the event loop's thread, a few turns after they came."""
 
     def __init__(self) -> None:
-        super().__init__(threads=1)
+        super().__init__(threads=1, clock=SettableClock())
         self.opened: list[BlobStore] = []
         """Every store that a job opened."""
         self._waiting: list[Job[Any]] = []

@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> BlobStore:
 @pytest.mark.parametrize("where", ["prepare", "carry out"])
 async def test_what_is_refused_is_said_and_tried_ever_less_often(store: BlobStore, where: str) -> None:
     clock = SettableClock()
-    disk = Disk(threads=1)
+    disk = Disk(threads=1, clock=SettableClock())
     changes = Changes(disk, clock=clock)
     waits: list[float] = []
     for tries in range(1, 12):

@@ -190,3 +190,25 @@ async def test_a_hold_that_is_cancelled_leaves_nothing(replica: Replica, jobs: J
     assert task.cancelled()
     assert replica.store.index.holds == {}
     jobs.go.set()
+
+
+async def test_while_a_job_hangs_others_are_told_in_time_and_nobody_begins_to_wait(
+    replica: Replica, jobs: Jobs
+) -> None:
+    """F13: what was asked of an index behind a hung disk waited for it, however long its caller did."""
+    now = asyncio.get_running_loop().time()
+    jobs.go.clear()
+    first = ask(replica, 0)
+    await until_begun(jobs)
+    late, in_time = ask(replica, 1, deadline=now + 10), ask(replica, 2)
+    replica.lookups.look(now + 20)
+    assert isinstance((await late).failure, DeadlineExceeded)
+    assert not in_time.done()
+    with pytest.raises(ReplicaUnavailable, match="hangs"):
+        ask(replica, 3)
+    jobs.go.set()
+    assert (await first).failure is None
+    assert (await in_time).failure is None
+    assert (await ask(replica, 3)).failure is None
+    replica.lookups.look(now + 40)
+    assert (await ask(replica, 4)).failure is None

@@ -31,6 +31,7 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         "clock",
         "compare",
         "digests",
+        "disk",
         "heal",
         "room",
         "pull:silent",
@@ -44,7 +45,7 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         sweep=SweepSection(enabled=False),
         bootstrap=BootstrapSection(enabled=False),
     )
-    assert off == {"checkpoint", "clock", "compare", "digests", "heal", "room", "pull:silent"}
+    assert off == {"checkpoint", "clock", "compare", "digests", "disk", "heal", "room", "pull:silent"}
 
 
 async def test_background_work_begins_later_but_within_its_interval(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import pytest
@@ -19,15 +19,19 @@ from ambry.blob import NEVER_MS
 from ambry.checksum import digest
 from ambry.clock import SystemClock
 from ambry.config import load
-from ambry.errors import AmbryError, BlobNotFound, ConfigInvalid, ReplicaUnavailable, StoreMismatch
+from ambry.errors import AmbryError, BlobNotFound, ConfigInvalid, DeadlineExceeded, ReplicaUnavailable, StoreMismatch
 from ambry.network.connection import RpcConnection
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest
+from datanode import committer as committer_module
+from datanode import disk as disk_module
+from datanode import lookups as lookups_module
 from datanode.config import DataNodeConfig
 from datanode.server import DataNode
-from datanode.store.files import Files, OsFiles, OsLock
+from datanode.store.files import Files, OsFile, OsFiles, OsLock
+from datanode.upkeep import hangs as hangs_module
 from tests.support.ports import free_ports
 from tests.support.rpc_pair import ask
 from tests.support.samples import PARTITION, blob_id, content
@@ -118,10 +122,12 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-async def put(connection: RpcConnection, number: int, size: int = 1000, *, partition: int = PARTITION) -> None:
+async def put(
+    connection: RpcConnection, number: int, size: int = 1000, *, partition: int = PARTITION, timeout_s: float = LONG_S
+) -> None:
     data = content(number, size)
     request = PutRequest("r", blob_id(number, partition=partition), 1, 5, NEVER_MS, b"", b"", digest(data), True)
-    await ask(connection, MessageType.PUT, request, data)
+    await ask(connection, MessageType.PUT, request, data, timeout_s=timeout_s)
 
 
 async def get(connection: RpcConnection, number: int, *, partition: int = PARTITION) -> bytes:
@@ -244,3 +250,99 @@ async def test_background_work_ends_with_the_node(place: Place) -> None:
         await put(connection, 1)
     quiet: Callable[[], set[asyncio.Task[object]]] = lambda: asyncio.all_tasks() - before  # noqa: E731
     assert quiet() == set()
+
+
+class HungWrites(OsFiles):
+    """A disk whose syncs of partition 8 hang, until `go`; `begun` when one does."""
+
+    def __init__(self) -> None:
+        self.hangs = False
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def open(self, path: Path) -> OsFile:
+        return cast(OsFile, HungFile(super().open(path), self, path))
+
+    def create(self, path: Path) -> OsFile:
+        return cast(OsFile, HungFile(super().create(path), self, path))
+
+
+class HungFile:
+    def __init__(self, file: OsFile, disk: HungWrites, path: Path) -> None:
+        self._file = file
+        self._disk = disk
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def fdatasync(self) -> None:
+        if self._disk.hangs and "partition-00000008" in str(self._path):
+            self._disk.begun.set()
+            self._disk.go.wait(60)
+        self._file.fdatasync()
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk counts as hung sooner than it does for users."""
+    for module in (disk_module, committer_module, lookups_module, hangs_module):
+        monkeypatch.setattr(module, "HANGS_AFTER_S", 0.3)
+    monkeypatch.setattr(hangs_module, "HELD_UP_S", 0.1)
+
+
+async def test_a_partition_whose_disk_hangs_is_refused_and_the_others_are_served(tmp_path: Path, soon: None) -> None:
+    disk = HungWrites()
+    place = Place(tmp_path, partitions=(PARTITION, 8), files=disk)
+    async with place.running() as connection:
+        await put(connection, 1, partition=8)
+        disk.hangs = True
+        on_its_way = asyncio.ensure_future(put(connection, 2, partition=8))
+        assert await asyncio.to_thread(disk.begun.wait, 30)
+        with pytest.raises(DeadlineExceeded):
+            await put(connection, 3, partition=8, timeout_s=0.1)
+        await eventually_async(in_flight(connection), 1000)
+        await until_page(
+            place, "/readyz", lambda page: any("hangs: 1 of its threads" in why for why in page["reasons"])
+        )
+        with pytest.raises(ReplicaUnavailable, match="hangs; nothing was written"):
+            await put(connection, 4, partition=8)
+        await put(connection, 1)
+        assert await get(connection, 1) == content(1, 1000)
+        assert await get(connection, 1, partition=8) == content(1, 1000)
+        disk.go.set()
+        await on_its_way
+        await place.until_ready()
+        await put(connection, 4, partition=8)
+        for number in (1, 2, 4):
+            assert await get(connection, number, partition=8) == content(number, 1000)
+        with pytest.raises(BlobNotFound):
+            await get(connection, 3, partition=8)
+
+
+async def test_a_node_whose_disk_hangs_can_be_stopped(tmp_path: Path, soon: None) -> None:
+    """The threads of its disk were waited for, for ever."""
+    disk = HungWrites()
+    place = Place(tmp_path, partitions=(PARTITION, 8), files=disk)
+    with pytest.raises(ReplicaUnavailable, match=r"ends without a last checkpoint: the disk of .*data hangs"):
+        async with place.running() as connection:
+            disk.hangs = True
+            on_its_way = asyncio.ensure_future(put(connection, 2, partition=8))
+            assert await asyncio.to_thread(disk.begun.wait, 30)
+    disk.go.set()
+    await on_its_way
+
+
+def in_flight(connection: RpcConnection) -> Callable[[], Awaitable[int]]:
+    """What counts as not answered on a connection, in bytes."""
+
+    async def bytes_now() -> int:
+        return connection.in_flight_bytes
+
+    return bytes_now
+
+
+async def until_page(place: Place, path: str, holds: Callable[[Any], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds(await place.page(path)):  # noqa: ASYNC110 - there is nothing to wait on
+            await asyncio.sleep(0.01)

@@ -25,6 +25,7 @@ from ambry.protocol.frame import BODY_SIZE_MAX, FLAG_ERROR, SENT_MASK, Frame, Me
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.protocol.messages.blobs import PresenceReply
+from tests.support.captured_log import capture_log
 from tests.support.eventually import eventually
 from tests.support.rpc_ends import LONG_S, Outcomes, Pair, RawClient
 
@@ -551,3 +552,52 @@ async def test_what_comes_in_pieces_is_answered(pair: Pair) -> None:
     served._require_progress()  # the one that came counts, not what is missing of this one
     client.send(frame[1_000_000:])
     assert (await client.frame()).correlation == 1
+
+
+# --- answers that come too late ---
+
+
+async def test_what_nobody_waits_for_any_more_is_answered_and_what_comes_of_it_is_told_to_nobody(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a hung disk requests were never answered, and filled what their caller may have in flight here."""
+    events = capture_log(monkeypatch, serving)
+    held: list[Responder] = []
+    pair.handler = lambda frame, responder: held.append(responder)
+    client = await pair.raw()
+    client.send(encode_head(MessageType.PUT, 1, b"", timeout_ms=60_000))
+    client.send(encode_head(MessageType.PUT, 2, b"", timeout_ms=10_000))
+    await eventually(lambda: len(held) == 2)
+    (server,) = pair.served
+    now = asyncio.get_running_loop().time()
+    server.expire(now)
+    assert not held[0].answered
+    assert not held[1].answered
+    server.expire(now + 20)
+    frame = await client.frame()
+    assert frame.correlation == 2
+    error = messages.error_of(frame.header)
+    assert type(error) is DeadlineExceeded
+    assert "may still happen" in error.message
+    # The disk comes back, and both are written.
+    held[1].reply(Empty())
+    held[0].reply(Empty())
+    assert (await client.frame()).correlation == 1
+    assert pair.answered == [(MessageType.PUT, "DeadlineExceeded"), (MessageType.PUT, "ok")]
+    assert events == []
+    assert not server._open
+
+
+async def test_a_read_that_nobody_waits_for_any_more_is_stopped(pair: Pair) -> None:
+    stopped: list[int] = []
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        responder.on_abandoned = lambda: stopped.append(frame.correlation)
+
+    pair.handler = handler
+    client = await pair.raw()
+    client.send(encode_head(MessageType.GET, 1, b"", timeout_ms=10_000))
+    await eventually(lambda: bool(pair.served) and bool(pair.served[0]._open))
+    pair.served[0].expire(asyncio.get_running_loop().time() + 20)
+    assert stopped == [1]
+    assert (await client.frame()).flags & FLAG_ERROR

@@ -7,12 +7,13 @@ import pytest
 
 from datanode.disk import Disk
 from datanode.upkeep.room import UNKNOWN, Room
+from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 
 
 @pytest.fixture
 async def disk() -> AsyncIterator[Disk]:
-    made = Disk(threads=1)
+    made = Disk(threads=1, clock=SettableClock())
     yield made
     made.close()
 

@@ -20,7 +20,7 @@ RATE = 1_000
 
 @pytest.fixture
 def disk() -> Iterator[Disk]:
-    made = Disk(threads=1)
+    made = Disk(threads=1, clock=SettableClock())
     yield made
     made.close()
 

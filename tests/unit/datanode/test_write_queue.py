@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datanode.committer import BUSY_S, WriteQueue
+from datanode.write_queue import BUSY_S, WriteQueue
 from tests.support.fake_clock import SettableClock
 
 
