@@ -1,15 +1,21 @@
 """Checkpoints: when the index of which replica is made durable, and one at a time for each.
 
 A replica of which something changed has its next checkpoint within `store.checkpoint_interval_s`, and what comes meanwhile goes
-with it. One of which nothing changed is not looked at: a node costs what happens in it, however many partitions it has.
+with it. Where little changed it waits for its turn after that: one in a second has it, more only where all would not come
+round in QUIET_ROUND_S. So a few puts into many partitions do not cost a checkpoint each. One of which nothing changed is not
+looked at: a node costs what happens in it, however many partitions it has.
+
+What a start has to replay is bounded for all replicas together, in entries and in bytes of their logs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded
@@ -25,7 +31,13 @@ log = get_logger()
 
 TICK_S = 1.0
 LOOK_EVERY_S = 5.0
-"""Between two looks at how full the partitions are that take records, and how many entries wait for their checkpoints."""
+"""Between two looks at how full the partitions are that take records, and how much waits for their checkpoints."""
+FEW_ENTRIES = 100
+FEW_BYTES = 1 << 20
+"""Little changed since the last checkpoint where no more entries wait than this, of so many bytes of the log."""
+QUIET_ROUND_S = 600.0
+REPLAY_BYTES_MAX = 256 << 20
+"""Of all logs behind their checkpoints, about: a start reads and verifies them."""
 ROOM_BYTES = 4 << 20
 ROOM_BYTES_PER_ENTRY = 1024
 """Room that a checkpoint wants to see: LMDB copies every page that an entry's change touches."""
@@ -44,6 +56,22 @@ class TokenBook(Protocol):
     def note_durable(self, partition: int) -> None:
         """A checkpoint with such tokens was written."""
         ...
+
+
+class _Load(NamedTuple):
+    """What of a replica waits for its checkpoint: entries, and bytes of its log."""
+
+    entries: int
+    bytes: int
+
+    def share(self, entries_max: int) -> float:
+        """Of what may wait in all."""
+        return max(self.entries / entries_max, self.bytes / REPLAY_BYTES_MAX)
+
+
+def _little_changed(store: BlobStore) -> bool:
+    """Whether the next checkpoint may wait for its turn."""
+    return store.recent_count <= FEW_ENTRIES and store.bytes_from(store.checkpoint.lsn) <= FEW_BYTES
 
 
 class Checkpointer:
@@ -74,6 +102,12 @@ class Checkpointer:
         """When the next checkpoint is due, monotonic, in seconds: by partition, where something changed since the last."""
         self._urgent: dict[int, None] = {}
         """Partitions that are due at once."""
+        self._quiet: dict[int, None] = {}
+        """Those of `_due` whose time has come, and of which little changed, in the order in which they have their turns."""
+        self._touched: dict[int, None] = {}
+        """Those that changed since all that waits was bounded last."""
+        self._loads: dict[int, _Load] = {}
+        """What of each waited then."""
         self._notices: dict[int, Callable[[], None]] = {}
         self._changes = 0
         self._waited = 0
@@ -95,8 +129,15 @@ class Checkpointer:
     def changed(self, partition: int) -> None:
         """Something changed that a checkpoint keeps: entries, how far peers were followed, authority."""
         self._changes += 1
+        self._touched[partition] = None
         if partition not in self._due:
             self._due[partition] = self._clock.monotonic() + self._config.checkpoint_interval_s
+
+    def _settled(self, partition: int) -> None:
+        """Nothing of what changed so far waits for a checkpoint any more."""
+        self._due.pop(partition, None)
+        self._quiet.pop(partition, None)
+        self._loads.pop(partition, None)
 
     def soon(self, partition: int) -> None:
         """It changed, and the next checkpoint is urgent."""
@@ -107,47 +148,68 @@ class Checkpointer:
     async def tick(self) -> float:
         """Checkpoint the replicas that need it; the tick of a worker."""
         urgent, self._urgent = self._urgent, {}
-        now = self._clock.monotonic()
-        due = list(urgent)
-        for partition, at in self._due.items():
-            if at > now:
-                break  # they stand in the order of their times
-            if partition not in urgent:
-                due.append(partition)
-        for partition in due:
+        for partition in [*urgent, *self._now_due(urgent)]:
             replica = self._available(partition)
-            if replica is not None and replica.store.recent_count:
+            if replica is not None and self._differs(replica.store):
                 await self.checkpoint(replica)
-            elif replica is not None:
-                await self._checkpoint_what_is_known(replica)
         await self._bound_what_waits()
         return min(TICK_S, self._config.checkpoint_interval_s)
 
+    def _now_due(self, urgent: Collection[int]) -> list[int]:
+        """Those whose time has come, but for the `urgent`; of those of which little changed as many as have their turn."""
+        now = self._clock.monotonic()
+        due: list[int] = []
+        for partition, at in list(self._due.items()):
+            if at > now:
+                break  # they stand in the order of their times
+            if partition in urgent or partition in self._quiet:
+                continue
+            replica = self._available(partition)
+            if replica is None or not self._differs(replica.store):
+                continue
+            if _little_changed(replica.store):
+                self._quiet[partition] = None
+            else:
+                due.append(partition)
+        turns = math.ceil(len(self._quiet) * TICK_S / QUIET_ROUND_S)
+        return due + [partition for partition in islice(self._quiet, turns) if partition not in urgent]
+
     async def _bound_what_waits(self) -> None:
-        """Look at all that changed, now and then, and at once where too many entries may wait in memory."""
+        """Look at what changed since the last look, now and then, and at once where too many entries may wait in memory."""
         config = self._config
         now = self._clock.monotonic()
         waiting = self._waited + self._changes * config.batch_records_max
         if waiting < config.checkpoint_records and now - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at, self._changes = now, 0
-        changed = [replica for partition in list(self._due) if (replica := self._available(partition)) is not None]
-        for replica in changed:
-            self._reseal(replica.store)
-        # The longest first: the bound is the node's, not a partition's.
-        counts = sorted(((replica.store.recent_count, replica) for replica in changed), key=lambda item: -item[0])
-        self._waited = sum(count for count, _ in counts)
-        for count, replica in counts:
-            if self._waited < config.checkpoint_records:
-                break
-            self._waited -= count
-            await self.checkpoint(replica)
+        touched, self._touched = self._touched, {}
+        for partition in touched:
+            replica = self._available(partition)
+            if replica is None or partition not in self._due:
+                continue
+            store = replica.store
+            self._reseal(store)
+            if partition in self._quiet and not _little_changed(store):
+                await self.checkpoint(replica)
+            else:
+                self._loads[partition] = _Load(store.recent_count, store.bytes_from(store.checkpoint.lsn))
+        entries = sum(load.entries for load in self._loads.values())
+        size = sum(load.bytes for load in self._loads.values())
+        while self._loads and (entries >= config.checkpoint_records or size >= REPLAY_BYTES_MAX):
+            # The largest first: the bounds are the node's, not a partition's.
+            partition, load = max(self._loads.items(), key=lambda item: item[1].share(config.checkpoint_records))
+            entries -= load.entries
+            size -= load.bytes
+            replica = self._available(partition)
+            if replica is None or not await self.checkpoint(replica):
+                self._loads.pop(partition, None)
+        self._waited = entries
 
     def _available(self, partition: int) -> Replica | None:
         """A replica that can have a checkpoint. One that cannot is noted again when it is opened."""
         replica = self._replicas.get(partition)
         if replica is None or replica.store.state is not StoreState.OPEN:
-            self._due.pop(partition, None)
+            self._settled(partition)
             return None
         return replica
 
@@ -156,17 +218,20 @@ class Checkpointer:
         if store.reseal(self._config.capacity_bytes):
             log.warning("partition sealed or unsealed", partition=store.partition, sealed=store.sealed)
 
-    async def _checkpoint_what_is_known(self, replica: Replica) -> None:
-        """Checkpoint a replica without new entries, where its authority or its tokens are not as they were written down.
+    def _differs(self, store: BlobStore) -> bool:
+        """Whether there are new entries, or its authority or its tokens are not as they were written down.
 
         Peers keep tombstones until its durable tokens are past them.
         """
-        store = replica.store
         written = store.checkpoint
-        if written.serving == store.serving and written.tokens == self._tokens.tokens_of(store.partition):
-            self._due.pop(store.partition, None)
-        else:
-            await self.checkpoint(replica)
+        if (
+            store.recent_count
+            or written.serving != store.serving
+            or written.tokens != self._tokens.tokens_of(store.partition)
+        ):
+            return True
+        self._settled(store.partition)
+        return False
 
     async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
         """Make the index durable up to what is published now. A failure fences the replica.
@@ -195,7 +260,7 @@ class Checkpointer:
                 self._reseal(replica.store)
                 self._on_written(replica)
             elif replica.store.state is StoreState.OPEN:
-                self._due.pop(replica.partition.id, None)
+                self._settled(replica.partition.id)
                 self.changed(replica.partition.id)  # what was urgent could not be done: not again at once
             return done
 
@@ -205,7 +270,7 @@ class Checkpointer:
         try:
             tokens = dict(self._tokens.tokens_of(store.partition))
             store.right_ms = self._right_ms()
-            self._due.pop(store.partition, None)  # what changes from here on is for the next one
+            self._settled(store.partition)  # what changes from here on is for the next one
             pending = store.begin_checkpoint(clean=clean, tokens=tokens)
             try:
                 await self._disk.submit(_write, store, pending)

@@ -119,6 +119,10 @@ class Bootstrapper:
             return False
         if partition in self._jobs:
             return True
+        if not any(
+            cursor.lag_bytes >= self._config.behind_bytes_min for cursor in self._cursors.of(partition).values()
+        ):
+            return False
         past = self._past_of(replica)
         now = self._clock.monotonic()
         if now < past.not_before:

@@ -38,6 +38,7 @@ from datanode.replication.digest import (
 )
 from datanode.replication.digest_reader import DigestReader
 from datanode.replication.healer import Healer
+from datanode.replication.merger import Taken
 from datanode.store.ranges import BEHIND_ALL, FIRST_KEY
 from datanode.store.retention import Retention
 
@@ -54,8 +55,8 @@ PATIENCE_S = 10.0
 """For so long what is on its way may take to come, before a comparison is put off to the next round."""
 POLL_S = 0.05
 
-TakeIn = Callable[[Peer, Replica, list[Change]], Awaitable[dict[bytes, int]]]
-"""As Replicator.take_in."""
+TakeIn = Callable[[Peer, Replica, list[Change]], Awaitable[Taken]]
+"""As Merger.take_in."""
 
 
 class PairComparer:
@@ -212,7 +213,7 @@ class PairComparer:
     async def _get(self, peer: Peer, replica: Replica, changes: list[Change]) -> Container[bytes]:
         """Take changes in. Returns the blobs whose bytes the peer could not give: they are looked for everywhere then."""
         try:
-            return await self._take_in(peer, replica, changes)
+            return (await self._take_in(peer, replica, changes)).failed
         except AmbryError as error:
             log.warning("repair put off", partition=replica.partition.id, peer=peer.node.name, error=error.message)
             wanted = [change for change in changes if change.present]

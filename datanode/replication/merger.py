@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ambry.network.pool import Peer
 from ambry.protocol.messages.replication import Change
@@ -12,6 +13,16 @@ from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.store.index import Held
 from datanode.store.retention import Retention
+
+
+class Taken(NamedTuple):
+    """What became of some changes: blobs that the peer could not give, with their LSNs, and whether anything was new here."""
+
+    failed: dict[bytes, int]
+    news: bool
+
+
+NOTHING_NEW = Taken({}, news=False)
 
 
 class Merger:
@@ -25,15 +36,15 @@ class Merger:
         self._healer = healer
         self._certain_retention = certain_retention
 
-    async def take_in(self, peer: Peer, replica: Replica, changes: list[Change]) -> dict[bytes, int]:
-        """Make everything in `changes` durable here. Returns the blobs that this peer could not give, with their LSNs."""
+    async def take_in(self, peer: Peer, replica: Replica, changes: list[Change]) -> Taken:
+        """Make everything in `changes` durable here."""
         if not changes:
-            return {}
+            return NOTHING_NEW
         async with replica.lookups.hold([change.id for change in changes]) as here:
             return await self._take_in(peer, replica, changes, here)
 
-    async def _take_in(self, peer: Peer, replica: Replica, changes: list[Change], here: Held) -> dict[bytes, int]:
-        retention = self._certain_retention()
+    async def _take_in(self, peer: Peer, replica: Replica, changes: list[Change], here: Held) -> Taken:
+        retention: Retention | None = None
         merges: list[Change] = []
         fetches: dict[bytes, Change] = {}
         for change in changes:
@@ -41,6 +52,7 @@ class Merger:
             known = entry is not None and entry.present and entry.state == change.state
             if known and entry is not None and entry.changed_at_ms == change.changed_at_ms:
                 continue  # by far the most: it came here directly, or from another peer
+            retention = retention or self._certain_retention()
             action = decide(entry, change, retention)
             if action is Action.MERGE:
                 merges.append(change)
@@ -59,4 +71,4 @@ class Merger:
             await self._intake.merge_all(replica, states)
         for blob_id in sorted(failed):
             self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)
-        return {blob_id: fetches[blob_id].lsn for blob_id in sorted(failed)}
+        return Taken({blob_id: fetches[blob_id].lsn for blob_id in sorted(failed)}, news=bool(fetches or merges))

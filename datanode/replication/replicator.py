@@ -43,6 +43,9 @@ PEER_AWAY_WAIT_S = 0.2
 CATCHING_UP_WAIT_S = 0.1
 ANSWERS_AT_ONCE = 100
 """So many partitions are brought up to date in one turn of the event loop: a few milliseconds where nothing is new."""
+PATIENCE_MAX = 8
+GATHER_MS_MAX = 2_000
+"""Changes of which the peer's answers say nothing new wait no longer than this for each other."""
 UNSURE_WAIT_MS = 1_000
 """How long a poll waits while a replica of this node has no authority: what it waits for may come from another peer."""
 
@@ -50,7 +53,9 @@ UNSURE_WAIT_MS = 1_000
 class Pull:
     """What one worker knows of the peer that it follows."""
 
-    def __init__(self, peer: str, partitions: list[int], *, channel: int, sessions: Iterator[int]) -> None:
+    def __init__(
+        self, peer: str, partitions: list[int], *, channel: int, sessions: Iterator[int], patience_max: int
+    ) -> None:
         self.peer = peer
         self.partitions = partitions
         self.standing = Standing(channel=channel, sessions=sessions)
@@ -63,12 +68,28 @@ class Pull:
         """Whether a replica of this node had no authority when it asked last, or was not open."""
         self.behind = True
         self.restored = 0
+        self._patience_max = patience_max
+        self._patience = 1
+        """How many times the configured delay the next answer waits for more."""
 
     def begin_anew(self) -> None:
         """Nothing is known of the peer."""
         self.standing.begin_anew()
         self.moved = set()
         self.behind = True
+        self._patience = 1
+
+    def learned(self, *, news: bool) -> None:
+        """The changes of an answer were taken in.
+
+        Where all came here by other ways before, as puts do that reach all replicas, answers are no more than receipts, and
+        those that follow gather for longer.
+        """
+        self._patience = 1 if news else min(2 * self._patience, self._patience_max)
+
+    def delay_ms(self, configured_ms: int) -> int:
+        """How long the next answer waits for more."""
+        return min(configured_ms * self._patience, max(configured_ms, GATHER_MS_MAX))
 
 
 class Replicator:
@@ -139,14 +160,22 @@ class Replicator:
             mine = [partition for partition in partitions if is_designated(partition, self._own)]
             others = [partition for partition in partitions if not is_designated(partition, self._own)]
             if mine:
-                found[f"pull:{name}"] = self._puller(peer, mine, self._config.designated_delay_ms)
+                found[f"pull:{name}"] = self._puller(peer, mine, self._config.designated_delay_ms, patience_max=1)
             if others:
                 found[f"pull:{name}:standby"] = self._puller(peer, others, self._config.standby_delay_ms, channel=1)
         return found
 
-    def _puller(self, peer: Peer, shared: list[Partition], delay_ms: int, *, channel: int = 0) -> Tick:
+    def _puller(
+        self,
+        peer: Peer,
+        shared: list[Partition],
+        delay_ms: int,
+        *,
+        channel: int = 0,
+        patience_max: int = PATIENCE_MAX,
+    ) -> Tick:
         partitions = [partition.id for partition in shared]
-        pull = Pull(peer.node.name, partitions, channel=channel, sessions=self._sessions)
+        pull = Pull(peer.node.name, partitions, channel=channel, sessions=self._sessions, patience_max=patience_max)
         self._pulls.append(pull)
         answered = self._silence.follow(peer.node.name)
 
@@ -163,7 +192,7 @@ class Replicator:
                 if reply is None or reply.anew:
                     return PEER_AWAY_WAIT_S
                 answered(False)
-                held_back = await self._apply(peer, reply.partitions, pull.asked)
+                held_back = await self._apply(peer, pull, reply.partitions)
                 answers = reply.partitions
             except PeerConnectionLost:
                 return PEER_AWAY_WAIT_S
@@ -188,7 +217,7 @@ class Replicator:
             told.cursors,
             self._config.changes_max,
             0 if catching_up else self._poll_wait_ms(pull),
-            0 if catching_up else delay_ms,
+            0 if catching_up else pull.delay_ms(delay_ms),
             self._own.name,
             told.subscription,
             told.gone,
@@ -252,19 +281,19 @@ class Replicator:
     def _poll_wait_ms(self, pull: Pull) -> int:
         return min(UNSURE_WAIT_MS, self._config.poll_wait_ms) if pull.unsure else self._config.poll_wait_ms
 
-    async def _apply(self, peer: Peer, answers: list[PartitionChanges], asked: dict[int, Cursor]) -> bool:
+    async def _apply(self, peer: Peer, pull: Pull, answers: list[PartitionChanges]) -> bool:
         """Bring every answered partition up to date; one that fails does not hold up the others.
 
         Returns whether one waits to be copied first.
         """
         failure: AmbryError | None = None
-        held_back = False
+        held_back = news = False
         for number, answer in enumerate(answers, start=1):
             if number % ANSWERS_AT_ONCE == 0:
                 await asyncio.sleep(0)
             replica = self._replicas.get(answer.partition)
             cursor = self._cursors.get(peer.node.name, answer.partition)
-            if replica is None or cursor is None or cursor is not asked.get(answer.partition):
+            if replica is None or cursor is None or cursor is not pull.asked.get(answer.partition):
                 continue  # the replica was reopened since: what was asked from its old place on must not move the new one
             self._hear(peer, replica, cursor, answer)
             try:
@@ -278,16 +307,19 @@ class Replicator:
                 self._recovery.check(replica)
                 continue
             try:
-                failed = await self._merger.take_in(peer, replica, answer.changes)
+                taken = await self._merger.take_in(peer, replica, answer.changes)
             except AmbryError as error:
                 failure = error
                 continue
-            cursor.advance(answer.next_lsn, answer.end_lsn, failed, answer.epoch)
+            news |= taken.news
+            cursor.advance(answer.next_lsn, answer.end_lsn, taken.failed, answer.epoch)
             metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
             self._authority.check(replica)
             self._recovery.check(replica)
         if failure is not None:
             raise failure
+        if any(answer.changes for answer in answers):
+            pull.learned(news=news)
         return held_back
 
     def _hear(self, peer: Peer, replica: Replica, cursor: Cursor, answer: PartitionChanges) -> None:

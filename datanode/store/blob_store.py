@@ -131,6 +131,7 @@ class BlobStore:
         self.lookup = index.get
         self.changes_since = index.changes_since
         self.past = index.past
+        self.bytes_from = log.bytes_from
         self.apply = index.apply
         self.watchers: Collection[Callable[[], None]] = ()
         """Called after everything that was published; who put them here adds and removes them."""

@@ -105,6 +105,14 @@ class Log:
         """Bytes of segment files, as far as they are filled."""
         return sum(segment.end for segment in self.segments.values())
 
+    def bytes_from(self, lsn: int) -> int:
+        """Bytes of the records from `lsn` on, about: what was compacted keeps its LSNs."""
+        return sum(
+            segment.end_lsn - max(lsn, segment.base_lsn)
+            for segment in self.segments.values()
+            if segment.end_lsn > lsn and segment.header.generation == 0
+        )
+
     def free_bytes(self) -> int:
         """Room on the disk. Blocking, briefly. Raises OSError."""
         return self._files.free_bytes(self._directory)

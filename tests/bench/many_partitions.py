@@ -3,7 +3,8 @@
     python -m tests.bench.many_partitions [--nodes 3] [--partitions 1000] [--seconds 20] [--puts 11]
 
 Real processes on loopback; each partition has a replica on every node. Puts of 4 KiB go to all replicas, as a frontend sends
-them. Prints one line for each phase, with the share of a core of each node.
+them: one into every partition after the first start, so that none makes its first segment later, then few at random. Prints one
+line for each phase, with the share of a core of each node.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tests.support.samples import content
 
 SIZE = 4_096
 READY_TIMEOUT_S = 300
-SETTLE_S = 15
+SETTLE_S = 60
 """After the start: what is put off until then, and the first round of everything, is no idling."""
 
 
@@ -114,31 +115,47 @@ def running(root: Path, *, nodes: int, partitions: int) -> Iterator[list[Running
             node.process.wait(60)
 
 
+async def connect(nodes: list[RunningNode]) -> list[RpcConnection]:
+    loop = asyncio.get_running_loop()
+    return [(await loop.create_connection(RpcConnection, "127.0.0.1", node.port))[1] for node in nodes]
+
+
+async def put(connections: list[RpcConnection], partition: int, chance: random.Random) -> None:
+    """Put one blob on all nodes."""
+    now_ms = time.time_ns() // 1_000_000
+    raw_id = BlobId.make(
+        kind=IdKind.SIMPLE,
+        datacenter=1,
+        account=1,
+        container=1,
+        partition=partition,
+        uuid=now_ms.to_bytes(6, "big") + b"\x70\x00\x80" + chance.randbytes(7),
+    ).raw
+    payload = content(1, SIZE)
+    request = PutRequest("bench", raw_id, RecordKind.BLOB, now_ms, NEVER_MS, b"\x01\x80", b"", digest(payload), True)
+    await asyncio.gather(*(ask(to, MessageType.PUT, request, payload) for to in connections))
+
+
+async def put_into_each(nodes: list[RunningNode], partitions: int) -> None:
+    connections = await connect(nodes)
+    chance = random.Random(6)
+    for number in range(1, partitions + 1):
+        await put(connections, number, chance)
+    for connection in connections:
+        connection.close()
+
+
 async def put_for(nodes: list[RunningNode], *, partitions: int, seconds: float, rate: float) -> int:
     """Put so many blobs a second into partitions at random, on all nodes. Returns how many."""
-    loop = asyncio.get_running_loop()
-    connections = [(await loop.create_connection(RpcConnection, "127.0.0.1", node.port))[1] for node in nodes if rate]
+    connections = await connect(nodes if rate else [])
     chance = random.Random(7)
-    payload = content(1, SIZE)
     ends = time.monotonic() + seconds
     count = 0
     while time.monotonic() < ends:
         if not rate:
             await asyncio.sleep(seconds)
             break
-        now_ms = time.time_ns() // 1_000_000
-        raw_id = BlobId.make(
-            kind=IdKind.SIMPLE,
-            datacenter=1,
-            account=1,
-            container=1,
-            partition=chance.randint(1, partitions),
-            uuid=now_ms.to_bytes(6, "big") + b"\x70\x00\x80" + chance.randbytes(7),
-        ).raw
-        request = PutRequest(
-            "bench", raw_id, RecordKind.BLOB, now_ms, NEVER_MS, b"\x01\x80", b"", digest(payload), True
-        )
-        await asyncio.gather(*(ask(to, MessageType.PUT, request, payload) for to in connections))
+        await put(connections, chance.randint(1, partitions), chance)
         count += 1
         await asyncio.sleep(1 / rate)
     for connection in connections:
@@ -163,6 +180,7 @@ def main() -> None:
                 took = time.monotonic() - began
                 print(f"{start}: {options.nodes} nodes of {options.partitions} partitions ready in {took:.1f} s")
                 if start == "first start":
+                    asyncio.run(put_into_each(nodes, options.partitions))
                     continue
                 time.sleep(SETTLE_S)
                 for rate in (0, options.puts):

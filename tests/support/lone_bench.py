@@ -39,8 +39,8 @@ class LoneBench:
         await self.make(io_threads=io_threads).open_replicas()
         return self.replicas[7]
 
-    async def put(self, number: int, *, delete: bool = False) -> None:
-        replica = self.replicas[7]
+    async def put(self, number: int, *, partition: int = 7, delete: bool = False) -> None:
+        replica = self.replicas[partition]
         done: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
         record = (
             update_record(blob_id(number), DELETED) if delete else put_record(blob_id(number), content(number, 500))

@@ -20,6 +20,7 @@ from ambry.errors import BlobNotFound, ReplicaUnavailable
 from ambry.protocol.messages.replication import DigestsRequest, EntriesRequest
 from datanode.config import CompactionSection
 from datanode.replication.digest import Comparison
+from datanode.replication.merger import Taken
 from datanode.store.ranges import SIZE_MAX
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.planted import believe_a_directory, pass_over_what_may_have_expired, trust_any_clock
@@ -212,7 +213,7 @@ async def test_a_replica_that_lacks_what_the_peer_cannot_give_has_no_authority_u
     node.peers["a3"].reachable = False
     real = node.parts.comparer._pair._take_in
 
-    async def goes_bad_meanwhile(*args: Any) -> dict[bytes, int]:
+    async def goes_bad_meanwhile(*args: Any) -> Taken:
         cluster["a1"].replica.store.damaged.add(blob_id(2))
         return await real(*args)
 
@@ -238,7 +239,7 @@ async def test_a_crash_before_the_repair_forgets_nothing(cluster: DirectCluster)
     node = cluster["a2"]
     forget(node, 2)
 
-    async def fails(*_: object) -> dict[bytes, int]:
+    async def fails(*_: object) -> Taken:
         raise ReplicaUnavailable("no")
 
     node.parts.comparer._pair._take_in = fails

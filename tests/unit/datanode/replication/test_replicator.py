@@ -477,6 +477,29 @@ async def test_one_replica_of_a_datacenter_asks_without_delay_and_the_others_sta
     await cluster.stop()
 
 
+async def test_receipts_of_what_is_here_gather_for_longer_and_news_do_not(tmp_path: Path) -> None:
+    """11 puts a second into many partitions, which reached every replica directly, cost each node five exchanges a second to
+    hear of what it had."""
+    cluster = DirectCluster(tmp_path, cluster_map(2), sibling_delay_ms=100, poll_wait_ms=1)
+    await cluster.start()
+    await cluster.settle()
+    node, peer = cluster["a1"], cluster["a1"].peers["a2"]
+
+    async def delays_of(number: int, holders: list[DirectNode]) -> int:
+        for holder in holders:
+            await holder.put(blob_id(number), content(number, 1000))
+        await node.tick("pull:a2")
+        await node.tick("pull:a2")
+        return [message for message in peer.asked if isinstance(message, ChangesRequest)][-1].delay_ms
+
+    both = [cluster["a1"], cluster["a2"]]
+    assert await delays_of(1, [cluster["a2"]]) == 100
+    assert [await delays_of(number, both) for number in range(2, 8)] == [200, 400, 800, 800, 800, 800]
+    assert await delays_of(8, [cluster["a2"]]) == 100, "it came here by no other way"
+    assert node.holds(blob_id(8))
+    await cluster.stop()
+
+
 async def test_a_peer_that_is_away_costs_nothing_and_is_asked_again(cluster: DirectCluster) -> None:
     node = cluster["a1"]
     node.peers["a2"].reachable = False
