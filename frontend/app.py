@@ -31,7 +31,7 @@ from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
-from frontend.rest.short_read import ShortReads
+from frontend.rest.shortcut import shortcuts_of
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
 
@@ -100,7 +100,7 @@ class Frontend:
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
         )
-        server.shortcut = ShortReads(pipeline, router, api.finder, clock=self._clock)
+        server.shortcuts = shortcuts_of(pipeline, router, api, config=config, clock=self._agreed)
         metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.reading.budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)

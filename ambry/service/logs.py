@@ -44,10 +44,10 @@ class Bulk:
         self._sink = sink
         self._bound = {**bound, "event": event}
 
-    def info(self, pairs: Mapping[str, Any]) -> None:
-        """One line, at level info."""
+    def info(self, pairs: Mapping[str, Any], *, at_once: bool = False) -> None:
+        """One line, at level info; `at_once` with all that waits."""
         line = {**self._bound, **pairs, "level": "info", "timestamp": datetime.now(UTC)}
-        self._sink.hold(msgspec.json.encode(line) + b"\n")
+        self._sink.hold(msgspec.json.encode(line) + b"\n", at_once=at_once)
 
 
 _bulk: tuple[_Sink, dict[str, Any]] | None = None
@@ -137,13 +137,13 @@ class _Sink:
         self._held_bytes = 0
         self.lost = 0
 
-    def hold(self, line: bytes) -> None:
+    def hold(self, line: bytes, *, at_once: bool = False) -> None:
         """Write a line soon: with the next that is written, or HELD_S later, or when there are many."""
-        if not self._held:
+        if not self._held and not at_once:
             asyncio.get_running_loop().call_later(HELD_S, self.write_held)
         self._held.append(line)
         self._held_bytes += len(line)
-        if self._held_bytes > HELD_BYTES_MAX:
+        if at_once or self._held_bytes > HELD_BYTES_MAX:
             self.write_held()
 
     def write_held(self) -> None:

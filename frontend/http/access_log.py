@@ -103,7 +103,7 @@ class AccessLog:
         }
         if status >= 500:
             log.warning("request", **pairs)
-        elif self._bulk is not None and status < 300 and method in _READS:
-            self._bulk.info(pairs)
+        elif self._bulk is not None:
+            self._bulk.info(pairs, at_once=status >= 300 or method not in _READS)
         else:
             log.info("request", **pairs)

@@ -142,9 +142,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def take(self, data: bytes) -> None:
         """Take up what came: the short way where nothing else is under way and it is taken there."""
-        at_rest = self.handler is None or self.handler.at_rest
-        if not (at_rest and self.server.shortcut(self, data)):
-            self.hand_over(data)
+        shortcut = self.server.shortcuts.get(data[:1])
+        if shortcut is not None and (self.handler is None or self.handler.at_rest) and shortcut(self, data):
+            return
+        self.hand_over(data)
 
     def hand_over(self, data: bytes) -> None:
         """Give what came to the handler."""

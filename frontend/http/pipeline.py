@@ -27,7 +27,6 @@ from frontend.http.connections import READ_BYTES
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
 from frontend.http.handler import Handler
-from frontend.http.plain import PlainHeads
 from frontend.http.route import Dialect, Route
 from frontend.http.target import Target, parse_target
 from frontend.request import RequestContext
@@ -60,13 +59,12 @@ class Pipeline:
         access_log: bool,
     ) -> None:
         self._dialect = dialect
-        self._hosts = hosts
+        self.hosts = hosts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
         self._random = random_source
         self._timeout_s = request_timeout_s
         self.log = AccessLog(enabled=access_log)
-        self.heads = PlainHeads(hosts)
         self._fixed = {
             (method, route.target): KnownTarget(parse_target(method, route.target), route)
             for route in dialect.routes
@@ -161,8 +159,8 @@ class Pipeline:
         exchange.target, exchange.op = target, route.op
         fields = exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
         authority = fields.get("host") if target.authority is None else target.authority
-        if authority not in self._hosts.known:
-            self._hosts.check(authority)
+        if authority not in self.hosts.known:
+            self.hosts.check(authority)
         if route.changes and not FROM_BROWSERS.isdisjoint(fields):
             refuse_cross_site(fields, authority)
         check_fields(exchange, route, self._dialect)

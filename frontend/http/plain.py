@@ -8,6 +8,8 @@ decides about everything (frontend/http/pipeline.py). Pure, but for what it reme
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from ambry.errors import AmbryError
 from ambry.service.origin import Hosts
@@ -18,6 +20,8 @@ REMEMBERED_MAX = 512
 """So many kinds of lines; beyond that all are forgotten, and judged anew."""
 _GET = b"GET /"
 _VERSION = b" HTTP/1.1\r\n"
+_POST = b"POST / HTTP/1.1\r\n"
+_PUT = b"PUT / HTTP/1.1\r\n"
 _LINE = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)")
 """A field of visible ASCII. What is looser, and may be right all the same, the parser judges."""
 PLAIN_FIELDS = frozenset({
@@ -26,49 +30,99 @@ PLAIN_FIELDS = frozenset({
 """Preferences, descriptions, and what is checked below."""
 
 
-class PlainHeads:
-    """Knows plain heads by their bytes."""
+PLAIN_ON_UPLOAD = frozenset({b"content-type"})
+"""Beside those, and those of the API that is asked."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})(?=\r\n)", re.IGNORECASE)
+
+
+class Lines:
+    """Judges the lines behind a request line, and remembers them by their bytes. `fields` are those that may stand there."""
+
+    def __init__(self, hosts: Hosts, fields: frozenset[bytes], prefixes: tuple[bytes, ...] = ()) -> None:
+        self._hosts = hosts
+        self._fields = fields
+        self._prefixes = prefixes
+        self._judged: dict[bytes, dict[str, str] | None] = {}
+
+    def judge(self, lines: bytes) -> dict[str, str] | None:
+        """The fields of lines, the last of them empty, by name in lower case: not to be changed. None unless they are plain."""
+        try:
+            return self._judged[lines]
+        except KeyError:
+            pass
+        if len(lines) > SIZE_MAX:
+            return None
+        if len(self._judged) >= REMEMBERED_MAX:
+            self._judged.clear()
+        found = self._judged[lines] = self._read(lines)
+        return found
+
+    def _read(self, lines: bytes) -> dict[str, str] | None:
+        if not lines.endswith(b"\r\n\r\n"):
+            return None
+        found: dict[str, str] = {}
+        for line in lines[:-4].split(b"\r\n"):
+            match = _LINE.fullmatch(line)
+            if match is None:
+                return None  # an empty line also: another request comes behind it
+            name = match[1].lower()
+            text = name.decode()
+            if text in found or not (name in self._fields or (self._prefixes and name.startswith(self._prefixes))):
+                return None
+            found[text] = (match[2] or b"").decode()
+        if "host" not in found or found.get("connection", "keep-alive").lower() != "keep-alive":
+            return None
+        try:
+            self._hosts.check(found["host"])
+        except AmbryError:
+            return None
+        return found
+
+
+class PlainReads:
+    """Knows plain reads by their bytes."""
 
     def __init__(self, hosts: Hosts) -> None:
-        self._hosts = hosts
-        self._judged: dict[bytes, bool] = {}
+        self._lines = Lines(hosts, PLAIN_FIELDS)
 
     def target(self, data: bytes, size: int) -> str | None:
         """The target, `size` characters behind its slash, of a plain GET that `data` is, and nothing else."""
         end = len(_GET) + size
         if data[: len(_GET)] != _GET or data[end : end + len(_VERSION)] != _VERSION:
             return None
-        lines = data[end + len(_VERSION) :]
-        plain = self._judged.get(lines)
-        if plain is None:
-            plain = self._judge(lines)
-        return data[len(_GET) : end].decode("latin-1") if plain else None
+        if self._lines.judge(data[end + len(_VERSION) :]) is None:
+            return None
+        return data[len(_GET) : end].decode("latin-1")
 
-    def _judge(self, lines: bytes) -> bool:
-        if len(lines) > SIZE_MAX:
-            return False
-        if len(self._judged) >= REMEMBERED_MAX:
-            self._judged.clear()
-        plain = self._judged[lines] = self._plain(lines)
-        return plain
 
-    def _plain(self, lines: bytes) -> bool:
-        if not lines.endswith(b"\r\n\r\n"):
-            return False
-        fields: dict[bytes, bytes] = {}
-        for line in lines[:-4].split(b"\r\n"):
-            match = _LINE.fullmatch(line)
-            if match is None:
-                return False  # an empty line also: another request comes behind it
-            name = match[1].lower()
-            if name in fields or name not in PLAIN_FIELDS:
-                return False
-            fields[name] = match[2]
-        host = fields.get(b"host")
-        if host is None or fields.get(b"connection", b"keep-alive").lower() != b"keep-alive":
-            return False
-        try:
-            self._hosts.check(host.decode("ascii"))
-        except AmbryError:
-            return False
-        return True
+class PlainUpload(NamedTuple):
+    """An upload that came as a whole."""
+
+    method: str
+    headers: dict[str, str]
+    """By name in lower case, without Content-Length; not to be changed."""
+    body: bytes
+
+
+class PlainUploads:
+    """Knows plain uploads to the root: `fields` and `prefixes` are those of the API, in lower case."""
+
+    def __init__(self, hosts: Hosts, fields: Iterable[str], prefixes: Iterable[str]) -> None:
+        own = frozenset(field.encode() for field in fields)
+        self._lines = Lines(hosts, PLAIN_FIELDS | PLAIN_ON_UPLOAD | own, tuple(each.encode() for each in prefixes))
+
+    def upload(self, data: bytes) -> PlainUpload | None:
+        """The upload that `data` is, and nothing else; its body may be empty."""
+        if data[: len(_POST)] == _POST:
+            method, begin = "POST", len(_POST)
+        elif data[: len(_PUT)] == _PUT:
+            method, begin = "PUT", len(_PUT)
+        else:
+            return None
+        end = data.find(b"\r\n\r\n", begin) + 4
+        # The line before belongs to it, so that a field may be found by its beginning, the first too.
+        length = _LENGTH.search(data, begin - 2, end)
+        if end < 4 or length is None or int(length[1]) != len(data) - end:
+            return None
+        headers = self._lines.judge(data[begin : length.start() + 2] + data[length.end() + 2 : end])
+        return None if headers is None else PlainUpload(method, headers, data[end:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -68,7 +68,8 @@ class HttpServer(web.Server):
         self.lingering_s = lingering_s
         self.draining = False
         """Every answer is the last on its connection."""
-        self.shortcut: Shortcut = lambda _connection, _data: False
+        self.shortcuts: Mapping[bytes, Shortcut] = {}
+        """By the first byte of a request."""
         self.view_large = memoryview(bytearray(READ_BYTES_LARGE))
         self.view = self.view_large[:READ_BYTES]
         """What all connections read into, one after the other."""

@@ -47,6 +47,7 @@ class AmbryApi:
         unready: Callable[[], list[str]],
     ) -> None:
         """`unready` gives the reasons why this frontend should get no requests."""
+        self.accounts = accounts
         self.finder = finder = BlobFinder(router, accounts, clock)
         self.routes = table(
             Uploads(router, accounts, config=config, clock=clock),

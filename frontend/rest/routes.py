@@ -30,6 +30,8 @@ ON_UPLOAD = EVERYWHERE | DIGEST_HEADERS | {
     "content-encoding", names.OWNER_ID, names.CONTENT_TYPE, names.CONTENT_ENCODING, names.ACCOUNT_NAME, names.CONTAINER_NAME,
     names.TTL, names.PRIVATE, names.FILENAME, names.ENCODED_FILENAME, names.DIGEST, names.DURABILITY,
 }  # fmt: skip
+PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
+"""What a plain upload may say: a digest is verified on the ordinary way."""
 METADATA_PREFIXES = (names.METADATA_PREFIX, names.ENCODED_METADATA_PREFIX)
 ON_READ = EVERYWHERE | {names.GET_OPTION, names.RESOLVE_RANGE_ON_EMPTY_BLOB}
 ABOUT = EVERYWHERE | {names.GET_OPTION}

@@ -13,6 +13,7 @@ from frontend.http.access_log import STATUS_CLIENT_GONE
 from frontend.http.connections import Connection
 from frontend.http.fields import http_date
 from frontend.http.pipeline import Pipeline
+from frontend.http.plain import PlainReads
 from frontend.http.short import Begun, ShortAnswer
 from frontend.http.wire import answer_head
 from frontend.request import ContainerId, RequestContext
@@ -26,14 +27,17 @@ from frontend.router.quorum_read import Found, ReadOutcome, head_of
 class ShortReads:
     """The shortcut for reads of whole blobs of one record."""
 
-    def __init__(self, pipeline: Pipeline, router: RouterContext, finder: BlobFinder, *, clock: Clock) -> None:
+    def __init__(
+        self, pipeline: Pipeline, router: RouterContext, finder: BlobFinder, *, heads: PlainReads, clock: Clock
+    ) -> None:
         self._router = router
+        self._heads = heads
         self.pipeline = pipeline
         self.finder = finder
         self.clock = clock
 
     def __call__(self, connection: Connection, data: bytes) -> bool:
-        text = self.pipeline.heads.target(data, ID_TEXT_SIZE)
+        text = self._heads.target(data, ID_TEXT_SIZE)
         if text is None:
             return False
         try:

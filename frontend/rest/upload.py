@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -24,12 +25,12 @@ from frontend.request import ContainerId
 from frontend.rest.blob import parse_id
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
-from frontend.router.put import PutOperation
+from frontend.router.put import BegunPut, PutOperation
 from frontend.router.values import PutResult, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-_TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
+TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
 _WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
 
 RESERVED = frozenset({
@@ -45,7 +46,7 @@ class Uploads:
     def __init__(self, router: RouterContext, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
         self._router = router
         self._accounts = accounts
-        self._default = accounts.resolve(DEFAULT, DEFAULT)
+        self.default = accounts.resolve(DEFAULT, DEFAULT)
         self._config = config
         self._clock = clock
 
@@ -75,7 +76,7 @@ class Uploads:
         if size is not None and size > self._config.blob_size_max:
             raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
         context = exchange.context
-        context.container = self._default if _TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
+        context.container = self.default if TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
         spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
         nodes = self._router.map.nodes
         if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
@@ -87,22 +88,9 @@ class Uploads:
             result = await self._stream(exchange, spec, digests)
         else:
             result = await self._at_once(exchange, spec, body, digests)
-        text, digest = str(result.id), result.digest.hex()
-        exchange.noted["blob"], exchange.noted["size"] = text, result.size
-        summary = {"id": text, "size": result.size, "digest": digest}
-        return web.Response(
-            status=201,
-            body=msgspec.json.encode(summary) + b"\n",
-            headers={
-                "Content-Type": "application/json",
-                "Location": f"/{text}",
-                "ETag": f'"{digest}"',
-                names.BLOB_SIZE: str(result.size),
-                names.DIGEST: digest,
-                names.DURABILITY: spec.durability.name.lower(),
-                names.CREATION_TIME: http_date(result.created_at_ms // 1000),
-            },
-        )
+        answer = told(result, spec)
+        exchange.noted["blob"], exchange.noted["size"] = answer.id, result.size
+        return web.Response(status=201, body=answer.body, headers=answer.headers)
 
     async def _at_once(
         self, exchange: Exchange, spec: PutSpec, body: bytes, digests: ExpectedDigests | None
@@ -111,6 +99,10 @@ class Uploads:
         if digests is not None:
             await digests.update(body)
         router = self._router
+        if exchange.begun is not None:
+            begun: BegunUpload = exchange.begun
+            begun.taken = True
+            return await begun.put.put_simple(body, begun.write)
         await router.budget.take(len(body), Need.READY, timeout_s=router.config.memory_wait_ms / 1000)
         try:
             return await PutOperation(
@@ -130,6 +122,39 @@ class Uploads:
             return await put.run(body, size=exchange.body_size, size_max=self._config.blob_size_max)
         finally:
             body.close()
+
+
+class BegunUpload(msgspec.Struct):
+    """A short body whose put was begun before it came this way; who began it holds its memory."""
+
+    put: PutOperation
+    write: BegunPut
+    taken: bool = False
+    """Whether somebody goes on with it."""
+
+
+class ToldOfNew(NamedTuple):
+    """How a new blob is told of: its id as text, and the headers and the body of the answer."""
+
+    id: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def told(result: PutResult, spec: PutSpec) -> ToldOfNew:
+    """How this one is."""
+    text, digest = str(result.id), result.digest.hex()
+    headers = {
+        "Content-Type": "application/json",
+        "Location": f"/{text}",
+        "ETag": f'"{digest}"',
+        names.BLOB_SIZE: str(result.size),
+        names.DIGEST: digest,
+        names.DURABILITY: spec.durability.name.lower(),
+        names.CREATION_TIME: http_date(result.created_at_ms // 1000),
+    }
+    body = msgspec.json.encode({"id": text, "size": result.size, "digest": digest}) + b"\n"
+    return ToldOfNew(text, headers, body)
 
 
 def _is_id(name: str) -> bool:

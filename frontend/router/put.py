@@ -26,7 +26,7 @@ from frontend.request import RequestContext
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.context import RouterContext
 from frontend.router.presence import any_given_up
-from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, write_persistently
+from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome, write_persistently
 from frontend.router.replicas import PartitionReplicas
 from frontend.router.values import DigestCheck, PutResult, PutSpec
 
@@ -49,6 +49,14 @@ class NewRecord(msgspec.Struct, frozen=True):
     data: Buffer
     digest: bytes
     checks: Buffer
+
+
+class BegunPut(msgspec.Struct, frozen=True):
+    """A blob of one record on its way to the first replicas that it is sent to, under this id."""
+
+    record: NewRecord
+    id: BlobId
+    outcome: asyncio.Future[WriteOutcome]
 
 
 class PutOperation:
@@ -94,19 +102,41 @@ class PutOperation:
         finally:
             chunker.close()
 
-    async def put_simple(self, data: Buffer) -> PutResult:
-        """Put a body of at most one chunk that is here already; the caller has taken the memory for it. Raises as `run`."""
-        whole, checks = digest(data), block_checks(data)
+    async def put_simple(self, data: Buffer, begun: BegunPut | None = None) -> PutResult:
+        """Put a body of at most one chunk that is here already; the caller has taken the memory for it. Raises as `run`.
+
+        With `begun`, of the same body, it goes on with that.
+        """
+        whole = digest(data) if begun is None else begun.record.digest
         if self._verify is not None:
             await self._verify(whole)
-        properties = encode_properties(replace(self._spec.properties, size=len(data), digest=whole))
-        record = NewRecord(RecordKind.BLOB, properties, data, whole, checks)
+        record = self._simple_record(data, whole) if begun is None else begun.record
         try:
-            blob_id = await self._put_record(record)
+            blob_id = await self._put_record(record, begun)
         except asyncio.CancelledError:
             self._discard(self._written)
             raise
-        return PutResult(id=blob_id, size=len(data), digest=whole, created_at_ms=self._created_at_ms)
+        return self.result(blob_id, record)
+
+    def begin_simple(self, data: Buffer) -> BegunPut:
+        """Send such a body to the first replicas; `put_simple` goes on from there. Raises InsufficientStorage."""
+        record = self._simple_record(data, digest(data))
+        blob_id, replicas = self._new_id(IdKind.SIMPLE, len(data))
+        self._written.append(blob_id)
+        share = 0.5 if self._context.config.put_attempts > 1 else 1.0
+        return BegunPut(record, blob_id, self._write(record, blob_id, replicas, share=share).start())
+
+    def _simple_record(self, data: Buffer, whole: bytes) -> NewRecord:
+        properties = encode_properties(replace(self._spec.properties, size=len(data), digest=whole))
+        return NewRecord(RecordKind.BLOB, properties, data, whole, block_checks(data))
+
+    def result(self, blob_id: BlobId, record: NewRecord) -> PutResult:
+        """What the caller is told of a record that was confirmed as the whole blob."""
+        return PutResult(id=blob_id, size=len(record.data), digest=record.digest, created_at_ms=self._created_at_ms)
+
+    def forget(self) -> None:
+        """Nobody will be told of what was written."""
+        self._discard(self._written)
 
     # --- composite blobs ---
 
@@ -220,21 +250,25 @@ class PutOperation:
         )
         return blob_id, replicas
 
-    async def _put_record(self, record: NewRecord) -> BlobId:
+    async def _put_record(self, record: NewRecord, begun: BegunPut | None = None) -> BlobId:
         """Put one record, slipping to another partition with a new id when one fails."""
         tried: frozenset[int] = frozenset()
         failure: AmbryError | None = None
         silence = False
         attempts = self._context.config.put_attempts
         for attempt in range(1, attempts + 1):
-            try:
-                blob_id, replicas = self._new_id(_ID_KINDS[record.kind], len(record.data), tried, answering=silence)
-            except InsufficientStorage:
-                break
-            # Before it is sent: a write that is cancelled on its way may have happened.
-            self._written.append(blob_id)
-            # Half of the time for each but the last, so that there is some for another partition.
-            outcome = await self._write(record, blob_id, replicas, share=0.5 if attempt < attempts else 1.0).start()
+            if begun is not None:
+                blob_id, outcome = begun.id, await begun.outcome
+                begun = None
+            else:
+                try:
+                    blob_id, replicas = self._new_id(_ID_KINDS[record.kind], len(record.data), tried, answering=silence)
+                except InsufficientStorage:
+                    break
+                # Before it is sent: a write that is cancelled on its way may have happened.
+                self._written.append(blob_id)
+                # Half of the time for each but the last, so that there is some for another partition.
+                outcome = await self._write(record, blob_id, replicas, share=0.5 if attempt < attempts else 1.0).start()
             if isinstance(outcome, Confirmed):
                 return blob_id
             failure, silence = outcome.error, outcome.silence

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import random
+import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
-from frontend.rest.short_read import ShortReads
+from frontend.rest.shortcut import shortcuts_of
 from tests.support.fake_cluster import FakeCluster, make_cluster
 
 ACCOUNTS = {
@@ -175,12 +177,19 @@ async def http_frontend(
         lingering_s=lingering_time_s,
     )
     if SHORTCUT if shortcut is None else shortcut:
-        server.shortcut = ShortReads(pipeline, cluster.context, api.finder, clock=cluster.context.clock)
+        server.shortcuts = shortcuts_of(pipeline, cluster.context, api, config=config, clock=cluster.context.clock)
     server.start(bind("127.0.0.1", 0))
     try:
         yield HttpFrontend(cluster=cluster, port=server.port, server=server)
     finally:
         await server.drain(timeout_s=1.0, hurry=asyncio.Event())
+
+
+def reset(client: RawClient) -> None:
+    """Go, so that the server notices."""
+    sock = client.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.abort()
 
 
 async def until(look: Any, what: str, timeout_s: float = 10.0) -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from ambry.service.origin import Hosts
-from frontend.http.plain import REMEMBERED_MAX, SIZE_MAX, PlainHeads
+from frontend.http.plain import REMEMBERED_MAX, SIZE_MAX, PlainReads, PlainUploads
 
 HEAD = b"GET /abcd HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: a/1 (b)\r\nAccept: */*\r\n\r\n"
 
 
-def target(data: bytes, heads: PlainHeads | None = None) -> str | None:
-    return (heads or PlainHeads(Hosts())).target(data, 4)
+def target(data: bytes, heads: PlainReads | None = None) -> str | None:
+    return (heads or PlainReads(Hosts())).target(data, 4)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def target(data: bytes, heads: PlainHeads | None = None) -> str | None:
     ],
 )
 def test_a_get_with_preferences_and_descriptions_is_plain(lines: bytes) -> None:
-    heads = PlainHeads(Hosts())
+    heads = PlainReads(Hosts())
     for name in (b"abcd", b"ABCD", b"a-_d"):
         assert target(b"GET /%s HTTP/1.1\r\n%s\r\n\r\n" % (name, lines), heads) == name.decode()
 
@@ -71,12 +71,72 @@ def test_a_get_with_preferences_and_descriptions_is_plain(lines: bytes) -> None:
 )
 def test_whatever_is_not_wholly_plain_goes_the_ordinary_way(data: bytes) -> None:
     assert target(HEAD) == "abcd"
-    heads = PlainHeads(Hosts())
+    heads = PlainReads(Hosts())
     assert [target(data, heads), target(data, heads)] == [None, None]
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    heads = PlainHeads(Hosts())
+    heads = PlainReads(Hosts())
     for number in range(2 * REMEMBERED_MAX):
         assert target(HEAD.replace(b"a/1", b"a/%d" % number), heads) == "abcd"
-    assert len(heads._judged) <= REMEMBERED_MAX
+    assert len(heads._lines._judged) <= REMEMBERED_MAX
+
+
+UPLOAD = b"POST / HTTP/1.1\r\nHost: localhost\r\ncontent-length: 3\r\nx-um-a: b\r\n\r\nabc"
+
+
+@pytest.fixture
+def uploads() -> PlainUploads:
+    return PlainUploads(Hosts(), {"x-kind"}, ("x-um-",))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        UPLOAD,
+        UPLOAD.replace(b"POST", b"PUT"),
+        UPLOAD.replace(b"Host: localhost\r\ncontent-length: 3", b"Content-Length: 003\r\nHost: localhost"),
+        UPLOAD.replace(b"x-um-a: b\r\n", b""),
+        UPLOAD.replace(b"x-um-a", b"X-Kind"),
+        UPLOAD.replace(b": 3", b":  3").replace(b"abc", b"\r\n\r"),
+        UPLOAD.replace(b": 3", b": 0").replace(b"abc", b""),
+    ],
+)
+def test_an_upload_that_came_as_a_whole_is_plain(uploads: PlainUploads, data: bytes) -> None:
+    for _ in range(2):
+        upload = uploads.upload(data)
+        assert upload is not None
+        assert upload.body == data.partition(b"\r\n\r\n")[2]
+        assert upload.method.encode() == data.partition(b" ")[0]
+        assert upload.headers["host"] == "localhost" and "content-length" not in upload.headers
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        UPLOAD[:-1],
+        UPLOAD + b"d",
+        UPLOAD.replace(b"POST / ", b"POST /a "),
+        UPLOAD.replace(b"POST", b"post"),
+        UPLOAD.replace(b": 3", b": -3"),
+        UPLOAD.replace(b": 3", b": +3"),
+        UPLOAD.replace(b": 3", b": 3 "),
+        UPLOAD.replace(b": 3", b": 3, 3"),
+        UPLOAD.replace(b"x-um-a: b", b"Content-Length: 3"),
+        UPLOAD.replace(b"x-um-a: b", b"Transfer-Encoding: chunked"),
+        UPLOAD.replace(b"x-um-a: b", b"Expect: 100-continue"),
+        UPLOAD.replace(b"x-um-a: b", b"Origin: http://localhost"),
+        UPLOAD.replace(b"x-um-a: b", b"x-other: b"),
+        UPLOAD.replace(b"x-um-a: b", b"x-um-a: b\r\nX-Um-A: c"),
+        UPLOAD.replace(b"x-um-a: b", b" folded"),
+        UPLOAD.replace(b"content-length: 3\r\n", b""),
+        UPLOAD.replace(b"Host: localhost", b"Host: elsewhere.example"),
+        UPLOAD.replace(b"Host: localhost\r\n", b""),
+        UPLOAD.replace(b"\r\n\r\n", b"\r\n"),
+        b"POST / HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\n",
+    ],
+)
+def test_any_other_upload_goes_the_ordinary_way(uploads: PlainUploads, data: bytes) -> None:
+    assert uploads.upload(data) is None
+    assert uploads.upload(data) is None

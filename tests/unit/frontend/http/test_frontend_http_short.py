@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,7 +16,7 @@ from frontend.http import access_log
 from tests.support.captured_log import capture_log
 from tests.support.content import content
 from tests.support.fake_peers import held
-from tests.support.http_frontend import HttpFrontend, RawClient, http_frontend, request, until
+from tests.support.http_frontend import HttpFrontend, RawClient, http_frontend, request, reset, until
 
 BODY = content(3, 5_000)
 
@@ -38,13 +37,6 @@ def hold_reads(frontend: HttpFrontend, blob_id: str) -> asyncio.Event:
 
 def get(blob_id: str) -> bytes:
     return request("GET", f"/{blob_id}")
-
-
-def reset(client: RawClient) -> None:
-    """Go, so that the server notices."""
-    sock = client.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.abort()
 
 
 def busy(frontend: HttpFrontend) -> bool:

@@ -15,7 +15,9 @@ from frontend.request import ContainerId
 from frontend.rest.upload import RESERVED, expiry, put_spec, target_container
 from frontend.router.values import PutSpec
 from tests.support.fake_cluster import make_cluster
-from tests.support.http_frontend import ACCOUNTS, http_frontend, request, until
+from tests.support.http_frontend import ACCOUNTS, http_frontend, request, until, ways
+
+__all__ = ["ways"]
 
 NOW = 1_700_000_000_000
 
@@ -110,6 +112,7 @@ def test_user_metadata_beyond_its_bounds_as_it_will_go_out_is_refused() -> None:
 @pytest.mark.parametrize(
     "name", [*sorted(RESERVED - {"updatettl", "undelete"}), "_", "_x.bin", "NAMED", "%6eamed", "%5Fx"]
 )
+@pytest.mark.usefixtures("ways")
 async def test_a_name_of_the_api_s_own_is_no_file_name(name: str) -> None:
     """What stands there later must not have been a blob's name before."""
     async with http_frontend() as frontend:
@@ -118,6 +121,7 @@ async def test_a_name_of_the_api_s_own_is_no_file_name(name: str) -> None:
         assert frontend.cluster.pool.visible() == set()
 
 
+@pytest.mark.usefixtures("ways")
 async def test_a_name_that_only_begins_like_one_is_a_file_name() -> None:
     async with http_frontend() as frontend:
         for name in ("named.bin", "docs.tar", "a_b"):
@@ -126,6 +130,7 @@ async def test_a_name_that_only_begins_like_one_is_a_file_name() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.usefixtures("ways")
 async def test_both_verbs_upload_and_a_path_is_a_filename(method: str) -> None:
     async with http_frontend() as frontend:
         plain = await frontend.call(method, "/", body=b"x")
@@ -144,6 +149,7 @@ async def test_both_verbs_upload_and_a_path_is_a_filename(method: str) -> None:
     ("size", "chunked"),
     [(0, True), *((size, chunked) for size in (1, 4096, 15_000, 40_000) for chunked in (False, True))],
 )
+@pytest.mark.usefixtures("ways")
 async def test_a_body_is_the_same_blob_whether_it_comes_with_its_head_or_in_pieces(size: int, chunked: bool) -> None:
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
     framed = b"%x\r\n%s\r\n0\r\n\r\n" % (size, body) if chunked and size else b"0\r\n\r\n" if chunked else body
@@ -163,6 +169,7 @@ async def test_a_body_is_the_same_blob_whether_it_comes_with_its_head_or_in_piec
 
 
 @pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.usefixtures("ways")
 async def test_a_body_over_the_bound_is_refused_also_when_it_comes_at_once(chunked: bool) -> None:
     body = b"x" * 101
     framed = b"65\r\n%s\r\n0\r\n\r\n" % body if chunked else body
@@ -173,6 +180,7 @@ async def test_a_body_over_the_bound_is_refused_also_when_it_comes_at_once(chunk
         assert frontend.cluster.context.budget.free == frontend.cluster.context.budget.size
 
 
+@pytest.mark.usefixtures("ways")
 async def test_a_form_is_refused_unless_its_bytes_are_meant() -> None:
     """`curl -F` and `requests.post(files=)` once stored the envelope of the form around the file, and said 201."""
     form = {"Content-Type": "Multipart/Form-Data; boundary=b"}
@@ -202,6 +210,7 @@ def test_what_curl_says_of_any_data_unasked_is_not_taken_for_its_type(headers: d
 
 
 @pytest.mark.parametrize("suffix", ["", ".safetensors"])
+@pytest.mark.usefixtures("ways")
 async def test_a_put_onto_an_id_makes_no_blob_and_says_why(suffix: str) -> None:
     """It once made a new blob that had the id for its file name, and the user thought the old one was overwritten."""
     async with http_frontend() as frontend:
@@ -211,6 +220,7 @@ async def test_a_put_onto_an_id_makes_no_blob_and_says_why(suffix: str) -> None:
         assert (await frontend.call("PUT", f"/{blob_id[:-1]}", {}, b"y")).status == 201
 
 
+@pytest.mark.usefixtures("ways")
 async def test_geo_needs_a_second_datacenter() -> None:
     """It once was 503, which clients repeat, though it could never succeed."""
     async with http_frontend() as frontend:
@@ -223,6 +233,7 @@ async def test_geo_needs_a_second_datacenter() -> None:
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("connection", ["close", "Close, X-Other", "close, keep-alive", "keep-alive"])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.usefixtures("ways")
 async def test_an_upload_of_any_version_is_taken_whatever_its_connection_is_to_become(
     version: str, connection: str, apart: bool
 ) -> None:

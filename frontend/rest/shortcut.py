@@ -1,0 +1,35 @@
+"""Which requests of this API go the short way (frontend/http/short.py)."""
+
+from __future__ import annotations
+
+from ambry.clock import Clock
+from frontend.config import FrontendSection
+from frontend.http.pipeline import Pipeline
+from frontend.http.plain import PlainReads, PlainUploads
+from frontend.http.short import Shortcut
+from frontend.rest.api import AmbryApi
+from frontend.rest.routes import METADATA_PREFIXES, PLAIN_ON_UPLOAD
+from frontend.rest.short_put import ShortPuts
+from frontend.rest.short_read import ShortReads
+from frontend.router.context import RouterContext
+
+
+def shortcuts_of(
+    pipeline: Pipeline, router: RouterContext, api: AmbryApi, *, config: FrontendSection, clock: Clock
+) -> dict[bytes, Shortcut]:
+    """Reads of small blobs, and uploads of short bodies, by the first byte of a request.
+
+    `clock` tells the time of what is stored.
+    """
+    hosts = pipeline.hosts
+    reads = ShortReads(pipeline, router, api.finder, heads=PlainReads(hosts), clock=clock)
+    puts = ShortPuts(
+        pipeline,
+        router,
+        api.accounts,
+        uploads=PlainUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES),
+        prefixes=METADATA_PREFIXES,
+        clock=clock,
+        size_max=config.blob_size_max,
+    )
+    return {b"G": reads, b"P": puts}
