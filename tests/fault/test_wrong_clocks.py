@@ -11,6 +11,7 @@ import pytest
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import not_caught_up, running_cluster
 from tests.support.content import content
+from tests.support.replica_reader import read_changes
 from tests.support.rest import call, everywhere, get, metric, page, put
 from tests.support.waiting import eventually, settled
 from tests.support.wrong_clock import WrongClock
@@ -153,3 +154,26 @@ def test_a_data_node_weeks_ahead_loses_hides_and_skips_nothing(
         "what is dead gives its space back",
         timeout_s=60.0,
     )
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("ahead_s", [-DAY_S, DAY_S])
+def test_all_replicas_agree_when_something_changed_whatever_clocks_they_have(
+    cluster: LocalCluster, wrong: WrongClock, ahead_s: int
+) -> None:
+    """Each stamped its own time on what it heard of, so they disagreed when a tombstone dies and when an undelete is late."""
+    url = cluster.frontends("dc1")[0].url
+    names = [node.name for node in cluster.nodes()]
+    wrong.set(ahead_s)
+    restart(cluster, names[0], wrong)
+    kept = [put(url, content(number, SIZE)) for number in range(10)]
+    cluster.kill(names[2])  # one that hears of it all from the others, among them the one that is wrong
+    deleted = [put(url, content(number, SIZE)) for number in range(10, 20)]
+    for blob_id in deleted:
+        assert call(url, "DELETE", f"/{blob_id}").status == 202
+    cluster.start(names[2])
+    settled(lambda: not_caught_up(cluster), "every replica has everything")
+    changes = [read_changes(cluster, name) for name in names]
+    times = [{id: (change.state, change.changed_at_ms) for id, change in found.items()} for found in changes]
+    assert len(times[0]) == len(kept) + len(deleted)
+    assert times[0] == times[1] == times[2]

@@ -27,6 +27,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello
 from ambry.protocol.messages.blobs import GetReply, GetRequest
+from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesReply, ChangesRequest
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
 from tests.support.content import content_digest, content_range
@@ -34,6 +35,7 @@ from tests.support.content import content_digest, content_range
 NOTHING_KNOWN = BlobState()
 REQUEST_TIMEOUT_S = 20.0
 IN_FLIGHT = 8
+CHANGES_MAX = 1_000
 
 
 class Held(StrEnum):
@@ -130,6 +132,22 @@ class ReplicaReader:
             return Copy(node=name, id=text, held=Held.DAMAGED, state=reply.state, detail=detail)
         return Copy(node=name, id=text, held=Held.PRESENT, state=reply.state, payload=payload)
 
+    async def changes(self, partitions: Iterable[int]) -> dict[bytes, Change]:
+        """The latest change of every blob of these partitions, by its id."""
+        assert self._connection is not None, "use it in an async with"
+        found: dict[bytes, Change] = {}
+        cursors = {number: ChangesCursor(number, b"", 0) for number in partitions}
+        while cursors:
+            request = ChangesRequest(list(cursors.values()), CHANGES_MAX, 0, 0)
+            frame = await self._connection.request(MessageType.CHANGES, request, timeout_s=REQUEST_TIMEOUT_S)
+            for told in messages.decode(frame.header, ChangesReply).partitions:
+                found |= {change.id: change for change in told.changes}
+                if told.next_lsn >= told.end_lsn:
+                    del cursors[told.partition]
+                else:
+                    cursors[told.partition] = ChangesCursor(told.partition, told.incarnation, told.next_lsn, told.epoch)
+        return found
+
     async def complaints(self, blob: Stored) -> list[str]:
         """What is wrong with this node's copy of a blob: nothing, where every record of it is here, right to the byte."""
         copy = await self.read(blob.id)
@@ -223,6 +241,16 @@ def read_copy(cluster: LocalCluster, node: str, blob_id: str | bytes) -> Copy:
     async def read() -> Copy:
         async with ReplicaReader(cluster.shape.cluster, cluster.member(node)) as reader:
             return await reader.read(blob_id)
+
+    return asyncio.run(read())
+
+
+def read_changes(cluster: LocalCluster, node: str) -> dict[bytes, Change]:
+    """The latest change of every blob of one node."""
+
+    async def read() -> dict[bytes, Change]:
+        async with ReplicaReader(cluster.shape.cluster, cluster.member(node)) as reader:
+            return await reader.changes(range(cluster.shape.partitions))
 
     return asyncio.run(read())
 
