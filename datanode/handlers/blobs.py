@@ -175,38 +175,47 @@ class BlobHandlers:
         )
         entry = replica.store.index.known(request.id)
         if entry is UNKNOWN:
-            self._update_what_is_stored(replica, record, request.request_id, responder)
+            self._update_what_is_stored(replica, record, request, responder)
             return
-        record = self._joined(entry, record)
-        reply = UpdateReply(record.state)
+        record = self._joined(replica, entry, record, request.deleted_at_ms)
+        reply = _told(entry, record)
         done = self._acknowledge(MessageType.UPDATE, responder, request.request_id, request.id, reply)
         if entry is not None and record.state == entry.state:
             replica.committer.barrier(done, deadline=responder.deadline)
         else:
             replica.committer.append(record, sync=True, done=done, deadline=responder.deadline)
 
-    def _update_what_is_stored(self, replica: Replica, record: Record, request_id: str, responder: Responder) -> None:
+    def _update_what_is_stored(
+        self, replica: Replica, record: Record, request: UpdateRequest, responder: Responder
+    ) -> None:
         """The state of the blob stands in the index's file alone: the batch asks that."""
-        joined = record
+        reply = UpdateReply(record.state)
 
         def prepare(entry: IndexEntry | None) -> Record | None:
-            nonlocal joined
-            joined = self._joined(entry, record)
+            nonlocal reply
+            joined = self._joined(replica, entry, record, request.deleted_at_ms)
+            reply = _told(entry, joined)
             return None if entry is not None and joined.state == entry.state else joined
 
         def ended(error: AmbryError | None) -> None:
-            self._acknowledge(MessageType.UPDATE, responder, request_id, record.id, UpdateReply(joined.state))(error)
+            self._acknowledge(MessageType.UPDATE, responder, request.request_id, record.id, reply)(error)
 
         replica.committer.append(record, sync=True, done=ended, deadline=responder.deadline, prepare=prepare)
 
-    def _joined(self, entry: IndexEntry | None, record: Record) -> Record:
-        """An update with the joined state. Raises BlobDeleted."""
-        if entry is None:
-            return record
-        state = join(entry.state, record.state)
-        if entry.state.deleted and not state.deleted:
-            self._refuse_late_undelete(entry)
-        return msgspec.structs.replace(record, state=state)
+    def _joined(self, replica: Replica, entry: IndexEntry | None, record: Record, deleted_at_ms: int) -> Record:
+        """An update with the joined state; `deleted_at_ms` as in UpdateRequest. Raises BlobDeleted, ReplicaUnavailable."""
+        before = BlobState() if entry is None else entry.state
+        state = join(before, record.state)
+        if not state.deleted and (before.deleted or before.life_version < state.life_version):
+            here = entry is not None and entry.present and record.id not in replica.store.damaged
+            known_ms = 0 if entry is None else entry.deleted_at_ms
+            self._refuse_late_undelete(record.id, max(deleted_at_ms, known_ms), here=here)
+            if deleted_at_ms and not here:
+                # It could not keep others from dropping them when their time is over.
+                raise ReplicaUnavailable(
+                    f"{self._own_name} does not have the bytes of this blob yet, and cannot undelete it"
+                )
+        return record if entry is None else msgspec.structs.replace(record, state=state)
 
     def _plausible(self, changed_at_ms: int) -> int:
         """When a change was made: what its maker says, unless the clocks of the data nodes say that this cannot be.
@@ -234,14 +243,24 @@ class BlobHandlers:
 
         return done
 
-    def _refuse_late_undelete(self, entry: IndexEntry) -> None:
+    def _refuse_late_undelete(self, blob_id: bytes, deleted_at_ms: int, *, here: bool) -> None:
         """What compaction may drop already must not come back: nobody may hold its bytes any more. Raises BlobDeleted.
 
-        In doubt about the clock nothing is dropped, so what is here may still come back.
+        `deleted_at_ms`: 0 where no delete is known. In doubt about the clock nothing is dropped, so what is `here` may still
+        come back.
         """
-        now_ms = self._certain_ms() if entry.present else self._clock.wall_ms()
-        if retention_at(self._retention, now_ms).bytes_dead(entry):
+        now_ms = self._certain_ms() if here else self._clock.wall_ms()
+        if deleted_at_ms and retention_at(self._retention, now_ms).final(deleted_at_ms):
             raise BlobDeleted(
-                f"blob {BlobId(entry.id)} was deleted more than {self._retention.deleted_retention_s} s ago: "
+                f"blob {BlobId(blob_id)} was deleted more than {self._retention.deleted_retention_s} s ago: "
                 "too late to undelete it"
             )
+
+
+def _told(entry: IndexEntry | None, record: Record) -> UpdateReply:
+    """The answer to an update that makes `record` of an entry; one that changes nothing changes no time."""
+    known_ms = 0 if entry is None else entry.changed_at_ms
+    changed_at_ms = (
+        known_ms if entry is not None and entry.state == record.state else max(known_ms, record.written_at_ms)
+    )
+    return UpdateReply(record.state, changed_at_ms if record.state.deleted else 0)

@@ -108,7 +108,7 @@ class GetHandlers:
         # A state that came before its bytes has no expiry yet.
         gone = entry.state.deleted or 0 < entry.state.expires_at_ms <= self._clock.wall_ms()
         if not entry.present or (gone and not request.any_state):
-            responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone))
+            responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone, entry.deleted_at_ms))
             return
         if not 0 <= request.first <= request.end:
             raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
@@ -153,6 +153,8 @@ class GetHandlers:
             header.digest,
             header.payload_size,
             payload.start,
+            False,
+            entry.deleted_at_ms,
         )
         responder.reply(reply, payload.data, payload.checks)
         metrics.BYTES_OUT.inc(len(payload.data))

@@ -64,6 +64,11 @@ class IndexEntry(msgspec.Struct, frozen=True, gc=False):
         return DatedState(self.state, self.changed_at_ms)
 
     @property
+    def deleted_at_ms(self) -> int:
+        """When it was deleted, 0 where it is not."""
+        return self.changed_at_ms if self.state.deleted else 0
+
+    @property
     def present(self) -> bool:
         """Whether this replica holds the blob's bytes."""
         return self.segment != 0

@@ -25,9 +25,13 @@ class Retention:
     def state_dead(self, state: BlobState, changed_at_ms: int) -> bool:
         """The same of a state that was reached at `changed_at_ms`."""
         if state.deleted:
-            return changed_at_ms + self.deleted_ms <= self.now_ms
+            return self.final(changed_at_ms)
         # A state that came before its bytes has no expiry yet: it is new, not long expired.
         return max(state.expires_at_ms, changed_at_ms) + self.deleted_ms <= self.now_ms
+
+    def final(self, deleted_at_ms: int) -> bool:
+        """Whether it is too late to undo a delete that was made then."""
+        return deleted_at_ms + self.deleted_ms <= self.now_ms
 
     def entry_dead(self, entry: IndexEntry) -> bool:
         """Whether the blob may be forgotten altogether, given that its bytes are dead.

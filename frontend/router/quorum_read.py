@@ -225,6 +225,7 @@ def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
         metadata=properties_format.decode_metadata(reply.metadata),
         state=reply.state,
         created_at_ms=reply.created_at_ms,
+        deleted_at_ms=reply.deleted_at_ms,
     )
 
 

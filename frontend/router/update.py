@@ -10,7 +10,7 @@ Nothing is recorded about a blob that no replica which answered knows: an id tha
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 
 import msgspec
 
@@ -47,7 +47,7 @@ async def delete(
     while not deleted:
         # Another replica may know of a later undelete than the one that we read: its answer says so, go beyond it.
         wanted = BlobState(state.life_version, True, state.expires_at_ms)
-        state = await _write(request, context, blob_id, wanted)
+        state = (await _write(request, context, blob_id, wanted)).state
         deleted = state.deleted
 
 
@@ -56,19 +56,21 @@ async def undelete(
 ) -> None:
     """Bring a deleted blob back, as the next life version.
 
-    Raises NotDeleted, BlobNotFound, Unavailable, QuorumNotReached.
+    Every replica is told when the delete was made that is undone: one that has not heard of it could not say that it is too
+    late (docs/decisions/0022-an-undelete-tells-what-it-undoes.md). Raises NotDeleted, BlobNotFound, BlobDeleted when it is,
+    Unavailable, QuorumNotReached.
     """
     head = known or await _read_head(request, context, blob_id, any_state=True)
-    state = head.state
-    if not state.deleted:
+    last = UpdateReply(head.state, head.deleted_at_ms)
+    if not last.state.deleted:
         # The one replica that was read may not have heard of the delete yet: ask as many as the delete was confirmed by.
-        state = await _write(request, context, blob_id, state)
-    if not state.deleted:
+        last = await _write(request, context, blob_id, last.state)
+    if not last.state.deleted:
         raise NotDeleted(f"blob {blob_id} is not deleted")
-    while state.deleted:
+    while last.state.deleted:
         # Another replica may know of a later deletion than the one that we read: its answer says so, go beyond it.
-        next_life = BlobState(state.life_version + 1, False, state.expires_at_ms)
-        state = await _write(request, context, blob_id, next_life)
+        next_life = BlobState(last.state.life_version + 1, False, last.state.expires_at_ms)
+        last = await _write(request, context, blob_id, next_life, deleted_at_ms=last.deleted_at_ms)
 
 
 async def extend_ttl(
@@ -86,7 +88,7 @@ async def extend_ttl(
     if head.state.expired(context.clock.wall_ms()):
         raise BlobExpired(f"blob {blob_id} has expired")
     state = BlobState(head.state.life_version, False, max(head.state.expires_at_ms, expires_at_ms))
-    state = await _write(request, context, blob_id, state)
+    state = (await _write(request, context, blob_id, state)).state
     if state.deleted:
         # The one replica that was read had not heard of it.
         raise BlobDeleted(f"blob {blob_id} was deleted")
@@ -105,16 +107,19 @@ async def _read_head(request: RequestContext, context: RouterContext, blob_id: B
     return head_of(blob_id, found(blob_id, await _read(request, context, blob_id, any_state=any_state)).reply)
 
 
-async def _write(request: RequestContext, context: RouterContext, blob_id: BlobId, state: BlobState) -> BlobState:
-    """Record a state; returns the join of what the replicas that confirmed know now."""
+async def _write(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, state: BlobState, *, deleted_at_ms: int = 0
+) -> UpdateReply:
+    """Record a state; returns the join of what the replicas that confirmed know now. `deleted_at_ms` as in UpdateRequest."""
     write = partial(
         ReplicaWrite,
         request,
         context.replicas[blob_id.partition],
         type=MessageType.UPDATE,
-        message=UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms()),
+        message=UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms(), deleted_at_ms),
         patience_s=PATIENCE_S,
     )
-    for frame in await write_persistently(request, write, attempts=context.config.put_attempts):
-        state = join(state, messages.decode(frame.header, UpdateReply).state)
-    return state
+    frames = await write_persistently(request, write, attempts=context.config.put_attempts)
+    replies = [messages.decode(frame.header, UpdateReply) for frame in frames]
+    joined = reduce(join, (reply.state for reply in replies), state)
+    return UpdateReply(joined, max((reply.deleted_at_ms for reply in replies), default=0))

@@ -48,6 +48,8 @@ class BlobHead(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     state: BlobState
     created_at_ms: int
+    deleted_at_ms: int = 0
+    """When a deleted one was, as far as the replica knows that was read."""
 
 
 class NodePresence(msgspec.Struct, frozen=True, kw_only=True):

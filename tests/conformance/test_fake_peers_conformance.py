@@ -271,10 +271,14 @@ async def get(
     return messages.decode(frame.header, GetReply), bytes(frame.body)
 
 
-async def update(world: World, state: BlobState, raw_id: bytes = ID) -> BlobState:
-    request = UpdateRequest("r", raw_id, state, world.clock.wall_ms())
+async def update(world: World, state: BlobState, raw_id: bytes = ID, *, deleted_at_ms: int = 0) -> BlobState:
+    return (await updated(world, state, raw_id, deleted_at_ms=deleted_at_ms)).state
+
+
+async def updated(world: World, state: BlobState, raw_id: bytes = ID, *, deleted_at_ms: int = 0) -> UpdateReply:
+    request = UpdateRequest("r", raw_id, state, world.clock.wall_ms(), deleted_at_ms)
     frame = await Asked(world, MessageType.UPDATE, request).frame()
-    return messages.decode(frame.header, UpdateReply).state
+    return messages.decode(frame.header, UpdateReply)
 
 
 async def presence(world: World, *ids: bytes) -> list[str]:
@@ -399,6 +403,41 @@ async def test_an_undelete_that_comes_too_late_is_refused(world: World) -> None:
     world.clock.advance(1)
     with pytest.raises(BlobDeleted):
         await update(world, back, OTHER)
+
+
+async def test_an_undelete_is_judged_by_the_time_of_the_delete_that_it_undoes(world: World) -> None:
+    await put(world, b"x")
+    await put(world, b"x", OTHER)
+    back = BlobState(1, False, NEVER_MS)
+    deleted_at_ms = world.clock.wall_ms()
+    world.clock.advance(RETENTION_S - 1)
+    assert await update(world, back, deleted_at_ms=deleted_at_ms) == back
+    world.clock.advance(1)
+    assert await update(world, back, deleted_at_ms=deleted_at_ms) == back, "it is undone already"
+    with pytest.raises(BlobDeleted):
+        await update(world, back, OTHER, deleted_at_ms=deleted_at_ms)
+
+
+async def test_an_undelete_needs_the_bytes(world: World) -> None:
+    back = BlobState(1, False, NEVER_MS)
+    for known in (None, DELETED):
+        if known is not None:
+            await update(world, known)
+        with pytest.raises(ReplicaUnavailable):
+            await update(world, back, deleted_at_ms=world.clock.wall_ms())
+    await put(world, b"x")
+    assert await update(world, back, deleted_at_ms=world.clock.wall_ms()) == back
+
+
+async def test_answers_say_when_a_blob_was_deleted(world: World) -> None:
+    await put(world, b"x")
+    deleted_at_ms = world.clock.wall_ms()
+    assert await updated(world, ALIVE) == UpdateReply(ALIVE, 0)
+    assert await updated(world, DELETED) == UpdateReply(DELETED, deleted_at_ms)
+    world.clock.advance(1)
+    assert await updated(world, DELETED) == UpdateReply(DELETED, deleted_at_ms)
+    for any_state in (False, True):
+        assert (await get(world, any_state=any_state))[0].deleted_at_ms == deleted_at_ms
 
 
 async def test_presence_is_sure_or_unsure(world: World) -> None:

@@ -330,6 +330,16 @@ SEEN_BY = {
         "compaction/test_compaction_copy.py",
         "test_records_of_a_former_incarnation_are_readable_in_the_segment_that_replaces_theirs",
     ),
+    "undelete_without_the_time_of_the_delete": (
+        NODE,
+        "replication/test_late_undelete.py",
+        "test_one_replica_that_knows_of_no_delete_brings_nothing_back",
+    ),
+    "undelete_what_is_not_here": (
+        NODE,
+        "replication/test_late_undelete.py",
+        "test_what_an_undelete_in_the_last_minute_brings_back_has_its_bytes",
+    ),
 }
 IN_HISTORIES = ("acknowledge_before_sync", "say_not_found_before_peers_were_asked")
 """Those that random histories see, too, in one of the first few."""

@@ -238,14 +238,24 @@ class DirectNode:
     async def ask(self, type: int, message: Message, body: Buffer = b"") -> tuple[Message, Buffer, Buffer | None]:
         return await self.send(type, message, body).wait()
 
-    async def put(self, raw_id: bytes, payload: bytes, *, state: BlobState = ALIVE, sync: bool = True) -> None:
+    async def put(
+        self,
+        raw_id: bytes,
+        payload: bytes,
+        *,
+        state: BlobState = ALIVE,
+        sync: bool = True,
+        properties: bytes = b"\x01\x80",
+    ) -> None:
         request = PutRequest(
-            "r", raw_id, 1, self.clock.wall_ms(), state.expires_at_ms, b"\x01\x80", b"", digest(payload), sync
+            "r", raw_id, 1, self.clock.wall_ms(), state.expires_at_ms, properties, b"", digest(payload), sync
         )
         await self.ask(MessageType.PUT, request, payload)
 
-    async def update(self, raw_id: bytes, state: BlobState) -> BlobState:
-        message, _, _ = await self.ask(MessageType.UPDATE, UpdateRequest("r", raw_id, state, self.clock.wall_ms()))
+    async def update(self, raw_id: bytes, state: BlobState, *, deleted_at_ms: int = 0) -> BlobState:
+        """`deleted_at_ms`: of an undelete, when the delete was made that it undoes."""
+        request = UpdateRequest("r", raw_id, state, self.clock.wall_ms(), deleted_at_ms)
+        message, _, _ = await self.ask(MessageType.UPDATE, request)
         assert isinstance(message, UpdateReply)
         return message.state
 
@@ -263,6 +273,11 @@ class DirectNode:
     def state(self, raw_id: bytes) -> BlobState | None:
         entry = self.replica.store.lookup(raw_id)
         return None if entry is None else entry.state
+
+    def deleted_at_ms(self, raw_id: bytes) -> int:
+        """When it was deleted as far as this node knows, 0 where it is not."""
+        entry = self.replica.store.lookup(raw_id)
+        return 0 if entry is None else entry.deleted_at_ms
 
     # --- driving it ---
 

@@ -65,6 +65,10 @@ class Stored:
     put: PutRequest | None = None
     payload: bytes = b""
 
+    @property
+    def deleted_at_ms(self) -> int:
+        return self.changed_at_ms if self.state.deleted else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -402,14 +406,20 @@ class FakePeer:
 
     def _update(self, request: UpdateRequest) -> UpdateReply:
         self._refuse_foreign(request.id)
-        known = self.records.setdefault(request.id, Stored(state=request.state))
+        known = self.records.get(request.id) or Stored(state=BlobState())
         state = join(known.state, request.state)
+        undone = not state.deleted and (known.state.deleted or known.state.life_version < state.life_version)
+        deleted_at_ms = max(request.deleted_at_ms, known.deleted_at_ms)
         retention_ms = CompactionSection().deleted_retention_s * 1000
-        if known.state.deleted and not state.deleted and known.changed_at_ms + retention_ms <= self.clock.wall_ms():
+        if undone and deleted_at_ms and deleted_at_ms + retention_ms <= self.clock.wall_ms():
             raise BlobDeleted("deleted too long ago")
+        if undone and request.deleted_at_ms and known.put is None:
+            raise ReplicaUnavailable("its bytes are not here")
+        if request.id not in self.records or state != known.state:
+            known.changed_at_ms = max(known.changed_at_ms, request.changed_at_ms)
         known.state = state
-        known.changed_at_ms = max(known.changed_at_ms, request.changed_at_ms)
-        return UpdateReply(state)
+        self.records[request.id] = known
+        return UpdateReply(state, known.deleted_at_ms)
 
     def _put(self, request: PutRequest, frame: Frame) -> Empty:
         if request.kind not in (RecordKind.BLOB, RecordKind.COMPOSITE, RecordKind.CHUNK):
@@ -438,15 +448,14 @@ class FakePeer:
         state, put = known.state, known.put
         gone = state.deleted or (put is not None and state.expired(self.clock.wall_ms()))
         if put is None or (gone and not request.any_state):
-            return GetReply(state, False, 0, 0, b"", b"", b"", 0, 0, gone), b""
+            return GetReply(state, False, 0, 0, b"", b"", b"", 0, 0, gone, known.deleted_at_ms), b""
         if not 0 <= request.first <= request.end:
             raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
         size = len(known.payload)
         first, end = min(request.first, size), min(request.end, size)
         start, stop = (first // BLOCK_SIZE * BLOCK_SIZE, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else (0, 0)
-        reply = GetReply(
-            state, True, put.kind, put.created_at_ms, put.properties, put.metadata, put.digest, size, start
-        )
+        head = (put.kind, put.created_at_ms, put.properties, put.metadata, put.digest)
+        reply = GetReply(state, True, *head, size, start, False, known.deleted_at_ms)
         return reply, known.payload[start:stop]
 
     def _presence(self, raw: bytes) -> str:

@@ -142,11 +142,12 @@ class History:
             return
         promise = self._random.choice(acknowledged)
         home = self._random.choice(self._homes)
-        old = BlobState()
+        old, deleted_at_ms = BlobState(), 0
         for name in self._names(home):
             node = self.cluster.running.get(name)
             if node is not None and node.parts.replicas.get(PARTITION) is not None:
                 old = join(old, node.state(promise.raw_id) or BlobState())
+                deleted_at_ms = max(deleted_at_ms, node.deleted_at_ms(promise.raw_id))
         if old == BlobState():
             return
         kind = self._random.choice(["delete", "delete", "undelete", "keep for ever"])
@@ -157,8 +158,9 @@ class History:
             "undelete": BlobState(old.life_version + 1, False, old.expires_at_ms),
             "keep for ever": BlobState(old.life_version, False, NEVER_MS),
         }[kind]
+        undone_ms = deleted_at_ms if kind == "undelete" else 0
         try:
-            answers = await self._at_all(home, lambda node: node.update(promise.raw_id, new))
+            answers = await self._at_all(home, lambda node: node.update(promise.raw_id, new, deleted_at_ms=undone_ms))
         except asyncio.CancelledError:
             promise.tried(new)  # some replica may have taken it
             raise

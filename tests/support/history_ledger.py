@@ -123,8 +123,6 @@ class Ledger:
             raise PromiseBroken(f"lost: {what}")
         if promise.least.deleted and promise.possible == promise.least and alive:
             raise PromiseBroken(f"revived: {what}")
-        if alive and not holding and promise.least.life_version < promise.possible.life_version:
-            return  # a replica that was being filled took an undelete that came too late, and that was not acknowledged
         if alive and (len(known) > 1 or len(holding) < len(states)):
             raise PromiseBroken(f"replicas differ: {what}")
 

@@ -20,7 +20,7 @@ from ambry import blob
 from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import xxh64
 from ambry.clustermap.skew import AgreedClock
-from ambry.errors import BlobNotFound, ProtocolViolation
+from ambry.errors import BlobNotFound, ProtocolViolation, ReplicaUnavailable
 from ambry.format import record as record_format
 from ambry.format.record import Record
 from ambry.network import pool, tcp
@@ -31,6 +31,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesRequest, PartitionChanges
 from ambry.service.log_file import LogFile
 from datanode.committer import Committer, Done
+from datanode.handlers.blobs import BlobHandlers
 from datanode.parts import Parts
 from datanode.replicas import Replica, Replicas
 from datanode.replication import comparison, merger
@@ -663,6 +664,29 @@ def take_tombstones_that_go_later_for_missed(patch: Patch) -> None:
     patch.setattr(Cursor, "hear", hear)
 
 
+def undelete_without_the_time_of_the_delete(patch: Patch) -> None:
+    """A replica that knows of no delete takes an undelete that is days too late."""
+    original = BlobHandlers._joined
+
+    def joined(self: BlobHandlers, replica: Replica, entry: IndexEntry | None, record: Record, _told_ms: int) -> Record:
+        return original(self, replica, entry, record, 0)
+
+    patch.setattr(BlobHandlers, "_joined", joined)
+
+
+def undelete_what_is_not_here(patch: Patch) -> None:
+    """A replica without the bytes takes an undelete, and cannot keep the others from dropping them."""
+    original = BlobHandlers._joined
+
+    def joined(self: BlobHandlers, replica: Replica, entry: IndexEntry | None, record: Record, told_ms: int) -> Record:
+        try:
+            return original(self, replica, entry, record, told_ms)
+        except ReplicaUnavailable:
+            return original(self, replica, entry, record, 0)
+
+    patch.setattr(BlobHandlers, "_joined", joined)
+
+
 def move_records_with_the_salt_of_another_log(patch: Patch) -> None:
     """What compaction moves out of segments of a former incarnation is unreadable where it comes to stand."""
 
@@ -754,6 +778,8 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         give_up_blobs_that_may_be_there,
         take_tombstones_that_go_later_for_missed,
         move_records_with_the_salt_of_another_log,
+        undelete_without_the_time_of_the_delete,
+        undelete_what_is_not_here,
     )
 }
 

@@ -50,7 +50,8 @@ class GetReply(Message, frozen=True, array_like=True):
     """The record's head; the body holds the blocks that cover the range, from payload byte `start` on.
 
     Where only the state of the blob is known, or the blob is gone and was not asked for all the same, `present` is false and
-    all but `state` and `gone` is empty. `gone`: deleted, or expired by the data node's clock.
+    all but `state`, `gone` and `deleted_at_ms` is empty. `gone`: deleted, or expired by the data node's clock. `deleted_at_ms`:
+    when it was deleted, wall clock, 0 where it is not.
     """
 
     state: BlobState
@@ -63,21 +64,29 @@ class GetReply(Message, frozen=True, array_like=True):
     payload_size: int
     start: int
     gone: bool = False
+    deleted_at_ms: int = 0
 
 
 class UpdateRequest(Message, frozen=True, array_like=True):
-    """Join `state` into the blob's state and make the result durable. A replica that lacks the blob keeps the state."""
+    """Join `state` into the blob's state and make the result durable. A replica that lacks the blob keeps the state.
+
+    An undelete says in `deleted_at_ms` when the delete was made that it undoes, so that a replica which has not heard of that
+    knows whether it comes too late; and it is recorded only where the blob's bytes are
+    (docs/decisions/0022-an-undelete-tells-what-it-undoes.md). 0: it is no undelete.
+    """
 
     request_id: RequestId
     id: IdBytes
     state: BlobState
     changed_at_ms: StampMs
+    deleted_at_ms: StampMs = 0
 
 
 class UpdateReply(Message, frozen=True, array_like=True):
-    """The state after the join."""
+    """The state after the join; `deleted_at_ms` as in GetReply."""
 
     state: BlobState
+    deleted_at_ms: int = 0
 
 
 class PresenceRequest(Message, frozen=True, array_like=True):

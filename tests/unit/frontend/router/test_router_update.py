@@ -11,6 +11,7 @@ from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, BlobNotFound, NotDeleted, QuorumNotReached, Unavailable
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
+from datanode.config import CompactionSection
 from frontend.router import update
 from frontend.router.quorum_read import read_head
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id, some_request
@@ -358,6 +359,53 @@ async def test_an_undelete_is_refused_while_a_node_is_away_too() -> None:
         cluster.peer(number).script(fails(BlobDeleted("too late to undelete it")), type=MessageType.UPDATE)
     with pytest.raises(BlobDeleted, match="too late"):
         await undelete(cluster, blob_id)
+
+
+def undeletes(cluster: FakeCluster) -> set[tuple[BlobState, int]]:
+    """What replicas were told: the new state, and when the delete was made that is undone."""
+    return {(call.message.state, call.message.deleted_at_ms) for call in cluster.pool.calls(MessageType.UPDATE)}
+
+
+@virtual_time
+async def test_an_undelete_tells_every_replica_when_the_delete_was_made() -> None:
+    """One that had missed it, or had been wiped, could not know that it came too late."""
+    cluster, blob_id = await made()
+    await delete(cluster, blob_id)
+    deleted_at_ms = cluster.context.clock.wall_ms()
+    cluster.context.clock.advance(60)  # type: ignore[attr-defined]
+    cluster.pool.journal.clear()
+    await undelete(cluster, blob_id)
+    assert undeletes(cluster) == {(AGAIN, deleted_at_ms)}
+
+
+@virtual_time
+async def test_the_time_is_that_of_the_latest_delete_that_a_replica_tells_of() -> None:
+    cluster, blob_id = await made(ALIVE, DELETED, DELETED)
+    for number in (2, 3):
+        cluster.peer(number).records[blob_id.raw].changed_at_ms = NOW + number
+    for peer in cluster.pool:
+        if peer is not cluster.peer(1):
+            peer.script(lost(), type=MessageType.GET)  # the one that missed it is read
+    await undelete(cluster, blob_id)
+    assert undeletes(cluster) == {(ALIVE, 0), (AGAIN, NOW + 3)}
+
+
+@pytest.mark.parametrize("ignorant", ["missed the delete", "was wiped"])
+@virtual_time
+async def test_an_undelete_that_is_too_late_is_too_late_everywhere(ignorant: str) -> None:
+    """It was 503, and the blob came back on all replicas, where nobody had its bytes any more."""
+    cluster, blob_id = await made()
+    for number in (2, 3):
+        cluster.peer(number).learn(blob_id.raw, DELETED)
+    if ignorant == "was wiped":
+        cluster.peer(1).forget(blob_id.raw)
+    cluster.context.clock.advance(CompactionSection().deleted_retention_s)  # type: ignore[attr-defined]
+    for seed in range(6):
+        cluster.context.random_source.seed(seed)
+        with pytest.raises(BlobDeleted):
+            await undelete(cluster, blob_id)
+    known = cluster.peer(1).records.get(blob_id.raw)
+    assert (known.state if known is not None else None) == (None if ignorant == "was wiped" else ALIVE)
 
 
 @virtual_time
