@@ -16,6 +16,7 @@ from frontend.config import FrontendConfig, FrontendSection
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
 from frontend.rest.routes import ON_UPLOAD
+from tests.support.planted import PLANTED
 
 ROOT = Path(__file__).parents[1]
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -210,3 +211,44 @@ def test_the_document_of_the_http_api_lists_every_status_of_an_error() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AmbryError)]
     not_sent_yet = {429}  # there are no quotas
     assert {kind.status for kind in kinds} - listed == not_sent_yet
+
+
+# --- the matrix of what was seen once ---
+
+LEVELS = ("one part", "whole nodes, histories", "processes", "planted")
+
+
+def matrix() -> list[dict[str, str]]:
+    """The rows of docs/testing.md, cells by the names of their columns."""
+    text = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    section = text.partition("## What was seen once")[2].partition("\n## ")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    names = ["number", *lines[0][1:]]
+    return [dict(zip(names, line, strict=True)) for line in lines[2:]]
+
+
+def named_in(cell: str) -> list[str]:
+    return re.findall(r"`(test_\w+\.py::test_\w*\*?)`", cell)
+
+
+def test_every_test_of_the_matrix_exists() -> None:
+    files: dict[str, list[Path]] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        files.setdefault(path.name, []).append(path)
+    wrong = []
+    for named in (name for row in matrix() for level in LEVELS for name in named_in(row[level])):
+        file, _, test = named.partition("::")
+        text = "\n".join(path.read_text("utf-8") for path in files.get(file, []))
+        pattern = rf"^\s*(?:async )?def {test[:-1]}" if test.endswith("*") else rf"^\s*(?:async )?def {test}\("
+        if not re.search(pattern, text, re.MULTILINE):
+            wrong.append(named)
+    assert wrong == []
+
+
+def test_every_row_of_the_matrix_says_what_shows_it_at_each_level() -> None:
+    rows = matrix()
+    assert sorted({int(row["number"][1:]) for row in rows if row["number"]}) == list(range(1, 18))
+    for row in rows:
+        assert named_in(row["one part"]), row
+        assert named_in(row["processes"]) or row["processes"].startswith("none: "), row
+        assert all(name in PLANTED for name in re.findall(r"`(\w+)`", row["planted"])), row
