@@ -18,6 +18,8 @@ class NodeSection(msgspec.Struct, frozen=True):
     admin_port: int = 0
     hosts: tuple[str, ...] = ()
     drain_timeout_s: float = 5.0
+    connections_max: int = 1_024
+    requests_bytes_max: int = 256 << 20
 
 
 class StoreSection(msgspec.Struct, frozen=True):
@@ -90,6 +92,12 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
     for key in ("name", "layout", "data_dir"):
         if not getattr(config.node, key):
             raise ConfigInvalid(f"node.{key} must be set")
+    if not 16 <= config.node.connections_max <= 1 << 20:
+        raise ConfigInvalid("node.connections_max must lie between 16 and 1,048,576: each frontend takes one")
+    if config.node.requests_bytes_max < 128 << 20:
+        raise ConfigInvalid(
+            "node.requests_bytes_max must be at least 128 MiB: half of it must hold the largest requests"
+        )
     store = config.store
     if not 1 << 20 <= store.segment_size_bytes <= 1 << 31:
         raise ConfigInvalid("store.segment_size_bytes must lie between 1 MiB and 2 GiB")

@@ -29,6 +29,17 @@ FENCED = Counter(
     "ambry_datanode_replicas_fenced", "Replicas that stopped after a failed write or sync.", registry=registry
 )
 FREE_BYTES = Gauge("ambry_datanode_free_bytes", "Room on the disk of this node's replicas.", registry=registry)
+CONNECTIONS = Gauge("ambry_datanode_connections", "RPC connections to this node that are open.", registry=registry)
+CONNECTIONS_CLOSED = Gauge(
+    "ambry_datanode_connections_refused",
+    "RPC connections that were closed or refused since the start, as there were too many.",
+    registry=registry,
+)
+REQUEST_BYTES = Gauge(
+    "ambry_datanode_request_bytes",
+    "What the requests hold that come or are not answered; node.requests_bytes_max bounds it.",
+    registry=registry,
+)
 DISK_HANGS = Gauge(
     "ambry_datanode_disk_hangs_seconds",
     "For how long the disk of this node has not returned from a call; 0 while it works.",

@@ -12,14 +12,14 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
-from ambry.network.accepted import Accepted
-from ambry.network.connection import RpcConnection
-from ambry.network.serving import ServingConnection
+from ambry.network.accepted import OF_A_MEMBER_MAX, Accepted
+from ambry.network.requests import Requests
 from ambry.network.unread import Unread
 from ambry.service.admin import Admin, start_admin
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
 from ambry.service.worker import WorkerRegistry
+from datanode import metrics
 from datanode.config import DataNodeConfig
 from datanode.replicas import Replica
 from datanode.store.files import Files
@@ -30,8 +30,8 @@ log = get_logger()
 
 DESCRIPTORS_PER_REPLICA = INDEX_DESCRIPTORS + 1
 """The lock of its directory beside its index."""
-CONNECTION_DESCRIPTORS = 256
-"""For peers, frontends, the admin port, and what a process has anyway."""
+OTHER_DESCRIPTORS = 192
+"""For strangers, the admin port, and what a process has anyway."""
 
 
 class DataNode:
@@ -40,20 +40,32 @@ class DataNode:
     def __init__(self, config: DataNodeConfig, *, clock: Clock, random_source: random.Random, files: Files) -> None:
         self._config = config
         self._workers = WorkerRegistry(clock=clock, random_source=random_source)
-        self._accepted = Accepted()
-        self._unread = Unread()
         self._draining = False
         cluster_map = load_layout(Path(config.node.layout))
         self._watch = LoopWatch(clock)
         self._parts = build(
             config, cluster_map, clock=clock, random_source=random_source, files=files, load=self._watch.load
         )
+        requests = Requests(config.node.requests_bytes_max)
+        self._accepted = Accepted(
+            self._parts.handlers,
+            members=cluster_map.nodes,
+            guests_max=config.node.connections_max,
+            requests=requests,
+            unread=Unread(),
+            tally=self._parts.counts,
+        )
+        metrics.CONNECTIONS.set_function(lambda: self._accepted.count)
+        metrics.CONNECTIONS_CLOSED.set_function(lambda: self._accepted.closed)
+        metrics.REQUEST_BYTES.set_function(lambda: requests.bytes)
 
     @property
     def descriptors(self) -> int:
         """How many files and sockets it needs: those of all its replicas, and the segments and connections of its work."""
-        replicas = len(self._parts.map.partitions_of(self._parts.own.name))
-        return replicas * DESCRIPTORS_PER_REPLICA + self._config.store.open_files_max + CONNECTION_DESCRIPTORS
+        map, config = self._parts.map, self._config
+        replicas = len(map.partitions_of(self._parts.own.name))
+        connections = config.node.connections_max + len(map.nodes) * (1 + OF_A_MEMBER_MAX) + OTHER_DESCRIPTORS
+        return replicas * DESCRIPTORS_PER_REPLICA + config.store.open_files_max + connections
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then drain. Raises what kept it from starting.
@@ -65,7 +77,7 @@ class DataNode:
         # Before a port is open: "ready", or "unknown partition", would be believed.
         parts.replicas.expect(parts.map.partitions_of(parts.own.name))
         server = await asyncio.get_running_loop().create_server(
-            self._accept, parts.own.host, parts.own.port, backlog=1024
+            self._accepted.accept, parts.own.host, parts.own.port, backlog=1024
         )
         try:
             admin = await self._start_admin()
@@ -152,16 +164,6 @@ class DataNode:
                     await replica.committer.wait_idle()
         except TimeoutError:
             log.warning("not drained in time", drain_timeout_s=drain_timeout_s)
-
-    def _accept(self) -> RpcConnection:
-        connection = ServingConnection(
-            handlers=self._parts.handlers,
-            tally=self._parts.counts,
-            on_lost=self._accepted.discard,
-            unread=self._unread,
-        )
-        self._accepted.add(connection)
-        return connection
 
     async def _vouch(self, number: int, _body: bytes) -> dict[str, Any]:
         self._parts.authority.vouch(self._parts.replicas[number])

@@ -1,44 +1,184 @@
-"""The connections that a process serves, and what is looked after on all of them."""
+"""The connections that a process serves: how many there may be, whose, and what is looked after on all of them.
+
+    strangers   did not say who they are. Whoever has not for some seconds is closed where there are more than a few of them
+    members     nodes of the layout. There is always room for them; of each name the newest few stay
+    guests      everybody else of the cluster, frontends say. Beyond their bound those that have been silent go, the
+                longest first (who is well pings every second); where nobody has, the hello is refused as Overloaded
+
+So whoever opens connections and says nothing takes room from others like it, and from nobody else.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
+import msgspec
+
+from ambry.errors import Overloaded
 from ambry.network.connection import RpcConnection
-from ambry.network.serving import ServingConnection
+from ambry.network.requests import Requests
+from ambry.network.serving import Handler, Responder, ServingConnection, Tally
+from ambry.network.unread import Unread
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Hello
+from ambry.service.logs import get_logger
 
+log = get_logger()
+
+STRANGERS_MAX = 64
+STRANGE_S = 5.0
+"""So many may stay longer than this without a hello; for so long as many as would have room as guests."""
+OF_A_MEMBER_MAX = 4
+"""One process has one connection to another; more are left over of those before it."""
+SILENT_S = 15.0
 EXPIRE_EVERY_S = 0.25
+LOOK_EVERY = 8
+"""So many times less often it is noted who was silent."""
+
+
+class Guest(msgspec.Struct):
+    """One connection: who it is, and since when it is here, and has said nothing, on the event loop's clock."""
+
+    connection: ServingConnection
+    came_at: float
+    since: float
+    name: str = ""
+    pieces: int = 0
+
+    def silent_s(self, now: float) -> float:
+        if self.connection.pieces_received != self.pieces:
+            self.pieces = self.connection.pieces_received
+            self.since = now
+        return now - self.since
 
 
 class Accepted:
-    """Those that are open. `start` it on the event loop that serves them."""
+    """Those of one process. `handlers` answer their requests; a hello that is answered without an error introduces one.
 
-    def __init__(self) -> None:
-        self._connections: dict[RpcConnection, ServingConnection] = {}
+    `members` are the names of the layout's nodes; `guests_max` bounds the introduced connections of others.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[int, Handler],
+        *,
+        members: Collection[str],
+        guests_max: int,
+        requests: Requests,
+        unread: Unread,
+        tally: Tally | None = None,
+    ) -> None:
+        self._handlers = {**handlers, MessageType.HELLO: self._hello}
+        self._answer_hello = handlers[MessageType.HELLO]
+        self._members = frozenset(members)
+        self._guests_max = guests_max
+        self._requests = requests
+        self._unread = unread
+        self._tally = tally
+        self._strangers: dict[RpcConnection, Guest] = {}
+        self._known: dict[RpcConnection, Guest] = {}
+        """Both in the order in which they came to be so."""
         self._timer: asyncio.TimerHandle | None = None
+        self._looks = 0
+        self._crowded = False
+        self.closed = 0
+        """How many were closed or refused, as there were too many."""
 
-    def __len__(self) -> int:
-        return len(self._connections)
+    @property
+    def count(self) -> int:
+        return len(self._known) + len(self._strangers)
 
     def start(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire)
+        """Begin to look after them, on the event loop that serves them."""
+        self._timer = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._look)
 
-    def add(self, connection: ServingConnection) -> None:
-        self._connections[connection] = connection
-
-    def discard(self, connection: RpcConnection) -> None:
-        self._connections.pop(connection, None)
+    def accept(self) -> ServingConnection:
+        """A protocol for a connection that comes."""
+        made = ServingConnection(
+            handlers=self._handlers,
+            tally=self._tally,
+            on_lost=self._lost,
+            unread=self._unread,
+            requests=self._requests,
+        )
+        if len(self._strangers) >= max(STRANGERS_MAX, self._guests_max - len(self._known)):
+            self._end(next(iter(self._strangers.values())), "strangers")
+        now = asyncio.get_running_loop().time()
+        self._strangers[made] = Guest(made, now, now)
+        return made
 
     def close(self) -> None:
         """Close all of them, after what is written was sent."""
         if self._timer is not None:
             self._timer.cancel()
-        for connection in list(self._connections.values()):
+        for connection in [*self._strangers, *self._known]:
             connection.close()
 
-    def _expire(self) -> None:
+    # --- who they are ---
+
+    def _hello(self, frame: Frame, responder: Responder) -> None:
+        connection = responder.connection
+        name = messages.decode(frame.header, Hello).name
+        if connection in self._strangers and name not in self._members and not self._has_room_for_a_guest():
+            self.closed += 1
+            raise Overloaded(
+                f"{self._guests_max} connections are open here already; close some, or raise node.connections_max"
+            )
+        self._answer_hello(frame, responder)
+        guest = self._strangers.pop(connection, None)
+        if guest is None:
+            return  # it says so again, or is gone
+        connection.known = True
+        guest.name = name
+        self._known[connection] = guest
+        if name in self._members:
+            of_it = [other for other in self._known.values() if other.name == name]
+            if len(of_it) > OF_A_MEMBER_MAX:
+                self._end(of_it[0], name)
+
+    def _has_room_for_a_guest(self) -> bool:
+        guests = [guest for guest in self._known.values() if guest.name not in self._members]
+        if len(guests) < self._guests_max:
+            self._crowded = False
+            return True
+        now = asyncio.get_running_loop().time()
+        silent = max(guests, key=lambda guest: guest.silent_s(now))
+        if silent.silent_s(now) < SILENT_S:
+            return False
+        self._end(silent, "guests")
+        return True
+
+    def _end(self, guest: Guest, of: str) -> None:
+        self.closed += 1
+        if not self._crowded:
+            # Once for a crowd: it may be a flood.
+            self._crowded = True
+            log.warning(
+                "too many connections: the oldest that says nothing is closed", peer=guest.connection.peer, of=of
+            )
+        self._lost(guest.connection)
+        guest.connection.abort()
+
+    def _lost(self, connection: RpcConnection) -> None:
+        self._strangers.pop(connection, None)
+        self._known.pop(connection, None)
+
+    # --- looking after them ---
+
+    def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in list(self._connections.values()):
-            connection.expire(now)
-        self._timer = loop.call_later(EXPIRE_EVERY_S, self._expire)
+        self._looks += 1
+        note = self._looks % LOOK_EVERY == 0
+        for guest in [*self._strangers.values(), *self._known.values()]:
+            guest.connection.expire(now)
+            if note:
+                guest.silent_s(now)
+        for stranger in list(self._strangers.values())[: max(0, len(self._strangers) - STRANGERS_MAX)]:
+            if now - stranger.came_at > STRANGE_S:
+                self._end(stranger, "strangers")
+        if len(self._strangers) < STRANGERS_MAX // 2:
+            self._crowded = False
+        self._timer = loop.call_later(EXPIRE_EVERY_S, self._look)

@@ -29,6 +29,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.introduction import CANCEL
+from ambry.network.scratch import scratch_of
 from ambry.protocol.frame import (
     BODY_SIZE_MAX,
     FLAG_ERROR,
@@ -38,6 +39,7 @@ from ambry.protocol.frame import (
     Frame,
     FrameDecoder,
     MessageType,
+    Prefix,
     encode_head,
 )
 from ambry.protocol.messages import base as messages
@@ -92,7 +94,9 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._may_cancel = False
         self._health = health or NodeHealth()
         self._loop = asyncio.get_running_loop()
-        self._decoder = FrameDecoder(body_size_max)
+        self._decoder = FrameDecoder(body_size_max, scratch=scratch_of(self._loop), admit=self._admit_frame)
+        self._taken = 0
+        """What of the memory of frames under way is counted."""
         self._transport: asyncio.Transport | None = None
         self._calls: dict[int, PendingCall] = {}
         self._given_up: dict[int, int] = {}
@@ -133,6 +137,8 @@ class RpcConnection(asyncio.BufferedProtocol):
             log.warning("connection closed: no memory left for a frame", peer=self.peer)
             self.abort()
             return
+        if self._decoder.taken != self._taken:
+            self._note_taken(self._decoder.taken)
         if not frames:
             self._on_part()
             return
@@ -158,6 +164,14 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def _on_part(self) -> None:
         """A part of a frame came, and none ended."""
+
+    def _admit_frame(self, _prefix: Prefix | None, _size: int) -> bool:
+        """As FrameDecoder asks: what was asked for is bounded already."""
+        return True
+
+    def _note_taken(self, taken: int) -> None:
+        """So much memory a frame has that is under way."""
+        self._taken = taken
 
     def eof_received(self) -> bool:
         return False
@@ -335,7 +349,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
 
-def refusal(frame: Frame, error: AmbryError) -> bytes:
+def refusal(frame: Frame | Prefix, error: AmbryError) -> bytes:
     """The frame that answers another with an error."""
     header = messages.encode(ErrorReply.of(error))
     return encode_head(frame.type, frame.correlation, header, flags=FLAG_REPLY | FLAG_ERROR)

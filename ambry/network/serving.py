@@ -4,10 +4,10 @@ Bounds, for whoever is at the other end:
 
 - what a peer has in flight here, in requests and bytes: it was told how much we take (ambry/network/introduction.py) and keeps
   to it; one that does not is read no further;
+- what the requests of all peers hold (ambry/network/requests.py): beyond it they are refused;
 - what answers hold until the peer has read them, of one connection and of the process. An answer is admitted by its size before
   its bytes are read from a disk, small ones by what is unread already: requests that would make more wait, unread or unbegun;
-- how large a request is, and how long a part of one may lie here: whoever sends less than PROGRESS_BYTES of it in STALL_S,
-  while we read, is cut off;
+- how large a request is, and how long a part of one may lie here (ambry/network/receiving.py);
 - how late a request may come: one whose caller does not wait any more is not begun. A node that was stopped finds such requests
   in its sockets when it goes on.
 """
@@ -34,6 +34,8 @@ from ambry.errors import (
 from ambry.network.ages import Ages
 from ambry.network.connection import RpcConnection
 from ambry.network.introduction import REQUEST_BYTES_MAX, REQUESTS_MAX
+from ambry.network.receiving import ReceivingConnection, no_room
+from ambry.network.requests import REQUEST_OVERHEAD_BYTES, Requests
 from ambry.network.tcp import tune
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX, Unread
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, SENT_MASK, Frame, MessageType, encode_head
@@ -46,13 +48,10 @@ log = get_logger()
 SERVED_REQUESTS_MAX = REQUESTS_MAX + 64
 SERVED_BYTES_MAX = REQUEST_BYTES_MAX + (16 << 20)
 """Beyond it a peer is read no further: a little more than it was told, for headers, pings and the like."""
-REQUEST_BODY_MAX = 32 << 20
-"""Bytes: the payload of one record (ambry/format/record.py)."""
-STALL_S = 10.0
-PROGRESS_BYTES = 64 << 10
 LOOK_AGAIN_S = 0.01
 _CANCEL = int(MessageType.CANCEL)
 _NEVER = float("inf")
+
 
 Handler = Callable[[Frame, "Responder"], None]
 """Answers one type of request. Must call the responder once, now or later; raising an AmbryError answers with it."""
@@ -82,6 +81,8 @@ class Responder(msgspec.Struct):
     """When its last byte came, on the event loop's clock, as `deadline`."""
     deadline: float
     """Nobody waits for the answer after it."""
+    size: int
+    """What it holds, about."""
     on_abandoned: Callable[[], object] | None = None
     """Called when nobody waits for the answer any more; set by who could save work then."""
     answered: bool = False
@@ -107,7 +108,7 @@ class Responder(msgspec.Struct):
         self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply.of(error), b"", None, error)
 
 
-class ServingConnection(RpcConnection):
+class ServingConnection(ReceivingConnection):
     """The serving end of one connection; it makes no calls.
 
     `handlers` answer the peer's requests, by type; those of another type, and those with flags that this release does not know,
@@ -121,8 +122,9 @@ class ServingConnection(RpcConnection):
         tally: Tally | None = None,
         on_lost: Callable[[RpcConnection], None] | None = None,
         unread: Unread | None = None,
+        requests: Requests | None = None,
     ) -> None:
-        super().__init__(on_lost=on_lost, body_size_max=REQUEST_BODY_MAX)
+        super().__init__(requests=requests or Requests(), on_refused=self._note_refused, on_lost=on_lost)
         self._handlers = handlers
         self._tally = tally
         self._unread = unread or Unread()
@@ -136,12 +138,7 @@ class ServingConnection(RpcConnection):
         """Those whose answers, of so many bytes, may not be made yet."""
         self._reserved = 0
         self._write_paused = False
-        self._read_paused = False
         self._looking: asyncio.TimerHandle | None = None
-        self._stall: asyncio.TimerHandle | None = None
-        """Runs while a part of a large request is here, until more must have come."""
-        self._awaited = 0
-        """What was missing of it when that began; 0 when it came meanwhile."""
 
     @property
     def unread_bytes(self) -> int:
@@ -159,9 +156,8 @@ class ServingConnection(RpcConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unread.connections.pop(self, None)
-        for timer in (self._looking, self._stall):
-            if timer is not None:
-                timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         unbegun, self._unbegun = set(map(id, self._unbegun)), deque()
         for responder in list(self._open.values()):
             # What was not begun, or only waits or reads, is not done for nobody. A write takes its course.
@@ -177,23 +173,6 @@ class ServingConnection(RpcConnection):
         self._go_on()
 
     # --- taking requests ---
-
-    def _on_part(self) -> None:
-        if self._stall is None and self._decoder.awaited:
-            self._expect_more()
-
-    def _expect_more(self) -> None:
-        self._awaited = self._decoder.awaited
-        self._stall = self._loop.call_later(STALL_S, self._require_progress)
-
-    def _require_progress(self) -> None:
-        self._stall = None
-        awaited = self._decoder.awaited
-        stalls = awaited > self._awaited - PROGRESS_BYTES and self._awaited > 0
-        if awaited and stalls and not self._read_paused:
-            self._violation(ProtocolViolation(f"{awaited} bytes of a request did not come within {STALL_S:g} s"))
-        elif awaited:
-            self._expect_more()
 
     def _serve(self, frame: Frame) -> None:
         now = self._loop.time()
@@ -211,8 +190,15 @@ class ServingConnection(RpcConnection):
             ages.seen_at = now
         else:
             deadline -= ages.age_s(frame.sent_ms, now)
-        open_[number] = responder = Responder(self, frame, now, deadline)
-        self._open_bytes += len(frame.body) + len(frame.header)
+        size = len(frame.body) + len(frame.header) + REQUEST_OVERHEAD_BYTES
+        open_[number] = responder = Responder(self, frame, now, deadline, size)
+        self._open_bytes += size
+        requests = self._requests
+        requests.bytes += size
+        if requests.bytes > requests.easy_bytes and not requests.fits(frame):
+            requests.refused += 1
+            responder.fail(no_room(size))
+            return
         if (
             self._unbegun
             or self._write_paused
@@ -225,6 +211,10 @@ class ServingConnection(RpcConnection):
         self._begin(responder, now)
         if len(open_) >= SERVED_REQUESTS_MAX or self._open_bytes >= SERVED_BYTES_MAX:
             self._balance()
+
+    def _note_refused(self, type: int, error: AmbryError) -> None:
+        if self._tally is not None:
+            self._tally.failed(type, error, 0.0)
 
     def _serve_again(self, frame: Frame) -> None:
         """A frame came that is about a request of before, or says so."""
@@ -272,7 +262,8 @@ class ServingConnection(RpcConnection):
         responder.answered = True
         responder.on_abandoned = None
         self._open.pop(frame.correlation, None)
-        self._open_bytes -= len(frame.body) + len(frame.header)
+        self._open_bytes -= responder.size
+        self._requests.bytes -= responder.size
         self._reserved -= responder.reserved
         tally = self._tally
         if tally is not None:

@@ -31,6 +31,7 @@ Invariant: no header or body is handed on before its checksum matched, and no si
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from enum import IntEnum
 
 import msgspec
@@ -44,6 +45,9 @@ PREFIX_SIZE = 40
 HEADER_SIZE_MAX = 4 << 20
 BODY_SIZE_MAX = 64 << 20
 BUFFER_SIZE = 128 << 10
+"""What one read takes at most."""
+HEAD_ROOM = 4 << 10
+"""Memory of the beginning of a head that came without the rest; most heads are shorter."""
 FLAG_REPLY = 1
 FLAG_ERROR = 2
 FLAGS_UNKNOWN = 0xFF ^ (FLAG_REPLY | FLAG_ERROR)
@@ -143,31 +147,50 @@ def verify_head(prefix: Buffer, header_and_checks: Buffer, checksum: int) -> Non
         raise ProtocolViolation("a frame's header fails its checksum")
 
 
+Admit = Callable[[Prefix | None, int], bool]
+"""Whether memory may be taken for so many bytes of a frame that is not all here; None: its prefix is not verified yet."""
+
+
 class FrameDecoder:
     """One direction of one connection. After a ProtocolViolation the connection must be closed.
 
-    A body of more than `body_size_max` bytes is refused before there is memory for it.
+    A body of more than `body_size_max` bytes is refused before there is memory for it. One that `admit` refuses is passed over
+    as it comes, and its frame is not handed on; `admit` has told the other end. A head that it refuses is a ProtocolViolation.
+
+    `scratch`, of BUFFER_SIZE bytes, is where bytes come in while no part of a frame is here. Between `room` and `received`
+    nothing else may use it; so all decoders of one event loop may share one, and one that waits holds nothing.
     """
 
-    def __init__(self, body_size_max: int = BODY_SIZE_MAX) -> None:
+    def __init__(
+        self,
+        body_size_max: int = BODY_SIZE_MAX,
+        *,
+        scratch: memoryview | None = None,
+        admit: Admit = lambda _prefix, _size: True,
+    ) -> None:
         self._body_size_max = body_size_max
-        self._buffer = bytearray(BUFFER_SIZE)
-        self._view = memoryview(self._buffer)
+        self._scratch = memoryview(bytearray(BUFFER_SIZE)) if scratch is None else scratch
+        self._admit = admit
+        self._view = self._scratch
+        """Where what came and is no body stands: the scratch, or a buffer of our own for the beginning of a head."""
         self._start = 0
         self._end = 0
+        self._wanted = PREFIX_SIZE
+        """How long the head is that is not all here, as far as one can tell."""
         self._prefix: Prefix | None = None
         self._header = b""
         self._checks = b""
         self._body: bytearray | None = None
-        self.room = self._view
+        self._passing_over = 0
+        self.taken = 0
+        """Bytes of memory that the frame under way has, but for a small buffer; only read it."""
+        self.room = self._scratch
         """Where the next received bytes go; never empty, valid until `received`."""
 
     @property
     def awaited(self) -> int:
         """Bytes missing of a frame under way for which more memory than usual is taken; else 0."""
-        if self._body is not None:
-            return len(self.room)
-        return len(self._buffer) - self._end if len(self._buffer) > BUFFER_SIZE else 0
+        return len(self.room) if self.taken else 0
 
     def received(self, count: int) -> list[Frame]:
         """Take in `count` bytes that were put into `room`. Raises ProtocolViolation."""
@@ -178,45 +201,73 @@ class FrameDecoder:
                 return frames
             frames.append(self._finish(self._body))
             self._body = None
-            self.room = self._view
+            self._begin_anew()
+            return frames
+        if self._passing_over:
+            self._pass_over(self._passing_over - count)
             return frames
         self._end += count
         while self._start < self._end and (prefix := self._prefix or self._parse_head()) is not None:
             size = prefix.body_size
             available = self._end - self._start
             if available < size:
+                if not self._admit(prefix, size):
+                    self._prefix = None
+                    self._pass_over(size - available)
+                    return frames
                 # The rest of this body goes straight into its own memory.
                 self._body = body = bytearray(size)
                 body[:available] = self._view[self._start : self._end]
-                self._start = self._end = 0
+                self._begin_anew()
+                self.taken = size
                 self.room = memoryview(body)[available:]
                 return frames
             end = self._start + size
             frames.append(self._finish(bytes(self._view[self._start : end])))
             self._start = end
         if self._start == self._end:
-            self._start = self._end = 0
-            if len(self._buffer) > BUFFER_SIZE:
-                self._replace(BUFFER_SIZE)
-            self.room = self._view
-            return frames
-        if self._start and len(self._buffer) - self._end < BUFFER_SIZE // 2:
-            self._replace(len(self._buffer))
-        self.room = self._view[self._end :]
+            self._begin_anew()
+        else:
+            self._keep()
         return frames
+
+    def _begin_anew(self) -> None:
+        """Nothing is here that was not handed on."""
+        self._start = self._end = self.taken = 0
+        self.room = self._view = self._scratch
+
+    def _pass_over(self, size: int) -> None:
+        """So many bytes more are nobody's."""
+        self._begin_anew()
+        self._passing_over = size
+        if 0 < size < len(self._scratch):
+            self.room = self._scratch[:size]
+
+    def _keep(self) -> None:
+        """Keep the beginning of a head, and room for all of it."""
+        if self._view is self._scratch or self._start or self._wanted > len(self._view):
+            size = max(self._wanted, HEAD_ROOM)
+            if size > max(HEAD_ROOM, self.taken) and not self._admit(None, size):
+                raise ProtocolViolation(f"there is no room for a head of {size} bytes; try again later")
+            self.taken = size if size > HEAD_ROOM else 0
+            content = bytes(self._view[self._start : self._end])
+            self._view = memoryview(bytearray(size))
+            self._view[: len(content)] = content
+            self._start, self._end = 0, len(content)
+        self.room = self._view[self._end :]
 
     def _parse_head(self) -> Prefix | None:
         """The prefix of the next frame, whose head is taken in then; None while more of it must come."""
         available = self._end - self._start
+        self._wanted = PREFIX_SIZE
         if available < PREFIX_SIZE:
             return None
-        prefix = decode_prefix(self._buffer, self._start)
+        prefix = decode_prefix(self._view, self._start)
         if prefix.body_size > self._body_size_max:
             raise ProtocolViolation(f"a body of {prefix.body_size} bytes exceeds the bound of {self._body_size_max}")
         rest = prefix.header_size + prefix.checks_size
         if available < PREFIX_SIZE + rest:
-            if PREFIX_SIZE + rest > len(self._buffer):
-                self._replace(PREFIX_SIZE + rest)
+            self._wanted = PREFIX_SIZE + rest
             return None
         start = self._start + PREFIX_SIZE
         tail = bytes(self._view[start : start + rest])
@@ -241,12 +292,3 @@ class FrameDecoder:
             body,
             prefix.sent_ms,
         )
-
-    def _replace(self, size: int) -> None:
-        """Go on in a buffer of `size` bytes, with what is there at its start."""
-        content = bytes(self._view[self._start : self._end])
-        if size != len(self._buffer):
-            self._buffer = bytearray(size)
-            self._view = memoryview(self._buffer)
-        self._view[: len(content)] = content
-        self._start, self._end = 0, len(content)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ambry.errors import AmbryError
 from ambry.network.connection import RpcConnection
+from ambry.network.requests import Requests
 from ambry.network.serving import Responder, ServingConnection
 from ambry.network.unread import Unread
 from ambry.protocol.frame import Frame, FrameDecoder, MessageType
@@ -24,6 +25,7 @@ class Pair:
     def __init__(self) -> None:
         self.handler: Callable[[Frame, Responder], None] = lambda frame, responder: responder.reply(Empty())
         self.unread = Unread()
+        self.requests = Requests()
         self.answered: list[tuple[int, str]] = []
         """Type and outcome of what the server answered."""
         self.succeeded = {int(type): partial(self.answered.append, (type, "ok")) for type in MessageType}
@@ -40,6 +42,7 @@ class Pair:
                 handlers=dict.fromkeys(MessageType, lambda frame, responder: self.handler(frame, responder)),
                 tally=self,
                 unread=self.unread,
+                requests=self.requests,
             )
             self.served.append(made)
             return made
@@ -89,6 +92,10 @@ class RawClient:
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
+
+    def at_end(self) -> bool:
+        """Whether the other end was heard to close."""
+        return self._reader.at_eof() or self._reader.exception() is not None
 
     async def frame(self) -> Frame:
         """The next answer."""

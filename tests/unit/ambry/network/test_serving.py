@@ -18,7 +18,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX
-from ambry.network import serving
+from ambry.network import receiving, serving
 from ambry.network.serving import Responder
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX
 from ambry.protocol.frame import BODY_SIZE_MAX, FLAG_ERROR, SENT_MASK, Frame, MessageType, encode_head
@@ -500,9 +500,9 @@ async def test_a_frame_that_there_is_no_memory_for_ends_its_connection_alone(
 
 
 async def test_a_request_larger_than_any_is_refused_before_there_is_memory_for_it(pair: Pair) -> None:
-    assert serving.REQUEST_BODY_MAX == PAYLOAD_SIZE_MAX
+    assert receiving.REQUEST_BODY_MAX == PAYLOAD_SIZE_MAX
     client = await pair.raw()
-    body = bytes(serving.REQUEST_BODY_MAX + 1)
+    body = bytes(receiving.REQUEST_BODY_MAX + 1)
     client.send(encode_head(MessageType.PUT, 1, messages.encode(Empty()), body))
     with pytest.raises(ConnectionResetError):
         await client.frame()
@@ -513,12 +513,12 @@ async def test_part_of_a_request_stays_only_while_more_of_it_comes(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, sent: int
 ) -> None:
     """Eight connections held 512 MB for as long as they lived. What is missing may be of the head or of the body."""
-    monkeypatch.setattr(serving, "STALL_S", 3600.0)  # the test says when it is over
+    monkeypatch.setattr(receiving, "STALL_S", 3600.0)  # the test says when it is over
     client = await pair.raw()
     header = messages.encode(PresenceReply(["present"] * 100_000))
     frame = encode_head(MessageType.PUT, 1, header, bytes(2_000_000)) + bytes(2_000_000)
     assert 200_000 < len(header) < 850_000
-    more = serving.PROGRESS_BYTES
+    more = receiving.PROGRESS_BYTES
     client.send(frame[:sent])
     await eventually(lambda: pair.served and pair.served[0]._stall)
     await eventually(lambda: _taken(pair, len(frame)) >= sent or sent < len(header))
