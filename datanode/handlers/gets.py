@@ -20,6 +20,7 @@ from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading, by_replica
 from datanode.lookups import Wish
 from datanode.replicas import Replica, Replicas
+from datanode.store.damage import successor
 from datanode.store.entry import IndexEntry
 from datanode.store.known import UNKNOWN
 from datanode.store.record_reader import Payload
@@ -70,13 +71,17 @@ class GetHandlers:
                 if wish.failure is not None:
                     raise wish.failure
                 entry = index.known(request.id)
+                asked = wish.found[key]
                 if entry is UNKNOWN:
                     if index.checkpoints != checkpoints:
                         # It may have changed, gone to the file and been forgotten again since that was asked.
                         self._get_what_is_stored(replica, request, responder)
                         return
-                    entry = wish.found[key]
-                    entry = None if entry is None or entry.id != request.id else entry
+                    entry = None if asked is None or asked.id != request.id else asked
+                elif asked is not None and successor(replica.store, asked) is not None:
+                    # What was read, or was not, stands elsewhere by now.
+                    self._answer_get(replica, entry, request, responder)
+                    return
                 if entry is not None and isinstance(wish.unread, DataCorrupt | OSError | MemoryError):
                     raise self._reading.unreadable(replica, entry, wish.unread, request.request_id) from wish.unread
                 if wish.unread is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded, ReplicaUnavailable
@@ -12,11 +13,13 @@ from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
+from datanode.store.damage import note_damaged, successor
 from datanode.store.entry import IndexEntry
 from datanode.store.record_reader import Payload
 from datanode.store.trouble import is_shortage
 
 log = get_logger()
+T = TypeVar("T")
 
 
 def by_replica(replicas: Replicas, ids: Sequence[bytes]) -> list[tuple[Replica, list[bytes]]]:
@@ -40,22 +43,38 @@ class Reading:
         self, replica: Replica, entry: IndexEntry, first: int, end: int, *, request_id: str = ""
     ) -> Payload:
         """As BlobStore.read. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
-        self._refuse_while_it_hangs()
-        try:
-            payload = await self._disk.submit(replica.store.read, entry, first, end, cached_only=False)
-        except (DataCorrupt, OSError, MemoryError) as error:
-            raise self.unreadable(replica, entry, error, request_id) from error
+
+        def read(entry: IndexEntry) -> Payload | None:
+            """Blocking."""
+            return replica.store.read(entry, first, end, cached_only=False)
+
+        payload = await self._read(replica, entry, read, request_id)
         if payload is None:
             raise InternalError("a waiting read returned nothing")
         return payload
 
     async def image(self, replica: Replica, entry: IndexEntry) -> Buffer:
         """As BlobStore.read_image. Raises DataCorrupt, Overloaded, ReplicaUnavailable."""
-        self._refuse_while_it_hangs()
-        try:
-            return await self._disk.submit(replica.store.read_image, entry)
-        except (DataCorrupt, OSError, MemoryError) as error:
-            raise self.unreadable(replica, entry, error) from error
+
+        def read(entry: IndexEntry) -> Buffer:
+            """Blocking."""
+            return replica.store.read_image(entry)
+
+        return await self._read(replica, entry, read)
+
+    async def _read(
+        self, replica: Replica, entry: IndexEntry, read: Callable[[IndexEntry], T], request_id: str = ""
+    ) -> T:
+        """Read on a disk thread; again where a good copy came while that failed."""
+        while True:
+            self._refuse_while_it_hangs()
+            try:
+                return await self._disk.submit(read, entry)
+            except (DataCorrupt, OSError, MemoryError) as error:
+                newer = successor(replica.store, entry)
+                if newer is None or not newer.present:
+                    raise self.unreadable(replica, entry, error, request_id) from error
+                entry = newer
 
     def _refuse_while_it_hangs(self) -> None:
         hang = self._disk.hanging
@@ -66,8 +85,9 @@ class Reading:
         """What to answer after a read of `entry` raised `error`; a damage of the record is noted."""
         if is_shortage(error):
             return Overloaded(f"{self._own_name} has no descriptors or memory left: {error!r}; read elsewhere")
+        if not note_damaged(replica.store, entry):
+            return ReplicaUnavailable(f"the record was replaced while {self._own_name} read it; read again")
         metrics.CORRUPT.inc()
         log.error("record unreadable", blob=entry.id.hex(), error=str(error), request_id=request_id)
-        replica.store.damaged.add(entry.id)
         self._on_damaged(replica, entry.id)
         return error if isinstance(error, DataCorrupt) else DataCorrupt(f"the disk failed to read a record: {error}")

@@ -20,6 +20,7 @@ from datanode.config import CompactionSection, ScrubSection
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import StoreState
+from datanode.store.damage import note_damaged
 from datanode.store.entry import IndexEntry
 from datanode.store.pieces import Pieces
 from datanode.store.retention import retention_at
@@ -226,9 +227,10 @@ class Scrubber:
         for entry in entries:
             if entry.id in replica.store.damaged and entry.id in self._counted:
                 continue  # found by the scan and by the index both
+            if not note_damaged(replica.store, entry):
+                continue  # a good copy came meanwhile
             self._counted.add(entry.id)
             report.damaged += 1
-            replica.store.damaged.add(entry.id)
             self._on_damaged(replica, entry.id)
 
 
