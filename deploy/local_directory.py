@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from ambry.clustermap.layout import Layout
+from ambry.clustermap.layout import decode as decode_layout
 from deploy.local_layout import (
     ClusterFile,
     LocalClusterError,
@@ -38,6 +38,9 @@ from deploy.local_layout import (
     shape_of,
 )
 from deploy.local_processes import running
+
+_shape = msgspec.json.Decoder(Shape)
+_cluster = msgspec.json.Decoder(ClusterFile)
 
 
 class LocalDirectory:
@@ -62,7 +65,7 @@ class LocalDirectory:
         """The stored shape."""
         if self._shape is None:
             try:
-                self._shape = check(msgspec.json.decode(self._shape_path.read_bytes(), type=Shape))
+                self._shape = check(_shape.decode(self._shape_path.read_bytes()))
             except (FileNotFoundError, NotADirectoryError):
                 command = f"ambry cluster up --dir {shlex.quote(str(self.path))}"
                 raise LocalClusterError(f"{self.path} holds no cluster; start one with: {command}") from None
@@ -77,8 +80,8 @@ class LocalDirectory:
     def _recovered_shape(self, cause: msgspec.DecodeError) -> Shape:
         """The shape as the other two files tell it: an older release could leave an empty shape.json when the power went."""
         try:
-            known = msgspec.json.decode(self._layout_path.read_bytes(), type=Layout)
-            ran = msgspec.json.decode(self._cluster_path.read_bytes(), type=ClusterFile)
+            known = decode_layout(self._layout_path.read_bytes())
+            ran = _cluster.decode(self._cluster_path.read_bytes())
             shape = shape_of(known, frontends=len(list(self.path.glob("dc1-f*"))), overrides=ran.overrides)
         except (OSError, msgspec.DecodeError, LocalClusterError) as none:
             raise LocalClusterError(
@@ -138,7 +141,7 @@ class LocalDirectory:
     def _has_layout(self) -> bool:
         """One that was left empty or torn follows from the shape as well; one that says something else is not overwritten."""
         try:
-            msgspec.json.decode(self._layout_path.read_bytes(), type=Layout)
+            decode_layout(self._layout_path.read_bytes())
         except msgspec.ValidationError as cause:
             raise LocalClusterError(f"{self._layout_path} is no layout: {cause}; mend it, or remove it") from cause
         except (FileNotFoundError, msgspec.DecodeError):
@@ -148,7 +151,7 @@ class LocalDirectory:
     def describe(self) -> ClusterFile:
         """What stands in cluster.json; one that is damaged is found out anew."""
         try:
-            return msgspec.json.decode(self._cluster_path.read_bytes(), type=ClusterFile)
+            return _cluster.decode(self._cluster_path.read_bytes())
         except FileNotFoundError:
             return describe(self.shape, self.path, self.members, {}, state="down")
         except msgspec.DecodeError:

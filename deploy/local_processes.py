@@ -230,7 +230,7 @@ def readiness(urls: Sequence[str]) -> Readiness:
 def _closed(body: str) -> tuple[str, ...]:
     """The reasons of a process that is not ready, if all of them are replicas that stay closed by themselves."""
     try:
-        reasons = msgspec.json.decode(body, type=_Unready).reasons
+        reasons = _unready.decode(body).reasons
     except msgspec.DecodeError:
         return ()
     return tuple(reasons) if all(_STAYS_CLOSED.match(reason) for reason in reasons) else ()
@@ -240,6 +240,9 @@ class _Unready(msgspec.Struct):
     """What /readyz says."""
 
     reasons: list[str]
+
+
+_unready = msgspec.json.Decoder(_Unready)
 
 
 def tail(log: Path, *, start: int = 0, lines: int = 12) -> list[str]:

@@ -487,6 +487,43 @@ def test_a_wait_for_a_disk_on_the_event_loop_would_be_noticed(code: str, seen: b
     assert bool(blocking_uses(ast.parse(code))) is seen
 
 
+# --- threads ---
+
+
+def hasty_decoders(path: str, source: ast.AST) -> list[str]:
+    """Where msgspec learns of a type at the first call that needs it.
+
+    Once a data node now and then died of SIGSEGV at its start: two threads read the identities of two replicas, and what
+    msgspec learns of a type is in sight of a second thread before it is whole (0.22). A decoder made with its module is whole.
+    """
+    names = bindings(source)
+    return [
+        f"{path}:{node.lineno} decodes by a type; make a decoder beside the type"
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call)
+        and (dotted(node.func, names) or "").startswith("msgspec.")
+        and (dotted(node.func, names) or "").endswith(".decode")
+        and any(word.arg == "type" for word in node.keywords)
+    ]
+
+
+def test_decoders_are_made_before_threads_need_them() -> None:
+    assert [fault for path in modules(*PACKAGES) for fault in hasty_decoders(path, tree(path))] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "faults"),
+    [
+        ("import msgspec\nmsgspec.json.decode(b'', type=int)", 1),
+        ("from msgspec import msgpack\nmsgpack.decode(b'', type=int, strict=False)", 1),
+        ("import msgspec\nmsgspec.json.decode(b'')", 0),
+        ("import msgspec\ndecoder = msgspec.json.Decoder(int)\ndecoder.decode(b'')", 0),
+    ],
+)
+def test_a_decoder_made_at_the_first_call_would_be_noticed(code: str, faults: int) -> None:
+    assert len(hasty_decoders("x.py", ast.parse(code))) == faults
+
+
 # --- one name, one thing ---
 
 

@@ -9,6 +9,7 @@ Ids of datacenters (1..65535) and partitions (0..2**32-1) are in blob ids for ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -42,10 +43,14 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partitions: list[PartitionEntry]
 
 
+decode: Callable[[bytes], Layout] = msgspec.json.Decoder(Layout).decode
+"""Raises msgspec.DecodeError. Whether it makes sense, `build` says."""
+
+
 def load_layout(path: Path) -> ClusterMap:
     """Read and check a layout file. Raises ConfigInvalid naming what is wrong."""
     try:
-        layout = msgspec.json.decode(path.read_bytes(), type=Layout)
+        layout = decode(path.read_bytes())
     except OSError as cause:
         raise ConfigInvalid(f"cannot read the layout {path}: {cause.strerror}") from cause
     except msgspec.DecodeError as cause:

@@ -43,6 +43,9 @@ class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     without: list[str] = []
 
 
+_acceptance = msgspec.json.Decoder(Acceptance)
+
+
 class Losses:
     """Takes the decisions of operators."""
 
@@ -71,7 +74,7 @@ class Losses:
         Raises InvalidRequest when a blob is not wanted here, or a replica could not be asked for it: then nothing was done.
         """
         try:
-            wish = msgspec.json.decode(body, type=Acceptance)
+            wish = _acceptance.decode(body)
             ids = [BlobId.parse(text).raw for text in wish.blobs]
         except msgspec.DecodeError as cause:
             raise InvalidRequest(f"the body is no acceptance of a loss: {cause}") from cause

@@ -83,6 +83,9 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """Numbers of the segments that compactions had made: the index points to none that they replaced."""
 
 
+_checkpoint = msgspec.msgpack.Decoder(Checkpoint)
+
+
 class Frozen(msgspec.Struct):
     """The entries that one checkpoint writes."""
 
@@ -333,7 +336,7 @@ class Index:
 
 def _decoded(raw: bytes, partition: int) -> Checkpoint:
     try:
-        checkpoint = msgspec.msgpack.decode(raw, type=Checkpoint)
+        checkpoint = _checkpoint.decode(raw)
     except msgspec.MsgspecError as cause:
         raise IndexCorrupt(f"the checkpoint of partition {partition} cannot be read: {cause}") from cause
     if checkpoint.version != Checkpoint().version:

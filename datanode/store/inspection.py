@@ -92,7 +92,7 @@ class Inspection:
         if not self.files.exists(path):
             raise StoreMismatch(f"{self.directory} is no replica: it has no {identity_file.FILE_NAME}")
         try:
-            identity = msgspec.json.decode(read_whole(self.files, path), type=Identity)
+            identity = identity_file.decode(read_whole(self.files, path))
         except msgspec.DecodeError as cause:
             raise DataCorrupt(f"{path} cannot be read: {cause}") from cause
         if identity.sealed() != identity:

@@ -81,6 +81,8 @@ class Coverage(msgspec.Struct, frozen=True):
     before: bytes = BEHIND_ALL
 
 
+_coverage = msgspec.msgpack.Decoder(Coverage)
+
 WHOLE = Coverage()
 UNKNOWN = Coverage(before=b"")
 
@@ -90,7 +92,7 @@ def read_coverage(raw: bytes | None, *, empty: bool) -> Coverage:
     if raw is None:
         return WHOLE if empty else UNKNOWN
     try:
-        found = msgspec.msgpack.decode(raw, type=Coverage)
+        found = _coverage.decode(raw)
     except msgspec.MsgspecError:
         return UNKNOWN
     return found if found.version == WHOLE.version else UNKNOWN

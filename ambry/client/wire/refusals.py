@@ -38,6 +38,7 @@ from ambry.errors import (
 from ambry.rest import names
 
 ERROR_BODY_MAX = 64 << 10
+_problem = msgspec.json.Decoder(dict[str, Any])
 
 _BY_STATUS: dict[int, type[AmbryError]] = {
     401: AccessDenied,
@@ -144,7 +145,7 @@ def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *,
     problem: dict[str, Any] = {}
     if "json" in headers.get("content-type", ""):
         with suppress(msgspec.DecodeError):
-            problem = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
+            problem = _problem.decode(body) if body else {}
     code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)

@@ -6,6 +6,7 @@ are the 36 bytes of a blob id. `request_id` names the user's request in every lo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -90,6 +91,8 @@ class ErrorReply(Message, frozen=True, array_like=True):
 encode: Callable[[Message], bytes] = msgspec.msgpack.Encoder().encode
 """A message as the bytes of a frame's header."""
 _decoders: dict[Any, Any] = {}
+_making = threading.Lock()
+"""Held while a decoder is made: what msgspec learns of a type is seen half by other threads meanwhile, and ends the process."""
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
@@ -98,14 +101,16 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 def reader(shape: type[T]) -> Callable[[bytes], T]:
     """Decodes headers of one shape; for requests. Raises UNREADABLE."""
-    return msgspec.msgpack.Decoder(shape).decode
+    with _making:
+        return msgspec.msgpack.Decoder(shape).decode
 
 
 def decode(data: bytes, shape: type[T]) -> T:
     """Raises ProtocolViolation."""
     decoder: msgspec.msgpack.Decoder[T] | None = _decoders.get(shape)
     if decoder is None:
-        decoder = _decoders[shape] = msgspec.msgpack.Decoder(shape)
+        with _making:
+            decoder = _decoders[shape] = msgspec.msgpack.Decoder(shape)
     try:
         return decoder.decode(data)
     except UNREADABLE as cause:

@@ -48,6 +48,9 @@ class Receipt(msgspec.Struct, frozen=True):
         return named(kept) == self.segment and named(left) in self.inputs
 
 
+_receipt = msgspec.json.Decoder(Receipt)
+
+
 def _check(data: bytes) -> str:
     return f"{xxh64(data):016x}"
 
@@ -69,7 +72,7 @@ def read_all(files: Files, directory: Path) -> dict[int, Receipt]:
         if not name.endswith(SUFFIX):
             continue
         try:
-            receipt = msgspec.json.decode(read_whole(files, directory / name), type=Receipt)
+            receipt = _receipt.decode(read_whole(files, directory / name))
         except msgspec.DecodeError:
             receipt = None
         if receipt is None or receipt.sealed() != receipt:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -68,6 +68,10 @@ class Identity(msgspec.Struct, frozen=True):
         """Under a new incarnation: another log, as far as peers are concerned."""
         lineage = self.lineage.renewed(self.incarnation)
         return msgspec.structs.replace(self, incarnation=_incarnation(random_source), lineage=lineage).sealed()
+
+
+decode: Callable[[bytes], Identity] = msgspec.json.Decoder(Identity).decode
+"""Raises msgspec.DecodeError. Whether it is `sealed` is another question."""
 
 
 def _incarnation(random_source: random.Random) -> str:
@@ -185,7 +189,7 @@ def load_or_create(
         save(files, directory, identity)
         return OwnIdentity(identity, is_new=True)
     try:
-        identity = msgspec.json.decode(found, type=Identity)
+        identity = decode(found)
     except msgspec.DecodeError as cause:
         raise DataCorrupt(f"{path} cannot be read: {cause}; restore it or move the directory away") from cause
     if identity.version != VERSION:
@@ -205,7 +209,7 @@ def identity_in(files: Files, directory: Path) -> Identity | None:
     if not files.exists(directory / FILE_NAME):
         return None
     try:
-        identity = msgspec.json.decode(read_whole(files, directory / FILE_NAME), type=Identity)
+        identity = decode(read_whole(files, directory / FILE_NAME))
     except msgspec.DecodeError:
         return None
     return identity if identity.sealed() == identity else None
