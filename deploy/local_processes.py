@@ -174,8 +174,8 @@ def taken(ports: Sequence[int]) -> list[int]:
             # As the servers do: connections in TIME_WAIT do not hold the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                # No listen(): who starts on the port at this moment would be refused it.
                 probe.bind((HOST, port))
-                probe.listen(1)
             except OSError as cause:
                 if cause.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise

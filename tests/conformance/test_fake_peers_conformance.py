@@ -51,6 +51,7 @@ from tests.support.fake_files import FakeFiles
 from tests.support.fake_peers import FakePeer, FakePool, corrupt, held, silent
 from tests.support.introductions import introduction
 from tests.support.node_parts import LONE, lone_map, lone_node, store_section
+from tests.support.ports import free_ports
 from tests.support.samples import DELETED, PARTITION, blob_id, content
 
 ID = blob_id(1)
@@ -141,7 +142,7 @@ class RealWorld:
         )
         self._handlers: dict[int, Handler] = dict(self._parts.handlers)
         self._served: list[ServingConnection] = []
-        self._port = 0
+        (self._port,) = free_ports(1)  # it stays ours while the peer is down
 
     @property
     def peer(self) -> Peer:
@@ -166,7 +167,6 @@ class RealWorld:
             return self._served[-1]
 
         self._server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         await self._pool.stop()

@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
 from tests.support.clusters import not_caught_up, seed_of
 from tests.support.content import content
+from tests.support.ports import port_range
 from tests.support.replica_reader import Stored, every_copy_is_right
 from tests.support.rest import call, get
 from tests.support.waiting import eventually, settled
@@ -30,12 +32,17 @@ def mount(node: Member, mib: int, *options: str) -> None:
 
 
 @pytest.fixture
-def small_disks(tmp_path: Path) -> Iterator[LocalCluster]:
+def port_base() -> Iterator[int]:
+    with port_range() as base:
+        yield base
+
+
+@pytest.fixture
+def small_disks(tmp_path: Path, port_base: int) -> Iterator[LocalCluster]:
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
-    cluster = LocalCluster(
-        tmp_path / "c", datacenters=2, nodes=3, partitions=2, port_base=0, overrides=OVERRIDES, ready_timeout_s=60.0
-    )
+    shape: dict[str, Any] = {"datacenters": 2, "nodes": 3, "partitions": 2, "port_base": port_base}
+    cluster = LocalCluster(tmp_path / "c", overrides=OVERRIDES, ready_timeout_s=60.0, **shape)
     mounted: list[Member] = []
     try:
         # The directories are made by a first start.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, seed_of
 from tests.support.content import content
 from tests.support.load import Load
+from tests.support.ports import free_ports
 from tests.support.rest import call, everywhere, page, put
 from tests.support.waiting import eventually
 
@@ -143,9 +143,7 @@ def run_datanode(config: Path, *overrides: str) -> subprocess.CompletedProcess[s
 def layout_elsewhere(of: LocalCluster, tmp_path: Path, **changes: Any) -> Path:
     """The cluster's layout with another port for dc1-n1, whose own is taken: it runs."""
     layout = json.loads((of.directory / "layout.json").read_text()) | changes
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        layout["datacenters"][0]["nodes"][0]["port"] = probe.getsockname()[1]
+    (layout["datacenters"][0]["nodes"][0]["port"],) = free_ports(1)
     path = tmp_path / f"layout-{layout['cluster']}.json"
     path.write_text(json.dumps(layout))
     return path

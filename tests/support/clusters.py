@@ -1,4 +1,4 @@
-"""Real clusters for tests: free ports even when test runs go side by side, small segments, logs named on failure."""
+"""Real clusters for tests: ports of their own even when test runs go side by side, small segments, logs named on failure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 from ambry.clock import SystemClock
 from ambry.ids import BlobId, IdKind, uuid7
 from deploy.local_cluster import LocalCluster
-from deploy.local_layout import LocalClusterError
+from tests.support.ports import port_range
 from tests.support.rest import page
 
-PORT_TRIES = 4
 SMALL_DISKS = {"datanode": ("store.segment_size_bytes=16777216", "store.reserve_bytes=67108864")}
 
 
@@ -42,36 +41,30 @@ def running_cluster(
     partitions: int = 4,
     overrides: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[LocalCluster]:
-    """A ready cluster, down afterwards. Somebody else may take a port between the look and the bind: then others are tried."""
+    """A ready cluster, down afterwards; its ports are nobody else's until then."""
     wanted = {role: [*SMALL_DISKS.get(role, ()), *(overrides or {}).get(role, ())] for role in ("datanode", "frontend")}
-    for attempt in range(PORT_TRIES):
+    with port_range() as port_base:
         cluster = LocalCluster(
-            directory / f"cluster-{attempt}",
+            directory / "cluster",
             datacenters=datacenters,
             nodes=nodes,
             frontends=frontends,
             partitions=partitions,
-            port_base=0,
+            port_base=port_base,
             overrides=wanted,
             ready_timeout_s=60.0,
             report=print,
         )
+        cluster.up()
         try:
-            cluster.up()
-        except LocalClusterError as error:
-            if attempt + 1 == PORT_TRIES or not ("in use" in str(error) or "listens on port" in str(error)):
-                raise
-            continue
-        break
-    try:
-        yield cluster
-    finally:
-        # What fails by a node that ended does not say so.
-        for member in cluster.members:
-            if cluster.pid(member.name) is None:
-                print(cluster.obituary(member.name))
-        print(f"logs: {cluster.directory}/*/log.jsonl")
-        cluster.down()
+            yield cluster
+        finally:
+            # What fails by a node that ended does not say so.
+            for member in cluster.members:
+                if cluster.pid(member.name) is None:
+                    print(cluster.obituary(member.name))
+            print(f"logs: {cluster.directory}/*/log.jsonl")
+            cluster.down()
 
 
 def frontend_urls(cluster: LocalCluster) -> list[str]:

@@ -1,15 +1,72 @@
-"""Ports of this machine that nobody listens on now."""
+"""Ports of this machine that nobody takes meanwhile: no other test, no other worker of this run, no other run.
+
+Between the look for a free port and the bind, and while a server is down for a moment, a port is anybody's. So ports are given
+in ranges, and a range belongs to the process that listens on its first port. All lie below those that the kernel hands out by
+itself, to outgoing connections as well.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
+import random
 import socket
+from collections.abc import Iterator
+
+from deploy.local_layout import HOST
+from deploy.local_processes import taken
+
+SPAN = 300
+"""Ports of a range: a local cluster of two datacenters uses those up to its base + 299 (deploy/local_layout.py)."""
+BASES = range(9_000, 16_800, SPAN)
+
+
+class OutOfPorts(Exception):
+    """Every range is somebody's."""
+
+
+@contextlib.contextmanager
+def port_range() -> Iterator[int]:
+    """The first port of a range that is ours until the end; it is taken itself, `SPAN` - 1 ports after it are free."""
+    with _own_range() as owner:
+        yield owner.getsockname()[1]
+
+
+def _own_range() -> socket.socket:
+    # From anywhere, so that runs side by side seldom ask for the same; which one it is decides nothing.
+    first = random.SystemRandom().randrange(len(BASES))
+    for base in [*BASES[first:], *BASES[:first]]:
+        owner = socket.socket()
+        try:
+            owner.bind((HOST, base))
+            owner.listen(1)
+        except OSError:
+            owner.close()
+            continue
+        if not taken(range(base + 1, base + SPAN)):
+            return owner
+        owner.close()
+    raise OutOfPorts(f"none of {len(BASES)} ranges of ports from {BASES[0]} is free: are other tests running?")
+
+
+@functools.cache
+def _of_this_process() -> Iterator[int]:
+    """The ports of a range that is kept until the process ends, again and again."""
+    owner = _own_range()
+    base = owner.getsockname()[1]
+
+    def ports() -> Iterator[int]:
+        with owner:
+            yield from itertools.cycle(range(base + 1, base + SPAN))
+
+    return ports()
 
 
 def free_ports(count: int) -> list[int]:
-    """All different: each is held until all are found."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in held:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in held]
+    """All different, nobody listens on them now, and nobody else will take them."""
+    free = (port for port in itertools.islice(_of_this_process(), SPAN - 1) if not taken([port]))
+    found = list(itertools.islice(free, count))
+    if len(found) < count:
+        raise OutOfPorts(f"{count} ports were asked for, of {SPAN - 1} only {len(found)} are free")
+    return found

@@ -42,6 +42,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.base import Hello, Message
 from deploy import local_processes as processes
 from deploy.local_layout import LocalClusterError, Member, config_text
+from tests.support.ports import free_ports
 from tests.support.replica_reader import Copy, Held, ReplicaReader
 from tests.support.waiting import eventually
 
@@ -52,9 +53,6 @@ IMAGE_BYTES = 2 << 30
 READY_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 20.0
 UNMOUNT_TIMEOUT_S = 20.0
-PORT_OFFSET = 490
-"""Above the ports that a local cluster takes from the same base (deploy/local_layout.py)."""
-PORT_TRIES = 4
 
 # linux/ext4.h: _IOR('X', 125, __u32); flag 2 is EXT4_GOING_FLAGS_NOLOGFLUSH, "don't flush log nor data".
 EXT4_IOC_SHUTDOWN = 0x8004587D
@@ -147,27 +145,25 @@ class PoweredNode:
         self._directory = directory
         self._partitions = partitions
         self._settings = list(settings)
-        self._last_settings: list[str] = []
         self._child: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._log_start = 0
-        self._choose_port()
+        self.member = self._write_config()
         self.disk = LoopDisk(directory / "disk.img", self.member.data_dir)
         self.start_s = 0.5
         """How long the last start took until it was ready, seconds."""
 
-    def _choose_port(self) -> None:
-        base = processes.free_port_base(lambda base: [base + PORT_OFFSET])
-        self.member = Member(
+    def _write_config(self) -> Member:
+        member = Member(
             name=NODE,
             role="datanode",
             datacenter="dc1",
             datacenter_id=DATACENTER_ID,
-            port=base + PORT_OFFSET,
+            port=free_ports(1)[0],
             admin_port=0,
             directory=self._directory,
         )
-        node = NodeEntry(name=NODE, host=self.member.host, port=self.member.port)
+        node = NodeEntry(name=NODE, host=member.host, port=member.port)
         layout = Layout(
             cluster=CLUSTER,
             version=1,
@@ -176,7 +172,8 @@ class PoweredNode:
         )
         layout_path = self._directory / "layout.json"
         layout_path.write_bytes(msgspec.json.encode(layout))
-        self.member.config.write_text(config_text(self.member, layout_path), "utf-8")
+        member.config.write_text(config_text(member, layout_path), "utf-8")
+        return member
 
     # --- the process ---
 
@@ -187,25 +184,14 @@ class PoweredNode:
         log = self.member.log
         self._log_start = log.stat().st_size if log.exists() else 0
         self._started_at = time.monotonic()
-        self._last_settings = [*self._settings, *settings]
         self._child = processes.spawn(
-            "datanode", self.member.config, self._last_settings, log=log, die_with_parent=True
+            "datanode", self.member.config, [*self._settings, *settings], log=log, die_with_parent=True
         )
 
     def wait_ready(self) -> None:
         """Until its stores are open, which it says in its log. Raises LocalClusterError when it ends instead."""
-        for attempt in range(PORT_TRIES):
-            try:
-                eventually(self._is_ready, "the data node is ready", timeout_s=READY_TIMEOUT_S, interval_s=0.005)
-                self.start_s = time.monotonic() - self._started_at
-                return
-            except LocalClusterError as error:
-                # Somebody else may take the port between the look and the bind: then another is tried.
-                if attempt + 1 == PORT_TRIES or "in use" not in str(error):
-                    raise
-            self.kill()
-            self._choose_port()
-            self.start(self._last_settings)
+        eventually(self._is_ready, "the data node is ready", timeout_s=READY_TIMEOUT_S, interval_s=0.005)
+        self.start_s = time.monotonic() - self._started_at
 
     def _is_ready(self) -> bool:
         child = self._child

@@ -33,7 +33,6 @@ import importlib
 import inspect
 import json
 import random
-import socket
 import sys
 import tempfile
 import threading
@@ -46,6 +45,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 import uvloop
+
+from tests.support.ports import free_ports
 
 PACKAGES = ("ambry", "frontend", "datanode")
 LEFT_OUT = "ambry/clock.py"
@@ -174,7 +175,7 @@ class Cluster:
 
     def __init__(self, directory: Path, *, nodes: Sequence[str]) -> None:
         self.directory = directory
-        self._ports = iter(_free_ports(2 * len(nodes) + 2))
+        self._ports = iter(free_ports(2 * len(nodes) + 2))
         self.port = next(self._ports)
         layout = directory / "layout.json"
         layout.write_text(json.dumps(_layout(nodes, self._ports)), encoding="utf-8")
@@ -278,12 +279,6 @@ def _layout(nodes: Sequence[str], ports: Iterator[int]) -> dict[str, Any]:
         ],
         "partitions": [{"id": 0, "replicas": list(nodes)}],
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in held]
 
 
 def _patiently(trouble: str) -> Iterator[None]:

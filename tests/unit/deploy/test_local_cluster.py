@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from deploy.local_cluster import LocalCluster, signal_number
 from deploy.local_directory import LocalDirectory, replace
 from deploy.local_layout import LocalClusterError, Shape
 from deploy.local_processes import find, wait_until
+from tests.support.ports import port_range
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = "tests.unit.deploy.fake_service"
@@ -42,14 +44,17 @@ def _fake_services(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
-    def cluster(**options: Any) -> LocalCluster:
-        given = {"datacenters": 1, "nodes": 2, "port_base": 0, "ready_timeout_s": 20.0} | options
-        local = LocalCluster(tmp_path / "c", **given)
-        request.addfinalizer(local.down)
-        return local
+def make(tmp_path: Path) -> Iterator[Make]:
+    with ExitStack() as stack:
+        port_base = stack.enter_context(port_range())
 
-    return cluster
+        def cluster(**options: Any) -> LocalCluster:
+            given = {"datacenters": 1, "nodes": 2, "port_base": port_base, "ready_timeout_s": 20.0} | options
+            local = LocalCluster(tmp_path / "c", **given)
+            stack.callback(local.down)
+            return local
+
+        yield cluster
 
 
 def test_everything_is_ready_inside_and_gone_afterwards(make: Make) -> None:

@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ import deploy
 from deploy import local_processes
 from deploy.local_layout import LocalClusterError
 from deploy.local_processes import Process, find, how_it_ended, readiness, running, tail, taken, wait_until
+from tests.support.ports import free_ports
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -128,6 +130,23 @@ def test_a_port_with_a_listener_is_taken_and_free_again_afterwards() -> None:
         assert taken([port]) == [port]
     assert taken([port]) == []
     assert readiness([f"http://127.0.0.1:{port}/readyz"]).detail.startswith(f"http://127.0.0.1:{port}/readyz: ")
+
+
+def test_to_look_at_a_port_keeps_nobody_from_starting_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that started again at the moment when another cluster looked for ports was refused its own."""
+    (port,) = free_ports(1)
+    started: list[int] = []
+
+    class Probe(socket.socket):
+        def close(self) -> None:
+            if not started:
+                with socket.create_server(("127.0.0.1", port)):
+                    started.append(port)
+            super().close()
+
+    monkeypatch.setattr(local_processes, "socket", SimpleNamespace(**{**vars(socket), "socket": Probe}))
+    assert taken([port]) == []
+    assert started == [port]
 
 
 def test_the_tail_of_a_log_holds_nothing_from_an_earlier_life(tmp_path: Path) -> None:

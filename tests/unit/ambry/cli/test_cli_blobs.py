@@ -16,9 +16,10 @@ from click.testing import CliRunner, Result
 
 import ambry
 from ambry.cli.main import cli
+from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
 
-DATA = os.urandom(500_000)
+DATA = content(1, 500_000)
 
 
 @pytest.fixture
@@ -75,14 +76,14 @@ def test_put_prints_one_json_object_per_line_and_goes_on_after_a_failure(stub: S
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0-9", DATA[:10]), ("10-", DATA[10:]), ("-5", DATA[-5:]), ("499998-600000", DATA[499_998:])],
+    ("text", "part"),
+    [("0-9", slice(10)), ("10-", slice(10, None)), ("-5", slice(-5, None)), ("499998-600000", slice(499_998, None))],
 )
-def test_ranges_include_both_ends_as_in_http(stub: StubFrontend, tmp_path: Path, text: str, expected: bytes) -> None:
+def test_ranges_include_both_ends_as_in_http(stub: StubFrontend, tmp_path: Path, text: str, part: slice) -> None:
     blob = stub.add(DATA)
-    assert run("cat", blob, f"--range={text}").stdout_bytes == expected
+    assert run("cat", blob, f"--range={text}").stdout_bytes == DATA[part]
     assert run("get", blob, f"--range={text}", "-o", "part").exit_code == 0
-    assert (tmp_path / "part").read_bytes() == expected
+    assert (tmp_path / "part").read_bytes() == DATA[part]
     assert [each.name for each in tmp_path.iterdir()] == ["part"]
 
 
@@ -165,7 +166,7 @@ def test_pipes_from_end_to_end(stub: StubFrontend) -> None:
 
 
 def test_a_reader_that_stops_early_is_no_error_message(stub: StubFrontend) -> None:
-    blob = stub.add(os.urandom(5_000_000))
+    blob = stub.add(content(2, 5_000_000))
     command = subprocess.Popen(
         [sys.executable, "-m", "ambry.cli.main", "cat", blob], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

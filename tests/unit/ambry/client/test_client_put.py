@@ -19,6 +19,7 @@ from ambry import (
     TransferConfig,
     Unavailable,
 )
+from tests.support.ports import free_ports
 from tests.support.stub_frontend import StubFrontend, hexdigest
 from tests.support.twins import QUICK, Twins
 
@@ -205,8 +206,7 @@ def test_a_body_that_can_be_had_once_is_not_put_again(stub: StubFrontend, twins:
 
 
 def test_a_body_that_was_not_touched_goes_to_the_next_endpoint(stub: StubFrontend, twins: Twins) -> None:
-    with StubFrontend() as gone:
-        dead = gone.url
+    dead = f"http://127.0.0.1:{free_ports(1)[0]}"
     info = twins.connect(dead, stub.url).put(iter([DATA]))
     assert stub.blobs[str(info.id)] == DATA
 

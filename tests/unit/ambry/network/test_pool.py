@@ -22,6 +22,7 @@ from tests.support.captured_log import capture_log, said
 from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 from tests.support.introductions import introduction
+from tests.support.ports import free_ports
 from tests.support.swallowing_link import SwallowingLink
 
 LONG_S = 60.0
@@ -36,13 +37,12 @@ class FakeNode:
         self.connections: list[ServingConnection] = []
         self.lost = 0
         self.pings: list[Frame] = []
-        self.port = 0
+        (self.port,) = free_ports(1)  # it stays ours while the node is down
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self) -> ServingConnection:
         made = ServingConnection(handlers=dict.fromkeys(MessageType, self._handle), on_lost=self._note_lost)
