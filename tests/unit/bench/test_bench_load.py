@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import xxhash
@@ -15,7 +16,7 @@ SIZE = 64
 
 
 @asynccontextmanager
-async def server(answers: list[bytes]) -> AsyncIterator[int]:
+async def server(answers: list[bytes], on_request: Callable[[int], None] = lambda number: None) -> AsyncIterator[int]:
     """Answers the n-th request of a connection with answers[n], the last one for ever; b"" closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,6 +28,7 @@ async def server(answers: list[bytes]) -> AsyncIterator[int]:
                     await reader.readexactly(SIZE)
                 answer = answers[min(count, len(answers) - 1)]
                 count += 1
+                on_request(count)
                 if not answer:
                     break
                 writer.write(answer)
@@ -114,10 +116,25 @@ async def test_a_put_is_remembered_for_gets_when_the_server_reports_its_digest(d
     assert blobs == ([] if failures else [(1, b"/AbC")])
 
 
-async def test_a_window_counts_only_what_ends_in_it() -> None:
-    async with server([ok(blob(0))]) as port:
-        job = get(port, whole=False, requests=None, warmup_s=0.05, window_s=0.1)
+async def test_a_window_counts_only_what_ends_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    call_later, due = loop.call_later, dict[float, Callable[[], None]]()
+    begin_s, end_s = (
+        100.0,
+        500.0,
+    )  # on the clock; here they come while the sixth and the thirteenth request are answered
+
+    def timer(delay: float, callback: Callable[..., None], *arguments: Any) -> asyncio.TimerHandle:
+        due[delay] = callback
+        return call_later(delay, callback, *arguments)
+
+    def on_request(number: int) -> None:
+        if number in (6, 13):
+            due[begin_s if number == 6 else end_s]()
+
+    monkeypatch.setattr(loop, "call_later", timer)
+    async with server([ok(blob(0))], on_request) as port:
+        job = get(port, connections=1, whole=False, requests=None, warmup_s=begin_s, window_s=end_s - begin_s)
         result = await Run(job, Payload(SIZE), [], 1).carry_out()
-    assert 0.1 <= result.elapsed_s < 1.0
-    assert result.operations > 0
+    assert (result.operations, result.verified, result.failures) == (7, 13, 0)
     assert set(result.cpu_s) == {"load"}
