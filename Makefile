@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+# How many processes run the tests side by side: one per core.
+WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check coverage sync-client format bench test-slow test-faults clean
@@ -28,8 +30,9 @@ $(READY): pyproject.toml
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)
 	$(BIN)/python -m deploy.demo
 
-test: check coverage ## Everything quick: check, coverage, then the unit and integration tests
-	$(PYTEST) tests -m "not slow and not fault"
+test: $(READY) ## Everything quick: check and coverage side by side, then the unit and integration tests on all cores (WORKERS=1)
+	$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) check coverage
+	$(PYTEST) tests -m "not slow and not fault" -n $(WORKERS) --durations=15
 
 check: $(READY) ## Formatting, lint, types, the generated client, and the rules of the house (tests/test_layout.py)
 	$(BIN)/ruff format --check .

@@ -1,0 +1,42 @@
+"""What every run of tests has: how they are spread over processes, how a run ends that is told to, and where the time went."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.support.spread import part_of, unit_of_work
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `pytest -n`: units of work in the order of collection, each to whoever is done first; unless `--dist` is given."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+    made = LoadScopeScheduling(config, log)
+    made._split_scope = unit_of_work
+    return made
+
+
+def pytest_configure() -> None:
+    """A run that is ended by `timeout` or a supervisor takes its clusters down, and the next one removes what it left."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With `--durations`: seconds by part, over all processes."""
+    if terminalreporter.config.getoption("durations") is None:
+        return
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[part_of(report.nodeid)] += report.duration  # type: ignore[assignment]
+    shown = ", ".join(f"{part} {total:.0f}" for part, total in seconds.most_common() if total >= 0.5)
+    terminalreporter.write_line(f"seconds by part: {shown}")
