@@ -7,8 +7,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.spread import part_of, unit_of_work
+
+# How long an example takes depends on what else the machine does. A failure says how to repeat it.
+settings.register_profile("ambry", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("ambry")
 
 
 @pytest.hookimpl(optionalhook=True)

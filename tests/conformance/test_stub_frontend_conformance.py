@@ -25,7 +25,7 @@ from ambry.ids import IdKind, uuid7
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names
 from tests.support import rest
-from tests.support.clusters import not_caught_up, running_cluster
+from tests.support.clusters import not_caught_up, shared_cluster
 from tests.support.content import content, content_digest
 from tests.support.rest import Answer
 from tests.support.stub_frontend import StubFrontend, hexdigest
@@ -41,7 +41,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         with StubFrontend() as stub:
             yield stub.url
     else:
-        with running_cluster(tmp_path_factory.mktemp("conformance"), datacenters=1, partitions=2) as cluster:
+        with shared_cluster(request, tmp_path_factory, datacenters=1, partitions=2) as cluster:
             # Until it has heard of its siblings, no replica may say that a blob is absent.
             settled(lambda: not_caught_up(cluster), "every replica has caught up with its peers")
             yield cluster.frontends()[0].url

@@ -8,16 +8,15 @@ from functools import partial
 import pytest
 
 from deploy.local_cluster import LocalCluster
-from tests.support.clusters import not_caught_up, running_cluster
+from tests.support.clusters import not_caught_up, shared_cluster
 from tests.support.rest import metric
 from tests.support.waiting import eventually, settled
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    directory = tmp_path_factory.mktemp("integration")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     # DEBUG on the data nodes: there a line per write carries the request id.
-    with running_cluster(directory, overrides={"datanode": ["log.level=debug"]}) as running:
+    with shared_cluster(request, tmp_path_factory, overrides={"datanode": ["log.level=debug"]}) as running:
         # A frontend is ready when it reaches its own datacenter; these tests look at both from the start.
         for frontend in running.frontends():
             peers_usable = partial(metric, frontend.admin_url, "ambry_frontend_peers_usable")

@@ -13,7 +13,7 @@ import pytest
 from ambry import AmbryError, RequestTimeout, RetryPolicy, TooLarge, Unavailable
 from deploy.local_layout import Member
 from tests.support import rest
-from tests.support.clusters import running_cluster
+from tests.support.clusters import shared_cluster
 from tests.support.content import content
 from tests.support.rest import metric
 from tests.support.twins import Twins
@@ -31,9 +31,9 @@ ONCE = RetryPolicy(max_attempts=1)
 
 
 @pytest.fixture(scope="module")
-def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
+def frontend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
     overrides = {"frontend": [f"frontend.{key}={value}" for key, value in LIMITS.items()]}
-    with running_cluster(tmp_path_factory.mktemp("edge"), datacenters=1, partitions=2, overrides=overrides) as cluster:
+    with shared_cluster(request, tmp_path_factory, datacenters=1, partitions=2, overrides=overrides) as cluster:
         yield cluster.frontends()[0]
 
 

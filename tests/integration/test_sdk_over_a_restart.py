@@ -13,7 +13,7 @@ import pytest
 
 from ambry import AmbryClient, AsyncAmbryClient
 from deploy.local_cluster import LocalCluster
-from tests.support.clusters import running_cluster
+from tests.support.clusters import shared_cluster
 from tests.support.content import content
 
 SMALL, LARGE = 4_000, 9_000_000
@@ -22,12 +22,12 @@ ROUNDS = 20
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """One datacenter with two frontends."""
     # With a lame duck, so that clients meet every stage: served with Connection: close, 503, no port.
     overrides = {"frontend": ["frontend.lame_duck_s=0.3"]}
-    with running_cluster(
-        tmp_path_factory.mktemp("restart"), datacenters=1, frontends=2, partitions=2, overrides=overrides
+    with shared_cluster(
+        request, tmp_path_factory, datacenters=1, frontends=2, partitions=2, overrides=overrides
     ) as cluster:
         yield cluster
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from ambry.clock import SystemClock
 from ambry.ids import BlobId, IdKind, uuid7
@@ -65,6 +69,19 @@ def running_cluster(
                     print(cluster.obituary(member.name))
             print(f"logs: {cluster.directory}/*/log.jsonl")
             cluster.down()
+
+
+@contextlib.contextmanager
+def shared_cluster(
+    request: pytest.FixtureRequest, factory: pytest.TempPathFactory, **options: Any
+) -> Iterator[LocalCluster]:
+    """`running_cluster` for a fixture that many tests share; where none of them failed it leaves no file behind."""
+    directory = factory.mktemp(request.scope)
+    failed = request.session.testsfailed
+    with running_cluster(directory, **options) as cluster:
+        yield cluster
+    if request.session.testsfailed == failed:
+        shutil.rmtree(directory)
 
 
 def frontend_urls(cluster: LocalCluster) -> list[str]:

@@ -63,7 +63,7 @@ def test_a_stream_in_drops_gives_the_same_frames(size: int) -> None:
     st.lists(st.tuples(st.sampled_from(SIZES), st.sampled_from(SIZES)), min_size=1, max_size=5),
     st.lists(st.integers(1, 200_000), max_size=30),
 )
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=80)
 def test_any_split_gives_the_same_frames_with_large_headers_and_bodies(
     sizes: list[tuple[int, int]], cuts: list[int]
 ) -> None:

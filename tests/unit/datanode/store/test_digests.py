@@ -96,7 +96,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(STEPS, st.randoms(use_true_random=False))
 def test_any_history_has_the_digest_of_the_state_it_ends_in(
     steps: list[tuple[object, ...]], order: random.Random

@@ -109,7 +109,7 @@ SIZED = st.builds(
     lambda text, size: (text * size)[:size], st.sampled_from(["v", "é", "%", " x"]), st.integers(2000, 8300)
 )
 BYTES = st.binary(max_size=40).map(lambda data: data.translate(None, b"\r\n\0"))
-CHECKED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CHECKED = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @CHECKED

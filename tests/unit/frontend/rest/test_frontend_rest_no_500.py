@@ -63,7 +63,7 @@ async def ask(frontend: HttpFrontend, raw: bytes, method: str) -> int:
         return answer.status
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(REQUESTS, min_size=40, max_size=60))
 def test_no_request_is_a_bug_of_ours(requests: list[tuple[str, str, list[tuple[str, str]], bytes]]) -> None:
     async def run() -> None:

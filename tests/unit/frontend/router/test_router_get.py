@@ -76,7 +76,7 @@ def expected(body: bytes, wanted: RangeSpec | None) -> bytes | None:
     return body[wanted.first :] if wanted.last is None else body[wanted.first : wanted.last + 1]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.one_of(st.integers(0, 5 * CHUNK), st.sampled_from([0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 4 * CHUNK])),
     st.lists(RANGES, min_size=1, max_size=6),
