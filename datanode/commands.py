@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, InvalidRequest
 
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250
@@ -36,10 +36,13 @@ def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    texts = ("kind", "id", "file", "what", "why", "name", "refused")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         table.add_column(
-            column, justify="left" if column in ("kind", "id", "file", "what", "refused") else "right", no_wrap=True
+            column,
+            justify="left" if column in texts else "right",
+            no_wrap=True,
         )
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
@@ -93,6 +96,7 @@ def inspect(directory: Path, output: str) -> None:
 @click.option("--output", type=OUTPUT, default="table", show_default=True)
 def verify(directory: Path, output: str) -> None:
     """Read everything and name every place where a bit is wrong. Exits with 1 when there is one."""
+    from datanode.store.aside import of_replica
     from datanode.store.files import OsFiles
     from datanode.store.inspection import Inspection, locked
     from datanode.store.verification import find_problems
@@ -101,16 +105,61 @@ def verify(directory: Path, output: str) -> None:
     try:
         with locked(files, directory):
             problems = list(find_problems(Inspection(files, directory)))
+        aside = of_replica(files, directory, _now_ms())
     except (AmbryError, OSError) as error:
         _fail(error)
         return
     if output == "json":
-        _json({"directory": str(directory), "ok": not problems, "problems": problems})
+        _json({"directory": str(directory), "ok": not problems, "problems": problems, "set_aside": aside})
     elif problems:
         _table("Problems", ["file", "offset", "what"], [[p.file, p.offset, p.what] for p in problems])
     else:
         click.echo(f"{directory}: every bit is right")
+    if aside and output == "table":
+        columns = ["name", "bytes", "seconds old", "why"]
+        _table("Set aside, not of the replica", columns, [[i.name, i.size_bytes, i.age_s, i.why] for i in aside])
     sys.exit(1 if problems else 0)
+
+
+def _now_ms() -> int:
+    from ambry.clock import SystemClock
+
+    return SystemClock().wall_ms()
+
+
+@store.command()
+@click.argument("directory", type=DIRECTORY)
+@click.argument("names", nargs=-1, required=True)
+@click.option(
+    "--although-only-copy", is_flag=True, help="Also a whole replica whose successor is not known to have caught up."
+)
+def drop(directory: Path, names: tuple[str, ...], although_only_copy: bool) -> None:
+    """Delete what was set aside, by the names that `verify` lists it under. Nothing is deleted unless all of them are there.
+
+    A whole replica goes only when the one in its place has caught up with its peers, as far as its last checkpoint says.
+    """
+    from datanode.store.aside import drop as delete
+    from datanode.store.aside import of_replica
+    from datanode.store.files import OsFiles
+    from datanode.store.inspection import Inspection, locked
+
+    files = OsFiles()
+    try:
+        with locked(files, directory):
+            there = {item.name: item for item in of_replica(files, directory, _now_ms())}
+            unknown = [name for name in names if name not in there]
+            if unknown:
+                raise InvalidRequest(
+                    f"nothing of {directory} is set aside as {', '.join(unknown)}; `verify` lists what is"
+                )
+            wanted = [there[name] for name in dict.fromkeys(names)]
+            if any(item.whole_replica for item in wanted) and not although_only_copy:
+                Inspection(files, directory).expect_caught_up()
+            for item in wanted:
+                delete(files, directory, item)
+                click.echo(f"dropped {item.name}, {item.size_bytes} bytes: {item.why}")
+    except (AmbryError, OSError) as error:
+        _fail(error)
 
 
 @store.command()

@@ -40,6 +40,11 @@ REQUEST_BYTES = Gauge(
     "What the requests hold that come or are not answered; node.requests_bytes_max bounds it.",
     registry=registry,
 )
+SET_ASIDE_BYTES = Gauge(
+    "ambry_datanode_set_aside_bytes",
+    "Files, cut-off bytes and whole replicas that were set aside and that nothing drops by itself.",
+    registry=registry,
+)
 DISK_HANGS = Gauge(
     "ambry_datanode_disk_hangs_seconds",
     "For how long the disk of this node has not returned from a call; 0 while it works.",

@@ -26,6 +26,7 @@ from datanode.replication.horizon import Horizon
 from datanode.replication.intake import Intake
 from datanode.replication.losses import Losses
 from datanode.replication.replicator import Replicator
+from datanode.upkeep.asides import Asides
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
@@ -68,6 +69,7 @@ class Parts:
     sweeper: ChunkSweeper
     room: Room
     disk_watch: DiskWatch
+    asides: Asides
     later: Later
     handlers: Mapping[int, Handler]
     """By the type of request that each answers."""
@@ -82,6 +84,7 @@ class Parts:
     def ticks(self) -> dict[str, Tick]:
         """What runs by itself, by the name of its worker."""
         found: dict[str, Tick] = {
+            "asides": self.asides.tick,
             "checkpoint": self.checkpointer.tick,
             "clock": self.clocks.tick,
             "compare": self.comparer.tick,

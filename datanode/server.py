@@ -143,6 +143,7 @@ class DataNode:
                 "/bootstrap": parts.bootstrapper.describe,
                 "/digests": parts.comparer.describe,
                 "/wanted": parts.healer.describe,
+                "/set-aside": parts.asides.describe,
                 "/scrub": parts.scrubber.describe,
                 "/peers": lambda: parts.clocks.describe_peers(parts.pool),
             },

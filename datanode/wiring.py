@@ -51,6 +51,7 @@ from datanode.replication.silence import Silence
 from datanode.replication.subscriptions import Followers, Publications
 from datanode.store.files import Files
 from datanode.upkeep import states
+from datanode.upkeep.asides import Asides
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
 from datanode.upkeep.fates import Fates
@@ -269,6 +270,7 @@ def build(
     pace = Pace(config.bootstrap.rate_bytes_per_s, busy=writes.busy, load=disk.load)
     source = BootstrapSource(replicas, disk=disk, pace=pace, tells=feed.tells_all)
     segments = SegmentHandlers(source, later=later)
+    asides = Asides(files, data_dir, disk=disk, clock=clock)
     disk_watch = DiskWatch(replicas, disk, directory=data_dir)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
@@ -299,6 +301,7 @@ def build(
         sweeper=sweeper,
         room=room,
         disk_watch=disk_watch,
+        asides=asides,
         later=later,
         handlers=handlers,
         counts=RequestCounts(),

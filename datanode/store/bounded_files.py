@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.errors import ReplicaUnavailable
-from datanode.store.files import File, Files, Lock
+from datanode.store.files import File, FileKind, Files, Lock
 from datanode.store.tables import Tables
 
 
@@ -273,6 +273,18 @@ class BoundedFiles:
 
     def is_directory(self, path: Path) -> bool:
         return self._files.is_directory(path)
+
+    def kind(self, path: Path) -> FileKind:
+        return self._files.kind(path)
+
+    def size(self, path: Path) -> int:
+        return self._files.size(path)
+
+    def changed_ms(self, path: Path) -> int:
+        return self._files.changed_ms(path)
+
+    def remove_directory(self, path: Path) -> None:
+        self._files.remove_directory(path)
 
     def open_tables(self, directory: Path) -> Tables:
         return self._files.open_tables(directory)

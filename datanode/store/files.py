@@ -10,7 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +75,15 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
+class FileKind(StrEnum):
+    """What stands at a path, itself: a link is OTHER, whatever it leads to."""
+
+    FILE = "a file"
+    DIRECTORY = "a directory"
+    OTHER = "a link, a pipe or a device"
+    NOTHING = "nothing"
+
+
 class Files(Protocol):
     """A file system."""
 
@@ -99,8 +110,21 @@ class Files(Protocol):
         ...
 
     def is_directory(self, path: Path) -> bool: ...
+    def kind(self, path: Path) -> FileKind: ...
+    def size(self, path: Path) -> int:
+        """Of a file, in bytes."""
+        ...
+
+    def changed_ms(self, path: Path) -> int:
+        """When it was changed last, by the wall clock; of a link itself."""
+        ...
+
     def rename(self, source: Path, target: Path) -> None: ...
     def unlink(self, path: Path) -> None: ...
+    def remove_directory(self, path: Path) -> None:
+        """An empty one."""
+        ...
+
     def open_tables(self, directory: Path) -> Tables:
         """Open or create the tables of an index in an existing directory. Raises what all methods of Tables raise."""
         ...
@@ -212,6 +236,21 @@ class OsFiles:
     def is_directory(self, path: Path) -> bool:
         return path.is_dir()
 
+    def kind(self, path: Path) -> FileKind:
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return FileKind.NOTHING
+        if stat.S_ISREG(mode):
+            return FileKind.FILE
+        return FileKind.DIRECTORY if stat.S_ISDIR(mode) else FileKind.OTHER
+
+    def size(self, path: Path) -> int:
+        return os.stat(path).st_size
+
+    def changed_ms(self, path: Path) -> int:
+        return os.lstat(path).st_mtime_ns // 1_000_000
+
     def open_tables(self, directory: Path) -> IndexFile:
         return IndexFile(directory)
 
@@ -221,9 +260,12 @@ class OsFiles:
     def unlink(self, path: Path) -> None:
         os.unlink(path)
 
+    def remove_directory(self, path: Path) -> None:
+        os.rmdir(path)
+
     def free_bytes(self, path: Path) -> int:
-        stat = os.statvfs(path)
-        return stat.f_bavail * stat.f_frsize
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
 
     def lock(self, path: Path) -> OsLock:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -162,6 +162,18 @@ class Inspection:
             refused=self.refused(),
         )
 
+    def expect_caught_up(self) -> None:
+        """Raises StoreMismatch unless the replica had caught up with its peers at its last checkpoint. Raises IndexCorrupt."""
+        index = self.index()
+        serving = index is not None and index.checkpoint.serving
+        if index is not None:
+            index.close()
+        if not serving:
+            raise StoreMismatch(
+                f"{self.directory} has not caught up with its peers, as far as is known: what was set aside may be the "
+                "only copy; start the node, wait until the partition is serving, stop it, and try again"
+            )
+
     def index(self) -> Index | None:
         """The index; close it. None where there is none. Raises IndexCorrupt."""
         path = self.directory / INDEX_NAME / FILE_NAMES[0]

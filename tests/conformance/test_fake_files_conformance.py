@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from datanode.store.files import IOV_MAX, Files, OsFiles, read_whole, write_all, write_atomically
+from datanode.store.files import IOV_MAX, FileKind, Files, OsFiles, read_whole, write_all, write_atomically
 from tests.support.fake_files import FakeFiles
 
 Make = Callable[[Path], Files]
@@ -262,3 +262,25 @@ def test_what_was_written_is_there_when_the_cache_was_dropped(files: Files, tmp_
     file.pwritev([b"later"], 6)
     file.drop_cache()
     assert read_whole(files, tmp_path / "a") == b"syncedlater"
+
+
+def test_what_stands_at_a_path_is_told_and_measured(files: Files, tmp_path: Path) -> None:
+    write_atomically(files, tmp_path / "file", b"12345")
+    files.make_directory(tmp_path / "directory")
+    kinds = [files.kind(tmp_path / name) for name in ("file", "directory", "none")]
+    assert kinds == [FileKind.FILE, FileKind.DIRECTORY, FileKind.NOTHING]
+    assert files.size(tmp_path / "file") == 5
+    assert files.changed_ms(tmp_path / "file") >= 0
+    with pytest.raises(FileNotFoundError):
+        files.changed_ms(tmp_path / "none")
+
+
+def test_only_an_empty_directory_is_removed(files: Files, tmp_path: Path) -> None:
+    files.make_directory(tmp_path / "directory")
+    write_atomically(files, tmp_path / "directory" / "file", b"12345")
+    with pytest.raises(OSError) as caught:
+        files.remove_directory(tmp_path / "directory")
+    assert caught.value.errno == errno.ENOTEMPTY
+    files.unlink(tmp_path / "directory" / "file")
+    files.remove_directory(tmp_path / "directory")
+    assert files.kind(tmp_path / "directory") is FileKind.NOTHING

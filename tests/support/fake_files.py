@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ambry.checksum import Buffer
-from datanode.store.files import File, Lock, OsFiles
+from datanode.store.files import File, FileKind, Lock, OsFiles
 from datanode.store.index_file import FILE_NAMES
 from datanode.store.tables import Tables
 from tests.support.fake_tables import AskedTables, Content, FakeTables, Stored
@@ -525,6 +525,36 @@ class FakeFiles:
             del self._names[path]
             self.free += len(inode.live)
             self._rename_pending(NameChange(path, None, removes=path))
+
+    def kind(self, path: Path) -> FileKind:
+        if self._is_real(path):
+            return self._real.kind(path)
+        if path in self._names:
+            return FileKind.FILE
+        return FileKind.DIRECTORY if path in self._directories else FileKind.NOTHING
+
+    def size(self, path: Path) -> int:
+        return self._real.size(path) if self._is_real(path) else len(self._find(path).live)
+
+    def changed_ms(self, path: Path) -> int:
+        """Nothing here has a time of its own."""
+        if self._is_real(path):
+            return self._real.changed_ms(path)
+        if not self.exists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return 0
+
+    def remove_directory(self, path: Path) -> None:
+        if self._is_real(path):
+            self._real.remove_directory(path)
+            return
+        self.note("remove_directory", path)
+        with self.guard:
+            self._require_directory(path)
+            if any(entry.parent == path for entry in (*self._names, *self._directories)):
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+            self._directories.discard(path)
+            self._durable_directories.discard(path)
 
     def free_bytes(self, path: Path) -> int:
         self.note("free_bytes", path)

@@ -26,6 +26,7 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         return set(parts.ticks())
 
     assert names() == {
+        "asides",
         "bootstrap",
         "checkpoint",
         "clock",
@@ -45,7 +46,7 @@ async def test_what_runs_by_itself_follows_the_configuration(tmp_path: Path) -> 
         sweep=SweepSection(enabled=False),
         bootstrap=BootstrapSection(enabled=False),
     )
-    assert off == {"checkpoint", "clock", "compare", "digests", "disk", "heal", "room", "pull:silent"}
+    assert off == {"asides", "checkpoint", "clock", "compare", "digests", "disk", "heal", "room", "pull:silent"}
 
 
 async def test_background_work_begins_later_but_within_its_interval(tmp_path: Path) -> None:

@@ -75,3 +75,45 @@ def test_errors_are_one_clear_line(place: Path, tmp_path: Path, command: str) ->
     assert refused.exit_code == 1 and "in use" in refused.stderr and refused.stderr.count("\n") == 1
     other = run(command, str(tmp_path))
     assert other.exit_code == 1 and "no replica" in other.stderr and other.stderr.count("\n") == 1
+
+
+def test_what_was_set_aside_is_listed_and_dropped_by_name(place: Path) -> None:
+    (place / "quarantine").mkdir()
+    (place / "quarantine" / "00000001.segment.99").write_bytes(b"torn")
+    (place / "set-aside").mkdir()
+    (place / "set-aside" / "index.1").write_bytes(b"12")
+    assert "every bit is right" in run("verify", str(place)).stdout
+    assert "from 99 on, cut off at a start" in run("verify", str(place)).stdout
+    told = json.loads(run("verify", str(place), "--output", "json").stdout)
+    assert told["ok"] is True
+    assert [(item["name"], item["size_bytes"]) for item in told["set_aside"]] == [
+        ("quarantine/00000001.segment.99", 4),
+        ("set-aside/index.1", 2),
+    ]
+    refused = run("drop", str(place), "set-aside/index.1", "00000001.segment")
+    assert refused.exit_code == 1
+    assert "nothing of" in refused.stderr and "00000001.segment;" in refused.stderr
+    assert len(json.loads(run("verify", str(place), "--output", "json").stdout)["set_aside"]) == 2
+    dropped = run("drop", str(place), "set-aside/index.1", "quarantine/00000001.segment.99")
+    assert dropped.exit_code == 0, dropped.stderr
+    assert dropped.stdout.count("dropped ") == 2
+    assert json.loads(run("verify", str(place), "--output", "json").stdout)["set_aside"] == []
+    assert json.loads(run("inspect", str(place), "--output", "json").stdout)["entries"] == 2
+
+
+def test_a_whole_replica_is_dropped_only_when_its_successor_has_caught_up_or_on_request(place: Path) -> None:
+    old = place.with_name("r.set-aside-aa")
+    old.mkdir()
+    (old / "00000001.segment").write_bytes(bytes(10))
+    refused = run("drop", str(place), old.name)
+    assert refused.exit_code == 1
+    assert "may be the only copy" in refused.stderr and refused.stderr.count("\n") == 1
+    assert old.exists()
+    assert run("drop", "--although-only-copy", str(place), old.name).exit_code == 0
+    assert not old.exists()
+    old.mkdir()
+    store = open_replica(OsFiles(), place)
+    store.serving = True
+    stop_cleanly(store)
+    assert run("drop", str(place), old.name).exit_code == 0
+    assert not old.exists()
