@@ -55,17 +55,16 @@ def judge(head: bytes, message: RawRequestMessage, size: int, size_max: int) -> 
         return too_large(size_max)
     if message.method == "CONNECT":
         return LAST
-    # Behind it and its body the parser takes what follows for another protocol, and we speak none.
-    last = "Upgrade" in headers
-    digits = headers.get("Content-Length", "0").lstrip("0")
-    if digits or last:
-        return Following(int(digits or 0) if len(digits) < 19 else 1 << 62, last)
     # `close` wins over `keep-alive` (RFC 9112 section 9.3); the parser has it the other way round for HTTP/1.0, and obeys
-    # Proxy-Connection, which says nothing here (appendix C.2.2). One with a body is left to the parser: its body comes first,
-    # and plain `close` ends it there too.
+    # Proxy-Connection, which says nothing here (appendix C.2.2).
     wishes = ",".join(headers.getall("Connection", ())).lower()
     closes = message.version < HttpVersion11 and ("close" in wishes or "keep-alive" not in wishes)
-    return LAST if closes else NOTHING
+    # Behind an upgrade and its body the parser takes what follows for another protocol, and we speak none.
+    last = closes or "Upgrade" in headers
+    digits = headers.get("Content-Length", "0").lstrip("0")
+    if digits:
+        return Following(int(digits) if len(digits) < 19 else 1 << 62, last)
+    return LAST if last else NOTHING
 
 
 def too_large(size_max: int) -> HeadersTooLarge:

@@ -188,6 +188,8 @@ class Handler(Resting):
         self._body_left = found.body_size
         self._chunks = framing.ChunkedBody(size_max) if message.chunked else None
         self._last = found.last
+        if found.last and not message.should_close:
+            self._messages[-1] = (message._replace(should_close=True), self._body)
         if found.last and self._body.is_eof():
             self._hear_no_more()
 
