@@ -27,8 +27,11 @@ class ClientGone(Exception):
     """The client ended the connection before its body was whole; there is nobody to answer."""
 
 
-class BodyReader(AsyncIterator[bytes]):
-    """The pieces of a body as they arrive. `close` it in any case: it holds memory."""
+class BodyReader(AsyncIterator[bytes | None]):
+    """The pieces of a body as they arrive. None stands where nothing did for a while and others wait for memory.
+
+    `close` it in any case: it holds memory.
+    """
 
     def __init__(
         self,
@@ -52,9 +55,13 @@ class BodyReader(AsyncIterator[bytes]):
         self._digests = digests
         self._need = Need.SMALL if size is not None and size <= SMALL_BYTES else Need.LARGE
         self._held = 0
+        self._wait_ends: asyncio.Timeout | None = None
+        self._gives_way = False
+        self._useful = True
+        """Whether something has come since it last gave way."""
 
-    async def __anext__(self) -> bytes:
-        """The next piece, waiting for it.
+    async def __anext__(self) -> bytes | None:
+        """The next piece, waiting for it; None when memory is wanted before it came.
 
         Raises RequestTimeout when the client sends nothing or too little for too long, Overloaded when there is no memory to
         receive it, InvalidRequest for what is no body, ClientGone.
@@ -63,6 +70,7 @@ class BodyReader(AsyncIterator[bytes]):
         # A body that is here as a whole needs no memory beyond what the connection holds, and no waiting.
         if not content.is_eof():
             await self._make_room()
+        data: bytes | None
         try:
             data = content.read_nowait()
             if not data and not content.at_eof():
@@ -73,6 +81,8 @@ class BodyReader(AsyncIterator[bytes]):
             raise cause.error from cause
         except (HttpProcessingError, RequestPayloadError) as cause:
             raise InvalidRequest(f"the body is malformed: {cause}") from cause
+        if data is None:
+            return None
         if not data:
             raise StopAsyncIteration
         if self._digests is not None and self._digests.hashing:
@@ -90,40 +100,59 @@ class BodyReader(AsyncIterator[bytes]):
                 self._held += more
                 self._widen(True)
         elif self._budget.scarce:
+            self._narrow()
+
+    def _narrow(self) -> None:
+        """Receive as little ahead as at first."""
+        if self._held > RECEIVED_AHEAD:
             self._widen(False)
             self._budget.give_back(self._held - RECEIVED_AHEAD)
             self._held = RECEIVED_AHEAD
 
-    async def _wait(self) -> bytes:
+    async def _wait(self) -> bytes | None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         allowed_s = min(self._stall_timeout_s, self._patience.left_s)
         late = False
         data = b""
+        if self._useful and self._content.total_bytes > SMALL_BYTES:
+            self._budget.rests(self)
         try:
-            async with asyncio.timeout(allowed_s):
+            async with asyncio.timeout(allowed_s) as self._wait_ends:
                 data = await self._content.readany()
         except TimeoutError:
             late = True
+        finally:
+            self._wait_ends = None
+            self._budget.goes_on(self)
+        gives_way, self._gives_way = self._gives_way, False
         failure = self._content.exception()
         if not data and failure is not None:
             # The end of a chunk woke us, and before we ran the body failed: nobody tells us but here.
             raise failure
-        if late:
+        if late and not gives_way:
             raise RequestTimeout(
                 f"the body came too slowly: the last {allowed_s:.0f} s brought nothing; nothing was stored"
             )
         self._patience.waited(loop.time() - began)
         self._patience.moved(len(data))
-        return data
+        self._useful = not late
+        if late:
+            self._narrow()
+        return None if late else data
+
+    def give_way(self) -> None:
+        """Stop waiting for the client, for the moment: others want memory."""
+        if self._wait_ends is not None:
+            self._gives_way = True
+            self._wait_ends.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Give the memory back."""
-        if self._held:
-            if self._held > RECEIVED_AHEAD:
-                self._widen(False)
-            self._budget.give_back(self._held)
-            self._held = 0
+        self._narrow()
+        held, self._held = self._held, 0
+        if held:
+            self._budget.give_back(held)
 
 
 def body_of(exchange: Exchange, *, budget: MemoryBudget, wait_s: float, digests: ExpectedDigests | None) -> BodyReader:

@@ -11,6 +11,9 @@ keeps small and quick ones out:
     SMALL   leaves half of the reserve: what needs no more than SMALL_BYTES in all
     READY   may take the last byte: it waits for no client, so it gives back soon
 
+Who waits, for its client or for more memory, may hold much that it has no use for meanwhile. It says so, and while anybody
+waits for memory those that waited longest are asked to give way, a few at a time.
+
 First come, first served within a class. Of those who wait only a few go on in one turn of the event loop, however much is given
 back: what they do with their share takes time, and who needs no memory is heard in between.
 """
@@ -20,12 +23,19 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
+from itertools import islice
+from typing import Protocol
 
 from ambry.errors import InvariantBroken, Overloaded
 
 SMALL_BYTES = 64 << 10
 SERVED_MAX = 4
 """Of each class that waits, in one turn of the event loop."""
+IDLE_S = 0.1
+"""Who waited so long is asked to give way, while others wait for memory."""
+ASK_EVERY_S = 0.01
+ASKED_MAX = 2
+"""So many are asked at a time: what they do about it is work, and others are served meanwhile."""
 
 
 class Need(enum.IntEnum):
@@ -34,6 +44,24 @@ class Need(enum.IntEnum):
     LARGE = 0
     SMALL = 1
     READY = 2
+
+
+class Idle(Protocol):
+    """Holds memory, and waits for something."""
+
+    def give_way(self) -> None:
+        """Give back soon what can be done without. It is not asked again until it rests again."""
+
+
+class _Growing:
+    """Holds memory, and waits for more."""
+
+    def __init__(self, budget: MemoryBudget, future: asyncio.Future[bool]) -> None:
+        self._budget = budget
+        self._future = future
+
+    def give_way(self) -> None:
+        self._budget._give_up(self._future)
 
 
 class MemoryBudget:
@@ -50,6 +78,9 @@ class MemoryBudget:
         self._waiting: tuple[deque[tuple[int, asyncio.Future[bool]]], ...] = (deque(), deque(), deque())
         self._served = [0, 0, 0]
         """Of each class, in this turn of the event loop."""
+        self._idle: dict[Idle, float] = {}
+        """Since when they wait, the longest first."""
+        self._asking: asyncio.TimerHandle | None = None
 
     @property
     def scarce(self) -> bool:
@@ -73,8 +104,10 @@ class MemoryBudget:
                 f"the memory for {self._name} is taken: {size} bytes did not come free within {timeout_s:g} s; retry"
             )
 
-    async def wait(self, size: int, need: Need = Need.LARGE, *, timeout_s: float) -> bool:
+    async def wait(self, size: int, need: Need = Need.LARGE, *, timeout_s: float, holds: bool = False) -> bool:
         """Take `size` bytes when it is our turn; False when it does not come within `timeout_s` seconds.
+
+        Who `holds` something already, and can give it back, may be told False before: then it should.
 
         Raises InvariantBroken for more than this class can ever have.
         """
@@ -84,7 +117,11 @@ class MemoryBudget:
         future: asyncio.Future[bool] = loop.create_future()
         self._waiting[need].append((size, future))
         self._serve()
+        self._ask_when_idle()
         timer = loop.call_later(timeout_s, self._give_up, future)
+        growing = _Growing(self, future)
+        if holds:
+            self.rests(growing)
         try:
             return await future
         except asyncio.CancelledError:
@@ -93,6 +130,7 @@ class MemoryBudget:
             raise
         finally:
             timer.cancel()
+            self.goes_on(growing)
 
     def _give_up(self, future: asyncio.Future[bool]) -> None:
         if not future.done():
@@ -104,6 +142,33 @@ class MemoryBudget:
         """Return what was taken."""
         self.free += size
         self._serve()
+
+    def rests(self, who: Idle) -> None:
+        """`who` waits, until `goes_on`; it may be asked to give way."""
+        self._idle[who] = asyncio.get_running_loop().time()
+        self._ask_when_idle()
+
+    def goes_on(self, who: Idle) -> None:
+        self._idle.pop(who, None)
+
+    def _ask_when_idle(self) -> None:
+        if self._asking is None and self._idle and any(self._waiting):
+            loop = asyncio.get_running_loop()
+            since = next(iter(self._idle.values()))
+            self._asking = loop.call_at(max(since + IDLE_S, loop.time()), self._ask)
+
+    def _ask(self) -> None:
+        """Have a few give way, and look again in a moment."""
+        loop = asyncio.get_running_loop()
+        self._asking = None
+        if not any(not future.done() for queue in self._waiting for _, future in queue):
+            return
+        for who, since in list(islice(self._idle.items(), ASKED_MAX)):
+            if loop.time() - since >= IDLE_S:
+                del self._idle[who]
+                who.give_way()
+        if self._idle:
+            self._asking = loop.call_later(ASK_EVERY_S, self._ask)
 
     def _serve(self) -> None:
         for need, floor in zip(Need, self._floors, strict=True):

@@ -1,7 +1,8 @@
 """A body that streams in, cut into chunks, each charged to the process's memory budget while it is held.
 
 A chunk's buffer grows as the body arrives, and what it may grow to is charged first: an upload that stalls holds no more
-than the step it stands on, whatever it announced.
+than the step it stands on, whatever it announced. While others wait for memory it does not hold that either: the chunk ends
+where it is, and is written.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 FIRST_STEP_BYTES = 16 << 10
 STEP_BYTES = 256 << 10
 """A buffer grows to the first step, then by a factor of four, then by this many bytes."""
-PATIENCE_S = 0.2
-"""How long a chunk waits for memory to grow; then it ends where it is."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -36,13 +35,14 @@ def charge_of(capacity: int) -> int:
 class Chunker:
     """Full chunks of `chunk_size` bytes, the last one shorter; others only when memory is short for long.
 
-    `size` is the body's size where it is known. `wait_s` is how long an upload waits for memory before it is refused. The
+    Where the body gives None instead of a piece, its client sends nothing and others wait for memory. `size` is the body's size
+    where it is known. `wait_s` is how long an upload waits for memory before it is refused. The
     first chunk of a body gives its charge back at `close`, the others when whoever wrote them calls `give_back`.
     """
 
     def __init__(
         self,
-        body: AsyncIterator[bytes],
+        body: AsyncIterator[bytes | None],
         *,
         chunk_size: int,
         size: int | None,
@@ -61,13 +61,17 @@ class Chunker:
         self._received = 0
         self._held = 0
         self._ended = False
+        self._wanted = False
+        """Whether others want the memory, and nothing more has come."""
 
     async def next_chunk(self) -> Piece:
         """The next chunk, waiting for memory and for the body.
 
         Raises what the body raises, InvalidRequest, TooLarge, and Overloaded when memory does not come.
         """
-        if await self.at_end():
+        while not await self._fetch():
+            pass
+        if not self._left:
             return Piece(b"", 0)
         limit = self._chunk_size
         if self._size is not None:
@@ -89,20 +93,37 @@ class Chunker:
         self._held += size
 
     async def at_end(self) -> bool:
-        """Whether the body has no more bytes; may wait for the next ones to tell. Raises as `next_chunk`."""
+        """Whether the body has no more bytes; may wait for the next ones to tell. Raises as `next_chunk`.
+
+        False too where nobody knows yet, and others want the memory of the chunk that was handed out.
+        """
+        return not (self._wanted and self._worth_giving()) and await self._fetch() and not self._left
+
+    async def _fetch(self) -> bool:
+        """See that some of the body is here, or its end. False where nothing came, and what is held is wanted by others."""
         while not self._left and not self._ended:
             await self._pull()
-        return not self._left
+            if self._wanted and self._worth_giving():
+                return False
+        return True
+
+    def _worth_giving(self) -> bool:
+        """Whether much is held; a little costs more to write than it is worth."""
+        return self._held > charge_of(FIRST_STEP_BYTES)
 
     async def _pull(self) -> None:
         try:
-            self._left = await anext(self._body)
+            piece = await anext(self._body)
         except StopAsyncIteration:
             self._ended = True
+            self._wanted = False
             if self._size is not None and self._received != self._size:
                 raise InvalidRequest(f"the body ended after {self._received} of {self._size} bytes") from None
-        else:
-            self._received += len(self._left)
+            return
+        self._wanted = piece is None
+        if piece is not None:
+            self._left = piece
+            self._received += len(piece)
             if self._received > self._size_max:
                 raise TooLarge(f"the body exceeds the largest allowed blob of {self._size_max} bytes")
 
@@ -113,7 +134,7 @@ class Chunker:
         charged = charge_of(capacity)
         await self._charge(charged, need)
         buffer = bytearray()
-        while len(buffer) < limit and not (buffer and await self.at_end()):
+        while len(buffer) < limit and (not buffer or (await self._fetch() and self._left)):
             if len(buffer) == capacity:
                 grown = min(limit, 4 * capacity, capacity + STEP_BYTES)
                 step = charge_of(grown) - charged
@@ -136,7 +157,7 @@ class Chunker:
         Then the chunk ends here: a shorter one that is written gives its memory back, a full one that is waited for does not.
         """
         if not self._budget.try_take(size, need) and (
-            large or not await self._budget.wait(size, need, timeout_s=PATIENCE_S)
+            large or not await self._budget.wait(size, need, timeout_s=self._wait_s, holds=True)
         ):
             return False
         self._held += size

@@ -52,7 +52,7 @@ def body(
 
 
 async def read(stream: StreamReader, **options: Any) -> list[bytes]:
-    return [piece async for piece in body(stream, **options)]
+    return [piece async for piece in body(stream, **options) if piece is not None]
 
 
 async def test_a_body_comes_as_it_arrives_and_ends() -> None:
@@ -85,7 +85,8 @@ async def test_a_body_that_stalls_is_a_timeout_of_the_client_and_what_comes_give
     got: list[bytes] = []
     with pytest.raises(RequestTimeout, match="the last 5 s brought nothing"):
         async for piece in body(stream, stall_s=5, rate_min=1):
-            got.append(piece)  # noqa: PERF401  the pieces before the failure are wanted
+            assert piece is not None
+            got.append(piece)
     assert b"".join(got) == b"x" * 40
     assert loop.time() == pytest.approx(21)
 
@@ -178,3 +179,68 @@ async def test_a_body_that_fails_behind_the_end_of_a_chunk_is_not_taken_for_whol
         stream.feed_eof()
     with pytest.raises(raised):
         await asyncio.wait_for(waiting, 5.0)
+
+
+@virtual_time
+async def test_a_body_that_does_not_come_while_others_want_memory_says_so_once_and_gives_back_what_it_has_no_use_for() -> (
+    None
+):
+    stream = reader()
+    budget = MemoryBudget(4 << 20)
+    pieces = body(stream, budget=budget, stall_s=30)
+    for _ in range(2):
+        stream.feed_data(b"x" * 100_000)
+        assert await anext(pieces)
+    assert budget.size - budget.free == RECEIVED_AHEAD_LARGE
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(1)
+    assert not waiting.done(), "nobody wants anything"
+    wanted = 13 << 18
+    other = asyncio.create_task(budget.take(wanted, timeout_s=10))
+    assert await waiting is None
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.wait_for(other, 1)
+    assert budget.size - budget.free == RECEIVED_AHEAD + wanted
+    other = asyncio.create_task(budget.take(1 << 20, timeout_s=5))
+    with pytest.raises(Overloaded):
+        await other
+    assert not waiting.done(), "it gave what it had, and is not asked again"
+    stream.feed_data(b"y")
+    assert await waiting == b"y"
+    pieces.close()
+
+
+@virtual_time
+async def test_giving_way_is_no_reprieve_for_a_body_that_stalls() -> None:
+    stream, loop = reader(), asyncio.get_running_loop()
+    budget = MemoryBudget(4 << 20)
+    pieces = body(stream, budget=budget, stall_s=5, rate_min=1 << 20)
+    stream.feed_data(b"x" * 100_000)
+    await anext(pieces)
+    began = loop.time()
+    taken = asyncio.create_task(budget.take(3 << 20, timeout_s=1))
+    more = asyncio.create_task(budget.take(3 << 20, timeout_s=20))
+    assert await anext(pieces) is None
+    with pytest.raises(RequestTimeout):
+        await anext(pieces)
+    assert loop.time() - began == pytest.approx(5)
+    more.cancel()
+    await asyncio.gather(taken, more, return_exceptions=True)
+    pieces.close()
+
+
+@virtual_time
+async def test_a_short_body_is_never_asked_to_give_way() -> None:
+    stream = reader()
+    budget = MemoryBudget(1 << 20)
+    pieces = body(stream, budget=budget)
+    stream.feed_data(b"x" * 1000)
+    await anext(pieces)
+    waiting = asyncio.ensure_future(anext(pieces))
+    with pytest.raises(Overloaded):
+        await budget.take(budget.largest, timeout_s=1)
+    assert not waiting.done()
+    stream.feed_eof()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    pieces.close()

@@ -7,7 +7,7 @@ import pytest
 
 from ambry.errors import InvariantBroken, Overloaded
 from frontend.http.problem import headers_of
-from frontend.router.budget import SERVED_MAX, MemoryBudget, Need
+from frontend.router.budget import ASK_EVERY_S, ASKED_MAX, IDLE_S, SERVED_MAX, MemoryBudget, Need
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -176,3 +176,70 @@ async def test_of_those_who_wait_a_few_go_on_in_a_turn() -> None:
         assert urgent.done()
     await asyncio.gather(*tasks, urgent)
     assert budget.free == 1000 - len(tasks) - 1
+
+
+class Holder:
+    """Waits for its client, and holds `size` bytes that it has no use for."""
+
+    def __init__(self, budget: MemoryBudget, size: int) -> None:
+        self.budget = budget
+        self.size = size
+        self.asked: list[float] = []
+
+    def give_way(self) -> None:
+        self.asked.append(asyncio.get_running_loop().time())
+        self.budget.give_back(self.size)
+
+
+@virtual_time
+async def test_those_who_wait_longest_give_way_a_few_at_a_time_while_somebody_wants_memory() -> None:
+    """70 stalled uploads of 1 MB kept all that there was, and 130 others wrote chunks of 16 KiB with the rest (F21)."""
+    budget = MemoryBudget(100, reserve=0)
+    await budget.take(100, timeout_s=1)
+    holders = [Holder(budget, 10) for _ in range(3 * ASKED_MAX)]
+    for holder in holders:
+        budget.rests(holder)
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(1)
+    assert not any(holder.asked for holder in holders), "nobody wants memory"
+    began = loop.time()
+    await budget.take(10 * (2 * ASKED_MAX), timeout_s=60)
+    assert [holder.asked for holder in holders] == [
+        *[[pytest.approx(began)]] * ASKED_MAX,
+        *[[pytest.approx(began + ASK_EVERY_S)]] * ASKED_MAX,
+        *[[]] * ASKED_MAX,
+    ]
+    await asyncio.sleep(1)
+    assert not any(holder.asked for holder in holders[2 * ASKED_MAX :]), "what was wanted has come"
+
+
+@virtual_time
+async def test_who_began_to_wait_a_moment_ago_or_waits_no_more_is_not_asked() -> None:
+    budget = MemoryBudget(100, reserve=0)
+    await budget.take(100, timeout_s=1)
+    loop = asyncio.get_running_loop()
+    late, gone = Holder(budget, 50), Holder(budget, 50)
+    waiting = asyncio.create_task(budget.take(50, timeout_s=60))
+    await settle()
+    began = loop.time()
+    budget.rests(gone)
+    budget.rests(late)
+    budget.goes_on(gone)
+    await waiting
+    assert not gone.asked
+    assert late.asked == [pytest.approx(began + IDLE_S)]
+
+
+@virtual_time
+async def test_those_who_hold_something_and_wait_for_more_give_way_too() -> None:
+    budget = MemoryBudget(100, reserve=0)
+    await budget.take(100, timeout_s=1)
+    loop = asyncio.get_running_loop()
+    first = asyncio.create_task(budget.wait(50, timeout_s=60, holds=True))
+    rest = [asyncio.create_task(budget.wait(50, timeout_s=60, holds=True)) for _ in range(2 * ASKED_MAX)]
+    assert await first is False
+    assert loop.time() == pytest.approx(IDLE_S)
+    await settle()
+    assert sum(task.done() for task in rest) == ASKED_MAX - 1, "who is told so gives back, and others need not"
+    budget.give_back(100)
+    assert [await task for task in rest][ASKED_MAX - 1 :][:2] == [True, True]

@@ -240,3 +240,51 @@ async def test_an_upload_without_memory_is_refused_in_time_and_a_small_one_that_
     with pytest.raises(Overloaded):
         await large.next_chunk()
     assert await chunker([b"abc"], size=3, budget=budget).next_chunk() == Piece(b"abc", 3)
+
+
+@virtual_time
+async def test_a_chunk_ends_where_it_is_when_its_client_sends_nothing_and_others_want_memory() -> None:
+    budget = MemoryBudget(4 << 20)
+
+    async def body() -> AsyncIterator[bytes | None]:
+        yield b"a" * (1 << 20)
+        yield None
+        yield b"b"
+
+    made = Chunker(body(), chunk_size=4 << 20, size=None, size_max=1 << 40, budget=budget)
+    first = await made.next_chunk()
+    assert bytes(first.data) == b"a" * (1 << 20)
+    assert not await made.at_end(), "it is written at once, whether anything follows or not"
+    made.give_back(first.charged)
+    assert bytes((await made.next_chunk()).data) == b"b"
+    assert await made.at_end()
+    made.close()
+
+
+@virtual_time
+async def test_a_full_chunk_does_not_wait_for_what_follows_while_others_want_memory() -> None:
+    async def body() -> AsyncIterator[bytes | None]:
+        yield b"a" * (1 << 20)
+        yield None
+        yield None
+
+    budget = MemoryBudget(4 << 20)
+    made = Chunker(body(), chunk_size=1 << 20, size=None, size_max=1 << 40, budget=budget)
+    first = await made.next_chunk()
+    assert len(first.data) == 1 << 20
+    assert not await made.at_end()
+    made.give_back(first.charged)
+    assert await made.next_chunk() == Piece(b"", 0)
+    made.close()
+
+
+@virtual_time
+async def test_a_chunk_of_a_few_bytes_is_not_worth_writing() -> None:
+    async def body() -> AsyncIterator[bytes | None]:
+        yield b"a"
+        yield None
+        yield b"b"
+
+    made = Chunker(body(), chunk_size=4 << 20, size=None, size_max=1 << 40, budget=MemoryBudget(4 << 20))
+    assert bytes((await made.next_chunk()).data) == b"ab"
+    made.close()

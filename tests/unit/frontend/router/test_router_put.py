@@ -585,3 +585,26 @@ async def test_only_an_upload_that_took_its_time_asks_about_its_chunks(took_s: i
     result = await cluster.put(body, passing(cluster, body, lambda: clock_of(cluster).advance(took_s)))
     assert stored(cluster, result.id) == body
     assert bool(cluster.pool.calls(MessageType.PRESENCE)) is asked
+
+
+@pytest.mark.parametrize("rest", [b"", b"the rest"])
+async def test_what_came_of_an_upload_is_written_when_it_stalls_and_others_want_its_memory(rest: bytes) -> None:
+    """70 uploads that stalled after 1 MB each kept all the memory for uploads as long as they were waited for."""
+    cluster = make_cluster()
+    began = content(1, 40_000)
+    free: list[int] = []
+
+    async def body() -> AsyncIterator[bytes | None]:
+        yield began
+        yield None
+        await settle()
+        free.append(cluster.budget.free)
+        yield None
+        if rest:
+            yield rest
+
+    operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept)
+    result = await operation.run(body(), size=None, size_max=1 << 40)
+    assert free == [cluster.budget.size], "while it is waited for it holds nothing"
+    assert await cluster.read(result.id) == began + rest
+    assert cluster.budget.free == cluster.budget.size
