@@ -177,6 +177,8 @@ class FrameDecoder:
         self._end = 0
         self._wanted = PREFIX_SIZE
         """How long the head is that is not all here, as far as one can tell."""
+        self._follows = 0
+        """The size of the body behind that head."""
         self._prefix: Prefix | None = None
         self._header = b""
         self._checks = b""
@@ -190,7 +192,7 @@ class FrameDecoder:
     @property
     def awaited(self) -> int:
         """Bytes missing of a frame under way for which more memory than usual is taken; else 0."""
-        return len(self.room) if self.taken else 0
+        return len(self.room) + self._follows if self.taken else 0
 
     def received(self, count: int) -> list[Frame]:
         """Take in `count` bytes that were put into `room`. Raises ProtocolViolation."""
@@ -233,7 +235,7 @@ class FrameDecoder:
 
     def _begin_anew(self) -> None:
         """Nothing is here that was not handed on."""
-        self._start = self._end = self.taken = 0
+        self._start = self._end = self.taken = self._follows = 0
         self.room = self._view = self._scratch
 
     def _pass_over(self, size: int) -> None:
@@ -259,7 +261,7 @@ class FrameDecoder:
     def _parse_head(self) -> Prefix | None:
         """The prefix of the next frame, whose head is taken in then; None while more of it must come."""
         available = self._end - self._start
-        self._wanted = PREFIX_SIZE
+        self._wanted, self._follows = PREFIX_SIZE, 0
         if available < PREFIX_SIZE:
             return None
         prefix = decode_prefix(self._view, self._start)
@@ -267,7 +269,7 @@ class FrameDecoder:
             raise ProtocolViolation(f"a body of {prefix.body_size} bytes exceeds the bound of {self._body_size_max}")
         rest = prefix.header_size + prefix.checks_size
         if available < PREFIX_SIZE + rest:
-            self._wanted = PREFIX_SIZE + rest
+            self._wanted, self._follows = PREFIX_SIZE + rest, prefix.body_size
             return None
         start = self._start + PREFIX_SIZE
         tail = bytes(self._view[start : start + rest])

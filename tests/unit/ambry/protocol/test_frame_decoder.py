@@ -192,6 +192,19 @@ def test_a_body_that_is_refused_is_passed_over_and_takes_no_memory(size: int) ->
     assert decoder.taken == decoder.awaited == 0
 
 
+@pytest.mark.parametrize("size", [1000, 30_000, BUFFER_SIZE])
+def test_what_is_awaited_shrinks_by_what_came_from_the_head_into_the_body(size: int) -> None:
+    """Of a large head only the rest of the head counted; so when its body began, more was missing, and a peer that had sent all
+    the while was cut off for making no progress."""
+    decoder = FrameDecoder()
+    data = wire([(MessageType.PUT, 1, SOURCE[:200_000], SOURCE[:400_000])])
+    seen = []
+    for at in range(0, len(data) - size, size):
+        assert feed(decoder, data[at : at + size], []) == []
+        seen.append(decoder.awaited == len(data) - at - size)
+    assert all(seen)
+
+
 def test_a_head_that_is_refused_ends_the_connection() -> None:
     decoder = FrameDecoder(admit=lambda prefix, size: prefix is not None or size < 100_000)
     frames: list[Parts] = [(MessageType.CHANGES, 1, SOURCE[:90_000], b"")]
