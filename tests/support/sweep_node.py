@@ -204,6 +204,9 @@ class TurnDisk(Disk):
         self._later(job, TURNS_BEFORE_A_JOB)
         return job.future
 
+    def submit_patiently(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        return self.submit(function, *args, **kwargs)
+
     def _later(self, job: Job[Any], turns: int) -> None:
         if turns:
             asyncio.get_running_loop().call_soon(self._later, job, turns - 1)
