@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +22,16 @@ from ambry.errors import ConfigInvalid
 T = TypeVar("T", bound=msgspec.Struct)
 
 ENV_PREFIX = "AMBRY_"
+
+# What a key may be, where nothing else about it is known: no negative size, no wait that is not a number.
+Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Some = Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Millis = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Interval = Annotated[float, msgspec.Meta(ge=0.001, le=1e9)]
+"""In seconds; a shorter one would spin."""
+_PLACE = re.compile(r"(.*) - at `\$\.(.*)`")
 
 
 def load(
@@ -55,7 +66,9 @@ def convert(shape: type[T], tree: dict[str, Any], *, source: str) -> T:
         # Not strict: values from the environment and --set arrive as text.
         return msgspec.convert(tree, shape, strict=False)
     except msgspec.ValidationError as cause:
-        raise ConfigInvalid(f"{source}: {cause}") from cause
+        place = _PLACE.fullmatch(str(cause))
+        what = f"{place[2]}: {place[1]}" if place else str(cause)
+        raise ConfigInvalid(f"{source}: {what}") from cause
 
 
 def _put(tree: dict[str, Any], parts: Sequence[str], value: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ambry.config import Amount, Interval, Millis, Port, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.service.logs import LogSection
 
@@ -15,65 +16,65 @@ class NodeSection(msgspec.Struct, frozen=True):
     layout: str = ""
     data_dir: str = ""
     admin_host: str = "127.0.0.1"
-    admin_port: int = 0
+    admin_port: Port = 0
     hosts: tuple[str, ...] = ()
-    drain_timeout_s: float = 5.0
-    connections_max: int = 1_024
-    requests_bytes_max: int = 256 << 20
+    drain_timeout_s: Seconds = 5.0
+    connections_max: Some = 1_024
+    requests_bytes_max: Some = 256 << 20
 
 
 class StoreSection(msgspec.Struct, frozen=True):
-    segment_size_bytes: int = 64 << 20
-    io_threads: int = 4
-    batch_bytes_max: int = 16 << 20
-    batch_records_max: int = 400
-    gather_ms: int = 1
-    pending_bytes_max: int = 128 << 20
-    checkpoint_interval_s: float = 30.0
-    checkpoint_records: int = 50_000
-    capacity_bytes: int = 1 << 40
-    reserve_bytes: int = 256 << 20
-    inline_read_bytes_max: int = 256 << 10
-    open_files_max: int = 512
-    remembered_entries_max: int = 100_000
+    segment_size_bytes: Some = 64 << 20
+    io_threads: Some = 4
+    batch_bytes_max: Some = 16 << 20
+    batch_records_max: Some = 400
+    gather_ms: Millis = 1
+    pending_bytes_max: Some = 128 << 20
+    checkpoint_interval_s: Interval = 30.0
+    checkpoint_records: Some = 50_000
+    capacity_bytes: Some = 1 << 40
+    reserve_bytes: Amount = 256 << 20
+    inline_read_bytes_max: Amount = 256 << 10
+    open_files_max: Some = 512
+    remembered_entries_max: Some = 100_000
 
 
 class CompactionSection(msgspec.Struct, frozen=True):
     enabled: bool = True
-    interval_s: float = 300.0
-    rate_bytes_per_s: int = 50 << 20
+    interval_s: Interval = 300.0
+    rate_bytes_per_s: Some = 50 << 20
     dead_share_min: float = 0.25
-    deleted_retention_s: int = 7 * 86_400
-    tombstone_retention_s: int = 30 * 86_400
+    deleted_retention_s: Amount = 7 * 86_400
+    tombstone_retention_s: Amount = 30 * 86_400
 
 
 class ScrubSection(msgspec.Struct, frozen=True):
     enabled: bool = True
-    interval_s: float = 86_400.0
-    rate_bytes_per_s: int = 10 << 20
+    interval_s: Interval = 86_400.0
+    rate_bytes_per_s: Some = 10 << 20
 
 
 class SweepSection(msgspec.Struct, frozen=True):
     enabled: bool = True
-    interval_s: float = 86_400.0
-    grace_s: int = 2 * 86_400
+    interval_s: Interval = 86_400.0
+    grace_s: Amount = 2 * 86_400
 
 
 class ReplicationSection(msgspec.Struct, frozen=True):
-    poll_wait_ms: int = 20_000
-    sibling_delay_ms: int = 400
-    designated_delay_ms: int = 20
-    standby_delay_ms: int = 1_000
-    fetch_bytes_max: int = 8 << 20
-    changes_max: int = 2_000
-    request_timeout_ms: int = 10_000
-    compare_interval_s: float = 14_400.0
+    poll_wait_ms: Millis = 20_000
+    sibling_delay_ms: Millis = 400
+    designated_delay_ms: Millis = 20
+    standby_delay_ms: Millis = 1_000
+    fetch_bytes_max: Some = 8 << 20
+    changes_max: Some = 2_000
+    request_timeout_ms: Millis = 10_000
+    compare_interval_s: Interval = 14_400.0
 
 
 class BootstrapSection(msgspec.Struct, frozen=True):
     enabled: bool = True
-    behind_bytes_min: int = 128 << 20
-    rate_bytes_per_s: int = 512 << 20
+    behind_bytes_min: Amount = 128 << 20
+    rate_bytes_per_s: Some = 512 << 20
 
 
 class DataNodeConfig(msgspec.Struct, frozen=True):
@@ -116,6 +117,8 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
             raise ConfigInvalid(f"{name}.rate_bytes_per_s must be at least 65536, or the loop never comes round")
     if config.sweep.grace_s < 5:
         raise ConfigInvalid("sweep.grace_s must be at least 5: frontends ask about chunks of uploads that took longer")
+    if config.replication.request_timeout_ms < 1:
+        raise ConfigInvalid("replication.request_timeout_ms must be at least 1 ms")
     if config.replication.compare_interval_s < 1:
         raise ConfigInvalid("replication.compare_interval_s must be at least 1")
     if not 0.05 <= config.compaction.dead_share_min <= 1:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
 from ambry.service.worker import Tick
+from datanode import data_directory
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
@@ -26,6 +28,7 @@ from datanode.replication.horizon import Horizon
 from datanode.replication.intake import Intake
 from datanode.replication.losses import Losses
 from datanode.replication.replicator import Replicator
+from datanode.store.files import Files
 from datanode.upkeep.asides import Asides
 from datanode.upkeep.clocks import NodeClocks
 from datanode.upkeep.compactor import Compactor
@@ -48,6 +51,7 @@ class Parts:
     config: DataNodeConfig
     map: ClusterMap
     own: Node
+    files: Files
     disk: Disk
     writes: WriteQueue
     pool: PeerPool
@@ -77,7 +81,8 @@ class Parts:
     clocks: NodeClocks
 
     async def open_replicas(self) -> None:
-        """Open every replica. Raises StoreMismatch; a replica that cannot be read is only unavailable."""
+        """Open every replica. Raises StoreMismatch, ConfigInvalid; a replica that cannot be read is only unavailable."""
+        await data_directory.make(self.files, self.disk, Path(self.config.node.data_dir))
         await self.replicas.open_all(self.map.partitions_of(self.own.name))
         self.clocks.judge.telling = True
 

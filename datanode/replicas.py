@@ -34,7 +34,7 @@ from datanode.store.known import EntryMemory
 from datanode.store.opening.progress import Progress
 from datanode.store.opening.start_over import NO_CHANGE, DirectoryChange, Renewal, StartOver
 from datanode.store.opening.steps import open_store
-from datanode.store.trouble import passes
+from datanode.store.trouble import advice, passes
 from datanode.write_queue import WriteQueue
 
 log = get_logger()
@@ -149,7 +149,9 @@ class Replicas(dict[int, Replica]):
             await self._open(partition, progress=progress, rebuild=False)
         except Exception as error:
             if passes(error):
-                log.warning("opening put off: out of resources", partition=partition.id, error=repr(error))
+                if progress.lacks != repr(error):  # not with every try
+                    log.warning("opening put off: out of resources", partition=partition.id, error=repr(error))
+                progress.lacks = repr(error)
                 progress.step = f"waiting: {error!r}"
                 return False
             if not isinstance(error, DataCorrupt | FormatUnknown | ReplicaUnavailable | OSError):
@@ -165,8 +167,8 @@ class Replicas(dict[int, Replica]):
 
     def _give_up(self, partition_id: int, error: Exception) -> None:
         """The partition stays known and unavailable: other replicas serve it, an operator must look."""
-        self._failed[partition_id] = str(error)
-        log.error("replica cannot be opened", partition=partition_id, error=str(error))
+        self._failed[partition_id] = said = f"{error}{advice(error)}"
+        log.error("replica cannot be opened", partition=partition_id, error=said)
 
     def unready(self) -> list[str]:
         """What keeps this node from taking writes for all its partitions; empty when nothing does."""

@@ -16,6 +16,7 @@ from ambry.network.accepted import OF_A_MEMBER_MAX, Accepted
 from ambry.network.requests import Requests
 from ambry.network.unread import Unread
 from ambry.service.admin import Admin, start_admin
+from ambry.service.listener import refusal
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
 from ambry.service.worker import WorkerRegistry
@@ -76,9 +77,7 @@ class DataNode:
         parts, workers = self._parts, self._workers
         # Before a port is open: "ready", or "unknown partition", would be believed.
         parts.replicas.expect(parts.map.partitions_of(parts.own.name))
-        server = await asyncio.get_running_loop().create_server(
-            self._accepted.accept, parts.own.host, parts.own.port, backlog=1024
-        )
+        server = await self._listen()
         try:
             admin = await self._start_admin()
         except BaseException:
@@ -118,6 +117,15 @@ class DataNode:
                 await admin.close()
                 self._watch.stop()
             log.info("data node stopped")
+
+    async def _listen(self) -> asyncio.Server:
+        own = self._parts.own
+        try:
+            return await asyncio.get_running_loop().create_server(
+                self._accepted.accept, own.host, own.port, backlog=1024
+            )
+        except OSError as error:
+            raise refusal(own.host, own.port, error) from error
 
     async def _end(self, opening: asyncio.Task[None]) -> None:
         """Answer what is in flight, end what runs, checkpoint. Takes as long as the disk does."""

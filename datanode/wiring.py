@@ -280,6 +280,7 @@ def build(
         config=config,
         map=cluster_map,
         own=own,
+        files=files,
         disk=disk,
         writes=writes,
         pool=pool,

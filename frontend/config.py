@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ambry.config import Amount, Millis, Port, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.rest.text import is_plain
 from ambry.service.logs import LogSection
@@ -20,17 +21,17 @@ class FrontendSection(msgspec.Struct, frozen=True):
     datacenter: str = ""
     layout: str = ""
     host: str = "127.0.0.1"
-    port: int = 0
+    port: Port = 0
     hosts: tuple[str, ...] = ()
     admin_host: str = "127.0.0.1"
-    admin_port: int = 0
-    lame_duck_s: float = 5.0
-    drain_timeout_s: float = 20.0
-    blob_size_max: int = 1 << 40
-    header_timeout_s: float = 15.0
-    body_stall_timeout_s: float = 30.0
-    rate_min_bytes: int = 1024
-    connections_max: int = 4096
+    admin_port: Port = 0
+    lame_duck_s: Seconds = 5.0
+    drain_timeout_s: Seconds = 20.0
+    blob_size_max: Some = 1 << 40
+    header_timeout_s: Seconds = 15.0
+    body_stall_timeout_s: Seconds = 30.0
+    rate_min_bytes: Amount = 1024
+    connections_max: Amount = 4096
     connections_per_client_max: int = 4096
     head_bytes_max: int = 64 << 10
     heads_bytes_max: int = 32 << 20
@@ -44,12 +45,12 @@ class RouterSection(msgspec.Struct, frozen=True):
     write_parallelism: int = 4
     success_target: int = 2
     memory_budget_bytes: int = 160 << 20
-    memory_wait_ms: int = 5_000
-    request_timeout_ms: int = 20_000
-    hedge_after_ms: int = 250
+    memory_wait_ms: Millis = 5_000
+    request_timeout_ms: Millis = 20_000
+    hedge_after_ms: Millis = 250
     put_attempts: int = 3
     upload_max_s: int = 86_400
-    sticky_ms: int = 20
+    sticky_ms: Millis = 20
 
 
 class AccountEntry(msgspec.Struct, frozen=True):

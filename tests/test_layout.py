@@ -59,7 +59,7 @@ FLOORS = [
     ["ambry.network"],
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
-    ["datanode.lookups", "datanode.write_queue"],
+    ["datanode.data_directory", "datanode.lookups", "datanode.write_queue"],
     ["datanode.committer", "datanode.changes", "frontend.http"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],

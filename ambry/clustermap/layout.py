@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -22,7 +23,7 @@ from ambry.errors import ConfigInvalid
 class NodeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     host: str
-    port: int
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
 class DatacenterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,6 +32,12 @@ TCP_CLOSE = 7
 """Reset, by the other side or because it did not answer any more. What it sent before may still be unread."""
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+_HINTS = {
+    errno.EADDRINUSE: "; another process has this port (`ss -ltnp` names it), stop that or take another one",
+    errno.EADDRNOTAVAIL: "; this machine has no such address, correct it",
+    errno.EACCES: "; ports below 1024 take rights that this process lacks",
+}
+
 EXHAUSTED = metrics.Counter(
     "ambry_accept_exhausted",
     "Times that accepting paused for want of descriptors.",
@@ -61,10 +67,19 @@ def bind(host: str, port: int, *, backlog: int = 1024) -> list[socket.socket]:
     except OSError as error:
         for sock in found:
             sock.close()
-        raise OSError(
-            error.errno, f"cannot listen on {authority(host, port)}: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise refusal(host, port, error) from error
     return found
+
+
+def refusal(host: str, port: int, error: OSError) -> OSError:
+    """What to say where a port cannot be had: which, why, and what to do about it."""
+    reason = (error.strerror or str(error)).lower()
+    # An event loop puts a sentence of its own in front of the kernel's.
+    reason = reason.rpartition("): ")[2]
+    hint = _HINTS.get(error.errno or 0, "")
+    if isinstance(error, socket.gaierror):
+        hint = "; no such host is known here, correct the name"
+    return OSError(error.errno, f"cannot listen on {authority(host, port)}: {reason}{hint}")
 
 
 class Listener:

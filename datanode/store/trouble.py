@@ -82,6 +82,19 @@ def is_full(error: BaseException) -> bool:
     return judge(error) is Trouble.FULL
 
 
+_ADVICE = {
+    errno.EROFS: "; mount the disk writable (a failing one is made read-only: look at it), then reopen the partition",
+    errno.EACCES: "; give it to the user that runs this process, then reopen the partition",
+    errno.EPERM: "; give it to the user that runs this process, then reopen the partition",
+    errno.EIO: "; look at the disk, replace it where it fails, then reopen the partition",
+}
+
+
+def advice(error: BaseException) -> str:
+    """What an operator can do where a replica cannot be opened; empty where the error says it, or nobody knows."""
+    return _ADVICE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+
+
 def put_off(error: BaseException, reason: str) -> AmbryError | None:
     """What to answer where the same may succeed later; None for what says that something must be mended."""
     match judge(error):

@@ -18,6 +18,7 @@ from datanode.store.files import Files
 log = get_logger()
 
 LOOK_EVERY_S = 600.0
+SOON_S = 1.0
 MUCH_BYTES = 1 << 30
 """An operator should look: nothing of it goes by itself."""
 PAGE_ITEMS = 1_000
@@ -36,7 +37,10 @@ class Asides:
 
     async def tick(self) -> float:
         """Look again. Raises OSError."""
-        self._found = await self._disk.submit(aside.of_node, self._files, self._directory, self._clock.wall_ms())
+        try:
+            self._found = await self._disk.submit(aside.of_node, self._files, self._directory, self._clock.wall_ms())
+        except FileNotFoundError:
+            return SOON_S  # the first start makes it, or somebody deleted something just now
         size = sum(item.size_bytes for item in self._found)
         metrics.SET_ASIDE_BYTES.set(size)
         much = size > MUCH_BYTES

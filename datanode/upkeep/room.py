@@ -9,6 +9,7 @@ from datanode.disk import Disk
 from datanode.store.files import Files
 
 LOOK_EVERY_S = 2.0
+SOON_S = 0.1
 UNKNOWN = -1
 
 
@@ -29,7 +30,10 @@ class Room:
 
     async def tick(self) -> float:
         """Look again; the tick of a worker. Raises OSError. A disk that hangs leaves what was seen last."""
-        free = await self._disk.submit(self._files.free_bytes, self._directory)
+        try:
+            free = await self._disk.submit(self._files.free_bytes, self._directory)
+        except FileNotFoundError:
+            return SOON_S  # the first start makes it
         metrics.FREE_BYTES.set(free)
         # The reserve is for deletes.
         self._bytes = max(0, free - self._reserve_bytes)

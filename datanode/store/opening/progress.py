@@ -12,6 +12,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.step = "waiting for its turn"
+        self.lacks = ""
+        """What an opening that was put off lacked."""
         self.replayed_bytes = 0
         self.to_replay_bytes = 0
         self.records = 0

@@ -240,7 +240,9 @@ async def test_a_port_that_is_taken_is_an_error(place: Place) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", place.port))
         taken.listen()
-        with pytest.raises(OSError):
+        with pytest.raises(
+            OSError, match=f"cannot listen on 127.0.0.1:{place.port}: address already in use; another process"
+        ):
             await place.make().serve(asyncio.Event())
 
 

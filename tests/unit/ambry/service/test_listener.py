@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ambry.service.listener import TCP_CLOSE, Farewells, Listener, bind, state_of, unconfirmed
+from ambry.service.listener import TCP_CLOSE, Farewells, Listener, bind, refusal, state_of, unconfirmed
 from tests.support.http_frontend import until
 
 
@@ -162,3 +162,28 @@ async def test_a_connection_that_was_reset_is_known_to_be_closed_though_bytes_of
         transport.abort()
         listening.close()
     assert state_of(transport) == TCP_CLOSE
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("127.0.0.1", "address already in use; another process has this port"),
+        ("192.0.2.1", "cannot assign requested address; this machine has no such address"),
+        ("nowhere.invalid", "no such host is known here"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_named_with_what_to_do(host: str, words: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on {host}:{port}: .*{words}"):
+            bind(host, port)
+
+
+def test_what_an_event_loop_says_in_front_of_the_kernel_is_left_out() -> None:
+    error = OSError(errno.EADDRINUSE, "error while attempting to bind on address ('::1', 7): address already in use")
+    assert refusal("::1", 7, error).strerror == (
+        "cannot listen on [::1]:7: address already in use; another process has this port (`ss -ltnp` names it), "
+        "stop that or take another one"
+    )

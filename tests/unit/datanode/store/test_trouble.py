@@ -9,7 +9,7 @@ import lmdb
 import pytest
 
 from ambry.errors import DataCorrupt, IndexCorrupt, InsufficientStorage, Overloaded, ReplicaUnavailable
-from datanode.store.trouble import Trouble, is_full, is_shortage, judge, passes
+from datanode.store.trouble import Trouble, advice, is_full, is_shortage, judge, passes
 
 
 def system(number: int) -> OSError:
@@ -65,3 +65,13 @@ def test_what_an_error_says(error: BaseException, trouble: Trouble) -> None:
     assert is_shortage(error) == (trouble is Trouble.SHORTAGE)
     assert is_full(error) == (trouble is Trouble.FULL)
     assert passes(error) == (trouble in (Trouble.SHORTAGE, Trouble.FULL))
+
+
+def test_what_an_operator_can_do_is_said_where_the_disk_says_no_more_than_a_word() -> None:
+    for number, words in (
+        (errno.EROFS, "mount the disk writable"),
+        (errno.EACCES, "give it to the user"),
+        (errno.EIO, "replace it"),
+    ):
+        assert words in advice(OSError(number, "word"))
+    assert advice(OSError(errno.ENOENT, "word")) == advice(ValueError()) == ""
