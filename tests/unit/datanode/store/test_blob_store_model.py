@@ -35,6 +35,7 @@ from ambry.format.record import Record
 from datanode.store.blob_store import BlobStore
 from datanode.store.compaction.plan import plan
 from datanode.store.index import FindToken
+from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.lineage import Seen
 from datanode.store.retention import Retention
 from tests.support.fake_clock import SettableClock
@@ -94,12 +95,15 @@ class Remembered(msgspec.Struct):
 
 class BlobStoreModel(RuleBasedStateMachine):
     steps: ClassVar[int] = 0
+    index_is_simulated: ClassVar[bool] = False
+    """Then a power cut may also take its last transactions back."""
 
     def __init__(self) -> None:
         super().__init__()
         # Only LMDB's files are real, and their syncs are not what is tested here.
         self.root = Path(tempfile.mkdtemp(prefix="ambry-model-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
-        self.disk = FakeFiles(self.root)
+        self.disk = FakeFiles(self.root, wholly_simulated=self.index_is_simulated)
+        self.disk.lose_transactions_max = 3
         self.blobs: dict[int, Known] = {}
         self.given: dict[int, int] = {}
         """LSN -> end of every record that was ever placed, lost ones included."""
@@ -292,7 +296,10 @@ class BlobStoreModel(RuleBasedStateMachine):
         checkpoint(self.store, clean=True)
         self._all_synced()
         self.store.close()
-        shutil.rmtree(self.root / "r" / "index")
+        if self.index_is_simulated:
+            self.disk.remove(self.root / "r" / INDEX_NAME / FILE_NAMES[0])
+        else:
+            shutil.rmtree(self.root / "r" / INDEX_NAME)
         self.store = self._open()
         assert self.store.opened.rebuilt
 
@@ -441,10 +448,16 @@ class BlobStoreModel(RuleBasedStateMachine):
                 assert blob_id(number) in ids
 
 
-def run(*, examples: int, steps: int, derandomize: bool) -> None:
+class ForgetfulIndexModel(BlobStoreModel):
+    """On a disk that lies about the syncs of the index, and of nothing else."""
+
+    index_is_simulated = True
+
+
+def run(model: type[BlobStoreModel], *, examples: int, steps: int, derandomize: bool) -> None:
     BlobStoreModel.steps = 0
     run_state_machine_as_test(
-        BlobStoreModel,
+        model,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -459,10 +472,15 @@ def run(*, examples: int, steps: int, derandomize: bool) -> None:
 
 
 def test_any_history_agrees_with_a_dictionary() -> None:
-    run(examples=250, steps=50, derandomize=True)
+    run(BlobStoreModel, examples=250, steps=50, derandomize=True)
     assert BlobStoreModel.steps >= 10_000
 
 
+def test_so_it_does_where_power_cuts_take_transactions_of_the_index_back() -> None:
+    run(ForgetfulIndexModel, examples=20, steps=50, derandomize=True)
+
+
 @pytest.mark.fault
-def test_many_long_histories_agree_with_a_dictionary() -> None:
-    run(examples=200 * int(os.environ.get("AMBRY_FAULT_ROUNDS", "10")), steps=100, derandomize=False)
+@pytest.mark.parametrize("model", [BlobStoreModel, ForgetfulIndexModel])
+def test_many_long_histories_agree_with_a_dictionary(model: type[BlobStoreModel]) -> None:
+    run(model, examples=200 * int(os.environ.get("AMBRY_FAULT_ROUNDS", "10")), steps=100, derandomize=False)
