@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,3 +107,9 @@ def test_an_entry_is_replaced_and_never_changed() -> None:
 
 def test_an_entry_gives_its_state_with_its_time() -> None:
     assert SAMPLE.dated == DatedState(BlobState(0x66, True, 0x77), 0x88)
+
+
+def test_only_what_is_deleted_has_a_time_of_its_delete() -> None:
+    assert SAMPLE.deleted_at_ms == SAMPLE.changed_at_ms
+    alive = msgspec.structs.replace(SAMPLE, state=BlobState(0x66, False, 0x77))
+    assert alive.deleted_at_ms == 0

@@ -33,6 +33,15 @@ def test_holes_between_segments_are_named(bench: LogBench) -> None:
     assert bench.log.holes() == [(0, SIZE), (2 * SIZE, 3 * SIZE)]
 
 
+def test_bytes_from_an_lsn_on_are_those_of_records(bench: LogBench) -> None:
+    for _ in range(3):
+        bench.write(15_000)
+    first, second, third = bench.log.in_order()[:3]
+    assert bench.log.bytes_from(0) == sum(segment.end_lsn - segment.base_lsn for segment in (first, second, third))
+    assert bench.log.bytes_from(third.base_lsn + 100) == third.end_lsn - third.base_lsn - 100
+    assert bench.log.bytes_from(third.end_lsn) == 0
+
+
 def test_a_skipped_segment_leaves_its_number_and_its_lsns_alone(bench: LogBench) -> None:
     bench.log.skip(9, 1 << 32, beyond=1000)
     batch = bench.place(10)
