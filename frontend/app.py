@@ -103,6 +103,8 @@ class Frontend:
         server.shortcuts = shortcuts_of(pipeline, router, api, config=config, clock=self._agreed)
         metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.reading.budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
+        metrics.DISCARDS_WAITING.set_function(lambda: router.discards.waiting)
+        metrics.DISCARDS_GIVEN_UP.set_function(lambda: router.discards.given_up)
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
         async with contextlib.AsyncExitStack() as ending:
             # What ends last begins first, and each ends whatever becomes of the others. The admin port answers to the end.
@@ -117,6 +119,7 @@ class Frontend:
             ending.push_async_callback(admin.close)
             ending.push_async_callback(pool.stop)
             ending.push_async_callback(workers.stop_all)
+            ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
             server.start(bind(config.host, config.port))
             pool.start()

@@ -38,4 +38,14 @@ REFUSED = Counter(
     ["kind"],
     registry=registry,
 )
+DISCARDS_WAITING = Gauge(
+    "ambry_frontend_discards_waiting",
+    "Records of puts that failed, which too few replicas have been told to forget.",
+    registry=registry,
+)
+DISCARDS_GIVEN_UP = Gauge(
+    "ambry_frontend_discards_given_up",
+    "Of those, how many this process gave up; its log names them.",
+    registry=registry,
+)
 CONNECTIONS = Gauge("ambry_frontend_connections", "Clients that are connected.", registry=registry)

@@ -10,6 +10,7 @@ from ambry.clustermap.model import ClusterMap
 from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
 from frontend.router.budget import MemoryBudget
+from frontend.router.discards import Discards
 from frontend.router.placement import PartitionChooser
 from frontend.router.reading import ReadMemory
 from frontend.router.replicas import ReplicaTable
@@ -28,6 +29,7 @@ class RouterContext:
     """Of uploads."""
     reading: ReadMemory
     """Of downloads: clients that do not read must not keep others from writing."""
+    discards: Discards
 
 
 def router_context(
@@ -58,4 +60,5 @@ def router_context(
             ahead=config.read_ahead,
             wait_s=config.memory_wait_ms / 1000,
         ),
+        discards=Discards(replicas, clock=clock, timeout_s=config.request_timeout_ms / 1000),
     )

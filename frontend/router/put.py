@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from msgspec.structs import replace
 
-from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, Durability
+from ambry.blob import NEVER_MS, BlobProperties, ChunkRef, Composite, Durability
 from ambry.checksum import Buffer, block_checks, digest, new_digester
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached, RequestTimeout
 from ambry.format import composite as composite_format
@@ -20,7 +20,7 @@ from ambry.format.properties import encode_properties
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.blobs import PutRequest, UpdateRequest
+from ambry.protocol.messages.blobs import PutRequest
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.chunker import Chunker, Piece
@@ -320,15 +320,5 @@ class PutOperation:
         )
 
     def _discard(self, ids: list[BlobId]) -> None:
-        """Mark records deleted that nobody will ever be told of. Best effort, nobody waits for it."""
-        context = self._context
-        for blob_id in ids:
-            state = BlobState(0, True, self._spec.expires_at_ms)
-            message = UpdateRequest(self._request.id, blob_id.raw, state, context.clock.wall_ms())
-            for peer in context.replicas[blob_id.partition].local:
-                peer.call(
-                    MessageType.UPDATE,
-                    message,
-                    lambda _outcome: None,
-                    timeout_s=context.config.request_timeout_ms / 1000,
-                )
+        """Let records be forgotten that nobody will ever be told of; nobody waits for it (frontend/router/discards.py)."""
+        self._context.discards.forget(self._request.id, ids, self._spec.expires_at_ms)

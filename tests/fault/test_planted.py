@@ -335,6 +335,11 @@ SEEN_BY = {
         "replication/test_late_undelete.py",
         "test_one_replica_that_knows_of_no_delete_brings_nothing_back",
     ),
+    "tell_of_a_failed_put_once": (
+        NODE,
+        "replication/test_failed_puts.py",
+        "test_a_put_that_nobody_heard_to_have_failed_is_forgotten_once_one_can_hear_it",
+    ),
     "undelete_what_is_not_here": (
         NODE,
         "replication/test_late_undelete.py",

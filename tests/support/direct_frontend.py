@@ -6,10 +6,12 @@ import asyncio
 import random
 from typing import Any, cast
 
+from ambry.blob import NEVER_MS, BlobProperties, Durability
 from ambry.checksum import Buffer, block_checks
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, PeerConnectionLost
+from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId
 from ambry.network.connection import OnReply
 from ambry.network.pool import PeerPool
@@ -21,6 +23,8 @@ from frontend.request import ContainerId, RequestContext
 from frontend.router import update
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import router_context
+from frontend.router.put import PutOperation
+from frontend.router.values import PutResult, PutSpec
 from tests.support.direct_node import DirectCluster
 
 TIMEOUT_S = 20.0
@@ -35,6 +39,7 @@ class RouterPeer:
         self.reachable = True
         self.deaf = False
         self.room_bytes = -1
+        self.in_flight_bytes = 0
         self._cluster = cluster
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -97,6 +102,16 @@ class DirectFrontend:
     def request(self) -> RequestContext:
         deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         return RequestContext(id="r", timeout_s=TIMEOUT_S, deadline=deadline, container=ContainerId(1, 1))
+
+    async def put(self, body: bytes) -> PutResult:
+        spec = PutSpec(
+            properties=BlobProperties(size=0, digest=b""),
+            metadata=encode_metadata({}),
+            created_at_ms=self.context.clock.wall_ms(),
+            expires_at_ms=NEVER_MS,
+            durability=Durability.DISK,
+        )
+        return await PutOperation(self.request(), self.context, spec, None).put_simple(body)
 
     async def delete(self, raw_id: bytes) -> None:
         await update.delete(self.request(), self.context, BlobId(raw_id))

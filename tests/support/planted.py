@@ -74,6 +74,7 @@ from datanode.upkeep.skew import ClockJudge
 from datanode.upkeep.sweeper import ChunkSweeper
 from deploy.local_directory import LocalDirectory
 from frontend.router import placement
+from frontend.router.discards import Discards
 from frontend.router.put import PutOperation
 from tests.support.fake_files import FakeFiles
 from tests.support.planted_process import planted_in_children
@@ -687,6 +688,11 @@ def undelete_what_is_not_here(patch: Patch) -> None:
     patch.setattr(BlobHandlers, "_joined", joined)
 
 
+def tell_of_a_failed_put_once(patch: Patch) -> None:
+    """Nobody heard it: the record becomes a blob."""
+    patch.setattr(Discards, "_wait", lambda _self, _discard: None)
+
+
 def move_records_with_the_salt_of_another_log(patch: Patch) -> None:
     """What compaction moves out of segments of a former incarnation is unreadable where it comes to stand."""
 
@@ -780,6 +786,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         move_records_with_the_salt_of_another_log,
         undelete_without_the_time_of_the_delete,
         undelete_what_is_not_here,
+        tell_of_a_failed_put_once,
     )
 }
 

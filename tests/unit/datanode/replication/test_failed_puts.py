@@ -1,7 +1,7 @@
 """What becomes of a put that its client was told has failed: some replicas took it, and may hear that it is to be forgotten.
 
-The frontend tells all replicas of its datacenter once and waits for nobody (frontend/router/put.py). docs/contract.md says what
-holds where every such message is lost.
+The frontend tells replicas until enough have heard it (frontend/router/discards.py). docs/contract.md says what holds where it
+is killed before.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import pytest
 
 from ambry.blob import NEVER_MS, BlobProperties, BlobState
 from ambry.checksum import digest
+from ambry.errors import QuorumNotReached
 from ambry.format.properties import encode_properties
 from ambry.format.record import RecordKind
 from ambry.ids import IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
 from datanode.config import CompactionSection, SweepSection
+from frontend.router import discards
+from tests.support.direct_frontend import DirectFrontend
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.eventually import eventually
 from tests.support.samples import ALIVE, DELETED, blob_id, content
 
 DAY_S = 86_400
@@ -153,3 +157,28 @@ async def test_a_composite_record_that_one_replica_took_keeps_its_chunks(cluster
     for _ in range(2):
         await grow_old(cluster, days=30)
     assert holders(cluster, PARENT) == holders(cluster, CHUNK) == EVERYBODY
+
+
+@pytest.mark.parametrize("hears", ["a2", "b1"], ids=["of its datacenter", "of another"])
+async def test_a_put_that_nobody_heard_to_have_failed_is_forgotten_once_one_can_hear_it(
+    cluster: DirectCluster, monkeypatch: pytest.MonkeyPatch, hears: str
+) -> None:
+    """It stayed for good, on all six."""
+    monkeypatch.setattr(discards, "RETRY_S", 0.01)
+    monkeypatch.setattr(discards, "TICK_S", 0.01)
+    frontend = DirectFrontend(cluster, datacenter_id=1, seed=1, put_attempts=1)
+    for name in ("a2", "a3"):
+        frontend.peers[name].reachable = False
+    for peer in frontend.peers.values():
+        peer.deaf = True
+    with pytest.raises(QuorumNotReached):
+        await frontend.put(content(1, SIZE))
+    await frontend.settled()
+    (raw_id,) = (entry.id for entry in cluster["a1"].replica.store.index.overlay().values() if entry is not None)
+    await cluster.settle(rounds=2)
+    assert holders(cluster, raw_id) == EVERYBODY
+    frontend.peers[hears].reachable, frontend.peers[hears].deaf = True, False
+    await eventually(lambda: cluster[hears].deleted_at_ms(raw_id))
+    await frontend.context.discards.stop()
+    await cluster.settle(rounds=2)
+    assert {state is not None and state.deleted for state in states(cluster, raw_id)} == {True}
