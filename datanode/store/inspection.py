@@ -22,7 +22,7 @@ from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.opening import identity as identity_file
 from datanode.store.opening.identity import Identity
 from datanode.store.opening.replay import QUARANTINE_NAME
-from datanode.store.opening.strays import LOCK_NAME
+from datanode.store.opening.strays import LOCK_NAME, find_strays
 from datanode.store.scan import FoundRecord, SegmentScan
 from datanode.store.segment import Segment, segment_number
 
@@ -122,9 +122,14 @@ class Inspection:
         return found
 
     def numbers(self) -> list[int]:
-        """Those of all segment files, readable or not."""
-        numbers = (segment_number(name) for name in self.files.list_directory(self.directory))
-        return [number for number in numbers if number is not None]
+        """Those of all segment files, readable or not. What has the name of one and is no file is a stray."""
+        names = self.files.list_directory(self.directory)
+        numbers = {name: number for name in names if (number := segment_number(name)) is not None}
+        return [number for name, number in numbers.items() if self.files.is_regular_file(self.directory / name)]
+
+    def strays(self) -> list[Path]:
+        """What stands under a name of the replica and is not what it must be: the next start sets it aside."""
+        return find_strays(self.files, self.directory)
 
     def records(self) -> Iterator[RecordLine]:
         """Every whole record of the log."""
@@ -177,7 +182,7 @@ class Inspection:
     def index(self) -> Index | None:
         """The index; close it. None where there is none. Raises IndexCorrupt."""
         path = self.directory / INDEX_NAME / FILE_NAMES[0]
-        if not self.files.exists(path):
+        if not self.files.is_regular_file(path):
             return None
         return Index(self.files, path.parent, self.identity.partition)
 
@@ -240,6 +245,10 @@ def locked(files: Files, directory: Path) -> Iterator[None]:
     """Hold a replica's lock. Raises StoreMismatch while a node runs on it."""
     if not files.exists(directory / identity_file.FILE_NAME):
         raise StoreMismatch(f"{directory} is no replica: it has no {identity_file.FILE_NAME}")
+    if files.is_directory(directory / LOCK_NAME):
+        raise StoreMismatch(
+            f"{directory / LOCK_NAME} is a directory; `rebuild-index`, or the node's next start, sets it aside"
+        )
     try:
         lock = files.lock(directory / LOCK_NAME)
     except BlockingIOError as cause:

@@ -48,6 +48,9 @@ class _Verification:
     def run(self) -> Iterator[Problem]:
         """Everything that is wrong: segment headers, records, bytes between and behind them, the index against the log."""
         places: Places = {}
+        for stray in self._replica.strays():
+            name = str(stray.relative_to(self._replica.directory))
+            yield Problem(name, -1, "not what the replica has under this name; the node's next start sets it aside")
         for number in self._replica.numbers():
             yield from self._verify_segment(number, places)
         try:

@@ -45,6 +45,11 @@ def set_aside(files: Files, directory: Path, path: Path) -> str:
 
 def set_strays_aside(files: Files, directory: Path, partition: int) -> list[str]:
     """Their names from then on. The directory is there; nobody else opens it. Blocking. Raises OSError."""
+    return [_move(files, directory, partition, place) for place in find_strays(files, directory)]
+
+
+def find_strays(files: Files, directory: Path) -> list[Path]:
+    """Where they are. Blocking. Raises OSError."""
     names = set(files.list_directory(directory))
     # That one first: the others go there.
     directories = sorted(names & set(_DIRECTORIES), key=lambda name: name != SET_ASIDE_NAME)
@@ -56,7 +61,7 @@ def set_strays_aside(files: Files, directory: Path, partition: int) -> list[str]
         inside = set(files.list_directory(directory / INDEX_NAME))
         places = [directory / INDEX_NAME / name for name in FILE_NAMES if name in inside]
         strays += [place for place in places if not files.is_regular_file(place)]
-    return [_move(files, directory, partition, place) for place in strays]
+    return strays
 
 
 def _is_ours(name: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +119,39 @@ def test_a_whole_replica_is_dropped_only_when_its_successor_has_caught_up_or_on_
     stop_cleanly(store)
     assert run("drop", str(place), old.name).exit_code == 0
     assert not old.exists()
+
+
+def test_what_is_no_file_of_the_replica_is_named_and_keeps_nobody_from_looking(place: Path) -> None:
+    """A directory with the name of a segment ended every command with "Is a directory"."""
+    (place / "00000009.segment").mkdir()
+    os.mkfifo(place / "00000008.segment")
+    told = json.loads(run("verify", str(place), "--output", "json").stdout)
+    assert [(problem["file"], problem["what"][:14]) for problem in told["problems"]] == [
+        ("00000008.segment", "not what the r"),
+        ("00000009.segment", "not what the r"),
+    ]
+    assert run("verify", str(place)).exit_code == 1
+    assert run("inspect", str(place)).exit_code == 0
+    assert len(run("dump", str(place), "--output", "json").stdout.splitlines()) == 2
+    assert run("rebuild-index", str(place)).exit_code == 0
+    told = json.loads(run("verify", str(place), "--output", "json").stdout)
+    assert told["ok"] is True
+    assert [item["name"] for item in told["set_aside"]] == [
+        "set-aside/00000008.segment.1",
+        "set-aside/00000009.segment.1",
+    ]
+    shutil.rmtree(place / "index")
+    (place / "index").mkdir()
+    (place / "index" / "data.mdb").mkdir()
+    told = json.loads(run("verify", str(place), "--output", "json").stdout)
+    assert {problem["file"] for problem in told["problems"]} == {"index/data.mdb", "index"}
+
+
+def test_a_lock_that_is_a_directory_is_said_with_what_to_do(place: Path) -> None:
+    (place / "lock").unlink()
+    (place / "lock").mkdir()
+    refused = run("verify", str(place))
+    assert refused.exit_code == 1
+    assert "lock is a directory; `rebuild-index`" in refused.stderr and refused.stderr.count("\n") == 1
+    assert run("rebuild-index", str(place)).exit_code == 0
+    assert run("verify", str(place)).exit_code == 0
