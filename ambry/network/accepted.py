@@ -35,7 +35,10 @@ OF_A_MEMBER_MAX = 4
 SILENT_S = 15.0
 EXPIRE_EVERY_S = 0.25
 LOOK_EVERY = 8
-"""So many times less often it is noted who was silent."""
+"""So many times less often it is noted who was silent, and how much each has read."""
+READ_BYTES_PER_S = 64 << 10
+SLOW_BYTES = int(READ_BYTES_PER_S * EXPIRE_EVERY_S * LOOK_EVERY)
+"""Who reads no more of its answers between two looks may go on only while there is room for those of others."""
 
 
 class Guest(msgspec.Struct):
@@ -46,6 +49,9 @@ class Guest(msgspec.Struct):
     since: float
     name: str = ""
     pieces: int = 0
+    read_bytes: int = 0
+    unread_bytes: int = 0
+    """Both as they were when it was last noted."""
 
     def silent_s(self, now: float) -> float:
         if self.connection.pieces_received != self.pieces:
@@ -176,9 +182,31 @@ class Accepted:
             guest.connection.expire(now)
             if note:
                 guest.silent_s(now)
+        if note:
+            self._end_who_does_not_read()
         for stranger in list(self._strangers.values())[: max(0, len(self._strangers) - STRANGERS_MAX)]:
             if now - stranger.came_at > STRANGE_S:
                 self._end(stranger, "strangers")
         if len(self._strangers) < STRANGERS_MAX // 2:
             self._crowded = False
         self._timer = loop.call_later(EXPIRE_EVERY_S, self._look)
+
+    def _end_who_does_not_read(self) -> None:
+        """While answers fill what the process has for them, end those that read theirs too slowly, the slowest first."""
+        slow: list[tuple[int, Guest]] = []
+        for guest in [*self._strangers.values(), *self._known.values()]:
+            read = guest.connection.read_bytes
+            since, guest.read_bytes = read - guest.read_bytes, read
+            had, guest.unread_bytes = guest.unread_bytes, guest.connection.unread_bytes
+            if min(had, guest.unread_bytes) > READ_BYTES_PER_S and since < SLOW_BYTES:
+                slow.append((since, guest))
+        for since, guest in sorted(slow, key=lambda item: item[0]):
+            if not self._unread.full():
+                break
+            log.warning(
+                "connection closed: it does not read, others wait", peer=guest.connection.peer, read_bytes=since
+            )
+            self.closed += 1
+            self._lost(guest.connection)
+            self._unread.connections.pop(guest.connection, None)
+            guest.connection.abort()

@@ -50,7 +50,8 @@ SERVED_BYTES_MAX = REQUEST_BYTES_MAX + (16 << 20)
 """Beyond it a peer is read no further: a little more than it was told, for headers, pings and the like."""
 LOOK_AGAIN_S = 0.01
 _CANCEL = int(MessageType.CANCEL)
-_NEVER = float("inf")
+WAIT_MS_MAX = 600_000
+"""Nobody waits for longer, whatever a frame says: what is asked here is answered within seconds, or a poll of one minute."""
 
 
 Handler = Callable[[Frame, "Responder"], None]
@@ -137,14 +138,24 @@ class ServingConnection(ReceivingConnection):
         self._asking: deque[tuple[Responder, int, asyncio.Future[None]]] = deque()
         """Those whose answers, of so many bytes, may not be made yet."""
         self._reserved = 0
+        self._made_bytes = 0
         self._write_paused = False
         self._looking: asyncio.TimerHandle | None = None
 
     @property
     def unread_bytes(self) -> int:
         """What answers hold: those being made, and those that the kernel has not taken."""
+        return self._reserved + self._queued_bytes
+
+    @property
+    def read_bytes(self) -> int:
+        """What the kernel has taken of the answers so far, about: what it has no room for the peer did not read."""
+        return max(0, self._made_bytes - self._queued_bytes)
+
+    @property
+    def _queued_bytes(self) -> int:
         waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        return self._reserved + self._outgoing_bytes + waiting
+        return self._outgoing_bytes + waiting
 
     # --- asyncio's side ---
 
@@ -183,7 +194,7 @@ class ServingConnection(ReceivingConnection):
             self._serve_again(frame)
             return
         timeout_ms = frame.timeout_ms
-        deadline = now + timeout_ms / 1000 if timeout_ms else _NEVER
+        deadline = now + (timeout_ms if 0 < timeout_ms < WAIT_MS_MAX else WAIT_MS_MAX) / 1000
         ages = self._ages
         # Twice the clocks' resolution is no delay.
         if 0 <= ((int(now * 1000) - frame.sent_ms) & SENT_MASK) - ages.base_ms <= 2:
@@ -274,7 +285,9 @@ class ServingConnection(ReceivingConnection):
             else:
                 tally.failed(frame.type, error, seconds)
         if self._transport is not None:
-            self._unread.at_most += len(head) + len(body)
+            made = len(head) + len(body)
+            self._unread.at_most += made
+            self._made_bytes += made
             self._send(head, body)
         if self._read_paused or self._asking:
             self._loop.call_soon(self._go_on)

@@ -15,7 +15,7 @@ from ambry.network.connection import RpcConnection
 from ambry.network.requests import Requests
 from ambry.network.serving import Responder
 from ambry.network.unread import Unread
-from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.frame import Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from tests.support.captured_log import capture_log, said
@@ -23,6 +23,7 @@ from tests.support.eventually import eventually
 from tests.support.rpc_ends import LONG_S
 
 GUESTS_MAX = 100
+ANSWER = bytes(1 << 20)
 
 
 def hello(frame: Frame, responder: Responder) -> None:
@@ -36,16 +37,18 @@ class House:
 
     def __init__(self) -> None:
         self.requests = Requests()
+        self.unread = Unread()
         self.accepted = Accepted(
             {
                 MessageType.HELLO: hello,
                 MessageType.PING: lambda frame, responder: responder.reply(Empty()),
                 MessageType.PUT: lambda frame, responder: None,
+                MessageType.GET: lambda frame, responder: responder.reply(Empty(), ANSWER),
             },
             members=["n1", "n2"],
             guests_max=GUESTS_MAX,
             requests=self.requests,
-            unread=Unread(),
+            unread=self.unread,
         )
         self.server: asyncio.Server
         self.clients: list[RpcConnection] = []
@@ -155,3 +158,50 @@ async def test_nodes_of_the_layout_always_find_room_and_leave_little_behind() ->
         await eventually(lambda: house.lost == nodes[:2])
         for client in (nodes[-1], guests[0]):
             await ping(client)
+
+
+async def test_those_that_do_not_read_go_while_answers_fill_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection had 2 MiB of unread answers whatever the others had: a thousand that read nothing, 2 GB."""
+    events = capture_log(monkeypatch, accepted_module)
+    async with opened() as house:
+        reads = await house.connect("reads")
+        port = house.server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
+        writer.write(b"".join(encode_head(MessageType.GET, number, b"") for number in range(1, 41)))
+        accepted = house.accepted
+        await eventually(lambda: house.unread.at_most > 8 << 20)
+        look = accepted._end_who_does_not_read
+        for _ in range(3):
+            look()  # there is room for all
+        assert accepted.closed == 0
+        house.unread.bytes_max = 4 << 20
+        look()
+        assert accepted.closed == 1
+        assert len(said(events, "connection closed: it does not read, others wait")) == 1
+        assert not house.unread.full()
+        outcomes: list[object] = []
+        for _ in range(3):
+            reads.call(MessageType.GET, Empty(), outcomes.append, timeout_s=LONG_S)
+        look()
+        await eventually(lambda: len(outcomes) == 3)
+        for _ in range(3):
+            look()
+        assert accepted.closed == 1
+        await ping(reads)
+        writer.close()
+
+
+async def test_who_has_been_given_much_just_now_is_not_slow() -> None:
+    async with opened() as house:
+        port = house.server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
+        await eventually(lambda: house.accepted.count == 1)
+        house.accepted._end_who_does_not_read()
+        writer.write(b"".join(encode_head(MessageType.GET, number, b"") for number in range(1, 41)))
+        await eventually(lambda: house.unread.at_most > 8 << 20)
+        house.unread.bytes_max = 1 << 20
+        house.accepted._end_who_does_not_read()
+        assert house.accepted.closed == 0
+        house.accepted._end_who_does_not_read()
+        assert house.accepted.closed == 1
+        writer.close()

@@ -601,3 +601,17 @@ async def test_a_read_that_nobody_waits_for_any_more_is_stopped(pair: Pair) -> N
     pair.served[0].expire(asyncio.get_running_loop().time() + 20)
     assert stopped == [1]
     assert (await client.frame()).flags & FLAG_ERROR
+
+
+@pytest.mark.parametrize("told_ms", [0, 4_000_000_000])
+async def test_nobody_is_waited_for_longer_than_some_minutes_whatever_is_told(pair: Pair, told_ms: int) -> None:
+    """A frame may say 49 days, or nothing: what it held stayed for as long."""
+    held: list[Responder] = []
+    pair.handler = lambda frame, responder: held.append(responder)
+    client = await pair.raw()
+    client.send(encode_head(MessageType.PUT, 1, b"", timeout_ms=told_ms))
+    await eventually(lambda: len(held) == 1)
+    now = asyncio.get_running_loop().time()
+    assert held[0].deadline <= now + serving.WAIT_MS_MAX / 1000
+    pair.served[0].expire(now + serving.WAIT_MS_MAX / 1000)
+    assert (await client.frame()).flags & FLAG_ERROR
