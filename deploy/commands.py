@@ -46,6 +46,7 @@ def cluster() -> None:
 @click.option("--datacenters", type=int, metavar="N", help="Datacenters, named dc1, dc2, ...  [default: 2]")
 @click.option("--nodes", type=int, metavar="N", help="Data nodes in each datacenter.  [default: 3]")
 @click.option("--frontends", type=int, metavar="N", help="Frontends in each datacenter.  [default: 1]")
+@click.option("--workers", type=int, metavar="N", help="Processes of each frontend, on one port.  [default: 1]")
 @click.option("--partitions", type=int, metavar="N", help="Partitions of the cluster.  [default: 8]")
 @click.option(
     "--port-base", type=int, metavar="PORT", help="dc1 uses the 100 ports from PORT+100.  [default: 17000; 0: any free]"
@@ -56,6 +57,7 @@ def up(
     datacenters: int | None,
     nodes: int | None,
     frontends: int | None,
+    workers: int | None,
     partitions: int | None,
     port_base: int | None,
     detach: bool,
@@ -74,6 +76,7 @@ def up(
         frontends=frontends,
         partitions=partitions,
         port_base=port_base,
+        overrides=None if workers is None else {"frontend": [f"frontend.workers={workers}"]},
         detach=detach,
         report=_say,
     )

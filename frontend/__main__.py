@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from ambry.clock import SystemClock, system_random
 from ambry.errors import ConfigInvalid
@@ -10,20 +14,41 @@ from ambry.service import logs
 from ambry.service.process import fail, parse_arguments, run
 from frontend.app import Frontend
 from frontend.config import FrontendConfig, check
+from frontend.seat import Seat, seat_of
+from frontend.supervisor import Supervisor
 
 PROGRAM = "frontend"
 
 
 def main(argv: list[str]) -> None:
     config = parse_arguments(PROGRAM, FrontendConfig, argv)
+    seat = seat_of(os.environ)
     try:
         check(config)
-        logs.configure_from(config.log, node=config.frontend.name)
-        frontend = Frontend(config, clock=SystemClock(), random_source=system_random())
+        server = _alone(config) if seat is None else _in_seat(config, seat)
+        if seat is None and config.frontend.workers > 1:
+            # One that cannot be is found out before there are several.
+            command = (sys.executable, "-m", "frontend", *argv)
+            server = Supervisor(config, command, clock=SystemClock(), random_source=system_random())
     except ConfigInvalid as error:
         fail(PROGRAM, error)
 
-    run(PROGRAM, frontend.serve)
+    run(PROGRAM, server.serve)
+
+
+def _alone(config: FrontendConfig) -> Frontend | Supervisor:
+    logs.configure_from(config.log, node=config.frontend.name)
+    return Frontend(config, clock=SystemClock(), random_source=system_random())
+
+
+def _in_seat(config: FrontendConfig, seat: Seat) -> Frontend:
+    section = config.log
+    if section.file:
+        # A file turns over, and one process alone may do that.
+        path = Path(section.file)
+        section = replace(section, file=str(path.with_name(f"{path.stem}.{seat.number}{path.suffix}")))
+    logs.configure_from(section, node=config.frontend.name, worker=seat.number)
+    return Frontend(config, clock=SystemClock(), random_source=system_random(), seat=seat)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,22 @@ from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
+from frontend.seat import Seat
 
 log = get_logger()
+
+SEATED_WITHIN_S = 2.0
+"""One of several processes accepts when its peers are connected, or after so long."""
 
 
 class Frontend:
     """One frontend process."""
 
-    def __init__(self, config: FrontendConfig, *, clock: Clock, random_source: random.Random) -> None:
+    def __init__(
+        self, config: FrontendConfig, *, clock: Clock, random_source: random.Random, seat: Seat | None = None
+    ) -> None:
+        """`seat` is its place among several processes of one frontend."""
+        self._seat = seat
         self._config = config
         self._clock = clock
         self._random = random_source
@@ -109,9 +117,10 @@ class Frontend:
         async with contextlib.AsyncExitStack() as ending:
             # What ends last begins first, and each ends whatever becomes of the others. The admin port answers to the end.
             ending.callback(log.info, "frontend stopped")
+            seat = self._seat
             admin = await start_admin(
                 config.admin_host,
-                config.admin_port,
+                config.admin_port if seat is None else 0,
                 ready=lambda: self._unready(router),
                 hosts=config.hosts,
                 pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
@@ -121,14 +130,34 @@ class Frontend:
             ending.push_async_callback(workers.stop_all)
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
-            server.start(bind(config.host, config.port))
             pool.start()
+            if seat is not None:
+                await self._until_ready(router, stop)
+            server.start(bind(config.host, config.port) if seat is None else seat.sockets())
+            if seat is not None:
+                seat.say(admin.port)
+                asyncio.get_running_loop().add_reader(seat.life, self._end, stop, hurry, seat.life)
             log.info(
                 "frontend ready",
                 url=f"http://{authority(config.host, config.port)}",
                 connections_max=server.limits.connections_max,
             )
             await stop.wait()
+
+    async def _until_ready(self, router: RouterContext, stop: asyncio.Event) -> None:
+        """Others answer meanwhile what this process could not; but not for long, or nobody would say what is wrong."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SEATED_WITHIN_S
+        while self._unready(router) and not stop.is_set() and loop.time() < end:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+
+    @staticmethod
+    def _end(stop: asyncio.Event, hurry: asyncio.Event, life: int) -> None:
+        """Nobody looks after this process any more: its port must be free for whoever comes next."""
+        asyncio.get_running_loop().remove_reader(life)
+        log.error("nobody looks after this process any more; it ends")
+        stop.set()
+        hurry.set()
 
     async def _drain(self, server: HttpServer, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Serve on until load balancers have seen that we are not ready, then finish what is under way.

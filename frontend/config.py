@@ -16,6 +16,9 @@ NAME_SIZE_MAX = 64
 """Characters of a name that answers carry."""
 
 
+WORKERS_MAX = 64
+
+
 class FrontendSection(msgspec.Struct, frozen=True):
     name: str = ""
     datacenter: str = ""
@@ -36,6 +39,7 @@ class FrontendSection(msgspec.Struct, frozen=True):
     head_bytes_max: int = 64 << 10
     heads_bytes_max: int = 32 << 20
     access_log: bool = True
+    workers: int = 1
 
 
 class RouterSection(msgspec.Struct, frozen=True):
@@ -80,9 +84,11 @@ def check(config: FrontendConfig) -> FrontendConfig:
         if not getattr(config.frontend, key):
             raise ConfigInvalid(f"frontend.{key} must be set")
     frontend = config.frontend
-    for key in ("rate_min_bytes", "connections_max", "connections_per_client_max"):
+    for key in ("rate_min_bytes", "connections_max", "connections_per_client_max", "workers"):
         if getattr(frontend, key) < 1:
             raise ConfigInvalid(f"frontend.{key} must be at least 1")
+    if frontend.workers > WORKERS_MAX:
+        raise ConfigInvalid(f"frontend.workers must be at most {WORKERS_MAX}: one for each core is plenty")
     for key in ("header_timeout_s", "body_stall_timeout_s"):
         if not getattr(frontend, key) > 0:
             raise ConfigInvalid(f"frontend.{key} must be more than 0 s")

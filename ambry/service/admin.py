@@ -16,8 +16,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ambry import __version__
 from ambry.errors import AmbryError
-from ambry.service import metrics
 from ambry.service.listener import Farewells, Listener, Socket, bind
+from ambry.service.metrics import CONTENT_TYPE, render
 from ambry.service.origin import Hosts, refuse_cross_site
 
 SPARE_DESCRIPTORS = 8
@@ -122,10 +122,12 @@ async def start_admin(
     pages: Mapping[str, Page],
     actions: Mapping[str, OperatorAction] | None = None,
     hosts: Iterable[str] = (),
+    metrics: Callable[[], Awaitable[bytes]] | None = None,
 ) -> Admin:
     """Serve the admin port; the caller closes it. Raises OSError when the port is taken.
 
-    `hosts` are the names that it answers to beside its own address, every other address, and the names of loopback.
+    `hosts` are the names that it answers to beside its own address, every other address, and the names of loopback. `metrics`
+    makes the page of metrics where it is not that of this process.
     """
     sockets = bind(host, port, backlog=128)
     app = web.Application(middlewares=[_only_ours(Hosts((host, *hosts)))])
@@ -137,8 +139,8 @@ async def start_admin(
         return readiness(ready)
 
     async def metrics_page(request: web.Request) -> web.Response:
-        body = await asyncio.to_thread(metrics.render)
-        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+        body = await (asyncio.to_thread(render) if metrics is None else metrics())
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     def page_handler(page: Page) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:

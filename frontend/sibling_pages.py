@@ -1,0 +1,98 @@
+"""What the admin port of a supervisor tells of its processes: their readiness, and their metrics in one page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import aiohttp
+from prometheus_client import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from ambry.address import authority
+from ambry.service import metrics
+
+LOOK_EVERY_S = 0.5
+ASK_TIMEOUT_S = 2.0
+LABEL = "worker"
+
+
+class Siblings:
+    """Asks the processes on their admin ports. `serving` tells which there are, by number."""
+
+    def __init__(self, host: str, serving: Callable[[], Mapping[int, int]]) -> None:
+        self._host = host
+        self._serving = serving
+        self._session: aiohttp.ClientSession | None = None
+        self._unready: dict[int, list[str]] = {}
+
+    def unready(self, number: int) -> list[str]:
+        """Why this one should get no requests, as it said a moment ago."""
+        return self._unready.get(number, ["it was not asked yet"])
+
+    async def watch(self) -> None:
+        """Ask all how they are, again and again."""
+        while True:
+            serving = dict(self._serving())
+            found = await asyncio.gather(*(self._ask_ready(port) for port in serving.values()))
+            self._unready = dict(zip(serving, found, strict=True))
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _ask_ready(self, port: int) -> list[str]:
+        try:
+            async with self._client().get(self._url(port, "/readyz")) as answer:
+                reasons = (await answer.json()).get("reasons", [])
+                return [str(reason) for reason in reasons]
+        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError) as error:
+            return [f"it does not answer on its admin port: {error or type(error).__name__}"]
+
+    async def metrics(self) -> bytes:
+        """The metrics of all, each with the label `worker`; those of the supervisor itself have none."""
+        serving = dict(self._serving())
+        texts = await asyncio.gather(*(self._ask_metrics(port) for port in serving.values()))
+        return await asyncio.to_thread(_joined, dict(zip(serving, texts, strict=True)))
+
+    async def _ask_metrics(self, port: int) -> str:
+        try:
+            async with self._client().get(self._url(port, "/metrics")) as answer:
+                return await answer.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return ""  # it is ending: its numbers are gone with it
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S))
+        return self._session
+
+    def _url(self, port: int, path: str) -> str:
+        return f"http://{authority(self._host, port)}{path}"
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _joined(texts: Mapping[int, str]) -> bytes:
+    """One page of several, with a label that tells them apart."""
+    families: dict[str, Metric] = {}
+    for own in metrics.registry.collect():
+        # Some collectors give the same object every time.
+        families[own.name] = copy = Metric(own.name, own.documentation, own.type)
+        copy.samples = list(own.samples)
+    for number, text in texts.items():
+        for family in text_string_to_metric_families(text):
+            known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                labels = {**sample.labels, LABEL: str(number)}
+                known.add_sample(sample.name, labels, sample.value, sample.timestamp, sample.exemplar)
+    return generate_latest(_Families(list(families.values())))

@@ -1,0 +1,86 @@
+"""Several processes of one frontend, for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local_cluster import LocalCluster
+from deploy.local_layout import Member
+from tests.support.content import content
+from tests.support.rest import call, put
+from tests.support.waiting import eventually
+
+WORKERS = 2
+
+
+@pytest.fixture
+def frontend(tmp_path: Path) -> Any:
+    with LocalCluster(
+        tmp_path / "cluster",
+        datacenters=1,
+        partitions=2,
+        port_base=0,
+        overrides={"frontend": [f"frontend.workers={WORKERS}", "frontend.lame_duck_s=0.1"]},
+    ) as cluster:
+        yield cluster, cluster.frontends("dc1")[0]
+
+
+def workers(member: Member) -> list[dict[str, Any]]:
+    return list(call(member.admin_url, "GET", "/workers").json())
+
+
+def serving(member: Member) -> list[dict[str, Any]] | None:
+    found = workers(member)
+    return found if all(each["serving"] for each in found) else None
+
+
+def test_a_process_that_is_killed_costs_only_what_it_was_answering(frontend: tuple[LocalCluster, Member]) -> None:
+    _, member = frontend
+    body = content(1, 3_000)
+    blob_id = put(member.url, body)
+    before = workers(member)
+    assert len(before) == WORKERS
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        # A connection for each request: what a dead process had accepted and not answered may be lost, nothing else.
+        while not done.is_set():
+            try:
+                answer = call(member.url, "GET", f"/{blob_id}")
+                assert (answer.status, answer.body) == (200, body)
+            except Exception as error:
+                failures.append(error)
+
+    clients = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        os.kill(before[0]["pid"], signal.SIGKILL)
+        after = eventually(
+            lambda: found if (found := serving(member)) and found[0]["pid"] != before[0]["pid"] else None,
+            "it is replaced",
+        )
+    finally:
+        done.set()
+    for client in clients:
+        client.join()
+    assert len(failures) <= len(clients), failures
+    assert after[0]["last_end"] == "signal SIGKILL" and after[1]["pid"] == before[1]["pid"]
+    assert call(member.url, "GET", f"/{blob_id}").body == body
+
+
+def test_all_of_it_stops_when_asked_and_when_nobody_looks_after_it(frontend: tuple[LocalCluster, Member]) -> None:
+    cluster, member = frontend
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        pids = [each["pid"] for each in workers(member)]
+        cluster.kill(member.name, number)
+        eventually(lambda pids=pids: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all are gone")  # type: ignore[misc]
+        cluster.start(member.name)
+        assert put(member.url, b"again")

@@ -1,0 +1,142 @@
+"""Several processes on one port, played by a stub; tests/integration/test_frontend_workers.py has real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from ambry.clock import SystemClock
+from ambry.errors import ConfigInvalid, InternalError
+from frontend import supervisor
+from frontend.config import FrontendConfig, FrontendSection
+from frontend.seat import VARIABLE
+from frontend.supervisor import Supervisor
+from tests.support.http_frontend import Answer, HttpFrontend
+from tests.support.ports import free_ports
+
+T = TypeVar("T")
+STUB = Path(__file__).parents[2] / "support/stub_worker.py"
+
+
+async def met(ask: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
+    """Ask until the answer is as wanted."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(OSError):
+                if wanted(answer := await ask()):
+                    return answer
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    port: int
+    admin: HttpFrontend
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+    hurry: asyncio.Event
+
+    async def ask(self, words: bytes = b"hello") -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(words)
+        answer = (await reader.read()).decode()
+        writer.close()
+        return answer
+
+    async def page(self, path: str) -> Answer:
+        return await self.admin.call("GET", path)
+
+    async def workers(self) -> list[dict[str, Any]]:
+        return list((await self.page("/workers")).json())
+
+    async def serving(self, count: int) -> list[dict[str, Any]]:
+        """Wait until so many serve."""
+        return await met(self.workers, lambda found: sum(each["serving"] for each in found) == count)
+
+
+@contextlib.asynccontextmanager
+async def supervised(*arguments: str, workers: int = 2) -> AsyncIterator[Running]:
+    port, admin_port = free_ports(2)
+    config = FrontendConfig(frontend=FrontendSection(port=port, admin_port=admin_port, workers=workers))
+    made = Supervisor(
+        config, (sys.executable, str(STUB), *arguments), clock=SystemClock(), random_source=random.Random(1)
+    )
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(made.serve(stop, hurry))
+    admin: Any = HttpFrontend(cluster=None, port=admin_port)  # type: ignore[arg-type]
+    try:
+        yield Running(port=port, admin=admin, task=task, stop=stop, hurry=hurry)
+    finally:
+        stop.set()
+        hurry.set()
+        with contextlib.suppress(ConfigInvalid, InternalError):
+            await task
+
+
+async def listening(frontend: Running) -> None:
+    await met(lambda: frontend.page("/healthz"), lambda page: page.status == 200)
+
+
+async def test_all_accept_on_one_port_and_one_admin_port_speaks_for_them() -> None:
+    async with supervised(workers=3) as frontend:
+        await listening(frontend)
+        found = await frontend.serving(3)
+        assert [each["worker"] for each in found] == [0, 1, 2]
+        pids = {each["pid"] for each in found}
+        assert {int((await frontend.ask()).split()[1]) for _ in range(10)} <= pids
+        await met(lambda: frontend.page("/readyz"), lambda page: page.status == 200)
+        text = (await frontend.page("/metrics")).body.decode()
+        assert {f'stub_served_total{{worker="{number}"}} 1.0' for number in range(3)} <= set(text.splitlines())
+
+
+async def test_who_dies_is_replaced_and_meanwhile_the_others_answer() -> None:
+    async with supervised() as frontend:
+        await listening(frontend)
+        before = await frontend.serving(2)
+        os.kill(before[0]["pid"], signal.SIGKILL)
+        for _ in range(20):
+            assert await frontend.ask()
+        found = await met(lambda: frontend.serving(2), lambda found: found[0]["pid"] != before[0]["pid"])
+        assert (found[0]["starts"], found[0]["last_end"]) == (2, "signal SIGKILL")
+        assert found[1] == before[1]
+
+
+async def test_all_are_asked_to_stop_and_waited_for() -> None:
+    async with supervised("late") as frontend:
+        await listening(frontend)
+        pids = [each["pid"] for each in await frontend.serving(2)]
+        frontend.stop.set()
+        await frontend.task
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize(("how", "kind"), [("never", InternalError), ("config", ConfigInvalid)])
+async def test_one_that_never_serves_ends_all_with_the_reason(how: str, kind: type[Exception]) -> None:
+    async with supervised(how) as frontend:
+        with pytest.raises(kind, match=r"worker \d ended before it served"):
+            await frontend.task
+
+
+async def test_who_ends_again_and_again_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "PAUSE_MAX_S", 0.3)
+    async with supervised(workers=1) as frontend:
+        await listening(frontend)
+        for starts in (2, 3, 4):
+            await frontend.serving(1)
+            with contextlib.suppress(ConnectionError):
+                await frontend.ask(b"die")
+            await met(frontend.workers, lambda found, starts=starts: found[0]["starts"] >= starts)  # type: ignore[misc]
+
+
+def test_the_stub_knows_its_seat_by_the_name_that_real_ones_do() -> None:
+    assert VARIABLE in STUB.read_text()
