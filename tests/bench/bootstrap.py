@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -86,8 +86,11 @@ def write_rate(directory: Path, total: int) -> float:
 class Cluster:
     """Some nodes of one partition, each a process of its own, on directories that are there."""
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
+    def __init__(
+        self, root: Path, names: Sequence[str], *, popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+    ) -> None:
         self.root = root
+        self._popen = popen
         self.names = names
         ports = free_ports(2 * len(names))
         self.ports = dict(zip(names, ports[: len(names)], strict=True))
@@ -116,7 +119,7 @@ class Cluster:
         for item in (*settings, *QUIET, *overrides):
             command += ["--set", item]
         with (self.root / f"{name}.log").open("ab") as output:
-            self.processes[name] = subprocess.Popen(command, stderr=output, stdout=output)
+            self.processes[name] = self._popen(command, stderr=output, stdout=output)
 
     def partition(self, name: str) -> dict[str, Any]:
         """What the node says of its replica; empty while it says nothing."""

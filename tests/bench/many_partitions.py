@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +73,11 @@ class RunningNode:
         return time.perf_counter() - began
 
 
+Popen = Callable[..., subprocess.Popen[bytes]]
+
+
 @contextmanager
-def running(root: Path, *, nodes: int, partitions: int) -> Iterator[list[RunningNode]]:
+def running(root: Path, *, nodes: int, partitions: int, popen: Popen = subprocess.Popen) -> Iterator[list[RunningNode]]:
     ports = free_ports(2 * nodes)
     names = [f"n{number + 1}" for number in range(nodes)]
     layout = root / "layout.json"
@@ -103,7 +106,7 @@ def running(root: Path, *, nodes: int, partitions: int) -> Iterator[list[Running
             }
             sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
             with (root / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen([sys.executable, "-m", "datanode", *sets], stderr=log, stdout=log)
+                process = popen([sys.executable, "-m", "datanode", *sets], stderr=log, stdout=log)
             started.append(
                 RunningNode(name=name, port=ports[number], admin_port=ports[nodes + number], process=process)
             )
