@@ -144,4 +144,4 @@ class Parts:
         await self.checkpointer.finish()
         # The threads first: a descriptor must not be closed, and its number given to another file, under a write.
         self.disk.close()
-        self.replicas.close()
+        await self.replicas.close()

@@ -14,7 +14,6 @@ from ambry.clock import Clock
 from ambry.clustermap.model import Partition
 from ambry.errors import (
     AlreadyExists,
-    AmbryError,
     DataCorrupt,
     FormatUnknown,
     InvalidRequest,
@@ -27,6 +26,7 @@ from datanode.committer import Committer
 from datanode.config import StoreSection
 from datanode.disk import Disk
 from datanode.lookups import Lookups
+from datanode.openings import RETRY_MAX_S, RETRY_MIN_S, Openings
 from datanode.store.blob_store import BlobStore, StoreState
 from datanode.store.bounded_files import BoundedFiles
 from datanode.store.files import Files
@@ -38,10 +38,6 @@ from datanode.store.trouble import advice, passes
 from datanode.write_queue import WriteQueue
 
 log = get_logger()
-
-RETRY_MIN_S = 0.2
-RETRY_MAX_S = 10.0
-"""Between two tries to open a replica that this process had no descriptors or memory for."""
 
 
 @dataclass(slots=True)
@@ -98,8 +94,8 @@ class Replicas(dict[int, Replica]):
         self._reopening: set[int] = set()
         self._failed: dict[int, str] = {}
         self.changes = Changes(disk, clock=clock)
-        self._opening: dict[int, Progress] = {}
-        """By partition: those that were not open yet since this process started."""
+        # One thread is left to those that are open already.
+        self._first = Openings(self._opened, at_once=max(1, config.io_threads - 1), random_source=random_source)
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._closing = False
         self._openings = 0
@@ -107,7 +103,7 @@ class Replicas(dict[int, Replica]):
     def expect(self, partitions: Iterable[Partition]) -> None:
         """Say of these that they are opening, before anybody can ask; `open_all` follows."""
         self._known = {partition.id: partition for partition in partitions}
-        self._opening = {number: Progress() for number in self._known}
+        self._first.expect(self._known.values())
 
     async def open_all(self, partitions: Iterable[Partition]) -> None:
         """Open every replica on the disk's threads; each serves as soon as it is open, and until then is said to be opening.
@@ -118,30 +114,7 @@ class Replicas(dict[int, Replica]):
         """
         wanted = list(partitions)
         self.expect(wanted)
-        # One thread is left to those that are open already.
-        turns = asyncio.Semaphore(max(1, self._config.io_threads - 1))
-        results = await asyncio.gather(
-            *(self._open_in_turn(partition, turns) for partition in wanted), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-
-    async def _open_in_turn(self, partition: Partition, turns: asyncio.Semaphore) -> None:
-        wait_s = RETRY_MIN_S
-        progress = self._opening[partition.id]
-        try:
-            while not self._closing:
-                async with turns:
-                    if self._closing or await self._opened(partition, progress):
-                        return
-                await asyncio.sleep(wait_s * (0.5 + self._random.random()))
-                wait_s = min(RETRY_MAX_S, 2 * wait_s)
-        except AmbryError:
-            self.stop_opening()  # this process must not go on: what the others read would be for nothing
-            raise
-        finally:
-            del self._opening[partition.id]
+        await self._first.run(wanted)
 
     async def _opened(self, partition: Partition, progress: Progress) -> bool:
         """Try it once; whether that is the end of it. Raises StoreMismatch."""
@@ -162,8 +135,7 @@ class Replicas(dict[int, Replica]):
     def stop_opening(self) -> None:
         """Open no more, and let what is being opened end at its next step or record."""
         self._closing = True
-        for progress in self._opening.values():
-            progress.stop()
+        self._first.stop()
 
     def _give_up(self, partition_id: int, error: Exception) -> None:
         """The partition stays known and unavailable: other replicas serve it, an operator must look."""
@@ -178,13 +150,14 @@ class Replicas(dict[int, Replica]):
             if store.state is not StoreState.OPEN
         ]
         reasons += [f"partition {number} cannot be opened: {error}" for number, error in sorted(self._failed.items())]
-        reasons += [f"partition {number} is opening: {progress}" for number, progress in self._opening.items()]
+        reasons += [f"partition {number} is opening: {progress}" for number, progress in self._first.progress.items()]
         return reasons + [f"partition {number} is being reopened" for number in sorted(self._reopening)]
 
     def unavailable(self) -> dict[int, dict[str, Any]]:
         """The partitions that are not open, and how it stands with each; for the admin port."""
         found: dict[int, dict[str, Any]] = {
-            number: {"state": "opening", "progress": progress.describe()} for number, progress in self._opening.items()
+            number: {"state": "opening", "progress": progress.describe()}
+            for number, progress in self._first.progress.items()
         }
         found |= {number: {"state": "reopening", "error": self.changes.undone(number)} for number in self._reopening}
         return found | {number: {"state": "failed", "error": error} for number, error in self._failed.items()}
@@ -229,8 +202,9 @@ class Replicas(dict[int, Replica]):
             why = "is being reopened"
             if partition_id in self._failed:
                 why = "cannot be opened"
-            elif partition_id in self._opening:
+            elif partition_id in self._first.progress:
                 why = "is opening, try again"
+                self._first.ask_for(partition_id)
             raise ReplicaUnavailable(f"partition {partition_id} {why} on this node; other replicas serve it")
         raise PartitionUnknown(f"this node holds no replica of partition {partition_id}; is its layout up to date?")
 
@@ -343,8 +317,9 @@ class Replicas(dict[int, Replica]):
         self.stop_opening()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def close(self) -> None:
-        """Release the files of all replicas. Nothing may run on the disk's threads any more."""
+    async def close(self) -> None:
+        """Release the files of all replicas, one in a turn of the loop. Nothing may run on the disk's threads any more."""
         for replica in self.all():
             replica.store.close()
+            await asyncio.sleep(0)
         self.clear()

@@ -60,7 +60,7 @@ FLOORS = [
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request", "frontend.seat"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
     ["datanode.data_directory", "datanode.lookups", "datanode.write_queue"],
-    ["datanode.committer", "datanode.changes", "frontend.http"],
+    ["datanode.committer", "datanode.changes", "datanode.openings", "frontend.http"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],
     ["datanode.replication", "datanode.upkeep"],

@@ -122,6 +122,13 @@ class BoundedFile:
         finally:
             self._owner.give_back(self)
 
+    def next_data(self, offset: int) -> int:
+        file = self._owner.take(self)
+        try:
+            return file.next_data(offset)
+        finally:
+            self._owner.give_back(self)
+
     def hold(self) -> None:
         self._owner.take(self)
 

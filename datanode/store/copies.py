@@ -6,7 +6,8 @@ pinned: no compaction begins with it. A pin ends PIN_S after the last look at it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections import ChainMap
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -97,16 +98,21 @@ class Copies:
         verified: whoever takes them does.
         """
         size = min(segment.end, segment.data_size())
-        records: list[StandingRecord] = []
+        found: list[FoundRecord] = []
+        next_offset = 0
         scan = SegmentScan(segment.file, segment.header, size=size, payloads=False)
         for scanned, item in enumerate(scan.run(offset), start=1):
             if isinstance(item, FoundRecord) and item.header.kind != RecordKind.UPDATE and not item.header.unknown:
-                entry = self._index.get(item.id)
-                if entry is not None and self._counts(entry, segment, item) and entry.id not in damaged:
-                    records.append(StandingRecord(item.id, item.offset, entry.size, entry.state, entry.changed_at_ms))
+                found.append(item)
             if scanned >= limit and item.end < size:
-                return Look(records, item.end)
-        return Look(records, 0)
+                next_offset = item.end
+                break
+        records = [
+            StandingRecord(item.id, item.offset, entry.size, entry.state, entry.changed_at_ms)
+            for item, entry in zip(found, _entries(self._index, [item.id for item in found]), strict=True)
+            if entry is not None and self._counts(entry, segment, item) and entry.id not in damaged
+        ]
+        return Look(records, next_offset)
 
     @staticmethod
     def _counts(entry: IndexEntry, segment: Segment, found: FoundRecord) -> bool:
@@ -121,3 +127,14 @@ class Copies:
         if count != size:
             raise DataCorrupt(f"segment {segment.number}: {size} bytes at {offset} are gone, {count} are there")
         return buffer
+
+
+def _entries(index: Index, blob_ids: Sequence[bytes]) -> list[IndexEntry | None]:
+    """As `Index.get`, of many: what LMDB is asked for is read in one transaction. Blocking. Raises IndexCorrupt."""
+    recent, frozen = index.waiting  # before LMDB is read: what leaves them meanwhile is found there
+    keys = [blob_id[16:32] for blob_id in blob_ids]
+    stored = index.look_up([key for key in keys if key not in recent and key not in frozen])
+    found = ChainMap(recent, frozen, stored)
+    entries = [found[key] for key in keys]
+    pairs = zip(entries, blob_ids, strict=True)
+    return [entry if entry is not None and entry.id == blob_id else None for entry, blob_id in pairs]

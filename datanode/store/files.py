@@ -58,6 +58,13 @@ class File(Protocol):
         ...
 
     def size(self) -> int: ...
+    def next_data(self, offset: int) -> int:
+        """Where the next bytes from `offset` on are that may be other than zero; the size of the file where there are none.
+
+        A file system that does not know answers `offset` itself.
+        """
+        ...
+
     def hold(self) -> None:
         """Keep what other calls need, until `release`: none of them fails for lack of descriptors meanwhile."""
         ...
@@ -186,6 +193,17 @@ class OsFile:
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
+
+    def next_data(self, offset: int) -> int:
+        try:
+            # lseek(2): room that was reserved and never written counts as a hole, and a hole reads as zeros.
+            return max(offset, os.lseek(self._fd, offset, os.SEEK_DATA))
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return max(offset, self.size())
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                return offset
+            raise
 
     def hold(self) -> None:
         """It has its descriptor until `close`."""

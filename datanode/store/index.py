@@ -140,7 +140,7 @@ class Index:
         self._recent: Entries = {}
         self._journal: list[tuple[int, bytes]] = []
         self._frozen = Frozen({}, [])
-        self._waiting = (self._recent, self._frozen.entries)
+        self.waiting = (self._recent, self._frozen.entries)
         """Both as of one moment, for disk threads."""
         self.holds: dict[Held, None] = {}
         """Those that were not let go."""
@@ -212,7 +212,7 @@ class Index:
         return self._file.look_up(keys)
 
     def _by_key(self, key: bytes) -> IndexEntry | None:
-        for entries in self._waiting:
+        for entries in self.waiting:
             found = entries.get(key, UNKNOWN)
             if found is not UNKNOWN:
                 return found
@@ -299,7 +299,7 @@ class Index:
         self._frozen = Frozen(self._recent, self._journal)
         self._recent = {}
         self._journal = []
-        self._waiting = (self._recent, self._frozen.entries)
+        self.waiting = (self._recent, self._frozen.entries)
         return self._frozen
 
     def write(self, frozen: Frozen, checkpoint: Checkpoint) -> None:
@@ -318,7 +318,7 @@ class Index:
         self._remembered.note(written)
         self.checkpoints += 1
         self._frozen = Frozen({}, [])
-        self._waiting = (self._recent, self._frozen.entries)
+        self.waiting = (self._recent, self._frozen.entries)
         self.checkpoint = checkpoint
 
     def thaw(self) -> None:
@@ -326,7 +326,7 @@ class Index:
         self._recent = {**self._frozen.entries, **self._recent}
         self._journal = self._frozen.journal + self._journal
         self._frozen = Frozen({}, [])
-        self._waiting = (self._recent, self._frozen.entries)
+        self.waiting = (self._recent, self._frozen.entries)
 
     def close(self) -> None:
         """Blocking: waits for a reader on another thread."""

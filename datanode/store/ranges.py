@@ -117,13 +117,18 @@ def compared(window: int, after_ms: int) -> bool:
     return (window & ((1 << 56) - 1)) << (window >> 56) > after_ms
 
 
-def sum_of(entry: IndexEntry) -> Sum:
-    """What an entry adds to its window."""
+def digest_of(entry: IndexEntry) -> int:
+    """What an entry adds to the digest of its window."""
     state = entry.state
     if state.deleted:
-        return Sum(0, 1)
+        return 0
     told = _STATE.pack(state.life_version, state.expires_at_ms, entry.present)
-    return Sum(xxhash.xxh3_128_intdigest(entry.id + told), 1)
+    return xxhash.xxh3_128_intdigest(entry.id + told)
+
+
+def sum_of(entry: IndexEntry) -> Sum:
+    """What an entry adds to its window."""
+    return Sum(digest_of(entry), 1)
 
 
 def add(windows: Windows, entry: IndexEntry) -> None:
@@ -212,7 +217,9 @@ class RangeChange:
 
     def __init__(self, ranges: Ranges) -> None:
         self._ranges = ranges
-        self._changed: dict[bytes, Windows] = {}
+        self._changed: dict[bytes, dict[int, list[int]]] = {}
+        """By the start of a range, and by window: what its digest and its blobs grow by. Numbers, since there is one change of
+        them for every blob of a checkpoint."""
 
     def note(self, key: bytes, old: IndexEntry | None, new: IndexEntry | None) -> None:
         """The entry of a key changes."""
@@ -220,18 +227,22 @@ class RangeChange:
             return  # it is counted when the digests get there
         if old is not None and new is not None and old.state == new.state and old.present == new.present:
             return
-        windows = self._changed.setdefault(self._ranges.start_of(key), {})
+        growths = self._changed.setdefault(self._ranges.start_of(key), {})
         if new is not None:
-            add(windows, new)
+            growth = growths.setdefault(window_of(new), [0, 0])
+            growth[0] += digest_of(new)
+            growth[1] += 1
         if old is not None:
-            window = window_of(old)
-            windows[window] = windows.get(window, NOTHING).minus(sum_of(old))
+            growth = growths.setdefault(window_of(old), [0, 0])
+            growth[0] -= digest_of(old)
+            growth[1] -= 1
 
     def write(self, records: Records) -> None:
         """One that was there and cannot be read makes all begin anew: that is found again when this is not durable."""
         ranges = self._ranges
         try:
-            for start, change in self._changed.items():
+            for start, growths in self._changed.items():
+                change = {window: Sum(digest % _MODULUS, blobs) for window, (digest, blobs) in growths.items()}
                 windows = merged(decode(start, records.get(start)), change)
                 records.put(start, encode(start, windows))
                 ranges.note_size(start, windows)

@@ -53,19 +53,27 @@ class _Window:
         self._file = file
         self._size = size
         self._start = 0
-        self._data = b""
+        self._data = memoryview(b"")
         self.ahead = WINDOW
         """What is read at once at least."""
 
     def at(self, offset: int, size: int) -> memoryview:
         """`size` bytes from `offset`, fewer at the end of the file."""
+        begin = offset - self._start
+        end = begin + size
+        if begin >= 0 and end <= len(self._data):
+            return self._data[begin:end]
         end = min(offset + size, self._size)
         if offset < self._start or end > self._start + len(self._data):
             buffer = bytearray(min(max(size, self.ahead), self._size - offset))
             count = self._file.pread(buffer, offset)
-            self._start, self._data = offset, bytes(memoryview(buffer)[:count])
+            self._start, self._data = offset, memoryview(buffer)[:count].toreadonly()
         begin = offset - self._start
-        return memoryview(self._data)[begin : begin + end - offset]
+        return self._data[begin : begin + end - offset]
+
+    def next_data(self, offset: int) -> int:
+        """Where the next bytes are that may be other than zero, a multiple of 8, or the end."""
+        return min(self._size, max(offset, self._file.next_data(offset) & -ALIGNMENT))
 
 
 class SegmentScan:
@@ -134,7 +142,7 @@ class SegmentScan:
         """The gap that begins at `start` and ends at the next record or the end of the file."""
         zeros = True
         offset = start
-        while offset < self._size:
+        while (offset := self._window.next_data(offset)) < self._size:
             data = bytes(self._window.at(offset, WINDOW))
             if not data:
                 zeros = False  # the file ends before its time

@@ -43,6 +43,7 @@ SHOWN = 6
 WATCHED = "n1"
 BLOB = 1_000
 SETTLE_S = 45.0
+UPKEEP_S = 300.0
 DELETED_EVERY = 3
 
 
@@ -153,10 +154,11 @@ def upkeep(root: Path, recorder: Recorder, entries: int) -> None:
         )
         cluster.wait(WATCHED, serving)
         recorder.show(f"start with {entries:,} entries")
-        ends = time.monotonic() + 2 * SETTLE_S
-        while time.monotonic() < ends:
+        ends = time.monotonic() + UPKEEP_S
+        rounds: dict[str, int] = {}
+        while time.monotonic() < ends and rounds.keys() < {"scrub", "sweep"}:
             time.sleep(1)
-            cluster.partition(WATCHED)
+            rounds = cluster.partition(WATCHED).get("since_round_s", {})
         recorder.show(f"scrub, sweep, compaction and comparison of {entries:,} entries")
         print({name: cluster.partition(WATCHED).get(name) for name in ("segments", "since_round_s", "damaged")})
     finally:

@@ -90,6 +90,20 @@ def test_allocated_room_reads_as_zeros_and_keeps_what_is_there(files: Files, tmp
     assert file.size() == 100
 
 
+def test_room_that_was_never_written_is_passed_over(files: Files, tmp_path: Path) -> None:
+    file = files.create(tmp_path / "f")
+    file.allocate(1 << 20)
+    write_all(file, [b"x"], 600_000)
+    file.fdatasync()
+    file.drop_cache()
+    found = file.next_data(8)
+    assert 8 <= found <= 600_000, "a file system may not know"
+    assert file.next_data(600_000) == 600_000
+    assert 600_001 <= file.next_data(600_001) <= 1 << 20
+    assert file.next_data(2 << 20) == 2 << 20
+    file.close()
+
+
 def test_a_file_is_cut_and_made_longer(files: Files, tmp_path: Path) -> None:
     file = files.create(tmp_path / "a")
     file.pwritev([b"abcdef"], 0)

@@ -36,6 +36,7 @@ from datanode.store.tables import Tables
 from tests.support.fake_tables import AskedTables, Content, FakeTables, Stored
 
 SECTOR = 512
+HOLE_BLOCK = 4096
 REAL_DIRECTORY = "index"
 
 
@@ -199,6 +200,14 @@ class FakeFile:
     def size(self) -> int:
         self._begin("size")
         return len(self._inode.live)
+
+    def next_data(self, offset: int) -> int:
+        self._begin("next_data")
+        with self._disk.guard:
+            rest = bytes(self._inode.live[offset:])
+        # Known by blocks, as real file systems know it.
+        at = offset + len(rest) - len(rest.lstrip(b"\0"))
+        return max(offset, at if at >= len(self._inode.live) else at - at % HOLE_BLOCK)
 
     def hold(self) -> None:
         if self._closed:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from datanode.config import BootstrapSection, CompactionSection, ScrubSection, SweepSection
+from datanode.store.blob_store import StoreState
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.lone_bench import LoneBench
@@ -72,3 +74,21 @@ async def test_closing_is_clean_and_nothing_is_rebuilt_any_more(tmp_path: Path) 
     assert replica.store.opened.replayed == 0
     assert replica.store.lookup(blob_id(1)) is not None
     await bench.parts.close()
+
+
+async def test_the_loop_has_its_turns_while_replicas_are_closed(tmp_path: Path) -> None:
+    """Closing 1,000 of them held it for 50 ms."""
+    bench = LoneBench(tmp_path)
+    await bench.open()
+    stores = [replica.store for replica in bench.replicas.all()]
+    open_now: list[int] = []
+
+    async def look() -> None:
+        while True:
+            open_now.append(sum(store.state is not StoreState.CLOSED for store in stores))
+            await asyncio.sleep(0)
+
+    looking = asyncio.ensure_future(look())
+    await bench.parts.close()
+    looking.cancel()
+    assert set(open_now) >= {1, 2}, "one after the other"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ambry.errors import DataCorrupt
 from datanode.store.blob_store import BlobStore
 from datanode.store.copies import PIN_S, PINS_MAX, StandingRecord
 from datanode.store.retention import Retention
+from datanode.store.stored_entries import Entries
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
 from tests.support.samples import (
@@ -167,3 +169,22 @@ def test_a_look_may_begin_anywhere(store: BlobStore) -> None:
     all_of_it = store.copies.look(segment, 128, LIMIT, ()).records
     behind_the_first = store.copies.look(segment, all_of_it[0].offset + 8, LIMIT, ())
     assert behind_the_first.records == all_of_it[1:]
+
+
+def test_the_index_is_asked_once_for_all_that_is_looked_at(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction for each record was half of what giving a small one cost."""
+    before = offered(store)
+    checkpoint(store)
+    asked: list[int] = []
+    real = store.index.look_up
+
+    def look_up(keys: Collection[bytes]) -> Entries:
+        asked.append(len(keys))
+        return real(keys)
+
+    monkeypatch.setattr(store.index, "look_up", look_up)
+    append(store, update_record(blob_id(1), DELETED))
+    found = offered(store)
+    assert found.keys() == before.keys() - {blob_id(1)}, "what waits in memory counts as well"
+    assert len(asked) == len(store.copies.segments(0))
+    assert sum(asked) == len(before) - 1

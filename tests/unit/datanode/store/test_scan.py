@@ -14,7 +14,7 @@ from ambry.format.record import Record
 from ambry.format.segment import HEADER_SIZE, SegmentHeader
 from datanode.store import scan as recovery
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
-from tests.support.fake_files import FakeFiles
+from tests.support.fake_files import FakeFile, FakeFiles
 from tests.support.later_release import LATER, Change, later
 from tests.support.samples import DELETED, PARTITION, blob_id, content, put_record, update_record
 
@@ -251,3 +251,35 @@ def test_random_damage_never_yields_a_record_that_was_not_written(tmp_path: Path
         starts = [item.offset if isinstance(item, FoundRecord) else item.start for item in items]
         assert starts == ends[:-1]
         assert ends[-1] == SIZE
+
+
+def test_room_that_was_never_written_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start after a kill read the rest of the segment in use of every replica, for nothing: 64 GB of zeros with 1,000."""
+    disk, offsets = write(tmp_path, put_record(blob_id(1), content(1, 500)), size=32 << 20)
+    sizes: list[int] = []
+    real = FakeFile.pread
+
+    def pread(file: FakeFile, buffer: bytearray | memoryview, offset: int) -> int:
+        sizes.append(len(buffer))
+        return real(file, buffer, offset)
+
+    monkeypatch.setattr(FakeFile, "pread", pread)
+    assert brief(scan(disk, tmp_path)) == [
+        ("found", offsets[0], blob_id(1)),
+        ("gap", offsets[1], 32 << 20, True),
+    ]
+    assert sum(sizes) <= 2 * recovery.WINDOW
+
+
+def test_what_stands_behind_room_that_was_never_written_is_found(tmp_path: Path) -> None:
+    place = 5 << 20
+    record = put_record(blob_id(2), content(2, 500))
+    disk, offsets = write(tmp_path, put_record(blob_id(1), content(1, 500)), size=8 << 20)
+    end = disk.open(tmp_path / "s")
+    end.pwritev([record_format.encode(record, BASE + place, SALT)], place)
+    found = brief(scan(disk, tmp_path))
+    assert found[:3] == [
+        ("found", offsets[0], blob_id(1)),
+        ("gap", offsets[1], place, True),
+        ("found", place, blob_id(2)),
+    ]
