@@ -95,12 +95,14 @@ def test_a_node_whose_disk_hangs_answers_and_costs_the_others_nothing(cluster: L
             deleted = [blob for blob, number in blobs.items() if number < 5]
             for blob in deleted:
                 assert call(url, "DELETE", f"/{blob}").status == 202
+            eventually(lambda: metric(admin, "ambry_datanode_disk_hangs_seconds") > 0, "it says that its disk hangs")
             assert waits_for_a_disk(pid), "it hung all the while"
             ping(cluster, NAME)
         finally:
             disk.go_on()
     for future in hanging:
         assert future.result().held in ("present", "unreachable"), "it never says that it does not have it"
+    eventually(lambda: metric(admin, "ambry_datanode_disk_hangs_seconds") == 0, "and that it does no more")
     settled(lambda: not_caught_up(cluster), "it has heard of everything that it missed")
     everything = blobs | more
     stored = [Stored(id=blob, seed=number, size=SIZE) for blob, number in everything.items() if blob not in deleted]

@@ -320,6 +320,11 @@ SEEN_BY = {
         "replication/test_bootstrap.py",
         "test_what_no_copy_brings_is_followed",
     ),
+    "take_no_notice_of_a_disk_that_hangs": (
+        NODE,
+        "upkeep/test_hangs.py",
+        "test_puts_are_told_of_no_room_while_it_hangs",
+    ),
     "take_tombstones_that_go_later_for_missed": (
         NODE,
         "replication/test_recovery.py",

@@ -31,6 +31,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesRequest, PartitionChanges
 from ambry.service.log_file import LogFile
 from datanode.committer import Committer, Done
+from datanode.disk import Disk
 from datanode.handlers.blobs import BlobHandlers
 from datanode.parts import Parts
 from datanode.replicas import Replica, Replicas
@@ -654,6 +655,10 @@ def copy_again_what_no_copy_brings(patch: Patch) -> None:
     patch.setattr(PeerCopy, "run", run)
 
 
+def take_no_notice_of_a_disk_that_hangs(patch: Patch) -> None:
+    patch.setattr(Disk, "hang", lambda _self, _after_s=None, *, impatiently=False: None)
+
+
 def take_tombstones_that_go_later_for_missed(patch: Patch) -> None:
     """A replica is rebuilt when its peers drop what it has heard long ago."""
     real = Cursor.hear
@@ -782,6 +787,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         keep_a_state_file_that_is_empty,
         begin_housekeeping_at_once,
         give_up_blobs_that_may_be_there,
+        take_no_notice_of_a_disk_that_hangs,
         take_tombstones_that_go_later_for_missed,
         move_records_with_the_salt_of_another_log,
         undelete_without_the_time_of_the_delete,
