@@ -80,7 +80,7 @@ def up(
         detach=detach,
         report=_say,
     )
-    with _failures_shown(), _signals_interrupt():
+    with _failures_shown(directory), _signals_interrupt():
         try:
             _say(f"Starting the cluster in {local.directory} ...")
             started = local.up()
@@ -107,7 +107,7 @@ def status(directory: Path, output: str) -> None:
     from deploy.local_cluster import LocalCluster
 
     local = LocalCluster(directory)
-    with _failures_shown():
+    with _failures_shown(directory):
         found = local.status()
         if output == "json":
             click.echo(_status_json(local, found))
@@ -130,7 +130,7 @@ def kill(directory: Path, name: str, signal_name: str) -> None:
     from deploy.local_cluster import LocalCluster, signal_number
 
     number = signal_number(signal_name)
-    with _failures_shown():
+    with _failures_shown(directory):
         LocalCluster(directory).kill(name, number)
     done = {signal.SIGSTOP: "is paused", signal.SIGCONT: "runs on"}.get(number, "is gone")
     _say(f"{name} {done}.")
@@ -147,7 +147,7 @@ def start(directory: Path, name: str) -> None:
     from deploy.local_cluster import LocalCluster
 
     local = LocalCluster(directory, detach=True, report=_say)
-    with _failures_shown():
+    with _failures_shown(directory):
         started = local.start(name)
         closed = local.status([name])[0].closed
     if started and closed:
@@ -163,7 +163,7 @@ def down(directory: Path) -> None:
     from deploy.local_cluster import LocalCluster
 
     local = LocalCluster(directory, report=_say)
-    with _failures_shown():
+    with _failures_shown(directory):
         stopped = local.down() if local.shape else []
     _say(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.")
 
@@ -241,13 +241,15 @@ def _status_json(local: LocalCluster, found: list[Status]) -> str:
 
 
 @contextlib.contextmanager
-def _failures_shown() -> Iterator[None]:
+def _failures_shown(directory: Path) -> Iterator[None]:
     from deploy.local_layout import LocalClusterError
 
     try:
         yield
     except LocalClusterError as cause:
         raise click.ClickException(str(cause)) from cause
+    except OSError as cause:
+        raise click.ClickException(f"cannot use {cause.filename or directory}: {cause.strerror or cause}") from cause
 
 
 @contextlib.contextmanager

@@ -167,9 +167,13 @@ class LocalDirectory:
         replace(self._cluster_path, _json(describe(self.shape, self.path, self.members, pids, state=state)))
 
     def forget(self, names: Iterable[str]) -> None:
-        """Take pids out of cluster.json; only under the lock."""
+        """Take pids of processes that are gone out of cluster.json; only under the lock.
+
+        Where that cannot be written they stay: whoever reads one looks whether that process is the cluster's.
+        """
         gone = set(names)
-        self.record({name: pid for name, pid in self.describe().pids().items() if name not in gone})
+        with contextlib.suppress(OSError):
+            self.record({name: pid for name, pid in self.describe().pids().items() if name not in gone})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

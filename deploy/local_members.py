@@ -64,7 +64,7 @@ class MemberProcesses:
         return child.returncode if child is not None and child.pid == process.pid else None
 
     def spawn(self, member: Member, *, die_with_parent: bool) -> None:
-        """Start it and record its pid."""
+        """Start it and record its pid. Raises LocalClusterError where that cannot be written: it does not run then."""
         self._log_starts[member.name] = member.log.stat().st_size if member.log.exists() else 0
         child = processes.spawn(
             member.role,
@@ -74,7 +74,15 @@ class MemberProcesses:
             die_with_parent=die_with_parent,
         )
         self._children[member.name] = child
-        self._files.record({**self._files.describe().pids(), member.name: child.pid})
+        try:
+            self._files.record({**self._files.describe().pids(), member.name: child.pid})
+        except OSError as cause:
+            # Nobody would find it again, to stop it.
+            child.kill()
+            child.wait()
+            raise LocalClusterError(
+                f"cannot write down that {member.name} runs, in {self._files.path}: {cause.strerror}"
+            ) from cause
 
     def stop(self, group: Sequence[Member], term_timeout_s: float = TERM_TIMEOUT_S) -> list[str]:
         """TERM, wait, and KILL what is left; returns the names that ran."""

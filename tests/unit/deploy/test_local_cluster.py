@@ -407,3 +407,49 @@ def test_a_cluster_that_found_no_room_can_be_made_when_there_is_some(
             directory.create(lambda: Shape(cluster="c"))
     directory.create(lambda: Shape(cluster="c"))
     assert directory.shape == Shape(cluster="c")
+
+
+def test_a_disk_that_is_full_by_now_leaves_no_process_behind_and_does_not_keep_any_from_being_stopped(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was started and could not be written down ran on, unknown to everybody; `down` ended with "No space left"."""
+    local = make(nodes=1)
+    record = LocalDirectory.record
+    room = 1
+
+    def until_full(self: LocalDirectory, pids: dict[str, int]) -> None:
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room -= 1
+        record(self, pids)
+
+    monkeypatch.setattr(LocalDirectory, "record", until_full)
+    started: list[subprocess.Popen[bytes]] = []
+    spawn = local_processes.spawn
+
+    def noted(*arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+        started.append(spawn(*arguments, **named))
+        return started[-1]
+
+    monkeypatch.setattr(local_processes, "spawn", noted)
+    with pytest.raises(LocalClusterError, match=r"cannot write down that dc1-\S+ runs, in .*: No space left on device"):
+        local.up()
+    assert len(started) == 2
+    for child in started:
+        assert child.wait(30) is not None
+    room = 10
+    local.up()
+    room = 0
+    assert sorted(local.down()) == ["dc1-f1", "dc1-n1"]
+    assert [status.state for status in local.status()] == ["down", "down"]
+
+
+def test_what_a_disk_refuses_is_said_with_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_self: LocalCluster) -> list[str]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(LocalCluster, "up", full)
+    told = CliRunner().invoke(cli, ["cluster", "up", "--dir", str(tmp_path / "c"), "--detach"], prog_name="ambry")
+    assert told.exit_code == 1
+    assert f"Error: cannot use {tmp_path / 'c'}: No space left on device" in told.stderr
