@@ -149,7 +149,11 @@ class Index:
         """How many have ended since it was opened."""
         self._file = EntryFile(files, directory, partition, on_corrupt)
         self._changes = ChangeReader(self._by_key, self._file.changes)
-        self.between, self.range_record = self._file.between, self._file.range_record
+        self.between, self.range_record, self.last_lsn = (
+            self._file.between,
+            self._file.range_record,
+            self._file.last_lsn,
+        )
         self.write_ranges, self.stored_count = self._file.write_ranges, self._file.count
         try:
             raw = self._file.read_checkpoint()

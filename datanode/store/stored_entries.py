@@ -56,6 +56,10 @@ class EntryFile:
         """The greatest of all keys."""
         return self.tables.last_key(Table.ENTRIES)
 
+    def last_lsn(self) -> int:
+        """Of the latest change; 0 where there is none."""
+        return int.from_bytes(self.tables.last_key(Table.CHANGES)[:8], "big")
+
     def read_ranges(self, *, empty: bool) -> Ranges:
         """Where ranges start; `empty`: there are no entries."""
         return read_ranges(self.tables, empty=empty)

@@ -345,6 +345,11 @@ SEEN_BY = {
         "replication/test_failed_puts.py",
         "test_a_put_that_nobody_heard_to_have_failed_is_forgotten_once_one_can_hear_it",
     ),
+    "believe_an_index_ahead_of_its_log": (
+        STORE,
+        "opening/test_shortfall.py",
+        "test_what_came_between_copying_log_and_index_is_noticed",
+    ),
     "undelete_what_is_not_here": (
         NODE,
         "replication/test_late_undelete.py",

@@ -63,7 +63,7 @@ from datanode.store.entry import IndexEntry
 from datanode.store.images import ImageBatch
 from datanode.store.index import FindToken
 from datanode.store.lineage import Lineage, Seen
-from datanode.store.opening import inventory, reconcile, replay
+from datanode.store.opening import inventory, reconcile, replay, shortfall
 from datanode.store.opening import steps as opening_steps
 from datanode.store.opening.identity import IdentityFile
 from datanode.store.opening.own_index import OwnIndex
@@ -698,6 +698,11 @@ def tell_of_a_failed_put_once(patch: Patch) -> None:
     patch.setattr(Discards, "_wait", lambda _self, _discard: None)
 
 
+def believe_an_index_ahead_of_its_log(patch: Patch) -> None:
+    """Of a copy that was made while the node ran: the file is long enough, so all must be in it."""
+    patch.setattr(shortfall, "_lacks", lambda *_: False)
+
+
 def move_records_with_the_salt_of_another_log(patch: Patch) -> None:
     """What compaction moves out of segments of a former incarnation is unreadable where it comes to stand."""
 
@@ -793,6 +798,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         undelete_without_the_time_of_the_delete,
         undelete_what_is_not_here,
         tell_of_a_failed_put_once,
+        believe_an_index_ahead_of_its_log,
     )
 }
 

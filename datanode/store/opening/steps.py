@@ -2,7 +2,8 @@
 
     1  set aside what cannot be a file of ours (strays.py), and lock the directory: a second process is refused
     2  read the identity: another cluster's or partition's directory is refused; an empty one is a lost one
-    3  open the index; one that is missing, damaged or of another incarnation is deleted, and everything is replayed
+    3  open the index; one that is missing, damaged, of another incarnation, or tells of more than the log has (shortfall.py) is
+       deleted, and everything is replayed
     4  open the segments (inventory.py), and bring the index in line with them (reconcile.py). A segment that is missing or
        has a damaged header is named with its LSNs: what the index has there is forgotten, and fetched again. Where a
        compaction was interrupted the higher generation counts, the index is pointed to it, and the old files are deleted
@@ -46,8 +47,9 @@ from datanode.store.opening.own_index import OwnIndex
 from datanode.store.opening.progress import Progress
 from datanode.store.opening.reconcile import forget_missing, relocate, require_compactions
 from datanode.store.opening.replay import Replay, ReplayFindings
+from datanode.store.opening.shortfall import shortfall
 from datanode.store.opening.start_over import finish
-from datanode.store.opening.strays import LOCK_NAME, set_strays_aside
+from datanode.store.opening.strays import LOCK_NAME, clear_the_way, set_strays_aside
 
 log = get_logger()
 
@@ -78,6 +80,7 @@ def open_store(
     """
     progress = progress or Progress()
     progress.begin("reading what there is")
+    clear_the_way(files, directory)
     finish(files, directory)
     files.make_directory(directory)
     # The replica's own name must outlast a power cut as well.
@@ -222,25 +225,17 @@ class _Opening:
         forget_missing(self._log, index, store.compaction)
 
     def _checked_against_log(self, index: Index) -> Index:
-        """Refuse an index that covers more log than there is: part of the log is gone."""
-        checkpoint = index.checkpoint
-        if not checkpoint.segment:
+        """Refuse an index that covers more log than there is."""
+        checkpoint, short = index.checkpoint, shortfall(self._log, index)
+        if short is None:
             return index
-        segment = self._log.segments.get(checkpoint.segment)
-        if segment is not None and segment.file.size() >= checkpoint.offset:
-            return index
-        log.error(
-            "log shorter than its index, rebuilding",
-            partition=self._partition,
-            segment=checkpoint.segment,
-            expected_bytes=checkpoint.offset,
-        )
+        log.error("log shorter than its index, rebuilding", partition=self._partition, missing=short.what)
         self._findings.lost = True
-        if segment is None:
-            self._log.skip(checkpoint.segment, 0)
+        if short.segment_gone:
+            self._log.skip(short.segment_gone, 0)
             if all(other.base_lsn < checkpoint.lsn for other in self._log.segments.values()):
                 self._inventory.beyond = max(self._inventory.beyond or 0, checkpoint.lsn)
-        return self._own_index.give_up(index, f"segment {checkpoint.segment} from {checkpoint.offset} on, or before")
+        return self._own_index.give_up(index, short.what)
 
     def _store(self, index: Index) -> BlobStore:
         self._identity.adopt(segment.header.incarnation for segment in self._log.in_order())

@@ -2,7 +2,8 @@
 
 A directory called `00000099.segment`, a pipe, a link that leads nowhere, a plain file called `index`: somebody put it there,
 or a repair of the file system did. None holds anything of the replica, and none keeps it from opening: they are moved to
-SET_ASIDE_NAME and named, never deleted. Where a file of the replica is missing for one, the steps behind this find that.
+SET_ASIDE_NAME and named, never deleted. Where a file of the replica is missing for one, the steps behind this find that. The
+replica's directory itself may be such a file: then there is no replica, as on an empty disk.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from ambry.service.logs import get_logger
 from datanode.store.compaction.receipt import SUFFIX as RECEIPT_SUFFIX
-from datanode.store.files import Files
+from datanode.store.files import FileKind, Files
 from datanode.store.index_file import FILE_NAMES, INDEX_NAME
 from datanode.store.opening.identity import FILE_NAME as IDENTITY_NAME
 from datanode.store.opening.replay import QUARANTINE_NAME
@@ -22,6 +23,7 @@ log = get_logger()
 LOCK_NAME = "lock"
 SET_ASIDE_NAME = "set-aside"
 """In a replica's directory: what does not belong to it, for an operator to look at."""
+NO_DIRECTORY_SUFFIX = ".was-no-directory"
 _DIRECTORIES = (INDEX_NAME, QUARANTINE_NAME, SET_ASIDE_NAME)
 _FILES = (LOCK_NAME, IDENTITY_NAME)
 _UNFINISHED_SUFFIX = ".tmp"
@@ -43,6 +45,20 @@ def set_aside(files: Files, directory: Path, path: Path) -> str:
     return f"{SET_ASIDE_NAME}/{target}"
 
 
+def clear_the_way(files: Files, directory: Path) -> None:
+    """Rename what is no directory and has the name of the replica's; `set_strays_aside` takes it from there.
+
+    Blocking. Raises OSError.
+    """
+    if files.kind(directory) is not FileKind.NOTHING and not files.is_directory(directory):
+        files.rename(directory, _beside(directory))
+        files.sync_directory(directory.parent)
+
+
+def _beside(directory: Path) -> Path:
+    return directory.with_name(directory.name + NO_DIRECTORY_SUFFIX)
+
+
 def set_strays_aside(files: Files, directory: Path, partition: int) -> list[str]:
     """Their names from then on. The directory is there; nobody else opens it. Blocking. Raises OSError."""
     return [_move(files, directory, partition, place) for place in find_strays(files, directory)]
@@ -61,6 +77,8 @@ def find_strays(files: Files, directory: Path) -> list[Path]:
         inside = set(files.list_directory(directory / INDEX_NAME))
         places = [directory / INDEX_NAME / name for name in FILE_NAMES if name in inside]
         strays += [place for place in places if not files.is_regular_file(place)]
+    if files.kind(_beside(directory)) is not FileKind.NOTHING:
+        strays.append(_beside(directory))
     return strays
 
 
@@ -71,7 +89,7 @@ def _is_ours(name: str) -> bool:
 
 def _move(files: Files, directory: Path, partition: int, place: Path) -> str:
     if place == directory / SET_ASIDE_NAME:
-        renamed = directory / f"{SET_ASIDE_NAME}.was-no-directory"
+        renamed = directory / f"{SET_ASIDE_NAME}{NO_DIRECTORY_SUFFIX}"
         files.rename(place, renamed)
         place = renamed
     moved = set_aside(files, directory, place)

@@ -85,3 +85,31 @@ def test_a_replica_whose_identity_is_empty_counts_as_put_back(tmp_path: Path) ->
     store = open_replica(OsFiles(), tmp_path / "r", seed=2)
     assert (store.put_back, store.serving) == ("its identity was lost, and how far its log once went with it", False)
     store.close()
+
+
+@pytest.mark.parametrize("what", ["a file", "a pipe", "a link that leads nowhere"])
+@pytest.mark.parametrize("crashed", [False, True], ids=["", "after a crash"])
+def test_a_replica_in_whose_place_something_else_stands_begins_as_on_an_empty_disk(
+    tmp_path: Path, what: str, crashed: bool
+) -> None:
+    """It stayed closed: "File exists"."""
+    place = tmp_path / "r"
+    stray = tmp_path / "r.was-no-directory" if crashed else place
+    match what:
+        case "a file":
+            stray.write_text("x")
+        case "a pipe":
+            os.mkfifo(stray)
+        case _:
+            stray.symlink_to("nowhere")
+    store = open_replica(OsFiles(), place)
+    assert store.set_aside == ["set-aside/r.was-no-directory.1"]
+    assert (place / "set-aside" / "r.was-no-directory.1").lstat()
+    assert not store.serving
+    assert store.lineage.young
+    append(store, put_record(blob_id(1), b"x"))
+    store.close()
+    store = open_replica(OsFiles(), place, seed=2)
+    assert store.lookup(blob_id(1)) is not None
+    assert store.set_aside == []
+    store.close()
