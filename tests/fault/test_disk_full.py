@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import pytest
 
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
-from tests.support.clusters import not_caught_up, seed_of
+from tests.support.clusters import not_caught_up, partition_of, seed_of
 from tests.support.content import content
 from tests.support.ports import port_range
 from tests.support.replica_reader import Stored, every_copy_is_right
-from tests.support.rest import call, get
+from tests.support.rest import call, get, page, put
 from tests.support.waiting import eventually, settled
 
 TMPFS_MIB = 200
+SMALL = "dc1-n1"
+SPREAD_BYTES = 300_000
+"""Each goes to a partition of its own choice."""
 OVERRIDES = {"datanode": ["store.segment_size_bytes=8388608", "store.reserve_bytes=25165824"]}
 
 
@@ -37,18 +41,18 @@ def port_base() -> Iterator[int]:
         yield base
 
 
-@pytest.fixture
-def small_disks(tmp_path: Path, port_base: int) -> Iterator[LocalCluster]:
+@contextmanager
+def with_small_disks(directory: Path, names: Sequence[str], **shape: Any) -> Iterator[LocalCluster]:
+    """A ready cluster of which these data nodes have small disks, of TMPFS_MIB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
-    shape: dict[str, Any] = {"datacenters": 2, "nodes": 3, "partitions": 2, "port_base": port_base}
-    cluster = LocalCluster(tmp_path / "c", overrides=OVERRIDES, ready_timeout_s=60.0, **shape)
+    cluster = LocalCluster(directory / "c", overrides=OVERRIDES, ready_timeout_s=60.0, **shape)
     mounted: list[Member] = []
     try:
         # The directories are made by a first start.
         cluster.up()
         cluster.down()
-        for node in cluster.nodes("dc1"):
+        for node in map(cluster.member, names):
             try:
                 mount(node, TMPFS_MIB)
             except (subprocess.CalledProcessError, FileNotFoundError) as error:
@@ -60,6 +64,35 @@ def small_disks(tmp_path: Path, port_base: int) -> Iterator[LocalCluster]:
         cluster.down()
         for node in mounted:
             subprocess.run(["umount", "-l", str(node.data_dir)], check=False)
+
+
+@pytest.fixture
+def small_disks(tmp_path: Path, port_base: int) -> Iterator[LocalCluster]:
+    names = ["dc1-n1", "dc1-n2", "dc1-n3"]
+    with with_small_disks(tmp_path, names, datacenters=2, nodes=3, partitions=2, port_base=port_base) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def one_small_disk(tmp_path: Path, port_base: int) -> Iterator[LocalCluster]:
+    """Of four; one partition of four is on the others alone."""
+    with with_small_disks(tmp_path, [SMALL], datacenters=1, nodes=4, partitions=4, port_base=port_base) as cluster:
+        yield cluster
+
+
+@pytest.mark.fault
+def test_puts_go_where_there_is_room(one_small_disk: LocalCluster) -> None:
+    """Where a disk is nearly full nobody waits for it to refuse."""
+    cluster = one_small_disk
+    small = {item["partition"] for item in page(cluster.member(SMALL).admin_url, "/partitions")}
+    assert len(small) == 3
+    url = cluster.frontends("dc1")[0].url
+
+    def all_elsewhere() -> bool:
+        return small.isdisjoint(partition_of(put(url, content(number, SPREAD_BYTES))) for number in range(20))
+
+    eventually(all_elsewhere, "the frontend has heard of it")
+    assert all_elsewhere()
 
 
 @pytest.mark.fault
