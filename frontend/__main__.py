@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,7 +16,9 @@ from ambry.service.process import fail, parse_arguments, run
 from frontend.app import Frontend
 from frontend.config import FrontendConfig, check
 from frontend.seat import Seat, seat_of
-from frontend.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from frontend.supervisor import Supervisor
 
 PROGRAM = "frontend"
 
@@ -27,9 +30,8 @@ def main(argv: list[str]) -> None:
         check(config)
         server = _alone(config) if seat is None else _in_seat(config, seat)
         if seat is None and config.frontend.workers > 1:
-            # One that cannot be is found out before there are several.
-            command = (sys.executable, "-m", "frontend", *argv)
-            server = Supervisor(config, command, clock=SystemClock(), random_source=system_random())
+            # One that cannot be was found out before there are several.
+            server = _several(config, argv)
     except ConfigInvalid as error:
         fail(PROGRAM, error)
 
@@ -39,6 +41,13 @@ def main(argv: list[str]) -> None:
 def _alone(config: FrontendConfig) -> Frontend | Supervisor:
     logs.configure_from(config.log, node=config.frontend.name)
     return Frontend(config, clock=SystemClock(), random_source=system_random())
+
+
+def _several(config: FrontendConfig, argv: list[str]) -> Supervisor:
+    from frontend.supervisor import Supervisor  # what it needs would be memory of every frontend
+
+    command = (sys.executable, "-m", "frontend", *argv)
+    return Supervisor(config, command, clock=SystemClock(), random_source=system_random())
 
 
 def _in_seat(config: FrontendConfig, seat: Seat) -> Frontend:

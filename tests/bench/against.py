@@ -92,6 +92,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
     """One run; returns the exit code. Raises BenchFailed, OSError."""
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
     parent: Path = arguments.dir.resolve()
+    parent.mkdir(parents=True, exist_ok=True)
     require_room(parent)
     directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
     chosen = plan.AGAINST_QUICK if arguments.quick else plan.AGAINST

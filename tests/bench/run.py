@@ -222,6 +222,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
     old = read_report(arguments.compare) if arguments.compare else None
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
     parent: Path = arguments.dir.resolve()
+    parent.mkdir(parents=True, exist_ok=True)
     require_room(parent)
     directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
     try:
