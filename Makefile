@@ -5,8 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
-# How many processes run the tests side by side: one per core.
-WORKERS ?= auto
+# How many processes run the tests side by side: one per core, if they are not very many.
+WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check coverage sync-client format bench test-slow test-faults clean

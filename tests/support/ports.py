@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from deploy.local_layout import HOST
 from deploy.local_processes import taken
 
-SPAN = 300
-"""Ports of a range: a local cluster of two datacenters uses those up to its base + 299 (deploy/local_layout.py)."""
-BASES = range(9_000, 16_800, SPAN)
+CLUSTERS = range(9_000, 16_800, 300)
+"""Where ranges for clusters begin: one of two datacenters uses the ports up to its base + 299 (deploy/local_layout.py)."""
+SINGLE = range(7_000, 9_000, 50)
+"""Where ranges of single ports begin."""
 
 
 class OutOfPorts(Exception):
@@ -28,15 +29,15 @@ class OutOfPorts(Exception):
 
 @contextlib.contextmanager
 def port_range() -> Iterator[int]:
-    """The first port of a range that is ours until the end; it is taken itself, `SPAN` - 1 ports after it are free."""
-    with _own_range() as owner:
+    """The first port of a range that is ours until the end; it is taken itself, the 299 ports after it are free."""
+    with _own_range(CLUSTERS) as owner:
         yield owner.getsockname()[1]
 
 
-def _own_range() -> socket.socket:
+def _own_range(bases: range) -> socket.socket:
     # From anywhere, so that runs side by side seldom ask for the same; which one it is decides nothing.
-    first = random.SystemRandom().randrange(len(BASES))
-    for base in [*BASES[first:], *BASES[:first]]:
+    first = random.SystemRandom().randrange(len(bases))
+    for base in [*bases[first:], *bases[:first]]:
         owner = socket.socket()
         try:
             owner.bind((HOST, base))
@@ -44,29 +45,29 @@ def _own_range() -> socket.socket:
         except OSError:
             owner.close()
             continue
-        if not taken(range(base + 1, base + SPAN)):
+        if not taken(range(base + 1, base + bases.step)):
             return owner
         owner.close()
-    raise OutOfPorts(f"none of {len(BASES)} ranges of ports from {BASES[0]} is free: are other tests running?")
+    raise OutOfPorts(f"none of {len(bases)} ranges of ports from {bases[0]} is free: are other tests running?")
 
 
 @functools.cache
 def _of_this_process() -> Iterator[int]:
     """The ports of a range that is kept until the process ends, again and again."""
-    owner = _own_range()
+    owner = _own_range(SINGLE)
     base = owner.getsockname()[1]
 
     def ports() -> Iterator[int]:
         with owner:
-            yield from itertools.cycle(range(base + 1, base + SPAN))
+            yield from itertools.cycle(range(base + 1, base + SINGLE.step))
 
     return ports()
 
 
 def free_ports(count: int) -> list[int]:
     """All different, nobody listens on them now, and nobody else will take them."""
-    free = (port for port in itertools.islice(_of_this_process(), SPAN - 1) if not taken([port]))
+    free = (port for port in itertools.islice(_of_this_process(), SINGLE.step - 1) if not taken([port]))
     found = list(itertools.islice(free, count))
     if len(found) < count:
-        raise OutOfPorts(f"{count} ports were asked for, of {SPAN - 1} only {len(found)} are free")
+        raise OutOfPorts(f"{count} ports were asked for, of {SINGLE.step - 1} only {len(found)} are free")
     return found
