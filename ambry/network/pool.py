@@ -19,6 +19,7 @@ from ambry.clustermap.model import Node
 from ambry.errors import (
     AmbryError,
     DeadlineExceeded,
+    Overloaded,
     PeerConnectionLost,
     ProtocolViolation,
 )
@@ -262,6 +263,10 @@ class Peer:
                     return
             except (PeerConnectionLost, ProtocolViolation):
                 return
+            except Overloaded:
+                # It has no room for so much as a ping: it is there, and says so.
+                self.health.record_probe(True)
+                silent = missed = 0
             try:
                 async with asyncio.timeout(PING_EVERY_S):
                     await self._lost.wait()

@@ -380,3 +380,17 @@ async def test_the_pool_knows_its_peers(node: FakeNode) -> None:
     with pytest.raises(KeyError):
         pool["n3"]
     await pool.stop()  # never started
+
+
+async def test_a_peer_that_has_no_room_for_a_ping_stays_connected(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal ended the connection, and every call on it, of a node that had most to do."""
+    monkeypatch.setattr(module, "PING_TIMEOUT_S", LONG_S)
+    node.handler = lambda frame, responder: responder.fail(Overloaded("no room"))
+    pool = pool_of(node)
+    peer = await connected(pool)
+    await eventually(lambda: len(node.pings) > module.SILENT_PINGS_MAX)
+    assert peer.usable
+    assert (len(node.connections), node.lost) == (1, 0)
+    await pool.stop()
