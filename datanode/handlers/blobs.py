@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -77,6 +78,8 @@ class BlobHandlers:
         self._retention = retention
         self._clock = clock
         self._certain_ms = certain_ms
+        self._under_way: dict[bytes, tuple[Callable[[], None], ...]] = {}
+        """By id, puts that are being written, and what waits for each."""
 
     def table(self) -> dict[int, Handler]:
         return {
@@ -98,6 +101,9 @@ class BlobHandlers:
             raise InsufficientStorage(
                 f"partition {replica.partition.id} is sealed on {self._own_name}: it is nearly full"
             )
+        if request.id in self._under_way:
+            self._put_after_the_other(frame, responder, request.id)
+            return
         record = Record(
             kind=request.kind,
             id=request.id,
@@ -117,7 +123,23 @@ class BlobHandlers:
             again = self._put_again(replica, entry, record, sync=request.sync, done=done, deadline=responder.deadline)
             self._later.answer(responder, again)
         else:
-            replica.committer.append(record, sync=request.sync, done=done, deadline=responder.deadline)
+            self._under_way[request.id] = ()
+            ended = partial(self._put_ended, request.id, done)
+            replica.committer.append(record, sync=request.sync, done=ended, deadline=responder.deadline)
+
+    def _put_after_the_other(self, frame: Frame, responder: Responder, blob_id: bytes) -> None:
+        """A second put of a blob whose first is being written: it is looked at when that has ended, one way or the other."""
+
+        def again() -> None:
+            self._later.call(responder, lambda: self._put(frame, responder))
+
+        self._under_way[blob_id] = (*self._under_way[blob_id], again)
+
+    def _put_ended(self, blob_id: bytes, done: Done, error: AmbryError | None) -> None:
+        waiting = self._under_way.pop(blob_id)
+        done(error)
+        for again in waiting:
+            again()
 
     def _append_unless_here(
         self, replica: Replica, record: Record, sync: bool, responder: Responder, done: Done
@@ -131,13 +153,15 @@ class BlobHandlers:
             here.append(entry)
             return None
 
-        def ended(error: AmbryError | None) -> None:
+        def done_if_appended(error: AmbryError | None) -> None:
             if error is None and here:
                 again = self._put_again(replica, here[0], record, sync=sync, done=done, deadline=responder.deadline)
                 self._later.answer(responder, again)
             else:
                 done(error)
 
+        self._under_way[record.id] = ()
+        ended = partial(self._put_ended, record.id, done_if_appended)
         replica.committer.append(record, sync=sync, done=ended, deadline=responder.deadline, prepare=prepare)
 
     async def _put_again(
