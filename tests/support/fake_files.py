@@ -317,6 +317,13 @@ class FakeFiles:
         self._durable_names.pop(path, None)
         self._pending_names.pop(path.parent, None)
 
+    def remove_indexes(self) -> None:
+        """Take all files of indexes away, durably; nobody may have them open."""
+        for path in self.root.rglob(f"{REAL_DIRECTORY}/*"):
+            path.unlink()
+        for path in [path for path in self._names if path.parent.name == REAL_DIRECTORY]:
+            self.remove(path)
+
     def backup(self) -> Backup:
         """A copy of everything, as it reads now."""
         real: dict[Path, bytes] = {}

@@ -3,8 +3,8 @@
 Puts, deletes, undeletes and longer lives at two of three replicas, as frontends make them; pulling, healing, compaction,
 comparison, scrub and sweep; several at once, and a node that ends amid them: stopped, killed, or with the power cut. Links
 that fail, days that pass, disks that err or are full. And one replica at a time, or all of a datacenter where there are two,
-loses anything: it is wiped, or put back from a backup. Indexes are deleted. The seed fixes what is done; where threads of
-the disk are under way when a node ends it cannot fix.
+loses anything: it is wiped, or put back from a backup. Indexes are deleted, or lose what was written last.
+The seed fixes what is done; where threads of the disk are under way when a node ends it cannot fix.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from ambry.errors import AmbryError, BlobDeleted
 from ambry.network.pool import Peer
 from datanode.config import CompactionSection, SweepSection
 from datanode.replication.healer import RETRY_MAX_S
-from datanode.store.index_file import INDEX_NAME
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
-from tests.support.fake_files import Backup
+from tests.support.fake_files import Backup, FakeFiles
 from tests.support.history_end import compare_all, pull_from_all, refusals, settled, without_authority
 from tests.support.history_ledger import Ledger, Promise, PromiseBroken
 from tests.support.samples import PARTITION, content
@@ -35,6 +34,9 @@ DOWN_MAX = 2
 MID_S = 0.5
 """How long what is under way when a node ends may take, before its caller gives it up."""
 TRIES = 3
+FORGETFUL_SHARE = 0.3
+"""Of histories, on disks that lie about the syncs of an index: a power cut takes as many as this of its transactions back."""
+TRANSACTIONS_LOST_MAX = 2
 FAILING_CALLS = (
     *("pwritev", "fdatasync", "fsync", "allocate", "truncate", "pread"),
     *("create", "open", "rename", "unlink", "sync_directory"),
@@ -60,6 +62,11 @@ class History:
         self.said: list[str] = []
         self._random = random.Random(seed)
         self._homes = "abc"[: len(datacenters)]
+        if random.Random(f"index of {seed}").random() < FORGETFUL_SHARE:
+            self._say("power cuts take transactions of indexes back")
+            for node in self.cluster.nodes.values():
+                node.files = FakeFiles(node.files.root, wholly_simulated=True)
+                node.files.lose_transactions_max = TRANSACTIONS_LOST_MAX
         self._empty = {name: node.backup() for name, node in self.cluster.nodes.items()}
         self._backups: dict[str, Backup] = {}
         self._backups_of_all: dict[str, Backup] = {}
@@ -349,8 +356,7 @@ class History:
         if down:
             name = self._random.choice(down)
             self._say("delete the index of", name)
-            for path in self.cluster[name].files.root.rglob(f"{INDEX_NAME}/*"):
-                path.unlink()
+            self.cluster[name].files.remove_indexes()
 
     async def back_up_all(self) -> None:
         if len(self._homes) > 1:
