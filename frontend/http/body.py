@@ -75,12 +75,13 @@ class BodyReader(AsyncIterator[bytes | None]):
             data = content.read_nowait()
             if not data and not content.at_eof():
                 data = await self._wait()
+        # The stream keeps its exception, which must not keep us: its traceback would be a circle, with all that is held here.
         except (ConnectionError, ClientError) as cause:
-            raise ClientGone from cause
+            raise ClientGone from cause.with_traceback(None)
         except Refusal as cause:
-            raise cause.error from cause
+            raise cause.error from cause.with_traceback(None)
         except (HttpProcessingError, RequestPayloadError) as cause:
-            raise InvalidRequest(f"the body is malformed: {cause}") from cause
+            raise InvalidRequest(f"the body is malformed: {cause}") from cause.with_traceback(None)
         if data is None:
             return None
         if not data:

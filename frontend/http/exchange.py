@@ -18,6 +18,9 @@ from frontend.http.connections import Connection
 from frontend.http.target import ROOT, Target
 from frontend.request import RequestContext
 
+APART_BYTES = 64 << 10
+"""A first piece that is longer does not leave in one write with the head."""
+
 
 class StreamedAnswer(web.StreamResponse):
     """An answer whose body is sent piece by piece; its head leaves together with the first."""
@@ -87,6 +90,9 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
 
     async def send_piece(self, response: StreamedAnswer, data: Buffer) -> None:
         """Send the next bytes of a body. Raises ConnectionError when the client is not there any more."""
+        if len(data) > APART_BYTES:
+            # aiohttp would join the head and the first piece: a copy of it, which nobody has taken memory for.
+            self.http.writer.send_headers()
         await response.write(data)
         await self.http.writer.drain()
         if self.http.transport is None:

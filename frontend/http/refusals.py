@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
@@ -109,6 +109,19 @@ class Refusing(web.RequestHandler):
         """Whether it is a HEAD that is refused so: the answer has no body (RFC 9110 section 9.3.2)."""
         self._line = b""
         """The request line of a head that is not finished, as far as it came, and what came with its end."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        # A future keeps its exception, that its traceback, and that the frame in which the future is waited for, with all that
+        # is held there: a circle, in which the last piece of every broken download stayed until the collector looked.
+        waiter, self._drain_waiter = self._drain_waiter, None
+        super().connection_lost(exc)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _drain_helper(self) -> None:
+        await super()._drain_helper()
+        if self.transport is None:
+            raise ClientConnectionResetError("Connection lost")
 
     @property
     def takes_more(self) -> bool:

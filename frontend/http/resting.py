@@ -33,6 +33,11 @@ class Resting(Refusing):
         self._chunks: ChunkedBody | None = None
         """Where the body ends, for a chunked one."""
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        # The body knows us too: a circle, in which what nobody took of it would stay until the collector looks.
+        self._body, self._ahead = EMPTY_PAYLOAD, b""
+
     @property
     def queued(self) -> int:
         """Requests that wait for the one before them."""
