@@ -34,8 +34,8 @@ LIGHT_WAITING_MAX = 2
 """Of those that came when there were more, as many are taken up in a turn beside them while no more than a few wait: what is
 done at once is done for less. Of a crowd it is two: what it costs the others is told by the length of a turn."""
 HEAVY_BYTES = 256 << 10
-"""Full reads that are taken up in one turn, bytes; the one that passes it is the last. While some wait, that in each turn that
-is not one of the `TURNS_BETWEEN`."""
+"""Full reads that are taken up in one turn, bytes; the one that passes it is the last. Where some wait longer than for the next
+turn, there are `TURNS_BETWEEN` without."""
 
 
 class Waiting(Protocol):
@@ -119,6 +119,7 @@ class Portions:
         if self._rest:
             self._rest -= 1
         elif self._heavy:
-            self._rest = TURNS_BETWEEN
             while self._heavy and self._heavy_left > 0:
                 self._heavy_left -= self._heavy.popleft().take_up()
+            if self._heavy:
+                self._rest = TURNS_BETWEEN

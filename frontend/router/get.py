@@ -73,6 +73,7 @@ class Download:
         self._joined = True
         loop = asyncio.get_running_loop()
         data, self.beginning = self.beginning, b""
+        await self._reading.turn()
         self._fill()
         while True:
             if len(data):
@@ -94,6 +95,7 @@ class Download:
         """The data of the unit whose turn it is. Apart from `stream`, whose names would keep it alive beyond its use."""
         unit, future = self._ahead[0]
         data = (await self._chunk_answer(future)).data
+        await self._reading.turn()
         if len(data) != unit.size:
             raise InvariantBroken(f"a chunk of blob {self.head.id} is shorter than its composite says")
         self._ahead.popleft()

@@ -8,11 +8,15 @@ far: a crowd that takes nothing then holds little, and leaves the rest to those 
 A client that does not read holds what was handed to it last, and a crowd of such clients could hold everything. So while
 somebody waits to begin, downloads that stall lose what was read ahead for them, and those that stalled longest are ended, so
 many as hold what is waited for. Their clients see a connection that broke and go on from there.
+
+What a download does with what came is work. A crowd that began together would go on together, so a few go on in one turn of the
+event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Protocol
 
 from ambry.checksum import BLOCK_SIZE
@@ -31,6 +35,8 @@ ENDED_AFTER_S = 2.0
 """A download whose client takes this long for one unit may be ended when others wait for memory."""
 RELIEVE_EVERY_S = 0.25
 COUNT_AGAIN_S = 0.1
+GOING_ON_MAX = 8
+"""Downloads that go on in one turn of the event loop."""
 
 
 class Reader(Protocol):
@@ -70,6 +76,29 @@ class ReadMemory:
         self._stalled = 0
         self._counted_at = -COUNT_AGAIN_S
         self._timer: asyncio.TimerHandle | None = None
+        self._gone_on = 0
+        """In this turn of the event loop."""
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def turn(self) -> None:
+        """Wait until a download may go on."""
+        loop = asyncio.get_running_loop()
+        if not self._gone_on:
+            loop.call_soon(self._next_turn)
+        self._gone_on += 1
+        if self._gone_on > GOING_ON_MAX:
+            self._queue.append(loop.create_future())
+            await self._queue[-1]
+
+    def _next_turn(self) -> None:
+        self._gone_on = 0
+        while self._queue and self._gone_on < GOING_ON_MAX:
+            going_on = self._queue.popleft()
+            if not going_on.done():
+                self._gone_on += 1
+                going_on.set_result(None)
+        if self._gone_on:
+            asyncio.get_running_loop().call_soon(self._next_turn)
 
     def join(self, reader: Reader) -> None:
         """A download begins to stream."""

@@ -14,10 +14,11 @@ from aiohttp import web
 
 from ambry.errors import Unavailable
 from frontend.http import refusals
+from frontend.http.connections import READ_BYTES, Connection
 from frontend.http.framing import FRAMING_EXCESS_MAX
 from frontend.http.handler import Handler
 from frontend.http.refusals import Refusal
-from frontend.http.turns import LIGHT_MAX, LIGHT_WAITING_MAX
+from frontend.http.turns import HEAVY_BYTES, LIGHT_MAX, LIGHT_WAITING_MAX, Portions, Unheard
 from tests.support.captured_log import capture_log, said
 from tests.support.edge import Edge, edge
 from tests.support.http_frontend import until
@@ -610,10 +611,13 @@ async def test_the_requests_of_a_crowd_are_taken_up_a_few_in_a_turn_and_all_answ
     ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn, heard, loop = 0, Counter[int](), asyncio.get_running_loop()
+    waiting: list[list[Connection]] = []
     real = Handler.feed
 
     def feed(handler: Handler, data: bytes) -> None:
         heard[turn] += 1
+        waiting.append([each for each in server.server._open if each._unheard])
+        assert not any(each.idle for each in waiting[-1])
         real(handler, data)
 
     monkeypatch.setattr(Handler, "feed", feed)
@@ -631,13 +635,11 @@ async def test_the_requests_of_a_crowd_are_taken_up_a_few_in_a_turn_and_all_answ
         if ends:
             for sock in crowd.socks:
                 sock.shutdown(socket.SHUT_WR)
-        await until(lambda: heard.total() > 0, "some are heard")
-        waiting = [connection for connection in server.server._open if connection._unheard]
-        assert len(waiting) > 50 and not any(connection.idle for connection in waiting)
         assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in await crowd.answers())
         crowd.close()
     ticking[0].cancel()
     assert heard.total() == 100
+    assert max(map(len, waiting)) > 50
     assert max(heard.values()) <= LIGHT_MAX + LIGHT_WAITING_MAX
 
 
@@ -647,6 +649,9 @@ async def test_who_leaves_before_it_was_heard_is_forgotten() -> None:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         nonlocal handled
         handled += 1
+        for connection in list(server.server._open):
+            if connection._unheard:
+                connection.abort("as if it were reset")
         return web.Response()
 
     async with edge(handle) as server:
@@ -654,30 +659,28 @@ async def test_who_leaves_before_it_was_heard_is_forgotten() -> None:
         await until(lambda: len(server.server._open) == 100, "all are adopted")
         crowd.send(GET)
         await until(lambda: handled > 0, "some are heard")
-        for connection in list(server.server._open):
-            if connection._unheard:
-                connection.abort("as if it were reset")
         crowd.close()
         await until(lambda: not server.server._open, "all are gone")
     assert handled < 50
 
 
-async def test_full_reads_of_bodies_wait_for_each_other_and_all_arrive() -> None:
+async def test_full_reads_of_bodies_wait_for_each_other_and_all_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     async def count(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text=str(len(await request.read())))
 
+    waited: list[bool] = []
+    real = Portions.wait
+
+    def wait(portions: Portions, who: Unheard, *, heavy: bool) -> None:
+        waited.append(heavy)
+        real(portions, who, heavy=heavy)
+
+    monkeypatch.setattr(Portions, "wait", wait)
     size = 1 << 17
     async with edge(count) as server:
         crowd = Crowd(server, 32)
         await until(lambda: len(server.server._open) == 32, "all are adopted")
         crowd.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-        waited = 0
-
-        def seen() -> bool:
-            nonlocal waited
-            waited = max(waited, sum(bool(connection._unheard) for connection in server.server._open))
-            return waited > 0
-
-        await until(seen, "some wait")
         assert all(answer.endswith(b"%d" % size) for answer in await crowd.answers())
         crowd.close()
+    assert waited.count(True) >= 32 - HEAVY_BYTES // READ_BYTES
