@@ -118,6 +118,12 @@ class BlobId:
         return self.raw < other.raw
 
 
+def raw_id(prefix: bytes, partition: int, key: bytes) -> bytes:
+    """The bytes of the id whose fields before its partition are `prefix`: what an index keeps of one."""
+    body = prefix + partition.to_bytes(4, "big") + key
+    return body + _CHECKSUM.pack(xxh64(body) & 0xFFFFFFFF)
+
+
 def uuid7(wall_ms: int, source: random.Random) -> bytes:
     """A version 7 UUID (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
     bits = source.getrandbits(74)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from datanode.store.entry import IndexEntry
@@ -27,26 +27,32 @@ class Past(NamedTuple):
 
 
 class ChangeReader:
-    """Reads them: `find` has the entry of a key as it is now, `page` changes from an LSN on, as the file has them."""
+    """Reads them: `find_all` has the entries of keys as they are now, `page` changes from an LSN on, as the file has them."""
 
-    def __init__(self, find: Callable[[bytes], IndexEntry | None], page: Callable[[bytes, int], list[Pair]]) -> None:
-        self._find = find
+    def __init__(
+        self,
+        find_all: Callable[[Sequence[bytes]], list[IndexEntry | None]],
+        page: Callable[[bytes, int], list[Pair]],
+    ) -> None:
+        self._find_all = find_all
         self._page = page
 
     def since(self, lsn: int, limit: int, past: Past) -> list[IndexEntry]:
         """Blobs whose latest change has an LSN of at least `lsn`, in LSN order, at most `limit`. Raises IndexCorrupt."""
         found = self._stored(lsn, past.stored_lsn, limit) if lsn < past.stored_lsn else []
         for journal, size in past.journals:
-            for position in range(bisect_left(journal, (lsn, b""), 0, size), size):
-                if len(found) >= limit:
-                    return found
-                self._add(found, *journal[position])
+            position = bisect_left(journal, (lsn, b""), 0, size)
+            while position < size and len(found) < limit:
+                some = journal[position : min(size, position + limit - len(found))]
+                found += self._latest(some)
+                position += len(some)
         return found
 
-    def _add(self, found: list[IndexEntry], lsn: int, key: bytes) -> None:
-        entry = self._find(key)
-        if entry is not None and entry.lsn == lsn:
-            found.append(entry)
+    def _latest(self, changes: list[tuple[int, bytes]]) -> list[IndexEntry]:
+        """Of these changes those that are the latest of their blobs."""
+        entries = self._find_all([key for _, key in changes])
+        pairs = zip(changes, entries, strict=True)
+        return [entry for (lsn, _), entry in pairs if entry is not None and entry.lsn == lsn]
 
     def _stored(self, lsn: int, end: int, limit: int) -> list[IndexEntry]:
         """Up to `end`: a checkpoint may have put later ones there since, which the journals give."""
@@ -54,11 +60,9 @@ class ChangeReader:
         start, stop = lsn.to_bytes(8, "big"), end.to_bytes(8, "big")
         while len(found) < limit:
             page = self._page(start, min(PAGE_CHANGES, limit - len(found)))
-            for raw_lsn, key in page:
-                if raw_lsn >= stop:
-                    return found
-                self._add(found, int.from_bytes(raw_lsn, "big"), key)
-            if not page:
+            some = [(int.from_bytes(raw_lsn, "big"), key) for raw_lsn, key in page if raw_lsn < stop]
+            found += self._latest(some)
+            if not page or len(some) < len(page):
                 break
             start = page[-1].key + b"\0"
         return found

@@ -6,8 +6,7 @@ pinned: no compaction begins with it. A pin ends PIN_S after the last look at it
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import msgspec
@@ -109,14 +108,14 @@ class Copies:
                 break
         records = [
             StandingRecord(item.id, item.offset, entry.size, entry.state, entry.changed_at_ms)
-            for item, entry in zip(found, _entries(self._index, [item.id for item in found]), strict=True)
+            for item, entry in zip(found, self._index.find_all([item.id[16:32] for item in found]), strict=True)
             if entry is not None and self._counts(entry, segment, item) and entry.id not in damaged
         ]
         return Look(records, next_offset)
 
     @staticmethod
     def _counts(entry: IndexEntry, segment: Segment, found: FoundRecord) -> bool:
-        here = entry.segment == segment.number and entry.offset == found.offset
+        here = entry.id == found.id and entry.segment == segment.number and entry.offset == found.offset
         return here and not entry.state.deleted
 
     @staticmethod
@@ -127,14 +126,3 @@ class Copies:
         if count != size:
             raise DataCorrupt(f"segment {segment.number}: {size} bytes at {offset} are gone, {count} are there")
         return buffer
-
-
-def _entries(index: Index, blob_ids: Sequence[bytes]) -> list[IndexEntry | None]:
-    """As `Index.get`, of many: what LMDB is asked for is read in one transaction. Blocking. Raises IndexCorrupt."""
-    recent, frozen = index.waiting  # before LMDB is read: what leaves them meanwhile is found there
-    keys = [blob_id[16:32] for blob_id in blob_ids]
-    stored = index.look_up([key for key in keys if key not in recent and key not in frozen])
-    found = ChainMap(recent, frozen, stored)
-    entries = [found[key] for key in keys]
-    pairs = zip(entries, blob_ids, strict=True)
-    return [entry if entry is not None and entry.id == blob_id else None for entry, blob_id in pairs]

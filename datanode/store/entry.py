@@ -28,7 +28,7 @@ import msgspec
 from ambry.blob import BlobState, DatedState
 from ambry.checksum import xxh64
 from ambry.errors import IndexCorrupt
-from ambry.ids import BlobId, IdKind
+from ambry.ids import raw_id
 
 VERSION = 1
 _DELETED = 1
@@ -110,16 +110,9 @@ def decode(key: bytes, value: bytes, partition: int) -> IndexEntry:
         raise IndexCorrupt(
             f"the index entry of {key.hex()} in partition {partition} has version {version}, flags {flags:#04x}"
         )
-    _, kind, datacenter, account, container = struct.unpack(">BBHII", prefix)
-    blob_id = BlobId.make(
-        kind=IdKind(kind),
-        datacenter=datacenter,
-        account=account,
-        container=container,
-        partition=partition,
-        uuid=key,
-    )
     state = BlobState(life, bool(flags & _DELETED), expires)
     changed_at_ms = changed_high << 32 | changed_low
     repaired = bool(flags & _REPAIRED)
-    return IndexEntry(blob_id.raw, lsn, segment, offset, size, payload_size, state, changed_at_ms, repaired)
+    return IndexEntry(
+        raw_id(prefix, partition, key), lsn, segment, offset, size, payload_size, state, changed_at_ms, repaired
+    )

@@ -16,7 +16,7 @@ The log is the truth: an index that is missing, damaged or of another version is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,12 +148,9 @@ class Index:
         self.checkpoints = 0
         """How many have ended since it was opened."""
         self._file = EntryFile(files, directory, partition, on_corrupt)
-        self._changes = ChangeReader(self._by_key, self._file.changes)
-        self.between, self.range_record, self.last_lsn = (
-            self._file.between,
-            self._file.range_record,
-            self._file.last_lsn,
-        )
+        self._changes = ChangeReader(self.find_all, self._file.changes)
+        self.between, self.range_record = self._file.between, self._file.range_record
+        self.last_lsn = self._file.last_lsn
         self.write_ranges, self.stored_count = self._file.write_ranges, self._file.count
         try:
             raw = self._file.read_checkpoint()
@@ -214,6 +211,10 @@ class Index:
     def look_up(self, keys: Collection[bytes]) -> Entries:
         """The entries of these keys in LMDB, None where there is none, of one moment. Blocking. Raises IndexCorrupt."""
         return self._file.look_up(keys)
+
+    def find_all(self, keys: Sequence[bytes]) -> list[IndexEntry | None]:
+        """The entries of these keys, as `get`; LMDB is asked for all at once, where memory does not have them."""
+        return self._file.find_all(keys, self.waiting)
 
     def _by_key(self, key: bytes) -> IndexEntry | None:
         for entries in self.waiting:

@@ -76,6 +76,13 @@ class EntryFile:
                 for key, value in zip(keys, self.tables.get_all(Table.ENTRIES, keys), strict=True)
             }
 
+    def find_all(self, keys: Sequence[bytes], waiting: tuple[Entries, Entries]) -> list[IndexEntry | None]:
+        """The entries of these keys as they are now; `waiting` has those that are not stored yet, taken before."""
+        recent, frozen = waiting
+        missing = [key for key in keys if key not in recent and key not in frozen]
+        stored = self.look_up(missing) if missing else {}
+        return [recent[key] if key in recent else frozen[key] if key in frozen else stored[key] for key in keys]
+
     def between(self, after: bytes, last: bytes, but: Container[bytes] = ()) -> Iterator[IndexEntry]:
         """Entries with keys behind `after` and up to `last`, in order, without those keys. In pages; see Index.stored."""
         while page := self._page(after, last):

@@ -30,6 +30,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetRequest
 from ambry.service import logs
 from datanode.store.index_file import INDEX_NAME
+from tests.bench import proc
 from tests.bench.store_blobs import BATCH_RECORDS, CLUSTER, open_one, records
 from tests.support.ports import free_ports
 from tests.support.rpc_pair import ask
@@ -75,6 +76,8 @@ class Node:
     overrides: Sequence[str]
     port: int = field(default_factory=lambda: free_ports(1)[0])
     listens_s: float = 0.0
+    cpu_s: float = 0.0
+    """Processor time until all partitions served."""
     serves_s: list[float] = field(default_factory=list)
     reads: list[int] = field(default_factory=list)
     wrong: int = 0
@@ -111,6 +114,7 @@ class Node:
                     del asked[partition]
                     self.serves_s.append(time.perf_counter() - self._began)
             await asyncio.sleep(0.005)
+        self.cpu_s = proc.cpu_s(self.process.pid)
 
     async def read(self, raw_id: bytes) -> bool:
         try:
@@ -150,7 +154,8 @@ async def measure(root: Path, data: Path, ids: Sequence[bytes]) -> int:
             node.process.send_signal(signal.SIGSTOP)
             print(
                 f"{'housekeeping at once' if node.overrides is AT_ONCE else 'no housekeeping'}: listens after "
-                f"{node.listens_s:.2f} s, partitions serve after {min(node.serves_s):.2f} to {max(node.serves_s):.2f} s"
+                f"{node.listens_s:.2f} s, partitions serve after {min(node.serves_s):.2f} to {max(node.serves_s):.2f} s, "
+                f"for {node.cpu_s:.2f} s of processor time"
             )
         chance = random.Random(1)
         for _ in range(TURNS):

@@ -176,13 +176,13 @@ def test_the_index_is_asked_once_for_all_that_is_looked_at(store: BlobStore, mon
     before = offered(store)
     checkpoint(store)
     asked: list[int] = []
-    real = store.index.look_up
+    real = store.index._file.look_up
 
     def look_up(keys: Collection[bytes]) -> Entries:
         asked.append(len(keys))
         return real(keys)
 
-    monkeypatch.setattr(store.index, "look_up", look_up)
+    monkeypatch.setattr(store.index._file, "look_up", look_up)
     append(store, update_record(blob_id(1), DELETED))
     found = offered(store)
     assert found.keys() == before.keys() - {blob_id(1)}, "what waits in memory counts as well"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datanode.store.files import read_whole
+from datanode.store.files import OsFiles, read_whole
 from tests.support.fake_files import FakeFiles
 
 
@@ -192,3 +192,30 @@ def test_a_killed_process_loses_nothing_that_it_wrote(disk: FakeFiles, tmp_path:
     disk.create(tmp_path / "a").pwritev([b"abc"], 0)
     disk.kill()
     assert read_whole(disk, tmp_path / "a") == b"abc"
+
+
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_knows_no_holes_has_all_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def lseek(_fd: int, _offset: int, _whence: int) -> int:
+        raise OSError(reason, "not here")
+
+    file = OsFiles().create(tmp_path / "f")
+    file.allocate(1 << 20)
+    monkeypatch.setattr("os.lseek", lseek)
+    assert file.next_data(4_096) == 4_096
+    file.close()
+
+
+def test_a_disk_that_fails_to_tell_its_holes_is_no_end_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lseek(_fd: int, _offset: int, _whence: int) -> int:
+        raise OSError(errno.EIO, "the disk")
+
+    file = OsFiles().create(tmp_path / "f")
+    monkeypatch.setattr("os.lseek", lseek)
+    with pytest.raises(OSError, match="the disk"):
+        file.next_data(0)
+    file.close()

@@ -7,7 +7,7 @@ import os
 import random
 import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from datanode.store.entry import IndexEntry
 from datanode.store.files import OsFiles
 from datanode.store.index import Checkpoint, FindToken, Frozen, Index
 from datanode.store.index_file import IndexFile
-from datanode.store.stored_entries import PAGE_ENTRIES
+from datanode.store.stored_entries import PAGE_ENTRIES, Entries
 from datanode.store.tables import Table
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id
 
@@ -569,14 +569,14 @@ def test_a_reader_that_meets_a_closed_index_is_told_so_and_nobody_of_damage(dire
     checkpoint(index, 10_000)
     past = index.past()
     begun, go = threading.Event(), threading.Event()
-    by_key = index._changes._find
+    find_all = index._changes._find_all
 
-    def slowly(key: bytes) -> IndexEntry | None:
+    def slowly(keys: Sequence[bytes]) -> list[IndexEntry | None]:
         begun.set()
         go.wait(30)
-        return by_key(key)
+        return find_all(keys)
 
-    index._changes._find = slowly
+    index._changes._find_all = slowly
     with ThreadPoolExecutor(1) as other:
         reading = other.submit(index.changes_since, 0, 1000, past)
         assert begun.wait(30)
@@ -585,3 +585,25 @@ def test_a_reader_that_meets_a_closed_index_is_told_so_and_nobody_of_damage(dire
         with pytest.raises(ReplicaUnavailable, match="closed"):
             reading.result(30)
     assert damage == []
+
+
+def test_changes_that_are_stored_are_looked_up_by_pages(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction for each change was a quarter of what a node did whose peer caught up with it."""
+    index = Index(OsFiles(), directory, PARTITION)
+    for number in range(300):
+        index.set(entry(number, 10 + number))
+    checkpoint(index, 10_000)
+    index.set(entry(7, 20_000))
+    asked: list[int] = []
+    real = index._file.look_up
+
+    def look_up(keys: Collection[bytes]) -> Entries:
+        asked.append(len(keys))
+        return real(keys)
+
+    monkeypatch.setattr(index._file, "look_up", look_up)
+    found = index.changes_since(0, 1_000)
+    assert [item.lsn for item in found] == [*range(10, 17), *range(18, 310), 20_000]
+    assert asked == [199, 100], "what waits in memory is not asked for"
+    assert [item.lsn for item in index.changes_since(0, 5)] == [10, 11, 12, 13, 14]
+    index.close()
