@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from ambry.errors import AmbryError, IndexCorrupt, ReplicaFenced, ReplicaUnavailable
+from ambry.errors import AmbryError, ConfigInvalid, IndexCorrupt, ReplicaFenced, ReplicaUnavailable
 from ambry.format.record import Record
 from ambry.network.pool import ClockSample
 from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest
@@ -243,6 +243,8 @@ class Node:
         self.unexpected: list[object] = []
         self.ends: list[tuple[str, Image]] = []
         """The disks that the run may leave, each with the name of the process's end; "" stands for any end."""
+        self.refused = False
+        """Whether it did not start, as there was nowhere to keep anything (datanode/data_directory.py)."""
         self.turns = TurnDisk()
         self.parts = lone_node(
             self.disk,
@@ -328,7 +330,7 @@ class Node:
         self.ends.append(("", Image.of(self.disk, self.ledger, self.clock)))
         if task.done() and not self.tap.off:
             await task
-            if self.tap.fired:
+            if self.tap.fired and not self.refused:
                 self.ends.append(("in place", await self._reopen_in_place()))
         self.tap.off = True
         self.turns.abandon()
@@ -337,7 +339,11 @@ class Node:
         self.tap.armed = scenario.opening
         if scenario.interleaved:
             self.tap.between = self.turns.run_beside
-        await self.open()
+        try:
+            await self.open()
+        except ConfigInvalid:
+            self.refused = True
+            return
         self.tap.armed = True
         before = self.store
         await scenario.run(self)
