@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from ambry.service.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
+from ambry.service.tallies import Counts, Spreads
 
-REQUESTS = Counter(
+REQUESTS = Counts(
     "ambry_datanode_requests",
     "RPC requests by type and outcome: ok, or the name of the error.",
     ["type", "outcome"],
     registry=registry,
 )
-LATENCY = Histogram(
+LATENCY = Spreads(
     "ambry_datanode_request_seconds",
     "Time from a request's last byte to its answer, by type; changes waits for one (long poll).",
     ["type"],
     buckets=LATENCY_BUCKETS_S,
     registry=registry,
 )
-BYTES_IN = Counter("ambry_datanode_payload_bytes_received", "Payload bytes of puts.", registry=registry)
-BYTES_OUT = Counter("ambry_datanode_payload_bytes_sent", "Payload bytes of gets.", registry=registry)
-BATCH_RECORDS = Histogram(
+BYTES_IN = Counts("ambry_datanode_payload_bytes_received", "Payload bytes of puts.", registry=registry).labels()
+BYTES_OUT = Counts("ambry_datanode_payload_bytes_sent", "Payload bytes of gets.", registry=registry).labels()
+BATCH_RECORDS = Spreads(
     "ambry_datanode_commit_batch_records",
     "Records that one group commit made durable together.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
     registry=registry,
-)
+).labels()
 FENCED = Counter(
     "ambry_datanode_replicas_fenced", "Replicas that stopped after a failed write or sync.", registry=registry
 )

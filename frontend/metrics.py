@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ambry.service.metrics import LATENCY_BUCKETS_S, Counter, Gauge, Histogram, registry
+from ambry.service.metrics import LATENCY_BUCKETS_S, Counter, Gauge, registry
+from ambry.service.tallies import Count, Counts, Spreads
 
-REQUESTS = Counter(
+REQUESTS = Counts(
     "ambry_frontend_requests", "HTTP requests by operation and status.", ["op", "status"], registry=registry
 )
-LATENCY = Histogram(
+LATENCY = Spreads(
     "ambry_frontend_request_seconds",
     "Time from a request's headers until the kernel has the last byte of its answer, by operation.",
     ["op"],
@@ -15,10 +16,13 @@ LATENCY = Histogram(
     registry=registry,
 )
 IN_FLIGHT = Gauge("ambry_frontend_requests_in_flight", "Requests that are being answered.", registry=registry)
-BYTES_IN = Counter(
+begun, over = Count(), Count()
+"""Requests: all since the start."""
+IN_FLIGHT.set_function(lambda: begun.value - over.value)
+BYTES_IN = Counts(
     "ambry_frontend_bytes_received", "Bytes of bodies that were taken and answered with success.", registry=registry
-)
-BYTES_OUT = Counter("ambry_frontend_bytes_sent", "Bytes of answers sent, with their heads.", registry=registry)
+).labels()
+BYTES_OUT = Counts("ambry_frontend_bytes_sent", "Bytes of answers sent, with their heads.", registry=registry).labels()
 BUDGET_FREE = Gauge("ambry_frontend_memory_budget_free_bytes", "Memory budget that is not taken.", registry=registry)
 PEER_CLOCK_OFFSET = Gauge(
     "ambry_frontend_peer_clock_offset_seconds",

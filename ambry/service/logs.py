@@ -42,6 +42,9 @@ _file: LogFile | None = None
 """What the standard output and error of this process go to, since `configure`."""
 
 
+_encode_line = msgspec.json.Encoder().encode
+
+
 class Bulk:
     """Lines of which there may be thousands a second: cheap to make, and written many at a time.
 
@@ -55,7 +58,7 @@ class Bulk:
     def info(self, pairs: Mapping[str, Any], *, at_once: bool = False) -> None:
         """One line, at level info; `at_once` with all that waits."""
         line = {**self._bound, **pairs, "level": "info", "timestamp": datetime.now(UTC)}
-        self._sink.hold(msgspec.json.encode(line) + b"\n", at_once=at_once)
+        self._sink.hold(_encode_line(line) + b"\n", at_once=at_once)
 
 
 _bulk: tuple[_Sink, dict[str, Any]] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ambry.errors import AmbryError
 from ambry.protocol.frame import MessageType
-from ambry.service.metrics import Counter
+from ambry.service.tallies import Count
 from datanode import metrics
 
 
@@ -15,7 +15,7 @@ class RequestCounts:
         # Bound once: a request costs two look-ups, and no dict of labels.
         self.succeeded = {int(type): metrics.REQUESTS.labels(type.name.lower(), "ok").inc for type in MessageType}
         self.took = {int(type): metrics.LATENCY.labels(type.name.lower()).observe for type in MessageType}
-        self._failed: dict[tuple[int, str], Counter] = {}
+        self._failed: dict[tuple[int, str], Count] = {}
 
     def failed(self, type: int, error: AmbryError, seconds: float) -> None:
         """A request was answered with an error."""

@@ -88,19 +88,20 @@ class AccessLog:
             metrics.BYTES_OUT.inc(sent)
         if status < 500 and (not self._enabled or (op == QUIET_OPERATION and status < 400)):
             return
-        container = context.container
         pairs = {
             "request_id": context.id,
             "client": connection.client if connection is not None else "",
             "method": method,
             "op": op,
-            **({} if container is None else {"account": container.account, "container": container.container}),
             "status": status,
             "ms": round(seconds * 1000, 2),
             "bytes_in": received,
             "bytes_out": sent,
             **noted,
         }
+        container = context.container
+        if container is not None:
+            pairs["account"], pairs["container"] = container.account, container.container
         if status >= 500:
             log.warning("request", **pairs)
         elif self._bulk is not None:

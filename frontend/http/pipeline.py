@@ -84,7 +84,7 @@ class Pipeline:
         connection = handler.connection if isinstance(handler, Handler) else None
         begun = connection.take_begun() if connection is not None else None
         if begun is None:
-            metrics.IN_FLIGHT.inc()
+            metrics.begun.inc()
         started = self._clock.monotonic() if begun is None else begun.started
         context = self.context() if begun is None else begun.context
         exchange = Exchange(
@@ -103,7 +103,7 @@ class Pipeline:
         finally:
             if begun is not None:
                 begun.drop()
-            metrics.IN_FLIGHT.dec()
+            metrics.over.inc()
             self.log.record(exchange, status, self._clock.monotonic() - started)
 
     def common(self, context: RequestContext) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" fo
 
 def answer_head(status: int, headers: Mapping[str, str]) -> bytes:
     """Status line and fields, with the empty line behind them. Raises InvariantBroken for a field that would end its line."""
-    lines = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
-    if lines.count("\n") != max(0, len(headers) - 1) or lines.count("\r") != lines.count("\n"):
+    text = _STATUS_LINES[status] + "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) + 1 or text.count("\r") != len(headers) + 1:
         raise InvariantBroken("a header of an answer has a line break in it")
-    return f"{_STATUS_LINES[status]}{lines}\r\n\r\n".encode()
+    return f"{text}\r\n".encode()

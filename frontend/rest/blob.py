@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.clock import Clock
@@ -190,41 +191,78 @@ class BlobFinder:
 
     def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
         """What every read of a blob tells of it; without the length of the body."""
-        properties = head.properties
         account, container = self._accounts.names(ContainerId(head.id.account, head.id.container))
-        created = http_date(head.created_at_ms // 1000)
+        properties = head.properties
         headers = {
-            "Content-Type": properties.content_type,
-            "Accept-Ranges": "bytes",
-            "ETag": etag_of(properties.digest),
-            "Last-Modified": created,
-            "Cache-Control": cache,
-            **GUARDS,
-            names.BLOB_SIZE: str(head.properties.size),
-            names.DIGEST: properties.digest.hex(),
-            names.CREATION_TIME: created,
-            names.CONTENT_TYPE: properties.content_type,
-            names.ACCOUNT_NAME: account,
-            names.CONTAINER_NAME: container,
-            names.PRIVATE: "true" if properties.private else "false",
-            names.TTL: ttl_of(head.state, head.created_at_ms),
-            names.LIFE_VERSION: str(head.state.life_version),
-            names.ENCRYPTED_IN_STORAGE: "false",
+            **_alike(
+                properties.content_type,
+                properties.content_encoding,
+                properties.filename,
+                properties.service_id,
+                properties.owner_id,
+                properties.private,
+                account,
+                container,
+                cache,
+            ),
+            **_own(head),
         }
-        if properties.service_id:
-            headers[names.SERVICE_ID] = properties.service_id
-        if properties.owner_id:
-            headers[names.OWNER_ID] = properties.owner_id
-        if properties.content_encoding:
-            headers["Content-Encoding"] = headers[names.CONTENT_ENCODING] = properties.content_encoding
-        if properties.filename:
-            if is_plain(properties.filename):
-                headers[names.FILENAME] = properties.filename
-            else:
-                headers[names.ENCODED_FILENAME] = percent_encoded(properties.filename)
-        shown_as = disposition(properties.content_type, properties.filename)
-        if shown_as is not None:
-            headers["Content-Disposition"] = shown_as
         if head.metadata:
             headers.update(metadata.encode(head.metadata))
         return headers
+
+
+def _own(head: BlobHead) -> dict[str, str]:
+    """The headers in which every blob differs from others."""
+    digest = head.properties.digest.hex()
+    created = http_date(head.created_at_ms // 1000)
+    return {
+        "ETag": f'"{digest}"',
+        "Last-Modified": created,
+        names.BLOB_SIZE: str(head.properties.size),
+        names.DIGEST: digest,
+        names.CREATION_TIME: created,
+        names.TTL: ttl_of(head.state, head.created_at_ms),
+        names.LIFE_VERSION: str(head.state.life_version),
+    }
+
+
+@lru_cache(maxsize=512)
+def _alike(
+    content_type: str,
+    content_encoding: str,
+    filename: str,
+    service_id: str,
+    owner_id: str,
+    private: bool,
+    account: str,
+    container: str,
+    cache: str,
+) -> dict[str, str]:
+    """The headers in which many blobs are alike; not to be changed."""
+    headers = {
+        "Content-Type": content_type,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": cache,
+        **GUARDS,
+        names.CONTENT_TYPE: content_type,
+        names.ACCOUNT_NAME: account,
+        names.CONTAINER_NAME: container,
+        names.PRIVATE: "true" if private else "false",
+        names.ENCRYPTED_IN_STORAGE: "false",
+    }
+    if service_id:
+        headers[names.SERVICE_ID] = service_id
+    if owner_id:
+        headers[names.OWNER_ID] = owner_id
+    if content_encoding:
+        headers["Content-Encoding"] = headers[names.CONTENT_ENCODING] = content_encoding
+    if filename:
+        if is_plain(filename):
+            headers[names.FILENAME] = filename
+        else:
+            headers[names.ENCODED_FILENAME] = percent_encoded(filename)
+    shown_as = disposition(content_type, filename)
+    if shown_as is not None:
+        headers["Content-Disposition"] = shown_as
+    return headers

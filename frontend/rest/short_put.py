@@ -103,7 +103,7 @@ class ShortPut(ShortAnswer):
         self._sent = 0
         self._noted: dict[str, object] = {}
         self._started = puts.clock.monotonic()
-        metrics.IN_FLIGHT.inc()
+        metrics.begun.inc()
         begun.write.outcome.add_done_callback(self._written)
 
     def _written(self, outcome: asyncio.Future[WriteOutcome]) -> None:
@@ -153,7 +153,7 @@ class ShortPut(ShortAnswer):
         self._over(STATUS_CLIENT_GONE)
 
     def _over(self, status: int) -> None:
-        metrics.IN_FLIGHT.dec()
+        metrics.over.inc()
         self._puts.pipeline.log.tell(
             "put",
             self._upload.method,

@@ -78,7 +78,7 @@ class ShortRead(ShortAnswer):
         self._first = first
         self._sent = 0
         self._started = reads.clock.monotonic()
-        metrics.IN_FLIGHT.inc()
+        metrics.begun.inc()
         first.answer.add_done_callback(self._answered)
 
     def _answered(self, answer: asyncio.Future[ReadOutcome]) -> None:
@@ -123,7 +123,7 @@ class ShortRead(ShortAnswer):
 
     def _over(self, status: int, **noted: str) -> None:
         self._first.give_back()
-        metrics.IN_FLIGHT.dec()
+        metrics.over.inc()
         blob_id = self._id
         self._context.container = ContainerId(blob_id.account, blob_id.container)
         self._reads.pipeline.log.tell(

@@ -42,9 +42,9 @@ def test_a_request_has_a_line_where_it_is_wanted_and_is_counted_always(
 ) -> None:
     events = capture_log(monkeypatch, access_log)
     counter = metrics.REQUESTS.labels(op, str(status))
-    before = counter._value.get()
+    before = counter.value
     AccessLog(enabled=enabled).record(cast(Any, FakeExchange(op)), status, 0.25)
-    assert counter._value.get() == before + 1
+    assert counter.value == before + 1
     assert [event["log_level"] for event in events] == ([] if level is None else [level])
     for event in events:
         assert (event["request_id"], event["blob"], event["status"], event["ms"]) == ("r1", "b1", status, 250.0)

@@ -113,7 +113,7 @@ async def test_half_a_request_behind_and_the_end_are_told_so() -> None:
 async def test_a_client_that_goes_is_told_of_and_its_read_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     events = capture_log(monkeypatch, access_log)
     async with one_blob(access_log=True) as (frontend, blob_id):
-        free, in_flight = frontend.cluster.context.reading.budget.free, metrics.IN_FLIGHT._value.get()
+        free, in_flight = frontend.cluster.context.reading.budget.free, metrics.begun.value - metrics.over.value
         async with frontend.connected() as client:
             hold_reads(frontend, blob_id)
             await client.send(get(blob_id))
@@ -121,7 +121,7 @@ async def test_a_client_that_goes_is_told_of_and_its_read_given_up(monkeypatch: 
             reset(client)
             await until(lambda: not frontend.server._open, "the frontend saw it")
         assert frontend.cluster.context.reading.budget.free == free
-        assert metrics.IN_FLIGHT._value.get() == in_flight
+        assert metrics.begun.value - metrics.over.value == in_flight
         assert any(peer.given_up for peer in frontend.cluster.peers())
         assert [(event["status"], event["error"], event["blob"]) for event in events if event.get("op") == "get"] == [
             (499, "the client went away", blob_id)
