@@ -319,7 +319,7 @@ DIFFERENCES: Sequence[Difference] = (
         what="Transfer-Encoding in HTTP/1.0",
         why="RFC 9112 section 6.1: a server MUST treat its framing as faulty.",
         ours=_refused,
-        seen=re.compile(rb"[^\r]* HTTP/1\.0\r\n(.*\r\n)?transfer-encoding:", re.IGNORECASE | re.DOTALL).match,
+        seen=re.compile(rb"(\r?\n)*[^\r]* HTTP/1\.0\r\n(.*\r\n)?transfer-encoding:", re.IGNORECASE | re.DOTALL).match,
     ),
     Difference(
         what="a space after the size of a chunk",

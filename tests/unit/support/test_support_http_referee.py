@@ -91,3 +91,10 @@ def test_most_cases_hold_something_that_a_server_takes() -> None:
     verdicts = [judge(grammar.case().raw) for _ in range(500)]
     assert sum(bool(verdict.requests) for verdict in verdicts) > 200
     assert {verdict.end for verdict in verdicts} == set(End)
+
+
+def test_empty_lines_before_a_request_hide_no_difference() -> None:
+    """Seed 719292558."""
+    old = UPLOAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"5\r\nhello\r\n0\r\n\r\n"
+    assert found(old, answer(400, CLOSE), ended=True) == []
+    assert found(b"\r\n\r\n" + old, answer(400, CLOSE), ended=True) == []
