@@ -21,7 +21,7 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, Overloaded
 from ambry.service.logs import get_logger
 from datanode.config import StoreSection
-from datanode.disk import Disk
+from datanode.disk import HANGS_AFTER_S, Disk
 from datanode.replicas import Replica, Replicas
 from datanode.store.blob_store import BlobStore, PendingCheckpoint, StoreState
 from datanode.store.index import FindToken
@@ -151,7 +151,7 @@ class Checkpointer:
         for partition in [*urgent, *self._now_due(urgent)]:
             replica = self._available(partition)
             if replica is not None and self._differs(replica.store):
-                await self.checkpoint(replica)
+                await self._in_turn(replica)
         await self._bound_what_waits()
         return min(TICK_S, self._config.checkpoint_interval_s)
 
@@ -190,7 +190,7 @@ class Checkpointer:
             store = replica.store
             self._reseal(store)
             if partition in self._quiet and not _little_changed(store):
-                await self.checkpoint(replica)
+                await self._in_turn(replica)
             else:
                 self._loads[partition] = _Load(store.recent_count, store.bytes_from(store.checkpoint.lsn))
         entries = sum(load.entries for load in self._loads.values())
@@ -201,7 +201,7 @@ class Checkpointer:
             entries -= load.entries
             size -= load.bytes
             replica = self._available(partition)
-            if replica is None or not await self.checkpoint(replica):
+            if replica is None or not await self._in_turn(replica):
                 self._loads.pop(partition, None)
         self._waited = entries
 
@@ -232,6 +232,14 @@ class Checkpointer:
             return True
         self._settled(store.partition)
         return False
+
+    async def _in_turn(self, replica: Replica) -> bool:
+        """Checkpoint one of several: where its disk hangs the others must not wait for it, nor one more of it begin."""
+        if replica.checkpoint_lock.locked():
+            return False
+        task = asyncio.ensure_future(self.checkpoint(replica))
+        await asyncio.wait((task,), timeout=HANGS_AFTER_S)
+        return task.done() and task.result()
 
     async def checkpoint(self, replica: Replica, *, clean: bool = False) -> bool:
         """Make the index durable up to what is published now. A failure fences the replica.

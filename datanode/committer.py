@@ -10,10 +10,8 @@ of another; its bytes count as waiting until then. At most one batch is in fligh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-
-import msgspec
 
 from ambry.errors import (
     AmbryError,
@@ -31,38 +29,18 @@ from datanode.disk import HANGS_AFTER_S, Disk
 from datanode.lookups import Lookups, Wish
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore, StoreState
-from datanode.store.entry import IndexEntry
 from datanode.store.images import Image, ImageBatch
-from datanode.write_queue import WriteQueue
+from datanode.write_queue import APPEND_OVERHEAD_BYTES, NEVER, Append, Done, Prepare, WriteQueue
 
 log = get_logger()
-
-_NEVER = float("inf")
-Done = Callable[[AmbryError | None], None]
-"""Called once on the event loop: None when the append is as durable as it asked to be."""
-Prepare = Callable[[IndexEntry | None], Record | None]
-"""Says what to append, given what is known of the blob right before; None: only wait as `barrier` does. Raises AmbryError."""
-
-APPEND_OVERHEAD_BYTES = 128
-"""What an append holds beside payload and metadata, about."""
-
-
-class Append(msgspec.Struct):
-    """One record on its way into a log, and the bytes it holds; `record` None waits until everything published is synced."""
-
-    record: Record | None
-    size: int
-    sync: bool
-    done: Done
-    deadline: float = _NEVER
-    """On the event loop's clock: nobody waits for it any more, and what was not begun before is not written."""
-    images: Sequence[Image] = ()
-    """What it appends in place of a record."""
-    prepare: Prepare | None = None
 
 
 def _late() -> DeadlineExceeded:
     return DeadlineExceeded("it waited to be written for longer than its caller; nothing was written")
+
+
+def _told(_failure: AmbryError | None) -> None:
+    """Who waited was told already that nobody knows."""
 
 
 def _may_use_reserve(append: Append) -> bool:
@@ -99,6 +77,7 @@ class Committer:
         self._begun_at = 0.0
         """When the batch on its way began, on the event loop's clock."""
         self._hangs = False
+        self._under_way: list[Append] = []
         self._scheduled = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,7 +91,7 @@ class Committer:
         await self._idle.wait()
 
     def append(
-        self, record: Record, *, sync: bool, done: Done, deadline: float = _NEVER, prepare: Prepare | None = None
+        self, record: Record, *, sync: bool, done: Done, deadline: float = NEVER, prepare: Prepare | None = None
     ) -> None:
         """Append a record; `done` is called when it is durable (`sync`) or in the page cache. Borrows the buffers.
 
@@ -140,7 +119,7 @@ class Committer:
         if not self._busy and not self._scheduled:
             self._schedule()
 
-    def barrier(self, done: Done, *, deadline: float = _NEVER) -> None:
+    def barrier(self, done: Done, *, deadline: float = NEVER) -> None:
         """Call `done` when everything published so far is synced, or as `append` does."""
         if not self.store.unsynced and not self._busy:
             done(None if self.store.state is StoreState.OPEN else self.store.refusal())
@@ -159,6 +138,19 @@ class Committer:
         if late:
             self._pending = [append for append in self._pending if append.deadline > now]
             self._tell(late, _late())
+        if self._hangs:
+            self._free_own_work()
+
+    def _free_own_work(self) -> None:
+        """Let what has no deadline, work of this node that would wait for ever and keep other replicas from theirs, go on."""
+        own = [append for append in self._pending if append.deadline == NEVER] + self._copies
+        self._pending, self._copies = [append for append in self._pending if append.deadline < NEVER], []
+        self._tell(own, self._refusal_at_once())
+        refusal = ReplicaUnavailable(f"the disk of partition {self.store.partition} hangs; it may be written later")
+        for append in self._under_way:
+            if append.deadline == NEVER:
+                done, append.done = append.done, _told
+                done(refusal)
 
     def _refusal_at_once(self) -> AmbryError:
         if self.store.state is not StoreState.OPEN:
@@ -249,6 +241,7 @@ class Committer:
                 self._answer(appends, unavailable)
                 return
             self._busy = True
+            self._under_way = appends
             self._begun_at = asyncio.get_running_loop().time()
         if batch.held.unknown:
             self._look_up(appends, batch)
@@ -328,7 +321,7 @@ class Committer:
 
     def _answer(self, appends: list[Append], failure: AmbryError | None) -> None:
         """Tell everybody of a batch what became of it, and go on with what came meanwhile."""
-        self._hangs = False
+        self._hangs, self._under_way = False, []
         writers = len(appends) + len(self._pending)
         self._expected = writers if writers > 1 else 0
         if self._pending or self._copies:

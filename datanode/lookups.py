@@ -79,6 +79,7 @@ class Lookups:
         self._begun_at = 0.0
         """When the job on its way began, on the event loop's clock."""
         self._hangs = False
+        self._under_way: list[Wish] = []
         self._scheduled = False
 
     def ask(self, wish: Wish) -> None:
@@ -100,6 +101,13 @@ class Lookups:
         """
         self._hangs = self._busy and now - self._begun_at > HANGS_AFTER_S
         self._waiting = self._in_time(now)
+        if self._hangs:
+            # Work of this node itself has no deadline: it would wait for ever, and keep other replicas from theirs.
+            own = [wish for wish in (*self._under_way, *self._waiting) if wish.deadline == _NEVER and not wish.dropped]
+            self._waiting = [wish for wish in self._waiting if wish.deadline < _NEVER]
+            self._fail(own, ReplicaUnavailable(f"the disk of partition {self._store.partition} hangs; ask again later"))
+            for wish in own:
+                wish.drop()
 
     @asynccontextmanager
     async def hold(self, ids: Collection[bytes]) -> AsyncIterator[Held]:
@@ -146,6 +154,7 @@ class Lookups:
             return
         self._busy = True
         self._begun_at = now
+        self._under_way = wishes
         looking.add_done_callback(partial(self._finish, wishes, self._store.index.checkpoints))
 
     def _in_time(self, now: float) -> list[Wish]:
@@ -188,6 +197,7 @@ class Lookups:
 
     def _finish(self, wishes: list[Wish], checkpoints: int, looking: asyncio.Future[None]) -> None:
         self._busy = self._hangs = False
+        self._under_way = []
         if self._waiting:
             self._start()
         try:

@@ -33,7 +33,6 @@ from ambry.protocol.messages.blobs import (
 )
 from ambry.service.logs import get_logger
 from datanode import metrics
-from datanode.committer import Done
 from datanode.config import CompactionSection
 from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
@@ -41,6 +40,7 @@ from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry
 from datanode.store.known import UNKNOWN
 from datanode.store.retention import retention_at
+from datanode.write_queue import Done
 
 log = get_logger()
 

@@ -30,7 +30,7 @@ from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.replication import Change, ChangesCursor, ChangesRequest, PartitionChanges
 from ambry.service.log_file import LogFile
-from datanode.committer import Committer, Done
+from datanode.committer import Committer
 from datanode.disk import Disk
 from datanode.handlers.blobs import BlobHandlers
 from datanode.parts import Parts
@@ -73,6 +73,7 @@ from datanode.store.segment import Segment
 from datanode.store.trouble import Trouble
 from datanode.upkeep.skew import ClockJudge
 from datanode.upkeep.sweeper import ChunkSweeper
+from datanode.write_queue import Done
 from deploy.local_directory import LocalDirectory
 from frontend.router import placement
 from frontend.router.discards import Discards

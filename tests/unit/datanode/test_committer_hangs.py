@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.errors import DeadlineExceeded, ReplicaUnavailable
+from ambry.errors import AmbryError, DeadlineExceeded, ReplicaUnavailable
 from datanode.disk import HANGS_AFTER_S
 from tests.support.commit_bench import CommitBench
 from tests.support.gate import Gate
@@ -49,10 +49,10 @@ async def test_what_waits_behind_a_batch_that_hangs_is_given_up_in_its_time(benc
 async def test_nothing_new_is_taken_while_a_batch_hangs_and_all_again_afterwards(bench: CommitBench) -> None:
     now = asyncio.get_running_loop().time()
     with Gate(bench.files, "fdatasync") as gate:
-        written = bench.submit(1)
+        written = bench.submit(1, deadline=now + 1000)
         await gate.arrived.wait()
         bench.committer.look(now + HANGS_AFTER_S)
-        taken = bench.submit(2)
+        taken = bench.submit(2, deadline=now + 1000)
         bench.committer.look(now + HANGS_AFTER_S + 10)
         assert isinstance(await bench.submit(3), ReplicaUnavailable)
         assert isinstance(await bench.barrier(), ReplicaUnavailable)
@@ -68,3 +68,40 @@ async def test_a_replica_that_waits_for_nothing_takes_all_whatever_hangs_beside_
     bench.committer.look(asyncio.get_running_loop().time() + 1000)
     assert await bench.submit(1) is None
     assert await bench.barrier() is None
+
+
+async def test_work_of_the_node_itself_does_not_wait_for_a_disk_that_hangs(bench: CommitBench) -> None:
+    """It has no deadline: replication of all partitions stood still behind one that was not written."""
+    now = asyncio.get_running_loop().time()
+    with Gate(bench.files, "fdatasync") as gate:
+        own, asked = bench.submit(1), bench.submit(2, deadline=now + 1000)
+        await gate.arrived.wait()
+        held = bench.writes.pending_bytes
+        waiting, waits_for_sync = bench.submit(3), bench.barrier()
+        asked_later = bench.submit(4, deadline=now + 1000)
+        images: asyncio.Future[AmbryError | None] = asyncio.get_running_loop().create_future()
+        bench.committer.append_images([], images.set_result)
+        bench.committer.look(now + HANGS_AFTER_S)
+        assert not own.done(), "it does not hang yet"
+        bench.committer.look(now + HANGS_AFTER_S + 10)
+        for outcome, words in (
+            (own, "may be written later"),
+            (waiting, "nothing was written"),
+            (waits_for_sync, "nothing was written"),
+            (images, "nothing was written"),
+        ):
+            refusal = await outcome
+            assert isinstance(refusal, ReplicaUnavailable)
+            assert words in refusal.message
+        bench.committer.look(now + HANGS_AFTER_S + 20)
+        assert not asked.done()
+        assert not asked_later.done()
+        assert bench.writes.pending_bytes == held * 3 // 2
+        gate.open()
+        assert await asked is None
+        assert await asked_later is None
+    await bench.committer.wait_idle()
+    assert bench.writes.pending_bytes == 0
+    assert [number for number, error in bench.acks if error is None] == [0, 2, 4]
+    assert bench.store.lookup(blob_id(1)) is not None, "it was written after all, and nobody was told twice"
+    assert bench.store.lookup(blob_id(3)) is None

@@ -198,9 +198,9 @@ async def test_while_a_job_hangs_others_are_told_in_time_and_nobody_begins_to_wa
     """F13: what was asked of an index behind a hung disk waited for it, however long its caller did."""
     now = asyncio.get_running_loop().time()
     jobs.go.clear()
-    first = ask(replica, 0)
+    first = ask(replica, 0, deadline=now + 1000)
     await until_begun(jobs)
-    late, in_time = ask(replica, 1, deadline=now + 10), ask(replica, 2)
+    late, in_time = ask(replica, 1, deadline=now + 10), ask(replica, 2, deadline=now + 1000)
     replica.lookups.look(now + 20)
     assert isinstance((await late).failure, DeadlineExceeded)
     assert not in_time.done()
@@ -212,3 +212,19 @@ async def test_while_a_job_hangs_others_are_told_in_time_and_nobody_begins_to_wa
     assert (await ask(replica, 3)).failure is None
     replica.lookups.look(now + 40)
     assert (await ask(replica, 4)).failure is None
+
+
+async def test_work_of_the_node_itself_does_not_wait_for_a_job_that_hangs(replica: Replica, jobs: Jobs) -> None:
+    now = asyncio.get_running_loop().time()
+    jobs.go.clear()
+    under_way, asked = ask(replica, 0), ask(replica, 1, deadline=now + 1000)
+    await until_begun(jobs)
+    waiting = ask(replica, 2)
+    replica.lookups.look(now + 20)
+    for own in (under_way, waiting):
+        assert isinstance((await own).failure, ReplicaUnavailable)
+    replica.lookups.look(now + 30)
+    assert not asked.done()
+    jobs.go.set()
+    assert (await asked).failure is None
+    assert (await ask(replica, 2)).failure is None

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import ReplicaUnavailable
+from datanode import checkpointer as checkpointer_module
+from datanode import committer as committer_module
 from datanode import metrics
 from datanode.disk import HANGS_AFTER_S
 from datanode.upkeep import hangs
 from tests.support.captured_log import capture_log, said
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
 from tests.support.eventually import eventually
-from tests.support.samples import blob_id, content, forget
+from tests.support.samples import PARTITION, blob_id, content, forget
 
 
 @pytest.fixture
@@ -142,3 +144,55 @@ async def test_what_waits_for_threads_that_hang_ends_when_they_do_not(
     hanging.go.set()
     await node.parts.disk_watch.unless_it_hangs(work())
     assert "work" in ended
+
+
+async def test_a_replica_that_hangs_keeps_no_other_from_its_checkpoint_or_from_following_peers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker serves all replicas of a node, and waited for ever: entries of the others piled up in memory, unreplicated."""
+    for module in (checkpointer_module, committer_module):
+        monkeypatch.setattr(module, "HANGS_AFTER_S", 0.05)
+    hung, well = PARTITION, 8
+    cluster = DirectCluster(tmp_path, cluster_map(2, partitions=(hung, well)))
+    await cluster.start()
+    one, two = cluster["a1"], cluster["a2"]
+    await two.put(blob_id(1), content(1, 1000))
+    await two.put(blob_id(2, partition=well), content(2, 1000))
+    go = threading.Event()
+    stuck = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def before(call: str, path: Path) -> None:
+        if f"partition-{hung:08d}" in str(path) and call in ("fdatasync", "write_tables"):
+            loop.call_soon_threadsafe(stuck.set)
+            go.wait(60)
+
+    one.files.before = one.files.before_tables = before
+    waiting = asyncio.ensure_future(one.put(blob_id(3), content(3, 1000)))
+    pulling = asyncio.ensure_future(one.pull("a2"))
+    await stuck.wait()
+    while not pulling.done():
+        one.replica.committer.look(loop.time())
+        await asyncio.sleep(0.01)
+    with pytest.raises(ReplicaUnavailable):
+        await pulling
+    assert one.parts.replicas[well].store.lookup(blob_id(2, partition=well)) is not None
+    cluster.clock.advance(one.parts.config.store.checkpoint_interval_s + 1)
+    checkpoints = [one.parts.replicas[number].store.checkpoint.lsn for number in (hung, well)]
+    await one.put(blob_id(4, partition=well), content(4, 1000))
+    for _ in range(3):
+        one.parts.checkpointer.soon(hung)
+        one.parts.checkpointer.soon(well)
+        await one.tick("checkpoint")
+    after = [one.parts.replicas[number].store.checkpoint.lsn for number in (hung, well)]
+    assert after[0] == checkpoints[0]
+    assert after[1] > checkpoints[1]
+    go.set()
+    one.files.before = one.files.before_tables = lambda _call, _path: None
+    with pytest.raises(ReplicaUnavailable, match="may be written later"):
+        await waiting
+    await one.replica.committer.wait_idle()
+    await one.pull("a2")
+    assert (await one.get(blob_id(1)))[1] == content(1, 1000)
+    assert (await one.get(blob_id(3)))[1] == content(3, 1000)
+    await cluster.stop()
