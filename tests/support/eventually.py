@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-GIVE_UP_S = 30.0
+GIVE_UP_S = 60.0
 LOOK_EVERY_S = 0.002
 
 

@@ -25,6 +25,7 @@ from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
+from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import FakeCluster, make_cluster
 
 ACCOUNTS = {
@@ -74,7 +75,7 @@ class RawClient:
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """The next status line and headers."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GIVE_UP_S):
             raw = await self.reader.readuntil(b"\r\n\r\n")
         line, *lines = raw.decode("utf-8", "surrogateescape").split("\r\n")[:-2]
         pairs = [each.partition(":") for each in lines]
@@ -87,12 +88,12 @@ class RawClient:
         status, headers = await self.head()
         bodyless = method == "HEAD" or status in (204, 304) or status < 200
         size = 0 if bodyless else int(headers["content-length"])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(GIVE_UP_S):
             return Answer(status=status, headers=headers, body=await self.reader.readexactly(size))
 
     async def at_end(self) -> bool:
         """Whether the server closed the connection and sent nothing more."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GIVE_UP_S):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:
@@ -192,8 +193,8 @@ def reset(client: RawClient) -> None:
     client.abort()
 
 
-async def until(look: Any, what: str, timeout_s: float = 10.0) -> None:
-    """Turn the event loop until `look()` is true."""
+async def until(look: Any, what: str, timeout_s: float = GIVE_UP_S) -> None:
+    """Turn the event loop until `look()` is true. Raises TimeoutError long after it should have been."""
     async with asyncio.timeout(timeout_s):
         while not look():  # noqa: ASYNC110  what is waited for tells nobody
             await asyncio.sleep(0.001)

@@ -211,7 +211,7 @@ async def test_a_publication_that_fails_fences_and_answers(bench: CommitBench) -
     bench.store.watchers = [broken]
     assert isinstance(await bench.submit(1), ReplicaFenced)
     assert bench.store.state is StoreState.FENCED
-    await asyncio.wait_for(bench.committer.wait_idle(), 5)
+    await asyncio.wait_for(bench.committer.wait_idle(), 60)
 
 
 @pytest.mark.parametrize("call", ["allocate", "pwritev", "fsync", "rename", "sync_directory"])

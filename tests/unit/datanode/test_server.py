@@ -89,7 +89,7 @@ class Place:
             yield connection
         finally:
             stop.set()
-            await asyncio.wait_for(serving, 30)
+            await asyncio.wait_for(serving, 60)
 
     async def page(self, path: str) -> Any:
         """A page of the admin port, whatever its status."""
@@ -100,13 +100,13 @@ class Place:
             return await answer.json()
 
     async def until_ready(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (await self.page("/readyz"))["ready"]:  # noqa: ASYNC110 - there is nothing to wait on
                 await asyncio.sleep(0.005)
 
     async def _connect(self, serving: asyncio.Future[None]) -> RpcConnection:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not serving.done():
                 try:
                     _, made = await loop.create_connection(RpcConnection, "127.0.0.1", self.port)
@@ -205,7 +205,7 @@ async def states(place: Place) -> dict[int, str]:
 
 async def eventually_async(ask: Callable[[], Awaitable[T]], wanted: T) -> None:
     """Until `ask` gives what is wanted; an error is not it."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with suppress(AmbryError):
                 if await ask() == wanted:
@@ -218,7 +218,7 @@ async def test_stopping_answers_what_is_in_flight(place: Place) -> None:
         puts = [asyncio.ensure_future(put(connection, number)) for number in range(50)]
         # One answer shows that the node has read the burst.
         await connection.request(MessageType.PING, Empty(), timeout_s=LONG_S)
-    outcomes = await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), 30)
+    outcomes = await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), 60)
     done = [number for number, outcome in enumerate(outcomes) if outcome is None]
     async with place.running() as connection:
         for number in done:
@@ -345,6 +345,6 @@ def in_flight(connection: RpcConnection) -> Callable[[], Awaitable[int]]:
 
 
 async def until_page(place: Place, path: str, holds: Callable[[Any], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds(await place.page(path)):  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.01)

@@ -30,7 +30,7 @@ STUB = Path(__file__).parents[2] / "support/stub_worker.py"
 
 async def met(ask: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
     """Ask until the answer is as wanted."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(OSError):
                 if wanted(answer := await ask()):

@@ -288,7 +288,7 @@ async def test_silence_speaks_against_a_node_and_a_refusal_does_not(
 
     async def call(timeout_s: float) -> Frame | AmbryError:
         peer.call(MessageType.GET, Empty(), outcomes.put_nowait, timeout_s=timeout_s)
-        return await asyncio.wait_for(outcomes.get(), 30)
+        return await asyncio.wait_for(outcomes.get(), 60)
 
     def refuse(frame: Frame, responder: Responder) -> None:
         raise BlobNotFound("no")

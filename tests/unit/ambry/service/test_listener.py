@@ -14,7 +14,7 @@ from tests.support.http_frontend import until
 
 
 def connect(listener: Listener) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", listener.port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", listener.port), timeout=60)
     sock.setblocking(False)
     return sock
 

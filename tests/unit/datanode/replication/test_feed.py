@@ -100,7 +100,7 @@ async def test_a_waiting_request_is_answered_by_the_next_change(node: DirectNode
     assert not request.done()
     assert len(node.replica.store.watchers) > len(watchers)
     await node.put(blob_id(1), b"x")
-    (answer,) = await asyncio.wait_for(request, 20)
+    (answer,) = await asyncio.wait_for(request, 30)
     assert ids(answer) == [blob_id(1)]
     assert list(node.replica.store.watchers) == watchers, "and it waits no longer"
 
@@ -111,7 +111,7 @@ async def test_a_wait_without_a_change_ends_empty(node: DirectNode) -> None:
 
 async def test_what_is_there_already_is_not_waited_for(node: DirectNode) -> None:
     await node.put(blob_id(1), b"x")
-    (answer,) = await asyncio.wait_for(changes(node, cursor(node, 0), wait_ms=60_000), 20)
+    (answer,) = await asyncio.wait_for(changes(node, cursor(node, 0), wait_ms=60_000), 30)
     assert ids(answer) == [blob_id(1)]
 
 
@@ -119,7 +119,7 @@ async def test_a_delay_gathers_more(node: DirectNode) -> None:
     await node.put(blob_id(1), b"x")
     request = asyncio.ensure_future(changes(node, cursor(node, 0), wait_ms=60_000, delay_ms=50))
     await node.put(blob_id(2), b"x")
-    (answer,) = await asyncio.wait_for(request, 20)
+    (answer,) = await asyncio.wait_for(request, 30)
     assert ids(answer) == [blob_id(1), blob_id(2)]
 
 

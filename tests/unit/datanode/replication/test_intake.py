@@ -312,7 +312,7 @@ async def test_a_full_write_queue_is_waited_for(cluster: DirectCluster, monkeypa
         await asyncio.sleep(0)
     assert not merging.done()
     writes.pending_bytes = 0
-    await asyncio.wait_for(merging, 30)
+    await asyncio.wait_for(merging, 60)
     assert taker.state(ID) == DELETED
 
 

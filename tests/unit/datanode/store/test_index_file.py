@@ -20,7 +20,7 @@ from datanode.store.files import OsFiles
 from datanode.store.index_file import FILE_NAMES, MAP_SIZE_MIN, META_BYTES, IndexFile
 from datanode.store.tables import Table, Writing
 
-GIVE_UP_S = 20.0
+GIVE_UP_S = 60.0
 COUNT_PER_MAP = 10_000
 """Keys of `put` that are more than the smallest map holds."""
 

@@ -387,7 +387,7 @@ async def test_what_is_put_during_the_round_does_not_keep_it_from_ending(
             return await super().dead(ids)
 
     oracle = Busy({parent_id(1): 0})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await sweeper(node, oracle).sweep(node.replica) == 6
     assert [entry(node, 100 + number).state.deleted for number in range(len(oracle.asked))] == [False] * 3
 

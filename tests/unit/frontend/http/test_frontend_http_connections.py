@@ -598,7 +598,7 @@ class Crowd:
         loop = asyncio.get_running_loop()
         for sock in self.socks:
             sock.setblocking(False)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [await loop.sock_recv(sock, 1 << 16) for sock in self.socks]
 
     def close(self) -> None:

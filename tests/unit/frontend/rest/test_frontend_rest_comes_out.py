@@ -50,7 +50,7 @@ def port() -> Iterator[int]:
 
 def put(port: int, headers: Mapping[str, bytes]) -> tuple[int, str]:
     """An upload with headers of any bytes: status, and the blob's path. Status 0 where the client itself refused them."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.putrequest("POST", "/")
         connection.putheader("Content-Length", "1")
@@ -67,7 +67,7 @@ def put(port: int, headers: Mapping[str, bytes]) -> tuple[int, str]:
 
 
 def by_http_client(port: int, path: str) -> dict[str, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
