@@ -44,8 +44,8 @@ def test_the_file_is_overruled_by_the_environment_and_that_by_set(tmp_path: Path
         ("[stor]\n", ["stor", "did you mean store?"]),
         ("[store]\nsize_byte = 1\n", ["store.size_byte", "did you mean store.size_bytes?"]),
         ("[store]\nzzz = 1\n", ["store.zzz", "known keys: fast, name, ratio, size_bytes"]),
-        ('[store]\nsize_bytes = "many"\n', ["$.store.size_bytes"]),
-        ("store = 3\n", ["$.store"]),
+        ('[store]\nsize_bytes = "many"\n', ["c.toml: store.size_bytes: Expected `int`"]),
+        ("store = 3\n", ["c.toml: store: Expected `object`"]),
         ("[store\n", ["not valid TOML"]),
     ],
 )
