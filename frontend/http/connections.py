@@ -40,7 +40,7 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ask_at", "_asked", "_lingering", "_taken", "_unheard", "_view", "begun", "broken", "client", "handler",
+        "_ask_at", "_asked", "_heard", "_lingering", "_taken", "_unheard", "_view", "begun", "broken", "client", "handler",
         "head_charged", "head_deadline", "looked_at", "patience", "server", "short", "transport", "unsent",
     )  # fmt: skip
 
@@ -55,6 +55,8 @@ class Connection(asyncio.BufferedProtocol):
         self.begun: Begun | None = None
         """What was done for the request that the handler gets next."""
         self._view = server.view
+        self._heard = False
+        """Whether anything that it sent was taken up."""
         self._unheard = b""
         """What was read and waits to be taken up; meanwhile nothing is read."""
         self._asked = 0
@@ -107,16 +109,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, size: int) -> None:
         data = bytes(self._view[:size])
-        heavy = size >= READ_BYTES
+        heavy, known = size >= READ_BYTES, self._heard
         portions = self.server.portions
         if self._unheard:
             # Whoever takes its body let it be read on, before what was read could be taken up.
             self._unheard += data
-        elif portions.allows(size, heavy=heavy):
+        elif portions.allows(size, heavy=heavy, known=known):
             return self._hear(data)
         else:
             self._unheard = data
-            portions.wait(self, heavy=heavy)
+            portions.wait(self, heavy=heavy, known=known)
         self.transport.pause_reading()
 
     def take_up(self) -> int:
@@ -135,6 +137,7 @@ class Connection(asyncio.BufferedProtocol):
             self._hear(data)
 
     def _hear(self, data: bytes) -> None:
+        self._heard = True
         if self.short is not None:
             self.short.came(data)
         else:

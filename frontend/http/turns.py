@@ -29,13 +29,17 @@ TURNS_BETWEEN = 3
 
 LIGHT_MAX = 16
 """Short reads that are taken up in one turn as they come: heads, and small bodies with them."""
+LIGHT_KNOWN = 4
+"""So many more of those who were heard before. They also go before those who wait to be heard for the first time."""
 LIGHT_FEW = 4 * LIGHT_MAX
 LIGHT_WAITING_MAX = 2
 """Of those that came when there were more, as many are taken up in a turn beside them while no more than a few wait: what is
 done at once is done for less. Of a crowd it is two: what it costs the others is told by the length of a turn."""
 HEAVY_BYTES = 256 << 10
-"""Full reads that are taken up in one turn, bytes; the one that passes it is the last. Where some wait longer than for the next
-turn, there are `TURNS_BETWEEN` without."""
+"""Full reads that are taken up in one turn, bytes; the one that passes it is the last."""
+HEAVY_CROWD = 4
+HEAVY_CROWD_BYTES = 64 << 10
+"""Where more wait than these, so many bytes. Who waits longer than for the next turn waits for `TURNS_BETWEEN` without any."""
 
 
 class Waiting(Protocol):
@@ -82,6 +86,7 @@ class Portions:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._known: deque[Unheard] = deque()
         self._light: deque[Unheard] = deque()
         self._heavy: deque[Unheard] = deque()
         self._light_left = LIGHT_MAX
@@ -90,35 +95,37 @@ class Portions:
         self._rest = 0
         """Turns of the event loop until those with full reads who wait are served."""
 
-    def allows(self, size: int, *, heavy: bool) -> bool:
-        """Whether a read of so many bytes is taken up as it comes. If not, `wait`."""
+    def allows(self, size: int, *, heavy: bool, known: bool) -> bool:
+        """Whether a read of so many bytes is taken up as it comes. If not, `wait`. `known` is who was heard before."""
         if not self._turning:
             self._turning = True
             self._loop.call_soon(self._turn)
         if not heavy:
             self._light_left -= 1
-            return self._light_left >= 0
+            return self._light_left >= (-LIGHT_KNOWN if known else 0)
         if self._heavy or self._heavy_left <= 0:
             return False
         self._heavy_left -= size
         return True
 
-    def wait(self, who: Unheard, *, heavy: bool) -> None:
+    def wait(self, who: Unheard, *, heavy: bool, known: bool) -> None:
         """Queue up; who waits already must not. Its `take_up` is called in a later turn."""
-        (self._heavy if heavy else self._light).append(who)
+        (self._heavy if heavy else self._known if known else self._light).append(who)
 
     def _turn(self) -> None:
-        self._turning = bool(self._light or self._heavy)
+        self._turning = bool(self._known or self._light or self._heavy)
         if self._turning:
             self._loop.call_soon(self._turn)
         self._light_left, self._heavy_left = LIGHT_MAX, HEAVY_BYTES
         served = 0
-        most = LIGHT_MAX if len(self._light) <= LIGHT_FEW else LIGHT_WAITING_MAX
-        while self._light and served < most:
-            served += self._light.popleft().take_up() > 0
+        most = LIGHT_MAX if len(self._known) + len(self._light) <= LIGHT_FEW else LIGHT_WAITING_MAX
+        while served < most and (waiting := self._known or self._light):
+            served += waiting.popleft().take_up() > 0
         if self._rest:
             self._rest -= 1
         elif self._heavy:
+            if len(self._heavy) > HEAVY_CROWD:
+                self._heavy_left = HEAVY_CROWD_BYTES
             while self._heavy and self._heavy_left > 0:
                 self._heavy_left -= self._heavy.popleft().take_up()
             if self._heavy:

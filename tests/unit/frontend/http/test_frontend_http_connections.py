@@ -671,9 +671,9 @@ async def test_full_reads_of_bodies_wait_for_each_other_and_all_arrive(monkeypat
     waited: list[bool] = []
     real = Portions.wait
 
-    def wait(portions: Portions, who: Unheard, *, heavy: bool) -> None:
+    def wait(portions: Portions, who: Unheard, *, heavy: bool, known: bool) -> None:
         waited.append(heavy)
-        real(portions, who, heavy=heavy)
+        real(portions, who, heavy=heavy, known=known)
 
     monkeypatch.setattr(Portions, "wait", wait)
     size = 1 << 17
