@@ -275,6 +275,7 @@ def _refused(status: int) -> bool:
     return status in (400, 413, 414, 431, 501, 505)
 
 
+QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 EXTENDED = re.compile(rb"\r\n[0-9a-fA-F]+(;[^\r\n]*)(?=\r\n)")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 EXTENSIONS = re.compile(
@@ -332,6 +333,12 @@ DIFFERENCES: Sequence[Difference] = (
         why="RFC 9112 section 7.1.1: names, each with a token or a quoted string at most; h11 reads no extensions.",
         ours=_refused,
         seen=lambda raw: any(not EXTENSIONS.fullmatch(each) for each in EXTENDED.findall(raw)),
+    ),
+    Difference(
+        what="white space around what an extension of a chunk is made of",
+        why="RFC 9110 section 5.6.3: a sender MUST NOT make it. A recipient ought to bear it; the parser (llhttp) does not.",
+        ours=_refused,
+        seen=lambda raw: any(re.search(rb"[ \t]", QUOTED.sub(b"", each)) for each in EXTENDED.findall(raw)),
     ),
     Difference(
         what="a line of a trailer that is no header",

@@ -98,3 +98,11 @@ def test_empty_lines_before_a_request_hide_no_difference() -> None:
     old = UPLOAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"5\r\nhello\r\n0\r\n\r\n"
     assert found(old, answer(400, CLOSE), ended=True) == []
     assert found(b"\r\n\r\n" + old, answer(400, CLOSE), ended=True) == []
+
+
+@pytest.mark.parametrize("extension", [b"; a", b" ;a", b';a= "x"'])
+def test_white_space_in_an_extension_of_a_chunk_may_be_refused(extension: bytes) -> None:
+    """Seed 719292558, too."""
+    rest = b"\r\nhello\r\n0\r\n\r\n"
+    assert found(UPLOAD + b"5" + extension + rest, answer(400, CLOSE), ended=True) == []
+    assert found(UPLOAD + b'5;a="x y"' + rest, answer(400, CLOSE), ended=True) != []
