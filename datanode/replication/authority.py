@@ -78,7 +78,9 @@ class Authority:
             store.serving = True
             self._note_change(store.partition)  # so that a restart need not prove it again
         waited = self._clock.monotonic() - replica.opened_at >= PATIENCE_S
-        if store.serving and self._cursors.vouched(replica.partition, waited=waited):
+        vouched = self._cursors.vouched(replica.partition, waited=waited)
+        store.unsuspected = store.unsuspected or vouched
+        if store.serving and vouched:
             store.vouched = True
             self.unsure.pop(store.partition, None)
             log.info("replica serving", partition=replica.partition.id)

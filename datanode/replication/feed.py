@@ -180,7 +180,7 @@ class ChangeFeed:
         if store.put_back:
             return False
         waited = self._clock.monotonic() - replica.opened_at >= SUSPICION_S
-        return store.vouched or store.lineage.young or waited
+        return store.vouched or store.unsuspected or store.lineage.young or waited
 
     def _lag_bytes(self, cursor: ChangesCursor) -> int:
         """How far an asker is behind of what it is told, in bytes of log."""

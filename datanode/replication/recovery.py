@@ -91,8 +91,10 @@ class Recovery:
         metrics.PUT_BACK.inc()
         log.error("replica put back from a backup", partition=replica.partition.id, why=put_back)
 
-    async def remember(self, replica: Replica, *, purged: bool) -> None:
-        """After a peer's answer: make durable what no crash may make it forget; `purged`: the peer has dropped tombstones.
+    async def remember(self, replica: Replica, *, purged: bool, followed: bytes = b"") -> None:
+        """After a peer's answer: make durable what no crash may make it forget.
+
+        `purged`: the peer has dropped tombstones; `followed`: the incarnation of which it has seen the log.
 
         Without room, descriptors or memory for it that is tried again when the peer is asked again; a disk that fails it fences
         the replica, as any failed write does. Raises Overloaded, InsufficientStorage, ReplicaUnavailable.
@@ -103,10 +105,11 @@ class Recovery:
         purged = purged and not lineage.purged_lsn
         sure = lineage.sure_epoch != lineage.epoch and self._cursors.all_vouch(store.partition)
         put_back = bool(store.put_back) and not lineage.put_back
-        if store.state is not StoreState.OPEN or not (purged or sure or put_back):
+        elder = followed if lineage.is_elder(store.incarnation, followed) else b""
+        if store.state is not StoreState.OPEN or not (purged or sure or put_back or elder):
             return
         try:
-            await self._disk.submit(_write_down, store, purged=purged, sure=sure, put_back=put_back)
+            await self._disk.submit(_write_down, store, purged=purged, sure=sure, put_back=put_back, elder=elder)
         except (OSError, MemoryError) as error:
             later = put_off(error, f"the identity of partition {store.partition} is not written yet: {error!r}")
             if later is not None:
@@ -132,7 +135,7 @@ class Recovery:
             self._replicas.renew(replica)
 
 
-def _write_down(store: BlobStore, *, purged: bool, sure: bool, put_back: bool) -> None:
+def _write_down(store: BlobStore, *, purged: bool, sure: bool, put_back: bool, elder: bytes) -> None:
     """Blocking. Raises OSError; ReplicaUnavailable where it was closed meanwhile."""
     if put_back:
         store.identity.note_put_back(store.put_back)
@@ -140,3 +143,5 @@ def _write_down(store: BlobStore, *, purged: bool, sure: bool, put_back: bool) -
         store.identity.note_purged(1)
     if sure:
         store.identity.note_sure()
+    if elder:
+        store.identity.note_elder(elder)

@@ -297,7 +297,8 @@ class Replicator:
                 continue  # the replica was reopened since: what was asked from its old place on must not move the new one
             self._hear(peer, replica, cursor, answer)
             try:
-                await self._recovery.remember(replica, purged=answer.purged_lsn > 0)
+                purged, followed = answer.purged_lsn > 0, answer.known.incarnation
+                await self._recovery.remember(replica, purged=purged, followed=followed)
             except AmbryError as error:
                 failure = error
             waits = not answer.put_back and self._bootstrapper.holds_back(replica)

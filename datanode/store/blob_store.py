@@ -104,8 +104,9 @@ class BlobStore:
         self.fence_reason = ""
         self.serving = opened.serving
         """Whether this replica has lost nothing that it acknowledged, as far as its own directory tells."""
-        self.vouched = False
-        """Whether peers were asked since it was opened, and know nothing of its log that it does not know."""
+        self.vouched = self.unsuspected = False
+        """Whether peers were asked since it was opened, and know nothing of its log that it does not know: once it lacks
+        nothing, and at all."""
         self.put_back = ""
         """Why it may lack deletes that it once knew (lineage.py); it gives nothing of its log out until that is mended."""
         self.sealed = False

@@ -21,6 +21,10 @@ EPOCHS_MAX = 1000
 comparison of everything, and nothing else."""
 
 
+ELDERS_MAX = 100
+"""Copies that were wiped before this one, as far as peers knew them; of one beyond, as above."""
+
+
 class Seen(Enum):
     """What a peer's token says of our log."""
 
@@ -39,9 +43,11 @@ class Epoch(msgspec.Struct, frozen=True, array_like=True):
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """`epoch`: hexadecimal, of the last opening; `past`: those before, oldest first; `former`: incarnations it had before.
 
-    `young`: this incarnation never had the authority to say "not found"; tokens of incarnations that it does not know are
-    those of a copy that was wiped. `purged_lsn`: behind the last tombstone that a compaction ever left out. Who holds blobs and
-    has not seen the log up to there may hold some that were deleted.
+    `young`: no earlier opening of this incarnation had authority, or left anything in its log; tokens of incarnations that it
+    does not know are those of a copy that was wiped, and are noted as its `elders`. With a log of its own it cannot tell any
+    more whether another copy came before it, or after.
+    `purged_lsn`: behind the last tombstone that a compaction ever left out. Who holds blobs and has not seen the log up to
+    there may hold some that were deleted.
     `sure_epoch`: the last of which all peers said that they know no more of this log: no backup was put back before its end.
     `put_back`: why it may lack what it once knew, be it that a backup was put back, or that deletes are lost with log and index
     (opening/own_index.py). It stays until the next incarnation: no crash makes it forget that it must ask.
@@ -50,6 +56,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: str = ""
     past: tuple[Epoch, ...] = ()
     former: tuple[str, ...] = ()
+    elders: tuple[str, ...] = ()
     young: bool = False
     purged_lsn: int = 0
     sure_epoch: str = ""
@@ -74,19 +81,32 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether this replica went by that incarnation before."""
         return incarnation.hex() in self.former
 
-    def begun(self, epoch: str, end_lsn: int, *, served: bool) -> Lineage:
-        """At the next opening, which found the log's end at `end_lsn`; `served`: it had authority before, or may have had."""
+    def begun(self, epoch: str, end_lsn: int, *, served: bool, filled: bool) -> Lineage:
+        """At the next opening, which found the log's end at `end_lsn`.
+
+        `served`: it had the authority to say "not found" before; `filled`: there is something in its log.
+        """
         past = (*self.past, Epoch(self.epoch, end_lsn))[-EPOCHS_MAX:]
-        return msgspec.structs.replace(self, epoch=epoch, past=past, young=self.young and not served)
+        young = self.young and not served and not (filled and self.epoch)
+        return msgspec.structs.replace(self, epoch=epoch, past=past, young=young)
 
     def renewed(self, incarnation: str) -> Lineage:
         """Under a new incarnation than `incarnation`: of another log, so no epoch of it is known."""
-        return Lineage(former=(*self.former, incarnation), young=True, purged_lsn=self.purged_lsn)
+        former = (*self.former, incarnation)
+        return Lineage(former=former, elders=self.elders, young=True, purged_lsn=self.purged_lsn)
+
+    def is_elder(self, own: bytes, other: bytes) -> bool:
+        """Whether this incarnation, `own`, hears of one now that was there before it, and has not noted that yet."""
+        return self.young and bool(other) and other != own and not self.knows(other) and other.hex() not in self.elders
+
+    def with_elder(self, incarnation: bytes) -> Lineage:
+        return msgspec.structs.replace(self, elders=(*self.elders, incarnation.hex())[-ELDERS_MAX:])
 
     def judge(self, incarnation: bytes, token: FindToken, end_lsn: int) -> Seen:
         """What `token` says of this log, whose incarnation and end these are."""
         if token.incarnation != incarnation:
-            foreign = not token.incarnation or self.young or self.knows(token.incarnation)
+            elder = self.young or token.incarnation.hex() in self.elders
+            foreign = not token.incarnation or elder or self.knows(token.incarnation)
             # A name that an older copy of this directory cannot know.
             return Seen.ELSEWHERE if foreign else Seen.BEYOND
         if token.epoch in (b"", self.epoch_bytes):

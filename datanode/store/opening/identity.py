@@ -2,6 +2,7 @@
 
     {"version": 1, "cluster": "...", "partition": 7, "incarnation": "<32 hex digits>",
      "lineage": {"epoch": "<16 hex digits>", "past": [["<epoch>", end LSN], ...], "former": ["<incarnation>", ...],
+                 "elders": ["<incarnation>", ...],
                  "young": true, "purged_lsn": 4096, "sure_epoch": "<epoch>", "put_back": "why"},
      "check": "<xxh3-64 of the others>"}
 
@@ -118,10 +119,10 @@ class IdentityFile:
         with self._guard:
             self._identity = self._identity.adopting(incarnations)
 
-    def begin(self, epoch: str, end_lsn: int, *, served: bool) -> None:
-        """A new epoch of a log that ends at `end_lsn`; durable on return. Raises OSError."""
+    def begin(self, epoch: str, end_lsn: int, *, served: bool, filled: bool) -> None:
+        """As `Lineage.begun`; durable on return. Raises OSError."""
         with self._guard:
-            self._save(self.lineage.begun(epoch, end_lsn, served=served))
+            self._save(self.lineage.begun(epoch, end_lsn, served=served, filled=filled))
 
     def note_purged(self, lsn: int) -> None:
         """Tombstones before `lsn` may be left out from now on; durable on return. Raises OSError."""
@@ -134,6 +135,11 @@ class IdentityFile:
         with self._guard:
             if self.lineage.sure_epoch != self.lineage.epoch:
                 self._save(msgspec.structs.replace(self.lineage, sure_epoch=self.lineage.epoch))
+
+    def note_elder(self, incarnation: bytes) -> None:
+        """A copy by that name was there before this one; durable on return. Raises OSError."""
+        with self._guard:
+            self._save(self.lineage.with_elder(incarnation))
 
     def note_put_back(self, why: str) -> None:
         """It counts as put back from a backup until it has a new incarnation; durable on return. Raises OSError."""
@@ -155,10 +161,11 @@ class IdentityFile:
         """This fresh replica takes the place of another; durable on return. Raises OSError.
 
         It begins with tombstones missing, and in a log of its own: the LSN where the other's were dropped means nothing there.
+        No peer has heard of it, so its first opening is that in the other's place.
         """
         former = (*other.lineage.former, other.incarnation)
         with self._guard:
-            self._save(msgspec.structs.replace(self.lineage, former=former, purged_lsn=1))
+            self._save(Lineage(former=former, elders=other.lineage.elders, young=True, purged_lsn=1))
 
     def _save(self, lineage: Lineage) -> None:
         if self._closed:

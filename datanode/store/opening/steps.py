@@ -314,10 +314,8 @@ class _Opening:
         store.serving = kept and not (findings.lost or findings.gaps or findings.rebuilt)
         store.opened = Opened(findings.replayed, findings.cut_bytes, findings.gaps, findings.rebuilt, store.serving)
         store.compaction.damaged |= findings.damaged
-        # Before any peer can name it, and before the first record of it. Where the index is gone that told whether it had
-        # authority, it may have had it: what peers know may be of a copy that came after this one, and not before.
-        may_have_served = kept or (self._own_index.gone and bool(segments))
-        store.identity.begin(self._epoch, store.end_lsn, served=may_have_served)
+        # Before any peer can name it, and before the first record of it.
+        store.identity.begin(self._epoch, store.end_lsn, served=kept, filled=bool(segments))
         store.put_back = store.lineage.put_back
         _checkpoint(store, self._tokens(checkpoint))
         log.info(

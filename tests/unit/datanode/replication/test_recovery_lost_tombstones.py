@@ -295,6 +295,47 @@ async def test_a_backup_without_its_index_of_a_copy_that_was_replaced_since_is_r
     await cluster.stop()
 
 
+@pytest.mark.parametrize("with_index", [True, False])
+async def test_a_backup_from_before_it_first_had_authority_is_recognised_though_all_were_replaced_since(
+    tmp_path: Path, with_index: bool
+) -> None:
+    """It took the copy that its peers know for one that was there before it, and these had forgotten with their disks that they
+    ever dropped a tombstone: 44 of 44 deleted blobs came back everywhere."""
+    section = CompactionSection(deleted_retention_s=DAY_S, tombstone_retention_s=2 * DAY_S, dead_share_min=0.05)
+    cluster = DirectCluster(tmp_path, cluster_map(3), sections={"compaction": section})
+    await cluster.start()
+    node = cluster["a1"]
+    for number in [*DOOMED, *KEPT]:
+        for name in ("a1", "a2"):
+            await cluster[name].put(blob_id(number), content(number, 1500))
+    assert not node.replica.store.serving
+    await node.parts.checkpointer.checkpoint(node.replica)
+    backup = node.backup()
+    await settle(cluster)
+    await node.wipe()
+    await settle(cluster)
+    for number in DOOMED:
+        await cluster["a2"].update(blob_id(number), DELETED)
+    await cluster.settle(rounds=2)
+    for number in LATER:
+        await cluster["a2"].put(blob_id(number), content(number, 1500))
+    await age(cluster, list(cluster.nodes.values()))
+    for name in ("a2", "a3"):
+        await cluster[name].wipe()
+        await settle(cluster)
+    assert all(other.state(blob_id(number)) is None for other in cluster.nodes.values() for number in DOOMED)
+    directory = node.replica.store.directory
+    await node.kill()
+    node.files.put_back(backup)
+    if not with_index:
+        lose_index(directory)
+    await node.start()
+    await settle(cluster)
+    nothing_revived(cluster)
+    assert all(other.holds(blob_id(number)) for other in cluster.nodes.values() for number in [*KEPT, *LATER])
+    await cluster.stop()
+
+
 async def age(cluster: DirectCluster, nodes: Sequence[DirectNode]) -> None:
     """Let so much time go by that tombstones may go, and compact."""
     for days in (1.5, 2.0, 0.1):

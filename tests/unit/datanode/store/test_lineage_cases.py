@@ -35,6 +35,8 @@ class Story:
         self.store = self.open()
         self.tokens = {"nothing": FindToken(b"", 0), "another replica": FindToken(b"x" * 16, 50, b"y" * 8)}
         self.tokens["the start"] = self.write(1)
+        checkpoint(self.store)
+        self.first_backup: Backup = self.disk.backup()
         self.store.serving = True
         checkpoint(self.store)
         self.tokens["the backup"] = self.write(2)
@@ -168,6 +170,22 @@ def put_back_without_its_index_from_before_the_renewal(story: Story) -> None:
     story.open()
 
 
+def put_back_from_before_it_had_authority(story: Story) -> None:
+    """In its first life, which its peers know by another name since."""
+    story.renew()
+    story.tokens["the end"] = story.write(6)
+    story.end()
+    story.disk.put_back(story.first_backup)
+    story.open()
+
+
+def wiped_and_filled(story: Story) -> None:
+    """And started again before it had caught up: a false alarm for peers that were away meanwhile."""
+    wiped(story)
+    story.write(1)
+    killed(story)
+
+
 def exchanged(story: Story) -> None:
     """An operator mixed up two directories: this is that of another replica of the partition, which had authority."""
     story.end()
@@ -196,6 +214,8 @@ TABLE: list[tuple[Callable[[Story], None], tuple[Seen, ...]]] = [
     (put_back_from_before_the_renewal, (E, H, H, B, B, B, B)),
     (put_back_without_its_index, (E, H, H, B, B, B, B)),
     (put_back_without_its_index_from_before_the_renewal, (E, H, H, B, B, B, B)),
+    (put_back_from_before_it_had_authority, (E, H, B, B, B, B, B)),
+    (wiped_and_filled, (E, B, B, B, B, B, B)),
     (exchanged, (E, B, B, B, B, B, B)),
 ]
 
