@@ -146,6 +146,32 @@ def test_readers_that_take_nothing(cluster: LocalCluster) -> None:
     case.run(read_of(case.url, blob_id, 5_000_000), count=1300, sent=request, receive_buffer=4096)
 
 
+def test_crowds_that_come_again_leave_nothing_behind(cluster: LocalCluster) -> None:
+    """Each once left 65 MiB: what a reader had been handed stayed until the collector looked. The fourth passed the bound."""
+    case = Case(cluster, "1,300 readers, four times")
+    blob_id = put(case.url, content(2, 5_000_000))
+    request = f"GET /{blob_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    after: list[float] = []
+
+    def connections() -> float:
+        return metric(case.frontend.admin_url, "ambry_frontend_connections")
+
+    with memory_of(case.pid) as peak:
+        for _ in range(4):
+            with crowd(case.url, 1300, request, receive_buffer=4096):
+                eventually(lambda: connections() == 1300, "all are connected", timeout_s=30)
+                eventually(
+                    lambda: metric(case.frontend.admin_url, "ambry_frontend_requests_in_flight") > 1000,
+                    "most are answered",
+                    timeout_s=30,
+                )
+            eventually(lambda: connections() == 0, "all are gone", timeout_s=60)
+            after.append(anonymous_mib(case.pid))
+    print(f"\n{case.name}: {peak.before_mib:.0f} -> {peak.most_mib:.0f} MiB anonymous, {after} after each")
+    assert peak.most_mib < BAR_MIB
+    assert after[-1] < after[0] + 64
+
+
 def test_without_descriptors_nobody_is_reset_and_the_admin_port_answers(cluster: LocalCluster) -> None:
     """Connections were once reset without a word, and the admin port died with the rest."""
     frontend = cluster.frontends()[0]
