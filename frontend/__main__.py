@@ -25,8 +25,8 @@ PROGRAM = "frontend"
 
 def main(argv: list[str]) -> None:
     config = parse_arguments(PROGRAM, FrontendConfig, argv)
-    seat = seat_of(os.environ)
     try:
+        seat = seat_of(os.environ)
         check(config)
         server = _alone(config) if seat is None else _in_seat(config, seat)
         if seat is None and config.frontend.workers > 1:
@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
     except ConfigInvalid as error:
         fail(PROGRAM, error)
 
-    run(PROGRAM, server.serve)
+    # Whoever stops all processes at once, as systemd does, means each of them once: the supervisor tells it again.
+    run(PROGRAM, server.serve, hurries=seat is None)
 
 
 def _alone(config: FrontendConfig) -> Frontend | Supervisor:

@@ -119,7 +119,7 @@ class Frontend:
             ending.callback(log.info, "frontend stopped")
             seat = self._seat
             admin = await start_admin(
-                config.admin_host,
+                config.admin_host if seat is None else "127.0.0.1",
                 config.admin_port if seat is None else 0,
                 ready=lambda: self._unready(router),
                 hosts=config.hosts,
@@ -136,7 +136,7 @@ class Frontend:
             server.start(bind(config.host, config.port) if seat is None else seat.sockets())
             if seat is not None:
                 seat.say(admin.port)
-                asyncio.get_running_loop().add_reader(seat.life, self._end, stop, hurry, seat.life)
+                asyncio.get_running_loop().add_reader(seat.life, self._hear, seat, stop, hurry)
             log.info(
                 "frontend ready",
                 url=f"http://{authority(config.host, config.port)}",
@@ -152,12 +152,10 @@ class Frontend:
             await asyncio.sleep(0.01)
 
     @staticmethod
-    def _end(stop: asyncio.Event, hurry: asyncio.Event, life: int) -> None:
-        """Nobody looks after this process any more: its port must be free for whoever comes next."""
-        asyncio.get_running_loop().remove_reader(life)
-        log.error("nobody looks after this process any more; it ends")
-        stop.set()
-        hurry.set()
+    def _hear(seat: Seat, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        if seat.heard(stop, hurry):
+            asyncio.get_running_loop().remove_reader(seat.life)
+            log.error("nobody looks after this process any more; it ends")
 
     async def _drain(self, server: HttpServer, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Serve on until load balancers have seen that we are not ready, then finish what is under way.

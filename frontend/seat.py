@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping
 
 import msgspec
 
+from ambry.errors import ConfigInvalid
 from ambry.service.listener import Socket
 
 VARIABLE = "AMBRY_FRONTEND_SEAT"
+HURRY = b"h"
+"""Over the pipe of its life: end what is under way."""
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -23,11 +27,19 @@ class Seat(msgspec.Struct, frozen=True):
     report: int
     """Where it says, once, that it serves, and on which admin port: see Report."""
     life: int
-    """Ends when nobody looks after it any more."""
+    """A pipe that brings HURRY, and ends when nobody looks after it any more."""
 
     def sockets(self) -> list[Socket]:
         """The listening sockets, which belong to the caller from now on."""
         return [socket.socket(fileno=number) for number in self.listening]
+
+    def heard(self, stop: asyncio.Event, hurry: asyncio.Event) -> bool:
+        """Take in what the pipe brought; whether that was its end: then the port must be free for whoever comes next."""
+        ended = not os.read(self.life, 16)
+        if ended:
+            stop.set()
+        hurry.set()
+        return ended
 
     def say(self, admin_port: int) -> None:
         """Tell that it serves."""
@@ -47,6 +59,9 @@ read_report = msgspec.json.Decoder(Report).decode
 
 
 def seat_of(environment: Mapping[str, str]) -> Seat | None:
-    """The seat that this process was given; None for one that was started by itself."""
+    """The seat that this process was given; None for one that was started by itself. Raises ConfigInvalid."""
     text = environment.get(VARIABLE)
-    return None if text is None else _read_seat(text)
+    try:
+        return None if text is None else _read_seat(text)
+    except msgspec.DecodeError as cause:
+        raise ConfigInvalid(f"{VARIABLE} is for processes of a frontend that starts them itself: unset it") from cause

@@ -11,26 +11,27 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from ambry.address import authority
 from ambry.service import metrics
 
 LOOK_EVERY_S = 0.5
 ASK_TIMEOUT_S = 2.0
+STOPPING = ["stopping"]
+"""What one says that drains."""
 LABEL = "worker"
+OF_THE_PROCESS = ("process_", "python_", "ambry_accept_exhausted")
 
 
 class Siblings:
     """Asks the processes on their admin ports. `serving` tells which there are, by number."""
 
-    def __init__(self, host: str, serving: Callable[[], Mapping[int, int]]) -> None:
-        self._host = host
+    def __init__(self, serving: Callable[[], Mapping[int, int]]) -> None:
         self._serving = serving
         self._session: aiohttp.ClientSession | None = None
         self._unready: dict[int, list[str]] = {}
 
     def unready(self, number: int) -> list[str]:
-        """Why this one should get no requests, as it said a moment ago."""
-        return self._unready.get(number, ["it was not asked yet"])
+        """Why this one should get no requests, as it said a moment ago; it accepts only when it is ready itself."""
+        return self._unready.get(number, [])
 
     async def watch(self) -> None:
         """Ask all how they are, again and again."""
@@ -46,7 +47,7 @@ class Siblings:
                 reasons = (await answer.json()).get("reasons", [])
                 return [str(reason) for reason in reasons]
         except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError) as error:
-            return [f"it does not answer on its admin port: {error or type(error).__name__}"]
+            return [f"it does not answer on its admin port: {str(error) or type(error).__name__}"]
 
     async def metrics(self) -> bytes:
         """The metrics of all, each with the label `worker`; those of the supervisor itself have none."""
@@ -66,8 +67,9 @@ class Siblings:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S))
         return self._session
 
-    def _url(self, port: int, path: str) -> str:
-        return f"http://{authority(self._host, port)}{path}"
+    @staticmethod
+    def _url(port: int, path: str) -> str:
+        return f"http://127.0.0.1:{port}{path}"
 
     async def close(self) -> None:
         if self._session is not None:
@@ -86,6 +88,8 @@ def _joined(texts: Mapping[int, str]) -> bytes:
     """One page of several, with a label that tells them apart."""
     families: dict[str, Metric] = {}
     for own in metrics.registry.collect():
+        if not own.name.startswith(OF_THE_PROCESS):
+            continue  # this process serves nothing: its zeros would be taken for a frontend's
         # Some collectors give the same object every time.
         families[own.name] = copy = Metric(own.name, own.documentation, own.type)
         copy.samples = list(own.samples)

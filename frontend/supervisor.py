@@ -24,8 +24,8 @@ from ambry.service.admin import start_admin
 from ambry.service.listener import Socket, bind
 from ambry.service.logs import get_logger
 from frontend.config import FrontendConfig
-from frontend.seat import VARIABLE, Report, Seat, read_report
-from frontend.sibling_pages import Siblings
+from frontend.seat import HURRY, VARIABLE, Report, Seat, read_report
+from frontend.sibling_pages import STOPPING, Siblings
 
 log = get_logger()
 
@@ -33,6 +33,8 @@ PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 5.0
 WELL_AFTER_S = 10.0
 """One that ran so long begins with the shortest pause again."""
+MARGIN_S = 5.0
+"""Beyond the time that a drain may take, and once more when it was hurried; then a process is killed."""
 EXIT_CONFIG = 2
 
 
@@ -42,8 +44,12 @@ class Slot:
     def __init__(self, number: int) -> None:
         self.number = number
         self.process: asyncio.subprocess.Process | None = None
+        self.life: int | None = None
+        """Our end of the pipe that tells the process what to do, and by its end that nobody looks after it any more."""
         self.report: Report | None = None
         """Of the process that serves now."""
+        self.served = False
+        """Whether any has."""
         self.starts = 0
         self.last_end = ""
 
@@ -56,6 +62,23 @@ class Slot:
             "starts": self.starts,
             "last_end": self.last_end,
         }
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self.process is not None:
+            log.error("a process of this frontend did not end, and is killed", worker=self.number, pid=self.process.pid)
+            with suppress(ProcessLookupError):
+                self.process.kill()
+
+    def hurry(self) -> None:
+        if self.life is not None:
+            with suppress(OSError):
+                os.write(self.life, HURRY)
 
 
 class Supervisor:
@@ -70,18 +93,16 @@ class Supervisor:
         self._random = random_source
         self._slots = [Slot(number) for number in range(config.frontend.workers)]
         self._sockets: list[Socket] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._settled = asyncio.Event()
-        """Every slot has served once, or one cannot."""
+        """Every slot has served once, or none can."""
         self._failure: AmbryError | None = None
 
     async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Run until `stop` is set and all have drained. Raises OSError; ConfigInvalid, InternalError when one never served."""
         config = self._config
         self._sockets = bind(config.host, config.port)
-        siblings = Siblings(config.admin_host, lambda: self._serving())
-        # Held open by this process alone: the others read its end when that is gone.
-        life, mine = os.pipe()
+        siblings = Siblings(self._serving)
         admin = await start_admin(
             config.admin_host,
             config.admin_port,
@@ -90,28 +111,19 @@ class Supervisor:
             pages={"/workers": lambda: [slot.describe() for slot in self._slots]},
             metrics=siblings.metrics,
         )
-        keeping = [asyncio.create_task(self._keep(slot, life)) for slot in self._slots]
-        looking = asyncio.create_task(siblings.watch())
+        watching = asyncio.create_task(siblings.watch())
+        keeping = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
         try:
-            ended = asyncio.create_task(stop.wait())
-            failed = asyncio.create_task(self._settled.wait())
-            await asyncio.wait((ended, failed), return_when=asyncio.FIRST_COMPLETED)
-            if self._failure is None:
-                log.info("frontend ready", workers=len(self._slots)) if not stop.is_set() else None
+            await _first(stop, self._settled)
+            if self._failure is None and not stop.is_set():
+                log.info("frontend ready", workers=len(self._slots))
                 await stop.wait()
             log.info("frontend stopping")
         finally:
-            self._stopping = True
             await self._stop_all(keeping, hurry)
-            looking.cancel()
-            for task in (ended, failed):
-                task.cancel()
+            watching.cancel()
             await siblings.close()
             await admin.close()
-            for sock in self._sockets:
-                sock.close()
-            os.close(life)
-            os.close(mine)
         if self._failure is not None:
             raise self._failure
 
@@ -121,91 +133,130 @@ class Supervisor:
 
     def _unready(self, siblings: Siblings) -> list[str]:
         """Why this frontend should get no requests: somebody who accepts cannot answer, or nobody accepts."""
-        if self._stopping:
-            return ["stopping"]
+        if self._stopping.is_set():
+            return STOPPING
         serving = self._serving()
-        if not serving:
-            return ["none of its processes serves"]
-        return [f"worker {number}: {reason}" for number in serving for reason in siblings.unready(number)]
+        starting = [f"worker {slot.number} has not served yet" for slot in self._slots if not slot.served]
+        if starting or not serving:
+            return starting or ["none of its processes serves"]
+        said = {number: siblings.unready(number) for number in serving}
+        if not all(reasons == STOPPING for reasons in said.values()):
+            # One that stops by itself accepts nothing, and the others do.
+            said = {number: reasons for number, reasons in said.items() if reasons != STOPPING}
+        return [f"worker {number}: {reason}" for number, reasons in said.items() for reason in reasons]
 
     # --- keeping one ---
 
-    async def _keep(self, slot: Slot, life: int) -> None:
+    async def _keep(self, slot: Slot) -> None:
         """Start a process in this slot, and another whenever it ends, until all shall stop."""
         pause_s = PAUSE_MIN_S
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = self._clock.monotonic()
-            code = await self._run_once(slot, life)
-            if self._stopping:
+            try:
+                how = await self._run_once(slot)
+            except OSError as error:
+                how = f"not started: {error}"  # no process or descriptor is to be had: a moment later one may be
+            slot.report, slot.last_end = None, how
+            if self._stopping.is_set():
                 return
-            ran_s = self._clock.monotonic() - began
-            slot.last_end = _how(code)
-            if slot.starts == 1 and slot.report is None:
-                kind = ConfigInvalid if code == EXIT_CONFIG else InternalError
-                self._failure = kind(
-                    f"worker {slot.number} ended before it served ({_how(code)}); its log has the reason"
-                )
+            if not any(each.served for each in self._slots):
+                kind = ConfigInvalid if how == _how(EXIT_CONFIG) else InternalError
+                self._failure = kind(f"worker {slot.number} ended before it served ({how}); its log has the reason")
                 self._settled.set()
                 return
-            slot.report = None
-            pause_s = PAUSE_MIN_S if ran_s > WELL_AFTER_S else min(PAUSE_MAX_S, 2 * pause_s)
-            log.error("a process of this frontend ended", worker=slot.number, how=_how(code), again_in_s=pause_s)
-            await asyncio.sleep(pause_s * (0.5 + self._random.random()))
+            well = self._clock.monotonic() - began > WELL_AFTER_S
+            pause_s = PAUSE_MIN_S if well else min(PAUSE_MAX_S, 2 * pause_s)
+            log.error("a process of this frontend ended", worker=slot.number, how=how, again_in_s=pause_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * (0.5 + self._random.random())):
+                    await self._stopping.wait()
 
-    async def _run_once(self, slot: Slot, life: int) -> int:
-        """One process from its start to its end; its exit code, negative for a signal."""
+    async def _run_once(self, slot: Slot) -> str:
+        """One process from its start to its end, and how that was. Raises OSError where there was none."""
         told, report = os.pipe()
+        life, slot.life = os.pipe()
         listening = [sock.fileno() for sock in self._sockets]
         seat = Seat(number=slot.number, listening=listening, report=report, life=life)
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            pass_fds=(*listening, report, life),
-            start_new_session=True,  # a Ctrl-C is for the supervisor, which passes it on
-            env={**os.environ, VARIABLE: msgspec.json.encode(seat).decode()},
-        )
-        os.close(report)
-        slot.process, slot.starts = process, slot.starts + 1
-        hearing = asyncio.create_task(self._hear(slot, told))
+        hearing: asyncio.Task[None] | None = None
         try:
-            return await process.wait()
+            slot.process = process = await asyncio.create_subprocess_exec(
+                *self._command,
+                pass_fds=(*listening, report, life),
+                start_new_session=True,  # a Ctrl-C is for the supervisor, which passes it on
+                env={**os.environ, VARIABLE: msgspec.json.encode(seat).decode()},
+            )
+            slot.starts += 1
+            if self._stopping.is_set():
+                slot.ask_to_stop()  # that came while it was started
+            os.close(report)
+            report = -1
+            hearing = asyncio.create_task(self._hear(slot, told))
+            return _how(await process.wait())
         finally:
             slot.process = None
-            await hearing
+            for number in (report, life, slot.life):
+                if number >= 0:
+                    os.close(number)
+            slot.life = None
+            if hearing is None:
+                os.close(told)
+            else:
+                await hearing
 
     async def _hear(self, slot: Slot, told: int) -> None:
         """Wait until it says that it serves, or ends without a word."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(told, "rb"))
-        try:
-            said = await reader.read()
-        finally:
-            transport.close()
-        if said:
+        with os.fdopen(told, "rb") as pipe:
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+            try:
+                said = await reader.read()
+            finally:
+                transport.close()
+        with suppress(msgspec.DecodeError):  # it died in the middle of the word
             slot.report = read_report(said)
+            slot.served = True
             log.info("worker serves", worker=slot.number, pid=slot.report.pid, admin_port=slot.report.admin_port)
-        if all(each.report is not None for each in self._slots):
+        if all(each.served for each in self._slots):
             self._settled.set()
 
     # --- the end ---
 
     async def _stop_all(self, keeping: list[asyncio.Task[None]], hurry: asyncio.Event) -> None:
-        """Let all drain; hurry them when told to."""
-        self._signal_all()
+        """Let all drain, and hurry them when told to or when that takes too long; whoever does not end then is killed.
+
+        The port is theirs from now on: it closes when they close it.
+        """
+        self._stopping.set()
+        for slot in self._slots:
+            slot.ask_to_stop()
+        for sock in self._sockets:
+            sock.close()
         ended = asyncio.gather(*keeping, return_exceptions=True)
         hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait((ended, hurried), return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            self._signal_all()
-        await ended
+        drained_s = self._config.lame_duck_s + self._config.drain_timeout_s + MARGIN_S
+        await asyncio.wait((ended, hurried), timeout=drained_s, return_when=asyncio.FIRST_COMPLETED)
+        for slot in self._slots:
+            slot.hurry()
+        await asyncio.wait((ended,), timeout=MARGIN_S)
+        for slot in self._slots:
+            slot.kill()
+        for outcome in await ended:
+            if isinstance(outcome, BaseException):
+                log.error("a process of this frontend was not looked after", exc_info=outcome)
         hurried.cancel()
 
-    def _signal_all(self) -> None:
-        for slot in self._slots:
-            if slot.process is not None:
-                with suppress(ProcessLookupError):
-                    slot.process.send_signal(signal.SIGTERM)
+
+async def _first(*events: asyncio.Event) -> None:
+    """Until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 def _how(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    known = {each.value: each.name for each in signal.Signals}
+    return f"signal {known.get(-code, -code)}"

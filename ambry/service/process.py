@@ -69,8 +69,8 @@ Serve = Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, None]]
 """Runs a server. The first event asks it to stop, in peace; the second to make haste about it."""
 
 
-def run(program: str, serve: Serve, *, descriptors: int = 0) -> None:
-    """Run `serve` until it returns. SIGTERM or SIGINT sets its first event, the next one the second.
+def run(program: str, serve: Serve, *, descriptors: int = 0, hurries: bool = True) -> None:
+    """Run `serve` until it returns. SIGTERM or SIGINT sets its first event, the next one the second if that `hurries`.
 
     `descriptors` is how many files and sockets it cannot do without. Exits with 2 where it may not have so many, with 1 when
     it fails.
@@ -85,7 +85,10 @@ def run(program: str, serve: Serve, *, descriptors: int = 0) -> None:
         stop, hurry = asyncio.Event(), asyncio.Event()
 
         def asked() -> None:
-            (hurry if stop.is_set() else stop).set()
+            if not stop.is_set():
+                stop.set()
+            elif hurries:
+                hurry.set()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,12 +19,15 @@ from aiohttp import web
 
 from ambry.errors import AmbryError, RequestTimeout
 from ambry.service.listener import TCP_CLOSE, bound_unsent, state_of, unconfirmed
+from ambry.service.logs import get_logger
 from frontend.http.admission import Patience
 from frontend.http.handler import Handler
 from frontend.http.short import Begun, ShortAnswer
 
 if TYPE_CHECKING:
     from frontend.http.server import HttpServer
+
+log = get_logger()
 
 READ_BYTES = 16 << 10
 """Read at a time, as long as nobody has taken memory for more."""
@@ -93,7 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.short is not None:
             self.short.lost()
         if self.begun is not None:
-            self.begun.drop()
+            self.begun.lost()
         if self.handler is not None:
             self.handler.connection_lost(error)
             self.handler = None
@@ -146,8 +149,13 @@ class Connection(asyncio.BufferedProtocol):
     def take(self, data: bytes) -> None:
         """Take up what came: the short way where nothing else is under way and it is taken there."""
         shortcut = self.server.shortcuts.get(data[:1])
-        if shortcut is not None and (self.handler is None or self.handler.at_rest) and shortcut(self, data):
-            return
+        if shortcut is not None and (self.handler is None or self.handler.at_rest):
+            try:
+                if shortcut(self, data):
+                    return
+            except Exception:
+                log.exception("a request failed on the short way", client=self.client)
+                return self.abort("a bug while it was read")
         self.hand_over(data)
 
     def hand_over(self, data: bytes) -> None:

@@ -83,8 +83,7 @@ class Pipeline:
         handler = http.protocol
         connection = handler.connection if isinstance(handler, Handler) else None
         begun = connection.take_begun() if connection is not None else None
-        if begun is None:
-            metrics.begun.inc()
+        metrics.begun.inc()
         started = self._clock.monotonic() if begun is None else begun.started
         context = self.context() if begun is None else begun.context
         exchange = Exchange(

@@ -240,6 +240,9 @@ class HttpServer(web.Server):
 
     async def _stopping(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol.connection  # type: ignore[attr-defined]
+        if connection.begun is not None:
+            # It came before, and went the ordinary way only now.
+            return await self.request_handler(request)
         response = self.refused(
             Unavailable("this frontend is stopping; retry", retry_after_s=1), None, connection, kind="stopping"
         )

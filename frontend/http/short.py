@@ -12,14 +12,19 @@ While a short answer is on its way its connection reads nothing further, and eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 
 if TYPE_CHECKING:
     from frontend.http.connections import Connection
+
+T = TypeVar("T")
+
+log = get_logger()
 
 Shortcut = Callable[["Connection", bytes], bool]
 """Takes over what came on a connection at rest, if that can be answered the short way."""
@@ -34,6 +39,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     what: Any
     drop: Callable[[], None]
     """Gives back what it holds, unless that was taken over; may be called twice."""
+    lost: Callable[[], None]
+    """The connection ended before anybody took it: drops it, and tells of the request."""
 
 
 class ShortAnswer:
@@ -94,14 +101,27 @@ class ShortAnswer:
     def ended(self) -> None:
         """The answer has left."""
 
+    def guarded(self, step: Callable[[T], None], outcome: T) -> None:
+        """Take a step; a bug in it ends the connection, and with that the answer."""
+        try:
+            step(outcome)
+        except Exception:
+            log.exception("a request failed on the short way", client=self.connection.client)
+            self.connection.abort("a bug while it was answered")
+
     # --- what the maker does ---
 
     def send(self, answer: bytes) -> None:
         """Send it all; `ended` is called when the kernel has it."""
         transport = self.connection.transport
         transport.write(answer)
-        if not transport.get_write_buffer_size():
+        if transport.get_write_buffer_size():
+            self.waits()
+        else:
             self.sent()
+
+    def waits(self) -> None:
+        """The client has not taken all of the answer at once."""
 
     def go_the_ordinary_way(self, begun: Begun) -> None:
         """Give the request to the ordinary way, with what was begun for it."""

@@ -160,6 +160,8 @@ class Reads:
         if len(download.beginning) == download.size <= WHOLE_BYTES:
             # Head and body in one write.
             whole = web.Response(status=status, headers=headers, body=bytes(download.beginning))
+            download.abort = exchange.give_way
+            download.hand_all()
             return await exchange.send_whole(whole)
         response = StreamedAnswer(status=status, headers=headers, size=download.size)
         await self._write_all(exchange, response, download)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from ambry.blob import Durability
 from ambry.clock import Clock
@@ -104,18 +105,32 @@ class ShortPut(ShortAnswer):
         self._noted: dict[str, object] = {}
         self._started = puts.clock.monotonic()
         metrics.begun.inc()
-        begun.write.outcome.add_done_callback(self._written)
+        begun.write.outcome.add_done_callback(partial(self.guarded, self._written))
 
     def _written(self, outcome: asyncio.Future[WriteOutcome]) -> None:
         confirmed = isinstance(outcome.result(), Confirmed)
-        if self.connection.short is not self:
-            # Nobody waits for the answer: as on the ordinary way what was stored stays, and what failed is taken back.
-            self._drop() if not confirmed else self._give_back()
+        if self.connection.short is self:
+            if confirmed:
+                self._answer()
+            else:
+                self._turn_back()
         elif confirmed:
-            self._answer()
+            # Nobody waits for the answer; as on the ordinary way what was stored stays.
+            self._give_back()
         else:
-            what = self._begun
-            self.go_the_ordinary_way(Begun(context=self._context, started=self._started, what=what, drop=self._drop))
+            self._drop()
+
+    def _turn_back(self) -> None:
+        metrics.over.inc()  # there it begins again
+        self.go_the_ordinary_way(
+            Begun(
+                context=self._context,
+                started=self._started,
+                what=self._begun,
+                drop=self._drop,
+                lost=self._lost_on_its_way,
+            )
+        )
 
     def _answer(self) -> None:
         puts, write = self._puts, self._begun.write
@@ -145,15 +160,23 @@ class ShortPut(ShortAnswer):
             self._begun.put.forget()
 
     def ended(self) -> None:
-        self._over(201)
+        metrics.over.inc()
+        self._tell(201)
 
     def lost(self) -> None:
         super().lost()
-        self._noted["error"] = self.connection.broken or "the client went away"
-        self._over(STATUS_CLIENT_GONE)
-
-    def _over(self, status: int) -> None:
         metrics.over.inc()
+        self._tell_of_loss()
+
+    def _lost_on_its_way(self) -> None:
+        self._drop()
+        self._tell_of_loss()
+
+    def _tell_of_loss(self) -> None:
+        self._noted["error"] = self.connection.broken or "the client went away"
+        self._tell(STATUS_CLIENT_GONE)
+
+    def _tell(self, status: int) -> None:
         self._puts.pipeline.log.tell(
             "put",
             self._upload.method,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InvalidBlobId, InvariantBroken
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
+from ambry.service.listener import unconfirmed
 from frontend import metrics
 from frontend.http.access_log import STATUS_CLIENT_GONE
 from frontend.http.connections import Connection
@@ -31,6 +33,7 @@ class ShortReads:
         self, pipeline: Pipeline, router: RouterContext, finder: BlobFinder, *, heads: PlainReads, clock: Clock
     ) -> None:
         self._router = router
+        self.reading = router.reading
         self._heads = heads
         self.pipeline = pipeline
         self.finder = finder
@@ -60,7 +63,7 @@ class ShortReads:
 class ShortRead(ShortAnswer):
     """One of them."""
 
-    __slots__ = ("_context", "_first", "_id", "_reads", "_sent", "_started")
+    __slots__ = ("_context", "_first", "_id", "_reads", "_sent", "_started", "handed_at")
 
     def __init__(
         self,
@@ -77,9 +80,11 @@ class ShortRead(ShortAnswer):
         self._context = context
         self._first = first
         self._sent = 0
+        self.handed_at: float | None = None
+        """When its client was handed what it is still taking, on the event loop's clock."""
         self._started = reads.clock.monotonic()
         metrics.begun.inc()
-        first.answer.add_done_callback(self._answered)
+        first.answer.add_done_callback(partial(self.guarded, self._answered))
 
     def _answered(self, answer: asyncio.Future[ReadOutcome]) -> None:
         if answer.cancelled() or self.connection.short is not self:
@@ -88,13 +93,48 @@ class ShortRead(ShortAnswer):
         made = self._made(found) if isinstance(found, Found) else None
         if made is None:
             what = self._first
+            metrics.over.inc()  # there it begins again
             self.go_the_ordinary_way(
-                Begun(context=self._context, started=self._started, what=what, drop=what.give_back)
+                Begun(
+                    context=self._context,
+                    started=self._started,
+                    what=what,
+                    drop=what.give_back,
+                    lost=self._lost_on_its_way,
+                )
             )
         else:
             self._sent = len(made)
             self._first.keep(min(self._first.held, len(made)))
             self.send(made)
+
+    # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
+
+    def waits(self) -> None:
+        """From now on it may be ended for others."""
+        self.handed_at = self.connection.server.now()
+        self._reads.reading.join(self)
+
+    @property
+    def held(self) -> int:
+        return self._first.held
+
+    def taken(self) -> int:
+        return max(0, self._sent - unconfirmed(self.connection.transport))
+
+    def drop_ahead(self) -> bool:
+        return False
+
+    def end(self) -> bool:
+        self.connection.abort("takes its answer too slowly while others wait for memory")
+        return True
+
+    def _over(self) -> None:
+        self._first.give_back()
+        if self.handed_at is not None:
+            self._reads.reading.leave(self)
+
+    # ---
 
     def _made(self, found: Found) -> bytes | None:
         """The whole answer; None where it is not a plain one."""
@@ -114,16 +154,21 @@ class ShortRead(ShortAnswer):
         return None
 
     def ended(self) -> None:
-        self._over(200)
+        self._over()
+        metrics.over.inc()
+        self._tell(200)
 
     def lost(self) -> None:
         super().lost()
         self._first.answer.cancel()
-        self._over(STATUS_CLIENT_GONE, error=self.connection.broken or "the client went away")
-
-    def _over(self, status: int, **noted: str) -> None:
-        self._first.give_back()
         metrics.over.inc()
+        self._lost_on_its_way()
+
+    def _lost_on_its_way(self) -> None:
+        self._over()
+        self._tell(STATUS_CLIENT_GONE, error=self.connection.broken or "the client went away")
+
+    def _tell(self, status: int, **noted: str) -> None:
         blob_id = self._id
         self._context.container = ContainerId(blob_id.account, blob_id.container)
         self._reads.pipeline.log.tell(

@@ -166,6 +166,12 @@ class Download:
             raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
         return outcome
 
+    def hand_all(self) -> None:
+        """All of it is being sent at once: from now on its client may be ended for others, as that of a stream."""
+        self._reading.join(self)
+        self._joined = True
+        self.handed_at = asyncio.get_running_loop().time()
+
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
 
     def taken(self) -> int:

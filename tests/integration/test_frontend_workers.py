@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
 from tests.support.content import content
-from tests.support.rest import call, put
+from tests.support.rest import call, metric, put
 from tests.support.waiting import eventually
 
 WORKERS = 2
@@ -84,3 +85,35 @@ def test_all_of_it_stops_when_asked_and_when_nobody_looks_after_it(frontend: tup
         eventually(lambda pids=pids: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all are gone")  # type: ignore[misc]
         cluster.start(member.name)
         assert put(member.url, b"again")
+
+
+def test_whoever_stops_all_processes_at_once_lets_them_finish_and_the_port_closes(
+    frontend: tuple[LocalCluster, Member],
+) -> None:
+    cluster, member = frontend
+    body = content(2, 100_000)
+    pids = [each["pid"] for each in workers(member)]
+    supervisor = cluster.pid(member.name)
+    assert supervisor is not None
+    with socket.create_connection(("127.0.0.1", member.port), timeout=20) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:50_000])
+        eventually(lambda: metric(member.admin_url, "ambry_frontend_requests_in_flight"), "the upload is under way")
+        for _ in range(2):
+            for pid in (*pids, supervisor):  # as systemd does
+                os.kill(pid, signal.SIGTERM)
+        eventually(lambda: refused(member.port), "nobody accepts any more, though an upload is finished")
+        sock.sendall(body[50_000:])
+        answer = b""
+        while piece := sock.recv(65_536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 201 "), answer[:300]
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all of them are gone")
+    eventually(lambda: cluster.pid(member.name) is None, "and who looked after them")
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
 import msgspec
+import pytest
 
-from frontend.seat import VARIABLE, Report, Seat, seat_of
+from ambry.errors import ConfigInvalid
+from frontend.seat import HURRY, VARIABLE, Report, Seat, seat_of
 
 
 def test_a_process_that_was_started_by_itself_has_no_seat() -> None:
@@ -26,3 +29,22 @@ def test_a_seat_travels_in_the_environment_with_its_sockets_and_its_word() -> No
         seat.say(1234)
         with os.fdopen(told, "rb") as pipe:
             assert msgspec.json.decode(pipe.read(), type=Report) == Report(os.getpid(), 1234)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "not json"])
+def test_a_seat_that_is_none_is_told_so(text: str) -> None:
+    with pytest.raises(ConfigInvalid, match=VARIABLE):
+        seat_of({VARIABLE: text})
+
+
+def test_its_life_brings_hurry_and_ends() -> None:
+    life, mine = os.pipe()
+    seat = Seat(number=0, listening=[], report=0, life=life)
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    os.write(mine, HURRY)
+    assert not seat.heard(stop, hurry)
+    assert hurry.is_set() and not stop.is_set()
+    os.close(mine)
+    assert seat.heard(stop, hurry)
+    assert stop.is_set()
+    os.close(life)

@@ -14,17 +14,21 @@ def test_metrics_of_several_are_one_page_in_which_a_label_tells_them_apart() -> 
     assert 'a_b_total{op="x",worker="7"} 2.0' in lines
     assert lines.count("# TYPE a_b_total counter") == 1
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+    # This process serves nothing: what it has to say of a frontend would be taken for one's.
+    assert not any(line.startswith("ambry_frontend_") for line in lines)
 
 
 async def test_each_says_whether_it_is_ready_and_who_does_not_answer_is_not() -> None:
     reasons: list[str] = []
     admin = await start_admin("127.0.0.1", 0, ready=lambda: reasons, pages={})
     serving = {0: admin.port}
-    siblings = Siblings("127.0.0.1", lambda: serving)
-    assert siblings.unready(0)
+    siblings = Siblings(lambda: serving)
+    reasons.append("starting")
     watching = asyncio.create_task(siblings.watch())
     try:
-        await until(lambda: siblings.unready(0) == [], "it was asked, and is ready")
+        await until(lambda: siblings.unready(0) == ["starting"], "it was asked")
+        reasons.clear()
+        await until(lambda: siblings.unready(0) == [], "it is ready")
         reasons.append("no peers")
         await until(lambda: siblings.unready(0) == ["no peers"], "it says why not")
         assert b'worker="0"' in await siblings.metrics()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -21,6 +22,7 @@ from frontend import supervisor
 from frontend.config import FrontendConfig, FrontendSection
 from frontend.seat import VARIABLE
 from frontend.supervisor import Supervisor
+from tests.support.captured_log import capture_log, said
 from tests.support.http_frontend import Answer, HttpFrontend
 from tests.support.ports import free_ports
 
@@ -128,14 +130,110 @@ async def test_one_that_never_serves_ends_all_with_the_reason(how: str, kind: ty
 
 
 async def test_who_ends_again_and_again_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE_MAX_S", 0.3)
+    events = capture_log(monkeypatch, supervisor)
+    monkeypatch.setattr(supervisor, "PAUSE_MIN_S", 0.01)
+    monkeypatch.setattr(supervisor, "PAUSE_MAX_S", 0.05)
     async with supervised(workers=1) as frontend:
         await listening(frontend)
-        for starts in (2, 3, 4):
+        for starts in (2, 3, 4, 5):
             await frontend.serving(1)
             with contextlib.suppress(ConnectionError):
                 await frontend.ask(b"die")
             await met(frontend.workers, lambda found, starts=starts: found[0]["starts"] >= starts)  # type: ignore[misc]
+    pauses = [event["again_in_s"] for event in said(events, "a process of this frontend ended")]
+    assert pauses[:4] == [0.02, 0.04, 0.05, 0.05]
+
+
+class Spawning:
+    """asyncio's way to start a process, which a test may hold up or let fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures: list[OSError] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.begun = 0
+        self._real = asyncio.create_subprocess_exec
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", self)
+
+    async def __call__(self, *arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        self.begun += 1
+        if self.failures:
+            raise self.failures.pop()
+        process = await self._real(*arguments, **options)
+        await self.go_on.wait()
+        return process
+
+
+async def test_no_process_to_be_had_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawning = Spawning(monkeypatch)
+    async with supervised(workers=1) as frontend:
+        await listening(frontend)
+        (before,) = await frontend.serving(1)
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        spawning.failures = [OSError(errno.EAGAIN, "no process")]
+        os.kill(before["pid"], signal.SIGKILL)
+        await met(frontend.workers, lambda found: "not started" in found[0]["last_end"])
+        (after,) = await frontend.serving(1)
+        assert after["pid"] != before["pid"]
+        assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1
+
+
+async def test_no_process_to_be_had_at_the_start_ends_it() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        spawning = Spawning(patch)
+        spawning.failures = [OSError(errno.EAGAIN, "no process")] * 2
+        async with supervised() as frontend:
+            with pytest.raises(InternalError, match="not started"):
+                await frontend.task
+
+
+async def test_a_stop_amid_a_start_is_heard_by_who_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawning = Spawning(monkeypatch)
+    spawning.go_on.clear()
+    async with supervised() as frontend:
+        await listening(frontend)
+        async with asyncio.timeout(20):
+            while spawning.begun < 2:  # noqa: ASYNC110  what is waited for tells nobody
+                await asyncio.sleep(0.01)
+        frontend.stop.set()
+        await met(lambda: frontend.page("/readyz"), lambda page: "stopping" in page.body.decode())
+        spawning.go_on.set()
+        async with asyncio.timeout(20):
+            await frontend.task
+
+
+async def test_one_that_does_not_end_is_killed_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = capture_log(monkeypatch, supervisor)
+    monkeypatch.setattr(supervisor, "MARGIN_S", 0.3)
+    async with supervised() as frontend:
+        await listening(frontend)
+        stopped, other = await frontend.serving(2)
+        os.kill(stopped["pid"], signal.SIGSTOP)
+        frontend.stop.set()
+        frontend.hurry.set()
+        async with asyncio.timeout(20):
+            await frontend.task
+        assert not Path(f"/proc/{stopped['pid']}").exists() and not Path(f"/proc/{other['pid']}").exists()
+    assert [event["pid"] for event in said(events, "a process of this frontend did not end, and is killed")] == [
+        stopped["pid"]
+    ]
+
+
+async def test_from_the_stop_on_the_port_is_the_processes_alone() -> None:
+    async with supervised("late") as frontend:
+        await listening(frontend)
+        await frontend.serving(2)
+        frontend.stop.set()
+        # The stub has closed nothing yet: what keeps the port is its copy alone, and that goes with it.
+        await frontend.task
+        with pytest.raises(ConnectionError):
+            await frontend.ask()
+
+
+async def test_signals_of_any_number_have_a_name() -> None:
+    assert supervisor._how(-9) == "signal SIGKILL"
+    assert supervisor._how(-35) == "signal 35"
+    assert supervisor._how(2) == "exit code 2"
 
 
 def test_the_stub_knows_its_seat_by_the_name_that_real_ones_do() -> None:

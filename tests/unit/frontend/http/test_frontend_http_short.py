@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import gc
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from ambry.errors import ReplicaUnavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend import metrics
 from frontend.http import access_log
+from frontend.rest import short_read
+from frontend.router import reading
 from tests.support.captured_log import capture_log
 from tests.support.content import content
-from tests.support.fake_peers import held
+from tests.support.fake_cluster import some_id
+from tests.support.fake_peers import Fault, held
 from tests.support.http_frontend import HttpFrontend, RawClient, http_frontend, request, reset, until
 
 BODY = content(3, 5_000)
@@ -38,6 +42,18 @@ def hold_reads(frontend: HttpFrontend, blob_id: str) -> asyncio.Event:
 
 def get(blob_id: str) -> bytes:
     return request("GET", f"/{blob_id}")
+
+
+def once(function: Callable[..., None]) -> Callable[..., None]:
+    """It, for its first call."""
+    called: list[bool] = []
+
+    def call(*arguments: object) -> None:
+        if not called:
+            called.append(True)
+            function(*arguments)
+
+    return call
 
 
 def busy(frontend: HttpFrontend) -> bool:
@@ -198,6 +214,34 @@ async def test_a_client_that_takes_nothing_holds_its_answer_and_is_ended() -> No
         sock.close()
 
 
+@pytest.mark.parametrize("shortcut", [True, False])
+async def test_a_client_that_takes_nothing_gives_way_when_others_want_its_memory(
+    monkeypatch: pytest.MonkeyPatch, shortcut: bool
+) -> None:
+    for name in ("STALLED_S", "ENDED_AFTER_S", "RELIEVE_EVERY_S"):
+        monkeypatch.setattr(reading, name, 0.05)
+    body = content(4, 60_000)
+    async with http_frontend(shortcut=shortcut) as frontend:
+        blob_id = await frontend.put(body)
+        budget = frontend.cluster.context.reading.budget
+        free = budget.free
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.connect(("127.0.0.1", frontend.port))
+        sock.setblocking(False)
+        sock.send(get(blob_id))
+        await until(lambda: bool(frontend.server.slow), "it does not take it")
+        # All the rest is taken by others.
+        rest = budget.free
+        budget.free = 0
+        other = asyncio.create_task(frontend.call("GET", f"/{blob_id}"))
+        await until(lambda: not frontend.server.slow, "it gave way")
+        budget.give_back(rest)
+        assert (await other).body == body
+        await until(lambda: budget.free == free, "all is given back")
+        sock.close()
+
+
 async def test_a_slow_client_gets_all_of_it_and_the_next() -> None:
     body = content(4, 60_000)
     async with http_frontend() as frontend:
@@ -215,3 +259,68 @@ async def test_a_slow_client_gets_all_of_it_and_the_next() -> None:
         for _ in range(2):
             assert (await client.answer()).body == body
         client.abort()
+
+
+async def test_what_a_drain_finds_begun_goes_the_ordinary_way_to_its_end() -> None:
+    in_flight = metrics.begun.value - metrics.over.value
+    async with one_blob() as (frontend, _), frontend.connected() as reader, frontend.connected() as writer:
+        absent = str(some_id())
+        answers = hold_reads(frontend, absent)
+        refused = asyncio.Event()
+        for peer in frontend.cluster.peers()[:2]:
+            peer.script(Fault(error=ReplicaUnavailable("no"), until=refused), type=MessageType.PUT, times=1)
+        await reader.send(get(absent))
+        await writer.send(request("POST", "/", {}, b"new"))
+        await until(lambda: sum(each.short is not None for each in frontend.server._open) == 2, "both are under way")
+        drained = asyncio.create_task(frontend.server.drain(timeout_s=5.0, hurry=asyncio.Event()))
+        await until(lambda: all(each.handler for each in frontend.server._open), "the drain has begun")
+        answers.set()
+        refused.set()
+        for client, status in ((reader, 404), (writer, 201)):
+            answer = await client.answer()
+            assert (answer.status, answer.headers["connection"]) == (status, "close")
+        await drained
+    assert metrics.begun.value - metrics.over.value == in_flight
+
+
+async def test_a_request_that_is_lost_on_its_way_back_is_told_of_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = capture_log(monkeypatch, access_log)
+    in_flight = metrics.begun.value - metrics.over.value
+    async with one_blob(access_log=True) as (frontend, _):
+        free = frontend.cluster.context.reading.budget.free
+        absent = str(some_id())
+        answers = hold_reads(frontend, absent)
+        async with frontend.connected() as client:
+            await client.send(get(absent))
+            await until(lambda: busy(frontend), "it is under way")
+            (connection,) = frontend.server._open
+            hand_over = connection.hand_over
+
+            def and_lose(data: bytes) -> None:
+                hand_over(data)
+                connection.abort("on purpose")
+                connection.connection_lost(None)
+
+            monkeypatch.setattr(type(connection), "hand_over", lambda _self, data: and_lose(data))
+            monkeypatch.setattr(type(connection), "connection_lost", once(type(connection).connection_lost))
+            answers.set()
+            await until(lambda: not frontend.server._open, "it is lost")
+        assert frontend.cluster.context.reading.budget.free == free
+        assert metrics.begun.value - metrics.over.value == in_flight
+        assert [(event["status"], event["error"]) for event in events if event["op"] == "get"] == [(499, "on purpose")]
+
+
+async def test_a_bug_on_the_short_way_ends_its_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_flight = metrics.begun.value - metrics.over.value
+    async with one_blob() as (frontend, blob_id):
+        free = frontend.cluster.context.reading.budget.free
+        for module, name in ((short_read, "head_of"), (short_read, "begin_whole")):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, lambda *_: 1 / 0)
+                async with frontend.connected() as client:
+                    await client.send(get(blob_id))
+                    assert await client.at_end()
+        await until(lambda: not frontend.server._open, "both ended")
+        assert frontend.cluster.context.reading.budget.free == free
+        assert metrics.begun.value - metrics.over.value == in_flight
+        assert (await frontend.call("GET", f"/{blob_id}")).body == BODY
