@@ -259,6 +259,9 @@ class Checkpointer:
         """Let the checkpoints on their way end, and make a clean one of every replica that has nothing in flight."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         idle = [replica for replica in self._replicas.all() if replica.committer.idle]
+        for replica in idle:
+            # What came behind a checkpoint that says so would not be read by the next start, and its LSNs given again.
+            replica.store.leave()
         await asyncio.gather(*(self.checkpoint(replica, clean=True) for replica in idle))
 
     async def _one_at_a_time(self, replica: Replica, *, clean: bool) -> bool:
@@ -273,7 +276,7 @@ class Checkpointer:
             return done
 
     async def _checkpoint(self, store: BlobStore, *, clean: bool) -> bool:
-        if store.state is not StoreState.OPEN:
+        if store.state is not StoreState.OPEN and not (clean and store.state is StoreState.CLOSING):
             return False
         try:
             tokens = dict(self._tokens.tokens_of(store.partition))

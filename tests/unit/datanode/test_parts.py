@@ -6,10 +6,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ambry.errors import ReplicaUnavailable
 from datanode.config import BootstrapSection, CompactionSection, ScrubSection, SweepSection
 from datanode.store.blob_store import StoreState
+from tests.support.direct_node import DirectCluster, cluster_map
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_files import FakeFiles
+from tests.support.gate import Gate
 from tests.support.lone_bench import LoneBench
 from tests.support.node_parts import lone_map, lone_node
 from tests.support.samples import blob_id
@@ -92,3 +97,25 @@ async def test_the_loop_has_its_turns_while_replicas_are_closed(tmp_path: Path) 
     await bench.parts.close()
     looking.cancel()
     assert set(open_now) >= {1, 2}, "one after the other"
+
+
+async def test_nothing_is_taken_behind_the_checkpoint_that_ends_a_log_cleanly(tmp_path: Path) -> None:
+    """It was acknowledged; the next start does not read there, and gave the same LSN again. Seen in a random history: a server
+    has closed its connections by then, but what else runs may append."""
+    cluster = DirectCluster(tmp_path, cluster_map(1))
+    await cluster.start()
+    node = cluster["a1"]
+    await node.put(blob_id(1), b"x", sync=False)
+    with Gate(node.files, "fdatasync") as gate:
+        ending = asyncio.ensure_future(node.stop())
+        await gate.arrived.wait()
+        late = asyncio.ensure_future(node.put(blob_id(2), b"y"))
+        await asyncio.sleep(0)
+        gate.open()
+        with pytest.raises(ReplicaUnavailable):
+            await late
+    await ending
+    await node.start()
+    assert node.holds(blob_id(1))
+    assert node.state(blob_id(2)) is None
+    await cluster.stop()
