@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 
 class Count:
-    """One counter; `value` only grows."""
+    """One counter; add to its `value` where that happens often."""
 
     __slots__ = ("value",)
 

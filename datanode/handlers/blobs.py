@@ -115,7 +115,7 @@ class BlobHandlers:
             checks=frame.checks,
             payload=frame.body,
         )
-        metrics.BYTES_IN.inc(len(frame.body))
+        metrics.BYTES_IN.value += len(frame.body)
         entry = replica.store.index.known(request.id)
         if entry is UNKNOWN:
             self._append_unless_here(replica, record, request.sync, responder, done)

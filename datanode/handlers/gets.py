@@ -162,7 +162,7 @@ class GetHandlers:
             entry.deleted_at_ms,
         )
         responder.reply(reply, payload.data, payload.checks)
-        metrics.BYTES_OUT.inc(len(payload.data))
+        metrics.BYTES_OUT.value += len(payload.data)
 
     # --- presence ---
 

@@ -33,7 +33,7 @@ class _Observed:
         counter = self._statuses.get(status)
         if counter is None:
             counter = self._statuses[status] = metrics.REQUESTS.labels(self.op, str(status))
-        counter.inc()
+        counter.value += 1
         self.seconds.observe(seconds)
 
 
@@ -83,9 +83,9 @@ class AccessLog:
             # Of what was written these never arrived, as far as we know.
             sent = max(0, sent - connection.unsent)
         if received and 200 <= status < 300:
-            metrics.BYTES_IN.inc(received)
+            metrics.BYTES_IN.value += received
         if sent:
-            metrics.BYTES_OUT.inc(sent)
+            metrics.BYTES_OUT.value += sent
         if status < 500 and (not self._enabled or (op == QUIET_OPERATION and status < 400)):
             return
         pairs = {

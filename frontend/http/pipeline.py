@@ -83,7 +83,7 @@ class Pipeline:
         handler = http.protocol
         connection = handler.connection if isinstance(handler, Handler) else None
         begun = connection.take_begun() if connection is not None else None
-        metrics.begun.inc()
+        metrics.begun.value += 1
         started = self._clock.monotonic() if begun is None else begun.started
         context = self.context() if begun is None else begun.context
         exchange = Exchange(
@@ -102,7 +102,7 @@ class Pipeline:
         finally:
             if begun is not None:
                 begun.drop()
-            metrics.over.inc()
+            metrics.over.value += 1
             self.log.record(exchange, status, self._clock.monotonic() - started)
 
     def common(self, context: RequestContext) -> Mapping[str, str]:

@@ -104,7 +104,7 @@ class ShortPut(ShortAnswer):
         self._sent = 0
         self._noted: dict[str, object] = {}
         self._started = puts.clock.monotonic()
-        metrics.begun.inc()
+        metrics.begun.value += 1
         begun.write.outcome.add_done_callback(partial(self.guarded, self._written))
 
     def _written(self, outcome: asyncio.Future[WriteOutcome]) -> None:
@@ -121,7 +121,7 @@ class ShortPut(ShortAnswer):
             self._drop()
 
     def _turn_back(self) -> None:
-        metrics.over.inc()  # there it begins again
+        metrics.over.value += 1  # there it begins again
         self.go_the_ordinary_way(
             Begun(
                 context=self._context,
@@ -160,12 +160,12 @@ class ShortPut(ShortAnswer):
             self._begun.put.forget()
 
     def ended(self) -> None:
-        metrics.over.inc()
+        metrics.over.value += 1
         self._tell(201)
 
     def lost(self) -> None:
         super().lost()
-        metrics.over.inc()
+        metrics.over.value += 1
         self._tell_of_loss()
 
     def _lost_on_its_way(self) -> None:

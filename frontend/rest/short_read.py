@@ -83,7 +83,7 @@ class ShortRead(ShortAnswer):
         self.handed_at: float | None = None
         """When its client was handed what it is still taking, on the event loop's clock."""
         self._started = reads.clock.monotonic()
-        metrics.begun.inc()
+        metrics.begun.value += 1
         first.answer.add_done_callback(partial(self.guarded, self._answered))
 
     def _answered(self, answer: asyncio.Future[ReadOutcome]) -> None:
@@ -93,7 +93,7 @@ class ShortRead(ShortAnswer):
         made = self._made(found) if isinstance(found, Found) else None
         if made is None:
             what = self._first
-            metrics.over.inc()  # there it begins again
+            metrics.over.value += 1  # there it begins again
             self.go_the_ordinary_way(
                 Begun(
                     context=self._context,
@@ -155,13 +155,13 @@ class ShortRead(ShortAnswer):
 
     def ended(self) -> None:
         self._over()
-        metrics.over.inc()
+        metrics.over.value += 1
         self._tell(200)
 
     def lost(self) -> None:
         super().lost()
         self._first.answer.cancel()
-        metrics.over.inc()
+        metrics.over.value += 1
         self._lost_on_its_way()
 
     def _lost_on_its_way(self) -> None:
