@@ -65,7 +65,7 @@ def _of_this_process() -> Iterator[int]:
 
 
 def free_ports(count: int) -> list[int]:
-    """All different, nobody listens on them now, and nobody else will take them."""
+    """All different, nobody listens on them now, and nobody else will take them. One may have connections in TIME_WAIT."""
     free = (port for port in itertools.islice(_of_this_process(), SINGLE.step - 1) if not taken([port]))
     found = list(itertools.islice(free, count))
     if len(found) < count:

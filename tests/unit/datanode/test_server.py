@@ -237,13 +237,13 @@ async def test_a_node_that_the_layout_does_not_have_is_refused(place: Place) -> 
 
 
 async def test_a_port_that_is_taken_is_an_error(place: Place) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", place.port))
-        taken.listen()
-        with pytest.raises(
+    with (
+        socket.create_server(("127.0.0.1", place.port)),
+        pytest.raises(
             OSError, match=f"cannot listen on 127.0.0.1:{place.port}: address already in use; another process"
-        ):
-            await place.make().serve(asyncio.Event())
+        ),
+    ):
+        await place.make().serve(asyncio.Event())
 
 
 async def test_background_work_ends_with_the_node(place: Place) -> None:

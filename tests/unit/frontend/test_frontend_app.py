@@ -189,9 +189,7 @@ async def test_after_a_stop_it_serves_for_a_while_and_says_that_it_goes(config: 
 
 @pytest.mark.parametrize("taken", ["port", "admin_port"])
 async def test_a_port_that_is_taken_is_told_and_nothing_stays_open(config: FrontendConfig, taken: str) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", getattr(config.frontend, taken)))
-        other.listen()
+    with socket.create_server(("127.0.0.1", getattr(config.frontend, taken))):
         frontend = Frontend(config, clock=SystemClock(), random_source=random.Random(1))
         with pytest.raises(OSError, match="address already in use"):
             await asyncio.wait_for(frontend.serve(asyncio.Event(), asyncio.Event()), 60)
