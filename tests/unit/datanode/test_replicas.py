@@ -13,7 +13,7 @@ import lmdb
 import pytest
 
 from ambry.errors import AmbryError, PartitionUnknown, ReplicaUnavailable
-from datanode import replicas as replicas_module
+from datanode import openings
 from datanode.replicas import Replica
 from datanode.store.blob_store import StoreState
 from datanode.store.index import FindToken
@@ -205,7 +205,7 @@ async def test_an_opening_that_lacks_something_is_tried_again_by_itself(
     await bench.open()
     await bench.put(1)
     await bench.parts.close()
-    monkeypatch.setattr(replicas_module, "RETRY_MIN_S", 0.01)
+    monkeypatch.setattr(openings, "RETRY_MIN_S", 0.01)
     failed: list[str] = []
 
     def lacking(call: str, path: Path) -> None:
