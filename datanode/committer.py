@@ -76,7 +76,8 @@ class Committer:
         self._busy = False
         self._begun_at = 0.0
         """When the batch on its way began, on the event loop's clock."""
-        self._hangs = False
+        self.hangs = False
+        """Whether a batch hangs on its disk; only read it."""
         self._under_way: list[Append] = []
         self._scheduled = False
         self._idle = asyncio.Event()
@@ -99,7 +100,7 @@ class Committer:
         Where the index must be asked first, which takes a disk thread, `prepare` may put another record of the same blob, no
         larger, in its place.
         """
-        if self._hangs or self.store.state is not StoreState.OPEN:
+        if self.hangs or self.store.state is not StoreState.OPEN:
             done(self._refusal_at_once())
             return
         size = len(record.payload) + len(record.metadata) + APPEND_OVERHEAD_BYTES
@@ -123,7 +124,7 @@ class Committer:
         """Call `done` when everything published so far is synced, or as `append` does."""
         if not self.store.unsynced and not self._busy:
             done(None if self.store.state is StoreState.OPEN else self.store.refusal())
-        elif self._hangs:
+        elif self.hangs:
             done(self._refusal_at_once())
         else:
             self._enqueue(Append(None, 0, True, done, deadline))
@@ -133,12 +134,12 @@ class Committer:
 
         `now` is of the event loop's clock. What the batch on its way holds stays: what becomes of it only the disk knows.
         """
-        self._hangs = self._busy and now - self._begun_at > HANGS_AFTER_S
+        self.hangs = self._busy and now - self._begun_at > HANGS_AFTER_S
         late = [append for append in self._pending if append.deadline <= now]
         if late:
             self._pending = [append for append in self._pending if append.deadline > now]
             self._tell(late, _late())
-        if self._hangs:
+        if self.hangs:
             self._free_own_work()
 
     def _free_own_work(self) -> None:
@@ -321,7 +322,7 @@ class Committer:
 
     def _answer(self, appends: list[Append], failure: AmbryError | None) -> None:
         """Tell everybody of a batch what became of it, and go on with what came meanwhile."""
-        self._hangs, self._under_way = False, []
+        self.hangs, self._under_way = False, []
         writers = len(appends) + len(self._pending)
         self._expected = writers if writers > 1 else 0
         if self._pending or self._copies:

@@ -53,6 +53,22 @@ _read_put = messages.reader(PutRequest)
 _read_update = messages.reader(UpdateRequest)
 
 
+BEHIND_MAX = 4
+"""Puts that wait for another of the same blob. A frontend sends one again when it has given the first up."""
+
+
+class PutBehind(msgspec.Struct, frozen=True, eq=False):
+    """A put that waits for another of the same blob."""
+
+    frame: Frame
+    responder: Responder
+
+
+def _leave(waiting: list[PutBehind], behind: PutBehind) -> None:
+    if behind in waiting:
+        waiting.remove(behind)
+
+
 class BlobHandlers:
     """Changes the blobs of this node.
 
@@ -78,8 +94,8 @@ class BlobHandlers:
         self._retention = retention
         self._clock = clock
         self._certain_ms = certain_ms
-        self._under_way: dict[bytes, tuple[Callable[[], None], ...]] = {}
-        """By id, puts that are being written, and what waits for each."""
+        self._under_way: dict[bytes, list[PutBehind]] = {}
+        """By id, puts that are being written, and those that wait for each."""
 
     def table(self) -> dict[int, Handler]:
         return {
@@ -102,7 +118,7 @@ class BlobHandlers:
                 f"partition {replica.partition.id} is sealed on {self._own_name}: it is nearly full"
             )
         if request.id in self._under_way:
-            self._put_after_the_other(frame, responder, request.id)
+            self._put_after_the_other(frame, responder, replica, request.id)
             return
         record = Record(
             kind=request.kind,
@@ -123,23 +139,30 @@ class BlobHandlers:
             again = self._put_again(replica, entry, record, sync=request.sync, done=done, deadline=responder.deadline)
             self._later.answer(responder, again)
         else:
-            self._under_way[request.id] = ()
+            self._under_way[request.id] = []
             ended = partial(self._put_ended, request.id, done)
             replica.committer.append(record, sync=request.sync, done=ended, deadline=responder.deadline)
 
-    def _put_after_the_other(self, frame: Frame, responder: Responder, blob_id: bytes) -> None:
-        """A second put of a blob whose first is being written: it is looked at when that has ended, one way or the other."""
+    def _put_after_the_other(self, frame: Frame, responder: Responder, replica: Replica, blob_id: bytes) -> None:
+        """A second put of a blob whose first is being written: it is looked at when that has ended, one way or the other.
 
-        def again() -> None:
-            self._later.call(responder, lambda: self._put(frame, responder))
-
-        self._under_way[blob_id] = (*self._under_way[blob_id], again)
+        One that nobody waits for any more lets its bytes go.
+        """
+        waiting = self._under_way[blob_id]
+        if replica.committer.hangs or len(waiting) >= BEHIND_MAX:
+            raise Overloaded("this blob is being written, and others wait for that already; retry shortly")
+        behind = PutBehind(frame, responder)
+        waiting.append(behind)
+        responder.on_abandoned = partial(_leave, waiting, behind)
 
     def _put_ended(self, blob_id: bytes, done: Done, error: AmbryError | None) -> None:
         waiting = self._under_way.pop(blob_id)
-        done(error)
-        for again in waiting:
-            again()
+        try:
+            done(error)
+        finally:
+            for behind in waiting:
+                behind.responder.on_abandoned = None
+                self._later.call(behind.responder, partial(self._put, behind.frame, behind.responder))
 
     def _append_unless_here(
         self, replica: Replica, record: Record, sync: bool, responder: Responder, done: Done
@@ -160,7 +183,7 @@ class BlobHandlers:
             else:
                 done(error)
 
-        self._under_way[record.id] = ()
+        self._under_way[record.id] = []
         ended = partial(self._put_ended, record.id, done_if_appended)
         replica.committer.append(record, sync=sync, done=ended, deadline=responder.deadline, prepare=prepare)
 

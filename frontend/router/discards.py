@@ -152,10 +152,16 @@ class Discards:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, deque()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST_TRY_S
+        while waiting and loop.time() < end:
+            for _ in range(min(PER_TICK, len(waiting))):
+                self._try_again(waiting.popleft())
+            await asyncio.sleep(TICK_S if waiting else 0)
         for discard in waiting:
-            self._try_again(discard)
+            self._give_up(discard)
         self._landed.clear()
         if self._flying:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_TRY_S):
+                async with asyncio.timeout_at(end):
                     await self._landed.wait()

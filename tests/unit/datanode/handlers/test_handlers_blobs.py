@@ -18,6 +18,7 @@ from ambry.errors import (
     InsufficientStorage,
     InvalidBlobId,
     InvalidRequest,
+    Overloaded,
     PartitionUnknown,
     ProtocolViolation,
     ReplicaFenced,
@@ -27,8 +28,9 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.base import Empty, Message
 from ambry.protocol.messages.blobs import GetRequest, PresenceReply, PresenceRequest, PutRequest
 from datanode.config import CompactionSection
+from datanode.handlers.blobs import BEHIND_MAX
 from datanode.store.blob_store import StoreState
-from tests.support.direct_node import DirectNode
+from tests.support.direct_node import Answer, DirectNode
 from tests.support.eventually import eventually
 from tests.support.gate import Gate
 from tests.support.samples import ALIVE, DELETED, PARTITION, blob_id, content, forget, rot_index
@@ -100,6 +102,33 @@ async def test_a_second_put_does_not_wait_for_ever_for_a_first_that_fails(node: 
             await first
     await second
     assert (await node.get(ID))[1] == b"same"
+
+
+async def test_puts_that_wait_for_another_are_few_and_let_go_when_nobody_waits_for_them(node: DirectNode) -> None:
+    """60 of them kept their bytes, beyond all that counts bytes, while a disk hung."""
+
+    def put() -> Answer:
+        data = b"same"
+        return node.send(MessageType.PUT, PutRequest("r", ID, 1, 1, NEVER_MS, b"", b"", digest(data), True), data)
+
+    with Gate(node.files, "pwritev") as gate:
+        first = put()
+        await gate.arrived.wait()
+        behind = [put() for _ in range(BEHIND_MAX)]
+        with pytest.raises(Overloaded):
+            await put().wait()
+        gone = behind.pop()
+        assert gone.on_abandoned is not None
+        gone.on_abandoned()
+        node.replica.committer.hangs = True
+        with pytest.raises(Overloaded):
+            await put().wait()
+        node.replica.committer.hangs = False
+        behind.append(put())
+        gate.open()
+        for answer in (first, *behind):
+            await answer.wait()
+    assert not gone.done
 
 
 async def test_a_put_under_a_tombstone_stays_deleted(node: DirectNode) -> None:
