@@ -98,9 +98,8 @@ def test_whoever_stops_all_processes_at_once_lets_them_finish_and_the_port_close
     with socket.create_connection(("127.0.0.1", member.port), timeout=20) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:50_000])
         eventually(lambda: metric(member.admin_url, "ambry_frontend_requests_in_flight"), "the upload is under way")
-        for _ in range(2):
-            for pid in (*pids, supervisor):  # as systemd does
-                os.kill(pid, signal.SIGTERM)
+        for pid in (*pids, supervisor):  # as systemd does; the supervisor tells each once more
+            os.kill(pid, signal.SIGTERM)
         eventually(lambda: refused(member.port), "nobody accepts any more, though an upload is finished")
         sock.sendall(body[50_000:])
         answer = b""
