@@ -98,10 +98,16 @@ class Disk:
         """As `submit`, for what may take minutes and tells its own progress: the opening of a replica. It is no hang."""
         return self._submit(lambda: function(*args, **kwargs), function, patient=True)
 
-    def _submit(self, call: Callable[[], T], function: Callable[..., T], *, patient: bool) -> asyncio.Future[T]:
+    def submit_end(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """As `submit_patiently`, of what ends work that was begun here: there is always room for that."""
+        return self._submit(function, function, patient=True, bounded=False)
+
+    def _submit(
+        self, call: Callable[[], T], function: Callable[..., T], *, patient: bool, bounded: bool = True
+    ) -> asyncio.Future[T]:
         if self._closed:
             raise RuntimeError("the threads of this disk have ended")
-        if self._queue.qsize() >= QUEUE_MAX:
+        if bounded and self._queue.qsize() >= QUEUE_MAX:
             raise Overloaded(f"{QUEUE_MAX} jobs wait for this disk already; retry elsewhere")
         job = _Job(call, getattr(function, "__qualname__", "a job"), patient)
         self._queue.put(job)

@@ -100,7 +100,8 @@ class Lookups:
         `now` is of the event loop's clock.
         """
         self._hangs = self._busy and now - self._begun_at > HANGS_AFTER_S
-        self._waiting = self._in_time(now)
+        waiting = self._in_time(now)
+        self._waiting = waiting + self._waiting
         if self._hangs:
             # Work of this node itself has no deadline: it would wait for ever, and keep other replicas from theirs.
             own = [wish for wish in (*self._under_way, *self._waiting) if wish.deadline == _NEVER and not wish.dropped]
@@ -144,7 +145,7 @@ class Lookups:
     def _start(self) -> None:
         self._scheduled = False
         now = asyncio.get_running_loop().time()
-        wishes, self._waiting = self._in_time(now), []
+        wishes = self._in_time(now)
         if not wishes:
             return
         try:
@@ -158,8 +159,8 @@ class Lookups:
         looking.add_done_callback(partial(self._finish, wishes, self._store.index.checkpoints))
 
     def _in_time(self, now: float) -> list[Wish]:
-        """What waits and is still wanted; for the rest that ends here."""
-        wishes = [wish for wish in self._waiting if not wish.dropped]
+        """Take what waits and is still wanted; for the rest that ends here. What that asks for in turn waits from then on."""
+        wishes, self._waiting = [wish for wish in self._waiting if not wish.dropped], []
         late = [wish for wish in wishes if wish.deadline <= now]
         if late:
             wishes = [wish for wish in wishes if wish.deadline > now]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from ambry.clock import Clock
-from ambry.errors import ReplicaUnavailable
+from ambry.errors import Overloaded, ReplicaUnavailable
 from datanode.disk import Disk
 from datanode.store.pieces import Pieces
 
@@ -66,7 +66,8 @@ class Throttle:
     async def run(self, disk: Disk, pieces: Pieces[T]) -> T:
         """Do all of `pieces` on disk threads, with rests between them, and return what came of it.
 
-        Raises what they raise, and ReplicaUnavailable after `stop`. They are closed in any case, on a disk thread.
+        Raises what they raise, ReplicaUnavailable after `stop`, Overloaded where too much waits for the disk. They are closed
+        in any case, on a disk thread.
         """
         visit: asyncio.Future[Visited] | None = None
         self._cancelled = False
@@ -82,7 +83,11 @@ class Throttle:
             self._cancelled = True
             if visit is not None:
                 await asyncio.gather(visit, return_exceptions=True)  # it ends at its next piece
-            await disk.submit(pieces.close)
+            await disk.submit_end(pieces.close)
+            raise
+        except Overloaded:
+            # Between two visits the disk took no more. Nobody waits for it: it may hang.
+            disk.submit_end(pieces.close)
             raise
 
     def _visit(self, pieces: Pieces[object]) -> Visited:

@@ -135,6 +135,24 @@ async def test_nobody_who_has_given_up_is_served(replica: Replica, jobs: Jobs) -
     assert jobs.count == 1
 
 
+async def test_who_is_told_that_it_is_late_may_ask_again(replica: Replica, jobs: Jobs) -> None:
+    jobs.go.clear()
+    first = ask(replica, 0)
+    await until_begun(jobs)
+    loop = asyncio.get_running_loop()
+    again: asyncio.Future[Wish] = loop.create_future()
+
+    def ask_again(_late: Wish) -> None:
+        replica.lookups.ask(Wish([key(1)], again.set_result))
+
+    replica.lookups.ask(Wish([key(1)], ask_again, deadline=loop.time()))
+    replica.lookups.look(loop.time())
+    jobs.go.set()
+    await first
+    async with asyncio.timeout(30):
+        assert (await again).failure is None
+
+
 async def test_only_so_many_may_wait(replica: Replica, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookups_module, "WAITING_MAX", 3)
     jobs.go.clear()

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ambry.errors import ReplicaUnavailable
+from ambry.errors import Overloaded, ReplicaUnavailable
+from datanode import disk as disk_module
 from datanode.disk import Disk
 from datanode.store.pieces import Pieces
 from datanode.upkeep.throttle import BURST_S, Throttle
@@ -121,3 +122,26 @@ async def test_work_that_is_ended_early_is_closed(disk: Disk, how: str) -> None:
     with pytest.raises((ReplicaUnavailable, asyncio.CancelledError)):
         await running
     assert closed == [True]
+
+
+async def test_work_that_the_disk_takes_no_more_of_is_closed_on_its_thread(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The garbage collector closed it on the event loop, an open output and all, while the disk hung."""
+    closed: list[int] = []
+
+    class Clock(SettableClock):
+        async def pause(self, seconds: float) -> None:
+            monkeypatch.setattr(disk_module, "QUEUE_MAX", 0)
+
+    def work() -> Pieces[None]:
+        try:
+            while True:
+                yield 10 * RATE
+        finally:
+            closed.append(threading.get_ident())
+
+    with pytest.raises(Overloaded):
+        await Throttle(Clock(), RATE).run(disk, work())
+    await eventually(lambda: closed)
+    assert closed != [threading.get_ident()]
