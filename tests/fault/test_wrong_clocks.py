@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ambry.ids import BlobId
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import not_caught_up, running_cluster
 from tests.support.content import content
@@ -175,5 +176,6 @@ def test_all_replicas_agree_when_something_changed_whatever_clocks_they_have(
     settled(lambda: not_caught_up(cluster), "every replica has everything")
     changes = [read_changes(cluster, name) for name in names]
     times = [{id: (change.state, change.changed_at_ms) for id, change in found.items()} for found in changes]
-    assert len(times[0]) == len(kept) + len(deleted)
+    # A put that found too few replicas, as one was killed, has left the tombstone of its first try beside them.
+    assert {BlobId.parse(text).raw for text in (*kept, *deleted)} <= times[0].keys()
     assert times[0] == times[1] == times[2]
