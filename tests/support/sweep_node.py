@@ -207,6 +207,9 @@ class TurnDisk(Disk):
     def submit_patiently(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         return self.submit(function, *args, **kwargs)
 
+    def submit_end(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        return self.submit(function)
+
     def _later(self, job: Job[Any], turns: int) -> None:
         if turns:
             asyncio.get_running_loop().call_soon(self._later, job, turns - 1)
