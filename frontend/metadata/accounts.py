@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from ambry.errors import InvalidRequest
 from ambry.rest.values import DEFAULT_NAME
@@ -22,6 +23,11 @@ class Accounts:
             for name, account in entries.items()
             for container, container_id in account.containers.items()
         }
+
+    @cached_property
+    def default(self) -> ContainerId:
+        """Where a blob goes that names nothing; most do. Raises InvalidRequest where there is none."""
+        return self.resolve(DEFAULT, DEFAULT)
 
     def resolve(self, account: str, container: str) -> ContainerId:
         """A container by its ids. Raises InvalidRequest for an unknown name."""

@@ -10,14 +10,10 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, InvalidBlobId, InvariantBroken
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
 from ambry.service.listener import unconfirmed
-from frontend import metrics
-from frontend.http.access_log import STATUS_CLIENT_GONE
 from frontend.http.connections import Connection
-from frontend.http.fields import http_date
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainReads
-from frontend.http.short import Begun, ShortAnswer
-from frontend.http.wire import answer_head
+from frontend.http.short_request import ShortRequest
 from frontend.request import ContainerId, RequestContext
 from frontend.rest.blob import ALIVE, BlobFinder
 from frontend.rest.read import WHOLE_BYTES
@@ -60,10 +56,10 @@ class ShortReads:
         return True
 
 
-class ShortRead(ShortAnswer):
+class ShortRead(ShortRequest):
     """One of them."""
 
-    __slots__ = ("_context", "_first", "_id", "_reads", "_sent", "_started", "handed_at")
+    __slots__ = ("_first", "_id", "_reads", "handed_at")
 
     def __init__(
         self,
@@ -74,16 +70,14 @@ class ShortRead(ShortAnswer):
         context: RequestContext,
         first: FirstRead,
     ) -> None:
-        super().__init__(connection, request)
+        super().__init__(reads.pipeline, reads.clock, connection, request, context, op="get", method="GET")
+        context.container = ContainerId(blob_id.account, blob_id.container)
+        self.noted["blob"] = str(blob_id)
         self._reads = reads
         self._id = blob_id
-        self._context = context
         self._first = first
-        self._sent = 0
         self.handed_at: float | None = None
         """When its client was handed what it is still taking, on the event loop's clock."""
-        self._started = reads.clock.monotonic()
-        metrics.begun.value += 1
         first.answer.add_done_callback(partial(self.guarded, self._answered))
 
     def _answered(self, answer: asyncio.Future[ReadOutcome]) -> None:
@@ -92,21 +86,31 @@ class ShortRead(ShortAnswer):
         found = None if answer.exception() is not None else answer.result()
         made = self._made(found) if isinstance(found, Found) else None
         if made is None:
-            what = self._first
-            metrics.over.value += 1  # there it begins again
-            self.go_the_ordinary_way(
-                Begun(
-                    context=self._context,
-                    started=self._started,
-                    what=what,
-                    drop=what.give_back,
-                    lost=self._lost_on_its_way,
-                )
-            )
+            self.turn_back(self._first)
         else:
-            self._sent = len(made)
             self._first.keep(min(self._first.held, len(made)))
             self.send(made)
+
+    def _made(self, found: Found) -> bytes | None:
+        """The whole answer; None where it is not a plain one."""
+        body = found.data
+        if len(body) != found.reply.payload_size or len(body) > WHOLE_BYTES:
+            return None
+        with suppress(AmbryError, InvariantBroken):
+            head = head_of(self._id, found.reply)
+            if head.properties.size == len(body):
+                finder = self._reads.finder
+                return self.whole(200, finder.headers(head, cache=finder.cache(head, ALIVE)), body)
+        return None
+
+    def drop(self) -> None:
+        self._first.give_back()
+        if self.handed_at is not None:
+            self._reads.reading.leave(self)
+
+    def given_up(self) -> None:
+        self._first.answer.cancel()
+        self.drop()
 
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
 
@@ -128,57 +132,3 @@ class ShortRead(ShortAnswer):
     def end(self) -> bool:
         self.connection.abort("takes its answer too slowly while others wait for memory")
         return True
-
-    def _over(self) -> None:
-        self._first.give_back()
-        if self.handed_at is not None:
-            self._reads.reading.leave(self)
-
-    # ---
-
-    def _made(self, found: Found) -> bytes | None:
-        """The whole answer; None where it is not a plain one."""
-        reads, body = self._reads, found.data
-        if len(body) != found.reply.payload_size or len(body) > WHOLE_BYTES:
-            return None
-        with suppress(AmbryError, InvariantBroken):
-            head = head_of(self._id, found.reply)
-            if head.properties.size == len(body):
-                headers = reads.finder.headers(head, cache=reads.finder.cache(head, ALIVE))
-                headers.update(reads.pipeline.common(self._context))
-                headers["Content-Length"] = str(len(body))
-                headers["Date"] = http_date(reads.clock.wall_ms() // 1000)
-                if self.is_last:
-                    headers["Connection"] = "close"
-                return answer_head(200, headers) + body
-        return None
-
-    def ended(self) -> None:
-        self._over()
-        metrics.over.value += 1
-        self._tell(200)
-
-    def lost(self) -> None:
-        super().lost()
-        self._first.answer.cancel()
-        metrics.over.value += 1
-        self._lost_on_its_way()
-
-    def _lost_on_its_way(self) -> None:
-        self._over()
-        self._tell(STATUS_CLIENT_GONE, error=self.connection.broken or "the client went away")
-
-    def _tell(self, status: int, **noted: str) -> None:
-        blob_id = self._id
-        self._context.container = ContainerId(blob_id.account, blob_id.container)
-        self._reads.pipeline.log.tell(
-            "get",
-            "GET",
-            self.connection,
-            self._context,
-            status=status,
-            seconds=self._reads.clock.monotonic() - self._started,
-            received=0,
-            sent=self._sent,
-            noted={"blob": str(blob_id), **noted},
-        )

@@ -30,7 +30,7 @@ from frontend.router.values import PutResult, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
+_TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
 _WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
 
 RESERVED = frozenset({
@@ -46,7 +46,6 @@ class Uploads:
     def __init__(self, router: RouterContext, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
         self._router = router
         self._accounts = accounts
-        self.default = accounts.resolve(DEFAULT, DEFAULT)
         self._config = config
         self._clock = clock
 
@@ -76,7 +75,7 @@ class Uploads:
         if size is not None and size > self._config.blob_size_max:
             raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
         context = exchange.context
-        context.container = self.default if TARGETS.isdisjoint(headers) else target_container(headers, self._accounts)
+        context.container = target_container(headers, self._accounts)
         spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
         nodes = self._router.map.nodes
         if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
@@ -170,6 +169,8 @@ def _is_id(name: str) -> bool:
 
 def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:
     """The container that a new blob goes to. Raises InvalidRequest for a name that is none."""
+    if _TARGETS.isdisjoint(headers):
+        return accounts.default
     return accounts.resolve(headers.get(names.ACCOUNT_NAME, DEFAULT), headers.get(names.CONTAINER_NAME, DEFAULT))
 
 

@@ -1,0 +1,125 @@
+"""A request on the short way, whatever it asks for: it is counted, answered, told of, and given to the ordinary way, here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ambry.checksum import Buffer
+from ambry.clock import Clock
+from frontend import metrics
+from frontend.http.access_log import STATUS_CLIENT_GONE
+from frontend.http.connections import Connection
+from frontend.http.fields import http_date
+from frontend.http.pipeline import Pipeline
+from frontend.http.short import Begun, ShortAnswer
+from frontend.http.wire import answer_head
+from frontend.request import RequestContext
+
+
+class ShortRequest(ShortAnswer):
+    """One of them. What it asks for is its maker's, who overrides `drop` and `given_up`."""
+
+    __slots__ = (
+        "_clock",
+        "_method",
+        "_op",
+        "_pipeline",
+        "_received",
+        "_sent",
+        "_started",
+        "_status",
+        "context",
+        "noted",
+    )
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        clock: Clock,
+        connection: Connection,
+        request: bytes,
+        context: RequestContext,
+        *,
+        op: str,
+        method: str,
+        received: int = 0,
+    ) -> None:
+        """`received` is the size of its body, bytes; `op` and `method` are for metrics and log."""
+        super().__init__(connection, request)
+        self._pipeline = pipeline
+        self._clock = clock
+        self.context = context
+        self._op = op
+        self._method = method
+        self._received = received
+        self._sent = 0
+        self._status = STATUS_CLIENT_GONE
+        self._started = clock.monotonic()
+        self.noted: dict[str, Any] = {}
+        """Pairs for its log line."""
+        metrics.begun.value += 1
+
+    # --- what its maker says ---
+
+    def drop(self) -> None:
+        """Give back what it holds, unless that was taken over; may be called twice."""
+
+    def given_up(self) -> None:
+        """Nobody waits for the answer any more."""
+
+    # --- what its maker calls ---
+
+    def whole(self, status: int, headers: dict[str, str], body: Buffer) -> bytes:
+        """The whole answer; completes `headers`. Raises InvariantBroken for one that would end its line."""
+        headers.update(self._pipeline.common(self.context))
+        headers["Content-Length"] = str(len(body))
+        headers["Date"] = http_date(self._clock.wall_ms() // 1000)
+        if self.is_last:
+            headers["Connection"] = "close"
+        self._status = status
+        return answer_head(status, headers) + body
+
+    def send(self, answer: bytes) -> None:
+        self._sent = len(answer)
+        super().send(answer)
+
+    def turn_back(self, what: Any) -> None:
+        """Go the ordinary way, with `what` was begun."""
+        metrics.over.value += 1  # there it begins again
+        self.go_the_ordinary_way(
+            Begun(context=self.context, started=self._started, what=what, drop=self.drop, lost=self._lost_on_its_way)
+        )
+
+    # --- its end ---
+
+    def ended(self) -> None:
+        self.drop()
+        metrics.over.value += 1
+        self._tell(self._status)
+
+    def lost(self) -> None:
+        super().lost()
+        self.given_up()
+        metrics.over.value += 1
+        self._tell_of_loss()
+
+    def _lost_on_its_way(self) -> None:
+        self.drop()
+        self._tell_of_loss()
+
+    def _tell_of_loss(self) -> None:
+        self.noted["error"] = self.connection.broken or "the client went away"
+        self._tell(STATUS_CLIENT_GONE)
+
+    def _tell(self, status: int) -> None:
+        self._pipeline.log.tell(
+            self._op,
+            self._method,
+            self.connection,
+            self.context,
+            status=status,
+            seconds=self._clock.monotonic() - self._started,
+            received=self._received,
+            sent=self._sent,
+            noted=self.noted,
+        )
