@@ -15,7 +15,7 @@ from ambry import errors
 from frontend.config import FrontendConfig, FrontendSection
 from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
-from frontend.rest.routes import ON_UPLOAD
+from frontend.rest.upload import ON_UPLOAD
 from tests.support.planted import PLANTED
 
 ROOT = Path(__file__).parents[1]

@@ -31,7 +31,7 @@ class Route:
     """In metrics and logs."""
     methods: tuple[str, ...]
     target: str
-    """The path, with names in braces where it varies."""
+    """The path, with names in braces where it varies: `{name}` is one segment, `{name...}` all that follow, one at least."""
     handle: Handle
     changes: bool = False
     takes_body: bool = False

@@ -20,6 +20,9 @@ class Target:
 
     `path` begins with a slash, or is `*`. Its percent-encoding is in normal form: unreserved characters stand as themselves,
     digits are upper case, so equal targets are equal texts (RFC 3986 section 6.2.2). `segments` are its parts, still encoded.
+
+    Segments `.` and `..` stand as they were sent, and so do empty ones: a resource that keeps names with slashes in them gets
+    them all (`rest`), any other has `check_segments` refuse them. Nothing is ever resolved.
     """
 
     path: str
@@ -27,6 +30,18 @@ class Target:
     query: str = ""
     authority: str | None = None
     """Of a target in absolute form: it counts, and the Host header does not (RFC 9112 section 3.2.2)."""
+
+    def rest(self, first: int) -> str:
+        """The path from segment `first` to its end, still encoded and otherwise exactly as it was sent, slashes included."""
+        return "/".join(self.segments[first:])
+
+    def check_segments(self, count: int | None = None) -> None:
+        """Raises InvalidRequest where one of the first `count` segments, or of all, is empty, `.` or `..`."""
+        segments = self.segments[:count]
+        if "." in segments or ".." in segments:
+            raise InvalidRequest("a path has no segments . or ..: name the resource itself")
+        if "" in segments and self.path != "/":
+            raise InvalidRequest("a path has no empty segments: one slash between names, none at its end")
 
     def query_pairs(self) -> dict[str, str]:
         """The query's keys and values, decoded. Raises InvalidRequest for a key that stands there twice, or no UTF-8."""
@@ -60,12 +75,7 @@ def _origin_form(path: str, query: str, authority: str | None) -> Target:
         raise InvalidRequest("a request target has no fragment: encode # as %23")
     if "%" in path:
         path = _ESCAPE.sub(_normal_escape, path)
-    segments = tuple(path[1:].split("/"))
-    if "." in segments or ".." in segments:
-        raise InvalidRequest("a path has no segments . or ..: name the resource itself")
-    if "" in segments and path != "/":
-        raise InvalidRequest("a path has no empty segments: one slash between names, none at its end")
-    return Target(path, segments, query, authority)
+    return Target(path, tuple(path[1:].split("/")), query, authority)
 
 
 def _other_form(method: str, raw: str) -> Target:

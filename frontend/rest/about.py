@@ -11,11 +11,13 @@ from aiohttp import web
 from ambry.blob import NEVER_MS, ChunkRef
 from ambry.checksum import DIGEST_SIZE
 from ambry.ids import ID_TEXT_SIZE, BlobId
-from ambry.rest import metadata
+from ambry.rest import metadata, names
 from ambry.service.admin import json_response
 from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS
+from frontend.http.route import Handle, Route
 from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
+from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.presence import presence
@@ -31,6 +33,25 @@ class About:
     def __init__(self, router: RouterContext, finder: BlobFinder) -> None:
         self._router = router
         self._finder = finder
+
+    def routes(self) -> tuple[Route, ...]:
+        def tell(name: str, handle: Handle, headers: frozenset[str] = EVERYWHERE) -> Route:
+            return Route(
+                op=name.lower(),
+                methods=READS,
+                target=f"/{{id}}/{name}",
+                handle=handle,
+                headers=headers,
+                select=self._finder.select_about,
+            )
+
+        of_any = EVERYWHERE | {names.GET_OPTION}
+        return (
+            tell("BlobInfo", self.blob_info, of_any),
+            tell("UserMetadata", self.user_metadata, of_any),
+            tell("Replicas", self.replicas),
+            tell("BlobChunkIds", self.chunk_ids),
+        )
 
     async def blob_info(self, exchange: Exchange) -> web.Response:
         blob_id = id_in_path(exchange)

@@ -17,7 +17,8 @@ from frontend.metadata.accounts import Accounts
 from frontend.rest.about import About
 from frontend.rest.blob import BlobFinder
 from frontend.rest.read import Reads
-from frontend.rest.routes import RouteFinder, table
+from frontend.rest.resource import Resource
+from frontend.rest.routes import RouteFinder
 from frontend.rest.service import ServicePages
 from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
@@ -49,14 +50,14 @@ class AmbryApi:
         """`unready` gives the reasons why this frontend should get no requests."""
         self.accounts = accounts
         self.finder = finder = BlobFinder(router, accounts, clock)
-        self.routes = table(
+        resources: tuple[Resource, ...] = (
             Uploads(router, accounts, config=config, clock=clock),
-            Reads(router, finder, config=config),
+            Reads(router, finder),
             About(router, finder),
-            Updates(router, clock=clock),
+            Updates(router, finder, clock=clock),
             ServicePages(unready),
-            finder,
         )
+        self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes).find
         self.common = {"Server": "ambry", names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
 

@@ -12,6 +12,8 @@ from ambry.service.admin import json_response, readiness
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.problem import RETRY_AFTER_S
+from frontend.http.route import Handle, Route
+from frontend.rest.resource import EVERYWHERE, READS
 
 
 class ServicePages:
@@ -20,6 +22,20 @@ class ServicePages:
     def __init__(self, unready: Callable[[], list[str]]) -> None:
         """`unready` gives the reasons why this frontend should get no requests."""
         self._unready = unready
+
+    def routes(self) -> tuple[Route, ...]:
+        def page(target: str, handle: Handle) -> Route:
+            return Route(
+                op="health", methods=READS, target=target, handle=handle, headers=EVERYWHERE, select=self.select
+            )
+
+        return (
+            page("/", self.root),
+            page("/healthCheck", self.health_check),
+            page("/healthz", self.healthz),
+            page("/readyz", self.readyz),
+            page("/version", self.version),
+        )
 
     async def select(self, exchange: Exchange) -> Selected:
         """What conditions are about: a page that is always there, without a tag or a date."""

@@ -8,9 +8,9 @@ from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainReads, PlainUploads
 from frontend.http.short import Shortcut
 from frontend.rest.api import AmbryApi
-from frontend.rest.routes import METADATA_PREFIXES, PLAIN_ON_UPLOAD
 from frontend.rest.short_put import ShortPuts
 from frontend.rest.short_read import ShortReads
+from frontend.rest.upload import METADATA_PREFIXES, PLAIN_ON_UPLOAD
 from frontend.router.context import RouterContext
 
 

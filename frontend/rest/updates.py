@@ -7,7 +7,9 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.rest import names
 from frontend.http.exchange import Exchange
-from frontend.rest.blob import id_in_header, id_in_path, selected_head, ttl_of
+from frontend.http.route import Handle, Route, Select
+from frontend.rest.blob import BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
+from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload import expiry
 from frontend.router import update
 from frontend.router.context import RouterContext
@@ -16,9 +18,24 @@ from frontend.router.context import RouterContext
 class Updates:
     """The calls that change a blob. Their conditions are held before, not with, the change: two updates join in any order."""
 
-    def __init__(self, router: RouterContext, *, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, finder: BlobFinder, *, clock: Clock) -> None:
         self._router = router
+        self._finder = finder
         self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        def change(op: str, method: str, target: str, handle: Handle, select: Select, *headers: str) -> Route:
+            understood = EVERYWHERE | set(headers)
+            return Route(
+                op=op, methods=(method,), target=target, handle=handle, changes=True, headers=understood, select=select
+            )
+
+        finder = self._finder
+        return (
+            change("delete", "DELETE", "/{id}", self.delete, finder.select_deletable),
+            change("update_ttl", "PUT", "/updateTtl", self.update_ttl, finder.select_living, names.BLOB_ID, names.TTL),
+            change("undelete", "PUT", "/undelete", self.undelete, finder.select_kept, names.BLOB_ID),
+        )
 
     async def delete(self, exchange: Exchange) -> web.Response:
         known = selected_head(exchange)

@@ -20,15 +20,25 @@ from frontend.http.body import body_of
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
+from frontend.http.route import Handle, Route
 from frontend.metadata.accounts import DEFAULT, Accounts
 from frontend.request import ContainerId
 from frontend.rest.blob import parse_id
+from frontend.rest.resource import EVERYWHERE
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 from frontend.router.put import BegunPut, PutOperation
 from frontend.router.values import PutResult, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+ON_UPLOAD = EVERYWHERE | DIGEST_HEADERS | {
+    "content-encoding", names.OWNER_ID, names.CONTENT_TYPE, names.CONTENT_ENCODING, names.ACCOUNT_NAME, names.CONTAINER_NAME,
+    names.TTL, names.PRIVATE, names.FILENAME, names.ENCODED_FILENAME, names.DIGEST, names.DURABILITY,
+}  # fmt: skip
+PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
+"""What a plain upload may say: a digest is verified on the ordinary way."""
+METADATA_PREFIXES = (names.METADATA_PREFIX, names.ENCODED_METADATA_PREFIX)
 
 _TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
 _WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
@@ -49,14 +59,29 @@ class Uploads:
         self._config = config
         self._clock = clock
 
+    def routes(self) -> tuple[Route, ...]:
+        def upload(methods: tuple[str, ...], target: str, handle: Handle) -> Route:
+            return Route(
+                op="put",
+                methods=methods,
+                target=target,
+                handle=handle,
+                changes=True,
+                takes_body=True,
+                headers=ON_UPLOAD,
+                header_prefixes=METADATA_PREFIXES,
+                select=self.select_nothing,
+            )
+
+        return upload(("POST", "PUT"), "/", self.upload), upload(("PUT",), "/{filename}", self.upload_named)
+
     async def upload(self, exchange: Exchange) -> web.Response:
         return await self._upload(exchange, "")
 
     async def upload_named(self, exchange: Exchange) -> web.Response:
         """The path is the file name, which the blob remembers."""
         name = rules.percent_decoded("the name in the path", exchange.target.segments[0])
-        if name.lower() in RESERVED or name.startswith("_"):
-            raise InvalidRequest(f"{name[:40]!r} is a name of the API's own; upload to / and give {names.FILENAME}")
+        check_reserved(name)
         if _is_id(name):
             raise InvalidRequest(
                 f"{name} is a blob's id, and a blob never changes: upload to / for a new blob with an id of its own, and give "
@@ -154,6 +179,12 @@ def told(result: PutResult, spec: PutSpec) -> ToldOfNew:
     }
     body = msgspec.json.encode({"id": text, "size": result.size, "digest": digest}) + b"\n"
     return ToldOfNew(text, headers, body)
+
+
+def check_reserved(name: str) -> None:
+    """Raises InvalidRequest for the name of a file that is the API's own, now or later."""
+    if name.lower() in RESERVED or name.startswith("_"):
+        raise InvalidRequest(f"{name[:40]!r} is a name of the API's own; upload to / and give {names.FILENAME}")
 
 
 def _is_id(name: str) -> bool:

@@ -21,7 +21,7 @@ from frontend.http.target import PATH_SIZE_MAX, Target, parse_target
         ("GET", "/a/b/c?x=1", Target("/a/b/c", ("a", "b", "c"), "x=1")),
         ("GET", "/a?", Target("/a", ("a",))),
         ("GET", "/a?/../b", Target("/a", ("a",), "/../b")),
-        ("GET", "/http://x", None),
+        ("GET", "/http://x", Target("/http://x", ("http:", "", "x"))),
         # 3.2.2 absolute-form
         ("GET", "http://h:1/a?x=1", Target("/a", ("a",), "x=1", "h:1")),
         ("GET", "HTTPS://h/a", Target("/a", ("a",), "", "h")),
@@ -53,16 +53,14 @@ from frontend.http.target import PATH_SIZE_MAX, Target, parse_target
         ("GET", "/%", None),
         ("GET", "/%4", None),
         ("GET", "/%zz", None),
-        # 6.2.2.3: dot segments, plain or encoded; and empty ones
-        ("GET", "/.", None),
-        ("GET", "/a/../b", None),
-        ("GET", "/%2e%2E/a", None),
-        ("GET", "/.%2e", None),
+        # 6.2.2.3: dot segments, plain or encoded, and empty ones stay: what stands there says whether it takes them
+        ("GET", "/.", Target("/.", (".",))),
+        ("GET", "/a/../b", Target("/a/../b", ("a", "..", "b"))),
+        ("GET", "/%2e%2E/a", Target("/../a", ("..", "a"))),
         ("GET", "/...", Target("/...", ("...",))),
-        ("GET", "/a/", None),
-        ("GET", "//a", None),
-        ("GET", "/a//b", None),
-        ("GET", "http://h//a", None),
+        ("GET", "/a/", Target("/a/", ("a", ""))),
+        ("GET", "//a", Target("//a", ("", "a"))),
+        ("GET", "http://h//a", Target("//a", ("", "a"), "", "h")),
     ],
 )
 def test_every_form_of_a_target(method: str, raw: str, expected: Target | None) -> None:
@@ -71,6 +69,20 @@ def test_every_form_of_a_target(method: str, raw: str, expected: Target | None) 
             parse_target(method, raw)
     else:
         assert parse_target(method, raw) == expected
+
+
+@pytest.mark.parametrize("path", ["/.", "/a/../b", "/%2e%2E/a", "/.%2e", "/a/", "//a", "/a//b", "//"])
+def test_segments_that_name_nothing_are_refused_where_they_are_not_meant(path: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_target("GET", path).check_segments()
+
+
+def test_segments_behind_those_that_are_checked_may_be_anything() -> None:
+    target = parse_target("GET", "/a/b/../c//%2F+%20")
+    target.check_segments(2)
+    assert target.rest(2) == "../c//%2F+%20"
+    for path in ("/", "/...", "/a/.b/c."):
+        parse_target("GET", path).check_segments()
 
 
 def test_a_path_has_a_bound_and_the_query_does_not_count() -> None:

@@ -48,12 +48,19 @@ UPLOADS = [(method, target) for method, target in TABLE if method == "POST" or t
 OK = {"PUT": 201, "POST": 201, "GET": 200, "HEAD": 200, "DELETE": 202}
 
 
+WALKED_ELSEWHERE: frozenset[str] = frozenset()
+"""First segments, in lower case, of resources that need requests of another kind: each has a test of its own that tries every
+header and every condition on every route."""
+
+
 async def test_the_table_is_the_one_that_is_walked_here() -> None:
     table = routes()
-    assert sorted((method, route.target) for route in table for method in route.methods) == sorted(TABLE)
-    for route in table:
+    walked = [route for route in table if route.target[1:].split("/")[0].lower() not in WALKED_ELSEWHERE]
+    assert sorted((method, route.target) for route in walked for method in route.methods) == sorted(TABLE)
+    for route in walked:
         assert route.changes == bool({"POST", "PUT", "DELETE"} & set(route.methods))
         assert route.takes_body == (route.op == "put")
+    for route in table:
         assert route.select is not None, "conditions hold for every method"
         assert all(name == name.lower() for name in route.headers)
 

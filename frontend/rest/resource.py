@@ -1,0 +1,23 @@
+"""What a resource of Ambry's HTTP API is: a value that knows its own routes.
+
+One file each. AmbryApi (frontend/rest/api.py) names it in one line, and from then on it is found, its OPTIONS are answered,
+and what its routes do not list is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ambry.rest import names
+from frontend.http.route import Route
+
+READS = ("GET", "HEAD")
+EVERYWHERE = frozenset({names.SERVICE_ID})
+"""Headers that whoever calls may send on any call."""
+
+
+class Resource(Protocol):
+    """Calls of one subject."""
+
+    def routes(self) -> tuple[Route, ...]:
+        """All of them. OPTIONS is answered from what all resources have at a target."""
