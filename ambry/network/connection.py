@@ -29,7 +29,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.introduction import CANCEL
-from ambry.network.scratch import scratch_of
+from ambry.network.scratch import memory_of
 from ambry.protocol.frame import (
     BODY_SIZE_MAX,
     FLAG_ERROR,
@@ -94,7 +94,10 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._may_cancel = False
         self._health = health or NodeHealth()
         self._loop = asyncio.get_running_loop()
-        self._decoder = FrameDecoder(body_size_max, scratch=scratch_of(self._loop), admit=self._admit_frame)
+        memory = memory_of(self._loop)
+        self._decoder = FrameDecoder(
+            body_size_max, scratch=memory.scratch, admit=self._admit_frame, allocate=memory.buffers.take
+        )
         self._taken = 0
         """What of the memory of frames under way is counted."""
         self._transport: asyncio.Transport | None = None

@@ -1,18 +1,44 @@
-"""The memory that bytes of any connection of an event loop come into, one read after the other."""
+"""The memory that bytes of connections of an event loop come into: one that all share, and some for large bodies."""
 
 from __future__ import annotations
 
 import asyncio
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
+import msgspec
+
+from ambry.buffers import Buffers
 from ambry.protocol.frame import BUFFER_SIZE
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+TRIM_EVERY_S = 0.5
+"""What nobody used for so long goes."""
 
 
-def scratch_of(loop: asyncio.AbstractEventLoop) -> memoryview:
+class LoopMemory(msgspec.Struct, frozen=True):
+    """That of one loop. `scratch` is for one read after the other."""
+
+    scratch: memoryview
+    buffers: Buffers
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopMemory] = WeakKeyDictionary()
+
+
+def memory_of(loop: asyncio.AbstractEventLoop) -> LoopMemory:
     """That of this loop: between `get_buffer` and `buffer_updated` of a protocol it runs nothing else."""
     found = _of_loops.get(loop)
     if found is None:
-        found = _of_loops[loop] = memoryview(bytearray(BUFFER_SIZE))
+        weak = ref(loop)  # the table holds what is made here, and must not hold the loop by it
+
+        def trim() -> None:
+            if buffers.trim():
+                used()
+
+        def used() -> None:
+            alive = weak()
+            if alive is not None:
+                alive.call_later(TRIM_EVERY_S, trim)
+
+        buffers = Buffers(used)
+        found = _of_loops[loop] = LoopMemory(memoryview(bytearray(BUFFER_SIZE)), buffers)
     return found

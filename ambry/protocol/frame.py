@@ -36,6 +36,7 @@ from enum import IntEnum
 
 import msgspec
 
+from ambry.buffers import Allocate, fresh
 from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, block_checks, blocks_intact, xxh64
 from ambry.errors import ProtocolViolation
 
@@ -167,10 +168,12 @@ class FrameDecoder:
         *,
         scratch: memoryview | None = None,
         admit: Admit = lambda _prefix, _size: True,
+        allocate: Allocate = fresh,
     ) -> None:
         self._body_size_max = body_size_max
         self._scratch = memoryview(bytearray(BUFFER_SIZE)) if scratch is None else scratch
         self._admit = admit
+        self._allocate = allocate
         self._view = self._scratch
         """Where what came and is no body stands: the scratch, or a buffer of our own for the beginning of a head."""
         self._start = 0
@@ -182,7 +185,7 @@ class FrameDecoder:
         self._prefix: Prefix | None = None
         self._header = b""
         self._checks = b""
-        self._body: bytearray | None = None
+        self._body: memoryview | None = None
         self._passing_over = 0
         self.taken = 0
         """Bytes of memory that the frame under way has, but for a small buffer; only read it."""
@@ -218,11 +221,11 @@ class FrameDecoder:
                     self._pass_over(size - available)
                     return frames
                 # The rest of this body goes straight into its own memory.
-                self._body = body = bytearray(size)
+                self._body = body = self._allocate(size)
                 body[:available] = self._view[self._start : self._end]
                 self._begin_anew()
                 self.taken = size
-                self.room = memoryview(body)[available:]
+                self.room = body[available:]
                 return frames
             end = self._start + size
             frames.append(self._finish(bytes(self._view[self._start : end])))
@@ -279,9 +282,9 @@ class FrameDecoder:
         self._start = start + rest
         return prefix
 
-    def _finish(self, body: bytes | bytearray) -> Frame:
+    def _finish(self, body: Buffer) -> Frame:
         prefix = self._prefix
-        if prefix is None or (body and not blocks_intact(body, self._checks)):
+        if prefix is None or (len(body) and not blocks_intact(body, self._checks)):
             raise ProtocolViolation("a frame's body fails its checksum")
         self._prefix = None
         return Frame(
