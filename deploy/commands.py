@@ -64,7 +64,8 @@ def up(
 ) -> None:
     """Start a cluster, or what is missing of the one in D.
 
-    A directory that holds a cluster starts it again with its data and its shape. Without --detach the command stays,
+    A directory that holds a cluster starts it again with its data and its shape; --workers may be another number
+    when no frontend runs. Without --detach the command stays,
     reports processes that end, and Ctrl-C stops everything.
     """
     from deploy.local_cluster import LocalCluster
@@ -76,7 +77,7 @@ def up(
         frontends=frontends,
         partitions=partitions,
         port_base=port_base,
-        overrides=None if workers is None else {"frontend": [f"frontend.workers={workers}"]},
+        workers=workers,
         detach=detach,
         report=_say,
     )
@@ -248,6 +249,8 @@ def _failures_shown(directory: Path) -> Iterator[None]:
         yield
     except LocalClusterError as cause:
         raise click.ClickException(str(cause)) from cause
+    except BrokenPipeError:
+        raise  # `ambry cluster status | head -1`: no trouble of the cluster
     except OSError as cause:
         raise click.ClickException(f"cannot use {cause.filename or directory}: {cause.strerror or cause}") from cause
 

@@ -12,6 +12,7 @@ only after a look at /proc.
 from __future__ import annotations
 
 import secrets
+import shlex
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ class LocalCluster:
     """The cluster in one directory; as a context manager it is up inside and down afterwards.
 
     Options left at None take the stored value, or the default for a new cluster; those that contradict a stored one are
-    refused by `up`. `port_base=0` looks for free ports. `overrides` maps a role ("datanode", "frontend") to `--set`
-    values ("store.io_threads=2"). `report` gets sentences for people. Methods may be called from several threads.
+    refused by `up`, but for `workers`, the processes of each frontend, which it changes while no frontend runs.
+    `port_base=0` looks for free ports. `overrides` maps a role ("datanode", "frontend") to `--set` values
+    ("store.io_threads=2"). `report` gets sentences for people. Methods may be called from several threads.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class LocalCluster:
         frontends: int | None = None,
         partitions: int | None = None,
         port_base: int | None = None,
+        workers: int | None = None,
         overrides: Mapping[str, Sequence[str]] | None = None,
         detach: bool = False,
         ready_timeout_s: float = READY_TIMEOUT_S,
@@ -59,6 +62,7 @@ class LocalCluster:
             frontends=frontends,
             partitions=partitions,
             port_base=port_base,
+            workers=workers,
             overrides=overrides,
         )
         self._detach = detach
@@ -121,6 +125,7 @@ class LocalCluster:
         started: list[str] = []
         try:
             with self._files.locked():
+                self._adopt_workers()
                 self._files.write_files()
                 missing = [member for member in everyone if not self._running.find(member)]
                 self._require_ports(missing)
@@ -285,6 +290,19 @@ class LocalCluster:
         shape = new_shape(options, cluster=name)
         self._require_ports(members(shape, self.directory))
         return shape
+
+    def _adopt_workers(self) -> None:
+        """Have as many workers as are asked for. Raises LocalClusterError while frontends run with another number."""
+        wanted, stored = self._options.workers, self.shape.workers
+        if wanted is None or wanted == stored:
+            return
+        if running := [member.name for member in self.frontends() if self._running.find(member)]:
+            raise LocalClusterError(
+                f"{', '.join(running)} {'runs' if len(running) == 1 else 'run'} with --workers {stored}, not {wanted}; "
+                f"stop the cluster, then start it with the other number: "
+                f"ambry cluster down --dir {shlex.quote(str(self.directory))}"
+            )
+        self._files.set_workers(wanted)
 
     def _require_ports(self, wanted: Sequence[Member]) -> None:
         names = ports(wanted)

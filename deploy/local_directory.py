@@ -82,7 +82,8 @@ class LocalDirectory:
         try:
             known = decode_layout(self._layout_path.read_bytes())
             ran = _cluster.decode(self._cluster_path.read_bytes())
-            shape = shape_of(known, frontends=len(list(self.path.glob("dc1-f*"))), overrides=ran.overrides)
+            frontends = len(list(self.path.glob("dc1-f*")))
+            shape = shape_of(known, frontends=frontends, workers=ran.workers, overrides=ran.overrides)
         except (OSError, msgspec.DecodeError, LocalClusterError) as none:
             raise LocalClusterError(
                 f"{self._shape_path} is damaged ({cause}), and layout.json and cluster.json cannot tell what stood there "
@@ -122,6 +123,12 @@ class LocalDirectory:
                 f"{self.path} holds a cluster with {'; '.join(found)}. Leave these options away to start it as it is, "
                 "or name another directory"
             )
+
+    def set_workers(self, count: int) -> None:
+        """Write down that each frontend has so many processes; only under the lock, and while no frontend runs."""
+        shape = check(msgspec.structs.replace(self.shape, workers=count))
+        replace(self._shape_path, _json(shape))
+        self._shape = shape
 
     def write_files(self) -> None:
         """Write what follows from the shape, where it is missing or the directory was moved."""

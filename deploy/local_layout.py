@@ -29,6 +29,8 @@ PORT_BASE_DEFAULT = 17_000
 PORTS_PER_DATACENTER = 100
 FRONTENDS_MAX = 20
 NODES_MAX = 30
+WORKERS_MAX = 64
+"""As a frontend's configuration allows."""
 REPLICAS_PER_DATACENTER = 3
 
 Role = Literal["datanode", "frontend"]
@@ -50,11 +52,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     frontends: int | None = None
     partitions: int | None = None
     port_base: int | None = None
+    workers: int | None = None
     overrides: Mapping[str, Sequence[str]] | None = None
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a cluster is for its whole life; `shape.json`. `overrides` holds --set values by role."""
+    """What a cluster is for its whole life, but for `workers`, which `up` may change; `shape.json`.
+
+    `workers` counts the processes of each frontend. `overrides` holds --set values by role.
+    """
 
     cluster: str
     datacenters: int = 2
@@ -62,7 +68,13 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     frontends: int = 1
     partitions: int = 8
     port_base: int = PORT_BASE_DEFAULT
+    workers: int = 1
     overrides: dict[str, list[str]] = msgspec.field(default_factory=dict)
+
+    def settings(self, role: Role) -> list[str]:
+        """What `--set` says to the processes of a role."""
+        own = [f"frontend.workers={self.workers}"] if role == "frontend" and self.workers > 1 else []
+        return own + self.overrides.get(role, [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +151,8 @@ class ClusterFile(msgspec.Struct, frozen=True):
     state: Literal["up", "down"]
     datacenters: list[DatacenterFile]
     overrides: dict[str, list[str]]
-    """As in the shape, which is made anew from here and from the layout when its file is damaged."""
+    workers: int = 1
+    """These two as in the shape, which is made anew from here and from the layout when its file is damaged."""
 
     def pids(self) -> dict[str, int]:
         """The recorded pids by process name."""
@@ -165,6 +178,7 @@ def check(shape: Shape) -> Shape:
         ("nodes", shape.nodes, 1, NODES_MAX),
         ("frontends", shape.frontends, 1, FRONTENDS_MAX),
         ("partitions", shape.partitions, 1, 10_000),
+        ("workers", shape.workers, 1, WORKERS_MAX),
     ):
         if not least <= value <= most:
             raise LocalClusterError(f"--{option} {value}: it must lie between {least} and {most}")
@@ -180,14 +194,14 @@ def check(shape: Shape) -> Shape:
 
 
 def contradictions(shape: Shape, options: Options) -> list[str]:
-    """One clause per option that asks for something else than the stored shape; empty when they agree."""
+    """One clause per option that asks for something else than the stored shape, and may not; empty when they agree."""
     found = []
     for name, wanted in msgspec.structs.asdict(options).items():
         stored = getattr(shape, name)
         if name == "overrides" and wanted is not None:
             wanted = _plain(wanted)
         # Port base 0 asks for any free ports, and the stored ones are such.
-        if wanted is None or wanted == stored or (name == "port_base" and wanted == 0):
+        if wanted is None or wanted == stored or (name == "port_base" and wanted == 0) or name == "workers":
             continue
         found.append(f"{name.replace('_', '-')} {stored}, not {wanted}")
     return found
@@ -271,7 +285,7 @@ def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
     )
 
 
-def shape_of(known: Layout, *, frontends: int, overrides: dict[str, list[str]]) -> Shape:
+def shape_of(known: Layout, *, frontends: int, workers: int, overrides: dict[str, list[str]]) -> Shape:
     """The shape that a layout was made from, with what it does not tell. Raises LocalClusterError."""
     nodes = known.datacenters[0].nodes if known.datacenters else []
     if not nodes:
@@ -284,6 +298,7 @@ def shape_of(known: Layout, *, frontends: int, overrides: dict[str, list[str]]) 
             frontends=max(1, frontends),
             partitions=len(known.partitions),
             port_base=nodes[0].port - 2 * FRONTENDS_MAX - PORTS_PER_DATACENTER,
+            workers=workers,
             overrides=overrides,
         )
     )
@@ -357,6 +372,7 @@ def describe(
         state=state,
         datacenters=datacenters,
         overrides=shape.overrides,
+        workers=shape.workers,
     )
 
 

@@ -69,7 +69,7 @@ class MemberProcesses:
         child = processes.spawn(
             member.role,
             member.config,
-            self._files.shape.overrides.get(member.role, []),
+            self._files.shape.settings(member.role),
             log=member.log,
             die_with_parent=die_with_parent,
         )

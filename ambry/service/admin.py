@@ -2,12 +2,13 @@
 
 Pages of one kind of process come in as `pages`: path -> a function that returns something JSON can say. What an operator
 may set off comes in as `actions`: path of a POST, with one number in it -> a coroutine that takes the number and the body.
+`/` lists them, and so does the answer to a path that is none.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -58,21 +59,38 @@ def readiness(ready: Ready) -> web.Response:
     return json_response({"ready": not reasons, "reasons": reasons}, 200 if not reasons else 503)
 
 
-def _only_ours(hosts: Hosts) -> Middleware:
-    """Refuse what a page of a stranger makes a browser send."""
+def _error(name: str, detail: str, status: int) -> web.Response:
+    return json_response({"error": name, "detail": detail}, status)
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+
+def _only_ours(hosts: Hosts, there: Sequence[str]) -> Middleware:
+    """Refuse what a page of a stranger makes a browser send, and in our own words what is none of `there`."""
+
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host")
         try:
             hosts.check(host)
             if request.method not in ("GET", "HEAD"):
                 refuse_cross_site({name.lower(): value for name, value in request.headers.items()}, host)
         except AmbryError as refused:
-            return json_response({"error": type(refused).__name__, "detail": refused.message}, refused.status)
-        return await handler(request)
+            return _error(type(refused).__name__, refused.message, refused.status)
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _error("PageUnknown", f"{request.path} is no page of this admin port, which has {', '.join(there)}", 404)
+        except web.HTTPMethodNotAllowed as refused:
+            takes = ", ".join(sorted(refused.allowed_methods))
+            said = _error("MethodNotAllowed", f"{request.path} takes {takes}, and not {request.method}", 405)
+            said.headers["Allow"] = takes
+            return said
 
-    return check
+    @web.middleware
+    async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
+        found = await answer(request, handler)
+        found.headers["Server"] = "ambry"
+        return found
+
+    return named
 
 
 class Admin:
@@ -130,7 +148,8 @@ async def start_admin(
     makes the page of metrics where it is not that of this process.
     """
     sockets = bind(host, port, backlog=128)
-    app = web.Application(middlewares=[_only_ours(Hosts((host, *hosts)))])
+    there = ["/healthz", "/readyz", "/metrics", "/version", *pages, *(f"POST {path}" for path in actions or {})]
+    app = web.Application(middlewares=[_only_ours(Hosts((host, *hosts)), there)])
 
     async def healthz(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -155,10 +174,11 @@ async def start_admin(
                 return json_response(await action(int(request.match_info["number"]), await request.read()))
             except (AmbryError, OSError) as error:
                 status = error.status if isinstance(error, AmbryError) else 500
-                return json_response({"error": type(error).__name__, "detail": str(error)}, status)
+                return _error(type(error).__name__, str(error), status)
 
         return handle
 
+    app.router.add_get("/", page_handler(lambda: {"service": "ambry", "version": __version__, "pages": there}))
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)

@@ -15,12 +15,12 @@ class AdminUnanswered(Exception):
 
 
 def ask_admin(url: str, method: str, path: str, *, timeout_s: float, body: object = None) -> Any:
-    """The decoded answer of the admin port at `url` (http://host:port) for `path`. Raises AdminUnanswered.
+    """The decoded answer of the admin port at `url` (http://host:port, or host:port) for `path`. Raises AdminUnanswered.
 
     `body` is sent as JSON, None as nothing. `timeout_s` bounds each wait for the other end, seconds.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
@@ -31,13 +31,18 @@ def ask_admin(url: str, method: str, path: str, *, timeout_s: float, body: objec
         connection.request(method, path, None if body is None else msgspec.json.encode(body))
         answer = connection.getresponse()
         said = msgspec.json.decode(answer.read())
+    except ConnectionRefusedError as cause:
+        raise AdminUnanswered(f"{url}: nobody listens there; does the process run?") from cause
     except (OSError, http.client.HTTPException) as cause:
         raise AdminUnanswered(f"{url}: {cause or type(cause).__name__}") from cause
     except msgspec.DecodeError as cause:
-        raise AdminUnanswered(f"{url}: what answers {path} is no admin port: {cause}") from cause
+        raise AdminUnanswered(f"{url}: what answers there is no admin port of ambry") from cause
     finally:
         connection.close()
     if answer.status != HTTPStatus.OK:
-        why = f"{said.get('error')}: {said.get('detail')}" if isinstance(said, dict) else f"status {answer.status}"
-        raise AdminUnanswered(f"{url}: {path}: {why}")
+        if not isinstance(said, dict):
+            raise AdminUnanswered(f"{url}: {path}: status {answer.status}")
+        if said.get("error") == "PageUnknown":
+            raise AdminUnanswered(f"{url}: this is not the admin port of a data node: {said.get('detail')}")
+        raise AdminUnanswered(f"{url}: {path}: {said.get('error')}: {said.get('detail')}")
     return said

@@ -89,6 +89,33 @@ def test_a_contradicting_option_is_refused_and_changes_nothing(make: Make, tmp_p
         assert len(local.describe().pids()) == 3
 
 
+def test_a_number_of_workers_that_cannot_be_is_refused_before_anything_is_written(make: Make, tmp_path: Path) -> None:
+    """`--workers 0` was written down, and the directory could not be used any more, with this number or another."""
+    for number in (0, 65, -1):
+        with pytest.raises(LocalClusterError, match=f"--workers {number}: it must lie between 1 and 64"):
+            make(workers=number).up()
+    assert not (tmp_path / "c").exists()
+
+
+def test_another_number_of_workers_is_taken_when_no_frontend_runs(make: Make, tmp_path: Path) -> None:
+    """It was refused for good, with `overrides {'frontend': ['frontend.workers=2']}` for a reason."""
+
+    def command_line(local: LocalCluster, name: str) -> bytes:
+        return Path(f"/proc/{local.pid(name)}/cmdline").read_bytes()
+
+    with make(workers=2) as local:
+        assert b"--set\0frontend.workers=2" in command_line(local, "dc1-f1")
+        assert b"frontend.workers" not in command_line(local, "dc1-n1")
+        with pytest.raises(LocalClusterError, match=r"dc1-f1 runs with --workers 2, not 3; stop the cluster, .* down"):
+            LocalCluster(tmp_path / "c", workers=3).up()
+        assert LocalCluster(tmp_path / "c").up() == []
+    with pytest.raises(LocalClusterError, match="--workers 0: it must lie between 1 and 64"):
+        LocalCluster(tmp_path / "c", workers=0).up()
+    with LocalCluster(tmp_path / "c", workers=3) as again:
+        assert b"--set\0frontend.workers=3" in command_line(again, "dc1-f1")
+        assert LocalCluster(tmp_path / "c").shape.workers == 3
+
+
 def test_a_process_that_dies_at_start_is_named_with_its_log_and_takes_the_others_with_it(make: Make) -> None:
     local = make(overrides={"datanode": ["fake.does=dies:dc1-n2"]})
     with pytest.raises(LocalClusterError) as failed:
@@ -305,7 +332,7 @@ OVERRIDES = {"datanode": ["store.io_threads=2"], "frontend": ["router.read_ahead
 @pytest.mark.parametrize("name", STATE_FILES)
 def test_a_state_file_that_a_power_cut_damaged_is_made_anew(make: Make, tmp_path: Path, name: str) -> None:
     """An empty layout.json kept every process from starting, an empty cluster.json every command from working."""
-    local = make(partitions=5, frontends=2, overrides=OVERRIDES)
+    local = make(partitions=5, frontends=2, workers=3, overrides=OVERRIDES)
     local.up()
     before = {status.member.name: status.pid for status in local.status()}
     shape = local.shape
@@ -325,7 +352,7 @@ def test_a_state_file_that_a_power_cut_damaged_is_made_anew(make: Make, tmp_path
 def at_rest(path: Path) -> LocalDirectory:
     """A cluster that is not up, with all its files."""
     directory = LocalDirectory(path)
-    directory.create(lambda: Shape(cluster="c", partitions=5, frontends=2, overrides=OVERRIDES))
+    directory.create(lambda: Shape(cluster="c", partitions=5, frontends=2, workers=3, overrides=OVERRIDES))
     directory.write_files()
     with directory.locked():
         directory.record({})

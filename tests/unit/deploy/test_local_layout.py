@@ -197,4 +197,5 @@ def test_cluster_json_has_the_agreed_fields_and_null_for_a_process_that_was_stop
             }
         ],
         "overrides": {"datanode": ["store.io_threads=2"]},
+        "workers": 1,
     }

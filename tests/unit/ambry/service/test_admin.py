@@ -109,7 +109,23 @@ async def test_metrics_are_served_as_prometheus_reads_them(base: str) -> None:
 async def test_the_pages_of_a_process_and_its_version(base: str) -> None:
     assert (await get(f"{base}/things"))[2] == [{"name": "é", "count": 3}]
     assert (await get(f"{base}/version"))[2] == {"version": __version__}
-    assert (await get(f"{base}/nothing"))[0] == 404
+
+
+async def test_what_there_is_is_listed_and_what_there_is_not_is_told(base: str) -> None:
+    """`/` was `404: Not Found` in plain text, as was every mistyped page, from a server of the name of aiohttp."""
+    there = ["/healthz", "/readyz", "/metrics", "/version", "/things", "/none", "/many", "POST /things/{number}/mend"]
+    assert (await get(f"{base}/"))[2] == {"service": "ambry", "version": __version__, "pages": there}
+    status, _, said = await get(f"{base}/nothing")
+    assert (status, said) == (
+        404,
+        {"error": "PageUnknown", "detail": f"/nothing is no page of this admin port, which has {', '.join(there)}"},
+    )
+    assert await post(f"{base}/metrics") == (
+        405,
+        {"error": "MethodNotAllowed", "detail": "/metrics takes GET, HEAD, and not POST"},
+    )
+    async with aiohttp.ClientSession() as session, session.put(f"{base}/things/7/mend") as answer:
+        assert (answer.status, answer.headers["Allow"], answer.headers["Server"]) == (405, "POST", "ambry")
 
 
 async def test_a_port_that_is_taken_is_an_error() -> None:
