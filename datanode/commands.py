@@ -176,7 +176,12 @@ def dump(directory: Path, output: str, segment: int | None) -> None:
     files = OsFiles()
     try:
         with locked(files, directory):
-            lines = [line for line in Inspection(files, directory).records() if segment in (None, line.segment)]
+            found = Inspection(files, directory)
+            if segment is not None and segment not in (there := found.numbers()):
+                raise InvalidRequest(
+                    f"{directory} has no segment {segment}; it has {', '.join(map(str, sorted(there)))}"
+                )
+            lines = [line for line in found.records() if segment in (None, line.segment)]
     except (AmbryError, OSError) as error:
         _fail(error)
         return
@@ -206,10 +211,16 @@ def replica() -> None:
     """Decide about the replicas of a running data node, through its admin port."""
 
 
+_admin = click.option("--admin", required=True, metavar="URL", help="The node's admin port, as http://host:port.")
+_partition = click.option(
+    "--partition", type=click.IntRange(min=0), required=True, metavar="N", help="Whose replica on that node."
+)
+
+
 @replica.command("accept-loss")
-@click.argument("blobs", nargs=-1, required=True)
-@click.option("--admin", required=True, help="The node's admin port, as http://host:port.")
-@click.option("--partition", type=int, required=True)
+@click.argument("blobs", nargs=-1, required=True, metavar="ID...")
+@_admin
+@_partition
 @click.option("--who", required=True, help="Who decides; it is written down.")
 @click.option("--why", required=True, help="Why; it is written down.")
 @click.option("--without", multiple=True, help="A node that need not answer, since it never comes back.")
@@ -226,10 +237,13 @@ def accept_loss(
 
 
 @replica.command()
-@click.option("--admin", required=True, help="The node's admin port, as http://host:port.")
-@click.option("--partition", type=int, required=True)
+@_admin
+@_partition
 def vouch(admin: str, partition: int) -> None:
-    """Say that its directory was not put back from a backup, where the peers that would know cannot be asked for long."""
+    """Say that the replica's directory is what the node wrote last, not a backup: it then says "not found" again.
+
+    For when the peers that would know cannot be asked for long.
+    """
     _ask_node(admin, f"/partitions/{partition}/vouch", {})
     click.echo(f"partition {partition} may say not-found")
 

@@ -17,6 +17,8 @@ EXIT_DIFFERENT = 1
 TIMEOUT_S = 300.0
 """Of one request: comparing a partition may wait for what is on its way, and for bytes."""
 LINE_WIDTH = 160
+LINES_MAX = 20
+"""Of a table: one wiped node among 1,000 partitions would fill thousands of them with the same."""
 Command = Callable[..., None]
 
 
@@ -37,8 +39,8 @@ def _common(command: Command) -> Command:
             type=click.Path(file_okay=False, path_type=Path),
             help="All data nodes of the local cluster in D.",
         ),
-        click.option("--partition", type=int, metavar="N", help="This partition alone."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON document."),
+        click.option("--partition", type=click.IntRange(min=0), metavar="N", help="This partition alone."),
+        click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True),
     ):
         command = option(command)
     return command
@@ -52,9 +54,7 @@ def replication() -> None:
 @replication.command()
 @_common
 @click.option("--all", "everything", is_flag=True, help="Show also the replicas that are not behind.")
-def lag(
-    admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool, everything: bool
-) -> None:
+def lag(admins: tuple[str, ...], directory: Path | None, partition: int | None, output: str, everything: bool) -> None:
     """Show how far replicas are behind their peers' logs, in bytes, and when they last heard of them.
 
     Exits with 1 when a node could not be asked.
@@ -62,10 +62,8 @@ def lag(
     lines: list[dict[str, Any]] = []
     copied: list[dict[str, Any]] = []
     failed: list[str] = []
-    for node in _nodes(admins, directory):
-        for page in _ask(node, "GET", "/partitions", failed) or ():
-            if partition not in (None, page["partition"]):
-                continue
+    for node, pages in _pages(admins, directory, partition, failed):
+        for page in pages:
             if "peers" not in page:
                 failed.append(f"{node.name}: partition {page['partition']} is {page['state']}")
             if page.get("bootstrap"):
@@ -84,11 +82,12 @@ def lag(
                         "caught_up": cursor["caught_up"],
                     }
                 )
-    if as_json:
+    if output == "json":
         _print_json({"replicas": lines, "copied": copied, "failed": failed})
     else:
         behind = [line for line in lines if line["lag_bytes"] or line["outstanding"] or not line["connected"]]
-        _print_table(lines if everything else behind)
+        behind.sort(key=lambda line: -line["lag_bytes"])
+        _print_table(lines if everything else behind, lines_max=None if everything else LINES_MAX)
         _show_copied(copied)
         click.echo(f"{len(behind)} of {len(lines)} pairs of replicas behind or not connected")
     _end(failed, different=False)
@@ -96,25 +95,25 @@ def lag(
 
 @replication.command()
 @_common
-def verify(admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool) -> None:
+def verify(admins: tuple[str, ...], directory: Path | None, partition: int | None, output: str) -> None:
     """Compare every replica with its peers now, and change nothing.
 
     Exits with 1 when anything is missing anywhere, or could not be compared.
     """
     lines, failed = _compare("verify", admins, directory, partition)
-    _show(lines, failed, as_json)
+    _show(lines, failed, output)
     _end(failed, different=not all(line["complete"] for line in lines))
 
 
 @replication.command()
 @_common
-def repair(admins: tuple[str, ...], directory: Path | None, partition: int | None, as_json: bool) -> None:
+def repair(admins: tuple[str, ...], directory: Path | None, partition: int | None, output: str) -> None:
     """Compare every replica with its peers now, and get what is missing.
 
     Exits with 1 when something still is, or could not be compared.
     """
     lines, failed = _compare("repair", admins, directory, partition)
-    _show(lines, failed, as_json)
+    _show(lines, failed, output)
     left = any(
         line["lacking"] > line["repaired"] or line["undecided"] or line["doubtful"] or line["more"] for line in lines
     )
@@ -126,14 +125,27 @@ def _compare(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     lines: list[dict[str, Any]] = []
     failed: list[str] = []
-    for node in _nodes(admins, directory):
-        numbers = [partition] if partition is not None else []
-        if partition is None:
-            numbers = [page["partition"] for page in _ask(node, "GET", "/partitions", failed) or ()]
-        for number in sorted(numbers):
+    for node, pages in _pages(admins, directory, partition, failed):
+        for number in sorted(page["partition"] for page in pages):
             found = _ask(node, "POST", f"/partitions/{number}/{what}", failed) or ()
             lines += ({"node": node.name, **line} for line in found)
     return lines, failed
+
+
+def _pages(
+    admins: tuple[str, ...], directory: Path | None, partition: int | None, failed: list[str]
+) -> Iterator[tuple[NodePort, list[dict[str, Any]]]]:
+    """What each node that answers says of its replicas, or of that of `partition` alone, which one of them must hold."""
+    held = partition is None
+    silent = len(failed)
+    for node in _nodes(admins, directory):
+        pages = _ask(node, "GET", "/partitions", failed)
+        silent += pages is None
+        found = [page for page in pages or () if partition in (None, page["partition"])]
+        held = held or bool(found)
+        yield node, found
+    if not held and not silent:
+        failed.append(f"none of these nodes holds partition {partition}")
 
 
 def _nodes(admins: tuple[str, ...], directory: Path | None) -> Iterator[NodePort]:
@@ -163,15 +175,16 @@ def _ask(node: NodePort, method: str, path: str, failed: list[str]) -> list[dict
     return found
 
 
-def _show(lines: list[dict[str, Any]], failed: list[str], as_json: bool) -> None:
+def _show(lines: list[dict[str, Any]], failed: list[str], output: str) -> None:
     lacking = [line for line in lines if not line["complete"]]
-    if as_json:
+    if output == "json":
         _print_json({"compared": len(lines), "lacking": lacking, "failed": failed})
         return
-    _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking])
+    lacking.sort(key=lambda line: (-line["lacking"], -line["doubtful"], not line["more"]))
+    _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking], LINES_MAX)
     undecided = sum(bool(line["undecided"]) for line in lines)
     said = f"{len(lines) - undecided} pairs of replicas compared, {len(lines) - len(lacking)} lack nothing"
-    click.echo(said + (f"; {undecided} could not be compared yet" if undecided else ""))
+    click.echo(said + (f"; {undecided} could not be compared yet, try those again later" if undecided else ""))
     if any(line["more"] for line in lines):
         click.echo("where it says more, the numbers are only of what was looked at: repair, and compare again")
 
@@ -197,7 +210,7 @@ def _print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value).decode())
 
 
-def _print_table(lines: list[dict[str, Any]]) -> None:
+def _print_table(lines: list[dict[str, Any]], lines_max: int | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -207,9 +220,17 @@ def _print_table(lines: list[dict[str, Any]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in lines[0]:
         table.add_column(name, no_wrap=name != "undecided")
-    for line in lines:
-        table.add_row(*(str(value) for value in line.values()))
+    for line in lines[:lines_max]:
+        table.add_row(*(_shown(value) for value in line.values()))
     Console(highlight=False, width=LINE_WIDTH).print(table)
+    if lines_max is not None and len(lines) > lines_max:
+        click.echo(f"and {len(lines) - lines_max} more; --output json has them all")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def _end(failed: list[str], *, different: bool) -> None:

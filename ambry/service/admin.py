@@ -77,7 +77,9 @@ def _only_ours(hosts: Hosts, there: Sequence[str]) -> Middleware:
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return _error("PageUnknown", f"{request.path} is no page of this admin port, which has {', '.join(there)}", 404)
+            return _error(
+                "PageUnknown", f"{request.path} is no page of this admin port, which has {', '.join(there)}", 404
+            )
         except web.HTTPMethodNotAllowed as refused:
             takes = ", ".join(sorted(refused.allowed_methods))
             said = _error("MethodNotAllowed", f"{request.path} takes {takes}, and not {request.method}", 405)

@@ -90,7 +90,7 @@ class Inspection:
     def _identity(self) -> Identity:
         path = self.directory / identity_file.FILE_NAME
         if not self.files.exists(path):
-            raise StoreMismatch(f"{self.directory} is no replica: it has no {identity_file.FILE_NAME}")
+            raise _no_replica(self.files, self.directory)
         try:
             identity = identity_file.decode(read_whole(self.files, path))
         except msgspec.DecodeError as cause:
@@ -187,6 +187,12 @@ class Inspection:
         return Index(self.files, path.parent, self.identity.partition)
 
 
+def _no_replica(files: Files, directory: Path) -> StoreMismatch:
+    inside = sorted(name for name in files.list_directory(directory) if name.startswith("partition-"))
+    hint = f"; it holds some, name one of them: {directory / inside[0]}" if inside else ""
+    return StoreMismatch(f"{directory} is no replica: it has no {identity_file.FILE_NAME}{hint}")
+
+
 def _line(segment: Segment, found: FoundRecord) -> RecordLine:
     header = found.header
     kinds = {int(kind): kind.name.lower() for kind in RecordKind}
@@ -244,7 +250,7 @@ def missing_lsns(ranges: Sequence[LsnRange]) -> list[LsnRange]:
 def locked(files: Files, directory: Path) -> Iterator[None]:
     """Hold a replica's lock. Raises StoreMismatch while a node runs on it."""
     if not files.exists(directory / identity_file.FILE_NAME):
-        raise StoreMismatch(f"{directory} is no replica: it has no {identity_file.FILE_NAME}")
+        raise _no_replica(files, directory)
     if files.is_directory(directory / LOCK_NAME):
         raise StoreMismatch(
             f"{directory / LOCK_NAME} is a directory; `rebuild-index`, or the node's next start, sets it aside"

@@ -11,7 +11,7 @@ from deploy.local_cluster import LocalCluster
 
 def replication(cluster: LocalCluster, command: str) -> tuple[int, list[dict[str, int]]]:
     """`ambry replication verify` or `repair`: its exit code, and what was missing."""
-    result = CliRunner().invoke(cli, ["replication", command, "--json", "--dir", str(cluster.directory)])
+    result = CliRunner().invoke(cli, ["replication", command, "--output", "json", "--dir", str(cluster.directory)])
     told = msgspec.json.decode(result.stdout)
     assert told["failed"] == []
     return result.exit_code, told["lacking"]

@@ -47,7 +47,17 @@ def test_a_sound_replica(place: Path) -> None:
     lines = [json.loads(line) for line in run("dump", at, "--output", "json").stdout.splitlines()]
     assert [line["payload_size"] for line in lines] == [1000, 1000]
     assert all(line["id"] in run("dump", at).stdout for line in lines)
-    assert run("dump", at, "--segment", "2", "--output", "json").stdout == ""
+    assert len(run("dump", at, "--segment", "1", "--output", "json").stdout.splitlines()) == 2
+
+
+def test_a_mistake_in_what_is_looked_at_is_told(place: Path) -> None:
+    """A segment that is not there was an empty table, and of a node's data directory it was said what it lacks."""
+    other = run("dump", str(place), "--segment", "2")
+    assert (other.exit_code, "has no segment 2; it has 1" in other.stderr) == (1, True)
+    place.rename(place.with_name("partition-00000007"))
+    above = run("verify", str(place.parent))
+    assert above.exit_code == 1
+    assert f"it holds some, name one of them: {place.parent}/partition-00000007" in above.stderr
 
 
 def test_damage_is_exit_code_1(place: Path) -> None:

@@ -69,7 +69,7 @@ async def test_replicas_that_lack_nothing_exit_with_0(node: FakeNode) -> None:
 )
 async def test_a_difference_is_shown_and_exits_with_1(node: FakeNode, found: dict[str, Any]) -> None:
     node.results[2] = {"complete": False, **found}
-    result = await node.run("verify", "--json")
+    result = await node.run("verify", "--output", "json")
     assert result.exit_code == 1
     told = msgspec.json.decode(result.stdout)
     assert told["compared"] == 2
@@ -92,8 +92,46 @@ async def test_a_repair_is_well_when_all_of_it_is_here(node: FakeNode, repaired:
     assert node.asked == [("repair", 2)]
 
 
+@pytest.mark.parametrize("command", ["lag", "verify", "repair"])
+async def test_a_partition_that_nobody_holds_is_no_success(node: FakeNode, command: str) -> None:
+    """`lag --partition 8` (of 1 and 2) said `0 of 0 pairs` and exited with 0."""
+    result = await node.run(command, "--partition", "8")
+    assert (result.exit_code, result.stderr) == (1, "ambry replication: none of these nodes holds partition 8\n")
+    assert node.asked == []
+    below = await node.run(command, "--partition", "-1")
+    assert (below.exit_code, "--partition" in below.stderr) == (2, True)
+
+
+async def test_a_node_without_the_partition_is_not_asked_about_it(node: FakeNode) -> None:
+    """With more nodes than replicas, `--partition N` failed on those that hold no replica of it."""
+    other = FakeNode()
+    await other.start()
+    other.pages = [PAGES[0]]
+    result = await node.run("verify", "--partition", "2", "--admin", f"127.0.0.1:{other.admin.port}")
+    await other.admin.close()
+    assert (result.exit_code, result.stdout) == (0, "1 pairs of replicas compared, 1 lack nothing\n")
+    assert other.asked == []
+
+
+async def test_a_long_table_is_cut_and_what_lacks_most_comes_first(node: FakeNode) -> None:
+    """One wiped node printed a line for each of its pairs: 126 times the same with 8 partitions."""
+    node.pages = [{"partition": number, "state": "open", "peers": {"n2": CURSOR}} for number in range(30)]
+    unsure = {"complete": False, "undecided": "does not know yet what it missed"}
+    node.results = dict.fromkeys(range(30), unsure) | {29: {"complete": False, "lacking": 3}}
+    said = (await node.run("verify")).stdout
+    assert said.count("does not know yet") == 19
+    assert said.index(" 29 ") < said.index("does not know yet")
+    assert "and 10 more; --output json has them all" in said
+    assert "29 could not be compared yet, try those again later" in said
+    assert len(msgspec.json.decode((await node.run("verify", "--output", "json")).stdout)["lacking"]) == 30
+    node.pages = [PAGES[1] | {"partition": number} for number in range(30)]
+    assert (await node.run("lag")).stdout.count("4096") == 20
+    assert (await node.run("lag", "--all")).stdout.count("4096") == 30
+
+
 @pytest.mark.parametrize("arguments", [["verify", "--partition", "99"], ["verify", "--admin", "http://127.0.0.1:1"]])
 async def test_what_cannot_be_asked_is_said_and_fails(node: FakeNode, arguments: Sequence[str]) -> None:
+    node.pages.append({"partition": 99, "state": "opening"})
     result = await node.run(*arguments)
     assert result.exit_code == 1
     assert "ambry replication: " in result.stderr
@@ -104,7 +142,7 @@ async def test_lag_shows_who_is_behind(node: FakeNode) -> None:
     assert result.exit_code == 0
     assert "4096" in result.stdout
     assert "1 of 2 pairs of replicas behind or not connected" in result.stdout
-    told = msgspec.json.decode((await node.run("lag", "--json")).stdout)
+    told = msgspec.json.decode((await node.run("lag", "--output", "json")).stdout)
     assert [(line["partition"], line["lag_bytes"], line["silent_s"]) for line in told["replicas"]] == [
         (1, 0, 1.5),
         (2, 4096, 1.5),
@@ -119,7 +157,7 @@ async def test_a_replica_that_is_copied_whole_is_said(node: FakeNode) -> None:
     said = (await node.run("lag")).stdout
     assert "partition 1 waits to be copied from n2: about 900 bytes" in said
     assert "partition 2 is being copied from n2, n3: 700 bytes at 70 bytes/s, about 300 to go, 4 s" in said
-    told = msgspec.json.decode((await node.run("lag", "--json")).stdout)
+    told = msgspec.json.decode((await node.run("lag", "--output", "json")).stdout)
     assert [line["partition"] for line in told["copied"]] == [1, 2]
 
 

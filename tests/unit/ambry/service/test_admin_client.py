@@ -36,7 +36,7 @@ async def test_what_is_no_admin_port_of_ambry_is_said_to_be_none() -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(AdminUnanswered, match="what answers there is no admin port of ambry$"):
+    with pytest.raises(AdminUnanswered, match=r"what answers there is no admin port of ambry$"):
         await asyncio.to_thread(ask_admin, f"127.0.0.1:{port}", "GET", "/partitions", timeout_s=20.0)
     server.close()
 
@@ -65,7 +65,9 @@ async def test_pages_and_actions_are_answered_and_refusals_told() -> None:
         with pytest.raises(AdminUnanswered, match="partition 99 is opening"):
             await asyncio.to_thread(ask, "POST", "/partitions/99/verify")
         # Of a frontend's admin port it said that it was none, and `trailing characters (byte 4)`.
-        with pytest.raises(AdminUnanswered, match="not the admin port of a data node: /nothing is no page .* /partitions"):
+        with pytest.raises(
+            AdminUnanswered, match=r"not the admin port of a data node: /nothing is no page .* /partitions"
+        ):
             await asyncio.to_thread(ask, "GET", "/nothing")
     finally:
         await admin.close()
