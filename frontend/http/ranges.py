@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from ambry.errors import RangeNotSatisfiable
 from frontend.router.values import RangeSpec, Span
@@ -11,16 +10,19 @@ from frontend.router.values import RangeSpec, Span
 POSITION_MAX = 1 << 60
 """Beyond every blob; a position behind it, of any number of digits, counts as this one."""
 
-
-RANGES_MAX = 16
-"""In one answer; who asks for more gets the whole, which section 14.2 allows."""
+RANGES_MAX = 64
+"""That one request may ask for; who asks for more gets the whole, which section 14.2 allows."""
+PARTS_MAX = 16
+"""That one answer may have, once what overlaps or nearly touches was joined: each is a read of its own."""
+GAP_BYTES = 128
+"""Between two ranges; what stands around a part takes as much, so they are sent as one (section 14.2)."""
 
 
 def parse_ranges(value: str) -> tuple[RangeSpec, ...]:
     """The byte ranges that a header asks for; none where it must or may be ignored, which means the whole blob.
 
     Malformed ranges, those of another unit and those that end before they begin must be ignored (sections 14.1.1 and 14.2).
-    More than RANGES_MAX may be.
+    More than RANGES_MAX may be, as section 14.2 says of those that are many and small.
     """
     unit, separator, text = value.partition("=")
     if not separator or unit.strip(" \t").lower() != "bytes":
@@ -40,8 +42,9 @@ def parse_ranges(value: str) -> tuple[RangeSpec, ...]:
 def spans_of(specs: Sequence[RangeSpec], size: int) -> list[Span]:
     """What several ranges mean in a blob of `size` bytes, in the order they were asked for; those outside it are left out.
 
-    None where they overlap: such a request is broken or means harm, and the whole is less (section 14.2). Raises
-    RangeNotSatisfiable where all lie outside.
+    Those that overlap, or have a gap between them that is no longer than GAP_BYTES, are one, which stands where the first of
+    them was asked for. So no byte is sent twice, however often it is asked for. None where more than PARTS_MAX remain: the
+    whole is the answer. Raises RangeNotSatisfiable where all lie outside.
     """
     spans: list[Span] = []
     for spec in specs:
@@ -51,10 +54,19 @@ def spans_of(specs: Sequence[RangeSpec], size: int) -> list[Span]:
             continue
     if not spans:
         raise RangeNotSatisfiable(f"all ranges lie outside the blob of {size} bytes", size=size)
-    ordered = sorted(spans, key=lambda span: span.first)
-    if any(after.first < before.end for before, after in pairwise(ordered)):
+    joined: list[Span] = []
+    asked_at: list[int] = []
+    for place in sorted(range(len(spans)), key=lambda place: spans[place].first):
+        span = spans[place]
+        if joined and span.first - joined[-1].end <= GAP_BYTES:
+            joined[-1] = Span(joined[-1].first, max(joined[-1].end, span.end))
+            asked_at[-1] = min(asked_at[-1], place)
+        else:
+            joined.append(span)
+            asked_at.append(place)
+    if len(joined) > PARTS_MAX:
         return []
-    return spans
+    return [joined[index] for index in sorted(range(len(joined)), key=asked_at.__getitem__)]
 
 
 def part_head(boundary: str, content_type: str, span: Span, size: int) -> bytes:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import RangeNotSatisfiable
 from frontend.http.ranges import (
+    GAP_BYTES,
+    PARTS_MAX,
     POSITION_MAX,
     RANGES_MAX,
     content_range,
@@ -106,25 +110,60 @@ def test_several_ranges_up_to_a_bound(value: str, expected: tuple[RangeSpec, ...
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("bytes=0-1,4-5", [Span(0, 2), Span(4, 6)]),
-        ("bytes=4-5,0-1", [Span(4, 6), Span(0, 2)]),
-        ("bytes=0-1,2-3", [Span(0, 2), Span(2, 4)]),
-        ("bytes=-2,0-1", [Span(8, 10), Span(0, 2)]),
-        ("bytes=0-1,20-30", [Span(0, 2)]),
-        ("bytes=0-1,1-2", []),
-        ("bytes=0-,-1", []),
-        ("bytes=3-3,3-3", []),
-        ("bytes=10-,20-30", None),
-        ("bytes=-0,10-", None),
+        ("bytes=0-1,400-500", [Span(0, 2), Span(400, 501)]),
+        ("bytes=400-500,0-1", [Span(400, 501), Span(0, 2)]),
+        ("bytes=-2,0-1", [Span(998, 1000), Span(0, 2)]),
+        ("bytes=0-1,2000-3000", [Span(0, 2)]),
+        # What overlaps, touches or nearly touches is one, where the first of it was asked for.
+        ("bytes=0-1,2-3", [Span(0, 4)]),
+        ("bytes=0-1,130-131", [Span(0, 132)]),
+        ("bytes=0-1,131-132", [Span(0, 2), Span(131, 133)]),
+        ("bytes=0-600,300-700", [Span(0, 701)]),
+        ("bytes=900-910,0-0,300-310,1-1", [Span(900, 911), Span(0, 2), Span(300, 311)]),
+        ("bytes=500-600,0-1,601-610,-1", [Span(500, 611), Span(0, 2), Span(999, 1000)]),
+        ("bytes=0-,-1", [Span(0, 1000)]),
+        ("bytes=3-3,3-3", [Span(3, 4)]),
+        ("bytes=0-999,0-0,999-999", [Span(0, 1000)]),
+        ("bytes=1000-,2000-3000", None),
+        ("bytes=-0,1000-", None),
     ],
 )
-def test_what_several_ranges_mean_in_ten_bytes(value: str, expected: list[Span] | None) -> None:
+def test_what_several_ranges_mean_in_a_thousand_bytes(value: str, expected: list[Span] | None) -> None:
     if expected is None:
         with pytest.raises(RangeNotSatisfiable) as refused:
-            spans_of(parse_ranges(value), 10)
-        assert refused.value.size == 10
+            spans_of(parse_ranges(value), 1000)
+        assert refused.value.size == 1000
     else:
-        assert spans_of(parse_ranges(value), 10) == expected
+        assert spans_of(parse_ranges(value), 1000) == expected
+
+
+def test_an_answer_has_a_bounded_number_of_parts() -> None:
+    """RFC 9110 sections 14.2 and 17.15: who asks for many small ranges gets the whole once."""
+    step = GAP_BYTES + 2
+    apart = [RangeSpec(n * step, n * step) for n in range(PARTS_MAX)]
+    assert spans_of(apart, 1 << 20) == [Span(n * step, n * step + 1) for n in range(PARTS_MAX)]
+    assert spans_of([*apart, RangeSpec(PARTS_MAX * step, None)], 1 << 20) == []
+    assert spans_of([RangeSpec(n, n) for n in range(RANGES_MAX)], 1 << 20) == [Span(0, RANGES_MAX)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 300)), min_size=1, max_size=RANGES_MAX),
+    st.integers(1, 4200),
+)
+def test_joined_ranges_hold_every_byte_that_was_asked_for_once(asked: list[tuple[int, int]], size: int) -> None:
+    wanted = {byte for first, count in asked for byte in range(first, first + count + 1) if byte < size}
+    specs = [RangeSpec(first, first + count) for first, count in asked]
+    if not wanted:
+        with pytest.raises(RangeNotSatisfiable):
+            spans_of(specs, size)
+        return
+    spans = spans_of(specs, size)
+    if not spans:
+        return
+    sent = [byte for span in spans for byte in range(span.first, span.end)]
+    assert len(sent) == len(set(sent)) and wanted <= set(sent) and max(sent) < size
+    ordered = sorted(spans, key=lambda span: span.first)
+    assert all(after.first - before.end > GAP_BYTES for before, after in pairwise(ordered))
 
 
 def test_the_form_of_a_part() -> None:
