@@ -78,13 +78,14 @@ class BlobId:
         self.kind = _KINDS[kind]
 
     @classmethod
-    def parse(cls, text: str) -> BlobId:
+    def parse(cls, text: str | bytes) -> BlobId:
         """Read the 48 characters that users see. Raises InvalidBlobId."""
         if len(text) != ID_TEXT_SIZE:
             raise InvalidBlobId(f"a blob id has {ID_TEXT_SIZE} characters, this one has {len(text)}")
         try:
+            characters = text.encode("ascii") if isinstance(text, str) else text
             # Strict, and 48 characters are 36 bytes to the last bit: one blob has no two spellings.
-            raw = binascii.a2b_base64(text.encode("ascii").translate(_STANDARD), strict_mode=True)
+            raw = binascii.a2b_base64(characters.translate(_STANDARD), strict_mode=True)
         except (binascii.Error, UnicodeEncodeError, ValueError) as cause:
             raise InvalidBlobId("a blob id holds only the characters A-Z a-z 0-9 - _") from cause
         return cls(raw)

@@ -13,13 +13,11 @@ size of what it needs, where memory is taken (`Need` in frontend/router/budget.p
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerId:
+class ContainerId(msgspec.Struct, frozen=True):
     """A container by the numbers that stand in blob ids, 32 bits each."""
 
     account: int

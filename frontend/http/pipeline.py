@@ -20,6 +20,7 @@ from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
+from frontend.http import wire
 from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
 from frontend.http.body import ClientGone
 from frontend.http.conditions import CONDITIONAL, Condition, evaluate
@@ -59,6 +60,7 @@ class Pipeline:
         access_log: bool,
     ) -> None:
         self._dialect = dialect
+        self._common_lines = wire.lines(dialect.common)
         self.hosts = hosts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
@@ -109,9 +111,13 @@ class Pipeline:
         """What every answer to a request carries."""
         return {**self._dialect.common, self._dialect.request_id_header: context.id}
 
+    def common_lines(self, context: RequestContext) -> str:
+        """The same as it stands in an answer."""
+        return f"{self._common_lines}{self._dialect.request_id_header}: {context.id}\r\n"
+
     def context(self) -> RequestContext:
         """A request's that begins now."""
-        request_id = self._random.randbytes(16).hex()
+        request_id = f"{self._random.getrandbits(128):032x}"
         return RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:

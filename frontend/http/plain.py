@@ -85,14 +85,14 @@ class PlainReads:
     def __init__(self, hosts: Hosts) -> None:
         self._lines = Lines(hosts, PLAIN_FIELDS)
 
-    def target(self, data: bytes, size: int) -> str | None:
+    def target(self, data: bytes, size: int) -> bytes | None:
         """The target, `size` characters behind its slash, of a plain GET that `data` is, and nothing else."""
         end = len(_GET) + size
         if data[: len(_GET)] != _GET or data[end : end + len(_VERSION)] != _VERSION:
             return None
         if self._lines.judge(data[end + len(_VERSION) :]) is None:
             return None
-        return data[len(_GET) : end].decode("latin-1")
+        return data[len(_GET) : end]
 
 
 class PlainUpload(NamedTuple):

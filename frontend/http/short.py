@@ -12,7 +12,7 @@ While a short answer is on its way its connection reads nothing further, and eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,8 +21,6 @@ from frontend.request import RequestContext
 
 if TYPE_CHECKING:
     from frontend.http.connections import Connection
-
-T = TypeVar("T")
 
 log = get_logger()
 
@@ -92,7 +90,8 @@ class ShortAnswer:
             connection.part()
             return
         connection.rest()
-        self._go_on(connection.take)
+        if self._behind or self._input_over:
+            self._go_on(connection.take)
 
     def lost(self) -> None:
         """The connection ended before the answer had left."""
@@ -101,15 +100,19 @@ class ShortAnswer:
     def ended(self) -> None:
         """The answer has left."""
 
-    def guarded(self, step: Callable[[T], None], outcome: T) -> None:
-        """Take a step; a bug in it ends the connection, and with that the answer."""
+    # --- what the maker does ---
+
+    def go_on(self, outcome: Any) -> None:
+        """What was asked for is here."""
+        raise NotImplementedError
+
+    def came_out(self, outcome: Any) -> None:
+        """Go on with what was asked for; a bug in that ends the connection, and with that the answer."""
         try:
-            step(outcome)
+            self.go_on(outcome)
         except Exception:
             log.exception("a request failed on the short way", client=self.connection.client)
             self.connection.abort("a bug while it was answered")
-
-    # --- what the maker does ---
 
     def send(self, answer: bytes) -> None:
         """Send it all; `ended` is called when the kernel has it."""

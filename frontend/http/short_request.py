@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ambry.checksum import Buffer
@@ -12,7 +13,7 @@ from frontend.http.connections import Connection
 from frontend.http.fields import http_date
 from frontend.http.pipeline import Pipeline
 from frontend.http.short import Begun, ShortAnswer
-from frontend.http.wire import answer_head
+from frontend.http.wire import status_line
 from frontend.request import RequestContext
 
 
@@ -69,26 +70,28 @@ class ShortRequest(ShortAnswer):
 
     # --- what its maker calls ---
 
-    def whole(self, status: int, headers: dict[str, str], body: Buffer) -> bytes:
-        """The whole answer; completes `headers`. Raises InvariantBroken for one that would end its line."""
-        headers.update(self._pipeline.common(self.context))
-        headers["Content-Length"] = str(len(body))
-        headers["Date"] = http_date(self._clock.wall_ms() // 1000)
-        if self.is_last:
-            headers["Connection"] = "close"
+    def whole(self, status: int, lines: str, body: Buffer) -> bytes:
+        """The whole answer; `lines` are those of its head that this request's operation tells, each with its end."""
         self._status = status
-        return answer_head(status, headers) + body
+        common = self._pipeline.common_lines(self.context)
+        date = http_date(self._clock.wall_ms() // 1000)
+        close = "Connection: close\r\n" if self.is_last else ""
+        head = f"{status_line(status)}{lines}{common}Content-Length: {len(body)}\r\nDate: {date}\r\n{close}\r\n"
+        return head.encode() + body
 
     def send(self, answer: bytes) -> None:
         self._sent = len(answer)
         super().send(answer)
 
-    def turn_back(self, what: Any) -> None:
-        """Go the ordinary way, with `what` was begun."""
+    def turn_back(self, what: Any, drop: Callable[[], None]) -> None:
+        """Go the ordinary way, with `what` was begun; `drop` gives back what that holds, unless it was taken over."""
         metrics.over.value += 1  # there it begins again
-        self.go_the_ordinary_way(
-            Begun(context=self.context, started=self._started, what=what, drop=self.drop, lost=self._lost_on_its_way)
-        )
+
+        def lost() -> None:
+            drop()
+            self._tell_of_loss()
+
+        self.go_the_ordinary_way(Begun(context=self.context, started=self._started, what=what, drop=drop, lost=lost))
 
     # --- its end ---
 
@@ -101,10 +104,6 @@ class ShortRequest(ShortAnswer):
         super().lost()
         self.given_up()
         metrics.over.value += 1
-        self._tell_of_loss()
-
-    def _lost_on_its_way(self) -> None:
-        self.drop()
         self._tell_of_loss()
 
     def _tell_of_loss(self) -> None:

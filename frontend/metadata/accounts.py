@@ -41,4 +41,4 @@ class Accounts:
 
     def names(self, id: ContainerId) -> tuple[str, str]:
         """The names of an account and its container, or the numbers as text for a container that is not configured any more."""
-        return self._names.get(id, (str(id.account), str(id.container)))
+        return self._names.get(id) or (str(id.account), str(id.container))

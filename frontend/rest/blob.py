@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.clock import Clock
@@ -11,6 +12,7 @@ from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId, Inva
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
 from ambry.rest import metadata, names, values
 from ambry.rest.text import is_plain, one_of, percent_encoded
+from frontend.http import wire
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
@@ -191,40 +193,59 @@ class BlobFinder:
 
     def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
         """What every read of a blob tells of it; without the length of the body."""
-        account, container = self._accounts.names(ContainerId(head.id.account, head.id.container))
-        properties = head.properties
-        headers = {
-            **_alike(
-                properties.content_type,
-                properties.content_encoding,
-                properties.filename,
-                properties.service_id,
-                properties.owner_id,
-                properties.private,
-                account,
-                container,
-                cache,
-            ),
-            **_own(head),
-        }
+        headers = {**self._alike(head, cache).headers, **_OWN.headers(_own(head))}
         if head.metadata:
             headers.update(metadata.encode(head.metadata))
         return headers
 
+    def lines(self, head: BlobHead, *, cache: str) -> str:
+        """The same as it stands in an answer. Raises InvariantBroken for a field that would end its line."""
+        text = self._alike(head, cache).lines + _OWN.lines(_own(head))
+        return text + wire.lines(metadata.encode(head.metadata)) if head.metadata else text
 
-def _own(head: BlobHead) -> dict[str, str]:
-    """The headers in which every blob differs from others."""
+    def _alike(self, head: BlobHead, cache: str) -> _Alike:
+        account, container = self._accounts.names(ContainerId(head.id.account, head.id.container))
+        properties = head.properties
+        return _alike(
+            properties.content_type,
+            properties.content_encoding,
+            properties.filename,
+            properties.service_id,
+            properties.owner_id,
+            properties.private,
+            account,
+            container,
+            cache,
+        )
+
+
+_OWN = wire.Fields(
+    "ETag", "Last-Modified", names.BLOB_SIZE, names.DIGEST, names.CREATION_TIME, names.TTL, names.LIFE_VERSION
+)
+"""The headers in which every blob differs from others."""
+
+
+def _own(head: BlobHead) -> tuple[str, ...]:
+    """Their values."""
     digest = head.properties.digest.hex()
     created = http_date(head.created_at_ms // 1000)
-    return {
-        "ETag": f'"{digest}"',
-        "Last-Modified": created,
-        names.BLOB_SIZE: str(head.properties.size),
-        names.DIGEST: digest,
-        names.CREATION_TIME: created,
-        names.TTL: ttl_of(head.state, head.created_at_ms),
-        names.LIFE_VERSION: str(head.state.life_version),
-    }
+    state = head.state
+    return (
+        f'"{digest}"',
+        created,
+        str(head.properties.size),
+        digest,
+        created,
+        ttl_of(state, head.created_at_ms),
+        str(state.life_version),
+    )
+
+
+class _Alike(NamedTuple):
+    """The headers in which many blobs are alike, and their lines; not to be changed."""
+
+    headers: dict[str, str]
+    lines: str
 
 
 @lru_cache(maxsize=512)
@@ -238,8 +259,7 @@ def _alike(
     account: str,
     container: str,
     cache: str,
-) -> dict[str, str]:
-    """The headers in which many blobs are alike; not to be changed."""
+) -> _Alike:
     headers = {
         "Content-Type": content_type,
         "Accept-Ranges": "bytes",
@@ -265,4 +285,4 @@ def _alike(
     shown_as = disposition(content_type, filename)
     if shown_as is not None:
         headers["Content-Disposition"] = shown_as
-    return headers
+    return _Alike(headers, wire.lines(headers))

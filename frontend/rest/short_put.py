@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from ambry.blob import Durability
 from ambry.clock import Clock
@@ -95,12 +94,12 @@ class ShortPut(ShortRequest):
         self._begun = begun
         self._held = size
         """Of the budget of uploads, bytes."""
-        begun.write.outcome.add_done_callback(partial(self.guarded, self._written))
+        begun.write.outcome.add_done_callback(self.came_out)
 
-    def _written(self, outcome: asyncio.Future[WriteOutcome]) -> None:
+    def go_on(self, outcome: asyncio.Future[WriteOutcome]) -> None:
         if not isinstance(outcome.result(), Confirmed):
             if self.connection.short is self:
-                self.turn_back(self._begun)
+                self.turn_back(self._begun, self.drop)
             else:
                 self.drop()
             return
@@ -110,9 +109,9 @@ class ShortPut(ShortRequest):
         if self.connection.short is self:
             write = self._begun.write
             result = self._begun.put.result(write.id, write.record)
-            text, headers, body = told(result, self._spec)
-            self.noted |= {"blob": text, "size": result.size}
-            self.send(self.whole(201, headers, body))
+            new = told(result, self._spec)
+            self.noted |= {"blob": new.id, "size": result.size}
+            self.send(self.whole(201, new.lines, new.body))
 
     def drop(self) -> None:
         held, self._held = self._held, 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
-from functools import partial
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InvalidBlobId, InvariantBroken
@@ -18,8 +16,9 @@ from frontend.request import ContainerId, RequestContext
 from frontend.rest.blob import ALIVE, BlobFinder
 from frontend.rest.read import WHOLE_BYTES
 from frontend.router.context import RouterContext
-from frontend.router.get import FirstRead, begin_whole
-from frontend.router.quorum_read import Found, ReadOutcome, head_of
+from frontend.router.get import FirstRead
+from frontend.router.quorum_read import Fetch, Found, ReadOutcome, head_of
+from frontend.router.reading import need_of
 
 
 class ShortReads:
@@ -46,20 +45,24 @@ class ShortReads:
         if blob_id.kind is not IdKind.SIMPLE:
             return False
         context = self.pipeline.context()
+        context.container = ContainerId(blob_id.account, blob_id.container)
+        size = self.reading.first_bytes()
         try:
-            first = begin_whole(context, self._router, blob_id)
+            fetch = Fetch(context, self._router, blob_id, first=0, end=size)
         except AmbryError:
             return False
-        if first is None:
+        if not self.reading.budget.try_take(size, need_of(size)):
             return False
-        ShortRead(self, connection, data, blob_id, context, first)
+        read = ShortRead(self, connection, data, blob_id, context, fetch, size)
+        read.noted["blob"] = text.decode()
+        fetch.begin(read.came_out)
         return True
 
 
 class ShortRead(ShortRequest):
-    """One of them."""
+    """One of them. `held` bytes were taken for it from the budget of downloads, which it gives back."""
 
-    __slots__ = ("_first", "_id", "_reads", "handed_at")
+    __slots__ = ("_fetch", "_id", "_reads", "handed_at", "held")
 
     def __init__(
         self,
@@ -68,60 +71,58 @@ class ShortRead(ShortRequest):
         request: bytes,
         blob_id: BlobId,
         context: RequestContext,
-        first: FirstRead,
+        fetch: Fetch,
+        held: int,
     ) -> None:
         super().__init__(reads.pipeline, reads.clock, connection, request, context, op="get", method="GET")
-        context.container = ContainerId(blob_id.account, blob_id.container)
-        self.noted["blob"] = str(blob_id)
         self._reads = reads
         self._id = blob_id
-        self._first = first
+        self._fetch = fetch
+        self.held = held
         self.handed_at: float | None = None
         """When its client was handed what it is still taking, on the event loop's clock."""
-        first.answer.add_done_callback(partial(self.guarded, self._answered))
 
-    def _answered(self, answer: asyncio.Future[ReadOutcome]) -> None:
-        if answer.cancelled() or self.connection.short is not self:
-            return
-        found = None if answer.exception() is not None else answer.result()
-        made = self._made(found) if isinstance(found, Found) else None
-        if made is None:
-            self.turn_back(self._first)
-        else:
-            self._first.keep(min(self._first.held, len(made)))
+    def go_on(self, outcome: ReadOutcome | AmbryError) -> None:
+        made = self._made(outcome) if isinstance(outcome, Found) else None
+        if made is not None:
             self.send(made)
+            return
+        held, self.held = self.held, 0
+        first = FirstRead(outcome, self._reads.reading.budget, held)
+        self.turn_back(first, first.give_back)
 
     def _made(self, found: Found) -> bytes | None:
         """The whole answer; None where it is not a plain one."""
         body = found.data
-        if len(body) != found.reply.payload_size or len(body) > WHOLE_BYTES:
+        size = len(body)
+        if size != found.reply.payload_size or size > WHOLE_BYTES:
             return None
         with suppress(AmbryError, InvariantBroken):
             head = head_of(self._id, found.reply)
-            if head.properties.size == len(body):
+            if head.properties.size == size:
                 finder = self._reads.finder
-                return self.whole(200, finder.headers(head, cache=finder.cache(head, ALIVE)), body)
+                return self.whole(200, finder.lines(head, cache=finder.cache(head, ALIVE)), body)
         return None
 
     def drop(self) -> None:
-        self._first.give_back()
+        held, self.held = self.held, 0
+        if held:
+            self._reads.reading.budget.give_back(held)
         if self.handed_at is not None:
             self._reads.reading.leave(self)
 
     def given_up(self) -> None:
-        self._first.answer.cancel()
+        self._fetch.give_up()
         self.drop()
 
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
 
     def waits(self) -> None:
-        """From now on it may be ended for others."""
+        """From now on it may be ended for others, and holds no more than its answer."""
+        surplus, self.held = self.held, min(self.held, self._sent)
+        self._reads.reading.budget.give_back(surplus - self.held)
         self.handed_at = self.connection.server.now()
         self._reads.reading.join(self)
-
-    @property
-    def held(self) -> int:
-        return self._first.held
 
     def taken(self) -> int:
         return max(0, self._sent - unconfirmed(self.connection.transport))

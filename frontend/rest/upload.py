@@ -16,6 +16,7 @@ from ambry.format.properties import encode_metadata
 from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
+from frontend.http import wire
 from frontend.http.body import body_of
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
@@ -157,28 +158,35 @@ class BegunUpload(msgspec.Struct):
     """Whether somebody goes on with it."""
 
 
+_NEW = wire.Fields(
+    "Content-Type", "Location", "ETag", names.BLOB_SIZE, names.DIGEST, names.DURABILITY, names.CREATION_TIME
+)
+
+
 class ToldOfNew(NamedTuple):
-    """How a new blob is told of: its id as text, and the headers and the body of the answer."""
+    """How a new blob is told of: its id as text, the values of the headers, and the body of the answer."""
 
     id: str
-    headers: dict[str, str]
+    values: tuple[str, ...]
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return _NEW.headers(self.values)
+
+    @property
+    def lines(self) -> str:
+        """The headers as they stand in an answer."""
+        return _NEW.lines(self.values)
 
 
 def told(result: PutResult, spec: PutSpec) -> ToldOfNew:
     """How this one is."""
-    text, digest = str(result.id), result.digest.hex()
-    headers = {
-        "Content-Type": "application/json",
-        "Location": f"/{text}",
-        "ETag": f'"{digest}"',
-        names.BLOB_SIZE: str(result.size),
-        names.DIGEST: digest,
-        names.DURABILITY: spec.durability.name.lower(),
-        names.CREATION_TIME: http_date(result.created_at_ms // 1000),
-    }
-    body = msgspec.json.encode({"id": text, "size": result.size, "digest": digest}) + b"\n"
-    return ToldOfNew(text, headers, body)
+    text, digest, size = str(result.id), result.digest.hex(), str(result.size)
+    created = http_date(result.created_at_ms // 1000)
+    told = ("application/json", f"/{text}", f'"{digest}"', size, digest, spec.durability.name.lower(), created)
+    # Nothing in it needs to be escaped.
+    return ToldOfNew(text, told, f'{{"id":"{text}","size":{size},"digest":"{digest}"}}\n'.encode())
 
 
 def check_reserved(name: str) -> None:

@@ -141,7 +141,9 @@ class MemoryBudget:
     def give_back(self, size: int) -> None:
         """Return what was taken."""
         self.free += size
-        self._serve()
+        large, small, ready = self._waiting
+        if large or small or ready:
+            self._serve()
 
     def rests(self, who: Idle) -> None:
         """`who` waits, until `goes_on`; it may be asked to give way."""

@@ -11,6 +11,7 @@ from ambry.network.pool import PeerPool
 from frontend.config import RouterSection
 from frontend.router.budget import MemoryBudget
 from frontend.router.discards import Discards
+from frontend.router.overdue import Overdue
 from frontend.router.placement import PartitionChooser
 from frontend.router.reading import ReadMemory
 from frontend.router.replicas import ReplicaTable
@@ -30,6 +31,8 @@ class RouterContext:
     reading: ReadMemory
     """Of downloads: clients that do not read must not keep others from writing."""
     discards: Discards
+    hedges: Overdue
+    """Tells a read that the replica which it asked last has not answered for long."""
 
 
 def router_context(
@@ -61,4 +64,5 @@ def router_context(
             wait_s=config.memory_wait_ms / 1000,
         ),
         discards=Discards(replicas, clock=clock, timeout_s=config.request_timeout_ms / 1000),
+        hedges=Overdue(config.hedge_after_ms / 1000),
     )

@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from ambry.checksum import BLOCK_SIZE, Buffer
-from ambry.errors import BlobNotFound, InvariantBroken, Unavailable
+from ambry.errors import AmbryError, BlobNotFound, InvariantBroken, Unavailable
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
+from frontend.router.budget import MemoryBudget
 from frontend.router.composite import read_composite
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly, found, head_of
-from frontend.router.reading import LEAST_BYTES, need_of
+from frontend.router.reading import LEAST_BYTES
 from frontend.router.values import BlobHead, RangeSpec, Span
 
 log = get_logger()
@@ -214,46 +215,30 @@ class Download:
 
 
 class FirstRead:
-    """The beginning of a blob of one record on its way here, and the memory for it, which its owner gives back."""
+    """The beginning of a blob of one record, which was read before anybody knew that more is to be done with it.
 
-    __slots__ = ("_budget", "answer", "held")
+    It holds the memory for it, `held` bytes of the budget of downloads, which its owner gives back.
+    """
 
-    def __init__(
-        self, request: RequestContext, context: RouterContext, blob_id: BlobId, ask: Span, *, any_state: bool
-    ) -> None:
-        """`ask.end - ask.first` bytes were taken for it, which belong to it from now on."""
-        self._budget = context.reading.budget
-        self.held = ask.end - ask.first
-        """Bytes of the budget."""
-        try:
-            fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
-        except BaseException:
-            self.give_back()
-            raise
-        self.answer = fetch.start()
+    __slots__ = ("_budget", "_outcome", "held")
 
-    def keep(self, size: int) -> None:
-        """Hold `size` bytes and no more."""
-        surplus, self.held = self.held - size, size
-        self._budget.give_back(surplus)
+    def __init__(self, outcome: ReadOutcome | AmbryError, budget: MemoryBudget, held: int) -> None:
+        self._outcome = outcome
+        self._budget = budget
+        self.held = held
 
-    def take_over(self) -> int:
-        """What it holds is the caller's to give back, bytes."""
-        held, self.held = self.held, 0
-        return held
+    def take_over(self) -> ReadOutcome:
+        """How it ended; what it holds is the caller's to give back from now on. Raises the error that it ended with."""
+        if isinstance(self._outcome, AmbryError):
+            raise self._outcome
+        self.held = 0
+        return self._outcome
 
     def give_back(self) -> None:
-        """Nobody wants it, or any more of it; may be called twice."""
-        if self.held:
-            self.keep(0)
-
-
-def begin_whole(request: RequestContext, context: RouterContext, blob_id: BlobId) -> FirstRead | None:
-    """Begin to read all of a blob of one record, if there is memory for it at once. Raises Unavailable."""
-    unit = context.reading.first_bytes()
-    if not context.reading.budget.try_take(unit, need_of(unit)):
-        return None
-    return FirstRead(request, context, blob_id, Span(0, unit), any_state=False)
+        """Nobody wants it; may be called twice."""
+        held, self.held = self.held, 0
+        if held:
+            self._budget.give_back(held)
 
 
 async def open_blob(
@@ -285,14 +270,11 @@ async def open_blob(
         return Download(
             request, context, whole.head, span=span, beginning=b"", charged=held, listed=whole.listed, units=units
         )
-    if begun is None:
-        unit = context.reading.first_bytes()
-        ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
-        await context.reading.take(ask.end - ask.first, of=ask.end - ask.first)
-        begun = FirstRead(request, context, blob_id, ask, any_state=any_state)
-    charged = begun.take_over()
+    begun = begun or await _first_read(request, context, blob_id, wanted, any_state=any_state)
+    charged = begun.held
+    outcome = begun.take_over()
     try:
-        record = found(blob_id, await begun.answer)
+        record = found(blob_id, outcome)
         head = head_of(blob_id, record.reply)
         span = _resolve(wanted, head.properties.size, resolve_empty)
         beginning = record.data
@@ -313,6 +295,22 @@ async def open_blob(
     if len(beginning) < size:
         rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.unit_bytes)
     return Download(request, context, head, span=span, beginning=beginning, charged=held, units=rest)
+
+
+async def _first_read(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, wanted: RangeSpec | None, *, any_state: bool
+) -> FirstRead:
+    """Wait for memory, and read as much as that holds of what is wanted."""
+    unit = context.reading.first_bytes()
+    ask = Span(0, unit) if wanted is None else _guess(wanted, unit)
+    charged = ask.end - ask.first
+    await context.reading.take(charged, of=charged)
+    try:
+        fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
+        return FirstRead(await fetch.start(), context.reading.budget, charged)
+    except BaseException:
+        context.reading.budget.give_back(charged)
+        raise
 
 
 def _at_most(wanted: RangeSpec | None) -> int:

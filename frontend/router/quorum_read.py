@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -43,26 +44,51 @@ class StateOnly(msgspec.Struct, frozen=True):
 ReadOutcome = Found | StateOnly
 
 
-def in_order(replicas: PartitionReplicas, *, own: int, origin: int, source: random.Random) -> list[Candidate[Peer]]:
-    """The replicas in the order in which a read asks them.
+def in_order(
+    replicas: PartitionReplicas, *, own: int, origin: int, source: random.Random, first: Peer | None = None
+) -> list[Candidate[Peer]]:
+    """The replicas in the order in which a read asks them; `first` is the one that was asked already.
 
     Our own datacenter, then the blob's origin, then the others; in each the well ones first, shuffled.
     """
     order = list(replicas.every)
     source.shuffle(order)
-    order.sort(key=lambda each: (each.datacenter_id != own, each.datacenter_id != origin, not each.replica.usable))
+    order.sort(
+        key=lambda each: (
+            each.replica is not first,
+            each.datacenter_id != own,
+            each.datacenter_id != origin,
+            not each.replica.usable,
+        )
+    )
     return order
 
 
+def _settle(future: asyncio.Future[ReadOutcome], outcome: ReadOutcome | AmbryError) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, AmbryError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
 class Fetch:
-    """One read of one record. `start` returns a future that ends with a ReadOutcome, or with the AmbryError to tell the user:
-    BlobNotFound, BlobGone, Unavailable.
+    """One read of one record. It ends with a ReadOutcome, or with the AmbryError to tell the user: BlobNotFound, BlobGone,
+    Unavailable.
 
     Replicas are asked in order; when one has not answered for `hedge_after_ms` the next is asked too, and the first good
     answer counts. Once all were asked and only suspect ones are still to answer, they are not waited for any longer than a
     moment. It ends within `share` of the time that the request has left. Whoever was asked and has not answered when it ends,
     in whatever way, is told that nobody waits.
+
+    Most reads end with the first answer, so what is needed to go beyond it is made when they do.
     """
+
+    __slots__ = (
+        "_context", "_deadline", "_done", "_end", "_failures", "_first", "_first_asked", "_id", "_looking", "_loop",
+        "_replicas", "_request", "_state", "_state_only", "_timer", "_tracker", "_waiting", "due_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -75,89 +101,145 @@ class Fetch:
         any_state: bool = False,
         share: float = 1.0,
     ) -> None:
+        """Raises Unavailable for a partition that is in no layout of ours."""
+        self._replicas = context.replicas[blob_id.partition]
         self._context = context
         self._id = blob_id
         self._first = first
         self._end = end
         self._request = GetRequest(request.id, blob_id.raw, first, end, any_state)
-        self._loop = asyncio.get_running_loop()
-        now = self._loop.time()
-        self._deadline = now + (request.deadline - now) * share
+        self._loop = loop = asyncio.get_running_loop()
+        self._deadline = request.deadline
+        if share != 1.0:
+            now = loop.time()
+            self._deadline = now + (request.deadline - now) * share
+        self._done: Callable[[ReadOutcome | AmbryError], None] | None = None
+        """Hears how it ends; None when that is over."""
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[Peer, PendingCall | None] = {}
         """Those that were asked and have not answered."""
-        self._failures: dict[Peer, AmbryError] = {}
+        self._failures: dict[Peer, AmbryError] | None = None
         self._state: BlobState | None = None
         self._state_only = False
         self._looking = False
-        self._future: asyncio.Future[ReadOutcome] = self._loop.create_future()
-        replicas = context.replicas[blob_id.partition]
-        self._tracker = ReadTracker(
-            in_order(replicas, own=context.datacenter_id, origin=blob_id.datacenter, source=context.random_source),
-            own=context.datacenter_id,
-            origin=blob_id.datacenter,
-            absent_targets=replicas.absent_targets,
-        )
+        self._first_asked: Peer | None = None
+        self._tracker: ReadTracker[Peer] | None = None
 
     def start(self) -> asyncio.Future[ReadOutcome]:
+        """As `begin`. Who cancels the future gives the read up."""
+        future: asyncio.Future[ReadOutcome] = self._loop.create_future()
         # That it ends is not for us alone to say: whoever waits for it may be cancelled, and it with him.
-        self._future.add_done_callback(self._give_up)
+        future.add_done_callback(self._give_up)
+        self.begin(partial(_settle, future))
+        return future
+
+    def begin(self, done: Callable[[ReadOutcome | AmbryError], None]) -> None:
+        """Ask. `done` is called once with how it ends, perhaps at once; never after `give_up`."""
+        self._done = done
+        local = self._replicas.local
+        # Any of them, each as likely; where that one is not well, the first in order.
+        peer = local[int(self._context.random_source.random() * len(local))] if local else None
+        if peer is not None and peer.usable:
+            self._first_asked = peer
+            self._ask(peer)
+        else:
+            self._ask_next()
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more; may be called twice."""
+        self._done = None
+        self._context.hedges.forget(self)
+        self._stop_timer()
+        for call in self._waiting.values():
+            if call is not None:
+                call.cancel()
+
+    def _give_up(self, _future: object) -> None:
+        self.give_up()
+
+    def _tracked(self) -> ReadTracker[Peer]:
+        """What is decided by, from the first answer on that does not end it."""
+        if self._tracker is None:
+            context, origin = self._context, self._id.datacenter
+            order = in_order(
+                self._replicas,
+                own=context.datacenter_id,
+                origin=origin,
+                source=context.random_source,
+                first=self._first_asked,
+            )
+            self._tracker = ReadTracker(
+                order, own=context.datacenter_id, origin=origin, absent_targets=self._replicas.absent_targets
+            )
+            if self._first_asked is not None:
+                self._tracker.next_replica()
+        return self._tracker
+
+    def overdue(self) -> None:
+        """Who was asked last has not answered for long."""
         self._ask_next()
-        return self._future
 
     def _ask_next(self) -> None:
-        if self._future.done() or self._looking:
+        if self._done is None or self._looking:
             return
-        self._stop_timer()
-        peer = self._tracker.next_replica()
+        peer = self._tracked().next_replica()
         if peer is None:
+            self._context.hedges.forget(self)
             self._looking = True
             self._timer = self._loop.call_later(SILENCE_S, self._look)
-            return
-        self._timer = self._loop.call_later(self._context.config.hedge_after_ms / 1000, self._ask_next)
+        else:
+            self._ask(peer)
+
+    def _ask(self, peer: Peer) -> None:
+        now = self._loop.time()
+        self._context.hedges.watch(self, now)
         self._waiting[peer] = None
-        timeout_s = max(0.001, self._deadline - self._loop.time())
-        call = peer.call(MessageType.GET, self._request, partial(self._done, peer), timeout_s=timeout_s)
+        timeout_s = max(0.001, self._deadline - now)
+        call = peer.call(MessageType.GET, self._request, partial(self._heard, peer), timeout_s=timeout_s)
         if call is not None:
             self._waiting[peer] = call
 
     def _look(self) -> None:
         """All were asked: see whether those that did not answer yet answer anything at all."""
-        if self._future.done():
+        if self._done is None:
             return
         if any(peer.usable for peer in self._waiting):
             self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
             return
         for peer in list(self._waiting):
-            self._done(peer, DeadlineExceeded("it does not answer"))
+            self._heard(peer, DeadlineExceeded("it does not answer"))
 
-    def _done(self, peer: Peer, outcome: Frame | AmbryError) -> None:
+    def _heard(self, peer: Peer, outcome: Frame | AmbryError) -> None:
         self._waiting.pop(peer, None)
-        if self._future.done():
+        if self._done is None:
             return
-        if not isinstance(outcome, AmbryError):
-            self._answered(peer, outcome)
+        if isinstance(outcome, AmbryError):
+            self._failed(peer, outcome, Answer.ABSENT if isinstance(outcome, BlobNotFound) else Answer.FAILED)
             return
-        self._failures[peer] = outcome
-        self._settle(self._tracker.record(peer, Answer.ABSENT if isinstance(outcome, BlobNotFound) else Answer.FAILED))
-
-    def _answered(self, peer: Peer, frame: Frame) -> None:
         try:
-            reply = messages.decode(frame.header, GetReply)
-            self._state = reply.state if self._state is None else join(self._state, reply.state)
-            if reply.present and not (self._state.deleted and not self._request.any_state):
-                data = self._cut(reply, frame.body)
-                self._tracker.record(peer, Answer.FOUND)
-                self._end_with(Found(reply, data))
-                return
+            reply = messages.decode(outcome.header, GetReply)
+            self._state = state = reply.state if self._state is None else join(self._state, reply.state)
+            found = None
+            if reply.present and not (state.deleted and not self._request.any_state):
+                found = Found(reply, self._cut(reply, outcome.body))
         except AmbryError as bad:
-            self._failures[peer] = bad
-            self._settle(self._tracker.record(peer, Answer.FAILED))
+            self._failed(peer, bad, Answer.FAILED)
+            return
+        if found is not None:
+            if self._tracker is not None:
+                self._tracker.record(peer, Answer.FOUND)
+            self._end_with(found)
             return
         # It has no bytes for us. It is gone, or another replica may have them.
         self._state_only = True
-        gone = (self._state.deleted or reply.gone) and not self._request.any_state
-        self._settle(self._tracker.record(peer, Answer.GONE if gone else Answer.FAILED))
+        gone = (state.deleted or reply.gone) and not self._request.any_state
+        self._settle(self._tracked().record(peer, Answer.GONE if gone else Answer.FAILED))
+
+    def _failed(self, peer: Peer, error: AmbryError, answer: Answer) -> None:
+        if self._failures is None:
+            self._failures = {}
+        self._failures[peer] = error
+        self._settle(self._tracked().record(peer, answer))
 
     def _cut(self, reply: GetReply, body: Buffer) -> Buffer:
         first = min(self._first, reply.payload_size)
@@ -188,21 +270,15 @@ class Fetch:
             self._end_with(self._unknown())
 
     def _unknown(self) -> AmbryError:
-        reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in self._failures.items()))
+        failures = self._failures or {}
+        reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in failures.items()))
         return Unavailable(f"blob {self._id} cannot be read now, and its absence cannot be proven; retry ({reasons})")
 
-    def _give_up(self, _future: object) -> None:
-        """Nobody waits for those that have not answered."""
-        self._stop_timer()
-        for call in self._waiting.values():
-            if call is not None:
-                call.cancel()
-
     def _end_with(self, outcome: ReadOutcome | AmbryError) -> None:
-        if isinstance(outcome, AmbryError):
-            self._future.set_exception(outcome)
-        else:
-            self._future.set_result(outcome)
+        done = self._done
+        self.give_up()
+        if done is not None:
+            done(outcome)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

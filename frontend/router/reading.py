@@ -126,7 +126,9 @@ class ReadMemory:
 
     def first_bytes(self) -> int:
         """How much the first read of a download should fetch; a small blob is all there."""
-        return BLOCK_SIZE if self.budget.scarce else self.unit_bytes()
+        if self.budget.scarce:
+            return BLOCK_SIZE
+        return self.unit_bytes() if self._readers else self._unit_bytes
 
     def _count_stalled(self) -> int:
         """How many downloads do not move, as it was a moment ago. What is read ahead for them goes when memory is scarce."""

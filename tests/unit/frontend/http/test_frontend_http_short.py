@@ -314,7 +314,7 @@ async def test_a_bug_on_the_short_way_ends_its_connection_alone(monkeypatch: pyt
     in_flight = metrics.begun.value - metrics.over.value
     async with one_blob() as (frontend, blob_id):
         free = frontend.cluster.context.reading.budget.free
-        for module, name in ((short_read, "head_of"), (short_read, "begin_whole")):
+        for module, name in ((short_read, "head_of"), (short_read, "Fetch")):
             with monkeypatch.context() as patch:
                 patch.setattr(module, name, lambda *_: 1 / 0)
                 async with frontend.connected() as client:

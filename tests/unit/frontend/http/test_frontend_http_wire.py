@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ambry.errors import InvariantBroken
-from frontend.http.wire import answer_head
+from frontend.http.wire import Fields, answer_head, lines, status_line
 
 
 def test_a_head_has_its_lines_in_order_and_an_empty_one() -> None:
@@ -17,3 +17,11 @@ def test_a_head_has_its_lines_in_order_and_an_empty_one() -> None:
 def test_no_header_ends_its_line(headers: dict[str, str]) -> None:
     with pytest.raises(InvariantBroken):
         answer_head(200, headers)
+
+
+def test_fields_of_one_shape_are_told_alike_as_headers_and_as_lines() -> None:
+    fields = Fields("ETag", "x-size")
+    values = ('"ab%s"', "12")
+    assert fields.headers(values) == {"ETag": '"ab%s"', "x-size": "12"}
+    assert fields.lines(values) == lines(fields.headers(values)) == 'ETag: "ab%s"\r\nx-size: 12\r\n'
+    assert status_line(404) == "HTTP/1.1 404 Not Found\r\n"
