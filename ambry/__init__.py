@@ -87,6 +87,9 @@ _EXPORTS: dict[str, str] = {
 }
 
 
+__all__ = [*_EXPORTS]  # For `from ambry import *` in a notebook.
+
+
 def __getattr__(name: str) -> object:
     module = _EXPORTS.get(name)
     if module is None:
@@ -97,4 +100,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
+    return sorted({*_EXPORTS, "__doc__", "__version__"})

@@ -101,7 +101,7 @@ def get(
             with client.get(blob, range=byte_range) as reader:
                 copy(reader, sys.stdout.buffer)
             return
-        file = Path(path) if path is not None else Path(safe_name(client.head(blob)))
+        file = Path(path) if path is not None else Path(own_name(client.head(blob), cluster.quiet))
         with progress_bar(file.name, cluster.quiet) as progress:
             if byte_range is None:
                 size = save(client, blob, file, overwrite=overwrite, resume=not no_resume, progress=progress)
@@ -186,6 +186,16 @@ def undelete(blob: str, cluster: ChosenCluster) -> None:
         client.undelete(blob)
 
 
+def own_name(info: BlobInfo, quiet: bool) -> str:
+    """The name of the file that a blob was put from, or one that can be had here; says so where it is another."""
+    name = safe_name(info)
+    if info.filename and name != info.filename and not quiet:
+        click.echo(
+            f"ambry: {printable(info.filename)!r} is no name to write to without asking; -o gives another", err=True
+        )
+    return name
+
+
 def copy(reader: BlobReader, out: IO[bytes]) -> None:
     """Stream to `out`. What was written before a failure stays written; the exit code tells."""
     for chunk in reader.iter_chunks(256 << 10):
@@ -202,7 +212,7 @@ def save(
 
     try:
         return client.get_file(blob, path, overwrite=overwrite, resume=resume, progress=progress).size
-    except (AmbryError, KeyboardInterrupt):
+    except (AmbryError, OSError, KeyboardInterrupt):
         if resume and (kept := part_size(path, parse_ref(blob))):
             part = printable(str(part_path(path, parse_ref(blob))))
             click.echo(f"ambry: {kept} bytes are kept in {part}; the same command goes on from there", err=True)

@@ -6,6 +6,7 @@ A body that is `replayable` gives the same bytes on every pass, so a failed put 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import io
 import os
@@ -227,6 +228,8 @@ class PartFile:
             raise InvalidRequest(
                 f"{self.target} is a device or a pipe, which no download may replace; stream the blob (get, ambry cat)"
             )
+        if not self.target.parent.exists():
+            raise FileNotFoundError(errno.ENOENT, "No such directory", str(self.target.parent))
         self._refuse_existing()
         self.path = part_path(self.target, blob)
         handle = _open_locked(self.path) if resume else None
@@ -253,7 +256,11 @@ class PartFile:
     def write(self, chunk: Buffer) -> None:
         view = memoryview(chunk)
         while len(view):
-            written = self._handle.write(view)
+            try:
+                written = self._handle.write(view)
+            except OSError as error:  # A full disk say, which names no file.
+                error.filename = str(self.path)
+                raise
             view = view[written:]
             self.size += written
 

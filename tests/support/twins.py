@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
@@ -55,7 +55,7 @@ class Blocking:
             result = method(*args, **kwargs)
             if inspect.isasyncgen(result):
                 return self._iterate(result)
-            return self._wrap(self._runner.run(result)) if inspect.iscoroutine(result) else result
+            return self._wrap(self._runner.run(result)) if isinstance(result, Coroutine) else result
 
         return call
 

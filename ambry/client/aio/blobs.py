@@ -12,7 +12,7 @@ from ambry.blob import Durability
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.aio.reader import AsyncBlobReader
 from ambry.client.aio.transport import AsyncResponse
-from ambry.client.aio.waiting import ASYNCHRONOUS, blocking
+from ambry.client.aio.waiting import ASYNCHRONOUS, blocking, opening
 from ambry.client.model import (
     BlobInfo,
     BlobSource,
@@ -111,6 +111,7 @@ class AsyncBlobs(AsyncCalls):
             timeout=timeout,
         )
 
+    @opening
     async def get(
         self, ref: Ref, *, range: ByteRange | tuple[int, int | None] | None = None, timeout: Timeout | None = None
     ) -> AsyncBlobReader:

@@ -84,5 +84,5 @@ class AsyncCalls(ClientBase):
         )
         if not refusals.is_ours(response.headers):
             response.abort()
-            raise refusals.foreign(request, response.status)
+            raise refusals.foreign(endpoint, request, response.status)
         return response

@@ -129,7 +129,7 @@ class AsyncTransport:
             response.abort()
             raise refusals.timed_out_idle(endpoint)
         if raw.status >= 300:
-            raise await self._error(response, request)
+            raise await self._error(endpoint, response, request)
         if upload is not None and not upload.complete:
             response.abort()
             raise refusals.answered_early(endpoint, raw.status, response.headers)
@@ -145,7 +145,7 @@ class AsyncTransport:
             self._sessions = _Sessions()
         return self._sessions
 
-    async def _error(self, response: AsyncResponse, request: ApiRequest) -> AmbryError:
+    async def _error(self, endpoint: str, response: AsyncResponse, request: ApiRequest) -> AmbryError:
         body = b""
         try:
             while len(body) < refusals.ERROR_BODY_MAX and (
@@ -154,7 +154,9 @@ class AsyncTransport:
                 body += piece
         except AmbryError:
             pass  # The status alone has to do.
-        error = refusals.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
+        error = refusals.error_of(
+            endpoint, request, response.status, response.headers, body, now_ms=self._clock.wall_ms()
+        )
         # Keeps the connection only if both the request and the answer are complete.
         response.finish()
         return error

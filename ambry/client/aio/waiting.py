@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import wraps
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 ASYNCHRONOUS = True
 
@@ -14,6 +16,53 @@ pause: Sleep = asyncio.sleep
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+R = TypeVar("R", bound=Closable)
+
+
+class Opening(Coroutine[Any, Any, R]):
+    """What a call that opens something gives: await it, or use it in an `async with`, as its blocking twin in a `with`."""
+
+    def __init__(self, opened: Coroutine[Any, Any, R]) -> None:
+        self._opened = opened
+        self._result: R | None = None
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._opened.__await__()
+
+    async def __aenter__(self) -> R:
+        self._result = await self._opened
+        return self._result
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._result is not None:
+            await self._result.close()
+
+    def send(self, value: Any) -> Any:
+        return self._opened.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._opened.throw(*raised)
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def opening(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Opening[R]]:
+    """A method whose result may be awaited, or used in an `async with` at once."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Opening[R]:
+        return Opening(method(*args, **kwargs))
+
+    return call
 
 
 async def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

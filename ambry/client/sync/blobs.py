@@ -27,7 +27,7 @@ from ambry.client.sources import PartFile
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.transport import SyncResponse
-from ambry.client.sync.waiting import ASYNCHRONOUS, blocking
+from ambry.client.sync.waiting import ASYNCHRONOUS, blocking, opening
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
 from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
@@ -112,6 +112,7 @@ class SyncBlobs(SyncCalls):
             timeout=timeout,
         )
 
+    @opening
     def get(
         self, ref: Ref, *, range: ByteRange | tuple[int, int | None] | None = None, timeout: Timeout | None = None
     ) -> BlobReader:

@@ -83,5 +83,5 @@ class SyncCalls(ClientBase):
         )
         if not refusals.is_ours(response.headers):
             response.abort()
-            raise refusals.foreign(request, response.status)
+            raise refusals.foreign(endpoint, request, response.status)
         return response

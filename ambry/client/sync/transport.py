@@ -127,7 +127,7 @@ class SyncTransport:
         if raw.status < 300:
             response.abort()
             raise refusals.answered_early(endpoint, raw.status, response.headers)
-        raise self._error(response, request, keep=whole)
+        raise self._error(endpoint, response, request, keep=whole)
 
     def give_back(self, connection: KeptConnection) -> None:
         """Keep a connection for the next request."""
@@ -206,14 +206,16 @@ class SyncTransport:
             return False
         return True
 
-    def _error(self, response: SyncResponse, request: ApiRequest, *, keep: bool) -> AmbryError:
+    def _error(self, endpoint: str, response: SyncResponse, request: ApiRequest, *, keep: bool) -> AmbryError:
         body = b""
         try:
             while len(body) < refusals.ERROR_BODY_MAX and (piece := response.read(refusals.ERROR_BODY_MAX - len(body))):
                 body += piece
         except AmbryError:
             keep = False  # The status alone has to do.
-        error = refusals.error_of(request, response.status, response.headers, body, now_ms=self._clock.wall_ms())
+        error = refusals.error_of(
+            endpoint, request, response.status, response.headers, body, now_ms=self._clock.wall_ms()
+        )
         length = response.headers.get("content-length", "")
         if keep and (request.method == "HEAD" or length == str(len(body))):
             response.finish()

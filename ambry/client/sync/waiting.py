@@ -17,6 +17,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def opening(method: Callable[P, T]) -> Callable[P, T]:
+    """A method whose result may be used in a `with`, as it is."""
+    return method
+
+
 def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what waits for a disk."""
     return function(*args, **kwargs)

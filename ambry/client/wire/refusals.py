@@ -12,6 +12,8 @@ from ambry.errors import (
     AccessDenied,
     AlreadyExists,
     AmbryError,
+    BlobDeleted,
+    BlobExpired,
     BlobGone,
     BlobNotFound,
     ExpectationFailed,
@@ -118,10 +120,11 @@ def is_ours(headers: Headers) -> bool:
     return bool(headers.get(names.REQUEST_ID))
 
 
-def foreign(request: ApiRequest, status: int, request_id: str = "") -> ProtocolViolation:
+def foreign(endpoint: str, request: ApiRequest, status: int, request_id: str = "") -> ProtocolViolation:
     """For the answer of a proxy, a captive portal or some other server: its 404 is no proof, its 200 no deed."""
     return ProtocolViolation(
-        f"{request.method} {request.path} was answered {status}, but not by ambry; check the endpoint",
+        f"{request.method} {request.path} was answered {status}, but not by ambry; check that {endpoint} is the API port of a "
+        "frontend",
         request_id=request_id,
     )
 
@@ -140,7 +143,9 @@ def retry_after(headers: Headers, now_ms: int) -> float | None:
     return max(0.0, when.timestamp() - now_ms / 1000) if when is not None else None
 
 
-def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *, now_ms: int) -> AmbryError:
+def error_of(
+    endpoint: str, request: ApiRequest, status: int, headers: Headers, body: bytes, *, now_ms: int
+) -> AmbryError:
     """The error that an answer stands for. `body` may be empty (HEAD) or cut off."""
     problem: dict[str, Any] = {}
     if "json" in headers.get("content-type", ""):
@@ -150,7 +155,7 @@ def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *,
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)
     if cls is None and 300 <= status < 500 and not code and status not in (400, 408, 413, 414, 429, 431):
-        return foreign(request, status, request_id)
+        return foreign(endpoint, request, status, request_id)
     if cls is None:
         cls = _BY_STATUS.get(status) or (Unavailable if status >= 500 else InvalidRequest)
     detail = str(problem.get("detail") or "") or _describe(cls, request, status)
@@ -164,6 +169,10 @@ def error_of(request: ApiRequest, status: int, headers: Headers, body: bytes, *,
 
 def _describe(cls: type[AmbryError], request: ApiRequest, status: int) -> str:
     subject = request.subject or f"{request.method} {request.path}"
+    if issubclass(cls, BlobDeleted):
+        return f"{subject} was deleted; it may be undeleted until its space is given back"
+    if issubclass(cls, BlobExpired):
+        return f"{subject} has expired"
     if issubclass(cls, BlobGone):
         return f"{subject} was deleted or has expired"
     if issubclass(cls, BlobNotFound):

@@ -249,6 +249,33 @@ def test_a_download_that_breaks_off_says_what_is_kept_and_how_to_go_on(stub: Stu
     assert (tmp_path / "out").read_bytes() == body
 
 
+def test_a_disk_that_is_full_names_the_file_and_what_is_kept(stub: StubFrontend, tmp_path: Path) -> None:
+    """It was `File too large` alone; and `.part: No such file or directory` where the directory was not there."""
+    blob = stub.add(DATA)
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
+    limited += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += f"from ambry.cli.main import cli; cli.main(['get', '{blob}', '-o', 'out'], prog_name='ambry')"
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"ambry: out.{blob}.part: File too large\n" in done.stderr
+    assert f"are kept in out.{blob}.part; the same command goes on from there" in done.stderr
+    assert run("get", blob, "-o", "out").exit_code == 0
+    assert (tmp_path / "out").read_bytes() == DATA
+    nowhere = run("get", blob, "-o", "not/here/out")
+    assert (nowhere.exit_code, nowhere.stderr) == (1, "ambry: not/here: No such directory\n")
+
+
+@pytest.mark.parametrize("name", ["-dash", ".bashrc", "x" * 200])
+def test_a_file_of_another_name_than_the_blob_has_is_told(stub: StubFrontend, tmp_path: Path, name: str) -> None:
+    """It appeared under its id, and nobody said why."""
+    blob = stub.add(DATA, x_ambry_filename=name)
+    done = run("get", blob)
+    assert done.exit_code == 0
+    assert f"ambry: {name!r} is no name to write to without asking; -o gives another" in done.stderr
+    assert not (tmp_path / name).exists() and len(list(tmp_path.iterdir())) == 1
+    assert run("get", blob, "-o", "other", "-q").stderr == ""
+
+
 def test_a_file_name_that_cannot_be_is_refused_with_the_option_that_helps(stub: StubFrontend) -> None:
     done = run("put", "-", "--filename", "a/b", stdin=b"x")
     assert done.exit_code == 2 and "--filename" in done.stderr

@@ -69,7 +69,7 @@ def problem(code: str, **more: object) -> bytes:
 def test_an_answer_becomes_the_error_that_it_names(status: int, code: str, cls: type[AmbryError]) -> None:
     headers = {"content-type": "application/problem+json"}
     body = problem(code) if code else b""
-    error = refusals.error_of(GET, status, headers, body, now_ms=0)
+    error = refusals.error_of("http://f", GET, status, headers, body, now_ms=0)
     assert isinstance(error, cls)
     if code:
         assert (error.message, error.request_id) == ("do this", "r1")
@@ -77,16 +77,27 @@ def test_an_answer_becomes_the_error_that_it_names(status: int, code: str, cls: 
 
 def test_an_error_without_a_body_is_named_by_its_headers() -> None:
     headers = {"x-ambry-error-code": "BlobNotFound", "x-ambry-request-id": "r2", "retry-after": "3"}
-    error = refusals.error_of(GET, 404, headers, b"", now_ms=0)
+    error = refusals.error_of("http://f", GET, 404, headers, b"", now_ms=0)
     assert isinstance(error, BlobNotFound)
     assert "blob x does not exist" in error.message
     assert (error.request_id, error.retry_after_s) == ("r2", 3.0)
 
 
+def test_what_is_gone_says_how_also_without_a_body() -> None:
+    """HEAD and `ambry get` of a deleted blob said `was deleted or has expired`, and not that it may come back."""
+    for code, said in (
+        ("BlobDeleted", "blob x was deleted; it may be undeleted until its space is given back"),
+        ("BlobExpired", "blob x has expired"),
+        ("BlobGone", "blob x was deleted or has expired"),
+    ):
+        headers = {"x-ambry-error-code": code, "x-ambry-request-id": "r2"}
+        assert refusals.error_of("http://f", GET, 410, headers, b"", now_ms=0).message == said
+
+
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"null", b'{"code": 7, "detail": null}'])
 def test_a_malformed_problem_is_no_crash(body: bytes) -> None:
     headers = {"content-type": "application/problem+json", "x-ambry-error-code": "Unavailable"}
-    assert isinstance(refusals.error_of(GET, 503, headers, body, now_ms=0), Unavailable)
+    assert isinstance(refusals.error_of("http://f", GET, 503, headers, body, now_ms=0), Unavailable)
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def test_a_404_of_some_other_server_is_no_proof_of_absence(stub: StubFrontend, t
     stub.faults.clear()
     fault = stub.fail("HEAD", "status", status=404)
     fault.plain = True
-    with pytest.raises(ProtocolViolation, match="not by ambry"):
+    with pytest.raises(ProtocolViolation, match=f"not by ambry; check that {stub.url} is the API port of a frontend"):
         client.exists(blob)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import pickle
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 import ambry
-from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
+from ambry import AmbryClient, AsyncAmbryClient, InvalidRequest, RetryPolicy
+from tests.support.stub_frontend import StubFrontend
 
 
 def public(cls: type) -> dict[str, list[tuple[str, Any, Any]]]:
@@ -69,3 +71,31 @@ def test_a_pickled_client_keeps_its_configuration(cls: type[AmbryClient]) -> Non
     assert type(copy) is cls
     assert copy.endpoints == ("http://a:1", "http://b:2")
     assert copy._options == client._options
+
+
+def test_everything_exported_comes_with_a_star() -> None:
+    """`from ambry import *` gave nothing, and dir() the modules that ambry imports for itself."""
+    assert output_of("from ambry import *; print(AmbryClient.__name__, Timeout.__name__)") == "AmbryClient Timeout\n"
+    assert {"TYPE_CHECKING", "importlib", "annotations"} & set(dir(ambry)) == set()
+
+
+async def test_a_reader_is_opened_by_async_with_as_its_twin_is_by_with(stub: StubFrontend) -> None:
+    """`async with client.get(id)` was a TypeError: it took `async with await client.get(id)`, and nothing said so."""
+    blob = stub.add(b"0123456789")
+    async with AsyncAmbryClient(stub.url) as client:
+        async with client.get(blob) as reader:
+            assert await reader.read(4) == b"0123"
+        assert reader.closed
+        async with await client.get(blob) as again, asyncio.timeout(30):
+            assert await again.read() == b"0123456789"
+        one, two = await asyncio.gather(client.get(blob), asyncio.create_task(client.get(blob)))
+        assert await one.read() + await two.read() == b"01234567890123456789"
+        with pytest.raises(InvalidRequest):
+            async with client.get("nonsense"):
+                raise AssertionError("it is no id")
+        task = asyncio.create_task(client.get(blob))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        client.get(blob).close()
