@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -37,8 +38,10 @@ _PLACE = re.compile(r"(.*) - at `\$\.(.*)`")
 def load(
     shape: type[T], path: Path | None, *, env: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
 ) -> T:
-    """Read the configuration of one process. Raises ConfigInvalid naming the file and the key."""
+    """Read the configuration of one process. Raises ConfigInvalid naming the key, and the file or whatever else said it."""
     tree: dict[str, Any] = {}
+    told: dict[str, str] = {}
+    """Who said what the file did not, by the key."""
     if path is not None:
         try:
             tree = tomllib.loads(path.read_text("utf-8"))
@@ -46,29 +49,34 @@ def load(
             raise ConfigInvalid(f"cannot read the configuration {path}: {cause.strerror}") from cause
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
             raise ConfigInvalid(f"{path} is not valid TOML: {cause}") from cause
+        _refuse_unknown(shape, tree, str(path), "")
     sections = {field.name for field in msgspec.structs.fields(shape)}
     for name, value in sorted((os.environ if env is None else env).items()):
         parts = name.removeprefix(ENV_PREFIX).lower().split("__")
         if name.startswith(ENV_PREFIX) and len(parts) == 2 and parts[0] in sections:
             _put(tree, parts, value)
+            told[".".join(parts)] = name
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or key.count(".") != 1:
             raise ConfigInvalid(f"--set takes section.key=value, not {item!r}")
         _put(tree, key.split("."), value)
-    return convert(shape, tree, source=str(path) if path else "configuration")
+        told[key] = "--set"
+    return convert(shape, tree, source=str(path) if path else "configuration", told=told)
 
 
-def convert(shape: type[T], tree: dict[str, Any], *, source: str) -> T:
-    """Turn a plain tree into the Struct. Raises ConfigInvalid with the path of the offending key."""
-    _refuse_unknown(shape, tree, source, "")
+def convert(shape: type[T], tree: dict[str, Any], *, source: str, told: Mapping[str, str] = MappingProxyType({})) -> T:
+    """Turn a plain tree into the Struct. Raises ConfigInvalid with the path of the offending key, and who said it: `source`,
+    unless `told` knows better.
+    """
+    _refuse_unknown(shape, tree, source, "", told)
     try:
         # Not strict: values from the environment and --set arrive as text.
         return msgspec.convert(tree, shape, strict=False)
     except msgspec.ValidationError as cause:
         place = _PLACE.fullmatch(str(cause))
         what = f"{place[2]}: {place[1]}" if place else str(cause)
-        raise ConfigInvalid(f"{source}: {what}") from cause
+        raise ConfigInvalid(f"{told.get(place[2], source) if place else source}: {what}") from cause
 
 
 def _put(tree: dict[str, Any], parts: Sequence[str], value: str) -> None:
@@ -78,13 +86,21 @@ def _put(tree: dict[str, Any], parts: Sequence[str], value: str) -> None:
     section[parts[1]] = value
 
 
-def _refuse_unknown(shape: type[msgspec.Struct], tree: Mapping[str, Any], source: str, where: str) -> None:
+def _refuse_unknown(
+    shape: type[msgspec.Struct],
+    tree: Mapping[str, Any],
+    source: str,
+    where: str,
+    told: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
     for key, value in tree.items():
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"; did you mean {where}{near[0]}?" if near else f"; known keys: {', '.join(sorted(fields))}"
-            raise ConfigInvalid(f"{source}: unknown key {where}{key}{hint}")
+            full = f"{where}{key}"
+            who = next((who for said, who in told.items() if said == full or said.startswith(f"{full}.")), source)
+            raise ConfigInvalid(f"{who}: unknown key {full}{hint}")
         nested = fields[key]
         if isinstance(value, dict) and isinstance(nested, type) and issubclass(nested, msgspec.Struct):
-            _refuse_unknown(nested, value, source, f"{where}{key}.")
+            _refuse_unknown(nested, value, source, f"{where}{key}.", told)

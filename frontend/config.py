@@ -17,6 +17,8 @@ NAME_SIZE_MAX = 64
 
 
 WORKERS_MAX = 64
+CONTAINER_ID_MAX = 65_535
+"""Of accounts and containers in the configuration; ids have 32 bits, and those above are for what is made while it runs."""
 
 
 class FrontendSection(msgspec.Struct, frozen=True):
@@ -78,6 +80,18 @@ def names_of(accounts: Mapping[str, AccountEntry]) -> Iterator[str]:
         yield from account.containers
 
 
+def _refuse_ids(key: str, ids: Mapping[str, int]) -> None:
+    """They stand in blob ids: of two names with one number, one would answer for the blobs of the other."""
+    known: dict[int, str] = {}
+    for name, number in ids.items():
+        if not 1 <= number <= CONTAINER_ID_MAX:
+            raise ConfigInvalid(f"{key}.{name} has the id {number}: it must lie between 1 and {CONTAINER_ID_MAX}")
+        if known.setdefault(number, name) != name:
+            raise ConfigInvalid(
+                f"{key}: {known[number]} and {name} both have the id {number}; each needs one of its own"
+            )
+
+
 def check(config: FrontendConfig) -> FrontendConfig:
     """Refuse what cannot work. Raises ConfigInvalid naming the key."""
     for key in ("name", "datacenter", "layout"):
@@ -112,6 +126,9 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks, 4 read units, and 16 MiB")
     if "default" not in config.accounts or "default" not in config.accounts["default"].containers:
         raise ConfigInvalid("accounts must hold an account default with a container default")
+    _refuse_ids("accounts", {name: account.id for name, account in config.accounts.items()})
+    for name, account in config.accounts.items():
+        _refuse_ids(f"accounts.{name}.containers", account.containers)
     for name in (config.frontend.name, config.frontend.datacenter, *names_of(config.accounts)):
         if not name or len(name) > NAME_SIZE_MAX or not is_plain(name):
             raise ConfigInvalid(

@@ -57,6 +57,25 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, words: lis
         assert word in str(caught.value)
 
 
+def test_a_mistake_is_laid_to_who_made_it(tmp_path: Path) -> None:
+    """The file was named, in which nothing was wrong."""
+    path = write(tmp_path, "[store]\nsize_bytes = 1\n")
+    for env, item, said in (
+        (
+            {"AMBRY_STORE__SIZE_BYTES": "x"},
+            "store.fast=true",
+            "AMBRY_STORE__SIZE_BYTES: store.size_bytes: Expected `int`",
+        ),
+        ({"AMBRY_STORE__SIZE": "1"}, "store.fast=true", "AMBRY_STORE__SIZE: unknown key store.size"),
+        ({"AMBRY_STORE__SIZE_BYTES": "x"}, "store.size_bytes=y", "--set: store.size_bytes: Expected `int`"),
+        ({}, "stor.size_bytes=1", "--set: unknown key stor; did you mean store?"),
+        ({}, "store.siz=1", "--set: unknown key store.siz"),
+    ):
+        with pytest.raises(ConfigInvalid) as caught:
+            load(Shape, path, env=env, overrides=[item])
+        assert str(caught.value).startswith(said)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="cannot read the configuration"):
         load(Shape, tmp_path / "none.toml", env={})

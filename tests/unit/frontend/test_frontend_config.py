@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,26 @@ def test_a_budget_that_could_never_lend_one_read_unit_is_refused(good: FrontendC
 def test_uploads_that_name_no_container_must_have_one(good: FrontendConfig, accounts: dict[str, AccountEntry]) -> None:
     with pytest.raises(ConfigInvalid, match="accounts"):
         check(msgspec.structs.replace(good, accounts=accounts))
+
+
+@pytest.mark.parametrize(
+    ("ml", "said"),
+    [
+        (AccountEntry(id=1, containers={"a": 1}), "accounts: default and ml both have the id 1"),
+        (AccountEntry(id=2, containers={"a": 7, "b": 7}), "accounts.ml.containers: a and b both have the id 7"),
+        (AccountEntry(id=0, containers={"a": 1}), "accounts.ml has the id 0: it must lie between 1 and 65535"),
+        (AccountEntry(id=1 << 32, containers={"a": 1}), "accounts.ml has the id 4294967296"),
+        (AccountEntry(id=2, containers={"a": -1}), "accounts.ml.containers.a has the id -1"),
+    ],
+    ids=str,
+)
+def test_ids_that_no_blob_id_could_tell_apart_are_refused(good: FrontendConfig, ml: AccountEntry, said: str) -> None:
+    """A frontend started with two accounts of one id; with one that does not fit every upload to it was a 500."""
+    default = AccountEntry(id=1, containers={"default": 1})
+    with pytest.raises(ConfigInvalid, match=re.escape(said)):
+        check(msgspec.structs.replace(good, accounts={"default": default, "ml": ml}))
+    sound = AccountEntry(id=2, containers={"default": 1, "other": 65_535})
+    check(msgspec.structs.replace(good, accounts={"default": default, "ml": sound}))
 
 
 @pytest.mark.parametrize("name", ["a\r\nSet-Cookie: x", "é", " a", "a" * 65, ""])

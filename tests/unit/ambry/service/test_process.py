@@ -103,9 +103,7 @@ def test_a_mistake_on_the_command_line_is_one_line_and_2(capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as caught:
         parse_arguments("prog", Shape, ["--set", "store.sice=9"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "prog: configuration: unknown key store.sice; did you mean store.size?"
-    ]
+    assert capsys.readouterr().err.splitlines() == ["prog: --set: unknown key store.sice; did you mean store.size?"]
 
 
 @pytest.mark.parametrize(("error", "code"), [(ConfigInvalid("x"), 2), (InternalError("x"), 1)])
