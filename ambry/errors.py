@@ -288,6 +288,12 @@ class PartitionUnknown(AmbryError):
     retriable = True
 
 
+class MetadataUnavailable(Unavailable):
+    """The store of names, accounts and sessions does not answer; a change of it may or may not have happened."""
+
+    code = 58
+
+
 class InsufficientStorage(AmbryError, OSError):
     """No room to store this; nothing was acknowledged."""
 

@@ -30,6 +30,7 @@ from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.accounts import Accounts
+from frontend.metadata.opening import metadata_store, open_metadata
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
 from frontend.router.budget import MemoryBudget
@@ -87,6 +88,7 @@ class Frontend:
         )
         router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
+        metadata = metadata_store(self._config, self._map, clock=self._clock, random_source=self._random)
         api = AmbryApi(
             router,
             Accounts(self._config.accounts),
@@ -126,6 +128,8 @@ class Frontend:
                 pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
             )
             ending.push_async_callback(admin.close)
+            ending.push_async_callback(metadata.close)
+            await open_metadata(metadata)
             ending.push_async_callback(pool.stop)
             ending.push_async_callback(workers.stop_all)
             ending.push_async_callback(router.discards.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,8 @@ NAME_SIZE_MAX = 64
 WORKERS_MAX = 64
 CONTAINER_ID_MAX = 65_535
 """Of accounts and containers in the configuration; ids have 32 bits, and those above are for what is made while it runs."""
+METADATA_TIMEOUT_MIN_MS = 3_000
+"""Longer than a process waits for the others to have written (frontend/metadata/sqlite_file.py:BUSY_S)."""
 
 
 class FrontendSection(msgspec.Struct, frozen=True):
@@ -59,6 +62,12 @@ class RouterSection(msgspec.Struct, frozen=True):
     sticky_ms: Millis = 20
 
 
+class MetadataSection(msgspec.Struct, frozen=True):
+    engine: Literal["sqlite"] = "sqlite"
+    path: str = ""
+    timeout_ms: Millis = 5_000
+
+
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
@@ -67,6 +76,7 @@ class AccountEntry(msgspec.Struct, frozen=True):
 class FrontendConfig(msgspec.Struct, frozen=True):
     frontend: FrontendSection = msgspec.field(default_factory=FrontendSection)
     router: RouterSection = msgspec.field(default_factory=RouterSection)
+    metadata: MetadataSection = msgspec.field(default_factory=MetadataSection)
     accounts: dict[str, AccountEntry] = msgspec.field(
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )
@@ -124,6 +134,8 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid("router.read_unit_bytes must be a multiple of 64 KiB between 64 KiB and 16 MiB")
     if router.memory_budget_bytes < max(8 * router.chunk_size_bytes, 4 * router.read_unit_bytes, 16 << 20):
         raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks, 4 read units, and 16 MiB")
+    if config.metadata.timeout_ms < METADATA_TIMEOUT_MIN_MS:
+        raise ConfigInvalid(f"metadata.timeout_ms must be at least {METADATA_TIMEOUT_MIN_MS} ms")
     if "default" not in config.accounts or "default" not in config.accounts["default"].containers:
         raise ConfigInvalid("accounts must hold an account default with a container default")
     _refuse_ids("accounts", {name: account.id for name, account in config.accounts.items()})

@@ -218,6 +218,9 @@ SEAM = {
     "frontend/seat.py": "descriptors that a process inherits",
     "frontend/supervisor.py": "starts processes, and gives them pipes",
     "frontend/config.py": "says at start that the layout file is not there",
+    "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",
+    "frontend/metadata/sqlite_file.py": "SQLite reads and writes its own file; this asks whether it is still the same",
+    "frontend/metadata/sqlite_watch.py": "a thread beside the event loop, which asks the file whether it has changed",
     "datanode/store/files.py": "implements the file layer",
     "datanode/store/index_file.py": "LMDB maps its own file",
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
@@ -556,6 +559,13 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_routes.py",
         "values and a protocol: every route of the API is walked",
     ),
+    **{
+        f"frontend/metadata/{name}.py": (
+            "tests/conformance/test_metadata_conformance.py",
+            "what a metadata store is: every engine passes the same tests",
+        )
+        for name in ("store", "checks", "sqlite_reads", "sqlite_writes")
+    },
     "frontend/router/context.py": (
         "tests/unit/frontend/router/test_router_replicas.py",
         "only puts together what the others test",

@@ -1,0 +1,63 @@
+"""What no metadata store takes, whatever its engine: keys, values, groups and pages beyond their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ambry.errors import InvalidRequest
+from frontend.metadata.store import (
+    GROUP_MAX,
+    KEY_BYTES_MAX,
+    PAGE_MAX,
+    TIME_MAX,
+    VALUE_BYTES_MAX,
+    Change,
+    LocalDelete,
+    Put,
+    Version,
+)
+
+
+def check_key(key: bytes) -> None:
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise InvalidRequest(f"a key of the metadata has 1 to {KEY_BYTES_MAX} bytes, not {len(key)}")
+
+
+def check_value(value: bytes | None) -> None:
+    if value is not None and len(value) > VALUE_BYTES_MAX:
+        raise InvalidRequest(f"a value of the metadata has at most {VALUE_BYTES_MAX} bytes, not {len(value)}")
+
+
+def check_limit(limit: int) -> None:
+    if not 1 <= limit <= PAGE_MAX:
+        raise InvalidRequest(f"a page of the metadata has 1 to {PAGE_MAX} entries, not {limit}")
+
+
+def check_delimiter(delimiter: bytes) -> None:
+    if not 0 < len(delimiter) <= KEY_BYTES_MAX:
+        raise InvalidRequest(f"a delimiter has 1 to {KEY_BYTES_MAX} bytes, not {len(delimiter)}")
+
+
+def check_group(group: Sequence[Change]) -> None:
+    """Raises InvalidRequest for a group that can never be written."""
+    if len(group) > GROUP_MAX:
+        raise InvalidRequest(f"a group has at most {GROUP_MAX} changes, not {len(group)}")
+    seen = set()
+    for change in group:
+        check_key(change.key)
+        if not isinstance(change, LocalDelete):
+            check_value(change.value)
+        place = (change.space, change.scope if isinstance(change, Put) else -1, change.key)
+        if place in seen:
+            raise InvalidRequest(f"a group names {change.key!r} of {change.space.name} twice")
+        seen.add(place)
+
+
+def check_merge(versions: Sequence[Version]) -> None:
+    """Raises InvalidRequest for versions that no store of this release made."""
+    for version in versions:
+        check_key(version.key)
+        check_value(version.value)
+        stamp = version.stamp
+        if not 0 < stamp.time <= TIME_MAX or not 0 < stamp.datacenter < 256:
+            raise InvalidRequest(f"a version of {version.key!r} has the impossible stamp {stamp}")
