@@ -90,6 +90,12 @@ class AccessDenied(AmbryError, PermissionError):
     status = 403
 
 
+class RetentionLocked(AccessDenied):
+    """What is to be deleted or overwritten lies in a container that is locked until a date."""
+
+    code = 14
+
+
 class BlobNotFound(AmbryError, FileNotFoundError):
     """Proven absent: enough replicas that have the authority to say so do not hold it."""
 

@@ -26,10 +26,10 @@ from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
+from frontend.containers.resolver import Containers
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
-from frontend.metadata.accounts import Accounts
 from frontend.metadata.opening import metadata_store, open_metadata
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
@@ -91,7 +91,7 @@ class Frontend:
         metadata = metadata_store(self._config, self._map, clock=self._clock, random_source=self._random)
         api = AmbryApi(
             router,
-            Accounts(self._config.accounts),
+            Containers(self._config.accounts),
             config=config,
             clock=self._agreed,
             unready=lambda: self._unready(router),

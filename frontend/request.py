@@ -16,12 +16,7 @@ import asyncio
 
 import msgspec
 
-
-class ContainerId(msgspec.Struct, frozen=True):
-    """A container by the numbers that stand in blob ids, 32 bits each."""
-
-    account: int
-    container: int
+from frontend.container import Container
 
 
 class RequestContext(msgspec.Struct, eq=False, kw_only=True):
@@ -32,7 +27,7 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     timeout_s: float
     deadline: float
     """On the event loop's clock; the client has its answer by then."""
-    container: ContainerId | None = None
+    container: Container | None = None
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
 
     def left_s(self) -> float:

@@ -13,7 +13,7 @@ import pytest
 import ambry
 from ambry import errors
 from frontend.config import FrontendConfig, FrontendSection
-from frontend.metadata.accounts import Accounts
+from frontend.containers.resolver import Containers
 from frontend.rest.api import AmbryApi
 from frontend.rest.upload import ON_UPLOAD
 from tests.support.planted import PLANTED
@@ -183,7 +183,7 @@ def test_the_document_of_the_http_api_lists_every_route() -> None:
     """Method and target of each, in the table of calls; and no other."""
     nothing: Any = None
     config = FrontendConfig(frontend=FrontendSection(name="f", datacenter="d"))
-    api = AmbryApi(nothing, Accounts(config.accounts), config=config.frontend, clock=nothing, unready=list)
+    api = AmbryApi(nothing, Containers(config.accounts), config=config.frontend, clock=nothing, unready=list)
     routed = {(method, route.target) for route in api.routes for method in route.methods}
     section = (ROOT / "docs" / "rest.md").read_text("utf-8").partition("## Calls")[2].partition("\n## ")[0]
     listed: set[tuple[str, str]] = set()

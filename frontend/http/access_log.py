@@ -101,7 +101,7 @@ class AccessLog:
         }
         container = context.container
         if container is not None:
-            pairs["account"], pairs["container"] = container.account, container.container
+            pairs["account"], pairs["container"] = container.account_id, container.container_id
         if status >= 500:
             log.warning("request", **pairs)
         elif self._bulk is not None:

@@ -52,6 +52,8 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Bytes that Content-Length announces, 0 for no body, None for a chunked one."""
     body: bytes | None = None
     """A short body that was here as a whole before anybody asked for it; any other is read (frontend/http/body.py)."""
+    from_known_page: bool = False
+    """Whether it comes from a page of another origin that may use what it is about, as the route's `enter` found out."""
     selected: Any = None
     """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
     begun: Any = None
@@ -60,6 +62,11 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Set once the head of the response has gone out: from then on an error can only break the connection."""
     noted: dict[str, Any] = {}
     """Pairs for this request's log line."""
+
+    @property
+    def authority(self) -> str | None:
+        """Whom it is sent to: what an absolute target names, else its Host."""
+        return self.headers.get("host") if self.target.authority is None else self.target.authority
 
     async def continue_if_expected(self) -> None:
         """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body.

@@ -131,6 +131,10 @@ class Pipeline:
     async def _made(self, exchange: Exchange) -> web.StreamResponse:
         try:
             route = self._understand(exchange)
+            if route.enter is not None:
+                await route.enter(exchange)
+            if route.changes and not (FROM_BROWSERS.isdisjoint(exchange.headers) or exchange.from_known_page):
+                refuse_cross_site(exchange.headers, exchange.authority)
             if not CONDITIONAL.isdisjoint(exchange.headers):
                 answer = await self._precondition(exchange, route)
                 if answer is not None:
@@ -162,12 +166,9 @@ class Pipeline:
             target = parse_target(method, http.raw_path)
             route = self._dialect.find(method, target)
         exchange.target, exchange.op = target, route.op
-        fields = exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
-        authority = fields.get("host") if target.authority is None else target.authority
-        if authority not in self.hosts.known:
-            self.hosts.check(authority)
-        if route.changes and not FROM_BROWSERS.isdisjoint(fields):
-            refuse_cross_site(fields, authority)
+        exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
+        if exchange.authority not in self.hosts.known:
+            self.hosts.check(exchange.authority)
         check_fields(exchange, route, self._dialect)
         content = http.content
         if (

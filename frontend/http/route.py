@@ -19,6 +19,8 @@ from frontend.http.target import Target
 
 Handle = Callable[[Exchange], Awaitable[web.StreamResponse]]
 """Answers, or raises AmbryError."""
+Enter = Callable[[Exchange], Awaitable[None]]
+"""Finds out what a request is about, and whether it may be at all. Raises AmbryError."""
 Select = Callable[[Exchange], Awaitable[Selected | None]]
 """Finds what a request's conditions are about; None where there is nothing yet. Raises AmbryError."""
 
@@ -33,6 +35,8 @@ class Route:
     target: str
     """The path, with names in braces where it varies: `{name}` is one segment, `{name...}` all that follow, one at least."""
     handle: Handle
+    enter: Enter | None = None
+    """Called before the request's conditions are looked at. None where there is nothing to find out."""
     changes: bool = False
     takes_body: bool = False
     headers: frozenset[str] = frozenset()

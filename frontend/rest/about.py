@@ -17,6 +17,7 @@ from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS
 from frontend.http.route import Handle, Route
 from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
+from frontend.rest.entry import OF_BLOB, Entry
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
@@ -30,9 +31,10 @@ _ENTRY = b'{"id":"%b","size":%d,"digest":"%b"}'
 class About:
     """The calls that tell about a blob. What they tell may change, so none of it may be kept without asking."""
 
-    def __init__(self, router: RouterContext, finder: BlobFinder) -> None:
+    def __init__(self, router: RouterContext, finder: BlobFinder, entry: Entry) -> None:
         self._router = router
         self._finder = finder
+        self._entry = entry
 
     def routes(self) -> tuple[Route, ...]:
         def tell(name: str, handle: Handle, headers: frozenset[str] = EVERYWHERE) -> Route:
@@ -41,7 +43,8 @@ class About:
                 methods=READS,
                 target=f"/{{id}}/{name}",
                 handle=handle,
-                headers=headers,
+                enter=self._entry.by_path,
+                headers=headers | OF_BLOB,
                 select=self._finder.select_about,
             )
 

@@ -12,10 +12,11 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.rest import names
 from frontend.config import FrontendSection
+from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
-from frontend.metadata.accounts import Accounts
 from frontend.rest.about import About
 from frontend.rest.blob import BlobFinder
+from frontend.rest.entry import Entry
 from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
@@ -41,24 +42,25 @@ class AmbryApi:
     def __init__(
         self,
         router: RouterContext,
-        accounts: Accounts,
+        containers: Containers,
         *,
         config: FrontendSection,
         clock: Clock,
         unready: Callable[[], list[str]],
     ) -> None:
         """`unready` gives the reasons why this frontend should get no requests."""
-        self.accounts = accounts
-        self.finder = finder = BlobFinder(router, accounts, clock)
+        self.containers = containers
+        self.finder = finder = BlobFinder(router, containers, clock)
+        entry = Entry(containers, clock=clock)
         resources: tuple[Resource, ...] = (
-            Uploads(router, accounts, config=config, clock=clock),
-            Reads(router, finder),
-            About(router, finder),
-            Updates(router, finder, clock=clock),
+            Uploads(router, entry, config=config, clock=clock),
+            Reads(router, finder, entry),
+            About(router, finder, entry),
+            Updates(router, finder, entry, clock=clock),
             ServicePages(unready),
         )
         self.routes = tuple(route for resource in resources for route in resource.routes())
-        self.find = RouteFinder(self.routes).find
+        self.find = RouteFinder(self.routes, entry.preflight).find
         self.common = {"Server": "ambry", names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:

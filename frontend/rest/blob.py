@@ -12,13 +12,14 @@ from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId, Inva
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
 from ambry.rest import metadata, names, values
 from ambry.rest.text import is_plain, one_of, percent_encoded
+from frontend.container import Container, unknown_container
+from frontend.containers.resolver import Containers
 from frontend.http import wire
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.http.inert import GUARDS, disposition
-from frontend.metadata.accounts import Accounts
-from frontend.request import ContainerId
+from frontend.rest.cross_origin import told_always
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
 from frontend.router.values import BlobHead
@@ -108,7 +109,6 @@ def id_in_header(exchange: Exchange) -> BlobId:
 def _named(exchange: Exchange, text: str) -> BlobId:
     blob_id = parse_id(text)
     exchange.noted["blob"] = text[:ID_TEXT_SIZE]
-    exchange.context.container = ContainerId(blob_id.account, blob_id.container)
     return blob_id
 
 
@@ -127,9 +127,9 @@ def ttl_of(state: BlobState, created_at_ms: int) -> str:
 class BlobFinder:
     """Finds what calls about a blob are about, and tells of it."""
 
-    def __init__(self, router: RouterContext, accounts: Accounts, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, containers: Containers, clock: Clock) -> None:
         self._router = router
-        self._accounts = accounts
+        self.containers = containers
         self._clock = clock
 
     async def head(self, exchange: Exchange, blob_id: BlobId, allowed: Visible = ALIVE) -> BlobHead:
@@ -184,12 +184,18 @@ class BlobFinder:
 
     # --- what is told ---
 
-    @staticmethod
-    def cache(head: BlobHead, allowed: Visible) -> str:
+    def container(self, blob_id: BlobId) -> Container:
+        """The container of a blob, as far as it is known."""
+        known = self.containers.known_id(blob_id.account, blob_id.container)
+        return known or unknown_container(blob_id.account, blob_id.container)
+
+    def cache(self, head: BlobHead, allowed: Visible) -> str:
         """The Cache-Control of a blob's own bytes."""
-        if allowed.any:
+        settings = self.container(head.id).settings
+        if allowed.any or not settings.cacheable:
             return NOT_AT_ALL
-        return FOR_EVER if head.state.expires_at_ms == NEVER_MS and not head.properties.private else ASK_FIRST
+        private = settings.is_private or head.properties.private
+        return FOR_EVER if head.state.expires_at_ms == NEVER_MS and not private else ASK_FIRST
 
     def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
         """What every read of a blob tells of it; without the length of the body."""
@@ -204,7 +210,7 @@ class BlobFinder:
         return text + wire.lines(metadata.encode(head.metadata)) if head.metadata else text
 
     def _alike(self, head: BlobHead, cache: str) -> _Alike:
-        account, container = self._accounts.names(ContainerId(head.id.account, head.id.container))
+        container = self.container(head.id)
         properties = head.properties
         return _alike(
             properties.content_type,
@@ -213,8 +219,9 @@ class BlobFinder:
             properties.service_id,
             properties.owner_id,
             properties.private,
-            account,
-            container,
+            container.account_name,
+            container.container_name,
+            container.origins,
             cache,
         )
 
@@ -258,6 +265,7 @@ def _alike(
     private: bool,
     account: str,
     container: str,
+    origins: frozenset[str],
     cache: str,
 ) -> _Alike:
     headers = {
@@ -265,6 +273,7 @@ def _alike(
         "Accept-Ranges": "bytes",
         "Cache-Control": cache,
         **GUARDS,
+        **told_always(origins),
         names.CONTENT_TYPE: content_type,
         names.ACCOUNT_NAME: account,
         names.CONTAINER_NAME: container,

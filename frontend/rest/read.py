@@ -15,15 +15,16 @@ from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
-from frontend.http.route import Route
+from frontend.http.route import Handle, Route, Select
 from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
+from frontend.rest.entry import OF_BLOB, Entry
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.get import Download, open_blob
 from frontend.router.values import RangeSpec
 
-ON_READ = EVERYWHERE | {names.GET_OPTION, names.RESOLVE_RANGE_ON_EMPTY_BLOB}
+ON_READ = EVERYWHERE | OF_BLOB | {names.GET_OPTION, names.RESOLVE_RANGE_ON_EMPTY_BLOB}
 _SEGMENT_DIGITS_MAX = 9
 WHOLE_BYTES = 64 << 10
 """Answers of so many bytes are sent in one write. Larger ones are streams, whose memory is watched over."""
@@ -32,17 +33,27 @@ WHOLE_BYTES = 64 << 10
 class Reads:
     """The calls that answer with a blob's bytes."""
 
-    def __init__(self, router: RouterContext, finder: BlobFinder) -> None:
+    def __init__(self, router: RouterContext, finder: BlobFinder, entry: Entry) -> None:
         self._router = router
         self._finder = finder
+        self._entry = entry
 
     def routes(self) -> tuple[Route, ...]:
         shown, about = self._finder.select_shown, self._finder.select_about
         segment = "/{id}/Segment/{n}"
+
+        def read(
+            op: str, methods: tuple[str, ...], target: str, handle: Handle, select: Select, headers: frozenset[str]
+        ) -> Route:
+            enter = self._entry.by_path
+            return Route(
+                op=op, methods=methods, target=target, handle=handle, enter=enter, headers=headers, select=select
+            )
+
         return (
-            Route(op="get", methods=("GET",), target="/{id}", handle=self.read, headers=ON_READ, select=shown),
-            Route(op="head", methods=("HEAD",), target="/{id}", handle=self.head, headers=ON_READ, select=shown),
-            Route(op="segment", methods=READS, target=segment, handle=self.segment, headers=EVERYWHERE, select=about),
+            read("get", ("GET",), "/{id}", self.read, shown, ON_READ),
+            read("head", ("HEAD",), "/{id}", self.head, shown, ON_READ),
+            read("segment", READS, segment, self.segment, about, EVERYWHERE | OF_BLOB),
         )
 
     async def read(self, exchange: Exchange) -> web.StreamResponse:

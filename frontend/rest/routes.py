@@ -7,7 +7,7 @@ taken exactly as it was sent. Nothing is matched by pattern, and what is not in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from aiohttp import web
 
@@ -17,6 +17,9 @@ from frontend.http.route import Route
 from frontend.http.target import Target
 from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload import check_reserved
+
+Preflight = Callable[[Exchange, Sequence[str]], dict[str, str]]
+"""What a browser that asks for a page is told beside which methods are allowed. Raises AccessDenied."""
 
 
 class _Place:
@@ -54,7 +57,7 @@ class _Place:
 class RouteFinder:
     """The routes, arranged to be searched."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], preflight: Preflight) -> None:
         """Raises InvariantBroken where two routes answer the same."""
         self._top = _Place()
         for route in routes:
@@ -69,9 +72,9 @@ class RouteFinder:
         everything = sorted({method for place in places for method in place.methods} | {"OPTIONS"})
         for place in places:
             target = [route.target for route in place.methods.values()][-1]
-            place.methods["OPTIONS"] = _options(target, sorted((*place.methods, "OPTIONS")))
+            place.methods["OPTIONS"] = _options(target, sorted((*place.methods, "OPTIONS")), preflight)
         self._everything = _Place()
-        self._everything.methods["OPTIONS"] = _options("*", everything)
+        self._everything.methods["OPTIONS"] = _options("*", everything, preflight)
 
     def find(self, method: str, target: Target) -> Route:
         """Raises MethodNotAllowed, InvalidRequest."""
@@ -115,8 +118,8 @@ def _ways_on(place: _Place) -> str:
     return f"what there is: {', '.join(sorted(below))}" if below else "nothing is below"
 
 
-def _options(target: str, allowed: list[str]) -> Route:
+def _options(target: str, allowed: list[str], preflight: Preflight) -> Route:
     async def handle(exchange: Exchange) -> web.Response:
-        return web.Response(status=204, headers={"Allow": ", ".join(allowed)})
+        return web.Response(status=204, headers={"Allow": ", ".join(allowed), **preflight(exchange, allowed)})
 
     return Route(op="options", methods=("OPTIONS",), target=target, handle=handle, headers=EVERYWHERE)

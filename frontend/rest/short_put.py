@@ -7,13 +7,14 @@ import asyncio
 from ambry.blob import Durability
 from ambry.clock import Clock
 from ambry.errors import AmbryError
+from frontend.containers.resolver import Containers
 from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainUpload, PlainUploads
 from frontend.http.short_request import ShortRequest
-from frontend.metadata.accounts import Accounts
 from frontend.request import RequestContext
-from frontend.rest.upload import BegunUpload, put_spec, target_container, told
+from frontend.rest.entry import known_target
+from frontend.rest.upload import BegunUpload, put_spec, told
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 from frontend.router.put import PutOperation
@@ -28,7 +29,7 @@ class ShortPuts:
         self,
         pipeline: Pipeline,
         router: RouterContext,
-        accounts: Accounts,
+        containers: Containers,
         *,
         uploads: PlainUploads,
         prefixes: tuple[str, ...],
@@ -39,7 +40,7 @@ class ShortPuts:
         self.pipeline = pipeline
         self.router = router
         self.clock = clock
-        self._accounts = accounts
+        self._containers = containers
         self._uploads = uploads
         self._prefixes = prefixes
         self._size_max = size_max
@@ -49,11 +50,20 @@ class ShortPuts:
         if upload is None or len(upload.body) > self._size_max:
             return False
         headers = upload.headers
+        container = known_target(headers, self._containers)
+        if container is None or not container.plain_uploads:
+            return False
         context = self.pipeline.context()
+        context.container = container
         try:
-            context.container = target_container(headers, self._accounts)
             has_metadata = any(name.startswith(self._prefixes) for name in headers)
-            spec = put_spec(headers, filename="", now_ms=self.clock.wall_ms(), has_metadata=has_metadata)
+            spec = put_spec(
+                headers,
+                filename="",
+                now_ms=self.clock.wall_ms(),
+                has_metadata=has_metadata,
+                durability=container.durability,
+            )
         except AmbryError:
             return False
         if spec.durability is Durability.GEO or not self.router.budget.try_take(len(upload.body), Need.READY):

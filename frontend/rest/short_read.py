@@ -12,7 +12,7 @@ from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainReads
 from frontend.http.short_request import ShortRequest
-from frontend.request import ContainerId, RequestContext
+from frontend.request import RequestContext
 from frontend.rest.blob import ALIVE, BlobFinder
 from frontend.rest.read import WHOLE_BYTES
 from frontend.router.context import RouterContext
@@ -42,10 +42,11 @@ class ShortReads:
             blob_id = BlobId.parse(text)
         except InvalidBlobId:
             return False
-        if blob_id.kind is not IdKind.SIMPLE:
+        container = self.finder.containers.known_id(blob_id.account, blob_id.container)
+        if blob_id.kind is not IdKind.SIMPLE or container is None or not container.plain_reads:
             return False
         context = self.pipeline.context()
-        context.container = ContainerId(blob_id.account, blob_id.container)
+        context.container = container
         size = self.reading.first_bytes()
         try:
             fetch = Fetch(context, self._router, blob_id, first=0, end=size)

@@ -26,7 +26,7 @@ def shortcuts_of(
     puts = ShortPuts(
         pipeline,
         router,
-        api.accounts,
+        api.containers,
         uploads=PlainUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES),
         prefixes=METADATA_PREFIXES,
         clock=clock,

@@ -9,8 +9,9 @@ from ambry.rest import names
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route, Select
 from frontend.rest.blob import BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
+from frontend.rest.entry import OF_BLOB, Entry, container_of
 from frontend.rest.resource import EVERYWHERE
-from frontend.rest.upload import expiry
+from frontend.rest.upload import check_lifetime, expiry
 from frontend.router import update
 from frontend.router.context import RouterContext
 
@@ -18,23 +19,40 @@ from frontend.router.context import RouterContext
 class Updates:
     """The calls that change a blob. Their conditions are held before, not with, the change: two updates join in any order."""
 
-    def __init__(self, router: RouterContext, finder: BlobFinder, *, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, finder: BlobFinder, entry: Entry, *, clock: Clock) -> None:
         self._router = router
         self._finder = finder
+        self._entry = entry
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
-        def change(op: str, method: str, target: str, handle: Handle, select: Select, *headers: str) -> Route:
-            understood = EVERYWHERE | set(headers)
+        def change(op: str, target: str, handle: Handle, select: Select, *headers: str) -> Route:
             return Route(
-                op=op, methods=(method,), target=target, handle=handle, changes=True, headers=understood, select=select
+                op=op,
+                methods=("PUT",),
+                target=target,
+                handle=handle,
+                enter=self._entry.by_header,
+                changes=True,
+                headers=EVERYWHERE | OF_BLOB | {names.BLOB_ID, *headers},
+                select=select,
             )
 
         finder = self._finder
+        delete = Route(
+            op="delete",
+            methods=("DELETE",),
+            target="/{id}",
+            handle=self.delete,
+            enter=self._entry.to_delete,
+            changes=True,
+            headers=EVERYWHERE | OF_BLOB,
+            select=finder.select_deletable,
+        )
         return (
-            change("delete", "DELETE", "/{id}", self.delete, finder.select_deletable),
-            change("update_ttl", "PUT", "/updateTtl", self.update_ttl, finder.select_living, names.BLOB_ID, names.TTL),
-            change("undelete", "PUT", "/undelete", self.undelete, finder.select_kept, names.BLOB_ID),
+            delete,
+            change("update_ttl", "/updateTtl", self.update_ttl, finder.select_living, names.TTL),
+            change("undelete", "/undelete", self.undelete, finder.select_kept),
         )
 
     async def delete(self, exchange: Exchange) -> web.Response:
@@ -45,6 +63,7 @@ class Updates:
     async def update_ttl(self, exchange: Exchange) -> web.Response:
         blob_id = id_in_header(exchange)
         expires_at_ms = expiry(exchange.headers.get(names.TTL), self._clock.wall_ms())
+        check_lifetime(expires_at_ms, container_of(exchange))
         head = await update.extend_ttl(exchange.context, self._router, blob_id, expires_at_ms, selected_head(exchange))
         return web.Response(headers={names.TTL: ttl_of(head.state, head.created_at_ms)})
 

@@ -16,15 +16,15 @@ from ambry.format.properties import encode_metadata
 from ambry.rest import metadata, names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
+from frontend.container import Container
 from frontend.http import wire
 from frontend.http.body import body_of
 from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.http.route import Handle, Route
-from frontend.metadata.accounts import DEFAULT, Accounts
-from frontend.request import ContainerId
 from frontend.rest.blob import parse_id
+from frontend.rest.entry import Entry, container_of
 from frontend.rest.resource import EVERYWHERE
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
@@ -41,7 +41,6 @@ PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
 """What a plain upload may say: a digest is verified on the ordinary way."""
 METADATA_PREFIXES = (names.METADATA_PREFIX, names.ENCODED_METADATA_PREFIX)
 
-_TARGETS = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
 _WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
 
 RESERVED = frozenset({
@@ -54,9 +53,9 @@ RESERVED = frozenset({
 class Uploads:
     """The calls that make a blob."""
 
-    def __init__(self, router: RouterContext, accounts: Accounts, *, config: FrontendSection, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, entry: Entry, *, config: FrontendSection, clock: Clock) -> None:
         self._router = router
-        self._accounts = accounts
+        self._entry = entry
         self._config = config
         self._clock = clock
 
@@ -67,6 +66,7 @@ class Uploads:
                 methods=methods,
                 target=target,
                 handle=handle,
+                enter=self._entry.to_upload,
                 changes=True,
                 takes_body=True,
                 headers=ON_UPLOAD,
@@ -100,9 +100,15 @@ class Uploads:
         size = exchange.body_size if body is None else len(body)
         if size is not None and size > self._config.blob_size_max:
             raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
-        context = exchange.context
-        context.container = target_container(headers, self._accounts)
-        spec = put_spec(headers, filename=filename, now_ms=self._clock.wall_ms(), has_metadata=exchange.prefixed)
+        container = container_of(exchange)
+        spec = put_spec(
+            headers,
+            filename=filename,
+            now_ms=self._clock.wall_ms(),
+            has_metadata=exchange.prefixed,
+            durability=container.durability,
+        )
+        check_lifetime(spec.expires_at_ms, container)
         nodes = self._router.map.nodes
         if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
             raise InvalidRequest(
@@ -206,11 +212,12 @@ def _is_id(name: str) -> bool:
     return True
 
 
-def target_container(headers: Mapping[str, str], accounts: Accounts) -> ContainerId:
-    """The container that a new blob goes to. Raises InvalidRequest for a name that is none."""
-    if _TARGETS.isdisjoint(headers):
-        return accounts.default
-    return accounts.resolve(headers.get(names.ACCOUNT_NAME, DEFAULT), headers.get(names.CONTAINER_NAME, DEFAULT))
+def check_lifetime(expires_at_ms: int, container: Container) -> None:
+    """Raises InvalidRequest for a blob that would live longer than its container lets blobs live."""
+    if container.settings.ttl_required and expires_at_ms == NEVER_MS:
+        raise InvalidRequest(
+            f"the container {container} takes no blob that lives for ever: give its seconds to live in {names.TTL}"
+        )
 
 
 def _digests(headers: Mapping[str, str]) -> ExpectedDigests:
@@ -218,14 +225,21 @@ def _digests(headers: Mapping[str, str]) -> ExpectedDigests:
     return ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
 
 
-def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int, has_metadata: bool = True) -> PutSpec:
+def put_spec(
+    headers: Mapping[str, str],
+    *,
+    filename: str,
+    now_ms: int,
+    has_metadata: bool = True,
+    durability: Durability = Durability.DISK,
+) -> PutSpec:
     """What an upload's headers ask for, by name in lower case; what they do not mention costs nothing.
 
-    `has_metadata` False says that no header of user metadata is among them. Raises InvalidRequest naming the header,
-    HeadersTooLarge.
+    `has_metadata` False says that no header of user metadata is among them. `durability` is that of an upload which says
+    nothing about it. Raises InvalidRequest naming the header, HeadersTooLarge.
     """
     private = headers.get(names.PRIVATE)
-    durability = headers.get(names.DURABILITY)
+    asked = headers.get(names.DURABILITY)
     properties = BlobProperties(
         size=0,
         digest=b"",
@@ -241,7 +255,7 @@ def put_spec(headers: Mapping[str, str], *, filename: str, now_ms: int, has_meta
         metadata=_metadata(headers) if has_metadata else b"",
         created_at_ms=now_ms,
         expires_at_ms=expiry(headers.get(names.TTL), now_ms),
-        durability=Durability.DISK if durability is None else values.durability(durability),
+        durability=durability if asked is None else values.durability(asked),
     )
 
 

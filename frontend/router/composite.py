@@ -12,6 +12,7 @@ from ambry.errors import DataCorrupt
 from ambry.format import composite as composite_format
 from ambry.ids import BlobId, IdKind
 from frontend.request import RequestContext
+from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import Fetch, Found, found, head_of, read_head
 from frontend.router.reading import ReadMemory
@@ -39,6 +40,17 @@ async def read_composite(
 
     Raises BlobNotFound, BlobGone, Unavailable, DataCorrupt; Overloaded when the memory for it does not come in time.
     """
+    reading = _read_composite(request, context, blob_id, of=of, any_state=any_state)
+    if any_state or not is_strict(request):
+        return await reading
+    return await confirmed(
+        request, context, blob_id, reading, lambda whole: context.reading.budget.give_back(whole.charged)
+    )
+
+
+async def _read_composite(
+    request: RequestContext, context: RouterContext, blob_id: BlobId, *, of: int, any_state: bool
+) -> CompositeBlob:
     budget = context.reading.budget
     end = charged = BLOCK_SIZE  # the list of a blob of 4 GiB, in chunks of 4 MiB
     while True:

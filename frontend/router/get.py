@@ -14,6 +14,7 @@ from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
 from frontend.router.composite import read_composite
+from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
 from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly, found, head_of
@@ -270,7 +271,12 @@ async def open_blob(
         return Download(
             request, context, whole.head, span=span, beginning=b"", charged=held, listed=whole.listed, units=units
         )
-    begun = begun or await _first_read(request, context, blob_id, wanted, any_state=any_state)
+    if begun is None:
+        reading = _first_read(request, context, blob_id, wanted, any_state=any_state)
+        if any_state or not is_strict(request):
+            begun = await reading
+        else:
+            begun = await confirmed(request, context, blob_id, reading, FirstRead.give_back)
     charged = begun.held
     outcome = begun.take_over()
     try:

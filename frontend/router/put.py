@@ -243,8 +243,8 @@ class PutOperation:
         blob_id = BlobId.make(
             kind=kind,
             datacenter=context.datacenter_id,
-            account=self._container.account,
-            container=self._container.container,
+            account=self._container.account_id,
+            container=self._container.container_id,
             partition=replicas.id,
             uuid=uuid7(wall_ms, context.random_source),
         )

@@ -22,6 +22,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest
 from frontend.request import RequestContext
+from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
 from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Answer, Candidate, ReadTracker, Verdict
 from frontend.router.replicas import PartitionReplicas
@@ -309,5 +310,9 @@ async def read_head(
     request: RequestContext, context: RouterContext, blob_id: BlobId, *, any_state: bool = False
 ) -> BlobHead:
     """A blob's head. Raises BlobNotFound, BlobGone, Unavailable."""
-    outcome = await Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
+    reading = Fetch(request, context, blob_id, first=0, end=0, any_state=any_state).start()
+    if any_state or not is_strict(request):
+        outcome = await reading
+    else:
+        outcome = await confirmed(request, context, blob_id, reading)
     return head_of(blob_id, found(blob_id, outcome).reply)

@@ -19,13 +19,14 @@ from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
 from frontend.config import RouterSection
-from frontend.request import ContainerId, RequestContext
+from frontend.request import RequestContext
 from frontend.router import update
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import router_context
 from frontend.router.put import PutOperation
 from frontend.router.values import PutResult, PutSpec
 from tests.support.direct_node import DirectCluster
+from tests.support.fake_cluster import some_container
 
 TIMEOUT_S = 20.0
 
@@ -101,7 +102,7 @@ class DirectFrontend:
 
     def request(self) -> RequestContext:
         deadline = asyncio.get_running_loop().time() + TIMEOUT_S
-        return RequestContext(id="r", timeout_s=TIMEOUT_S, deadline=deadline, container=ContainerId(1, 1))
+        return RequestContext(id="r", timeout_s=TIMEOUT_S, deadline=deadline, container=some_container())
 
     async def put(self, body: bytes) -> PutResult:
         spec = PutSpec(

@@ -15,8 +15,10 @@ from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId, IdKind
+from ambry.rest.accounts import ContainerSettings
 from frontend.config import RouterSection
-from frontend.request import ContainerId, RequestContext
+from frontend.container import Container, container_of
+from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
 from frontend.router.get import open_blob
@@ -119,13 +121,24 @@ def make_cluster(
     return FakeCluster(context=context, pool=pool)
 
 
+def some_container(**settings: Any) -> Container:
+    """The default container, with these settings."""
+    return container_of(
+        ContainerSettings(**settings),
+        account_id=1,
+        account_name="default",
+        container_id=1,
+        container_name="default",
+    )
+
+
 def some_request(*, timeout_s: float = 20.0) -> RequestContext:
     """A request that has just arrived, of the default container."""
     return RequestContext(
         id="r",
         timeout_s=timeout_s,
         deadline=asyncio.get_running_loop().time() + timeout_s,
-        container=ContainerId(1, 1),
+        container=some_container(),
     )
 
 

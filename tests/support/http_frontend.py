@@ -19,10 +19,10 @@ from ambry.clock import SystemClock
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.config import AccountEntry, FrontendSection
+from frontend.containers.resolver import Containers
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
-from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
 from tests.support.eventually import GIVE_UP_S
@@ -109,6 +109,8 @@ class HttpFrontend:
     port: int
     server: Any = None
     """Its HttpServer, where it runs in this process."""
+    containers: Any = None
+    """Its Containers, where it runs in this process."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[RawClient]:
@@ -160,7 +162,7 @@ async def http_frontend(
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
     api = AmbryApi(
-        cluster.context, Accounts(ACCOUNTS), config=config, clock=cluster.context.clock, unready=lambda: unready or []
+        cluster.context, Containers(ACCOUNTS), config=config, clock=cluster.context.clock, unready=lambda: unready or []
     )
     pipeline = Pipeline(
         api,
@@ -181,7 +183,7 @@ async def http_frontend(
         server.shortcuts = shortcuts_of(pipeline, cluster.context, api, config=config, clock=cluster.context.clock)
     server.start(bind("127.0.0.1", 0))
     try:
-        yield HttpFrontend(cluster=cluster, port=server.port, server=server)
+        yield HttpFrontend(cluster=cluster, port=server.port, server=server, containers=api.containers)
     finally:
         await server.drain(timeout_s=1.0, hurry=asyncio.Event())
 

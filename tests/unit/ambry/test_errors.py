@@ -24,6 +24,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         11: "InvalidBlobId",
         12: "ChecksumMismatch",
         13: "AccessDenied",
+        14: "RetentionLocked",
         20: "BlobNotFound",
         21: "BlobGone",
         22: "BlobDeleted",

@@ -8,7 +8,7 @@ from ambry import errors
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError
 from frontend.config import FrontendSection
-from frontend.metadata.accounts import Accounts
+from frontend.containers.resolver import Containers
 from frontend.rest.api import AmbryApi
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import ACCOUNTS
@@ -22,7 +22,7 @@ def every_error(base: type[AmbryError] = AmbryError) -> list[type[AmbryError]]:
 def make() -> AmbryApi:
     config = FrontendSection(name="f1", datacenter="dc1")
     router = make_cluster(((3,),), clock=SystemClock()).context
-    return AmbryApi(router, Accounts(ACCOUNTS), config=config, clock=SystemClock(), unready=list)
+    return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=SystemClock(), unready=list)
 
 
 async def test_every_error_has_the_shape_of_rfc_9457() -> None:

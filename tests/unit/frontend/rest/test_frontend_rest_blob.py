@@ -9,8 +9,9 @@ from ambry.clock import SystemClock
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone
 from ambry.ids import IdKind
 from ambry.rest import names
+from frontend.config import AccountEntry
+from frontend.containers.resolver import Containers
 from frontend.http import access_log
-from frontend.metadata.accounts import Accounts
 from frontend.rest.blob import ALIVE, ANY, BlobFinder, Visible, ttl_of
 from frontend.router.values import BlobHead
 from tests.support.captured_log import capture_log
@@ -34,8 +35,10 @@ def head(state: BlobState = PERMANENT, **properties: object) -> BlobHead:
     )
 
 
-def finder(accounts: Accounts | None = None) -> BlobFinder:
-    return BlobFinder(make_cluster(((3,),), clock=SystemClock()).context, accounts or Accounts(ACCOUNTS), SystemClock())
+def finder(containers: Containers | None = None) -> BlobFinder:
+    return BlobFinder(
+        make_cluster(((3,),), clock=SystemClock()).context, containers or Containers(ACCOUNTS), SystemClock()
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ async def test_a_time_to_live_is_told_from_creation_on() -> None:
 
 
 async def test_a_container_that_is_not_configured_any_more_shows_its_number() -> None:
-    told = finder(Accounts({})).headers(head(), cache="x")
+    told = finder(Containers({"default": AccountEntry(id=9, containers={"default": 9})})).headers(head(), cache="x")
     assert (told["x-ambry-target-account-name"], told["x-ambry-target-container-name"]) == ("1", "1")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 import pytest
@@ -24,6 +25,10 @@ def route(target: str, *methods: str) -> Route:
     return Route(op="test", methods=methods or ("GET",), target=target, handle=handle)
 
 
+def no_pages(exchange: Exchange, allowed: Sequence[str]) -> dict[str, str]:
+    return {}
+
+
 FINDER = RouteFinder(
     [
         route("/"),
@@ -37,7 +42,8 @@ FINDER = RouteFinder(
         route("/uploads/{u}/complete", "POST"),
         route("/uploads/{u}/{n}", "PUT"),
         route("/accounts/containers/datasets"),
-    ]
+    ],
+    no_pages,
 )
 
 
@@ -101,7 +107,7 @@ def test_a_file_cannot_take_a_name_of_the_api_whatever_stands_there() -> None:
 
 def test_two_routes_that_answer_the_same_are_a_bug_that_shows_at_the_start() -> None:
     with pytest.raises(InvariantBroken, match="two routes answer GET"):
-        RouteFinder([route("/{id}/BlobInfo"), route("/{other}/blobinfo")])
+        RouteFinder([route("/{id}/BlobInfo"), route("/{other}/blobinfo")], no_pages)
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))

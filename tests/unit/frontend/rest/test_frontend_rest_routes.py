@@ -9,9 +9,9 @@ from ambry.clock import SystemClock
 from ambry.ids import BlobId
 from ambry.rest import names
 from frontend.config import FrontendSection
+from frontend.containers.resolver import Containers
 from frontend.http.conditions import CONDITIONAL
 from frontend.http.route import Route
-from frontend.metadata.accounts import Accounts
 from frontend.rest.api import AmbryApi
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import ACCOUNTS, Answer, HttpFrontend, http_frontend
@@ -30,7 +30,7 @@ def routes() -> tuple[Route, ...]:
     config = FrontendSection(name="f1", datacenter="dc1")
     clock = SystemClock()
     router = make_cluster(((3,),), clock=clock).context
-    return AmbryApi(router, Accounts(ACCOUNTS), config=config, clock=clock, unready=list).routes
+    return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=clock, unready=list).routes
 
 
 # The table is a value that needs an event loop to be built; its shape is read once.

@@ -10,9 +10,9 @@ from ambry.errors import HeadersTooLarge, InvalidRequest
 from ambry.format.properties import decode_metadata
 from ambry.rest.text import TEXT_SIZE_MAX
 from ambry.rest.values import TTL_SECONDS_MAX
-from frontend.metadata.accounts import Accounts
-from frontend.request import ContainerId
-from frontend.rest.upload import RESERVED, expiry, put_spec, target_container
+from frontend.containers.resolver import Containers
+from frontend.rest.entry import known_target
+from frontend.rest.upload import RESERVED, expiry, put_spec
 from frontend.router.values import PutSpec
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import ACCOUNTS, http_frontend, request, until, ways
@@ -26,9 +26,15 @@ def spec(headers: dict[str, str], filename: str = "") -> PutSpec:
     return put_spec({name.lower(): value for name, value in headers.items()}, filename=filename, now_ms=NOW)
 
 
+def target(headers: dict[str, str]) -> tuple[int, int]:
+    found = known_target(headers, Containers(ACCOUNTS))
+    assert found is not None
+    return found.account_id, found.container_id
+
+
 def test_an_upload_without_headers_has_the_defaults() -> None:
     made = spec({})
-    assert target_container({}, Accounts(ACCOUNTS)) == ContainerId(1, 1)
+    assert target({}) == (1, 1)
     assert made.expires_at_ms == NEVER_MS
     assert (made.durability, made.metadata) == (Durability.DISK, b"")
     assert made.properties == BlobProperties(size=0, digest=b"")
@@ -46,7 +52,7 @@ def test_an_upload_says_what_it_wants() -> None:
         "x-ambry-um-A": "b",
     }
     made = spec(headers, filename="from-path")
-    assert target_container(headers, Accounts(ACCOUNTS)) == ContainerId(7, 70)
+    assert target(headers) == (7, 70)
     assert made.durability is Durability.GEO
     assert made.expires_at_ms == NOW + 60_000
     assert (made.properties.content_type, made.properties.private) == ("image/png", True)
@@ -60,8 +66,6 @@ def test_an_upload_says_what_it_wants() -> None:
         {"x-ambry-private": "yes"},
         {"x-ambry-durability": "eternal"},
         {"x-ambry-durability": ""},
-        {"x-ambry-target-account-name": "nobody"},
-        {"x-ambry-target-container-name": "nothing"},
         {"x-ambry-service-id": "é"},
         {"x-ambry-owner-id": "a" * (TEXT_SIZE_MAX + 1)},
         {"Content-Type": "\udcff"},
@@ -79,7 +83,6 @@ def test_an_upload_says_what_it_wants() -> None:
 )
 def test_what_cannot_be_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest):
-        target_container(headers, Accounts(ACCOUNTS))
         spec(headers)
 
 

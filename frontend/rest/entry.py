@@ -1,0 +1,93 @@
+"""What every request passes before its conditions are looked at: which container it is about, and whether it may be at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from ambry.clock import Clock
+from ambry.errors import InvalidBlobId, InvariantBroken, PreconditionFailed
+from ambry.ids import BlobId
+from ambry.rest import names
+from ambry.rest.values import DEFAULT_NAME
+from frontend.container import Container
+from frontend.containers.resolver import Containers
+from frontend.http.exchange import Exchange
+from frontend.rest import cross_origin
+from frontend.rest.blob import id_in_header, id_in_path
+
+OF_BLOB = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
+"""Headers that name the container of a new blob, or of one that is there: then it must be that blob's."""
+
+
+class Entry:
+    """Each of its methods is the `enter` of routes (frontend/http/route.py)."""
+
+    def __init__(self, containers: Containers, *, clock: Clock) -> None:
+        self._containers = containers
+        self._clock = clock
+
+    async def by_path(self, exchange: Exchange) -> None:
+        """For what is about the blob in the path."""
+        await self._of_blob(exchange, id_in_path(exchange))
+
+    async def by_header(self, exchange: Exchange) -> None:
+        """For what is about the blob in a header."""
+        await self._of_blob(exchange, id_in_header(exchange))
+
+    async def to_upload(self, exchange: Exchange) -> None:
+        """For a new blob. Raises InvalidRequest for a container that is none."""
+        found = known_target(exchange.headers, self._containers) or await self._containers.resolve(
+            *_target(exchange.headers)
+        )
+        enter(exchange, found)
+
+    async def to_delete(self, exchange: Exchange) -> None:
+        """For the delete of the blob in the path."""
+        container = await self._of_blob(exchange, id_in_path(exchange))
+        container.check_unlocked(self._clock.wall_ms())
+
+    def preflight(self, exchange: Exchange, allowed: Sequence[str]) -> dict[str, str]:
+        """What the answer to OPTIONS says beside `Allow` to a browser that asks for a page."""
+        if "origin" not in exchange.headers:
+            return {}
+        let = self._containers.directory.origins
+        with suppress(InvalidBlobId):
+            blob_id = id_in_path(exchange)
+            found = self._containers.known_id(blob_id.account, blob_id.container)
+            let = frozenset() if found is None else found.origins
+        return cross_origin.preflight(exchange, allowed, let)
+
+    async def _of_blob(self, exchange: Exchange, blob_id: BlobId) -> Container:
+        account, container = blob_id.account, blob_id.container
+        found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
+        enter(exchange, found)
+        for name, own in ((names.ACCOUNT_NAME, found.account_name), (names.CONTAINER_NAME, found.container_name)):
+            said = exchange.headers.get(name, own)
+            if said != own:
+                raise PreconditionFailed(f"{name} says {said[:64]!r}, and the blob is in {found}")
+        return found
+
+
+def enter(exchange: Exchange, container: Container) -> None:
+    """From now on the request is about this container. Raises AccessDenied."""
+    exchange.context.container = container
+    cross_origin.let_in(exchange, container)
+    container.check_active()
+
+
+def container_of(exchange: Exchange) -> Container:
+    """The container that a request is about, which has entered."""
+    container = exchange.context.container
+    if container is None:
+        raise InvariantBroken("a request came here before it was known which container it is about")
+    return container
+
+
+def known_target(headers: Mapping[str, str], containers: Containers) -> Container | None:
+    """The container that a new blob goes to, if it is known."""
+    return containers.default if OF_BLOB.isdisjoint(headers) else containers.known(*_target(headers))
+
+
+def _target(headers: Mapping[str, str]) -> tuple[str, str]:
+    return headers.get(names.ACCOUNT_NAME, DEFAULT_NAME), headers.get(names.CONTAINER_NAME, DEFAULT_NAME)
