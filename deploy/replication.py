@@ -98,11 +98,11 @@ def lag(admins: tuple[str, ...], directory: Path | None, partition: int | None, 
 def verify(admins: tuple[str, ...], directory: Path | None, partition: int | None, output: str) -> None:
     """Compare every replica with its peers now, and change nothing.
 
-    Exits with 1 when anything is missing anywhere, or could not be compared.
+    Exits with 1 when anything is missing or known to be damaged anywhere, or could not be compared.
     """
-    lines, failed = _compare("verify", admins, directory, partition)
-    _show(lines, failed, output)
-    _end(failed, different=not all(line["complete"] for line in lines))
+    found = _compare("verify", admins, directory, partition)
+    _show(found, output)
+    _end(found.failed, different=bool(found.damaged) or not all(line["complete"] for line in found.lines))
 
 
 @replication.command()
@@ -112,24 +112,33 @@ def repair(admins: tuple[str, ...], directory: Path | None, partition: int | Non
 
     Exits with 1 when something still is, or could not be compared.
     """
-    lines, failed = _compare("repair", admins, directory, partition)
-    _show(lines, failed, output)
+    found = _compare("repair", admins, directory, partition)
+    _show(found, output)
     left = any(
-        line["lacking"] > line["repaired"] or line["undecided"] or line["doubtful"] or line["more"] for line in lines
+        line["lacking"] > line["repaired"] or line["undecided"] or line["doubtful"] or line["more"]
+        for line in found.lines
     )
-    _end(failed, different=left)
+    _end(found.failed, different=left or bool(found.damaged))
 
 
-def _compare(
-    what: str, admins: tuple[str, ...], directory: Path | None, partition: int | None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    lines: list[dict[str, Any]] = []
-    failed: list[str] = []
-    for node, pages in _pages(admins, directory, partition, failed):
-        for number in sorted(page["partition"] for page in pages):
-            found = _ask(node, "POST", f"/partitions/{number}/{what}", failed) or ()
-            lines += ({"node": node.name, **line} for line in found)
-    return lines, failed
+class NodeAnswers(NamedTuple):
+    """What nodes said: a line for each pair of replicas; known damaged copies; who could not be asked, and why."""
+
+    lines: list[dict[str, Any]]
+    damaged: list[dict[str, Any]]
+    failed: list[str]
+
+
+def _compare(what: str, admins: tuple[str, ...], directory: Path | None, partition: int | None) -> NodeAnswers:
+    found = NodeAnswers([], [], [])
+    for node, pages in _pages(admins, directory, partition, found.failed):
+        for page in sorted(pages, key=lambda page: int(page["partition"])):
+            number = page["partition"]
+            if count := page.get("damaged"):
+                found.damaged.append({"node": node.name, "partition": number, "damaged": count})
+            said = _ask(node, "POST", f"/partitions/{number}/{what}", found.failed) or ()
+            found.lines.extend({"node": node.name, **line} for line in said)
+    return found
 
 
 def _pages(
@@ -175,10 +184,12 @@ def _ask(node: NodePort, method: str, path: str, failed: list[str]) -> list[dict
     return found
 
 
-def _show(lines: list[dict[str, Any]], failed: list[str], output: str) -> None:
+def _show(found: NodeAnswers, output: str) -> None:
+    lines = found.lines
     lacking = [line for line in lines if not line["complete"]]
     if output == "json":
-        _print_json({"compared": len(lines), "lacking": lacking, "failed": failed})
+        told = {"compared": len(lines), "lacking": lacking, "damaged": found.damaged, "failed": found.failed}
+        _print_json(told)
         return
     lacking.sort(key=lambda line: (-line["lacking"], -line["doubtful"], not line["more"]))
     _print_table([{name: value for name, value in line.items() if name != "complete"} for line in lacking], LINES_MAX)
@@ -187,6 +198,13 @@ def _show(lines: list[dict[str, Any]], failed: list[str], output: str) -> None:
     click.echo(said + (f"; {undecided} could not be compared yet, try those again later" if undecided else ""))
     if any(line["more"] for line in lines):
         click.echo("where it says more, the numbers are only of what was looked at: repair, and compare again")
+    if found.damaged:
+        # A damaged copy is in the index as a sound one is, so digests do not tell.
+        copies = sum(item["damaged"] for item in found.damaged)
+        where = ", ".join(dict.fromkeys(item["node"] for item in found.damaged))
+        click.echo(
+            f"{copies} copies are damaged and looked for elsewhere: /wanted on the admin ports of {where} says which"
+        )
 
 
 def _show_copied(copied: list[dict[str, Any]]) -> None:

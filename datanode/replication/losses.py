@@ -98,9 +98,17 @@ class Losses:
     @staticmethod
     def _require_answers(lost: dict[str, dict[str, str]], without: list[str]) -> None:
         for text, answers in lost.items():
-            open_ = {name: why for name, why in answers.items() if why and name not in without}
-            if open_:
-                raise InvalidRequest(f"{text} may still be there: {open_}; wait, or name nodes that never come back")
+            if strange := [name for name in without if name not in answers]:
+                known = ", ".join(answers) or "none"
+                raise InvalidRequest(
+                    f"{', '.join(strange)}: no other node with a replica of it has that name; there are {known}"
+                )
+            if silent := {name: why for name, why in answers.items() if why and name not in without}:
+                whys = "; ".join(f"{name}: {why}" for name, why in silent.items())
+                raise InvalidRequest(
+                    f"{text} may still be there ({whys}). Wait, or name those that never come back: "
+                    + " ".join(f"--without {name}" for name in silent)
+                )
 
     def _write_down(self, partition: int, wish: Acceptance, lost: dict[str, dict[str, str]]) -> None:
         line = msgspec.json.encode(

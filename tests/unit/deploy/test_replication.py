@@ -92,6 +92,19 @@ async def test_a_repair_is_well_when_all_of_it_is_here(node: FakeNode, repaired:
     assert node.asked == [("repair", 2)]
 
 
+@pytest.mark.parametrize("command", ["verify", "repair"])
+async def test_a_copy_that_is_known_to_be_damaged_is_not_well(node: FakeNode, command: str) -> None:
+    """A blob that was damaged on all disks was answered 503, and `verify` said that nothing was lacking."""
+    node.pages = [PAGES[0], PAGES[1] | {"damaged": 3}]
+    result = await node.run(command)
+    assert result.exit_code == 1
+    assert (
+        "3 copies are damaged and looked for elsewhere: /wanted on the admin ports of http://127.0.0.1" in result.stdout
+    )
+    told = msgspec.json.decode((await node.run(command, "--output", "json")).stdout)
+    assert [(line["partition"], line["damaged"]) for line in told["damaged"]] == [(2, 3)]
+
+
 @pytest.mark.parametrize("command", ["lag", "verify", "repair"])
 async def test_a_partition_that_nobody_holds_is_no_success(node: FakeNode, command: str) -> None:
     """`lag --partition 8` (of 1 and 2) said `0 of 0 pairs` and exited with 0."""

@@ -91,8 +91,13 @@ async def test_a_blob_that_turns_up_is_not_lost(cluster: DirectCluster) -> None:
 async def test_a_replica_that_cannot_be_asked_may_hold_it(cluster: DirectCluster) -> None:
     node = cluster["a2"]
     node.peers["a3"].reachable = False
-    with pytest.raises(InvalidRequest, match="a3 is away"):
+    # It told a dictionary, and took a mistyped --without for granted.
+    with pytest.raises(InvalidRequest, match=r"may still be there \(a3: .*a3 is away.*\)\. Wait, or .* --without a3$"):
         await node.parts.losses.accept(PARTITION, wish())
+    with pytest.raises(
+        InvalidRequest, match=r"a4: no other node with a replica of it has that name; there are a1, a3$"
+    ):
+        await node.parts.losses.accept(PARTITION, wish(without=["a3", "a4"]))
     state = node.state(ID)
     assert written(node) == []
     assert state is None or not state.deleted
