@@ -610,6 +610,10 @@ COVERED_BY = {
             ("waiting", "test_client_get.py"),
         )
     },
+    **{
+        f"frontend/router/{name}.py": ("tests/unit/frontend/router/test_router_put.py", "the pieces of a put")
+        for name in ("records", "chunk_puts", "commit", "upload_age")
+    },
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
     "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),

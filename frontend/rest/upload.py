@@ -28,7 +28,8 @@ from frontend.rest.entry import Entry, container_of
 from frontend.rest.resource import EVERYWHERE
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
-from frontend.router.put import BegunPut, PutOperation
+from frontend.router.put import PutOperation
+from frontend.router.records import BegunPut
 from frontend.router.values import PutResult, PutSpec
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"

@@ -77,7 +77,7 @@ from datanode.write_queue import Done
 from deploy.local_directory import LocalDirectory
 from frontend.router import placement
 from frontend.router.discards import Discards
-from frontend.router.put import PutOperation
+from frontend.router.upload_age import UploadAge
 from tests.support.fake_files import FakeFiles
 from tests.support.planted_process import planted_in_children
 
@@ -303,7 +303,7 @@ def go_by_the_own_clock(patch: Patch) -> None:
 
 def take_uploads_of_any_length(patch: Patch) -> None:
     """A blob is acknowledged whose first chunks were given up while it came."""
-    patch.setattr(PutOperation, "_refuse_old", lambda _self: None)
+    patch.setattr(UploadAge, "refuse_old", lambda _self: None)
 
 
 def take_a_shortage_for_a_failed_disk(patch: Patch) -> None:
@@ -524,7 +524,7 @@ def never_look_into_a_difference(patch: Patch) -> None:
 
 def acknowledge_a_blob_whose_chunks_are_gone(patch: Patch) -> None:
     """A composite is acknowledged, and nobody asked whether its chunks were given up while it came."""
-    patch.setattr(PutOperation, "_took_its_time", lambda _self: False)
+    patch.setattr(UploadAge, "took_its_time", lambda _self: False)
 
 
 def leave_half_open_sockets(patch: Patch) -> None:

@@ -608,3 +608,55 @@ async def test_what_came_of_an_upload_is_written_when_it_stalls_and_others_want_
     assert free == [cluster.budget.size], "while it is waited for it holds nothing"
     assert await cluster.read(result.id) == began + rest
     assert cluster.budget.free == cluster.budget.size
+
+
+# --- who hears of an id before it is used ---
+
+
+@pytest.mark.parametrize("size", [10, 3 * CHUNK])
+@virtual_time
+async def test_the_id_of_a_blob_is_announced_before_anything_is_sent_under_it(size: int) -> None:
+    cluster = make_cluster(SPREAD)
+    heard: list[BlobId] = []
+
+    async def announce(blob_id: BlobId) -> None:
+        await asyncio.sleep(1)
+        assert not cluster.pool.calls(MessageType.PUT)
+        heard.append(blob_id)
+
+    body = content(1, size)
+    operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept, announce)
+    result = await operation.run(stream([body]), size=size, size_max=1 << 40)
+    assert heard == [result.id]
+    assert stored(cluster, result.id) == body
+
+
+@pytest.mark.parametrize("size", [10, 3 * CHUNK])
+@virtual_time
+async def test_a_put_whose_id_cannot_be_announced_sends_nothing(size: int) -> None:
+    cluster = make_cluster(SPREAD)
+
+    async def refuse(_blob_id: BlobId) -> None:
+        raise ReplicaUnavailable("nobody writes it down")
+
+    operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept, refuse)
+    with pytest.raises(ReplicaUnavailable):
+        await operation.run(stream([content(1, size)]), size=size, size_max=1 << 40)
+    assert not cluster.pool.calls(MessageType.PUT)
+    assert cluster.budget.free == BUDGET
+
+
+@virtual_time
+async def test_a_put_that_slips_to_another_partition_announces_that_id_too() -> None:
+    cluster = make_cluster(SPREAD)
+    for number in (1, 2):
+        cluster.peer(number).script(fails(ReplicaUnavailable("fenced")), type=MessageType.PUT, times=1)
+    heard: list[BlobId] = []
+
+    async def announce(blob_id: BlobId) -> None:
+        heard.append(blob_id)
+
+    operation = PutOperation(cluster.request(), cluster.context, put_spec(), accept, announce)
+    result = await operation.put_simple(b"hello")
+    assert len(heard) == 2
+    assert heard[-1] == result.id != heard[0]
