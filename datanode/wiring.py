@@ -237,7 +237,7 @@ def build(
         on_missing=healer.note_damaged,
     )
     later = Later(own_name=own.name)
-    upkeep = UpkeepHandlers(replicas, later=later, certain_retention=clocks.certain_retention)
+    upkeep = UpkeepHandlers(replicas, digests, later=later, certain_retention=clocks.certain_retention)
     fates = Fates(cluster_map=cluster_map, own_name=own.name, pool=pool, local=upkeep.fates)
     sweeper = ChunkSweeper(
         replicas,

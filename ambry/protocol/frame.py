@@ -78,6 +78,7 @@ class MessageType(IntEnum):
     SEGMENTS = 13
     SEGMENT_RECORDS = 14
     SEGMENT_BYTES = 15
+    USAGE = 16
 
 
 class Prefix(msgspec.Struct, frozen=True):

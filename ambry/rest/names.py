@@ -25,6 +25,10 @@ BLOB_ID = "x-ambry-blob-id"
 GET_OPTION = "x-ambry-get-option"
 RESOLVE_RANGE_ON_EMPTY_BLOB = "x-ambry-resolve-range-on-empty-blob"
 
+# Of a page about the cluster.
+CLUSTER_NAME = "x-ambry-cluster-name"
+STATS_TYPE = "x-ambry-stats-type"
+
 # Only ever told.
 BLOB_SIZE = "x-ambry-blob-size"
 CREATION_TIME = "x-ambry-creation-time"

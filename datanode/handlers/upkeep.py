@@ -1,4 +1,4 @@
-"""What peers ask for their housekeeping: what became of blobs."""
+"""What is asked for housekeeping: what became of blobs, what containers have."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from ambry.errors import AmbryError
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest
+from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest, UsageRequest
 from datanode.handlers.later import Later
 from datanode.handlers.reading import by_replica
 from datanode.replicas import Replicas
+from datanode.replication.digest_reader import DigestReader
 from datanode.store.retention import Retention
 from datanode.upkeep.fates import KnownFate, fate_of
 
 _read_fates = messages.reader(FatesRequest)
+_read_usage = messages.reader(UsageRequest)
+USAGE_SIZE = 64
+"""Bytes that one container takes of an answer, about."""
 
 
 class UpkeepHandlers:
@@ -25,13 +29,25 @@ class UpkeepHandlers:
     `certain_retention` says what is over for sure: nothing, while there is a doubt about the clock (datanode/upkeep/skew.py).
     """
 
-    def __init__(self, replicas: Replicas, *, later: Later, certain_retention: Callable[[], Retention]) -> None:
+    def __init__(
+        self, replicas: Replicas, digests: DigestReader, *, later: Later, certain_retention: Callable[[], Retention]
+    ) -> None:
         self._replicas = replicas
+        self._digests = digests
         self._later = later
         self._certain_retention = certain_retention
 
     def table(self) -> dict[int, Handler]:
-        return {MessageType.FATES: self._fates}
+        return {MessageType.FATES: self._fates, MessageType.USAGE: self._usage}
+
+    def _usage(self, frame: Frame, responder: Responder) -> None:
+        request = _read_usage(frame.header)
+
+        async def answer() -> None:
+            await responder.admit(request.limit * USAGE_SIZE)
+            responder.reply(await self._digests.answer_usage(self._replicas[request.partition], request))
+
+        self._later.answer(responder, answer())
 
     def _fates(self, frame: Frame, responder: Responder) -> None:
         ids = _read_fates(frame.header).ids

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from ambry.errors import ReplicaUnavailable
 from ambry.protocol.messages.replication import DigestsReply, DigestsRequest, EntriesReply, EntriesRequest, RangeDigest
+from ambry.protocol.messages.upkeep import UsageReply, UsageRequest, UsageRow
 from datanode.checkpointer import Checkpointer
 from datanode.disk import Disk
 from datanode.replicas import Replica, Replicas
@@ -55,6 +56,13 @@ class DigestReader:
             )
             ranges = [RangeDigest(item.start, item.sum.digest.to_bytes(16, "big"), item.sum.blobs) for item in found]
             return DigestsReply(store.incarnation, lsn, store.digests.whole, ranges)
+
+    async def answer_usage(self, replica: Replica, request: UsageRequest) -> UsageReply:
+        """What a frontend asks for."""
+        async with self._between_checkpoints(replica) as store:
+            page = await self._disk.submit(store.digests.usage, request.after, request.now_ms, request.limit)
+            found = [UsageRow(each.container, *each.live, *each.dead) for each in page.containers]
+            return UsageReply(store.checkpoint.lsn, store.digests.whole, found, page.after)
 
     async def answer_entries(self, replica: Replica, request: EntriesRequest) -> EntriesReply:
         """What a peer asks for."""

@@ -1,4 +1,5 @@
-"""The digests of one replica's index, as of its last checkpoint: computed, and kept in good order (datanode/store/ranges.py).
+"""The digests of one replica's index, and what its containers have, as of its last checkpoint: computed, and kept in good order
+(datanode/store/ranges.py, datanode/store/usage.py).
 
 Every method blocks, and none may run while a checkpoint is written: the caller keeps them apart. Each does a bounded piece of
 work, but for the digests of ranges that nobody has tidied yet. All raise IndexCorrupt; Overloaded and InsufficientStorage,
@@ -8,6 +9,7 @@ with nothing done.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -29,7 +31,9 @@ from datanode.store.ranges import (
     Records,
     Sum,
     Windows,
+    over,
 )
+from datanode.store.usage import ROWS_PER_PAGE, UsagePage, read_page
 
 PIECE_ENTRIES = 1_000
 """Counted at once where digests begin anew."""
@@ -69,6 +73,15 @@ class Digests:
         step = max(1, -(-len(starts) // limit))
         bounds = [low, *starts[step::step], high]
         return [RangeSum(start, item) for start, item in zip(bounds, self.sums(bounds, after_ms), strict=False)]
+
+    def usage(self, after: bytes, now_ms: int, limit: int) -> UsagePage:
+        """What containers behind `after` have (datanode/store/usage.py); what expired up to 4.7 hours, or a 32nd of its time
+        to live, before `now_ms` may still count as alive."""
+        try:
+            return read_page(self._index.usage, partial(over, now_ms=now_ms), after=after, limit=limit)
+        except DataCorrupt:
+            self._ranges.coverage = UNKNOWN
+            return UsagePage([], b"")
 
     def entries(self, low: bytes, high: bytes, limit: int) -> list[IndexEntry]:
         """The first entries between two keys, deleted ones included."""
@@ -111,8 +124,13 @@ class Digests:
 
     def _begin_anew(self) -> None:
         coverage = Coverage(before=FIRST_KEY)
+        used: list[bytes] = []
+        while page := self._index.usage(used[-1] + b"\0" if used else b"", ROWS_PER_PAGE):
+            used += [pair.key for pair in page]
 
         def change(records: Records) -> None:
+            for key in used:
+                records.delete_usage(key)
             for start in self._ranges.starts:
                 records.delete(start)
             records.put(FIRST_KEY, range_format.encode(FIRST_KEY, {}))

@@ -1,12 +1,13 @@
 """The index of one replica: blob id -> current state and place, and the order in which blobs last changed.
 
 The newest entries live in memory (a dict, and a journal in LSN order); a checkpoint moves them into LMDB in one transaction,
-after the log that they describe was synced. LMDB holds four tables (datanode/store/tables.py):
+after the log that they describe was synced. LMDB holds five tables (datanode/store/tables.py):
 
     entries  uuid (16)        -> entry (datanode/store/entry.py)
     changes  LSN (8, big-end) -> uuid; each blob stands once, at its latest change
     meta     name             -> msgpack: where the checkpoint ends, the replication tokens, whether the stop was clean
     ranges   key (16)         -> digests of the entries from there on (datanode/store/ranges.py)
+    usage    container (8), window (8) -> what the container has (datanode/store/usage.py)
 
 Whatever changes it, and `known`, runs on the event loop's thread, and never touches LMDB: a page of it may take as long as its
 disk does. What is marked blocking runs on a disk thread while the others go on.
@@ -149,7 +150,7 @@ class Index:
         """How many have ended since it was opened."""
         self._file = EntryFile(files, directory, partition, on_corrupt)
         self._changes = ChangeReader(self.find_all, self._file.changes)
-        self.between, self.range_record = self._file.between, self._file.range_record
+        self.between, self.range_record, self.usage = self._file.between, self._file.range_record, self._file.usage
         self.last_lsn = self._file.last_lsn
         self.write_ranges, self.stored_count = self._file.write_ranges, self._file.count
         try:

@@ -34,6 +34,7 @@ from ambry.blob import NEVER_MS
 from ambry.checksum import xxh64
 from ambry.errors import DataCorrupt
 from datanode.store.entry import IndexEntry
+from datanode.store.usage import UsageChange, UsageRecords
 
 SIZE_MAX = 2_048
 """Entries of a range, deleted ones included, beyond which it is cut."""
@@ -75,9 +76,10 @@ Windows = dict[int, Sum]
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """How far the digests describe the entries: all before this key; BEHIND_ALL: they are whole, empty: begin anew."""
+    """How far the digests, and the usage of containers, describe the entries: all before this key; BEHIND_ALL: they are whole,
+    empty: begin anew."""
 
-    version: int = 1
+    version: int = 2
     before: bytes = BEHIND_ALL
 
 
@@ -115,6 +117,14 @@ def compared(window: int, after_ms: int) -> bool:
     if window == FOREVER:
         return True
     return (window & ((1 << 56) - 1)) << (window >> 56) > after_ms
+
+
+def over(window: int, now_ms: int) -> bool:
+    """Whether nothing in a window is alive any more at `now_ms`, wall clock."""
+    if window in (DELETED, FOREVER):
+        return window == DELETED
+    bits = window >> 56
+    return ((window & ((1 << 56) - 1)) + 1) << bits <= now_ms
 
 
 def digest_of(entry: IndexEntry) -> int:
@@ -170,8 +180,8 @@ def decode(start: bytes, record: bytes | None) -> Windows:
     return {window: Sum(int.from_bytes(raw, "big"), count) for window, raw, count in _WINDOW.iter_unpack(content)}
 
 
-class Records(Protocol):
-    """The records of ranges in one transaction that writes."""
+class Records(UsageRecords, Protocol):
+    """The records of ranges, and of what goes with them, in one transaction that writes."""
 
     def get(self, key: bytes) -> bytes | None: ...
     def put(self, key: bytes, value: bytes) -> None: ...
@@ -217,6 +227,7 @@ class RangeChange:
 
     def __init__(self, ranges: Ranges) -> None:
         self._ranges = ranges
+        self._usage = UsageChange()
         self._changed: dict[bytes, dict[int, list[int]]] = {}
         """By the start of a range, and by window: what its digest and its blobs grow by. Numbers, since there is one change of
         them for every blob of a checkpoint."""
@@ -229,13 +240,17 @@ class RangeChange:
             return
         growths = self._changed.setdefault(self._ranges.start_of(key), {})
         if new is not None:
-            growth = growths.setdefault(window_of(new), [0, 0])
+            window = window_of(new)
+            growth = growths.setdefault(window, [0, 0])
             growth[0] += digest_of(new)
             growth[1] += 1
+            self._usage.note(new, window, 1)
         if old is not None:
-            growth = growths.setdefault(window_of(old), [0, 0])
+            window = window_of(old)
+            growth = growths.setdefault(window, [0, 0])
             growth[0] -= digest_of(old)
             growth[1] -= 1
+            self._usage.note(old, window, -1)
 
     def write(self, records: Records) -> None:
         """One that was there and cannot be read makes all begin anew: that is found again when this is not durable."""
@@ -246,6 +261,7 @@ class RangeChange:
                 windows = merged(decode(start, records.get(start)), change)
                 records.put(start, encode(start, windows))
                 ranges.note_size(start, windows)
+            self._usage.write(records)
         except DataCorrupt:
             ranges.coverage = UNKNOWN
         records.put_coverage(msgspec.msgpack.encode(ranges.coverage))

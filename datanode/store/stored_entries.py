@@ -108,6 +108,11 @@ class EntryFile:
         with self._telling():
             return self.tables.get(Table.RANGES, start)
 
+    def usage(self, start: bytes, limit: int) -> list[Pair]:
+        """What containers have: at most `limit` rows from a key on (datanode/store/usage.py)."""
+        with self._telling():
+            return self.tables.page(Table.USAGE, start, limit)
+
     def write_ranges(self, change: Callable[[Records], None]) -> None:
         """Change digests in one durable transaction, in which `change` may be called again from the start."""
         with self._telling():
@@ -167,7 +172,7 @@ def read_ranges(tables: Tables, *, empty: bool) -> Ranges:
 
 
 class RangeRecords:
-    """The digests of ranges in one transaction (datanode/store/ranges.py)."""
+    """The digests of ranges and the usage of containers in one transaction (datanode/store/ranges.py)."""
 
     def __init__(self, writing: Writing) -> None:
         self._writing = writing
@@ -180,6 +185,15 @@ class RangeRecords:
 
     def delete(self, key: bytes) -> None:
         self._writing.delete(Table.RANGES, key)
+
+    def get_usage(self, key: bytes) -> bytes | None:
+        return self._writing.get(Table.USAGE, key)
+
+    def put_usage(self, key: bytes, value: bytes) -> None:
+        self._writing.put(Table.USAGE, key, value)
+
+    def delete_usage(self, key: bytes) -> None:
+        self._writing.delete(Table.USAGE, key)
 
     def put_coverage(self, value: bytes) -> None:
         self._writing.put(Table.META, STATE_KEY, value)

@@ -25,6 +25,7 @@ class Table(IntEnum):
     CHANGES = 1
     META = 2
     RANGES = 3
+    USAGE = 4
 
 
 class Pair(NamedTuple):

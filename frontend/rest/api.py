@@ -16,6 +16,7 @@ from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
 from frontend.rest.about import About
 from frontend.rest.blob import BlobFinder
+from frontend.rest.cluster import ClusterPages
 from frontend.rest.entry import Entry
 from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
@@ -58,6 +59,7 @@ class AmbryApi:
             About(router, finder, entry),
             Updates(router, finder, entry, clock=clock),
             ServicePages(unready),
+            ClusterPages(router, containers, clock=clock),
         )
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

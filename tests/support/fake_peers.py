@@ -31,7 +31,7 @@ from ambry.errors import (
     ReplicaUnavailable,
 )
 from ambry.format.record import RecordKind
-from ambry.ids import BlobId
+from ambry.ids import BlobId, IdKind
 from ambry.network.connection import SILENT_IN_FLIGHT_MAX, OnReply
 from ambry.network.pool import RETRY_MAX_S, PeerPool
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
@@ -46,6 +46,7 @@ from ambry.protocol.messages.blobs import (
     UpdateReply,
     UpdateRequest,
 )
+from ambry.protocol.messages.upkeep import UsageReply, UsageRequest, UsageRow
 from datanode.config import CompactionSection
 
 _SHAPES: dict[int, type[Message]] = {
@@ -53,6 +54,7 @@ _SHAPES: dict[int, type[Message]] = {
     MessageType.GET: GetRequest,
     MessageType.UPDATE: UpdateRequest,
     MessageType.PRESENCE: PresenceRequest,
+    MessageType.USAGE: UsageRequest,
 }
 
 
@@ -396,6 +398,8 @@ class FakePeer:
             return self._update(request), b""
         if isinstance(request, PresenceRequest):
             return PresenceReply([self._presence(raw) for raw in request.ids]), b""
+        if isinstance(request, UsageRequest):
+            return self._usage(request), b""
         raise AssertionError(f"nobody answers {request!r}")
 
     def _refuse_foreign(self, raw: bytes) -> None:
@@ -469,6 +473,25 @@ class FakePeer:
         if known.state.deleted:
             return "deleted"
         return "present" if known.put is not None else "unsure"
+
+    def _usage(self, request: UsageRequest) -> UsageReply:
+        """All containers in one answer, to the millisecond; what a checkpoint counts is as of it, and by the hour."""
+        if not self.serving:
+            raise ReplicaUnavailable(f"{self.node.name} does not know yet what it missed")
+        counts: dict[bytes, list[int]] = {}
+        for raw, known in self.records.items():
+            blob = BlobId(raw)
+            if known.put is None or blob.partition != request.partition:
+                continue
+            dead = known.state.deleted or known.state.expired(request.now_ms)
+            count = counts.setdefault(raw[4:12], [0, 0, 0, 0])
+            count[2 * dead] += blob.kind is not IdKind.CHUNK
+            count[2 * dead + 1] += 0 if blob.kind is IdKind.COMPOSITE else len(known.payload)
+        found = [
+            UsageRow(container, *count) for container, count in sorted(counts.items()) if container > request.after
+        ]
+        told = found[: request.limit]
+        return UsageReply(1, True, told, told[-1].container if len(found) > len(told) else b"")
 
     def visible(self) -> set[bytes]:
         """The ids whose records a plain get would answer with bytes."""

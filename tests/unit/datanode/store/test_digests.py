@@ -19,10 +19,12 @@ from datanode.store.digests import Digests
 from datanode.store.entry import IndexEntry
 from datanode.store.files import OsFiles
 from datanode.store.index import Checkpoint, Index
-from datanode.store.ranges import BEHIND_ALL, FIRST_KEY, NOTHING, SIZE_MAX, Sum, compared, sum_of, window_of
+from datanode.store.ranges import BEHIND_ALL, FIRST_KEY, NOTHING, SIZE_MAX, Sum, compared, over, sum_of, window_of
+from datanode.store.usage import Amount, ContainerUsage
 from tests.support.samples import ALIVE, PARTITION, blob_id
 
 ALL = (FIRST_KEY, BEHIND_ALL)
+LATER_MS = 1 << 40
 STATES = [
     BlobState(life, deleted, expires) for life in (0, 1) for deleted in (False, True) for expires in (9, NEVER_MS)
 ]
@@ -72,6 +74,29 @@ class Bench:
             if low <= entry.id[16:32] < high and compared(window_of(entry), 0):
                 found = found.plus(sum_of(entry))
         return found
+
+    def used(self, now_ms: int = 1) -> list[ContainerUsage]:
+        """What containers have, as it is told in pages of one."""
+        found, after = [], b""
+        while True:
+            page = self.digests.usage(after, now_ms, 1)
+            found += page.containers
+            if not page.after:
+                return found
+            after = page.after
+
+    def counted_use(self, now_ms: int = 1) -> list[ContainerUsage]:
+        """What that must be, by the entries themselves."""
+        found: dict[bytes, ContainerUsage] = {}
+        for entry in self.index.stored({}):
+            if entry.present:
+                before = found.get(entry.id[4:12], ContainerUsage(entry.id[4:12], Amount(), Amount()))
+                one = Amount(1, entry.payload_size)
+                dead = over(window_of(entry), now_ms)
+                found[entry.id[4:12]] = (
+                    before._replace(dead=before.dead.plus(one)) if dead else before._replace(live=before.live.plus(one))
+                )
+        return [found[container] for container in sorted(found)]
 
 
 @pytest.fixture
@@ -133,6 +158,8 @@ def test_any_history_has_the_digest_of_the_state_it_ends_in(
             straight.put(int.from_bytes(entry.id[16:22], "big"), entry.state, present=entry.present)
         straight.checkpoint()
         assert bench.sum() == straight.sum() == bench.counted()
+        assert bench.used() == straight.used() == bench.counted_use()
+        assert bench.used(LATER_MS) == bench.counted_use(LATER_MS)
         bench.index.close()
         straight.index.close()
 
@@ -220,6 +247,7 @@ def test_a_damaged_digest_is_counted_anew_in_pieces_while_blobs_come_and_go(benc
     assert pieces > 3
     assert bench.digests.whole
     assert bench.sum() == bench.counted()
+    assert bench.used() == bench.counted_use()
 
 
 def test_an_index_written_before_there_were_digests_gets_them(bench: Bench) -> None:
@@ -233,3 +261,18 @@ def test_an_index_written_before_there_were_digests_gets_them(bench: Bench) -> N
     bench.tidy()
     assert bench.digests.whole
     assert bench.sum() == bench.counted()
+
+
+def test_usage_that_cannot_be_read_is_counted_anew_and_not_told_meanwhile(bench: Bench) -> None:
+    fill(bench, range(5_000, 5_050))
+    bench.index.close()
+    with lmdb.open(str(bench.directory), max_dbs=5) as env, env.begin(write=True) as txn:
+        database = env.open_db(b"usage", txn=txn)
+        key, row = next(iter(txn.cursor(db=database)))
+        txn.put(bytes(key), bytes(row)[:-1] + b"\x77", db=database)
+    bench.open()
+    assert bench.digests.usage(b"", 1, 10).containers == []
+    assert not bench.digests.whole
+    bench.tidy()
+    assert bench.digests.whole
+    assert bench.used() == bench.counted_use() != []

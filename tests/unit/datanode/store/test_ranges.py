@@ -134,7 +134,7 @@ def test_two_replicas_that_got_the_same_blobs_in_another_order_cut_alike() -> No
     assert int.from_bytes(place, "big") % (1 << 80) == 0, "at a time, not at somebody's key"
 
 
-@pytest.mark.parametrize("raw", [b"\xc1", b"\x93\x01", b"\x82\xa7version\x02\xa6before\xc4\x01\xff"])
+@pytest.mark.parametrize("raw", [b"\xc1", b"\x93\x01", b"\x82\xa7version\x03\xa6before\xc4\x01\xff"])
 def test_a_coverage_that_is_not_understood_begins_anew(raw: bytes) -> None:
     assert read_coverage(raw, empty=False).before == b""
 

@@ -22,6 +22,7 @@ OWN_NAMES = sorted(value for name, value in vars(names).items() if name.isupper(
 GOOD = {
     names.TTL: "100", names.PRIVATE: "true", names.DURABILITY: "disk", names.ACCOUNT_NAME: "default",
     names.CONTAINER_NAME: "default", names.CONTENT_TYPE: "a/b", names.CONTENT_ENCODING: "gzip", names.GET_OPTION: "None",
+    names.CLUSTER_NAME: "test", names.STATS_TYPE: "ACCOUNT_REPORT",
     names.RESOLVE_RANGE_ON_EMPTY_BLOB: "true", names.DIGEST: "2d06800538d394c2c21a4fb0e2f8b4f0",
 }  # fmt: skip
 
@@ -41,6 +42,7 @@ TABLE = [
     ("GET", "/{id}/BlobChunkIds"), ("HEAD", "/{id}/BlobChunkIds"), ("PUT", "/updateTtl"), ("PUT", "/undelete"), ("GET", "/"),
     ("HEAD", "/"), ("GET", "/healthCheck"), ("HEAD", "/healthCheck"), ("GET", "/healthz"), ("HEAD", "/healthz"),
     ("GET", "/readyz"), ("HEAD", "/readyz"), ("GET", "/version"), ("HEAD", "/version"),
+    ("GET", "/getClusterMapSnapshot"), ("HEAD", "/getClusterMapSnapshot"), ("GET", "/statsReport"), ("HEAD", "/statsReport"),
 ]  # fmt: skip
 UPLOADS = [(method, target) for method, target in TABLE if method == "POST" or target in ("/{filename}",)] + [
     ("PUT", "/")
@@ -48,7 +50,7 @@ UPLOADS = [(method, target) for method, target in TABLE if method == "POST" or t
 OK = {"PUT": 201, "POST": 201, "GET": 200, "HEAD": 200, "DELETE": 202}
 
 
-WALKED_ELSEWHERE: frozenset[str] = frozenset()
+WALKED_ELSEWHERE: frozenset[str] = frozenset({"peers"})
 """First segments, in lower case, of resources that need requests of another kind: each has a test of its own that tries every
 header and every condition on every route."""
 

@@ -35,6 +35,7 @@ from ambry.protocol.messages.segments import (
     SegmentsReply,
     SegmentsRequest,
 )
+from ambry.protocol.messages.upkeep import UsageReply, UsageRequest, UsageRow
 
 ID = b"i" * 36
 STATE = BlobState(1, True, NEVER_MS)
@@ -61,6 +62,8 @@ SAMPLES: list[Message] = [
     SegmentRecordsReply([RecordOffer(ID, 128, 400, STATE, 5)], 528),
     SegmentBytesRequest(7, b"i" * 16, 3, 1, 128, 400),
     SegmentBytesReply(),
+    UsageRequest(7, 1_700_000_000_000, b"c" * 8, 10),
+    UsageReply(5, True, [UsageRow(b"c" * 8, 1, 2, 3, 4)], b"c" * 8),
 ]
 
 
