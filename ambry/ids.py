@@ -34,6 +34,8 @@ _STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _VERSION = 1
 _FIELDS = struct.Struct(">BBHIII16s")
 _CHECKSUM = struct.Struct(">I")
+_PARTITION = struct.Struct(">B11xI16xI")
+"""Version, partition and checksum, where they stand among the rest."""
 
 
 class IdKind(IntEnum):
@@ -116,6 +118,15 @@ class BlobId:
 
     def __lt__(self, other: BlobId) -> bool:
         return self.raw < other.raw
+
+
+def partition_of(raw: bytes) -> int:
+    """The partition of the blob with this id, as BlobId tells it. Raises InvalidBlobId."""
+    if len(raw) == ID_SIZE:
+        version, partition, checksum = _PARTITION.unpack(raw)
+        if xxh64(raw[:32]) & 0xFFFFFFFF == checksum and version == _VERSION and raw[1] < len(_KINDS):
+            return int(partition)
+    return BlobId(raw).partition
 
 
 def raw_id(prefix: bytes, partition: int, key: bytes) -> bytes:

@@ -57,6 +57,7 @@ SENT_MASK = (1 << 32) - 1
 
 _PREFIX = struct.Struct(">HBBB3xIIIIQ")
 _CHECK = struct.Struct(">Q")
+_WHOLE_PREFIX = struct.Struct(_PREFIX.format + "Q")
 
 
 class MessageType(IntEnum):
@@ -125,21 +126,20 @@ def encode_head(
     if len(header) > HEADER_SIZE_MAX or len(body) > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes exceeds the bounds of the protocol")
     prefix = _PREFIX.pack(MAGIC, VERSION, type, flags, timeout_ms, len(header), len(body), sent_ms, correlation)
-    covered = b"".join((prefix, header, checks))
-    return b"".join((prefix, _CHECK.pack(xxh64(covered)), header, checks))
+    rest = header + checks if checks else header
+    return prefix + _CHECK.pack(xxh64(prefix + rest)) + rest
 
 
 def decode_prefix(data: Buffer, offset: int) -> Prefix:
     """Decode 40 bytes at `offset`. Raises ProtocolViolation for what cannot be a frame of ours."""
-    magic, version, type_, flags, timeout_ms, header_size, body_size, sent_ms, correlation = _PREFIX.unpack_from(
-        data, offset
+    magic, version, type_, flags, timeout_ms, header_size, body_size, sent_ms, correlation, checksum = (
+        _WHOLE_PREFIX.unpack_from(data, offset)
     )
     if magic != MAGIC or version != VERSION:
         raise ProtocolViolation(f"not a frame of protocol version {VERSION} (magic {magic:#06x}, version {version})")
     if header_size > HEADER_SIZE_MAX or body_size > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of type {type_} with {header_size} + {body_size} bytes is out of bounds")
     checks_size = -(-body_size // BLOCK_SIZE) * CHECK_SIZE
-    checksum = _CHECK.unpack_from(data, offset + 32)[0]
     return Prefix(type_, flags, timeout_ms, sent_ms, header_size, body_size, correlation, checksum, checks_size)
 
 
@@ -205,7 +205,9 @@ class FrameDecoder:
             if count < len(self.room):
                 self.room = self.room[count:]
                 return frames
-            frames.append(self._finish(self._body))
+            prefix, self._prefix = self._prefix, None
+            if prefix is not None:
+                frames.append(_verified(prefix, self._header, self._checks, self._body))
             self._body = None
             self._begin_anew()
             return frames
@@ -213,29 +215,49 @@ class FrameDecoder:
             self._pass_over(self._passing_over - count)
             return frames
         self._end += count
-        while self._start < self._end and (prefix := self._prefix or self._parse_head()) is not None:
+        view, start, end = self._view, self._start, self._end
+        self._wanted, self._follows = PREFIX_SIZE, 0
+        while end - start >= PREFIX_SIZE:
+            prefix = decode_prefix(view, start)
             size = prefix.body_size
-            available = self._end - self._start
-            if available < size:
-                if not self._admit(prefix, size):
-                    self._prefix = None
-                    self._pass_over(size - available)
-                    return frames
-                # The rest of this body goes straight into its own memory.
-                self._body = body = self._allocate(size)
-                body[:available] = self._view[self._start : self._end]
-                self._begin_anew()
-                self.taken = size
-                self.room = body[available:]
+            if size > self._body_size_max:
+                raise ProtocolViolation(f"a body of {size} bytes exceeds the bound of {self._body_size_max}")
+            rest = start + PREFIX_SIZE
+            body = rest + prefix.header_size + prefix.checks_size
+            if body > end:
+                self._wanted, self._follows = body - start, size
+                break
+            tail = bytes(view[rest:body])
+            verify_head(view[start : rest - _CHECK.size], tail, prefix.checksum)
+            start = body + size
+            if not size:
+                frames.append(_verified(prefix, tail, b"", b""))
+                continue
+            header, checks = tail[: prefix.header_size], tail[prefix.header_size :]
+            if start > end:
+                self._header, self._checks = header, checks
+                self._await_body(prefix, view[body:end])
                 return frames
-            end = self._start + size
-            frames.append(self._finish(bytes(self._view[self._start : end])))
-            self._start = end
-        if self._start == self._end:
+            frames.append(_verified(prefix, header, checks, bytes(view[body:start])))
+        self._start = start
+        if start == end:
             self._begin_anew()
         else:
             self._keep()
         return frames
+
+    def _await_body(self, prefix: Prefix, beginning: memoryview) -> None:
+        """The rest of this body goes straight into its own memory, or is passed over."""
+        size, came = prefix.body_size, len(beginning)
+        if not self._admit(prefix, size):
+            self._pass_over(size - came)
+            return
+        self._prefix = prefix
+        self._body = body = self._allocate(size)
+        body[:came] = beginning
+        self._begin_anew()
+        self.taken = size
+        self.room = body[came:]
 
     def _begin_anew(self) -> None:
         """Nothing is here that was not handed on."""
@@ -262,39 +284,9 @@ class FrameDecoder:
             self._start, self._end = 0, len(content)
         self.room = self._view[self._end :]
 
-    def _parse_head(self) -> Prefix | None:
-        """The prefix of the next frame, whose head is taken in then; None while more of it must come."""
-        available = self._end - self._start
-        self._wanted, self._follows = PREFIX_SIZE, 0
-        if available < PREFIX_SIZE:
-            return None
-        prefix = decode_prefix(self._view, self._start)
-        if prefix.body_size > self._body_size_max:
-            raise ProtocolViolation(f"a body of {prefix.body_size} bytes exceeds the bound of {self._body_size_max}")
-        rest = prefix.header_size + prefix.checks_size
-        if available < PREFIX_SIZE + rest:
-            self._wanted, self._follows = PREFIX_SIZE + rest, prefix.body_size
-            return None
-        start = self._start + PREFIX_SIZE
-        tail = bytes(self._view[start : start + rest])
-        verify_head(self._view[self._start : self._start + 32], tail, prefix.checksum)
-        self._header, self._checks = tail[: prefix.header_size], tail[prefix.header_size :]
-        self._prefix = prefix
-        self._start = start + rest
-        return prefix
 
-    def _finish(self, body: Buffer) -> Frame:
-        prefix = self._prefix
-        if prefix is None or (len(body) and not blocks_intact(body, self._checks)):
-            raise ProtocolViolation("a frame's body fails its checksum")
-        self._prefix = None
-        return Frame(
-            prefix.type,
-            prefix.flags,
-            prefix.timeout_ms,
-            prefix.correlation,
-            self._header,
-            self._checks,
-            body,
-            prefix.sent_ms,
-        )
+def _verified(prefix: Prefix, header: bytes, checks: bytes, body: Buffer) -> Frame:
+    """A frame that is all here. Raises ProtocolViolation where its body is not what was sent."""
+    if prefix.body_size and not blocks_intact(body, checks):
+        raise ProtocolViolation("a frame's body fails its checksum")
+    return Frame(prefix.type, prefix.flags, prefix.timeout_ms, prefix.correlation, header, checks, body, prefix.sent_ms)

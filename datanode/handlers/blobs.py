@@ -21,7 +21,7 @@ from ambry.errors import (
     ReplicaUnavailable,
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
-from ambry.ids import BlobId
+from ambry.ids import BlobId, partition_of
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -112,7 +112,7 @@ class BlobHandlers:
         if len(frame.body) > PAYLOAD_SIZE_MAX:
             raise InvalidRequest(f"a record of {len(frame.body)} bytes exceeds the bound of {PAYLOAD_SIZE_MAX}")
         done = self._acknowledge(MessageType.PUT, responder, request.request_id, request.id, _STORED)
-        replica = self._replicas[BlobId(request.id).partition]
+        replica = self._replicas[partition_of(request.id)]
         if replica.store.sealed:
             raise InsufficientStorage(
                 f"partition {replica.partition.id} is sealed on {self._own_name}: it is nearly full"
@@ -213,7 +213,7 @@ class BlobHandlers:
 
     def _update(self, frame: Frame, responder: Responder) -> None:
         request = _read_update(frame.header)
-        replica = self._replicas[BlobId(request.id).partition]
+        replica = self._replicas[partition_of(request.id)]
         record = Record(
             kind=RecordKind.UPDATE,
             id=request.id,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 
+from ambry.blob import NEVER_MS
 from ambry.clock import Clock
 from ambry.errors import AmbryError, BlobNotFound, DataCorrupt, InvalidRequest, ReplicaUnavailable
-from ambry.ids import BlobId
+from ambry.ids import partition_of
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -56,7 +57,7 @@ class GetHandlers:
 
     def _get(self, frame: Frame, responder: Responder) -> None:
         request = _read_get(frame.header)
-        replica = self._replicas[BlobId(request.id).partition]
+        replica = self._replicas[partition_of(request.id)]
         entry = replica.store.index.known(request.id)
         if entry is UNKNOWN:
             self._get_what_is_stored(replica, request, responder)
@@ -110,10 +111,13 @@ class GetHandlers:
             raise self._absent(replica)
         if replica.store.put_back and entry.lsn < replica.store.lineage.begin_lsn and not request.any_state:
             raise ReplicaUnavailable(f"{self._own_name} was put back, and does not know yet what became of this blob")
-        # A state that came before its bytes has no expiry yet.
-        gone = entry.state.deleted or 0 < entry.state.expires_at_ms <= self._clock.wall_ms()
+        state = entry.state
+        gone = state.deleted
+        if state.expires_at_ms != NEVER_MS and not gone:
+            # A state that came before its bytes has no expiry yet.
+            gone = 0 < state.expires_at_ms <= self._clock.wall_ms()
         if not entry.present or (gone and not request.any_state):
-            responder.reply(GetReply(entry.state, False, 0, 0, b"", b"", b"", 0, 0, gone, entry.deleted_at_ms))
+            responder.reply(GetReply(state, False, 0, 0, b"", b"", b"", 0, 0, gone, entry.deleted_at_ms))
             return
         if not 0 <= request.first <= request.end:
             raise InvalidRequest(f"bytes {request.first} to {request.end} are no range")
@@ -131,13 +135,14 @@ class GetHandlers:
             if payload is not None:
                 self._answer_payload(entry, payload, responder)
                 return
+        self._later.answer(responder, self._get_from_disk(replica, entry, first, end, request.request_id, responder))
 
-        async def from_disk() -> None:
-            await responder.admit(end - first)
-            payload = await self._reading.payload(replica, entry, first, end, request_id=request.request_id)
-            self._answer_payload(entry, payload, responder)
-
-        self._later.answer(responder, from_disk())
+    async def _get_from_disk(
+        self, replica: Replica, entry: IndexEntry, first: int, end: int, request_id: str, responder: Responder
+    ) -> None:
+        await responder.admit(end - first)
+        payload = await self._reading.payload(replica, entry, first, end, request_id=request_id)
+        self._answer_payload(entry, payload, responder)
 
     def _absent(self, replica: Replica) -> AmbryError:
         if replica.store.authority:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, DataCorrupt, InternalError, Overloaded, ReplicaUnavailable
-from ambry.ids import BlobId
+from ambry.ids import partition_of
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.disk import Disk
@@ -27,7 +27,7 @@ def by_replica(replicas: Replicas, ids: Sequence[bytes]) -> list[tuple[Replica, 
     found: dict[int, list[bytes]] = {}
     for blob_id in ids:
         with contextlib.suppress(AmbryError):
-            found.setdefault(BlobId(blob_id).partition, []).append(blob_id)
+            found.setdefault(partition_of(blob_id), []).append(blob_id)
     return [(replicas[number], some) for number, some in found.items() if number in replicas]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidBlobId
-from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind, uuid7
+from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind, partition_of, uuid7
 
 SAMPLE = BlobId.make(
     kind=IdKind.COMPOSITE,
@@ -105,8 +105,16 @@ def test_an_id_of_a_newer_release_is_named_as_such(offset: int, what: str) -> No
     from ambry.checksum import xxh64
 
     raw = bytes(body) + (xxh64(bytes(body)) & 0xFFFFFFFF).to_bytes(4, "big")
-    with pytest.raises(InvalidBlobId, match=what):
-        BlobId(raw)
+    for read in (BlobId, partition_of):
+        with pytest.raises(InvalidBlobId, match=what):
+            read(raw)
+
+
+def test_the_partition_of_an_id_is_told_of_whole_ids_alone() -> None:
+    assert partition_of(SAMPLE.raw) == SAMPLE.partition
+    for wrong in (b"", SAMPLE.raw[:-1], SAMPLE.raw + b"x", SAMPLE.raw[:20] + b"?" + SAMPLE.raw[21:]):
+        with pytest.raises(InvalidBlobId):
+            partition_of(wrong)
 
 
 def test_uuid7_has_the_layout_of_rfc_9562() -> None:
