@@ -221,6 +221,7 @@ SEAM = {
     "frontend/config.py": "says at start that the layout file is not there",
     "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",
     "frontend/metadata/sqlite_file.py": "SQLite reads and writes its own file; this asks whether it is still the same",
+    "frontend/metadata/turn.py": "a lock between processes, on a file that holds nothing",
     "frontend/metadata/sqlite_watch.py": "a thread beside the event loop, which asks the file whether it has changed",
     "datanode/store/files.py": "implements the file layer",
     "datanode/store/index_file.py": "LMDB maps its own file",

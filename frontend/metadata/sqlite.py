@@ -36,6 +36,7 @@ from frontend.metadata.store import (
     Space,
     Version,
 )
+from frontend.metadata.turn import WriteTurn
 
 log = get_logger()
 
@@ -60,13 +61,14 @@ class SqliteStore:
         self._clock = clock
         self._datacenter = datacenter
         self._writing, looking, paging = HeldConnection(file), HeldConnection(file), HeldConnection(file)
+        self._turn = WriteTurn(file.path)
         self._swept_ms = 0
         self._turns = self._rows = 0
         """Transactions since the WAL was last brought into the file, and the rows that had been written by then."""
         bounds = LaneBounds(timeout_s=timeout_s, waiting=WAITING_MAX, waiting_bytes=WAITING_BYTES_MAX)
         of = str(file)
         self._writes: Lane[Work] = Lane(
-            "metadata_writes", self._write_all, of, bounds, behind=self._checkpoint, at_end=self._writing.close
+            "metadata_writes", self._write_all, of, bounds, behind=self._checkpoint, at_end=self._end_writing
         )
         self._looks: Lane[Look] = Lane("metadata_looks", partial(_look_all, looking), of, bounds, at_end=looking.close)
         self._pages: Lane[Look] = Lane("metadata_pages", partial(_look_all, paging), of, bounds, at_end=paging.close)
@@ -105,8 +107,9 @@ class SqliteStore:
         sweep = abs(wall_ms - self._swept_ms) >= SWEEP_EVERY_MS
         try:
             sql = self._writing.get().sql
-            seq = carry_out(sql, jobs, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
-        except (sqlite3.Error, AmbryError) as error:
+            with self._turn.taken():
+                seq = carry_out(sql, jobs, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
+        except (sqlite3.Error, AmbryError, OSError) as error:
             for job in jobs:
                 job.error = self._writing.explain(error)
             return
@@ -114,6 +117,10 @@ class SqliteStore:
             self._swept_ms = wall_ms
         self._turns += 1
         jobs[0].loop.call_soon_threadsafe(self._watch.note, seq)
+
+    def _end_writing(self) -> None:
+        self._writing.close()
+        self._turn.close()
 
     def _checkpoint(self) -> None:
         """On the thread that writes, behind the answers: what lies in the WAL goes to its place in the file."""

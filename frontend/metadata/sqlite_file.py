@@ -11,6 +11,7 @@ acknowledged.
 
 from __future__ import annotations
 
+import errno
 import random
 import sqlite3
 from pathlib import Path
@@ -210,10 +211,12 @@ class HeldConnection:
             connection = self.connection = self._file.connect()
         return connection
 
-    def explain(self, error: sqlite3.Error | AmbryError) -> AmbryError:
+    def explain(self, error: sqlite3.Error | OSError | AmbryError) -> AmbryError:
         """What to tell whoever asked; after what may last, the connection is given up."""
         if isinstance(error, AmbryError):
             return error
+        if isinstance(error, OSError):
+            return os_failure(error, self._file)
         if primary_code(error) in LASTING:
             self.close()
         return failure(error, self._file)
@@ -228,7 +231,6 @@ def head_of(opened: sqlite3.Connection) -> LogHead:
     return LogHead(*opened.execute("SELECT store, seq, time FROM head").fetchone())
 
 
-_FULL = {sqlite3.SQLITE_FULL}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 LASTING = {
     sqlite3.SQLITE_IOERR,
@@ -241,15 +243,28 @@ LASTING = {
 """After these a connection is given up, and the next turn makes a new one."""
 
 
+def error_number(error: sqlite3.Error) -> int:
+    """SQLite's extended result code; 0 where the module raised by itself."""
+    return getattr(error, "sqlite_errorcode", 0)
+
+
 def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's result code without its details; 0 where the module raised by itself."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    """The same without its details."""
+    return error_number(error) & 0xFF
+
+
+def os_failure(error: OSError, file: SqliteFile) -> AmbryError:
+    """As `failure`, of a file beside it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InsufficientStorage(f"no room for {file}: {error.strerror}; make room on its disk, then retry")
+    return MetadataUnavailable(f"{file} cannot be used: {error}")
 
 
 def failure(error: sqlite3.Error, file: SqliteFile) -> AmbryError:
     """What a failure of SQLite means to whoever asked."""
     code = primary_code(error)
-    if code in _FULL:
+    # The file of shared memory is made as large as it will be, and says it another way.
+    if error_number(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
         return InsufficientStorage(f"no room for {file}: {error}; make room on its disk, then retry")
     if code in _CORRUPT:
         return DataCorrupt(
