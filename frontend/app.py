@@ -106,6 +106,7 @@ class Frontend:
         )
         server = HttpServer(
             pipeline,
+            clock=self._clock,
             random_source=self._random,
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,

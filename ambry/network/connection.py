@@ -28,6 +28,7 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
+from ambry.network.inflow import COUNTED_BYTES, TURN_BYTES
 from ambry.network.introduction import CANCEL
 from ambry.network.scratch import memory_of
 from ambry.protocol.frame import (
@@ -95,9 +96,14 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._health = health or NodeHealth()
         self._loop = asyncio.get_running_loop()
         memory = memory_of(self._loop)
+        self._inflow = memory.inflow
         self._decoder = FrameDecoder(
             body_size_max, scratch=memory.scratch, admit=self._admit_frame, allocate=memory.buffers.take
         )
+        self._read_paused = False
+        """Whether nothing is read until those who serve what came have room again."""
+        self._awaits_turn = False
+        """Whether nothing is read until our turn comes."""
         self._taken = 0
         """What of the memory of frames under way is counted."""
         self._transport: asyncio.Transport | None = None
@@ -126,10 +132,12 @@ class RpcConnection(asyncio.BufferedProtocol):
         self.peer = f"{address[0]}:{address[1]}" if address else ""
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._decoder.room
+        return self._decoder.room[:TURN_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         self.pieces_received += 1
+        if nbytes >= COUNTED_BYTES and not self._inflow.allows(nbytes):
+            self._await_turn()
         try:
             frames = self._decoder.received(nbytes)
         except ProtocolViolation as error:
@@ -164,6 +172,30 @@ class RpcConnection(asyncio.BufferedProtocol):
             except Exception:
                 # A caller's bug is its own: the other calls of this connection go on.
                 log.exception("a caller failed at its answer", peer=self.peer)
+
+    def _await_turn(self) -> None:
+        """Read no more in this turn of the loop."""
+        if not self._awaits_turn:
+            self._awaits_turn = True
+            self._inflow.wait(self)
+            self._read_or_not()
+
+    def read_on(self) -> bool:
+        """As Inflow asks."""
+        self._awaits_turn = False
+        return self._read_or_not()
+
+    def _read_or_not(self) -> bool:
+        """Read unless something speaks against it, and say so."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        reads = not (self._read_paused or self._awaits_turn)
+        if reads:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+        return reads
 
     def _on_part(self) -> None:
         """A part of a frame came, and none ended."""

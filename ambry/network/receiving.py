@@ -40,7 +40,6 @@ class ReceivingConnection(RpcConnection):
         """Whether it is introduced, to us and as one of our cluster."""
         self._requests = requests
         self._on_refused = on_refused
-        self._read_paused = False
         self._stall: asyncio.TimerHandle | None = None
         """Runs while a part of a large request is here, until more must have come."""
         self._awaited = 0

@@ -1,4 +1,4 @@
-"""The memory that bytes of connections of an event loop come into: one that all share, and some for large bodies."""
+"""What connections of an event loop share: the memory that bytes come into, and how many in a turn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary, ref
 import msgspec
 
 from ambry.buffers import Buffers
+from ambry.network.inflow import Inflow
 from ambry.protocol.frame import BUFFER_SIZE
 
 TRIM_EVERY_S = 0.5
@@ -15,10 +16,11 @@ TRIM_EVERY_S = 0.5
 
 
 class LoopMemory(msgspec.Struct, frozen=True):
-    """That of one loop. `scratch` is for one read after the other."""
+    """That of one loop. `scratch` is for one read after the other, `buffers` are for large bodies."""
 
     scratch: memoryview
     buffers: Buffers
+    inflow: Inflow
 
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopMemory] = WeakKeyDictionary()
@@ -40,5 +42,5 @@ def memory_of(loop: asyncio.AbstractEventLoop) -> LoopMemory:
                 alive.call_later(TRIM_EVERY_S, trim)
 
         buffers = Buffers(used)
-        found = _of_loops[loop] = LoopMemory(memoryview(bytearray(BUFFER_SIZE)), buffers)
+        found = _of_loops[loop] = LoopMemory(memoryview(bytearray(BUFFER_SIZE)), buffers, Inflow())
     return found

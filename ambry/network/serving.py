@@ -373,8 +373,7 @@ class ServingConnection(ReceivingConnection):
 
     def _balance(self) -> None:
         """Read only while the peer takes its answers and has not too much in flight here."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
             return
         full = (
             self._write_paused
@@ -386,7 +385,4 @@ class ServingConnection(ReceivingConnection):
             self._look_later()
         if full != self._read_paused:
             self._read_paused = full
-            if full:
-                transport.pause_reading()
-            else:
-                transport.resume_reading()
+            self._read_or_not()

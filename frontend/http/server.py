@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict
 
+from ambry.clock import Clock
 from ambry.errors import AmbryError, Overloaded, Unavailable
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
@@ -30,9 +31,11 @@ log = get_logger()
 
 SWEEP_S = 0.5
 """How often slow clients are looked after, or five times within the shortest deadline."""
+LOOKS_MAX = 32
+"""Slow clients that are looked at in one turn of the event loop."""
 FIRST_WORDS_S = 0.1
 LOOK_EVERY_S = 0.005
-"""How often a drain looks whether it is over."""
+"""How often a drain looks whether it is over, and how long after some slow clients others are looked at."""
 LAST_WORDS_S = 1.0
 """How long answers get to leave when a drain is over."""
 
@@ -47,6 +50,7 @@ class HttpServer(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         *,
+        clock: Clock,
         random_source: random.Random,
         limits: Limits,
         answer: Answer,
@@ -77,9 +81,11 @@ class HttpServer(web.Server):
         """Connections that wait for the rest of a head, or for the first one."""
         self.charged: set[Connection] = set()
         self.turns = Turns(self._loop)
-        self.portions = Portions(self._loop)
+        self.portions = Portions(self._loop, clock=clock)
         self.slow: set[Connection] = set()
         """Connections that have bytes the kernel does not take."""
+        self._to_look_at: list[Connection] = []
+        """Those of them whose turn did not come since the last sweep."""
         self._open: set[Connection] = set()
         self._farewells = Farewells(
             most=LINGERING_MAX,
@@ -195,8 +201,19 @@ class HttpServer(web.Server):
             connection.head_is_late()
         for connection in [each for each in self.charged if each.idle]:
             self._release_head(connection)
-        for connection in list(self.slow):
-            self._look_at(connection, now)
+        if not self._to_look_at:
+            self._to_look_at = list(self.slow)
+            self._look_further()
+
+    def _look_further(self) -> None:
+        """Look at some of those who are slow, and at others in a later turn."""
+        now = self.now()
+        these, self._to_look_at = self._to_look_at[:LOOKS_MAX], self._to_look_at[LOOKS_MAX:]
+        for connection in these:
+            if connection in self.slow:
+                self._look_at(connection, now)
+        if self._to_look_at:
+            self._loop.call_later(LOOK_EVERY_S, self._look_further)
 
     def _look_at(self, connection: Connection, now: float) -> None:
         """End a connection whose client takes its answer more slowly than may be."""

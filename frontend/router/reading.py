@@ -33,9 +33,11 @@ STALLED_S = 1.0
 """One that takes this long has stalled: what was read ahead for it is dropped when memory is scarce."""
 ENDED_AFTER_S = 2.0
 """A download whose client takes this long for one unit may be ended when others wait for memory."""
+BEGINNING_MAX = 4
+"""While more have begun whose clients have taken nothing yet, a block is read ahead for each of those."""
 RELIEVE_EVERY_S = 0.25
 COUNT_AGAIN_S = 0.1
-GOING_ON_MAX = 8
+GOING_ON_MAX = 4
 """Downloads that go on in one turn of the event loop."""
 
 
@@ -72,8 +74,11 @@ class ReadMemory:
         self._ahead = ahead
         self._wait_s = wait_s
         self._readers: set[Reader] = set()
+        self._moving: set[Reader] = set()
+        """Those of them whose clients are known to have taken LEAST_BYTES: what is free for them is theirs alone."""
         self._wanted = 0
         self._stalled = 0
+        self._moving_stalled = 0
         self._counted_at = -COUNT_AGAIN_S
         self._timer: asyncio.TimerHandle | None = None
         self._gone_on = 0
@@ -107,17 +112,36 @@ class ReadMemory:
     def leave(self, reader: Reader) -> None:
         """It has ended, and holds nothing any more."""
         self._readers.discard(reader)
+        self._moving.discard(reader)
 
     def window(self, reader: Reader | None = None) -> int:
         """Bytes that one download may hold now, at least LEAST_BYTES; without a `reader`, the most that any may."""
         most = self._unit_bytes * self._ahead
+        moves = reader is None or self._moves(reader)
+        if not moves and self._many_begin:
+            return LEAST_BYTES
         # Half of what is free is left to those that begin after this.
         spare = (self.budget.free - self.budget.size + self.budget.largest) // 2
         if len(self._readers) * most > spare:
-            most = min(most, spare // max(1, len(self._readers) - self._count_stalled()))
+            self._count_stalled()
+            sharing = len(self._moving) - self._moving_stalled if moves else len(self._readers) - self._stalled
+            most = min(most, spare // max(1, sharing))
         if reader is not None and self.budget.scarce:
             most = min(most, reader.taken())
         return max(LEAST_BYTES, most)
+
+    @property
+    def _many_begin(self) -> bool:
+        return len(self._readers) - len(self._moving) > BEGINNING_MAX
+
+    def _moves(self, reader: Reader) -> bool:
+        """Whether its client has taken something, which one that only asks does not."""
+        if reader in self._moving:
+            return True
+        if reader.taken() < LEAST_BYTES:
+            return False
+        self._moving.add(reader)
+        return True
 
     def unit_bytes(self, reader: Reader | None = None) -> int:
         """How much the next read should fetch: whole blocks, or LEAST_BYTES, which divides one."""
@@ -126,22 +150,22 @@ class ReadMemory:
 
     def first_bytes(self) -> int:
         """How much the first read of a download should fetch; a small blob is all there."""
-        if self.budget.scarce:
+        if self.budget.scarce or self._many_begin:
             return BLOCK_SIZE
         return self.unit_bytes() if self._readers else self._unit_bytes
 
-    def _count_stalled(self) -> int:
-        """How many downloads do not move, as it was a moment ago. What is read ahead for them goes when memory is scarce."""
+    def _count_stalled(self) -> None:
+        """Note how many downloads do not move. What is read ahead for them goes when memory is scarce."""
         now = asyncio.get_running_loop().time()
         if now - self._counted_at >= COUNT_AGAIN_S:
             self._counted_at = now
             stalled = [reader for reader in self._readers if _stalled(reader, now, MOVES_S)]
             self._stalled = len(stalled)
+            self._moving_stalled = len(self._moving.intersection(stalled))
             if self.budget.scarce:
                 for reader in stalled:
                     if _stalled(reader, now, STALLED_S):
                         reader.drop_ahead()
-        return self._stalled
 
     async def take(self, size: int, *, of: int) -> None:
         """Take memory to begin a read of `of` bytes in all with `size` of them.

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from ambry.clock import SystemClock
 from ambry.errors import AmbryError
 from ambry.service.listener import bind
 from frontend.config import FrontendSection
@@ -61,6 +62,7 @@ async def edge(
     """`section` overrides fields of FrontendSection."""
     server = HttpServer(
         handler,
+        clock=SystemClock(),
         random_source=random.Random(4),
         limits=limits_of(FrontendSection(**section)),
         answer=problem,

@@ -174,6 +174,7 @@ async def http_frontend(
     )
     server = HttpServer(
         pipeline,
+        clock=cluster.context.clock,
         random_source=random.Random(4),
         limits=limits_of(config),
         answer=pipeline.refuse,

@@ -36,6 +36,7 @@ async def plain_server(
     )
     server = HttpServer(
         pipeline,
+        clock=SystemClock(),
         random_source=random.Random(2),
         limits=limits_of(FrontendSection()),
         answer=pipeline.refuse,

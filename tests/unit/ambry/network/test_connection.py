@@ -16,6 +16,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.connection import RpcConnection
+from ambry.network.inflow import TURN_BYTES
 from ambry.network.serving import Responder
 from ambry.protocol.frame import BODY_SIZE_MAX, FLAG_REPLY, HEADER_SIZE_MAX, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
@@ -395,3 +396,31 @@ async def test_an_answer_with_flags_of_a_later_release_ends_its_call_alone(pair:
     held[1].reply(Empty())
     await outcomes.wait(2)
     assert [type(error) for error in outcomes.errors()] == [NotUnderstood, type(None)]
+
+
+async def test_large_answers_that_come_together_are_read_over_many_turns_of_the_loop(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten answers of 4 MiB that came together were read in one turn, of 20 ms, and everybody else waited for that."""
+    size, peers = 4 << 20, 6
+    pair.handler = lambda frame, responder: responder.reply(Empty(), bytes(size))
+    clients = [await pair.client() for _ in range(peers)]
+    read_in_turn = [0]
+    read = RpcConnection.buffer_updated
+
+    def note(connection: RpcConnection, nbytes: int) -> None:
+        if connection in clients:
+            read_in_turn[-1] += nbytes
+        read(connection, nbytes)
+
+    monkeypatch.setattr(RpcConnection, "buffer_updated", note)
+    outcomes = Outcomes()
+    for number, client in enumerate(clients):
+        client.call(MessageType.GET, GetRequest("r", ID, 0, 1), outcomes.of(number), timeout_s=LONG_S)
+    while len(outcomes.got) < peers:
+        await asyncio.sleep(0)
+        read_in_turn.append(0)
+    assert sum(read_in_turn) > size * peers
+    assert max(read_in_turn) <= (1 + peers) * TURN_BYTES, "each reads once more before it is its turn"
+    late = sorted(read_in_turn, reverse=True)[peers:]
+    assert late[0] <= 2 * TURN_BYTES, "of those who wait one reads on in a turn"

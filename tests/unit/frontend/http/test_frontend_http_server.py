@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
 from frontend.http.connections import UNSENT_BYTES, Connection
-from frontend.http.server import HttpServer
+from frontend.http.server import LOOKS_MAX, HttpServer
 from tests.support.edge import Edge, edge
 from tests.support.http_frontend import until
 
@@ -186,3 +187,28 @@ async def test_the_kernel_takes_little_for_a_client_that_takes_nothing_and_as_mu
         assert bound(connection) == UNSENT_BYTES
         assert len((await client.answer()).body) == 8 << 20
         await until(lambda: bound(connection) == 0, "it knows that it reads")
+
+
+async def test_of_many_slow_clients_a_few_are_looked_at_in_a_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,300 of them were one turn of 5 ms, twice a second."""
+    looked: list[Any] = []
+    turns: list[int] = []
+    look_further = HttpServer._look_further
+
+    def note(server: HttpServer) -> None:
+        before = len(looked)
+        look_further(server)
+        turns.append(len(looked) - before)
+
+    monkeypatch.setattr(HttpServer, "_look_further", note)
+    monkeypatch.setattr(HttpServer, "_look_at", lambda _server, connection, _now: looked.append(connection))
+    async with edge(header_timeout_s=1) as server:
+        crowd = [cast(Connection, object()) for _ in range(2 * LOOKS_MAX + 2)]
+        server.server.slow.update(crowd)
+        await until(lambda: looked, "some were looked at")
+        gone = next(each for each in crowd if each not in looked)
+        server.server.slow.discard(gone)
+        await until(lambda: len(looked) >= len(crowd) - 1, "all were")
+        server.server.slow.clear()
+    assert max(turns) == LOOKS_MAX
+    assert set(looked) == set(crowd) - {gone}

@@ -10,14 +10,16 @@ from frontend.http.turns import (
     HEAVY_BYTES,
     HEAVY_CROWD,
     HEAVY_CROWD_BYTES,
-    LIGHT_FEW,
     LIGHT_KNOWN,
     LIGHT_MAX,
     LIGHT_WAITING_MAX,
+    NEW_EVERY_S,
+    SHORT_TURN_S,
     TURNS_BETWEEN,
     Portions,
     Turns,
 )
+from tests.support.fake_clock import SettableClock
 
 
 class Queued:
@@ -99,25 +101,69 @@ def come(portions: Portions, reads: list[Read], *, heavy: bool, known: bool = Fa
     return at_once
 
 
-async def test_of_a_crowd_few_are_taken_up_in_a_turn_and_who_comes_then_goes_before_them() -> None:
-    """A turn of the loop heard everybody who had sent something: 400 requests at once took 60 ms."""
-    portions, taken = Portions(asyncio.get_running_loop()), list[Read]()
-    waiting = [Read(1, taken) for _ in range(LIGHT_FEW + 3 * LIGHT_WAITING_MAX)]
-    crowd = [Read(1, taken) for _ in range(LIGHT_MAX)] + waiting
+class TurningClock(SettableClock):
+    """Moves on by the time that a turn of the event loop takes, whenever it is asked, which is once in each."""
+
+    def __init__(self, turn_s: float) -> None:
+        super().__init__()
+        self.turn_s = turn_s
+
+    def monotonic(self) -> float:
+        self.advance(self.turn_s)
+        return super().monotonic()
+
+
+def first_requests(turn_s: float, taken: list[Read], *, waiting: int) -> tuple[Portions, list[Read]]:
+    """So many that wait to be heard for the first time, while each turn takes so long."""
+    portions = Portions(asyncio.get_running_loop(), clock=TurningClock(turn_s))
+    crowd = [Read(1, taken) for _ in range(LIGHT_MAX + waiting)]
     assert come(portions, crowd, heavy=False) == LIGHT_MAX
+    return portions, crowd[LIGHT_MAX:]
+
+
+async def test_of_a_crowd_one_is_taken_up_in_a_short_turn_and_who_came_last_goes_first_every_other_time() -> None:
+    """A turn of the loop heard everybody who had sent something: 400 requests at once took 60 ms."""
+    taken = list[Read]()
+    portions, crowd = first_requests(SHORT_TURN_S / 2, taken, waiting=6)
     for turn in range(1, 4):
         await asyncio.sleep(0)
-        assert taken == waiting[: turn * LIGHT_WAITING_MAX]
-        assert come(portions, [Read(1, taken)], heavy=False) == 1, "somebody else is not behind those who came at once"
-    for turn in range(LIGHT_FEW // LIGHT_MAX):
+        assert len(taken) == turn
+    late = Read(1, taken)
+    assert come(portions, [late], heavy=False) == 0
+    for _ in range(2):
         await asyncio.sleep(0)
-        assert len(taken) == 3 * LIGHT_WAITING_MAX + (turn + 1) * LIGHT_MAX, "a few are taken up together"
-    assert taken == waiting
+    assert late in taken, "it is not behind those who came at once"
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert len(taken) == 7 and set(taken) == {*crowd, late}
+    assert taken.index(crowd[0]) < taken.index(crowd[1]) < taken.index(crowd[2])
+    await asyncio.sleep(0)
+    assert come(portions, [Read(1, taken)], heavy=False) == 1, "when nobody waits any more, who comes is heard"
+
+
+async def test_a_crowd_leaves_long_turns_to_the_others_but_for_a_share_of_them() -> None:
+    """Up to 64 were heard 16 at a time: what 16 first requests for 5 MB bring with them is a turn of 16 ms, again and again."""
+    taken = list[Read]()
+    first_requests(SHORT_TURN_S, taken, waiting=12)
+    for turn in range(3 * (1 + TURNS_BETWEEN)):
+        await asyncio.sleep(0)
+        assert len(taken) == 1 + turn // (1 + TURNS_BETWEEN)
+
+
+async def test_however_long_turns_are_a_crowd_goes_on() -> None:
+    """It would get a share of a few in a hundred where others make turns long, and hardly ever end."""
+    taken = list[Read]()
+    first_requests(2 * NEW_EVERY_S, taken, waiting=60)
+    await asyncio.sleep(0)
+    heard = len(taken)
+    for _ in range(1 + TURNS_BETWEEN):
+        await asyncio.sleep(0)
+    assert len(taken) - heard == 2 * (1 + TURNS_BETWEEN)
 
 
 async def test_full_reads_share_some_turns_and_leave_the_others_alone() -> None:
     """200 uploads with a full buffer each took 4 MB of a turn, up to 15 ms of the processor's time."""
-    portions, taken = Portions(asyncio.get_running_loop()), list[Read]()
+    portions, taken = Portions(asyncio.get_running_loop(), clock=SettableClock()), list[Read]()
     size = HEAVY_CROWD_BYTES // 2
     at_once = HEAVY_BYTES // size
     crowd = [Read(size, taken) for _ in range(at_once + HEAVY_CROWD + 6)]
@@ -132,7 +178,7 @@ async def test_full_reads_share_some_turns_and_leave_the_others_alone() -> None:
 
 async def test_one_or_two_with_full_reads_have_all_turns() -> None:
     """libuv reads on while buffers are full, so whoever is alone is back before the loop turns."""
-    portions, taken = Portions(asyncio.get_running_loop()), list[Read]()
+    portions, taken = Portions(asyncio.get_running_loop(), clock=SettableClock()), list[Read]()
     one, other = Read(HEAVY_BYTES, taken), Read(HEAVY_BYTES, taken)
     assert come(portions, [one, other], heavy=True) == 1
     for turn in range(1, 8):
@@ -142,7 +188,7 @@ async def test_one_or_two_with_full_reads_have_all_turns() -> None:
 
 
 async def test_a_full_read_does_not_go_before_those_that_wait() -> None:
-    portions, taken = Portions(asyncio.get_running_loop()), list[Read]()
+    portions, taken = Portions(asyncio.get_running_loop(), clock=SettableClock()), list[Read]()
     crowd = [Read(HEAVY_BYTES, taken) for _ in range(3)]
     assert come(portions, crowd, heavy=True) == 1
     await asyncio.sleep(0)
@@ -154,7 +200,7 @@ async def test_a_full_read_does_not_go_before_those_that_wait() -> None:
 
 
 async def test_reads_of_those_who_have_gone_cost_nobody_a_turn() -> None:
-    portions, taken = Portions(asyncio.get_running_loop()), list[Read]()
+    portions, taken = Portions(asyncio.get_running_loop(), clock=SettableClock()), list[Read]()
     gone, there = [Read(0, taken) for _ in range(500)], Read(1, taken)
     for heavy in (False, True):
         for read in (*gone, there):
@@ -167,11 +213,11 @@ async def test_reads_of_those_who_have_gone_cost_nobody_a_turn() -> None:
 
 async def test_who_was_heard_before_goes_before_a_crowd_that_came_in_the_same_moment() -> None:
     """A put on a connection in use waited behind 1,300 first requests, for 300 ms of the processor's time."""
-    portions, taken = Portions(asyncio.get_running_loop()), list[Read]()
+    portions, taken = Portions(asyncio.get_running_loop(), clock=SettableClock()), list[Read]()
     come(portions, [Read(1, taken) for _ in range(20 * LIGHT_MAX)], heavy=False)
-    known = [Read(1, taken) for _ in range(LIGHT_WAITING_MAX)]
-    assert come(portions, known, heavy=False, known=True) == 0
+    known = [Read(1, taken) for _ in range(LIGHT_MAX + LIGHT_WAITING_MAX)]
+    assert come(portions, known, heavy=False, known=True) == LIGHT_KNOWN
     await asyncio.sleep(0)
-    assert taken == known
-    come(portions, [Read(1, taken) for _ in range(LIGHT_MAX)], heavy=False)
-    assert come(portions, [Read(1, taken) for _ in range(LIGHT_MAX)], heavy=False, known=True) == LIGHT_KNOWN
+    assert taken[: len(known) - LIGHT_KNOWN] == known[LIGHT_KNOWN:]
+    assert come(portions, [Read(1, taken) for _ in range(LIGHT_MAX)], heavy=False) == 0
+    assert come(portions, known, heavy=False, known=True) == len(known)

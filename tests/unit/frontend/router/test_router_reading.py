@@ -9,7 +9,7 @@ import pytest
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import Overloaded
 from frontend.router.budget import MemoryBudget
-from frontend.router.reading import GOING_ON_MAX, LEAST_BYTES, STALLED_S, ReadMemory
+from frontend.router.reading import BEGINNING_MAX, GOING_ON_MAX, LEAST_BYTES, STALLED_S, ReadMemory
 from tests.support.virtual_loop import settle, virtual_time
 
 MIB = 1 << 20
@@ -18,14 +18,23 @@ MIB = 1 << 20
 class FakeReader:
     """A download that holds one unit in its client's hands and some read ahead."""
 
-    def __init__(self, memory: ReadMemory, *, handed: int, ahead: int = 0, handed_at: float | None = None) -> None:
+    def __init__(
+        self,
+        memory: ReadMemory,
+        *,
+        handed: int,
+        ahead: int = 0,
+        handed_at: float | None = None,
+        took: int = 1 << 40,
+    ) -> None:
         self._memory = memory
         self.handed, self.ahead = handed, ahead
         self.handed_at = handed_at
         self.ended = False
-        self.took = 1 << 40
+        self.took = took
         assert memory.budget.try_take(handed + ahead)
         memory.join(self)
+        memory.window(self)  # as every download asks when it begins
 
     @property
     def held(self) -> int:
@@ -172,8 +181,7 @@ async def test_once_nobody_waits_nothing_runs() -> None:
 async def test_when_memory_is_scarce_a_download_holds_no_more_than_its_client_has_taken() -> None:
     """1,300 clients that took nothing held all there was; a read of 5 MB waited 14 s until they were ended."""
     made = memory()
-    new, slow, quick = (FakeReader(made, handed=0) for _ in range(3))
-    new.took, slow.took, quick.took = 0, 100_000, 10 * MIB
+    new, slow, quick = (FakeReader(made, handed=0, took=took) for took in (0, 100_000, 10 * MIB))
     assert {made.window(reader) for reader in (new, slow, quick)} == {4 * MIB}
     FakeReader(made, handed=33 * MIB)
     assert (made.window(new), made.unit_bytes(new)) == (LEAST_BYTES, LEAST_BYTES)
@@ -214,3 +222,21 @@ async def test_of_downloads_that_could_go_on_at_once_a_few_do_in_a_turn_in_order
     await asyncio.gather(*tasks, return_exceptions=True)
     await settle()
     await asyncio.wait_for(made.turn(), 1)
+
+
+@virtual_time
+async def test_many_that_begin_hold_little_and_leave_the_rest_to_those_whose_clients_take_it() -> None:
+    """The first ten of 1,300 clients that took nothing held half of all, and reads of others came in pieces of 16 KiB."""
+    made = memory()
+    for _ in range(BEGINNING_MAX):
+        assert made.window(FakeReader(made, handed=0, took=0)) == 4 * MIB
+    crowd = [FakeReader(made, handed=0, took=LEAST_BYTES - 1) for _ in range(1300)]
+    assert {made.window(reader) for reader in crowd} == {LEAST_BYTES}
+    assert made.first_bytes() == BLOCK_SIZE
+    moving = FakeReader(made, handed=0, took=LEAST_BYTES)
+    assert (made.window(moving), made.unit_bytes(moving), made.unit_bytes()) == (4 * MIB, MIB, MIB)
+    crowd[0].took = LEAST_BYTES
+    assert made.window(crowd[0]) == 4 * MIB
+    for reader in (*crowd, moving):
+        made.leave(reader)
+    assert made.first_bytes() == MIB
