@@ -94,6 +94,14 @@ async def test_a_flood_of_tiny_chunks_is_parsed_in_shares(begin: bytes, parsed: 
     assert max(shares.values()) <= 3, "the second waits while the first has its turn"
 
 
+@pytest.mark.parametrize("extension", [b";a", b";a=b", b';a="b;  c"', b";a=b;c", b";unheard-of=1"])
+async def test_extensions_of_chunks_are_read_past(extension: bytes) -> None:
+    """RFC 9112 section 7.1.1: a recipient MUST ignore those it does not know."""
+    async with edge(count) as server, server.connected() as client:
+        await client.send(CHUNKED + b"5" + extension + b"\r\nabcde\r\n0\r\n\r\n" + GET)
+        assert [(await client.answer()).body for _ in range(2)] == [b"5", b"0"]
+
+
 async def test_trailers_are_parsed_in_shares(parsed: Parsed) -> None:
     async with edge(count) as server, server.connected() as client:
         await client.send(CHUNKED + b"1\r\nx\r\n0\r\n" + b"a: b\r\n" * 100 + b"\r\n")

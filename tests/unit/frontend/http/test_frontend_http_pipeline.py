@@ -256,6 +256,22 @@ async def test_a_malformed_chunked_body_is_an_error_and_stores_nothing(garbage: 
         await until(lambda: clean(frontend.cluster), "everything returned")
 
 
+@pytest.mark.parametrize("extension", [b" ;a", b"; a", b";a =b", b";a= b", b";a=b ", b"\t;a", b" "])
+async def test_white_space_in_the_line_before_a_chunk_is_refused_and_nothing_behind_it_is_a_request(
+    extension: bytes,
+) -> None:
+    """RFC 9110 section 5.6.3 would have it borne; but who reads such a line differently sees another request in it."""
+    hidden = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\nhidden"
+    async with http_frontend() as frontend, frontend.connected() as client:
+        chunks = b"5" + extension + b"\r\nabcde\r\n0\r\n\r\n"
+        await client.send(request("POST", "/", {"Transfer-Encoding": "chunked"}) + chunks + hidden)
+        answer = await client.answer()
+        is_problem(answer, 400, "InvalidRequest")
+        assert answer.headers["connection"] == "close"
+        assert await client.at_end()
+        await until(lambda: clean(frontend.cluster), "everything returned")
+
+
 async def test_a_wrong_digest_is_400_and_leaves_nothing() -> None:
     async with http_frontend() as frontend:
         for size in (10, 3 * CHUNK):
