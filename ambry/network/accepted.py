@@ -110,7 +110,7 @@ class Accepted:
             requests=self._requests,
         )
         if len(self._strangers) >= max(STRANGERS_MAX, self._guests_max - len(self._known)):
-            self._end(next(iter(self._strangers.values())), "strangers")
+            self._end_one_of_many(next(iter(self._strangers.values())), "strangers")
         now = asyncio.get_running_loop().time()
         self._strangers[made] = Guest(made, now, now)
         return made
@@ -142,7 +142,7 @@ class Accepted:
         if name in self._members:
             of_it = [other for other in self._known.values() if other.name == name]
             if len(of_it) > OF_A_MEMBER_MAX:
-                self._end(of_it[0], name)
+                self._end_one_of_many(of_it[0], name)
 
     def _has_room_for_a_guest(self) -> bool:
         guests = [guest for guest in self._known.values() if guest.name not in self._members]
@@ -153,18 +153,23 @@ class Accepted:
         silent = max(guests, key=lambda guest: guest.silent_s(now))
         if silent.silent_s(now) < SILENT_S:
             return False
-        self._end(silent, "guests")
+        self._end_one_of_many(silent, "guests")
         return True
 
-    def _end(self, guest: Guest, of: str) -> None:
-        self.closed += 1
+    def _end_one_of_many(self, guest: Guest, of: str) -> None:
         if not self._crowded:
             # Once for a crowd: it may be a flood.
             self._crowded = True
             log.warning(
                 "too many connections: the oldest that says nothing is closed", peer=guest.connection.peer, of=of
             )
+        self._end(guest)
+
+    def _end(self, guest: Guest) -> None:
+        """Close it at once. It counts no more from now on, nor what it holds, though its transport ends later."""
+        self.closed += 1
         self._lost(guest.connection)
+        self._unread.connections.pop(guest.connection, None)
         guest.connection.abort()
 
     def _lost(self, connection: RpcConnection) -> None:
@@ -186,7 +191,7 @@ class Accepted:
             self._end_who_does_not_read()
         for stranger in list(self._strangers.values())[: max(0, len(self._strangers) - STRANGERS_MAX)]:
             if now - stranger.came_at > STRANGE_S:
-                self._end(stranger, "strangers")
+                self._end_one_of_many(stranger, "strangers")
         if len(self._strangers) < STRANGERS_MAX // 2:
             self._crowded = False
         self._timer = loop.call_later(EXPIRE_EVERY_S, self._look)
@@ -206,7 +211,4 @@ class Accepted:
             log.warning(
                 "connection closed: it does not read, others wait", peer=guest.connection.peer, read_bytes=since
             )
-            self.closed += 1
-            self._lost(guest.connection)
-            self._unread.connections.pop(guest.connection, None)
-            guest.connection.abort()
+            self._end(guest)
