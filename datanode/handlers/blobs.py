@@ -253,15 +253,13 @@ class BlobHandlers:
         """An update with the joined state; `deleted_at_ms` as in UpdateRequest. Raises BlobDeleted, ReplicaUnavailable."""
         before = BlobState() if entry is None else entry.state
         state = join(before, record.state)
-        if not state.deleted and (before.deleted or before.life_version < state.life_version):
+        if not state.deleted and state != before:
             here = entry is not None and entry.present and record.id not in replica.store.damaged
-            known_ms = 0 if entry is None else entry.deleted_at_ms
-            self._refuse_late_undelete(record.id, max(deleted_at_ms, known_ms), here=here)
-            if deleted_at_ms and not here:
-                # It could not keep others from dropping them when their time is over.
-                raise ReplicaUnavailable(
-                    f"{self._own_name} does not have the bytes of this blob yet, and cannot undelete it"
-                )
+            if before.deleted or before.life_version < state.life_version:
+                known_ms = 0 if entry is None else entry.deleted_at_ms
+                self._refuse_late_undelete(record.id, max(deleted_at_ms, known_ms), here=here)
+            if not here:
+                self._refuse_without_bytes()
         return record if entry is None else msgspec.structs.replace(record, state=state)
 
     def _plausible(self, changed_at_ms: int) -> int:
@@ -289,6 +287,15 @@ class BlobHandlers:
                 )
 
         return done
+
+    def _refuse_without_bytes(self) -> None:
+        """A longer life promises bytes: who lacks them could not keep others from dropping theirs when their time is over.
+
+        Raises ReplicaUnavailable.
+        """
+        raise ReplicaUnavailable(
+            f"{self._own_name} does not have the bytes of this blob yet, and cannot say that it lives on"
+        )
 
     def _refuse_late_undelete(self, blob_id: bytes, deleted_at_ms: int, *, here: bool) -> None:
         """What compaction may drop already must not come back: nobody may hold its bytes any more. Raises BlobDeleted.

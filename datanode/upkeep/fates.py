@@ -1,8 +1,9 @@
 """What became of a blob, asked of everybody who holds a replica of it: may the chunks that it named go?
 
-One answer proves nothing: a replica may not have the blob yet, or may not have heard of its undelete. So in every datacenter
-that holds the partition all replicas but one must say that it is dead or was never there, and nobody that it lives. A put is
-acknowledged by at least two replicas of its datacenter, so one of those that answer would know it.
+One answer proves nothing: a replica may not have the blob yet, or may not have heard of its undelete. So every replica of the
+partition, in all datacenters, must say that it is dead or was never there. One that cannot be asked may be the only one that
+knows of an undelete or a longer life, which nobody was told of as done, but which it will bring to all others once it is back:
+the blob would then live without its bytes. While it is away chunks stay, and so do tombstones (replication/horizon.py).
 """
 
 from __future__ import annotations
@@ -56,14 +57,9 @@ def fate_of(entry: IndexEntry | None, *, serving: bool, retention: Retention) ->
 
 def died_at(partition: Partition, answers: Mapping[str, KnownFate]) -> int | None:
     """When a blob died, given the answers by node; None while that is not proven. Pure."""
-    if any(known.fate is Fate.ALIVE for known in answers.values()):
-        return None
-    for datacenter in {node.datacenter_id for node in partition.replicas}:
-        names = [node.name for node in partition.in_datacenter(datacenter)]
-        sure = sum(name in answers and answers[name].no_more for name in names)
-        if sure < max(1, len(names) - 1):
-            return None
-    return max(known.since_ms for known in answers.values())
+    said = [answers.get(node.name) for node in partition.replicas]
+    known = [answer for answer in said if answer is not None and answer.no_more]
+    return max(answer.since_ms for answer in known) if known and len(known) == len(said) else None
 
 
 class Fates:

@@ -350,6 +350,11 @@ SEEN_BY = {
         "opening/test_shortfall.py",
         "test_what_came_between_copying_log_and_index_is_noticed",
     ),
+    "sweep_chunks_while_somebody_is_away": (
+        NODE,
+        "upkeep/test_sweeper.py",
+        "test_an_undelete_that_one_replica_alone_heard_of_finds_its_chunks",
+    ),
     "undelete_what_is_not_here": (
         NODE,
         "replication/test_late_undelete.py",

@@ -120,6 +120,9 @@ class DirectFrontend:
     async def undelete(self, raw_id: bytes) -> None:
         await update.undelete(self.request(), self.context, BlobId(raw_id))
 
+    async def extend_ttl(self, raw_id: bytes, expires_at_ms: int) -> None:
+        await update.extend_ttl(self.request(), self.context, BlobId(raw_id), expires_at_ms)
+
     async def settled(self) -> None:
         """Until no replica has anything to answer."""
         for peer in self.peers.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,8 +19,9 @@ import pytest
 from ambry import blob
 from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import xxh64
+from ambry.clustermap.model import Partition
 from ambry.clustermap.skew import AgreedClock
-from ambry.errors import BlobNotFound, ProtocolViolation, ReplicaUnavailable
+from ambry.errors import BlobNotFound, ProtocolViolation
 from ambry.format import record as record_format
 from ambry.format.record import Record
 from ambry.network import pool, tcp
@@ -71,6 +72,8 @@ from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
 from datanode.store.segment import Segment
 from datanode.store.trouble import Trouble
+from datanode.upkeep import fates
+from datanode.upkeep.fates import KnownFate
 from datanode.upkeep.skew import ClockJudge
 from datanode.upkeep.sweeper import ChunkSweeper
 from datanode.write_queue import Done
@@ -682,16 +685,19 @@ def undelete_without_the_time_of_the_delete(patch: Patch) -> None:
 
 
 def undelete_what_is_not_here(patch: Patch) -> None:
-    """A replica without the bytes takes an undelete, and cannot keep the others from dropping them."""
-    original = BlobHandlers._joined
+    """A replica without the bytes takes an undelete or a longer life, and cannot keep the others from dropping them."""
+    patch.setattr(BlobHandlers, "_refuse_without_bytes", lambda _self: None)
 
-    def joined(self: BlobHandlers, replica: Replica, entry: IndexEntry | None, record: Record, told_ms: int) -> Record:
-        try:
-            return original(self, replica, entry, record, told_ms)
-        except ReplicaUnavailable:
-            return original(self, replica, entry, record, 0)
 
-    patch.setattr(BlobHandlers, "_joined", joined)
+def sweep_chunks_while_somebody_is_away(patch: Patch) -> None:
+    """Two of the three replicas of a blob call it dead, and the third, which cannot be asked, has heard of its undelete."""
+    original = fates.died_at
+
+    def died_at(partition: Partition, answers: Mapping[str, KnownFate]) -> int | None:
+        some = [node for node in partition.replicas if node.name in answers]
+        return original(dataclasses.replace(partition, replicas=tuple(some)), answers)
+
+    patch.setattr(fates, "died_at", died_at)
 
 
 def tell_of_a_failed_put_once(patch: Patch) -> None:
@@ -798,6 +804,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         move_records_with_the_salt_of_another_log,
         undelete_without_the_time_of_the_delete,
         undelete_what_is_not_here,
+        sweep_chunks_while_somebody_is_away,
         tell_of_a_failed_put_once,
         believe_an_index_ahead_of_its_log,
     )

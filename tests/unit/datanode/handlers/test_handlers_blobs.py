@@ -8,7 +8,7 @@ import errno
 import msgspec
 import pytest
 
-from ambry.blob import NEVER_MS, BlobState
+from ambry.blob import NEVER_MS, BlobState, DatedState
 from ambry.checksum import BLOCK_SIZE, block_checks, digest
 from ambry.errors import (
     AlreadyExists,
@@ -271,7 +271,7 @@ async def test_deleted_and_expired_blobs_are_gone_unless_asked_for_all_the_same(
 
 
 async def test_a_state_without_bytes_is_not_an_absence(node: DirectNode) -> None:
-    await node.update(ID, ALIVE)
+    await node.parts.intake.merge(node.replica, ID, DatedState(ALIVE, node.clock.wall_ms()))
     reply, body = await node.get(ID)
     assert (reply.present, reply.gone, reply.state, body) == (False, False, ALIVE, b"")
 
@@ -314,7 +314,7 @@ async def test_presence(node: DirectNode) -> None:
     await node.put(blob_id(1), b"x")
     await node.put(blob_id(2), b"x")
     await node.update(blob_id(2), DELETED)
-    await node.update(blob_id(3), ALIVE)
+    await node.parts.intake.merge(node.replica, blob_id(3), DatedState(ALIVE, node.clock.wall_ms()))
     await node.put(blob_id(4), b"x")
     node.replica.store.damaged.add(blob_id(4))
     ids = [*(blob_id(number) for number in range(1, 6)), blob_id(1, partition=99), b"no id at all"]

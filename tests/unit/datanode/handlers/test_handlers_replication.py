@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ambry.blob import DatedState
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import (
     PartitionUnknown,
@@ -53,7 +54,7 @@ async def test_a_fetch_is_bounded_but_gives_at_least_one(node: DirectNode) -> No
 async def test_what_is_damaged_or_has_no_bytes_is_missing(node: DirectNode) -> None:
     await node.put(blob_id(1), content(1, 1000))
     await node.put(blob_id(2), content(2, 1000))
-    await node.update(blob_id(3), ALIVE)
+    await node.parts.intake.merge(node.replica, blob_id(3), DatedState(ALIVE, node.clock.wall_ms()))
     entry = node.replica.store.lookup(blob_id(1))
     assert entry is not None
     node.files.flip(node.replica.store.directory / "00000001.segment", entry.offset + 500)

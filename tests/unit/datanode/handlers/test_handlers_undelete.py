@@ -90,6 +90,25 @@ async def test_a_damaged_copy_brings_nothing_back(node: DirectNode) -> None:
     assert node.state(ID) == DELETED
 
 
+@places
+async def test_who_does_not_have_the_bytes_lets_nothing_live_longer(node: DirectNode, stored: bool) -> None:
+    """It confirmed that, and those that have the bytes, cut off, dropped them when the old time was over."""
+    soon = BlobState(0, False, node.clock.wall_ms() + 1_000)
+    later = BlobState(0, False, node.clock.wall_ms() + 2_000)
+    await goes_to_the_file(node, stored)
+    with pytest.raises(ReplicaUnavailable, match="does not have the bytes"):
+        await node.update(ID, later)
+    assert node.state(ID) is None
+    await node.put(ID, b"x", state=soon)
+    await goes_to_the_file(node, stored)
+    assert await node.update(ID, later) == later
+    node.replica.store.damaged.add(ID)
+    with pytest.raises(ReplicaUnavailable):
+        await node.update(ID, ALIVE)
+    assert await node.update(ID, later) == later, "it promises nothing that it did not before"
+    assert await node.update(ID, DELETED) == DELETED, "a delete needs no bytes"
+
+
 @pytest.mark.parametrize("known", [None, DELETED], ids=["it knows nothing", "it knows the delete"])
 async def test_too_late_is_said_where_the_bytes_are_gone_too(node: DirectNode, known: BlobState | None) -> None:
     deleted_at_ms = node.clock.wall_ms()

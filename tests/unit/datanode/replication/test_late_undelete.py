@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobDeleted, QuorumNotReached
 from datanode.config import CompactionSection
 from datanode.replication import comparison
@@ -19,7 +20,7 @@ from frontend.router import quorum_write
 from tests.support.clusters import rounds, seed_of
 from tests.support.direct_frontend import DirectFrontend
 from tests.support.direct_node import DirectCluster, cluster_map
-from tests.support.samples import DELETED, blob_id, content
+from tests.support.samples import ALIVE, DELETED, blob_id, content
 from tests.support.undelete_histories import RETENTION_S, SIZE, UndeleteHistory, properties_of
 
 THREE, SIX = (3,), (3, 3)
@@ -87,6 +88,31 @@ async def test_what_an_undelete_in_the_last_minute_brings_back_has_its_bytes(clu
     await everything_dead_goes(cluster)
     await cluster.settle()
     assert {node.state(ID) for node in cluster.nodes.values()} == {DELETED}
+
+
+async def test_a_longer_life_is_confirmed_by_who_has_the_bytes(tmp_path: Path) -> None:
+    """A datacenter that the blob had not reached confirmed it; the other, cut off, dropped the bytes after the old time."""
+    section = CompactionSection(dead_share_min=0.05)
+    cluster = DirectCluster(tmp_path, cluster_map(1, 2), sections={"compaction": section})
+    await cluster.start()
+    await cluster.settle()
+    elsewhere = DirectFrontend(cluster, datacenter_id=2, seed=1)
+    payload = content(1, SIZE)
+    soon = BlobState(0, False, cluster.clock.wall_ms() + 60_000)
+    await cluster["a1"].put(ID, payload, state=soon, properties=properties_of(payload))
+    with pytest.raises(QuorumNotReached, match="does not have the bytes"):
+        await elsewhere.extend_ttl(ID, NEVER_MS)
+    await cluster.settle()
+    await elsewhere.extend_ttl(ID, NEVER_MS)
+    for name in ("b1", "b2"):
+        cluster[name].peers["a1"].reachable = cluster["a1"].peers[name].reachable = False
+    cluster.clock.advance(2 * RETENTION_S)
+    await everything_dead_goes(cluster)
+    for name in ("b1", "b2"):
+        cluster[name].peers["a1"].reachable = cluster["a1"].peers[name].reachable = True
+    await cluster.settle()
+    assert all(node.holds(ID) and node.state(ID) == ALIVE for node in cluster.nodes.values())
+    await cluster.stop()
 
 
 async def play_some(root: Path, datacenters: tuple[int, ...], *, count: int, steps: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,9 @@ async def test_all_replicas_become_equal_whatever_happened_in_whatever_order(tmp
 
             raw = source.choice(sorted(put))
             state = BlobState(source.randint(0, 2), source.random() < 0.4, NEVER_MS)
-            await node.update(raw, state)
-            expected[raw] = join(expected[raw], state)
+            with suppress(ReplicaUnavailable):  # where it does not have the bytes
+                await node.update(raw, state)
+                expected[raw] = join(expected[raw], state)
         elif action == "pull":
             peer = source.choice(sorted(node.peers))
             node.peers[peer].reachable = True
