@@ -15,7 +15,7 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 LARGE_BYTES = 128 << 10
 """Smaller ones are not kept: the allocator has them at hand."""
-KEPT_BYTES_MAX = 16 << 20
+KEPT_BYTES_MAX = 32 << 20
 
 Allocate = Callable[[int], memoryview]
 """Memory of so many bytes, whatever stands in them, which is its owner's while there is a view of it."""

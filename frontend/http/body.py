@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from aiohttp import StreamReader
 from aiohttp.client_exceptions import ClientError
@@ -12,11 +13,15 @@ from aiohttp.web import RequestPayloadError
 
 from ambry.errors import InvalidRequest, RequestTimeout
 from frontend.http.admission import Patience
-from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE
+from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
 from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import Exchange
+from frontend.http.inlet import Inlet
 from frontend.http.refusals import Refusal
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
+from frontend.router.chunker import NOT_NOW, Grow, StraightBody
+
+T = TypeVar("T")
 
 RECEIVED_AHEAD = 2 * READ_BYTES
 """What a body holds beside what was taken out of it: one read that is full, and one that was under way."""
@@ -27,7 +32,20 @@ class ClientGone(Exception):
     """The client ended the connection before its body was whole; there is nobody to answer."""
 
 
-class BodyReader(AsyncIterator[bytes | None]):
+_ENDS = (ConnectionError, ClientError, Refusal, HttpProcessingError, RequestPayloadError)
+"""What ends a body early."""
+
+
+def _told(cause: Exception) -> Exception:
+    """How whoever reads the body is told of one of them."""
+    if isinstance(cause, Refusal):
+        return cause.error
+    if isinstance(cause, HttpProcessingError | RequestPayloadError):
+        return InvalidRequest(f"the body is malformed: {cause}")
+    return ClientGone()
+
+
+class BodyReader(StraightBody):
     """The pieces of a body as they arrive. None stands where nothing did for a while and others wait for memory.
 
     `close` it in any case: it holds memory.
@@ -40,19 +58,20 @@ class BodyReader(AsyncIterator[bytes | None]):
         size: int | None,
         patience: Patience,
         stall_timeout_s: float,
-        widen: Callable[[bool], None],
+        connection: Connection,
         budget: MemoryBudget,
         wait_s: float,
         digests: ExpectedDigests | None,
     ) -> None:
-        """`size` is what was announced, if anything. `widen` says how far to read ahead: much, or as little as at first."""
+        """`size` is what was announced, if anything."""
         self._content = content
         self._patience = patience
         self._stall_timeout_s = stall_timeout_s
-        self._widen = widen
+        self._connection = connection
         self._budget = budget
         self._wait_s = wait_s
         self._digests = digests
+        self.straight = size is not None and size > SMALL_BYTES and (digests is None or not digests.hashing)
         self._need = Need.SMALL if size is not None and size <= SMALL_BYTES else Need.LARGE
         self._held = 0
         self._wait_ends: asyncio.Timeout | None = None
@@ -74,14 +93,11 @@ class BodyReader(AsyncIterator[bytes | None]):
         try:
             data = content.read_nowait()
             if not data and not content.at_eof():
-                data = await self._wait()
+                self._connection.let_come()
+                data = await self._wait(content.readany(), lambda data: len(data or b""))
         # The stream keeps its exception, which must not keep us: its traceback would be a circle, with all that is held here.
-        except (ConnectionError, ClientError) as cause:
-            raise ClientGone from cause.with_traceback(None)
-        except Refusal as cause:
-            raise cause.error from cause.with_traceback(None)
-        except (HttpProcessingError, RequestPayloadError) as cause:
-            raise InvalidRequest(f"the body is malformed: {cause}") from cause.with_traceback(None)
+        except _ENDS as cause:
+            raise _told(cause) from cause.with_traceback(None)
         if data is None:
             return None
         if not data:
@@ -90,6 +106,26 @@ class BodyReader(AsyncIterator[bytes | None]):
             await self._digests.update(data)
         return data
 
+    async def receive_into(self, room: memoryview, grow: Grow) -> int | None:
+        """As StraightBody says. Raises as the iterator."""
+        content = self._content
+        try:
+            data = content.read_nowait(len(room))
+            if data or content.at_eof():
+                room[: len(data)] = data
+                return len(data)
+            inlet = Inlet(self._connection, content, room, grow)
+            # Who waits for the end of a chunk must be one that may be asked to give way (`_wait`).
+            if content.total_bytes <= SMALL_BYTES or not inlet.begin():
+                return NOT_NOW
+            try:
+                await self._wait(inlet.over(), lambda _: inlet.count)
+            finally:
+                inlet.end()
+        except _ENDS as cause:
+            raise _told(cause) from cause.with_traceback(None)
+        return inlet.count or None
+
     async def _make_room(self) -> None:
         """Take memory for what is received ahead; much of it for a body that flows, while there is plenty."""
         if not self._held:
@@ -97,50 +133,53 @@ class BodyReader(AsyncIterator[bytes | None]):
             self._held = RECEIVED_AHEAD
         elif self._held == RECEIVED_AHEAD:
             more = RECEIVED_AHEAD_LARGE - RECEIVED_AHEAD
-            if self._content.total_bytes > SMALL_BYTES and not self._budget.scarce and self._budget.try_take(more):
+            wide = not self.straight and self._content.total_bytes > SMALL_BYTES and not self._budget.scarce
+            if wide and self._budget.try_take(more):
                 self._held += more
-                self._widen(True)
+                self._connection.widen(True)
         elif self._budget.scarce:
             self._narrow()
 
     def _narrow(self) -> None:
         """Receive as little ahead as at first."""
         if self._held > RECEIVED_AHEAD:
-            self._widen(False)
+            self._connection.widen(False)
             self._budget.give_back(self._held - RECEIVED_AHEAD)
             self._held = RECEIVED_AHEAD
 
-    async def _wait(self) -> bytes | None:
+    async def _wait(self, coming: Coroutine[Any, Any, T], count: Callable[[T | None], int]) -> T | None:
+        """What is `coming`; None when memory is wanted before, or its time is over. `count` says how many bytes came of it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         allowed_s = min(self._stall_timeout_s, self._patience.left_s)
         late = False
-        data = b""
+        result: T | None = None
         if self._useful and self._content.total_bytes > SMALL_BYTES:
             self._budget.rests(self)
         try:
             async with asyncio.timeout(allowed_s) as self._wait_ends:
-                data = await self._content.readany()
+                result = await coming
         except TimeoutError:
             late = True
         finally:
             self._wait_ends = None
             self._budget.goes_on(self)
+        size = count(result)
         gives_way, self._gives_way = self._gives_way, False
         failure = self._content.exception()
-        if not data and failure is not None:
+        if not size and failure is not None:
             # The end of a chunk woke us, and before we ran the body failed: nobody tells us but here.
             raise failure
-        if late and not gives_way:
+        if late and not gives_way and not size:
             raise RequestTimeout(
                 f"the body came too slowly: the last {allowed_s:.0f} s brought nothing; nothing was stored"
             )
         self._patience.waited(loop.time() - began)
-        self._patience.moved(len(data))
-        self._useful = not late
+        self._patience.moved(size)
+        self._useful = size > 0
         if late:
             self._narrow()
-        return None if late else data
+        return None if late else result
 
     def give_way(self) -> None:
         """Stop waiting for the client, for the moment: others want memory."""
@@ -150,6 +189,7 @@ class BodyReader(AsyncIterator[bytes | None]):
 
     def close(self) -> None:
         """Give the memory back."""
+        self._connection.let_come()
         self._narrow()
         held, self._held = self._held, 0
         if held:
@@ -169,7 +209,7 @@ def body_of(exchange: Exchange, *, budget: MemoryBudget, wait_s: float, digests:
         size=exchange.body_size,
         patience=Patience(limits.stall_timeout_s, limits.rate_min),
         stall_timeout_s=limits.stall_timeout_s,
-        widen=connection.widen,
+        connection=connection,
         budget=budget,
         wait_s=wait_s,
         digests=digests,

@@ -25,6 +25,7 @@ from frontend.http.handler import Handler
 from frontend.http.short import Begun, ShortAnswer
 
 if TYPE_CHECKING:
+    from frontend.http.inlet import Inlet
     from frontend.http.server import HttpServer
 
 log = get_logger()
@@ -43,8 +44,8 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ask_at", "_asked", "_heard", "_lingering", "_taken", "_unheard", "_view", "begun", "broken", "client", "handler",
-        "head_charged", "head_deadline", "looked_at", "patience", "server", "short", "transport", "unsent",
+        "_ask_at", "_asked", "_heard", "_lingering", "_taken", "_unheard", "begun", "broken", "client", "handler",
+        "head_charged", "head_deadline", "inlet", "looked_at", "patience", "server", "short", "transport", "unsent", "view",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -57,7 +58,10 @@ class Connection(asyncio.BufferedProtocol):
         """Who answers what is here, in place of the handler."""
         self.begun: Begun | None = None
         """What was done for the request that the handler gets next."""
-        self._view = server.view
+        self.view = server.view
+        """Where the next bytes go."""
+        self.inlet: Inlet | None = None
+        """Takes them past the handler, if that was begun."""
         self._heard = False
         """Whether anything that it sent was taken up."""
         self._unheard = b""
@@ -93,6 +97,8 @@ class Connection(asyncio.BufferedProtocol):
         self.server.disconnected(self)
         self._stop_lingering()
         self._unheard = b""
+        if self.inlet is not None:
+            self.inlet.end()
         if self.short is not None:
             self.short.lost()
         if self.begun is not None:
@@ -104,14 +110,16 @@ class Connection(asyncio.BufferedProtocol):
     # --- reading ---
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view
+        return self.view
 
     def widen(self, large: bool) -> None:
         """Read more at a time, or as little as at first. Whoever asks for more has taken the memory for it."""
-        self._view = self.server.view_large if large else self.server.view
+        self.view = self.server.view_large if large else self.server.view
 
     def buffer_updated(self, size: int) -> None:
-        data = bytes(self._view[:size])
+        if self.inlet is not None:
+            return self.inlet.came(size)
+        data = bytes(self.view[:size])
         heavy, known = size >= READ_BYTES, self._heard
         portions = self.server.portions
         if self._unheard:
@@ -126,13 +134,23 @@ class Connection(asyncio.BufferedProtocol):
 
     def take_up(self) -> int:
         """Hear what was read, in its turn; returns how many bytes."""
-        size = len(self._unheard)
+        size = len(self._unheard) + (0 if self.inlet is None else self.inlet.take_turn())
         if size and not self.transport.is_closing():
             self._hear_unheard()
             hears = self.short or self.handler
             if hears is None or hears.takes_more:
                 self.transport.resume_reading()
         return size
+
+    def let_come(self) -> None:
+        """Read on with a body that was held back."""
+        if self.handler is not None:
+            self.handler.let_come()
+
+    @property
+    def heard_all(self) -> bool:
+        """Whether nothing that was read waits to be taken up, or to be answered."""
+        return not self._unheard and self.short is None
 
     def _hear_unheard(self) -> None:
         data, self._unheard = self._unheard, b""
@@ -163,7 +181,7 @@ class Connection(asyncio.BufferedProtocol):
         handler = self._handler()
         if handler.refused:
             # It is read all the same: a connection that is closed on unread bytes is reset, and the answer with it.
-            handler.forget()
+            handler.wait_for_a_turn()
         else:
             handler.feed(data)
 

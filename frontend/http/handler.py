@@ -10,15 +10,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from ambry.errors import AmbryError, InvalidRequest, Overloaded
 from frontend.http import framing
 from frontend.http.admission import FEW_BYTES
-from frontend.http.refusals import LINE_SIZE_MAX, PARSER_LIMITS, Refusal
-from frontend.http.resting import Resting
+from frontend.http.past_parser import PastParser
+from frontend.http.refusals import LINE_SIZE_MAX, Refusal
 from frontend.http.turns import LINES_MAX, TINY_BYTES
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ QUEUED_COST = 2 << 10
 """What a request costs while it waits, beside the bytes of its head."""
 
 
-class Handler(Resting):
+class Handler(PastParser):
     """aiohttp's half of a connection, from its first byte on."""
 
     __slots__ = (
-        "_body_left", "_feeding", "_last", "_requests", "ended",
+        "_feeding", "_last", "_requests", "ended",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer, connection: Connection, **options: Any) -> None:
@@ -47,8 +47,6 @@ class Handler(Resting):
         self._feeding = False
         self._requests = 0
         """Heads that were looked at, of those that the parser counted."""
-        self._body_left = 0
-        """Bytes of the body that have not come, where its length is known."""
         self._last = False
         """Whether what follows it is no request."""
 
@@ -65,8 +63,8 @@ class Handler(Resting):
         if self._ahead and queued > 1 and not self.connection.charge(len(data) + queued * QUEUED_COST):
             self.refuse(Overloaded("too much waits here to be answered; retry on another connection", retry_after_s=1))
 
-    def forget(self) -> None:
-        """What is read is not wanted. The next read may wait until it is its turn."""
+    def wait_for_a_turn(self) -> None:
+        """The next read may wait until it is its turn."""
         if not self._waits:
             self._wait_for_a_turn()
 
@@ -111,7 +109,11 @@ class Handler(Resting):
                 return
             piece = data[at:end]
             at = end
-            self._body_left = max(0, self._body_left - len(piece))
+            if self._past:
+                body.feed_data(piece)
+                self._past_parser(len(piece))
+                continue
+            self.body_left = max(0, self.body_left - len(piece))
             self.data_received(piece)
             if self._request_count != self._requests:
                 self._head_came(piece, None if in_head else body)
@@ -136,19 +138,14 @@ class Handler(Resting):
             return False
         # The parser holds the trailers, and takes the last line for a header of the next request.
         self._chunks = None
-        options: dict[str, Any] = {
-            **PARSER_LIMITS,
-            "payload_exception": web.RequestPayloadError,
-            "auto_decompress": False,
-        }
-        self._parser = HttpRequestParser(self, self._loop, self._read_bufsize, **options)
+        self._renew_parser()
         return True
 
     def _end_of_body(self, data: bytes, at: int) -> int:
         """How far the body that is being read goes in these bytes, or a share of it; negative where it ends in an error."""
         chunks = self._chunks
         if chunks is None:
-            return at + self._body_left if self._body_left else len(data)
+            return at + self.body_left if self.body_left else len(data)
         end = chunks.end(data, self.connection.charge, at=at, lines_max=LINES_MAX)
         if chunks.error is None:
             return end
@@ -185,7 +182,7 @@ class Handler(Resting):
             self.refuses_head = message.method == "HEAD"
             self._messages.pop()
             return self.answer_last(Refusal(found))
-        self._body_left = found.body_size
+        self.body_left = found.body_size
         self._chunks = framing.ChunkedBody(size_max) if message.chunked else None
         self._last = found.last
         if found.last and not message.should_close:

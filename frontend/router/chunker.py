@@ -7,17 +7,41 @@ where it is, and is written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from ambry.buffers import LARGE_BYTES
 from ambry.checksum import Buffer
 from ambry.errors import InvalidRequest, TooLarge
+from ambry.network.scratch import memory_of
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 
 FIRST_STEP_BYTES = 16 << 10
 STEP_BYTES = 256 << 10
 """A buffer grows to the first step, then by a factor of four, then by this many bytes."""
+
+
+Grow = Callable[[], memoryview]
+"""Gives the memory that follows what is full, empty where there is none now."""
+NOT_NOW = -1
+
+
+class StraightBody(AsyncIterator[bytes | None]):
+    """A body that can come straight into memory that it is given, too."""
+
+    straight: bool
+    """Whether that may be tried."""
+
+    @abstractmethod
+    async def receive_into(self, room: memoryview, grow: Grow) -> int | None:
+        """Wait until `room`, and what `grow` then gives, is full, or the body ends; returns how many bytes came, 0 at its end.
+
+        It may return before. None where nothing came for a while and others wait for memory; NOT_NOW where the next bytes
+        must be taken out of the iterator.
+        """
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -51,6 +75,7 @@ class Chunker:
         wait_s: float = 5.0,
     ) -> None:
         self._body = body
+        self._straight = body if isinstance(body, StraightBody) and body.straight else None
         self._chunk_size = chunk_size
         self._size = size
         self._size_max = size_max
@@ -82,6 +107,8 @@ class Chunker:
             self._left = b""
             charged = limit
             await self._charge(limit, Need.READY if self._received == self._size else Need.LARGE)
+        elif self._straight is not None and limit >= LARGE_BYTES:
+            data, charged = await self._receive(self._straight, limit)
         else:
             data, charged = await self._fill(limit)
         self._taken += len(data)
@@ -123,9 +150,12 @@ class Chunker:
         self._wanted = piece is None
         if piece is not None:
             self._left = piece
-            self._received += len(piece)
-            if self._received > self._size_max:
-                raise TooLarge(f"the body exceeds the largest allowed blob of {self._size_max} bytes")
+            self._took_in(len(piece))
+
+    def _took_in(self, size: int) -> None:
+        self._received += size
+        if self._received > self._size_max:
+            raise TooLarge(f"the body exceeds the largest allowed blob of {self._size_max} bytes")
 
     async def _fill(self, limit: int) -> tuple[Buffer, int]:
         """Up to `limit` bytes and what is charged for them."""
@@ -136,7 +166,7 @@ class Chunker:
         buffer = bytearray()
         while len(buffer) < limit and (not buffer or (await self._fetch() and self._left)):
             if len(buffer) == capacity:
-                grown = min(limit, 4 * capacity, capacity + STEP_BYTES)
+                grown = capacity + self._step(capacity, limit)
                 step = charge_of(grown) - charged
                 if not await self._charge_soon(step, need, 4 * capacity >= self._chunk_size):
                     break
@@ -150,6 +180,55 @@ class Chunker:
                 buffer += memoryview(self._left)[:room]
                 self._left = self._left[room:]
         return memoryview(buffer), charged
+
+    async def _receive(self, body: StraightBody, limit: int) -> tuple[Buffer, int]:
+        """As `_fill`, in memory that has room for all from the beginning: pages of it that were not written take none."""
+        memory = memory_of(asyncio.get_running_loop()).buffers.take(limit)
+        filled = 0
+        charged = capacity = FIRST_STEP_BYTES
+        await self._charge(charged, Need.LARGE)
+
+        def grow() -> memoryview:
+            nonlocal charged, capacity
+            before = capacity
+            step = self._step(capacity, limit)
+            if step and self._budget.try_take(step):
+                self._held += step
+                charged = capacity = before + step
+            return memory[before:capacity]
+
+        while filled < limit:
+            if filled == capacity:
+                step = self._step(capacity, limit)
+                if not await self._charge_soon(step, Need.LARGE, 4 * capacity >= self._chunk_size):
+                    break
+                charged = capacity = capacity + step
+            if self._left:
+                size = min(len(self._left), capacity - filled)
+                memory[filled : filled + size] = self._left[:size]
+                self._left = self._left[size:]
+                filled += size
+                continue
+            came = await body.receive_into(memory[filled:capacity], grow)
+            if came == NOT_NOW:
+                if not await self._fetch() or not self._left:
+                    break
+            elif came:
+                filled += came
+                self._took_in(came)
+            elif came is None:
+                self._wanted = True
+                if self._worth_giving():
+                    break
+            else:
+                await self._fetch()  # its end, which may be too early
+                break
+        return memory[:filled], charged
+
+    @staticmethod
+    def _step(capacity: int, limit: int) -> int:
+        """By how much a chunk of `limit` bytes grows that has room for `capacity` of them."""
+        return min(limit, 4 * capacity, capacity + STEP_BYTES) - capacity
 
     async def _charge_soon(self, size: int, need: Need, large: bool) -> bool:
         """Charge more for a chunk that is being filled; False when there is no memory, for a chunk that is `large` at once.

@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from ambry.errors import InvalidRequest, Overloaded, RequestTimeout
 from frontend.http.admission import Patience
 from frontend.http.body import RECEIVED_AHEAD, RECEIVED_AHEAD_LARGE, BodyReader, ClientGone
+from frontend.http.connections import Connection
 from frontend.http.digests import ExpectedDigests
 from frontend.router.budget import MemoryBudget
 from tests.support.virtual_loop import virtual_time
@@ -39,12 +40,14 @@ def body(
     wait_s: float = 5.0,
     widths: list[bool] | None = None,
 ) -> BodyReader:
+    connection: Any = mock.create_autospec(Connection, instance=True)
+    connection.widen = ([] if widths is None else widths).append
     return BodyReader(
         stream,
         size=None,
         patience=Patience(stall_s, rate_min),
         stall_timeout_s=stall_s,
-        widen=([] if widths is None else widths).append,
+        connection=connection,
         budget=budget or MemoryBudget(1 << 30),
         wait_s=wait_s,
         digests=digests,

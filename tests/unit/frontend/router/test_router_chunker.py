@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest, Overloaded, TooLarge
 from frontend.router.budget import MemoryBudget
-from frontend.router.chunker import FIRST_STEP_BYTES, STEP_BYTES, Chunker, Piece, charge_of
+from frontend.router.chunker import (
+    FIRST_STEP_BYTES,
+    NOT_NOW,
+    STEP_BYTES,
+    Chunker,
+    Grow,
+    Piece,
+    StraightBody,
+    charge_of,
+)
 from tests.support import virtual_loop
 from tests.support.fake_cluster import stream
 from tests.support.virtual_loop import settle, virtual_time
@@ -287,4 +296,90 @@ async def test_a_chunk_of_a_few_bytes_is_not_worth_writing() -> None:
 
     made = Chunker(body(), chunk_size=4 << 20, size=None, size_max=1 << 40, budget=MemoryBudget(4 << 20))
     assert bytes((await made.next_chunk()).data) == b"ab"
+    made.close()
+
+
+class ByHand(StraightBody):
+    """A body of which each wait brings what `script` says: bytes, None, or NOT_NOW for a piece that must be asked for."""
+
+    straight = True
+
+    def __init__(self, script: Sequence[bytes | None]) -> None:
+        self._script = list(script)
+        self.places: list[int] = []
+        """How much room there was, at each wait."""
+
+    async def __anext__(self) -> bytes | None:
+        if not self._script:
+            raise StopAsyncIteration
+        return self._script.pop(0)
+
+    async def receive_into(self, room: memoryview, grow: Grow) -> int | None:
+        self.places.append(len(room))
+        if not self._script:
+            return 0
+        data = self._script.pop(0)
+        if data is None or data.startswith(b"-"):
+            if data is not None:
+                self._script.insert(0, data)
+            return NOT_NOW if data is not None else None
+        at = 0
+        while at < len(data) and len(room):
+            size = min(len(room), len(data) - at)
+            room[:size] = data[at : at + size]
+            at, room = at + size, room[size:] or grow()
+        if at < len(data):
+            self._script.insert(0, data[at:])
+        return at
+
+
+def straight(
+    script: Sequence[bytes | None], budget: MemoryBudget, *, chunk_size: int = 1 << 20
+) -> tuple[Chunker, ByHand]:
+    body = ByHand(script)
+    size = sum(len(data) for data in script if data is not None)
+    return Chunker(body, chunk_size=chunk_size, size=size, size_max=1 << 40, budget=budget), body
+
+
+@virtual_time
+async def test_a_body_that_comes_straight_is_cut_as_any_other_and_charged_as_it_grows() -> None:
+    budget = MemoryBudget(64 << 20)
+    pieces = [b"a" * 10, b"b" * 700_000, b"-" * 5, b"c" * 900_000, b"-" * 300_000, b"d" * 500_000]
+    made, body = straight(pieces, budget)
+    chunks = []
+    while len((piece := await made.next_chunk()).data):
+        chunks.append(bytes(piece.data))
+        assert len(piece.data) <= piece.charged <= 1 << 20
+        made.give_back(piece.charged)
+    whole = b"".join(pieces)
+    assert chunks == [whole[at : at + (1 << 20)] for at in range(0, len(whole), 1 << 20)]
+    assert body.places[0] == FIRST_STEP_BYTES - 10, "no more than was charged"
+    made.close()
+    assert budget.free == budget.size
+
+
+@virtual_time
+async def test_a_straight_body_that_ends_early_is_refused_and_gives_everything_back() -> None:
+    budget = MemoryBudget(64 << 20)
+    made = Chunker(ByHand([b"a" * 200_000]), chunk_size=1 << 20, size=300_000, size_max=1 << 40, budget=budget)
+    with pytest.raises(InvalidRequest, match="ended after 200000 of 300000"):
+        await made.next_chunk()
+    made.close()
+    assert budget.free == budget.size
+
+
+@virtual_time
+async def test_a_straight_chunk_ends_where_it_is_when_its_memory_is_wanted_or_there_is_no_more() -> None:
+    budget = MemoryBudget(1 << 20, reserve=0)
+    made, _ = straight([b"a", b"b" * 100_000, None, b"c" * 300_000], budget)
+    first = await made.next_chunk()
+    assert len(first.data) == 100_001
+    assert not await made.at_end(), "nobody knows: its memory is wanted first"
+    made.give_back(first.charged)
+    await budget.take((1 << 20) - (200 << 10), timeout_s=1)
+    second = await made.next_chunk()
+    assert len(second.data) == 64 << 10 == second.charged
+    made.give_back(second.charged)
+    budget.give_back((1 << 20) - (200 << 10))
+    assert len(first.data) + len(second.data) + len((await made.next_chunk()).data) == 400_001
     made.close()
