@@ -19,6 +19,7 @@ from ambry.network.serving import Handler
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
+from datanode.handlers.batches import BatchHandlers
 from datanode.handlers.blobs import BlobHandlers
 from datanode.handlers.counting import RequestCounts
 from datanode.handlers.gets import GetHandlers
@@ -274,7 +275,16 @@ def build(
     disk_watch = DiskWatch(replicas, disk, directory=data_dir)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
-    tables = (greeting.table(), blobs.table(), gets.table(), peers.table(), segments.table(), upkeep.table())
+    batches = BatchHandlers(replicas, reading=reading, later=later, clock=clocks.agreed)
+    tables = (
+        greeting.table(),
+        blobs.table(),
+        gets.table(),
+        batches.table(),
+        peers.table(),
+        segments.table(),
+        upkeep.table(),
+    )
     handlers: Mapping[int, Handler] = {type: handler for table in tables for type, handler in table.items()}
     return Parts(
         config=config,

@@ -568,6 +568,13 @@ COVERED_BY = {
         )
         for name in ("store", "checks", "sqlite_reads", "sqlite_writes")
     },
+    **{
+        f"frontend/rest/batch_{name}.py": (
+            "tests/unit/frontend/rest/test_frontend_rest_batch.py",
+            "parts of one thing: every form and every kind of part is read back from whole answers",
+        )
+        for name in ("forms", "items", "parts", "read")
+    },
     "frontend/router/context.py": (
         "tests/unit/frontend/router/test_router_replicas.py",
         "only puts together what the others test",

@@ -80,6 +80,7 @@ class MessageType(IntEnum):
     SEGMENT_RECORDS = 14
     SEGMENT_BYTES = 15
     USAGE = 16
+    GETS = 17
 
 
 class Prefix(msgspec.Struct, frozen=True):

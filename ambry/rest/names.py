@@ -29,6 +29,13 @@ RESOLVE_RANGE_ON_EMPTY_BLOB = "x-ambry-resolve-range-on-empty-blob"
 CLUSTER_NAME = "x-ambry-cluster-name"
 STATS_TYPE = "x-ambry-stats-type"
 
+# Of a part of a batch.
+BATCH_INDEX = "x-ambry-batch-index"
+"""Which item of the request it answers, from 0."""
+BATCH_RANGE = "x-ambry-batch-range"
+"""Which of the item's ranges, from 0."""
+BATCH_STATUS = "x-ambry-batch-status"
+
 # Only ever told.
 BLOB_SIZE = "x-ambry-blob-size"
 CREATION_TIME = "x-ambry-creation-time"

@@ -95,7 +95,7 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         handler = connection.handler
         return connection.server.draining or ((handler.ended or handler.refused) and not handler.queued)
 
-    async def send_piece(self, response: StreamedAnswer, data: Buffer) -> None:
+    async def send_piece(self, response: web.StreamResponse, data: Buffer) -> None:
         """Send the next bytes of a body. Raises ConnectionError when the client is not there any more."""
         if len(data) > APART_BYTES:
             # aiohttp would join the head and the first piece: a copy of it, which nobody has taken memory for.

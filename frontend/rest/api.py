@@ -15,6 +15,7 @@ from frontend.config import FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
 from frontend.rest.about import About
+from frontend.rest.batch import Batches
 from frontend.rest.blob import BlobFinder
 from frontend.rest.cluster import ClusterPages
 from frontend.rest.entry import Entry
@@ -60,6 +61,7 @@ class AmbryApi:
             Updates(router, finder, entry, clock=clock),
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
+            Batches(router, finder, containers, clock=clock),
         )
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from ambry.blob import BlobState, join
 from ambry.checksum import BLOCK_SIZE, Buffer, blocks_intact, digest
 from ambry.clock import Clock
@@ -40,6 +42,9 @@ from ambry.protocol.messages.base import Empty, ErrorReply, Message
 from ambry.protocol.messages.blobs import (
     GetReply,
     GetRequest,
+    GetsReply,
+    GetsRequest,
+    GotBytes,
     PresenceReply,
     PresenceRequest,
     PutRequest,
@@ -55,6 +60,7 @@ _SHAPES: dict[int, type[Message]] = {
     MessageType.UPDATE: UpdateRequest,
     MessageType.PRESENCE: PresenceRequest,
     MessageType.USAGE: UsageRequest,
+    MessageType.GETS: GetsRequest,
 }
 
 
@@ -398,6 +404,8 @@ class FakePeer:
             return self._update(request), b""
         if isinstance(request, PresenceRequest):
             return PresenceReply([self._presence(raw) for raw in request.ids]), b""
+        if isinstance(request, GetsRequest):
+            return self._gets(request)
         if isinstance(request, UsageRequest):
             return self._usage(request), b""
         raise AssertionError(f"nobody answers {request!r}")
@@ -461,6 +469,24 @@ class FakePeer:
         head = (put.kind, put.created_at_ms, put.properties, put.metadata, put.digest)
         reply = GetReply(state, True, *head, size, start, False, known.deleted_at_ms)
         return reply, known.payload[start:stop]
+
+    def _gets(self, request: GetsRequest) -> tuple[GetsReply, bytes]:
+        got: list[GotBytes | None] = []
+        body, room = b"", request.room
+        for wanted in request.wanted:
+            try:
+                reply, _ = self._get(GetRequest(request.request_id, wanted.id, wanted.first, wanted.end))
+            except AmbryError:
+                got.append(None)
+                continue
+            data = self.records[wanted.id].payload[wanted.first : wanted.end]
+            if not reply.present or len(data) > room:
+                got.append(None)
+                continue
+            room -= len(data)
+            body += data
+            got.append(GotBytes(replace(reply, start=min(wanted.first, reply.payload_size)), len(data)))
+        return GetsReply(got), body
 
     def _presence(self, raw: bytes) -> str:
         try:

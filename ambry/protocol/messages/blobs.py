@@ -100,3 +100,36 @@ class PresenceReply(Message, frozen=True, array_like=True):
     """Per id of the request: "present", "deleted", "absent" or "unsure"."""
 
     states: list[str]
+
+
+GETS_MAX = 256
+"""Blobs of one GetsRequest: they are read in some turns of the event loop."""
+
+
+class WantedBytes(msgspec.Struct, frozen=True, array_like=True):
+    """Payload bytes of one blob, as in GetRequest."""
+
+    id: IdBytes
+    first: int
+    end: int
+
+
+class GetsRequest(Message, frozen=True, array_like=True):
+    """Read some bytes of many records: whatever is here, alive and quick to read. At most `room` bytes in all."""
+
+    request_id: RequestId
+    wanted: Annotated[list[WantedBytes], msgspec.Meta(max_length=GETS_MAX)]
+    room: Annotated[int, msgspec.Meta(ge=0, le=16 << 20)]
+
+
+class GotBytes(msgspec.Struct, frozen=True, array_like=True):
+    """The record's head, its `start` that of the very bytes that were asked for, and how many bytes of the body they are."""
+
+    reply: GetReply
+    size: int
+
+
+class GetsReply(Message, frozen=True, array_like=True):
+    """Per blob of the request, in its order, as the bytes in the body. None says nothing about a blob: ask for it alone."""
+
+    got: list[GotBytes | None]

@@ -10,11 +10,15 @@ from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message, Pong
 from ambry.protocol.messages.blobs import (
     GetReply,
     GetRequest,
+    GetsReply,
+    GetsRequest,
+    GotBytes,
     PresenceReply,
     PresenceRequest,
     PutRequest,
     UpdateReply,
     UpdateRequest,
+    WantedBytes,
 )
 from ambry.protocol.messages.replication import (
     Change,
@@ -62,6 +66,8 @@ SAMPLES: list[Message] = [
     SegmentRecordsReply([RecordOffer(ID, 128, 400, STATE, 5)], 528),
     SegmentBytesRequest(7, b"i" * 16, 3, 1, 128, 400),
     SegmentBytesReply(),
+    GetsRequest("r", [WantedBytes(ID, 0, 5)], 100),
+    GetsReply([GotBytes(GetReply(STATE, True, 1, 5, b"p", b"m", b"d" * 16, 9, 0), 5), None]),
     UsageRequest(7, 1_700_000_000_000, b"c" * 8, 10),
     UsageReply(5, True, [UsageRow(b"c" * 8, 1, 2, 3, 4)], b"c" * 8),
 ]

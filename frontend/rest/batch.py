@@ -1,0 +1,151 @@
+"""Batches: many small blobs in one request, each with an answer of its own (`/batch/get`, `/batch/head`, `/batch/delete`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.errors import AmbryError, InternalError, InvalidRequest
+from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.rest.text import is_plain
+from ambry.service.admin import json_response
+from ambry.service.logs import get_logger
+from frontend.container import Container
+from frontend.containers.resolver import Containers
+from frontend.http.exchange import Exchange
+from frontend.http.ranges import parse_ranges
+from frontend.http.route import Handle, Route
+from frontend.request import RequestContext
+from frontend.rest.batch_forms import form_of
+from frontend.rest.batch_items import BatchItem, read_items
+from frontend.rest.batch_parts import Unit
+from frontend.rest.batch_read import BatchRead
+from frontend.rest.blob import BlobFinder, parse_id
+from frontend.rest.resource import EVERYWHERE
+from frontend.router import update
+from frontend.router.context import RouterContext
+from frontend.router.values import RangeSpec
+
+log = get_logger()
+
+DELETES_AT_ONCE = 32
+
+
+class Batches:
+    """The calls for many blobs."""
+
+    def __init__(self, router: RouterContext, finder: BlobFinder, containers: Containers, *, clock: Clock) -> None:
+        self._router = router
+        self._finder = finder
+        self._containers = containers
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        def batch(name: str, handle: Handle, *, changes: bool = False) -> Route:
+            return Route(
+                op=f"batch_{name}",
+                methods=("POST",),
+                target=f"/batch/{name}",
+                handle=handle,
+                changes=changes,
+                takes_body=True,
+                headers=EVERYWHERE,
+                select=self.select_nothing,
+            )
+
+        return batch("get", self.get), batch("head", self.head), batch("delete", self.delete, changes=True)
+
+    @staticmethod
+    async def select_nothing(exchange: Exchange) -> None:
+        """Conditions are about one thing that stands there; of a batch there is none."""
+
+    async def get(self, exchange: Exchange) -> web.StreamResponse:
+        return await self._read(exchange, bodies=True)
+
+    async def head(self, exchange: Exchange) -> web.StreamResponse:
+        return await self._read(exchange, bodies=False)
+
+    async def _read(self, exchange: Exchange, *, bodies: bool) -> web.StreamResponse:
+        items = await read_items(exchange, self._router, ranges=bodies)
+        units = [unit for index, item in enumerate(items) for unit in await self._units(exchange, index, item)]
+        return await BatchRead(exchange, self._router, self._finder, form_of(exchange), bodies=bodies).run(units)
+
+    async def _units(self, exchange: Exchange, index: int, item: BatchItem) -> list[Unit]:
+        text = shown(item.id)
+        try:
+            blob_id = parse_id(item.id.removeprefix("/"))
+            container = await self._container(blob_id)
+            if item.ranges is None:
+                return [Unit(index=index, text=text, container=container, id=blob_id)]
+            return [
+                Unit(index=index, text=text, container=container, id=blob_id, range_index=number, wanted=_range(each))
+                for number, each in enumerate(item.ranges)
+            ]
+        except AmbryError as error:
+            return [Unit(index=index, text=text, error=error)]
+
+    async def _container(self, blob_id: BlobId) -> Container:
+        """The container of a blob. Raises AccessDenied, Unavailable."""
+        account, container = blob_id.account, blob_id.container
+        found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
+        found.check_active()
+        return found
+
+    async def delete(self, exchange: Exchange) -> web.Response:
+        """Each for itself: those that cannot be deleted keep none of the others."""
+        items = await read_items(exchange, self._router, ranges=False)
+        answers: list[dict[str, Any]] = [{} for _ in items]
+        numbers = iter(range(len(items)))
+
+        async def work() -> None:
+            for number in numbers:
+                answers[number] = await self._delete_one(exchange, number, items[number].id)
+
+        await asyncio.gather(*(work() for _ in range(min(DELETES_AT_ONCE, len(items)))))
+        return told_items(answers)
+
+    async def _delete_one(self, exchange: Exchange, index: int, text: str) -> dict[str, Any]:
+        own = exchange.context
+        context = RequestContext(id=own.id, timeout_s=own.timeout_s, deadline=own.deadline)
+        try:
+            blob_id = parse_id(text.removeprefix("/"))
+            context.container = await self._container(blob_id)
+            context.container.check_unlocked(self._clock.wall_ms())
+            await update.delete(context, self._router, blob_id, None)
+        except AmbryError as error:
+            return failed_item(index, error, id=shown(text))
+        except Exception:
+            log.exception("part of a batch failed", request_id=context.id, blob=text)
+            return failed_item(index, InternalError("a bug in this server; please report the request id"))
+        return {"index": index, "status": 202, "id": str(blob_id)}
+
+
+def told_items(answers: Sequence[dict[str, Any]]) -> web.Response:
+    """What became of each item, in the order of the request."""
+    response = json_response({"items": answers})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def failed_item(index: int, error: AmbryError, **more: str) -> dict[str, Any]:
+    """What is told of one that failed."""
+    return {"index": index, "status": error.status, "code": type(error).__name__, "detail": error.message[:400], **more}
+
+
+def shown(text: str) -> str:
+    """An id as it was given, as far as it can stand in a header."""
+    known = text.removeprefix("/")[:ID_TEXT_SIZE]
+    if is_plain(known):
+        return known
+    return "".join(character if "!" <= character <= "~" else "?" for character in known)
+
+
+def _range(text: str) -> RangeSpec:
+    found = parse_ranges(f"bytes={text}")
+    if len(found) != 1:
+        raise InvalidRequest(f"a range is 0-99, 100- or -5, and not {text[:40]!r}")
+    return found[0]

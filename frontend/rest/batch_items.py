@@ -1,0 +1,86 @@
+"""What a batch asks for: a JSON list of ids, each alone or with ranges."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ambry.errors import InvalidRequest, MediaTypeUnsupported, TooLarge
+from frontend.http.body import body_of
+from frontend.http.exchange import Exchange
+from frontend.router.budget import Need
+from frontend.router.context import RouterContext
+
+ITEMS_MAX = 1_000
+"""Of one batch; so many ranges of them, too."""
+LIST_BYTES_MAX = 1 << 20
+"""Of a list; a thousand ids with ten ranges each take a quarter of it."""
+_JSON_TYPES = frozenset({"", "application/json", "application/x-www-form-urlencoded"})
+"""The last is what curl says unasked."""
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One id, and ranges as a Range header has them (`0-99`, `100-`, `-5`); none for all of it."""
+
+    id: str
+    ranges: list[str] | None = None
+
+
+_items = msgspec.json.Decoder(list[str | BatchItem])
+
+
+async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool) -> list[BatchItem]:
+    """The items of a request; with `ranges` they may have some.
+
+    Raises InvalidRequest, TooLarge, MediaTypeUnsupported, and what reading a body raises.
+    """
+    kind = exchange.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
+    if kind not in _JSON_TYPES:
+        raise MediaTypeUnsupported(f"a batch is a list in application/json, and not {kind[:60]!r}")
+    raw = await _whole_body(exchange, router)
+    try:
+        found = _items.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest(
+            f'a batch is a JSON list of ids, "<id>" or {{"id": "<id>", "ranges": ["0-99"]}}: {error}'
+        ) from None
+    items = [BatchItem(id=item) if isinstance(item, str) else item for item in found]
+    check_count(len(items))
+    if not ranges and any(item.ranges is not None for item in items):
+        raise InvalidRequest("ranges are for /batch/get alone")
+    if sum(len(item.ranges or ()) for item in items) > ITEMS_MAX:
+        raise InvalidRequest(f"a batch has at most {ITEMS_MAX} ranges; send several")
+    if any(item.ranges == [] for item in items):
+        raise InvalidRequest("an empty list of ranges asks for nothing; leave it out for all of the blob")
+    return items
+
+
+def check_count(count: int) -> None:
+    """Raises InvalidRequest for a batch of nothing, or of too much."""
+    if not 1 <= count <= ITEMS_MAX:
+        raise InvalidRequest(f"a batch has 1 to {ITEMS_MAX} items, and not {count}; send several")
+
+
+async def _whole_body(exchange: Exchange, router: RouterContext) -> bytes:
+    if exchange.body is not None:
+        return exchange.body
+    size = exchange.body_size
+    if size is not None and size > LIST_BYTES_MAX:
+        raise TooLarge(f"the list of a batch has at most {LIST_BYTES_MAX} bytes")
+    wait_s = router.config.memory_wait_ms / 1000
+    room = LIST_BYTES_MAX if size is None else size
+    await router.budget.take(room, Need.LARGE, timeout_s=wait_s)
+    body = body_of(exchange, budget=router.budget, wait_s=wait_s, digests=None)
+    try:
+        await exchange.continue_if_expected()
+        pieces: list[bytes] = []
+        left = room
+        async for piece in body:
+            if piece is not None:
+                left -= len(piece)
+                if left < 0:
+                    raise TooLarge(f"the list of a batch has at most {LIST_BYTES_MAX} bytes")
+                pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        body.close()
+        router.budget.give_back(room)

@@ -1,0 +1,85 @@
+"""The parts of a batch of reads: what is asked for, what is ready, and whose memory it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from ambry.checksum import Buffer
+from ambry.errors import AmbryError
+from ambry.ids import BlobId
+from ambry.protocol.messages.blobs import WantedBytes
+from ambry.rest import names
+from frontend.container import Container
+from frontend.router.budget import MemoryBudget
+from frontend.router.values import RangeSpec
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """One part that is to be answered: a blob, or one range of it. With an `error` that is the answer."""
+
+    index: int
+    text: str
+    """The id as it was given."""
+    container: Container | None = None
+    id: BlobId | None = None
+    range_index: int | None = None
+    wanted: RangeSpec | None = None
+    error: AmbryError | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One that is ready: the lines of its head, its bytes, and what gives their memory back when they were sent."""
+
+    lines: str
+    body: Buffer
+    release: Callable[[], None] | None = None
+
+
+class PartsShare:
+    """Memory of the budget that several parts hold together: it goes back when the last of them, and we, let go."""
+
+    def __init__(self, budget: MemoryBudget, held: int) -> None:
+        """`held` bytes were taken."""
+        self.gone = asyncio.Event()
+        self._budget = budget
+        self._held = held
+        self._owners = 1
+
+    def keep(self, held: int) -> None:
+        """Hold no more than so many bytes."""
+        surplus, self._held = self._held - held, held
+        self._budget.give_back(surplus)
+
+    def add(self) -> None:
+        """One owner more."""
+        self._owners += 1
+
+    def let_go(self) -> None:
+        self._owners -= 1
+        if not self._owners:
+            self.gone.set()
+            self._budget.give_back(self._held)
+
+
+class QuickUnit(msgspec.Struct, frozen=True):
+    """A unit, and what a data node is asked of it."""
+
+    unit: Unit
+    wanted: WantedBytes
+
+
+def first_lines(unit: Unit, status: int) -> str:
+    """The first lines of a part's head."""
+    place = "" if unit.range_index is None else f"{names.BATCH_RANGE}: {unit.range_index}\r\n"
+    return f"{names.BATCH_INDEX}: {unit.index}\r\n{place}{names.BATCH_STATUS}: {status}\r\n{names.BLOB_ID}: {unit.text}\r\n"
+
+
+def failed_part(unit: Unit, error: AmbryError) -> Part:
+    """One that says why there is no other."""
+    kind = type(error).__name__
+    said = {"code": kind, "detail": error.message, "status": error.status}
+    lines = f"Content-Type: application/problem+json\r\n{names.ERROR_CODE}: {kind}\r\n"
+    return Part(f"{first_lines(unit, error.status)}{lines}", msgspec.json.encode(said))

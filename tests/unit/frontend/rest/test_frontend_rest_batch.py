@@ -1,0 +1,278 @@
+"""Batches of reads and deletes: what each item gets is what it would get alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from email import message_from_bytes
+from email.policy import HTTP
+from typing import Any, cast
+
+import pytest
+
+from ambry.blob import BlobState
+from ambry.checksum import digest
+from ambry.errors import DataCorrupt, ReplicaUnavailable
+from ambry.ids import BlobId
+from ambry.protocol.frame import MessageType
+from ambry.rest import frames, names
+from tests.support.content import content
+from tests.support.fake_cluster import CHUNK, some_id
+from tests.support.fake_peers import fails, held, silent
+from tests.support.http_frontend import Answer, HttpFrontend, RawClient, http_frontend, request, reset, until
+
+AS_FRAMES = {"Accept": frames.CONTENT_TYPE}
+Part = tuple[dict[str, str], bytes]
+
+
+async def dechunked(client: RawClient) -> Answer:
+    """The next response, in chunks or of a known length."""
+    status, headers = await client.head()
+    if "content-length" in headers:
+        return Answer(
+            status=status, headers=headers, body=await client.reader.readexactly(int(headers["content-length"]))
+        )
+    body = b""
+    async with asyncio.timeout(30):
+        while size := int((await client.reader.readline()).strip(), 16):
+            body += await client.reader.readexactly(size)
+            assert await client.reader.readexactly(2) == b"\r\n"
+        assert await client.reader.readexactly(2) == b"\r\n"
+    return Answer(status=status, headers=headers, body=body)
+
+
+async def batch(
+    frontend: HttpFrontend, name: str, items: Any, headers: dict[str, str] | None = None, body: bytes | None = None
+) -> Answer:
+    async with frontend.connected() as client:
+        raw = json.dumps(items).encode() if body is None else body
+        await client.send(
+            request("POST", f"/batch/{name}", {"Content-Type": "application/json", **(headers or {})}, raw)
+        )
+        return await dechunked(client)
+
+
+def parts_of(answer: Answer) -> dict[tuple[int, int | None], Part]:
+    """By index of the item and of its range."""
+    assert answer.status == 200, answer.body
+    found: list[Part] = []
+    if answer.headers["content-type"] == frames.CONTENT_TYPE:
+        reader = frames.FrameReader(body_size_max=1 << 30)
+        found = [(frame.headers, frame.body) for frame in reader.feed(answer.body)]
+        reader.close()
+    else:
+        message = message_from_bytes(
+            b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n" + answer.body, policy=HTTP
+        )
+        assert message.is_multipart() and not message.defects
+        for part in message.iter_parts():
+            body = cast(bytes, part.get_payload(decode=True))
+            assert int(part["Content-Length"]) == len(body)
+            found.append(({name.lower(): str(value) for name, value in part.items()}, body))
+    by_place = {
+        (
+            int(headers[names.BATCH_INDEX]),
+            int(headers[names.BATCH_RANGE]) if names.BATCH_RANGE in headers else None,
+        ): (headers, body)
+        for headers, body in found
+    }
+    assert len(by_place) == len(found), "each once"
+    return by_place
+
+
+@pytest.mark.parametrize("form", [AS_FRAMES, {}], ids=["frames", "multipart"])
+async def test_each_item_gets_what_a_get_would_have_got(form: dict[str, str]) -> None:
+    async with http_frontend() as frontend:
+        bodies = [content(number, size) for number, size in enumerate((0, 1, 4096, CHUNK, CHUNK + 1, 5 * CHUNK + 7))]
+        ids = [await frontend.put(body, {"x-ambry-um-a": "b", "Content-Type": "image/png"}) for body in bodies]
+        deleted = await frontend.put(b"x")
+        await frontend.call("DELETE", f"/{deleted}")
+        missing, bad = str(some_id()), "nonsense\r\nx"
+        answer = await batch(frontend, "get", [*ids, deleted, missing, bad, {"id": f"/{ids[1]}.png"}], form)
+        parts = parts_of(answer)
+        assert len(parts) == 10
+        for number, (blob_id, body) in enumerate(zip(ids, bodies, strict=True)):
+            headers, got = parts[number, None]
+            assert (headers[names.BATCH_STATUS], got) == ("200", body)
+            alone = await frontend.call("GET", f"/{blob_id}")
+            for name, value in alone.headers.items():
+                if name not in ("content-length", "date", names.REQUEST_ID, names.DATACENTER, names.FRONTEND, "server"):
+                    assert headers[name] == value, name
+            assert headers[names.BLOB_ID] == blob_id
+        for number, status, code in (
+            (6, "410", "BlobDeleted"),
+            (7, "404", "BlobNotFound"),
+            (8, "400", "InvalidBlobId"),
+        ):
+            headers, got = parts[number, None]
+            assert (headers[names.BATCH_STATUS], headers[names.ERROR_CODE]) == (status, code)
+            assert json.loads(got)["code"] == code
+        assert parts[9, None][1] == bodies[1]
+        assert frontend.cluster.context.reading.budget.free == frontend.cluster.context.reading.budget.size
+        assert not frontend.cluster.context.reading._readers
+
+
+async def test_many_small_blobs_take_one_question_to_each_data_node() -> None:
+    async with http_frontend() as frontend:
+        ids = [await frontend.put(content(number, 100)) for number in range(200)]
+        frontend.cluster.pool.journal.clear()
+        parts = parts_of(await batch(frontend, "get", ids, AS_FRAMES))
+        assert [parts[number, None][1] for number in range(200)] == [content(number, 100) for number in range(200)]
+        assert len(frontend.cluster.pool.calls(MessageType.GETS)) <= 3
+        assert frontend.cluster.pool.calls(MessageType.GET) == []
+
+
+async def test_ranges_of_items_are_parts_of_their_own() -> None:
+    async with http_frontend() as frontend:
+        body = content(1, 4 * CHUNK + 9)
+        large, small, empty = await frontend.put(body), await frontend.put(body[:1000]), await frontend.put(b"")
+        items = [
+            {"id": large, "ranges": ["0-1", "-5", f"{CHUNK - 3}-{CHUNK + 2}", f"0-{3 * CHUNK}", f"{9 * CHUNK}-"]},
+            {"id": small, "ranges": ["10-19", "990-", "10-19", "-1", "1000-1001"]},
+            {"id": empty, "ranges": ["0-1"]},
+            {"id": small, "ranges": ["9-1"]},
+        ]
+        parts = parts_of(await batch(frontend, "get", items, AS_FRAMES))
+        expected: dict[tuple[int, int | None], bytes | str] = {
+            (0, 0): body[:2], (0, 1): body[-5:], (0, 2): body[CHUNK - 3 : CHUNK + 3], (0, 3): body[: 3 * CHUNK + 1],
+            (0, 4): "416", (1, 0): body[10:20], (1, 1): body[990:1000], (1, 2): body[10:20], (1, 3): body[999:1000],
+            (1, 4): "416", (2, 0): "416", (3, None): "400",
+        }  # fmt: skip
+        assert parts.keys() == expected.keys()
+        for place, wanted in expected.items():
+            headers, got = parts[place]
+            if isinstance(wanted, str):
+                assert headers[names.BATCH_STATUS] == wanted, place
+            else:
+                assert (headers[names.BATCH_STATUS], got) == ("206", wanted), place
+        assert parts[1, 1][0]["content-range"] == "bytes 990-999/1000"
+
+
+@pytest.mark.parametrize("form", [AS_FRAMES, {}], ids=["frames", "multipart"])
+async def test_heads_are_told_without_bodies(form: dict[str, str]) -> None:
+    async with http_frontend() as frontend:
+        ids = [await frontend.put(content(1, size)) for size in (0, 10, 3 * CHUNK)]
+        parts = parts_of(await batch(frontend, "head", [*ids, str(some_id())], form))
+        for number, size in enumerate((0, 10, 3 * CHUNK)):
+            headers, body = parts[number, None]
+            assert (headers[names.BATCH_STATUS], headers[names.BLOB_SIZE], body) == ("200", str(size), b"")
+            assert headers[names.DIGEST] == digest(content(1, size)).hex()
+        assert parts[3, None][0][names.BATCH_STATUS] == "404"
+
+
+async def test_a_data_node_that_fails_or_is_silent_keeps_nothing_from_anybody() -> None:
+    for fault in (fails(ReplicaUnavailable("opening")), silent(), fails(DataCorrupt("x"))):
+        async with http_frontend() as frontend:
+            ids = [await frontend.put(content(number, 100)) for number in range(20)]
+            frontend.cluster.peer(1).script(fault, type=MessageType.GETS)
+            parts = parts_of(await batch(frontend, "get", ids, AS_FRAMES))
+            assert [parts[number, None][1] for number in range(20)] == [content(number, 100) for number in range(20)]
+
+
+async def test_a_slow_item_keeps_none_but_itself() -> None:
+    async with http_frontend() as frontend:
+        ids = [await frontend.put(content(number, 100)) for number in range(10)]
+        gate = asyncio.Event()
+        for peer in frontend.cluster.pool:
+            peer.script(fails(ReplicaUnavailable("later")), type=MessageType.GETS)
+            peer.script(held(gate), blob=BlobId.parse(ids[0]).raw, type=MessageType.GET)
+        async with frontend.connected() as client:
+            await client.send(request("POST", "/batch/get", AS_FRAMES, json.dumps(ids).encode()))
+            assert (await client.head())[0] == 200
+            reader = frames.FrameReader(body_size_max=1 << 20)
+            seen: set[str] = set()
+            async with asyncio.timeout(30):
+                while len(seen) < 9:
+                    size = int((await client.reader.readline()).strip(), 16)
+                    seen |= {
+                        frame.headers[names.BATCH_INDEX] for frame in reader.feed(await client.reader.readexactly(size))
+                    }
+                    await client.reader.readexactly(2)
+            assert "0" not in seen
+            gate.set()
+            async with asyncio.timeout(30):
+                size = int((await client.reader.readline()).strip(), 16)
+            assert [frame.body for frame in reader.feed(await client.reader.readexactly(size))] == [content(0, 100)]
+
+
+async def test_a_client_that_goes_leaves_no_memory_behind() -> None:
+    async with http_frontend() as frontend:
+        ids = [await frontend.put(content(1, 60_000)) for _ in range(4)] + [await frontend.put(content(2, 20 * CHUNK))]
+        budget = frontend.cluster.context.reading.budget
+        async with frontend.connected() as client:
+            await client.send(request("POST", "/batch/get", AS_FRAMES, json.dumps(ids * 100).encode()))
+            await client.head()
+            reset(client)
+        await until(lambda: budget.free == budget.size, "its memory is back")
+        assert not frontend.cluster.context.reading._readers
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([], "1 to 1000 items"),
+        (["x"] * 1001, "1 to 1000 items, and not 1001; send several"),
+        ({"a": 1}, "JSON list"),
+        ([1], "JSON list"),
+        ([{"ranges": []}], "JSON list"),
+        ([{"id": "x", "name": "y"}], "JSON list"),
+        ([{"id": "x", "ranges": []}], "asks for nothing"),
+        ([{"id": "x", "ranges": ["0-1"] * 1001}], "at most 1000 ranges"),
+    ],
+)
+async def test_what_is_no_batch_is_refused_as_a_whole(items: Any, said: str) -> None:
+    async with http_frontend() as frontend:
+        for name in ("get", "head", "delete"):
+            refused = await batch(frontend, name, items)
+            assert refused.status == 400
+            assert said in refused.json()["detail"] or name != "get"
+        assert (await batch(frontend, "get", None, body=b"[")).status == 400
+        assert (await batch(frontend, "get", None, body=b"\xff")).status == 400
+        assert (await batch(frontend, "get", ["x"], {"Content-Type": "text/plain"})).status == 415
+        assert (await batch(frontend, "get", None, body=b" " * ((1 << 20) + 1))).status == 413
+
+
+async def test_a_thousand_are_a_batch() -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"x")
+        parts = parts_of(await batch(frontend, "get", [blob_id] * 1000, AS_FRAMES))
+        assert {body for _, body in parts.values()} == {b"x"} and len(parts) == 1000
+
+
+async def test_each_delete_is_for_itself_and_again_is_fine() -> None:
+    async with http_frontend() as frontend:
+        ids = [await frontend.put(b"x") for _ in range(40)]
+        missing = str(some_id())
+        for _ in range(2):
+            answer = await batch(frontend, "delete", [*ids, missing, "nonsense"])
+            assert answer.status == 200
+            told = answer.json()["items"]
+            assert [item["index"] for item in told] == list(range(42))
+            assert [item["status"] for item in told] == [202] * 40 + [404, 400]
+            assert (told[40]["code"], told[40]["id"]) == ("BlobNotFound", missing)
+        assert (await frontend.call("GET", f"/{ids[0]}")).status == 410
+        assert frontend.cluster.pool.visible() == set()
+
+
+@pytest.mark.parametrize("name", ["get", "head", "delete"])
+async def test_every_header_and_condition_is_understood_or_refused(name: str) -> None:
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"x")
+        for header in (names.TTL, names.BLOB_ID, names.GET_OPTION, "x-ambry-nonsense", "Content-Range", "x-ambry-um-a"):
+            assert (await batch(frontend, name, [blob_id], {header: "1"})).status == 400, header
+        assert (await batch(frontend, name, [blob_id], {"If-Match": "*"})).status == 412
+        assert (await batch(frontend, name, [blob_id], {names.SERVICE_ID: "s", "If-None-Match": "*"})).status == 200
+        assert (await frontend.call("GET", f"/batch/{name}")).status == 405
+        assert (await frontend.call("PUT", "/batch")).status == 400
+        if name != "delete":
+            assert (await frontend.call("GET", f"/{blob_id}")).status == 200
+
+
+async def test_a_blob_that_is_deleted_or_expired_is_never_told_from_memory() -> None:
+    async with http_frontend() as frontend:
+        deleted, expired = await frontend.put(b"x"), await frontend.put(b"y")
+        for peer in frontend.cluster.pool:
+            peer.learn(BlobId.parse(deleted).raw, BlobState(0, True, 0))
+            peer.records[BlobId.parse(expired).raw].state = BlobState(0, False, 1)
+        parts = parts_of(await batch(frontend, "get", [deleted, expired], AS_FRAMES))
+        assert [parts[number, None][0][names.BATCH_STATUS] for number in (0, 1)] == ["410", "410"]
