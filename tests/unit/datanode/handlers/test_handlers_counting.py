@@ -33,7 +33,7 @@ from ambry.protocol.messages.replication import (
     FetchRequest,
 )
 from ambry.protocol.messages.segments import SegmentBytesRequest, SegmentRecordsRequest, SegmentsRequest
-from ambry.protocol.messages.upkeep import FatesRequest
+from ambry.protocol.messages.upkeep import FatesRequest, UsageRequest
 from datanode import metrics
 from datanode.store.ranges import BEHIND_ALL, FIRST_KEY
 from tests.support.direct_node import DirectNode
@@ -85,6 +85,7 @@ REQUESTS: dict[MessageType, Message] = {
     MessageType.SEGMENTS: SegmentsRequest(PARTITION, b"", 0),
     MessageType.SEGMENT_RECORDS: SegmentRecordsRequest(PARTITION, b"", 1, 0, 128),
     MessageType.SEGMENT_BYTES: SegmentBytesRequest(PARTITION, b"", 1, 0, 128, 8),
+    MessageType.USAGE: UsageRequest(PARTITION, 0),
 }
 
 
