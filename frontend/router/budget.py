@@ -33,7 +33,7 @@ SERVED_MAX = 4
 """Of each class that waits, in one turn of the event loop."""
 IDLE_S = 0.1
 """Who waited so long is asked to give way, while others wait for memory."""
-ASK_EVERY_S = 0.01
+ASK_EVERY_S = 0.02
 ASKED_MAX = 2
 """So many are asked at a time: what they do about it is work, and others are served meanwhile."""
 
