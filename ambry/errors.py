@@ -237,6 +237,13 @@ class MediaTypeUnsupported(InvalidRequest):
     status = 415
 
 
+class UpdateConflict(AmbryError):
+    """Something was changed since the caller looked; nothing was done."""
+
+    code = 45
+    status = 409
+
+
 class Unavailable(AmbryError, ConnectionError):
     """It cannot be done, or not be known, right now; the same request may succeed later."""
 

@@ -26,7 +26,9 @@ from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
+from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
+from frontend.containers.sync import ContainerSync
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
@@ -89,12 +91,16 @@ class Frontend:
         router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
         metadata = metadata_store(self._config, self._map, clock=self._clock, random_source=self._random)
+        containers = Containers(self._config.accounts)
+        sync = ContainerSync(containers, metadata, clock=self._clock)
+        geo = len(self._map.datacenters) > 1
         api = AmbryApi(
             router,
-            Containers(self._config.accounts),
+            containers,
             config=config,
             clock=self._agreed,
             unready=lambda: self._unready(router),
+            changes=ContainerChanges(containers, sync, metadata, clock=self._agreed, geo=geo),
         )
         pipeline = Pipeline(
             api,
@@ -116,6 +122,7 @@ class Frontend:
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.DISCARDS_WAITING.set_function(lambda: router.discards.waiting)
         metrics.DISCARDS_GIVEN_UP.set_function(lambda: router.discards.given_up)
+        metrics.CONTAINERS_AGE.set_function(lambda: math.nan if sync.staleness_s is None else sync.staleness_s)
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
         async with contextlib.AsyncExitStack() as ending:
             # What ends last begins first, and each ends whatever becomes of the others. The admin port answers to the end.
@@ -131,8 +138,10 @@ class Frontend:
             ending.push_async_callback(admin.close)
             ending.push_async_callback(metadata.close)
             await open_metadata(metadata)
+            await sync.tick()
             ending.push_async_callback(pool.stop)
             ending.push_async_callback(workers.stop_all)
+            workers.add("containers", sync.tick)
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
             pool.start()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ambry.blob import Durability
-from ambry.errors import AccessDenied, RetentionLocked
+from ambry.errors import AccessDenied, RetentionLocked, Unavailable
 from ambry.rest.accounts import ANY_ORIGIN, AccountStatus, ContainerSettings, origins_of
 
 _DURABILITIES = {each.name.lower(): each for each in Durability}
@@ -50,7 +50,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         return now_ms < self.settings.retention_lock_until
 
     def check_unlocked(self, now_ms: int) -> None:
-        """To be asked before anything in it is deleted, overwritten, or lives less long. Raises RetentionLocked."""
+        """To be asked before anything in it is deleted, overwritten, or lives less long.
+
+        Raises RetentionLocked; Unavailable where nobody has heard yet whether it is.
+        """
+        if not self.certain:
+            raise Unavailable(f"whether the container {self} is locked is not known here yet; retry", retry_after_s=1)
         if self.locked(now_ms):
             until = self.settings.retention_lock_until
             raise RetentionLocked(

@@ -53,3 +53,8 @@ DISCARDS_GIVEN_UP = Gauge(
     registry=registry,
 )
 CONNECTIONS = Gauge("ambry_frontend_connections", "Clients that are connected.", registry=registry)
+CONTAINERS_AGE = Gauge(
+    "ambry_frontend_containers_age_seconds",
+    "How long ago the metadata store last told what holds for accounts and containers; no number before the first time.",
+    registry=registry,
+)

@@ -14,9 +14,6 @@ from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSetting
 from frontend.config import AccountEntry
 from frontend.container import Container, container_of
 
-BUILT_IN_ID_MAX = (1 << 16) - 1
-"""Ids up to this one are the configuration's to give."""
-
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A container as it is kept."""

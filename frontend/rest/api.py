@@ -12,9 +12,11 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.rest import names
 from frontend.config import FrontendSection
+from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
 from frontend.rest.about import About
+from frontend.rest.accounts import AccountPages
 from frontend.rest.batch import Batches
 from frontend.rest.blob import BlobFinder
 from frontend.rest.cluster import ClusterPages
@@ -49,8 +51,9 @@ class AmbryApi:
         config: FrontendSection,
         clock: Clock,
         unready: Callable[[], list[str]],
+        changes: ContainerChanges | None = None,
     ) -> None:
-        """`unready` gives the reasons why this frontend should get no requests."""
+        """`unready` gives the reasons why this frontend should get no requests. Without `changes` accounts stay as they are."""
         self.containers = containers
         self.finder = finder = BlobFinder(router, containers, clock)
         entry = Entry(containers, clock=clock)
@@ -62,6 +65,7 @@ class AmbryApi:
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),
+            AccountPages(router, containers, changes),
         )
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

@@ -19,10 +19,13 @@ from ambry.clock import SystemClock
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.config import AccountEntry, FrontendSection
+from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
+from frontend.containers.sync import ContainerSync
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
+from frontend.metadata.store import MetadataStore
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
 from tests.support.eventually import GIVE_UP_S
@@ -111,6 +114,8 @@ class HttpFrontend:
     """Its HttpServer, where it runs in this process."""
     containers: Any = None
     """Its Containers, where it runs in this process."""
+    sync: Any = None
+    """Its ContainerSync, where it has a metadata store; nothing but the test calls `tick`."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[RawClient]:
@@ -153,6 +158,7 @@ async def http_frontend(
     unready: list[str] | None = None,
     lingering_time_s: float = 2.0,
     shortcut: bool | None = None,
+    metadata: MetadataStore | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
@@ -161,8 +167,16 @@ async def http_frontend(
     """
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
+    clock = cluster.context.clock
+    containers = Containers(ACCOUNTS)
+    sync = changes = None
+    if metadata is not None:
+        sync = ContainerSync(containers, metadata, clock=clock)
+        geo = len(cluster.context.map.datacenters) > 1
+        changes = ContainerChanges(containers, sync, metadata, clock=clock, geo=geo)
+        await sync.tick()
     api = AmbryApi(
-        cluster.context, Containers(ACCOUNTS), config=config, clock=cluster.context.clock, unready=lambda: unready or []
+        cluster.context, containers, config=config, clock=clock, unready=lambda: unready or [], changes=changes
     )
     pipeline = Pipeline(
         api,
@@ -184,7 +198,7 @@ async def http_frontend(
         server.shortcuts = shortcuts_of(pipeline, cluster.context, api, config=config, clock=cluster.context.clock)
     server.start(bind("127.0.0.1", 0))
     try:
-        yield HttpFrontend(cluster=cluster, port=server.port, server=server, containers=api.containers)
+        yield HttpFrontend(cluster=cluster, port=server.port, server=server, containers=containers, sync=sync)
     finally:
         await server.drain(timeout_s=1.0, hurry=asyncio.Event())
 

@@ -44,6 +44,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         42: "ExpectationFailed",
         43: "HttpVersionNotSupported",
         44: "MediaTypeUnsupported",
+        45: "UpdateConflict",
         50: "Unavailable",
         51: "QuorumNotReached",
         52: "ReplicaUnavailable",

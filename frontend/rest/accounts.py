@@ -1,0 +1,176 @@
+"""Accounts and containers: `GET` and `POST` of `/accounts` and `/accounts/containers`, with Ambry's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry.errors import AmbryError, BlobNotFound, InvalidRequest, MetadataUnavailable
+from ambry.rest import names, values
+from frontend.containers.changes import ContainerChanges
+from frontend.containers.directory import AccountRecord, ContainerRecord
+from frontend.containers.resolver import Containers
+from frontend.http.conditions import Selected
+from frontend.http.exchange import Exchange
+from frontend.http.route import Handle, Route
+from frontend.rest.json_body import json_object
+from frontend.rest.resource import EVERYWHERE, READS
+from frontend.router.context import RouterContext
+
+OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
+
+
+class AccountPages:
+    """The calls about accounts and containers."""
+
+    def __init__(self, router: RouterContext, containers: Containers, changes: ContainerChanges | None) -> None:
+        """Without `changes` there is no store to keep them."""
+        self._router = router
+        self._containers = containers
+        self._changes = changes
+
+    def routes(self) -> tuple[Route, ...]:
+        def read(op: str, target: str, handle: Handle, more: str) -> Route:
+            headers = OF_ACCOUNT | {more}
+            return Route(op=op, methods=READS, target=target, handle=handle, headers=headers, select=self.select)
+
+        def change(op: str, target: str, handle: Handle, headers: frozenset[str]) -> Route:
+            return Route(
+                op=op,
+                methods=("POST",),
+                target=target,
+                handle=handle,
+                changes=True,
+                takes_body=True,
+                headers=headers,
+                select=self.select,
+            )
+
+        return (
+            read("accounts", "/accounts", self.accounts, names.IGNORE_CONTAINERS),
+            read("containers", "/accounts/containers", self.containers, names.CONTAINER_NAME),
+            change("accounts_post", "/accounts", self.save_accounts, EVERYWHERE),
+            change("containers_post", "/accounts/containers", self.save_containers, OF_ACCOUNT),
+        )
+
+    @staticmethod
+    async def select(exchange: Exchange) -> Selected:
+        """What conditions are about: a list that is always there, without a tag or a date. Changes say snapshotVersion."""
+        return Selected(etag=None, modified_ms=None, headers={})
+
+    async def accounts(self, exchange: Exchange) -> web.Response:
+        """All, or the one that a header names."""
+        headers = exchange.headers
+        ignore = names.IGNORE_CONTAINERS in headers and values.flag(
+            names.IGNORE_CONTAINERS, headers[names.IGNORE_CONTAINERS]
+        )
+        if names.ACCOUNT_ID in headers or names.ACCOUNT_NAME in headers:
+            found = [await self._named(exchange)]
+        else:
+            await self._look()
+            found = sorted(self._containers.directory.accounts.values(), key=lambda account: account.name)
+        return _answer({"accounts": [account_json(account, ignore_containers=ignore) for account in found]})
+
+    async def containers(self, exchange: Exchange) -> web.Response:
+        """All of an account, or the one that a header names."""
+        account = await self._named(exchange)
+        name = exchange.headers.get(names.CONTAINER_NAME)
+        records = sorted(account.containers.values(), key=lambda container: container.name)
+        if name is not None:
+            one = account.container(name)
+            if one is None:
+                raise BlobNotFound(f"account {account.name!r} has no container {name[:64]!r}")
+            records = [one]
+        return _answer({"containers": [container_json(account.id, each) for each in records]})
+
+    async def save_accounts(self, exchange: Exchange) -> web.Response:
+        changes = self._changing()
+        saved = await changes.save_accounts(_list(await json_object(exchange, self._router), "accounts"))
+        return _answer({"accounts": [account_json(account) for account in saved]})
+
+    async def save_containers(self, exchange: Exchange) -> web.Response:
+        changes = self._changing()
+        given = _list(await json_object(exchange, self._router), "containers")
+        account = await self._named(exchange)
+        response = _answer(
+            {
+                "containers": [
+                    container_json(account.id, each) for each in await changes.save_containers(account.id, given)
+                ]
+            }
+        )
+        response.headers[names.ACCOUNT_ID] = str(account.id)
+        return response
+
+    def _changing(self) -> ContainerChanges:
+        if self._changes is None:
+            raise MetadataUnavailable("this frontend has no metadata store to keep accounts in")
+        return self._changes
+
+    async def _named(self, exchange: Exchange) -> AccountRecord:
+        """The account that the headers name, as it is now; as it was last seen where the metadata store is away."""
+        id, name = exchange.headers.get(names.ACCOUNT_ID), exchange.headers.get(names.ACCOUNT_NAME)
+        if (id is None) == (name is None):
+            raise InvalidRequest(
+                f"say which account in {names.ACCOUNT_NAME} or in {names.ACCOUNT_ID}, and in one of them"
+            )
+        away: AmbryError | None = None
+        try:
+            await self._look()
+        except AmbryError as error:
+            away = error
+        directory = self._containers.directory
+        if id is not None and not (id.isascii() and id.isdigit() and len(id) <= 10):
+            raise InvalidRequest(f"{names.ACCOUNT_ID} is a number")
+        found = directory.account(name) if name is not None else directory.accounts.get(int(id or ""))
+        if found is None:
+            if away is not None:
+                raise away
+            raise BlobNotFound(f"there is no account {(name or id or '')[:64]!r}")
+        return found
+
+    async def _look(self) -> None:
+        if self._containers.refresh is not None:
+            await self._containers.refresh()
+
+
+def account_json(account: AccountRecord, *, ignore_containers: bool = False) -> dict[str, Any]:
+    """As it is told."""
+    containers = sorted(account.containers.values(), key=lambda container: container.name)
+    return {
+        "accountId": account.id,
+        "accountName": account.name,
+        **msgspec.to_builtins(account.settings),
+        "snapshotVersion": account.snapshot_version,
+        "lastModifiedTime": account.modified_ms,
+        "containers": [] if ignore_containers else [container_json(account.id, each) for each in containers],
+    }
+
+
+def container_json(account: int, container: ContainerRecord) -> dict[str, Any]:
+    """As it is told."""
+    return {
+        "containerId": container.id,
+        "containerName": container.name,
+        "parentAccountId": account,
+        **msgspec.to_builtins(container.settings),
+        "snapshotVersion": container.snapshot_version,
+        "lastModifiedTime": container.modified_ms,
+    }
+
+
+def _list(body: Mapping[str, Any], key: str) -> list[Any]:
+    given = body.get(key)
+    if not isinstance(given, list) or len(body) != 1:
+        raise InvalidRequest(f'the body is {{"{key}": [...]}}, and nothing beside it')
+    return given
+
+
+def _answer(value: object) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value) + b"\n",
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+    )

@@ -1,0 +1,88 @@
+"""Accounts and containers over real frontends: several of a datacenter, several processes of one, and without their store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local_cluster import LocalCluster
+from tests.support.rest import call, put
+from tests.support.waiting import eventually
+
+MODELS = {"x-ambry-target-account-name": "team", "x-ambry-target-container-name": "models"}
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two frontends of one datacenter, of two processes each."""
+    with LocalCluster(
+        tmp_path_factory.mktemp("accounts") / "cluster",
+        datacenters=1,
+        frontends=2,
+        partitions=2,
+        port_base=0,
+        overrides={"frontend": ["frontend.workers=2", "frontend.lame_duck_s=0.1"]},
+    ) as cluster:
+        yield [member.url for member in cluster.frontends("dc1")]
+
+
+def post(url: str, path: str, value: Any, headers: dict[str, str] | None = None) -> Any:
+    answer = call(
+        url, "POST", path, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})}
+    )
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def test_a_change_is_live_on_every_process_of_every_frontend(urls: list[str]) -> None:
+    made = post(
+        urls[0], "/accounts", {"accounts": [{"accountName": "team", "containers": [{"containerName": "models"}]}]}
+    )
+    [account] = made["accounts"]
+    [container] = account["containers"]
+    blob = put(urls[1], b"hello", MODELS)
+    for status, answers in (("INACTIVE", 403), ("ACTIVE", 200)):
+        change = {"containers": [{"containerId": container["containerId"], "status": status}]}
+        post(urls[0], "/accounts/containers", change, {"x-ambry-target-account-id": str(account["accountId"])})
+        for url in urls:
+            # A new connection each, so that every process is asked.
+            eventually(
+                lambda url=url, answers=answers: all(  # type: ignore[misc]
+                    call(url, "GET", f"/{blob}").status == answers for _ in range(12)
+                ),
+                f"{url} knows that it is {status}",
+                timeout_s=10,
+            )
+
+
+@pytest.mark.fault
+def test_f34_without_its_metadata_store_a_frontend_serves_what_it_knows(tmp_path: Path) -> None:
+    """The store is a file in a directory that is not there, until it is."""
+    directory = tmp_path / "not" / "there"
+    with LocalCluster(
+        tmp_path / "cluster",
+        datacenters=1,
+        partitions=2,
+        port_base=0,
+        overrides={"frontend": [f"metadata.path={directory / 'metadata.sqlite'}", "metadata.timeout_ms=3000"]},
+    ) as cluster:
+        [frontend] = cluster.frontends("dc1")
+        blob = put(frontend.url, b"hello")
+        assert call(frontend.url, "GET", f"/{blob}").body == b"hello"
+        unknown = call(frontend.url, "POST", "/", b"hello", MODELS)
+        assert unknown.status == 503 and unknown.headers["retry-after"]
+        # Whether it is locked is not known, so nothing of it is deleted.
+        assert call(frontend.url, "DELETE", f"/{blob}").status == 503
+        directory.mkdir(parents=True)
+        eventually(
+            lambda: call(frontend.url, "DELETE", f"/{blob}").status == 202, "the store is found again", timeout_s=30
+        )
+        post(
+            frontend.url,
+            "/accounts",
+            {"accounts": [{"accountName": "team", "containers": [{"containerName": "models"}]}]},
+        )
+        assert put(frontend.url, b"hello", MODELS)
