@@ -234,7 +234,7 @@ class RpcConnection(asyncio.BufferedProtocol):
     def call(
         self,
         type: int,
-        message: Message,
+        message: Message | bytes,
         done: OnReply,
         *,
         timeout_s: float,
@@ -242,7 +242,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         checks: Buffer | None = None,
         foreground: bool = True,
     ) -> PendingCall | None:
-        """Send a request. The body is borrowed until `done` was called, and must not change before.
+        """Send a request; `message` may be encoded already. The body is borrowed until `done` was called.
 
         What is not `foreground` is small and never many: no bound holds it back, and its end does not count for the health of
         the peer. Returns None when it has ended already.
@@ -266,7 +266,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         head = encode_head(
             type,
             correlation,
-            messages.encode(message),
+            messages.header_of(message),
             body,
             checks,
             timeout_ms=max(1, int(timeout_s * 1000)),

@@ -68,7 +68,7 @@ class Call(Protocol):
     def __call__(
         self,
         type: int,
-        message: Message,
+        message: Message | bytes,
         done: OnReply,
         *,
         timeout_s: float,
@@ -144,7 +144,7 @@ class Peer:
         self._judge()
         return before
 
-    def _refuse(self, type: int, message: Message, done: OnReply, **_more: object) -> None:
+    def _refuse(self, type: int, message: Message | bytes, done: OnReply, **_more: object) -> None:
         done(self._not_connected())
 
     def _not_connected(self) -> PeerConnectionLost:

@@ -48,17 +48,21 @@ _encode_line = msgspec.json.Encoder().encode
 class Bulk:
     """Lines of which there may be thousands a second: cheap to make, and written many at a time.
 
-    What a process that is killed had not written of them, those of the last HELD_S, is lost; all others stand in their order.
+    What a process that is killed had not written of them, those of the last HELD_S or of its last turn, is lost; all others
+    stand in their order.
     """
 
     def __init__(self, sink: _Sink, bound: Mapping[str, Any], event: str) -> None:
         self._sink = sink
-        self._bound = {**bound, "event": event}
+        self._start = _encode_line({**bound, "event": event, "level": "info"})[:-1] + b","
 
-    def info(self, pairs: Mapping[str, Any], *, at_once: bool = False) -> None:
-        """One line, at level info; `at_once` with all that waits."""
-        line = {**self._bound, **pairs, "level": "info", "timestamp": datetime.now(UTC)}
-        self._sink.hold(_encode_line(line) + b"\n", at_once=at_once)
+    def info(self, pairs: dict[str, Any], *, this_turn: bool = False) -> None:
+        """One line, at level info; with all that waits before this turn of the event loop ends, or soon. `pairs` is taken over.
+
+        None of them may have a name that stands in every line.
+        """
+        pairs["timestamp"] = datetime.now(UTC)
+        self._sink.hold(self._start + _encode_line(pairs)[1:] + b"\n", this_turn=this_turn)
 
 
 _bulk: tuple[_Sink, dict[str, Any]] | None = None
@@ -146,16 +150,25 @@ class _Sink:
         self._written = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._ends_turn = False
         self.lost = 0
 
-    def hold(self, line: bytes, *, at_once: bool = False) -> None:
-        """Write a line soon: with the next that is written, or HELD_S later, or when there are many."""
-        if not self._held and not at_once:
+    def hold(self, line: bytes, *, this_turn: bool) -> None:
+        """Write a line with the next that is written, or when there are many, or at the end of this turn or HELD_S later."""
+        if this_turn:
+            if not self._ends_turn:
+                self._ends_turn = True
+                asyncio.get_running_loop().call_soon(self._end_turn)
+        elif not self._held:
             asyncio.get_running_loop().call_later(HELD_S, self.write_held)
         self._held.append(line)
         self._held_bytes += len(line)
-        if at_once or self._held_bytes > HELD_BYTES_MAX:
+        if self._held_bytes > HELD_BYTES_MAX:
             self.write_held()
+
+    def _end_turn(self) -> None:
+        self._ends_turn = False
+        self.write_held()
 
     def write_held(self) -> None:
         if self._held:

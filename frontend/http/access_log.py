@@ -18,7 +18,7 @@ STATUS_CLIENT_GONE = 499
 QUIET_OPERATION = "health"
 """Load balancers ask every second: an answer that is well has no line."""
 _READS = ("GET", "HEAD")
-"""Their lines may be written a moment later; those of changes and errors are not held back."""
+"""Their lines may be written a moment later; those of changes and errors are, before the turn ends in which they did."""
 
 
 class _Observed:
@@ -105,6 +105,6 @@ class AccessLog:
         if status >= 500:
             log.warning("request", **pairs)
         elif self._bulk is not None:
-            self._bulk.info(pairs, at_once=status >= 300 or method not in _READS)
+            self._bulk.info(pairs, this_turn=status >= 300 or method not in _READS)
         else:
             log.info("request", **pairs)

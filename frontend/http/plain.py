@@ -35,6 +35,13 @@ PLAIN_ON_UPLOAD = frozenset({b"content-type"})
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})(?=\r\n)", re.IGNORECASE)
 
 
+class PlainLines(NamedTuple):
+    """Fields by name in lower case, not to be changed; and whether one of them begins as those of which only that is known."""
+
+    headers: dict[str, str]
+    prefixed: bool
+
+
 class Lines:
     """Judges the lines behind a request line, and remembers them by their bytes. `fields` are those that may stand there."""
 
@@ -42,10 +49,10 @@ class Lines:
         self._hosts = hosts
         self._fields = fields
         self._prefixes = prefixes
-        self._judged: dict[bytes, dict[str, str] | None] = {}
+        self._judged: dict[bytes, PlainLines | None] = {}
 
-    def judge(self, lines: bytes) -> dict[str, str] | None:
-        """The fields of lines, the last of them empty, by name in lower case: not to be changed. None unless they are plain."""
+    def judge(self, lines: bytes) -> PlainLines | None:
+        """What such lines say, the last of them empty. None unless they are plain."""
         try:
             return self._judged[lines]
         except KeyError:
@@ -57,18 +64,21 @@ class Lines:
         found = self._judged[lines] = self._read(lines)
         return found
 
-    def _read(self, lines: bytes) -> dict[str, str] | None:
+    def _read(self, lines: bytes) -> PlainLines | None:
         if not lines.endswith(b"\r\n\r\n"):
             return None
         found: dict[str, str] = {}
+        prefixed = False
         for line in lines[:-4].split(b"\r\n"):
             match = _LINE.fullmatch(line)
             if match is None:
                 return None  # an empty line also: another request comes behind it
             name = match[1].lower()
             text = name.decode()
-            if text in found or not (name in self._fields or (self._prefixes and name.startswith(self._prefixes))):
+            has_prefix = name.startswith(self._prefixes)
+            if text in found or not (name in self._fields or has_prefix):
                 return None
+            prefixed |= has_prefix
             found[text] = (match[2] or b"").decode()
         if "host" not in found or found.get("connection", "keep-alive").lower() != "keep-alive":
             return None
@@ -76,7 +86,7 @@ class Lines:
             self._hosts.check(found["host"])
         except AmbryError:
             return None
-        return found
+        return PlainLines(found, prefixed)
 
 
 class PlainReads:
@@ -101,6 +111,8 @@ class PlainUpload(NamedTuple):
     method: str
     headers: dict[str, str]
     """By name in lower case, without Content-Length; not to be changed."""
+    prefixed: bool
+    """Whether one of them begins with one of the prefixes."""
     body: bytes
 
 
@@ -124,5 +136,5 @@ class PlainUploads:
         length = _LENGTH.search(data, begin - 2, end)
         if end < 4 or length is None or int(length[1]) != len(data) - end:
             return None
-        headers = self._lines.judge(data[begin : length.start() + 2] + data[length.end() + 2 : end])
-        return None if headers is None else PlainUpload(method, headers, data[end:])
+        lines = self._lines.judge(data[begin : length.start() + 2] + data[length.end() + 2 : end])
+        return None if lines is None else PlainUpload(method, lines.headers, lines.prefixed, data[end:])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from ambry.blob import Durability
 from ambry.clock import Clock
 from ambry.errors import AmbryError
@@ -32,17 +30,15 @@ class ShortPuts:
         containers: Containers,
         *,
         uploads: PlainUploads,
-        prefixes: tuple[str, ...],
         clock: Clock,
         size_max: int,
     ) -> None:
-        """`prefixes` are those of user metadata; a body has at most `size_max` bytes."""
+        """The prefixes that `uploads` knows are those of user metadata; a body has at most `size_max` bytes."""
         self.pipeline = pipeline
         self.router = router
         self.clock = clock
         self._containers = containers
         self._uploads = uploads
-        self._prefixes = prefixes
         self._size_max = size_max
 
     def __call__(self, connection: Connection, data: bytes) -> bool:
@@ -56,12 +52,11 @@ class ShortPuts:
         context = self.pipeline.context()
         context.container = container
         try:
-            has_metadata = any(name.startswith(self._prefixes) for name in headers)
             spec = put_spec(
                 headers,
                 filename="",
                 now_ms=self.clock.wall_ms(),
-                has_metadata=has_metadata,
+                has_metadata=upload.prefixed,
                 durability=container.durability,
             )
         except AmbryError:
@@ -76,7 +71,12 @@ class ShortPuts:
             if isinstance(error, AmbryError):
                 return False
             raise
-        ShortPut(self, connection, data, upload, spec, context, begun)
+        short = ShortPut(self, connection, data, upload, spec, context, begun)
+        try:
+            begun.write.write.begin(short.came_out)
+        except BaseException:
+            short.drop()
+            raise
         return True
 
 
@@ -104,10 +104,10 @@ class ShortPut(ShortRequest):
         self._begun = begun
         self._held = size
         """Of the budget of uploads, bytes."""
-        begun.write.outcome.add_done_callback(self.came_out)
 
-    def go_on(self, outcome: asyncio.Future[WriteOutcome]) -> None:
-        if not isinstance(outcome.result(), Confirmed):
+    def go_on(self, outcome: WriteOutcome) -> None:
+        if not isinstance(outcome, Confirmed):
+            self._begun.write.outcome = outcome
             if self.connection.short is self:
                 self.turn_back(self._begun, self.drop)
             else:
@@ -120,7 +120,7 @@ class ShortPut(ShortRequest):
             write = self._begun.write
             result = self._begun.put.result(write.id, write.record)
             new = told(result, self._spec)
-            self.noted |= {"blob": new.id, "size": result.size}
+            self.noted["blob"], self.noted["size"] = new.id, result.size
             self.send(self.whole(201, new.lines, new.body))
 
     def drop(self) -> None:

@@ -28,7 +28,6 @@ def shortcuts_of(
         router,
         api.containers,
         uploads=PlainUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES),
-        prefixes=METADATA_PREFIXES,
         clock=clock,
         size_max=config.blob_size_max,
     )

@@ -13,6 +13,7 @@ from frontend.router.budget import MemoryBudget
 from frontend.router.discards import Discards
 from frontend.router.overdue import Overdue
 from frontend.router.placement import PartitionChooser
+from frontend.router.quorum import SILENCE_S
 from frontend.router.reading import ReadMemory
 from frontend.router.replicas import ReplicaTable
 
@@ -33,6 +34,8 @@ class RouterContext:
     discards: Discards
     hedges: Overdue
     """Tells a read that the replica which it asked last has not answered for long."""
+    silences: Overdue
+    """Tells a write that replicas which it waits for may not answer at all."""
 
 
 def router_context(
@@ -65,4 +68,5 @@ def router_context(
         ),
         discards=Discards(replicas, clock=clock, timeout_s=config.request_timeout_ms / 1000),
         hedges=Overdue(config.hedge_after_ms / 1000),
+        silences=Overdue(SILENCE_S),
     )

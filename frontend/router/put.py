@@ -87,7 +87,7 @@ class PutOperation:
         return self.result(blob_id, record)
 
     def begin_simple(self, data: Buffer) -> BegunPut:
-        """Send such a body to the first replicas; `put_simple` goes on from there. Raises InsufficientStorage."""
+        """Such a body, to be sent to its first replicas now; `put_simple` goes on from there. Raises InsufficientStorage."""
         return self._records.begin(self._simple_record(data, digest(data)))
 
     def _simple_record(self, data: Buffer, whole: bytes) -> NewRecord:

@@ -16,9 +16,11 @@ from ambry.checksum import Buffer
 from ambry.errors import AmbryError, BlobGone, DeadlineExceeded, InsufficientStorage, QuorumNotReached
 from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame
+from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
 from frontend.request import RequestContext
-from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Verdict, WriteTracker
+from frontend.router.overdue import Overdue
+from frontend.router.quorum import LOOK_AGAIN_S, Verdict, WriteTracker
 from frontend.router.replicas import PartitionReplicas
 
 RETRY_WAIT_S = 0.15
@@ -63,8 +65,13 @@ async def write_persistently(
         await asyncio.sleep(wait_s)
 
 
+def _settle(future: asyncio.Future[WriteOutcome], outcome: WriteOutcome) -> None:
+    if not future.done():
+        future.set_result(outcome)
+
+
 class ReplicaWrite:
-    """One write on its way. `start` returns a future that ends when the outcome is certain, or all but certain.
+    """One write on its way. It ends when the outcome is certain, or all but certain.
 
     Replicas that are slower than the needed ones get their copy too; the body is borrowed until they all ended. With
     `patience_s` the outcome waits that long for those of them that are well, so that a read right after it finds the same on
@@ -76,6 +83,7 @@ class ReplicaWrite:
         request: RequestContext,
         replicas: PartitionReplicas,
         *,
+        overdue: Overdue,
         type: int,
         message: Message,
         body: Buffer = b"",
@@ -97,11 +105,14 @@ class ReplicaWrite:
         self._patience_s = patience_s
         self._patient = False
         self._loop = asyncio.get_running_loop()
-        self._timeout_s = max(0.0, request.deadline - self._loop.time()) * share
-        self._timer: asyncio.TimerHandle
-        self._failures: dict[Peer, AmbryError] = {}
+        self._deadline = request.deadline
+        self._share = share
+        self._overdue = overdue
+        self._timer: asyncio.TimerHandle | None = None
+        self._failures: dict[Peer, AmbryError] | None = None
         self._replies: list[Frame] = []
-        self._future: asyncio.Future[WriteOutcome] = self._loop.create_future()
+        self._ended: Callable[[WriteOutcome], None] | None = None
+        """Hears the outcome; None when it is over, or nobody waits."""
         # The pure part: from here on it is asked once per event.
         self._tracker = WriteTracker(
             waiting=set(self._local),
@@ -111,25 +122,45 @@ class ReplicaWrite:
         )
 
     def start(self) -> asyncio.Future[WriteOutcome]:
-        """Send."""
+        """As `begin`. What was sent takes its course, also where the future is cancelled."""
+        future: asyncio.Future[WriteOutcome] = self._loop.create_future()
+        future.add_done_callback(self._forget)
+        self.begin(partial(_settle, future))
+        return future
+
+    def begin(self, ended: Callable[[WriteOutcome], None]) -> None:
+        """Send. `ended` is called once with the outcome, perhaps at once."""
+        self._ended = ended
         if not self._local:
             # None of none would count as confirmed.
             error = QuorumNotReached(
                 f"partition {self._partition} has no replica in this datacenter; write in one that has"
             )
-            self._future.set_result(Unconfirmed(error, silence=True))
-            return self._future
-        self._timer = self._loop.call_later(SILENCE_S, self._look)
+            self._end(Unconfirmed(error, silence=True))
+            return
+        now = self._loop.time()
+        self._timeout_s = max(0.0, self._deadline - now) * self._share
+        self._header = messages.encode(self._message)
+        self._overdue.watch(self, now)
         self._send((*self._local, *self._tracker.next_remote()) if self._geo else self._local)
-        if self._geo and not self._remote and not self._future.done():
+        if self._geo and not self._remote and self._ended is not None:
             self._end(self._unconfirmed(frozenset()))  # no other datacenter has a replica
-        return self._future
+
+    def _forget(self, _future: object) -> None:
+        self._ended = None
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        self._overdue.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _send(self, peers: Sequence[Peer]) -> None:
         for peer in peers:
             peer.call(
                 self._type,
-                self._message,
+                self._header,
                 partial(self._done, peer),
                 timeout_s=self._timeout_s,
                 body=self._body,
@@ -139,54 +170,56 @@ class ReplicaWrite:
     def _done(self, peer: Peer, outcome: Frame | AmbryError) -> None:
         tracker = self._tracker
         if isinstance(outcome, AmbryError):
+            if self._failures is None:
+                self._failures = {}
             self._failures[peer] = outcome
             more = tracker.record(peer, False)
         else:
             self._replies.append(outcome)
             more = tracker.record(peer, True)
-        if more and not self._future.done():
+        if self._ended is None:
+            return
+        if more:
             self._send(more)
-        if self._future.done():
-            self._timer.cancel()  # it may have been cancelled
-        elif tracker.verdict is Verdict.FAILED:
+        if self._ended is None or tracker.verdict is Verdict.PENDING:
+            return
+        if tracker.verdict is Verdict.FAILED:
             # A refusal is told as one only when nobody accepts: those that are well are heard first.
             if not (self._refusals() and any(peer.usable for peer in tracker.asked)):
                 self._end(self._unconfirmed(frozenset()))
-        elif tracker.verdict is Verdict.PENDING:
-            return
         elif not self._patience_s or not any(peer.usable for peer in tracker.asked):
-            self._timer.cancel()
-            self._future.set_result(Confirmed(self._replies))
+            self._end(Confirmed(self._replies))
         elif not self._patient:
             # Enough confirmed; those of the others that are well have their time.
             self._patient = True
-            self._timer.cancel()
+            self._stop_waiting()
             self._timer = self._loop.call_later(self._patience_s, self._end, Confirmed(self._replies))
 
-    def _look(self) -> None:
+    def overdue(self) -> None:
         """See whether those that did not answer yet answer anything at all."""
-        if self._future.done():
-            return  # cancelled
+        if self._ended is None:
+            return
         silent = {peer for peer in self._tracker.asked if not peer.usable}
         if silent:
             self._send(self._tracker.next_remote(silent))
-            if self._future.done():
+            if self._ended is None:
                 return
             if self._tracker.fails_without(silent):
                 self._end(self._unconfirmed(silent))
                 return
-        self._timer = self._loop.call_later(LOOK_AGAIN_S, self._look)
+        self._timer = self._loop.call_later(LOOK_AGAIN_S, self.overdue)
 
     def _end(self, outcome: WriteOutcome) -> None:
-        self._timer.cancel()
-        if not self._future.done():
-            self._future.set_result(outcome)
+        ended, self._ended = self._ended, None
+        self._stop_waiting()
+        if ended is not None:
+            ended(outcome)
 
     def _refusals(self) -> list[BlobGone]:
-        return [error for error in self._failures.values() if isinstance(error, BlobGone)]
+        return [error for error in (self._failures or {}).values() if isinstance(error, BlobGone)]
 
     def _unconfirmed(self, silent: Set[Peer]) -> Unconfirmed:
-        failures = self._failures | {peer: DeadlineExceeded("it does not answer") for peer in silent}
+        failures = (self._failures or {}) | {peer: DeadlineExceeded("it does not answer") for peer in silent}
         reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in failures.items()))
         late = {peer for peer, error in failures.items() if isinstance(error, DeadlineExceeded)}
         silence = len(set(self._local) - late) < self._target or (self._geo and late >= set(self._remote))

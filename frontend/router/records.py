@@ -48,12 +48,15 @@ class NewRecord(msgspec.Struct, frozen=True):
     checks: Buffer
 
 
-class BegunPut(msgspec.Struct, frozen=True):
-    """A blob of one record on its way to the first replicas that it is sent to, under this id."""
+class BegunPut(msgspec.Struct):
+    """A blob of one record, and its write to the first replicas that it is sent to, under this id."""
 
     record: NewRecord
     id: BlobId
-    outcome: asyncio.Future[WriteOutcome]
+    write: ReplicaWrite
+    """For whoever begins it."""
+    outcome: WriteOutcome | None = None
+    """How that ended, as whoever began it heard; before it is gone on with."""
 
 
 class CompositeId(msgspec.Struct, frozen=True):
@@ -80,11 +83,14 @@ class RecordPuts:
         self._written: list[BlobId] = []
 
     def begin(self, record: NewRecord) -> BegunPut:
-        """Send a blob of one record to the first replicas; `put` goes on from there. Raises InsufficientStorage."""
+        """A blob of one record that is to be sent to its first replicas now; `put` goes on from there.
+
+        Raises InsufficientStorage.
+        """
         blob_id, replicas = self._new_id(_ID_KINDS[record.kind], len(record.data))
         self._written.append(blob_id)
         share = 0.5 if self._context.config.put_attempts > 1 else 1.0
-        return BegunPut(record, blob_id, self.write(record, blob_id, replicas, share=share).start())
+        return BegunPut(record, blob_id, self.write(record, blob_id, replicas, share=share))
 
     async def begin_composite(self) -> CompositeId:
         """The id of a blob whose chunks come first, and where its own record will go. Raises InsufficientStorage."""
@@ -121,8 +127,8 @@ class RecordPuts:
         silence = False
         attempts = self._context.config.put_attempts
         for attempt in range(1, attempts + 1):
-            if begun is not None:
-                blob_id, outcome = begun.id, await begun.outcome
+            if begun is not None and begun.outcome is not None:
+                blob_id, outcome = begun.id, begun.outcome
                 begun = None
             else:
                 try:
@@ -178,6 +184,7 @@ class RecordPuts:
         return ReplicaWrite(
             self._request,
             replicas,
+            overdue=self._context.silences,
             type=MessageType.PUT,
             message=request,
             body=record.data,

@@ -115,6 +115,7 @@ async def _write(
         ReplicaWrite,
         request,
         context.replicas[blob_id.partition],
+        overdue=context.silences,
         type=MessageType.UPDATE,
         message=UpdateRequest(request.id, blob_id.raw, state, context.clock.wall_ms(), deleted_at_ms),
         patience_s=PATIENCE_S,

@@ -237,7 +237,7 @@ class FakePeer:
     def call(
         self,
         type: int,
-        message: Message,
+        message: Message | bytes,
         done: OnReply,
         *,
         timeout_s: float,
@@ -257,7 +257,7 @@ class FakePeer:
     def _send(
         self,
         type: int,
-        message: Message,
+        message: Message | bytes,
         done: OnReply,
         *,
         timeout_s: float,
@@ -268,7 +268,7 @@ class FakePeer:
         loop = asyncio.get_running_loop()
         correlation, self._next = self._next, self._next + 1
         head = encode_head(
-            type, correlation, messages.encode(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
+            type, correlation, messages.header_of(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
         )
         frame = received(head, body)
         request = messages.decode(frame.header, _SHAPES[type])

@@ -90,6 +90,13 @@ class ErrorReply(Message, frozen=True, array_like=True):
 
 encode: Callable[[Message], bytes] = msgspec.msgpack.Encoder().encode
 """A message as the bytes of a frame's header."""
+
+
+def header_of(message: Message | bytes) -> bytes:
+    """The bytes of a frame's header; a message that goes to several was encoded before."""
+    return message if isinstance(message, bytes) else encode(message)
+
+
 _decoders: dict[Any, Any] = {}
 _making = threading.Lock()
 """Held while a decoder is made: what msgspec learns of a type is seen half by other threads meanwhile, and ends the process."""

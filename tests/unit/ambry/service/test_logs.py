@@ -104,6 +104,21 @@ async def test_lines_in_bulk_are_written_soon_and_when_there_are_many() -> None:
     assert len(lines(stream)) > 1
 
 
+async def test_a_line_in_bulk_that_may_not_wait_goes_with_those_of_its_turn() -> None:
+    stream = io.StringIO()
+    logs.configure(format="json", stream=stream)
+    bulk = logs.bulk("request")
+    assert bulk is not None
+    for turn in range(2):
+        before = len(lines(stream))
+        bulk.info({"n": 1})
+        bulk.info({"n": 2}, this_turn=True)
+        bulk.info({"n": 3}, this_turn=True)
+        assert len(lines(stream)) == before
+        await asyncio.sleep(0)
+        assert [line["n"] for line in lines(stream)] == [1, 2, 3] * (turn + 1)
+
+
 @pytest.mark.parametrize(("level", "format"), [("warning", "json"), ("info", "text")])
 def test_there_is_no_bulk_of_what_is_not_wanted_or_is_for_people(level: str, format: logs.LogFormat) -> None:
     logs.configure(level=level, format=format, stream=io.StringIO())

@@ -43,6 +43,7 @@ def write_of(cluster: FakeCluster, *, geo: bool = False, timeout_s: float = 5.0)
     return ReplicaWrite(
         some_request(timeout_s=timeout_s),
         cluster.context.replicas[0],
+        overdue=cluster.context.silences,
         type=MessageType.PUT,
         message=PutRequest("r", ID.raw, RecordKind.BLOB, 1, NEVER_MS, properties, b"", digest(BODY), True),
         body=BODY,
@@ -250,6 +251,7 @@ async def patient_write(cluster: FakeCluster) -> list[Frame]:
     write = ReplicaWrite(
         some_request(timeout_s=5.0),
         cluster.context.replicas[0],
+        overdue=cluster.context.silences,
         type=MessageType.UPDATE,
         message=UpdateRequest("r", ID.raw, BlobState(0, True, 0), 1),
         patience_s=0.25,
