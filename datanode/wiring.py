@@ -107,8 +107,14 @@ def build(
         disk = Disk(threads=store.io_threads, clock=clock, load=load)
     writes = WriteQueue(pending_bytes_max=store.pending_bytes_max, clock=clock)
     cursors = Cursors(own)
-    authority = Authority(cursors, clock=clock, note_change=lambda partition: checkpointer.soon(partition))
     publications = Publications()
+    followers = Followers(publications)
+    authority = Authority(
+        cursors,
+        clock=clock,
+        note_change=lambda partition: checkpointer.soon(partition),
+        on_turn=followers.stir,
+    )
 
     def opened(replica: Replica) -> None:
         clocks.opened(replica)
@@ -150,7 +156,7 @@ def build(
     horizon = Horizon(replicas, cluster_map.partitions_of(own.name), own_name=own.name, clock=clock)
     feed = ChangeFeed(
         replicas,
-        Followers(publications),
+        followers,
         disk=disk,
         horizon=horizon,
         nodes=cluster_map.nodes,

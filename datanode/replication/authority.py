@@ -26,14 +26,23 @@ PATIENCE_S = 3.0
 
 
 class Authority:
-    """Gives replicas their authority back, and takes it; `note_change` hears of partitions where that is to be written soon."""
+    """Gives replicas their authority back, and takes it.
+
+    `note_change` hears of partitions where that is to be written soon, `on_turn` of those where peers should know it.
+    """
 
     def __init__(
-        self, cursors: Cursors, *, clock: Clock, note_change: Callable[[int], None] = lambda _partition: None
+        self,
+        cursors: Cursors,
+        *,
+        clock: Clock,
+        note_change: Callable[[int], None] = lambda _partition: None,
+        on_turn: Callable[[int], None] = lambda _partition: None,
     ) -> None:
         self._cursors = cursors
         self._clock = clock
         self._note_change = note_change
+        self._on_turn = on_turn
         self.unsure: dict[int, Replica] = {}
         """By partition: those without authority, to be checked again. One that is being reopened may still be among them."""
 
@@ -58,6 +67,7 @@ class Authority:
             store.put_back, store.vouched = put_back, False
         self.unsure[replica.partition.id] = replica
         self._note_change(store.partition)  # so that a restart does not claim the authority again
+        self._on_turn(store.partition)
 
     def vouch(self, replica: Replica) -> None:
         """An operator says that its directory was not put back. Raises InvalidRequest where it must catch up all the same."""
@@ -67,6 +77,7 @@ class Authority:
             raise InvalidRequest(f"partition {store.partition} must catch up with its peers: {why}")
         store.vouched = True
         self.unsure.pop(store.partition, None)
+        self._on_turn(store.partition)
         log.warning("operator vouches for a replica", partition=store.partition)
 
     def check(self, replica: Replica) -> None:
@@ -83,4 +94,5 @@ class Authority:
         if store.serving and vouched:
             store.vouched = True
             self.unsure.pop(store.partition, None)
+            self._on_turn(store.partition)
             log.info("replica serving", partition=replica.partition.id)

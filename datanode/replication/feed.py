@@ -159,7 +159,9 @@ class ChangeFeed:
             replica = self._replicas.get(partition)
             if replica is None or not self._tells(replica, cursor):
                 continue  # it stays marked: that ends without a publication
-            if cursor.incarnation != replica.store.incarnation or cursor.lsn < replica.store.end_lsn:
+            store = replica.store
+            news = cursor.incarnation != store.incarnation or cursor.lsn < store.end_lsn
+            if news or follower.must_hear(partition, authority=store.authority):
                 anything = True
             else:
                 follower.marked.discard(partition)
@@ -214,7 +216,8 @@ class ChangeFeed:
             same = cursor.incarnation == store.incarnation
             lsn = cursor.lsn if same else 0
             end_lsn = store.end_lsn
-            if same and lsn >= end_lsn and not list_it:
+            known = same and lsn >= end_lsn and not follower.must_hear(cursor.partition, authority=store.authority)
+            if known and not list_it:
                 continue
             # It is told up to `end_lsn`: what comes later marks it anew, and so does the cursor that goes on from there.
             follower.marked.discard(cursor.partition)
@@ -230,6 +233,7 @@ class ChangeFeed:
             told = shares.take([entry.size for entry in entries]) if entries else 0
             next_lsn = entries[told - 1].lsn + 1 if told and (told < len(entries) or told == asked) else end_lsn
             changes = [change_of(store, entry) for entry in entries[:told]]
+            follower.note_told(cursor.partition, authority=store.authority)
             answers.append(self._answer(request.name, store, next_lsn, end_lsn, changes))
         return ChangesReply(answers)
 

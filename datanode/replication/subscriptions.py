@@ -43,6 +43,8 @@ class Follower:
         """By partition."""
         self.marked: set[int] = set()
         """Partitions that may have something to tell: whoever finds out that one has nothing takes it out."""
+        self._heard: dict[int, bool] = {}
+        """By partition: whether it had authority when the asker was told of it last."""
 
     def take(self, request: ChangesRequest) -> None:
         """Take in where the asker stands by now."""
@@ -68,7 +70,25 @@ class Follower:
         if partition in self.cursors:
             self.marked.add(partition)
 
+    def note_told(self, partition: int, *, authority: bool) -> None:
+        """An answer tells of a replica here that has, or lacks, the authority to say "not found"."""
+        self._heard[partition] = authority
+
+    def must_hear(self, partition: int, *, authority: bool) -> bool:
+        """Whether the asker does not know how a replica stands, though nothing in its log is new.
+
+        It was not open when the asker named it, or its authority came or went since. Who names all anew each time, without a
+        session, asks for what is new alone.
+        """
+        return bool(self.told.session) and self._heard.get(partition) is not authority
+
+    def stir(self, partition: int) -> None:
+        """Something about a replica changed that its log does not tell."""
+        if (notice := self._notices.get(partition)) is not None:
+            notice()
+
     def _forget(self, partition: int) -> None:
+        self._heard.pop(partition, None)
         self.cursors.pop(partition, None)
         self.marked.discard(partition)
         notice = self._notices.pop(partition, None)
@@ -100,6 +120,11 @@ class Followers:
     def __init__(self, publications: Publications) -> None:
         self._publications = publications
         self._followers: dict[tuple[str, int], Follower] = {}
+
+    def stir(self, partition: int) -> None:
+        """Let all who follow a partition look again: its authority came or went."""
+        for follower in self._followers.values():
+            follower.stir(partition)
 
     def of(self, request: ChangesRequest) -> Follower | None:
         """Who asks, with what it says of its cursors taken in; None where it must name them all anew.

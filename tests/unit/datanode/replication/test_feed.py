@@ -194,6 +194,57 @@ async def test_changes_are_collected_when_their_answer_may_be_made(node: DirectN
     assert asked == [1000]
 
 
+async def follow(node: DirectNode, step: int, *cursors: ChangesCursor) -> list[PartitionChanges]:
+    """The next request of a session, which waits until there is something to tell."""
+    request = ChangesRequest(list(cursors), 100, 60_000, 0, "a1", Subscription(0, 5, step))
+    answer, _, _ = await node.ask(MessageType.CHANGES, request)
+    assert isinstance(answer, ChangesReply) and not answer.anew
+    return answer.partitions
+
+
+async def test_a_peer_hears_how_a_replica_stands_though_nothing_in_its_log_is_new(node: DirectNode) -> None:
+    """After a restart, and where an operator had vouched for a replica, peers did not hear that it had its authority, nor how
+    far it had seen their logs, until the next put: `/partitions` said `serving` and `caught_up` false for hours.
+    """
+    await node.put(blob_id(1), b"x")
+    here = cursor(node, node.replica.store.end_lsn)
+    (first,) = await follow(node, 0, here)
+    assert (first.partition, first.changes, first.serving) == (PARTITION, [], True)
+    waiting = asyncio.ensure_future(follow(node, 1))
+    await asyncio.sleep(0)
+    node.parts.authority.withdraw(node.replica)
+    (second,) = await waiting
+    assert (second.changes, second.next_lsn, second.serving) == ([], here.lsn, False)
+    waiting = asyncio.ensure_future(follow(node, 2, here))
+    await asyncio.sleep(0)
+    node.parts.authority.check(node.replica)
+    (third,) = await waiting
+    assert (third.changes, third.serving) == ([], True)
+    waiting = asyncio.ensure_future(follow(node, 3, here))
+    await asyncio.sleep(0)
+    node.parts.authority.check(node.replica)
+    node.parts.feed._followers.stir(PARTITION)
+    await node.put(blob_id(2), b"y")
+    (fourth,) = await waiting
+    assert ids(fourth) == [blob_id(2)], "the same is not told twice"
+
+
+async def test_a_peer_that_named_a_replica_before_it_was_open_is_told_when_it_is(
+    node: DirectNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that came back was asked before its replicas were open, and nobody heard what it knew until the next put."""
+    await node.put(blob_id(1), b"x")
+    replicas, opening = node.parts.replicas, {PARTITION}
+    get = replicas.get
+    monkeypatch.setattr(replicas, "get", lambda number: None if number in opening else get(number))
+    waiting = asyncio.ensure_future(follow(node, 0, cursor(node, node.replica.store.end_lsn)))
+    await asyncio.sleep(0)
+    opening.clear()
+    node.parts.feed._followers._publications.notify(PARTITION)
+    (told,) = await waiting
+    assert (told.partition, told.changes, told.serving) == (PARTITION, [], True)
+
+
 async def test_what_is_kept_of_those_that_ask_is_bounded_by_the_layout(node: DirectNode) -> None:
     """300,000 partitions that nobody has, followed under a made-up name, held 200 MB for ever."""
     foreign = [ChangesCursor(number, b"", 0) for number in range(100, 1_100)]
