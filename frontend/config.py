@@ -20,6 +20,7 @@ NAME_SIZE_MAX = 64
 WORKERS_MAX = 64
 CONTAINER_ID_MAX = 65_535
 """Of accounts and containers in the configuration; ids have 32 bits, and those above are for what is made while it runs."""
+METADATA_CONNECTIONS_MAX = 100
 METADATA_TIMEOUT_MIN_MS = 3_000
 """Longer than a process waits for the others to have written (frontend/metadata/sqlite_file.py:BUSY_S)."""
 
@@ -63,8 +64,10 @@ class RouterSection(msgspec.Struct, frozen=True):
 
 
 class MetadataSection(msgspec.Struct, frozen=True):
-    engine: Literal["sqlite"] = "sqlite"
+    engine: Literal["sqlite", "postgresql"] = "sqlite"
     path: str = ""
+    url: str = ""
+    connections: int = 4
     timeout_ms: Millis = 5_000
 
 
@@ -134,6 +137,10 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid("router.read_unit_bytes must be a multiple of 64 KiB between 64 KiB and 16 MiB")
     if router.memory_budget_bytes < max(8 * router.chunk_size_bytes, 4 * router.read_unit_bytes, 16 << 20):
         raise ConfigInvalid("router.memory_budget_bytes must hold at least 8 chunks, 4 read units, and 16 MiB")
+    if (config.metadata.engine == "postgresql") != bool(config.metadata.url):
+        raise ConfigInvalid("metadata.url names the database of the engine postgresql, and is for that engine alone")
+    if not 1 <= config.metadata.connections <= METADATA_CONNECTIONS_MAX:
+        raise ConfigInvalid(f"metadata.connections must be 1 to {METADATA_CONNECTIONS_MAX}")
     if config.metadata.timeout_ms < METADATA_TIMEOUT_MIN_MS:
         raise ConfigInvalid(f"metadata.timeout_ms must be at least {METADATA_TIMEOUT_MIN_MS} ms")
     if "default" not in config.accounts or "default" not in config.accounts["default"].containers:

@@ -566,7 +566,10 @@ COVERED_BY = {
             "tests/conformance/test_metadata_conformance.py",
             "what a metadata store is: every engine passes the same tests",
         )
-        for name in ("store", "checks", "sqlite_reads", "sqlite_writes")
+        for name in (
+            *("store", "checks", "listing", "queries", "waiting", "work", "sqlite_reads", "sqlite_writes"),
+            *("postgres_listen", "postgres_pool", "postgres_work", "postgres_writer"),
+        )
     },
     **{
         f"frontend/rest/batch_{name}.py": (

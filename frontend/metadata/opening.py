@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap
-from ambry.errors import AmbryError, FormatUnknown, StoreMismatch
+from ambry.errors import AmbryError, ConfigInvalid, FormatUnknown, StoreMismatch
 from ambry.service.logs import get_logger
 from frontend.config import FrontendConfig
 from frontend.metadata.store import MetadataStore
@@ -28,23 +28,41 @@ def metadata_store(
     config: FrontendConfig, cluster: ClusterMap, *, clock: Clock, random_source: random.Random
 ) -> MetadataStore:
     """The store of this frontend's datacenter; nothing of it is touched before `open_metadata`."""
+    datacenter = cluster.datacenter_id(config.frontend.datacenter)
+    section = config.metadata
+    timeout_s = section.timeout_ms / 1000
     # Imported by whoever uses it: an engine that is not used costs no memory.
+    if section.engine == "postgresql":
+        try:
+            from frontend.metadata.postgres import PostgresStore
+            from frontend.metadata.postgres_server import PostgresServer
+        except ModuleNotFoundError as cause:
+            raise ConfigInvalid("metadata.engine postgresql needs `pip install ambry[postgres]`") from cause
+        server = PostgresServer(
+            section.url,
+            cluster=cluster.cluster,
+            datacenter=datacenter,
+            random_source=random_source,
+            timeout_s=timeout_s,
+        )
+        return PostgresStore(
+            server, datacenter=datacenter, clock=clock, timeout_s=timeout_s, connections=section.connections
+        )
     from frontend.metadata.sqlite import SqliteStore
     from frontend.metadata.sqlite_file import SqliteFile
 
-    datacenter = cluster.datacenter_id(config.frontend.datacenter)
     file = SqliteFile(sqlite_path(config), cluster=cluster.cluster, datacenter=datacenter, random_source=random_source)
-    return SqliteStore(file, datacenter=datacenter, clock=clock, timeout_s=config.metadata.timeout_ms / 1000)
+    return SqliteStore(file, datacenter=datacenter, clock=clock, timeout_s=timeout_s)
 
 
 async def open_metadata(store: MetadataStore) -> None:
-    """Reach it. Raises StoreMismatch, FormatUnknown for one that must not be used.
+    """Reach it. Raises StoreMismatch, FormatUnknown, ConfigInvalid for one that must not be used.
 
     One that cannot be used now is tried again by every request that needs it; blobs by id need none.
     """
     try:
         await store.reach()
-    except (StoreMismatch, FormatUnknown):
+    except (StoreMismatch, FormatUnknown, ConfigInvalid):
         raise
     except AmbryError as error:
         log.error("metadata store not reached; requests by name are refused until it is", error=error.message)

@@ -12,6 +12,10 @@ from ambry.checksum import xxh64
 from ambry.errors import DataCorrupt
 from frontend.metadata.store import LocalRow, Stamp, Version
 
+SCHEMA = 1
+"""Of the tables, in both engines; each migrates its own forwards."""
+STORE_ID_SIZE = 16
+
 VersionColumns = tuple[int, int, bytes, int, int, bytes | None, int, int]
 """space, scope, key, time, datacenter, value, seq, checksum: the columns of `register` and `past`."""
 COLUMNS = "space, scope, key, time, datacenter, value, seq, checksum"

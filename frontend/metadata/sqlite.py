@@ -22,7 +22,7 @@ from frontend.metadata.lane import Lane, LaneBounds, LaneJob
 from frontend.metadata.plan import LocalKey, RegisterKey, ended
 from frontend.metadata.sqlite_file import HeldConnection, SqliteFile, head_of
 from frontend.metadata.sqlite_watch import Watch
-from frontend.metadata.sqlite_writes import Group, Merge, Work, carry_out
+from frontend.metadata.sqlite_writes import carry_out
 from frontend.metadata.store import (
     PAGE_MAX,
     Change,
@@ -37,20 +37,16 @@ from frontend.metadata.store import (
     Version,
 )
 from frontend.metadata.turn import WriteTurn
+from frontend.metadata.work import SWEEP_EVERY_MS, WAITING_BYTES_MAX, WAITING_MAX, Group, Merge, Work
 
 log = get_logger()
 
 T = TypeVar("T")
 Look = Callable[[sqlite3.Connection], Any]
 
-WAITING_MAX = 20_000
-WAITING_BYTES_MAX = 32 << 20
 CHECKPOINT_TURNS = 200
 CHECKPOINT_ROWS = 2_000
 """Transactions, or rows, after which what lies in the WAL is written to the file: some 4 MiB."""
-CHANGE_BYTES = 200
-"""What a change costs while it waits, beside its key and its value."""
-SWEEP_EVERY_MS = 1_000
 
 
 class SqliteStore:
@@ -88,15 +84,15 @@ class SqliteStore:
 
     async def write(self, group: Sequence[Change]) -> list[Version]:
         check_group(group)
-        size = sum(CHANGE_BYTES + len(change.key) + len(getattr(change, "value", None) or b"") for change in group)
-        made: list[Version] = await self._writes.submit(Group(group), size)
+        work = Group(group)
+        made: list[Version] = await self._writes.submit(work, work.size)
         return made
 
     async def merge(self, versions: Sequence[Version], *, along: Sequence[LocalPut] = ()) -> int:
         check_merge(versions)
         check_group(along)
-        size = sum(CHANGE_BYTES + len(version.key) + len(version.value or b"") for version in versions)
-        new: int = await self._writes.submit(Merge(versions, along), size)
+        work = Merge(versions, along)
+        new: int = await self._writes.submit(work, work.size)
         return new
 
     def _write_all(self, jobs: Sequence[LaneJob[Work]]) -> None:

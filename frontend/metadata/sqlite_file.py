@@ -25,14 +25,14 @@ from ambry.errors import (
     StoreMismatch,
 )
 from ambry.service.logs import get_logger
+from frontend.metadata import queries
+from frontend.metadata.rows import SCHEMA, STORE_ID_SIZE
 from frontend.metadata.store import LogHead
 
 log = get_logger()
 
 APPLICATION_ID = 0x414D424D
 """AMBM, at offset 68 of the file; file(1) shows it."""
-SCHEMA = 1
-STORE_ID_SIZE = 16
 BUSY_S = 2.0
 """How long a writer waits for those of other processes. Less than anybody waits for the writer."""
 CACHE_KIB = 4096
@@ -228,7 +228,7 @@ class HeldConnection:
 
 
 def head_of(opened: sqlite3.Connection) -> LogHead:
-    return LogHead(*opened.execute("SELECT store, seq, time FROM head").fetchone())
+    return LogHead(*opened.execute(queries.HEAD).fetchone())
 
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from contextlib import suppress
 
 from ambry.errors import AmbryError
 from ambry.service.logs import get_logger
 from frontend.metadata.sqlite_file import HeldConnection, SqliteFile, head_of
+from frontend.metadata.waiting import LogWaiters
 
 log = get_logger()
 
@@ -27,41 +27,16 @@ class Watch:
 
     def __init__(self, file: SqliteFile) -> None:
         self._held = HeldConnection(file)
-        self._seq = 0
-        self._waiting: set[asyncio.Future[None]] = set()
         self._wanted = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._waiters = LogWaiters(self._begin, self._wanted.clear)
+        self.note = self._waiters.note
+        self.wait = self._waiters.wait
 
-    def note(self, seq: int) -> None:
-        """The log has so much."""
-        if seq == self._seq:
-            return
-        self._seq = seq
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def wait(self, after_seq: int, timeout_s: float) -> int:
-        """As MetadataStore.wait."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_s
-        while self._seq <= after_seq and not self._closed.is_set() and (left_s := end - loop.time()) > 0:
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._waiting.add(waiter)
-            self._look_after(loop)
-            try:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(left_s):
-                        await waiter
-            finally:
-                self._waiting.discard(waiter)
-                if not self._waiting:
-                    self._wanted.clear()
-        return self._seq
-
-    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self) -> None:
         if self._thread is None:
+            loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._watch, args=(loop,), name="metadata_watch", daemon=True)
             self._thread.start()
         self._wanted.set()
@@ -69,9 +44,7 @@ class Watch:
     async def close(self) -> None:
         self._closed.set()
         self._wanted.set()
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.close()
 
     # --- on the thread ---
 

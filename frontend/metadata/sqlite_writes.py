@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from ambry.errors import AmbryError, DataCorrupt
+from frontend.metadata import queries
 from frontend.metadata import sqlite_reads as reads
-from frontend.metadata.lane import LaneJob
 from frontend.metadata.plan import LocalKey, Plan, RegisterKey, VersionIdentity, local_keys, register_keys
-from frontend.metadata.rows import COLUMNS, LOCAL_COLUMNS, local_row_of, row_of, signed
+from frontend.metadata.rows import local_row_of, row_of, signed
 from frontend.metadata.sqlite_file import head_of
-from frontend.metadata.store import Change, LocalPut, LocalRow, Version
-
-ENDED_ROWS = 200
-"""Local rows past their end that one transaction takes away in passing."""
+from frontend.metadata.store import LocalRow, Version
+from frontend.metadata.work import ENDED_ROWS, Group, Request
 
 
-class Group(NamedTuple):
-    """An atomic group of changes."""
-
-    changes: Sequence[Change]
-
-
-class Merge(NamedTuple):
-    """Versions of other stores, and what is noted with them."""
-
-    versions: Sequence[Version]
-    along: Sequence[LocalPut]
-
-
-Work = Group | Merge
-
-
-def carry_out(
-    sql: sqlite3.Connection, jobs: Sequence[LaneJob[Work]], *, datacenter: int, wall_ms: int, sweep: bool
-) -> int:
+def carry_out(sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: int, wall_ms: int, sweep: bool) -> int:
     """All jobs in one transaction, which is durable on return; the log's last seq then.
 
     A job that conflicts, or meets a damaged row, has its error; the others are done. `sweep`: local rows past their end go too.
@@ -62,7 +41,7 @@ def carry_out(
     return plan.head.seq
 
 
-def _plan(plan: Plan, job: LaneJob[Work]) -> None:
+def _plan(plan: Plan, job: Request) -> None:
     work = job.what
     try:
         job.result = plan.write(work.changes) if isinstance(work, Group) else plan.merge(work.versions, work.along)
@@ -70,7 +49,7 @@ def _plan(plan: Plan, job: LaneJob[Work]) -> None:
         job.error = error
 
 
-def _load(sql: sqlite3.Connection, jobs: Sequence[LaneJob[Work]], *, datacenter: int, wall_ms: int) -> Plan:
+def _load(sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: int, wall_ms: int) -> Plan:
     registers: dict[RegisterKey, Version | None] = {}
     locals: dict[LocalKey, LocalRow | None] = {}
     known: list[VersionIdentity] = []
@@ -113,34 +92,16 @@ def _load_locals(sql: sqlite3.Connection, locals: dict[LocalKey, LocalRow | None
 
 
 def _write(sql: sqlite3.Connection, plan: Plan) -> None:
-    sql.executemany(
-        f"INSERT INTO past ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        map(row_of, plan.past()),
-    )
-    sql.executemany(
-        "DELETE FROM register WHERE space = ? AND scope = ? AND key = ?",
-        ((place.space, signed(place.scope), place.key) for place in plan.registers_gone()),
-    )
-    sql.executemany(
-        f"INSERT INTO register ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (space, scope, key) DO UPDATE SET time = excluded.time, datacenter = excluded.datacenter, "
-        "value = excluded.value, seq = excluded.seq, checksum = excluded.checksum",
-        map(row_of, plan.registers_put()),
-    )
-    sql.executemany("DELETE FROM local WHERE space = ? AND key = ?", plan.locals_gone())
-    sql.executemany(
-        f"INSERT INTO local ({LOCAL_COLUMNS}) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, expires_ms = excluded.expires_ms, "
-        "checksum = excluded.checksum",
-        map(local_row_of, plan.locals_put()),
-    )
+    sql.executemany(queries.PAST_PUT, map(row_of, plan.past()))
+    gone = ((place.space, signed(place.scope), place.key) for place in plan.registers_gone())
+    sql.executemany(queries.REGISTER_GONE, gone)
+    sql.executemany(queries.REGISTER_PUT, map(row_of, plan.registers_put()))
+    sql.executemany(queries.LOCAL_GONE, plan.locals_gone())
+    sql.executemany(queries.LOCAL_PUT, map(local_row_of, plan.locals_put()))
     head = plan.head
-    sql.execute("UPDATE head SET seq = ?, time = ?", (head.seq, head.time))
+    sql.execute(queries.HEAD_PUT, (head.seq, head.time))
 
 
 def _sweep(sql: sqlite3.Connection, wall_ms: int) -> int:
     """Take local rows away that are past their end; how many."""
-    return sql.execute(
-        "DELETE FROM local WHERE (space, key) IN (SELECT space, key FROM local WHERE expires_ms <= ? LIMIT ?)",
-        (wall_ms, ENDED_ROWS),
-    ).rowcount
+    return sql.execute(queries.LOCAL_SWEEP, (wall_ms, ENDED_ROWS)).rowcount

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +35,8 @@ from frontend.metadata.store import (
     Version,
 )
 from tests.support.fake_clock import SettableClock
-from tests.support.metadata_stores import opened, sqlite_store
+from tests.support.metadata_stores import opened, postgres_store, sqlite_store
+from tests.support.postgres import PostgresProcess, why_impossible
 
 NAME = Space.NAME
 SCOPE = 0xFFFFFFFF << 32 | 0x80000001
@@ -60,9 +61,60 @@ def sqlite_engine(root: Path) -> Engine:
     return make
 
 
-@pytest.fixture(params=["sqlite"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return sqlite_engine(tmp_path)
+class Databases:
+    """One server for all tests of a process, and databases that are emptied between them."""
+
+    def __init__(self, server: PostgresProcess) -> None:
+        self._server = server
+        self._made = 0
+        self._free: list[str] = []
+
+    def engine(self, used: dict[str, str]) -> Engine:
+        def make(
+            place: str, *, datacenter: int = 1, clock: SettableClock | None = None
+        ) -> contextlib.AbstractAsyncContextManager[MetadataStore]:
+            if place not in used:
+                used[place] = self._free.pop() if self._free else self._make()
+            return opened(postgres_store(self._server.url(used[place]), datacenter=datacenter, clock=clock))
+
+        return make
+
+    def _make(self) -> str:
+        self._made += 1
+        self._server.make_database(f"d{self._made}")
+        return f"d{self._made}"
+
+    async def give_back(self, names: list[str]) -> None:
+        import asyncpg
+
+        for name in names:
+            connection = await asyncpg.connect(self._server.url(name))
+            await connection.execute("DROP SCHEMA ambry_metadata CASCADE")
+            await connection.close()
+        self._free += names
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    if why := why_impossible():
+        pytest.skip(why)
+    server = PostgresProcess()
+    try:
+        server.start()
+        yield Databases(server)
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    if request.param == "sqlite":
+        yield sqlite_engine(tmp_path)
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    used: dict[str, str] = {}
+    yield databases.engine(used)
+    await databases.give_back(list(used.values()))
 
 
 @pytest.fixture
@@ -298,21 +350,23 @@ async def listed(store: MetadataStore) -> list[Version]:
     return sorted(versions, key=lambda version: version.key)
 
 
-@pytest.mark.parametrize("prefix", [b"", b"a", b"a/", b"a/b/", b"b\xff", b"b\xff\xff", b"\xff", b"c"])
-@pytest.mark.parametrize("after", [None, b"", b"a/b", b"a/b/c", b"b", b"\xff\xff", b"zz"])
 @pytest.mark.parametrize("descending", [False, True])
 async def test_a_listing_is_a_range_of_keys_in_the_order_of_their_bytes(
-    store: MetadataStore, listed: list[Version], prefix: bytes, after: bytes | None, descending: bool
+    store: MetadataStore, listed: list[Version], descending: bool
 ) -> None:
-    def beyond(key: bytes) -> bool:
-        return after is None or (key < after if descending else key > after)
-
-    expected = [version for version in listed if version.key.startswith(prefix) and beyond(version.key)]
-    if descending:
-        expected.reverse()
-    assert await store.list(NAME, SCOPE, prefix=prefix, after=after, descending=descending) == expected
-    some = await store.list(NAME, SCOPE, prefix=prefix, after=after, descending=descending, limit=2)
-    assert some == expected[:2]
+    prefixes = [b"", b"a", b"a/", b"a/b/", b"b\xff", b"b\xff\xff", b"\xff", b"c"]
+    for prefix, after in product(prefixes, [None, b"", b"a/b", b"a/b/c", b"b", b"\xff\xff", b"zz"]):
+        expected = [
+            version
+            for version in listed
+            if version.key.startswith(prefix)
+            and (after is None or (version.key < after if descending else version.key > after))
+        ]
+        if descending:
+            expected.reverse()
+        assert await store.list(NAME, SCOPE, prefix=prefix, after=after, descending=descending) == expected
+        some = await store.list(NAME, SCOPE, prefix=prefix, after=after, descending=descending, limit=2)
+        assert some == expected[:2]
 
 
 def grouped(versions: list[Version], prefix: bytes, delimiter: bytes) -> list[Version | CommonPrefix]:
@@ -328,20 +382,19 @@ def grouped(versions: list[Version], prefix: bytes, delimiter: bytes) -> list[Ve
     return list(found.values())
 
 
-@pytest.mark.parametrize("prefix", [b"", b"a", b"a/", b"a/b/", b"b", b"b\xff", b"c"])
 @pytest.mark.parametrize("delimiter", [b"/", b"//", b"\xff", b"\xff\xff"])
-@pytest.mark.parametrize("limit", [1, 2, PAGE_MAX])
 async def test_a_listing_with_a_delimiter_shows_each_kind_once_however_it_is_paged(
-    store: MetadataStore, listed: list[Version], prefix: bytes, delimiter: bytes, limit: int
+    store: MetadataStore, listed: list[Version], delimiter: bytes
 ) -> None:
-    found: list[Version | CommonPrefix] = []
-    after: bytes | None = None
-    while page := await store.prefixes(NAME, SCOPE, prefix=prefix, delimiter=delimiter, after=after, limit=limit):
-        assert len(page) <= limit
-        found += page
-        last = page[-1]
-        after = last.prefix if isinstance(last, CommonPrefix) else last.key
-    assert found == grouped(listed, prefix, delimiter)
+    for prefix, limit in product([b"", b"a", b"a/", b"a/b/", b"b", b"b\xff", b"c"], [1, 2, PAGE_MAX]):
+        found: list[Version | CommonPrefix] = []
+        after: bytes | None = None
+        while page := await store.prefixes(NAME, SCOPE, prefix=prefix, delimiter=delimiter, after=after, limit=limit):
+            assert len(page) <= limit
+            found += page
+            last = page[-1]
+            after = last.prefix if isinstance(last, CommonPrefix) else last.key
+        assert found == grouped(listed, prefix, delimiter)
 
 
 async def test_pages_stay_whole_while_others_write(store: MetadataStore) -> None:
@@ -481,7 +534,7 @@ async def test_stores_that_saw_the_same_versions_in_any_order_are_equal(engine: 
         Version(NAME, SCOPE, b"k", Stamp(t + 3, 1), None, 0),
     ]
     orders = list(permutations(range(6)))
-    some = random.Random(11).sample(orders, 24)
+    some = random.Random(11).sample(orders, 9)
     async with AsyncExitStack() as stores:
         seen = set()
         for number, arrival in enumerate(some):

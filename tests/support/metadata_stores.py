@@ -24,6 +24,26 @@ def sqlite_store(
     return SqliteStore(file, datacenter=datacenter, clock=clock or SystemClock(), timeout_s=timeout_s)
 
 
+def postgres_store(
+    url: str,
+    *,
+    datacenter: int = 1,
+    clock: Clock | None = None,
+    cluster: str = CLUSTER,
+    timeout_s: float = 20.0,
+) -> MetadataStore:
+    """A store that is not open yet, in a database that may have it. asyncpg must be there."""
+    from frontend.metadata.postgres import PostgresStore
+    from frontend.metadata.postgres_server import PostgresServer
+
+    server = PostgresServer(
+        url, cluster=cluster, datacenter=datacenter, random_source=random.Random(), timeout_s=timeout_s
+    )
+    return PostgresStore(
+        server, datacenter=datacenter, clock=clock or SystemClock(), timeout_s=timeout_s, connections=4
+    )
+
+
 @contextlib.asynccontextmanager
 async def opened(store: MetadataStore) -> AsyncIterator[MetadataStore]:
     await store.reach()

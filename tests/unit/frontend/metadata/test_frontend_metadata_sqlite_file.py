@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, MetadataUnavailable, StoreMismatch
-from frontend.metadata.sqlite_file import APPLICATION_ID, SCHEMA, HeldConnection, SqliteFile, head_of
+from frontend.metadata.rows import SCHEMA
+from frontend.metadata.sqlite_file import APPLICATION_ID, HeldConnection, SqliteFile, head_of
 from frontend.metadata.store import MetadataStore, Put, Space, Version
 from tests.support.metadata_stores import opened, sqlite_store
 
