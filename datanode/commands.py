@@ -45,9 +45,17 @@ def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
             no_wrap=True,
         )
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(_shown(cell) for cell in row))
     # Lines are never cut: an id that one cannot copy is worth nothing.
     Console(width=LINE_WIDTH).print(table)
+
+
+def _shown(cell: Any) -> str:
+    from ambry.blob import NEVER_MS
+
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return "never" if cell == NEVER_MS else str(cell)
 
 
 def _fail(error: Exception) -> None:

@@ -48,6 +48,9 @@ def test_a_sound_replica(place: Path) -> None:
     assert [line["payload_size"] for line in lines] == [1000, 1000]
     assert all(line["id"] in run("dump", at).stdout for line in lines)
     assert len(run("dump", at, "--segment", "1", "--output", "json").stdout.splitlines()) == 2
+    # It said 9223372036854775807, and False.
+    last = run("dump", at).stdout.splitlines()[-1].split()
+    assert last[8:10] == ["no", "never"]
 
 
 def test_a_mistake_in_what_is_looked_at_is_told(place: Path) -> None:
