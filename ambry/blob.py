@@ -66,8 +66,10 @@ class DatedState(msgspec.Struct, frozen=True, gc=False):
 class BlobProperties(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What was said about a blob when it was put; stored in its record and never changed.
 
-    `size` in bytes is the whole blob's, also in a composite record. `digest` is the xxh3-128 of the whole blob.
-    `parent` and `chunk_index` are set in the record of a data chunk: the id of the composite it belongs to, and its place.
+    `size` in bytes is the whole blob's, also in a composite record. `digest` is the xxh3-128 of the whole blob; of one that was
+    put together from parts, and whose bytes nobody went through as a whole, it is that of the digests of its `parts`.
+    `parent`, `chunk_index` and `keep_s` are set in the record of a data chunk: the id of the composite it belongs to, its place
+    in the body that it came with, and how many seconds it is kept at least though its composite has not come.
     """
 
     size: int
@@ -80,6 +82,9 @@ class BlobProperties(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     private: bool = False
     parent: bytes = b""
     chunk_index: int = 0
+    keep_s: int = 0
+    parts: int = 0
+    """0 where `digest` is of the bytes."""
 
 
 class ChunkRef(msgspec.Struct, frozen=True, array_like=True):

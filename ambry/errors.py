@@ -148,6 +148,20 @@ class AlreadyExists(AmbryError, FileExistsError):
     status = 409
 
 
+class UploadNotFound(AmbryError, FileNotFoundError):
+    """There is no upload session with this id here."""
+
+    code = 47
+    status = 404
+
+
+class UploadGone(UploadNotFound):
+    """The upload session was aborted, or is over because nobody went on with it."""
+
+    code = 48
+    status = 410
+
+
 class NotDeleted(InvalidRequest):
     """Undelete of a blob that is not deleted."""
 

@@ -26,9 +26,7 @@ from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig
-from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
-from frontend.containers.sync import ContainerSync
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
@@ -38,6 +36,7 @@ from frontend.rest.shortcut import shortcuts_of
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
 from frontend.seat import Seat
+from frontend.services import metadata_services
 
 log = get_logger()
 
@@ -92,15 +91,16 @@ class Frontend:
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
         metadata = metadata_store(self._config, self._map, clock=self._clock, random_source=self._random)
         containers = Containers(self._config.accounts)
-        sync = ContainerSync(containers, metadata, clock=self._clock)
-        geo = len(self._map.datacenters) > 1
+        services = metadata_services(
+            metadata, router, containers, self._config, clock=self._agreed, random_source=self._random
+        )
         api = AmbryApi(
             router,
             containers,
-            config=config,
+            config=self._config,
             clock=self._agreed,
             unready=lambda: self._unready(router),
-            changes=ContainerChanges(containers, sync, metadata, clock=self._agreed, geo=geo),
+            services=services,
         )
         pipeline = Pipeline(
             api,
@@ -122,7 +122,7 @@ class Frontend:
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.DISCARDS_WAITING.set_function(lambda: router.discards.waiting)
         metrics.DISCARDS_GIVEN_UP.set_function(lambda: router.discards.given_up)
-        metrics.CONTAINERS_AGE.set_function(lambda: math.nan if sync.staleness_s is None else sync.staleness_s)
+        metrics.CONTAINERS_AGE.set_function(lambda: math.nan if (age := services.sync.staleness_s) is None else age)
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
         async with contextlib.AsyncExitStack() as ending:
             # What ends last begins first, and each ends whatever becomes of the others. The admin port answers to the end.
@@ -138,10 +138,9 @@ class Frontend:
             ending.push_async_callback(admin.close)
             ending.push_async_callback(metadata.close)
             await open_metadata(metadata)
-            await sync.tick()
             ending.push_async_callback(pool.stop)
             ending.push_async_callback(workers.stop_all)
-            workers.add("containers", sync.tick)
+            await services.start(workers)
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
             pool.start()

@@ -25,6 +25,10 @@ METADATA_TIMEOUT_MIN_MS = 3_000
 """Longer than a process waits for the others to have written (frontend/metadata/sqlite_file.py:BUSY_S)."""
 
 
+SESSION_MAX_S = 366 * 86_400
+"""Data nodes keep the chunks of an upload session for so long, at most."""
+
+
 class FrontendSection(msgspec.Struct, frozen=True):
     name: str = ""
     datacenter: str = ""
@@ -71,6 +75,11 @@ class MetadataSection(msgspec.Struct, frozen=True):
     timeout_ms: Millis = 5_000
 
 
+class UploadsSection(msgspec.Struct, frozen=True):
+    session_idle_s: int = 3 * 86_400
+    session_max_s: int = 14 * 86_400
+
+
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
@@ -80,6 +89,7 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     frontend: FrontendSection = msgspec.field(default_factory=FrontendSection)
     router: RouterSection = msgspec.field(default_factory=RouterSection)
     metadata: MetadataSection = msgspec.field(default_factory=MetadataSection)
+    uploads: UploadsSection = msgspec.field(default_factory=UploadsSection)
     accounts: dict[str, AccountEntry] = msgspec.field(
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )
@@ -124,6 +134,11 @@ def check(config: FrontendConfig) -> FrontendConfig:
             raise ConfigInvalid(f"frontend.{key} must be at least 0 s")
     if not 4 << 10 <= frontend.head_bytes_max <= frontend.heads_bytes_max // 4:
         raise ConfigInvalid("frontend.head_bytes_max must be at least 4 KiB, and heads_bytes_max hold four such heads")
+    uploads = config.uploads
+    if not 60 <= uploads.session_idle_s <= uploads.session_max_s <= SESSION_MAX_S:
+        raise ConfigInvalid(
+            f"uploads: 60 <= session_idle_s <= session_max_s <= {SESSION_MAX_S} must hold; both are seconds"
+        )
     router = config.router
     for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts", "upload_max_s"):
         if getattr(router, key) < 1:

@@ -7,6 +7,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -183,7 +184,8 @@ def test_the_document_of_the_http_api_lists_every_route() -> None:
     """Method and target of each, in the table of calls; and no other."""
     nothing: Any = None
     config = FrontendConfig(frontend=FrontendSection(name="f", datacenter="d"))
-    api = AmbryApi(nothing, Containers(config.accounts), config=config.frontend, clock=nothing, unready=list)
+    services: Any = MagicMock()
+    api = AmbryApi(nothing, Containers(config.accounts), config=config, clock=nothing, unready=list, services=services)
     routed = {(method, route.target) for route in api.routes for method in route.methods}
     section = (ROOT / "docs" / "rest.md").read_text("utf-8").partition("## Calls")[2].partition("\n## ")[0]
     listed: set[tuple[str, str]] = set()

@@ -64,3 +64,17 @@ def digest(text: str) -> bytes:
     if len(raw) != DIGEST_SIZE:
         raise InvalidRequest(f"{names.DIGEST} is the xxh3-128 of the body in {2 * DIGEST_SIZE} hexadecimal digits")
     return raw
+
+
+def digest_text(digest: bytes, parts: int = 0) -> str:
+    """`x-ambry-digest` of a blob: the xxh3-128 of its bytes, or that of the digests of its parts, and `-<parts>`."""
+    return f"{digest.hex()}-{parts}" if parts else digest.hex()
+
+
+def is_of_parts(text: str) -> bool:
+    """Whether an `x-ambry-digest` is of the digests of parts: nobody can compare it with the bytes. Raises InvalidRequest."""
+    whole, dash, count = text.partition("-")
+    digest(whole)
+    if dash and not (count.isascii() and count.isdigit() and 0 < len(count) <= 5):
+        raise InvalidRequest(f"{names.DIGEST}: behind the dash stands the number of parts, not {count[:20]!r}")
+    return bool(dash)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from ambry.blob import BlobState
 from ambry.clock import Clock
@@ -130,18 +130,22 @@ class ChunkSweeper:
             return await self._disk.submit(_take, entries)
 
     async def _sweep_page(self, replica: Replica, chunks: list[IndexEntry]) -> int:
-        parents = await self._disk.submit(_parents_of, replica.store, chunks)
-        dead = await self._oracle.dead(sorted(set(parents.values())))
+        age = replica.store.age
+        origins = await self._disk.submit(_origins_of, replica.store, chunks)
+        dead = await self._oracle.dead(sorted({origin.parent for origin in origins.values()}))
         records = [
             Record(
                 kind=RecordKind.UPDATE,
                 id=entry.id,
                 state=BlobState(entry.state.life_version, True, entry.state.expires_at_ms),
                 # Its retention ran while its parent's did; without one it begins now.
-                written_at_ms=dead[parents[entry.id]] or self._clock.wall_ms(),
+                written_at_ms=dead[origin.parent] or self._clock.wall_ms(),
             )
             for entry in chunks
-            if parents.get(entry.id) in dead
+            if (origin := origins.get(entry.id)) is not None
+            and origin.parent in dead
+            # One whose blob never was may belong to an upload that goes on another day.
+            and (dead[origin.parent] or not origin.keep_s or entry.lsn < age.older_than(origin.keep_s))
         ]
         await self._make_durable(replica, records)
         metrics.SWEPT.inc(len(records))
@@ -158,16 +162,24 @@ def _may_be_orphan(entry: IndexEntry, over_lsn: int) -> bool:
     return living and BlobId(entry.id).kind is IdKind.CHUNK
 
 
-def _parents_of(store: BlobStore, chunks: Sequence[IndexEntry]) -> dict[bytes, bytes]:
-    """The parent of each chunk whose head can be read. Blocking."""
-    parents: dict[bytes, bytes] = {}
+class ChunkOrigin(NamedTuple):
+    """What a chunk's record says of where it belongs; `keep_s` as in ambry.blob.BlobProperties."""
+
+    parent: bytes
+    keep_s: int
+
+
+def _origins_of(store: BlobStore, chunks: Sequence[IndexEntry]) -> dict[bytes, ChunkOrigin]:
+    """That of each chunk whose head can be read. Blocking."""
+    origins: dict[bytes, ChunkOrigin] = {}
     for entry in chunks:
         try:
             payload = store.read(entry, 0, 0, cached_only=False)
-            parent = decode_properties(payload.head.properties).parent if payload is not None else b""
-            parents[entry.id] = BlobId(parent).raw
+            if payload is not None:
+                properties = decode_properties(payload.head.properties)
+                origins[entry.id] = ChunkOrigin(BlobId(properties.parent).raw, properties.keep_s)
         except ReplicaUnavailable:
             raise
         except (OSError, AmbryError):
             continue  # damaged: the scrub finds it; not a chunk with a parent: it stays
-    return parents
+    return origins

@@ -16,7 +16,7 @@ from ambry.service.admin import json_response
 from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS
 from frontend.http.route import Handle, Route
-from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, id_in_path, visible
+from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, digest_of, id_in_path, visible
 from frontend.rest.entry import OF_BLOB, Entry
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
@@ -68,7 +68,7 @@ class About:
         body = {
             "id": str(blob_id),
             "size": head.properties.size,
-            "digest": head.properties.digest.hex(),
+            "digest": digest_of(head.properties),
             "content_type": head.properties.content_type,
             "filename": head.properties.filename,
             "created_at_ms": head.created_at_ms,

@@ -11,8 +11,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.rest import names
-from frontend.config import FrontendSection
-from frontend.containers.changes import ContainerChanges
+from frontend.config import FrontendConfig
 from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
 from frontend.rest.about import About
@@ -25,9 +24,11 @@ from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
 from frontend.rest.service import ServicePages
+from frontend.rest.sessions import UploadSessions
 from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
 from frontend.router.context import RouterContext
+from frontend.services import MetadataServices
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -48,28 +49,35 @@ class AmbryApi:
         router: RouterContext,
         containers: Containers,
         *,
-        config: FrontendSection,
+        config: FrontendConfig,
         clock: Clock,
         unready: Callable[[], list[str]],
-        changes: ContainerChanges | None = None,
+        services: MetadataServices | None = None,
     ) -> None:
-        """`unready` gives the reasons why this frontend should get no requests. Without `changes` accounts stay as they are."""
+        """`unready` gives the reasons why this frontend should get no requests.
+
+        Without `services` accounts stay as they are, and nothing is there that needs the metadata store.
+        """
         self.containers = containers
         self.finder = finder = BlobFinder(router, containers, clock)
         entry = Entry(containers, clock=clock)
-        resources: tuple[Resource, ...] = (
-            Uploads(router, entry, config=config, clock=clock),
+        section = config.frontend
+        resources: list[Resource] = [
+            Uploads(router, entry, config=section, clock=clock),
             Reads(router, finder, entry),
             About(router, finder, entry),
             Updates(router, finder, entry, clock=clock),
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),
-            AccountPages(router, containers, changes),
-        )
+            AccountPages(router, containers, None if services is None else services.changes),
+        ]
+        if services is not None:
+            uploads = UploadSessions(services.sessions, router, containers, entry, config=config, clock=clock)
+            resources.append(uploads)
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find
-        self.common = {"Server": "ambry", names.DATACENTER: config.datacenter, names.FRONTEND: config.name}
+        self.common = {"Server": "ambry", names.DATACENTER: section.datacenter, names.FRONTEND: section.name}
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """`application/problem+json` (RFC 9457)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from ambry.blob import NEVER_MS, BlobState
+from ambry.blob import NEVER_MS, BlobProperties, BlobState
 from ambry.clock import Clock
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
@@ -112,9 +112,14 @@ def _named(exchange: Exchange, text: str) -> BlobId:
     return blob_id
 
 
-def etag_of(digest: bytes) -> str:
+def digest_of(properties: BlobProperties) -> str:
+    """`x-ambry-digest` of a blob."""
+    return values.digest_text(properties.digest, properties.parts)
+
+
+def etag_of(properties: BlobProperties) -> str:
     """The strong entity tag, quotes included: a blob's bytes never change, so it is the digest of them."""
-    return f'"{digest.hex()}"'
+    return f'"{digest_of(properties)}"'
 
 
 def ttl_of(state: BlobState, created_at_ms: int) -> str:
@@ -234,7 +239,7 @@ _OWN = wire.Fields(
 
 def _own(head: BlobHead) -> tuple[str, ...]:
     """Their values."""
-    digest = head.properties.digest.hex()
+    digest = digest_of(head.properties)
     created = http_date(head.created_at_ms // 1000)
     state = head.state
     return (

@@ -16,7 +16,7 @@ from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
 from frontend.http.route import Handle, Route, Select
-from frontend.rest.blob import ALIVE, BlobFinder, etag_of, id_in_path, visible
+from frontend.rest.blob import ALIVE, BlobFinder, digest_of, etag_of, id_in_path, visible
 from frontend.rest.entry import OF_BLOB, Entry
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
@@ -151,12 +151,12 @@ class Reads:
         wanted = RangeSpec(first, first + chunk.size - 1) if chunk is not None else None
         download = await open_blob(exchange.context, self._router, blob_id, wanted=wanted)
         try:
-            digest = chunk.digest if chunk is not None else download.head.properties.digest
+            digest = chunk.digest.hex() if chunk is not None else digest_of(download.head.properties)
             headers = {
                 "Content-Type": "application/octet-stream",
                 "Cache-Control": self._finder.cache(download.head, ALIVE),
                 **GUARDS,
-                names.DIGEST: digest.hex(),
+                names.DIGEST: digest,
                 names.BLOB_SIZE: str(download.head.properties.size),
             }
             if exchange.method == "HEAD":
@@ -173,7 +173,7 @@ class Reads:
         if not ranges or "if-range" not in headers:
             return ranges
         head = await self._finder.head(exchange, id_in_path(exchange), visible(exchange))
-        etag = etag_of(head.properties.digest)
+        etag = etag_of(head.properties)
         return ranges if range_applies(headers["if-range"], etag=etag, modified_ms=head.created_at_ms) else ()
 
     async def _send(

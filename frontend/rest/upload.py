@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -110,12 +111,8 @@ class Uploads:
             durability=container.durability,
         )
         check_lifetime(spec.expires_at_ms, container)
-        nodes = self._router.map.nodes
-        if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
-            raise InvalidRequest(
-                f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
-            )
-        digests = None if _WITH_DIGESTS.isdisjoint(headers) else _digests(headers)
+        check_durability(spec, self._router)
+        digests = digests_of(headers)
         if body is None:
             result = await self._stream(exchange, spec, digests)
         else:
@@ -145,15 +142,33 @@ class Uploads:
 
     async def _stream(self, exchange: Exchange, spec: PutSpec, digests: ExpectedDigests | None) -> PutResult:
         """Put a body as it comes."""
-        router = self._router
-        body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
-        if "expect" in exchange.headers:
-            await exchange.continue_if_expected()
-        try:
-            put = PutOperation(exchange.context, router, spec, None if digests is None else digests.verify)
+        async with streamed(exchange, self._router, digests) as body:
+            put = PutOperation(exchange.context, self._router, spec, None if digests is None else digests.verify)
             return await put.run(body, size=exchange.body_size, size_max=self._config.blob_size_max)
-        finally:
-            body.close()
+
+
+@asynccontextmanager
+async def streamed(
+    exchange: Exchange, router: RouterContext, digests: ExpectedDigests | None
+) -> AsyncIterator[AsyncIterator[bytes | None]]:
+    """The body as it comes, through its digests; the client is told to send it now."""
+    if exchange.body is not None:
+        yield _at_once(exchange.body, digests)
+        return
+    body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
+    if "expect" in exchange.headers:
+        await exchange.continue_if_expected()
+    try:
+        yield body
+    finally:
+        body.close()
+
+
+async def _at_once(body: bytes, digests: ExpectedDigests | None) -> AsyncIterator[bytes | None]:
+    if digests is not None:
+        await digests.update(body)
+    if body:
+        yield body
 
 
 class BegunUpload(msgspec.Struct):
@@ -189,7 +204,7 @@ class ToldOfNew(NamedTuple):
 
 def told(result: PutResult, spec: PutSpec) -> ToldOfNew:
     """How this one is."""
-    text, digest, size = str(result.id), result.digest.hex(), str(result.size)
+    text, digest, size = str(result.id), values.digest_text(result.digest, result.parts), str(result.size)
     created = http_date(result.created_at_ms // 1000)
     told = ("application/json", f"/{text}", f'"{digest}"', size, digest, spec.durability.name.lower(), created)
     # Nothing in it needs to be escaped.
@@ -221,7 +236,19 @@ def check_lifetime(expires_at_ms: int, container: Container) -> None:
         )
 
 
-def _digests(headers: Mapping[str, str]) -> ExpectedDigests:
+def check_durability(spec: PutSpec, router: RouterContext) -> None:
+    """Raises InvalidRequest for what this cluster can never do."""
+    nodes = router.map.nodes
+    if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
+        raise InvalidRequest(
+            f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
+        )
+
+
+def digests_of(headers: Mapping[str, str]) -> ExpectedDigests | None:
+    """What was said of the body's bytes, if anything was. Raises InvalidRequest."""
+    if _WITH_DIGESTS.isdisjoint(headers):
+        return None
     xxh = headers.get(names.DIGEST)
     return ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
 

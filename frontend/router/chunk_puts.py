@@ -37,13 +37,16 @@ class ChunkPuts:
         parent: BlobId,
         age: UploadAge,
         parallelism: int,
+        keep_s: int = 0,
     ) -> None:
+        """`keep_s` as in ambry.blob.BlobProperties."""
         self._request = request
         self._records = records
         self._chunker = chunker
         self._parent = parent
         self._age = age
         self._parallelism = parallelism
+        self._keep_s = keep_s
 
     async def write(self, piece: Piece) -> WrittenChunks:
         """Write `piece`, the first of the body, and all that follow it.
@@ -84,7 +87,9 @@ class ChunkPuts:
         try:
             data = piece.data
             own, checks = digest(data), block_checks(data)
-            properties = BlobProperties(size=len(data), digest=own, parent=self._parent.raw, chunk_index=index)
+            properties = BlobProperties(
+                size=len(data), digest=own, parent=self._parent.raw, chunk_index=index, keep_s=self._keep_s
+            )
             record = NewRecord(RecordKind.CHUNK, encode_properties(properties), data, own, checks)
             blob_id = await self._records.put(record)
             return ChunkRef(blob_id.raw, len(data), own)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import msgspec
@@ -52,6 +52,8 @@ class Discard(msgspec.Struct, eq=False):
     asked: int = 0
     """Replicas that were asked and have not answered."""
     heard: list[Peer] = msgspec.field(default_factory=list)
+    told: Callable[[bool], None] | None = None
+    """Hears once whether enough replicas have heard it; such a record is not tried again here."""
 
 
 class Discards:
@@ -80,8 +82,28 @@ class Discards:
         for blob_id in ids:
             self._send(Discard(blob_id, request_id, expires_at_ms, since), self._replicas[blob_id.partition].local)
 
+    async def bury(self, request_id: str, ids: Sequence[BlobId], expires_at_ms: int) -> bool:
+        """Whether enough replicas have heard that these are deleted; else they are to be tried again later."""
+        loop = asyncio.get_running_loop()
+        buried: list[bool] = []
+        done = loop.create_future()
+
+        def told(enough: bool) -> None:
+            buried.append(enough)
+            if len(buried) == len(ids) and not done.done():
+                done.set_result(None)
+
+        for blob_id in ids:
+            peers = self._replicas[blob_id.partition].local
+            self._send(Discard(blob_id, request_id, expires_at_ms, loop.time(), told=told), peers)
+        if ids:
+            await done
+        return all(buried)
+
     def _send(self, discard: Discard, peers: Sequence[Peer]) -> None:
         if not peers:
+            if discard.told is not None:
+                discard.told(False)
             return
         state = BlobState(0, True, discard.expires_at_ms)
         message = UpdateRequest(discard.request_id, discard.id.raw, state, self._clock.wall_ms())
@@ -100,7 +122,9 @@ class Discards:
         if not self._flying:
             self._landed.set()
         enough = len(discard.heard) >= self._replicas[discard.id.partition].write_target
-        if not enough and discard.id.kind is not IdKind.CHUNK:
+        if discard.told is not None:
+            discard.told(enough)
+        elif not enough and discard.id.kind is not IdKind.CHUNK:
             self._wait(discard)
 
     def _wait(self, discard: Discard) -> None:

@@ -32,6 +32,8 @@ class PutResult(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     digest: bytes
     created_at_ms: int
+    parts: int = 0
+    """As in ambry.blob.BlobProperties."""
 
 
 DigestCheck = Callable[[bytes], Awaitable[None]]

@@ -18,16 +18,15 @@ import pytest
 from ambry.clock import SystemClock
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
-from frontend.config import AccountEntry, FrontendSection
-from frontend.containers.changes import ContainerChanges
+from frontend.config import AccountEntry, FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
-from frontend.containers.sync import ContainerSync
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
 from frontend.metadata.store import MetadataStore
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
+from frontend.services import MetadataServices, metadata_services
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import FakeCluster, make_cluster
 
@@ -114,8 +113,8 @@ class HttpFrontend:
     """Its HttpServer, where it runs in this process."""
     containers: Any = None
     """Its Containers, where it runs in this process."""
-    sync: Any = None
-    """Its ContainerSync, where it has a metadata store; nothing but the test calls `tick`."""
+    services: MetadataServices | None = None
+    """What stands on its metadata store, where it has one."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[RawClient]:
@@ -169,14 +168,20 @@ async def http_frontend(
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
     clock = cluster.context.clock
     containers = Containers(ACCOUNTS)
-    sync = changes = None
+    whole = FrontendConfig(frontend=config)
+    services = None
     if metadata is not None:
-        sync = ContainerSync(containers, metadata, clock=clock)
-        geo = len(cluster.context.map.datacenters) > 1
-        changes = ContainerChanges(containers, sync, metadata, clock=clock, geo=geo)
-        await sync.tick()
+        services = metadata_services(
+            metadata, cluster.context, containers, whole, clock=clock, random_source=random.Random(5)
+        )
+        await services.sync.tick()
     api = AmbryApi(
-        cluster.context, containers, config=config, clock=clock, unready=lambda: unready or [], changes=changes
+        cluster.context,
+        containers,
+        config=whole,
+        clock=clock,
+        unready=lambda: unready or [],
+        services=services,
     )
     pipeline = Pipeline(
         api,
@@ -198,7 +203,7 @@ async def http_frontend(
         server.shortcuts = shortcuts_of(pipeline, cluster.context, api, config=config, clock=cluster.context.clock)
     server.start(bind("127.0.0.1", 0))
     try:
-        yield HttpFrontend(cluster=cluster, port=server.port, server=server, containers=containers, sync=sync)
+        yield HttpFrontend(cluster=cluster, port=server.port, server=server, containers=containers, services=services)
     finally:
         await server.drain(timeout_s=1.0, hurry=asyncio.Event())
 

@@ -45,6 +45,8 @@ def test_the_codes_on_the_wire_never_change() -> None:
         43: "HttpVersionNotSupported",
         44: "MediaTypeUnsupported",
         45: "UpdateConflict",
+        47: "UploadNotFound",
+        48: "UploadGone",
         50: "Unavailable",
         51: "QuorumNotReached",
         52: "ReplicaUnavailable",

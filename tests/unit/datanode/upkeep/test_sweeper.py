@@ -96,9 +96,12 @@ async def put_chunk(
     state: BlobState | None = None,
     raw_id: bytes = b"",
     created_at_ms: int | None = None,
+    keep_s: int = 0,
 ) -> None:
     payload = content(number, SIZE)
-    properties = BlobProperties(size=len(payload), digest=digest(payload), parent=parent, chunk_index=number)
+    properties = BlobProperties(
+        size=len(payload), digest=digest(payload), parent=parent, chunk_index=number, keep_s=keep_s
+    )
     request = PutRequest(
         "r",
         raw_id or chunk_id(number),
@@ -538,3 +541,31 @@ async def test_no_round_is_made_while_the_clock_is_in_doubt(cluster: DirectClust
     node.hear_clocks()
     await made.tick()
     assert oracle.asked == [[parent_id(1)]]
+
+
+# --- chunks of an upload that goes on another day ---
+
+
+async def test_a_chunk_that_says_how_long_it_is_kept_is_kept_so_long_without_its_blob(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1), keep_s=10 * GRACE_S)
+    await put_chunk(node, 2, parent_id(1))
+    cluster.clock.advance(GRACE_S + 1)
+    assert await node.parts.sweeper.sweep(node.replica) == 1
+    assert entry(node, 2).state.deleted
+    assert not entry(node, 1).state.deleted
+    note_age(node)
+    cluster.clock.advance(8 * GRACE_S)
+    await expect_stays(node, 1)
+    cluster.clock.advance(GRACE_S)
+    assert await node.parts.sweeper.sweep(node.replica) == 1
+    assert entry(node, 1).state.deleted
+
+
+async def test_a_chunk_that_is_kept_goes_at_once_with_its_deleted_blob(cluster: DirectCluster) -> None:
+    node = cluster["a1"]
+    await put_chunk(node, 1, parent_id(1), keep_s=10 * GRACE_S)
+    cluster.clock.advance(GRACE_S + 1)
+    died_ms = cluster.clock.wall_ms() - 1
+    assert await sweeper(node, FixedOracle({parent_id(1): died_ms})).sweep(node.replica) == 1
+    assert entry(node, 1).state.deleted

@@ -7,7 +7,7 @@ import pytest
 from ambry import errors
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError
-from frontend.config import FrontendSection
+from frontend.config import FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.rest.api import AmbryApi
 from tests.support.fake_cluster import make_cluster
@@ -20,7 +20,7 @@ def every_error(base: type[AmbryError] = AmbryError) -> list[type[AmbryError]]:
 
 
 def make() -> AmbryApi:
-    config = FrontendSection(name="f1", datacenter="dc1")
+    config = FrontendConfig(frontend=FrontendSection(name="f1", datacenter="dc1"))
     router = make_cluster(((3,),), clock=SystemClock()).context
     return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=SystemClock(), unready=list)
 

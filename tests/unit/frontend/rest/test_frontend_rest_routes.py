@@ -8,7 +8,7 @@ from ambry.blob import BlobState
 from ambry.clock import SystemClock
 from ambry.ids import BlobId
 from ambry.rest import names
-from frontend.config import FrontendSection
+from frontend.config import FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import CONDITIONAL
 from frontend.http.route import Route
@@ -28,7 +28,7 @@ GOOD = {
 
 
 def routes() -> tuple[Route, ...]:
-    config = FrontendSection(name="f1", datacenter="dc1")
+    config = FrontendConfig(frontend=FrontendSection(name="f1", datacenter="dc1"))
     clock = SystemClock()
     router = make_cluster(((3,),), clock=clock).context
     return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=clock, unready=list).routes
@@ -50,7 +50,7 @@ UPLOADS = [(method, target) for method, target in TABLE if method == "POST" or t
 OK = {"PUT": 201, "POST": 201, "GET": 200, "HEAD": 200, "DELETE": 202}
 
 
-WALKED_ELSEWHERE: frozenset[str] = frozenset({"accounts", "batch", "peers"})
+WALKED_ELSEWHERE: frozenset[str] = frozenset({"accounts", "batch", "peers", "uploads"})
 """First segments, in lower case, of resources that need requests of another kind: each has a test of its own that tries every
 header and every condition on every route."""
 

@@ -1,0 +1,33 @@
+"""Leases: who does what one frontend of a datacenter alone need do.
+
+A lease saves work and proves nothing: clocks may differ, and its owner may have been stopped. Whatever is done under one must
+be harmless when two do it.
+"""
+
+from __future__ import annotations
+
+from ambry.clock import Clock
+from frontend.metadata.store import Conflict, Expect, LocalPut, LocalSpace, MetadataStore
+
+OWNER_SIZE = 16
+
+
+class Leases:
+    """Those that one process asks for, as `owner`: 16 bytes of chance."""
+
+    def __init__(self, store: MetadataStore, *, clock: Clock, owner: bytes) -> None:
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+
+    async def hold(self, name: str, for_s: float) -> bool:
+        """Whether the lease is ours, from now on for `for_s` more seconds. Raises MetadataUnavailable."""
+        end_ms = self._clock.wall_ms() + round(for_s * 1000)
+        for condition in (self._owner, Expect.ABSENT):
+            put = LocalPut(LocalSpace.LEASE, name.encode(), self._owner, end_ms, condition)
+            try:
+                await self._store.write([put])
+            except Conflict:
+                continue
+            return True
+        return False

@@ -1,0 +1,278 @@
+"""Uploads in parts that go on another day: `/uploads` and what is below it.
+
+A session fixes the id of its blob when it begins. Its parts come in any order, at any time and at once, each acknowledged when
+it is durable; completing it writes one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.errors import InvalidRequest, TooLarge
+from ambry.ids import BlobId, IdKind, uuid7
+from ambry.rest import names, values
+from frontend.config import FrontendConfig
+from frontend.containers.resolver import Containers
+from frontend.http.conditions import Selected
+from frontend.http.digests import DIGEST_HEADERS
+from frontend.http.exchange import Exchange
+from frontend.http.route import Handle, Route
+from frontend.rest.entry import Entry, container_of, enter
+from frontend.rest.json_body import json_object
+from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.upload import (
+    METADATA_PREFIXES,
+    ON_UPLOAD,
+    check_durability,
+    check_lifetime,
+    digests_of,
+    put_spec,
+    streamed,
+    told,
+)
+from frontend.router.context import RouterContext
+from frontend.uploads.completion import WantedPart, complete
+from frontend.uploads.parts import PartPut, spec_of
+from frontend.uploads.rows import SESSION_ID_SIZE, Session, SessionState, UploadPart
+from frontend.uploads.sessions import OpenSession, Sessions, check_number
+
+ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
+ON_PART = EVERYWHERE | DIGEST_HEADERS | {names.DIGEST}
+PARTS_SHOWN = 1_000
+
+
+class _Completing(msgspec.Struct, forbid_unknown_fields=True):
+    parts: list[_WantedPart] | None = None
+
+
+class _WantedPart(msgspec.Struct, forbid_unknown_fields=True):
+    part: int
+    size: int | None = None
+    digest: str | None = None
+
+
+class UploadSessions:
+    """The calls of upload sessions."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        router: RouterContext,
+        containers: Containers,
+        entry: Entry,
+        *,
+        config: FrontendConfig,
+        clock: Clock,
+    ) -> None:
+        self._sessions = sessions
+        self._router = router
+        self._containers = containers
+        self._entry = entry
+        self._config = config.frontend
+        self._uploads = config.uploads
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        def on_session(op: str, methods: tuple[str, ...], below: str, handle: Handle, headers: frozenset[str]) -> Route:
+            return Route(
+                op=op,
+                methods=methods,
+                target="/uploads/{upload}" + below,
+                handle=handle,
+                enter=self._enter,
+                changes=methods != READS,
+                takes_body=methods != READS and op != "upload_abort",
+                headers=headers,
+                query=frozenset({"after"}) if methods == READS else frozenset(),
+                select=self._select,
+            )
+
+        begin = Route(
+            op="upload_begin",
+            methods=("POST",),
+            target="/uploads",
+            handle=self.begin,
+            enter=self._entry.to_upload,
+            changes=True,
+            headers=ON_SESSION,
+            header_prefixes=METADATA_PREFIXES,
+            select=self._select,
+        )
+        return (
+            begin,
+            on_session("upload_part", ("PUT",), "/{part}", self.part, ON_PART),
+            on_session("upload_show", READS, "", self.show, EVERYWHERE),
+            on_session("upload_complete", ("POST",), "/complete", self.complete, EVERYWHERE | {names.DIGEST}),
+            on_session("upload_abort", ("DELETE",), "", self.abort, EVERYWHERE),
+        )
+
+    @staticmethod
+    async def _select(exchange: Exchange) -> Selected:
+        """What conditions are about: a session has neither tag nor date."""
+        return Selected(etag=None, modified_ms=None, headers={})
+
+    async def _enter(self, exchange: Exchange) -> None:
+        session = (await self._found(exchange)).session
+        account, container = session.account, session.container
+        found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
+        enter(exchange, found)
+
+    async def _found(self, exchange: Exchange) -> OpenSession:
+        return await self._sessions.find(session_id(exchange.target.segments[1]))
+
+    async def begin(self, exchange: Exchange) -> web.Response:
+        """`POST /uploads`: what an upload's headers say is said here, of the blob to be."""
+        now_ms = self._clock.wall_ms()
+        container = container_of(exchange)
+        spec = put_spec(
+            exchange.headers,
+            filename="",
+            now_ms=now_ms,
+            has_metadata=exchange.prefixed,
+            durability=container.durability,
+        )
+        check_lifetime(spec.expires_at_ms, container)
+        check_durability(spec, self._router)
+        router = self._router
+        blob_id = BlobId.make(
+            kind=IdKind.COMPOSITE,
+            datacenter=router.datacenter_id,
+            account=container.account_id,
+            container=container.container_id,
+            partition=router.placement.choose(router.config.chunk_size_bytes).id,
+            uuid=uuid7(now_ms, self._router.random_source),
+        )
+        ttl = exchange.headers.get(names.TTL)
+        session = Session(
+            account=container.account_id,
+            container=container.container_id,
+            blob=blob_id.raw,
+            properties=spec.properties,
+            metadata=spec.metadata,
+            ttl_s=None if ttl is None else values.ttl_seconds(ttl),
+            durability=spec.durability,
+            created_at_ms=now_ms,
+        )
+        new_id = self._router.random_source.randbytes(SESSION_ID_SIZE)
+        await self._sessions.begin(new_id, session)
+        exchange.noted["upload"] = new_id.hex()
+        return _json(201, self._shown(OpenSession(new_id, session, b"")), Location=f"/uploads/{new_id.hex()}")
+
+    async def part(self, exchange: Exchange) -> web.Response:
+        """`PUT /uploads/<u>/<n>`: a part, durable when it is answered. Again is the same; other bytes take its place."""
+        found = await self._found(exchange)
+        text = exchange.target.segments[2]
+        if not (text.isascii() and text.isdigit() and len(text) <= 6):
+            raise InvalidRequest(f"a part has a number, not {text[:20]!r}")
+        number = check_number(int(text))
+        await self._sessions.check_takes_parts(found)
+        size_max = self._config.blob_size_max
+        if exchange.body_size is not None and exchange.body_size > size_max:
+            raise TooLarge(f"the part exceeds the largest allowed blob of {size_max} bytes")
+        digests = digests_of(exchange.headers)
+        verify = None if digests is None else digests.verify
+        max_s = self._uploads.session_max_s
+        put = PartPut(
+            exchange.context, self._router, self._sessions, found, size_max=size_max, max_s=max_s, verify=verify
+        )
+        async with streamed(exchange, self._router, digests) as body:
+            part = await put.run(number, body, size=exchange.body_size if exchange.body is None else len(exchange.body))
+        exchange.noted.update(upload=found.id.hex(), part=number, size=part.size)
+        answer = _json(200, _part_shown(part), ETag=f'"{part.digest.hex()}"')
+        answer.headers[names.DIGEST] = part.digest.hex()
+        return answer
+
+    async def show(self, exchange: Exchange) -> web.Response:
+        """`GET /uploads/<u>`: its state and a page of its parts, by number beyond `?after=`."""
+        found = await self._found(exchange)
+        after_text = exchange.target.query_pairs().get("after", "0")
+        if not (after_text.isascii() and after_text.isdigit() and len(after_text) <= 6):
+            raise InvalidRequest(f"after is the number of a part, not {after_text[:20]!r}")
+        shown: list[dict[str, Any]] = []
+        more: int | None = None
+        async for part in self._sessions.parts(found.id, after=int(after_text)):
+            if len(shown) == PARTS_SHOWN:
+                more = shown[-1]["part"]
+                break
+            shown.append(_part_shown(part))
+        return _json(200, {**self._shown(found), "parts": shown, "next": more})
+
+    async def complete(self, exchange: Exchange) -> web.Response:
+        """`POST /uploads/<u>/complete`: the blob. Again is the same."""
+        found = await self._found(exchange)
+        asked = await self._asked(exchange)
+        digests = digests_of(exchange.headers)
+        result = await complete(
+            exchange.context,
+            self._router,
+            self._sessions,
+            found,
+            wanted=asked,
+            size_max=self._config.blob_size_max,
+            verify=None if digests is None else digests.verify,
+        )
+        answer = told(result, spec_of(found.session, result.created_at_ms))
+        exchange.noted.update(upload=found.id.hex(), blob=answer.id, size=result.size)
+        return web.Response(status=201, body=answer.body, headers=answer.headers)
+
+    async def _asked(self, exchange: Exchange) -> Sequence[WantedPart] | None:
+        if exchange.body_size == 0 and not exchange.body:
+            return None
+        try:
+            asked = msgspec.convert(await json_object(exchange, self._router), _Completing)
+        except msgspec.ValidationError as cause:
+            raise InvalidRequest(
+                f'the body is {{"parts": [{{"part": 1, "size": 5, "digest": "..."}}, ...]}} or nothing: {cause}'
+            ) from cause
+        if asked.parts is None:
+            return None
+        return [
+            WantedPart(each.part, each.size, None if each.digest is None else values.digest(each.digest))
+            for each in asked.parts
+        ]
+
+    async def abort(self, exchange: Exchange) -> web.Response:
+        """`DELETE /uploads/<u>`: nothing of it stays. One that made a blob is over, and the blob stays."""
+        found = await self._found(exchange)
+        await self._sessions.check_takes_parts(found)
+        await self._sessions.finish(found, SessionState.ABORTED)
+        exchange.noted["upload"] = found.id.hex()
+        return web.Response(status=202)
+
+    def _shown(self, found: OpenSession) -> dict[str, Any]:
+        session = found.session
+        return {
+            "upload": found.id.hex(),
+            "id": str(BlobId(session.blob)),
+            "state": session.state.name.lower(),
+            "created_at_ms": session.created_at_ms,
+            "idle_s": self._uploads.session_idle_s,
+            "ends_at_ms": session.created_at_ms + 1000 * self._uploads.session_max_s,
+            "durability": session.durability.name.lower(),
+        }
+
+
+def session_id(text: str) -> bytes:
+    """Raises InvalidRequest."""
+    try:
+        raw = bytes.fromhex(text) if len(text) == 2 * SESSION_ID_SIZE else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != SESSION_ID_SIZE:
+        raise InvalidRequest(f"an upload session has {2 * SESSION_ID_SIZE} hexadecimal digits, not {text[:40]!r}")
+    return raw
+
+
+def _json(status: int, told: dict[str, Any], **headers: str) -> web.Response:
+    headers["Content-Type"] = "application/json"
+    headers["Cache-Control"] = "no-store"
+    return web.Response(status=status, headers=headers, body=msgspec.json.encode(told) + b"\n")
+
+
+def _part_shown(part: UploadPart) -> dict[str, Any]:
+    return {"part": part.number, "size": part.size, "digest": part.digest.hex(), "arrived_at_ms": part.arrived_at_ms}

@@ -1,0 +1,71 @@
+"""What a frontend does with its metadata store, put together: what its API calls, and the loops behind it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ambry.clock import Clock
+from ambry.service.worker import Tick, WorkerRegistry
+from frontend.config import FrontendConfig
+from frontend.containers.changes import ContainerChanges
+from frontend.containers.resolver import Containers
+from frontend.containers.sync import ContainerSync
+from frontend.metadata.leases import OWNER_SIZE, Leases
+from frontend.metadata.store import MetadataStore
+from frontend.router.context import RouterContext
+from frontend.uploads.janitor import UploadJanitor
+from frontend.uploads.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One of them, to be run as a worker."""
+
+    name: str
+    tick: Tick
+    progress: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataServices:
+    """Everything that stands on the store of one frontend. Nothing runs before `start`."""
+
+    sync: ContainerSync
+    changes: ContainerChanges
+    sessions: Sessions
+    loops: tuple[Loop, ...]
+
+    async def start(self, workers: WorkerRegistry) -> None:
+        """Learn which accounts and containers there are, and start what runs beside requests."""
+        await self.sync.tick()
+        for loop in self.loops:
+            workers.add(loop.name, loop.tick, progress=loop.progress)
+
+
+def metadata_services(
+    store: MetadataStore,
+    router: RouterContext,
+    containers: Containers,
+    config: FrontendConfig,
+    *,
+    clock: Clock,
+    random_source: random.Random,
+) -> MetadataServices:
+    """`clock` has the time that most data nodes have: it dates what other datacenters read."""
+    sync = ContainerSync(containers, store, clock=clock)
+    leases = Leases(store, clock=clock, owner=random_source.randbytes(OWNER_SIZE))
+    uploads = config.uploads
+    sessions = Sessions(store, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
+    janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
+    return MetadataServices(
+        sync=sync,
+        changes=ContainerChanges(containers, sync, store, clock=clock, geo=len(router.map.datacenters) > 1),
+        sessions=sessions,
+        loops=(
+            Loop(name="containers", tick=sync.tick),
+            Loop(name="upload_sessions", tick=janitor.tick, progress=janitor.progress),
+        ),
+    )

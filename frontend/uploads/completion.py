@@ -1,0 +1,179 @@
+"""The end of an upload session: its blob, or nothing.
+
+What it is completed to is decided once and written down; from then on any frontend can repeat the rest, and makes the same
+record under the same id each time. Nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from ambry.checksum import digest
+from ambry.errors import BlobGone, InvalidRequest, RequestTimeout, TooLarge, UpdateConflict
+from ambry.format.record import PAYLOAD_SIZE_MAX
+from ambry.ids import BlobId
+from frontend.request import RequestContext
+from frontend.router.chunk_puts import WrittenChunks
+from frontend.router.commit import commit_composite
+from frontend.router.context import RouterContext
+from frontend.router.records import CompositeId, RecordPuts
+from frontend.router.rehash import digest_of_chunks
+from frontend.router.upload_age import UploadAge
+from frontend.router.values import DigestCheck, PutResult
+from frontend.uploads.parts import spec_of
+from frontend.uploads.rows import Completion, SessionState, UploadPart
+from frontend.uploads.sessions import OpenSession, Sessions
+
+REF_BYTES = 56
+"""Of one chunk in a composite record (ambry/format/composite.py), at most."""
+
+
+class WantedPart(msgspec.Struct, frozen=True):
+    """A part as whoever completes the session knows it; None is not compared."""
+
+    part: int
+    size: int | None = None
+    digest: bytes | None = None
+
+
+async def complete(
+    request: RequestContext,
+    context: RouterContext,
+    sessions: Sessions,
+    found: OpenSession,
+    *,
+    wanted: Sequence[WantedPart] | None,
+    size_max: int,
+    verify: DigestCheck | None,
+) -> PutResult:
+    """Make the blob; when it returns it is as durable as was asked for. Doing it again is the same.
+
+    `wanted` are the parts in the order of the blob; None is all that arrived, by number, without a gap. With `verify` the bytes
+    are gone through, and it hears their xxh3-128. Raises InvalidRequest for parts that are not those, and nothing is changed;
+    UpdateConflict, UploadGone; what a put raises.
+    """
+    if found.session.state is SessionState.OPEN:
+        await sessions.check_takes_parts(found)
+        arrived = {part.number: part async for part in sessions.parts(found.id)}
+        chosen = _chosen(arrived, wanted)
+        completion = await _decide(request, context, found, chosen, size_max=size_max, verify=verify)
+        found = await sessions.complete(found, completion)
+    completion = completion_of(found)
+    if wanted is not None and tuple(each.part for each in wanted) != completion.parts:
+        raise UpdateConflict(f"the upload session {found.id.hex()} was completed from other parts")
+    if found.session.state is SessionState.COMPLETING:
+        found = await commit(request, context, sessions, found)
+    return result_of(found)
+
+
+async def commit(
+    request: RequestContext, context: RouterContext, sessions: Sessions, found: OpenSession
+) -> OpenSession:
+    """Write the record of a session that is being completed. Raises what a put raises.
+
+    One whose chunks data nodes gave up ends aborted; that is against all settings.
+    """
+    completion = completion_of(found)
+    arrived = {part.number: part async for part in sessions.parts(found.id)}
+    refs = tuple(ref for number in completion.parts for ref in arrived[number].refs)
+    spec = spec_of(found.session, completion.created_at_ms)
+    parts = len(completion.parts) if completion.of_parts else 0
+    spec = replace(spec, properties=replace(spec.properties, parts=parts))
+    blob_id = BlobId(found.session.blob)
+    # Whatever the clocks say: it has taken its time.
+    age = UploadAge(context.clock, created_at_ms=0, max_s=context.config.upload_max_s)
+    try:
+        await commit_composite(
+            request,
+            context,
+            RecordPuts(request, context, spec),
+            CompositeId(blob_id, context.replicas[blob_id.partition]),
+            spec,
+            WrittenChunks(refs, completion.size, completion.digest),
+            age,
+        )
+    except (BlobGone, RequestTimeout):
+        context.discards.forget(request.id, [blob_id], spec.expires_at_ms)
+        await sessions.finish(found, SessionState.ABORTED)
+        raise
+    return await sessions.finish(found, SessionState.DONE)
+
+
+def completion_of(found: OpenSession) -> Completion:
+    """What a session that is being completed is completed to. Raises UpdateConflict for one that is not."""
+    if found.session.completion is None:
+        raise UpdateConflict(f"the upload session {found.id.hex()} is not complete")
+    return found.session.completion
+
+
+def result_of(found: OpenSession) -> PutResult:
+    """What is told of a session's blob."""
+    done = completion_of(found)
+    return PutResult(
+        id=BlobId(found.session.blob),
+        size=done.size,
+        digest=done.digest,
+        created_at_ms=done.created_at_ms,
+        parts=len(done.parts) if done.of_parts else 0,
+    )
+
+
+def _chosen(arrived: dict[int, UploadPart], wanted: Sequence[WantedPart] | None) -> list[UploadPart]:
+    """The parts of the blob in their order. Raises InvalidRequest."""
+    if not arrived:
+        raise InvalidRequest("no part has arrived yet; send parts first, or upload an empty blob to /")
+    if wanted is None:
+        missing = [number for number in range(1, max(arrived) + 1) if number not in arrived]
+        if missing:
+            raise InvalidRequest(
+                f"parts {_some(missing)} have not arrived; send them, or name the parts that the blob is made of"
+            )
+        return [arrived[number] for number in sorted(arrived)]
+    numbers = [each.part for each in wanted]
+    if not numbers or numbers != sorted(set(numbers)):
+        raise InvalidRequest("parts are named once each, by rising number, and at least one")
+    missing = [number for number in numbers if number not in arrived]
+    if missing:
+        raise InvalidRequest(f"parts {_some(missing)} have not arrived; send them and complete again")
+    for each in wanted:
+        part = arrived[each.part]
+        if each.size not in (None, part.size):
+            raise InvalidRequest(f"part {each.part} has {part.size} bytes, not {each.size}; send it again")
+        if each.digest not in (None, part.digest):
+            raise InvalidRequest(f"part {each.part} has the xxh3-128 {part.digest.hex()}; send it again")
+    return [arrived[number] for number in numbers]
+
+
+async def _decide(
+    request: RequestContext,
+    context: RouterContext,
+    found: OpenSession,
+    chosen: Sequence[UploadPart],
+    *,
+    size_max: int,
+    verify: DigestCheck | None,
+) -> Completion:
+    size = sum(part.size for part in chosen)
+    refs = [ref for part in chosen for ref in part.refs]
+    if size > size_max:
+        raise TooLarge(f"the parts have {size} bytes together, and a blob has at most {size_max}")
+    if len(refs) * REF_BYTES > PAYLOAD_SIZE_MAX:
+        raise TooLarge(f"the parts have {len(refs)} chunks together, more than one blob can list")
+    if len(chosen) == 1:
+        whole, of_parts = chosen[0].digest, False
+    elif verify is not None:
+        whole, of_parts = await digest_of_chunks(request, context, BlobId(found.session.blob), refs), False
+    else:
+        whole, of_parts = digest(b"".join(part.digest for part in chosen)), True
+    if verify is not None:
+        await verify(whole)
+    numbers = tuple(part.number for part in chosen)
+    return Completion(numbers, size, whole, of_parts, context.clock.wall_ms())
+
+
+def _some(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown if len(numbers) <= 10 else f"{shown} and {len(numbers) - 10} more"

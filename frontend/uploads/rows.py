@@ -1,0 +1,169 @@
+"""Upload sessions as local rows of the metadata store (frontend/metadata/store.py).
+
+    space    key                                 value
+    SESSION  "s", the session's id (16 bytes)    version 1 and a Session in msgpack, until all that it left behind is gone
+    SESSION  "d", the session's id               the same from then on, for a while
+    SESSION  "o", the session's id               empty: there while it takes parts; the row's end is when the session is idle
+    PART     id, part (2 bytes), row (1 byte)    version 1 and a PartRow in msgpack
+    PART     id, ff ff, 8 bytes of chance, row   the same, of a part that another one took the place of
+
+A part is in one row or more, written in one group; what row 0 says of their number counts, so a longer part's rows that were
+left behind by a shorter one under the same number mean nothing. Numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import TypeVar
+
+import msgspec
+
+from ambry.blob import BlobProperties, ChunkRef, Durability
+from ambry.errors import DataCorrupt, FormatUnknown
+
+SESSION_ID_SIZE = 16
+PARTS_MAX = 10_000
+REFS_PER_ROW = 600
+"""Chunks in a row: 68 bytes each, and a row has at most 64 KiB."""
+ROWS_MAX = 255
+
+T = TypeVar("T")
+
+_VERSION = b"\x01"
+REPLACED = 0xFFFF
+"""Stands for the number of parts that another one took the place of."""
+_PART_KEY = struct.Struct(">16sHB")
+_REPLACED_KEY = struct.Struct(">16sH8sB")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class SessionState(IntEnum):
+    """The numbers are in rows: never renumber."""
+
+    OPEN = 1
+    COMPLETING = 2
+    """Its composite record may be written, any number of times alike, and no part is taken any more."""
+    DONE = 3
+    ABORTED = 4
+
+
+class Completion(msgspec.Struct, frozen=True, array_like=True):
+    """What a session is completed to: decided once, so that whoever repeats it makes the same record."""
+
+    parts: tuple[int, ...]
+    """Their numbers, in the order of the blob."""
+    size: int
+    digest: bytes
+    of_parts: bool
+    """Whether `digest` is of the parts' digests, and not of the bytes."""
+    created_at_ms: int
+    """Of the blob, as everybody is told; wall clock."""
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One upload in parts. `properties` and `metadata` are those of the blob to be, without its size and digest."""
+
+    account: int
+    container: int
+    blob: bytes
+    """The id that the blob will have, 36 bytes; its chunks name it."""
+    properties: BlobProperties
+    metadata: bytes
+    ttl_s: int | None
+    """Seconds that the blob lives from its completion on, None for ever."""
+    durability: Durability
+    created_at_ms: int
+    state: SessionState = SessionState.OPEN
+    completion: Completion | None = None
+
+
+class UploadPart(msgspec.Struct, frozen=True, array_like=True):
+    """What arrived under one number. `digest` is the xxh3-128 of its bytes."""
+
+    number: int
+    size: int
+    digest: bytes
+    arrived_at_ms: int
+    refs: tuple[ChunkRef, ...] = ()
+
+
+class PartRow(msgspec.Struct, frozen=True, array_like=True):
+    """Row 0 tells of the part and how many rows it has; every row holds the next of its chunks."""
+
+    size: int
+    digest: bytes
+    arrived_at_ms: int
+    rows: int
+    refs: tuple[ChunkRef, ...]
+
+
+_session = msgspec.msgpack.Decoder(Session)
+_part = msgspec.msgpack.Decoder(PartRow)
+
+
+def session_key(session: bytes) -> bytes:
+    return b"s" + session
+
+
+def ended_key(session: bytes) -> bytes:
+    return b"d" + session
+
+
+def open_key(session: bytes) -> bytes:
+    return b"o" + session
+
+
+def part_prefix(session: bytes, number: int | None = None) -> bytes:
+    """What the keys of all parts begin with, or of one."""
+    return session if number is None else session + number.to_bytes(2, "big")
+
+
+def encode_session(session: Session) -> bytes:
+    return _VERSION + _encode(session)
+
+
+def decode_session(value: bytes) -> Session:
+    """Raises DataCorrupt, FormatUnknown."""
+    return _decoded(_session, value)
+
+
+def encode_part(session: bytes, part: UploadPart, *, replaced: bytes = b"") -> list[tuple[bytes, bytes]]:
+    """Keys and values of its rows, of which there are at most ROWS_MAX; the first is row 0.
+
+    `replaced`: 8 bytes of chance for one that another one takes the place of.
+    """
+    pieces = [part.refs[start : start + REFS_PER_ROW] for start in range(0, max(1, len(part.refs)), REFS_PER_ROW)]
+    return [
+        (
+            _REPLACED_KEY.pack(session, REPLACED, replaced, row)
+            if replaced
+            else _PART_KEY.pack(session, part.number, row),
+            _VERSION + _encode(PartRow(part.size, part.digest, part.arrived_at_ms, len(pieces), refs)),
+        )
+        for row, refs in enumerate(pieces)
+    ]
+
+
+def decode_part_row(value: bytes) -> PartRow:
+    """Raises DataCorrupt, FormatUnknown."""
+    return _decoded(_part, value)
+
+
+def place_of(key: bytes) -> tuple[int, int]:
+    """The number of the part, and that of its row. Raises DataCorrupt."""
+    if len(key) == _PART_KEY.size:
+        _, number, row = _PART_KEY.unpack(key)
+        return number, row
+    if len(key) == _REPLACED_KEY.size:
+        return REPLACED, key[-1]
+    raise DataCorrupt("a row of an upload's part has a key that is none")
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], value: bytes) -> T:
+    if value[:1] != _VERSION:
+        raise FormatUnknown("a row of an upload session was written by a newer release; upgrade to go on with it")
+    try:
+        return decoder.decode(memoryview(value)[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        raise DataCorrupt(f"a row of an upload session cannot be read: {cause}") from cause

@@ -1,0 +1,260 @@
+"""Upload sessions as they stand in the metadata store: any frontend of the datacenter goes on with any of them.
+
+A session is open while parts come, is then completed or aborted, and each step is one atomic group: a part is counted only
+while its session is open, and the parts of one that is being completed do not change any more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from ambry.clock import Clock
+from ambry.errors import TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from frontend.metadata.store import (
+    PAGE_MAX,
+    Change,
+    Conflict,
+    Expect,
+    LocalDelete,
+    LocalPut,
+    LocalRow,
+    LocalSpace,
+    MetadataStore,
+)
+from frontend.uploads.rows import (
+    PARTS_MAX,
+    REFS_PER_ROW,
+    REPLACED,
+    ROWS_MAX,
+    Completion,
+    Session,
+    SessionState,
+    UploadPart,
+    decode_part_row,
+    decode_session,
+    encode_part,
+    encode_session,
+    ended_key,
+    open_key,
+    part_prefix,
+    place_of,
+    session_key,
+)
+
+DONE_FOR_S = 7 * 86_400
+"""So long a session that ended says how it ended, to whoever did not hear it."""
+AGAIN = 8
+"""Attempts at a part that others write under the same number at the same time."""
+DELETES_PER_GROUP = 500
+
+
+class OpenSession(msgspec.Struct, frozen=True):
+    """A session as it was read. `row` is what stands there: the condition of every change of it."""
+
+    id: bytes
+    session: Session
+    row: bytes
+
+
+class Sessions:
+    """Those of one datacenter. All methods raise what the store raises."""
+
+    def __init__(self, store: MetadataStore, *, clock: Clock, random_source: random.Random, idle_s: float) -> None:
+        """`idle_s`: so long after its last part a session is over."""
+        self._store = store
+        self._random = random_source
+        self._clock = clock
+        self._idle_s = idle_s
+
+    async def begin(self, session_id: bytes, session: Session) -> None:
+        """Make one under an id that nobody else has."""
+        row = encode_session(session)
+        await self._store.write(
+            [
+                LocalPut(LocalSpace.SESSION, session_key(session_id), row, condition=Expect.ABSENT),
+                self._stays_open(session_id),
+            ]
+        )
+
+    async def find(self, session_id: bytes) -> OpenSession:
+        """Raises UploadNotFound for one that never was here, or that is over for long; UploadGone for one that was aborted."""
+        found = await self._store.local(LocalSpace.SESSION, session_key(session_id)) or await self._store.local(
+            LocalSpace.SESSION, ended_key(session_id)
+        )
+        if found is None:
+            raise UploadNotFound(
+                f"this datacenter has no upload session {session_id.hex()}: it may be over for long, or be another one's"
+            )
+        session = decode_session(found.value)
+        if session.state is SessionState.ABORTED:
+            raise UploadGone(
+                f"the upload session {session_id.hex()} was aborted, or nobody went on with it; begin a new one"
+            )
+        return OpenSession(session_id, session, found.value)
+
+    async def is_idle(self, session_id: bytes) -> bool:
+        """Whether nobody went on with it for so long that it is over."""
+        return await self._store.local(LocalSpace.SESSION, open_key(session_id)) is None
+
+    async def check_takes_parts(self, found: OpenSession) -> None:
+        """Raises UpdateConflict, UploadGone for a session that is not open."""
+        if found.session.state is not SessionState.OPEN:
+            raise UpdateConflict(
+                f"the upload session {found.id.hex()} is complete: it takes no more parts, and keeps those that it has"
+            )
+        if await self.is_idle(found.id):
+            raise UploadGone(f"the upload session {found.id.hex()} was idle for too long and is over; begin a new one")
+
+    async def note_chunks(self, found: OpenSession, part: UploadPart) -> list[bytes]:
+        """Write down which chunks a part has before it counts: whatever happens now, they are let go or belong to it.
+
+        Returns what `add_part` needs. Raises UpdateConflict, UploadGone; TooLarge.
+        """
+        if len(part.refs) > ROWS_MAX * REFS_PER_ROW:
+            raise TooLarge(f"a part has at most {ROWS_MAX * REFS_PER_ROW} chunks; send smaller parts")
+        rows = encode_part(found.id, part, replaced=self._random.randbytes(8))
+        await self._write_while_open(found, [LocalPut(LocalSpace.PART, key, value) for key, value in rows])
+        return [key for key, _ in rows]
+
+    async def add_part(self, found: OpenSession, part: UploadPart, noted: Sequence[bytes]) -> None:
+        """Count a part whose chunks are durable. What stood under its number before is kept until its chunks are let go.
+
+        Raises UpdateConflict, UploadGone when the session was completed or aborted meanwhile.
+        """
+        rows = encode_part(found.id, part)
+        for _ in range(AGAIN):
+            stands = await self._part_rows(found.id, part.number)
+            first: Expect | bytes = stands[0].value if stands else Expect.ABSENT
+            before = _parts_of(stands)
+            replaced = encode_part(found.id, before[0], replaced=self._random.randbytes(8)) if before else []
+            puts = [
+                LocalPut(LocalSpace.PART, key, value, condition=Expect.ANY if row else first)
+                for row, (key, value) in enumerate(rows)
+            ]
+            keep = [LocalPut(LocalSpace.PART, key, value) for key, value in replaced]
+            drop = [LocalDelete(LocalSpace.PART, key) for key in noted]
+            try:
+                await self._write_while_open(found, [*puts, *keep, *drop])
+            except Conflict:
+                continue  # another one under this number came first; then this one comes last
+            return
+        raise UpdateConflict(
+            f"part {part.number} is being sent by several at once; send each part once, and again only when it failed"
+        )
+
+    async def _write_while_open(self, found: OpenSession, changes: Sequence[Change]) -> None:
+        """Raises UpdateConflict, UploadGone for a session that is not open; Conflict where one of `changes` is in one."""
+        same = LocalPut(LocalSpace.SESSION, session_key(found.id), found.row, condition=found.row)
+        try:
+            await self._store.write([same, self._stays_open(found.id, Expect.PRESENT), *changes])
+        except Conflict as conflict:
+            if conflict.change.space is LocalSpace.SESSION:
+                await self.check_takes_parts(await self.find(found.id))
+            raise
+
+    async def parts(self, session_id: bytes, *, after: int = 0) -> AsyncIterator[UploadPart]:
+        """All that count, by number beyond `after`."""
+        async for part in self.all_parts(session_id, after=after):
+            if part.number != REPLACED:
+                yield part
+
+    async def all_parts(self, session_id: bytes, *, after: int = 0) -> AsyncIterator[UploadPart]:
+        """All that arrived, those too that others took the place of."""
+        rows: list[LocalRow] = []
+        async for row in self._rows(part_prefix(session_id), after=part_prefix(session_id, after) + b"\xff"):
+            if rows and rows[-1].key[:-1] != row.key[:-1]:
+                for part in _parts_of(rows):
+                    yield part
+                rows.clear()
+            rows.append(row)
+        for part in _parts_of(rows):
+            yield part
+
+    async def complete(self, found: OpenSession, completion: Completion) -> OpenSession:
+        """Decide to what it is completed; from now on it takes no parts. Raises UpdateConflict, UploadGone."""
+        session = replace(found.session, state=SessionState.COMPLETING, completion=completion)
+        return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id), Expect.PRESENT))
+
+    async def finish(self, found: OpenSession, state: SessionState, *along: Change) -> OpenSession:
+        """It is DONE or ABORTED; `along` happens in the same moment. Raises UpdateConflict."""
+        session = replace(found.session, state=state)
+        return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id)), *along)
+
+    async def _change(self, found: OpenSession, session: Session, *along: Change) -> OpenSession:
+        row = encode_session(session)
+        put = LocalPut(LocalSpace.SESSION, session_key(found.id), row, condition=found.row)
+        try:
+            await self._store.write([put, *along])
+        except Conflict as conflict:
+            if conflict.change.space is not LocalSpace.SESSION:
+                raise
+            again = await self.find(found.id)
+            if again.row == row:
+                return again  # another frontend did the same
+            await self.check_takes_parts(again)
+            raise UpdateConflict(
+                f"the upload session {found.id.hex()} changed meanwhile; look at it and try again"
+            ) from None
+        return OpenSession(found.id, session, row)
+
+    async def drop_parts(self, session_id: bytes) -> None:
+        """Forget all parts of a session that ended."""
+        keys = [row.key async for row in self._rows(part_prefix(session_id))]
+        for start in range(0, len(keys), DELETES_PER_GROUP):
+            await self._store.write(
+                [LocalDelete(LocalSpace.PART, key) for key in keys[start : start + DELETES_PER_GROUP]]
+            )
+
+    async def note_cleaned(self, found: OpenSession) -> None:
+        """Nothing of it is left to be let go; for a while it says how it ended."""
+        end_ms = self._clock.wall_ms() + DONE_FOR_S * 1000
+        await self._store.write(
+            [
+                LocalDelete(LocalSpace.SESSION, session_key(found.id), found.row),
+                LocalPut(LocalSpace.SESSION, ended_key(found.id), found.row, end_ms),
+            ]
+        )
+
+    async def page(self, after: bytes | None) -> list[OpenSession]:
+        """Sessions that may need to be seen to, by id beyond `after`; an empty page is the end."""
+        rows = await self._store.locals(
+            LocalSpace.SESSION, prefix=session_key(b""), after=None if after is None else session_key(after)
+        )
+        return [OpenSession(row.key[1:], decode_session(row.value), row.value) for row in rows]
+
+    def _stays_open(self, session_id: bytes, condition: Expect = Expect.ANY) -> LocalPut:
+        end_ms = self._clock.wall_ms() + round(self._idle_s * 1000)
+        return LocalPut(LocalSpace.SESSION, open_key(session_id), b"", end_ms, condition)
+
+    async def _part_rows(self, session_id: bytes, number: int) -> list[LocalRow]:
+        return [row async for row in self._rows(part_prefix(session_id, number))]
+
+    async def _rows(self, prefix: bytes, *, after: bytes | None = None) -> AsyncIterator[LocalRow]:
+        while True:
+            page = await self._store.locals(LocalSpace.PART, prefix=prefix, after=after)
+            for row in page:
+                yield row
+            if len(page) < PAGE_MAX:
+                return
+            after = page[-1].key
+
+
+def _parts_of(rows: Sequence[LocalRow]) -> list[UploadPart]:
+    """The part that these rows are, all under one number; none where there is none."""
+    if not rows:
+        return []
+    number, _ = place_of(rows[0].key)
+    first = decode_part_row(rows[0].value)
+    refs = tuple(ref for row in rows if place_of(row.key)[1] < first.rows for ref in decode_part_row(row.value).refs)
+    return [UploadPart(number, first.size, first.digest, first.arrived_at_ms, refs)]
+
+
+def check_number(number: int) -> int:
+    """The number of a part. Raises TooLarge beyond PARTS_MAX."""
+    if not 1 <= number <= PARTS_MAX:
+        raise TooLarge(f"parts are numbered from 1 to {PARTS_MAX}, not {number}; send larger parts")
+    return number

@@ -1,0 +1,373 @@
+"""Sessions from their first part to their blob, or to nothing, against peers that really store."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ambry.blob import BlobProperties, Durability
+from ambry.checksum import digest
+from ambry.errors import (
+    ChecksumMismatch,
+    InvalidRequest,
+    MetadataUnavailable,
+    QuorumNotReached,
+    ReplicaUnavailable,
+    RequestTimeout,
+    TooLarge,
+    UpdateConflict,
+    UploadGone,
+)
+from ambry.format.properties import decode_properties
+from ambry.ids import BlobId, IdKind, uuid7
+from ambry.protocol.frame import MessageType
+from frontend.containers.resolver import Containers
+from frontend.metadata.leases import Leases
+from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.router.values import DigestCheck, PutResult
+from frontend.uploads.completion import WantedPart, complete
+from frontend.uploads.janitor import UploadJanitor
+from frontend.uploads.parts import PartPut
+from frontend.uploads.rows import Session, SessionState, UploadPart
+from frontend.uploads.sessions import OpenSession, Sessions
+from tests.support.content import content
+from tests.support.eventually import eventually
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, stream
+from tests.support.fake_peers import fails
+from tests.support.http_frontend import ACCOUNTS
+from tests.support.metadata_stores import opened, sqlite_store
+
+ID = b"i" * 16
+MAX_S = 1_000
+IDLE_S = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    cluster: FakeCluster
+    store: MetadataStore
+    sessions: Sessions
+    clock: SettableClock
+
+    async def begin(self, ttl_s: int | None = None) -> None:
+        partition = self.cluster.context.placement.choose(CHUNK).id
+        blob_id = BlobId.make(
+            kind=IdKind.COMPOSITE,
+            datacenter=1,
+            account=1,
+            container=1,
+            partition=partition,
+            uuid=uuid7(self.clock.wall_ms(), random.Random(3)),
+        )
+        session = Session(
+            account=1,
+            container=1,
+            blob=blob_id.raw,
+            properties=BlobProperties(size=0, digest=b"", filename="model.bin"),
+            metadata=b"",
+            ttl_s=ttl_s,
+            durability=Durability.DISK,
+            created_at_ms=self.clock.wall_ms(),
+        )
+        await self.sessions.begin(ID, session)
+
+    async def found(self) -> OpenSession:
+        return await self.sessions.find(ID)
+
+    async def part(self, number: int, body: bytes, verify: DigestCheck | None = None) -> UploadPart:
+        put = PartPut(
+            self.cluster.request(),
+            self.cluster.context,
+            self.sessions,
+            await self.found(),
+            size_max=1 << 40,
+            max_s=MAX_S,
+            verify=verify,
+        )
+        return await put.run(number, stream([body]), size=len(body))
+
+    async def complete(
+        self, *wanted: WantedPart, verify: DigestCheck | None = None, size_max: int = 1 << 40
+    ) -> PutResult:
+        return await complete(
+            self.cluster.request(),
+            self.cluster.context,
+            self.sessions,
+            await self.found(),
+            wanted=wanted or None,
+            size_max=size_max,
+            verify=verify,
+        )
+
+    def janitor(self, owner: bytes = b"j" * 16) -> UploadJanitor:
+        leases = Leases(self.store, clock=self.clock, owner=owner)
+        containers = Containers(ACCOUNTS)
+        return UploadJanitor(self.sessions, self.cluster.context, containers, leases, clock=self.clock, max_s=MAX_S)
+
+    async def rows(self) -> int:
+        return len(await self.store.locals(LocalSpace.PART))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = SettableClock()
+    cluster = make_cluster(((3,),) * 4, clock=clock)
+    async with opened(sqlite_store(tmp_path / "meta.sqlite", clock=clock)) as store:
+        sessions = Sessions(store, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
+        yield World(cluster=cluster, store=store, sessions=sessions, clock=clock)
+
+
+def living(world: World) -> set[bytes]:
+    return world.cluster.pool.visible()
+
+
+def expects(wanted: bytes) -> DigestCheck:
+    async def verify(found: bytes) -> None:
+        if found != wanted:
+            raise ChecksumMismatch("not those bytes")
+
+    return verify
+
+
+# --- the blob ---
+
+
+async def test_parts_in_any_order_become_one_blob_that_is_read_back(world: World) -> None:
+    await world.begin()
+    body = content(1, 5 * CHUNK + 7)
+    cuts = [body[: 2 * CHUNK + 1], body[2 * CHUNK + 1 : 3 * CHUNK], body[3 * CHUNK :]]
+    for number in (3, 1, 2):
+        part = await world.part(number, cuts[number - 1])
+        assert part.digest == digest(cuts[number - 1])
+    result = await world.complete()
+    assert str(result.id) == str(BlobId((await world.found()).session.blob))
+    assert result.size == len(body)
+    assert (result.parts, result.digest) == (3, digest(b"".join(digest(cut) for cut in cuts)))
+    assert await world.cluster.read(result.id) == body
+
+
+async def test_of_one_part_the_digest_is_of_the_bytes(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    result = await world.complete()
+    assert (result.parts, result.digest) == (0, digest(b"hello"))
+    assert await world.cluster.read(result.id) == b"hello"
+
+
+async def test_a_digest_of_the_whole_is_compared_with_all_its_bytes_and_is_the_blobs_from_then_on(world: World) -> None:
+    await world.begin()
+    body = content(1, 3 * CHUNK)
+    await world.part(1, body[:CHUNK])
+    await world.part(2, body[CHUNK:])
+    with pytest.raises(ChecksumMismatch):
+        await world.complete(verify=expects(digest(b"other")))
+    assert (await world.found()).session.state is SessionState.OPEN
+    result = await world.complete(verify=expects(digest(body)))
+    assert (result.parts, result.digest) == (0, digest(body))
+
+
+async def test_a_time_to_live_counts_from_the_completion(world: World) -> None:
+    await world.begin(ttl_s=50)
+    await world.part(1, b"hello")
+    world.clock.advance(60)
+    result = await world.complete()
+    record = next(peer.records[result.id.raw] for peer in world.cluster.pool if result.id.raw in peer.records)
+    assert record.state.expires_at_ms == world.clock.wall_ms() + 50_000
+
+
+async def test_chunks_say_how_long_they_are_kept(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    [put] = {call.message.id: call.message for call in world.cluster.pool.calls(MessageType.PUT)}.values()
+    assert decode_properties(put.properties).keep_s == MAX_S + 86_400
+
+
+async def test_completing_again_is_the_same_from_any_frontend(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    first = await world.complete()
+    world.clock.advance(30)
+    assert await world.complete() == first
+    assert await world.complete(WantedPart(1)) == first
+    with pytest.raises(UpdateConflict):
+        await world.complete(WantedPart(2))
+
+
+async def test_a_completion_that_was_decided_is_carried_out_by_whoever_comes_next(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    for peer in world.cluster.pool:
+        peer.script(fails(ReplicaUnavailable("fenced")), type=MessageType.PUT)
+    with pytest.raises(QuorumNotReached):
+        await world.complete()
+    assert (await world.found()).session.state is SessionState.COMPLETING
+    for peer in world.cluster.pool:
+        peer.heal()
+    world.clock.advance(61)
+    await world.janitor().tick()
+    session = await world.found()
+    assert session.session.state is SessionState.DONE
+    assert await world.cluster.read(BlobId(session.session.blob)) == b"hello"
+
+
+# --- what is refused, and changes nothing ---
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ((), "parts 2 have not arrived"),
+        ((WantedPart(1), WantedPart(2)), "parts 2 have not arrived"),
+        ((WantedPart(3), WantedPart(1)), "rising"),
+        ((WantedPart(1), WantedPart(1)), "once each"),
+        ((WantedPart(1, size=4),), "has 5 bytes"),
+        ((WantedPart(1, digest=b"x" * 16),), "xxh3-128"),
+    ],
+)
+async def test_parts_that_are_not_those_are_refused(world: World, wanted: tuple[WantedPart, ...], why: str) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    await world.part(3, b"hello")
+    with pytest.raises(InvalidRequest, match=why):
+        await world.complete(*wanted)
+    assert (await world.found()).session.state is SessionState.OPEN
+    assert (await world.complete(WantedPart(1, size=5, digest=digest(b"hello")), WantedPart(3))).size == 10
+
+
+async def test_without_parts_there_is_no_blob(world: World) -> None:
+    await world.begin()
+    with pytest.raises(InvalidRequest, match="no part"):
+        await world.complete()
+    with pytest.raises(InvalidRequest, match="at least one byte"):
+        await world.part(1, b"")
+
+
+async def test_a_blob_beyond_the_largest_is_refused(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    with pytest.raises(TooLarge):
+        await world.complete(size_max=4)
+
+
+async def test_a_part_with_a_wrong_digest_does_not_count_and_leaves_nothing(world: World) -> None:
+    await world.begin()
+    with pytest.raises(ChecksumMismatch):
+        await world.part(1, content(1, 3 * CHUNK), expects(b"x" * 16))
+    await eventually(lambda: living(world) == set())
+    assert await world.rows() == 0
+
+
+# --- what is left behind, and goes ---
+
+
+async def test_of_an_aborted_session_nothing_stays(world: World) -> None:
+    await world.begin()
+    await world.part(1, content(1, 3 * CHUNK))
+    await world.part(1, b"again")
+    await world.sessions.finish(await world.found(), SessionState.ABORTED)
+    await world.janitor().tick()
+    assert living(world) == set()
+    assert await world.rows() == 0
+
+
+async def test_an_idle_session_is_over_and_nothing_of_it_stays(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    world.clock.advance(IDLE_S - 1)
+    await world.janitor().tick()
+    assert await world.rows() == 1
+    world.clock.advance(2)
+    await world.janitor().tick()
+    with pytest.raises(UploadGone):
+        await world.found()
+    assert living(world) == set()
+    assert await world.rows() == 0
+
+
+async def test_a_session_that_is_never_idle_is_over_one_day(world: World) -> None:
+    await world.begin()
+    for number in range(1, 14):
+        world.clock.advance(IDLE_S - 1)
+        try:
+            await world.part(number, b"hello")
+        except UploadGone:
+            break
+        await world.janitor().tick()
+    else:
+        pytest.fail("it went on for ever")
+    assert living(world) == set()
+
+
+async def test_parts_that_the_blob_is_not_made_of_go_and_its_own_stay(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"first")
+    await world.part(1, b"second")
+    await world.part(2, b"unused")
+    result = await world.complete(WantedPart(1))
+    await world.janitor().tick()
+    assert await world.cluster.read(result.id) == b"second"
+    assert len(living(world)) == 2, "the blob and its one chunk"
+    assert await world.rows() == 0
+    assert await world.complete() == result
+
+
+async def test_rows_stay_until_enough_replicas_heard_that_the_chunks_are_nobodys(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    await world.sessions.finish(await world.found(), SessionState.ABORTED)
+    for number in (1, 2):
+        world.cluster.peer(number).script(fails(ReplicaUnavailable("fenced")), type=MessageType.UPDATE)
+    await world.janitor().tick()
+    assert await world.rows() == 1
+    for number in (1, 2):
+        world.cluster.peer(number).heal()
+    await world.janitor().tick()
+    assert await world.rows() == 0
+    assert living(world) == set()
+
+
+async def test_a_part_of_which_nobody_knows_whether_it_counts_is_not_torn_out_of_its_session(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store did it, and its answer got lost."""
+    await world.begin()
+    add_part = Sessions.add_part
+
+    async def lost(self: Sessions, *args: object) -> None:
+        await add_part(self, *args)  # type: ignore[arg-type]
+        raise MetadataUnavailable("the connection broke")
+
+    monkeypatch.setattr(Sessions, "add_part", lost)
+    with pytest.raises(MetadataUnavailable):
+        await world.part(1, b"hello")
+    monkeypatch.undo()
+    result = await world.complete()
+    await world.janitor().tick()
+    assert await world.cluster.read(result.id) == b"hello"
+
+
+async def test_a_session_whose_chunks_were_given_up_makes_no_blob(world: World) -> None:
+    await world.begin()
+    part = await world.part(1, b"hello")
+    request = world.cluster.request()
+    assert await world.cluster.context.discards.bury(request.id, [BlobId(part.refs[0].id)], 0)
+    with pytest.raises(RequestTimeout, match="gave chunks of it up"):
+        await world.complete()
+    with pytest.raises(UploadGone):
+        await world.found()
+
+
+async def test_one_frontend_looks_at_sessions_at_a_time(world: World) -> None:
+    await world.begin()
+    first, second = world.janitor(b"a" * 16), world.janitor(b"b" * 16)
+    await first.tick()
+    world.clock.advance(IDLE_S + 1)
+    await first.tick()
+    await second.tick()
+    assert first.progress() == {"sessions": 1, "ended": 1}
+    assert second.progress() == {"sessions": 0, "ended": 0}

@@ -1,0 +1,186 @@
+"""Upload sessions in a real store: what counts when, and what every frontend of a datacenter agrees on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ambry.blob import BlobProperties, ChunkRef, Durability
+from ambry.errors import TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.uploads.rows import PARTS_MAX, REFS_PER_ROW, REPLACED, Completion, Session, SessionState, UploadPart
+from frontend.uploads.sessions import OpenSession, Sessions, check_number
+from tests.support.fake_clock import SettableClock
+from tests.support.metadata_stores import opened, sqlite_store
+
+ID = b"i" * 16
+IDLE_S = 100.0
+
+
+def some_session(created_at_ms: int = 0) -> Session:
+    return Session(
+        account=1,
+        container=1,
+        blob=b"b" * 36,
+        properties=BlobProperties(size=0, digest=b""),
+        metadata=b"",
+        ttl_s=None,
+        durability=Durability.DISK,
+        created_at_ms=created_at_ms,
+    )
+
+
+def part(number: int, chunks: int = 1, *, digest: bytes = b"d" * 16) -> UploadPart:
+    refs = tuple(ChunkRef(bytes([number % 251]) * 32 + index.to_bytes(4, "big"), 5, digest) for index in range(chunks))
+    return UploadPart(number, 5 * chunks, digest, 1, refs)
+
+
+def completion(*numbers: int) -> Completion:
+    return Completion(numbers, 5, b"w" * 16, True, 9)
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: SettableClock) -> AsyncIterator[MetadataStore]:
+    async with opened(sqlite_store(tmp_path / "meta.sqlite", clock=clock)) as made:
+        yield made
+
+
+@pytest.fixture
+def sessions(store: MetadataStore, clock: SettableClock) -> Sessions:
+    return Sessions(store, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
+
+
+async def begun(sessions: Sessions) -> OpenSession:
+    await sessions.begin(ID, some_session())
+    return await sessions.find(ID)
+
+
+async def add(sessions: Sessions, found: OpenSession, new: UploadPart) -> None:
+    await sessions.add_part(found, new, await sessions.note_chunks(found, new))
+
+
+async def all_parts(sessions: Sessions) -> list[UploadPart]:
+    return [each async for each in sessions.all_parts(ID)]
+
+
+async def counted(sessions: Sessions) -> list[UploadPart]:
+    return [each async for each in sessions.parts(ID)]
+
+
+async def test_parts_count_in_the_order_of_their_numbers_whenever_they_came(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    for number in (7, 1, 300, PARTS_MAX):
+        await add(sessions, found, part(number, 3))
+    assert await counted(sessions) == [part(1, 3), part(7, 3), part(300, 3), part(PARTS_MAX, 3)]
+    assert [each.number async for each in sessions.parts(ID, after=7)] == [300, PARTS_MAX]
+
+
+async def test_a_part_of_many_chunks_comes_back_whole(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    await add(sessions, found, part(1, 2 * REFS_PER_ROW + 1))
+    await add(sessions, found, part(2))
+    assert await counted(sessions) == [part(1, 2 * REFS_PER_ROW + 1), part(2)]
+
+
+async def test_a_part_takes_the_place_of_the_one_before_whose_chunks_are_not_forgotten(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    long, short = part(1, 2 * REFS_PER_ROW, digest=b"a" * 16), part(1, 1, digest=b"b" * 16)
+    await add(sessions, found, long)
+    await add(sessions, found, short)
+    assert await counted(sessions) == [short]
+    [_, replaced] = await all_parts(sessions)
+    assert (replaced.number, replaced.refs) == (REPLACED, long.refs)
+
+
+async def test_chunks_that_were_noted_and_never_counted_are_known_to_be_nobodys(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    await sessions.note_chunks(found, part(4))
+    assert await counted(sessions) == []
+    assert [(each.number, each.refs) for each in await all_parts(sessions)] == [(REPLACED, part(4).refs)]
+
+
+async def test_a_part_of_more_chunks_than_rows_hold_is_refused(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    with pytest.raises(TooLarge, match="smaller parts"):
+        await sessions.note_chunks(found, part(1, 255 * REFS_PER_ROW + 1))
+
+
+async def test_a_session_that_is_complete_takes_no_parts_also_those_that_were_under_way(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    noted = await sessions.note_chunks(found, part(2))
+    await sessions.complete(found, completion(1))
+    with pytest.raises(UpdateConflict, match="takes no more parts"):
+        await sessions.add_part(found, part(2), noted)
+    with pytest.raises(UpdateConflict):
+        await sessions.note_chunks(found, part(3))
+    assert await counted(sessions) == []
+
+
+async def test_two_frontends_complete_a_session_alike_or_one_of_them_hears_of_the_other(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    first = await sessions.complete(found, completion(1))
+    assert await sessions.complete(found, completion(1)) == first
+    with pytest.raises(UpdateConflict):
+        await sessions.complete(found, completion(1, 2))
+    done = await sessions.finish(first, SessionState.DONE)
+    assert await sessions.finish(first, SessionState.DONE) == done
+    with pytest.raises(UpdateConflict):
+        await sessions.finish(found, SessionState.ABORTED)
+
+
+async def test_an_idle_session_takes_nothing_more_and_every_part_puts_that_off(
+    sessions: Sessions, clock: SettableClock
+) -> None:
+    found = await begun(sessions)
+    for number in (1, 2, 3):
+        clock.advance(IDLE_S - 1)
+        await add(sessions, found, part(number))
+    clock.advance(IDLE_S + 1)
+    assert await sessions.is_idle(ID)
+    with pytest.raises(UploadGone, match="idle"):
+        await sessions.check_takes_parts(await sessions.find(ID))
+    with pytest.raises(UploadGone):
+        await sessions.note_chunks(found, part(4))
+    with pytest.raises(UploadGone):
+        await sessions.complete(found, completion(1, 2, 3))
+
+
+async def test_an_aborted_session_says_so_and_an_unknown_one_too(sessions: Sessions) -> None:
+    found = await begun(sessions)
+    await sessions.finish(found, SessionState.ABORTED)
+    with pytest.raises(UploadGone, match="aborted"):
+        await sessions.find(ID)
+    with pytest.raises(UploadNotFound):
+        await sessions.find(b"x" * 16)
+
+
+async def test_a_session_without_anything_left_behind_is_not_looked_at_again_and_goes_on_telling_its_end(
+    sessions: Sessions, store: MetadataStore, clock: SettableClock
+) -> None:
+    found = await begun(sessions)
+    await add(sessions, found, part(1))
+    done = await sessions.finish(await sessions.complete(found, completion(1)), SessionState.DONE)
+    assert await sessions.page(None) == [done]
+    await sessions.drop_parts(ID)
+    await sessions.note_cleaned(done)
+    assert await sessions.page(None) == []
+    assert (await sessions.find(ID)).session == done.session
+    clock.advance(8 * 86_400)
+    with pytest.raises(UploadNotFound):
+        await sessions.find(ID)
+    assert await store.locals(LocalSpace.PART) == []
+    assert await store.locals(LocalSpace.SESSION) == []
+
+
+@pytest.mark.parametrize("number", [0, PARTS_MAX + 1])
+def test_numbers_of_parts_have_bounds(number: int) -> None:
+    with pytest.raises(TooLarge, match="10000"):
+        check_number(number)
