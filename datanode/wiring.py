@@ -281,7 +281,7 @@ def build(
     disk_watch = DiskWatch(replicas, disk, directory=data_dir)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
-    batches = BatchHandlers(replicas, reading=reading, later=later, clock=clocks.agreed)
+    batches = BatchHandlers(replicas, own_name=own.name, reading=reading, later=later, clock=clocks.agreed)
     tables = (
         greeting.table(),
         blobs.table(),

@@ -81,6 +81,7 @@ class MessageType(IntEnum):
     SEGMENT_BYTES = 15
     USAGE = 16
     GETS = 17
+    PUTS = 18
 
 
 class Prefix(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from frontend.http.problem import headers_of
 from frontend.rest.about import About
 from frontend.rest.accounts import AccountPages
 from frontend.rest.batch import Batches
+from frontend.rest.batch_put import BatchPuts
 from frontend.rest.blob import BlobFinder
 from frontend.rest.cluster import ClusterPages
 from frontend.rest.entry import Entry
@@ -70,6 +71,7 @@ class AmbryApi:
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),
+            BatchPuts(router, entry, clock=clock),
             AccountPages(router, containers, None if services is None else services.changes),
         ]
         if services is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +11,6 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, InternalError, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest.text import is_plain
-from ambry.service.admin import json_response
 from ambry.service.logs import get_logger
 from frontend.container import Container
 from frontend.containers.resolver import Containers
@@ -21,7 +19,7 @@ from frontend.http.ranges import parse_ranges
 from frontend.http.route import Handle, Route
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import form_of
-from frontend.rest.batch_items import BatchItem, read_items
+from frontend.rest.batch_items import BatchItem, failed_item, read_items, told_items
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
 from frontend.rest.blob import BlobFinder, parse_id
@@ -122,18 +120,6 @@ class Batches:
             log.exception("part of a batch failed", request_id=context.id, blob=text)
             return failed_item(index, InternalError("a bug in this server; please report the request id"))
         return {"index": index, "status": 202, "id": str(blob_id)}
-
-
-def told_items(answers: Sequence[dict[str, Any]]) -> web.Response:
-    """What became of each item, in the order of the request."""
-    response = json_response({"items": answers})
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def failed_item(index: int, error: AmbryError, **more: str) -> dict[str, Any]:
-    """What is told of one that failed."""
-    return {"index": index, "status": error.status, "code": type(error).__name__, "detail": error.message[:400], **more}
 
 
 def shown(text: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Sequence
+from typing import Any
 
-from ambry.errors import InvalidRequest, MediaTypeUnsupported, TooLarge
+import msgspec
+from aiohttp import web
+
+from ambry.errors import AmbryError, InvalidRequest, MediaTypeUnsupported, TooLarge
+from ambry.service.admin import json_response
 from frontend.http.body import body_of
 from frontend.http.exchange import Exchange
 from frontend.router.budget import Need
@@ -58,6 +63,18 @@ def check_count(count: int) -> None:
     """Raises InvalidRequest for a batch of nothing, or of too much."""
     if not 1 <= count <= ITEMS_MAX:
         raise InvalidRequest(f"a batch has 1 to {ITEMS_MAX} items, and not {count}; send several")
+
+
+def told_items(answers: Sequence[dict[str, Any]]) -> web.Response:
+    """What became of each item, in the order of the request."""
+    response = json_response({"items": answers})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def failed_item(index: int, error: AmbryError, **more: str) -> dict[str, Any]:
+    """What is told of one that failed."""
+    return {"index": index, "status": error.status, "code": type(error).__name__, "detail": error.message[:400], **more}
 
 
 async def _whole_body(exchange: Exchange, router: RouterContext) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from ambry.blob import BlobState, join
-from ambry.checksum import BLOCK_SIZE, Buffer, blocks_intact, digest
+from ambry.checksum import BLOCK_SIZE, Buffer, block_checks, blocks_intact, digest
 from ambry.clock import Clock
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import Node
@@ -45,9 +45,12 @@ from ambry.protocol.messages.blobs import (
     GetsReply,
     GetsRequest,
     GotBytes,
+    NotStored,
     PresenceReply,
     PresenceRequest,
     PutRequest,
+    PutsReply,
+    PutsRequest,
     UpdateReply,
     UpdateRequest,
 )
@@ -61,6 +64,7 @@ _SHAPES: dict[int, type[Message]] = {
     MessageType.PRESENCE: PresenceRequest,
     MessageType.USAGE: UsageRequest,
     MessageType.GETS: GetsRequest,
+    MessageType.PUTS: PutsRequest,
 }
 
 
@@ -404,6 +408,8 @@ class FakePeer:
             return self._update(request), b""
         if isinstance(request, PresenceRequest):
             return PresenceReply([self._presence(raw) for raw in request.ids]), b""
+        if isinstance(request, PutsRequest):
+            return self._puts(request, frame), b""
         if isinstance(request, GetsRequest):
             return self._gets(request)
         if isinstance(request, UsageRequest):
@@ -469,6 +475,23 @@ class FakePeer:
         head = (put.kind, put.created_at_ms, put.properties, put.metadata, put.digest)
         reply = GetReply(state, True, *head, size, start, False, known.deleted_at_ms)
         return reply, known.payload[start:stop]
+
+    def _puts(self, request: PutsRequest, frame: Frame) -> PutsReply:
+        failed: list[NotStored] = []
+        start = 0
+        for place, blob in enumerate(request.blobs):
+            payload = bytes(frame.body)[start : start + blob.size]
+            start += blob.size
+            put = PutRequest(
+                request.request_id, blob.id, RecordKind.BLOB, blob.created_at_ms, blob.expires_at_ms, blob.properties,
+                blob.metadata, blob.digest, request.sync,
+            )  # fmt: skip
+            try:
+                self._put(put, replace(frame, body=payload, checks=block_checks(payload)))
+            except AmbryError as error:
+                failed.append(NotStored(place, error.code, error.message))
+        assert start == len(frame.body)
+        return PutsReply(failed)
 
     def _gets(self, request: GetsRequest) -> tuple[GetsReply, bytes]:
         got: list[GotBytes | None] = []

@@ -133,3 +133,41 @@ class GetsReply(Message, frozen=True, array_like=True):
     """Per blob of the request, in its order, as the bytes in the body. None says nothing about a blob: ask for it alone."""
 
     got: list[GotBytes | None]
+
+
+PUTS_MAX = 512
+"""Blobs of one PutsRequest."""
+
+
+class NewBlob(msgspec.Struct, frozen=True, array_like=True):
+    """One blob of one record, as in PutRequest; `size` of the body's bytes are its payload."""
+
+    id: IdBytes
+    created_at_ms: StampMs
+    expires_at_ms: TimeMs
+    properties: SectionBytes
+    metadata: SectionBytes
+    digest: DigestBytes
+    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+
+
+class PutsRequest(Message, frozen=True, array_like=True):
+    """Store many new blobs; the body is their payloads, one after the other. Each is stored or not for itself."""
+
+    request_id: RequestId
+    sync: bool
+    blobs: Annotated[list[NewBlob], msgspec.Meta(max_length=PUTS_MAX)]
+
+
+class NotStored(msgspec.Struct, frozen=True, array_like=True):
+    """Why one blob of the request was not stored: its place in it, and an error as in ErrorReply."""
+
+    place: int
+    code: int
+    message: str
+
+
+class PutsReply(Message, frozen=True, array_like=True):
+    """All others are stored."""
+
+    failed: list[NotStored]
