@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from ambry.clock import Clock
+from ambry.clustermap.layout import load_layout
 from ambry.clustermap.model import ClusterMap
 from ambry.errors import AmbryError, ConfigInvalid, FormatUnknown, StoreMismatch
 from ambry.service.logs import get_logger
 from frontend.config import FrontendConfig
+from frontend.metadata.dump import DumpHeader
 from frontend.metadata.store import MetadataStore
 
 log = get_logger()
@@ -53,6 +56,34 @@ def metadata_store(
 
     file = SqliteFile(sqlite_path(config), cluster=cluster.cluster, datacenter=datacenter, random_source=random_source)
     return SqliteStore(file, datacenter=datacenter, clock=clock, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedMetadata:
+    """The store of a frontend for an operator, with what he is told of it."""
+
+    store: MetadataStore
+    cluster: str
+    name: str
+    engine_checks: tuple[str, ...]
+    """Queries by which the engine looks at its own file; each row should say `ok`."""
+    clock: Clock
+
+    def dump_header(self) -> DumpHeader:
+        return DumpHeader(self.cluster, self.store.datacenter, self.clock.wall_ms())
+
+
+def metadata_of(config: FrontendConfig, *, clock: Clock, random_source: random.Random) -> OpenedMetadata:
+    """The store that a frontend of this configuration uses."""
+    cluster = load_layout(Path(config.frontend.layout))
+    in_file = config.metadata.engine == "sqlite"
+    return OpenedMetadata(
+        store=metadata_store(config, cluster, clock=clock, random_source=random_source),
+        cluster=cluster.cluster,
+        name=str(sqlite_path(config)) if in_file else "the metadata database",
+        engine_checks=("PRAGMA integrity_check",) if in_file else (),
+        clock=clock,
+    )
 
 
 async def open_metadata(store: MetadataStore) -> None:

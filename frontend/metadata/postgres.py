@@ -16,7 +16,6 @@ from frontend.metadata.postgres_listen import PostgresListener
 from frontend.metadata.postgres_pool import PostgresPool
 from frontend.metadata.postgres_server import PostgresServer
 from frontend.metadata.postgres_writer import PostgresWriter
-from frontend.metadata.queries import Query
 from frontend.metadata.rows import local_of, signed, version_of
 from frontend.metadata.store import (
     PAGE_MAX,
@@ -28,6 +27,7 @@ from frontend.metadata.store import (
     LogCursor,
     LogHead,
     LogPage,
+    Query,
     Space,
     Version,
 )
@@ -154,6 +154,10 @@ class PostgresStore:
         check_limit(limit)
         query = queries.local_rows(space, prefix, after, wall_ms=self._clock.wall_ms(), limit=limit)
         return list(map(local_of, await self._look(lambda sql: work.fetch(sql, query))))
+
+    async def rows(self, query: Query) -> list[Any]:
+        """Rows of the tables as they are; for an operator's look at all of them."""
+        return await self._look(lambda sql: work.fetch(sql, query))
 
     # The last: behind it `list` means this.
     async def list(

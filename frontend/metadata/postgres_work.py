@@ -10,9 +10,9 @@ from frontend.metadata import queries
 from frontend.metadata.listing import common_prefix, last_of, newest_first, resumed
 from frontend.metadata.plan import LocalKey, Plan, RegisterKey, VersionIdentity, local_keys, register_keys
 from frontend.metadata.postgres_server import CHANNEL
-from frontend.metadata.queries import Query, numbered
+from frontend.metadata.queries import numbered
 from frontend.metadata.rows import COLUMNS, LOCAL_COLUMNS, local_of, local_row_of, row_of, signed, version_of
-from frontend.metadata.store import CommonPrefix, LocalRow, LogCursor, LogHead, LogPage, Version, order
+from frontend.metadata.store import CommonPrefix, LocalRow, LogCursor, LogHead, LogPage, Query, Version, order
 from frontend.metadata.work import ENDED_ROWS, Group, Request
 
 T = TypeVar("T")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import NamedTuple
 
 from frontend.metadata.rows import COLUMNS, LOCAL_COLUMNS
-from frontend.metadata.store import Version, successor
+from frontend.metadata.store import Query, Version, successor
 
 Value = int | bytes | None
 
@@ -40,11 +39,6 @@ LOCAL_PUT = (
 )
 HEAD_PUT = "UPDATE head SET seq = ?, time = ?"
 LOCAL_SWEEP = "DELETE FROM local WHERE (space, key) IN (SELECT space, key FROM local WHERE expires_ms <= ? LIMIT ?)"
-
-
-class Query(NamedTuple):
-    text: str
-    values: tuple[Value, ...]
 
 
 def bounds(prefix: bytes, after: bytes | None, *, descending: bool = False) -> Query:

@@ -33,6 +33,7 @@ from frontend.metadata.store import (
     LogCursor,
     LogHead,
     LogPage,
+    Query,
     Space,
     Version,
 )
@@ -208,6 +209,11 @@ class SqliteStore:
             reads.locals_of, space=space, prefix=prefix, after=after, wall_ms=self._clock.wall_ms(), limit=limit
         )
         found: list[LocalRow] = await self._pages.submit(look)
+        return found
+
+    async def rows(self, query: Query) -> list[Any]:
+        """Rows of the tables as they are; for an operator's look at all of them."""
+        found: list[Any] = await self._pages.submit(lambda sql: sql.execute(*query).fetchall())
         return found
 
     # The last: behind it `list` means this.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -192,6 +192,13 @@ class Conflict(PreconditionFailed):
         """What stands there instead; None: nothing ever did."""
 
 
+class Query(NamedTuple):
+    """SQL that both engines take, with `?` for a value, and the values."""
+
+    text: str
+    values: tuple[int | bytes | None, ...]
+
+
 class MetadataStore(Protocol):
     """One store.
 
@@ -274,6 +281,10 @@ class MetadataStore(Protocol):
         self, space: LocalSpace, *, prefix: bytes = b"", after: bytes | None = None, limit: int = PAGE_MAX
     ) -> list[LocalRow]:
         """Rows that have not ended, by key."""
+        ...
+
+    async def rows(self, query: Query) -> list[Any]:
+        """Rows of the engine's tables as they are; for an operator's look at all of them, nothing else."""
         ...
 
     # The last: behind it `list` means this.

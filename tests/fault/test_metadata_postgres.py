@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from ambry.errors import DataCorrupt, FormatUnknown, MetadataUnavailable, StoreMismatch
+from frontend.metadata import moving
+from frontend.metadata.dump import DumpHeader, read_dump
+from frontend.metadata.inspection import findings
 from frontend.metadata.store import MetadataStore, Put, Space
 from tests.support.metadata_process import Said, faults_of, write_group
-from tests.support.metadata_stores import opened, postgres_store
+from tests.support.metadata_stores import opened, postgres_store, sqlite_store
 from tests.support.postgres import PostgresProcess, why_impossible
 
 pytestmark = pytest.mark.fault
@@ -152,3 +157,35 @@ async def test_a_damaged_row_is_refused_and_the_rest_is_served(server: PostgresP
     )
     assert isinstance(outcomes[0], DataCorrupt)
     assert isinstance(outcomes[1], list)
+
+
+async def test_everything_moves_from_one_engine_to_the_other_and_back(
+    server: PostgresProcess, store: MetadataStore, tmp_path: Path
+) -> None:
+    header, dumps = DumpHeader("test", 1, 5), []
+    async with opened(sqlite_store(tmp_path / "first")) as first, opened(sqlite_store(tmp_path / "last")) as last:
+        await asyncio.gather(*(write_group(first, f"g.{number % 50}.{number}") for number in range(300)))
+        await first.write([Put(Space.ALIAS, (1 << 64) - 1, b"gone\xff", b"v")])
+        await first.write([Put(Space.ALIAS, (1 << 64) - 1, b"gone\xff", None)])
+        for source, goal in ((first, store), (store, last), (last, None)):
+            output = io.BytesIO()
+            await moving.dump(source, header, output.write)
+            dumps.append(output.getvalue())
+            assert [finding async for finding in findings(source)] == []
+            if goal is not None:
+                await moving.load(goal, read_dump(io.BytesIO(output.getvalue()).read))
+    assert dumps[0] == dumps[1] == dumps[2]
+
+
+async def test_what_is_wrong_in_a_database_is_named(server: PostgresProcess, store: MetadataStore) -> None:
+    import asyncpg
+
+    await write_group(store, "g.0.0")
+    connection = await asyncpg.connect(server.url("d"))
+    await connection.execute("UPDATE ambry_metadata.register SET value = 'x' WHERE seq = 1")
+    await connection.execute("DELETE FROM ambry_metadata.register WHERE seq = 2")
+    await connection.close()
+    found = [finding async for finding in findings(store)]
+    assert len(found) == 2
+    assert "version 1 of b'g.0.0/a' in the metadata is damaged" in found[0]
+    assert "the log ends at 3, and the tables hold 2 versions" in found[1]
