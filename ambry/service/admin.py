@@ -8,15 +8,14 @@ may set off comes in as `actions`: path of a POST, with one number in it -> a co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from ambry import __version__
 from ambry.errors import AmbryError
+from ambry.service.admin_http import AdminAnswer, AdminConnection, AdminRequest, as_json, refusal
 from ambry.service.listener import Farewells, Listener, Socket, bind
 from ambry.service.metrics import CONTENT_TYPE, render
 from ambry.service.origin import Hosts, refuse_cross_site
@@ -27,6 +26,7 @@ FAREWELLS_MAX = 8
 """The port has descriptors of its own, so that it answers when the rest of the process has none left (F12)."""
 PIECE_S = 0.005
 """A page that is made piece by piece lets go of the event loop after so long."""
+DIGITS_MAX = 18
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 Page = Callable[[], Any]
@@ -37,71 +37,88 @@ Ready = Callable[[], list[str]]
 """Reasons why the process is not ready; empty when it is."""
 
 
-def json_response(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
-
-
-async def _in_pieces(items: Iterator[Any]) -> web.Response:
+async def _page(value: Any) -> AdminAnswer:
+    """What a page shows, encoded."""
+    if not isinstance(value, Iterator):
+        return as_json(value)
     loop = asyncio.get_running_loop()
     encoded: list[bytes] = []
     until = loop.time() + PIECE_S
-    for item in items:
+    for item in value:
         encoded.append(msgspec.json.encode(item))
         if loop.time() >= until:
             await asyncio.sleep(0)
             until = loop.time() + PIECE_S
-    return web.Response(body=b"[" + b",".join(encoded) + b"]", content_type="application/json")
+    return AdminAnswer(200, b"[" + b",".join(encoded) + b"]")
 
 
-def readiness(ready: Ready) -> web.Response:
-    """200, or 503 with the reasons."""
-    reasons = ready()
-    return json_response({"ready": not reasons, "reasons": reasons}, 200 if not reasons else 503)
+def readiness_of(reasons: list[str]) -> tuple[dict[str, Any], int]:
+    """What is said of it, and the status: 200, or 503 where there are reasons why not."""
+    return {"ready": not reasons, "reasons": reasons}, 503 if reasons else 200
 
 
-def _error(name: str, detail: str, status: int) -> web.Response:
-    return json_response({"error": name, "detail": detail}, status)
+class Pages:
+    """What an admin port answers."""
 
+    def __init__(
+        self,
+        hosts: Hosts,
+        gets: Mapping[str, Callable[[], Awaitable[AdminAnswer]]],
+        actions: Mapping[str, OperatorAction],
+    ) -> None:
+        self._hosts = hosts
+        self._gets = gets
+        self._actions = {tuple(path.split("{number}")): action for path, action in actions.items()}
+        self._there = [*(path for path in gets if path != "/"), *(f"POST {path}" for path in actions)]
 
-def _only_ours(hosts: Hosts, there: Sequence[str]) -> Middleware:
-    """Refuse what a page of a stranger makes a browser send, and in our own words what is none of `there`."""
+    def listed(self) -> dict[str, Any]:
+        return {"service": "ambry", "version": __version__, "pages": self._there}
 
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get("Host")
+    async def answer(self, request: AdminRequest) -> AdminAnswer:
+        """Refuses what a page of a stranger makes a browser send."""
         try:
-            hosts.check(host)
+            self._hosts.check(request.authority)
             if request.method not in ("GET", "HEAD"):
-                refuse_cross_site({name.lower(): value for name, value in request.headers.items()}, host)
+                refuse_cross_site(request.headers, request.authority)
         except AmbryError as refused:
-            return _error(type(refused).__name__, refused.message, refused.status)
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            return _error(
-                "PageUnknown", f"{request.path} is no page of this admin port, which has {', '.join(there)}", 404
-            )
-        except web.HTTPMethodNotAllowed as refused:
-            takes = ", ".join(sorted(refused.allowed_methods))
-            said = _error("MethodNotAllowed", f"{request.path} takes {takes}, and not {request.method}", 405)
-            said.headers["Allow"] = takes
-            return said
+            return refusal(type(refused).__name__, refused.message, refused.status)
+        path = request.path
+        page = self._gets.get(path)
+        if page is not None:
+            return await page() if request.method in ("GET", "HEAD") else _takes_only("GET, HEAD", request)
+        for (before, behind), action in self._actions.items():
+            number = path[len(before) : len(path) - len(behind)]
+            fits = path.startswith(before) and path.endswith(behind) and number.isascii() and number.isdigit()
+            if fits and len(number) <= DIGITS_MAX:
+                return (
+                    await _act(action, int(number), request)
+                    if request.method == "POST"
+                    else _takes_only("POST", request)
+                )
+        return refusal("PageUnknown", f"{path} is no page of this admin port, which has {', '.join(self._there)}", 404)
 
-    @web.middleware
-    async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
-        found = await answer(request, handler)
-        found.headers["Server"] = "ambry"
-        return found
 
-    return named
+def _takes_only(methods: str, request: AdminRequest) -> AdminAnswer:
+    said = refusal("MethodNotAllowed", f"{request.path} takes {methods}, and not {request.method}", 405)
+    said.headers = {"Allow": methods}
+    return said
+
+
+async def _act(action: OperatorAction, number: int, request: AdminRequest) -> AdminAnswer:
+    try:
+        return as_json(await action(number, request.body))
+    except (AmbryError, OSError) as error:
+        return refusal(type(error).__name__, str(error), error.status if isinstance(error, AmbryError) else 500)
 
 
 class Admin:
     """A running admin port."""
 
-    def __init__(self, runner: web.AppRunner, sockets: list[Socket]) -> None:
-        self._runner = runner
+    def __init__(self, pages: Pages, sockets: list[Socket]) -> None:
+        self._pages = pages
+        self._connections: set[AdminConnection] = set()
         self._adopting: set[asyncio.Task[None]] = set()
-        """Accepted, and not among the server's connections yet."""
+        """Accepted, and not connected to the event loop yet."""
         self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
         self._farewells = Farewells(
             most=FAREWELLS_MAX, patience_s=1.0, full=self._listener.pause, room=self._listener.resume
@@ -112,26 +129,36 @@ class Admin:
         return self._listener.port
 
     def _accepted(self, sock: Socket, client: str) -> None:
-        server = self._runner.server
-        if server is None or len(server.connections) + len(self._adopting) >= CONNECTIONS_MAX:
+        if len(self._connections) >= CONNECTIONS_MAX:
             self._farewells.say(sock, _FULL)
             return
-        task = asyncio.get_running_loop().create_task(self._adopt(server, sock))
+        connection = AdminConnection(self._pages.answer, self._connections.discard)
+        self._connections.add(connection)
+        task = asyncio.get_running_loop().create_task(self._adopt(sock, connection))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
 
-    @staticmethod
-    async def _adopt(server: web.Server, sock: Socket) -> None:
+    async def _adopt(self, sock: Socket, connection: AdminConnection) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(server, sock)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
         except OSError:
+            self._connections.discard(connection)
             sock.close()
 
     async def close(self) -> None:
         """Accept no more, and end what is being answered after a second."""
         self._listener.close()
         self._farewells.close()
-        await self._runner.cleanup()
+        while self._adopting:
+            await asyncio.wait(self._adopting)
+        answering = [connection.task for connection in self._connections if connection.task is not None]
+        if answering:
+            _, late = await asyncio.wait(answering, timeout=1.0)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for connection in list(self._connections):
+            connection.close()
 
 
 async def start_admin(
@@ -150,45 +177,27 @@ async def start_admin(
     makes the page of metrics where it is not that of this process.
     """
     sockets = bind(host, port, backlog=128)
-    there = ["/healthz", "/readyz", "/metrics", "/version", *pages, *(f"POST {path}" for path in actions or {})]
-    app = web.Application(middlewares=[_only_ours(Hosts((host, *hosts)), there)])
 
-    async def healthz(request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    async def healthz() -> AdminAnswer:
+        return AdminAnswer(200, b"ok\n", "text/plain; charset=utf-8")
 
-    async def readyz(request: web.Request) -> web.Response:
-        return readiness(ready)
+    async def readyz() -> AdminAnswer:
+        return as_json(*readiness_of(ready()))
 
-    async def metrics_page(request: web.Request) -> web.Response:
+    async def metrics_page() -> AdminAnswer:
         body = await (asyncio.to_thread(render) if metrics is None else metrics())
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        return AdminAnswer(200, body, CONTENT_TYPE)
 
-    def page_handler(page: Page) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
-            value = page()
-            return await _in_pieces(value) if isinstance(value, Iterator) else json_response(value)
+    def shows(page: Page) -> Callable[[], Awaitable[AdminAnswer]]:
+        return lambda: _page(page())
 
-        return handle
-
-    def action_handler(action: OperatorAction) -> Callable[[web.Request], Any]:
-        async def handle(request: web.Request) -> web.Response:
-            try:
-                return json_response(await action(int(request.match_info["number"]), await request.read()))
-            except (AmbryError, OSError) as error:
-                status = error.status if isinstance(error, AmbryError) else 500
-                return _error(type(error).__name__, str(error), status)
-
-        return handle
-
-    app.router.add_get("/", page_handler(lambda: {"service": "ambry", "version": __version__, "pages": there}))
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics_page)
-    app.router.add_get("/version", page_handler(lambda: {"version": __version__}))
-    for path, page in pages.items():
-        app.router.add_get(path, page_handler(page))
-    for path, action in (actions or {}).items():
-        app.router.add_post(path.replace("{number}", r"{number:\d{1,18}}"), action_handler(action))
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=15, shutdown_timeout=1)
-    await runner.setup()
-    return Admin(runner, sockets)
+    gets: dict[str, Callable[[], Awaitable[AdminAnswer]]] = {
+        "/": shows(lambda: answers.listed()),
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": metrics_page,
+        "/version": shows(lambda: {"version": __version__}),
+        **{path: shows(page) for path, page in pages.items()},
+    }
+    answers = Pages(Hosts((host, *hosts)), gets, actions or {})
+    return Admin(answers, sockets)

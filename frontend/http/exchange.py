@@ -32,6 +32,11 @@ class StreamedAnswer(web.StreamResponse):
         self.content_length = size
 
 
+def json_response(value: object, status: int = 200) -> web.Response:
+    """An answer that is here as a whole, as JSON."""
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
 class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Wraps aiohttp's request; lives as long as it. The steps of the pipeline fill it in, in order."""
 

@@ -12,8 +12,7 @@ from ambry.blob import NEVER_MS, ChunkRef
 from ambry.checksum import DIGEST_SIZE
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import metadata, names
-from ambry.service.admin import json_response
-from frontend.http.exchange import Exchange, StreamedAnswer
+from frontend.http.exchange import Exchange, StreamedAnswer, json_response
 from frontend.http.inert import GUARDS
 from frontend.http.route import Handle, Route
 from frontend.rest.blob import ASK_FIRST, NOT_AT_ALL, BlobFinder, digest_of, id_in_path, visible

@@ -9,9 +9,8 @@ import msgspec
 from aiohttp import web
 
 from ambry.errors import AmbryError, InvalidRequest, MediaTypeUnsupported, TooLarge
-from ambry.service.admin import json_response
 from frontend.http.body import body_of
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, json_response
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 

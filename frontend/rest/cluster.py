@@ -12,11 +12,10 @@ from ambry.clustermap.model import Node
 from ambry.errors import InvalidRequest, Unavailable
 from ambry.rest import names
 from ambry.rest.text import one_of
-from ambry.service.admin import json_response
 from frontend.container import unknown_container
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import Selected
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, json_response
 from frontend.http.route import Handle, Route
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.context import RouterContext

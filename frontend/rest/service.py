@@ -8,9 +8,9 @@ from http import HTTPStatus
 from aiohttp import web
 
 from ambry import __version__
-from ambry.service.admin import json_response, readiness
+from ambry.service.admin import readiness_of
 from frontend.http.conditions import Selected
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, json_response
 from frontend.http.problem import RETRY_AFTER_S
 from frontend.http.route import Handle, Route
 from frontend.rest.resource import EVERYWHERE, READS
@@ -54,7 +54,7 @@ class ServicePages:
         return _now(web.Response(text="ok\n"))
 
     async def readyz(self, exchange: Exchange) -> web.Response:
-        return _now(readiness(self._unready))
+        return _now(json_response(*readiness_of(self._unready())))
 
     async def version(self, exchange: Exchange) -> web.Response:
         return _now(json_response({"version": __version__}))
