@@ -80,6 +80,7 @@ REQUESTS: dict[MessageType, Message] = {
     MessageType.CHANGES: ChangesRequest([ChangesCursor(PARTITION, b"", 0)], 10, 0, 0),
     MessageType.FETCH: FetchRequest(PARTITION, [ID], 1000),
     MessageType.FATES: FatesRequest([ID]),
+    MessageType.USAGE: UsageRequest(PARTITION, 1),
     MessageType.DIGESTS: DigestsRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 0, 1),
     MessageType.ENTRIES: EntriesRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 1),
     MessageType.SEGMENTS: SegmentsRequest(PARTITION, b"", 0),
