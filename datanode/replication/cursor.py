@@ -49,6 +49,8 @@ class Cursor:
     """Whether the peer had dropped tombstones, when it answered, of behind where it was asked from."""
     lacking: set[bytes] = field(default_factory=set)
     """Those of `outstanding` of which a comparison showed that they should have been here."""
+    lag_shown: int = -1
+    """What the metrics say of `lag_bytes`."""
     on_moved: Callable[[], None] = lambda: None
     """Called when what may be made durable changed."""
 
@@ -67,8 +69,12 @@ class Cursor:
             self.incarnation, min([self.next_lsn, *self.outstanding.values()]), self.epoch, complete=self.complete
         )
 
-    def hear(self, answer: PartitionChanges, seen: Seen) -> None:
-        """What an answer says beside its changes; `seen`: what the peer's own cursor says of our log."""
+    def hear(self, answer: PartitionChanges, seen: Seen) -> bool:
+        """What an answer says beside its changes; `seen`: what the peer's own cursor says of our log.
+
+        Returns whether anything of that is news which may decide something (datanode/replication/{authority,recovery}.py).
+        """
+        before = (self.answered, self.vouches, self.serving, self.put_back, self.untold, self.incarnation)
         self.answered = True
         self.vouches = seen is not Seen.BEYOND
         self.seen_lsn = answer.known.lsn if seen is Seen.HERE else 0
@@ -79,6 +85,7 @@ class Cursor:
             self.end_lsn = answer.end_lsn
         # Those that it drops later were told: it waits until this replica has them for good.
         self.untold = self.untold or self.next_lsn < answer.purged_lsn
+        return before != (True, self.vouches, self.serving, self.put_back, self.untold, self.incarnation)
 
     def follow(self, incarnation: bytes) -> None:
         """The peer's log is `incarnation`: start over if it is another one than before."""

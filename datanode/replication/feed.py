@@ -27,6 +27,7 @@ from datanode.replication.horizon import Horizon
 from datanode.replication.shares import Shares
 from datanode.replication.subscriptions import Follower, Followers
 from datanode.store.blob_store import BlobStore
+from datanode.store.changes import Past
 from datanode.store.entry import IndexEntry
 from datanode.store.index import FindToken
 from datanode.store.lineage import Seen
@@ -132,7 +133,7 @@ class ChangeFeed:
     def _note_seen(self, name: str, cursor: ChangesCursor) -> None:
         """Where a peer stands: whether it knows more of our log than we do, and what it no longer needs tombstones for."""
         replica = self._replicas.get(cursor.partition)
-        if replica is None or all(node.name != name for node in replica.partition.replicas):
+        if replica is None or not any(node.name == name for node in replica.partition.replicas):
             return
         token = FindToken(cursor.incarnation, cursor.lsn, cursor.epoch)
         if replica.store.judge(token) is Seen.BEYOND:
@@ -141,11 +142,8 @@ class ChangeFeed:
             # Not how far it has got: it may come back with an older token, and would have missed what was dropped since.
             self._horizon.note(name, cursor.partition, FindToken(cursor.incarnation, cursor.durable_lsn))
 
-    async def _entries(self, store: BlobStore, lsn: int, limit: int) -> list[IndexEntry]:
-        """What changed since: the latest from memory, the rest from LMDB on a disk thread. Raises ReplicaUnavailable."""
-        past = store.past()
-        if lsn >= past.stored_lsn:
-            return store.changes_since(lsn, limit)
+    async def _stored_entries(self, store: BlobStore, lsn: int, limit: int, past: Past) -> list[IndexEntry]:
+        """What changed since an LSN before those that memory has. Raises ReplicaUnavailable."""
         return await self._disk.submit(store.changes_since, lsn, limit, past)
 
     def _anything(self, follower: Follower) -> bool:
@@ -181,8 +179,9 @@ class ChangeFeed:
         store = replica.store
         if store.put_back:
             return False
-        waited = self._clock.monotonic() - replica.opened_at >= SUSPICION_S
-        return store.vouched or store.unsuspected or store.lineage.young or waited
+        if store.vouched or store.unsuspected or store.lineage.young:
+            return True
+        return self._clock.monotonic() - replica.opened_at >= SUSPICION_S
 
     def _lag_bytes(self, cursor: ChangesCursor) -> int:
         """How far an asker is behind of what it is told, in bytes of log."""
@@ -221,15 +220,19 @@ class ChangeFeed:
                 continue
             # It is told up to `end_lsn`: what comes later marks it anew, and so does the cursor that goes on from there.
             follower.marked.discard(cursor.partition)
+            asked = shares.changes
+            past = store.past()
             try:
-                asked = shares.changes
-                entries = await self._entries(store, lsn, asked)
+                if lsn >= past.stored_lsn:
+                    entries = store.changes_since(lsn, asked)  # memory has all of it
+                else:
+                    entries = await self._stored_entries(store, lsn, asked, past)
+                    if self._replicas.get(cursor.partition) is not replica or not self._tells(replica, cursor):
+                        follower.mark(cursor.partition)
+                        continue  # since it was asked; the next request meets it as it is now
             except ReplicaUnavailable:
                 follower.mark(cursor.partition)
                 continue  # its index is being rebuilt
-            if self._replicas.get(cursor.partition) is not replica or not self._tells(replica, cursor):
-                follower.mark(cursor.partition)
-                continue  # since it was asked; the next request meets it as it is now
             told = shares.take([entry.size for entry in entries]) if entries else 0
             next_lsn = entries[told - 1].lsn + 1 if told and (told < len(entries) or told == asked) else end_lsn
             changes = [change_of(store, entry) for entry in entries[:told]]

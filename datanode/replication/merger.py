@@ -12,6 +12,7 @@ from datanode.replication.decide import Action, decide, joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
 from datanode.store.index import Held
+from datanode.store.known import UNKNOWN, Known
 from datanode.store.retention import Retention
 
 
@@ -36,9 +37,15 @@ class Merger:
         self._healer = healer
         self._certain_retention = certain_retention
 
+    @staticmethod
+    def knows(replica: Replica, changes: list[Change]) -> bool:
+        """Whether memory tells that all of this is here already, as most is: puts reach every replica by themselves."""
+        known = replica.store.index.known
+        return all(_told_already(known(change.id), change) for change in changes)
+
     async def take_in(self, peer: Peer, replica: Replica, changes: list[Change]) -> Taken:
-        """Make everything in `changes` durable here."""
-        if not changes:
+        """Make everything in `changes` durable here. Raises AmbryError."""
+        if self.knows(replica, changes):
             return NOTHING_NEW
         async with replica.lookups.hold([change.id for change in changes]) as here:
             return await self._take_in(peer, replica, changes, here)
@@ -49,9 +56,8 @@ class Merger:
         fetches: dict[bytes, Change] = {}
         for change in changes:
             entry = here.get(change.id)
-            known = entry is not None and entry.present and entry.state == change.state
-            if known and entry is not None and entry.changed_at_ms == change.changed_at_ms:
-                continue  # by far the most: it came here directly, or from another peer
+            if _told_already(entry, change):
+                continue
             retention = retention or self._certain_retention()
             action = decide(entry, change, retention)
             if action is Action.MERGE:
@@ -72,3 +78,10 @@ class Merger:
         for blob_id in sorted(failed):
             self._healer.want(replica.partition.id, blob_id, fetches[blob_id].dated)
         return Taken({blob_id: fetches[blob_id].lsn for blob_id in sorted(failed)}, news=bool(fetches or merges))
+
+
+def _told_already(entry: Known, change: Change) -> bool:
+    """Whether this entry has all that a change says: its blob came here directly, or from another peer."""
+    if entry is None or entry is UNKNOWN or not entry.present:
+        return False
+    return entry.state == change.state and entry.changed_at_ms == change.changed_at_ms

@@ -91,6 +91,17 @@ class Recovery:
         metrics.PUT_BACK.inc()
         log.error("replica put back from a backup", partition=replica.partition.id, why=put_back)
 
+    def forgets(self, replica: Replica, *, purged: bool, followed: bytes = b"") -> bool:
+        """Whether a crash would make it forget what a peer's answer told: `remember` it then. Arguments as there."""
+        store = replica.store
+        lineage = store.lineage
+        return store.state is StoreState.OPEN and (
+            (purged and not lineage.purged_lsn)
+            or (bool(store.put_back) and not lineage.put_back)
+            or lineage.is_elder(store.incarnation, followed)
+            or (lineage.sure_epoch != lineage.epoch and self._cursors.all_vouch(store.partition))
+        )
+
     async def remember(self, replica: Replica, *, purged: bool, followed: bytes = b"") -> None:
         """After a peer's answer: make durable what no crash may make it forget.
 
@@ -99,6 +110,8 @@ class Recovery:
         Without room, descriptors or memory for it that is tried again when the peer is asked again; a disk that fails it fences
         the replica, as any failed write does. Raises Overloaded, InsufficientStorage, ReplicaUnavailable.
         """
+        if not self.forgets(replica, purged=purged, followed=followed):
+            return
         store = replica.store
         lineage = store.lineage
         # What was dropped there never comes here: whoever missed it must not believe that we would know.
@@ -106,8 +119,6 @@ class Recovery:
         sure = lineage.sure_epoch != lineage.epoch and self._cursors.all_vouch(store.partition)
         put_back = bool(store.put_back) and not lineage.put_back
         elder = followed if lineage.is_elder(store.incarnation, followed) else b""
-        if store.state is not StoreState.OPEN or not (purged or sure or put_back or elder):
-            return
         try:
             await self._disk.submit(_write_down, store, purged=purged, sure=sure, put_back=put_back, elder=elder)
         except (OSError, MemoryError) as error:

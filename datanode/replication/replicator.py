@@ -295,12 +295,18 @@ class Replicator:
             cursor = self._cursors.get(peer.node.name, answer.partition)
             if replica is None or cursor is None or cursor is not pull.asked.get(answer.partition):
                 continue  # the replica was reopened since: what was asked from its old place on must not move the new one
-            self._hear(peer, replica, cursor, answer)
-            try:
-                purged, followed = answer.purged_lsn > 0, answer.known.incarnation
-                await self._recovery.remember(replica, purged=purged, followed=followed)
-            except AmbryError as error:
-                failure = error
+            decides = self._hear(peer, replica, cursor, answer)
+            purged, followed = answer.purged_lsn > 0, answer.known.incarnation
+            if self._recovery.forgets(replica, purged=purged, followed=followed):
+                try:
+                    await self._recovery.remember(replica, purged=purged, followed=followed)
+                except AmbryError as error:
+                    failure = error
+            known = self._merger.knows(replica, answer.changes)
+            if known and replica.store.authority and not (decides or self._bootstrapper.holds(answer.partition)):
+                # A receipt, as by far the most are: what it tells is here, and nothing hangs on it.
+                self._advance(peer, answer, cursor, {})
+                continue
             waits = not answer.put_back and self._bootstrapper.holds_back(replica)
             held_back |= waits
             if answer.put_back or waits:
@@ -313,8 +319,7 @@ class Replicator:
                 failure = error
                 continue
             news |= taken.news
-            cursor.advance(answer.next_lsn, answer.end_lsn, taken.failed, answer.epoch)
-            metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
+            self._advance(peer, answer, cursor, taken.failed)
             self._authority.check(replica)
             self._recovery.check(replica)
         if failure is not None:
@@ -323,10 +328,22 @@ class Replicator:
             pull.learned(news=news)
         return held_back
 
-    def _hear(self, peer: Peer, replica: Replica, cursor: Cursor, answer: PartitionChanges) -> None:
-        """Take in what an answer says beside its changes: above all how far the peer has seen our log."""
+    @staticmethod
+    def _advance(peer: Peer, answer: PartitionChanges, cursor: Cursor, failed: dict[bytes, int]) -> None:
+        """What an answer tells is durable here, but for `failed`."""
+        cursor.advance(answer.next_lsn, answer.end_lsn, failed, answer.epoch)
+        if cursor.lag_bytes != cursor.lag_shown:
+            cursor.lag_shown = cursor.lag_bytes
+            metrics.REPLICATION_LAG.labels(peer.node.name, str(answer.partition)).set(cursor.lag_bytes)
+
+    def _hear(self, peer: Peer, replica: Replica, cursor: Cursor, answer: PartitionChanges) -> bool:
+        """Take in what an answer says beside its changes: above all how far the peer has seen our log.
+
+        Returns whether that may decide anything: more than that the peer goes on.
+        """
         token = FindToken(answer.known.incarnation, answer.known.lsn, answer.known.epoch)
         seen = replica.store.judge(token)
-        cursor.hear(answer, seen)
+        news = cursor.hear(answer, seen)
         if seen is Seen.BEYOND:
             self._recovery.recognise(replica, peer.node.name, token)
+        return news or seen is Seen.BEYOND

@@ -55,6 +55,7 @@ from datanode.store import batch, bounded_files, entry, index, index_file, log, 
 from datanode.store.age import LogAge
 from datanode.store.batch import Batch
 from datanode.store.blob_store import BlobStore
+from datanode.store.changes import Past
 from datanode.store.compaction import copy as copying
 from datanode.store.compaction import plan
 from datanode.store.compaction.plan import Usage
@@ -426,10 +427,10 @@ def append_while_closing(patch: Patch) -> None:
 def read_old_changes_on_the_event_loop(patch: Patch) -> None:
     """A peer that is far behind costs everybody up to half a second."""
 
-    async def entries(_self: ChangeFeed, store: BlobStore, lsn: int, limit: int) -> list[IndexEntry]:
+    async def entries(_self: ChangeFeed, store: BlobStore, lsn: int, limit: int, _past: Past) -> list[IndexEntry]:
         return store.changes_since(lsn, limit)
 
-    patch.setattr(ChangeFeed, "_entries", entries)
+    patch.setattr(ChangeFeed, "_stored_entries", entries)
 
 
 def map_an_index_unread(patch: Patch) -> None:

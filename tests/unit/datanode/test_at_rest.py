@@ -16,7 +16,7 @@ from typing import Any
 
 from datanode.config import CompactionSection
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
-from tests.support.samples import PARTITION
+from tests.support.samples import PARTITION, blob_id
 
 OURS = f"{Path(__file__).parents[3]}/datanode/"
 MINUTES = 11
@@ -71,3 +71,25 @@ async def test_a_minute_at_rest_costs_the_same_with_many_partitions(tmp_path: Pa
     many = await lines_of_a_minute_at_rest(tmp_path / "many", 15)
     grew = {name: (few[name], count) for name, count in many.items() if count > few[name]}
     assert grew == {}
+
+
+async def lines_of_one_receipt(root: Path) -> float:
+    """Per put that reached both replicas by itself: what one of them runs to tell the other of it, and to be told."""
+    count = 40
+    numbers = tuple(range(PARTITION, PARTITION + count))
+    cluster = DirectCluster(root, cluster_map(2, partitions=numbers))
+    await cluster.start()
+    await cluster.settle()
+    for round in range(2):  # the first answers still tell who has authority
+        for node in cluster.nodes.values():
+            for number in numbers:
+                await node.put(blob_id(2 * number + round, partition=number), b"x")
+        with counted_lines() as lines:
+            await cluster["a1"].tick("pull:a2")
+    await cluster.stop()
+    return lines.total() / count
+
+
+async def test_a_put_that_reached_all_replicas_costs_their_followers_next_to_nothing(tmp_path: Path) -> None:
+    """Each of them tells all others of it. What an answer decides was looked at again for each: 341 lines, now 255."""
+    assert await lines_of_one_receipt(tmp_path) < 290

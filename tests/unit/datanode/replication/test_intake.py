@@ -338,7 +338,7 @@ async def test_whether_a_blob_needs_fetching(
     if present:
         await node.put(ID, b"x")
     if state is not None:
-        await node.update(ID, state)
+        await intake_of(node).merge(node.replica, ID, DatedState(state, node.clock.wall_ms()))
     if damaged:
         node.replica.store.damaged.add(ID)
     assert await intake_of(node).settle(node.replica, ID, DatedState(wanted)) is settled
