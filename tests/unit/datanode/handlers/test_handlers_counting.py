@@ -24,7 +24,14 @@ from ambry.errors import (
 )
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message
-from ambry.protocol.messages.blobs import GetRequest, PresenceRequest, PutRequest, UpdateRequest
+from ambry.protocol.messages.blobs import (
+    GetRequest,
+    GetsRequest,
+    PresenceRequest,
+    PutRequest,
+    PutsRequest,
+    UpdateRequest,
+)
 from ambry.protocol.messages.replication import (
     ChangesCursor,
     ChangesRequest,
@@ -80,13 +87,14 @@ REQUESTS: dict[MessageType, Message] = {
     MessageType.CHANGES: ChangesRequest([ChangesCursor(PARTITION, b"", 0)], 10, 0, 0),
     MessageType.FETCH: FetchRequest(PARTITION, [ID], 1000),
     MessageType.FATES: FatesRequest([ID]),
-    MessageType.USAGE: UsageRequest(PARTITION, 1),
     MessageType.DIGESTS: DigestsRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 0, 1),
     MessageType.ENTRIES: EntriesRequest(PARTITION, FIRST_KEY, BEHIND_ALL, 1),
     MessageType.SEGMENTS: SegmentsRequest(PARTITION, b"", 0),
     MessageType.SEGMENT_RECORDS: SegmentRecordsRequest(PARTITION, b"", 1, 0, 128),
     MessageType.SEGMENT_BYTES: SegmentBytesRequest(PARTITION, b"", 1, 0, 128, 8),
     MessageType.USAGE: UsageRequest(PARTITION, 0),
+    MessageType.GETS: GetsRequest("r", [], 1000),
+    MessageType.PUTS: PutsRequest("r", True, []),
 }
 
 
