@@ -442,7 +442,7 @@ BLOCKING = {
 """Methods of a replica's store that wait for its disk, by names that nothing else has, and why."""
 SAYS_THAT_IT_BLOCKS = ("Blocking", "blocking", "On a disk thread")
 NEVER_WAITS_THERE = {
-    ("datanode/replication/feed.py", "_entries", "changes_since"): "what lies behind the last checkpoint is in memory",
+    ("datanode/replication/feed.py", "_collect", "changes_since"): "what lies behind the last checkpoint is in memory",
     ("datanode/upkeep/scrubber.py", "_scrub", "lookup"): "it goes to scrub_segment, whose pieces run on disk threads",
 }
 """Module, function, what it uses, and why."""
