@@ -583,6 +583,13 @@ COVERED_BY = {
         )
         for name in ("forms", "items", "parts", "read")
     },
+    **{
+        f"frontend/rest/{name}.py": (
+            "tests/unit/frontend/rest/test_frontend_rest_openapi.py",
+            "it is read as it is served",
+        )
+        for name in ("api_pages", "docs_page")
+    },
     "frontend/router/context.py": (
         "tests/unit/frontend/router/test_router_replicas.py",
         "only puts together what the others test",

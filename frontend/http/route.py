@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -45,6 +45,16 @@ class Route:
     query: frozenset[str] = frozenset()
     select: Select | None = None
     """None for a method that selects nothing, such as OPTIONS: conditions mean nothing there (RFC 9110 section 13.2.1)."""
+    statuses: tuple[int, ...] = (200,)
+    """Of its answers that are no errors, but for 304."""
+    required: frozenset[str] = frozenset()
+    """Those of its headers and query keys that it does not do without."""
+    takes: tuple[str, ...] = ("application/json",)
+    """Media types of the body that it takes, if it takes one."""
+    body_schema: Mapping[str, Any] | None = None
+    """What such a body is, as a JSON Schema; None: anything."""
+    gives: tuple[str, ...] = ("application/json",)
+    """Media types of its answers; none where they have no body."""
 
 
 class Dialect(Protocol):

@@ -56,6 +56,7 @@ class About:
         )
 
     async def blob_info(self, exchange: Exchange) -> web.Response:
+        """What a blob is."""
         blob_id = id_in_path(exchange)
         allowed = visible(exchange)
         head = await self._finder.head(exchange, blob_id, allowed)
@@ -80,6 +81,7 @@ class About:
         return web.Response(body=msgspec.json.encode(body) + b"\n", headers=headers)
 
     async def user_metadata(self, exchange: Exchange) -> web.Response:
+        """The user metadata of a blob, as JSON and as headers."""
         allowed = visible(exchange)
         head = await self._finder.head(exchange, id_in_path(exchange), allowed)
         response = _answer(head.metadata, NOT_AT_ALL if allowed.any else ASK_FIRST)
@@ -87,12 +89,15 @@ class About:
         return response
 
     async def replicas(self, exchange: Exchange) -> web.Response:
+        """What each replica of its partition knows of a blob."""
         blob_id = id_in_path(exchange)
         found = await presence(exchange.context, self._router, blob_id)
         return _answer({"id": str(blob_id), "partition": blob_id.partition, "replicas": found}, NOT_AT_ALL)
 
     async def chunk_ids(self, exchange: Exchange) -> web.StreamResponse:
-        """Told in pieces: the list of a large blob is long, and whoever takes it slowly holds no second copy of it."""
+        """The chunks of a blob.
+
+        Told in pieces: the list of a large one is long, and whoever takes it slowly holds no second copy of it."""
         blob_id = id_in_path(exchange)
         with contextlib.closing(await chunk_list(exchange.context, self._router, blob_id)) as listed:
             chunks = listed.chunks

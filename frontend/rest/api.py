@@ -16,6 +16,7 @@ from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
 from frontend.rest.about import About
 from frontend.rest.accounts import AccountPages
+from frontend.rest.api_pages import ApiPages
 from frontend.rest.batch import Batches
 from frontend.rest.batch_put import BatchPuts
 from frontend.rest.blob import BlobFinder
@@ -72,6 +73,7 @@ class AmbryApi:
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),
             BatchPuts(router, entry, clock=clock),
+            ApiPages(lambda: self.routes),
             AccountPages(router, containers, None if services is None else services.changes),
         ]
         if services is not None:

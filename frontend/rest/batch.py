@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InternalError, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.rest import frames
 from ambry.rest.text import is_plain
 from ambry.service.logs import get_logger
 from frontend.container import Container
@@ -19,7 +21,7 @@ from frontend.http.ranges import parse_ranges
 from frontend.http.route import Handle, Route
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import form_of
-from frontend.rest.batch_items import BatchItem, failed_item, read_items, told_items
+from frontend.rest.batch_items import LIST, LIST_WITH_RANGES, BatchItem, failed_item, read_items, told_items
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
 from frontend.rest.blob import BlobFinder, parse_id
@@ -43,7 +45,7 @@ class Batches:
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
-        def batch(name: str, handle: Handle, *, changes: bool = False) -> Route:
+        def batch(name: str, handle: Handle, schema: Mapping[str, Any], *, changes: bool = False) -> Route:
             return Route(
                 op=f"batch_{name}",
                 methods=("POST",),
@@ -53,18 +55,26 @@ class Batches:
                 takes_body=True,
                 headers=EVERYWHERE,
                 select=self.select_nothing,
+                body_schema=schema,
+                gives=("application/json",) if changes else ("multipart/mixed", frames.CONTENT_TYPE),
             )
 
-        return batch("get", self.get), batch("head", self.head), batch("delete", self.delete, changes=True)
+        return (
+            batch("get", self.get, LIST_WITH_RANGES),
+            batch("head", self.head, LIST),
+            batch("delete", self.delete, LIST, changes=True),
+        )
 
     @staticmethod
     async def select_nothing(exchange: Exchange) -> None:
         """Conditions are about one thing that stands there; of a batch there is none."""
 
     async def get(self, exchange: Exchange) -> web.StreamResponse:
+        """Many blobs, or ranges of them, each with a status of its own, in the order in which they are ready."""
         return await self._read(exchange, bodies=True)
 
     async def head(self, exchange: Exchange) -> web.StreamResponse:
+        """What a batch of gets says, without bodies."""
         return await self._read(exchange, bodies=False)
 
     async def _read(self, exchange: Exchange, *, bodies: bool) -> web.StreamResponse:
@@ -94,7 +104,7 @@ class Batches:
         return found
 
     async def delete(self, exchange: Exchange) -> web.Response:
-        """Each for itself: those that cannot be deleted keep none of the others."""
+        """Delete many blobs, each for itself: those that cannot be deleted keep none of the others."""
         items = await read_items(exchange, self._router, ranges=False)
         answers: list[dict[str, Any]] = [{} for _ in items]
         numbers = iter(range(len(items)))

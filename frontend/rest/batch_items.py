@@ -22,6 +22,27 @@ _JSON_TYPES = frozenset({"", "application/json", "application/x-www-form-urlenco
 """The last is what curl says unasked."""
 
 
+_ID = {"type": "string", "format": "ambry-blob-id"}
+LIST: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": _ID}
+"""A batch as a JSON Schema."""
+LIST_WITH_RANGES: dict[str, Any] = LIST | {
+    "items": {
+        "anyOf": [
+            _ID,
+            {
+                "type": "object",
+                "required": ["id"],
+                "additionalProperties": False,
+                "properties": {
+                    "id": _ID,
+                    "ranges": {"type": "array", "minItems": 1, "maxItems": 10, "items": {"type": "string"}},
+                },
+            },
+        ]
+    }
+}
+
+
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One id, and ranges as a Range header has them (`0-99`, `100-`, `-5`); none for all of it."""
 

@@ -60,10 +60,12 @@ class BatchPuts:
                 takes_body=True,
                 headers=ON_BATCH_PUT,
                 select=Uploads.select_nothing,
+                takes=(CONTENT_TYPE,),
             ),
         )
 
     async def put(self, exchange: Exchange) -> web.Response:
+        """Store many small blobs, each with a status of its own."""
         kind = exchange.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
         if kind != CONTENT_TYPE:
             raise MediaTypeUnsupported(

@@ -44,6 +44,7 @@ class ClusterPages:
                 handle=handle,
                 headers=EVERYWHERE | set(headers),
                 query=query,
+                required=query,
                 select=self.select,
             )
 

@@ -47,7 +47,15 @@ class Reads:
         ) -> Route:
             enter = self._entry.by_path
             return Route(
-                op=op, methods=methods, target=target, handle=handle, enter=enter, headers=headers, select=select
+                op=op,
+                methods=methods,
+                target=target,
+                handle=handle,
+                enter=enter,
+                headers=headers,
+                select=select,
+                statuses=(200, 206) if op == "get" else (200,),
+                gives=("*/*",),
             )
 
         return (
@@ -57,7 +65,7 @@ class Reads:
         )
 
     async def read(self, exchange: Exchange) -> web.StreamResponse:
-        """GET."""
+        """The bytes of a blob, or ranges of them."""
         ranges = await self._ranges(exchange) if "range" in exchange.headers else ()
         if len(ranges) > 1:
             return await self._read_several(exchange, ranges)

@@ -24,15 +24,21 @@ class ServicePages:
         self._unready = unready
 
     def routes(self) -> tuple[Route, ...]:
-        def page(target: str, handle: Handle) -> Route:
+        def page(target: str, handle: Handle, gives: str = "application/json") -> Route:
             return Route(
-                op="health", methods=READS, target=target, handle=handle, headers=EVERYWHERE, select=self.select
+                op="health",
+                methods=READS,
+                target=target,
+                handle=handle,
+                headers=EVERYWHERE,
+                select=self.select,
+                gives=(gives,),
             )
 
         return (
             page("/", self.root),
-            page("/healthCheck", self.health_check),
-            page("/healthz", self.healthz),
+            page("/healthCheck", self.health_check, "text/plain"),
+            page("/healthz", self.healthz, "text/plain"),
             page("/readyz", self.readyz),
             page("/version", self.version),
         )
@@ -42,21 +48,26 @@ class ServicePages:
         return Selected(etag=None, modified_ms=None, headers={})
 
     async def root(self, exchange: Exchange) -> web.Response:
+        """What this is."""
         return _now(
             json_response({"service": "ambry", "version": __version__, "upload": "POST /", "read": "GET /<id>"})
         )
 
     async def health_check(self, exchange: Exchange) -> web.Response:
+        """GOOD or BAD, for load balancers."""
         bad = bool(self._unready())
         return _now(web.Response(text="BAD" if bad else "GOOD", status=503 if bad else 200))
 
     async def healthz(self, exchange: Exchange) -> web.Response:
+        """Whether the process answers."""
         return _now(web.Response(text="ok\n"))
 
     async def readyz(self, exchange: Exchange) -> web.Response:
+        """Whether it should get requests, with reasons."""
         return _now(json_response(*readiness_of(self._unready())))
 
     async def version(self, exchange: Exchange) -> web.Response:
+        """Which release it is."""
         return _now(json_response({"version": __version__}))
 
 

@@ -35,7 +35,9 @@ class Updates:
                 enter=self._entry.by_header,
                 changes=True,
                 headers=EVERYWHERE | OF_BLOB | {names.BLOB_ID, *headers},
+                required=frozenset({names.BLOB_ID}),
                 select=select,
+                gives=(),
             )
 
         finder = self._finder
@@ -48,6 +50,8 @@ class Updates:
             changes=True,
             headers=EVERYWHERE | OF_BLOB,
             select=finder.select_deletable,
+            statuses=(202,),
+            gives=(),
         )
         return (
             delete,
@@ -56,11 +60,13 @@ class Updates:
         )
 
     async def delete(self, exchange: Exchange) -> web.Response:
+        """Delete a blob; again is fine."""
         known = selected_head(exchange)
         await update.delete(exchange.context, self._router, id_in_path(exchange), known)
         return web.Response(status=202)
 
     async def update_ttl(self, exchange: Exchange) -> web.Response:
+        """Let a blob live longer; never shorter."""
         blob_id = id_in_header(exchange)
         expires_at_ms = expiry(exchange.headers.get(names.TTL), self._clock.wall_ms())
         check_lifetime(expires_at_ms, container_of(exchange))
@@ -68,5 +74,6 @@ class Updates:
         return web.Response(headers={names.TTL: ttl_of(head.state, head.created_at_ms)})
 
     async def undelete(self, exchange: Exchange) -> web.Response:
+        """Bring a deleted blob back, within the retention."""
         await update.undelete(exchange.context, self._router, id_in_header(exchange), selected_head(exchange))
         return web.Response()

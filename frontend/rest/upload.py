@@ -74,15 +74,18 @@ class Uploads:
                 headers=ON_UPLOAD,
                 header_prefixes=METADATA_PREFIXES,
                 select=self.select_nothing,
+                statuses=(201,),
+                takes=("application/octet-stream",),
             )
 
         return upload(("POST", "PUT"), "/", self.upload), upload(("PUT",), "/{filename}", self.upload_named)
 
     async def upload(self, exchange: Exchange) -> web.Response:
+        """Store the body as a new blob; Location names it."""
         return await self._upload(exchange, "")
 
     async def upload_named(self, exchange: Exchange) -> web.Response:
-        """The path is the file name, which the blob remembers."""
+        """Store the body as a new blob, which remembers the path as its file name."""
         name = rules.percent_decoded("the name in the path", exchange.target.segments[0])
         check_reserved(name)
         if _is_id(name):

@@ -43,6 +43,7 @@ TABLE = [
     ("HEAD", "/"), ("GET", "/healthCheck"), ("HEAD", "/healthCheck"), ("GET", "/healthz"), ("HEAD", "/healthz"),
     ("GET", "/readyz"), ("HEAD", "/readyz"), ("GET", "/version"), ("HEAD", "/version"),
     ("GET", "/getClusterMapSnapshot"), ("HEAD", "/getClusterMapSnapshot"), ("GET", "/statsReport"), ("HEAD", "/statsReport"),
+    ("GET", "/openapi.json"), ("HEAD", "/openapi.json"), ("GET", "/docs"), ("HEAD", "/docs"),
 ]  # fmt: skip
 UPLOADS = [(method, target) for method, target in TABLE if method == "POST" or target in ("/{filename}",)] + [
     ("PUT", "/")
@@ -291,7 +292,7 @@ async def test_a_refusal_says_where_to_go() -> None:
             ("POST", "/foo.bin", "/foo.bin takes DELETE, GET, HEAD, OPTIONS, PUT, and not POST"),
             ("DELETE", "/", "/ takes GET, HEAD, OPTIONS, POST, PUT, and not DELETE"),
             ("GET", "/metrics", "/metrics is neither a page of this port nor a blob id"),
-            ("GET", "/docs", "are on the admin port"),
+            ("GET", "/console", "are on the admin port"),
         ):
             refused = await frontend.call(method, path)
             assert said in refused.json()["detail"], refused.body

@@ -1,0 +1,100 @@
+"""What the headers and query keys of the API may hold, as OpenAPI says it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ambry.ids import ID_TEXT_SIZE
+from ambry.rest import names, values
+from ambry.rest.text import TEXT_SIZE_MAX
+
+Schema = dict[str, Any]
+
+_FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
+_TEXT: Schema = {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?$", "maxLength": TEXT_SIZE_MAX}
+_NAME: Schema = {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?$", "maxLength": 64}
+_NUMBER: Schema = {"type": "string", "pattern": r"^[0-9]{1,10}$"}
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_BASE64 = r"[A-Za-z0-9+/]+={0,2}"
+_DIGESTS: Schema = {"type": "string", "pattern": rf"^sha-(256|512)=:{_BASE64}:(, ?sha-(256|512)=:{_BASE64}:)?$"}
+BLOB_ID: Schema = {
+    "type": "string",
+    "format": "ambry-blob-id",
+    "pattern": rf"^[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}$",
+    "description": "an id that carries its own checksum",
+}
+
+HEADERS: dict[str, tuple[str, Schema]] = {
+    names.SERVICE_ID: ("who calls; stored with an upload", _TEXT),
+    names.OWNER_ID: ("whose blob it is", _TEXT),
+    names.CONTENT_TYPE: (
+        "the media type to store",
+        {"type": "string", "pattern": rf"^{_TOKEN}/{_TOKEN}$", "maxLength": TEXT_SIZE_MAX},
+    ),
+    names.CONTENT_ENCODING: (
+        "how the bytes are encoded; they are never decoded",
+        {"type": "string", "pattern": rf"^{_TOKEN}$", "maxLength": TEXT_SIZE_MAX},
+    ),
+    "content-encoding": (
+        f"as {names.CONTENT_ENCODING}",
+        {"type": "string", "pattern": rf"^{_TOKEN}$", "maxLength": TEXT_SIZE_MAX},
+    ),
+    names.ACCOUNT_NAME: ("the account that a new blob goes to, or that one is in", _NAME),
+    names.CONTAINER_NAME: ("the container that a new blob goes to, or that one is in", _NAME),
+    names.ACCOUNT_ID: ("the account, by its number", _NUMBER),
+    names.IGNORE_CONTAINERS: ("leave the containers out", _FLAG),
+    names.TTL: (
+        f"seconds to live, at most {values.TTL_SECONDS_MAX}; -1 is for ever",
+        {"type": "string", "pattern": r"^(-1|[1-9][0-9]{0,8})$"},
+    ),
+    names.PRIVATE: ("not for shared caches", _FLAG),
+    names.FILENAME: (
+        "the name of one file",
+        {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}[a-z]$"},
+    ),
+    names.ENCODED_FILENAME: (
+        "the name of one file, percent-encoded UTF-8; in place of the other",
+        {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,99}$"},
+    ),
+    names.DIGEST: ("xxh3-128 of the body", {"type": "string", "pattern": "^[0-9a-fA-F]{32}$"}),
+    names.DURABILITY: ("what is promised when it is answered", {"type": "string", "enum": ["memory", "disk", "geo"]}),
+    names.BLOB_ID: ("which blob", BLOB_ID),
+    names.GET_OPTION: (
+        "which blobs to show beside those that live",
+        {
+            "type": "string",
+            "enum": ["None", "Include_Deleted_Blobs", "Include_Expired_Blobs", "Include_All"],
+        },
+    ),
+    names.RESOLVE_RANGE_ON_EMPTY_BLOB: ("answer any range of an empty blob with nothing", _FLAG),
+    names.CLUSTER_NAME: ("the cluster that is meant", _NAME),
+    names.STATS_TYPE: ("by what to report", {"type": "string", "enum": ["ACCOUNT_REPORT", "PARTITION_CLASS_REPORT"]}),
+    "content-md5": ("MD5 of the body", {"type": "string", "pattern": r"^[A-Za-z0-9+/]{21}[AQgw]==$"}),
+    "content-digest": ("digests of the body (RFC 9530)", _DIGESTS),
+    "repr-digest": ("digests of the body (RFC 9530)", _DIGESTS),
+}
+"""By name in lower case: what it says, and its schema. One that is not here is any text."""
+
+CONDITIONS: dict[str, tuple[str, Schema]] = {
+    "if-match": ("only if it is one of these", {"type": "string", "pattern": r'^(\*|"[!#-~]*")$'}),
+    "if-none-match": ("only if it is none of these", {"type": "string", "pattern": r'^(\*|"[!#-~]*")$'}),
+}
+RANGES: dict[str, tuple[str, Schema]] = {
+    "range": ("which bytes (RFC 9110 section 14)", {"type": "string"}),
+    "if-range": (
+        "only if it is still this one",
+        {"type": "string", "pattern": r'^"[!#-~]*"$'},
+    ),
+}
+QUERY: dict[str, tuple[str, Schema]] = {
+    "name": ("the host or the name of a data node", {"type": "string", "minLength": 1}),
+    "port": ("its port", {"type": "string", "pattern": r"^[0-9]{1,5}$"}),
+}
+PATH: dict[str, tuple[str, Schema]] = {
+    "id": ("a blob", BLOB_ID),
+    "filename": (
+        "the name of one file",
+        {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_ -]{0,40}\.[a-z]{1,3}$"},
+    ),
+    "n": ("a number, from 0", {"type": "string", "pattern": r"^[0-9]{1,9}$"}),
+}
