@@ -65,6 +65,14 @@ class Bulk:
         self._sink.hold(self._start + _encode_line(pairs)[1:] + b"\n", this_turn=this_turn)
 
 
+_debugs = False
+
+
+def debugs() -> bool:
+    """Whether lines of level debug are wanted: to be asked where there would be thousands a second."""
+    return _debugs
+
+
 _bulk: tuple[_Sink, dict[str, Any]] | None = None
 """Where lines go and what stands in all of them; None where they are no JSON or not wanted."""
 
@@ -109,7 +117,7 @@ def configure(
 
     With `file` standard output and error go there from now on. Raises OSError when it cannot be opened.
     """
-    global _file, _bulk
+    global _file, _bulk, _debugs
     if file is not None:
         file.open()
     _file = file
@@ -134,6 +142,7 @@ def configure(
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sink)),
         cache_logger_on_first_use=True,
     )
+    _debugs = level.lower() == "debug"
     _bulk = None if text or level.lower() not in ("debug", "info") else (sink, bound)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)

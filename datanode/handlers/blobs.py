@@ -31,7 +31,7 @@ from ambry.protocol.messages.blobs import (
     UpdateReply,
     UpdateRequest,
 )
-from ambry.service.logs import get_logger
+from ambry.service.logs import debugs, get_logger
 from datanode import metrics
 from datanode.config import CompactionSection
 from datanode.handlers.later import Later
@@ -279,7 +279,8 @@ class BlobHandlers:
         def done(error: AmbryError | None) -> None:
             if error is None:
                 responder.reply(reply)
-                log.debug("stored", type=type.name, blob=blob_id.hex(), request_id=request_id)
+                if debugs():
+                    log.debug("stored", type=type.name, blob=blob_id.hex(), request_id=request_id)
             else:
                 responder.fail(error)
                 log.warning(

@@ -13,7 +13,6 @@ One batch of a replica at a time is between its first step and its end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -30,8 +29,7 @@ from datanode.store.stored_entries import Entries
 from datanode.store.trouble import is_full
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where one record goes. Offset in the segment's file, sizes in bytes."""
 
     segment: Segment

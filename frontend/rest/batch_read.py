@@ -28,7 +28,7 @@ from frontend.http.ranges import content_range
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import Form, ManyParts, begin, joined
 from frontend.rest.batch_parts import Part, PartsShare, QuickUnit, Unit, failed_part, first_lines
-from frontend.rest.blob import ALIVE, BlobFinder
+from frontend.rest.blob import BlobFinder, lines_of
 from frontend.router.batch_reads import ASKED_MAX, ROOM_BYTES, by_peer, read_from
 from frontend.router.context import RouterContext
 from frontend.router.get import Download, open_blob
@@ -238,7 +238,7 @@ class BatchRead:
         if unit.wanted is not None:
             span, status = unit.wanted.resolve(head.properties.size), 206
             partial_line = f"Content-Range: {content_range(span.first, span.end, head.properties.size)}\r\n"
-        told = self._finder.lines(head, cache=self._finder.cache(head, ALIVE))
+        told = lines_of(head, self._finder.container(head.id))
         return f"{first_lines(unit, status)}{told}{partial_line}"
 
     def _fail(self, unit: Unit, error: AmbryError) -> None:

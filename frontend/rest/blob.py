@@ -196,39 +196,47 @@ class BlobFinder:
 
     def cache(self, head: BlobHead, allowed: Visible) -> str:
         """The Cache-Control of a blob's own bytes."""
-        settings = self.container(head.id).settings
-        if allowed.any or not settings.cacheable:
-            return NOT_AT_ALL
-        private = settings.is_private or head.properties.private
-        return FOR_EVER if head.state.expires_at_ms == NEVER_MS and not private else ASK_FIRST
+        return _cache(head, allowed, self.container(head.id))
 
     def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
         """What every read of a blob tells of it; without the length of the body."""
-        headers = {**self._alike(head, cache).headers, **_OWN.headers(_own(head))}
+        headers = {**_alike_of(head, self.container(head.id), cache).headers, **_OWN.headers(_own(head))}
         if head.metadata:
             headers.update(metadata.encode(head.metadata))
         return headers
 
-    def lines(self, head: BlobHead, *, cache: str) -> str:
-        """The same as it stands in an answer. Raises InvariantBroken for a field that would end its line."""
-        text = self._alike(head, cache).lines + _OWN.lines(_own(head))
-        return text + wire.lines(metadata.encode(head.metadata)) if head.metadata else text
 
-    def _alike(self, head: BlobHead, cache: str) -> _Alike:
-        container = self.container(head.id)
-        properties = head.properties
-        return _alike(
-            properties.content_type,
-            properties.content_encoding,
-            properties.filename,
-            properties.service_id,
-            properties.owner_id,
-            properties.private,
-            container.account_name,
-            container.container_name,
-            container.origins,
-            cache,
-        )
+def _cache(head: BlobHead, allowed: Visible, container: Container) -> str:
+    settings = container.settings
+    if allowed.any or not settings.cacheable:
+        return NOT_AT_ALL
+    private = settings.is_private or head.properties.private
+    return FOR_EVER if head.state.expires_at_ms == NEVER_MS and not private else ASK_FIRST
+
+
+def lines_of(head: BlobHead, container: Container) -> str:
+    """What a read of a living blob in this container tells of it, as it stands in an answer; see BlobFinder.headers.
+
+    Raises InvariantBroken for a field that would end its line.
+    """
+    text = _alike_of(head, container, _cache(head, ALIVE, container)).lines + _OWN.lines(_own(head))
+    return text + wire.lines(metadata.encode(head.metadata)) if head.metadata else text
+
+
+def _alike_of(head: BlobHead, container: Container, cache: str) -> _Alike:
+    properties = head.properties
+    return _alike(
+        properties.content_type,
+        properties.content_encoding,
+        properties.filename,
+        properties.service_id,
+        properties.owner_id,
+        properties.private,
+        container.account_name,
+        container.container_name,
+        container.origins,
+        cache,
+    )
 
 
 _OWN = wire.Fields(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InvalidBlobId, InvariantBroken
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
 from ambry.service.listener import unconfirmed
+from frontend.container import Container
 from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainReads
 from frontend.http.short_request import ShortRequest
 from frontend.request import RequestContext
-from frontend.rest.blob import ALIVE, BlobFinder
+from frontend.rest.blob import BlobFinder, lines_of
 from frontend.rest.read import WHOLE_BYTES
 from frontend.router.context import RouterContext
 from frontend.router.get import FirstRead
@@ -54,7 +53,7 @@ class ShortReads:
             return False
         if not self.reading.budget.try_take(size, need_of(size)):
             return False
-        read = ShortRead(self, connection, data, blob_id, context, fetch, size)
+        read = ShortRead(self, connection, data, blob_id, context, container, fetch, size)
         read.noted["blob"] = text.decode()
         fetch.begin(read.came_out)
         return True
@@ -63,7 +62,7 @@ class ShortReads:
 class ShortRead(ShortRequest):
     """One of them. `held` bytes were taken for it from the budget of downloads, which it gives back."""
 
-    __slots__ = ("_fetch", "_id", "_reads", "handed_at", "held")
+    __slots__ = ("_container", "_fetch", "_id", "_reads", "handed_at", "held")
 
     def __init__(
         self,
@@ -72,12 +71,14 @@ class ShortRead(ShortRequest):
         request: bytes,
         blob_id: BlobId,
         context: RequestContext,
+        container: Container,
         fetch: Fetch,
         held: int,
     ) -> None:
         super().__init__(reads.pipeline, reads.clock, connection, request, context, op="get", method="GET")
         self._reads = reads
         self._id = blob_id
+        self._container = container
         self._fetch = fetch
         self.held = held
         self.handed_at: float | None = None
@@ -98,12 +99,13 @@ class ShortRead(ShortRequest):
         size = len(body)
         if size != found.reply.payload_size or size > WHOLE_BYTES:
             return None
-        with suppress(AmbryError, InvariantBroken):
+        try:
             head = head_of(self._id, found.reply)
-            if head.properties.size == size:
-                finder = self._reads.finder
-                return self.whole(200, finder.lines(head, cache=finder.cache(head, ALIVE)), body)
-        return None
+            if head.properties.size != size:
+                return None
+            return self.whole(200, lines_of(head, self._container), body)
+        except (AmbryError, InvariantBroken):
+            return None
 
     def drop(self) -> None:
         held, self.held = self.held, 0
