@@ -28,7 +28,10 @@ $(READY): pyproject.toml
 	@touch $@
 
 services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg); they skip without it
-	command -v apt-get >/dev/null && apt-get install --yes --no-install-recommends postgresql
+	@command -v apt-get >/dev/null 2>&1 || { \
+		echo "make: there is no apt-get; install PostgreSQL yourself, so that there is a /usr/lib/postgresql/*/bin/postgres" >&2; \
+		exit 1; }
+	apt-get install --yes --no-install-recommends postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)

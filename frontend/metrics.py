@@ -58,3 +58,12 @@ CONTAINERS_AGE = Gauge(
     "How long ago the metadata store last told what holds for accounts and containers; no number before the first time.",
     registry=registry,
 )
+METADATA_FAILED = Counter(
+    "ambry_frontend_metadata_failed",
+    "What was asked of the metadata store and failed by it, by error: it did not answer, had no room, or was damaged.",
+    ["error"],
+    registry=registry,
+)
+METADATA_WAITING = Gauge(
+    "ambry_frontend_metadata_waiting", "Requests that wait for the metadata store.", registry=registry
+)

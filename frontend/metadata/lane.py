@@ -16,6 +16,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from ambry.errors import MetadataUnavailable, Overloaded
+from ambry.service.logs import get_logger
+from frontend.metadata.work import failed
+
+log = get_logger()
 
 W = TypeVar("W")
 
@@ -98,11 +102,13 @@ class Lane(Generic[W]):
         if self._closed:
             raise MetadataUnavailable(f"{self._of} is closed")
         if self._late:
-            raise MetadataUnavailable(f"{self._of} has not answered for {self._bounds.timeout_s:g} s; retry later")
+            raise failed(
+                MetadataUnavailable(f"{self._of} has not answered for {self._bounds.timeout_s:g} s; retry later")
+            )
         if len(self._outstanding) >= self._bounds.waiting or (
             self._outstanding and self._bytes + size > self._bounds.waiting_bytes
         ):
-            raise Overloaded(f"{len(self._outstanding)} requests wait for {self._of} already; retry later")
+            raise failed(Overloaded(f"{len(self._outstanding)} requests wait for {self._of} already; retry later"))
         loop = asyncio.get_running_loop()
         job = LaneJob(what, size, loop, loop.time() + self._bounds.timeout_s)
         if self._thread is None:
@@ -148,11 +154,8 @@ class Lane(Generic[W]):
             self._forget(job)
             self._late = True
             if not job.future.done():
-                job.future.set_exception(
-                    MetadataUnavailable(
-                        f"{self._of} did not answer within {self._bounds.timeout_s:g} s; a change may still happen"
-                    )
-                )
+                told = f"{self._of} did not answer within {self._bounds.timeout_s:g} s; a change may still happen"
+                job.future.set_exception(failed(MetadataUnavailable(told)))
 
     def _forget(self, job: LaneJob[W]) -> None:
         if job in self._outstanding:
@@ -168,7 +171,7 @@ class Lane(Generic[W]):
             if job.error is None:
                 job.future.set_result(job.result)
             else:
-                job.future.set_exception(job.error)
+                job.future.set_exception(failed(job.error))
 
     # --- on the thread ---
 
@@ -190,7 +193,10 @@ class Lane(Generic[W]):
                     jobs.append(job)
                     size += job.size
             self._turn(jobs)
-            self._behind()
+            try:
+                self._behind()
+            except Exception:
+                log.exception("a bug behind a turn of the metadata; its thread goes on", lane=self._name)
         self._at_end()
 
     def _turn(self, jobs: list[LaneJob[W]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from ambry.clock import Clock
-from ambry.errors import MetadataUnavailable
+from ambry.errors import AmbryError, MetadataUnavailable
 from frontend.metadata import postgres_work as work
 from frontend.metadata import queries
 from frontend.metadata.checks import check_delimiter, check_group, check_key, check_limit, check_merge
@@ -31,7 +31,7 @@ from frontend.metadata.store import (
     Space,
     Version,
 )
-from frontend.metadata.work import WAITING_MAX, Group, Merge
+from frontend.metadata.work import WAITING_MAX, Group, Merge, failed
 
 T = TypeVar("T")
 
@@ -57,6 +57,10 @@ class PostgresStore:
     @property
     def datacenter(self) -> int:
         return self._datacenter
+
+    @property
+    def waiting(self) -> int:
+        return self._pool.waiting + self._writer.waiting
 
     async def reach(self) -> None:
         await self.head()
@@ -88,9 +92,11 @@ class PostgresStore:
                 async with self._pool.connection() as sql:
                     return await look(sql)
         except TimeoutError as cause:
-            raise MetadataUnavailable(
-                f"the metadata database did not answer within {self._timeout_s:g} s; retry later"
-            ) from cause
+            told = f"the metadata database did not answer within {self._timeout_s:g} s; retry later"
+            raise failed(MetadataUnavailable(told)) from cause
+        except AmbryError as error:
+            failed(error)
+            raise
 
     async def get(self, space: Space, scope: int, key: bytes) -> Version | None:
         (version,) = await self.get_many(space, scope, [key])

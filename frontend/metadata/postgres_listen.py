@@ -46,6 +46,8 @@ class PostgresListener:
                 await self._listen_once()
             except (AmbryError, *FAILURES) as error:
                 log.debug("metadata database not listened to", error=str(error))
+            except Exception:
+                log.exception("a bug in listening to the metadata database; it is tried again")
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _listen_once(self) -> None:

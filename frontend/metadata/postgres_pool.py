@@ -18,15 +18,16 @@ class PostgresPool:
         self._server = server
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Any] = []
-        self._waiting = 0
+        self.waiting = 0
+        """Those who have a connection, and those who wait for one."""
         self._waiting_max = waiting_max
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """One of asyncpg's, for one piece of work. Raises Overloaded; what goes wrong with it as `failure` says."""
-        if self._waiting >= self._waiting_max:
-            raise Overloaded(f"{self._waiting} requests wait for the metadata database already; retry later")
-        self._waiting += 1
+        if self.waiting >= self._waiting_max:
+            raise Overloaded(f"{self.waiting} requests wait for the metadata database already; retry later")
+        self.waiting += 1
         try:
             async with self._free:
                 connection = await self._one()
@@ -46,7 +47,7 @@ class PostgresPool:
                     if not connection.is_closed():
                         self._idle.append(connection)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     async def _one(self) -> Any:
         while self._idle:

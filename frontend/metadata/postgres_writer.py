@@ -9,11 +9,14 @@ from typing import Any
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, MetadataUnavailable, Overloaded
+from ambry.service.logs import get_logger
 from frontend.metadata.lane import TURN_BYTES_MAX, TURN_JOBS_MAX
 from frontend.metadata.postgres_pool import PostgresPool
 from frontend.metadata.postgres_server import PostgresServer
 from frontend.metadata.postgres_work import carry_out
-from frontend.metadata.work import SWEEP_EVERY_MS, WAITING_BYTES_MAX, WAITING_MAX, Work
+from frontend.metadata.work import SWEEP_EVERY_MS, WAITING_BYTES_MAX, WAITING_MAX, Work, failed
+
+log = get_logger()
 
 
 class _Waiting:
@@ -46,13 +49,18 @@ class PostgresWriter:
         self._closed = False
         self._swept_ms = 0
 
+    @property
+    def waiting(self) -> int:
+        """Those whose turn has not come."""
+        return len(self._queue)
+
     async def submit(self, work: Work) -> Any:
         """Have it done; it is durable on return. Raises Overloaded, MetadataUnavailable when that takes too long."""
         if self._closed:
             raise MetadataUnavailable("the metadata database is closed")
         size = work.size
         if len(self._queue) >= WAITING_MAX or (self._queue and self._bytes + size > WAITING_BYTES_MAX):
-            raise Overloaded(f"{len(self._queue)} requests wait for the metadata database already; retry later")
+            raise failed(Overloaded(f"{len(self._queue)} requests wait for the metadata database already; retry later"))
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="metadata writer")
         waiting = _Waiting(work)
@@ -63,9 +71,8 @@ class PostgresWriter:
             async with asyncio.timeout(self._timeout_s):
                 return await waiting.future
         except TimeoutError as cause:
-            raise MetadataUnavailable(
-                f"the metadata database did not answer within {self._timeout_s:g} s; a change may still happen"
-            ) from cause
+            told = f"the metadata database did not answer within {self._timeout_s:g} s; a change may still happen"
+            raise failed(MetadataUnavailable(told)) from cause
 
     async def close(self) -> None:
         self._closed = True
@@ -101,13 +108,19 @@ class PostgresWriter:
         try:
             async with asyncio.timeout(self._timeout_s), self._pool.connection() as sql:
                 seq = await carry_out(sql, turn, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
-        except (AmbryError, TimeoutError) as error:
+        except AmbryError as error:
             for waiting in turn:
-                waiting.error = (
-                    type(error)(error.message)
-                    if isinstance(error, AmbryError)
-                    else MetadataUnavailable("the metadata database did not answer in time; a change may still happen")
+                waiting.error = type(error)(error.message)
+        except TimeoutError:
+            for waiting in turn:
+                waiting.error = MetadataUnavailable(
+                    "the metadata database did not answer in time; a change may still happen"
                 )
+        except Exception as error:
+            # A bug is everybody's who waited; those who come go on.
+            log.exception("a bug in a turn of the metadata")
+            for waiting in turn:
+                waiting.error = error
         else:
             if sweep:
                 self._swept_ms = wall_ms
@@ -117,4 +130,4 @@ class PostgresWriter:
                 if waiting.error is None:
                     waiting.future.set_result(waiting.result)
                 else:
-                    waiting.future.set_exception(waiting.error)
+                    waiting.future.set_exception(failed(waiting.error))

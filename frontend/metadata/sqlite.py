@@ -75,6 +75,10 @@ class SqliteStore:
     def datacenter(self) -> int:
         return self._datacenter
 
+    @property
+    def waiting(self) -> int:
+        return self._writes.waiting + self._looks.waiting + self._pages.waiting
+
     async def reach(self) -> None:
         await self._looks.submit(head_of)
 

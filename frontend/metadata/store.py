@@ -213,6 +213,11 @@ class MetadataStore(Protocol):
         """Whose store it is, by the number that stands in stamps."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for it."""
+        ...
+
     async def reach(self) -> None:
         """Reach it, make it or bring its schema up to date. Raises StoreMismatch, FormatUnknown when it must not be used.
 

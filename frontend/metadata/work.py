@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ambry.errors import DataCorrupt, InsufficientStorage, MetadataUnavailable, Overloaded
+from frontend import metrics
 from frontend.metadata.store import Change, LocalPut, Version
 
 ENDED_ROWS = 200
@@ -14,6 +16,13 @@ CHANGE_BYTES = 200
 """What a change costs while it waits, beside its key and its value."""
 WAITING_MAX = 20_000
 WAITING_BYTES_MAX = 32 << 20
+
+
+def failed(error: BaseException) -> BaseException:
+    """Counts what is the store's own failure, not its answer; `error` itself."""
+    if isinstance(error, (MetadataUnavailable, Overloaded, InsufficientStorage, DataCorrupt)):
+        metrics.METADATA_FAILED.labels(type(error).__name__).inc()
+    return error
 
 
 class Group(NamedTuple):

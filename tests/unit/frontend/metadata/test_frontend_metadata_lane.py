@@ -9,7 +9,10 @@ from collections.abc import Sequence
 import pytest
 
 from ambry.errors import MetadataUnavailable, Overloaded
+from frontend import metrics
+from frontend.metadata import lane as lane_module
 from frontend.metadata.lane import Lane, LaneBounds, LaneJob
+from tests.support.captured_log import capture_log, said
 
 BOUNDS = LaneBounds(timeout_s=20.0, waiting=4, waiting_bytes=100)
 
@@ -144,6 +147,39 @@ async def test_closing_does_not_wait_for_ever() -> None:
     await lane.close()
     job.cancel()
     gate.open.set()
+
+
+async def test_a_bug_behind_a_turn_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise KeyError("a bug")
+
+    events = capture_log(monkeypatch, lane_module)
+    gate = Gate()
+    gate.open.set()
+    lane = Lane("test", gate.run, "the file", BOUNDS, behind=fail)
+    assert await lane.submit("a") == "A"
+    assert await lane.submit("b") == "B"
+    await lane.close()
+    assert said(events, "a bug behind a turn of the metadata; its thread goes on")
+
+
+async def test_failures_of_the_store_are_counted_and_its_refusals_are_not() -> None:
+    def count(name: str) -> float:
+        value: float = metrics.METADATA_FAILED.labels(name)._value.get()
+        return value
+
+    before = count("Overloaded"), count("ValueError")
+    gate = Gate()
+    lane = lane_of(gate)
+    jobs = [lane.submit("a", 60)]
+    with pytest.raises(Overloaded):
+        lane.submit("b", 60)
+    jobs.append(lane.submit("fails"))
+    assert lane.waiting == 2
+    gate.open.set()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    await lane.close()
+    assert (count("Overloaded") - before[0], count("ValueError") - before[1]) == (1, 0)
 
 
 async def test_a_lane_that_was_never_used_has_no_thread() -> None:

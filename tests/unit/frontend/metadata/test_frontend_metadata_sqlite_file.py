@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, MetadataUnavailable, StoreMismatch
+from frontend.metadata import sqlite_file
 from frontend.metadata.rows import SCHEMA
 from frontend.metadata.sqlite_file import APPLICATION_ID, HeldConnection, SqliteFile, head_of
 from frontend.metadata.store import MetadataStore, Put, Space, Version
@@ -96,6 +97,37 @@ def test_a_file_that_must_not_be_used_is_refused_with_a_sentence_and_left_as_it_
     with pytest.raises(error, match=says):
         file_of(path).connect()
     assert path.read_bytes() == before
+
+
+async def test_a_file_of_an_earlier_schema_is_brought_up_to_date_by_the_first_that_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.sqlite"
+    async with opened(sqlite_store(path)) as store:
+        await put(store, b"a")
+    monkeypatch.setattr(sqlite_file, "SCHEMA", SCHEMA + 1)
+    monkeypatch.setitem(sqlite_file._MIGRATIONS, SCHEMA, "ALTER TABLE head ADD COLUMN colour TEXT DEFAULT 'blue'; ")
+    stores = [sqlite_store(path) for _ in range(4)]
+    await asyncio.gather(*(store.reach() for store in stores))
+    assert (await put(stores[0], b"b")).seq == 2
+    await asyncio.gather(*(store.close() for store in stores))
+    with closing(sqlite3.connect(path)) as sql:
+        assert sql.execute("SELECT colour, seq FROM head").fetchall() == [("blue", 2)]
+        assert sql.execute("PRAGMA user_version").fetchone() == (SCHEMA + 1,)
+
+
+async def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.sqlite"
+    make(path)
+    with monkeypatch.context() as tomorrow:
+        tomorrow.setattr(sqlite_file, "SCHEMA", SCHEMA + 1)
+        tomorrow.setitem(sqlite_file._MIGRATIONS, SCHEMA, "ALTER TABLE head ADD COLUMN colour TEXT; not SQL")
+        with pytest.raises(MetadataUnavailable, match="syntax error"):
+            file_of(path).connect()
+    async with opened(sqlite_store(path)) as store:
+        await put(store, b"a")
 
 
 @pytest.mark.parametrize("other", [("another", 1), ("test", 2)])
