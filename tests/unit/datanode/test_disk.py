@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 
@@ -73,6 +75,22 @@ async def test_work_runs_on_a_thread_of_the_disk_and_its_outcome_comes_back(disk
 async def test_as_many_jobs_run_beside_each_other_as_there_are_threads(disk: Disk) -> None:
     meeting = threading.Barrier(2)
     assert sorted(await asyncio.gather(disk.submit(meeting.wait), disk.submit(meeting.wait))) == [0, 1]
+
+
+async def test_no_job_is_left_alone_however_threads_come_and_go(disk: Disk) -> None:
+    """Who becomes idle and who brings a job meet each other at every step in between."""
+    source = random.Random(5)
+
+    def job(number: int) -> int:
+        if source.random() < 0.2:
+            time.sleep(0.0002)
+        return number
+
+    for begin in range(0, 2_000, 20):
+        jobs = [disk.submit(job, number) for number in range(begin, begin + source.randint(1, 20))]
+        if source.random() < 0.5:
+            await asyncio.sleep(0)
+        assert await asyncio.wait_for(asyncio.gather(*jobs), 30) == list(range(begin, begin + len(jobs)))
 
 
 async def test_a_job_that_was_cancelled_before_it_began_is_not_done(disk: Disk) -> None:
