@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ambry.blob import Durability as Durability
     from ambry.client.aio.client import AsyncAmbryClient as AsyncAmbryClient
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.model import BatchResult as BatchResult
     from ambry.client.model import BlobInfo as BlobInfo
     from ambry.client.model import ByteRange as ByteRange
     from ambry.client.model import ClusterHealth as ClusterHealth
@@ -55,7 +56,16 @@ _EXPORTS: dict[str, str] = {
     "BlobReader": "ambry.client.sync.reader",
     "Durability": "ambry.blob",
     **dict.fromkeys(
-        ("BlobInfo", "ByteRange", "ClusterHealth", "EndpointHealth", "RetryPolicy", "Timeout", "TransferConfig"),
+        (
+            "BatchResult",
+            "BlobInfo",
+            "ByteRange",
+            "ClusterHealth",
+            "EndpointHealth",
+            "RetryPolicy",
+            "Timeout",
+            "TransferConfig",
+        ),
         "ambry.client.model",
     ),
     **dict.fromkeys(

@@ -648,6 +648,14 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",
         "put together, and called over HTTP",
     ),
+    **{
+        f"ambry/client/{twin}/batches.py": (
+            "tests/integration/test_sdk_batches.py",
+            "both clients against real processes; what they send and read is in wire/batches.py",
+        )
+        for twin in ("aio", "sync")
+    },
+    "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
     "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),

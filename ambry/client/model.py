@@ -9,7 +9,7 @@ from numbers import Integral
 from os import PathLike
 from typing import BinaryIO, Literal
 
-from ambry.errors import InvalidRequest
+from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
 Ref = BlobId | str
@@ -80,6 +80,20 @@ class BlobInfo:
     etag: str = ""
     datacenter: str = ""
     durability: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """What became of one item of a batch: an `error`, or what was asked for. `id` is None for a blob that was not stored."""
+
+    id: BlobId | None
+    info: BlobInfo | None = None
+    data: bytes = b""
+    error: AmbryError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
 
 
 @dataclass(frozen=True, slots=True)

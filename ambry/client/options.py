@@ -186,6 +186,12 @@ class ClientBase:
         request.headers[names.SERVICE_ID] = self._common[names.SERVICE_ID]
         return BlobUpload(request, body, checksum=expected, verify=self._verify, progress=progress)
 
+    def _batch_headers(self, given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Those of a batch of puts, and those of each of its blobs, out of the headers of an upload."""
+        of_all = {name: value for name, value in given.items() if name in (names.DURABILITY, names.TTL)}
+        own = {name: value for name, value in given.items() if name not in (*of_all, "content-type")}
+        return {**of_all, **self._target, names.SERVICE_ID: self._common[names.SERVICE_ID]}, own
+
     def _chunk_size(self, transfer: TransferConfig | None) -> int:
         """Bytes that one call hands on at a time."""
         if transfer is not None:

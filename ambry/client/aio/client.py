@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from ambry.client.aio.batches import AsyncBatches
 from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.health import AsyncHealthChecks
 
 
-class AsyncAmbryClient(AsyncBlobs, AsyncHealthChecks):
+class AsyncAmbryClient(AsyncBlobs, AsyncBatches, AsyncHealthChecks):
     """A client of one ambry cluster.
 
     Usable from any event loop, one at a time; pickled, it carries its configuration only.

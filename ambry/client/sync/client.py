@@ -6,11 +6,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from ambry.client.sync.batches import SyncBatches
 from ambry.client.sync.blobs import SyncBlobs
 from ambry.client.sync.health import SyncHealthChecks
 
 
-class AmbryClient(SyncBlobs, SyncHealthChecks):
+class AmbryClient(SyncBlobs, SyncBatches, SyncHealthChecks):
     """A client of one ambry cluster.
 
     Safe to share between threads and to keep across a fork; pickled, it carries its configuration only.

@@ -1,0 +1,154 @@
+# Generated from ambry/client/aio/batches.py by `make sync-client`; change that file, not this one.
+"""Many small blobs in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from ambry.blob import Durability
+from ambry.client.model import BatchResult, ByteRange, Ref, Timeout
+from ambry.client.options import as_range
+from ambry.client.retry import Attempts
+from ambry.client.sources import open_body
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.sync.transport import SyncResponse
+from ambry.client.sync.waiting import ASYNCHRONOUS
+from ambry.client.transfer import BlobUpload
+from ambry.client.wire import batches as wire
+from ambry.client.wire import blobs as blob_wire
+from ambry.errors import AmbryError
+from ambry.ids import BlobId
+
+READ_BYTES = 256 << 10
+
+
+class SyncBatches(SyncCalls):
+    """The calls on many blobs. Each item has a result of its own; a call raises only when nothing is known of some."""
+
+    def get_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
+        """Whole blobs, in the order of `refs`, all of them in memory at the end: for small ones.
+
+        A result has `data` and `info`, or the `error` that a get of it would have raised.
+        """
+        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        return [part for item in self._read("get", ids, None, timeout) for part in item]
+
+    def get_ranges(
+        self, ref: Ref, ranges: Sequence[ByteRange | tuple[int, int | None]], *, timeout: Timeout | None = None
+    ) -> list[bytes]:
+        """Ranges of one blob, as in `get`, in their order. Raises what a get of the first that fails would have raised."""
+        blob = blob_wire.parse_ref(ref)
+        wanted = [asked for each in ranges if (asked := as_range(each)) is not None]
+        parts = self._read("get", [blob] * len(wanted), [[each] for each in wanted], timeout)
+        pieces: list[bytes] = []
+        for (part,) in parts:
+            if part.error is not None:
+                raise part.error
+            pieces.append(part.data)
+        return pieces
+
+    def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
+        """What many blobs are, without their bytes: each result has `info`, or an `error`."""
+        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        return [part for item in self._read("head", ids, None, timeout) for part in item]
+
+    def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
+        """Delete many; again is fine. Those that cannot be deleted have an `error`, and keep none of the others."""
+        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        found: list[BatchResult] = []
+        for batch in wire.list_requests("delete", ids):
+            found += self._change(batch, timeout)
+        return found
+
+    def put_many(
+        self,
+        blobs: Iterable[bytes],
+        *,
+        ttl: timedelta | int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        durability: Durability | str | None = None,
+        timeout: Timeout | None = None,
+    ) -> list[BatchResult]:
+        """Store many blobs of at most 1 MiB, all with the same properties, in few requests that share syncs.
+
+        Each result has `id` and `info`, or an `error`; what was stored is compared with what was sent. A request whose
+        outcome is unknown is repeated as a whole: blobs of the first try, if there are any, are garbage that nobody knows.
+        """
+        alike = blob_wire.upload_request(
+            size=None,
+            digest="",
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            filename=None,
+            durability=durability,
+        )
+        headers, own = self._batch_headers(alike.headers)
+        found: list[BatchResult] = []
+        for batch in wire.put_requests(blobs, headers, own):
+            found += self._change(batch, timeout)
+        return found
+
+    def _read(
+        self,
+        name: str,
+        ids: Sequence[BlobId],
+        ranges: Sequence[Sequence[ByteRange]] | None,
+        timeout: Timeout | None,
+    ) -> list[list[BatchResult]]:
+        """The parts of each item, in order."""
+        found: list[list[BatchResult]] = []
+        for batch in wire.list_requests(name, ids, ranges):
+            expected = [1] * len(batch.subjects)
+            reader = self._parts(batch, expected, timeout)
+            found += [[reader.found[index, 0]] for index in range(len(expected))]
+        return found
+
+    def _parts(self, batch: wire.BatchRequest, expected: Sequence[int], timeout: Timeout | None) -> wire.PartReader:
+        """One request, again until it is answered whole: a read does no harm."""
+        attempts = self._attempts(timeout)
+        while True:
+            response = None
+            try:
+                response = self._begin_batch(batch, attempts, timeout)
+                reader = wire.PartReader(attempts.endpoint, batch, self._verify, self._clock.wall_ms())
+                while data := response.read(READ_BYTES):
+                    reader.feed(data, response.headers)
+                reader.ended(expected)
+            except AmbryError as error:
+                if response is not None:
+                    response.abort()
+                self._sleep(attempts.failed(error))
+            else:
+                response.finish()
+                attempts.succeeded()
+                return reader
+
+    def _change(self, batch: wire.BatchRequest, timeout: Timeout | None) -> list[BatchResult]:
+        """One request that changes something, again until it is answered whole."""
+        attempts = self._attempts(timeout)
+        while True:
+            response = None
+            try:
+                response = self._begin_batch(batch, attempts, timeout)
+                body = b""
+                while data := response.read(READ_BYTES):
+                    body += data
+                found = wire.parse_items(attempts.endpoint, batch, response.headers, body, now_ms=self._clock.wall_ms())
+            except AmbryError as error:
+                if response is not None:
+                    response.abort()
+                self._sleep(attempts.failed(error))
+            else:
+                response.finish()
+                attempts.succeeded()
+                return found
+
+    def _begin_batch(self, batch: wire.BatchRequest, attempts: Attempts, timeout: Timeout | None) -> SyncResponse:
+        endpoint = attempts.begin()
+        body = open_body(batch.body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
+        batch.request.headers["content-length"] = str(len(batch.body))
+        upload = BlobUpload(batch.request, body, checksum="", verify="never", progress=None)
+        return self._exchange(endpoint, batch.request, timeout or self._timeout, attempts.deadline, upload)

@@ -1,0 +1,158 @@
+"""Batches: many blobs in one request, as bytes there and back. The words and their rules are those of ambry.rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ambry.checksum import digest
+from ambry.client.model import BatchResult, ByteRange, Verify
+from ambry.client.wire import blobs, refusals
+from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.errors import AmbryError, ChecksumMismatch, InvalidRequest, PeerConnectionLost
+from ambry.ids import BlobId
+from ambry.rest import frames, names
+
+ITEMS_MAX = 1_000
+"""Of one request; longer lists become several."""
+BYTES_MAX = 16 << 20
+"""Of the blobs of one request."""
+BLOB_BYTES_MAX = 1 << 20
+_PART_BYTES_MAX = 1 << 40
+_RANGE = "bytes="
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """One request with its body, and what each of its items is about."""
+
+    request: ApiRequest
+    body: bytes
+    subjects: Sequence[Any]
+
+
+def list_requests(
+    name: str, ids: Sequence[BlobId], ranges: Sequence[Sequence[ByteRange]] | None = None
+) -> Iterator[BatchRequest]:
+    """Requests about these blobs; with `ranges` each has those of it."""
+    for start in range(0, len(ids), ITEMS_MAX):
+        some = ids[start : start + ITEMS_MAX]
+        items: list[Any] = [str(blob) for blob in some]
+        if ranges is not None:
+            items = [
+                {"id": str(blob), "ranges": [each.header().removeprefix(_RANGE) for each in of]}
+                for blob, of in zip(some, ranges[start : start + ITEMS_MAX], strict=True)
+            ]
+        yield BatchRequest(_request(name, "application/json"), msgspec.json.encode(items), some)
+
+
+def put_requests(
+    blobs_of: Iterable[bytes], headers: Mapping[str, str], own: Mapping[str, str]
+) -> Iterator[BatchRequest]:
+    """Requests that store these. `headers` are those of the requests, `own` those of each blob. Raises InvalidRequest."""
+    some: list[bytes] = []
+    held = 0
+    for data in blobs_of:
+        if len(data) > BLOB_BYTES_MAX:
+            raise InvalidRequest(f"a blob of a batch has at most {BLOB_BYTES_MAX} bytes, not {len(data)}; use put")
+        if some and (len(some) == ITEMS_MAX or held + len(data) > BYTES_MAX):
+            yield _put_request(some, headers, own)
+            some, held = [], 0
+        some.append(data)
+        held += len(data)
+    if some:
+        yield _put_request(some, headers, own)
+
+
+def _put_request(some: Sequence[bytes], headers: Mapping[str, str], own: Mapping[str, str]) -> BatchRequest:
+    body = b"".join([frames.encode_frame({**own, names.DIGEST: digest(data).hex()}, data) for data in some])
+    request = _request("put", frames.CONTENT_TYPE)
+    request.headers.update(headers)
+    return BatchRequest(request, body, list(some))
+
+
+def _request(name: str, content_type: str) -> ApiRequest:
+    headers = {"content-type": content_type, "accept": frames.CONTENT_TYPE}
+    return ApiRequest("POST", f"/batch/{name}", headers, "the batch")
+
+
+@dataclass(slots=True)
+class PartReader:
+    """Takes the parts of an answer out of its body."""
+
+    endpoint: str
+    batch: BatchRequest
+    verify: Verify
+    now_ms: int
+    found: dict[tuple[int, int], BatchResult] = field(default_factory=dict[tuple[int, int], BatchResult])
+    """By item, and range of it."""
+    _frames: frames.FrameReader = field(default_factory=lambda: frames.FrameReader(body_size_max=_PART_BYTES_MAX))
+
+    def feed(self, data: bytes, headers: Headers) -> None:
+        """Raises ProtocolViolation."""
+        try:
+            for frame in self._frames.feed(data):
+                self._take(frame)
+        except (InvalidRequest, ValueError, LookupError) as cause:
+            raise violation(headers, f"a part of a batch cannot be read: {cause}") from cause
+
+    def _take(self, frame: frames.ApiFrame) -> None:
+        headers = frame.headers
+        index, status = int(headers[names.BATCH_INDEX]), int(headers[names.BATCH_STATUS])
+        blob = self.batch.subjects[index]
+        place = (index, int(headers.get(names.BATCH_RANGE, 0)))
+        if status >= 300:
+            error = refusals.error_of(
+                self.endpoint, self.batch.request, status, headers, frame.body, now_ms=self.now_ms
+            )
+            self.found[place] = BatchResult(id=blob, error=error)
+            return
+        info = blobs.parse_info(blob, headers)
+        wrong = self.verify != "never" and status == 200 and len(frame.body) == info.size and info.checksum
+        if wrong and digest(frame.body).hex() != info.checksum:
+            mismatch = ChecksumMismatch(f"the bytes of blob {blob} are not those of its digest; read it again")
+            self.found[place] = BatchResult(id=blob, error=mismatch)
+            return
+        self.found[place] = BatchResult(id=blob, info=info, data=frame.body)
+
+    def ended(self, expected: Sequence[int]) -> None:
+        """The body has no more; `expected` parts of each item must be there. Raises PeerConnectionLost."""
+        whole = not self._frames.held and all(
+            (index, 0) in self.found and (self.found[index, 0].error is not None or (index, count - 1) in self.found)
+            for index, count in enumerate(expected)
+        )
+        if not whole:
+            raise PeerConnectionLost("the answer to a batch broke off; what came of it is incomplete")
+
+
+def parse_items(endpoint: str, batch: BatchRequest, headers: Headers, body: bytes, *, now_ms: int) -> list[BatchResult]:
+    """What became of each item of a put or a delete. Raises PeerConnectionLost for an answer that is not whole."""
+    try:
+        items = msgspec.json.decode(body)["items"]
+        if len(items) != len(batch.subjects):
+            raise ValueError("it has other items than the request")
+        return [_parse_item(endpoint, batch, item, now_ms) for item in items]
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as cause:
+        raise PeerConnectionLost(f"the answer to a batch cannot be read: {cause}") from cause
+
+
+def _parse_item(endpoint: str, batch: BatchRequest, item: Mapping[str, Any], now_ms: int) -> BatchResult:
+    subject = batch.subjects[item["index"]]
+    known = subject if isinstance(subject, BlobId) else None
+    if item["status"] >= 300:
+        headers = {"content-type": "application/json", names.ERROR_CODE: str(item.get("code", ""))}
+        error: AmbryError = refusals.error_of(
+            endpoint, batch.request, item["status"], headers, msgspec.json.encode(item), now_ms=now_ms
+        )
+        return BatchResult(id=known, error=error)
+    blob = known or BlobId.parse(item["id"])
+    if known is not None:
+        return BatchResult(id=blob)
+    checksum = digest(subject).hex()
+    if item["size"] != len(subject) or item["digest"] != checksum:
+        return BatchResult(id=blob, error=ChecksumMismatch(f"blob {blob} was acknowledged with other bytes; delete it"))
+    told = {names.BLOB_SIZE: str(item["size"]), names.DIGEST: checksum}
+    return BatchResult(id=blob, info=blobs.parse_info(blob, told))
