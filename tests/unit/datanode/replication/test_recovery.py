@@ -7,6 +7,7 @@ blobs never left it, and brought 45 deleted blobs back.
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -532,3 +533,30 @@ async def test_two_that_were_put_back_are_no_witnesses_for_each_other(forgetful:
         revived = [number for number in DOOMED if other.holds(blob_id(number))]
         assert not revived, f"{len(revived)} deleted blobs are back on {name}"
     assert hold(cluster.nodes.values(), KEPT)
+
+
+@pytest.mark.parametrize("datacenters", [(3, 3), (3,)], ids=["beside another datacenter", "alone"])
+async def test_all_replicas_of_a_datacenter_that_lost_something_wait_for_no_time(
+    tmp_path: Path, datacenters: tuple[int, ...]
+) -> None:
+    """One empty, two without their index: none has authority, and each told the others nothing of its log for 30 s, as it may
+    have been put back. That the others know nothing more of it is asked, though, and asked at once."""
+    cluster = DirectCluster(tmp_path, cluster_map(*datacenters))
+    await cluster.start()
+    await cluster.settle()
+    await put(cluster.nodes.values(), range(1, 9))
+    await cluster.settle()
+    near = [cluster[name] for name in ("a1", "a2", "a3")]
+    began_s = cluster.clock.monotonic()
+    for node in near:
+        directory = node.replica.store.directory
+        await node.kill()
+        shutil.rmtree(directory / "index")
+    await near[0].wipe()
+    for node in near[1:]:
+        await node.start()
+    assert not any(node.replica.store.authority for node in near)
+    await settle(cluster)
+    assert hold(near, range(1, 9))
+    assert cluster.clock.monotonic() == began_s
+    await cluster.stop()
