@@ -122,6 +122,18 @@ class BlobExpired(BlobGone):
     code = 23
 
 
+class NameNotFound(BlobNotFound):
+    """No datacenter has such a name in this container."""
+
+    code = 24
+
+
+class NameDeleted(BlobGone):
+    """The name was deleted."""
+
+    code = 25
+
+
 class MethodNotAllowed(InvalidRequest):
     """This path does not take this method; `allowed` are those that it takes."""
 

@@ -15,6 +15,9 @@ from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
 from frontend.metadata.leases import OWNER_SIZE, Leases
 from frontend.metadata.store import MetadataStore
+from frontend.names.intents import Intents
+from frontend.names.janitor import NameJanitor
+from frontend.names.names import Names
 from frontend.router.context import RouterContext
 from frontend.uploads.janitor import UploadJanitor
 from frontend.uploads.sessions import Sessions
@@ -36,6 +39,8 @@ class MetadataServices:
     sync: ContainerSync
     changes: ContainerChanges
     sessions: Sessions
+    names: Names
+    intents: Intents
     loops: tuple[Loop, ...]
 
     async def start(self, workers: WorkerRegistry) -> None:
@@ -60,12 +65,24 @@ def metadata_services(
     uploads = config.uploads
     sessions = Sessions(store, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
     janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
+    names = Names(store)
+    intents = Intents(
+        store,
+        clock=clock,
+        random_source=random_source,
+        request_s=config.router.request_timeout_ms / 1000,
+        upload_max_s=config.router.upload_max_s,
+    )
+    name_janitor = NameJanitor(store, names, router, leases, clock=clock)
     return MetadataServices(
         sync=sync,
         changes=ContainerChanges(containers, sync, store, clock=clock, geo=len(router.map.datacenters) > 1),
         sessions=sessions,
+        names=names,
+        intents=intents,
         loops=(
             Loop(name="containers", tick=sync.tick),
             Loop(name="upload_sessions", tick=janitor.tick, progress=janitor.progress),
+            Loop(name="names", tick=name_janitor.tick, progress=name_janitor.progress),
         ),
     )

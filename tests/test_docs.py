@@ -16,7 +16,7 @@ from ambry import errors
 from frontend.config import FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.rest.api import AmbryApi
-from frontend.rest.upload import ON_UPLOAD
+from frontend.rest.upload_headers import ON_UPLOAD
 from tests.support.planted import PLANTED
 
 ROOT = Path(__file__).parents[1]

@@ -61,7 +61,14 @@ FLOORS = [
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request", "frontend.seat"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
     ["datanode.data_directory", "datanode.lookups", "datanode.write_queue", "frontend.containers"],
-    ["datanode.committer", "datanode.changes", "datanode.openings", "frontend.http", "frontend.uploads"],
+    [
+        "datanode.committer",
+        "datanode.changes",
+        "datanode.openings",
+        "frontend.http",
+        "frontend.uploads",
+        "frontend.names",
+    ],
     ["frontend.services"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],
@@ -644,6 +651,14 @@ COVERED_BY = {
         )
         for name in ("router/rehash", "uploads/parts", "uploads/completion", "uploads/janitor")
     },
+    **{
+        f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_named.py", "names over HTTP")
+        for name in ("names/intents", "rest/named_list", "rest/named_pages")
+    },
+    "frontend/rest/upload_headers.py": (
+        "tests/unit/frontend/rest/test_frontend_rest_upload.py",
+        "what headers of uploads say",
+    ),
     "frontend/services.py": (
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",
         "put together, and called over HTTP",

@@ -22,6 +22,10 @@ IDEMPOTENCY_KEY = "x-ambry-idempotency-key"
 METADATA_PREFIX = "x-ambry-um-"
 ENCODED_METADATA_PREFIX = "x-ambry-enc-um-"
 
+# Of a name.
+NAMED_UPSERT = "x-ambry-named-upsert"
+"""Whether a name that exists may point to the new blob."""
+
 # Of a read or an update.
 BLOB_ID = "x-ambry-blob-id"
 GET_OPTION = "x-ambry-get-option"

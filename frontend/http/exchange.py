@@ -61,6 +61,10 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Whether it comes from a page of another origin that may use what it is about, as the route's `enter` found out."""
     selected: Any = None
     """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
+    about: Any = None
+    """The thing that the request is about, as the route's `enter` found it out; None where its target says it."""
+    named: Any = None
+    """What its target names, as `enter` found it, for who changes that."""
     begun: Any = None
     """What was read of its blob before it came this way (frontend/http/short.py)."""
     streaming: bool = False

@@ -22,6 +22,8 @@ from frontend.rest.batch_put import BatchPuts
 from frontend.rest.blob import BlobFinder
 from frontend.rest.cluster import ClusterPages
 from frontend.rest.entry import Entry
+from frontend.rest.named import NamedBlobs
+from frontend.rest.named_list import NameLists
 from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
@@ -64,9 +66,11 @@ class AmbryApi:
         self.finder = finder = BlobFinder(router, containers, clock)
         entry = Entry(containers, clock=clock)
         section = config.frontend
+        uploads = Uploads(router, entry, config=section, clock=clock)
+        reads = Reads(router, finder, entry)
         resources: list[Resource] = [
-            Uploads(router, entry, config=section, clock=clock),
-            Reads(router, finder, entry),
+            uploads,
+            reads,
             About(router, finder, entry),
             Updates(router, finder, entry, clock=clock),
             ServicePages(unready),
@@ -77,8 +81,11 @@ class AmbryApi:
             AccountPages(router, containers, None if services is None else services.changes),
         ]
         if services is not None:
-            uploads = UploadSessions(services.sessions, router, containers, entry, config=config, clock=clock)
-            resources.append(uploads)
+            resources += [
+                UploadSessions(services.sessions, router, containers, entry, config=config, clock=clock),
+                NamedBlobs(services.names, services.intents, router, containers, finder, uploads, reads, clock=clock),
+                NameLists(services.names, containers, clock=clock),
+            ]
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find
         self.common = {"Server": "ambry", names.DATACENTER: section.datacenter, names.FRONTEND: section.name}

@@ -20,7 +20,8 @@ from frontend.http.route import Route
 from frontend.rest.batch_items import ITEMS_MAX, check_count, failed_item, told_items
 from frontend.rest.entry import OF_BLOB, Entry, container_of
 from frontend.rest.resource import EVERYWHERE
-from frontend.rest.upload import METADATA_PREFIXES, ON_UPLOAD, Uploads, check_lifetime, put_spec
+from frontend.rest.upload import Uploads
+from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD, check_lifetime, put_spec
 from frontend.router.batch_puts import BatchPut, SmallBlob
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext

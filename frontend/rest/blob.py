@@ -26,6 +26,8 @@ from frontend.router.values import BlobHead
 
 FOR_EVER = "public, immutable, max-age=31536000"
 """Of bytes that stay readable: nobody need ask again."""
+ASK_AGAIN = "public, no-cache"
+"""Of bytes that anybody may keep, and has to ask for again whether they are still those that are meant."""
 ASK_FIRST = "private, no-cache"
 NOT_AT_ALL = "no-store"
 
@@ -88,7 +90,10 @@ def parse_id(text: str) -> BlobId:
 
 
 def id_in_path(exchange: Exchange) -> BlobId:
-    """The blob that the target's first segment names. Raises InvalidBlobId."""
+    """The blob that the target's first segment names, or the one that its name points to. Raises InvalidBlobId."""
+    if exchange.about is not None:
+        found: BlobId = exchange.about
+        return found
     text = exchange.target.segments[0]
     if len(text) < ID_TEXT_SIZE:
         raise InvalidBlobId(
@@ -156,7 +161,8 @@ class BlobFinder:
     async def select_shown(self, exchange: Exchange) -> SelectedBlob:
         """For reads."""
         allowed = visible(exchange)
-        return self._selected(await self.head(exchange, id_in_path(exchange), allowed), allowed)
+        head = await self.head(exchange, id_in_path(exchange), allowed)
+        return self._selected(head, allowed, named=exchange.about is not None)
 
     async def select_about(self, exchange: Exchange) -> SelectedBlob:
         """For what is told about a blob, which may change and has neither tag nor date."""
@@ -178,8 +184,8 @@ class BlobFinder:
         """For an undelete: the deleted blob whose bytes are still there."""
         return self._selected(await self.head(exchange, id_in_header(exchange), ANY), ANY)
 
-    def _selected(self, head: BlobHead, allowed: Visible) -> SelectedBlob:
-        headers = self.headers(head, cache=self.cache(head, allowed))
+    def _selected(self, head: BlobHead, allowed: Visible, *, named: bool = False) -> SelectedBlob:
+        headers = self.headers(head, cache=self.cache(head, allowed, named=named))
         return SelectedBlob(
             etag=headers["ETag"],
             modified_ms=head.created_at_ms,
@@ -194,9 +200,10 @@ class BlobFinder:
         known = self.containers.known_id(blob_id.account, blob_id.container)
         return known or unknown_container(blob_id.account, blob_id.container)
 
-    def cache(self, head: BlobHead, allowed: Visible) -> str:
-        """The Cache-Control of a blob's own bytes."""
-        return _cache(head, allowed, self.container(head.id))
+    def cache(self, head: BlobHead, allowed: Visible, *, named: bool = False) -> str:
+        """The Cache-Control of a blob's own bytes; `named` where it was read by a name, which may point to others soon."""
+        own = _cache(head, allowed, self.container(head.id))
+        return ASK_AGAIN if named and own == FOR_EVER else own
 
     def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
         """What every read of a blob tells of it; without the length of the body."""

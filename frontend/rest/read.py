@@ -16,13 +16,13 @@ from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS, disposition
 from frontend.http.ranges import content_range, last_boundary, parse_ranges, part_head, spans_of
 from frontend.http.route import Handle, Route, Select
-from frontend.rest.blob import ALIVE, BlobFinder, digest_of, etag_of, id_in_path, visible
+from frontend.rest.blob import ALIVE, BlobFinder, Visible, digest_of, etag_of, id_in_path, visible
 from frontend.rest.entry import OF_BLOB, Entry
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.get import Download, open_blob
-from frontend.router.values import RangeSpec
+from frontend.router.values import BlobHead, RangeSpec
 
 ON_READ = EVERYWHERE | OF_BLOB | {names.GET_OPTION, names.RESOLVE_RANGE_ON_EMPTY_BLOB}
 _SEGMENT_DIGITS_MAX = 9
@@ -88,7 +88,7 @@ class Reads:
             head = download.head
             if allowed.any:
                 self._finder.check(head, allowed)
-            headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
+            headers = self._headers(exchange, head, allowed)
             # Of an empty blob there is no part: its only range is resolved on request, to all of it.
             partial = wanted is not None and head.properties.size > 0
             if partial:
@@ -111,7 +111,7 @@ class Reads:
         boundary = exchange.context.id
         part_heads = [part_head(boundary, head.properties.content_type, span, head.properties.size) for span in spans]
         end = last_boundary(boundary)
-        headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
+        headers = self._headers(exchange, head, allowed)
         headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
         # The blob's bytes are encoded, not what stands around them; and no browser shows a multipart.
         headers.pop("Content-Encoding", None)
@@ -134,12 +134,20 @@ class Reads:
         await response.write_eof()
         return response
 
+    def _headers(self, exchange: Exchange, head: BlobHead, allowed: Visible) -> dict[str, str]:
+        """What an answer tells of the blob; of one that a name points to, also which it is."""
+        named = exchange.about is not None
+        headers = self._finder.headers(head, cache=self._finder.cache(head, allowed, named=named))
+        if named:
+            headers["Content-Location"] = f"/{head.id}"
+        return headers
+
     async def head(self, exchange: Exchange) -> web.Response:
         """HEAD: what GET says without a Range, which is defined for GET alone (RFC 9110 section 14.2)."""
         allowed = visible(exchange)
         _resolves_empty(exchange.headers)
         head = await self._finder.head(exchange, id_in_path(exchange), allowed)
-        headers = self._finder.headers(head, cache=self._finder.cache(head, allowed))
+        headers = self._headers(exchange, head, allowed)
         headers["Content-Length"] = str(head.properties.size)
         return web.Response(headers=headers)
 

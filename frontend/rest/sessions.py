@@ -25,15 +25,14 @@ from frontend.http.route import Handle, Route
 from frontend.rest.entry import Entry, container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS
-from frontend.rest.upload import (
+from frontend.rest.upload import streamed, told
+from frontend.rest.upload_headers import (
     METADATA_PREFIXES,
     ON_UPLOAD,
     check_durability,
     check_lifetime,
     digests_of,
     put_spec,
-    streamed,
-    told,
 )
 from frontend.router.context import RouterContext
 from frontend.uploads.completion import WantedPart, complete

@@ -12,7 +12,8 @@ from frontend.http.plain import PlainUpload, PlainUploads
 from frontend.http.short_request import ShortRequest
 from frontend.request import RequestContext
 from frontend.rest.entry import known_target
-from frontend.rest.upload import BegunUpload, put_spec, told
+from frontend.rest.upload import BegunUpload, told
+from frontend.rest.upload_headers import put_spec
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 from frontend.router.put import PutOperation

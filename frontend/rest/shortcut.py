@@ -10,7 +10,7 @@ from frontend.http.short import Shortcut
 from frontend.rest.api import AmbryApi
 from frontend.rest.short_put import ShortPuts
 from frontend.rest.short_read import ShortReads
-from frontend.rest.upload import METADATA_PREFIXES, PLAIN_ON_UPLOAD
+from frontend.rest.upload_headers import METADATA_PREFIXES, PLAIN_ON_UPLOAD
 from frontend.router.context import RouterContext
 
 

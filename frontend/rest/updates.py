@@ -11,7 +11,7 @@ from frontend.http.route import Handle, Route, Select
 from frontend.rest.blob import BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
 from frontend.rest.entry import OF_BLOB, Entry, container_of
 from frontend.rest.resource import EVERYWHERE
-from frontend.rest.upload import check_lifetime, expiry
+from frontend.rest.upload_headers import check_lifetime, expiry
 from frontend.router import update
 from frontend.router.context import RouterContext
 

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
 from ambry.clock import Clock
-from ambry.errors import InvalidBlobId, InvalidRequest, MediaTypeUnsupported, TooLarge
-from ambry.format.properties import encode_metadata
-from ambry.rest import metadata, names, values
+from ambry.errors import InvalidBlobId, InvalidRequest, TooLarge
+from ambry.rest import names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
-from frontend.container import Container
 from frontend.http import wire
 from frontend.http.body import body_of
-from frontend.http.digests import DIGEST_HEADERS, ExpectedDigests
+from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.http.route import Handle, Route
 from frontend.rest.blob import parse_id
 from frontend.rest.entry import Entry, container_of
-from frontend.rest.resource import EVERYWHERE
+from frontend.rest.upload_headers import (
+    METADATA_PREFIXES,
+    ON_UPLOAD,
+    check_durability,
+    check_lifetime,
+    digests_of,
+    put_spec,
+)
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 from frontend.router.put import PutOperation
-from frontend.router.records import BegunPut
+from frontend.router.records import Announce, BegunPut
 from frontend.router.values import PutResult, PutSpec
-
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
-
-ON_UPLOAD = EVERYWHERE | DIGEST_HEADERS | {
-    "content-encoding", names.OWNER_ID, names.CONTENT_TYPE, names.CONTENT_ENCODING, names.ACCOUNT_NAME, names.CONTAINER_NAME,
-    names.TTL, names.PRIVATE, names.FILENAME, names.ENCODED_FILENAME, names.DIGEST, names.DURABILITY,
-}  # fmt: skip
-PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
-"""What a plain upload may say: a digest is verified on the ordinary way."""
-METADATA_PREFIXES = (names.METADATA_PREFIX, names.ENCODED_METADATA_PREFIX)
-
-_WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
 
 RESERVED = frozenset({
     "named", "uploads", "stitch", "batch", "accounts", "changes", "signedurl", "docs", "console", "openapi.json",
@@ -100,6 +91,13 @@ class Uploads:
         """What the conditions of an upload are about: a new blob, so nothing stands there yet."""
 
     async def _upload(self, exchange: Exchange, filename: str) -> web.Response:
+        new = await self.make(exchange, filename)
+        answer = told(new.result, new.spec)
+        exchange.noted["blob"], exchange.noted["size"] = answer.id, new.result.size
+        return web.Response(status=201, body=answer.body, headers=answer.headers)
+
+    async def make(self, exchange: Exchange, filename: str, announce: Announce | None = None) -> UploadedBlob:
+        """Put the body as a blob, as the headers say; it is durable on return. `announce` as in frontend/router/records.py."""
         headers = exchange.headers
         body = exchange.body
         size = exchange.body_size if body is None else len(body)
@@ -117,15 +115,18 @@ class Uploads:
         check_durability(spec, self._router)
         digests = digests_of(headers)
         if body is None:
-            result = await self._stream(exchange, spec, digests)
+            result = await self._stream(exchange, spec, digests, announce)
         else:
-            result = await self._at_once(exchange, spec, body, digests)
-        answer = told(result, spec)
-        exchange.noted["blob"], exchange.noted["size"] = answer.id, result.size
-        return web.Response(status=201, body=answer.body, headers=answer.headers)
+            result = await self._at_once(exchange, spec, body, digests, announce)
+        return UploadedBlob(result, spec)
 
     async def _at_once(
-        self, exchange: Exchange, spec: PutSpec, body: bytes, digests: ExpectedDigests | None
+        self,
+        exchange: Exchange,
+        spec: PutSpec,
+        body: bytes,
+        digests: ExpectedDigests | None,
+        announce: Announce | None,
     ) -> PutResult:
         """Put a short body that is here already."""
         if digests is not None:
@@ -137,16 +138,18 @@ class Uploads:
             return await begun.put.put_simple(body, begun.write)
         await router.budget.take(len(body), Need.READY, timeout_s=router.config.memory_wait_ms / 1000)
         try:
-            return await PutOperation(
-                exchange.context, router, spec, None if digests is None else digests.verify
-            ).put_simple(body)
+            verify = None if digests is None else digests.verify
+            return await PutOperation(exchange.context, router, spec, verify, announce).put_simple(body)
         finally:
             router.budget.give_back(len(body))
 
-    async def _stream(self, exchange: Exchange, spec: PutSpec, digests: ExpectedDigests | None) -> PutResult:
+    async def _stream(
+        self, exchange: Exchange, spec: PutSpec, digests: ExpectedDigests | None, announce: Announce | None
+    ) -> PutResult:
         """Put a body as it comes."""
         async with streamed(exchange, self._router, digests) as body:
-            put = PutOperation(exchange.context, self._router, spec, None if digests is None else digests.verify)
+            verify = None if digests is None else digests.verify
+            put = PutOperation(exchange.context, self._router, spec, verify, announce)
             return await put.run(body, size=exchange.body_size, size_max=self._config.blob_size_max)
 
 
@@ -172,6 +175,13 @@ async def _at_once(body: bytes, digests: ExpectedDigests | None) -> AsyncIterato
         await digests.update(body)
     if body:
         yield body
+
+
+class UploadedBlob(NamedTuple):
+    """A blob that was put, and what was asked for."""
+
+    result: PutResult
+    spec: PutSpec
 
 
 class BegunUpload(msgspec.Struct):
@@ -229,119 +239,3 @@ def _is_id(name: str) -> bool:
     except InvalidRequest:
         pass  # of a chunk, as a read would say
     return True
-
-
-def check_lifetime(expires_at_ms: int, container: Container) -> None:
-    """Raises InvalidRequest for a blob that would live longer than its container lets blobs live."""
-    if container.settings.ttl_required and expires_at_ms == NEVER_MS:
-        raise InvalidRequest(
-            f"the container {container} takes no blob that lives for ever: give its seconds to live in {names.TTL}"
-        )
-
-
-def check_durability(spec: PutSpec, router: RouterContext) -> None:
-    """Raises InvalidRequest for what this cluster can never do."""
-    nodes = router.map.nodes
-    if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes.values()}) == 1:
-        raise InvalidRequest(
-            f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
-        )
-
-
-def digests_of(headers: Mapping[str, str]) -> ExpectedDigests | None:
-    """What was said of the body's bytes, if anything was. Raises InvalidRequest."""
-    if _WITH_DIGESTS.isdisjoint(headers):
-        return None
-    xxh = headers.get(names.DIGEST)
-    return ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
-
-
-def put_spec(
-    headers: Mapping[str, str],
-    *,
-    filename: str,
-    now_ms: int,
-    has_metadata: bool = True,
-    durability: Durability = Durability.DISK,
-) -> PutSpec:
-    """What an upload's headers ask for, by name in lower case; what they do not mention costs nothing.
-
-    `has_metadata` False says that no header of user metadata is among them. `durability` is that of an upload which says
-    nothing about it. Raises InvalidRequest naming the header, HeadersTooLarge.
-    """
-    private = headers.get(names.PRIVATE)
-    asked = headers.get(names.DURABILITY)
-    properties = BlobProperties(
-        size=0,
-        digest=b"",
-        content_type=_content_type(headers),
-        service_id=rules.plain_text(names.SERVICE_ID, headers[names.SERVICE_ID]) if names.SERVICE_ID in headers else "",
-        owner_id=rules.plain_text(names.OWNER_ID, headers[names.OWNER_ID]) if names.OWNER_ID in headers else "",
-        content_encoding=_content_encoding(headers),
-        filename=_filename(headers, filename),
-        private=private is not None and values.flag(names.PRIVATE, private),
-    )
-    return PutSpec(
-        properties=properties,
-        metadata=_metadata(headers) if has_metadata else b"",
-        created_at_ms=now_ms,
-        expires_at_ms=expiry(headers.get(names.TTL), now_ms),
-        durability=durability if asked is None else values.durability(asked),
-    )
-
-
-def _metadata(headers: Mapping[str, str]) -> bytes:
-    pairs = metadata.decode(headers.items())
-    if pairs:
-        metadata.check(pairs)
-    return encode_metadata(pairs)
-
-
-def expiry(value: str | None, now_ms: int) -> int:
-    """The expiry that an `x-ambry-ttl` of seconds means; none is never. Raises InvalidRequest."""
-    seconds = None if value is None else values.ttl_seconds(value)
-    return NEVER_MS if seconds is None else now_ms + seconds * 1000
-
-
-def _content_type(headers: Mapping[str, str]) -> str:
-    if (value := headers.get(names.CONTENT_TYPE)) is not None:
-        return rules.media_type(names.CONTENT_TYPE, value)
-    if (value := headers.get("content-type")) is not None:
-        return _type_of_body(value)
-    return DEFAULT_CONTENT_TYPE
-
-
-@lru_cache(maxsize=256)
-def _type_of_body(value: str) -> str:
-    """The media type to store of a body that came with the Content-Type `value`.
-
-    A form is no blob: what `curl --data-binary` calls one unasked says nothing of the bytes, and around a file in a
-    multipart/form-data stands what nobody means to store. Who means either says so in x-ambry-content-type. Raises
-    InvalidRequest, MediaTypeUnsupported.
-    """
-    media_type = rules.media_type("content-type", value)
-    kind = media_type.partition(";")[0].rstrip(" \t").lower()
-    if kind == "multipart/form-data":
-        raise MediaTypeUnsupported(
-            "a form is not taken apart: send the file itself as the body (curl -T FILE, or --data-binary @FILE, in place of "
-            f"-F); to store the form as it is, say so in {names.CONTENT_TYPE}"
-        )
-    return DEFAULT_CONTENT_TYPE if kind == "application/x-www-form-urlencoded" else media_type
-
-
-def _content_encoding(headers: Mapping[str, str]) -> str:
-    for name in (names.CONTENT_ENCODING, "content-encoding"):
-        if (value := headers.get(name)) is not None:
-            return rules.content_codings(name, value)
-    return ""
-
-
-def _filename(headers: Mapping[str, str], from_path: str) -> str:
-    plain, encoded = headers.get(names.FILENAME), headers.get(names.ENCODED_FILENAME)
-    if plain is not None and encoded is not None:
-        raise InvalidRequest(f"give {names.FILENAME} or {names.ENCODED_FILENAME}, not both")
-    if encoded is not None:
-        return rules.filename(names.ENCODED_FILENAME, rules.percent_decoded(names.ENCODED_FILENAME, encoded))
-    if plain is not None:
-        return rules.filename(names.FILENAME, rules.header_text(names.FILENAME, plain))
-    return from_path

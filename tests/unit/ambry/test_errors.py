@@ -29,6 +29,8 @@ def test_the_codes_on_the_wire_never_change() -> None:
         21: "BlobGone",
         22: "BlobDeleted",
         23: "BlobExpired",
+        24: "NameNotFound",
+        25: "NameDeleted",
         30: "MethodNotAllowed",
         31: "RequestTimeout",
         32: "AlreadyExists",

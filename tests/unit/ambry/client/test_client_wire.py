@@ -16,7 +16,7 @@ from ambry.format.properties import decode_metadata
 from ambry.ids import IdKind
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text
-from frontend.rest.upload import put_spec
+from frontend.rest.upload_headers import put_spec
 
 BLOB = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
 NOTHING: dict[str, Any] = {

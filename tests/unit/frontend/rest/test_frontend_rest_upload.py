@@ -12,7 +12,8 @@ from ambry.rest.text import TEXT_SIZE_MAX
 from ambry.rest.values import TTL_SECONDS_MAX
 from frontend.containers.resolver import Containers
 from frontend.rest.entry import known_target
-from frontend.rest.upload import RESERVED, expiry, put_spec
+from frontend.rest.upload import RESERVED
+from frontend.rest.upload_headers import expiry, put_spec
 from frontend.router.values import PutSpec
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import ACCOUNTS, http_frontend, request, until, ways

@@ -1,0 +1,159 @@
+"""Names of blobs: which blob a name points to, and every change of that.
+
+A name is a register (frontend/metadata/store.py): within a datacenter its changes are linear and bound to what was there,
+between datacenters the newest wins and all stay in its history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
+from ambry.ids import BlobId
+from frontend.metadata.store import (
+    Change,
+    CommonPrefix,
+    Condition,
+    Conflict,
+    Expect,
+    LocalDelete,
+    MetadataStore,
+    Put,
+    Space,
+    Stamp,
+    Version,
+)
+from frontend.names.rows import NamedBlob, decode_named, encode_named
+
+AskOthers = Callable[[Space, int, bytes], Awaitable[Version | None]]
+"""What other datacenters have of a register that is not here. Raises Unavailable where one cannot be asked that might."""
+
+
+class NameVersion(msgspec.Struct, frozen=True):
+    """One version of a name; `blob` None: it was deleted."""
+
+    key: bytes
+    stamp: Stamp
+    blob: NamedBlob | None
+    version: Version
+
+    @property
+    def id(self) -> BlobId:
+        if self.blob is None:
+            raise InvariantBroken("a name that was deleted points to nothing")
+        return BlobId(self.blob.id)
+
+
+class Names:
+    """Those of one datacenter; `scope` is a container's. All methods raise what the store raises."""
+
+    def __init__(self, store: MetadataStore, ask_others: AskOthers | None = None) -> None:
+        self._store = store
+        self.ask_others = ask_others
+        """Set where there are other datacenters."""
+
+    async def find(self, scope: int, key: bytes) -> NameVersion:
+        """What a name points to. Raises NameNotFound, NameDeleted; Unavailable where another datacenter may know it."""
+        found = await self.newest(scope, key)
+        if found is None and self.ask_others is not None:
+            found = _named(await self.ask_others(Space.NAME, scope, key))
+        if found is None:
+            raise NameNotFound(f"there is no name {_shown(key)} in this container")
+        if found.blob is None:
+            raise NameDeleted(f"the name {_shown(key)} was deleted; its history is kept")
+        return found
+
+    async def newest(self, scope: int, key: bytes) -> NameVersion | None:
+        """Its newest version here, deleted or not; None where it never was."""
+        return _named(await self._store.get(Space.NAME, scope, key))
+
+    async def point(
+        self, scope: int, key: bytes, blob: NamedBlob, condition: Condition, along: Sequence[Change] = ()
+    ) -> NameVersion:
+        """Let a name point to a blob that is durable; `along` happens in the same moment.
+
+        Raises AlreadyExists, UpdateConflict where the condition does not hold.
+        """
+        put = Put(Space.NAME, scope, key, encode_named(blob), condition)
+        return await self._write(put, along)
+
+    async def bury(self, scope: int, key: bytes, condition: Condition, along: Sequence[Change] = ()) -> NameVersion:
+        """Delete a name. Raises UpdateConflict."""
+        return await self._write(Put(Space.NAME, scope, key, None, condition), along)
+
+    async def rename(self, scope: int, source: NameVersion, key: bytes, condition: Condition) -> NameVersion:
+        """Move what one name points to to another, in one moment. Raises AlreadyExists, UpdateConflict."""
+        if source.blob is None:
+            raise InvariantBroken("a name that was deleted is not renamed")
+        put = Put(Space.NAME, scope, key, encode_named(source.blob), condition)
+        return await self._write(put, [Put(Space.NAME, scope, source.key, None, source.stamp)])
+
+    async def _write(self, put: Put, along: Sequence[Change]) -> NameVersion:
+        try:
+            versions = await self._store.write([put, *along])
+        except Conflict as conflict:
+            raise _refused(conflict) from None
+        found = _named(versions[0])
+        assert found is not None
+        return found
+
+    async def history(
+        self, scope: int, key: bytes, *, before: Version | None = None, limit: int = 1_000
+    ) -> list[NameVersion]:
+        """The newest first. Empty where there never was such a name."""
+        versions = await self._store.history(Space.NAME, scope, key, before=before, limit=limit)
+        return [_of(version) for version in versions]
+
+    async def page(
+        self, scope: int, *, prefix: bytes, delimiter: bytes, after: bytes | None, limit: int
+    ) -> list[NameVersion | CommonPrefix]:
+        """Names that point to something, in the order of their bytes, beyond `after`."""
+        if not delimiter:
+            return [
+                _of(version)
+                for version in await self._store.list(Space.NAME, scope, prefix=prefix, after=after, limit=limit)
+            ]
+        found = await self._store.prefixes(
+            Space.NAME, scope, prefix=prefix, delimiter=delimiter, after=after, limit=limit
+        )
+        return [each if isinstance(each, CommonPrefix) else _of(each) for each in found]
+
+    async def last_blob(self, scope: int, deleted: NameVersion) -> NameVersion | None:
+        """What a name pointed to before it was deleted; None where it never pointed to anything."""
+        before: Version | None = deleted.version
+        while True:
+            older = await self.history(scope, deleted.key, before=before, limit=100)
+            for version in older:
+                if version.blob is not None:
+                    return version
+            if not older:
+                return None
+            before = older[-1].version
+
+
+def _of(version: Version) -> NameVersion:
+    blob = None if version.value is None else decode_named(version.value)
+    return NameVersion(version.key, version.stamp, blob, version)
+
+
+def _named(version: Version | None) -> NameVersion | None:
+    return None if version is None else _of(version)
+
+
+def _refused(conflict: Conflict) -> AlreadyExists | UpdateConflict:
+    change, current = conflict.change, conflict.current
+    if isinstance(change, LocalDelete):
+        return UpdateConflict("this took so long that it was given up; nothing was changed, try again")
+    if isinstance(change, Put) and change.condition is Expect.ABSENT:
+        return AlreadyExists(
+            f"the name {_shown(change.key)} exists; x-ambry-named-upsert: true lets it point to the new blob"
+        )
+    what = "was deleted" if isinstance(current, Version) and not current.living else "was changed"
+    return UpdateConflict(f"the name {_shown(change.key)} {what} meanwhile; look at it and try again")
+
+
+def _shown(key: bytes) -> str:
+    text = key.decode("utf-8", "replace")
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")

@@ -1,0 +1,115 @@
+"""What stands under a name, and what is written down before a name changes, as bytes in the metadata store.
+
+The value of a NAME register, big-endian:
+
+    offset  size  field          meaning
+    0       1     version        1
+    1       1     flags          bit 0: the blob belongs to the name, and goes with it
+    2       36    id             of the blob
+    38      8     size           of the blob, bytes
+    46      8     expires_at_ms  of the blob when it got the name; ambry.blob.NEVER_MS for a permanent one
+
+The key is the name's UTF-8, the scope its container.
+
+A row of INTENT holds version 1 and an Intent in msgpack; its key is 16 bytes of chance.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+import msgspec
+
+from ambry.errors import DataCorrupt, FormatUnknown, InvalidRequest
+from ambry.ids import BlobId
+
+NAME_BYTES_MAX = 1_024
+
+_VERSION = 1
+_OWNED = 1
+_VALUE = struct.Struct(">BB36sQQ")
+
+
+class NamedBlob(msgspec.Struct, frozen=True, gc=False):
+    """What a name points to."""
+
+    id: bytes
+    size: int
+    expires_at_ms: int
+    owned: bool
+    """Whether the blob was put under a name, and is deleted with it."""
+
+
+def encode_named(named: NamedBlob) -> bytes:
+    return _VALUE.pack(_VERSION, _OWNED if named.owned else 0, named.id, named.size, named.expires_at_ms)
+
+
+def decode_named(value: bytes) -> NamedBlob:
+    """Raises DataCorrupt, FormatUnknown."""
+    if value[:1] != b"\x01":
+        raise FormatUnknown("a name was written by a newer release; upgrade to read it")
+    if len(value) != _VALUE.size:
+        raise DataCorrupt(f"a name's value has {_VALUE.size} bytes, this one {len(value)}")
+    _, flags, blob_id, size, expires_at_ms = _VALUE.unpack(value)
+    return NamedBlob(blob_id, size, expires_at_ms, bool(flags & _OWNED))
+
+
+def name_key(name: str) -> bytes:
+    """A name as a key. Raises InvalidRequest for one that is none."""
+    try:
+        key = name.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("a name is text that UTF-8 can hold; this one has half a character in it") from None
+    if not 0 < len(key) <= NAME_BYTES_MAX:
+        raise InvalidRequest(f"a name has 1 to {NAME_BYTES_MAX} bytes of UTF-8, not {len(key)}")
+    return key
+
+
+def scope_of(account: int, container: int) -> int:
+    """Where the names of a container stand."""
+    return account << 32 | container
+
+
+class IntentKind(IntEnum):
+    """The numbers are in rows: never renumber."""
+
+    POINT = 1
+    """A blob is made or brought back for a name; where the name never gets it, the blob goes."""
+    BURY = 2
+    """A name was deleted, and its blob goes too."""
+
+
+class Intent(msgspec.Struct, frozen=True, array_like=True):
+    """A step on two sides, written down before its first half."""
+
+    kind: IntentKind
+    blob: bytes
+    scope: int
+    key: bytes
+    due_ms: int
+    """Wall time from which on whoever began it has given up."""
+    after: int = 0
+    """POINT: the name gets the blob by a version with a later time (frontend/metadata/store.py, Stamp)."""
+    taken: bool = False
+    """Somebody else ends it: whoever began it must not go on."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_intent = msgspec.msgpack.Decoder(Intent)
+
+
+def encode_intent(intent: Intent) -> bytes:
+    return b"\x01" + _encode(intent)
+
+
+def decode_intent(value: bytes) -> Intent:
+    """Raises DataCorrupt, FormatUnknown."""
+    if value[:1] != b"\x01":
+        raise FormatUnknown("an intent was written by a newer release; upgrade to end it")
+    try:
+        intent = _intent.decode(memoryview(value)[1:])
+        BlobId(intent.blob)
+    except (msgspec.DecodeError, InvalidRequest) as cause:
+        raise DataCorrupt(f"an intent cannot be read: {cause}") from cause
+    return intent

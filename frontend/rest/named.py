@@ -1,0 +1,326 @@
+"""Blobs by name: `/named/<account>/<container>/<name...>`.
+
+A name is what stands behind the container, percent-decoded once and otherwise exactly as it was sent: slashes, dots and empty
+segments are part of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.errors import AlreadyExists, BlobGone, InvalidRequest, NotDeleted, PreconditionFailed, UpdateConflict
+from ambry.ids import BlobId
+from ambry.rest import names as header
+from ambry.rest import text as rules
+from ambry.rest import values
+from ambry.rest.accounts import NamedBlobMode
+from frontend.container import Container
+from frontend.containers.resolver import Containers
+from frontend.http.conditions import Selected
+from frontend.http.exchange import Exchange
+from frontend.http.route import Enter, Handle, Route, Select
+from frontend.metadata.store import Condition, Expect
+from frontend.names.intents import Intents
+from frontend.names.names import Names, NameVersion
+from frontend.names.rows import IntentKind, NamedBlob, name_key, scope_of
+from frontend.rest.blob import BlobFinder, parse_id, selected_head
+from frontend.rest.entry import container_of, enter
+from frontend.rest.json_body import json_object
+from frontend.rest.named_pages import history_page, json_page, version_before
+from frontend.rest.read import ON_READ, Reads
+from frontend.rest.resource import EVERYWHERE
+from frontend.rest.upload import Uploads, told
+from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD
+from frontend.router import update
+from frontend.router.context import RouterContext
+from frontend.router.quorum_read import read_head
+
+TARGET = "/named/{account}/{container}/{name...}"
+
+
+class AboutName(msgspec.Struct):
+    """What a request by name is about."""
+
+    scope: int
+    key: bytes
+    newest: NameVersion | None
+    """Its newest version here, deleted or not, when the request came."""
+
+    @property
+    def living(self) -> NameVersion | None:
+        return self.newest if self.newest is not None and self.newest.blob is not None else None
+
+
+class _Action(msgspec.Struct, forbid_unknown_fields=True):
+    op: str
+    id: str | None = None
+    source: str | None = msgspec.field(default=None, name="from")
+
+
+class NamedBlobs:
+    """The calls about one name."""
+
+    def __init__(
+        self,
+        names: Names,
+        intents: Intents,
+        router: RouterContext,
+        containers: Containers,
+        finder: BlobFinder,
+        uploads: Uploads,
+        reads: Reads,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._names = names
+        self._intents = intents
+        self._router = router
+        self._containers = containers
+        self._finder = finder
+        self._uploads = uploads
+        self._reads = reads
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        def read(op: str, method: str, handle: Handle) -> Route:
+            return Route(
+                op=op,
+                methods=(method,),
+                target=TARGET,
+                handle=handle,
+                enter=self._to_read,
+                headers=ON_READ,
+                query=frozenset({"history", "page"}),
+                select=self._select_shown,
+            )
+
+        def change(op: str, method: str, handle: Handle, enters: Enter, select: Select, **more: Any) -> Route:
+            return Route(
+                op=op,
+                methods=(method,),
+                target=TARGET,
+                handle=handle,
+                enter=enters,
+                select=select,
+                changes=True,
+                **more,
+            )
+
+        on_put = ON_UPLOAD | {header.NAMED_UPSERT}
+        return (
+            change(
+                "named_put", "PUT", self.put, self._to_change, self._select,
+                takes_body=True, headers=on_put, header_prefixes=METADATA_PREFIXES,
+            ),
+            read("named_get", "GET", self.get),
+            read("named_head", "HEAD", self.head),
+            change("named_delete", "DELETE", self.delete, self._to_change, self._select, headers=EVERYWHERE),
+            change(
+                "named_change", "POST", self.act, self._to_change, self._select,
+                takes_body=True, headers=EVERYWHERE | {header.NAMED_UPSERT},
+            ),
+        )  # fmt: skip
+
+    # --- which name ---
+
+    async def _to_read(self, exchange: Exchange) -> None:
+        container = await container_in_path(exchange, self._containers)
+        scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
+        if _asks_history(exchange):
+            exchange.named = AboutName(scope, key, None)
+            return
+        found = await self._names.find(scope, key)
+        exchange.about = found.id
+        exchange.noted["blob"] = str(found.id)
+
+    async def _to_change(self, exchange: Exchange) -> None:
+        container = await container_in_path(exchange, self._containers)
+        scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
+        exchange.named = AboutName(scope, key, await self._names.newest(scope, key))
+
+    async def _select(self, exchange: Exchange) -> Selected | None:
+        """What the conditions of a change are about: the blob that the name points to."""
+        living = about(exchange).living
+        if living is None:
+            return None
+        exchange.about = living.id
+        return await self._finder.select_deletable(exchange)
+
+    async def _select_shown(self, exchange: Exchange) -> Selected:
+        """What the conditions of a read are about; a history is of this moment, without a tag or a date."""
+        if _asks_history(exchange):
+            return Selected(etag=None, modified_ms=None, headers={})
+        return await self._finder.select_shown(exchange)
+
+    # --- reads ---
+
+    async def get(self, exchange: Exchange) -> web.StreamResponse:
+        """`GET`: the blob that the name points to now, or the history of the name."""
+        return await self._history(exchange) if _asks_history(exchange) else await self._reads.read(exchange)
+
+    async def head(self, exchange: Exchange) -> web.Response:
+        """`HEAD`."""
+        return await self._history(exchange) if _asks_history(exchange) else await self._reads.head(exchange)
+
+    async def _history(self, exchange: Exchange) -> web.Response:
+        name = about(exchange)
+        token = exchange.target.query_pairs().get("page")
+        before = None if token is None else version_before(token, name.scope, name.key)
+        found = await self._names.history(name.scope, name.key, before=before)
+        if not found and before is None:
+            await self._names.find(name.scope, name.key)  # says that there is none, or brings it here
+            found = await self._names.history(name.scope, name.key)
+        return json_page(history_page(found))
+
+    # --- changes ---
+
+    async def put(self, exchange: Exchange) -> web.Response:
+        """`PUT`: the blob is durable before the name points to it, and nothing stays of it where the name does not."""
+        name = about(exchange)
+        condition = self._may_point(exchange, name)
+        announced = self._intents.announcing(name.scope, name.key)
+        result, spec = await self._uploads.make(exchange, "", announced.announce)
+        blob = NamedBlob(result.id.raw, result.size, spec.expires_at_ms, owned=True)
+        try:
+            await self._names.point(name.scope, name.key, blob, condition, announced.kept())
+        except (AlreadyExists, UpdateConflict):
+            # The janitor sees to it if nobody hears of this.
+            self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
+            raise
+        answer = told(result, spec)
+        exchange.noted["blob"], exchange.noted["size"] = answer.id, result.size
+        return web.Response(status=201, body=answer.body, headers=answer.headers)
+
+    def _may_point(self, exchange: Exchange, name: AboutName) -> Condition:
+        """The condition of a change that lets the name point to something. Raises AlreadyExists, RetentionLocked."""
+        container = container_of(exchange)
+        headers = exchange.headers
+        living = name.living
+        upsert = header.NAMED_UPSERT in headers and values.flag(header.NAMED_UPSERT, headers[header.NAMED_UPSERT])
+        conditional = "if-match" in headers or "if-none-match" in headers or "if-unmodified-since" in headers
+        if living is not None:
+            if container.settings.named_blob_mode is NamedBlobMode.NO_UPDATE:
+                raise AlreadyExists(f"the name exists, and in the container {container} a name keeps its blob")
+            if not (upsert or "if-match" in headers):
+                raise AlreadyExists(
+                    f"the name exists; {header.NAMED_UPSERT}: true, or If-Match with its ETag, lets it point to another blob"
+                )
+            container.check_unlocked(self._clock.wall_ms())
+        if upsert and not conditional and container.settings.named_blob_mode is not NamedBlobMode.NO_UPDATE:
+            return Expect.ANY
+        return Expect.ABSENT if name.newest is None or living is None else name.newest.stamp
+
+    async def delete(self, exchange: Exchange) -> web.Response:
+        """`DELETE`: the name is gone, and the blob that was put under it. Again is fine."""
+        name = about(exchange)
+        living = name.living
+        if living is None:
+            if name.newest is None:
+                await self._names.find(name.scope, name.key)  # says that there is none
+            return web.Response(status=202)
+        container_of(exchange).check_unlocked(self._clock.wall_ms())
+        assert living.blob is not None
+        if not living.blob.owned:
+            await self._names.bury(name.scope, name.key, living.stamp)
+            return web.Response(status=202)
+        put, intent = self._intents.row(IntentKind.BURY, living.id, name.scope, name.key)
+        await self._names.bury(name.scope, name.key, living.stamp, [put])
+        with suppress(BlobGone):  # by its id
+            await update.delete(exchange.context, self._router, living.id, selected_head(exchange))
+        await self._intents.end(intent)
+        return web.Response(status=202)
+
+    async def act(self, exchange: Exchange) -> web.Response:
+        """`POST`: what changes names alone, as JSON: rename, bind, undelete."""
+        name = about(exchange)
+        try:
+            action = msgspec.convert(await json_object(exchange, self._router), _Action)
+        except msgspec.ValidationError as cause:
+            raise InvalidRequest(f"{_ACTIONS}: {cause}") from cause
+        if action.op == "rename" and action.source is not None and action.id is None:
+            done = await self._rename(exchange, name, name_key(action.source))
+        elif action.op == "bind" and action.id is not None and action.source is None:
+            done = await self._bind(exchange, name, parse_id(action.id))
+        elif action.op == "undelete" and action.id is None and action.source is None:
+            done = await self._undelete(exchange, name)
+        else:
+            raise InvalidRequest(_ACTIONS)
+        assert done.blob is not None
+        exchange.noted["blob"] = str(done.id)
+        body = msgspec.json.encode({"id": str(done.id), "size": done.blob.size}) + b"\n"
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Location": f"/{done.id}"}
+        return web.Response(status=200, body=body, headers=headers)
+
+    async def _rename(self, exchange: Exchange, name: AboutName, source_key: bytes) -> NameVersion:
+        if source_key == name.key:
+            raise InvalidRequest("a name is renamed to another one")
+        condition = self._may_point(exchange, name)
+        container_of(exchange).check_unlocked(self._clock.wall_ms())
+        source = await self._names.find(name.scope, source_key)
+        return await self._names.rename(name.scope, source, name.key, condition)
+
+    async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId) -> NameVersion:
+        container = container_of(exchange)
+        if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
+            raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
+        condition = self._may_point(exchange, name)
+        head = await read_head(exchange.context, self._router, blob_id)
+        blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=False)
+        return await self._names.point(name.scope, name.key, blob, condition)
+
+    async def _undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
+        if name.newest is None:
+            await self._names.find(name.scope, name.key)  # says that there is none
+        if name.newest is None or name.living is not None:
+            raise AlreadyExists("the name is not deleted: it points to a blob")
+        last = await self._names.last_blob(name.scope, name.newest)
+        if last is None or last.blob is None:
+            raise InvalidRequest("the name never pointed to a blob here")
+        along = []
+        if last.blob.owned:
+            after = name.newest.stamp.time
+            intent = await self._intents.write(IntentKind.POINT, last.id, name.scope, name.key, after=after)
+            with suppress(NotDeleted):  # by its id
+                await update.undelete(exchange.context, self._router, last.id)
+            along.append(intent.kept())
+        return await self._names.point(name.scope, name.key, last.blob, name.newest.stamp, along)
+
+
+_ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'
+
+
+def _asks_history(exchange: Exchange) -> bool:
+    """Raises InvalidRequest for a page of something that has none."""
+    if not exchange.target.query:
+        return False
+    query = exchange.target.query_pairs()
+    if "page" in query and "history" not in query:
+        raise InvalidRequest("page goes on with a history: ask for ?history")
+    return "history" in query
+
+
+def about(exchange: Exchange) -> AboutName:
+    """The name that a change is about."""
+    named: AboutName = exchange.named
+    return named
+
+
+def key_in_path(exchange: Exchange) -> bytes:
+    """The name in the path. Raises InvalidRequest."""
+    return name_key(rules.percent_decoded("the name in the path", exchange.target.rest(3)))
+
+
+async def container_in_path(exchange: Exchange, containers: Containers) -> Container:
+    """The container whose names a request is about, which has entered. Raises InvalidRequest, AccessDenied."""
+    segments = exchange.target.segments
+    account, container = (rules.percent_decoded("the path", each) for each in segments[1:3])
+    found = containers.known(account, container) or await containers.resolve(account, container)
+    enter(exchange, found)
+    if found.settings.named_blob_mode is NamedBlobMode.DISABLED:
+        raise InvalidRequest(f"the container {found} has no names (namedBlobMode is DISABLED)")
+    return found

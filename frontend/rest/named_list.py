@@ -1,0 +1,95 @@
+"""The names of a container: `GET /named/<account>/<container>`.
+
+Pages go on behind the last key that was told, so what others write meanwhile moves nothing: each name that was there all the
+time is told exactly once.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ambry.clock import Clock
+from ambry.errors import InvalidRequest
+from frontend.containers.resolver import Containers
+from frontend.http.conditions import Selected
+from frontend.http.exchange import Exchange
+from frontend.http.route import Route
+from frontend.metadata.store import PAGE_MAX, CommonPrefix
+from frontend.names.names import Names
+from frontend.names.rows import NAME_BYTES_MAX, scope_of
+from frontend.rest.entry import container_of
+from frontend.rest.named import container_in_path
+from frontend.rest.named_pages import NamePage, entry_of, json_page, key_of, token_of
+from frontend.rest.resource import EVERYWHERE, READS
+
+ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys"})
+DELIMITER_BYTES_MAX = 64
+
+
+class NameLists:
+    """The calls that list names."""
+
+    def __init__(self, names: Names, containers: Containers, *, clock: Clock) -> None:
+        self._names = names
+        self._containers = containers
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        return (
+            Route(
+                op="named_list",
+                methods=READS,
+                target="/named/{account}/{container}",
+                handle=self.list,
+                enter=self._enter,
+                headers=EVERYWHERE,
+                query=ON_LIST,
+                select=self._select,
+            ),
+        )
+
+    async def _enter(self, exchange: Exchange) -> None:
+        await container_in_path(exchange, self._containers)
+
+    @staticmethod
+    async def _select(exchange: Exchange) -> Selected:
+        """What conditions are about: a list is of this moment, without a tag or a date."""
+        return Selected(etag=None, modified_ms=None, headers={})
+
+    async def list(self, exchange: Exchange) -> web.Response:
+        """A page of the container's names by the order of their bytes. Names of blobs that are over are left out."""
+        container = container_of(exchange)
+        query = exchange.target.query_pairs()
+        limit = _limit(query.get("max-keys", ""))
+        found = await self._names.page(
+            scope_of(container.account_id, container.container_id),
+            prefix=_text("prefix", query.get("prefix", ""), NAME_BYTES_MAX),
+            delimiter=_text("delimiter", query.get("delimiter", ""), DELIMITER_BYTES_MAX),
+            after=key_of(query["page"]) if "page" in query else None,
+            limit=limit,
+        )
+        now_ms = self._clock.wall_ms()
+        entries = [entry for each in found if (entry := entry_of(each, now_ms)) is not None]
+        token = None
+        if len(found) == limit:
+            last = found[-1]
+            token = token_of(last.prefix if isinstance(last, CommonPrefix) else last.key)
+        return json_page(NamePage(entries, token))
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return PAGE_MAX
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_MAX):
+        raise InvalidRequest(f"max-keys is a number from 1 to {PAGE_MAX}, not {text[:20]!r}")
+    return int(text)
+
+
+def _text(what: str, text: str, size_max: int) -> bytes:
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{what} is text in UTF-8") from None
+    if len(raw) > size_max:
+        raise InvalidRequest(f"{what} has at most {size_max} bytes, this one {len(raw)}")
+    return raw

@@ -1,0 +1,128 @@
+"""What is left half done for a name, and who ends it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ambry.blob import NEVER_MS
+from ambry.errors import ReplicaUnavailable, UpdateConflict
+from ambry.ids import BlobId
+from ambry.protocol.frame import MessageType
+from frontend.metadata.leases import Leases
+from frontend.metadata.store import Expect, LocalSpace, MetadataStore
+from frontend.names.intents import Intents
+from frontend.names.janitor import NameJanitor
+from frontend.names.names import Names
+from frontend.names.rows import IntentKind, NamedBlob, name_key, scope_of
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_cluster import FakeCluster, make_cluster
+from tests.support.fake_peers import fails
+from tests.support.metadata_stores import opened, sqlite_store
+
+SCOPE = scope_of(1, 1)
+NAME = name_key("n")
+LONG_S = 200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    cluster: FakeCluster
+    store: MetadataStore
+    clock: SettableClock
+    names: Names
+    intents: Intents
+    janitor: NameJanitor
+
+    async def rows(self) -> int:
+        return len(await self.store.locals(LocalSpace.INTENT))
+
+    def living(self) -> set[bytes]:
+        return self.cluster.pool.visible()
+
+    async def blob(self) -> NamedBlob:
+        result = await self.cluster.put(b"hello")
+        return NamedBlob(result.id.raw, 5, NEVER_MS, True)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = SettableClock()
+    cluster = make_cluster(((3,),) * 4, clock=clock)
+    async with opened(sqlite_store(tmp_path / "meta.sqlite", clock=clock)) as store:
+        names = Names(store)
+        intents = Intents(store, clock=clock, random_source=random.Random(1), request_s=20, upload_max_s=1000)
+        leases = Leases(store, clock=clock, owner=b"o" * 16)
+        janitor = NameJanitor(store, names, cluster.context, leases, clock=clock)
+        yield World(cluster=cluster, store=store, clock=clock, names=names, intents=intents, janitor=janitor)
+
+
+async def test_a_blob_that_never_got_its_name_goes_after_its_time_and_not_before(world: World) -> None:
+    blob = await world.blob()
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    await world.janitor.tick()
+    assert world.living() == {blob.id}
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == (set(), 0)
+
+
+async def test_a_blob_that_got_its_name_stays_whatever_became_of_the_name_since(world: World) -> None:
+    blob, other = await world.blob(), await world.blob()
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
+    await world.names.point(SCOPE, NAME, other, Expect.ANY)
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == ({blob.id, other.id}, 0)
+
+
+async def test_who_wakes_up_late_does_not_point_a_name_to_a_blob_that_was_let_go(world: World) -> None:
+    blob = await world.blob()
+    intent = await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    with pytest.raises(UpdateConflict, match="took so long"):
+        await world.names.point(SCOPE, NAME, blob, Expect.ANY, [intent.kept()])
+    assert await world.names.newest(SCOPE, NAME) is None
+
+
+async def test_a_row_stays_while_too_few_replicas_hear_of_it_and_nobody_else_goes_on_with_it(world: World) -> None:
+    blob = await world.blob()
+    intent = await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    for number in (1, 2):
+        world.cluster.peer(number).script(fails(ReplicaUnavailable("fenced")), type=MessageType.UPDATE)
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    assert await world.rows() == 1
+    with pytest.raises(UpdateConflict):
+        await world.names.point(SCOPE, NAME, blob, Expect.ANY, [intent.kept()])
+    for number in (1, 2):
+        world.cluster.peer(number).heal()
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == (set(), 0)
+
+
+async def test_the_blob_of_a_deleted_name_goes_though_its_frontend_was_killed(world: World) -> None:
+    blob = await world.blob()
+    pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
+    put, _ = world.intents.row(IntentKind.BURY, BlobId(blob.id), SCOPE, NAME)
+    await world.names.bury(SCOPE, NAME, pointed.stamp, [put])
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == (set(), 0)
+
+
+async def test_a_blob_that_was_brought_back_for_a_name_that_was_not_goes_again(world: World) -> None:
+    blob = await world.blob()
+    pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
+    buried = await world.names.bury(SCOPE, NAME, pointed.stamp)
+    after = buried.stamp.time
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME, after=after)
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == (set(), 0)
