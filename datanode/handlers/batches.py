@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from functools import partial
 
 from ambry.blob import BlobState
 from ambry.checksum import Buffer, block_checks
 from ambry.clock import Clock
-from ambry.errors import AlreadyExists, AmbryError, DataCorrupt, InsufficientStorage, InvalidRequest
+from ambry.errors import AlreadyExists, AmbryError, DataCorrupt, InsufficientStorage, InvalidBlobId, InvalidRequest
 from ambry.format.record import Record, RecordKind
 from ambry.ids import partition_of
 from ambry.network.serving import Handler, Responder
@@ -32,7 +33,7 @@ from ambry.protocol.messages.blobs import (
 from ambry.service.logs import get_logger
 from datanode import metrics
 from datanode.handlers.later import Later
-from datanode.handlers.reading import Reading, by_replica
+from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry
 from datanode.store.known import UNKNOWN
@@ -125,7 +126,8 @@ class BatchHandlers:
         got: list[GotBytes | None] = [None] * len(wanted)
         bodies: list[Buffer] = [b""] * len(wanted)
         room, read = request.room, 0
-        for replica, ids in by_replica(self._replicas, list(places)):
+        now_ms = self._clock.wall_ms()
+        for replica, ids in self._by_replica(places):
             with contextlib.suppress(AmbryError):
                 async with replica.lookups.hold(ids) as here:
                     for blob_id in ids:
@@ -134,7 +136,7 @@ class BatchHandlers:
                             if read % READS_PER_TURN == 0:
                                 await asyncio.sleep(0)
                             entry = here.get(blob_id)
-                            data = self._read(replica, entry, wanted[place], room, request.request_id)
+                            data = self._read(replica, entry, wanted[place], room, now_ms, request.request_id)
                             if data is not None:
                                 got[place], bodies[place] = data
                                 room -= len(bodies[place])
@@ -142,8 +144,16 @@ class BatchHandlers:
         responder.reply(GetsReply(got), body)
         metrics.BYTES_OUT.value += len(body)
 
+    def _by_replica(self, ids: Iterable[bytes]) -> list[tuple[Replica, list[bytes]]]:
+        """Those replicas that are here and open, each with its blobs; what is no blob id is of none."""
+        found: dict[int, list[bytes]] = {}
+        for blob_id in ids:
+            with contextlib.suppress(InvalidBlobId):
+                found.setdefault(partition_of(blob_id), []).append(blob_id)
+        return [(self._replicas[number], some) for number, some in found.items() if number in self._replicas]
+
     def _read(
-        self, replica: Replica, entry: IndexEntry | None, wanted: WantedBytes, room: int, request_id: str
+        self, replica: Replica, entry: IndexEntry | None, wanted: WantedBytes, room: int, now_ms: int, request_id: str
     ) -> tuple[GotBytes, Buffer] | None:
         """What is said of one; nothing of what is not here, not alive, or would have to be waited for."""
         if entry is None or not entry.present:
@@ -151,7 +161,7 @@ class BatchHandlers:
         store = replica.store
         if store.put_back and entry.lsn < store.lineage.begin_lsn:
             return None  # it does not know yet what became of it
-        if entry.state.deleted or 0 < entry.state.expires_at_ms <= self._clock.wall_ms():
+        if entry.state.deleted or 0 < entry.state.expires_at_ms <= now_ms:
             return None
         first, end = min(wanted.first, entry.payload_size), min(wanted.end, entry.payload_size)
         if not 0 <= first <= end or end - first > room:

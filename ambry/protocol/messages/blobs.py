@@ -46,7 +46,7 @@ class GetRequest(Message, frozen=True, array_like=True):
     any_state: bool = False
 
 
-class GetReply(Message, frozen=True, array_like=True):
+class GetReply(Message, frozen=True, array_like=True, gc=False):
     """The record's head; the body holds the blocks that cover the range, from payload byte `start` on.
 
     Where only the state of the blob is known, or the blob is gone and was not asked for all the same, `present` is false and
@@ -106,7 +106,7 @@ GETS_MAX = 256
 """Blobs of one GetsRequest: they are read in some turns of the event loop."""
 
 
-class WantedBytes(msgspec.Struct, frozen=True, array_like=True):
+class WantedBytes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Payload bytes of one blob, as in GetRequest."""
 
     id: IdBytes
@@ -122,7 +122,7 @@ class GetsRequest(Message, frozen=True, array_like=True):
     room: Annotated[int, msgspec.Meta(ge=0, le=16 << 20)]
 
 
-class GotBytes(msgspec.Struct, frozen=True, array_like=True):
+class GotBytes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record's head, its `start` that of the very bytes that were asked for, and how many bytes of the body they are."""
 
     reply: GetReply
@@ -139,7 +139,7 @@ PUTS_MAX = 512
 """Blobs of one PutsRequest."""
 
 
-class NewBlob(msgspec.Struct, frozen=True, array_like=True):
+class NewBlob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One blob of one record, as in PutRequest; `size` of the body's bytes are its payload."""
 
     id: IdBytes
@@ -159,7 +159,7 @@ class PutsRequest(Message, frozen=True, array_like=True):
     blobs: Annotated[list[NewBlob], msgspec.Meta(max_length=PUTS_MAX)]
 
 
-class NotStored(msgspec.Struct, frozen=True, array_like=True):
+class NotStored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why one blob of the request was not stored: its place in it, and an error as in ErrorReply."""
 
     place: int
