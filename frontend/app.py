@@ -89,7 +89,7 @@ class Frontend:
         )
         router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
-        metadata = metadata_store(self._config, self._map, clock=self._clock, random_source=self._random)
+        metadata = metadata_store(self._config, self._map, clock=self._agreed, random_source=self._random)
         containers = Containers(self._config.accounts)
         services = metadata_services(
             metadata, router, containers, self._config, clock=self._agreed, random_source=self._random

@@ -14,7 +14,7 @@ from frontend.metadata.lane import TURN_BYTES_MAX, TURN_JOBS_MAX
 from frontend.metadata.postgres_pool import PostgresPool
 from frontend.metadata.postgres_server import PostgresServer
 from frontend.metadata.postgres_work import carry_out
-from frontend.metadata.work import SWEEP_EVERY_MS, WAITING_BYTES_MAX, WAITING_MAX, Work, failed
+from frontend.metadata.work import WAITING_BYTES_MAX, WAITING_MAX, Sweeps, Work, failed
 
 log = get_logger()
 
@@ -47,7 +47,7 @@ class PostgresWriter:
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self._swept_ms = 0
+        self._sweeps = Sweeps(clock)
 
     @property
     def waiting(self) -> int:
@@ -104,7 +104,7 @@ class PostgresWriter:
         if not turn:
             return
         wall_ms = self._clock.wall_ms()
-        sweep = abs(wall_ms - self._swept_ms) >= SWEEP_EVERY_MS
+        sweep = self._sweeps.due
         try:
             async with asyncio.timeout(self._timeout_s), self._pool.connection() as sql:
                 seq = await carry_out(sql, turn, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
@@ -123,7 +123,7 @@ class PostgresWriter:
                 waiting.error = error
         else:
             if sweep:
-                self._swept_ms = wall_ms
+                self._sweeps.done()
             self._note(seq)
         for waiting in turn:
             with contextlib.suppress(asyncio.InvalidStateError):  # whoever waited has gone

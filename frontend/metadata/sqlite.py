@@ -38,7 +38,7 @@ from frontend.metadata.store import (
     Version,
 )
 from frontend.metadata.turn import WriteTurn
-from frontend.metadata.work import SWEEP_EVERY_MS, WAITING_BYTES_MAX, WAITING_MAX, Group, Merge, Work
+from frontend.metadata.work import WAITING_BYTES_MAX, WAITING_MAX, Group, Merge, Sweeps, Work
 
 log = get_logger()
 
@@ -47,7 +47,8 @@ Look = Callable[[sqlite3.Connection], Any]
 
 CHECKPOINT_TURNS = 200
 CHECKPOINT_ROWS = 2_000
-"""Transactions, or rows, after which what lies in the WAL is written to the file: some 4 MiB."""
+CHECKPOINT_BYTES = 4 << 20
+"""Transactions, rows or bytes after which what lies in the WAL is written to the file: some 4 MiB."""
 
 
 class SqliteStore:
@@ -59,9 +60,9 @@ class SqliteStore:
         self._datacenter = datacenter
         self._writing, looking, paging = HeldConnection(file), HeldConnection(file), HeldConnection(file)
         self._turn = WriteTurn(file.path)
-        self._swept_ms = 0
-        self._turns = self._rows = 0
-        """Transactions since the WAL was last brought into the file, and the rows that had been written by then."""
+        self._sweeps = Sweeps(clock)
+        self._turns = self._bytes = self._rows = 0
+        """Transactions and bytes since the WAL was last brought into the file, and the rows that had been written by then."""
         bounds = LaneBounds(timeout_s=timeout_s, waiting=WAITING_MAX, waiting_bytes=WAITING_BYTES_MAX)
         of = str(file)
         self._writes: Lane[Work] = Lane(
@@ -105,7 +106,7 @@ class SqliteStore:
         if not jobs:
             return
         wall_ms = self._clock.wall_ms()
-        sweep = abs(wall_ms - self._swept_ms) >= SWEEP_EVERY_MS
+        sweep = self._sweeps.due
         try:
             sql = self._writing.get().sql
             with self._turn.taken():
@@ -115,8 +116,9 @@ class SqliteStore:
                 job.error = self._writing.explain(error)
             return
         if sweep:
-            self._swept_ms = wall_ms
+            self._sweeps.done()
         self._turns += 1
+        self._bytes += sum(job.size for job in jobs)
         jobs[0].loop.call_soon_threadsafe(self._watch.note, seq)
 
     def _end_writing(self) -> None:
@@ -129,9 +131,9 @@ class SqliteStore:
         if connection is None:
             return
         rows = connection.sql.total_changes
-        if self._turns < CHECKPOINT_TURNS and rows - self._rows < CHECKPOINT_ROWS:
+        if self._turns < CHECKPOINT_TURNS and self._bytes < CHECKPOINT_BYTES and rows - self._rows < CHECKPOINT_ROWS:
             return
-        self._turns, self._rows = 0, rows
+        self._turns, self._bytes, self._rows = 0, 0, rows
         try:
             connection.sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ambry.clock import Clock
 from ambry.errors import DataCorrupt, InsufficientStorage, MetadataUnavailable, Overloaded
 from frontend import metrics
 from frontend.metadata.store import Change, LocalPut, Version
 
 ENDED_ROWS = 200
 """Local rows past their end that one transaction takes away in passing."""
-SWEEP_EVERY_MS = 1_000
+SWEEP_EVERY_S = 1.0
+SWEEP_AFTER_S = 60.0
+"""A frontend's clock is put right by the data nodes'; before it has met them, nothing goes by it."""
 CHANGE_BYTES = 200
 """What a change costs while it waits, beside its key and its value."""
 WAITING_MAX = 20_000
@@ -23,6 +26,21 @@ def failed(error: BaseException) -> BaseException:
     if isinstance(error, (MetadataUnavailable, Overloaded, InsufficientStorage, DataCorrupt)):
         metrics.METADATA_FAILED.labels(type(error).__name__).inc()
     return error
+
+
+class Sweeps:
+    """When a writer takes local rows away that are past their end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next = clock.monotonic() + SWEEP_AFTER_S
+
+    @property
+    def due(self) -> bool:
+        return self._clock.monotonic() >= self._next
+
+    def done(self) -> None:
+        self._next = self._clock.monotonic() + SWEEP_EVERY_S
 
 
 class Group(NamedTuple):

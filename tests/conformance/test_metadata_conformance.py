@@ -30,6 +30,7 @@ from frontend.metadata.store import (
     LogCursor,
     MetadataStore,
     Put,
+    Query,
     Space,
     Stamp,
     Version,
@@ -584,6 +585,23 @@ async def test_a_local_row_is_gone_when_its_end_has_come(store: MetadataStore, c
     await store.write([LocalPut(lease, b"k", b"you", expires_ms=T0_MS + 20, condition=Expect.ABSENT)])
     row = await store.local(lease, b"k")
     assert row is not None and (row.value, row.expires_ms) == (b"you", T0_MS + 20)
+
+
+async def test_rows_past_their_end_are_taken_away_in_passing_once_the_clock_can_be_trusted(
+    store: MetadataStore, clock: SettableClock
+) -> None:
+    async def rows() -> int:
+        ((count,),) = await store.rows(Query("SELECT count(*) FROM local", ()))
+        return int(count)
+
+    await store.write([LocalPut(LocalSpace.LEASE, b"%d" % n, b"", expires_ms=T0_MS + 10) for n in range(5)])
+    await store.write([LocalPut(LocalSpace.LEASE, b"stays", b"", expires_ms=T0_MS + 86_400_000)])
+    clock.wall = T0_MS + 20
+    await put(store, b"a", b"")
+    assert await rows() == 6, "who began a moment ago may have a wrong clock"
+    clock.advance(61.0)
+    await put(store, b"a", b"")
+    assert await rows() == 1
 
 
 async def test_local_rows_are_listed_by_key(store: MetadataStore) -> None:
