@@ -111,20 +111,21 @@ class Plan:
         """Plan the recording of other stores' versions; how many are new."""
         new = 0
         for version in versions:
-            identity = known(version)
             place = RegisterKey(version.space, version.scope, version.key)
             newest = self._registers[place]
-            if identity in self._known or (newest is not None and known(newest) == identity):
-                continue
+            if newest is not None:
+                # Where nothing is, nothing is known of it.
+                identity = known(version)
+                if identity in self._known or known(newest) == identity:
+                    continue
             new += 1
-            self._known.add(identity)
             self._seq += 1
             recorded = Version(version.space, version.scope, version.key, version.stamp, version.value, self._seq)
             self._time = max(self._time, version.stamp.time)
             if newest is None or order(recorded) > order(newest):
                 self._supersede(place, newest, recorded)
             else:
-                self._moved[recorded.seq] = recorded
+                self._move(recorded)
         for change in along:
             self._change_local(change)
         return new
@@ -165,11 +166,16 @@ class Plan:
 
     def _supersede(self, place: RegisterKey, newest: Version | None, version: Version) -> None:
         if newest is not None and newest.living:
-            self._moved[newest.seq] = newest
+            self._move(newest)
         if not version.living:
-            self._moved[version.seq] = version
+            self._move(version)
         self._registers[place] = version
         self._dirty[place] = None
+
+    def _move(self, version: Version) -> None:
+        """It lies in `past` from now on."""
+        self._moved[version.seq] = version
+        self._known.add(known(version))
 
     def _change_local(self, change: LocalPut | LocalDelete) -> None:
         place = LocalKey(change.space, change.key)

@@ -20,12 +20,22 @@ from frontend.metadata.store import (
 )
 
 
-def newest(sql: sqlite3.Connection, place: RegisterKey) -> Version | None:
-    """The newest version of a register, tombstones included."""
+def has_past(sql: sqlite3.Connection, space: int, scope: int) -> bool:
+    """Whether anything in a scope was ever superseded or buried."""
+    return (
+        sql.execute("SELECT 1 FROM past WHERE space = ? AND scope = ? LIMIT 1", (space, signed(scope))).fetchone()
+        is not None
+    )
+
+
+def newest(sql: sqlite3.Connection, place: RegisterKey, *, fresh: bool = False) -> Version | None:
+    """The newest version of a register, tombstones included. `fresh`: its scope has no past."""
     columns = (place.space, signed(place.scope), place.key)
     row = sql.execute(queries.LIVING, columns).fetchone()
     if row is not None:
         return version_of(row)
+    if fresh:
+        return None
     rows = sql.execute(queries.NEWEST_PAST, columns).fetchall()
     return max(map(version_of, rows), key=order) if rows else None
 

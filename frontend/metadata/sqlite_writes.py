@@ -14,6 +14,9 @@ from frontend.metadata.sqlite_file import head_of
 from frontend.metadata.store import LocalRow, Version
 from frontend.metadata.work import ENDED_ROWS, Group, Request
 
+MANY = 100
+"""Registers, from which on a scope is asked as a whole whether it has a past."""
+
 
 def carry_out(sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: int, wall_ms: int, sweep: bool) -> int:
     """All jobs in one transaction, which is durable on return; the log's last seq then.
@@ -80,9 +83,12 @@ def _load(sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: int, 
 def _load_registers(
     sql: sqlite3.Connection, registers: dict[RegisterKey, Version | None], places: Iterable[RegisterKey]
 ) -> None:
-    for place in places:
-        if place not in registers:
-            registers[place] = reads.newest(sql, place)
+    wanted = [place for place in places if place not in registers]
+    # A container that is filled from elsewhere has no past yet; to know that once is cheaper than to look each time.
+    scopes = {(place.space, place.scope) for place in wanted} if len(wanted) >= MANY else ()
+    fresh = {scope for scope in scopes if not reads.has_past(sql, *scope)}
+    for place in wanted:
+        registers[place] = reads.newest(sql, place, fresh=(place.space, place.scope) in fresh)
 
 
 def _load_locals(sql: sqlite3.Connection, locals: dict[LocalKey, LocalRow | None], places: Iterable[LocalKey]) -> None:
