@@ -176,7 +176,7 @@ def encode(record: Record, lsn: int, salt: int = 0) -> bytes:
     return b"".join((encode_head(record, lsn, salt), record.payload))
 
 
-def restamp(image: bytearray, salt: int = 0) -> None:
+def restamp(image: bytearray | memoryview, salt: int = 0) -> None:
     """Give a verified record another salt, in place."""
     _CHECK.pack_into(image, _CHECKED, xxh64(image[:_CHECKED], salt))
 

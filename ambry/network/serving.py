@@ -97,6 +97,10 @@ class Responder(msgspec.Struct):
         """
         await self.connection._admit(self, size)
 
+    def try_admit(self, size: int) -> bool:
+        """As `admit`, where that need not be waited for; False where it must."""
+        return self.connection._try_admit(self, size)
+
     def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
         """Send the answer. The body is borrowed until the transport has sent it: do not change it.
 
@@ -324,13 +328,17 @@ class ServingConnection(ReceivingConnection):
         return held + size <= UNREAD_SHARE or not self._unread.full()
 
     async def _admit(self, responder: Responder, size: int) -> None:
-        if self._asking or not self._may_make(size):
+        if not self._try_admit(responder, size):
             future: asyncio.Future[None] = self._loop.create_future()
             self._asking.append((responder, size, future))
             self._look_later()
             await future
-        else:
-            self._reserve(responder, size)
+
+    def _try_admit(self, responder: Responder, size: int) -> bool:
+        if self._asking or not self._may_make(size):
+            return False
+        self._reserve(responder, size)
+        return True
 
     def _reserve(self, responder: Responder, size: int) -> None:
         responder.reserved = size

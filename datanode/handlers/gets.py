@@ -6,12 +6,15 @@ thread: where the index's file must be asked, the bytes are read on the same way
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from ambry.blob import NEVER_MS
+from ambry.buffers import fresh
 from ambry.clock import Clock
 from ambry.errors import AmbryError, BlobNotFound, DataCorrupt, InvalidRequest, ReplicaUnavailable
 from ambry.ids import partition_of
+from ambry.network.scratch import memory_of
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -25,6 +28,10 @@ from datanode.store.damage import successor
 from datanode.store.entry import IndexEntry
 from datanode.store.known import UNKNOWN
 from datanode.store.record_reader import Payload
+
+INLINE_LARGE = 4
+"""Up to so many times what is read at once in any case is, where its answer may be made at once: the way over a disk thread
+costs more than the reading does."""
 
 _read_get = messages.reader(GetRequest)
 _read_presence = messages.reader(PresenceRequest)
@@ -127,9 +134,13 @@ class GetHandlers:
         if payload is not None:
             self._answer_payload(entry, payload, responder)
             return
-        if end - first <= self._inline_read_bytes_max:
+        size = end - first
+        large = size > self._inline_read_bytes_max
+        admitted = large and size <= INLINE_LARGE * self._inline_read_bytes_max and responder.try_admit(size)
+        if admitted or not large:
+            allocate = memory_of(asyncio.get_running_loop()).buffers.take if large else fresh
             try:
-                payload = replica.store.read(entry, first, end, cached_only=True)
+                payload = replica.store.read(entry, first, end, cached_only=True, allocate=allocate)
             except (DataCorrupt, OSError, MemoryError) as error:
                 raise self._reading.unreadable(replica, entry, error, request.request_id) from error
             if payload is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ambry.buffers import Allocate, fresh
 from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact
 from ambry.errors import DataCorrupt, InvariantBroken
 from ambry.format import record as record_format
@@ -37,12 +38,14 @@ class RecordReader:
         self._log = log
         self._index = index
 
-    def read(self, entry: IndexEntry, first: int, end: int, *, cached_only: bool) -> Payload | None:
+    def read(
+        self, entry: IndexEntry, first: int, end: int, *, cached_only: bool, allocate: Allocate = fresh
+    ) -> Payload | None:
         """Read and verify the blocks that cover payload bytes `first` to `end` (exclusive), and the record's head.
 
         With `cached_only` None when the page cache does not hold them all; else blocking. `first == end` reads the head
         alone. Raises DataCorrupt when anything fails its checksum or the record is another blob's; FormatUnknown for an intact
-        record that only a later release can read; OSError.
+        record that only a later release can read; OSError. The bytes come into memory of `allocate`.
         """
         place = self._place(entry, cached_only)
         if place is None:
@@ -54,19 +57,19 @@ class RecordReader:
             start = first // BLOCK_SIZE * BLOCK_SIZE
             stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE)
         if start == 0:
-            raw = self._pread(segment, entry.offset, head_size + stop, cached_only)
+            raw = self._pread(segment, entry.offset, head_size + stop, cached_only, allocate)
             if raw is None:
                 return None
-            data = memoryview(raw)[head_size:]
+            data = raw[head_size:]
         else:
             if not cached_only:
                 # So the disk brings both places at once (docs/decisions/0012-checks-stay-in-the-head.md).
                 segment.file.will_need(entry.offset, head_size)
-            blocks = self._pread(segment, entry.offset + head_size + start, stop - start, cached_only)
+            blocks = self._pread(segment, entry.offset + head_size + start, stop - start, cached_only, allocate)
             raw = None if blocks is None else self._pread(segment, entry.offset, head_size, cached_only)
             if blocks is None or raw is None:
                 return None
-            data = memoryview(blocks)
+            data = blocks
         head = self._verified_head(raw, segment, entry)
         checks = head.checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
         if not blocks_intact(data, checks):
@@ -106,8 +109,10 @@ class RecordReader:
             raise DataCorrupt(self._where(entry, "the segment is missing"))
         return segment, entry
 
-    def _pread(self, segment: Segment, offset: int, size: int, cached_only: bool) -> bytearray | None:
-        buffer = bytearray(size)
+    def _pread(
+        self, segment: Segment, offset: int, size: int, cached_only: bool, allocate: Allocate = fresh
+    ) -> memoryview | None:
+        buffer = allocate(size)
         if cached_only:
             return buffer if segment.file.pread_cached(buffer, offset) == size else None
         if segment.file.pread(buffer, offset) != size:

@@ -615,3 +615,27 @@ async def test_nobody_is_waited_for_longer_than_some_minutes_whatever_is_told(pa
     assert held[0].deadline <= now + serving.WAIT_MS_MAX / 1000
     pair.served[0].expire(now + serving.WAIT_MS_MAX / 1000)
     assert (await client.frame()).flags & FLAG_ERROR
+
+
+async def test_an_answer_that_would_have_to_wait_is_not_admitted_at_once(pair: Pair) -> None:
+    admitted: list[bool] = []
+    waiting: list[Responder] = []
+
+    def handler(frame: Frame, responder: Responder) -> None:
+        admitted.append(responder.try_admit(UNREAD_MAX))
+        waiting.append(responder)
+
+    pair.handler = handler
+    client = await pair.raw()
+    for number in (1, 2):
+        client.send(encode_head(MessageType.GET, number, b""))
+    await eventually(lambda: len(waiting) == 2)
+    assert admitted == [True, False], "the first one is on its way"
+    for responder in waiting:
+        responder.reply(Empty())
+    await answers(client, 2)
+    client.send(encode_head(MessageType.GET, 3, b""))
+    await eventually(lambda: len(waiting) == 3)
+    assert admitted[2]
+    waiting[2].reply(Empty())
+    assert (await client.frame()).correlation == 3

@@ -95,6 +95,20 @@ async def test_reads_whose_answers_nobody_takes_do_not_begin(
         assert len(got.body) >= SIZE
 
 
+async def test_what_is_read_at_once_is_bounded_as_well(node: DirectNode) -> None:
+    await node.put(blob_id(1), content(1, 1 << 20))
+    async with unread(node) as (client, server):
+        outcomes = Outcomes()
+        for number in range(120):
+            client.call(MessageType.GET, GetRequest("r", blob_id(1), 0, 1 << 20), outcomes.of(number), timeout_s=LONG_S)
+        await eventually(lambda: server._open and len(server._open) == len(server._unbegun) + len(server._asking))
+        assert server.unread_bytes <= UNREAD_MAX + HEADS_BYTES
+        assert client._transport is not None
+        client._transport.resume_reading()
+        await outcomes.wait(120)
+        assert outcomes.errors() == [None] * 120
+
+
 MANY = IDS_MAX + 1
 
 
