@@ -26,6 +26,7 @@ METADATA_TIMEOUT_MIN_MS = 3_000
 
 
 SESSION_MAX_S = 366 * 86_400
+KEYS_MAX_S = SESSION_MAX_S
 """Data nodes keep the chunks of an upload session for so long, at most."""
 
 
@@ -78,6 +79,7 @@ class MetadataSection(msgspec.Struct, frozen=True):
 class UploadsSection(msgspec.Struct, frozen=True):
     session_idle_s: int = 3 * 86_400
     session_max_s: int = 14 * 86_400
+    idempotency_s: int = 7 * 86_400
 
 
 class AccountEntry(msgspec.Struct, frozen=True):
@@ -139,6 +141,8 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid(
             f"uploads: 60 <= session_idle_s <= session_max_s <= {SESSION_MAX_S} must hold; both are seconds"
         )
+    if not 60 <= uploads.idempotency_s <= KEYS_MAX_S:
+        raise ConfigInvalid(f"uploads.idempotency_s must lie between 60 and {KEYS_MAX_S} seconds")
     router = config.router
     for key in ("read_ahead", "write_parallelism", "success_target", "put_attempts", "upload_max_s"):
         if getattr(router, key) < 1:

@@ -13,6 +13,7 @@ from frontend.config import FrontendConfig
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
+from frontend.idempotency.keys import IdempotencyKeys
 from frontend.metadata.leases import OWNER_SIZE, Leases
 from frontend.metadata.store import MetadataStore
 from frontend.names.intents import Intents
@@ -41,6 +42,7 @@ class MetadataServices:
     sessions: Sessions
     names: Names
     intents: Intents
+    keys: IdempotencyKeys
     loops: tuple[Loop, ...]
 
     async def start(self, workers: WorkerRegistry) -> None:
@@ -80,6 +82,7 @@ def metadata_services(
         sessions=sessions,
         names=names,
         intents=intents,
+        keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
         loops=(
             Loop(name="containers", tick=sync.tick),
             Loop(name="upload_sessions", tick=janitor.tick, progress=janitor.progress),

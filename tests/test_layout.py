@@ -69,6 +69,7 @@ FLOORS = [
         "frontend.uploads",
         "frontend.names",
     ],
+    ["frontend.idempotency"],
     ["frontend.services"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],
@@ -659,6 +660,10 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_upload.py",
         "what headers of uploads say",
     ),
+    **{
+        f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_keyed.py", "keys over HTTP")
+        for name in ("idempotency/rows", "rest/stream")
+    },
     "frontend/services.py": (
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",
         "put together, and called over HTTP",

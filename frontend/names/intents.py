@@ -51,7 +51,9 @@ class Intents:
     ) -> tuple[LocalPut, WrittenIntent]:
         """An intent that is to be written in a group with something else."""
         takes_s = (
-            self._upload_max_s if kind is IntentKind.POINT and blob_id.kind is IdKind.COMPOSITE else 3 * self._request_s
+            self._upload_max_s
+            if kind is not IntentKind.BURY and blob_id.kind is IdKind.COMPOSITE
+            else 3 * self._request_s
         )
         due_ms = self._clock.wall_ms() + round(1000 * (takes_s + MARGIN_S))
         value = encode_intent(Intent(kind, blob_id.raw, scope, key, due_ms, after))

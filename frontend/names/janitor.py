@@ -76,7 +76,7 @@ class NameJanitor:
             await self._store.write([LocalPut(LocalSpace.INTENT, row.key, value, condition=row.value)])
             row = LocalRow(row.space, row.key, value, row.expires_ms)
         blob_id = BlobId(intent.blob)
-        goes = intent.kind is IntentKind.BURY or not await self._got(intent)
+        goes = intent.kind is not IntentKind.POINT or not await self._got(intent)
         if goes and not await self._router.discards.bury(row.key.hex(), [blob_id], NEVER_MS):
             return
         await self._store.write([LocalDelete(LocalSpace.INTENT, row.key, row.value)])

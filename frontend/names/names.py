@@ -18,7 +18,6 @@ from frontend.metadata.store import (
     Condition,
     Conflict,
     Expect,
-    LocalDelete,
     MetadataStore,
     Put,
     Space,
@@ -144,8 +143,11 @@ def _named(version: Version | None) -> NameVersion | None:
 
 def _refused(conflict: Conflict) -> AlreadyExists | UpdateConflict:
     change, current = conflict.change, conflict.current
-    if isinstance(change, LocalDelete):
-        return UpdateConflict("this took so long that it was given up; nothing was changed, try again")
+    if not isinstance(change, Put):
+        return UpdateConflict(
+            "this took so long that it was given up, or another upload with its idempotency key came later; nothing was "
+            "changed, try again"
+        )
     if isinstance(change, Put) and change.condition is Expect.ABSENT:
         return AlreadyExists(
             f"the name {_shown(change.key)} exists; x-ambry-named-upsert: true lets it point to the new blob"

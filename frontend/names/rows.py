@@ -78,6 +78,8 @@ class IntentKind(IntEnum):
     """A blob is made or brought back for a name; where the name never gets it, the blob goes."""
     BURY = 2
     """A name was deleted, and its blob goes too."""
+    KEY = 3
+    """A blob is made for an idempotency key; an intent that is left was not acknowledged, and the blob goes."""
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):

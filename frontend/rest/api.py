@@ -43,7 +43,6 @@ class AmbryApi:
     own_prefix = "x-ambry-"
     request_id_header = names.REQUEST_ID
     refused_headers = {  # noqa: RUF012  # never changed
-        names.IDEMPOTENCY_KEY: "idempotency keys are not implemented yet, a repeated upload makes a second blob; leave it out",
         names.REQUEST_ID: "the server gives each request its id, which the answer tells; leave it out",
         "x-ambry-chunk-upload": "stitching of uploads is not implemented yet; send the blob in one request",
     }
@@ -66,7 +65,7 @@ class AmbryApi:
         self.finder = finder = BlobFinder(router, containers, clock)
         entry = Entry(containers, clock=clock)
         section = config.frontend
-        uploads = Uploads(router, entry, config=section, clock=clock)
+        uploads = Uploads(router, entry, None if services is None else services.keys, config=section, clock=clock)
         reads = Reads(router, finder, entry)
         resources: list[Resource] = [
             uploads,

@@ -21,9 +21,10 @@ from ambry.rest import values
 from ambry.rest.accounts import NamedBlobMode
 from frontend.container import Container
 from frontend.containers.resolver import Containers
-from frontend.http.conditions import Selected
+from frontend.http.conditions import CONDITIONAL, Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Enter, Handle, Route, Select
+from frontend.idempotency.keys import KeyedPut
 from frontend.metadata.store import Condition, Expect
 from frontend.names.intents import Intents
 from frontend.names.names import Names, NameVersion
@@ -34,7 +35,7 @@ from frontend.rest.json_body import json_object
 from frontend.rest.named_pages import history_page, json_page, version_before
 from frontend.rest.read import ON_READ, Reads
 from frontend.rest.resource import EVERYWHERE
-from frontend.rest.upload import Uploads, told
+from frontend.rest.upload import UploadedBlob, Uploads, told
 from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD
 from frontend.router import update
 from frontend.router.context import RouterContext
@@ -50,6 +51,8 @@ class AboutName(msgspec.Struct):
     key: bytes
     newest: NameVersion | None
     """Its newest version here, deleted or not, when the request came."""
+    keyed: KeyedPut | None = None
+    """What is known of the idempotency key of an upload."""
 
     @property
     def living(self) -> NameVersion | None:
@@ -114,7 +117,7 @@ class NamedBlobs:
         on_put = ON_UPLOAD | {header.NAMED_UPSERT}
         return (
             change(
-                "named_put", "PUT", self.put, self._to_change, self._select,
+                "named_put", "PUT", self.put, self._to_put, self._select,
                 takes_body=True, headers=on_put, header_prefixes=METADATA_PREFIXES,
             ),
             read("named_get", "GET", self.get),
@@ -142,6 +145,13 @@ class NamedBlobs:
         container = await container_in_path(exchange, self._containers)
         scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
         exchange.named = AboutName(scope, key, await self._names.newest(scope, key))
+
+    async def _to_put(self, exchange: Exchange) -> None:
+        await self._to_change(exchange)
+        keyed = about(exchange).keyed = await self._uploads.keyed(exchange)
+        if keyed is not None and keyed.made is not None:
+            # They held when it was acknowledged, and may not hold because of it.
+            exchange.headers = {name: value for name, value in exchange.headers.items() if name not in CONDITIONAL}
 
     async def _select(self, exchange: Exchange) -> Selected | None:
         """What the conditions of a change are about: the blob that the name points to."""
@@ -182,18 +192,27 @@ class NamedBlobs:
     async def put(self, exchange: Exchange) -> web.Response:
         """`PUT`: the blob is durable before the name points to it, and nothing stays of it where the name does not."""
         name = about(exchange)
-        condition = self._may_point(exchange, name)
+        keyed = name.keyed
+        made = None if keyed is None else keyed.made
+        condition = self._may_point(exchange, name) if made is None else Expect.ANY
         announced = self._intents.announcing(name.scope, name.key)
-        result, spec = await self._uploads.make(exchange, "", announced.announce)
+        new = await self._uploads.make(exchange, "", announced.announce, keyed=keyed, target=name.key.decode())
+        result, spec = new.result, new.spec
+        if new.again:
+            return self._told(exchange, new)
         blob = NamedBlob(result.id.raw, result.size, spec.expires_at_ms, owned=True)
         try:
-            await self._names.point(name.scope, name.key, blob, condition, announced.kept())
+            await self._names.point(name.scope, name.key, blob, condition, [*announced.kept(), *new.along])
         except (AlreadyExists, UpdateConflict):
             # The janitor sees to it if nobody hears of this.
             self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
             raise
-        answer = told(result, spec)
-        exchange.noted["blob"], exchange.noted["size"] = answer.id, result.size
+        return self._told(exchange, new)
+
+    @staticmethod
+    def _told(exchange: Exchange, new: UploadedBlob) -> web.Response:
+        answer = told(new.result, new.spec)
+        exchange.noted["blob"], exchange.noted["size"] = answer.id, new.result.size
         return web.Response(status=201, body=answer.body, headers=answer.headers)
 
     def _may_point(self, exchange: Exchange, name: AboutName) -> Condition:

@@ -58,6 +58,7 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     ),
     names.DIGEST: ("xxh3-128 of the body", {"type": "string", "pattern": "^[0-9a-fA-F]{32}$"}),
     names.DURABILITY: ("what is promised when it is answered", {"type": "string", "enum": ["memory", "disk", "geo"]}),
+    names.IDEMPOTENCY_KEY: ("makes repeated uploads one; each has a key of its own, such as a UUID", _TEXT),
     names.BLOB_ID: ("which blob", BLOB_ID),
     names.GET_OPTION: (
         "which blobs to show beside those that live",

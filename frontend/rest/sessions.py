@@ -25,7 +25,8 @@ from frontend.http.route import Handle, Route
 from frontend.rest.entry import Entry, container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS
-from frontend.rest.upload import streamed, told
+from frontend.rest.stream import streamed
+from frontend.rest.upload import told
 from frontend.rest.upload_headers import (
     METADATA_PREFIXES,
     ON_UPLOAD,
@@ -40,7 +41,7 @@ from frontend.uploads.parts import PartPut, spec_of
 from frontend.uploads.rows import SESSION_ID_SIZE, Session, SessionState, UploadPart
 from frontend.uploads.sessions import OpenSession, Sessions, check_number
 
-ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
+ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
 ON_PART = EVERYWHERE | DIGEST_HEADERS | {names.DIGEST}
 PARTS_SHOWN = 1_000
 

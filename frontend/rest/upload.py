@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import InvalidBlobId, InvalidRequest, TooLarge
+from ambry.errors import InvalidBlobId, InvalidRequest, TooLarge, UpdateConflict
 from ambry.rest import names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
 from frontend.http import wire
-from frontend.http.body import body_of
 from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import Exchange
 from frontend.http.fields import http_date
 from frontend.http.route import Handle, Route
+from frontend.idempotency.keys import IdempotencyKeys, KeyedPut
+from frontend.idempotency.rows import said_of
+from frontend.metadata.store import Change
 from frontend.rest.blob import parse_id
 from frontend.rest.entry import Entry, container_of
+from frontend.rest.keyed import keyed_put, made_before
+from frontend.rest.stream import streamed
 from frontend.rest.upload_headers import (
     METADATA_PREFIXES,
     ON_UPLOAD,
@@ -46,9 +49,18 @@ RESERVED = frozenset({
 class Uploads:
     """The calls that make a blob."""
 
-    def __init__(self, router: RouterContext, entry: Entry, *, config: FrontendSection, clock: Clock) -> None:
+    def __init__(
+        self,
+        router: RouterContext,
+        entry: Entry,
+        keys: IdempotencyKeys | None,
+        *,
+        config: FrontendSection,
+        clock: Clock,
+    ) -> None:
         self._router = router
         self._entry = entry
+        self._keys = keys
         self._config = config
         self._clock = clock
 
@@ -91,13 +103,37 @@ class Uploads:
         """What the conditions of an upload are about: a new blob, so nothing stands there yet."""
 
     async def _upload(self, exchange: Exchange, filename: str) -> web.Response:
-        new = await self.make(exchange, filename)
+        keyed = await self.keyed(exchange)
+        new = await self.make(exchange, filename, keyed=keyed)
+        if keyed is not None and new.along:
+            try:
+                await keyed.keep(new.along)
+            except UpdateConflict:
+                self._router.discards.forget(exchange.context.id, [new.result.id], new.spec.expires_at_ms)
+                raise
         answer = told(new.result, new.spec)
         exchange.noted["blob"], exchange.noted["size"] = answer.id, new.result.size
         return web.Response(status=201, body=answer.body, headers=answer.headers)
 
-    async def make(self, exchange: Exchange, filename: str, announce: Announce | None = None) -> UploadedBlob:
-        """Put the body as a blob, as the headers say; it is durable on return. `announce` as in frontend/router/records.py."""
+    async def keyed(self, exchange: Exchange) -> KeyedPut | None:
+        """What is known of its idempotency key, if it has one. Raises InvalidRequest, MetadataUnavailable."""
+        if names.IDEMPOTENCY_KEY not in exchange.headers:
+            return None
+        return await keyed_put(exchange, self._keys)
+
+    async def make(
+        self,
+        exchange: Exchange,
+        filename: str,
+        announce: Announce | None = None,
+        *,
+        keyed: KeyedPut | None = None,
+        target: str = "",
+    ) -> UploadedBlob:
+        """Put the body as a blob, as the headers say; it is durable on return. `announce` as in frontend/router/records.py.
+
+        What was acknowledged under its key before is not put again; the same key for another `target` is another upload.
+        """
         headers = exchange.headers
         body = exchange.body
         size = exchange.body_size if body is None else len(body)
@@ -113,12 +149,19 @@ class Uploads:
         )
         check_lifetime(spec.expires_at_ms, container)
         check_durability(spec, self._router)
+        said = b""
+        if keyed is not None:
+            said = said_of(target, spec, headers.get(names.TTL))
+            if keyed.made is not None:
+                key = headers[names.IDEMPOTENCY_KEY]
+                return UploadedBlob(await made_before(exchange, self._router, keyed.made, said, key), spec, again=True)
+            announce = keyed.announcing(announce)
         digests = digests_of(headers)
         if body is None:
             result = await self._stream(exchange, spec, digests, announce)
         else:
             result = await self._at_once(exchange, spec, body, digests, announce)
-        return UploadedBlob(result, spec)
+        return UploadedBlob(result, spec, () if keyed is None else keyed.kept(result, said))
 
     async def _at_once(
         self,
@@ -153,35 +196,15 @@ class Uploads:
             return await put.run(body, size=exchange.body_size, size_max=self._config.blob_size_max)
 
 
-@asynccontextmanager
-async def streamed(
-    exchange: Exchange, router: RouterContext, digests: ExpectedDigests | None
-) -> AsyncIterator[AsyncIterator[bytes | None]]:
-    """The body as it comes, through its digests; the client is told to send it now."""
-    if exchange.body is not None:
-        yield _at_once(exchange.body, digests)
-        return
-    body = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=digests)
-    if "expect" in exchange.headers:
-        await exchange.continue_if_expected()
-    try:
-        yield body
-    finally:
-        body.close()
-
-
-async def _at_once(body: bytes, digests: ExpectedDigests | None) -> AsyncIterator[bytes | None]:
-    if digests is not None:
-        await digests.update(body)
-    if body:
-        yield body
-
-
 class UploadedBlob(NamedTuple):
     """A blob that was put, and what was asked for."""
 
     result: PutResult
     spec: PutSpec
+    along: Sequence[Change] = ()
+    """What the metadata store must have done before it is acknowledged."""
+    again: bool = False
+    """Whether it had been acknowledged before, under its idempotency key."""
 
 
 class BegunUpload(msgspec.Struct):

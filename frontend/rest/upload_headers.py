@@ -21,9 +21,10 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 ON_UPLOAD = EVERYWHERE | DIGEST_HEADERS | {
     "content-encoding", names.OWNER_ID, names.CONTENT_TYPE, names.CONTENT_ENCODING, names.ACCOUNT_NAME, names.CONTAINER_NAME,
     names.TTL, names.PRIVATE, names.FILENAME, names.ENCODED_FILENAME, names.DIGEST, names.DURABILITY,
+    names.IDEMPOTENCY_KEY,
 }  # fmt: skip
-PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST}
-"""What a plain upload may say: a digest is verified on the ordinary way."""
+PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
+"""What a plain upload may say: a digest is verified on the ordinary way, and a key looked up."""
 METADATA_PREFIXES = (names.METADATA_PREFIX, names.ENCODED_METADATA_PREFIX)
 
 _WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}

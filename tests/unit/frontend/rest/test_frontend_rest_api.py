@@ -48,6 +48,6 @@ async def test_every_answer_names_its_datacenter_frontend_and_request() -> None:
     assert api.request_id_header == "x-ambry-request-id"
 
 
-@pytest.mark.parametrize("name", ["x-ambry-idempotency-key", "x-ambry-chunk-upload"])
+@pytest.mark.parametrize("name", ["x-ambry-chunk-upload"])
 async def test_what_is_planned_and_not_there_is_named(name: str) -> None:
     assert "not implemented yet" in make().refused_headers[name]

@@ -1,0 +1,132 @@
+"""Idempotency keys: a put with a key that was acknowledged before is that put.
+
+A key is a row. A put writes its id there before anything is sent under it, and is acknowledged in the group that writes down
+what was made; so there is one acknowledged blob for a key, whichever frontends are asked and wherever one of them is killed.
+Nobody waits for anybody: a put that finds another one under way takes the row over, and the other one, where it still lives,
+finds that out before it acknowledges anything and lets its blob go. What nobody was told of is never adopted: its intent
+(frontend/names/intents.py) lets it go.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from ambry.clock import Clock
+from ambry.errors import Unavailable, UpdateConflict
+from ambry.ids import BlobId
+from frontend.idempotency.rows import KeyRow, decode_row, encode_row, keyed_blob, row_key
+from frontend.metadata.store import Change, Conflict, Expect, LocalPut, LocalRow, LocalSpace, MetadataStore
+from frontend.names.intents import Intents, WrittenIntent
+from frontend.names.rows import IntentKind
+from frontend.router.records import Announce
+from frontend.router.values import PutResult
+
+CHANCE_SIZE = 8
+AGAIN = 8
+"""Attempts at a row that others change at the same time."""
+ASK_AGAIN_S = 1.0
+
+
+class IdempotencyKeys:
+    """Those of one datacenter; a key is remembered for `kept_s` seconds after its put."""
+
+    def __init__(
+        self, store: MetadataStore, intents: Intents, *, clock: Clock, random_source: random.Random, kept_s: float
+    ) -> None:
+        self._store = store
+        self._intents = intents
+        self._clock = clock
+        self._random = random_source
+        self._kept_s = kept_s
+
+    async def find(self, scope: int, text: str) -> KeyedPut:
+        """What is known of a key of the container `scope`. Raises what the store raises."""
+        key = row_key(scope, text)
+        return KeyedPut(self, scope, key, await self._store.local(LocalSpace.IDEMPOTENCY, key))
+
+    def _put(self, key: bytes, value: bytes, condition: Expect | bytes) -> LocalPut:
+        end_ms = self._clock.wall_ms() + round(self._kept_s * 1000)
+        return LocalPut(LocalSpace.IDEMPOTENCY, key, value, end_ms, condition)
+
+
+class KeyedPut:
+    """One put with a key, or another one of the same."""
+
+    def __init__(self, keys: IdempotencyKeys, scope: int, key: bytes, found: LocalRow | None) -> None:
+        self._keys = keys
+        self._scope = scope
+        self._key = key
+        self._stands = None if found is None else found.value
+        self._row: KeyRow | None = None
+        """Ours, once something is announced."""
+        self._intent: WrittenIntent | None = None
+        row = None if found is None else decode_row(found.value)
+        self.made: KeyRow | None = None if row is None or row.made is None else row
+        """What was acknowledged under the key before."""
+
+    async def announce(self, blob_id: BlobId) -> None:
+        """See frontend/router/records.py.
+
+        Raises UpdateConflict where another put took this one's place; Unavailable where one was acknowledged meanwhile.
+        """
+        keys = self._keys
+        row = KeyRow(blob_id.raw, keys._random.randbytes(CHANCE_SIZE))
+        value = encode_row(row)
+        put, intent = keys._intents.row(IntentKind.KEY, blob_id, self._scope, self._key)
+        for _ in range(AGAIN):
+            condition = Expect.ABSENT if self._stands is None else self._stands
+            try:
+                await keys._store.write([keys._put(self._key, value, condition), put])
+            except Conflict as conflict:
+                if self._row is not None:
+                    raise _superseded() from None
+                self._stands = _still_open(conflict)
+                continue
+            self._stands, self._row, self._intent = value, row, intent
+            return
+        raise _superseded()
+
+    def announcing(self, first: Announce | None) -> Announce:
+        """`announce`, after somebody else's."""
+        if first is None:
+            return self.announce
+
+        async def both(blob_id: BlobId) -> None:
+            await first(blob_id)
+            await self.announce(blob_id)
+
+        return both
+
+    def kept(self, result: PutResult, said: bytes) -> list[Change]:
+        """What goes along with the acknowledgement; refused where another put took this one's place."""
+        assert self._row is not None and self._intent is not None, "a blob was put that nobody announced"
+        row = KeyRow(self._row.blob, self._row.chance, keyed_blob(result, said))
+        return [self._keys._put(self._key, encode_row(row), encode_row(self._row)), self._intent.kept()]
+
+    async def keep(self, changes: Sequence[Change]) -> None:
+        """Write down what was made: then it may be acknowledged. Raises UpdateConflict where it must not be."""
+        try:
+            await self._keys._store.write(changes)
+        except Conflict:
+            raise _superseded() from None
+
+
+def _still_open(conflict: Conflict) -> bytes | None:
+    """What stands there now, to be taken over. Raises Unavailable where it is acknowledged."""
+    current = conflict.current
+    if not isinstance(current, LocalRow):
+        return None
+    if decode_row(current.value).made is not None:
+        raise Unavailable(
+            "another upload with this idempotency key was acknowledged in this moment; ask again for its answer",
+            retry_after_s=ASK_AGAIN_S,
+        )
+    return current.value
+
+
+def _superseded() -> UpdateConflict:
+    return UpdateConflict(
+        "another upload with this idempotency key came later and took the place of this one, of which nothing is kept; "
+        "send it again to hear how that one ended"
+    )
