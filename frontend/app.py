@@ -139,6 +139,7 @@ class Frontend:
             ending.push_async_callback(admin.close)
             ending.push_async_callback(metadata.close)
             await open_metadata(metadata)
+            ending.push_async_callback(services.close)
             ending.push_async_callback(pool.stop)
             ending.push_async_callback(workers.stop_all)
             await services.start(workers)

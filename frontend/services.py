@@ -11,6 +11,8 @@ from ambry.clock import Clock
 from ambry.service.worker import Tick, WorkerRegistry
 from frontend.config import FrontendConfig
 from frontend.containers.changes import ContainerChanges
+from frontend.containers.quota import Quotas
+from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
 from frontend.idempotency.keys import IdempotencyKeys
@@ -22,6 +24,10 @@ from frontend.names.names import Names
 from frontend.router.context import RouterContext
 from frontend.uploads.janitor import UploadJanitor
 from frontend.uploads.sessions import Sessions
+
+CHECKPOINTS_WITHIN_S = 60.0
+"""Twice `store.checkpoint_interval_s` of data nodes. With a second for each partition, as they take turns where little changed,
+every change is in a checkpoint after so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,7 @@ class MetadataServices:
 
     sync: ContainerSync
     changes: ContainerChanges
+    quotas: Quotas
     sessions: Sessions
     names: Names
     intents: Intents
@@ -50,6 +57,10 @@ class MetadataServices:
         await self.sync.tick()
         for loop in self.loops:
             workers.add(loop.name, loop.tick, progress=loop.progress)
+
+    async def close(self) -> None:
+        """Give back what nobody else has while it is here. Nothing runs any more."""
+        await self.quotas.close()
 
 
 def metadata_services(
@@ -64,6 +75,12 @@ def metadata_services(
     """`clock` has the time that most data nodes have: it dates what other datacenters read."""
     sync = ContainerSync(containers, store, clock=clock)
     leases = Leases(store, clock=clock, owner=random_source.randbytes(OWNER_SIZE))
+    counted = counted_by(router, random_source)
+    quotas = Quotas(store, counted, clock=clock, random_source=random_source)
+    settled_after_s = CHECKPOINTS_WITHIN_S + len(router.map.partitions)
+    recount = Recount(
+        store, containers, counted, leases, clock=clock, random_source=random_source, settled_after_s=settled_after_s
+    )
     uploads = config.uploads
     sessions = Sessions(store, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
     janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
@@ -79,12 +96,15 @@ def metadata_services(
     return MetadataServices(
         sync=sync,
         changes=ContainerChanges(containers, sync, store, clock=clock, geo=len(router.map.datacenters) > 1),
+        quotas=quotas,
         sessions=sessions,
         names=names,
         intents=intents,
         keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
         loops=(
             Loop(name="containers", tick=sync.tick),
+            Loop(name="quotas", tick=quotas.tick),
+            Loop(name="recount", tick=recount.tick),
             Loop(name="upload_sessions", tick=janitor.tick, progress=janitor.progress),
             Loop(name="names", tick=name_janitor.tick, progress=name_janitor.progress),
         ),

@@ -63,6 +63,8 @@ class LocalSpace(enum.IntEnum):
     """How far another datacenter's log is followed."""
     LEASE = 6
     """Who does what one alone may do."""
+    USAGE = 7
+    """What containers with a quota have."""
 
 
 class Expect(enum.Enum):

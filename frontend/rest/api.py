@@ -65,7 +65,9 @@ class AmbryApi:
         self.finder = finder = BlobFinder(router, containers, clock)
         entry = Entry(containers, clock=clock)
         section = config.frontend
-        uploads = Uploads(router, entry, None if services is None else services.keys, config=section, clock=clock)
+        quotas = None if services is None else services.quotas
+        keys = None if services is None else services.keys
+        uploads = Uploads(router, entry, quotas, keys, config=section, clock=clock)
         reads = Reads(router, finder, entry)
         resources: list[Resource] = [
             uploads,
@@ -75,13 +77,15 @@ class AmbryApi:
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),
-            BatchPuts(router, entry, clock=clock),
+            BatchPuts(router, entry, quotas, clock=clock),
             ApiPages(lambda: self.routes),
             AccountPages(router, containers, None if services is None else services.changes),
         ]
         if services is not None:
             resources += [
-                UploadSessions(services.sessions, router, containers, entry, config=config, clock=clock),
+                UploadSessions(
+                    services.sessions, router, containers, entry, services.quotas, config=config, clock=clock
+                ),
                 NamedBlobs(services.names, services.intents, router, containers, finder, uploads, reads, clock=clock),
                 NameLists(services.names, containers, clock=clock),
             ]

@@ -13,6 +13,7 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, ChecksumMismatch, InvalidRequest, MediaTypeUnsupported
 from ambry.rest import names, values
 from ambry.rest.frames import CONTENT_TYPE, HEADER_SIZE_MAX, ApiFrame, FrameReader
+from frontend.containers.quota import Hold, Quotas
 from frontend.http.body import body_of
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
@@ -44,9 +45,10 @@ _OF_ITEM = (ON_UPLOAD | {"content-type"}) - OF_BLOB - DIGEST_HEADERS - {names.DU
 class BatchPuts:
     """The call that makes many blobs."""
 
-    def __init__(self, router: RouterContext, entry: Entry, *, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, entry: Entry, quotas: Quotas | None, *, clock: Clock) -> None:
         self._router = router
         self._entry = entry
+        self._quotas = quotas
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
@@ -97,7 +99,7 @@ class BatchPuts:
                 raise InvalidRequest(f"a batch has at most {ITEMS_MAX} items, and this one more; send several")
             answers.append({})
             if group and (held + len(frame.body) > GROUP_BYTES_MAX or len(group) == GROUP_MAX):
-                await self._put_group(batch, group, answers)
+                await self._put_group(exchange, batch, group, answers)
                 group, held = [], 0
             try:
                 group.append((index, SmallBlob(self._spec(exchange, frame.headers, frame.body), frame.body)))
@@ -106,15 +108,34 @@ class BatchPuts:
                 answers[index] = failed_item(index, error)
         check_count(len(answers))
         if group:
-            await self._put_group(batch, group, answers)
+            await self._put_group(exchange, batch, group, answers)
         return answers
 
     async def _put_group(
-        self, batch: BatchPut, group: list[tuple[int, SmallBlob]], answers: list[dict[str, Any]]
+        self,
+        exchange: Exchange,
+        batch: BatchPut,
+        group: list[tuple[int, SmallBlob]],
+        answers: list[dict[str, Any]],
     ) -> None:
-        results = await batch.put([blob for _, blob in group])
-        for (index, _), result in zip(group, results, strict=True):
-            answers[index] = _stored(index, result) if isinstance(result, PutResult) else failed_item(index, result)
+        fits: list[tuple[int, SmallBlob, Hold]] = []
+        try:
+            for index, blob in group:
+                hold = Hold(self._quotas, container_of(exchange), len(blob.body))
+                try:
+                    await hold.begin()
+                except AmbryError as error:
+                    answers[index] = failed_item(index, error)
+                else:
+                    fits.append((index, blob, hold))
+            results = await batch.put([blob for _, blob, _ in fits]) if fits else []
+            for (index, _, hold), result in zip(fits, results, strict=True):
+                stored = isinstance(result, PutResult)
+                hold.end(stored=stored)
+                answers[index] = _stored(index, result) if isinstance(result, PutResult) else failed_item(index, result)
+        finally:
+            for _, _, hold in fits:
+                hold.end(stored=False)
 
     def _spec(self, exchange: Exchange, own: Mapping[str, str], body: bytes = b"") -> PutSpec:
         """What one blob is to be; `own` are its own headers. Raises InvalidRequest, ChecksumMismatch, HeadersTooLarge."""

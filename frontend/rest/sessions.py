@@ -17,6 +17,7 @@ from ambry.errors import InvalidRequest, TooLarge
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.rest import names, values
 from frontend.config import FrontendConfig
+from frontend.containers.quota import Hold, Quotas
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import Selected
 from frontend.http.digests import DIGEST_HEADERS
@@ -65,6 +66,7 @@ class UploadSessions:
         router: RouterContext,
         containers: Containers,
         entry: Entry,
+        quotas: Quotas,
         *,
         config: FrontendConfig,
         clock: Clock,
@@ -73,6 +75,7 @@ class UploadSessions:
         self._router = router
         self._containers = containers
         self._entry = entry
+        self._quotas = quotas
         self._config = config.frontend
         self._uploads = config.uploads
         self._clock = clock
@@ -180,8 +183,11 @@ class UploadSessions:
         put = PartPut(
             exchange.context, self._router, self._sessions, found, size_max=size_max, max_s=max_s, verify=verify
         )
-        async with streamed(exchange, self._router, digests) as body:
-            part = await put.run(number, body, size=exchange.body_size if exchange.body is None else len(exchange.body))
+        size = exchange.body_size if exchange.body is None else len(exchange.body)
+        # Of a part that is put again, or of a session that comes to nothing, it comes back when that was counted.
+        hold = Hold(self._quotas, container_of(exchange), size, blobs=0)
+        async with hold, streamed(exchange, self._router, digests) as body:
+            part = await put.run(number, hold.over(body), size=size)
         exchange.noted.update(upload=found.id.hex(), part=number, size=part.size)
         answer = _json(200, _part_shown(part), ETag=f'"{part.digest.hex()}"')
         answer.headers[names.DIGEST] = part.digest.hex()
@@ -207,15 +213,18 @@ class UploadSessions:
         found = await self._found(exchange)
         asked = await self._asked(exchange)
         digests = digests_of(exchange.headers)
-        result = await complete(
-            exchange.context,
-            self._router,
-            self._sessions,
-            found,
-            wanted=asked,
-            size_max=self._config.blob_size_max,
-            verify=None if digests is None else digests.verify,
-        )
+        # Its bytes were taken with the parts. Repeated after a failure it may take a second blob, until that is counted.
+        blobs = 0 if found.session.state is SessionState.DONE else 1
+        async with Hold(self._quotas, container_of(exchange), 0, blobs=blobs):
+            result = await complete(
+                exchange.context,
+                self._router,
+                self._sessions,
+                found,
+                wanted=asked,
+                size_max=self._config.blob_size_max,
+                verify=None if digests is None else digests.verify,
+            )
         answer = told(result, spec_of(found.session, result.created_at_ms))
         exchange.noted.update(upload=found.id.hex(), blob=answer.id, size=result.size)
         return web.Response(status=201, body=answer.body, headers=answer.headers)

@@ -13,6 +13,7 @@ from ambry.errors import InvalidBlobId, InvalidRequest, TooLarge, UpdateConflict
 from ambry.rest import names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
+from frontend.containers.quota import Hold, Quotas
 from frontend.http import wire
 from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import Exchange
@@ -53,6 +54,7 @@ class Uploads:
         self,
         router: RouterContext,
         entry: Entry,
+        quotas: Quotas | None,
         keys: IdempotencyKeys | None,
         *,
         config: FrontendSection,
@@ -60,6 +62,7 @@ class Uploads:
     ) -> None:
         self._router = router
         self._entry = entry
+        self._quotas = quotas
         self._keys = keys
         self._config = config
         self._clock = clock
@@ -157,10 +160,11 @@ class Uploads:
                 return UploadedBlob(await made_before(exchange, self._router, keyed.made, said, key), spec, again=True)
             announce = keyed.announcing(announce)
         digests = digests_of(headers)
-        if body is None:
-            result = await self._stream(exchange, spec, digests, announce)
-        else:
-            result = await self._at_once(exchange, spec, body, digests, announce)
+        async with Hold(self._quotas, container, size) as held:
+            if body is None:
+                result = await self._stream(exchange, spec, digests, announce, held)
+            else:
+                result = await self._at_once(exchange, spec, body, digests, announce)
         return UploadedBlob(result, spec, () if keyed is None else keyed.kept(result, said))
 
     async def _at_once(
@@ -187,13 +191,18 @@ class Uploads:
             router.budget.give_back(len(body))
 
     async def _stream(
-        self, exchange: Exchange, spec: PutSpec, digests: ExpectedDigests | None, announce: Announce | None
+        self,
+        exchange: Exchange,
+        spec: PutSpec,
+        digests: ExpectedDigests | None,
+        announce: Announce | None,
+        held: Hold,
     ) -> PutResult:
         """Put a body as it comes."""
         async with streamed(exchange, self._router, digests) as body:
             verify = None if digests is None else digests.verify
             put = PutOperation(exchange.context, self._router, spec, verify, announce)
-            return await put.run(body, size=exchange.body_size, size_max=self._config.blob_size_max)
+            return await put.run(held.over(body), size=exchange.body_size, size_max=self._config.blob_size_max)
 
 
 class UploadedBlob(NamedTuple):

@@ -110,3 +110,36 @@ async def _ask(
             return found
         after = reply.after
         request.renew()
+
+
+async def used_at_least(request: RequestContext, context: RouterContext) -> dict[ContainerKey, UsedSpace]:
+    """What every container has, by the one of this datacenter's replicas that has most of it in each partition.
+
+    One that has not caught up knows too little. Raises Unavailable where of a partition fewer answer than it takes to have one
+    among them that has heard of any change.
+    """
+    slots = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def of(partition: int) -> dict[ContainerKey, UsedSpace]:
+        async with slots:
+            replicas = context.replicas[partition]
+            asked = (_ask(request, context, peer, partition) for peer in replicas.local)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            said = [answer for answer in answers if not isinstance(answer, BaseException)]
+            if len(said) <= len(replicas.local) - replicas.write_target:
+                reasons = "; ".join(str(answer) for answer in answers if isinstance(answer, BaseException))
+                raise Unavailable(f"what containers have in partition {partition} cannot be told now: {reasons}")
+            most: dict[ContainerKey, UsedSpace] = {}
+            for answer in said:
+                for container, space in answer.items():
+                    known = most.get(container, UsedSpace())
+                    most[container] = UsedSpace(
+                        live_blobs=max(known.live_blobs, space.live_blobs),
+                        live_bytes=max(known.live_bytes, space.live_bytes),
+                        reclaimable_blobs=max(known.reclaimable_blobs, space.reclaimable_blobs),
+                        reclaimable_bytes=max(known.reclaimable_bytes, space.reclaimable_bytes),
+                    )
+            return most
+
+    found = await asyncio.gather(*(of(partition) for partition in sorted(context.replicas)))
+    return total(PartitionUsage(id=number, containers=containers) for number, containers in enumerate(found))
