@@ -13,6 +13,7 @@ from frontend.metadata import queries
 from frontend.metadata.checks import check_delimiter, check_group, check_key, check_limit, check_merge
 from frontend.metadata.plan import RegisterKey, ended
 from frontend.metadata.postgres_listen import PostgresListener
+from frontend.metadata.postgres_looks import Found, PostgresLooks
 from frontend.metadata.postgres_pool import PostgresPool
 from frontend.metadata.postgres_server import PostgresServer
 from frontend.metadata.postgres_writer import PostgresWriter
@@ -49,6 +50,7 @@ class PostgresStore:
         self._datacenter = datacenter
         self._timeout_s = timeout_s
         self._pool = PostgresPool(server, connections=connections, waiting_max=WAITING_MAX)
+        self._looks = PostgresLooks(self._newest_of)
         self._listener = PostgresListener(server)
         self._writer = PostgresWriter(
             server, datacenter=datacenter, clock=clock, timeout_s=timeout_s, note=self._listener.note
@@ -67,6 +69,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         await self._writer.close()
+        await self._looks.close()
         await asyncio.gather(self._listener.close(), self._pool.close())
 
     async def write(self, group: Sequence[Change]) -> list[Version]:
@@ -109,7 +112,10 @@ class PostgresStore:
         for key in keys:
             check_key(key)
         places = [RegisterKey(space, scope, key) for key in keys]
-        return await self._look(lambda sql: work.newest(sql, places))
+        return await self._looks.newest(places)
+
+    async def _newest_of(self, places: Sequence[RegisterKey]) -> Found:
+        return await self._look(lambda sql: work.newest_of(sql, places))
 
     async def local(self, space: LocalSpace, key: bytes) -> LocalRow | None:
         check_key(key)

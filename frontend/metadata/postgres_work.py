@@ -87,18 +87,6 @@ def _take(found: dict[RegisterKey, Version | DataCorrupt], rows: Iterable[Any]) 
             found[place] = version
 
 
-async def newest(sql: Any, places: Sequence[RegisterKey]) -> list[Version | None]:
-    """In order. Raises DataCorrupt."""
-    found = await newest_of(sql, list(dict.fromkeys(places)))
-    versions = []
-    for place in places:
-        version = found.get(place)
-        if isinstance(version, DataCorrupt):
-            raise version
-        versions.append(version)
-    return versions
-
-
 async def history(sql: Any, place: RegisterKey, before: Version | None, limit: int) -> list[Version]:
     columns = (int(place.space), signed(place.scope), place.key)
     async with sql.transaction(isolation="repeatable_read", readonly=True):

@@ -1,0 +1,73 @@
+"""Look-ups of registers in a metadata database: those that come while others are under way share one query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from ambry.errors import AmbryError, DataCorrupt
+from frontend.metadata.plan import RegisterKey
+from frontend.metadata.store import Version
+
+Found = Mapping[RegisterKey, Version | DataCorrupt]
+
+FLIGHTS_MAX = 2
+"""Queries under way; what comes meanwhile gathers for the next."""
+FLIGHT_PLACES_MAX = 2_000
+
+
+class PostgresLooks:
+    """`fetch` finds the newest versions of some registers with one query."""
+
+    def __init__(self, fetch: Callable[[Sequence[RegisterKey]], Awaitable[Found]]) -> None:
+        self._fetch = fetch
+        self._wanted: list[tuple[Sequence[RegisterKey], asyncio.Future[Found]]] = []
+        self._flights: set[asyncio.Task[None]] = set()
+
+    async def newest(self, places: Sequence[RegisterKey]) -> list[Version | None]:
+        """In order. What was written before this was called is seen. Raises DataCorrupt, and as `fetch`."""
+        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        # Never into a query that is under way already: it may have looked before.
+        self._wanted.append((places, answer))
+        if len(self._flights) < FLIGHTS_MAX:
+            flight = asyncio.create_task(self._fly(), name="metadata looks")
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+        found = await answer
+        versions = []
+        for place in places:
+            version = found.get(place)
+            if isinstance(version, DataCorrupt):
+                raise version
+            versions.append(version)
+        return versions
+
+    async def close(self) -> None:
+        for flight in self._flights:
+            flight.cancel()
+        await asyncio.gather(*self._flights, return_exceptions=True)
+
+    async def _fly(self) -> None:
+        while self._wanted:
+            taken, count = 0, 0
+            for places, _ in self._wanted:
+                if taken and count + len(places) > FLIGHT_PLACES_MAX:
+                    break
+                taken += 1
+                count += len(places)
+            asked, self._wanted = self._wanted[:taken], self._wanted[taken:]
+            # Whoever was cancelled wants nothing any more.
+            some = {place: None for places, answer in asked if not answer.done() for place in places}
+            error: Exception | None = None
+            found: Found = {}
+            try:
+                found = await self._fetch(list(some))
+            except Exception as raised:
+                error = raised
+            for _, answer in asked:
+                if answer.done():
+                    continue
+                if error is None:
+                    answer.set_result(found)
+                else:
+                    answer.set_exception(type(error)(error.message) if isinstance(error, AmbryError) else error)
