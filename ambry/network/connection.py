@@ -28,6 +28,7 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
+from ambry.network.deadline_timer import DeadlineTimer
 from ambry.network.inflow import COUNTED_BYTES, TURN_BYTES
 from ambry.network.introduction import CANCEL
 from ambry.network.scratch import memory_of
@@ -50,6 +51,7 @@ from ambry.service.logs import get_logger
 log = get_logger()
 
 SWEEP_S = 0.05
+"""Calls that are late are looked for no more often."""
 SILENT_IN_FLIGHT_MAX = 16 << 20
 """Body bytes that may wait for a peer that does not answer: it must not hold the memory of everything sent to it."""
 
@@ -95,6 +97,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._may_cancel = False
         self._health = health or NodeHealth()
         self._loop = asyncio.get_running_loop()
+        self._timer = DeadlineTimer(self._loop, self._expire, rest_s=SWEEP_S)
         memory = memory_of(self._loop)
         self._inflow = memory.inflow
         self._decoder = FrameDecoder(
@@ -111,7 +114,6 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._given_up: dict[int, int] = {}
         """The sizes of calls that ended before their answer, by correlation."""
         self._next_correlation = 1
-        self._sweep: asyncio.TimerHandle | None = None
         self._outgoing: list[Buffer] = []
         self._outgoing_bytes = 0
 
@@ -213,9 +215,7 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
+        self._timer.stop()
         calls, self._calls = self._calls, {}
         self._given_up.clear()
         self._outgoing = []
@@ -275,8 +275,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         call = PendingCall(self, correlation, now + timeout_s, size, done, foreground)
         self._calls[correlation] = call
         self.in_flight_bytes = waiting + size
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_S, self._expire)
+        if call.deadline < self._timer.at:
+            self._timer.set(call.deadline, now)
         self._send(head, body)
         return call
 
@@ -333,7 +333,9 @@ class RpcConnection(asyncio.BufferedProtocol):
             if self._calls.pop(call.correlation, None) is not None:
                 self._given_up[call.correlation] = call.size
                 self._fail(call, DeadlineExceeded(f"{self.peer} did not answer in time"))
-        self._sweep = self._loop.call_later(SWEEP_S, self._expire) if self._calls else None
+        # A long poll waits for a minute: to look twenty times a second was half of what a node at rest cost.
+        if self._calls:
+            self._timer.set(min(call.deadline for call in self._calls.values()), now)
 
     def _give_up(self, call: PendingCall) -> None:
         if self._calls.get(call.correlation) is not call:

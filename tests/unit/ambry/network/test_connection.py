@@ -15,6 +15,7 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
+from ambry.network import connection as connection_module
 from ambry.network.connection import RpcConnection
 from ambry.network.inflow import TURN_BYTES
 from ambry.network.serving import Responder
@@ -124,6 +125,33 @@ async def test_a_caller_that_fails_at_its_answer_leaves_the_other_calls_alone(pa
         type(None),
         PeerConnectionLost,
     ]
+
+
+async def test_a_call_that_may_take_long_is_not_looked_at_before_its_time_and_keeps_no_other_from_its_own(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long polls were looked at twenty times a second, each: half of what a node at rest cost."""
+    looks = 0
+    original = RpcConnection._expire
+
+    def expire(self: RpcConnection) -> None:
+        nonlocal looks
+        looks += 1
+        original(self)
+
+    monkeypatch.setattr(RpcConnection, "_expire", expire)
+    monkeypatch.setattr(connection_module, "SWEEP_S", 0.001)
+    pair.handler = lambda frame, responder: None
+    client = await pair.client()
+    outcomes = Outcomes()
+    looks = 0
+    client.call(MessageType.PING, Empty(), outcomes.of(1), timeout_s=LONG_S)
+    client.call(MessageType.PING, Empty(), outcomes.of(2), timeout_s=0.2)
+    client.call(MessageType.PING, Empty(), outcomes.of(3), timeout_s=0.1)
+    client.call(MessageType.PING, Empty(), outcomes.of(4), timeout_s=0.3)
+    await outcomes.wait(3)
+    assert sorted(outcomes.got) == [2, 3, 4]
+    assert looks <= 6, "one for each of them, and where the clock of the loop ran ahead a second one"
 
 
 async def test_a_deadline_ends_a_call_once_and_a_late_answer_is_dropped(pair: Pair) -> None:
