@@ -562,6 +562,10 @@ def test_a_class_has_a_name_of_its_own() -> None:
 CLIENT = "tests/unit/ambry/client/"
 MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
+    "datanode/store/writing.py": (
+        "tests/conformance/test_fake_files_conformance.py",
+        "writes to real files and to those of the simulation, which must be the same",
+    ),
     "ambry/protocol/messages/blobs.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/replication.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/segments.py": (MESSAGES, "all messages pass the same tests"),

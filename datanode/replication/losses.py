@@ -25,7 +25,8 @@ from datanode.replicas import Replica, Replicas
 from datanode.replication.decide import joined_state
 from datanode.replication.healer import Healer
 from datanode.replication.intake import Intake
-from datanode.store.files import Files, read_whole, write_atomically
+from datanode.store.files import Files, read_whole
+from datanode.store.writing import write_atomically
 
 log = get_logger()
 

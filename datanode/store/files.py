@@ -295,20 +295,6 @@ class OsFiles:
         return OsLock(fd)
 
 
-def write_all(file: File, buffers: Sequence[Buffer], offset: int) -> None:
-    """Write all of `buffers` in order, however many calls that takes; they are borrowed until this returns."""
-    for start in range(0, len(buffers), IOV_MAX):
-        some = buffers[start : start + IOV_MAX]
-        total = sum(map(len, some))
-        done = file.pwritev(some, offset)
-        if done < total:
-            # A short write is rare (a signal, or the disk filling up): finish it from one joined copy.
-            rest = memoryview(b"".join(some))
-            while done < total:
-                done += file.pwritev([rest[done:]], offset + done)
-        offset += total
-
-
 def read_whole(files: Files, path: Path) -> bytes:
     """All bytes of a small file."""
     file = files.open(path)
@@ -317,18 +303,3 @@ def read_whole(files: Files, path: Path) -> bytes:
         return bytes(buffer[: file.pread(buffer, 0)])
     finally:
         file.close()
-
-
-def write_atomically(files: Files, path: Path, data: bytes) -> None:
-    """Replace a small file so that a crash leaves the old or the new content, durable on return."""
-    temporary = path.with_name(path.name + ".tmp")
-    if files.exists(temporary):
-        files.unlink(temporary)
-    file = files.create(temporary)
-    try:
-        write_all(file, [data], 0)
-        file.fsync()
-    finally:
-        file.close()
-    files.rename(temporary, path)
-    files.sync_directory(path.parent)

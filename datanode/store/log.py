@@ -18,9 +18,10 @@ from pathlib import Path
 from ambry.checksum import Buffer
 from ambry.errors import InvariantBroken
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentHeader
-from datanode.store.files import IOV_MAX, File, Files, write_all
+from datanode.store.files import IOV_MAX, File, Files
 from datanode.store.index import LsnRange
 from datanode.store.segment import Segment
+from datanode.store.writing import WRITE_BYTES, write_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,9 @@ class Log:
             begun = True
             for run in runs:
                 file, buffers = run.segment.file, run.buffers
-                if len(buffers) > IOV_MAX or file.pwritev(buffers, run.offset) < sum(map(len, buffers)):
+                size = sum(map(len, buffers))
+                small = size <= WRITE_BYTES and len(buffers) <= IOV_MAX
+                if not small or file.pwritev(buffers, run.offset) < size:
                     write_all(file, buffers, run.offset)
             for segment in sealed:
                 segment.seal()

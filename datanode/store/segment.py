@@ -13,7 +13,8 @@ from pathlib import Path
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format import segment as segment_format
 from ambry.format.segment import FOOTER_SIZE, HEADER_SIZE, SegmentFooter, SegmentHeader
-from datanode.store.files import File, Files, write_all
+from datanode.store.files import File, Files
+from datanode.store.writing import write_all
 
 SUFFIX = ".segment"
 UNFINISHED_SUFFIX = SUFFIX + ".tmp"

@@ -22,7 +22,7 @@ from ambry.format.record import Record, RecordKind
 from ambry.format.segment import HEADER_SIZE
 from datanode.store.compaction.plan import Keep, kept, kept_of_lost
 from datanode.store.entry import IndexEntry, Location
-from datanode.store.files import File, Files, write_all
+from datanode.store.files import File, Files
 from datanode.store.index import LsnRange
 from datanode.store.pieces import Pieces
 from datanode.store.retention import Retention
@@ -30,6 +30,7 @@ from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import UNFINISHED_SUFFIX, Segment
 from datanode.store.stored_entries import ENTRY_BYTES, PAGE_ENTRIES
 from datanode.store.trouble import is_shortage
+from datanode.store.writing import write_all
 
 WRITE_BYTES = 1 << 20
 SYNC_BYTES = 8 << 20

@@ -17,8 +17,9 @@ import msgspec
 from ambry.checksum import xxh64
 from ambry.format import segment as segment_format
 from ambry.service.logs import get_logger
-from datanode.store.files import Files, read_whole, write_atomically
+from datanode.store.files import Files, read_whole
 from datanode.store.segment import Segment, segment_name
+from datanode.store.writing import write_atomically
 
 log = get_logger()
 

@@ -22,8 +22,9 @@ import msgspec
 
 from ambry.checksum import xxh64
 from ambry.errors import DataCorrupt, FormatUnknown, ReplicaUnavailable, StoreMismatch
-from datanode.store.files import Files, read_whole, write_atomically
+from datanode.store.files import Files, read_whole
 from datanode.store.lineage import Lineage
+from datanode.store.writing import write_atomically
 
 FILE_NAME = "identity.json"
 VERSION = 1

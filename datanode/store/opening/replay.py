@@ -15,10 +15,11 @@ from ambry.errors import FormatUnknown
 from ambry.format import record as record_format
 from ambry.service.logs import get_logger
 from datanode.store.blob_store import BlobStore
-from datanode.store.files import Files, write_atomically
+from datanode.store.files import Files
 from datanode.store.opening.progress import Progress
 from datanode.store.scan import FoundRecord, Gap, SegmentScan
 from datanode.store.segment import Segment, segment_name
+from datanode.store.writing import write_atomically
 
 log = get_logger()
 

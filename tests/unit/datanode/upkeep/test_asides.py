@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datanode import metrics
-from datanode.store.files import write_atomically
+from datanode.store.writing import write_atomically
 from datanode.upkeep import asides
 from tests.support.captured_log import capture_log, said
 from tests.support.direct_node import DirectCluster, cluster_map

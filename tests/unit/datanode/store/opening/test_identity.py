@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import DataCorrupt, FormatUnknown, StoreMismatch
-from datanode.store.files import write_atomically
 from datanode.store.opening import identity
 from datanode.store.opening.identity import FILE_NAME, Identity
+from datanode.store.writing import write_atomically
 from tests.support.fake_files import FakeFiles
 
 GOLDEN = (
