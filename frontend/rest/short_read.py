@@ -55,7 +55,7 @@ class ShortReads:
             return False
         read = ShortRead(self, connection, data, blob_id, context, container, fetch, size)
         read.noted["blob"] = text.decode()
-        fetch.begin(read.came_out)
+        fetch.begin(read.came_out, small=True)
         return True
 
 

@@ -16,6 +16,7 @@ from frontend.router.placement import PartitionChooser
 from frontend.router.quorum import SILENCE_S
 from frontend.router.reading import ReadMemory
 from frontend.router.replicas import ReplicaTable
+from frontend.router.together import Together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class RouterContext:
     reading: ReadMemory
     """Of downloads: clients that do not read must not keep others from writing."""
     discards: Discards
+    together: Together
+    """Chooses whom a small read asks first."""
     hedges: Overdue
     """Tells a read that the replica which it asked last has not answered for long."""
     silences: Overdue
@@ -67,6 +70,7 @@ def router_context(
             wait_s=config.memory_wait_ms / 1000,
         ),
         discards=Discards(replicas, clock=clock, timeout_s=config.request_timeout_ms / 1000),
+        together=Together(random_source),
         hedges=Overdue(config.hedge_after_ms / 1000),
         silences=Overdue(SILENCE_S),
     )

@@ -26,6 +26,7 @@ from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
 from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Answer, Candidate, ReadTracker, Verdict
 from frontend.router.replicas import PartitionReplicas
+from frontend.router.together import any_well
 from frontend.router.values import BlobHead
 
 
@@ -134,13 +135,15 @@ class Fetch:
         self.begin(partial(_settle, future))
         return future
 
-    def begin(self, done: Callable[[ReadOutcome | AmbryError], None]) -> None:
-        """Ask. `done` is called once with how it ends, perhaps at once; never after `give_up`."""
+    def begin(self, done: Callable[[ReadOutcome | AmbryError], None], *, small: bool = False) -> None:
+        """Ask. `done` is called once with how it ends, perhaps at once; never after `give_up`.
+
+        A `small` one asks whom others ask that begin with it.
+        """
         self._done = done
-        local = self._replicas.local
-        # Any of them, each as likely; where that one is not well, the first in order.
-        peer = local[int(self._context.random_source.random() * len(local))] if local else None
-        if peer is not None and peer.usable:
+        context, local = self._context, self._replicas.local
+        peer = context.together.choose(local) if small else any_well(local, context.random_source)
+        if peer is not None:
             self._first_asked = peer
             self._ask(peer)
         else:
