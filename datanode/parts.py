@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.clustermap.model import ClusterMap, Node
+from ambry.network.later import Later
 from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
 from ambry.service.worker import Tick
@@ -16,7 +17,6 @@ from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
 from datanode.handlers.counting import RequestCounts
-from datanode.handlers.later import Later
 from datanode.replicas import Replicas
 from datanode.replication.authority import Authority
 from datanode.replication.bootstrap import Bootstrapper

@@ -14,6 +14,7 @@ from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap
 from ambry.errors import ConfigInvalid
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
+from ambry.network.later import Later
 from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
 from datanode.checkpointer import Checkpointer
@@ -24,7 +25,6 @@ from datanode.handlers.blobs import BlobHandlers
 from datanode.handlers.counting import RequestCounts
 from datanode.handlers.gets import GetHandlers
 from datanode.handlers.greeting import GreetingHandlers
-from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.handlers.replication import ReplicationHandlers
 from datanode.handlers.segments import SegmentHandlers

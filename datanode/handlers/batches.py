@@ -15,6 +15,7 @@ from ambry.clock import Clock
 from ambry.errors import AlreadyExists, AmbryError, DataCorrupt, InsufficientStorage, InvalidBlobId, InvalidRequest
 from ambry.format.record import Record, RecordKind
 from ambry.ids import partition_of
+from ambry.network.later import Later
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -32,7 +33,6 @@ from ambry.protocol.messages.blobs import (
 )
 from ambry.service.logs import get_logger
 from datanode import metrics
-from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry

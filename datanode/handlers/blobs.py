@@ -22,6 +22,7 @@ from ambry.errors import (
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
 from ambry.ids import BlobId, partition_of
+from ambry.network.later import Later
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -34,7 +35,6 @@ from ambry.protocol.messages.blobs import (
 from ambry.service.logs import debugs, get_logger
 from datanode import metrics
 from datanode.config import CompactionSection
-from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
 from datanode.store.entry import IndexEntry

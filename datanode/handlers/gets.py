@@ -14,13 +14,13 @@ from ambry.buffers import fresh
 from ambry.clock import Clock
 from ambry.errors import AmbryError, BlobNotFound, DataCorrupt, InvalidRequest, ReplicaUnavailable
 from ambry.ids import partition_of
+from ambry.network.later import Later
 from ambry.network.scratch import memory_of
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PresenceReply, PresenceRequest
 from datanode import metrics
-from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading, by_replica
 from datanode.lookups import Wish
 from datanode.replicas import Replica, Replicas

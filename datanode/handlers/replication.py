@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, Overloaded
+from ambry.network.later import Later
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -14,7 +15,6 @@ from ambry.protocol.messages.replication import (
     FetchReply,
     FetchRequest,
 )
-from datanode.handlers.later import Later
 from datanode.handlers.reading import Reading
 from datanode.replicas import Replica, Replicas
 from datanode.replication.digest_reader import DigestReader

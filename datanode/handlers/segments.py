@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ambry.network.later import Later
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.segments import SegmentBytesRequest, SegmentRecordsRequest, SegmentsRequest
-from datanode.handlers.later import Later
 from datanode.replication.bootstrap_source import BootstrapSource
 
 RECORDS_SIZE = 100_000

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ambry.errors import AmbryError
+from ambry.network.later import Later
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest, UsageRequest
-from datanode.handlers.later import Later
 from datanode.handlers.reading import by_replica
 from datanode.replicas import Replicas
 from datanode.replication.digest_reader import DigestReader

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ambry.blob import DatedState
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import (
     PartitionUnknown,
+    ReplicaUnavailable,
 )
 from ambry.format import record as record_format
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.replication import FetchReply, FetchRequest
+from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchReply, FetchRequest
 from tests.support.direct_node import DirectNode
 from tests.support.samples import ALIVE, PARTITION, blob_id, content
 
@@ -65,3 +68,14 @@ async def test_what_is_damaged_or_has_no_bytes_is_missing(node: DirectNode) -> N
     assert node.replica.store.damaged == {blob_id(1)}
     with pytest.raises(PartitionUnknown):
         await node.ask(MessageType.FETCH, FetchRequest(99, [], 1))
+
+
+async def test_polls_are_answered_when_the_node_stops(node: DirectNode) -> None:
+    cursor = ChangesCursor(PARTITION, node.replica.store.incarnation, node.replica.store.end_lsn)
+    waiting = node.send(MessageType.CHANGES, ChangesRequest([cursor], 10, 60_000, 0))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done
+    await node.parts.later.stop()
+    with pytest.raises(ReplicaUnavailable, match="shutting down"):
+        await waiting.wait()

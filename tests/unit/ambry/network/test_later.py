@@ -9,12 +9,9 @@ from typing import cast
 import pytest
 
 from ambry.errors import ReplicaUnavailable
+from ambry.network.later import Later
 from ambry.network.serving import Responder
-from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest
-from datanode.handlers.later import Later
-from tests.support.direct_node import Answer, DirectNode
-from tests.support.samples import PARTITION
+from tests.support.direct_node import Answer
 
 
 async def test_what_is_given_up_before_it_began_is_closed() -> None:
@@ -32,12 +29,16 @@ async def test_what_is_given_up_before_it_began_is_closed() -> None:
     assert inspect.getcoroutinestate(never) == inspect.CORO_CLOSED
 
 
-async def test_waiting_requests_are_answered_when_the_node_stops(node: DirectNode) -> None:
-    cursor = ChangesCursor(PARTITION, node.replica.store.incarnation, node.replica.store.end_lsn)
-    waiting = node.send(MessageType.CHANGES, ChangesRequest([cursor], 10, 60_000, 0))
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert not waiting.done
-    await node.parts.later.stop()
+async def test_waiting_requests_are_answered_when_the_process_stops() -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    later, answer = Later(own_name="n"), Answer()
+    later.answer(cast(Responder, answer), work())
+    await begun.wait()
+    await later.stop()
     with pytest.raises(ReplicaUnavailable, match="shutting down"):
-        await waiting.wait()
+        await answer.wait()

@@ -14,7 +14,7 @@ log = get_logger()
 
 
 class Later:
-    """The requests that wait: a task each, ended when the node stops."""
+    """The requests that wait: a task each, ended when the process stops."""
 
     def __init__(self, *, own_name: str) -> None:
         self._own_name = own_name
@@ -57,7 +57,7 @@ class Later:
             self._fail(responder, error)
 
     async def stop(self) -> None:
-        """End the requests that wait: each is answered that the node is shutting down."""
+        """End the requests that wait: each is answered that the process is shutting down."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
