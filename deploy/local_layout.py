@@ -3,8 +3,9 @@
 Every datacenter i, counted from 1, owns the hundred ports from `port_base + 100 * i`:
 
     offset  count  what listens there
-    0       20     REST API of frontend 1, 2, ...
-    20      20     admin port of frontend 1, 2, ...
+    0       10     REST API of frontend 1, 2, ...
+    10      10     RPC of frontend 1, 2, ..., for those of other datacenters
+    20      10     admin port of frontend 1, 2, ...
     40      30     RPC of data node 1, 2, ...
     70      30     admin port of data node 1, 2, ...
 
@@ -27,8 +28,13 @@ from ambry.clustermap.layout import DatacenterEntry, Layout, NodeEntry, Partitio
 HOST = "127.0.0.1"
 PORT_BASE_DEFAULT = 17_000
 PORTS_PER_DATACENTER = 100
-FRONTENDS_MAX = 20
+FRONTENDS_MAX = 10
 NODES_MAX = 30
+FRONTEND_RPC = 10
+FRONTEND_ADMIN = 20
+NODE_RPC = 40
+NODE_ADMIN = 70
+"""Offsets of the ports as above."""
 WORKERS_MAX = 64
 """As a frontend's configuration allows."""
 REPLICAS_PER_DATACENTER = 3
@@ -89,6 +95,8 @@ class Member:
     admin_port: int
     directory: Path
     host: str = HOST
+    rpc_port: int | None = None
+    """Of a frontend, where `port` is that of its REST API."""
 
     @property
     def config(self) -> Path:
@@ -216,6 +224,7 @@ class _Group:
     count: int
     port: int
     admin_port: int
+    rpc_port: int | None = None
 
 
 def members(shape: Shape, directory: Path) -> tuple[Member, ...]:
@@ -224,10 +233,10 @@ def members(shape: Shape, directory: Path) -> tuple[Member, ...]:
     for datacenter_id in range(1, shape.datacenters + 1):
         datacenter = f"dc{datacenter_id}"
         first = shape.port_base + PORTS_PER_DATACENTER * datacenter_id
-        nodes = first + 2 * FRONTENDS_MAX
+        admin, rpc = first + FRONTEND_ADMIN, first + FRONTEND_RPC
         for group in (
-            _Group("frontend", "f", count=shape.frontends, port=first, admin_port=first + FRONTENDS_MAX),
-            _Group("datanode", "n", count=shape.nodes, port=nodes, admin_port=nodes + NODES_MAX),
+            _Group("frontend", "f", count=shape.frontends, port=first, admin_port=admin, rpc_port=rpc),
+            _Group("datanode", "n", count=shape.nodes, port=first + NODE_RPC, admin_port=first + NODE_ADMIN),
         ):
             for number in range(group.count):
                 name = f"{datacenter}-{group.letter}{number + 1}"
@@ -240,6 +249,7 @@ def members(shape: Shape, directory: Path) -> tuple[Member, ...]:
                         port=group.port + number,
                         admin_port=group.admin_port + number,
                         directory=directory / name,
+                        rpc_port=None if group.rpc_port is None else group.rpc_port + number,
                     )
                 )
     return tuple(found)
@@ -251,15 +261,21 @@ def ports(everyone: Sequence[Member]) -> dict[int, str]:
     for member in everyone:
         used[member.port] = member.name
         used[member.admin_port] = f"{member.name} (admin)"
+        if member.rpc_port is not None:
+            used[member.rpc_port] = f"{member.name} (RPC)"
     return used
 
 
 def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
     """The cluster map: every partition on min(3, nodes) nodes of every datacenter, rotated so that all carry alike."""
     by_datacenter: dict[str, list[Member]] = {}
+    frontends: dict[str, list[NodeEntry]] = {}
     for member in everyone:
         if member.role == "datanode":
             by_datacenter.setdefault(member.datacenter, []).append(member)
+        elif member.rpc_port is not None:
+            entry = NodeEntry(name=member.name, host=member.host, port=member.rpc_port)
+            frontends.setdefault(member.datacenter, []).append(entry)
     return Layout(
         cluster=shape.cluster,
         version=1,
@@ -268,6 +284,7 @@ def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
                 name=name,
                 id=nodes[0].datacenter_id,
                 nodes=[NodeEntry(name=node.name, host=node.host, port=node.port) for node in nodes],
+                frontends=frontends.get(name, []),
             )
             for name, nodes in by_datacenter.items()
         ],
@@ -297,7 +314,7 @@ def shape_of(known: Layout, *, frontends: int, workers: int, overrides: dict[str
             nodes=len(nodes),
             frontends=max(1, frontends),
             partitions=len(known.partitions),
-            port_base=nodes[0].port - 2 * FRONTENDS_MAX - PORTS_PER_DATACENTER,
+            port_base=nodes[0].port - NODE_RPC - PORTS_PER_DATACENTER,
             workers=workers,
             overrides=overrides,
         )

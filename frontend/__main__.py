@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ambry.clock import SystemClock, system_random
+from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
 from ambry.service import logs
 from ambry.service.process import fail, parse_arguments, run
 from frontend.app import Frontend
-from frontend.config import FrontendConfig, check
+from frontend.config import FrontendConfig, check, rpc_address
 from frontend.seat import Seat, seat_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def _several(config: FrontendConfig, argv: list[str]) -> Supervisor:
     from frontend.supervisor import Supervisor  # what it needs would be memory of every frontend
 
     command = (sys.executable, "-m", "frontend", *argv)
-    return Supervisor(config, command, clock=SystemClock(), random_source=system_random())
+    rpc = rpc_address(config.frontend, load_layout(Path(config.frontend.layout)))
+    return Supervisor(config, command, clock=SystemClock(), random_source=system_random(), rpc=rpc)
 
 
 def _in_seat(config: FrontendConfig, seat: Seat) -> Frontend:

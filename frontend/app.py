@@ -25,7 +25,7 @@ from ambry.service.origin import Hosts
 from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
-from frontend.config import FrontendConfig
+from frontend.config import FrontendConfig, rpc_address
 from frontend.containers.resolver import Containers
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
@@ -71,16 +71,17 @@ class Frontend:
     async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Run until `stop` is set, then drain, or end at once when `hurry` is set. Raises what kept it from starting."""
         config = self._config.frontend
+        introduction = Introduction(
+            cluster=self._map.cluster,
+            name=config.name,
+            layout_version=self._map.version,
+            instance=self._random.randbytes(INSTANCE_SIZE),
+            clock=self._clock,
+            told_ms=self._clock.wall_ms,
+        )
         pool = PeerPool(
             self._map.nodes.values(),
-            introduction=Introduction(
-                cluster=self._map.cluster,
-                name=config.name,
-                layout_version=self._map.version,
-                instance=self._random.randbytes(INSTANCE_SIZE),
-                clock=self._clock,
-                told_ms=self._clock.wall_ms,
-            ),
+            introduction=introduction,
             random_source=self._random,
             # As much as all uploads may hold. A chunk's charge goes back when enough replicas have it, so what waits for a slow
             # one beyond that is bounded here: it is refused further copies, and gets them by replication.
@@ -92,7 +93,13 @@ class Frontend:
         metadata = metadata_store(self._config, self._map, clock=self._agreed, random_source=self._random)
         containers = Containers(self._config.accounts)
         services = metadata_services(
-            metadata, router, containers, self._config, clock=self._agreed, random_source=self._random
+            metadata,
+            router,
+            containers,
+            self._config,
+            introduction=introduction,
+            clock=self._agreed,
+            random_source=self._random,
         )
         api = AmbryApi(
             router,
@@ -134,15 +141,25 @@ class Frontend:
                 config.admin_port if seat is None else 0,
                 ready=lambda: self._unready(router),
                 hosts=config.hosts,
-                pages={"/workers": workers.describe, "/peers": lambda: self._describe(pool)},
+                pages={
+                    "/workers": workers.describe,
+                    "/peers": lambda: self._describe(pool),
+                    "/metadata": services.others.describe,
+                },
             )
             ending.push_async_callback(admin.close)
             ending.push_async_callback(metadata.close)
             await open_metadata(metadata)
             ending.push_async_callback(services.close)
             ending.push_async_callback(pool.stop)
+            ending.push_async_callback(services.others.stop)
             ending.push_async_callback(workers.stop_all)
-            await services.start(workers)
+            address = rpc_address(config, self._map)
+            if seat is not None:
+                rpc_sockets = seat.rpc_sockets()
+            else:
+                rpc_sockets = [] if address is None else bind(address.host, address.port)
+            await services.start(workers, rpc_sockets)
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
             pool.start()

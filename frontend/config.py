@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from ambry.clustermap.model import ClusterMap
 from ambry.config import Amount, Millis, Port, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.rest.text import is_plain
@@ -39,6 +40,8 @@ class FrontendSection(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     admin_host: str = "127.0.0.1"
     admin_port: Port = 0
+    rpc_host: str = ""
+    rpc_port: Port = 0
     lame_duck_s: Seconds = 5.0
     drain_timeout_s: Seconds = 20.0
     blob_size_max: Some = 1 << 40
@@ -96,6 +99,21 @@ class FrontendConfig(msgspec.Struct, frozen=True):
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )
     log: LogSection = msgspec.field(default_factory=LogSection)
+
+
+class RpcAddress(NamedTuple):
+    """Where a frontend answers those of other datacenters."""
+
+    host: str
+    port: int
+
+
+def rpc_address(section: FrontendSection, map: ClusterMap) -> RpcAddress | None:
+    """Where the layout tells others to find this frontend, or where the configuration says; None: nowhere."""
+    told = map.frontends.get(section.name)
+    if told is not None and told.datacenter == section.datacenter:
+        return RpcAddress(section.rpc_host or told.host, section.rpc_port or told.port)
+    return RpcAddress(section.rpc_host or section.host, section.rpc_port) if section.rpc_port else None
 
 
 def names_of(accounts: Mapping[str, AccountEntry]) -> Iterator[str]:

@@ -53,6 +53,36 @@ DISCARDS_GIVEN_UP = Gauge(
     registry=registry,
 )
 CONNECTIONS = Gauge("ambry_frontend_connections", "Clients that are connected.", registry=registry)
+ASKED = Counts(
+    "ambry_frontend_rpc_requests",
+    "What frontends of other datacenters asked this one, by message and outcome.",
+    ["message", "outcome"],
+    registry=registry,
+)
+ASKED_OTHERS = Counter(
+    "ambry_frontend_metadata_asked_others",
+    "Names and the like that are not known in this datacenter and were asked of the others, by what they said.",
+    ["outcome"],
+    registry=registry,
+)
+METADATA_BEHIND = Gauge(
+    "ambry_frontend_metadata_behind_versions",
+    "Versions that another datacenter's metadata has and this one's has not; no number where another process follows it.",
+    ["datacenter"],
+    registry=registry,
+)
+METADATA_BEHIND_S = Gauge(
+    "ambry_frontend_metadata_behind_seconds",
+    "Since when something of another datacenter's metadata may be missing here; no number where another process follows it.",
+    ["datacenter"],
+    registry=registry,
+)
+METADATA_MERGED = Gauge(
+    "ambry_frontend_metadata_merged_versions",
+    "Versions that came from another datacenter and were new here, since this process started.",
+    ["datacenter"],
+    registry=registry,
+)
 CONTAINERS_AGE = Gauge(
     "ambry_frontend_containers_age_seconds",
     "How long ago the metadata store last told what holds for accounts and containers; no number before the first time.",

@@ -28,10 +28,16 @@ class Seat(msgspec.Struct, frozen=True):
     """Where it says, once, that it serves, and on which admin port: see Report."""
     life: int
     """A pipe that brings HURRY, and ends when nobody looks after it any more."""
+    rpc: list[int] = msgspec.field(default_factory=list)
+    """Sockets on which all of them answer frontends of other datacenters."""
 
     def sockets(self) -> list[Socket]:
         """The listening sockets, which belong to the caller from now on."""
         return [socket.socket(fileno=number) for number in self.listening]
+
+    def rpc_sockets(self) -> list[Socket]:
+        """As `sockets`."""
+        return [socket.socket(fileno=number) for number in self.rpc]
 
     def heard(self, stop: asyncio.Event, hurry: asyncio.Event) -> bool:
         """Take in what the pipe brought; whether that was its end: then the port must be free for whoever comes next."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ambry.clock import Clock
+from ambry.network.introduction import Introduction
+from ambry.service.listener import Socket
 from ambry.service.worker import Tick, WorkerRegistry
 from frontend.config import FrontendConfig
 from frontend.containers.changes import ContainerChanges
@@ -15,6 +17,7 @@ from frontend.containers.quota import Quotas
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
+from frontend.following.datacenters import OtherDatacenters
 from frontend.idempotency.keys import IdempotencyKeys
 from frontend.metadata.leases import OWNER_SIZE, Leases
 from frontend.metadata.store import MetadataStore
@@ -28,6 +31,8 @@ from frontend.uploads.sessions import Sessions
 CHECKPOINTS_WITHIN_S = 60.0
 """Twice `store.checkpoint_interval_s` of data nodes. With a second for each partition, as they take turns where little changed,
 every change is in a checkpoint after so long."""
+ASK_OTHERS_SHARE = 0.25
+"""Of the time that a request has: how long it waits for what other datacenters know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +55,15 @@ class MetadataServices:
     names: Names
     intents: Intents
     keys: IdempotencyKeys
+    others: OtherDatacenters
     loops: tuple[Loop, ...]
 
-    async def start(self, workers: WorkerRegistry) -> None:
-        """Learn which accounts and containers there are, and start what runs beside requests."""
+    async def start(self, workers: WorkerRegistry, rpc_sockets: list[Socket]) -> None:
+        """Learn which accounts and containers there are, and start what runs beside requests.
+
+        The sockets listen for frontends of other datacenters, and are ours from now on.
+        """
+        await self.others.start(rpc_sockets)
         await self.sync.tick()
         for loop in self.loops:
             workers.add(loop.name, loop.tick, progress=loop.progress)
@@ -69,6 +79,7 @@ def metadata_services(
     containers: Containers,
     config: FrontendConfig,
     *,
+    introduction: Introduction,
     clock: Clock,
     random_source: random.Random,
 ) -> MetadataServices:
@@ -84,7 +95,16 @@ def metadata_services(
     uploads = config.uploads
     sessions = Sessions(store, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
     janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
-    names = Names(store)
+    others = OtherDatacenters(
+        store,
+        router.map,
+        introduction,
+        leases,
+        within_s=config.router.request_timeout_ms / 1000 * ASK_OTHERS_SHARE,
+        clock=clock,
+        random_source=random_source,
+    )
+    names = Names(store, others.everywhere.ask_others)
     intents = Intents(
         store,
         clock=clock,
@@ -93,6 +113,7 @@ def metadata_services(
         upload_max_s=config.router.upload_max_s,
     )
     name_janitor = NameJanitor(store, names, router, leases, clock=clock)
+    following = [Loop(name=each.name, tick=each.tick, progress=each.describe) for each in others.followers]
     return MetadataServices(
         sync=sync,
         changes=ContainerChanges(containers, sync, store, clock=clock, geo=len(router.map.datacenters) > 1),
@@ -101,11 +122,13 @@ def metadata_services(
         names=names,
         intents=intents,
         keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
+        others=others,
         loops=(
             Loop(name="containers", tick=sync.tick),
             Loop(name="quotas", tick=quotas.tick),
             Loop(name="recount", tick=recount.tick),
             Loop(name="upload_sessions", tick=janitor.tick, progress=janitor.progress),
             Loop(name="names", tick=name_janitor.tick, progress=name_janitor.progress),
+            *following,
         ),
     )

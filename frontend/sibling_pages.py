@@ -1,9 +1,10 @@
-"""What the admin port of a supervisor tells of its processes: their readiness, and their metrics in one page."""
+"""What the admin port of a supervisor tells of its processes: their readiness, and their metrics and other pages in one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import aiohttp
 from prometheus_client import Metric
@@ -61,6 +62,19 @@ class Siblings:
                 return await answer.text()
         except (aiohttp.ClientError, TimeoutError):
             return ""  # it is ending: its numbers are gone with it
+
+    async def metadata(self) -> list[dict[str, Any]]:
+        """The pages of all about the other datacenters, one after the other, each line with the number of its process."""
+        serving = dict(self._serving())
+        found = await asyncio.gather(*(self._ask_metadata(port) for port in serving.values()))
+        return [{**line, LABEL: number} for number, lines in zip(serving, found, strict=True) for line in lines]
+
+    async def _ask_metadata(self, port: int) -> list[dict[str, Any]]:
+        try:
+            async with self._client().get(self._url(port, "/metadata")) as answer:
+                return list(await answer.json())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return []  # it is ending: another follows in its place
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -23,7 +23,7 @@ from ambry.errors import AmbryError, ConfigInvalid, InternalError
 from ambry.service.admin import start_admin
 from ambry.service.listener import Socket, bind
 from ambry.service.logs import get_logger
-from frontend.config import FrontendConfig
+from frontend.config import FrontendConfig, RpcAddress
 from frontend.seat import HURRY, VARIABLE, Report, Seat, read_report
 from frontend.sibling_pages import STOPPING, Siblings
 
@@ -85,14 +85,23 @@ class Supervisor:
     """Runs `frontend.workers` processes, each by `command`."""
 
     def __init__(
-        self, config: FrontendConfig, command: Sequence[str], *, clock: Clock, random_source: random.Random
+        self,
+        config: FrontendConfig,
+        command: Sequence[str],
+        *,
+        clock: Clock,
+        random_source: random.Random,
+        rpc: RpcAddress | None = None,
     ) -> None:
+        """`rpc` is where frontends of other datacenters ask them, if anywhere."""
         self._config = config.frontend
+        self._rpc = rpc
         self._command = command
         self._clock = clock
         self._random = random_source
         self._slots = [Slot(number) for number in range(config.frontend.workers)]
         self._sockets: list[Socket] = []
+        self._rpc_sockets: list[Socket] = []
         self._stopping = asyncio.Event()
         self._settled = asyncio.Event()
         """Every slot has served once, or none can."""
@@ -102,13 +111,18 @@ class Supervisor:
         """Run until `stop` is set and all have drained. Raises OSError; ConfigInvalid, InternalError when one never served."""
         config = self._config
         self._sockets = bind(config.host, config.port)
+        if self._rpc is not None:
+            self._rpc_sockets = bind(self._rpc.host, self._rpc.port)
         siblings = Siblings(self._serving)
         admin = await start_admin(
             config.admin_host,
             config.admin_port,
             ready=lambda: self._unready(siblings),
             hosts=config.hosts,
-            pages={"/workers": lambda: [slot.describe() for slot in self._slots]},
+            pages={
+                "/workers": lambda: [slot.describe() for slot in self._slots],
+                "/metadata": siblings.metadata,
+            },
             metrics=siblings.metrics,
         )
         watching = asyncio.create_task(siblings.watch())
@@ -176,12 +190,13 @@ class Supervisor:
         told, report = os.pipe()
         life, slot.life = os.pipe()
         listening = [sock.fileno() for sock in self._sockets]
-        seat = Seat(number=slot.number, listening=listening, report=report, life=life)
+        rpc = [sock.fileno() for sock in self._rpc_sockets]
+        seat = Seat(number=slot.number, listening=listening, report=report, life=life, rpc=rpc)
         hearing: asyncio.Task[None] | None = None
         try:
             slot.process = process = await asyncio.create_subprocess_exec(
                 *self._command,
-                pass_fds=(*listening, report, life),
+                pass_fds=(*listening, *rpc, report, life),
                 start_new_session=True,  # a Ctrl-C is for the supervisor, which passes it on
                 env={**os.environ, VARIABLE: msgspec.json.encode(seat).decode()},
             )
@@ -230,7 +245,7 @@ class Supervisor:
         self._stopping.set()
         for slot in self._slots:
             slot.ask_to_stop()
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._rpc_sockets):
             sock.close()
         ended = asyncio.gather(*keeping, return_exceptions=True)
         hurried = asyncio.create_task(hurry.wait())

@@ -69,7 +69,7 @@ FLOORS = [
         "frontend.uploads",
         "frontend.names",
     ],
-    ["frontend.idempotency"],
+    ["frontend.idempotency", "frontend.following"],
     ["frontend.services"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],
@@ -567,6 +567,7 @@ COVERED_BY = {
         "writes to real files and to those of the simulation, which must be the same",
     ),
     "ambry/protocol/messages/blobs.py": (MESSAGES, "all messages pass the same tests"),
+    "ambry/protocol/messages/metadata.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/replication.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/segments.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/upkeep.py": (MESSAGES, "all messages pass the same tests"),
@@ -667,6 +668,13 @@ COVERED_BY = {
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_keyed.py", "keys over HTTP")
         for name in ("idempotency/rows", "rest/stream")
+    },
+    **{
+        f"frontend/following/{name}.py": (
+            "tests/unit/frontend/following/test_following_remote.py",
+            "whole datacenters ask each other over sockets",
+        )
+        for name in ("answers", "datacenters", "port", "wire")
     },
     "frontend/services.py": (
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",

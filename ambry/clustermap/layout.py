@@ -1,8 +1,12 @@
 """The layout file: the cluster map as JSON, for clusters that need no coordination service.
 
     {"cluster": "<name>", "version": 1,
-     "datacenters": [{"name": "dc1", "id": 1, "nodes": [{"name": "dc1-n1", "host": "127.0.0.1", "port": 17001}, ...]}, ...],
+     "datacenters": [{"name": "dc1", "id": 1, "nodes": [{"name": "dc1-n1", "host": "127.0.0.1", "port": 17001}, ...],
+                      "frontends": [{"name": "dc1-f1", "host": "127.0.0.1", "port": 17010}, ...]}, ...],
      "partitions": [{"id": 0, "replicas": ["dc1-n1", "dc1-n2", "dc1-n3", "dc2-n1", ...]}, ...]}
+
+`frontends`, which may be left out, are where the frontends of other datacenters find those of this one, for what is kept beside
+blobs (names, accounts, datasets): the port of their RPC, not of HTTP.
 
 Ids of datacenters (1..65535) and partitions (0..2**32-1) are in blob ids for ever: never renumber, never reuse.
 """
@@ -30,6 +34,7 @@ class DatacenterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     id: int
     nodes: list[NodeEntry]
+    frontends: list[NodeEntry] = msgspec.field(default_factory=list)
 
 
 class PartitionEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,29 +67,37 @@ def load_layout(path: Path) -> ClusterMap:
 def build(layout: Layout, *, source: str) -> ClusterMap:
     """Check a decoded layout and build the map. Raises ConfigInvalid."""
     nodes: dict[str, Node] = {}
+    frontends: dict[str, Node] = {}
     addresses: set[tuple[str, int]] = set()
     datacenters: dict[str, int] = {}
     for datacenter in layout.datacenters:
         if not 1 <= datacenter.id <= 0xFFFF or datacenter.id in datacenters.values() or datacenter.name in datacenters:
             raise ConfigInvalid(f"{source}: datacenter {datacenter.name} needs an unused name and id from 1 to 65535")
         datacenters[datacenter.name] = datacenter.id
-        for entry in datacenter.nodes:
-            if entry.name in nodes or (entry.host, entry.port) in addresses:
-                raise ConfigInvalid(
-                    f"{source}: node {entry.name} ({authority(entry.host, entry.port)}) stands there twice"
+        for kind, entries in ((nodes, datacenter.nodes), (frontends, datacenter.frontends)):
+            for entry in entries:
+                if entry.name in nodes or entry.name in frontends or (entry.host, entry.port) in addresses:
+                    raise ConfigInvalid(
+                        f"{source}: node {entry.name} ({authority(entry.host, entry.port)}) stands there twice"
+                    )
+                addresses.add((entry.host, entry.port))
+                kind[entry.name] = Node(
+                    name=entry.name,
+                    datacenter=datacenter.name,
+                    datacenter_id=datacenter.id,
+                    host=entry.host,
+                    port=entry.port,
                 )
-            addresses.add((entry.host, entry.port))
-            nodes[entry.name] = Node(
-                name=entry.name,
-                datacenter=datacenter.name,
-                datacenter_id=datacenter.id,
-                host=entry.host,
-                port=entry.port,
-            )
     partitions = [_partition(entry, nodes, source) for entry in layout.partitions]
     if not partitions or len({partition.id for partition in partitions}) != len(partitions):
         raise ConfigInvalid(f"{source}: there must be at least one partition, each with an id of its own")
-    return ClusterMap(cluster=layout.cluster, version=layout.version, datacenters=datacenters, partitions=partitions)
+    return ClusterMap(
+        cluster=layout.cluster,
+        version=layout.version,
+        datacenters=datacenters,
+        partitions=partitions,
+        frontends=frontends.values(),
+    )
 
 
 def _partition(entry: PartitionEntry, nodes: dict[str, Node], source: str) -> Partition:

@@ -10,7 +10,7 @@ from ambry.address import authority
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One data node process. `address` is what peers connect to."""
+    """One process that others connect to at `address`: a data node, or a frontend at the port of its RPC."""
 
     name: str
     datacenter: str
@@ -43,13 +43,21 @@ class ClusterMap:
     """The whole map at one version."""
 
     def __init__(
-        self, *, cluster: str, version: int, datacenters: Mapping[str, int], partitions: Iterable[Partition]
+        self,
+        *,
+        cluster: str,
+        version: int,
+        datacenters: Mapping[str, int],
+        partitions: Iterable[Partition],
+        frontends: Iterable[Node] = (),
     ) -> None:
         self.cluster = cluster
         self.version = version
         self.datacenters = dict(datacenters)
         self.partitions = {partition.id: partition for partition in partitions}
         self.nodes = {node.name: node for partition in self.partitions.values() for node in partition.replicas}
+        self.frontends = {frontend.name: frontend for frontend in frontends}
+        """Those that frontends of other datacenters may ask; all of them, or none where the layout says nothing of them."""
         self._names = {number: name for name, number in self.datacenters.items()}
 
     def datacenter_id(self, name: str) -> int:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import msgspec
 
@@ -60,6 +60,7 @@ _CHECK = struct.Struct(">Q")
 _WHOLE_PREFIX = struct.Struct(_PREFIX.format + "Q")
 
 
+@unique
 class MessageType(IntEnum):
     """What a frame asks or answers."""
 
@@ -82,6 +83,10 @@ class MessageType(IntEnum):
     USAGE = 16
     GETS = 17
     PUTS = 18
+    # What frontends ask those of other datacenters; data nodes do not answer these.
+    METADATA_LOG = 64
+    METADATA_NEWEST = 65
+    METADATA_HEAD = 66
 
 
 class Prefix(msgspec.Struct, frozen=True):

@@ -30,7 +30,8 @@ DIGITS_MAX = 18
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 Page = Callable[[], Any]
-"""What a page shows. An iterator is a list that is made and encoded piece by piece: others have their turn in between."""
+"""What a page shows, or a coroutine that finds it out. An iterator is a list that is made and encoded piece by piece: others
+have their turn in between."""
 OperatorAction = Callable[[int, bytes], Awaitable[Any]]
 """What an operator may set off; takes the number in its path and the body of the request, at most 1 MiB."""
 Ready = Callable[[], list[str]]
@@ -39,6 +40,8 @@ Ready = Callable[[], list[str]]
 
 async def _page(value: Any) -> AdminAnswer:
     """What a page shows, encoded."""
+    if isinstance(value, Awaitable):
+        value = await value
     if not isinstance(value, Iterator):
         return as_json(value)
     loop = asyncio.get_running_loop()

@@ -59,5 +59,5 @@ def check_merge(versions: Sequence[Version]) -> None:
         check_key(version.key)
         check_value(version.value)
         stamp = version.stamp
-        if not 0 < stamp.time <= TIME_MAX or not 0 < stamp.datacenter < 256:
+        if not 0 < stamp.time <= TIME_MAX or not 0 < stamp.datacenter <= 0xFFFF:
             raise InvalidRequest(f"a version of {version.key!r} has the impossible stamp {stamp}")

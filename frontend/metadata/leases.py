@@ -6,8 +6,10 @@ be harmless when two do it.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ambry.clock import Clock
-from frontend.metadata.store import Conflict, Expect, LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.store import Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
 
 OWNER_SIZE = 16
 
@@ -31,3 +33,8 @@ class Leases:
                 continue
             return True
         return False
+
+    async def release(self, name: str) -> None:
+        """Give it up, if it is ours, so that another need not wait for its end. Raises MetadataUnavailable."""
+        with suppress(Conflict):
+            await self._store.write([LocalDelete(LocalSpace.LEASE, name.encode(), self._owner)])

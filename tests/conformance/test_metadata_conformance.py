@@ -512,7 +512,7 @@ async def test_versions_of_others_are_recorded_once(store: MetadataStore) -> Non
         Version(NAME, SCOPE, b"k", Stamp(0, 2), b"", 1),
         Version(NAME, SCOPE, b"k", Stamp(TIME_MAX + 1, 2), b"", 1),
         Version(NAME, SCOPE, b"k", Stamp(1, 0), b"", 1),
-        Version(NAME, SCOPE, b"k", Stamp(1, 256), b"", 1),
+        Version(NAME, SCOPE, b"k", Stamp(1, 65_536), b"", 1),
         Version(NAME, SCOPE, b"k", Stamp(1, 2), b"v" * (VALUE_BYTES_MAX + 1), 1),
     ],
 )

@@ -29,6 +29,7 @@ from frontend.rest.shortcut import shortcuts_of
 from frontend.services import MetadataServices, metadata_services
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import FakeCluster, make_cluster
+from tests.support.introductions import introduction
 
 ACCOUNTS = {
     "default": AccountEntry(id=1, containers={"default": 1, "other": 2}),
@@ -172,7 +173,13 @@ async def http_frontend(
     services = None
     if metadata is not None:
         services = metadata_services(
-            metadata, cluster.context, containers, whole, clock=clock, random_source=random.Random(5)
+            metadata,
+            cluster.context,
+            containers,
+            whole,
+            introduction=introduction(config.name, clock=clock),
+            clock=clock,
+            random_source=random.Random(5),
         )
         await services.sync.tick()
     api = AmbryApi(

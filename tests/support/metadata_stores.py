@@ -16,11 +16,17 @@ CLUSTER = "test"
 
 
 def sqlite_store(
-    path: Path, *, datacenter: int = 1, clock: Clock | None = None, seed: int | None = None, timeout_s: float = 20.0
+    path: Path,
+    *,
+    datacenter: int = 1,
+    clock: Clock | None = None,
+    seed: int | None = None,
+    timeout_s: float = 20.0,
+    cluster: str = CLUSTER,
 ) -> SqliteStore:
     """A store that is not open yet, in a file that may be there."""
     source = random.Random(seed) if seed is not None else random.Random(random.SystemRandom().getrandbits(64))
-    file = SqliteFile(path, cluster=CLUSTER, datacenter=datacenter, random_source=source)
+    file = SqliteFile(path, cluster=cluster, datacenter=datacenter, random_source=source)
     return SqliteStore(file, datacenter=datacenter, clock=clock or SystemClock(), timeout_s=timeout_s)
 
 

@@ -68,16 +68,19 @@ def test_the_largest_cluster_gives_no_port_twice_and_follows_the_documented_tabl
     shape = Shape(cluster="c", datacenters=3, nodes=NODES_MAX, frontends=FRONTENDS_MAX)
     everyone = members(shape, DIRECTORY)
 
-    assert len(ports(everyone)) == 2 * len(everyone)
+    assert len(ports(everyone)) == 2 * len(everyone) + 3 * FRONTENDS_MAX
     rows = re.findall(r"^ +(\d+) +(\d+) +(.*)$", local_layout.__doc__ or "", re.MULTILINE)
     in_dc1 = [m for m in everyone if m.datacenter == "dc1"]
     real = {
         "REST API of frontend 1, 2, ...": [m.port for m in in_dc1 if m.role == "frontend"],
+        "RPC of frontend 1, 2, ..., for those of other datacenters": [
+            m.rpc_port for m in in_dc1 if m.role == "frontend"
+        ],
         "admin port of frontend 1, 2, ...": [m.admin_port for m in in_dc1 if m.role == "frontend"],
         "RPC of data node 1, 2, ...": [m.port for m in in_dc1 if m.role == "datanode"],
         "admin port of data node 1, 2, ...": [m.admin_port for m in in_dc1 if m.role == "datanode"],
     }
-    assert len(rows) == 4
+    assert len(rows) == 5
     for offset, count, what in rows:
         first = 17_000 + 100 + int(offset)
         assert real[what] == list(range(first, first + int(count)))
@@ -89,6 +92,7 @@ def test_every_partition_has_up_to_three_replicas_in_every_datacenter_and_nodes_
     cluster_map = build(layout(shape, members(shape, DIRECTORY)), source="test")
 
     assert cluster_map.datacenters == {"dc1": 1, "dc2": 2}
+    assert [node.address for node in cluster_map.frontends.values()] == ["127.0.0.1:17110", "127.0.0.1:17210"]
     for partition in cluster_map.partitions.values():
         for datacenter_id in (1, 2):
             assert len(partition.in_datacenter(datacenter_id)) == min(3, nodes)

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ambry.clustermap.model import ClusterMap, Node
 from ambry.errors import ConfigInvalid
-from frontend.config import AccountEntry, FrontendConfig, FrontendSection, RouterSection, check
+from frontend.config import AccountEntry, FrontendConfig, FrontendSection, RouterSection, check, rpc_address
 
 
 @pytest.fixture
@@ -115,3 +116,22 @@ def test_a_name_that_no_header_could_carry_is_refused_before_it_breaks_every_ans
         section = msgspec.structs.replace(good.frontend, **{key: name})
         with pytest.raises(ConfigInvalid):
             check(msgspec.structs.replace(good, frontend=section))
+
+
+def rpc(**section: Any) -> tuple[str, int] | None:
+    """Where frontend f1 of dc1 is asked, by a layout that tells of it and of f2."""
+    frontends = [
+        Node(name=name, datacenter="dc1", datacenter_id=1, host="10.0.0.1", port=port)
+        for name, port in (("f1", 1), ("f2", 2))
+    ]
+    told = ClusterMap(cluster="c", version=1, datacenters={"dc1": 1}, partitions=[], frontends=frontends)
+    return rpc_address(FrontendSection(**{"name": "f1", "datacenter": "dc1", **section}), told)
+
+
+def test_the_layout_says_where_others_ask_a_frontend_and_its_configuration_where_it_listens() -> None:
+    assert rpc() == ("10.0.0.1", 1)
+    assert rpc(name="f2") == ("10.0.0.1", 2)
+    assert rpc(rpc_host="0.0.0.0") == ("0.0.0.0", 1)
+    assert rpc(rpc_port=9) == ("10.0.0.1", 9)
+    assert rpc(name="f3") is None
+    assert rpc(name="f3", rpc_port=9) == ("127.0.0.1", 9)

@@ -20,9 +20,18 @@ def test_a_seat_travels_in_the_environment_with_its_sockets_and_its_word() -> No
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         told, report = os.pipe()
-        given = Seat(number=3, listening=[os.dup(listening.fileno())], report=report, life=0)
+        given = Seat(
+            number=3,
+            listening=[os.dup(listening.fileno())],
+            report=report,
+            life=0,
+            rpc=[os.dup(listening.fileno())],
+        )
         seat = seat_of({VARIABLE: msgspec.json.encode(given).decode()})
         assert seat == given
+        (rpc,) = seat.rpc_sockets()
+        with rpc:
+            assert rpc.getsockname() == listening.getsockname()
         (inherited,) = seat.sockets()
         with inherited:
             assert inherited.getsockname() == listening.getsockname()

@@ -38,3 +38,19 @@ async def test_each_says_whether_it_is_ready_and_who_does_not_answer_is_not() ->
     finally:
         watching.cancel()
         await siblings.close()
+
+
+async def test_what_each_says_of_other_datacenters_is_one_page() -> None:
+    lines = [{"datacenter": "dc2", "follows": True}]
+    admin = await start_admin("127.0.0.1", 0, ready=list, pages={"/metadata": lambda: lines})
+    siblings = Siblings(lambda: {3: admin.port, 4: 1})
+    whole = await start_admin("127.0.0.1", 0, ready=list, pages={"/metadata": siblings.metadata})
+    try:
+        asked = Siblings(lambda: {0: whole.port})
+        (line,) = await asked.metadata()
+        assert line == {"datacenter": "dc2", "follows": True, "worker": 0}
+        await asked.close()
+    finally:
+        await siblings.close()
+        await admin.close()
+        await whole.close()

@@ -37,6 +37,13 @@ def test_a_layout_becomes_a_map(tmp_path: Path) -> None:
     assert made.nodes["b1"].datacenter_id == 2
 
 
+def test_a_layout_may_tell_where_frontends_are_asked_and_need_not(tmp_path: Path) -> None:
+    assert load(tmp_path, sample()).frontends == {}
+    tree = change(["datacenters", 1, "frontends"], [{"name": "dc2-f1", "host": "h", "port": 12}])
+    (frontend,) = load(tmp_path, tree).frontends.values()
+    assert (frontend.name, frontend.address, frontend.datacenter_id) == ("dc2-f1", "h:12", 2)
+
+
 def change(path: list[Any], value: object) -> dict[str, Any]:
     tree = sample()
     at: Any = tree
@@ -55,6 +62,8 @@ def change(path: list[Any], value: object) -> dict[str, Any]:
         (change(["datacenters", 1, "name"], "dc1"), "dc1"),
         (change(["datacenters", 1, "nodes", 0, "name"], "a1"), "node a1"),
         (change(["datacenters", 1, "nodes", 0, "port"], 1), "h:1"),
+        (change(["datacenters", 1, "frontends"], [{"name": "a1", "host": "h", "port": 12}]), "node a1"),
+        (change(["datacenters", 1, "frontends"], [{"name": "f", "host": "h", "port": 11}]), "h:11"),
         (change(["partitions", 0, "replicas"], ["a1", "zz"]), "zz"),
         (change(["partitions", 0, "replicas"], ["a1", "a1"]), "partition 4"),
         (change(["partitions", 0, "replicas"], []), "partition 4"),

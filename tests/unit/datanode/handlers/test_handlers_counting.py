@@ -76,7 +76,8 @@ class Counted:
         return dict(self._now() - self._before)
 
 
-ANSWERED = set(MessageType) - {MessageType.CANCEL}
+OF_FRONTENDS = {MessageType.METADATA_LOG, MessageType.METADATA_NEWEST, MessageType.METADATA_HEAD}
+ANSWERED = set(MessageType) - {MessageType.CANCEL} - OF_FRONTENDS
 REQUESTS: dict[MessageType, Message] = {
     MessageType.HELLO: Hello(CLUSTER, "me"),
     MessageType.PING: Empty(),

@@ -24,6 +24,18 @@ from ambry.protocol.messages.blobs import (
     UpdateRequest,
     WantedBytes,
 )
+from ambry.protocol.messages.metadata import (
+    Followed,
+    LoggedVersion,
+    LogPlace,
+    MetadataHeadReply,
+    MetadataHeadRequest,
+    MetadataLogReply,
+    MetadataLogRequest,
+    MetadataNewestReply,
+    MetadataNewestRequest,
+    RegisterPlace,
+)
 from ambry.protocol.messages.replication import (
     Change,
     ChangesCursor,
@@ -76,6 +88,12 @@ SAMPLES: list[Message] = [
     PutsReply([NotStored(3, 20, "gone")]),
     UsageRequest(7, 1_700_000_000_000, b"c" * 8, 10),
     UsageReply(5, True, [UsageRow(b"c" * 8, 1, 2, 3, 4)], b"c" * 8),
+    MetadataLogRequest(2, LogPlace(b"s" * 16, 7, 99, 1), 10, 2_500),
+    MetadataLogReply([LoggedVersion(5, (1 << 64) - 1, b"k", 99, 1, None, 8)], LogPlace(b"s" * 16, 8, 99, 1), True, 9),
+    MetadataNewestRequest(2, [RegisterPlace(5, 3, b"k")]),
+    MetadataNewestReply([None, LoggedVersion(5, 3, b"k", 99, 1, b"v", 8)]),
+    MetadataHeadRequest(2),
+    MetadataHeadReply(b"s" * 16, 8, 99, [Followed(3, b"t" * 16, 4)], 1_700_000_000_000),
 ]
 
 
