@@ -687,6 +687,20 @@ COVERED_BY = {
         )
         for twin in ("aio", "sync")
     },
+    **{
+        f"ambry/{name}.py": (
+            "tests/integration/test_upload_files.py",
+            "both clients and the command against real processes",
+        )
+        for name in (
+            "client/aio/uploads",
+            "client/sync/uploads",
+            "client/wire/uploads",
+            "client/sections",
+            "client/file_upload",
+            "cli/uploads",
+        )
+    },
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),

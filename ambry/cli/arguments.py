@@ -36,6 +36,18 @@ def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(found[1]) * _UNITS[found[2]]
 
 
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SIZE = re.compile(r"(\d+)([kmg]?)")
+
+
+def as_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Bytes of `1048576`, `512K`, `8M`, `1G`."""
+    found = _SIZE.fullmatch(value.strip().lower())
+    if found is None or not int(found[1]):
+        raise click.BadParameter(f"{value!r} is not a size; use bytes, 512K, 8M or 1G")
+    return int(found[1]) * _SIZES[found[2]]
+
+
 def as_range(ctx: click.Context, param: click.Parameter, value: str | None) -> ByteRange | None:
     """`A-B` with both ends included, as in HTTP; `A-` is from A on, `-N` the last N bytes."""
     if value is None:

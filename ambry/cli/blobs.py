@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 @click.option("--filename", help="Stored with the blob instead of the file's own name.")
 @click.option("--durability", type=click.Choice(["memory", "disk", "geo"]), help="What the acknowledgement must mean.")
 @click.option(
+    "--idempotency-key", metavar="KEY", help="Makes repeated puts of one file one; no other put has the same."
+)
+@click.option(
     "--output",
     type=click.Choice(["table", "json", "id"]),
     help="What to print; a table on a terminal, else the ids, one per line.",
@@ -43,11 +46,14 @@ def put(
     meta: dict[str, str],
     filename: str | None,
     durability: str | None,
+    idempotency_key: str | None,
     output: str | None,
 ) -> int:
     """Store files, each as a new blob; `-` is the standard input."""
     if "-" in files and sys.stdin is None:
         raise click.UsageError("the standard input is closed, and - would read it")
+    if idempotency_key is not None and len(files) > 1:
+        raise click.UsageError("an idempotency key is of one put; give one file")
     stored: list[tuple[str, BlobInfo]] = []
     shown = output or ("table" if sys.stdout.isatty() else "id")
     code = 0
@@ -63,6 +69,7 @@ def put(
                         metadata=meta,
                         filename=filename,
                         durability=durability,
+                        idempotency_key=idempotency_key,
                         progress=progress,
                     )
             except (AmbryError, OSError) as error:

@@ -16,6 +16,8 @@ from ambry.errors import (
     ConfigInvalid,
     DataCorrupt,
     InvalidRequest,
+    UploadGone,
+    UploadNotFound,
 )
 
 EXIT_FAILURE = 1
@@ -46,9 +48,9 @@ def describe(error: Exception) -> str:
 
 def exit_code(error: Exception) -> int:
     """The documented exit code of an error."""
-    if isinstance(error, BlobGone):
+    if isinstance(error, BlobGone | UploadGone):
         return EXIT_GONE
-    if isinstance(error, BlobNotFound):
+    if isinstance(error, BlobNotFound | UploadNotFound):
         return EXIT_NOT_FOUND
     if isinstance(error, ChecksumMismatch | DataCorrupt):
         return EXIT_CHECKSUM

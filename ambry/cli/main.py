@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 BLOB_COMMANDS = ("put", "get", "cat", "head", "rm", "ttl", "undelete")
+CLIENT_COMMANDS = {**dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"), "upload": "ambry.cli.uploads"}
+"""Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"
 
 
@@ -31,7 +33,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported on use, and whose errors are one line and a documented exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*BLOB_COMMANDS, *sorted(set(_found()) - set(BLOB_COMMANDS))]
+        return [*CLIENT_COMMANDS, *sorted(set(_found()) - set(CLIENT_COMMANDS))]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -47,8 +49,8 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         try:
-            if cmd_name in BLOB_COMMANDS:
-                command = getattr(importlib.import_module("ambry.cli.blobs"), cmd_name)
+            if cmd_name in CLIENT_COMMANDS:
+                command = getattr(importlib.import_module(CLIENT_COMMANDS[cmd_name]), cmd_name)
             elif (found := _found().get(cmd_name)) is not None:
                 command = found.load()
             else:

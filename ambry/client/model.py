@@ -162,6 +162,15 @@ class TransferConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedPart:
+    """A part of an upload that the server has; `checksum` is its xxh3-128 in hexadecimal."""
+
+    part: int
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointHealth:
     """What one frontend said of itself; `detail` says why it is not `ok`."""
 

@@ -166,6 +166,7 @@ class ClientBase:
         filename: str | None,
         durability: Durability | str | None,
         checksum: str | None,
+        idempotency_key: str | None,
         progress: Progress | None,
         transfer: TransferConfig | None,
         asynchronous: bool,
@@ -182,15 +183,21 @@ class ClientBase:
             filename=body.filename if filename is None else filename,
             durability=durability,
         )
-        request.headers.update(self._target)
-        request.headers[names.SERVICE_ID] = self._common[names.SERVICE_ID]
+        request.headers.update(self._of_blob({}))
+        if idempotency_key is not None:
+            check_type("idempotency_key", idempotency_key, str, "text that no other upload has, such as a UUID")
+            request.headers[names.IDEMPOTENCY_KEY] = plain_text("idempotency_key", idempotency_key)
         return BlobUpload(request, body, checksum=expected, verify=self._verify, progress=progress)
+
+    def _of_blob(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Headers of an upload, with what this client says in each."""
+        return {**headers, **self._target, names.SERVICE_ID: self._common[names.SERVICE_ID]}
 
     def _batch_headers(self, given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         """Those of a batch of puts, and those of each of its blobs, out of the headers of an upload."""
         of_all = {name: value for name, value in given.items() if name in (names.DURABILITY, names.TTL)}
         own = {name: value for name, value in given.items() if name not in (*of_all, "content-type")}
-        return {**of_all, **self._target, names.SERVICE_ID: self._common[names.SERVICE_ID]}, own
+        return self._of_blob(of_all), own
 
     def _chunk_size(self, transfer: TransferConfig | None) -> int:
         """Bytes that one call hands on at a time."""

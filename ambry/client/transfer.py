@@ -41,6 +41,16 @@ class BlobUpload:
         """Whether another pass gives the same bytes: the body can be had again, or nothing was taken from it."""
         return self.body.replayable or not self._started
 
+    @property
+    def digest(self) -> str:
+        """xxh3-128 of what has passed in this pass, in hexadecimal."""
+        return self._digester.hexdigest()
+
+    @property
+    def sent(self) -> int:
+        """Bytes that have passed in this pass."""
+        return self._sent
+
     def begin(self) -> None:
         self._started = True
         self.complete = False
@@ -169,7 +179,7 @@ class BlobDownload:
         if self._info is None:
             if whole:
                 self._whole = True
-            if self._whole and self._verify == "always" and not info.checksum:
+            if self._whole and self._verify == "always" and not info.checksum and not wire.is_of_parts(headers):
                 raise ProtocolViolation(
                     f"blob {self.blob} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
                 )

@@ -6,11 +6,11 @@ from types import TracebackType
 from typing import Self
 
 from ambry.client.aio.batches import AsyncBatches
-from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.health import AsyncHealthChecks
+from ambry.client.aio.uploads import AsyncUploads
 
 
-class AsyncAmbryClient(AsyncBlobs, AsyncBatches, AsyncHealthChecks):
+class AsyncAmbryClient(AsyncUploads, AsyncBatches, AsyncHealthChecks):
     """A client of one ambry cluster.
 
     Usable from any event loop, one at a time; pickled, it carries its configuration only.

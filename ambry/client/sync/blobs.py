@@ -48,6 +48,7 @@ class SyncBlobs(SyncCalls):
         checksum: str | None = None,
         filename: str | None = None,
         durability: Durability | str | None = None,
+        idempotency_key: str | None = None,
         progress: Progress | None = None,
         transfer: TransferConfig | None = None,
         timeout: Timeout | None = None,
@@ -60,7 +61,8 @@ class SyncBlobs(SyncCalls):
 
         A failed put is repeated if the body can be had again (bytes, a path, a list, a file that can be sought). When
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
-        is garbage that nobody knows.
+        is garbage that nobody knows. With an `idempotency_key`, which no other put into the container has, all tries of
+        this call, and of later calls with it, are one put.
         """
         upload = self._begin_put(
             data,
@@ -71,6 +73,7 @@ class SyncBlobs(SyncCalls):
             filename=filename,
             durability=durability,
             checksum=checksum,
+            idempotency_key=idempotency_key,
             progress=progress,
             transfer=transfer,
             asynchronous=ASYNCHRONOUS,
@@ -94,6 +97,7 @@ class SyncBlobs(SyncCalls):
         checksum: str | None = None,
         filename: str | None = None,
         durability: Durability | str | None = None,
+        idempotency_key: str | None = None,
         progress: Progress | None = None,
         transfer: TransferConfig | None = None,
         timeout: Timeout | None = None,
@@ -107,6 +111,7 @@ class SyncBlobs(SyncCalls):
             checksum=checksum,
             filename=filename,
             durability=durability,
+            idempotency_key=idempotency_key,
             progress=progress,
             transfer=transfer,
             timeout=timeout,

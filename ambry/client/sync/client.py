@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from ambry.client.sync.batches import SyncBatches
-from ambry.client.sync.blobs import SyncBlobs
 from ambry.client.sync.health import SyncHealthChecks
+from ambry.client.sync.uploads import SyncUploads
 
 
-class AmbryClient(SyncBlobs, SyncBatches, SyncHealthChecks):
+class AmbryClient(SyncUploads, SyncBatches, SyncHealthChecks):
     """A client of one ambry cluster.
 
     Safe to share between threads and to keep across a fork; pickled, it carries its configuration only.

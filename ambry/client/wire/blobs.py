@@ -157,6 +157,12 @@ def parse_put(request: ApiRequest, headers: Headers) -> BlobInfo:
     return replace(parse_info(blob, merged), durability=headers.get(names.DURABILITY, "").lower())
 
 
+def is_of_parts(headers: Headers) -> bool:
+    """Whether the answer's digest is one of the parts that an upload came in, which says nothing of the bytes as a whole."""
+    written = headers.get(names.DIGEST, "")
+    return bool(written) and values.is_of_parts(written)
+
+
 def digest_of(headers: Headers) -> str:
     """The answer's digest; empty when it has none, or one that is not of the bytes. Raises ProtocolViolation."""
     written = headers.get(names.DIGEST, "")

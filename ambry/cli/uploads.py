@@ -1,0 +1,174 @@
+"""`ambry upload`: large files in parts, which go on where they stopped, and the steps of that one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, connecting
+from ambry.cli.output import expiry, printable, progress_bar, show_table, to_json
+from ambry.client.model import BlobInfo, UploadedPart
+
+DEFAULT = "file"
+
+
+class UploadGroup(click.Group):
+    """`ambry upload FILE` is `ambry upload file FILE`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = args[0] in self.commands or args[0] in ctx.help_option_names
+        return super().resolve_command(ctx, args if known else [DEFAULT, *args])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=UploadGroup)
+def upload() -> None:
+    """Send a large file in parts, so that it goes on where it stopped: ambry upload FILE.
+
+    The other commands are the steps of that, one by one.
+    """
+
+
+def _of_blob(command: Any) -> Any:
+    """Options that say what the blob will be."""
+    for option in (
+        click.option("--durability", type=click.Choice(["memory", "disk", "geo"]), help="What it must mean."),
+        click.option("--filename", help="Stored with the blob instead of the file's own name."),
+        click.option("--meta", metavar="K=V", callback=as_pairs, multiple=True, help="User metadata; may be repeated."),
+        click.option("--content-type", help="Stored with the blob."),
+        click.option("--ttl", callback=as_duration, default="forever", show_default=True, help="Time to live."),
+    ):
+        command = option(command)
+    return command
+
+
+OUTPUT = click.option("--output", type=click.Choice(["table", "json", "id"]), default="id", help="What to print.")
+
+
+@upload.command(DEFAULT)
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@connecting
+@_of_blob
+@click.option("--part-size", callback=as_size, default="8M", show_default=True, help="Bytes of a part: 1M and more.")
+@click.option("--parallel", type=click.IntRange(1, 32), default=4, show_default=True, help="Parts at a time.")
+@click.option("--no-resume", is_flag=True, help="Start over instead of going on.")
+@OUTPUT
+def file_command(
+    file: Path,
+    cluster: ChosenCluster,
+    ttl: int | None,
+    content_type: str | None,
+    meta: dict[str, str],
+    filename: str | None,
+    durability: str | None,
+    part_size: int,
+    parallel: int,
+    no_resume: bool,
+    output: str,
+) -> None:
+    """Store a file, sent in parts; the same command goes on where it stopped, after a kill and on another day.
+
+    FILE.ambry-upload remembers the upload until it is complete. Parts that arrived are compared with the file.
+    """
+    from ambry.client.file_upload import upload_file
+    from ambry.client.sections import RememberedUpload, is_empty
+
+    said: dict[str, Any] = {
+        "ttl": ttl,
+        "content_type": content_type,
+        "metadata": meta,
+        "filename": filename or file.name,
+        "durability": durability,
+    }
+    with cluster.connect() as client:
+        if is_empty(file):
+            _shown(client.put(b"", **said), output, file.name)
+            return
+        with progress_bar(file.name, cluster.quiet) as progress:
+            try:
+                info = upload_file(
+                    client,
+                    file,
+                    lambda: client.start_upload(**said),
+                    part_size=part_size,
+                    parallel=parallel,
+                    resume=not no_resume,
+                    progress=progress,
+                )
+            except BaseException:
+                if RememberedUpload(file).load() is not None and not cluster.quiet:
+                    click.echo("ambry: what arrived is kept; the same command goes on from there", err=True)
+                raise
+    _shown(info, output, file.name)
+
+
+@upload.command()
+@connecting
+@_of_blob
+def begin(cluster: ChosenCluster, ttl: int | None, meta: dict[str, str], **said: Any) -> None:
+    """Begin an upload, and print its id."""
+    with cluster.connect() as client:
+        click.echo(client.start_upload(ttl=ttl, metadata=meta, **said).id)
+
+
+@upload.command()
+@click.argument("upload_id", metavar="UPLOAD")
+@click.argument("number", metavar="PART", type=click.IntRange(1, 10_000))
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@connecting
+def put(upload_id: str, number: int, file: Path, cluster: ChosenCluster) -> None:
+    """Send a file as one part of an upload, and print the part's digest."""
+    with cluster.connect() as client, progress_bar(file.name, cluster.quiet) as progress:
+        part = client.resume_upload(upload_id).write_part(number, file, progress=progress)
+    click.echo(part.checksum)
+
+
+@upload.command()
+@click.argument("upload_id", metavar="UPLOAD")
+@connecting
+def show(upload_id: str, cluster: ChosenCluster) -> None:
+    """Show what arrived of an upload."""
+    with cluster.connect() as client:
+        found = client.resume_upload(upload_id)
+        told, parts = found.show(), found.parts()
+    click.echo(f"{told.state}  {sum(part.size for part in parts)} bytes in {len(parts)} parts  {told.id}")
+    if parts:
+        show_table(["PART", "SIZE", "DIGEST"], [_row(part) for part in parts])
+
+
+@upload.command()
+@click.argument("upload_id", metavar="UPLOAD")
+@connecting
+@OUTPUT
+def complete(upload_id: str, cluster: ChosenCluster, output: str) -> None:
+    """Make the blob of an upload, of all parts that arrived."""
+    with cluster.connect() as client:
+        _shown(client.resume_upload(upload_id).complete(), output, "")
+
+
+@upload.command()
+@click.argument("upload_id", metavar="UPLOAD")
+@connecting
+def abort(upload_id: str, cluster: ChosenCluster) -> None:
+    """End an upload; nothing of it stays."""
+    with cluster.connect() as client:
+        client.resume_upload(upload_id).abort()
+
+
+def _row(part: UploadedPart) -> list[str]:
+    return [str(part.part), str(part.size), part.checksum]
+
+
+def _shown(info: BlobInfo, output: str, name: str) -> None:
+    if output == "table":
+        show_table(["ID", "SIZE", "EXPIRES", "FILE"], [[str(info.id), str(info.size), expiry(info), printable(name)]])
+    else:
+        click.echo(str(info.id) if output == "id" else to_json(info, **({"file": name} if name else {})))

@@ -1,0 +1,175 @@
+"""Uploads in parts, which go on another day, from another process, through another frontend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from ambry.blob import Durability
+from ambry.client.aio.blobs import AsyncBlobs
+from ambry.client.aio.waiting import ASYNCHRONOUS
+from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, UploadedPart
+from ambry.client.sources import Body, open_body
+from ambry.client.transfer import BlobUpload
+from ambry.client.wire import blobs as blob_wire
+from ambry.client.wire import uploads as wire
+from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.errors import AmbryError, ChecksumMismatch
+from ambry.ids import BlobId
+
+ANSWER_BYTES_MAX = 1 << 20
+
+
+class AsyncUploads(AsyncBlobs):
+    """The calls on uploads in parts."""
+
+    async def start_upload(
+        self,
+        *,
+        ttl: timedelta | int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        filename: str | None = None,
+        durability: Durability | str | None = None,
+        timeout: Timeout | None = None,
+    ) -> AsyncUpload:
+        """Begin one; what its blob will be is said here. Nobody can read anything before it is completed."""
+        request = blob_wire.upload_request(
+            size=None,
+            digest="",
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            filename=filename,
+            durability=durability,
+        )
+        begun = wire.begin_request(self._of_blob(request.headers))
+        headers, body = await self._asked(begun, b"", timeout)
+        told = wire.parse_session(headers, body)
+        return AsyncUpload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
+
+    async def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> AsyncUpload:
+        """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over."""
+        found = AsyncUpload(self, wire.parse_id(upload), None, timeout)
+        await found.show()
+        return found
+
+    async def _asked(self, request: ApiRequest, body: bytes | None, timeout: Timeout | None) -> tuple[Headers, bytes]:
+        """The answer to a short request, which does no harm when it is repeated."""
+        attempts = self._attempts(timeout)
+        while True:
+            endpoint = attempts.begin()
+            response = None
+            try:
+                upload = None
+                if body is not None:
+                    source = open_body(body, size=None, chunk_size=1 << 20, asynchronous=ASYNCHRONOUS)
+                    upload = BlobUpload(request, source, checksum="", verify="never", progress=None)
+                response = await self._exchange(endpoint, request, timeout or self._timeout, attempts.deadline, upload)
+                answer = b""
+                while data := await response.read(ANSWER_BYTES_MAX):
+                    answer += data
+                    if len(answer) > ANSWER_BYTES_MAX:
+                        raise violation(response.headers, f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+            except AmbryError as error:
+                if response is not None:
+                    response.abort()
+                await self._sleep(attempts.failed(error))
+            else:
+                response.finish()
+                attempts.succeeded()
+                return response.headers, answer
+
+    async def _send_part(
+        self, upload: str, number: int, data: BlobSource | Body, progress: Progress | None, timeout: Timeout | None
+    ) -> UploadedPart:
+        if isinstance(data, Body):
+            body = data
+        else:
+            body = open_body(data, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
+        request = wire.part_request(upload, number, body.size, body.known_digest())
+        sent = BlobUpload(request, body, checksum="", verify=self._verify, progress=progress)
+        headers = await self._send(sent, self._attempts(timeout), timeout)
+        if (found := wire.acknowledged(headers)) != sent.digest:
+            raise ChecksumMismatch(
+                f"part {number} was sent with the xxh3-128 {sent.digest} and acknowledged with {found}; send it again"
+            )
+        return UploadedPart(part=number, size=sent.sent, checksum=found)
+
+
+class AsyncUpload:
+    """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is."""
+
+    def __init__(self, client: AsyncUploads, upload: str, blob: BlobId | None, timeout: Timeout | None) -> None:
+        self._client = client
+        self._timeout = timeout
+        self.id = upload
+        """32 hexadecimal digits: all that is needed to go on with it."""
+        self.blob = blob
+        """The id that its blob will have, once it was told."""
+
+    async def write_part(
+        self, number: int, data: BlobSource | Body, *, progress: Progress | None = None, timeout: Timeout | None = None
+    ) -> UploadedPart:
+        """Store a part, from 1 to 10,000, durable on return. Again is the same; other bytes take its place.
+
+        Parts may be sent in any order, and several at a time.
+        """
+        return await self._client._send_part(self.id, number, data, progress, timeout or self._timeout)
+
+    async def parts(self, *, timeout: Timeout | None = None) -> list[UploadedPart]:
+        """All that arrived, by number."""
+        found: list[UploadedPart] = []
+        after: int | None = 0
+        while after is not None:
+            told = await self.show(after=after, timeout=timeout)
+            found += [wire.part_of(each) for each in told.parts]
+            after = told.next
+        return found
+
+    async def show(self, *, after: int = 0, timeout: Timeout | None = None) -> wire.SessionAnswer:
+        """What the server tells of it: its state, and up to 1,000 parts with numbers beyond `after`."""
+        request = wire.show_request(self.id, after)
+        told = wire.parse_session(*await self._client._asked(request, None, timeout or self._timeout))
+        self.blob = BlobId.parse(told.id)
+        return told
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` goes on from, as JSON may hold it."""
+        return {"upload": self.id}
+
+    @classmethod
+    async def resume(cls, client: AsyncUploads, state: Mapping[str, Any]) -> AsyncUpload:
+        """Go on with one whose `state` was kept."""
+        return await client.resume_upload(state["upload"])
+
+    async def complete(
+        self, parts: Sequence[UploadedPart] | None = None, *, timeout: Timeout | None = None
+    ) -> BlobInfo:
+        """Make the blob; copies nothing, and again is the same.
+
+        With `parts`, by rising number, it is made of these, and their sizes and checksums are compared with what arrived;
+        None is all that arrived.
+        """
+        body = wire.complete_body(parts)
+        request = wire.complete_request(self.id, len(body))
+        headers, _ = await self._client._asked(request, body, timeout or self._timeout)
+        self.blob = blob_wire.parse_put(request, headers).id
+        return await self._client.head(self.blob, timeout=timeout or self._timeout)
+
+    async def abort(self, *, timeout: Timeout | None = None) -> None:
+        """End it; nothing of it stays."""
+        await self._client._simple(wire.abort_request(self.id), timeout or self._timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            with suppress(AmbryError):
+                await self.abort()

@@ -1,0 +1,96 @@
+"""A file that is sent in sections, and what is remembered beside it of how far that got.
+
+Nothing that stands beside the file is believed: which parts the server has is asked of the server, and whether they are
+those of the file is decided by their sizes and digests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ambry.checksum import Buffer, new_digester
+from ambry.client.sources import Body
+from ambry.client.wire.uploads import PARTS_MAX, parse_id
+from ambry.errors import InvalidRequest
+
+PART_BYTES_MIN = 1 << 20
+CHUNK_BYTES = 1 << 20
+"""Read at a time."""
+
+
+class FileSection(Body):
+    """Part `number` of a file: `size` bytes from `start` on. Opened for each pass; `check` may stop it by raising."""
+
+    replayable = True
+    blocking = True
+
+    def __init__(self, path: Path, number: int, start: int, size: int, check: Callable[[], None]) -> None:
+        self.number = number
+        self.start = start
+        self.size: int = size
+        self._path = path
+        self._check = check
+
+    def chunks(self) -> Iterator[Buffer]:
+        left = self.size
+        with self._path.open("rb", buffering=0) as handle:
+            handle.seek(self.start)
+            while left and (chunk := handle.read(min(left, CHUNK_BYTES))):
+                self._check()
+                left -= len(chunk)
+                yield chunk
+
+    def digest(self) -> str:
+        """xxh3-128 of its bytes, in hexadecimal."""
+        digester = new_digester()
+        for chunk in self.chunks():
+            digester.update(chunk)
+        return digester.hexdigest()
+
+
+def sections_of(path: Path, size: int, part_size: int, check: Callable[[], None]) -> list[FileSection]:
+    """All of a file of `size` bytes, which is not empty."""
+    starts = range(0, size, part_size)
+    return [
+        FileSection(path, number, start, min(part_size, size - start), check)
+        for number, start in enumerate(starts, start=1)
+    ]
+
+
+def is_empty(path: Path) -> bool:
+    return not path.stat().st_size
+
+
+def fitting(part_size: int, size: int) -> int:
+    """The size of parts for a file of `size` bytes: at least what is wanted, and so that there are not too many."""
+    least = max(PART_BYTES_MIN, part_size, -(-size // PARTS_MAX))
+    return -(-least // PART_BYTES_MIN) * PART_BYTES_MIN
+
+
+class RememberedUpload:
+    """`<file>.ambry-upload`: which upload a file is on its way in, and by which size of parts."""
+
+    def __init__(self, file: Path) -> None:
+        self.path = file.with_name(f"{file.name}.ambry-upload")
+
+    def load(self) -> tuple[str, int] | None:
+        """The id of the upload and the size of its parts; None where there is none, or nothing that makes sense."""
+        with suppress(OSError, ValueError, KeyError, TypeError, InvalidRequest):
+            found: Any = json.loads(self.path.read_text("utf-8"))
+            upload, part_size = parse_id(found["upload"]), found["part_size"]
+            if isinstance(part_size, int) and part_size >= PART_BYTES_MIN:
+                return upload, part_size
+        return None
+
+    def save(self, upload: str, part_size: int) -> None:
+        """At once, whole or not at all."""
+        new = self.path.with_name(f"{self.path.name}.new")
+        new.write_text(json.dumps({"upload": upload, "part_size": part_size}) + "\n", "utf-8")
+        new.replace(self.path)
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
