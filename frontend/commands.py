@@ -6,7 +6,6 @@ this group too.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -44,6 +43,8 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run(config: Path, overrides: tuple[str, ...], work: Callable[[OpenedMetadata], Coroutine[Any, Any, int]]) -> None:
     """Open the store that a configuration names, work on it, and exit with what the work returned."""
+    import asyncio
+
     from msgspec.structs import replace
 
     from ambry.clock import SystemClock, system_random
