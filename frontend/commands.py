@@ -49,6 +49,7 @@ def _run(config: Path, overrides: tuple[str, ...], work: Callable[[OpenedMetadat
 
     from ambry.clock import SystemClock, system_random
     from ambry.config import load
+    from ambry.service import logs
     from frontend.config import FrontendConfig, check
     from frontend.metadata.opening import metadata_of
 
@@ -62,6 +63,8 @@ def _run(config: Path, overrides: tuple[str, ...], work: Callable[[OpenedMetadat
         finally:
             await opened.store.close()
 
+    # To standard error: a dump may go to standard output.
+    logs.configure(level="warning")
     try:
         code = asyncio.run(run())
     except (AmbryError, OSError) as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from frontend.commands import meta
+from frontend.metadata.dump import DumpEnd, DumpHeader, read_dump
 from frontend.metadata.store import Put, Space
 from tests.support.metadata_stores import opened, sqlite_store
 
@@ -52,9 +56,17 @@ def test_a_store_is_dumped_loaded_elsewhere_and_checked(config: Path, file: Path
     assert (done.exit_code, done.output) == (0, "2 versions and 0 local rows written\n")
     assert [path.name for path in tmp_path.glob("dump*")] == ["dump"]
     done = run("load", "--config", config, "--set", other, dump)
-    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "2 versions and 0 local rows loaded")
+    assert (done.exit_code, done.output) == (0, "2 versions and 0 local rows loaded\n")
     done = run("check", "--config", config, "--set", other)
     assert (done.exit_code, done.output) == (0, f"{tmp_path}/other: 2 versions, every one right\n")
+
+
+def test_a_dump_to_standard_output_is_nothing_but_the_dump(config: Path, tmp_path: Path) -> None:
+    """The store is made by the very command, which says so in its log."""
+    command = [sys.executable, "-c", "from frontend.commands import meta; meta()", "dump", "--config", str(config), "-"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert done.stdout.startswith(b"AMBRMETA")
+    assert [type(block) for block in read_dump(io.BytesIO(done.stdout).read)] == [DumpHeader, DumpEnd]
 
 
 def test_a_store_that_holds_something_is_joined_only_when_asked(config: Path, file: Path, tmp_path: Path) -> None:
