@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ambry.blob import Durability as Durability
+    from ambry.client.accounts import AccountInfo as AccountInfo
+    from ambry.client.accounts import ContainerInfo as ContainerInfo
     from ambry.client.aio.client import AsyncAmbryClient as AsyncAmbryClient
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
     from ambry.client.model import BatchResult as BatchResult
@@ -42,18 +44,22 @@ if TYPE_CHECKING:
     from ambry.errors import QuotaExceeded as QuotaExceeded
     from ambry.errors import RangeNotSatisfiable as RangeNotSatisfiable
     from ambry.errors import RequestTimeout as RequestTimeout
+    from ambry.errors import RetentionLocked as RetentionLocked
     from ambry.errors import TooLarge as TooLarge
     from ambry.errors import Unavailable as Unavailable
+    from ambry.errors import UpdateConflict as UpdateConflict
     from ambry.ids import BlobId as BlobId
 
 __version__ = "0.1.0"
 
 _EXPORTS: dict[str, str] = {
+    "AccountInfo": "ambry.client.accounts",
     "AmbryClient": "ambry.client.sync.client",
     "AsyncAmbryClient": "ambry.client.aio.client",
     "AsyncBlobReader": "ambry.client.aio.reader",
     "BlobId": "ambry.ids",
     "BlobReader": "ambry.client.sync.reader",
+    "ContainerInfo": "ambry.client.accounts",
     "Durability": "ambry.blob",
     **dict.fromkeys(
         (
@@ -89,8 +95,10 @@ _EXPORTS: dict[str, str] = {
             "QuotaExceeded",
             "RangeNotSatisfiable",
             "RequestTimeout",
+            "RetentionLocked",
             "TooLarge",
             "Unavailable",
+            "UpdateConflict",
         ),
         "ambry.errors",
     ),

@@ -701,6 +701,14 @@ COVERED_BY = {
             "cli/uploads",
         )
     },
+    **{
+        f"ambry/client/{twin}/accounts.py": (
+            "tests/integration/test_accounts.py",
+            "both clients against real processes; what they send and read is in wire/accounts.py",
+        )
+        for twin in ("aio", "sync")
+    },
+    "ambry/client/wire/accounts.py": (CLIENT + "test_client_accounts.py", "pure parts of accounts"),
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),

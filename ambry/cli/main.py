@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 BLOB_COMMANDS = ("put", "get", "cat", "head", "rm", "ttl", "undelete")
-CLIENT_COMMANDS = {**dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"), "upload": "ambry.cli.uploads"}
+CLIENT_COMMANDS = {
+    **dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"),
+    "upload": "ambry.cli.uploads",
+    "account": "ambry.cli.accounts",
+    "container": "ambry.cli.accounts",
+}
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"
 

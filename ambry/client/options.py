@@ -37,6 +37,7 @@ from ambry.config import convert
 from ambry.errors import ConfigInvalid, InvalidRequest
 from ambry.rest import names
 from ambry.rest.text import plain_text
+from ambry.rest.values import DEFAULT_NAME
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:17100"
 
@@ -142,6 +143,11 @@ class ClientBase:
     def endpoints(self) -> tuple[str, ...]:
         """The frontends, in order of preference."""
         return self._endpoints.urls
+
+    @property
+    def default_account(self) -> str:
+        """The account of what names none."""
+        return self._options.get("account") or DEFAULT_NAME
 
     def _attempts(self, timeout: Timeout | None) -> Attempts:
         if timeout is not None:

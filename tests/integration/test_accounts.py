@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from ambry.cli.main import cli
+from ambry.errors import AlreadyExists, BlobNotFound, UpdateConflict
+from ambry.rest.accounts import AccountStatus
 from deploy.local_cluster import LocalCluster
 from tests.support.rest import call, put
+from tests.support.twins import Twins
 from tests.support.waiting import eventually
 
 MODELS = {"x-ambry-target-account-name": "team", "x-ambry-target-container-name": "models"}
@@ -86,3 +92,52 @@ def test_f34_without_its_metadata_store_a_frontend_serves_what_it_knows(tmp_path
             {"accounts": [{"accountName": "team", "containers": [{"containerName": "models"}]}]},
         )
         assert put(frontend.url, b"hello", MODELS)
+
+
+@pytest.fixture(params=["sync", "async"])
+def twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
+    made = Twins(request.param)
+    yield made
+    made.close()
+
+
+def test_both_clients_make_change_and_tell(urls: list[str], twins: Twins) -> None:
+    client = twins.connect(urls[0])
+    name = f"made-by-{twins.kind}"
+    made = client.create_account(name)
+    with pytest.raises(AlreadyExists):
+        client.create_account(name)
+    container = client.create_container(name, "models", ttl_required=True, quota_bytes=1 << 20)
+    assert (container.account_id, container.settings.quota_bytes) == (made.id, 1 << 20)
+    changed = client.update_container(name, "models", quota_bytes=None, snapshot_version=1)
+    assert (changed.settings.ttl_required, changed.settings.quota_bytes) == (True, None)
+    with pytest.raises(UpdateConflict):
+        client.update_container(name, "models", ttl_required=False, snapshot_version=1)
+    assert client.container(name, "models") == changed
+    assert client.account(name).containers == (changed,)
+    assert client.update_account(name, status="INACTIVE").settings.status is AccountStatus.INACTIVE
+    assert name in [account.name for account in client.accounts()]
+    with pytest.raises(BlobNotFound):
+        client.container(name, "nothing")
+
+
+def test_the_commands_make_change_and_tell(urls: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("AMBRY_ENDPOINTS", urls[0])
+
+    def run(*args: str) -> Result:
+        return CliRunner().invoke(cli, args, prog_name="ambry")
+
+    assert run("account", "create", "typed").exit_code == 0
+    made = run("container", "create", "models", "--account", "typed", "--ttl-required", "--quota-bytes", "1KiB")
+    assert made.exit_code == 0, made.output
+    lock = ("container", "set", "models", "--account", "typed", "--lock-until", "2999-01-01", "--output", "json")
+    settings = json.loads(run(*lock).stdout)["settings"]
+    assert (settings["ttlRequired"], settings["quotaBytes"]) == (True, 1024)
+    shorter = run("container", "set", "models", "--account", "typed", "--lock-until", "2998-01-01")
+    assert shorter.exit_code == 1 and "never shorter" in shorter.output
+    assert "models" in run("container", "ls", "--account", "typed").stdout
+    assert "ttlRequired" in run("container", "show", "models", "--account", "typed").stdout
+    assert "typed" in run("account", "ls").stdout and "models" in run("account", "show", "typed").stdout
+    assert run("account", "show", "nobody").exit_code == 3
+    assert "INACTIVE" in run("account", "set", "typed", "--status", "INACTIVE").stdout

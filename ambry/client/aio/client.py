@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from ambry.client.aio.accounts import AsyncAccounts
 from ambry.client.aio.batches import AsyncBatches
 from ambry.client.aio.health import AsyncHealthChecks
 from ambry.client.aio.uploads import AsyncUploads
 
 
-class AsyncAmbryClient(AsyncUploads, AsyncBatches, AsyncHealthChecks):
+class AsyncAmbryClient(AsyncUploads, AsyncBatches, AsyncAccounts, AsyncHealthChecks):
     """A client of one ambry cluster.
 
     Usable from any event loop, one at a time; pickled, it carries its configuration only.

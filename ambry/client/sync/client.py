@@ -6,12 +6,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from ambry.client.sync.accounts import SyncAccounts
 from ambry.client.sync.batches import SyncBatches
 from ambry.client.sync.health import SyncHealthChecks
 from ambry.client.sync.uploads import SyncUploads
 
 
-class AmbryClient(SyncUploads, SyncBatches, SyncHealthChecks):
+class AmbryClient(SyncUploads, SyncBatches, SyncAccounts, SyncHealthChecks):
     """A client of one ambry cluster.
 
     Safe to share between threads and to keep across a fork; pickled, it carries its configuration only.

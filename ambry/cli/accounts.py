@@ -1,0 +1,225 @@
+"""`ambry account` and `ambry container`: list, show, make and change them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ambry.cli.arguments import ChosenCluster, connecting
+from ambry.cli.output import printable, show_table
+
+if TYPE_CHECKING:
+    from ambry.client.accounts import AccountInfo, ContainerInfo
+
+T = TypeVar("T")
+
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_SIZE = re.compile(r"(\d{1,16}) ?([a-zA-Z]*)")
+OUTPUT = click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+
+
+def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Bytes of `4096`, `10GiB`; -1 for `none`, None where nothing is said."""
+    if value is None:
+        return None
+    if value.strip().lower() == "none":
+        return -1
+    found = _SIZE.fullmatch(value.strip())
+    if found is None or found[2].lower() not in _UNITS:
+        raise click.BadParameter(f"{value!r} is no size; use bytes, 500MiB, 10GiB, 2TiB, or none")
+    return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def as_date(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Milliseconds since 1970 of `2027-01-31` or `2027-01-31T12:00:00+01:00`; UTC where no zone is said."""
+    if value is None:
+        return None
+    try:
+        date = datetime.fromisoformat(value.strip())
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{value!r} is no date; use 2027-01-31 or 2027-01-31T12:00:00+01:00") from None
+
+
+def container_settings(command: Callable[..., T]) -> Callable[..., T]:
+    """The options that say what holds in a container; those that are not given are None."""
+    for option in (
+        click.option("--description"),
+        click.option("--lock-until", callback=as_date, metavar="DATE", help="Until then nothing is deleted."),
+        click.option("--allow-origin", metavar="ORIGINS", help="Whose pages may use it: a list with commas, or *."),
+        click.option("--quota-blobs", callback=as_size, metavar="N", help="Blobs it may have; none for no bound."),
+        click.option("--quota-bytes", callback=as_size, metavar="SIZE", help="10GiB, say; none for no bound."),
+        click.option("--strict-reads/--no-strict-reads", default=None, help="No read shows what was deleted before."),
+        click.option(
+            "--durability", type=click.Choice(["memory", "disk", "geo"]), help="Where an upload says nothing."
+        ),
+        click.option(
+            "--names", type=click.Choice(["DISABLED", "OPTIONAL", "NO_UPDATE"]), help="What names may be used for."
+        ),
+        click.option("--ttl-required/--no-ttl-required", default=None, help="Whether no blob lives for ever."),
+        click.option("--cacheable/--no-cacheable", default=None, help="Whether caches may keep blobs."),
+        click.option("--private/--no-private", default=None, help="Whether caches that many share may not."),
+        click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"])),
+    ):
+        command = option(command)
+    return command
+
+
+_SETTINGS = {
+    "private": "is_private",
+    "names": "named_blob_mode",
+    "durability": "default_durability",
+    "allow_origin": "access_control_allow_origin",
+    "lock_until": "retention_lock_until",
+}
+
+
+def said(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that options say, by the names of the client."""
+    settings = {_SETTINGS.get(name, name): value for name, value in options.items() if value is not None}
+    return {name: None if name.startswith("quota_") and value == -1 else value for name, value in settings.items()}
+
+
+@click.group()
+def account() -> None:
+    """Accounts: who has containers."""
+
+
+@account.command("ls")
+@connecting
+@OUTPUT
+def ls_accounts(cluster: ChosenCluster, output: str) -> None:
+    """List accounts."""
+    with cluster.connect() as client:
+        found = client.accounts()
+    _show(found, output, ["ID", "STATUS", "CONTAINERS", "NAME"], _account_row)
+
+
+@account.command("show")
+@click.argument("name")
+@connecting
+@OUTPUT
+def show_account(name: str, cluster: ChosenCluster, output: str) -> None:
+    """Show an account and its containers."""
+    with cluster.connect() as client:
+        found = client.account(name)
+    _show_one(found, output)
+    if output == "table" and found.containers:
+        click.echo()
+        _show(found.containers, output, ["ID", "STATUS", "NAME"], _container_row)
+
+
+@account.command("create")
+@click.argument("name")
+@click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"]))
+@connecting
+@OUTPUT
+def create_account(name: str, cluster: ChosenCluster, output: str, **options: Any) -> None:
+    """Make an account."""
+    with cluster.connect() as client:
+        _show_one(client.create_account(name, **said(options)), output)
+
+
+@account.command("set")
+@click.argument("name")
+@click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"]))
+@click.option("--at-version", "snapshot_version", type=int, help="Only if it is still at this snapshotVersion.")
+@connecting
+@OUTPUT
+def set_account(name: str, cluster: ChosenCluster, output: str, snapshot_version: int | None, **options: Any) -> None:
+    """Change an account; what is not said stays."""
+    with cluster.connect() as client:
+        _show_one(client.update_account(name, snapshot_version=snapshot_version, **said(options)), output)
+
+
+@click.group()
+def container() -> None:
+    """Containers: what holds for the blobs in them. The account is that of --account, else `default`."""
+
+
+@container.command("ls")
+@connecting
+@OUTPUT
+def ls_containers(cluster: ChosenCluster, output: str) -> None:
+    """List the containers of an account."""
+    with cluster.connect() as client:
+        found = client.account(client.default_account).containers
+    _show(found, output, ["ID", "STATUS", "NAME"], _container_row)
+
+
+@container.command("show")
+@click.argument("name")
+@connecting
+@OUTPUT
+def show_container(name: str, cluster: ChosenCluster, output: str) -> None:
+    """Show what holds in a container."""
+    with cluster.connect() as client:
+        _show_one(client.container(client.default_account, name), output)
+
+
+@container.command("create")
+@click.argument("name")
+@container_settings
+@connecting
+@OUTPUT
+def create_container(name: str, cluster: ChosenCluster, output: str, **options: Any) -> None:
+    """Make a container."""
+    with cluster.connect() as client:
+        _show_one(client.create_container(client.default_account, name, **said(options)), output)
+
+
+@container.command("set")
+@click.argument("name")
+@click.option("--at-version", "snapshot_version", type=int, help="Only if it is still at this snapshotVersion.")
+@container_settings
+@connecting
+@OUTPUT
+def set_container(name: str, cluster: ChosenCluster, output: str, snapshot_version: int | None, **options: Any) -> None:
+    """Change what holds in a container; what is not said stays."""
+    with cluster.connect() as client:
+        _show_one(
+            client.update_container(client.default_account, name, snapshot_version=snapshot_version, **said(options)),
+            output,
+        )
+
+
+def _account_row(found: AccountInfo) -> list[str]:
+    return [str(found.id), found.settings.status.value, str(len(found.containers)), found.name]
+
+
+def _container_row(found: ContainerInfo) -> list[str]:
+    return [str(found.id), found.settings.status.value, found.name]
+
+
+def _show(found: Sequence[T], output: str, header: Sequence[str], row: Callable[[T], list[str]]) -> None:
+    if output == "json":
+        for each in found:
+            click.echo(json.dumps(_plain(each)))
+    else:
+        show_table(header, [row(each) for each in found])
+
+
+def _show_one(found: AccountInfo | ContainerInfo, output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(_plain(found)))
+        return
+    fields = _plain(found)
+    fields |= fields.pop("settings")
+    rows = [(name, value) for name, value in fields.items() if name != "containers" and value not in ("", None)]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        text = json.dumps(value) if isinstance(value, bool) else str(value)
+        click.echo(f"{name.ljust(width)}  {printable(text)}")
+
+
+def _plain(value: object) -> Any:
+    """As JSON has it."""
+    # Not before it is needed, so that `ambry --help` is quick.
+    from msgspec import to_builtins
+
+    return to_builtins(value)

@@ -1,0 +1,104 @@
+"""Accounts and containers: the JSON there and back. The names of its fields and their rules are those of ambry.rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ambry.client.accounts import AccountInfo, ContainerInfo
+from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.errors import InvalidRequest
+from ambry.rest import names
+from ambry.rest.accounts import AccountSettings, ContainerSettings, account_changes, container_changes, name_of
+
+ACCOUNTS = "/accounts"
+CONTAINERS = "/accounts/containers"
+ANSWER_MAX = 64 << 20
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def accounts_request(account: str | None = None, *, containers: bool = True) -> ApiRequest:
+    """All accounts, or one."""
+    headers = {} if account is None else {names.ACCOUNT_NAME: name_of("account", account)}
+    if not containers:
+        headers[names.IGNORE_CONTAINERS] = "true"
+    return ApiRequest("GET", ACCOUNTS, headers, "accounts" if account is None else f"account {account}")
+
+
+def containers_request(account: str, container: str) -> ApiRequest:
+    headers = {names.ACCOUNT_NAME: name_of("account", account), names.CONTAINER_NAME: name_of("container", container)}
+    return ApiRequest("GET", CONTAINERS, headers, f"container {account}/{container}")
+
+
+def save_account(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[ApiRequest, bytes]:
+    """Make or change an account. Raises InvalidRequest."""
+    given = _camel(AccountSettings, settings)
+    account_changes(given)
+    return _post(ACCOUNTS, {}, {"accounts": [{**identity, **given}]}, "the account")
+
+
+def save_container(account: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[ApiRequest, bytes]:
+    """Make or change a container of an account. Raises InvalidRequest."""
+    given = _camel(ContainerSettings, settings)
+    container_changes(given)
+    headers = {names.ACCOUNT_NAME: name_of("account", account)}
+    return _post(CONTAINERS, headers, {"containers": [{**identity, **given}]}, f"the container of account {account}")
+
+
+def _post(path: str, headers: dict[str, str], value: object, subject: str) -> tuple[ApiRequest, bytes]:
+    body = msgspec.json.encode(value)
+    headers = {**headers, "content-type": "application/json", "content-length": str(len(body))}
+    return ApiRequest("POST", path, headers, subject), body
+
+
+def _camel(shape: type[msgspec.Struct], settings: Mapping[str, Any]) -> dict[str, Any]:
+    known = dict(zip(shape.__struct_fields__, shape.__struct_encode_fields__, strict=True))
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise InvalidRequest(f"there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return {known[name]: value for name, value in settings.items()}
+
+
+def parse_accounts(headers: Headers, body: bytes) -> list[AccountInfo]:
+    """The accounts that an answer tells. Raises ProtocolViolation."""
+    try:
+        return [_account(each) for each in _object(body)["accounts"]]
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError) as cause:
+        raise violation(headers, f"the answer tells no accounts ({type(cause).__name__}: {cause})") from cause
+
+
+def parse_containers(headers: Headers, body: bytes) -> list[ContainerInfo]:
+    """The containers that an answer tells. Raises ProtocolViolation."""
+    try:
+        return [_container(each) for each in _object(body)["containers"]]
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError) as cause:
+        raise violation(headers, f"the answer tells no containers ({type(cause).__name__}: {cause})") from cause
+
+
+def _account(told: Mapping[str, Any]) -> AccountInfo:
+    return AccountInfo(
+        name=str(told["accountName"]),
+        id=int(told["accountId"]),
+        settings=msgspec.convert(told, AccountSettings),
+        containers=tuple(_container(each) for each in told["containers"]),
+        snapshot_version=int(told["snapshotVersion"]),
+        modified=_time(told["lastModifiedTime"]),
+    )
+
+
+def _container(told: Mapping[str, Any]) -> ContainerInfo:
+    return ContainerInfo(
+        name=str(told["containerName"]),
+        id=int(told["containerId"]),
+        account_id=int(told["parentAccountId"]),
+        settings=msgspec.convert(told, ContainerSettings),
+        snapshot_version=int(told["snapshotVersion"]),
+        modified=_time(told["lastModifiedTime"]),
+    )
+
+
+def _time(ms: int) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
