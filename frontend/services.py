@@ -17,6 +17,8 @@ from frontend.containers.quota import Quotas
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
+from frontend.datasets.datasets import Datasets
+from frontend.datasets.retention import DatasetRetention
 from frontend.following.datacenters import OtherDatacenters
 from frontend.idempotency.keys import IdempotencyKeys
 from frontend.metadata.leases import OWNER_SIZE, Leases
@@ -56,6 +58,7 @@ class MetadataServices:
     intents: Intents
     keys: IdempotencyKeys
     others: OtherDatacenters
+    datasets: Datasets
     loops: tuple[Loop, ...]
 
     async def start(self, workers: WorkerRegistry, rpc_sockets: list[Socket]) -> None:
@@ -112,7 +115,9 @@ def metadata_services(
         request_s=config.router.request_timeout_ms / 1000,
         upload_max_s=config.router.upload_max_s,
     )
-    name_janitor = NameJanitor(store, names, router, leases, clock=clock)
+    name_janitor = NameJanitor(store, router, leases, clock=clock)
+    datasets = Datasets(store, others.everywhere.ask_others)
+    retention = DatasetRetention(datasets, intents, router, containers, leases, clock=clock)
     following = [Loop(name=each.name, tick=each.tick, progress=each.describe) for each in others.followers]
     return MetadataServices(
         sync=sync,
@@ -123,6 +128,7 @@ def metadata_services(
         intents=intents,
         keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
         others=others,
+        datasets=datasets,
         loops=(
             Loop(name="containers", tick=sync.tick),
             Loop(name="quotas", tick=quotas.tick),
@@ -130,5 +136,6 @@ def metadata_services(
             Loop(name="upload_sessions", tick=janitor.tick, progress=janitor.progress),
             Loop(name="names", tick=name_janitor.tick, progress=name_janitor.progress),
             *following,
+            Loop(name="datasets", tick=retention.tick, progress=retention.progress),
         ),
     )

@@ -26,6 +26,15 @@ ENCODED_METADATA_PREFIX = "x-ambry-enc-um-"
 NAMED_UPSERT = "x-ambry-named-upsert"
 """Whether a name that exists may point to the new blob."""
 
+# Of a dataset.
+DATASET_NAME = "x-ambry-target-dataset-name"
+DATASET_VERSION = "x-ambry-target-dataset-version"
+"""Only ever told."""
+DATASET_UPDATE = "x-ambry-dataset-update"
+"""Whether a dataset that exists is changed."""
+DATASET_VERSION_QUERY = "x-ambry-dataset-version-query-enabled"
+"""Whether a path below /named is a dataset and a version of it, and not a name."""
+
 # Of a read or an update.
 BLOB_ID = "x-ambry-blob-id"
 GET_OPTION = "x-ambry-get-option"

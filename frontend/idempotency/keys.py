@@ -16,9 +16,9 @@ from ambry.clock import Clock
 from ambry.errors import Unavailable, UpdateConflict
 from ambry.ids import BlobId
 from frontend.idempotency.rows import KeyRow, decode_row, encode_row, keyed_blob, row_key
-from frontend.metadata.store import Change, Conflict, Expect, LocalPut, LocalRow, LocalSpace, MetadataStore
+from frontend.metadata.store import Change, Conflict, Expect, LocalPut, LocalRow, LocalSpace, MetadataStore, Space
 from frontend.names.intents import Intents, WrittenIntent
-from frontend.names.rows import IntentKind
+from frontend.names.rows import IntentKind, NamePlace
 from frontend.router.records import Announce
 from frontend.router.values import PutResult
 
@@ -73,7 +73,7 @@ class KeyedPut:
         keys = self._keys
         row = KeyRow(blob_id.raw, keys._random.randbytes(CHANCE_SIZE))
         value = encode_row(row)
-        put, intent = keys._intents.row(IntentKind.KEY, blob_id, self._scope, self._key)
+        put, intent = keys._intents.row(IntentKind.KEY, blob_id, NamePlace(Space.NAME, self._scope, self._key))
         for _ in range(AGAIN):
             condition = Expect.ABSENT if self._stands is None else self._stands
             try:

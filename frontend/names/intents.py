@@ -15,7 +15,7 @@ import msgspec
 from ambry.clock import Clock
 from ambry.ids import BlobId, IdKind
 from frontend.metadata.store import Conflict, LocalDelete, LocalPut, LocalSpace, MetadataStore
-from frontend.names.rows import Intent, IntentKind, encode_intent
+from frontend.names.rows import Intent, IntentKind, NamePlace, encode_intent
 
 KEY_SIZE = 16
 MARGIN_S = 60.0
@@ -47,7 +47,12 @@ class Intents:
         self._upload_max_s = upload_max_s
 
     def row(
-        self, kind: IntentKind, blob_id: BlobId, scope: int, key: bytes, *, after: int = 0
+        self,
+        kind: IntentKind,
+        blob_id: BlobId,
+        place: NamePlace,
+        *,
+        after: int = 0,
     ) -> tuple[LocalPut, WrittenIntent]:
         """An intent that is to be written in a group with something else."""
         takes_s = (
@@ -56,15 +61,13 @@ class Intents:
             else 3 * self._request_s
         )
         due_ms = self._clock.wall_ms() + round(1000 * (takes_s + MARGIN_S))
-        value = encode_intent(Intent(kind, blob_id.raw, scope, key, due_ms, after))
+        value = encode_intent(Intent(kind, blob_id.raw, place.scope, place.key, due_ms, after, space=place.space))
         written = WrittenIntent(self._random.randbytes(KEY_SIZE), value, blob_id)
         return LocalPut(LocalSpace.INTENT, written.key, value), written
 
-    async def write(
-        self, kind: IntentKind, blob_id: BlobId, scope: int, key: bytes, *, after: int = 0
-    ) -> WrittenIntent:
+    async def write(self, kind: IntentKind, blob_id: BlobId, place: NamePlace, *, after: int = 0) -> WrittenIntent:
         """Write one; durable on return. Raises MetadataUnavailable, InsufficientStorage."""
-        put, written = self.row(kind, blob_id, scope, key, after=after)
+        put, written = self.row(kind, blob_id, place, after=after)
         await self._store.write([put])
         return written
 
@@ -73,23 +76,22 @@ class Intents:
         with suppress(Conflict):  # the janitor has ended it
             await self._store.write([intent.kept()])
 
-    def announcing(self, scope: int, key: bytes) -> AnnouncedPut:
+    def announcing(self, place: NamePlace) -> AnnouncedPut:
         """For a put whose blob is to get a name."""
-        return AnnouncedPut(self, scope, key)
+        return AnnouncedPut(self, place)
 
 
 class AnnouncedPut:
     """The ids under which a put was tried; the last is the blob's if it succeeds."""
 
-    def __init__(self, intents: Intents, scope: int, key: bytes) -> None:
+    def __init__(self, intents: Intents, place: NamePlace) -> None:
         self._intents = intents
-        self._scope = scope
-        self._key = key
+        self._place = place
         self.last: WrittenIntent | None = None
 
     async def announce(self, blob_id: BlobId) -> None:
         """See frontend/router/records.py. What a put gave up before keeps its row, and the janitor sees to it."""
-        self.last = await self._intents.write(IntentKind.POINT, blob_id, self._scope, self._key)
+        self.last = await self._intents.write(IntentKind.POINT, blob_id, self._place)
 
     def kept(self) -> list[LocalDelete]:
         """What goes along with the change that gives the name its blob."""

@@ -15,7 +15,16 @@ from ambry.errors import AmbryError
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import PAGE_MAX, Conflict, LocalDelete, LocalPut, LocalRow, LocalSpace, MetadataStore
+from frontend.metadata.store import (
+    PAGE_MAX,
+    Conflict,
+    LocalDelete,
+    LocalPut,
+    LocalRow,
+    LocalSpace,
+    MetadataStore,
+    Space,
+)
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import Intent, IntentKind, decode_intent, encode_intent
 from frontend.router.context import RouterContext
@@ -28,11 +37,8 @@ TICK_S = 10.0
 class NameJanitor:
     """That of one frontend."""
 
-    def __init__(
-        self, store: MetadataStore, names: Names, router: RouterContext, leases: Leases, *, clock: Clock
-    ) -> None:
+    def __init__(self, store: MetadataStore, router: RouterContext, leases: Leases, *, clock: Clock) -> None:
         self._store = store
-        self._names = names
         self._router = router
         self._leases = leases
         self._clock = clock
@@ -85,9 +91,10 @@ class NameJanitor:
 
     async def _got(self, intent: Intent) -> bool:
         """Whether the name got the blob."""
+        names = Names(self._store, space=Space(intent.space))
         before: NameVersion | None = None
         while True:
-            versions = await self._names.history(
+            versions = await names.history(
                 intent.scope, intent.key, before=None if before is None else before.version, limit=100
             )
             for version in versions:

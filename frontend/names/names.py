@@ -48,16 +48,18 @@ class NameVersion(msgspec.Struct, frozen=True):
 class Names:
     """Those of one datacenter; `scope` is a container's. All methods raise what the store raises."""
 
-    def __init__(self, store: MetadataStore, ask_others: AskOthers | None = None) -> None:
+    def __init__(self, store: MetadataStore, ask_others: AskOthers | None = None, *, space: Space = Space.NAME) -> None:
+        """`ask_others` where there are other datacenters."""
         self._store = store
-        self.ask_others = ask_others
-        """Set where there are other datacenters."""
+        self._ask_others = ask_others
+        self.space = space
+        """NAME, or VERSION: a version of a dataset points to its blob as a name does."""
 
     async def find(self, scope: int, key: bytes) -> NameVersion:
         """What a name points to. Raises NameNotFound, NameDeleted; Unavailable where another datacenter may know it."""
         found = await self.newest(scope, key)
-        if found is None and self.ask_others is not None:
-            found = _named(await self.ask_others(Space.NAME, scope, key))
+        if found is None and self._ask_others is not None:
+            found = _named(await self._ask_others(self.space, scope, key))
         if found is None:
             raise NameNotFound(f"there is no name {_shown(key)} in this container")
         if found.blob is None:
@@ -66,7 +68,7 @@ class Names:
 
     async def newest(self, scope: int, key: bytes) -> NameVersion | None:
         """Its newest version here, deleted or not; None where it never was."""
-        return _named(await self._store.get(Space.NAME, scope, key))
+        return _named(await self._store.get(self.space, scope, key))
 
     async def point(
         self, scope: int, key: bytes, blob: NamedBlob, condition: Condition, along: Sequence[Change] = ()
@@ -75,19 +77,19 @@ class Names:
 
         Raises AlreadyExists, UpdateConflict where the condition does not hold.
         """
-        put = Put(Space.NAME, scope, key, encode_named(blob), condition)
+        put = Put(self.space, scope, key, encode_named(blob), condition)
         return await self._write(put, along)
 
     async def bury(self, scope: int, key: bytes, condition: Condition, along: Sequence[Change] = ()) -> NameVersion:
         """Delete a name. Raises UpdateConflict."""
-        return await self._write(Put(Space.NAME, scope, key, None, condition), along)
+        return await self._write(Put(self.space, scope, key, None, condition), along)
 
     async def rename(self, scope: int, source: NameVersion, key: bytes, condition: Condition) -> NameVersion:
         """Move what one name points to to another, in one moment. Raises AlreadyExists, UpdateConflict."""
         if source.blob is None:
             raise InvariantBroken("a name that was deleted is not renamed")
-        put = Put(Space.NAME, scope, key, encode_named(source.blob), condition)
-        return await self._write(put, [Put(Space.NAME, scope, source.key, None, source.stamp)])
+        put = Put(self.space, scope, key, encode_named(source.blob), condition)
+        return await self._write(put, [Put(self.space, scope, source.key, None, source.stamp)])
 
     async def _write(self, put: Put, along: Sequence[Change]) -> NameVersion:
         try:
@@ -102,20 +104,29 @@ class Names:
         self, scope: int, key: bytes, *, before: Version | None = None, limit: int = 1_000
     ) -> list[NameVersion]:
         """The newest first. Empty where there never was such a name."""
-        versions = await self._store.history(Space.NAME, scope, key, before=before, limit=limit)
+        versions = await self._store.history(self.space, scope, key, before=before, limit=limit)
         return [_of(version) for version in versions]
 
     async def page(
-        self, scope: int, *, prefix: bytes, delimiter: bytes, after: bytes | None, limit: int
+        self,
+        scope: int,
+        *,
+        prefix: bytes,
+        delimiter: bytes,
+        after: bytes | None,
+        limit: int,
+        descending: bool = False,
     ) -> list[NameVersion | CommonPrefix]:
-        """Names that point to something, in the order of their bytes, beyond `after`."""
+        """Names that point to something, in the order of their bytes, beyond `after`; a delimiter is for that order alone."""
         if not delimiter:
             return [
                 _of(version)
-                for version in await self._store.list(Space.NAME, scope, prefix=prefix, after=after, limit=limit)
+                for version in await self._store.list(
+                    self.space, scope, prefix=prefix, after=after, descending=descending, limit=limit
+                )
             ]
         found = await self._store.prefixes(
-            Space.NAME, scope, prefix=prefix, delimiter=delimiter, after=after, limit=limit
+            self.space, scope, prefix=prefix, delimiter=delimiter, after=after, limit=limit
         )
         return [each if isinstance(each, CommonPrefix) else _of(each) for each in found]
 

@@ -23,6 +23,7 @@ import msgspec
 
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidRequest
 from ambry.ids import BlobId
+from frontend.metadata.store import Space
 
 NAME_BYTES_MAX = 1_024
 
@@ -71,6 +72,14 @@ def scope_of(account: int, container: int) -> int:
     return account << 32 | container
 
 
+class NamePlace(msgspec.Struct, frozen=True):
+    """Where a name stands: its register."""
+
+    space: Space
+    scope: int
+    key: bytes
+
+
 class IntentKind(IntEnum):
     """The numbers are in rows: never renumber."""
 
@@ -95,6 +104,8 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     """POINT: the name gets the blob by a version with a later time (frontend/metadata/store.py, Stamp)."""
     taken: bool = False
     """Somebody else ends it: whoever began it must not go on."""
+    space: int = Space.NAME
+    """Of the name: also a version of a dataset."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -21,9 +21,12 @@ from frontend.rest.batch import Batches
 from frontend.rest.batch_put import BatchPuts
 from frontend.rest.blob import BlobFinder
 from frontend.rest.cluster import ClusterPages
+from frontend.rest.dataset_versions import DatasetVersions
+from frontend.rest.datasets import DatasetPages
 from frontend.rest.entry import Entry
 from frontend.rest.named import NamedBlobs
 from frontend.rest.named_list import NameLists
+from frontend.rest.named_paths import NamedPaths
 from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
@@ -86,7 +89,15 @@ class AmbryApi:
                 UploadSessions(
                     services.sessions, router, containers, entry, services.quotas, config=config, clock=clock
                 ),
-                NamedBlobs(services.names, services.intents, router, containers, finder, uploads, reads, clock=clock),
+                NamedPaths(
+                    NamedBlobs(
+                        services.names, services.intents, router, containers, finder, uploads, reads, clock=clock
+                    ),
+                    DatasetVersions(
+                        services.datasets, services.intents, router, containers, finder, uploads, reads, clock=clock
+                    ),
+                ),
+                DatasetPages(services.datasets, router, containers),
                 NameLists(services.names, containers, clock=clock),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())

@@ -7,7 +7,6 @@ segments are part of it.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -23,25 +22,20 @@ from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import CONDITIONAL, Selected
 from frontend.http.exchange import Exchange
-from frontend.http.route import Enter, Handle, Route, Select
 from frontend.idempotency.keys import KeyedPut
-from frontend.metadata.store import Condition, Expect
+from frontend.metadata.store import Condition, Expect, Space
 from frontend.names.intents import Intents
 from frontend.names.names import Names, NameVersion
-from frontend.names.rows import IntentKind, NamedBlob, name_key, scope_of
+from frontend.names.rows import IntentKind, NamedBlob, NamePlace, name_key, scope_of
 from frontend.rest.blob import BlobFinder, parse_id, selected_head
 from frontend.rest.entry import container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.named_pages import history_page, json_page, version_before
-from frontend.rest.read import ON_READ, Reads
-from frontend.rest.resource import EVERYWHERE
+from frontend.rest.read import Reads
 from frontend.rest.upload import UploadedBlob, Uploads, told
-from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD
 from frontend.router import update
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
-
-TARGET = "/named/{account}/{container}/{name...}"
 
 
 class AboutName(msgspec.Struct):
@@ -55,6 +49,10 @@ class AboutName(msgspec.Struct):
     """What is known of the idempotency key of an upload."""
 
     @property
+    def place(self) -> NamePlace:
+        return NamePlace(Space.NAME, self.scope, self.key)
+
+    @property
     def living(self) -> NameVersion | None:
         return self.newest if self.newest is not None and self.newest.blob is not None else None
 
@@ -66,7 +64,7 @@ class _Action(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NamedBlobs:
-    """The calls about one name."""
+    """The calls about one name; frontend/rest/named_paths.py has their routes."""
 
     def __init__(
         self,
@@ -89,49 +87,9 @@ class NamedBlobs:
         self._reads = reads
         self._clock = clock
 
-    def routes(self) -> tuple[Route, ...]:
-        def read(op: str, method: str, handle: Handle) -> Route:
-            return Route(
-                op=op,
-                methods=(method,),
-                target=TARGET,
-                handle=handle,
-                enter=self._to_read,
-                headers=ON_READ,
-                query=frozenset({"history", "page"}),
-                select=self._select_shown,
-            )
-
-        def change(op: str, method: str, handle: Handle, enters: Enter, select: Select, **more: Any) -> Route:
-            return Route(
-                op=op,
-                methods=(method,),
-                target=TARGET,
-                handle=handle,
-                enter=enters,
-                select=select,
-                changes=True,
-                **more,
-            )
-
-        on_put = ON_UPLOAD | {header.NAMED_UPSERT}
-        return (
-            change(
-                "named_put", "PUT", self.put, self._to_put, self._select,
-                takes_body=True, headers=on_put, header_prefixes=METADATA_PREFIXES,
-            ),
-            read("named_get", "GET", self.get),
-            read("named_head", "HEAD", self.head),
-            change("named_delete", "DELETE", self.delete, self._to_change, self._select, headers=EVERYWHERE),
-            change(
-                "named_change", "POST", self.act, self._to_change, self._select,
-                takes_body=True, headers=EVERYWHERE | {header.NAMED_UPSERT},
-            ),
-        )  # fmt: skip
-
     # --- which name ---
 
-    async def _to_read(self, exchange: Exchange) -> None:
+    async def to_read(self, exchange: Exchange) -> None:
         container = await container_in_path(exchange, self._containers)
         scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
         if _asks_history(exchange):
@@ -141,19 +99,19 @@ class NamedBlobs:
         exchange.about = found.id
         exchange.noted["blob"] = str(found.id)
 
-    async def _to_change(self, exchange: Exchange) -> None:
+    async def to_change(self, exchange: Exchange) -> None:
         container = await container_in_path(exchange, self._containers)
         scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
         exchange.named = AboutName(scope, key, await self._names.newest(scope, key))
 
-    async def _to_put(self, exchange: Exchange) -> None:
-        await self._to_change(exchange)
+    async def to_put(self, exchange: Exchange) -> None:
+        await self.to_change(exchange)
         keyed = about(exchange).keyed = await self._uploads.keyed(exchange)
         if keyed is not None and keyed.made is not None:
             # They held when it was acknowledged, and may not hold because of it.
             exchange.headers = {name: value for name, value in exchange.headers.items() if name not in CONDITIONAL}
 
-    async def _select(self, exchange: Exchange) -> Selected | None:
+    async def select(self, exchange: Exchange) -> Selected | None:
         """What the conditions of a change are about: the blob that the name points to."""
         living = about(exchange).living
         if living is None:
@@ -161,7 +119,7 @@ class NamedBlobs:
         exchange.about = living.id
         return await self._finder.select_deletable(exchange)
 
-    async def _select_shown(self, exchange: Exchange) -> Selected:
+    async def select_shown(self, exchange: Exchange) -> Selected:
         """What the conditions of a read are about; a history is of this moment, without a tag or a date."""
         if _asks_history(exchange):
             return Selected(etag=None, modified_ms=None, headers={})
@@ -195,7 +153,7 @@ class NamedBlobs:
         keyed = name.keyed
         made = None if keyed is None else keyed.made
         condition = self._may_point(exchange, name) if made is None else Expect.ANY
-        announced = self._intents.announcing(name.scope, name.key)
+        announced = self._intents.announcing(name.place)
         new = await self._uploads.make(exchange, "", announced.announce, keyed=keyed, target=name.key.decode())
         result, spec = new.result, new.spec
         if new.again:
@@ -247,7 +205,7 @@ class NamedBlobs:
         if not living.blob.owned:
             await self._names.bury(name.scope, name.key, living.stamp)
             return web.Response(status=202)
-        put, intent = self._intents.row(IntentKind.BURY, living.id, name.scope, name.key)
+        put, intent = self._intents.row(IntentKind.BURY, living.id, name.place)
         await self._names.bury(name.scope, name.key, living.stamp, [put])
         with suppress(BlobGone):  # by its id
             await update.delete(exchange.context, self._router, living.id, selected_head(exchange))
@@ -303,7 +261,7 @@ class NamedBlobs:
         along = []
         if last.blob.owned:
             after = name.newest.stamp.time
-            intent = await self._intents.write(IntentKind.POINT, last.id, name.scope, name.key, after=after)
+            intent = await self._intents.write(IntentKind.POINT, last.id, name.place, after=after)
             with suppress(NotDeleted):  # by its id
                 await update.undelete(exchange.context, self._router, last.id)
             along.append(intent.kept())

@@ -14,12 +14,12 @@ from frontend.containers.resolver import Containers
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Route
-from frontend.metadata.store import PAGE_MAX, CommonPrefix
+from frontend.metadata.store import CommonPrefix
 from frontend.names.names import Names
 from frontend.names.rows import NAME_BYTES_MAX, scope_of
 from frontend.rest.entry import container_of
 from frontend.rest.named import container_in_path
-from frontend.rest.named_pages import NamePage, entry_of, json_page, key_of, token_of
+from frontend.rest.named_pages import NamePage, entry_of, json_page, key_of, limit_of, token_of
 from frontend.rest.resource import EVERYWHERE, READS
 
 ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys"})
@@ -60,7 +60,7 @@ class NameLists:
         """A page of the container's names by the order of their bytes. Names of blobs that are over are left out."""
         container = container_of(exchange)
         query = exchange.target.query_pairs()
-        limit = _limit(query.get("max-keys", ""))
+        limit = limit_of(query.get("max-keys", ""))
         found = await self._names.page(
             scope_of(container.account_id, container.container_id),
             prefix=_text("prefix", query.get("prefix", ""), NAME_BYTES_MAX),
@@ -75,14 +75,6 @@ class NameLists:
             last = found[-1]
             token = token_of(last.prefix if isinstance(last, CommonPrefix) else last.key)
         return json_page(NamePage(entries, token))
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return PAGE_MAX
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_MAX):
-        raise InvalidRequest(f"max-keys is a number from 1 to {PAGE_MAX}, not {text[:20]!r}")
-    return int(text)
 
 
 def _text(what: str, text: str, size_max: int) -> bytes:

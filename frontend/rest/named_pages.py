@@ -117,3 +117,12 @@ def key_of(token: str) -> bytes:
     if len(raw) <= 4 or binascii.crc32(raw[4:]).to_bytes(4, "big") != raw[:4]:
         raise InvalidRequest("page is the nextPageToken of the page before, as it was told")
     return raw[4:]
+
+
+def limit_of(text: str) -> int:
+    """How many entries a page has, by `max-keys`. Raises InvalidRequest."""
+    if not text:
+        return PAGE_MAX
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_MAX):
+        raise InvalidRequest(f"max-keys is a number from 1 to {PAGE_MAX}, not {text[:20]!r}")
+    return int(text)

@@ -19,7 +19,6 @@ from frontend.metadata.leases import Leases
 from frontend.metadata.store import LocalSpace, MetadataStore
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
-from frontend.names.names import Names
 from frontend.router.put import PutOperation
 from frontend.router.values import PutResult, PutSpec
 from tests.support.fake_clock import SettableClock
@@ -61,8 +60,7 @@ class World:
         """The janitor comes when everybody has given up."""
         self.clock.advance(1_000)
         leases = Leases(self.store, clock=self.clock, owner=b"j" * 16)
-        names = Names(self.store)
-        await NameJanitor(self.store, names, self.cluster.context, leases, clock=self.clock).tick()
+        await NameJanitor(self.store, self.cluster.context, leases, clock=self.clock).tick()
         assert await self.store.locals(LocalSpace.INTENT) == []
 
     def blobs(self) -> set[bytes]:

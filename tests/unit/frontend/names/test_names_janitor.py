@@ -14,11 +14,11 @@ from ambry.errors import ReplicaUnavailable, UpdateConflict
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import Expect, LocalSpace, MetadataStore
+from frontend.metadata.store import Expect, LocalSpace, MetadataStore, Space
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
 from frontend.names.names import Names
-from frontend.names.rows import IntentKind, NamedBlob, name_key, scope_of
+from frontend.names.rows import IntentKind, NamedBlob, NamePlace, name_key, scope_of
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import FakeCluster, make_cluster
 from tests.support.fake_peers import fails
@@ -26,6 +26,7 @@ from tests.support.metadata_stores import opened, sqlite_store
 
 SCOPE = scope_of(1, 1)
 NAME = name_key("n")
+PLACE = NamePlace(Space.NAME, SCOPE, NAME)
 LONG_S = 200.0
 
 
@@ -57,13 +58,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         names = Names(store)
         intents = Intents(store, clock=clock, random_source=random.Random(1), request_s=20, upload_max_s=1000)
         leases = Leases(store, clock=clock, owner=b"o" * 16)
-        janitor = NameJanitor(store, names, cluster.context, leases, clock=clock)
+        janitor = NameJanitor(store, cluster.context, leases, clock=clock)
         yield World(cluster=cluster, store=store, clock=clock, names=names, intents=intents, janitor=janitor)
 
 
 async def test_a_blob_that_never_got_its_name_goes_after_its_time_and_not_before(world: World) -> None:
     blob = await world.blob()
-    await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE)
     await world.janitor.tick()
     assert world.living() == {blob.id}
     world.clock.advance(LONG_S)
@@ -73,7 +74,7 @@ async def test_a_blob_that_never_got_its_name_goes_after_its_time_and_not_before
 
 async def test_a_blob_that_got_its_name_stays_whatever_became_of_the_name_since(world: World) -> None:
     blob, other = await world.blob(), await world.blob()
-    await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE)
     await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
     await world.names.point(SCOPE, NAME, other, Expect.ANY)
     world.clock.advance(LONG_S)
@@ -83,7 +84,7 @@ async def test_a_blob_that_got_its_name_stays_whatever_became_of_the_name_since(
 
 async def test_who_wakes_up_late_does_not_point_a_name_to_a_blob_that_was_let_go(world: World) -> None:
     blob = await world.blob()
-    intent = await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    intent = await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE)
     world.clock.advance(LONG_S)
     await world.janitor.tick()
     with pytest.raises(UpdateConflict, match="took so long"):
@@ -93,7 +94,7 @@ async def test_who_wakes_up_late_does_not_point_a_name_to_a_blob_that_was_let_go
 
 async def test_a_row_stays_while_too_few_replicas_hear_of_it_and_nobody_else_goes_on_with_it(world: World) -> None:
     blob = await world.blob()
-    intent = await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME)
+    intent = await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE)
     for number in (1, 2):
         world.cluster.peer(number).script(fails(ReplicaUnavailable("fenced")), type=MessageType.UPDATE)
     world.clock.advance(LONG_S)
@@ -110,7 +111,7 @@ async def test_a_row_stays_while_too_few_replicas_hear_of_it_and_nobody_else_goe
 async def test_the_blob_of_a_deleted_name_goes_though_its_frontend_was_killed(world: World) -> None:
     blob = await world.blob()
     pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
-    put, _ = world.intents.row(IntentKind.BURY, BlobId(blob.id), SCOPE, NAME)
+    put, _ = world.intents.row(IntentKind.BURY, BlobId(blob.id), PLACE)
     await world.names.bury(SCOPE, NAME, pointed.stamp, [put])
     world.clock.advance(LONG_S)
     await world.janitor.tick()
@@ -122,7 +123,7 @@ async def test_a_blob_that_was_brought_back_for_a_name_that_was_not_goes_again(w
     pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
     buried = await world.names.bury(SCOPE, NAME, pointed.stamp)
     after = buried.stamp.time
-    await world.intents.write(IntentKind.POINT, BlobId(blob.id), SCOPE, NAME, after=after)
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE, after=after)
     world.clock.advance(LONG_S)
     await world.janitor.tick()
     assert (world.living(), await world.rows()) == (set(), 0)
