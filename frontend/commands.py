@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PATIENCE_MS = 3_600_000
 """An operator's look at a whole store takes as long as it takes."""
+LAG_TIMEOUT_S = 10.0
+"""Of one frontend's answer."""
+LAG_COLUMNS = ("here", "datacenter", "follows", "behind_versions", "behind_s", "heard_s", "error")
 
 
 @click.group()
@@ -146,3 +149,64 @@ def check_store(config: Path, overrides: tuple[str, ...]) -> None:
         return 1 if wrong else 0
 
     _run(config, overrides, work)
+
+
+@meta.command()
+@click.option("--admin", "admins", multiple=True, metavar="URL", help="A frontend's admin port; repeat it.")
+@click.option(
+    "--dir",
+    "directory",
+    metavar="D",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="All frontends of the local cluster in D.",
+)
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def lag(admins: tuple[str, ...], directory: Path | None, output: str) -> None:
+    """Show how far each datacenter's metadata is behind each other's, in versions and in seconds.
+
+    One frontend of a datacenter follows each other one, so only with all of them asked is it told of all. Exits with 1 where
+    a frontend does not answer, nobody follows, or another datacenter cannot be asked.
+    """
+    if bool(admins) == (directory is not None):
+        raise click.UsageError("name the frontends: --admin URL for each of them, or --dir D of a local cluster")
+    from ambry.service.admin_client import AdminUnanswered, ask_admin
+
+    ports = list(admins) if directory is None else _admin_ports(directory)
+    failed: list[str] = []
+    pairs: dict[tuple[str, str], dict[str, Any]] = {}
+    for url in ports:
+        try:
+            lines = ask_admin(url, "GET", "/metadata", timeout_s=LAG_TIMEOUT_S)
+        except AdminUnanswered as cause:
+            failed.append(str(cause))
+            continue
+        for line in lines:
+            pair = (line["here"], line["datacenter"])
+            if line["follows"] or pair not in pairs:
+                pairs[pair] = {name: line[name] for name in LAG_COLUMNS} | {"admin": url}
+    found = [pairs[pair] for pair in sorted(pairs)]
+    failed += [f"nobody in {line['here']} follows {line['datacenter']}" for line in found if not line["follows"]]
+    failed += [f"{line['here']} cannot follow {line['datacenter']}: {line['error']}" for line in found if line["error"]]
+    if output == "json":
+        import msgspec
+
+        click.echo(msgspec.json.encode({"pairs": found, "failed": failed}).decode())
+    else:
+        for line in found:
+            behind = "not known" if line["behind_s"] is None else f"{line['behind_s']:.1f} s"
+            versions = "?" if line["behind_versions"] is None else f"{line['behind_versions']:,}"
+            click.echo(f"{line['here']} is behind {line['datacenter']} by {versions} versions, {behind}")
+    for why in failed:
+        click.echo(f"ambry meta: {why}", err=True)
+    sys.exit(1 if failed else 0)
+
+
+def _admin_ports(directory: Path) -> list[str]:
+    """The frontends of a local cluster, by the file that describes what runs of it."""
+    import msgspec
+
+    try:
+        cluster = msgspec.json.decode((directory / "cluster.json").read_bytes())
+        return [str(each["admin_url"]) for datacenter in cluster["datacenters"] for each in datacenter["frontends"]]
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as cause:
+        raise click.ClickException(f"{directory} holds no local cluster: {cause}") from cause

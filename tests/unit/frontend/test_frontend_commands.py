@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ambry.service.admin import start_admin
 from frontend.commands import meta
 from frontend.metadata.dump import DumpEnd, DumpHeader, read_dump
 from frontend.metadata.store import Put, Space
@@ -108,3 +109,47 @@ def test_a_configuration_that_cannot_work_is_a_mistake_of_usage(config: Path) ->
     done = run("check", "--config", config, "--set", "metadata.engine=postgresql")
     assert done.exit_code == 2
     assert "metadata.url names the database" in done.output
+
+
+LINE = {"here": "dc1", "datacenter": "dc2", "behind_versions": 3, "behind_s": 1.5, "heard_s": 0.1, "error": ""}
+
+
+async def ask_lag(*pages: list[dict[str, object]], more: tuple[str, ...] = ()) -> Result:
+    """What `ambry meta lag` says of frontends whose admin ports say this."""
+    admins = [await start_admin("127.0.0.1", 0, ready=list, pages={"/metadata": page.copy}) for page in pages]
+    try:
+        options = [option for admin in admins for option in ("--admin", f"http://127.0.0.1:{admin.port}")]
+        return await asyncio.to_thread(run, "lag", *options, *more)
+    finally:
+        for admin in admins:
+            await admin.close()
+
+
+async def test_the_lag_of_each_pair_is_told_by_whoever_follows() -> None:
+    idle = {**LINE, "follows": False, "behind_versions": None, "behind_s": None, "heard_s": None}
+    result = await ask_lag([idle], [{**LINE, "follows": True}], [idle])
+    assert result.exit_code == 0
+    assert result.output == "dc1 is behind dc2 by 3 versions, 1.5 s\n"
+    result = await ask_lag([{**LINE, "follows": True}], more=("--output", "json"))
+    (pair,) = json.loads(result.output)["pairs"]
+    assert (pair["here"], pair["behind_versions"], pair["behind_s"]) == ("dc1", 3, 1.5)
+
+
+async def test_a_pair_that_nobody_follows_or_that_cannot_go_on_is_a_failure() -> None:
+    result = await ask_lag([{**LINE, "follows": False, "behind_versions": None, "behind_s": None}])
+    assert result.exit_code == 1
+    assert "nobody in dc1 follows dc2" in result.output
+    result = await ask_lag([{**LINE, "follows": True, "error": "no frontend of datacenter dc2 is connected"}])
+    assert result.exit_code == 1
+    assert "no frontend of datacenter dc2 is connected" in result.output
+    result = await ask_lag([], more=("--admin", "http://127.0.0.1:1"))
+    assert result.exit_code == 1
+    assert "nobody listens there" in result.output
+
+
+def test_the_lag_of_a_local_cluster_is_asked_of_its_frontends(tmp_path: Path) -> None:
+    assert "holds no local cluster" in run("lag", "--dir", tmp_path).output
+    described = {"datacenters": [{"frontends": [{"admin_url": "http://127.0.0.1:1"}]}]}
+    (tmp_path / "cluster.json").write_text(json.dumps(described))
+    assert "127.0.0.1:1" in run("lag", "--dir", tmp_path).output
+    assert run("lag").exit_code == 2
