@@ -20,6 +20,7 @@ from ambry.protocol.messages.base import Hello, Message, Pong
 from ambry.protocol.messages.metadata import (
     PAGE_BYTES_MAX,
     Followed,
+    LogPlace,
     MetadataHeadReply,
     MetadataHeadRequest,
     MetadataLogReply,
@@ -27,7 +28,7 @@ from ambry.protocol.messages.metadata import (
     MetadataNewestReply,
     MetadataNewestRequest,
 )
-from frontend.following.wire import cursor_of, place_of, read_cursor, to_wire
+from frontend.following.wire import cursor_of, place_of, read_progress, to_wire
 from frontend.metadata.store import LocalSpace, LogCursor, LogPage, MetadataStore, Space, Version
 
 T = TypeVar("T")
@@ -112,6 +113,9 @@ class MetadataAnswers:
         try:
             since = None if request.since is None else cursor_of(request.since)
             page = await self._page(since, request.limit, responder)
+            if since is not None and not page.started_over and not await self._leads_to(request.trail):
+                page = await self._page(None, request.limit, responder)
+                page = LogPage(page.versions, page.cursor, started_over=True)
             if not page.versions and not page.started_over and request.wait_ms:
                 left_s = responder.deadline - asyncio.get_running_loop().time() - ANSWER_MARGIN_S
                 await self._store.wait(0 if since is None else since.seq, min(request.wait_ms / 1000, max(0.0, left_s)))
@@ -155,6 +159,13 @@ class MetadataAnswers:
                 cursor = LogCursor(cursor.store, found[-1].seq, found[-1].stamp)
         return LogPage(versions=found, cursor=cursor, started_over=started_over)
 
+    async def _leads_to(self, trail: list[LogPlace]) -> bool:
+        """Whether all of these are places of this log."""
+        for place in trail:
+            if (await self._store.log(cursor_of(place), limit=1)).started_over:
+                return False
+        return True
+
     async def _newest(self, request: MetadataNewestRequest, responder: Responder) -> MetadataNewestReply:
         if self.looking >= LOOKS_MAX:
             raise Overloaded(f"{LOOKS_MAX} requests wait for looks at the metadata here already; retry later")
@@ -170,9 +181,9 @@ class MetadataAnswers:
         rows = await self._store.locals(LocalSpace.CURSOR)
         followed = []
         for row in rows:
-            cursor = read_cursor(row.value)
-            if cursor is not None and row.key.isdigit() and int(row.key) in self._datacenters:
-                followed.append(Followed(int(row.key), cursor.store, cursor.seq))
+            progress = read_progress(row.value)
+            if progress is not None and row.key.isdigit() and int(row.key) in self._datacenters:
+                followed.append(Followed(int(row.key), progress.cursor.store, progress.cursor.seq))
         return MetadataHeadReply(head.store, head.seq, head.time, followed, self._introduction.told_ms())
 
 

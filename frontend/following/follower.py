@@ -9,13 +9,15 @@ and two datacenters that cannot reach each other hear of each other by a third.
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import Any
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError
+from ambry.protocol.messages.metadata import TRAIL_MAX
 from ambry.service.logs import get_logger
 from frontend.following.remote import MetadataSource, RemotePage
-from frontend.following.wire import cursor_key, cursor_value, read_cursor
+from frontend.following.wire import ReadUpTo, cursor_key, progress_value, read_progress
 from frontend.metadata.leases import Leases
 from frontend.metadata.store import LocalPut, LocalSpace, LogCursor, MetadataStore
 
@@ -61,6 +63,10 @@ class DatacenterFollower:
         self.error = ""
         """Why it cannot be followed now; empty where it can."""
         self._cursor: LogCursor | None = None
+        self._trail: deque[LogCursor] = deque(maxlen=TRAIL_MAX)
+        """The places before it."""
+        self._doubts = True
+        """Whether what is followed may be another log by now: it was not heard of for a while."""
         self._renew_at = self._noted_at = 0.0
         self._pause_s = PAUSE_MIN_S
         self._since = self._heard_at = clock.monotonic()
@@ -71,7 +77,8 @@ class DatacenterFollower:
         if not await self._lead():
             return LEASE_S / 3 * (0.5 + self._random.random())
         try:
-            page = await self.source.page(self._cursor, wait_s=POLL_S)
+            trail = tuple(self._trail) if self._doubts else ()
+            page = await self.source.page(self._cursor, wait_s=POLL_S, trail=trail)
         except AmbryError as error:
             return self._note_failure(error)
         await self._take(page)
@@ -94,7 +101,11 @@ class DatacenterFollower:
             return False
         if not led:
             row = await self._store.local(LocalSpace.CURSOR, self._key)
-            self._cursor = None if row is None else read_cursor(row.value)
+            progress = None if row is None else read_progress(row.value)
+            self._cursor = None if progress is None else progress.cursor
+            self._trail.clear()
+            self._trail.extend(() if progress is None else progress.trail)
+            self._doubts = True
             self._since = now
             log.info("follows a datacenter's metadata", datacenter=self.source.name)
         self._renew_at = now + LEASE_S / 2
@@ -106,12 +117,16 @@ class DatacenterFollower:
         page = found.page
         if page.started_over:
             log.warning("another datacenter's metadata is read from its beginning", datacenter=self.source.name)
-        if page.versions:
+            self._trail.clear()
+        if page.versions and page.cursor is not None:
+            store = page.cursor.store
+            self._trail.extend(LogCursor(store, each.seq, each.stamp) for each in page.versions[-TRAIL_MAX:])
             now = self._clock.monotonic()
             along = []
             foreign = any(version.stamp.datacenter != self._store.datacenter for version in page.versions)
-            if page.cursor is not None and (foreign or now - self._noted_at >= NOTE_EVERY_S):
-                along = [LocalPut(LocalSpace.CURSOR, self._key, cursor_value(page.cursor))]
+            if foreign or now - self._noted_at >= NOTE_EVERY_S:
+                progress = ReadUpTo(page.cursor, tuple(self._trail))
+                along = [LocalPut(LocalSpace.CURSOR, self._key, progress_value(progress))]
                 self._noted_at = now
             self.merged += await self._store.merge(page.versions, along=along)
         self._cursor = page.cursor
@@ -120,6 +135,7 @@ class DatacenterFollower:
         if self.error:
             log.info("another datacenter's metadata is followed again", datacenter=self.source.name)
         self.error = ""
+        self._doubts = False
         self._pause_s = PAUSE_MIN_S
         self._heard_at = self._clock.monotonic()
         reached = 0 if self._cursor is None else self._cursor.seq
@@ -132,6 +148,7 @@ class DatacenterFollower:
             log.warning(
                 "another datacenter's metadata cannot be followed", datacenter=self.source.name, error=error.message
             )
+        self._doubts = True
         self.error = error.message or type(error).__name__
         pause_s, self._pause_s = self._pause_s, min(PAUSE_MAX_S, 2 * self._pause_s)
         return pause_s * (0.5 + self._random.random())

@@ -47,7 +47,7 @@ class MetadataSource(Protocol):
     def number(self) -> int:
         """Of its datacenter."""
 
-    async def page(self, since: LogCursor | None, *, wait_s: float) -> RemotePage: ...
+    async def page(self, since: LogCursor | None, *, wait_s: float, trail: Sequence[LogCursor] = ()) -> RemotePage: ...
 
 
 class RemoteDatacenter:
@@ -59,10 +59,11 @@ class RemoteDatacenter:
         self._peers = list(peers)
         """That which is asked first comes first."""
 
-    async def page(self, since: LogCursor | None, *, wait_s: float) -> RemotePage:
-        """What its log has behind a place; waits for something to be there."""
+    async def page(self, since: LogCursor | None, *, wait_s: float, trail: Sequence[LogCursor] = ()) -> RemotePage:
+        """What its log has behind a place that these others lead to; waits for something to be there."""
         place = None if since is None else place_of(since)
-        request = MetadataLogRequest(self.number, place, wait_ms=round(wait_s * 1000))
+        before = [place_of(cursor) for cursor in trail]
+        request = MetadataLogRequest(self.number, place, wait_ms=round(wait_s * 1000), trail=before)
         # One of them: the follower tries again by itself.
         frame = await self._ask(MessageType.METADATA_LOG, request, within_s=wait_s + POLL_MARGIN_S, tries=1)
         reply = messages.decode(frame.header, MetadataLogReply)

@@ -8,7 +8,6 @@ from ambry.protocol.messages.metadata import LoggedVersion, LogPlace
 from frontend.metadata.store import LogCursor, Stamp, Version
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(LogPlace).decode
 
 
 def to_wire(version: Version) -> LoggedVersion:
@@ -36,13 +35,34 @@ def cursor_key(datacenter: int) -> bytes:
     return b"%d" % datacenter
 
 
-def cursor_value(cursor: LogCursor) -> bytes:
-    return _encode(place_of(cursor))
+class ReadUpTo(msgspec.Struct, frozen=True):
+    """How far a log was read: up to `cursor`, and the last places before it, oldest first.
+
+    A store that was put back from a backup may come to have the version of a cursor at its number again, with others before
+    it: whoever misses something after a restore asks for it, in any order. By the places before it that is noticed.
+    """
+
+    cursor: LogCursor
+    trail: tuple[LogCursor, ...] = ()
 
 
-def read_cursor(value: bytes) -> LogCursor | None:
-    """None for what is no cursor of this release: the log is read from its beginning then, which loses nothing."""
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    place: LogPlace
+    trail: list[LogPlace]
+
+
+_decode = msgspec.msgpack.Decoder(_Row).decode
+
+
+def progress_value(progress: ReadUpTo) -> bytes:
+    """As it lies in the row of a follower."""
+    return _encode(_Row(place_of(progress.cursor), [place_of(cursor) for cursor in progress.trail]))
+
+
+def read_progress(value: bytes) -> ReadUpTo | None:
+    """None for what this release does not know: the log is read from its beginning then, which loses nothing."""
     try:
-        return cursor_of(_decode(value))
+        row = _decode(value)
     except msgspec.DecodeError:
         return None
+    return ReadUpTo(cursor_of(row.place), tuple(map(cursor_of, row.trail)))

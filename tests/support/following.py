@@ -12,7 +12,7 @@ from ambry.errors import PeerConnectionLost
 from frontend.following.follower import DatacenterFollower
 from frontend.following.remote import RemotePage
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import PAGE_MAX, LogCursor, MetadataStore, Space, Version
+from frontend.metadata.store import PAGE_MAX, LogCursor, LogPage, MetadataStore, Space, Version
 from tests.support.metadata_stores import sqlite_store
 
 SCOPE = 1 << 32 | 2
@@ -35,9 +35,14 @@ class StoreSource:
     def number(self) -> int:
         return self.store.datacenter
 
-    async def page(self, since: LogCursor | None, *, wait_s: float) -> RemotePage:
+    async def page(self, since: LogCursor | None, *, wait_s: float, trail: Sequence[LogCursor] = ()) -> RemotePage:
         self._reach()
         page = await self.store.log(since, limit=self._limit)
+        for place in trail:
+            if (await self.store.log(place, limit=1)).started_over:
+                page = await self.store.log(None, limit=self._limit)
+                page = LogPage(page.versions, page.cursor, started_over=True)
+                break
         head = await self.store.head()
         return RemotePage(page, head.seq if page.versions else 0 if page.cursor is None else page.cursor.seq)
 

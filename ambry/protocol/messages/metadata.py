@@ -14,6 +14,8 @@ REGISTERS_MAX = 32
 """That one request asks for: with their values they fit into one header."""
 PAGE_BYTES_MAX = 1 << 20
 """Keys and values of one page, but for the last version of it."""
+TRAIL_MAX = 16
+"""Places that a cursor may be checked by, beside its own."""
 STORE_ID_SIZE = 16
 Key = Annotated[bytes, msgspec.Meta(min_length=1, max_length=1_100)]
 Value = Annotated[bytes, msgspec.Meta(max_length=64 << 10)]
@@ -50,13 +52,15 @@ class LogPlace(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class MetadataLogRequest(Message, frozen=True, array_like=True):
     """What did the store of `of`, a datacenter, record after `since`? None: from its beginning.
 
-    Where there is nothing the answer waits up to `wait_ms` for something.
+    Where there is nothing the answer waits up to `wait_ms` for something. `trail` has places before `since`: where one of
+    them is none of this log, `since` is none either, whatever stands there.
     """
 
     of: Datacenter
     since: LogPlace | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=VERSIONS_MAX)] = VERSIONS_MAX
     wait_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
+    trail: Annotated[list[LogPlace], msgspec.Meta(max_length=TRAIL_MAX)] = msgspec.field(default_factory=list)
 
 
 class MetadataLogReply(Message, frozen=True, array_like=True):

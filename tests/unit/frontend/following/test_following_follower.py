@@ -167,6 +167,45 @@ async def test_a_store_put_back_from_a_backup_gets_its_own_lost_versions_again(t
             await here.close()
 
 
+@pytest.mark.parametrize("owner", [1, 2])
+async def test_a_log_that_fits_a_cursor_again_but_not_what_was_before_it_is_read_anew(
+    tmp_path: Path, owner: int
+) -> None:
+    """Two versions were lost with a disk. One was written since, and a reader had one of the lost ones fetched: it stands at
+    its old number, where the cursor of the other datacenter stands, which took the log for the same and missed the new one."""
+    clock = SettableClock()
+    async with stores(tmp_path, [clock] * 3) as (here, there, third):
+        await put(here, b"kept", b"1")
+        await here.close()
+        backup = tmp_path / "backup.sqlite"
+        shutil.copy(tmp_path / "dc1.sqlite", backup)
+        here = sqlite_store(tmp_path / "dc1.sqlite", datacenter=1, clock=clock)
+        made = here if owner == 1 else third
+        lost = [(await made.write([Put(Space.NAME, SCOPE, key, b"2")]))[0] for key in (b"lost", b"found")]
+        await here.merge(lost)
+        forth = follower_of(there, StoreSource(here), clock=clock)
+        await forth.tick()
+        assert await everything(here) == await everything(there)
+        await here.close()
+        for name in ("dc1.sqlite-wal", "dc1.sqlite-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        shutil.copy(backup, tmp_path / "dc1.sqlite")
+        here = sqlite_store(tmp_path / "dc1.sqlite", datacenter=1, clock=clock)
+        try:
+            clock.advance(LEASE_S)
+            await put(here, b"since", b"3")
+            await here.merge([lost[1]])
+            back = follower_of(here, StoreSource(there), clock=clock)
+            forth = follower_of(there, StoreSource(here), clock=clock, owner=b"p" * 16)
+            for _ in range(3):
+                await back.tick()
+                await forth.tick()
+            assert (await living(there))[b"since"] == b"3"
+            assert await everything(here) == await everything(there)
+        finally:
+            await here.close()
+
+
 async def test_a_clock_a_year_ahead_in_one_datacenter_harms_no_order_in_the_others(tmp_path: Path) -> None:
     shared = SettableClock()
     clocks = [OwnClock(shared) for _ in range(3)]

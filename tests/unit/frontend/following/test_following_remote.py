@@ -253,3 +253,21 @@ async def test_polls_beyond_the_bound_are_refused_and_the_others_wait_on(
         await running.stores[1].write([Put(NAME, SCOPE, b"a", b"1")])
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert sum(isinstance(outcome, Frame) for outcome in outcomes) == 2
+
+
+async def test_a_place_that_another_way_leads_to_is_none_of_the_log(running: Running) -> None:
+    """A store that was put back wrote something, and was told again by a reader what stands behind: the cursor fitted."""
+    there = running.stores[1]
+    await there.write([Put(NAME, SCOPE, b"a", b"1")])
+    await there.write([Put(NAME, SCOPE, b"b", b"1")])
+    first, second = (await there.log()).versions
+    store = (await there.head()).store
+    place = LogPlace(store, second.seq, second.stamp.time, second.stamp.datacenter)
+    before = LogPlace(store, first.seq, first.stamp.time, first.stamp.datacenter)
+    other = LogPlace(store, first.seq, first.stamp.time + 1, first.stamp.datacenter)
+    async with caller(running, hello=Hello(CLUSTER, "x")) as connection:
+        for trail, started_over in (([before, place], False), ([other, place], True)):
+            request = MetadataLogRequest(2, place, trail=trail)
+            reply = messages.decode((await ask(connection, MessageType.METADATA_LOG, request)).header, MetadataLogReply)
+            assert reply.started_over is started_over
+            assert len(reply.versions) == (2 if started_over else 0)
