@@ -76,7 +76,7 @@ class AmbryApi:
             uploads,
             reads,
             About(router, finder, entry),
-            Updates(router, finder, entry, clock=clock),
+            Updates(router, finder, entry, quotas, clock=clock),
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),

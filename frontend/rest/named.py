@@ -19,6 +19,7 @@ from ambry.rest import text as rules
 from ambry.rest import values
 from ambry.rest.accounts import NamedBlobMode
 from frontend.container import Container
+from frontend.containers.quota import Hold
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import CONDITIONAL, Selected
 from frontend.http.exchange import Exchange
@@ -262,8 +263,9 @@ class NamedBlobs:
         if last.blob.owned:
             after = name.newest.stamp.time
             intent = await self._intents.write(IntentKind.POINT, last.id, name.place, after=after)
-            with suppress(NotDeleted):  # by its id
-                await update.undelete(exchange.context, self._router, last.id)
+            async with Hold(self._uploads.quotas, container_of(exchange), last.blob.size):
+                with suppress(NotDeleted):  # by its id
+                    await update.undelete(exchange.context, self._router, last.id)
             along.append(intent.kept())
         return await self._names.point(name.scope, name.key, last.blob, name.newest.stamp, along)
 

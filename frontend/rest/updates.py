@@ -6,9 +6,11 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.rest import names
+from frontend.containers.quota import Hold, Quotas
+from frontend.containers.quota_rows import quota_of
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route, Select
-from frontend.rest.blob import BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
+from frontend.rest.blob import ANY, BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
 from frontend.rest.entry import OF_BLOB, Entry, container_of
 from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload_headers import check_lifetime, expiry
@@ -19,10 +21,13 @@ from frontend.router.context import RouterContext
 class Updates:
     """The calls that change a blob. Their conditions are held before, not with, the change: two updates join in any order."""
 
-    def __init__(self, router: RouterContext, finder: BlobFinder, entry: Entry, *, clock: Clock) -> None:
+    def __init__(
+        self, router: RouterContext, finder: BlobFinder, entry: Entry, quotas: Quotas | None, *, clock: Clock
+    ) -> None:
         self._router = router
         self._finder = finder
         self._entry = entry
+        self._quotas = quotas
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
@@ -75,5 +80,11 @@ class Updates:
 
     async def undelete(self, exchange: Exchange) -> web.Response:
         """Bring a deleted blob back, within the retention."""
-        await update.undelete(exchange.context, self._router, id_in_header(exchange), selected_head(exchange))
+        blob_id, known = id_in_header(exchange), selected_head(exchange)
+        container = container_of(exchange)
+        if known is None and quota_of(container) is not None:
+            known = await self._finder.head(exchange, blob_id, ANY)
+        # It may have been counted out meanwhile, and takes its room again.
+        async with Hold(self._quotas, container, 0 if known is None else known.properties.size):
+            await update.undelete(exchange.context, self._router, blob_id, known)
         return web.Response()

@@ -62,7 +62,7 @@ class Uploads:
     ) -> None:
         self._router = router
         self._entry = entry
-        self._quotas = quotas
+        self.quotas = quotas
         self._keys = keys
         self._config = config
         self._clock = clock
@@ -160,7 +160,7 @@ class Uploads:
                 return UploadedBlob(await made_before(exchange, self._router, keyed.made, said, key), spec, again=True)
             announce = keyed.announcing(announce)
         digests = digests_of(headers)
-        async with Hold(self._quotas, container, size) as held:
+        async with Hold(self.quotas, container, size) as held:
             if body is None:
                 result = await self._stream(exchange, spec, digests, announce, held)
             else:

@@ -11,7 +11,7 @@ from typing import Any
 from ambry.clock import SystemClock
 from ambry.rest.frames import CONTENT_TYPE, encode_frame
 from frontend.containers.quota_rows import QuotaAmount, count_key, decode_count
-from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.metadata.store import LocalDelete, LocalSpace, MetadataStore
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, reset, until
@@ -139,3 +139,15 @@ async def test_parts_of_a_session_take_their_bytes_and_its_end_takes_the_blob(tm
         for _ in range(2):
             assert (await frontend.call("POST", f"/uploads/{upload}/complete")).status == 201
         assert (await post(frontend, b"")).status == 429
+
+
+async def test_what_is_undeleted_takes_its_room_again(tmp_path: Path) -> None:
+    async with frontend_with_quota(tmp_path, quota_bytes=10 * KIB) as (frontend, store):
+        blob = (await post(frontend, b"a" * (6 * KIB))).blob_id
+        assert (await frontend.call("DELETE", f"/{blob}")).status == 202
+        # As if the data nodes had counted: it came off, and another took the room.
+        await store.write([LocalDelete(LocalSpace.USAGE, count_key(7 << 32 | 70))])
+        assert (await post(frontend, b"a" * (6 * KIB))).status == 201
+        back = await frontend.call("PUT", "/undelete", {"x-ambry-blob-id": blob})
+        assert back.status == 429
+        assert (await frontend.call("GET", f"/{blob}")).status == 410
