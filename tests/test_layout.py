@@ -674,6 +674,10 @@ COVERED_BY = {
         for name in ("idempotency/rows", "rest/stream")
     },
     **{
+        f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_stitch.py", "chunks over HTTP")
+        for name in ("uploads/stitching", "rest/new_session")
+    },
+    **{
         f"frontend/following/{name}.py": (
             "tests/unit/frontend/following/test_following_remote.py",
             "whole datacenters ask each other over sockets",

@@ -35,6 +35,11 @@ DATASET_UPDATE = "x-ambry-dataset-update"
 DATASET_VERSION_QUERY = "x-ambry-dataset-version-query-enabled"
 """Whether a path below /named is a dataset and a version of it, and not a name."""
 
+# Of a chunk that is stitched with others (Ambry's older form of an upload in parts).
+CHUNK_UPLOAD = "x-ambry-chunk-upload"
+UPLOAD_SESSION = "x-ambry-session"
+MAX_UPLOAD_SIZE = "x-ambry-max-upload-size"
+
 # Of a read or an update.
 BLOB_ID = "x-ambry-blob-id"
 GET_OPTION = "x-ambry-get-option"

@@ -32,6 +32,7 @@ from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
 from frontend.rest.service import ServicePages
 from frontend.rest.sessions import UploadSessions
+from frontend.rest.stitch import Stitches
 from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
 from frontend.router.context import RouterContext
@@ -47,7 +48,6 @@ class AmbryApi:
     request_id_header = names.REQUEST_ID
     refused_headers = {  # noqa: RUF012  # never changed
         names.REQUEST_ID: "the server gives each request its id, which the answer tells; leave it out",
-        "x-ambry-chunk-upload": "stitching of uploads is not implemented yet; send the blob in one request",
     }
 
     def __init__(
@@ -85,7 +85,10 @@ class AmbryApi:
             AccountPages(router, containers, None if services is None else services.changes),
         ]
         if services is not None:
+            stitches = Stitches(services.sessions, router, entry, services.quotas, config=config, clock=clock)
+            uploads.chunk = stitches.chunk
             resources += [
+                stitches,
                 UploadSessions(
                     services.sessions, router, containers, entry, services.quotas, config=config, clock=clock
                 ),

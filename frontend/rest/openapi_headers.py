@@ -59,6 +59,9 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     names.DIGEST: ("xxh3-128 of the body", {"type": "string", "pattern": "^[0-9a-fA-F]{32}$"}),
     names.DURABILITY: ("what is promised when it is answered", {"type": "string", "enum": ["memory", "disk", "geo"]}),
     names.IDEMPOTENCY_KEY: ("makes repeated uploads one; each has a key of its own, such as a UUID", _TEXT),
+    names.CHUNK_UPLOAD: ("this is a chunk that is stitched with others", _FLAG),
+    names.UPLOAD_SESSION: ("which chunks are of one blob: a text of the client's own, such as a UUID", _TEXT),
+    names.MAX_UPLOAD_SIZE: ("how many bytes the chunk may have at most", _NUMBER),
     names.BLOB_ID: ("which blob", BLOB_ID),
     names.GET_OPTION: (
         "which blobs to show beside those that live",

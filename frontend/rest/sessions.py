@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge
-from ambry.ids import BlobId, IdKind, uuid7
+from ambry.ids import BlobId
 from ambry.rest import names, values
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
@@ -25,6 +25,7 @@ from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.rest.entry import Entry, container_of, enter
 from frontend.rest.json_body import json_object
+from frontend.rest.new_session import new_session
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.rest.stream import streamed
 from frontend.rest.upload import told
@@ -39,7 +40,7 @@ from frontend.rest.upload_headers import (
 from frontend.router.context import RouterContext
 from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.parts import PartPut, spec_of
-from frontend.uploads.rows import SESSION_ID_SIZE, Session, SessionState, UploadPart
+from frontend.uploads.rows import SESSION_ID_SIZE, SessionState, UploadPart
 from frontend.uploads.sessions import OpenSession, Sessions, check_number
 
 ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
@@ -141,27 +142,9 @@ class UploadSessions:
         )
         check_lifetime(spec.expires_at_ms, container)
         check_durability(spec, self._router)
-        router = self._router
-        blob_id = BlobId.make(
-            kind=IdKind.COMPOSITE,
-            datacenter=router.datacenter_id,
-            account=container.account_id,
-            container=container.container_id,
-            partition=router.placement.choose(router.config.chunk_size_bytes).id,
-            uuid=uuid7(now_ms, self._router.random_source),
-        )
         ttl = exchange.headers.get(names.TTL)
-        session = Session(
-            account=container.account_id,
-            container=container.container_id,
-            blob=blob_id.raw,
-            properties=spec.properties,
-            metadata=spec.metadata,
-            ttl_s=None if ttl is None else values.ttl_seconds(ttl),
-            durability=spec.durability,
-            created_at_ms=now_ms,
-        )
-        new_id = self._router.random_source.randbytes(SESSION_ID_SIZE)
+        ttl_s = None if ttl is None else values.ttl_seconds(ttl)
+        new_id, session = new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms)
         await self._sessions.begin(new_id, session)
         exchange.noted["upload"] = new_id.hex()
         return _json(201, self._shown(OpenSession(new_id, session, b"")), Location=f"/uploads/{new_id.hex()}")

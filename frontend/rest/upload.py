@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -27,11 +27,13 @@ from frontend.rest.entry import Entry, container_of
 from frontend.rest.keyed import keyed_put, made_before
 from frontend.rest.stream import streamed
 from frontend.rest.upload_headers import (
+    CHUNK_HEADERS,
     METADATA_PREFIXES,
     ON_UPLOAD,
     check_durability,
     check_lifetime,
     digests_of,
+    is_chunk,
     put_spec,
 )
 from frontend.router.budget import Need
@@ -66,9 +68,11 @@ class Uploads:
         self._keys = keys
         self._config = config
         self._clock = clock
+        self.chunk: Callable[[Exchange], Awaitable[web.Response]] | None = None
+        """Takes an upload that is of a chunk, where there is a metadata store."""
 
     def routes(self) -> tuple[Route, ...]:
-        def upload(methods: tuple[str, ...], target: str, handle: Handle) -> Route:
+        def upload(methods: tuple[str, ...], target: str, handle: Handle, *more: str) -> Route:
             return Route(
                 op="put",
                 methods=methods,
@@ -77,17 +81,25 @@ class Uploads:
                 enter=self._entry.to_upload,
                 changes=True,
                 takes_body=True,
-                headers=ON_UPLOAD,
+                headers=ON_UPLOAD.union(more),
                 header_prefixes=METADATA_PREFIXES,
                 select=self.select_nothing,
                 statuses=(201,),
                 takes=("application/octet-stream",),
             )
 
-        return upload(("POST", "PUT"), "/", self.upload), upload(("PUT",), "/{filename}", self.upload_named)
+        return upload(("POST", "PUT"), "/", self.upload, *CHUNK_HEADERS), upload(
+            ("PUT",), "/{filename}", self.upload_named
+        )
 
     async def upload(self, exchange: Exchange) -> web.Response:
         """Store the body as a new blob; Location names it."""
+        if not CHUNK_HEADERS.isdisjoint(exchange.headers) and is_chunk(exchange.headers):
+            if self.chunk is None:
+                raise InvalidRequest(
+                    f"this frontend has no metadata store for {names.CHUNK_UPLOAD}; send the blob as one"
+                )
+            return await self.chunk(exchange)
         return await self._upload(exchange, "")
 
     async def upload_named(self, exchange: Exchange) -> web.Response:

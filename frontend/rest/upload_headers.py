@@ -25,9 +25,22 @@ ON_UPLOAD = EVERYWHERE | DIGEST_HEADERS | {
 }  # fmt: skip
 PLAIN_ON_UPLOAD = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
 """What a plain upload may say: a digest is verified on the ordinary way, and a key looked up."""
+CHUNK_HEADERS = frozenset({names.CHUNK_UPLOAD, names.UPLOAD_SESSION, names.MAX_UPLOAD_SIZE})
+"""Of a chunk that is stitched with others."""
 METADATA_PREFIXES = (names.METADATA_PREFIX, names.ENCODED_METADATA_PREFIX)
 
 _WITH_DIGESTS = DIGEST_HEADERS | {names.DIGEST}
+
+
+def is_chunk(headers: Mapping[str, str]) -> bool:
+    """Whether an upload is of a chunk. Raises InvalidRequest for one that is half of that."""
+    text = headers.get(names.CHUNK_UPLOAD)
+    if text is not None and values.flag(names.CHUNK_UPLOAD, text):
+        return True
+    for name in CHUNK_HEADERS - {names.CHUNK_UPLOAD}:
+        if name in headers:
+            raise InvalidRequest(f"{name} is said of a chunk, with {names.CHUNK_UPLOAD}: true")
+    return False
 
 
 def check_lifetime(expires_at_ms: int, container: Container) -> None:

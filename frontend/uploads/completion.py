@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from ambry.blob import BlobProperties
 from ambry.checksum import digest
 from ambry.errors import BlobGone, InvalidRequest, RequestTimeout, TooLarge, UpdateConflict
 from ambry.format.record import PAYLOAD_SIZE_MAX
@@ -39,6 +40,14 @@ class WantedPart(msgspec.Struct, frozen=True):
     digest: bytes | None = None
 
 
+class BlobSaid(msgspec.Struct, frozen=True):
+    """What is said of a blob with its completion, in place of what was said before."""
+
+    properties: BlobProperties
+    metadata: bytes
+    ttl_s: int | None
+
+
 async def complete(
     request: RequestContext,
     context: RouterContext,
@@ -48,19 +57,20 @@ async def complete(
     wanted: Sequence[WantedPart] | None,
     size_max: int,
     verify: DigestCheck | None,
+    said: BlobSaid | None = None,
 ) -> PutResult:
     """Make the blob; when it returns it is as durable as was asked for. Doing it again is the same.
 
-    `wanted` are the parts in the order of the blob; None is all that arrived, by number, without a gap. With `verify` the bytes
-    are gone through, and it hears their xxh3-128. Raises InvalidRequest for parts that are not those, and nothing is changed;
-    UpdateConflict, UploadGone; what a put raises.
+    `wanted` are the parts in the order of the blob, by rising number unless there is something `said`; None is all that
+    arrived, by number, without a gap. With `verify` the bytes are gone through, and it hears their xxh3-128. Raises
+    InvalidRequest for parts that are not those, and nothing is changed; UpdateConflict, UploadGone; what a put raises.
     """
     if found.session.state is SessionState.OPEN:
         await sessions.check_takes_parts(found)
         arrived = {part.number: part async for part in sessions.parts(found.id)}
-        chosen = _chosen(arrived, wanted)
+        chosen = _chosen(arrived, wanted, any_order=said is not None)
         completion = await _decide(request, context, found, chosen, size_max=size_max, verify=verify)
-        found = await sessions.complete(found, completion)
+        found = await sessions.complete(_with(found, said), completion)
     completion = completion_of(found)
     if wanted is not None and tuple(each.part for each in wanted) != completion.parts:
         raise UpdateConflict(f"the upload session {found.id.hex()} was completed from other parts")
@@ -121,7 +131,9 @@ def result_of(found: OpenSession) -> PutResult:
     )
 
 
-def _chosen(arrived: dict[int, UploadPart], wanted: Sequence[WantedPart] | None) -> list[UploadPart]:
+def _chosen(
+    arrived: dict[int, UploadPart], wanted: Sequence[WantedPart] | None, *, any_order: bool
+) -> list[UploadPart]:
     """The parts of the blob in their order. Raises InvalidRequest."""
     if not arrived:
         raise InvalidRequest("no part has arrived yet; send parts first, or upload an empty blob to /")
@@ -133,7 +145,7 @@ def _chosen(arrived: dict[int, UploadPart], wanted: Sequence[WantedPart] | None)
             )
         return [arrived[number] for number in sorted(arrived)]
     numbers = [each.part for each in wanted]
-    if not numbers or numbers != sorted(set(numbers)):
+    if not numbers or (not any_order and numbers != sorted(set(numbers))):
         raise InvalidRequest("parts are named once each, by rising number, and at least one")
     missing = [number for number in numbers if number not in arrived]
     if missing:
@@ -145,6 +157,14 @@ def _chosen(arrived: dict[int, UploadPart], wanted: Sequence[WantedPart] | None)
         if each.digest not in (None, part.digest):
             raise InvalidRequest(f"part {each.part} has the xxh3-128 {part.digest.hex()}; send it again")
     return [arrived[number] for number in numbers]
+
+
+def _with(found: OpenSession, said: BlobSaid | None) -> OpenSession:
+    """A session whose blob is what was said now; not written yet."""
+    if said is None:
+        return found
+    session = replace(found.session, properties=said.properties, metadata=said.metadata, ttl_s=said.ttl_s)
+    return OpenSession(found.id, session, found.row)
 
 
 async def _decide(

@@ -56,8 +56,10 @@ class PartPut:
         self._now_ms = context.clock.wall_ms()
         self._records = RecordPuts(request, context, spec_of(found.session, self._now_ms))
 
-    async def run(self, number: int, body: AsyncIterator[bytes | None], *, size: int | None) -> UploadPart:
+    async def run(self, number: int | None, body: AsyncIterator[bytes | None], *, size: int | None) -> UploadPart:
         """Write it. When this returns, the part is durable and counts; one that comes again takes the place of the one before.
+
+        None is a number that no other part has, as what is returned says it.
 
         Raises what `body` and `verify` raise, what a put raises, and UpdateConflict, UploadGone where the session ended
         meanwhile; then nothing of it stays.
@@ -75,7 +77,7 @@ class PartPut:
             written = await self._write(chunker)
             if self._verify is not None:
                 await self._verify(written.digest)
-            part = UploadPart(number, written.size, written.digest, self._now_ms, written.refs)
+            part = UploadPart(number or 0, written.size, written.digest, self._now_ms, written.refs)
             noted = await self._sessions.note_chunks(self._found, part)
         except BaseException:
             self._records.forget()
@@ -83,6 +85,8 @@ class PartPut:
         finally:
             chunker.close()
         # Nobody knows of a write that fails whether it was done: either the part counts, or its chunks are noted as nobody's.
+        if number is None:
+            return await self._sessions.add_somewhere(self._found, part, noted)
         await self._sessions.add_part(self._found, part, noted)
         return part
 

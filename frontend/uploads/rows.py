@@ -4,6 +4,7 @@
     SESSION  "s", the session's id (16 bytes)    version 1 and a Session in msgpack, until all that it left behind is gone
     SESSION  "d", the session's id               the same from then on, for a while
     SESSION  "o", the session's id               empty: there while it takes parts; the row's end is when the session is idle
+    SESSION  "n", container (8 bytes), a text    the id of the session that a client calls so
     PART     id, part (2 bytes), row (1 byte)    version 1 and a PartRow in msgpack
     PART     id, ff ff, 8 bytes of chance, row   the same, of a part that another one took the place of
 
@@ -112,6 +113,10 @@ def ended_key(session: bytes) -> bytes:
 
 def open_key(session: bytes) -> bytes:
     return b"o" + session
+
+
+def named_key(scope: int, text: str) -> bytes:
+    return b"n" + scope.to_bytes(8, "big") + text.encode()
 
 
 def part_prefix(session: bytes, number: int | None = None) -> bytes:

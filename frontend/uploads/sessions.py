@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -39,6 +40,7 @@ from frontend.uploads.rows import (
     encode_part,
     encode_session,
     ended_key,
+    named_key,
     open_key,
     part_prefix,
     place_of,
@@ -70,13 +72,14 @@ class Sessions:
         self._clock = clock
         self._idle_s = idle_s
 
-    async def begin(self, session_id: bytes, session: Session) -> None:
-        """Make one under an id that nobody else has."""
+    async def begin(self, session_id: bytes, session: Session, *along: Change) -> None:
+        """Make one under an id that nobody else has; `along` happens in the same moment. Raises Conflict for these."""
         row = encode_session(session)
         await self._store.write(
             [
                 LocalPut(LocalSpace.SESSION, session_key(session_id), row, condition=Expect.ABSENT),
                 self._stays_open(session_id),
+                *along,
             ]
         )
 
@@ -95,6 +98,26 @@ class Sessions:
                 f"the upload session {session_id.hex()} was aborted, or nobody went on with it; begin a new one"
             )
         return OpenSession(session_id, session, found.value)
+
+    async def find_named(self, scope: int, text: str, new_id: bytes, new: Session, for_s: float) -> OpenSession:
+        """The session that a client calls `text` in a container; `new` under `new_id` where there is none, or it is over.
+
+        The name is kept for `for_s` seconds.
+        """
+        key = named_key(scope, text)
+        for _ in range(AGAIN):
+            stands = await self._store.local(LocalSpace.SESSION, key)
+            if stands is not None:
+                with suppress(UploadNotFound):
+                    found = await self.find(stands.value)
+                    if found.session.state is not SessionState.OPEN or not await self.is_idle(found.id):
+                        return found
+            end_ms = self._clock.wall_ms() + round(for_s * 1000)
+            condition: Expect | bytes = Expect.ABSENT if stands is None else stands.value
+            with suppress(Conflict):
+                await self.begin(new_id, new, LocalPut(LocalSpace.SESSION, key, new_id, end_ms, condition))
+                return OpenSession(new_id, new, encode_session(new))
+        raise UpdateConflict(f"the session {text!r} is begun by many at once; try again")
 
     async def is_idle(self, session_id: bytes) -> bool:
         """Whether nobody went on with it for so long that it is over."""
@@ -145,6 +168,22 @@ class Sessions:
         raise UpdateConflict(
             f"part {part.number} is being sent by several at once; send each part once, and again only when it failed"
         )
+
+    async def add_somewhere(self, found: OpenSession, part: UploadPart, noted: Sequence[bytes]) -> UploadPart:
+        """Count a part under a number of chance that no other has; the part as it is now. Raises as `add_part`."""
+        drop = [LocalDelete(LocalSpace.PART, key) for key in noted]
+        for _ in range(AGAIN):
+            numbered = replace(part, number=self._random.randrange(1, REPLACED))
+            puts = [
+                LocalPut(LocalSpace.PART, key, value, condition=Expect.ANY if row else Expect.ABSENT)
+                for row, (key, value) in enumerate(encode_part(found.id, numbered))
+            ]
+            try:
+                await self._write_while_open(found, [*puts, *drop])
+            except Conflict:
+                continue
+            return numbered
+        raise UpdateConflict(f"the upload session {found.id.hex()} has as many parts as it can have; complete it")
 
     async def _write_while_open(self, found: OpenSession, changes: Sequence[Change]) -> None:
         """Raises UpdateConflict, UploadGone for a session that is not open; Conflict where one of `changes` is in one."""

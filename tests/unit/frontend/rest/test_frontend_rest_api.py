@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from ambry import errors
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError
@@ -46,8 +44,3 @@ async def test_every_answer_names_its_datacenter_frontend_and_request() -> None:
     api = make()
     assert api.common == {"Server": "ambry", "x-ambry-datacenter": "dc1", "x-ambry-frontend": "f1"}
     assert api.request_id_header == "x-ambry-request-id"
-
-
-@pytest.mark.parametrize("name", ["x-ambry-chunk-upload"])
-async def test_what_is_planned_and_not_there_is_named(name: str) -> None:
-    assert "not implemented yet" in make().refused_headers[name]
