@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,29 @@ def test_the_commands_make_change_and_tell(urls: list[str], monkeypatch: pytest.
     assert "typed" in run("account", "ls").stdout and "models" in run("account", "show", "typed").stdout
     assert run("account", "show", "nobody").exit_code == 3
     assert "INACTIVE" in run("account", "set", "typed", "--status", "INACTIVE").stdout
+
+
+def test_f40_uploads_side_by_side_over_all_processes_never_pass_the_quota(urls: list[str]) -> None:
+    """Four processes, each with its own share of the count."""
+    most, name = 1 << 20, {"x-ambry-target-account-name": "bounded", "x-ambry-target-container-name": "models"}
+    container = {"containerName": "models", "quotaBytes": most}
+    post(urls[0], "/accounts", {"accounts": [{"accountName": "bounded", "containers": [container]}]})
+    for url in urls:
+        eventually(lambda url=url: call(url, "POST", "/", b"", name).status == 201, f"{url} knows of it")  # type: ignore[misc]
+    sizes = [20_000 + 997 * number for number in range(80)]
+    answers: list[tuple[int, int]] = []
+
+    def client(number: int) -> None:
+        for place in range(number, len(sizes), 8):
+            size = sizes[place]
+            body: Any = bytes(size) if place % 2 else iter([bytes(size // 2), bytes(size - size // 2)])
+            answers.append((size, call(urls[place % 2], "POST", "/", body, name).status))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == len(sizes) and {status for _, status in answers} == {201, 429}
+    stored = sum(size for size, status in answers if status == 201)
+    assert most // 2 < stored <= most
