@@ -70,6 +70,8 @@ def check_fields(exchange: Exchange, route: Route, dialect: Dialect) -> None:
                 exchange.prefixed = True
             else:
                 _check_unknown(name, route, dialect)
+    for name in dialect.checked_headers.keys() & fields.keys():
+        dialect.checked_headers[name](name, fields[name])
     if exchange.target.query:
         _check_query(exchange, route)
     if "expect" in fields and fields["expect"].lower() != "100-continue":

@@ -81,6 +81,11 @@ class Dialect(Protocol):
         """Headers that ask for what it does not do, whatever the route: name -> a sentence that says so."""
 
     @property
+    def checked_headers(self) -> Mapping[str, Callable[[str, str], object]]:
+        """Headers that any call may have, also where nothing is done with them: name -> called with name and value, raises
+        InvalidRequest for a malformed one."""
+
+    @property
     def find(self) -> Callable[[str, Target], Route]:
         """The route of a method and a target.
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.rest import names
+from ambry.rest.text import plain_text
 from frontend.config import FrontendConfig
 from frontend.containers.resolver import Containers
 from frontend.http.problem import headers_of
@@ -49,6 +50,8 @@ class AmbryApi:
     refused_headers = {  # noqa: RUF012  # never changed
         names.REQUEST_ID: "the server gives each request its id, which the answer tells; leave it out",
     }
+
+    checked_headers = {names.SERVICE_ID: plain_text}  # noqa: RUF012  # never changed
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ _JSON_TYPES = frozenset({"", "application/json", "application/x-www-form-urlenco
 """The last is what curl says unasked."""
 
 
-_ID = {"type": "string", "format": "ambry-blob-id"}
+_ID = {"type": "string", "description": "of a blob; one that is none is the status of its item alone"}
 LIST: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": _ID}
 """A batch as a JSON Schema."""
 LIST_WITH_RANGES: dict[str, Any] = LIST | {

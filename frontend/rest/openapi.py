@@ -18,6 +18,8 @@ Document = dict[str, Any]
 PROBLEM_TYPE = "application/problem+json"
 ALWAYS = (400, 403, 405, 408, 414, 417, 421, 431, 500, 503)
 """Errors that may come of every call."""
+NAMING = frozenset({names.BLOB_ID, names.ACCOUNT_NAME, names.ACCOUNT_ID})
+"""Headers that name what may not be there."""
 _VARIES = re.compile(r"\{(\w+)(\.\.\.)?\}")
 _PROBLEM: Schema = {
     "type": "object",
@@ -36,11 +38,13 @@ _PROBLEM: Schema = {
 
 def document(routes: Iterable[Route]) -> Document:
     """The whole of it."""
+    table = tuple(routes)
+    named = paths_of(table)
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        path = paths.setdefault(_VARIES.sub(r"{\1}", route.target), {})
+    for route in table:
+        path = named[route.target]
         for method in route.methods:
-            path[method.lower()] = _operation(route, method)
+            paths.setdefault(path, {})[method.lower()] = _operation(route, method, path)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,15 +68,21 @@ def document(routes: Iterable[Route]) -> Document:
     }
 
 
+def paths_of(routes: Iterable[Route]) -> dict[str, str]:
+    """The path of each target. Those that differ in the names of what varies alone are one, with the names of the last."""
+    last = {_VARIES.sub("{}", route.target): _VARIES.sub(r"{\1}", route.target) for route in routes}
+    return {route.target: last[_VARIES.sub("{}", route.target)] for route in routes}
+
+
 def statuses_of(route: Route, method: str) -> tuple[int, ...]:
     """All that it may answer with, in order."""
     found = {*route.statuses, *ALWAYS}
-    by_id = "{id}" in route.target or names.BLOB_ID in route.headers
+    about_one = "{" in route.target or not route.headers.isdisjoint(NAMING)
     if route.select is not None:
         found |= {412}
         if method in ("GET", "HEAD"):
             found |= {304}
-    if by_id:
+    if about_one:
         found |= {404, 410}
     if 206 in route.statuses:
         found |= {416}
@@ -83,13 +93,13 @@ def statuses_of(route: Route, method: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _operation(route: Route, method: str) -> dict[str, Any]:
+def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
     summary, description = _words(route)
     found: dict[str, Any] = {
         "operationId": f"{method.lower()}_{route.op}_{re.sub(r'[^a-z]+', '_', route.target.lower()).strip('_') or 'root'}",
         "summary": summary,
         "tags": [route.target[1:].split("/")[0].strip("{}") or "blobs"],
-        "parameters": [*_in_path(route), *_in_query(route), *_in_headers(route, method)],
+        "parameters": [*_in_path(route, path), *_in_query(route), *_in_headers(route, method)],
         "responses": {str(status): _response(route, method, status) for status in statuses_of(route, method)},
     }
     if description:
@@ -116,6 +126,11 @@ def _body(route: Route) -> list[tuple[str, Schema]]:
 
 def _response(route: Route, method: str, status: int) -> dict[str, Any]:
     if status >= 400:
+        if method != "HEAD" and status == 503 and "text/plain" in route.gives:
+            return {
+                "description": HTTPStatus(status).phrase,
+                "content": {kind: {} for kind in (*route.gives, PROBLEM_TYPE)},
+            }
         return {"$ref": f"#/components/responses/{'Empty' if method == 'HEAD' else 'Problem'}"}
     found: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if method != "HEAD" and status not in (204, 304) and route.gives:
@@ -133,8 +148,10 @@ def _parameter(place: str, name: str, said: Mapping[str, tuple[str, Schema]], *,
     return found
 
 
-def _in_path(route: Route) -> list[dict[str, Any]]:
-    return [_parameter("path", name, PATH, required=True) for name, _ in _VARIES.findall(route.target)]
+def _in_path(route: Route, path: str) -> list[dict[str, Any]]:
+    """Under the names that the path has, what they are to this route."""
+    pairs = zip(_VARIES.findall(route.target), _VARIES.findall(path), strict=True)
+    return [_parameter("path", own, PATH, required=True) | {"name": shown} for (own, _), (shown, _) in pairs]
 
 
 def _in_query(route: Route) -> list[dict[str, Any]]:

@@ -58,6 +58,10 @@ class _WantedPart(msgspec.Struct, forbid_unknown_fields=True):
     digest: str | None = None
 
 
+ANSWERS = {"upload_complete": (201,), "upload_abort": (202,)}
+"""Of operations that do not answer 200."""
+
+
 class UploadSessions:
     """The calls of upload sessions."""
 
@@ -94,6 +98,9 @@ class UploadSessions:
                 headers=headers,
                 query=frozenset({"after"}) if methods == READS else frozenset(),
                 select=self._select,
+                statuses=ANSWERS.get(op, (200,)),
+                takes=("application/octet-stream",) if op == "upload_part" else ("application/json",),
+                gives=() if op == "upload_abort" else ("application/json",),
             )
 
         begin = Route(
@@ -106,6 +113,7 @@ class UploadSessions:
             headers=ON_SESSION,
             header_prefixes=METADATA_PREFIXES,
             select=self._select,
+            statuses=(201,),
         )
         return (
             begin,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ class PlainDialect:
     request_id_header = "x-plain-id"
     common: Mapping[str, str] = {"x-plain-server": "one"}
     refused_headers: Mapping[str, str] = {"x-plain-later": "it is not there yet"}
+    checked_headers: Mapping[str, Callable[[str, str], object]] = {}
 
     def __init__(self, routes: Mapping[str, Route] | None = None) -> None:
         self._routes = routes or {}

@@ -9,7 +9,7 @@ from ambry.errors import InvalidRequest
 from frontend.http.exchange import Exchange
 from frontend.http.fields import SINGLE, gather, list_of
 from frontend.http.route import Route
-from tests.support.http_frontend import Answer, RawClient
+from tests.support.http_frontend import Answer, RawClient, http_frontend
 from tests.support.plain_server import plain_server
 
 
@@ -214,3 +214,12 @@ async def test_behind_a_request_whose_end_is_in_doubt_nothing_is_served(head: st
         answer = await client.answer()
         assert answer.status in (400, 501)
         assert answer.headers.get("connection", "close") == "close" and await client.at_end()
+
+
+async def test_a_header_that_any_call_may_have_is_right_or_refused_where_nothing_is_done_with_it() -> None:
+    """A service id of 300 characters was taken by every call but an upload."""
+    async with http_frontend() as frontend:
+        for method, path in (("GET", "/version"), ("HEAD", "/version"), ("OPTIONS", "/"), ("GET", "/statsReport")):
+            for value, refused in (("me", False), ("x" * 256, True), ("\xe9", True)):
+                answer = await frontend.call(method, path, {"x-ambry-service-id": value})
+                assert (answer.status == 400) == refused, (method, path, value)
