@@ -11,13 +11,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ambry.errors import PreconditionFailed
+from frontend.commands import meta
 from frontend.metadata.store import Put, Space, Version, order
 from tests.support.clusters import rounds, seed_of
 from tests.support.cut_datacenters import CutDatacenters, cut_datacenters
 from tests.support.following import everything
-from tests.support.rest import call
+from tests.support.rest import Answer, call
 
 NAME = Space.NAME
 SCOPE = 1 << 32 | 1
@@ -69,12 +71,13 @@ async def check_whole(run: CutDatacenters, made: list[Version]) -> None:
             assert (found.stamp, found.value) == (newest.stamp, newest.value)
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(("count", "workers"), [(2, 2), (3, 1)])
 async def test_datacenters_cut_apart_while_all_write_are_equal_when_they_are_whole_again(
-    tmp_path: Path, count: int
+    tmp_path: Path, count: int, workers: int
 ) -> None:
     seed = seed_of(f"cut apart {count}")
-    async with cut_datacenters(tmp_path, count) as run:
+    overrides = {"frontend": [f"frontend.workers={workers}"]}
+    async with cut_datacenters(tmp_path, count, overrides=overrides) as run:
         made: list[Version] = []
         await asyncio.gather(*(write(run, number, made, count=20, seed=seed + number) for number in run.stores))
         await check_whole(run, made)
@@ -103,6 +106,9 @@ async def test_datacenters_cut_apart_while_all_write_are_equal_when_they_are_who
             return len(lines) == count * (count - 1) and all(line["behind_versions"] == 0 for line in lines)
 
         await until(says_so, "each of the others is followed, and nothing is missing")
+        told = await asyncio.to_thread(CliRunner().invoke, meta, ["lag", "--dir", str(run.cluster.directory)])
+        assert told.exit_code == 0, told.output
+        assert told.output.count(" is behind ") == count * (count - 1)
 
 
 async def test_frontends_that_follow_are_killed_again_and_again_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -156,3 +162,38 @@ async def test_a_store_put_back_from_a_backup_gets_what_it_lost_from_the_others(
         for name in names:
             await asyncio.to_thread(run.cluster.start, name)
         await check_whole(run, made)
+
+
+async def test_a_name_of_another_datacenter_is_found_at_once_or_503_and_never_404(tmp_path: Path) -> None:
+    """C3 for names: what dc1 has acknowledged is not absent in dc2, whether that follows, was just told, or is cut off."""
+    async with cut_datacenters(tmp_path, 2) as run:
+        dc1, dc2 = (run.cluster.frontends(name)[0].url for name in ("dc1", "dc2"))
+
+        async def ask(url: str, method: str, name: str, body: bytes | None = None) -> Answer:
+            return await asyncio.to_thread(call, url, method, f"/named/default/default/{name}", body)
+
+        async def found() -> bool:
+            return (await ask(dc2, "GET", "none")).status == 404
+
+        await until(found, "dc2 may say that a name is nowhere")
+        for number in range(20):
+            put = await ask(dc1, "PUT", f"name{number}", b"%d" % number)
+            assert put.status in (200, 201), put.body
+            got = await ask(dc2, "GET", f"name{number}")
+            assert (got.status, got.body) == (200, b"%d" % number)
+        run.cut()
+        assert (await ask(dc1, "PUT", "later", b"later")).status in (200, 201)
+        for _ in range(5):
+            got = await ask(dc2, "GET", "later")
+            assert got.status == 503
+            assert got.headers["Retry-After"]
+        got = await ask(dc2, "GET", "name3")
+        assert (got.status, got.body) == (200, b"3")
+        run.heal()
+
+        async def there() -> bool:
+            got = await ask(dc2, "GET", "later")
+            assert got.status in (200, 503), got.status
+            return got.status == 200
+
+        await until(there, "the name is there")
