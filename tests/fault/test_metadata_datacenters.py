@@ -21,6 +21,8 @@ from tests.support.cut_datacenters import CutDatacenters, cut_datacenters
 from tests.support.following import everything
 from tests.support.rest import Answer, call
 
+pytestmark = pytest.mark.fault
+
 NAME = Space.NAME
 SCOPE = 1 << 32 | 1
 KEYS = [b"%d" % number for number in range(6)]
