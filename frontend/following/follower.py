@@ -97,7 +97,8 @@ class DatacenterFollower:
             return True
         led, self.leading = self.leading, False
         if not await self._leases.hold(self._lease, LEASE_S):
-            self.behind_versions = None
+            # Whoever follows now knows better.
+            self.behind_versions, self.error = None, ""
             return False
         if not led:
             row = await self._store.local(LocalSpace.CURSOR, self._key)

@@ -67,6 +67,22 @@ async def test_one_that_stops_in_order_lets_another_follow_at_once(tmp_path: Pat
         assert second.leading
 
 
+async def test_who_follows_no_more_says_nothing_of_it(tmp_path: Path) -> None:
+    clock = SettableClock()
+    async with stores(tmp_path, [clock, clock]) as (here, there):
+        source = StoreSource(there)
+        first, second = (follower_of(here, source, clock=clock, owner=name * 16) for name in (b"a", b"b"))
+        await first.tick()
+        source.cut = True
+        await first.tick()
+        assert first.describe()["error"]
+        clock.advance(LEASE_S)
+        await second.tick()
+        await first.tick()
+        told = first.describe()
+        assert (told["follows"], told["error"], told["behind_versions"], told["behind_s"]) == (False, "", None, None)
+
+
 async def test_what_comes_back_from_us_is_not_written_again(tmp_path: Path) -> None:
     """Each change comes back once from every datacenter that follows us; a cursor for each would double what disks sync."""
     clock = SettableClock()
