@@ -378,13 +378,23 @@ async def test_deleted_and_expired_blobs_are_gone_unless_asked_for_all_the_same(
 
 
 async def test_a_state_without_bytes_is_not_an_absence(world: World) -> None:
-    await update(world, ALIVE)
-    reply, body = await get(world)
-    assert (reply.state, reply.present, reply.gone, body) == (ALIVE, False, False, b"")
+    await update(world, DELETED)
+    reply, body = await get(world, any_state=True)
+    assert (reply.state, reply.present, body) == (DELETED, False, b"")
+
+
+async def test_a_longer_life_needs_the_bytes(world: World) -> None:
+    for known in (None, DELETED):
+        if known is not None:
+            await update(world, known)
+        with pytest.raises(ReplicaUnavailable):
+            await update(world, BlobState(1, False, NEVER_MS))
+    await put(world, b"x", OTHER, expires_at_ms=world.clock.wall_ms() + 1000)
+    assert await update(world, ALIVE, OTHER) == ALIVE
 
 
 async def test_updates_join_and_a_tombstone_outlives_a_late_put(world: World) -> None:
-    assert await update(world, BlobState(0, False, 500)) == BlobState(0, False, 500)
+    assert await update(world, BlobState(0, True, 500)) == BlobState(0, True, 500)
     assert await update(world, BlobState(0, True, 400)) == BlobState(0, True, 500)
     await put(world, b"late")
     reply, _ = await get(world)
@@ -444,9 +454,8 @@ async def test_presence_is_sure_or_unsure(world: World) -> None:
     await put(world, b"x")
     await put(world, b"x", OTHER)
     await update(world, DELETED, OTHER)
-    await update(world, ALIVE, blob_id(4))
-    ids = (ID, OTHER, blob_id(4), blob_id(5), STRANGER, GARBAGE, b"short")
-    assert await presence(world, *ids) == ["present", "deleted", "unsure", "absent", "unsure", "unsure", "unsure"]
+    ids = (ID, OTHER, blob_id(5), STRANGER, GARBAGE, b"short")
+    assert await presence(world, *ids) == ["present", "deleted", "absent", "unsure", "unsure", "unsure"]
     world.serving(False)
     assert await presence(world, ID, blob_id(5)) == ["present", "unsure"]
 

@@ -431,7 +431,7 @@ class FakePeer:
         retention_ms = CompactionSection().deleted_retention_s * 1000
         if undone and deleted_at_ms and deleted_at_ms + retention_ms <= self.clock.wall_ms():
             raise BlobDeleted("deleted too long ago")
-        if undone and request.deleted_at_ms and known.put is None:
+        if not state.deleted and state != known.state and known.put is None:
             raise ReplicaUnavailable("its bytes are not here")
         if request.id not in self.records or state != known.state:
             known.changed_at_ms = max(known.changed_at_ms, request.changed_at_ms)
