@@ -148,6 +148,18 @@ def test_a_put_with_a_key_is_one_blob_wherever_a_frontend_is_killed(
     assert get(frontend.url, blob_id).body == body
 
 
+def test_a_client_that_never_heard_the_answer_gets_the_first_blob_from_another_frontend(
+    pair: LocalCluster, announced: Path
+) -> None:
+    frontend = Dying(pair, f"{KEYED}.keep:after")
+    before = len(announced.read_text().splitlines())
+    with AmbryClient(endpoints=[frontend.url, frontend.other]) as client:
+        info = client.put(b"hello", idempotency_key="lost answer")
+        assert client.get_bytes(info.id) == b"hello"
+    assert announced.read_text().splitlines()[before:] == [str(info.id)], "it was put once, and told by another one"
+    frontend.again()
+
+
 def test_the_command_goes_on_after_a_kill(pair: LocalCluster, tmp_path: Path) -> None:
     for member in pair.frontends():
         pair.start(member.name)
