@@ -196,7 +196,7 @@ def test_a_foreign_host_is_refused(url: str) -> None:
 
 
 def test_a_header_that_asks_for_what_nobody_does_is_refused(url: str) -> None:
-    refused(rest.call(url, "POST", "/", DATA, {"x-ambry-idempotency-key": "k"}), 400, "InvalidRequest")
+    refused(rest.call(url, "POST", "/", DATA, {"x-ambry-chunk-uploads": "true"}), 400, "InvalidRequest")
 
 
 def test_the_health_check_names_the_frontend(url: str) -> None:

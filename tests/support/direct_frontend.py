@@ -55,7 +55,7 @@ class RouterPeer:
     def call(
         self,
         type: int,
-        message: Message,
+        message: Message | bytes,
         done: OnReply,
         *,
         timeout_s: float,
@@ -69,7 +69,7 @@ class RouterPeer:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _run(self, type: int, message: Message, done: OnReply, body: bytes) -> None:
+    async def _run(self, type: int, message: Message | bytes, done: OnReply, body: bytes) -> None:
         outcome: Frame | AmbryError
         try:
             answer, data, checks = await self._cluster[self.node.name].ask(type, message, body)

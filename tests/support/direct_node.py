@@ -226,10 +226,12 @@ class DirectNode:
 
     # --- asking it ---
 
-    def send(self, type: int, message: Message, body: Buffer = b"", *, deadline: float = float("inf")) -> Answer:
+    def send(
+        self, type: int, message: Message | bytes, body: Buffer = b"", *, deadline: float = float("inf")
+    ) -> Answer:
         answer = Answer()
         answer.deadline = deadline
-        frame = Frame(type, 0, 10_000, 1, messages.encode(message), block_checks(body), body)
+        frame = Frame(type, 0, 10_000, 1, messages.header_of(message), block_checks(body), body)
         try:
             self.parts.handlers[type](frame, cast(Responder, answer))
         except messages.UNREADABLE as error:
@@ -238,7 +240,9 @@ class DirectNode:
             answer.fail(error)
         return answer
 
-    async def ask(self, type: int, message: Message, body: Buffer = b"") -> tuple[Message, Buffer, Buffer | None]:
+    async def ask(
+        self, type: int, message: Message | bytes, body: Buffer = b""
+    ) -> tuple[Message, Buffer, Buffer | None]:
         return await self.send(type, message, body).wait()
 
     async def put(

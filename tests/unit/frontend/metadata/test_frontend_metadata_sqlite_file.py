@@ -167,6 +167,8 @@ async def test_a_file_that_is_put_in_place_of_ours_is_the_one_that_is_written(tm
     path = tmp_path / "m.sqlite"
     async with opened(sqlite_store(tmp_path / "other.sqlite")) as other:
         await put(other, b"from the backup")
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as sql:
+        sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     async with opened(sqlite_store(path)) as store:
         await put(store, b"a")
         for end in ("-wal", "-shm"):
