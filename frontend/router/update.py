@@ -43,12 +43,12 @@ async def delete(
     else:
         outcome = await _read(request, context, blob_id, any_state=True)
         state = outcome.reply.state if isinstance(outcome, Found) else outcome.state
-    deleted = False
-    while not deleted:
-        # Another replica may know of a later undelete than the one that we read: its answer says so, go beyond it.
+    wanted = None
+    # Another replica may know of a later life than the one that we read: its answer says so. That one is to end then, and as
+    # many replicas as confirm a write must know of its end: one that took the end of an earlier life does not.
+    while wanted is None or not state.deleted or state.life_version > wanted.life_version:
         wanted = BlobState(state.life_version, True, state.expires_at_ms)
         state = (await _write(request, context, blob_id, wanted)).state
-        deleted = state.deleted
 
 
 async def undelete(
@@ -67,10 +67,13 @@ async def undelete(
         last = await _write(request, context, blob_id, last.state)
     if not last.state.deleted:
         raise NotDeleted(f"blob {blob_id} is not deleted")
-    while last.state.deleted:
-        # Another replica may know of a later deletion than the one that we read: its answer says so, go beyond it.
-        next_life = BlobState(last.state.life_version + 1, False, last.state.expires_at_ms)
-        last = await _write(request, context, blob_id, next_life, deleted_at_ms=last.deleted_at_ms)
+    wanted = None
+    # Another replica may know of a later deletion than the one that we read: its answer says so, go beyond it. Or of a later
+    # life: as many replicas as confirm a write must know of that one.
+    while wanted is None or last.state.deleted or last.state.life_version > wanted.life_version:
+        life = last.state.life_version + (1 if last.state.deleted else 0)
+        wanted = BlobState(life, False, last.state.expires_at_ms)
+        last = await _write(request, context, blob_id, wanted, deleted_at_ms=last.deleted_at_ms)
 
 
 async def extend_ttl(

@@ -126,6 +126,27 @@ async def test_an_undelete_goes_beyond_the_latest_deletion_that_any_replica_know
 
 
 @virtual_time
+async def test_a_delete_is_acknowledged_when_two_replicas_know_the_end_of_the_latest_life() -> None:
+    """One that took the delete of an earlier life confirmed it: with the other one lost, the blob was back."""
+    cluster, blob_id = await made(DELETED_AGAIN, DELETED, AGAIN)
+    for number in (1, 3):
+        cluster.peer(number).script(lost(), type=MessageType.GET)
+    cluster.peer(3).script(lost(), type=MessageType.UPDATE)
+    await delete(cluster, blob_id)
+    assert states(cluster, blob_id) == [DELETED_AGAIN, DELETED_AGAIN, AGAIN]
+
+
+@virtual_time
+async def test_an_undelete_is_acknowledged_when_two_replicas_know_the_latest_life() -> None:
+    cluster, blob_id = await made(BlobState(2, False, NEVER_MS), DELETED, DELETED_AGAIN)
+    for number in (1, 3):
+        cluster.peer(number).script(lost(), type=MessageType.GET)
+    cluster.peer(3).script(lost(), type=MessageType.UPDATE)
+    await undelete(cluster, blob_id)
+    assert [state.life_version for state in states(cluster, blob_id)] == [2, 2, 1]
+
+
+@virtual_time
 async def test_an_undelete_of_a_living_blob_changes_nothing() -> None:
     cluster, blob_id = await made()
     with pytest.raises(NotDeleted):
