@@ -100,6 +100,7 @@ class Frontend:
             introduction=introduction,
             clock=self._agreed,
             random_source=self._random,
+            in_doubt=lambda: not self._agreed.peers.fresh(),
         )
         api = AmbryApi(
             router,

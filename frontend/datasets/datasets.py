@@ -134,14 +134,16 @@ class Datasets:
 
     async def all(self, scope: int, *, after: str | None, limit: int) -> list[KeptDataset]:
         """By name, beyond `after`."""
-        found = await self._store.list(
-            Space.DATASET, scope, after=None if after is None else newest_key(after), limit=min(1_000, 2 * limit)
-        )
-        known = [
-            KeptDataset(version.key.decode(), scope, decode_dataset(version.value), version.stamp)
-            for version in found
-            if version.value is not None and b"\0" not in version.key
-        ]
+        known: list[KeptDataset] = []
+        behind = None if after is None else newest_key(after)
+        # Beside each stands its newest version, and of those that were deleted that alone.
+        while len(known) < limit and (page := await self._store.list(Space.DATASET, scope, after=behind)):
+            known += [
+                KeptDataset(version.key.decode(), scope, decode_dataset(version.value), version.stamp)
+                for version in page
+                if version.value is not None and b"\0" not in version.key
+            ]
+            behind = page[-1].key
         return known[:limit]
 
     # --- versions ---
@@ -267,9 +269,13 @@ class Datasets:
         return _alias(name, version)
 
     async def aliases(self, known: KeptDataset) -> list[KeptAlias]:
-        """All of a dataset, at most a page."""
+        """All of a dataset."""
         prefix = version_prefix(known.name)
-        found = await self._store.list(Space.ALIAS, known.scope, prefix=prefix)
+        found: list[Version] = []
+        while page := await self._store.list(
+            Space.ALIAS, known.scope, prefix=prefix, after=found[-1].key if found else None
+        ):
+            found += page
         return [_alias(version.key[len(prefix) :].decode(), version) for version in found]
 
     async def alias_history(self, known: KeptDataset, name: str, *, before: Version | None = None) -> list[KeptAlias]:

@@ -97,9 +97,10 @@ class DatasetRetention:
 
     async def _delete(self, known: KeptDataset, version: KeptVersion) -> None:
         named = version.named
-        put, intent = self._intents.row(IntentKind.BURY, named.id, NamePlace(Space.VERSION, known.scope, named.key))
+        place = NamePlace(Space.VERSION, known.scope, named.key)
+        put, intent = self._intents.row(IntentKind.BURY, named.id, place, after=named.stamp.time)
         await self._datasets.versions.bury(known.scope, named.key, named.stamp, [put])
         self._deleted += 1
         log.info("version deleted, its time was over", dataset=known.name, version=text_of(version.number))
-        if await self._router.discards.bury(intent.key.hex(), [named.id], NEVER_MS):
-            await self._intents.end(intent)
+        # The janitor of names looks whether that was enough (frontend/names/janitor.py).
+        await self._router.discards.bury(intent.key.hex(), [named.id], NEVER_MS)

@@ -5,13 +5,14 @@ Every frontend of a datacenter has one; a lease lets one of them work at a time,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS
 from ambry.clock import Clock
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, BlobNotFound
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from frontend.metadata.leases import Leases
@@ -27,6 +28,8 @@ from frontend.metadata.store import (
 )
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import Intent, IntentKind, decode_intent, encode_intent
+from frontend.request import RequestContext
+from frontend.router import update
 from frontend.router.context import RouterContext
 
 log = get_logger()
@@ -82,12 +85,24 @@ class NameJanitor:
             await self._store.write([LocalPut(LocalSpace.INTENT, row.key, value, condition=row.value)])
             row = LocalRow(row.space, row.key, value, row.expires_ms)
         blob_id = BlobId(intent.blob)
-        goes = intent.kind is not IntentKind.POINT or not await self._got(intent)
-        if goes and not await self._router.discards.bury(row.key.hex(), [blob_id], NEVER_MS):
+        goes = intent.kind is IntentKind.KEY or not await self._got(intent)
+        if goes and not await self._let_go(row.key.hex(), intent, blob_id):
             return
         await self._store.write([LocalDelete(LocalSpace.INTENT, row.key, row.value)])
         self._ended += 1
         log.info("a step for a name was left half done and is ended", blob=str(blob_id), blob_goes=goes)
+
+    async def _let_go(self, request_id: str, intent: Intent, blob_id: BlobId) -> bool:
+        """Whether enough replicas know that the blob is deleted, whichever of its lives it is in."""
+        if not await self._router.discards.bury(request_id, [blob_id], NEVER_MS):
+            return False
+        if intent.kind is IntentKind.BURY or intent.after:
+            timeout_s = self._router.config.request_timeout_ms / 1000
+            request = RequestContext(id=request_id, timeout_s=timeout_s, deadline=0.0)
+            request.renew()
+            with suppress(BlobNotFound):
+                await update.delete(request, self._router, blob_id)
+        return True
 
     async def _got(self, intent: Intent) -> bool:
         """Whether the name got the blob."""

@@ -101,7 +101,8 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     due_ms: int
     """Wall time from which on whoever began it has given up."""
     after: int = 0
-    """POINT: the name gets the blob by a version with a later time (frontend/metadata/store.py, Stamp)."""
+    """Only a version with a later time counts as one by which the name got the blob (frontend/metadata/store.py, Stamp): POINT
+    that of the tombstone which is undone, BURY that of the version which was deleted."""
     taken: bool = False
     """Somebody else ends it: whoever began it must not go on."""
     space: int = Space.NAME

@@ -229,7 +229,7 @@ class DatasetVersions:
             raise UpdateConflict(f"the aliases {', '.join(pointing[:5])} point to {text}; move them first")
         living = about.living
         place = NamePlace(Space.VERSION, known.scope, living.key)
-        put, intent = self._intents.row(IntentKind.BURY, living.id, place)
+        put, intent = self._intents.row(IntentKind.BURY, living.id, place, after=living.stamp.time)
         await self._datasets.versions.bury(known.scope, living.key, living.stamp, [put])
         with suppress(BlobGone):  # by its id
             await update.delete(exchange.context, self._router, living.id, selected_head(exchange))

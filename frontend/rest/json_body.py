@@ -22,7 +22,7 @@ async def json_object(exchange: Exchange, router: RouterContext, *, size_max: in
         raise MediaTypeUnsupported(f"the body is JSON: say so with Content-Type: application/json, not {said[:80]!r}")
     try:
         found = _object(await _whole(exchange, router, size_max))
-    except msgspec.DecodeError as cause:
+    except (msgspec.DecodeError, RecursionError) as cause:
         raise InvalidRequest(f"the body is no JSON object: {cause}") from cause
     return found
 

@@ -206,7 +206,7 @@ class NamedBlobs:
         if not living.blob.owned:
             await self._names.bury(name.scope, name.key, living.stamp)
             return web.Response(status=202)
-        put, intent = self._intents.row(IntentKind.BURY, living.id, name.place)
+        put, intent = self._intents.row(IntentKind.BURY, living.id, name.place, after=living.stamp.time)
         await self._names.bury(name.scope, name.key, living.stamp, [put])
         with suppress(BlobGone):  # by its id
             await update.delete(exchange.context, self._router, living.id, selected_head(exchange))
@@ -259,15 +259,20 @@ class NamedBlobs:
         last = await self._names.last_blob(name.scope, name.newest)
         if last is None or last.blob is None:
             raise InvalidRequest("the name never pointed to a blob here")
-        along = []
-        if last.blob.owned:
-            after = name.newest.stamp.time
-            intent = await self._intents.write(IntentKind.POINT, last.id, name.place, after=after)
-            async with Hold(self._uploads.quotas, container_of(exchange), last.blob.size):
-                with suppress(NotDeleted):  # by its id
+        blob, along = last.blob, []
+        head = await read_head(exchange.context, self._router, last.id, any_state=True)
+        if not blob.owned or not head.state.deleted:
+            # It lives: it is bound here, it was renamed, or its delete did not get through. It may be another name's, or be
+            # deleted yet, and does not go with this one.
+            blob = msgspec.structs.replace(blob, owned=False)
+        else:
+            async with Hold(self._uploads.quotas, container_of(exchange), blob.size):
+                after = name.newest.stamp.time
+                intent = await self._intents.write(IntentKind.POINT, last.id, name.place, after=after)
+                with suppress(NotDeleted):  # by its id, in this moment
                     await update.undelete(exchange.context, self._router, last.id)
             along.append(intent.kept())
-        return await self._names.point(name.scope, name.key, last.blob, name.newest.stamp, along)
+        return await self._names.point(name.scope, name.key, blob, name.newest.stamp, along)
 
 
 _ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'

@@ -25,7 +25,7 @@ from frontend.router.rehash import digest_of_chunks
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult
 from frontend.uploads.parts import spec_of
-from frontend.uploads.rows import Completion, SessionState, UploadPart
+from frontend.uploads.rows import Completion, SessionState, UploadPart, digest_of_parts
 from frontend.uploads.sessions import OpenSession, Sessions
 
 REF_BYTES = 56
@@ -84,11 +84,19 @@ async def commit(
 ) -> OpenSession:
     """Write the record of a session that is being completed. Raises what a put raises.
 
-    One whose chunks data nodes gave up ends aborted; that is against all settings.
+    One whose parts are not those any more that were chosen is open again: a part came between the choice and its being written
+    down (UpdateConflict). One whose chunks data nodes gave up ends aborted; that is against all settings.
     """
     completion = completion_of(found)
     arrived = {part.number: part async for part in sessions.parts(found.id)}
-    refs = tuple(ref for number in completion.parts for ref in arrived[number].refs)
+    chosen = [arrived[number] for number in completion.parts if number in arrived]
+    if digest_of_parts(chosen) != completion.chosen:
+        await sessions.reopen(found)
+        raise UpdateConflict(
+            f"parts of the upload session {found.id.hex()} came anew while it was completed; nothing was stored, complete it "
+            "again"
+        )
+    refs = tuple(ref for part in chosen for ref in part.refs)
     spec = spec_of(found.session, completion.created_at_ms)
     parts = len(completion.parts) if completion.of_parts else 0
     spec = replace(spec, properties=replace(spec.properties, parts=parts))
@@ -191,7 +199,7 @@ async def _decide(
     if verify is not None:
         await verify(whole)
     numbers = tuple(part.number for part in chosen)
-    return Completion(numbers, size, whole, of_parts, context.clock.wall_ms())
+    return Completion(numbers, size, whole, of_parts, context.clock.wall_ms(), digest_of_parts(chosen))
 
 
 def _some(numbers: Sequence[int]) -> str:

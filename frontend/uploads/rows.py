@@ -15,12 +15,14 @@ left behind by a shorter one under the same number mean nothing. Numbers are big
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import TypeVar
 
 import msgspec
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
+from ambry.checksum import new_digester
 from ambry.errors import DataCorrupt, FormatUnknown
 
 SESSION_ID_SIZE = 16
@@ -60,6 +62,8 @@ class Completion(msgspec.Struct, frozen=True, array_like=True):
     """Whether `digest` is of the parts' digests, and not of the bytes."""
     created_at_ms: int
     """Of the blob, as everybody is told; wall clock."""
+    chosen: bytes
+    """What its parts were when that was decided: the xxh3-128 of their numbers, digests and chunks."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +101,16 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
     arrived_at_ms: int
     rows: int
     refs: tuple[ChunkRef, ...]
+
+
+def digest_of_parts(parts: Sequence[UploadPart]) -> bytes:
+    """What says whether parts are still those: of their numbers, digests and chunks, in this order."""
+    running = new_digester()
+    for part in parts:
+        running.update(part.number.to_bytes(2, "big") + part.digest + len(part.refs).to_bytes(4, "big"))
+        for ref in part.refs:
+            running.update(ref.id + ref.digest)
+    return running.digest()
 
 
 _session = msgspec.msgpack.Decoder(Session)

@@ -218,6 +218,11 @@ class Sessions:
         session = replace(found.session, state=SessionState.COMPLETING, completion=completion)
         return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id), Expect.PRESENT))
 
+    async def reopen(self, found: OpenSession) -> OpenSession:
+        """It takes parts again; nothing was made of it. Raises UpdateConflict."""
+        session = replace(found.session, state=SessionState.OPEN, completion=None)
+        return await self._change(found, session, self._stays_open(found.id))
+
     async def finish(self, found: OpenSession, state: SessionState, *along: Change) -> OpenSession:
         """It is DONE or ABORTED; `along` happens in the same moment. Raises UpdateConflict."""
         session = replace(found.session, state=state)

@@ -111,7 +111,7 @@ async def test_a_row_stays_while_too_few_replicas_hear_of_it_and_nobody_else_goe
 async def test_the_blob_of_a_deleted_name_goes_though_its_frontend_was_killed(world: World) -> None:
     blob = await world.blob()
     pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
-    put, _ = world.intents.row(IntentKind.BURY, BlobId(blob.id), PLACE)
+    put, _ = world.intents.row(IntentKind.BURY, BlobId(blob.id), PLACE, after=pointed.stamp.time)
     await world.names.bury(SCOPE, NAME, pointed.stamp, [put])
     world.clock.advance(LONG_S)
     await world.janitor.tick()

@@ -268,6 +268,62 @@ async def test_what_is_no_action_is_refused(frontend: HttpFrontend, action: dict
     assert (await act(frontend, "n", action)).status == 400
 
 
+async def test_a_name_that_is_brought_back_after_a_rename_does_not_own_the_blob(frontend: HttpFrontend) -> None:
+    """It did: a delete of it took the blob of the other name along."""
+    await put(frontend, "a", b"one")
+    await act(frontend, "b", {"op": "rename", "from": "a"})
+    assert (await act(frontend, "a", {"op": "undelete"})).status == 200
+    assert (await get(frontend, "a")).body == b"one"
+    assert (await frontend.call("DELETE", f"{HERE}/a")).status == 202
+    assert (await get(frontend, "b")).body == b"one"
+    assert await intents(frontend) == 0
+
+
+async def test_a_delete_that_did_not_get_through_does_not_take_a_blob_that_was_brought_back(
+    frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(frontend, "a", b"one")
+    for peer in frontend.cluster.pool:
+        peer.script(fails(ReplicaUnavailable("fenced")), type=MessageType.UPDATE)
+    assert (await frontend.call("DELETE", f"{HERE}/a")).status == 503
+    for peer in frontend.cluster.pool:
+        peer.heal()
+    assert (await act(frontend, "a", {"op": "undelete"})).status == 200
+    await run_janitor(frontend, monkeypatch)
+    assert (await get(frontend, "a")).body == b"one"
+    assert await intents(frontend) == 0
+
+
+async def test_a_blob_in_a_later_life_goes_with_its_name_too(
+    frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(frontend, "a", b"one")
+    await frontend.call("DELETE", f"{HERE}/a")
+    assert (await act(frontend, "a", {"op": "undelete"})).status == 200
+    for peer in frontend.cluster.pool:
+        peer.script(fails(ReplicaUnavailable("fenced")), type=MessageType.UPDATE)
+    assert (await frontend.call("DELETE", f"{HERE}/a")).status == 503
+    for peer in frontend.cluster.pool:
+        peer.heal()
+    await run_janitor(frontend, monkeypatch)
+    assert (await intents(frontend), visible(frontend)) == (0, set())
+
+
+async def run_janitor(frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long after everybody has given up."""
+    assert frontend.services is not None
+    [janitor] = [loop for loop in frontend.services.loops if loop.name == "names"]
+    monkeypatch.setattr(SystemClock, "wall_ms", lambda _self, real=SystemClock.wall_ms: real(_self) + 10 * 60_000)
+    await janitor.tick()
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("depth", [5_000])
+async def test_a_body_of_endless_brackets_is_refused(frontend: HttpFrontend, depth: int) -> None:
+    answer = await frontend.call("POST", f"{HERE}/a", {}, b'{"op": ' + b"[" * depth)
+    assert answer.status == 400, answer.body
+
+
 # --- lists ---
 
 

@@ -215,6 +215,22 @@ async def test_a_completion_that_was_decided_is_carried_out_by_whoever_comes_nex
     assert await world.cluster.read(BlobId(session.session.blob)) == b"hello"
 
 
+async def test_a_part_that_comes_anew_while_the_session_is_completed_never_changes_what_is_made(world: World) -> None:
+    """It was: the blob had the size and the digest of one part, and the bytes of another."""
+    await world.begin()
+    await world.part(1, b"first")
+    await world.part(2, b"second")
+
+    async def meanwhile(_whole: bytes) -> None:
+        await world.part(1, b"other")
+
+    with pytest.raises(UpdateConflict, match="came anew"):
+        await world.complete(verify=meanwhile)
+    assert (await world.found()).session.state is SessionState.OPEN
+    result = await world.complete()
+    assert await world.cluster.read(result.id) == b"othersecond"
+
+
 # --- what is refused, and changes nothing ---
 
 

@@ -43,7 +43,7 @@ def session(state: SessionState = SessionState.OPEN, completion: Completion | No
 
 
 def test_a_session_comes_back_with_all_it_was_completed_to() -> None:
-    done = Completion(tuple(range(1, 10_001)), 1 << 42, b"d" * 16, True, 7)
+    done = Completion(tuple(range(1, 10_001)), 1 << 42, b"d" * 16, True, 7, b"c" * 16)
     written = encode_session(session(SessionState.DONE, done))
     assert decode_session(written) == session(SessionState.DONE, done)
     assert len(written) <= VALUE_BYTES_MAX

@@ -39,7 +39,7 @@ def part(number: int, chunks: int = 1, *, digest: bytes = b"d" * 16) -> UploadPa
 
 
 def completion(*numbers: int) -> Completion:
-    return Completion(numbers, 5, b"w" * 16, True, 9)
+    return Completion(numbers, 5, b"w" * 16, True, 9, b"c" * 16)
 
 
 @pytest.fixture
