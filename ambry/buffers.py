@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from contextlib import suppress
+from mmap import MADV_NOHUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 LARGE_BYTES = 128 << 10
 """Smaller ones are not kept: the allocator has them at hand."""
@@ -52,6 +53,9 @@ class Buffers:
                 self._idle.discard(id(buffer))
                 return memoryview(buffer)[:size]
         buffer = mmap(-1, capacity, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        with suppress(OSError):  # a kernel without them
+            # With huge pages a byte that is written takes 2 MiB, and what is charged is what was received.
+            buffer.madvise(MADV_NOHUGEPAGE)
         if self._make_room(capacity):
             if not known:
                 self._used()

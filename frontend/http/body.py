@@ -183,7 +183,8 @@ class BodyReader(StraightBody):
 
     def give_way(self) -> None:
         """Stop waiting for the client, for the moment: others want memory."""
-        if self._wait_ends is not None:
+        # One whose own time is up in this turn ends anyway.
+        if self._wait_ends is not None and not self._wait_ends.expired():
             self._gives_way = True
             self._wait_ends.reschedule(asyncio.get_running_loop().time())
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
+from pathlib import Path
+
 import pytest
 
 from ambry.buffers import KEPT_BYTES_MAX, LARGE_BYTES, Buffers
@@ -83,3 +87,17 @@ def test_what_is_not_used_goes_and_what_is_in_use_stays() -> None:
     assert buffers.kept_bytes == 0
     assert buffers.take(MIB) is not None
     assert len(wakes) == 2
+
+
+def test_a_byte_that_is_written_takes_no_huge_page() -> None:
+    """With huge pages for all, each upload that had begun held 2 MiB and was charged for what it had sent."""
+    memory = Buffers().take(8 << 20)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    maps = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+    for each in maps:
+        first, last = (int(end, 16) for end in each.split(" ", 1)[0].split("-"))
+        if first <= address < last:
+            flags = next(line for line in each.splitlines() if line.startswith("VmFlags"))
+            assert " nh" in flags, each
+            return
+    raise AssertionError("the memory is mapped nowhere")
