@@ -79,7 +79,8 @@ def check_dump(blocks: Iterator[Block], *, cluster: str, datacenter: int) -> Dum
 async def load(store: MetadataStore, blocks: Iterable[Block]) -> DumpEnd:
     """Join what a dump holds to what the store has; how much of each was new.
 
-    A local row that is there already stays as it is: it is younger.
+    A local row that is there already stays as it is: it is younger. Intents are left out: what was under way has ended since,
+    and who ended it now would let blobs go that were acknowledged after the dump.
     """
     versions = rows = 0
     for block in blocks:
@@ -89,7 +90,7 @@ async def load(store: MetadataStore, blocks: Iterable[Block]) -> DumpEnd:
         # In the order of the log, or it would have another.
         for start in range(0, len(some), MERGE_VERSIONS):
             versions += await store.merge(some[start : start + MERGE_VERSIONS])
-        local = [item for item in block if isinstance(item, LocalRow)]
+        local = [item for item in block if isinstance(item, LocalRow) and item.space != LocalSpace.INTENT]
         for start in range(0, len(local), SIDE_BY_SIDE):
             found = await asyncio.gather(*(_put_row(store, row) for row in local[start : start + SIDE_BY_SIDE]))
             rows += sum(found)

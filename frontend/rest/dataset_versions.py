@@ -216,10 +216,13 @@ class DatasetVersions:
         known, asked = about.known, about.asked
         if asked is None or isinstance(asked, VersionToken):
             raise InvalidRequest("a version is deleted by its number")
-        if about.living is None:
-            with suppress(NameDeleted):
-                await self._datasets.version(known, asked)  # says that there is none
-            return web.Response(status=202)
+        living = about.living
+        if living is None:
+            try:
+                # Says that there is none, or another datacenter has it.
+                living = (await self._datasets.version(known, asked)).named
+            except NameDeleted:
+                return web.Response(status=202)
         container_of(exchange).check_unlocked(self._clock.wall_ms())
         text = text_of(asked)
         pointing = [
@@ -227,7 +230,6 @@ class DatasetVersions:
         ]
         if pointing:
             raise UpdateConflict(f"the aliases {', '.join(pointing[:5])} point to {text}; move them first")
-        living = about.living
         place = NamePlace(Space.VERSION, known.scope, living.key)
         put, intent = self._intents.row(IntentKind.BURY, living.id, place, after=living.stamp.time)
         await self._datasets.versions.bury(known.scope, living.key, living.stamp, [put])

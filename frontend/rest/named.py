@@ -12,7 +12,15 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AlreadyExists, BlobGone, InvalidRequest, NotDeleted, PreconditionFailed, UpdateConflict
+from ambry.errors import (
+    AlreadyExists,
+    BlobGone,
+    InvalidRequest,
+    NameDeleted,
+    NotDeleted,
+    PreconditionFailed,
+    UpdateConflict,
+)
 from ambry.ids import BlobId
 from ambry.rest import names as header
 from ambry.rest import text as rules
@@ -198,9 +206,14 @@ class NamedBlobs:
         name = about(exchange)
         living = name.living
         if living is None:
-            if name.newest is None:
-                await self._names.find(name.scope, name.key)  # says that there is none
-            return web.Response(status=202)
+            if name.newest is not None:
+                return web.Response(status=202)
+            try:
+                living = await self._names.find(
+                    name.scope, name.key
+                )  # says that there is none, or another datacenter has it
+            except NameDeleted:
+                return web.Response(status=202)
         container_of(exchange).check_unlocked(self._clock.wall_ms())
         assert living.blob is not None
         if not living.blob.owned:

@@ -12,13 +12,14 @@ from typing import Any
 
 from ambry.blob import NEVER_MS
 from ambry.clock import Clock
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, BlobNotFound
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
+from frontend.router.quorum_read import read_head
 from frontend.uploads.completion import commit
 from frontend.uploads.rows import Session, SessionState
 from frontend.uploads.sessions import OpenSession, Sessions
@@ -86,14 +87,25 @@ class UploadJanitor:
         session = found.session
         age_s = (self._clock.wall_ms() - session.created_at_ms) / 1000
         if session.state is SessionState.OPEN and (age_s > self._max_s or await self._sessions.is_idle(found.id)):
-            log.info("upload session is over, nobody went on with it", session=found.id.hex(), age_s=round(age_s))
             self._ended += 1
+            if await self._has_blob(session):
+                # It was completed, and the metadata was put back from a backup since.
+                return await self._sessions.finish(found, SessionState.DONE)
+            log.info("upload session is over, nobody went on with it", session=found.id.hex(), age_s=round(age_s))
             return await self._sessions.finish(found, SessionState.ABORTED)
         if session.state is SessionState.COMPLETING and session.completion is not None:
             since_s = (self._clock.wall_ms() - session.completion.created_at_ms) / 1000
             if since_s > FINISH_AFTER_S:
                 return await commit(await self._request(session), self._router, self._sessions, found)
         return found
+
+    async def _has_blob(self, session: Session) -> bool:
+        """Raises Unavailable where nobody can tell."""
+        try:
+            await read_head(await self._request(session), self._router, BlobId(session.blob), any_state=True)
+        except BlobNotFound:
+            return False
+        return True
 
     async def _clean(self, found: OpenSession) -> None:
         """Let chunks go that no blob lists, then the rows that know of them."""
@@ -108,6 +120,8 @@ class UploadJanitor:
             if part.number not in kept
             for ref in part.refs
         ]
+        if found.session.state is SessionState.DONE and found.session.completion is None:
+            unused = []  # nobody knows which its blob lists
         if await self._bury(found.id.hex(), unused):
             await self._sessions.drop_parts(found.id)
             await self._sessions.note_cleaned(found)

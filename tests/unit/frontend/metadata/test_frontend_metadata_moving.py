@@ -24,7 +24,7 @@ async def fill(store: MetadataStore) -> None:
         *(store.write([Put(Space.NAME, 1, b"%d" % (n % 700), b"%d" % n if n % 5 else None)]) for n in range(2_300))
     )
     await store.write([LocalPut(LocalSpace.LEASE, b"%d" % number, b"v") for number in range(1_100)])
-    await store.write([LocalPut(LocalSpace.INTENT, b"i", b"", expires_ms=1 << 60)])
+    await store.write([LocalPut(LocalSpace.PART, b"i", b"", expires_ms=1 << 60)])
 
 
 async def dumped(store: MetadataStore) -> bytes:

@@ -20,7 +20,8 @@ from ambry.errors import MetadataUnavailable, ReplicaUnavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend.metadata.store import LocalSpace
-from frontend.names.names import Names
+from frontend.names.names import Names, NameVersion
+from frontend.names.rows import scope_of
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.fake_peers import fails
@@ -222,6 +223,29 @@ async def test_a_name_that_was_deleted_may_be_given_again(frontend: HttpFrontend
     await frontend.call("DELETE", f"{HERE}/n")
     assert (await put(frontend, "n", b"two", {"If-None-Match": "*"})).status == 201
     assert (await get(frontend, "n")).body == b"two"
+
+
+async def test_a_name_that_only_another_datacenter_knows_is_deleted_too(
+    frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was answered 202, and stayed."""
+    assert frontend.services is not None
+    names = frontend.services.names
+    await put(frontend, "elsewhere", b"one")
+    known = await names.newest(scope_of(1, 1), b"elsewhere")
+    seen: list[bytes] = []
+    newest = Names.newest
+
+    async def late(self: Names, scope: int, key: bytes) -> NameVersion | None:
+        if not seen:
+            seen.append(key)
+            return None
+        return await newest(self, scope, key)
+
+    monkeypatch.setattr(Names, "newest", late)
+    assert known is not None
+    assert (await frontend.call("DELETE", f"{HERE}/elsewhere")).status == 202
+    assert (await get(frontend, "elsewhere")).status == 410
 
 
 # --- names alone ---

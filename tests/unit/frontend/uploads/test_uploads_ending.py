@@ -27,7 +27,7 @@ from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.metadata.store import LocalPut, LocalSpace, MetadataStore
 from frontend.router.values import DigestCheck, PutResult
 from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.janitor import UploadJanitor
@@ -376,6 +376,20 @@ async def test_a_session_whose_chunks_were_given_up_makes_no_blob(world: World) 
         await world.complete()
     with pytest.raises(UploadGone):
         await world.found()
+
+
+async def test_a_session_that_a_backup_has_open_again_does_not_take_its_blob_along(world: World) -> None:
+    """The chunks of the blob were let go, and with the next compaction it was gone."""
+    await world.begin()
+    await world.part(1, b"hello")
+    before = await world.found()
+    result = await world.complete()
+    after = await world.found()
+    await world.store.write([LocalPut(LocalSpace.SESSION, b"s" + ID, before.row, condition=after.row)])
+    world.clock.advance(IDLE_S + 1)
+    await world.janitor().tick()
+    assert (await world.found()).session.state is SessionState.DONE
+    assert await world.cluster.read(result.id) == b"hello"
 
 
 async def test_one_frontend_looks_at_sessions_at_a_time(world: World) -> None:
