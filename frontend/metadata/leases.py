@@ -25,21 +25,21 @@ class Leases:
 
     async def hold(self, name: str, for_s: float) -> bool:
         """Whether the lease is ours, from now on for `for_s` more seconds. Raises MetadataUnavailable."""
+        key = name.encode()
         now_ms = self._clock.wall_ms()
-        end_ms = now_ms + round(for_s * 1000)
-        stands = await self._store.local(LocalSpace.LEASE, name.encode())
-        if stands is not None and stands.expires_ms is not None and stands.expires_ms > now_ms + LONGEST_S * 1000:
-            # No lease is that long: its owner's clock was wrong, or ours is; two at once are harmless.
-            await self._store.write([LocalPut(LocalSpace.LEASE, name.encode(), self._owner, end_ms, stands.value)])
-            return True
-        for condition in (self._owner, Expect.ABSENT):
-            put = LocalPut(LocalSpace.LEASE, name.encode(), self._owner, end_ms, condition)
-            try:
-                await self._store.write([put])
-            except Conflict:
-                continue
-            return True
-        return False
+        stands = await self._store.local(LocalSpace.LEASE, key)
+        # No lease is longer than LONGEST_S: of one that is, its owner's clock was wrong, or ours is; two at once are harmless.
+        longest_ms = now_ms + LONGEST_S * 1000
+        if stands is not None and stands.value != self._owner and (stands.expires_ms or 0) <= longest_ms:
+            return False
+        condition = Expect.ABSENT if stands is None else stands.value
+        try:
+            await self._store.write(
+                [LocalPut(LocalSpace.LEASE, key, self._owner, now_ms + round(for_s * 1000), condition)]
+            )
+        except Conflict:
+            return False  # another one came first
+        return True
 
     async def release(self, name: str) -> None:
         """Give it up, if it is ours, so that another need not wait for its end. Raises MetadataUnavailable."""

@@ -17,7 +17,7 @@ from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.rest.json_body import json_object
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
 
 OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
@@ -72,7 +72,7 @@ class AccountPages:
         else:
             await self._look()
             found = sorted(self._containers.directory.accounts.values(), key=lambda account: account.name)
-        return _answer({"accounts": [account_json(account, ignore_containers=ignore) for account in found]})
+        return json_page({"accounts": [account_json(account, ignore_containers=ignore) for account in found]})
 
     async def containers(self, exchange: Exchange) -> web.Response:
         """All of an account, or the one that a header names."""
@@ -84,18 +84,18 @@ class AccountPages:
             if one is None:
                 raise BlobNotFound(f"account {account.name!r} has no container {name[:64]!r}")
             records = [one]
-        return _answer({"containers": [container_json(account.id, each) for each in records]})
+        return json_page({"containers": [container_json(account.id, each) for each in records]})
 
     async def save_accounts(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
         saved = await changes.save_accounts(_list(await json_object(exchange, self._router), "accounts"))
-        return _answer({"accounts": [account_json(account) for account in saved]})
+        return json_page({"accounts": [account_json(account) for account in saved]})
 
     async def save_containers(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "containers")
         account = await self._named(exchange)
-        response = _answer(
+        response = json_page(
             {
                 "containers": [
                     container_json(account.id, each) for each in await changes.save_containers(account.id, given)
@@ -167,10 +167,3 @@ def _list(body: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(given, list) or len(body) != 1:
         raise InvalidRequest(f'the body is {{"{key}": [...]}}, and nothing beside it')
     return given
-
-
-def _answer(value: object) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value) + b"\n",
-        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
-    )

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ambry.errors import AmbryError, InvalidRequest, MediaTypeUnsupported, TooLarge
-from frontend.http.body import body_of
+from ambry.errors import AmbryError, InvalidRequest, MediaTypeUnsupported
 from frontend.http.exchange import Exchange, json_response
-from frontend.router.budget import Need
+from frontend.rest.json_body import whole_body
 from frontend.router.context import RouterContext
 
 ITEMS_MAX = 1_000
@@ -61,7 +60,7 @@ async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool)
     kind = exchange.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
     if kind not in _JSON_TYPES:
         raise MediaTypeUnsupported(f"a batch is a list in application/json, and not {kind[:60]!r}")
-    raw = await _whole_body(exchange, router)
+    raw = await whole_body(exchange, router, size_max=LIST_BYTES_MAX, what="the list of a batch")
     try:
         found = _items.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -95,29 +94,3 @@ def told_items(answers: Sequence[dict[str, Any]]) -> web.Response:
 def failed_item(index: int, error: AmbryError, **more: str) -> dict[str, Any]:
     """What is told of one that failed."""
     return {"index": index, "status": error.status, "code": type(error).__name__, "detail": error.message[:400], **more}
-
-
-async def _whole_body(exchange: Exchange, router: RouterContext) -> bytes:
-    if exchange.body is not None:
-        return exchange.body
-    size = exchange.body_size
-    if size is not None and size > LIST_BYTES_MAX:
-        raise TooLarge(f"the list of a batch has at most {LIST_BYTES_MAX} bytes")
-    wait_s = router.config.memory_wait_ms / 1000
-    room = LIST_BYTES_MAX if size is None else size
-    await router.budget.take(room, Need.LARGE, timeout_s=wait_s)
-    body = body_of(exchange, budget=router.budget, wait_s=wait_s, digests=None)
-    try:
-        await exchange.continue_if_expected()
-        pieces: list[bytes] = []
-        left = room
-        async for piece in body:
-            if piece is not None:
-                left -= len(piece)
-                if left < 0:
-                    raise TooLarge(f"the list of a batch has at most {LIST_BYTES_MAX} bytes")
-                pieces.append(piece)
-        return b"".join(pieces)
-    finally:
-        body.close()
-        router.budget.give_back(room)

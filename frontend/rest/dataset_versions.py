@@ -5,33 +5,33 @@ In the place of a version may stand LATEST, a token that raises a part of it (on
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AlreadyExists, BlobGone, InvalidRequest, MethodNotAllowed, NameDeleted, UpdateConflict
+from ambry.errors import AlreadyExists, InvalidRequest, MethodNotAllowed, NameDeleted, UpdateConflict
 from ambry.rest import names as header
 from ambry.rest import text as rules
 from frontend.containers.resolver import Containers
 from frontend.datasets.datasets import Datasets, KeptDataset, KeptVersion
 from frontend.datasets.rows import checked_name
 from frontend.datasets.versions import DatasetVersion, VersionToken, parse, text_of
-from frontend.http.conditions import CONDITIONAL, Selected
+from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut
 from frontend.metadata.store import Space
+from frontend.names.burial import bury_with_blob
 from frontend.names.intents import Intents
 from frontend.names.names import NameVersion
-from frontend.names.rows import IntentKind, NamedBlob, NamePlace, scope_of
+from frontend.names.rows import NamedBlob, NamePlace, scope_of
 from frontend.rest.blob import BlobFinder, selected_head
 from frontend.rest.entry import container_of
+from frontend.rest.keyed import drop_conditions
 from frontend.rest.named import container_in_path
-from frontend.rest.named_pages import json_page, key_of, limit_of, token_of
+from frontend.rest.named_pages import key_of, limit_of, token_of
 from frontend.rest.read import Reads
+from frontend.rest.resource import json_page
 from frontend.rest.upload import UploadedBlob, Uploads, told
-from frontend.router import update
 from frontend.router.context import RouterContext
 
 
@@ -130,8 +130,7 @@ class DatasetVersions:
         await self.to_change(exchange)
         keyed = _about(exchange).keyed = await self._uploads.keyed(exchange)
         if keyed is not None and keyed.made is not None:
-            # They held when it was acknowledged, and may not hold because of it.
-            exchange.headers = {name: value for name, value in exchange.headers.items() if name not in CONDITIONAL}
+            drop_conditions(exchange)
 
     async def select_shown(self, exchange: Exchange) -> Selected | None:
         """What the conditions of a read are about; a list is of this moment, without a tag or a date."""
@@ -230,12 +229,8 @@ class DatasetVersions:
         ]
         if pointing:
             raise UpdateConflict(f"the aliases {', '.join(pointing[:5])} point to {text}; move them first")
-        place = NamePlace(Space.VERSION, known.scope, living.key)
-        put, intent = self._intents.row(IntentKind.BURY, living.id, place, after=living.stamp.time)
-        await self._datasets.versions.bury(known.scope, living.key, living.stamp, [put])
-        with suppress(BlobGone):  # by its id
-            await update.delete(exchange.context, self._router, living.id, selected_head(exchange))
-        await self._intents.end(intent)
+        versions, head = self._datasets.versions, selected_head(exchange)
+        await bury_with_blob(exchange.context, self._router, versions, self._intents, known.scope, living, head)
         return web.Response(status=202)
 
     async def act(self, exchange: Exchange) -> web.Response:

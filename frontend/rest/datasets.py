@@ -30,8 +30,7 @@ from frontend.http.route import Handle, Route
 from frontend.names.rows import scope_of
 from frontend.rest.entry import OF_BLOB, container_of, enter
 from frontend.rest.json_body import json_object
-from frontend.rest.named_pages import json_page
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
 
 ON_DATASET = EVERYWHERE | OF_BLOB | {header.DATASET_NAME}

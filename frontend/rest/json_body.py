@@ -9,6 +9,7 @@ import msgspec
 from ambry.errors import InvalidRequest, MediaTypeUnsupported, TooLarge
 from frontend.http.body import body_of
 from frontend.http.exchange import Exchange
+from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 
 SIZE_MAX = 1 << 20
@@ -21,26 +22,34 @@ async def json_object(exchange: Exchange, router: RouterContext, *, size_max: in
     if said != "application/json":
         raise MediaTypeUnsupported(f"the body is JSON: say so with Content-Type: application/json, not {said[:80]!r}")
     try:
-        found = _object(await _whole(exchange, router, size_max))
+        found = _object(await whole_body(exchange, router, size_max=size_max))
     except (msgspec.DecodeError, RecursionError) as cause:
         raise InvalidRequest(f"the body is no JSON object: {cause}") from cause
     return found
 
 
-async def _whole(exchange: Exchange, router: RouterContext, size_max: int) -> bytes:
+async def whole_body(exchange: Exchange, router: RouterContext, *, size_max: int, what: str = "the body") -> bytes:
+    """A short body, all of it; memory is taken for what it may have. Raises TooLarge, Overloaded, and what reading raises."""
     if exchange.body is not None:
         return exchange.body
     size = exchange.body_size
     if size is not None and size > size_max:
-        raise TooLarge(f"the body has {size} bytes, and at most {size_max} are taken here")
-    reader = body_of(exchange, budget=router.budget, wait_s=router.config.memory_wait_ms / 1000, digests=None)
+        raise TooLarge(f"{what} has at most {size_max} bytes")
+    wait_s = router.config.memory_wait_ms / 1000
+    room = size_max if size is None else size
+    await router.budget.take(room, Need.LARGE, timeout_s=wait_s)
+    body = body_of(exchange, budget=router.budget, wait_s=wait_s, digests=None)
     try:
         await exchange.continue_if_expected()
-        whole = b""
-        async for piece in reader:
-            whole += piece or b""
-            if len(whole) > size_max:
-                raise TooLarge(f"at most {size_max} bytes are taken here")
-        return whole
+        pieces: list[bytes] = []
+        left = room
+        async for piece in body:
+            if piece is not None:
+                left -= len(piece)
+                if left < 0:
+                    raise TooLarge(f"{what} has at most {size_max} bytes")
+                pieces.append(piece)
+        return b"".join(pieces)
     finally:
-        reader.close()
+        body.close()
+        router.budget.give_back(room)

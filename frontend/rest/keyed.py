@@ -7,6 +7,7 @@ from ambry.errors import InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.rest import names
 from ambry.rest import text as rules
+from frontend.http.conditions import CONDITIONAL
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import IdempotencyKeys, KeyedPut
 from frontend.idempotency.rows import KeyRow
@@ -35,6 +36,11 @@ async def keyed_put(exchange: Exchange, keys: IdempotencyKeys | None) -> KeyedPu
         )
     container = container_of(exchange)
     return await keys.find(scope_of(container.account_id, container.container_id), text)
+
+
+def drop_conditions(exchange: Exchange) -> None:
+    """Of a put that was acknowledged before: they held then, and may not hold because of it."""
+    exchange.headers = {name: value for name, value in exchange.headers.items() if name not in CONDITIONAL}
 
 
 async def made_before(exchange: Exchange, router: RouterContext, row: KeyRow, said: bytes, key: str) -> PutResult:

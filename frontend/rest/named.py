@@ -14,7 +14,6 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import (
     AlreadyExists,
-    BlobGone,
     InvalidRequest,
     NameDeleted,
     NotDeleted,
@@ -29,18 +28,21 @@ from ambry.rest.accounts import NamedBlobMode
 from frontend.container import Container
 from frontend.containers.quota import Hold
 from frontend.containers.resolver import Containers
-from frontend.http.conditions import CONDITIONAL, Selected
+from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut
 from frontend.metadata.store import Condition, Expect, Space
+from frontend.names.burial import bury_with_blob
 from frontend.names.intents import Intents
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import IntentKind, NamedBlob, NamePlace, name_key, scope_of
 from frontend.rest.blob import BlobFinder, parse_id, selected_head
 from frontend.rest.entry import container_of, enter
 from frontend.rest.json_body import json_object
-from frontend.rest.named_pages import history_page, json_page, version_before
+from frontend.rest.keyed import drop_conditions
+from frontend.rest.named_pages import history_page, version_before
 from frontend.rest.read import Reads
+from frontend.rest.resource import json_page
 from frontend.rest.upload import UploadedBlob, Uploads, told
 from frontend.router import update
 from frontend.router.context import RouterContext
@@ -117,8 +119,7 @@ class NamedBlobs:
         await self.to_change(exchange)
         keyed = about(exchange).keyed = await self._uploads.keyed(exchange)
         if keyed is not None and keyed.made is not None:
-            # They held when it was acknowledged, and may not hold because of it.
-            exchange.headers = {name: value for name, value in exchange.headers.items() if name not in CONDITIONAL}
+            drop_conditions(exchange)
 
     async def select(self, exchange: Exchange) -> Selected | None:
         """What the conditions of a change are about: the blob that the name points to."""
@@ -209,9 +210,8 @@ class NamedBlobs:
             if name.newest is not None:
                 return web.Response(status=202)
             try:
-                living = await self._names.find(
-                    name.scope, name.key
-                )  # says that there is none, or another datacenter has it
+                # Says that there is none, or another datacenter has it.
+                living = await self._names.find(name.scope, name.key)
             except NameDeleted:
                 return web.Response(status=202)
         container_of(exchange).check_unlocked(self._clock.wall_ms())
@@ -219,11 +219,8 @@ class NamedBlobs:
         if not living.blob.owned:
             await self._names.bury(name.scope, name.key, living.stamp)
             return web.Response(status=202)
-        put, intent = self._intents.row(IntentKind.BURY, living.id, name.place, after=living.stamp.time)
-        await self._names.bury(name.scope, name.key, living.stamp, [put])
-        with suppress(BlobGone):  # by its id
-            await update.delete(exchange.context, self._router, living.id, selected_head(exchange))
-        await self._intents.end(intent)
+        head = selected_head(exchange)
+        await bury_with_blob(exchange.context, self._router, self._names, self._intents, name.scope, living, head)
         return web.Response(status=202)
 
     async def act(self, exchange: Exchange) -> web.Response:

@@ -19,8 +19,8 @@ from frontend.names.names import Names
 from frontend.names.rows import NAME_BYTES_MAX, scope_of
 from frontend.rest.entry import container_of
 from frontend.rest.named import container_in_path
-from frontend.rest.named_pages import NamePage, entry_of, json_page, key_of, limit_of, token_of
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.named_pages import NamePage, entry_of, key_of, limit_of, token_of
+from frontend.rest.resource import EVERYWHERE, READS, json_page
 
 ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys"})
 DELIMITER_BYTES_MAX = 64

@@ -6,10 +6,8 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from ambry.blob import NEVER_MS
 from ambry.errors import InvalidRequest
@@ -69,12 +67,6 @@ def entry_of(each: NameVersion | CommonPrefix, now_ms: int) -> ListedName | None
         modified_time_ms=each.stamp.wall_ms,
         expiration_time_ms=None if blob.expires_at_ms == NEVER_MS else blob.expires_at_ms,
     )
-
-
-def json_page(page: Any) -> web.Response:
-    """An answer that is of this moment."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return web.Response(headers=headers, body=msgspec.json.encode(page) + b"\n")
 
 
 def history_page(found: Sequence[NameVersion]) -> HistoryPage:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+from aiohttp import web
+
 from ambry.rest import names
 from frontend.http.route import Route
 
@@ -21,3 +24,9 @@ class Resource(Protocol):
 
     def routes(self) -> tuple[Route, ...]:
         """All of them. OPTIONS is answered from what all resources have at a target."""
+
+
+def json_page(value: object, status: int = 200, **headers: str) -> web.Response:
+    """An answer in JSON that is of this moment."""
+    said = {**headers, "Content-Type": "application/json", "Cache-Control": "no-store"}
+    return web.Response(status=status, headers=said, body=msgspec.json.encode(value) + b"\n")

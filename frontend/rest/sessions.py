@@ -26,7 +26,7 @@ from frontend.http.route import Handle, Route
 from frontend.rest.entry import Entry, container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.new_session import new_session
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.rest.stream import streamed
 from frontend.rest.upload import told
 from frontend.rest.upload_headers import (
@@ -129,13 +129,12 @@ class UploadSessions:
         return Selected(etag=None, modified_ms=None, headers={})
 
     async def _enter(self, exchange: Exchange) -> None:
-        session = (await self._found(exchange)).session
+        found_session = await self._sessions.find(session_id(exchange.target.segments[1]))
+        exchange.named = found_session
+        session = found_session.session
         account, container = session.account, session.container
         found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
         enter(exchange, found)
-
-    async def _found(self, exchange: Exchange) -> OpenSession:
-        return await self._sessions.find(session_id(exchange.target.segments[1]))
 
     async def begin(self, exchange: Exchange) -> web.Response:
         """`POST /uploads`: what an upload's headers say is said here, of the blob to be."""
@@ -155,11 +154,11 @@ class UploadSessions:
         new_id, session = new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms)
         await self._sessions.begin(new_id, session)
         exchange.noted["upload"] = new_id.hex()
-        return _json(201, self._shown(OpenSession(new_id, session, b"")), Location=f"/uploads/{new_id.hex()}")
+        return json_page(self._shown(OpenSession(new_id, session, b"")), 201, Location=f"/uploads/{new_id.hex()}")
 
     async def part(self, exchange: Exchange) -> web.Response:
         """`PUT /uploads/<u>/<n>`: a part, durable when it is answered. Again is the same; other bytes take its place."""
-        found = await self._found(exchange)
+        found = _found(exchange)
         text = exchange.target.segments[2]
         if not (text.isascii() and text.isdigit() and len(text) <= 6):
             raise InvalidRequest(f"a part has a number, not {text[:20]!r}")
@@ -180,13 +179,13 @@ class UploadSessions:
         async with hold, streamed(exchange, self._router, digests) as body:
             part = await put.run(number, hold.over(body), size=size)
         exchange.noted.update(upload=found.id.hex(), part=number, size=part.size)
-        answer = _json(200, _part_shown(part), ETag=f'"{part.digest.hex()}"')
+        answer = json_page(_part_shown(part), ETag=f'"{part.digest.hex()}"')
         answer.headers[names.DIGEST] = part.digest.hex()
         return answer
 
     async def show(self, exchange: Exchange) -> web.Response:
         """`GET /uploads/<u>`: its state and a page of its parts, by number beyond `?after=`."""
-        found = await self._found(exchange)
+        found = _found(exchange)
         after_text = exchange.target.query_pairs().get("after", "0")
         if not (after_text.isascii() and after_text.isdigit() and len(after_text) <= 6):
             raise InvalidRequest(f"after is the number of a part, not {after_text[:20]!r}")
@@ -197,11 +196,11 @@ class UploadSessions:
                 more = shown[-1]["part"]
                 break
             shown.append(_part_shown(part))
-        return _json(200, {**self._shown(found), "parts": shown, "next": more})
+        return json_page({**self._shown(found), "parts": shown, "next": more})
 
     async def complete(self, exchange: Exchange) -> web.Response:
         """`POST /uploads/<u>/complete`: the blob. Again is the same."""
-        found = await self._found(exchange)
+        found = _found(exchange)
         asked = await self._asked(exchange)
         digests = digests_of(exchange.headers)
         # Its bytes were taken with the parts. Repeated after a failure it may take a second blob, until that is counted.
@@ -238,7 +237,7 @@ class UploadSessions:
 
     async def abort(self, exchange: Exchange) -> web.Response:
         """`DELETE /uploads/<u>`: nothing of it stays. One that made a blob is over, and the blob stays."""
-        found = await self._found(exchange)
+        found = _found(exchange)
         await self._sessions.check_takes_parts(found)
         await self._sessions.finish(found, SessionState.ABORTED)
         exchange.noted["upload"] = found.id.hex()
@@ -257,6 +256,12 @@ class UploadSessions:
         }
 
 
+def _found(exchange: Exchange) -> OpenSession:
+    """The session that a request is about, as it was when the request entered."""
+    found: OpenSession = exchange.named
+    return found
+
+
 def session_id(text: str) -> bytes:
     """Raises InvalidRequest."""
     try:
@@ -266,12 +271,6 @@ def session_id(text: str) -> bytes:
     if len(raw) != SESSION_ID_SIZE:
         raise InvalidRequest(f"an upload session has {2 * SESSION_ID_SIZE} hexadecimal digits, not {text[:40]!r}")
     return raw
-
-
-def _json(status: int, told: dict[str, Any], **headers: str) -> web.Response:
-    headers["Content-Type"] = "application/json"
-    headers["Cache-Control"] = "no-store"
-    return web.Response(status=status, headers=headers, body=msgspec.json.encode(told) + b"\n")
 
 
 def _part_shown(part: UploadPart) -> dict[str, Any]:
