@@ -53,6 +53,12 @@ DISCARDS_GIVEN_UP = Gauge(
     registry=registry,
 )
 CONNECTIONS = Gauge("ambry_frontend_connections", "Clients that are connected.", registry=registry)
+UNREADABLE = Counts(
+    "ambry_frontend_unreadable_rows",
+    "Rows of the metadata store that could not be read and were passed over, each time that it was tried.",
+    ["kind"],
+    registry=registry,
+)
 ASKED = Counts(
     "ambry_frontend_rpc_requests",
     "What frontends of other datacenters asked this one, by message and outcome.",

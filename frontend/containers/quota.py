@@ -30,6 +30,7 @@ from frontend.containers.quota_rows import (
     quota_of,
 )
 from frontend.metadata.store import Change, Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.unreadable import passing_over
 
 log = get_logger()
 
@@ -180,7 +181,8 @@ class Quotas:
                 del self._ledgers[ledger.number]
             elif (idle and ledger.unspent != NOTHING) or now - ledger.written_at >= GRANT_LIFE_S / 5:
                 async with ledger.lock:
-                    await self._settle(ledger, give_back=idle)
+                    with passing_over("quota", count_key(ledger.number)):
+                        await self._settle(ledger, give_back=idle)
         return LOOK_EVERY_S
 
     async def _settle(self, ledger: _Ledger, *, give_back: bool) -> None:

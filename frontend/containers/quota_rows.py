@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ambry.errors import DataCorrupt
 from frontend.container import Container
 
 PLENTY = 1 << 62
@@ -57,8 +58,24 @@ class QuotaCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_count = msgspec.msgpack.Decoder(QuotaCount).decode
-decode_amount = msgspec.msgpack.Decoder(QuotaAmount).decode
+_count = msgspec.msgpack.Decoder(QuotaCount).decode
+_amount = msgspec.msgpack.Decoder(QuotaAmount).decode
+
+
+def decode_count(value: bytes) -> QuotaCount:
+    """Raises DataCorrupt."""
+    try:
+        return _count(value)
+    except msgspec.DecodeError as cause:
+        raise DataCorrupt(f"what a container with a quota has cannot be read: {cause}") from cause
+
+
+def decode_amount(value: bytes) -> QuotaAmount:
+    """Raises DataCorrupt."""
+    try:
+        return _amount(value)
+    except msgspec.DecodeError as cause:
+        raise DataCorrupt(f"what is taken of a quota cannot be read: {cause}") from cause
 
 
 def number_of(container: Container) -> int:

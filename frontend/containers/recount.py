@@ -41,6 +41,7 @@ from frontend.metadata.store import (
     LocalSpace,
     MetadataStore,
 )
+from frontend.metadata.unreadable import passing_over
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.usage import used_at_least
@@ -102,11 +103,16 @@ class Recount:
         if not await self._leases.hold(LEASE, LEASE_S):
             self._marked_at.clear()
         else:
-            due = [row async for row in self._rows(b"c") if await self._is_due(row)]
+            due: list[LocalRow] = []
+            async for row in self._rows(b"c"):
+                with passing_over("quota", row.key):
+                    if await self._is_due(row):
+                        due.append(row)
             if due:
                 counted = await self._counted()
                 for row in due:
-                    await self._set(row.key, decode_count(row.value).mark, counted.get(_number(row.key), NOTHING))
+                    with passing_over("quota", row.key):
+                        await self._set(row.key, decode_count(row.value).mark, counted.get(_number(row.key), NOTHING))
         return LOOK_EVERY_S
 
     async def _is_due(self, row: LocalRow) -> bool:

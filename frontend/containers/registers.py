@@ -24,10 +24,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from ambry.checksum import xxh64
+from ambry.errors import DataCorrupt
 from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
 from ambry.service.logs import get_logger
 from frontend.config import CONTAINER_ID_MAX
 from frontend.metadata.store import Expect, Put, Space, Stamp, Version
+from frontend.metadata.unreadable import passing_over
 
 log = get_logger()
 
@@ -60,6 +62,8 @@ class Kept(msgspec.Struct, kw_only=True):
     """Of the count of our own datacenter: what a change is bound to."""
     locks: tuple[int, ...] = ()
     """All dates until which it was ever locked and that were not cleared away."""
+    unreadable: bool = False
+    """Whether something that is said of it cannot be read: then nothing may be made of the rest."""
     seen: int = 0
     """Differs, but by a chance of 2 ** -64, from what it was before any register changed."""
 
@@ -71,28 +75,41 @@ def by_id(versions: Iterable[Version], *, datacenter: int) -> dict[int, Kept]:
         if version.value is None:
             continue
         kept = found.setdefault(int.from_bytes(version.key[:ID_SIZE], "big"), Kept())
-        field = version.key[ID_SIZE:].decode()
         kept.modified_ms = max(kept.modified_ms, version.stamp.wall_ms)
         kept.seen = xxh64(b"%d %d %d %b" % (kept.seen, version.stamp.time, version.stamp.datacenter, version.key))
-        if field.startswith(_VERSION):
-            count = _number(version.value)
-            kept.snapshot_version += count
-            if field == _VERSION + str(datacenter):
-                kept.own_count, kept.own_stamp = count, version.stamp
-        elif field.startswith(_LOCKS):
-            kept.locks += (int(field.removeprefix(_LOCKS), 16),)
-        elif field == NAME:
-            kept.name = _text(version.value)
-        elif not field.startswith(_CONTAINERS):
-            kept.fields[field] = _any(version.value)
+        unreadable, kept.unreadable = kept.unreadable, True
+        with passing_over("account", version.key):
+            _take(kept, version.key, version.value, version.stamp, datacenter)
+            kept.unreadable = unreadable
     for kept in found.values():
         if kept.locks:
             kept.fields[LOCK] = max(kept.locks)
     return found
 
 
+def _take(kept: Kept, key: bytes, value: bytes, stamp: Stamp, datacenter: int) -> None:
+    """Put one register with the others. Raises DataCorrupt."""
+    try:
+        field = key[ID_SIZE:].decode()
+        if field.startswith(_VERSION):
+            count = _number(value)
+            kept.snapshot_version += count
+            if field == _VERSION + str(datacenter):
+                kept.own_count, kept.own_stamp = count, stamp
+        elif field.startswith(_LOCKS):
+            kept.locks += (int(field.removeprefix(_LOCKS), 16),)
+        elif field == NAME:
+            kept.name = _text(value)
+        elif not field.startswith(_CONTAINERS):
+            kept.fields[field] = _any(value)
+    except ValueError as cause:
+        raise DataCorrupt(f"a field of an account or a container cannot be read: {cause}") from cause
+
+
 def settings_of(kept: Kept, shape: type[Settings]) -> Settings:
-    """The settings that fields say. Where a later release says something that this one does not know, it is switched off."""
+    """The settings that fields say. Where they say what this release does not know, or cannot read, it is switched off."""
+    if kept.unreadable:
+        return shape(status=AccountStatus.INACTIVE)
     try:
         return msgspec.convert(kept.fields, shape)
     except msgspec.ValidationError as error:

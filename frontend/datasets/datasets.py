@@ -44,6 +44,7 @@ from frontend.metadata.store import (
     Stamp,
     Version,
 )
+from frontend.metadata.unreadable import readable
 from frontend.names.names import AskOthers, Names, NameVersion
 from frontend.names.rows import NamedBlob, encode_named
 
@@ -122,7 +123,8 @@ class Datasets:
 
     async def delete(self, known: KeptDataset) -> None:
         """Delete one that has no versions. Raises UpdateConflict for one that has."""
-        if await self.page(known, after=None, limit=1):
+        prefix = version_prefix(known.name)
+        if await self._store.list(Space.VERSION, known.scope, prefix=prefix, limit=1):
             raise UpdateConflict(f"the dataset {known.name!r} has versions; delete them first")
         put = Put(Space.DATASET, known.scope, dataset_key(known.name), None, known.stamp)
         try:
@@ -138,11 +140,7 @@ class Datasets:
         behind = None if after is None else newest_key(after)
         # Beside each stands its newest version, and of those that were deleted that alone.
         while len(known) < limit and (page := await self._store.list(Space.DATASET, scope, after=behind)):
-            known += [
-                KeptDataset(version.key.decode(), scope, decode_dataset(version.value), version.stamp)
-                for version in page
-                if version.value is not None and b"\0" not in version.key
-            ]
+            known += readable("dataset", [version for version in page if b"\0" not in version.key], _kept)
             behind = page[-1].key
         return known[:limit]
 
@@ -289,6 +287,10 @@ class Datasets:
         if found is None and self._ask_others is not None:
             found = await self._ask_others(space, scope, key)
         return found
+
+
+def _kept(version: Version) -> KeptDataset:
+    return KeptDataset(version.key.decode(), version.scope, decode_dataset(version.value or b""), version.stamp)
 
 
 def _number(known: KeptDataset, newest: Version) -> DatasetVersion:

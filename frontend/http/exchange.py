@@ -73,6 +73,11 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Pairs for this request's log line."""
 
     @property
+    def size(self) -> int | None:
+        """Bytes of its body; None where that is known at its end alone."""
+        return self.body_size if self.body is None else len(self.body)
+
+    @property
     def authority(self) -> str | None:
         """Whom it is sent to: what an absolute target names, else its Host."""
         return self.headers.get("host") if self.target.authority is None else self.target.authority

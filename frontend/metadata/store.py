@@ -115,6 +115,11 @@ class CommonPrefix(msgspec.Struct, frozen=True, gc=False):
 
     prefix: bytes
 
+    @property
+    def key(self) -> bytes:
+        """Behind which what follows is listed."""
+        return self.prefix
+
 
 class LocalRow(msgspec.Struct, frozen=True, gc=False):
     space: int

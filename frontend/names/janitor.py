@@ -26,6 +26,7 @@ from frontend.metadata.store import (
     MetadataStore,
     Space,
 )
+from frontend.metadata.unreadable import passing_over
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import Intent, IntentKind, decode_intent, encode_intent
 from frontend.request import RequestContext
@@ -61,16 +62,16 @@ class NameJanitor:
         while True:
             page = await self._store.locals(LocalSpace.INTENT, after=after)
             for row in page:
-                await self._look(row)
+                self._open += 1
+                with passing_over("intent", row.key):
+                    await self._look(row, decode_intent(row.value))
             if len(page) < PAGE_MAX:
                 return TICK_S
             after = page[-1].key
             await self._leases.hold("names", 3 * TICK_S)
 
-    async def _look(self, row: LocalRow) -> None:
-        self._open += 1
+    async def _look(self, row: LocalRow, intent: Intent) -> None:
         try:
-            intent = decode_intent(row.value)
             if intent.taken or self._clock.wall_ms() >= intent.due_ms:
                 await self._end(row, intent)
         except Conflict:

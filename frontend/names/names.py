@@ -24,6 +24,7 @@ from frontend.metadata.store import (
     Stamp,
     Version,
 )
+from frontend.metadata.unreadable import readable
 from frontend.names.rows import NamedBlob, decode_named, encode_named
 
 AskOthers = Callable[[Space, int, bytes], Awaitable[Version | None]]
@@ -117,18 +118,23 @@ class Names:
         limit: int,
         descending: bool = False,
     ) -> list[NameVersion | CommonPrefix]:
-        """Names that point to something, in the order of their bytes, beyond `after`; a delimiter is for that order alone."""
-        if not delimiter:
-            return [
-                _of(version)
-                for version in await self._store.list(
-                    self.space, scope, prefix=prefix, after=after, descending=descending, limit=limit
-                )
-            ]
-        found = await self._store.prefixes(
-            self.space, scope, prefix=prefix, delimiter=delimiter, after=after, limit=limit
-        )
-        return [each if isinstance(each, CommonPrefix) else _of(each) for each in found]
+        """Names that point to something, in the order of their bytes, beyond `after`; a delimiter is for that order alone.
+
+        Less than `limit` is the end: what cannot be read is passed over, and others are told in its place.
+        """
+        store, space = self._store, self.space
+        found: list[NameVersion | CommonPrefix] = []
+        while True:
+            room = limit - len(found)
+            page: Sequence[Version | CommonPrefix]
+            if delimiter:
+                page = await store.prefixes(space, scope, prefix=prefix, delimiter=delimiter, after=after, limit=room)
+            else:
+                page = await store.list(space, scope, prefix=prefix, after=after, descending=descending, limit=room)
+            found += readable("name", page, _of_page)
+            if len(page) < room or len(found) == limit:
+                return found
+            after = page[-1].key
 
     async def last_blob(self, scope: int, deleted: NameVersion) -> NameVersion | None:
         """What a name pointed to before it was deleted; None where it never pointed to anything."""
@@ -146,6 +152,10 @@ class Names:
 def _of(version: Version) -> NameVersion:
     blob = None if version.value is None else decode_named(version.value)
     return NameVersion(version.key, version.stamp, blob, version)
+
+
+def _of_page(each: Version | CommonPrefix) -> NameVersion | CommonPrefix:
+    return each if isinstance(each, CommonPrefix) else _of(each)
 
 
 def _named(version: Version | None) -> NameVersion | None:

@@ -124,6 +124,7 @@ def decode_intent(value: bytes) -> Intent:
     try:
         intent = _intent.decode(memoryview(value)[1:])
         BlobId(intent.blob)
-    except (msgspec.DecodeError, InvalidRequest) as cause:
+        Space(intent.space)
+    except (msgspec.DecodeError, InvalidRequest, ValueError) as cause:
         raise DataCorrupt(f"an intent cannot be read: {cause}") from cause
     return intent

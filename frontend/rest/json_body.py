@@ -16,13 +16,23 @@ SIZE_MAX = 1 << 20
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-async def json_object(exchange: Exchange, router: RouterContext, *, size_max: int = SIZE_MAX) -> dict[str, Any]:
-    """The object that the body is. Raises MediaTypeUnsupported, TooLarge, InvalidRequest, and what reading it raises."""
+async def json_object(
+    exchange: Exchange, router: RouterContext, *, size_max: int = SIZE_MAX, may_be_empty: bool = False
+) -> dict[str, Any]:
+    """The object that the body is; one without members where the body `may_be_empty` and is.
+
+    Raises MediaTypeUnsupported, TooLarge, InvalidRequest, and what reading it raises.
+    """
+    if may_be_empty and exchange.size == 0:
+        return {}
     said = exchange.headers.get("content-type", "application/json").partition(";")[0].strip(" \t").lower()
     if said != "application/json":
         raise MediaTypeUnsupported(f"the body is JSON: say so with Content-Type: application/json, not {said[:80]!r}")
+    raw = await whole_body(exchange, router, size_max=size_max)
+    if may_be_empty and not raw:
+        return {}
     try:
-        found = _object(await whole_body(exchange, router, size_max=size_max))
+        found = _object(raw)
     except (msgspec.DecodeError, RecursionError) as cause:
         raise InvalidRequest(f"the body is no JSON object: {cause}") from cause
     return found

@@ -52,8 +52,7 @@ async def made_before(exchange: Exchange, router: RouterContext, row: KeyRow, sa
     assert made is not None
     if said != made.said:
         raise UpdateConflict(_another("said something else about its blob", key))
-    size_said = exchange.body_size if exchange.body is None else len(exchange.body)
-    if size_said not in (None, made.size):
+    if exchange.size not in (None, made.size):
         raise UpdateConflict(_another("had another body", key))
     digests = digests_of(exchange.headers)
     running = new_digester()

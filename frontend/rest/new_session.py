@@ -29,8 +29,6 @@ def new_session(
         uuid=uuid7(now_ms, router.random_source),
     )
     session = Session(
-        account=container.account_id,
-        container=container.container_id,
         blob=blob_id.raw,
         properties=spec.properties,
         metadata=spec.metadata,

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge
-from ambry.ids import BlobId
 from ambry.rest import names, values
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
@@ -131,8 +130,8 @@ class UploadSessions:
     async def _enter(self, exchange: Exchange) -> None:
         found_session = await self._sessions.find(session_id(exchange.target.segments[1]))
         exchange.named = found_session
-        session = found_session.session
-        account, container = session.account, session.container
+        blob_id = found_session.session.blob_id
+        account, container = blob_id.account, blob_id.container
         found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
         enter(exchange, found)
 
@@ -165,7 +164,8 @@ class UploadSessions:
         number = check_number(int(text))
         await self._sessions.check_takes_parts(found)
         size_max = self._config.blob_size_max
-        if exchange.body_size is not None and exchange.body_size > size_max:
+        size = exchange.size
+        if size is not None and size > size_max:
             raise TooLarge(f"the part exceeds the largest allowed blob of {size_max} bytes")
         digests = digests_of(exchange.headers)
         verify = None if digests is None else digests.verify
@@ -173,7 +173,6 @@ class UploadSessions:
         put = PartPut(
             exchange.context, self._router, self._sessions, found, size_max=size_max, max_s=max_s, verify=verify
         )
-        size = exchange.body_size if exchange.body is None else len(exchange.body)
         # Of a part that is put again, or of a session that comes to nothing, it comes back when that was counted.
         hold = Hold(self._quotas, container_of(exchange), size, blobs=0)
         async with hold, streamed(exchange, self._router, digests) as body:
@@ -220,10 +219,8 @@ class UploadSessions:
         return web.Response(status=201, body=answer.body, headers=answer.headers)
 
     async def _asked(self, exchange: Exchange) -> Sequence[WantedPart] | None:
-        if exchange.body_size == 0 and not exchange.body:
-            return None
         try:
-            asked = msgspec.convert(await json_object(exchange, self._router), _Completing)
+            asked = msgspec.convert(await json_object(exchange, self._router, may_be_empty=True), _Completing)
         except msgspec.ValidationError as cause:
             raise InvalidRequest(
                 f'the body is {{"parts": [{{"part": 1, "size": 5, "digest": "..."}}, ...]}} or nothing: {cause}'
@@ -247,7 +244,7 @@ class UploadSessions:
         session = found.session
         return {
             "upload": found.id.hex(),
-            "id": str(BlobId(session.blob)),
+            "id": str(session.blob_id),
             "state": session.state.name.lower(),
             "created_at_ms": session.created_at_ms,
             "idle_s": self._uploads.session_idle_s,

@@ -101,7 +101,7 @@ class Stitches:
             raise InvalidRequest(f"a chunk says in {names.UPLOAD_SESSION} which session it is of, such as a UUID")
         if refused := [name for name in said if name in OF_THE_BLOB or name.startswith(METADATA_PREFIXES)]:
             raise InvalidRequest(f"{refused[0]} is said of the whole blob, with POST /stitch, and not of a chunk")
-        size = exchange.body_size if exchange.body is None else len(exchange.body)
+        size = exchange.size
         if size is not None and size > size_max:
             raise TooLarge(f"the chunk has {size} bytes, and at most {size_max} are allowed")
         now_ms = self._clock.wall_ms()
@@ -180,7 +180,7 @@ class Stitches:
         if found.session.state is SessionState.OPEN:
             wanted = await stitching.wanted_of(self._sessions, found, chunks, now_ms)
         else:
-            wanted = [WantedPart(chunk.part) for chunk in chunks]
+            wanted = [WantedPart(chunk.part, chunk.size, bytes.fromhex(chunk.digest)) for chunk in chunks]
             if BlobSaid(found.session.properties, found.session.metadata, found.session.ttl_s) != said:
                 raise UpdateConflict("the chunks were stitched to a blob of which something else was said")
         blobs = 0 if found.session.state is SessionState.DONE else 1

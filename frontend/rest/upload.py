@@ -151,7 +151,7 @@ class Uploads:
         """
         headers = exchange.headers
         body = exchange.body
-        size = exchange.body_size if body is None else len(body)
+        size = exchange.size
         if size is not None and size > self._config.blob_size_max:
             raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
         container = container_of(exchange)

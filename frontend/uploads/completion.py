@@ -13,9 +13,8 @@ from msgspec.structs import replace
 
 from ambry.blob import BlobProperties
 from ambry.checksum import digest
-from ambry.errors import BlobGone, InvalidRequest, RequestTimeout, TooLarge, UpdateConflict
+from ambry.errors import BlobGone, ChecksumMismatch, InvalidRequest, RequestTimeout, TooLarge, UpdateConflict
 from ambry.format.record import PAYLOAD_SIZE_MAX
-from ambry.ids import BlobId
 from frontend.request import RequestContext
 from frontend.router.chunk_puts import WrittenChunks
 from frontend.router.commit import commit_composite
@@ -63,17 +62,18 @@ async def complete(
 
     `wanted` are the parts in the order of the blob, by rising number unless there is something `said`; None is all that
     arrived, by number, without a gap. With `verify` the bytes are gone through, and it hears their xxh3-128. Raises
-    InvalidRequest for parts that are not those, and nothing is changed; UpdateConflict, UploadGone; what a put raises.
+    InvalidRequest for parts that are not those, and nothing is changed; UpdateConflict where another completion was asked for
+    before, UploadGone; what a put raises.
     """
     if found.session.state is SessionState.OPEN:
         await sessions.check_takes_parts(found)
         arrived = {part.number: part async for part in sessions.parts(found.id)}
         chosen = _chosen(arrived, wanted, any_order=said is not None)
         completion = await _decide(request, context, found, chosen, size_max=size_max, verify=verify)
+        completion = replace(completion, others=len(chosen) < len(arrived))
         found = await sessions.complete(_with(found, said), completion)
-    completion = completion_of(found)
-    if wanted is not None and tuple(each.part for each in wanted) != completion.parts:
-        raise UpdateConflict(f"the upload session {found.id.hex()} was completed from other parts")
+    else:
+        await _check_same(sessions, found, wanted, verify)
     if found.session.state is SessionState.COMPLETING:
         found = await commit(request, context, sessions, found)
     return result_of(found)
@@ -100,7 +100,7 @@ async def commit(
     spec = spec_of(found.session, completion.created_at_ms)
     parts = len(completion.parts) if completion.of_parts else 0
     spec = replace(spec, properties=replace(spec.properties, parts=parts))
-    blob_id = BlobId(found.session.blob)
+    blob_id = found.session.blob_id
     # Whatever the clocks say: it has taken its time.
     age = UploadAge(context.clock, created_at_ms=0, max_s=context.config.upload_max_s)
     try:
@@ -120,6 +120,37 @@ async def commit(
     return await sessions.finish(found, SessionState.DONE)
 
 
+async def _check_same(
+    sessions: Sessions, found: OpenSession, wanted: Sequence[WantedPart] | None, verify: DigestCheck | None
+) -> None:
+    """Raises UpdateConflict where a session was completed to another blob than is asked for now."""
+    completion = completion_of(found)
+    if verify is not None:
+        if completion.of_parts:
+            raise _another(found, "without a digest of the whole", "ask without one")
+        try:
+            await verify(completion.digest)
+        except ChecksumMismatch:
+            raise _another(found, f"to bytes with the xxh3-128 {completion.digest.hex()}", "begin anew") from None
+    if wanted is None:
+        if completion.others:
+            raise _another(found, "from some of the parts that had arrived", "name them")
+        return
+    if tuple(each.part for each in wanted) != completion.parts:
+        raise _another(found, "from other parts", "name those")
+    if all(each.size is None and each.digest is None for each in wanted):
+        return
+    made_of = {part.number: part async for part in sessions.parts(found.id)}
+    for each in wanted:
+        part = made_of.get(each.part)
+        if part is None or (wrong := _differs(each, part)):
+            raise _another(found, "from other parts" if part is None else f"when {wrong}", "begin anew for other bytes")
+
+
+def _another(found: OpenSession, how: str, then: str) -> UpdateConflict:
+    return UpdateConflict(f"the upload session {found.id.hex()} was completed {how}, and stays so; {then}")
+
+
 def completion_of(found: OpenSession) -> Completion:
     """What a session that is being completed is completed to. Raises UpdateConflict for one that is not."""
     if found.session.completion is None:
@@ -131,7 +162,7 @@ def result_of(found: OpenSession) -> PutResult:
     """What is told of a session's blob."""
     done = completion_of(found)
     return PutResult(
-        id=BlobId(found.session.blob),
+        id=found.session.blob_id,
         size=done.size,
         digest=done.digest,
         created_at_ms=done.created_at_ms,
@@ -159,12 +190,18 @@ def _chosen(
     if missing:
         raise InvalidRequest(f"parts {_some(missing)} have not arrived; send them and complete again")
     for each in wanted:
-        part = arrived[each.part]
-        if each.size not in (None, part.size):
-            raise InvalidRequest(f"part {each.part} has {part.size} bytes, not {each.size}; send it again")
-        if each.digest not in (None, part.digest):
-            raise InvalidRequest(f"part {each.part} has the xxh3-128 {part.digest.hex()}; send it again")
+        if wrong := _differs(each, arrived[each.part]):
+            raise InvalidRequest(f"{wrong}; send it again")
     return [arrived[number] for number in numbers]
+
+
+def _differs(wanted: WantedPart, part: UploadPart) -> str:
+    """How a part is not as it is wanted; empty where it is."""
+    if wanted.size not in (None, part.size):
+        return f"part {part.number} has {part.size} bytes, not {wanted.size}"
+    if wanted.digest not in (None, part.digest):
+        return f"part {part.number} has the xxh3-128 {part.digest.hex()}"
+    return ""
 
 
 def _with(found: OpenSession, said: BlobSaid | None) -> OpenSession:
@@ -193,7 +230,7 @@ async def _decide(
     if len(chosen) == 1:
         whole, of_parts = chosen[0].digest, False
     elif verify is not None:
-        whole, of_parts = await digest_of_chunks(request, context, BlobId(found.session.blob), refs), False
+        whole, of_parts = await digest_of_chunks(request, context, found.session.blob_id, refs), False
     else:
         whole, of_parts = digest(b"".join(part.digest for part in chosen)), True
     if verify is not None:

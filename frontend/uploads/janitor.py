@@ -17,6 +17,7 @@ from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
+from frontend.metadata.unreadable import passing_over
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
@@ -66,33 +67,34 @@ class UploadJanitor:
         after: bytes | None = None
         self._looked_at = 0
         while page := await self._sessions.page(after):
-            for found in page:
+            for row in page:
                 self._looked_at += 1
-                await self._look(found)
+                with passing_over("upload session", row.id):
+                    await self._look(row.read(), idle=row.idle)
                 if not self._looked_at % 50:
                     await self._leases.hold("uploads", 3 * TICK_S)
             after = page[-1].id
         return TICK_S
 
-    async def _look(self, found: OpenSession) -> None:
+    async def _look(self, found: OpenSession, *, idle: bool) -> None:
         try:
-            found = await self._end(found)
+            found = await self._end(found, idle=idle)
             if found.session.state in (SessionState.DONE, SessionState.ABORTED):
                 await self._clean(found)
         except AmbryError as failure:
             log.warning("upload session not seen to, it is tried again", session=found.id.hex(), error=failure.message)
 
-    async def _end(self, found: OpenSession) -> OpenSession:
+    async def _end(self, found: OpenSession, *, idle: bool) -> OpenSession:
         """End one that nobody goes on with."""
         session = found.session
         age_s = (self._clock.wall_ms() - session.created_at_ms) / 1000
-        if session.state is SessionState.OPEN and (age_s > self._max_s or await self._sessions.is_idle(found.id)):
+        if session.state is SessionState.OPEN and (age_s > self._max_s or idle):
             self._ended += 1
             if await self._has_blob(session):
                 # It was completed, and the metadata was put back from a backup since.
                 return await self._sessions.finish(found, SessionState.DONE)
             log.info("upload session is over, nobody went on with it", session=found.id.hex(), age_s=round(age_s))
-            return await self._sessions.finish(found, SessionState.ABORTED)
+            return await self._sessions.finish(found, SessionState.ABORTED, idle=idle)
         if session.state is SessionState.COMPLETING and session.completion is not None:
             since_s = (self._clock.wall_ms() - session.completion.created_at_ms) / 1000
             if since_s > FINISH_AFTER_S:
@@ -102,7 +104,7 @@ class UploadJanitor:
     async def _has_blob(self, session: Session) -> bool:
         """Raises Unavailable where nobody can tell."""
         try:
-            await read_head(await self._request(session), self._router, BlobId(session.blob), any_state=True)
+            await read_head(await self._request(session), self._router, session.blob_id, any_state=True)
         except BlobNotFound:
             return False
         return True
@@ -123,7 +125,7 @@ class UploadJanitor:
         if found.session.state is SessionState.DONE and found.session.completion is None:
             unused = []  # nobody knows which its blob lists
         if await self._bury(found.id.hex(), unused):
-            await self._sessions.drop_parts(found.id)
+            await self._sessions.drop_parts(found)
             await self._sessions.note_cleaned(found)
 
     async def _bury(self, request_id: str, ids: Sequence[BlobId]) -> bool:
@@ -136,5 +138,5 @@ class UploadJanitor:
         timeout_s = self._router.config.request_timeout_ms / 1000
         request = RequestContext(id=self._router.random_source.randbytes(16).hex(), timeout_s=timeout_s, deadline=0.0)
         request.renew()
-        request.container = await self._containers.resolve_id(session.account, session.container)
+        request.container = await self._containers.resolve_id(session.blob_id.account, session.blob_id.container)
         return request

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 from ambry.blob import NEVER_MS
 from ambry.errors import InvalidRequest
-from ambry.ids import BlobId
 from frontend.request import RequestContext
 from frontend.router.chunk_puts import ChunkPuts, WrittenChunks
 from frontend.router.chunker import Chunker
@@ -100,7 +99,7 @@ class PartPut:
             self._request,
             self._records,
             chunker,
-            parent=BlobId(self._found.session.blob),
+            parent=self._found.session.blob_id,
             age=UploadAge(self._context.clock, created_at_ms=self._now_ms, max_s=config.upload_max_s),
             parallelism=config.write_parallelism,
             keep_s=self._max_s + SWEEP_MARGIN_S,

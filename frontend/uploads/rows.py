@@ -9,7 +9,8 @@
     PART     id, ff ff, 8 bytes of chance, row   the same, of a part that another one took the place of
 
 A part is in one row or more, written in one group; what row 0 says of their number counts, so a longer part's rows that were
-left behind by a shorter one under the same number mean nothing. Numbers are big-endian.
+left behind by a shorter one under the same number mean nothing. Of a session that made a blob, row 0 of each of its parts stays
+as long as the session says how it ended, without chunks: what a repeated completion is held against. Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import msgspec
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.checksum import new_digester
-from ambry.errors import DataCorrupt, FormatUnknown
+from ambry.errors import DataCorrupt, FormatUnknown, InvalidBlobId
+from ambry.ids import BlobId
 
 SESSION_ID_SIZE = 16
 PARTS_MAX = 10_000
@@ -64,15 +66,15 @@ class Completion(msgspec.Struct, frozen=True, array_like=True):
     """Of the blob, as everybody is told; wall clock."""
     chosen: bytes
     """What its parts were when that was decided: the xxh3-128 of their numbers, digests and chunks."""
+    others: bool = False
+    """Whether more had arrived than `parts`."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One upload in parts. `properties` and `metadata` are those of the blob to be, without its size and digest."""
 
-    account: int
-    container: int
     blob: bytes
-    """The id that the blob will have, 36 bytes; its chunks name it."""
+    """The id that the blob will have, 36 bytes; its chunks name it, and it says the container."""
     properties: BlobProperties
     metadata: bytes
     ttl_s: int | None
@@ -81,6 +83,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     state: SessionState = SessionState.OPEN
     completion: Completion | None = None
+
+    @property
+    def blob_id(self) -> BlobId:
+        return BlobId(self.blob)
 
 
 class UploadPart(msgspec.Struct, frozen=True, array_like=True):
@@ -144,7 +150,12 @@ def encode_session(session: Session) -> bytes:
 
 def decode_session(value: bytes) -> Session:
     """Raises DataCorrupt, FormatUnknown."""
-    return _decoded(_session, value)
+    session = _decoded(_session, value)
+    try:
+        BlobId(session.blob)
+    except InvalidBlobId as cause:
+        raise DataCorrupt(f"an upload session has an id for its blob that is none: {cause}") from cause
+    return session
 
 
 def encode_part(session: bytes, part: UploadPart, *, replaced: bytes = b"") -> list[tuple[bytes, bytes]]:
@@ -167,6 +178,12 @@ def encode_part(session: bytes, part: UploadPart, *, replaced: bytes = b"") -> l
 def decode_part_row(value: bytes) -> PartRow:
     """Raises DataCorrupt, FormatUnknown."""
     return _decoded(_part, value)
+
+
+def without_refs(value: bytes) -> bytes:
+    """Row 0 of a part, as what the part was like alone."""
+    row = decode_part_row(value)
+    return _VERSION + _encode(PartRow(row.size, row.digest, row.arrived_at_ms, 1, ()))
 
 
 def place_of(key: bytes) -> tuple[int, int]:

@@ -45,13 +45,15 @@ from frontend.uploads.rows import (
     part_prefix,
     place_of,
     session_key,
+    without_refs,
 )
 
 DONE_FOR_S = 7 * 86_400
 """So long a session that ended says how it ended, to whoever did not hear it."""
+MARGIN_S = 3_600
 AGAIN = 8
 """Attempts at a part that others write under the same number at the same time."""
-DELETES_PER_GROUP = 500
+CHANGES_PER_GROUP = 500
 
 
 class OpenSession(msgspec.Struct, frozen=True):
@@ -60,6 +62,19 @@ class OpenSession(msgspec.Struct, frozen=True):
     id: bytes
     session: Session
     row: bytes
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as it stands there, unread."""
+
+    id: bytes
+    row: bytes
+    idle: bool
+    """Whether nobody went on with it for so long that it is over, where it is open."""
+
+    def read(self) -> OpenSession:
+        """Raises DataCorrupt, FormatUnknown."""
+        return OpenSession(self.id, decode_session(self.row), self.row)
 
 
 class Sessions:
@@ -223,10 +238,11 @@ class Sessions:
         session = replace(found.session, state=SessionState.OPEN, completion=None)
         return await self._change(found, session, self._stays_open(found.id))
 
-    async def finish(self, found: OpenSession, state: SessionState, *along: Change) -> OpenSession:
-        """It is DONE or ABORTED; `along` happens in the same moment. Raises UpdateConflict."""
+    async def finish(self, found: OpenSession, state: SessionState, *, idle: bool = False) -> OpenSession:
+        """It is DONE or ABORTED; with `idle` if nobody went on with it meanwhile. Raises UpdateConflict."""
         session = replace(found.session, state=state)
-        return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id)), *along)
+        condition = Expect.ABSENT if idle else Expect.ANY
+        return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id), condition))
 
     async def _change(self, found: OpenSession, session: Session, *along: Change) -> OpenSession:
         row = encode_session(session)
@@ -245,13 +261,22 @@ class Sessions:
             ) from None
         return OpenSession(found.id, session, row)
 
-    async def drop_parts(self, session_id: bytes) -> None:
-        """Forget all parts of a session that ended."""
-        keys = [row.key async for row in self._rows(part_prefix(session_id))]
-        for start in range(0, len(keys), DELETES_PER_GROUP):
-            await self._store.write(
-                [LocalDelete(LocalSpace.PART, key) for key in keys[start : start + DELETES_PER_GROUP]]
-            )
+    async def drop_parts(self, found: OpenSession) -> None:
+        """Forget all parts of a session that ended, but what those were like that it made its blob of."""
+        completion = found.session.completion
+        made = found.session.state is SessionState.DONE and completion is not None
+        kept = set(completion.parts) if made and completion is not None else set[int]()
+        # As long as `note_cleaned` has it say how it ended, and a little longer.
+        end_ms = self._clock.wall_ms() + (DONE_FOR_S + MARGIN_S) * 1000
+        changes: list[Change] = []
+        async for row in self._rows(part_prefix(found.id)):
+            number, place = place_of(row.key)
+            if number not in kept or place:
+                changes.append(LocalDelete(LocalSpace.PART, row.key))
+            else:
+                changes.append(LocalPut(LocalSpace.PART, row.key, without_refs(row.value), end_ms))
+        for start in range(0, len(changes), CHANGES_PER_GROUP):
+            await self._store.write(changes[start : start + CHANGES_PER_GROUP])
 
     async def note_cleaned(self, found: OpenSession) -> None:
         """Nothing of it is left to be let go; for a while it says how it ended."""
@@ -263,12 +288,25 @@ class Sessions:
             ]
         )
 
-    async def page(self, after: bytes | None) -> list[OpenSession]:
+    async def page(self, after: bytes | None) -> list[SessionRow]:
         """Sessions that may need to be seen to, by id beyond `after`; an empty page is the end."""
         rows = await self._store.locals(
             LocalSpace.SESSION, prefix=session_key(b""), after=None if after is None else session_key(after)
         )
-        return [OpenSession(row.key[1:], decode_session(row.value), row.value) for row in rows]
+        if not rows:
+            return []
+        # No more of them are open than there are, but some may have begun since.
+        busy: set[bytes] = set()
+        last, seen = rows[-1].key[1:], after
+        while seen is None or seen < last:
+            page = await self._store.locals(
+                LocalSpace.SESSION, prefix=open_key(b""), after=None if seen is None else open_key(seen)
+            )
+            busy.update(row.key[1:] for row in page)
+            if len(page) < PAGE_MAX:
+                break
+            seen = page[-1].key[1:]
+        return [SessionRow(row.key[1:], row.value, row.key[1:] not in busy) for row in rows]
 
     def _stays_open(self, session_id: bytes, condition: Expect = Expect.ANY) -> LocalPut:
         end_ms = self._clock.wall_ms() + round(self._idle_s * 1000)

@@ -68,7 +68,8 @@ def session_of(chunks: Sequence[SignedChunk]) -> bytes:
 
 def check_container(found: OpenSession, account: int, container: int) -> None:
     """Raises PreconditionFailed."""
-    if (found.session.account, found.session.container) != (account, container):
+    blob_id = found.session.blob_id
+    if (blob_id.account, blob_id.container) != (account, container):
         raise PreconditionFailed("the chunks were uploaded to another container than the request says")
 
 

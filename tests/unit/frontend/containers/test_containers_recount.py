@@ -15,11 +15,11 @@ from frontend.container import Container
 from frontend.containers import quota, recount
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
 from frontend.containers.quota import Quotas
-from frontend.containers.quota_rows import QuotaAmount, number_of
+from frontend.containers.quota_rows import QuotaAmount, count_key, number_of
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import OWNER_SIZE, Leases
-from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.metadata.store import LocalPut, LocalSpace, MetadataStore
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import make_cluster
 from tests.support.metadata_stores import opened, sqlite_store
@@ -228,3 +228,17 @@ async def test_the_data_nodes_tell_the_most_that_any_replica_knows_and_enough_of
     cluster.peer(3).serving = False
     with pytest.raises(Unavailable, match="cannot be told now"):
         await counted()
+
+
+async def test_a_count_that_cannot_be_read_keeps_nobody_from_counting_the_others(tmp_path: Path) -> None:
+    """No container was ever counted anew, and full ones stayed so for ever."""
+    clock = SettableClock()
+    async with opened(sqlite_store(tmp_path / "m.sqlite", clock=clock)) as store:
+        world = World(store, clock)
+        await store.write([LocalPut(LocalSpace.USAGE, count_key(0), b"\xc1")])
+        assert await world.put(900)
+        world.delete(900)
+        await world.seat.idle()
+        await world.recount.tick()
+        await world.wait(SETTLED_S)
+        assert await world.put(900)

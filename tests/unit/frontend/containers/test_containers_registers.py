@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambry.checksum import xxh64
-from ambry.rest.accounts import AccountSettings, ContainerSettings
+from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
 from frontend.containers.registers import Kept, account_puts, by_id, container_puts, new_id, settings_of, told_puts
 from frontend.metadata.store import Expect, Put, Space, Stamp, Version
 
@@ -72,3 +72,19 @@ def test_a_name_has_the_same_id_everywhere_and_the_next_where_that_is_taken() ->
     second = xxh64(b"team\x001") & 0xFFFF_FFFF
     assert new_id("team", []) == first and new_id("team", [first]) == second
     assert first > 65_535 and second > 65_535
+
+
+def test_what_cannot_be_read_switches_its_container_off_and_no_other() -> None:
+    """One such field, and no frontend heard of any change any more."""
+    other = b"\x00\x01\x11\x71"
+    for bad in (
+        version(KEY + b"cacheable", b"{"),
+        version(KEY + b"name", b"7"),
+        version(KEY + b"\xff", b"1"),
+        version(KEY + b"retentionLock/x", b"true"),
+    ):
+        found = by_id(
+            [bad, version(KEY + b"cacheable", b"true"), version(other + b"cacheable", b"false")], datacenter=1
+        )
+        assert settings_of(found[ID], ContainerSettings).status is AccountStatus.INACTIVE
+        assert settings_of(found[ID + 1], ContainerSettings) == ContainerSettings(cacheable=False)

@@ -14,11 +14,11 @@ from ambry.errors import ReplicaUnavailable, UpdateConflict
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import Expect, LocalSpace, MetadataStore, Space
+from frontend.metadata.store import Expect, LocalPut, LocalSpace, MetadataStore, Put, Space
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
 from frontend.names.names import Names
-from frontend.names.rows import IntentKind, NamedBlob, NamePlace, name_key, scope_of
+from frontend.names.rows import Intent, IntentKind, NamedBlob, NamePlace, encode_intent, name_key, scope_of
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import FakeCluster, make_cluster
 from tests.support.fake_peers import fails
@@ -127,3 +127,33 @@ async def test_a_blob_that_was_brought_back_for_a_name_that_was_not_goes_again(w
     world.clock.advance(LONG_S)
     await world.janitor.tick()
     assert (world.living(), await world.rows()) == (set(), 0)
+
+
+async def test_an_intent_that_cannot_be_read_keeps_nobody_from_the_others(world: World) -> None:
+    """One for a space that only a later release knows ended the whole round."""
+    blob = await world.blob()
+    await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE)
+    later = Intent(IntentKind.POINT, blob.id, SCOPE, NAME, 0, space=99)
+    await world.store.write(
+        [
+            LocalPut(LocalSpace.INTENT, b"\0" * 16, encode_intent(later)),
+            LocalPut(LocalSpace.INTENT, b"\0" * 15 + b"1", b"\x02"),
+        ]
+    )
+    world.clock.advance(LONG_S)
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == (set(), 2)
+
+
+async def test_a_list_of_names_passes_over_what_cannot_be_read_and_is_as_long_as_was_asked_for(world: World) -> None:
+    """One such name, and nobody saw any of the page."""
+    blob = await world.blob()
+    for number in range(6):
+        await world.names.point(SCOPE, name_key(f"n{number}"), blob, Expect.ABSENT)
+    for number in (0, 1, 3):
+        await world.store.write([Put(Space.NAME, SCOPE, name_key(f"n{number}"), b"\x02newer")])
+    for delimiter in (b"", b"/"):
+        page = await world.names.page(SCOPE, prefix=b"n", delimiter=delimiter, after=None, limit=2)
+        assert [each.key for each in page] == [b"n2", b"n4"]
+        page = await world.names.page(SCOPE, prefix=b"n", delimiter=delimiter, after=b"n4", limit=2)
+        assert [each.key for each in page] == [b"n5"]

@@ -69,6 +69,9 @@ async def test_a_blob_comes_in_parts_of_any_order_and_is_read_by_the_id_that_was
     assert (read.headers["x-ambry-filename"], read.headers["x-ambry-um-run"]) == ("model.bin", "7")
     again = await finish(frontend, upload)
     assert (again.status, again.body) == (201, done.body)
+    other = await finish(frontend, upload, {"parts": [{"part": 1, "digest": digest(b"other").hex()}, {"part": 2}]})
+    assert (other.status, other.headers["x-ambry-error-code"]) == (409, "UpdateConflict")
+    assert (await finish(frontend, upload, **{"x-ambry-digest": digest(body).hex()})).status == 409
 
 
 async def test_a_whole_digest_is_verified_and_told(frontend: HttpFrontend) -> None:

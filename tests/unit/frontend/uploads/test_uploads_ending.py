@@ -65,8 +65,6 @@ class World:
             uuid=uuid7(self.clock.wall_ms(), random.Random(3)),
         )
         session = Session(
-            account=1,
-            container=1,
             blob=blob_id.raw,
             properties=BlobProperties(size=0, digest=b"", filename="model.bin"),
             metadata=b"",
@@ -145,7 +143,7 @@ async def test_parts_in_any_order_become_one_blob_that_is_read_back(world: World
         part = await world.part(number, cuts[number - 1])
         assert part.digest == digest(cuts[number - 1])
     result = await world.complete()
-    assert str(result.id) == str(BlobId((await world.found()).session.blob))
+    assert str(result.id) == str((await world.found()).session.blob_id)
     assert result.size == len(body)
     assert (result.parts, result.digest) == (3, digest(b"".join(digest(cut) for cut in cuts)))
     assert await world.cluster.read(result.id) == body
@@ -198,6 +196,48 @@ async def test_completing_again_is_the_same_from_any_frontend(world: World) -> N
         await world.complete(WantedPart(2))
 
 
+@pytest.mark.parametrize("cleaned", [False, True], ids=["", "cleaned up"])
+async def test_another_completion_of_a_session_that_is_done_is_refused_whatever_it_names(
+    world: World, cleaned: bool
+) -> None:
+    """Numbers of parts alone were compared: who named the digests of other bytes was told that they are stored."""
+    await world.begin()
+    body = b"hello"
+    await world.part(1, body)
+    await world.part(2, b"world")
+    await world.part(3, b"left out")
+    same = [WantedPart(1, 5, digest(body)), WantedPart(2, 5)]
+    first = await world.complete(*same)
+    if cleaned:
+        await world.janitor().tick()
+    assert await world.complete(*same) == first
+    assert await world.complete(WantedPart(1), WantedPart(2)) == first
+    for other in (
+        [WantedPart(1, 6), WantedPart(2)],
+        [WantedPart(1), WantedPart(2, 5, digest(b"other"))],
+        [WantedPart(1)],
+        [WantedPart(1), WantedPart(3)],
+        [],  # all that arrived
+    ):
+        with pytest.raises(UpdateConflict, match="was completed"):
+            await world.complete(*other)
+    with pytest.raises(UpdateConflict, match="without a digest"):
+        await world.complete(*same, verify=expects(digest(b"helloworld")))
+    assert await world.cluster.read(first.id) == b"helloworld"
+
+
+async def test_a_completion_with_another_digest_of_the_whole_is_refused_when_it_is_done(world: World) -> None:
+    await world.begin()
+    await world.part(1, b"hello")
+    await world.part(2, b"world")
+    whole = expects(digest(b"helloworld"))
+    first = await world.complete(verify=whole)
+    assert await world.complete(verify=whole) == first
+    assert await world.complete() == first
+    with pytest.raises(UpdateConflict, match=digest(b"helloworld").hex()):
+        await world.complete(verify=expects(digest(b"other")))
+
+
 async def test_a_completion_that_was_decided_is_carried_out_by_whoever_comes_next(world: World) -> None:
     await world.begin()
     await world.part(1, b"hello")
@@ -212,7 +252,7 @@ async def test_a_completion_that_was_decided_is_carried_out_by_whoever_comes_nex
     await world.janitor().tick()
     session = await world.found()
     assert session.session.state is SessionState.DONE
-    assert await world.cluster.read(BlobId(session.session.blob)) == b"hello"
+    assert await world.cluster.read(session.session.blob_id) == b"hello"
 
 
 async def test_a_part_that_comes_anew_while_the_session_is_completed_never_changes_what_is_made(world: World) -> None:
@@ -328,8 +368,8 @@ async def test_parts_that_the_blob_is_not_made_of_go_and_its_own_stay(world: Wor
     await world.janitor().tick()
     assert await world.cluster.read(result.id) == b"second"
     assert len(living(world)) == 2, "the blob and its one chunk"
-    assert await world.rows() == 0
-    assert await world.complete() == result
+    assert await world.rows() == 1, "what its part was like"
+    assert await world.complete(WantedPart(1)) == result
 
 
 async def test_rows_stay_until_enough_replicas_heard_that_the_chunks_are_nobodys(world: World) -> None:
@@ -390,6 +430,19 @@ async def test_a_session_that_a_backup_has_open_again_does_not_take_its_blob_alo
     await world.janitor().tick()
     assert (await world.found()).session.state is SessionState.DONE
     assert await world.cluster.read(result.id) == b"hello"
+
+
+async def test_a_session_that_cannot_be_read_keeps_nobody_from_the_others(world: World) -> None:
+    """No session behind it was ended any more, and what they had stayed for ever."""
+    await world.begin()
+    await world.part(1, b"hello")
+    for key, value in ((b"s" + b"a" * 16, b"\x02newer"), (b"s" + b"b" * 16, b"\x01\xff"), (b"s" + b"z" * 16, b"")):
+        await world.store.write([LocalPut(LocalSpace.SESSION, key, value)])
+    world.clock.advance(IDLE_S + 1)
+    janitor = world.janitor()
+    await janitor.tick()
+    assert janitor.progress() == {"sessions": 4, "ended": 1}
+    assert living(world) == set()
 
 
 async def test_one_frontend_looks_at_sessions_at_a_time(world: World) -> None:

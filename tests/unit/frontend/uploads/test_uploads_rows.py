@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.errors import DataCorrupt, FormatUnknown
+from ambry.ids import BlobId, IdKind
 from frontend.metadata.store import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from frontend.uploads.rows import (
     REFS_PER_ROW,
@@ -22,16 +24,16 @@ from frontend.uploads.rows import (
     encode_session,
     place_of,
 )
+from tests.support.samples import blob_id
 
 ID = bytes(range(16))
+BLOB = BlobId(blob_id(1, kind=IdKind.COMPOSITE))
 REF = ChunkRef(b"\xff" * 36, 0xFFFFFFFF, b"\xff" * 16)
 
 
 def session(state: SessionState = SessionState.OPEN, completion: Completion | None = None) -> Session:
     return Session(
-        account=1,
-        container=2,
-        blob=b"b" * 36,
+        blob=BLOB.raw,
         properties=BlobProperties(size=0, digest=b"", filename="m.bin"),
         metadata=b"",
         ttl_s=None,
@@ -78,6 +80,11 @@ def test_what_is_no_row_is_called_damaged(value: bytes) -> None:
         decode_session(value)
     with pytest.raises(DataCorrupt):
         decode_part_row(value)
+
+
+def test_a_session_whose_blob_has_no_id_is_called_damaged() -> None:
+    with pytest.raises(DataCorrupt, match="id"):
+        decode_session(encode_session(replace(session(), blob=b"b" * 36)))
 
 
 def test_a_row_of_a_newer_release_is_refused() -> None:

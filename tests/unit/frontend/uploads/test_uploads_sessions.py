@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.errors import TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from ambry.ids import IdKind
 from frontend.metadata.store import LocalSpace, MetadataStore
 from frontend.uploads.rows import PARTS_MAX, REFS_PER_ROW, REPLACED, Completion, Session, SessionState, UploadPart
 from frontend.uploads.sessions import OpenSession, Sessions, check_number
 from tests.support.fake_clock import SettableClock
 from tests.support.metadata_stores import opened, sqlite_store
+from tests.support.samples import blob_id
 
 ID = b"i" * 16
 IDLE_S = 100.0
@@ -22,9 +25,7 @@ IDLE_S = 100.0
 
 def some_session(created_at_ms: int = 0) -> Session:
     return Session(
-        account=1,
-        container=1,
-        blob=b"b" * 36,
+        blob=blob_id(1, kind=IdKind.COMPOSITE),
         properties=BlobProperties(size=0, digest=b""),
         metadata=b"",
         ttl_s=None,
@@ -168,8 +169,8 @@ async def test_a_session_without_anything_left_behind_is_not_looked_at_again_and
     found = await begun(sessions)
     await add(sessions, found, part(1))
     done = await sessions.finish(await sessions.complete(found, completion(1)), SessionState.DONE)
-    assert await sessions.page(None) == [done]
-    await sessions.drop_parts(ID)
+    assert [row.read() for row in await sessions.page(None)] == [done]
+    await sessions.drop_parts(done)
     await sessions.note_cleaned(done)
     assert await sessions.page(None) == []
     assert (await sessions.find(ID)).session == done.session
@@ -178,6 +179,46 @@ async def test_a_session_without_anything_left_behind_is_not_looked_at_again_and
         await sessions.find(ID)
     assert await store.locals(LocalSpace.PART) == []
     assert await store.locals(LocalSpace.SESSION) == []
+
+
+async def test_of_a_session_that_is_done_stays_what_its_parts_were_like_and_none_of_their_chunks(
+    sessions: Sessions, store: MetadataStore
+) -> None:
+    found = await begun(sessions)
+    await add(sessions, found, part(1, 3 * REFS_PER_ROW))
+    await add(sessions, found, part(2, digest=b"2" * 16))
+    await add(sessions, found, part(2))
+    await add(sessions, found, part(3))
+    done = await sessions.finish(await sessions.complete(found, completion(1, 2)), SessionState.DONE)
+    await sessions.drop_parts(done)
+    left = [replace(part(1, 3 * REFS_PER_ROW), refs=()), replace(part(2), refs=())]
+    assert [each async for each in sessions.parts(ID)] == left
+    assert len(await store.locals(LocalSpace.PART)) == 2
+
+
+async def test_a_page_says_which_sessions_nobody_goes_on_with(
+    sessions: Sessions, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await sessions.begin(bytes([number]) * 16, some_session())
+    clock.advance(IDLE_S + 1)
+    for number in (5, 6):
+        await sessions.begin(bytes([number]) * 16, some_session())
+    page = await sessions.page(None)
+    assert [(row.id[0], row.idle) for row in page] == [(number, number < 5) for number in range(7)]
+    page = await sessions.page(bytes([3]) * 16)
+    assert [(row.id[0], row.idle) for row in page] == [(4, True), (5, False), (6, False)]
+
+
+async def test_a_session_that_somebody_goes_on_with_again_is_not_ended_for_having_been_idle(
+    sessions: Sessions, store: MetadataStore
+) -> None:
+    """A completion that was taken back leaves the very row that stood there before."""
+    found = await begun(sessions)
+    await sessions.reopen(await sessions.complete(found, completion(1)))
+    with pytest.raises(UpdateConflict):
+        await sessions.finish(found, SessionState.ABORTED, idle=True)
+    assert (await sessions.find(ID)).session.state is SessionState.OPEN
 
 
 @pytest.mark.parametrize("number", [0, PARTS_MAX + 1])
