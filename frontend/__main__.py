@@ -14,6 +14,7 @@ from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
 from ambry.service import logs
 from ambry.service.process import fail, parse_arguments, run
+from frontend import aiohttp_import  # noqa: F401  first: all that follow import it too
 from frontend.app import Frontend
 from frontend.config import FrontendConfig, check, rpc_address
 from frontend.seat import Seat, seat_of

@@ -57,7 +57,7 @@ FLOORS = [
     ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.rest"],
     ["ambry.protocol", "ambry.service"],
     ["ambry.network"],
-    ["frontend.container"],
+    ["frontend.aiohttp_import", "frontend.container"],
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request", "frontend.seat"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
     ["datanode.data_directory", "datanode.lookups", "datanode.write_queue", "frontend.containers"],
