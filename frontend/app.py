@@ -125,7 +125,7 @@ class Frontend:
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
         )
-        server.shortcuts = shortcuts_of(pipeline, router, api, config=config, clock=self._agreed)
+        server.shortcuts = shortcuts_of(pipeline, router, api, services, config=config, clock=self._agreed)
         metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.reading.budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
         metrics.DISCARDS_WAITING.set_function(lambda: router.discards.waiting)

@@ -234,6 +234,7 @@ SEAM = {
     "frontend/commands.py": "an operator's process: the file of a dump",
     "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",
     "frontend/metadata/sqlite_file.py": "SQLite reads and writes its own file; this asks whether it is still the same",
+    "frontend/metadata/sqlite_mark.py": "looks at memory that SQLite shares between processes",
     "frontend/metadata/turn.py": "a lock between processes, on a file that holds nothing",
     "frontend/metadata/sqlite_watch.py": "a thread beside the event loop, which asks the file whether it has changed",
     "datanode/store/files.py": "implements the file layer",

@@ -32,7 +32,7 @@ PLAIN_FIELDS = frozenset({
 
 PLAIN_ON_UPLOAD = frozenset({b"content-type"})
 """Beside those, and those of the API that is asked."""
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})(?=\r\n)", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})(?=\r\n)", re.IGNORECASE)
 
 
 class PlainLines(NamedTuple):
@@ -133,7 +133,7 @@ class PlainUploads:
             return None
         end = data.find(b"\r\n\r\n", begin) + 4
         # The line before belongs to it, so that a field may be found by its beginning, the first too.
-        length = _LENGTH.search(data, begin - 2, end)
+        length = LENGTH.search(data, begin - 2, end)
         if end < 4 or length is None or int(length[1]) != len(data) - end:
             return None
         lines = self._lines.judge(data[begin : length.start() + 2] + data[length.end() + 2 : end])

@@ -28,6 +28,11 @@ Shortcut = Callable[["Connection", bytes], bool]
 """Takes over what came on a connection at rest, if that can be answered the short way."""
 
 
+def nowhere(connection: Connection, data: bytes) -> bool:
+    """The shortcut that takes nothing over."""
+    return False
+
+
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
     """What was done for a request before it went the ordinary way after all. It is taken by whoever answers, or dropped."""
 

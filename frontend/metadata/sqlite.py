@@ -21,6 +21,7 @@ from frontend.metadata.checks import check_delimiter, check_group, check_key, ch
 from frontend.metadata.lane import Lane, LaneBounds, LaneJob
 from frontend.metadata.plan import LocalKey, RegisterKey, ended
 from frontend.metadata.sqlite_file import HeldConnection, SqliteFile, head_of
+from frontend.metadata.sqlite_known import KnownVersions
 from frontend.metadata.sqlite_watch import Watch
 from frontend.metadata.sqlite_writes import carry_out
 from frontend.metadata.store import (
@@ -71,6 +72,9 @@ class SqliteStore:
         self._looks: Lane[Look] = Lane("metadata_looks", partial(_look_all, looking), of, bounds, at_end=looking.close)
         self._pages: Lane[Look] = Lane("metadata_pages", partial(_look_all, paging), of, bounds, at_end=paging.close)
         self._watch = Watch(file)
+        self._known = KnownVersions(
+            looking, lambda since: self._looks.submit(lambda sql: reads.changed_since(sql, since))
+        )
 
     @property
     def datacenter(self) -> int:
@@ -144,8 +148,16 @@ class SqliteStore:
     async def get(self, space: Space, scope: int, key: bytes) -> Version | None:
         check_key(key)
         place = RegisterKey(space, scope, key)
+        known = self._known.find(place)
+        if known is not None:
+            return known
+        moment = self._known.before_read()
         found: Version | None = await self._looks.submit(lambda sql: reads.newest(sql, place))
+        self._known.keep(place, found, moment)
         return found
+
+    def known(self, space: Space, scope: int, key: bytes) -> Version | None:
+        return self._known.find(RegisterKey(space, scope, key))
 
     async def get_many(self, space: Space, scope: int, keys: Sequence[bytes]) -> list[Version | None]:
         if not keys:

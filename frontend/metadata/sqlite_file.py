@@ -27,6 +27,7 @@ from ambry.errors import (
 from ambry.service.logs import get_logger
 from frontend.metadata import queries
 from frontend.metadata.rows import SCHEMA, STORE_ID_SIZE
+from frontend.metadata.sqlite_mark import give_back, take
 from frontend.metadata.store import LogHead
 
 log = get_logger()
@@ -173,6 +174,8 @@ class SqliteConnection:
         self.sql = opened
         self._file = file
         self._opened = self._named()
+        self.mark = take(file.path)
+        """By which it is seen whether anything was committed; None where that cannot be seen."""
 
     @property
     def current(self) -> bool:
@@ -191,6 +194,9 @@ class SqliteConnection:
             self.sql.close()
         except sqlite3.Error as error:
             log.warning("metadata file not closed in order", path=str(self._file.path), error=str(error))
+        if self.mark is not None:
+            give_back(self.mark)
+            self.mark = None
 
 
 class HeldConnection:

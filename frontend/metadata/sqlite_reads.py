@@ -10,10 +10,13 @@ from frontend.metadata.listing import common_prefix, last_of, newest_first, resu
 from frontend.metadata.plan import LocalKey, RegisterKey, VersionIdentity
 from frontend.metadata.rows import local_of, signed, version_of
 from frontend.metadata.sqlite_file import head_of
+from frontend.metadata.sqlite_known import Changed
 from frontend.metadata.store import (
+    PAGE_MAX,
     CommonPrefix,
     LocalRow,
     LogCursor,
+    LogHead,
     LogPage,
     Version,
     order,
@@ -104,10 +107,7 @@ def log_page(sql: sqlite3.Connection, since: LogCursor | None, limit: int) -> Lo
     sql.execute("BEGIN")
     try:
         head = head_of(sql)
-        after = 0
-        if since is not None and since.store == head.store:
-            at = version_at(sql, since.seq)
-            after = since.seq if at is not None and at.stamp == since.stamp else 0
+        after = _place_of(sql, since, head)
         found = log_after(sql, after, limit)
     finally:
         sql.execute("COMMIT")
@@ -115,6 +115,31 @@ def log_page(sql: sqlite3.Connection, since: LogCursor | None, limit: int) -> Lo
     if found:
         cursor = LogCursor(head.store, found[-1].seq, found[-1].stamp)
     return LogPage(versions=found, cursor=cursor, started_over=since is not None and not after)
+
+
+def changed_since(sql: sqlite3.Connection, since: LogCursor | None) -> Changed:
+    """Which registers have other versions than at a cursor, and the cursor of now; from one moment."""
+    sql.execute("BEGIN")
+    try:
+        head = head_of(sql)
+        after = _place_of(sql, since, head)
+        found = log_after(sql, after, PAGE_MAX) if after else []
+        last = version_at(sql, head.seq)
+    finally:
+        sql.execute("COMMIT")
+    told = after and len(found) < PAGE_MAX
+    return Changed(
+        places=[RegisterKey(version.space, version.scope, version.key) for version in found] if told else None,
+        cursor=None if last is None else LogCursor(head.store, head.seq, last.stamp),
+    )
+
+
+def _place_of(sql: sqlite3.Connection, cursor: LogCursor | None, head: LogHead) -> int:
+    """Where a cursor stands in this log; 0 where it is of another one."""
+    if cursor is None or cursor.store != head.store:
+        return 0
+    at = version_at(sql, cursor.seq)
+    return cursor.seq if at is not None and at.stamp == cursor.stamp else 0
 
 
 def log_after(sql: sqlite3.Connection, after: int, limit: int) -> list[Version]:

@@ -251,6 +251,10 @@ class MetadataStore(Protocol):
         """The newest version, tombstones included; None where there never was one."""
         ...
 
+    def known(self, space: Space, scope: int, key: bytes) -> Version | None:
+        """What `get` would say in this moment, where that is known without waiting for anybody; None says nothing."""
+        ...
+
     async def get_many(self, space: Space, scope: int, keys: Sequence[bytes]) -> list[Version | None]:
         """As `get`, in order; at most PAGE_MAX."""
         ...

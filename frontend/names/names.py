@@ -71,6 +71,10 @@ class Names:
         """Its newest version here, deleted or not; None where it never was."""
         return _named(await self._store.get(self.space, scope, key))
 
+    def known(self, scope: int, key: bytes) -> NameVersion | None:
+        """Its newest version here, deleted or not, if that is known at once; None says nothing."""
+        return _named(self._store.known(self.space, scope, key))
+
     async def point(
         self, scope: int, key: bytes, blob: NamedBlob, condition: Condition, along: Sequence[Change] = ()
     ) -> NameVersion:

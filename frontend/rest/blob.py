@@ -202,8 +202,7 @@ class BlobFinder:
 
     def cache(self, head: BlobHead, allowed: Visible, *, named: bool = False) -> str:
         """The Cache-Control of a blob's own bytes; `named` where it was read by a name, which may point to others soon."""
-        own = _cache(head, allowed, self.container(head.id))
-        return ASK_AGAIN if named and own == FOR_EVER else own
+        return _cache(head, allowed, self.container(head.id), named=named)
 
     def headers(self, head: BlobHead, *, cache: str) -> dict[str, str]:
         """What every read of a blob tells of it; without the length of the body."""
@@ -213,21 +212,25 @@ class BlobFinder:
         return headers
 
 
-def _cache(head: BlobHead, allowed: Visible, container: Container) -> str:
+def _cache(head: BlobHead, allowed: Visible, container: Container, *, named: bool) -> str:
     settings = container.settings
     if allowed.any or not settings.cacheable:
         return NOT_AT_ALL
     private = settings.is_private or head.properties.private
-    return FOR_EVER if head.state.expires_at_ms == NEVER_MS and not private else ASK_FIRST
+    if head.state.expires_at_ms != NEVER_MS or private:
+        return ASK_FIRST
+    return ASK_AGAIN if named else FOR_EVER
 
 
-def lines_of(head: BlobHead, container: Container) -> str:
+def lines_of(head: BlobHead, container: Container, *, named: bool = False) -> str:
     """What a read of a living blob in this container tells of it, as it stands in an answer; see BlobFinder.headers.
 
-    Raises InvariantBroken for a field that would end its line.
+    `named`: it was read by a name. Raises InvariantBroken for a field that would end its line.
     """
-    text = _alike_of(head, container, _cache(head, ALIVE, container)).lines + _OWN.lines(_own(head))
-    return text + wire.lines(metadata.encode(head.metadata)) if head.metadata else text
+    text = _alike_of(head, container, _cache(head, ALIVE, container, named=named)).lines + _OWN.lines(_own(head))
+    if head.metadata:
+        text += wire.lines(metadata.encode(head.metadata))
+    return f"{text}Content-Location: /{head.id}\r\n" if named else text
 
 
 def _alike_of(head: BlobHead, container: Container, cache: str) -> _Alike:

@@ -10,6 +10,7 @@ from frontend.container import Container
 from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainReads
+from frontend.http.short import Shortcut, nowhere
 from frontend.http.short_request import ShortRequest
 from frontend.request import RequestContext
 from frontend.rest.blob import BlobFinder, lines_of
@@ -26,17 +27,19 @@ class ShortReads:
     def __init__(
         self, pipeline: Pipeline, router: RouterContext, finder: BlobFinder, *, heads: PlainReads, clock: Clock
     ) -> None:
-        self._router = router
+        self.router = router
         self.reading = router.reading
         self._heads = heads
         self.pipeline = pipeline
         self.finder = finder
         self.clock = clock
+        self.otherwise: Shortcut = nowhere
+        """For what is no read by an id."""
 
     def __call__(self, connection: Connection, data: bytes) -> bool:
         text = self._heads.target(data, ID_TEXT_SIZE)
         if text is None:
-            return False
+            return self.otherwise(connection, data)
         try:
             blob_id = BlobId.parse(text)
         except InvalidBlobId:
@@ -48,7 +51,7 @@ class ShortReads:
         context.container = container
         size = self.reading.first_bytes()
         try:
-            fetch = Fetch(context, self._router, blob_id, first=0, end=size)
+            fetch = Fetch(context, self.router, blob_id, first=0, end=size)
         except AmbryError:
             return False
         if not self.reading.budget.try_take(size, need_of(size)):
@@ -62,7 +65,7 @@ class ShortReads:
 class ShortRead(ShortRequest):
     """One of them. `held` bytes were taken for it from the budget of downloads, which it gives back."""
 
-    __slots__ = ("_container", "_fetch", "_id", "_reads", "handed_at", "held")
+    __slots__ = ("_container", "_fetch", "_id", "_named", "_reads", "handed_at", "held")
 
     def __init__(
         self,
@@ -74,12 +77,16 @@ class ShortRead(ShortRequest):
         container: Container,
         fetch: Fetch,
         held: int,
+        *,
+        op: str = "get",
+        named: bool = False,
     ) -> None:
-        super().__init__(reads.pipeline, reads.clock, connection, request, context, op="get", method="GET")
+        super().__init__(reads.pipeline, reads.clock, connection, request, context, op=op, method="GET")
         self._reads = reads
         self._id = blob_id
         self._container = container
         self._fetch = fetch
+        self._named = named
         self.held = held
         self.handed_at: float | None = None
         """When its client was handed what it is still taking, on the event loop's clock."""
@@ -90,7 +97,10 @@ class ShortRead(ShortRequest):
             self.send(made)
             return
         held, self.held = self.held, 0
-        first = FirstRead(outcome, self._reads.reading.budget, held)
+        self.otherwise(FirstRead(outcome, self._reads.reading.budget, held))
+
+    def otherwise(self, first: FirstRead) -> None:
+        """It is not answered the short way."""
         self.turn_back(first, first.give_back)
 
     def _made(self, found: Found) -> bytes | None:
@@ -103,7 +113,7 @@ class ShortRead(ShortRequest):
             head = head_of(self._id, found.reply)
             if head.properties.size != size:
                 return None
-            return self.whole(200, lines_of(head, self._container), body)
+            return self.whole(200, lines_of(head, self._container, named=self._named), body)
         except (AmbryError, InvariantBroken):
             return None
 

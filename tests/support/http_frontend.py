@@ -207,7 +207,9 @@ async def http_frontend(
         lingering_s=lingering_time_s,
     )
     if SHORTCUT if shortcut is None else shortcut:
-        server.shortcuts = shortcuts_of(pipeline, cluster.context, api, config=config, clock=cluster.context.clock)
+        server.shortcuts = shortcuts_of(
+            pipeline, cluster.context, api, services, config=config, clock=cluster.context.clock
+        )
     server.start(bind("127.0.0.1", 0))
     try:
         yield HttpFrontend(cluster=cluster, port=server.port, server=server, containers=containers, services=services)

@@ -25,15 +25,17 @@ from frontend.names.rows import scope_of
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.fake_peers import fails
-from tests.support.http_frontend import Answer, HttpFrontend, http_frontend
+from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, ways
 from tests.support.metadata_stores import opened, sqlite_store
+
+__all__ = ["ways"]
 
 HERE = "/named/default/default"
 UPSERT = {"x-ambry-named-upsert": "true"}
 
 
 @pytest.fixture
-async def frontend(tmp_path: Path) -> AsyncIterator[HttpFrontend]:
+async def frontend(tmp_path: Path, ways: bool) -> AsyncIterator[HttpFrontend]:
     cluster = make_cluster(((3,),) * 4, clock=SystemClock())
     async with (
         opened(sqlite_store(tmp_path / "meta.sqlite")) as store,

@@ -1,0 +1,71 @@
+"""`GET /named/<account>/<container>/<name>` of a small blob, the short way (frontend/http/short.py)."""
+
+from __future__ import annotations
+
+from ambry.errors import AmbryError
+from ambry.ids import BlobId, IdKind
+from ambry.rest.accounts import NamedBlobMode
+from frontend.http.connections import Connection
+from frontend.http.plain_names import PlainNamedReads
+from frontend.names.names import Names
+from frontend.names.rows import scope_of
+from frontend.rest.read import WHOLE_BYTES
+from frontend.rest.short_read import ShortRead, ShortReads
+from frontend.router.get import FirstRead
+from frontend.router.quorum_read import Fetch
+from frontend.router.reading import need_of
+
+
+class ShortNamedReads:
+    """The shortcut for reads by names that are known at once (frontend/metadata/store.py, `known`)."""
+
+    def __init__(self, reads: ShortReads, names: Names, *, heads: PlainNamedReads) -> None:
+        self._reads = reads
+        self._names = names
+        self._heads = heads
+
+    def __call__(self, connection: Connection, data: bytes) -> bool:
+        name = self._heads.name(data)
+        if name is None:
+            return False
+        reads = self._reads
+        container = reads.finder.containers.known(name.account, name.container)
+        if (
+            container is None
+            or not container.plain_reads
+            or container.settings.named_blob_mode is NamedBlobMode.DISABLED
+        ):
+            return False
+        found = self._names.known(scope_of(container.account_id, container.container_id), name.key)
+        blob = None if found is None else found.blob
+        if blob is None or blob.size > WHOLE_BYTES:
+            return False
+        blob_id = BlobId(blob.id)
+        if blob_id.kind is not IdKind.SIMPLE:
+            return False
+        context = reads.pipeline.context()
+        context.container = container
+        size = reads.reading.first_bytes()
+        try:
+            fetch = Fetch(context, reads.router, blob_id, first=0, end=size)
+        except AmbryError:
+            return False
+        if not reads.reading.budget.try_take(size, need_of(size)):
+            return False
+        read = ShortNamedRead(
+            reads, connection, data, blob_id, context, container, fetch, size, op="named_get", named=True
+        )
+        read.noted["blob"] = str(blob_id)
+        fetch.begin(read.came_out, small=True)
+        return True
+
+
+class ShortNamedRead(ShortRead):
+    """One of them."""
+
+    __slots__ = ()
+
+    def otherwise(self, first: FirstRead) -> None:
+        # The name may point to another blob by now: the ordinary way begins anew.
+        first.give_back()
+        self.turn_back(None, lambda: None)
