@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import StreamReader
@@ -74,6 +74,8 @@ class BodyReader(StraightBody):
         self.straight = size is not None and size > SMALL_BYTES and (digests is None or not digests.hashing)
         self._need = Need.SMALL if size is not None and size <= SMALL_BYTES else Need.LARGE
         self._held = 0
+        self._silent_s = 0.0
+        """How long was waited since something came, in all."""
         self._wait_ends: asyncio.Timeout | None = None
         self._gives_way = False
         self._useful = True
@@ -94,7 +96,7 @@ class BodyReader(StraightBody):
             data = content.read_nowait()
             if not data and not content.at_eof():
                 self._connection.let_come()
-                data = await self._wait(content.readany(), lambda data: len(data or b""))
+                data = await self._wait(content.readany())
         # The stream keeps its exception, which must not keep us: its traceback would be a circle, with all that is held here.
         except _ENDS as cause:
             raise _told(cause) from cause.with_traceback(None)
@@ -119,7 +121,7 @@ class BodyReader(StraightBody):
             if content.total_bytes <= SMALL_BYTES or not inlet.begin():
                 return NOT_NOW
             try:
-                await self._wait(inlet.over(), lambda _: inlet.count)
+                await self._wait(inlet.over(), inlet)
             finally:
                 inlet.end()
         except _ENDS as cause:
@@ -147,11 +149,11 @@ class BodyReader(StraightBody):
             self._budget.give_back(self._held - RECEIVED_AHEAD)
             self._held = RECEIVED_AHEAD
 
-    async def _wait(self, coming: Coroutine[Any, Any, T], count: Callable[[T | None], int]) -> T | None:
-        """What is `coming`; None when memory is wanted before, or its time is over. `count` says how many bytes came of it."""
+    async def _wait(self, coming: Coroutine[Any, Any, T], inlet: Inlet | None = None) -> T | None:
+        """What is `coming`, or comes to `inlet`; None when memory is wanted before, or its time is over."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        allowed_s = min(self._stall_timeout_s, self._patience.left_s)
+        allowed_s = max(0.0, min(self._stall_timeout_s - self._silent_s, self._patience.left_s))
         late = False
         result: T | None = None
         if self._useful and self._content.total_bytes > SMALL_BYTES:
@@ -164,7 +166,12 @@ class BodyReader(StraightBody):
         finally:
             self._wait_ends = None
             self._budget.goes_on(self)
-        size = count(result)
+        size = inlet.count if inlet is not None else len(result) if isinstance(result, bytes) else 0
+        waited_s = loop.time() - began
+        if not size:
+            self._silent_s += waited_s
+        else:
+            self._silent_s = loop.time() - inlet.came_at if inlet is not None else 0.0
         gives_way, self._gives_way = self._gives_way, False
         failure = self._content.exception()
         if not size and failure is not None:
@@ -172,9 +179,9 @@ class BodyReader(StraightBody):
             raise failure
         if late and not gives_way and not size:
             raise RequestTimeout(
-                f"the body came too slowly: the last {allowed_s:.0f} s brought nothing; nothing was stored"
+                f"the body came too slowly: the last {self._silent_s:.0f} s brought nothing; nothing was stored"
             )
-        self._patience.waited(loop.time() - began)
+        self._patience.waited(waited_s)
         self._patience.moved(size)
         self._useful = size > 0
         if late:

@@ -134,7 +134,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def take_up(self) -> int:
         """Hear what was read, in its turn; returns how many bytes."""
-        size = len(self._unheard) + (0 if self.inlet is None else self.inlet.take_turn())
+        size = len(self._unheard)
         if size and not self.transport.is_closing():
             self._hear_unheard()
             hears = self.short or self.handler

@@ -18,18 +18,20 @@ class Inlet:
     Then nothing more is read of the connection before its body is asked for again.
     """
 
-    __slots__ = ("_connection", "_content", "_grow", "_owed", "_room", "count")
+    __slots__ = ("_connection", "_content", "_grow", "_owed", "_room", "came_at", "count")
 
     def __init__(self, connection: Connection, content: StreamReader, room: memoryview, grow: Grow) -> None:
         """`content` is the body as aiohttp knows it, of which nothing may be here that was not taken."""
         self.count = 0
         """Bytes that came."""
+        self.came_at = 0.0
+        """When the last of them did, on the event loop's clock."""
         self._connection = connection
         self._content = content
         self._room = room
         self._grow = grow
         self._owed = 0
-        """Bytes for which its turn is waited for; meanwhile nothing is read."""
+        """Bytes for which it waits for its turn; meanwhile nothing is read."""
 
     def begin(self) -> bool:
         """Let them come; False where they cannot come so now."""
@@ -54,8 +56,8 @@ class Inlet:
             return
         connection.inlet = None
         connection.view = connection.server.view
-        if self.take_turn() and connection.handler is not None and connection.handler.takes_more:
-            connection.transport.resume_reading()
+        self._room = memoryview(b"")
+        self.take_up()
 
     # --- what the connection tells ---
 
@@ -65,6 +67,7 @@ class Inlet:
         if handler is None:
             return
         self.count += size
+        self.came_at = connection.server.now()
         handler.came_past_parser(size)
         left = handler.body_left
         self._room = self._room[size:]
@@ -90,10 +93,14 @@ class Inlet:
         portions = self._connection.server.portions
         if not portions.allows(size, heavy=heavy, known=True):
             self._owed = size
-            portions.wait(self._connection, heavy=heavy, known=True)
+            portions.wait(self, heavy=heavy, known=True)
             self._connection.transport.pause_reading()
 
-    def take_turn(self) -> int:
-        """It may go on; returns for how many bytes it waited."""
+    def take_up(self) -> int:
+        """Go on, in its turn or since it ends; returns for how many bytes it waited, 0 where it waits no more."""
+        connection = self._connection
         owed, self._owed = self._owed, 0
+        goes_on = owed and not connection.transport.is_closing()
+        if goes_on and connection.handler is not None and connection.handler.takes_more:
+            connection.transport.resume_reading()
         return owed

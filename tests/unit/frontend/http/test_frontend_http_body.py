@@ -54,6 +54,16 @@ def body(
     )
 
 
+def straight_connection() -> Any:
+    """A connection that lets everything come straight."""
+    connection: Any = mock.create_autospec(Connection, instance=True)
+    connection.handler = mock.Mock(body_left=1 << 20, takes_more=True)
+    connection.server = mock.Mock(now=asyncio.get_running_loop().time)
+    connection.transport = mock.create_autospec(asyncio.Transport, instance=True)
+    connection.inlet = None
+    return connection
+
+
 async def read(stream: StreamReader, **options: Any) -> list[bytes]:
     return [piece async for piece in body(stream, **options) if piece is not None]
 
@@ -247,3 +257,37 @@ async def test_a_short_body_is_never_asked_to_give_way() -> None:
     with pytest.raises(StopAsyncIteration):
         await waiting
     pieces.close()
+
+
+@virtual_time
+async def test_a_straight_body_that_stalls_is_waited_for_as_long_as_any_other() -> None:
+    """What came before it stalled used to give it the whole time once more, since nobody was told when that came."""
+    stream, loop = reader(), asyncio.get_running_loop()
+    stream.feed_data(b"x" * 100_000)
+    pieces = body(stream, stall_s=5)
+    await anext(pieces)
+    pieces._connection = connection = straight_connection()
+    room = memoryview(bytearray(10_000))
+    for at in (1.0, 3.0):
+        loop.call_at(at, lambda: connection.inlet.came(1_000))
+    assert await pieces.receive_into(room, lambda: room[:0]) == 2_000
+    assert loop.time() == pytest.approx(5)
+    with pytest.raises(RequestTimeout, match="the last 5 s brought nothing"):
+        await pieces.receive_into(room[2_000:], lambda: room[:0])
+    assert loop.time() == pytest.approx(8)
+
+
+@virtual_time
+async def test_time_for_which_nobody_reads_a_straight_body_does_not_count_as_its_clients() -> None:
+    stream, loop = reader(), asyncio.get_running_loop()
+    stream.feed_data(b"x" * 100_000)
+    pieces = body(stream, stall_s=5)
+    await anext(pieces)
+    pieces._connection = connection = straight_connection()
+    room = memoryview(bytearray(10_000))
+    for at in (4.0, 60.0 + 3.5):
+        loop.call_at(at, lambda: connection.inlet.came(1_000))
+    assert await pieces.receive_into(room, lambda: room[:0]) == 1_000
+    await asyncio.sleep(60 - loop.time())
+    assert await pieces.receive_into(room[1_000:], lambda: room[:0]) == 1_000
+    assert loop.time() == pytest.approx(64)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from ambry.errors import AmbryError
 from frontend.http.body import RECEIVED_AHEAD
+from frontend.http.connections import READ_BYTES, Connection
 from frontend.http.inlet import Inlet
+from frontend.http.turns import HEAVY_BYTES, Portions
+from tests.support.fake_clock import SettableClock
 from tests.support.http_frontend import until
 from tests.support.straight_uploads import MIB, content, head, served
 
@@ -110,3 +115,40 @@ async def test_who_is_refused_in_the_middle_is_answered(taken: list[int]) -> Non
         handler.give_up(AmbryError("enough"))
         assert (await client.answer()).status == 500
     assert uploads.errors == ["AmbryError"]
+
+
+async def test_one_that_ends_leaves_no_place_in_the_queue() -> None:
+    """Its connection kept it, and the next body of that went before all who had queued up meanwhile."""
+    portions = Portions(asyncio.get_running_loop(), clock=SettableClock())
+    server: Any = mock.Mock(portions=portions, now=asyncio.get_running_loop().time)
+    transport: Any = mock.create_autospec(asyncio.Transport, instance=True)
+    transport.is_closing.return_value = False
+    handler: Any = mock.Mock(body_left=8 * MIB, takes_more=True)
+    connection = Connection(server, "127.0.0.1")
+    connection.transport, connection.handler = transport, handler
+    resumed = transport.resume_reading
+    assert portions.allows(HEAVY_BYTES, heavy=True, known=True), "and nothing is left of this turn"
+
+    def begun() -> Inlet:
+        inlet = Inlet(connection, mock.Mock(), memoryview(bytearray(MIB)), lambda: memoryview(b""))
+        assert inlet.begin()
+        return inlet
+
+    first = begun()
+    first.came(READ_BYTES)
+    assert transport.pause_reading.call_count == 1
+    first.end()
+    assert resumed.call_count == 1, "what comes is heard as everything else"
+
+    resumed_before: list[int] = []
+
+    class Other:
+        def take_up(self) -> int:
+            resumed_before.append(resumed.call_count)
+            return HEAVY_BYTES
+
+    portions.wait(Other(), heavy=True, known=True)
+    begun().came(READ_BYTES)
+    assert transport.pause_reading.call_count == 2
+    await until(lambda: resumed.call_count == 2, "its own turn comes")
+    assert resumed_before == [1], "who came first went first"
