@@ -12,8 +12,9 @@ from frontend.metadata.store import (
     TIME_MAX,
     VALUE_BYTES_MAX,
     Change,
-    LocalDelete,
+    LocalPut,
     Put,
+    Require,
     Version,
 )
 
@@ -45,9 +46,9 @@ def check_group(group: Sequence[Change]) -> None:
     seen = set()
     for change in group:
         check_key(change.key)
-        if not isinstance(change, LocalDelete):
+        if isinstance(change, Put | LocalPut):
             check_value(change.value)
-        place = (change.space, change.scope if isinstance(change, Put) else -1, change.key)
+        place = (change.space, change.scope if isinstance(change, Put | Require) else -1, change.key)
         if place in seen:
             raise InvalidRequest(f"a group names {change.key!r} of {change.space.name} twice")
         seen.add(place)

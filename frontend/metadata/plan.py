@@ -21,10 +21,13 @@ from frontend.metadata.store import (
     LocalRow,
     LogHead,
     Put,
+    Require,
     Stamp,
     Version,
     order,
 )
+
+_OF_REGISTERS = (Put, Require)
 
 
 class RegisterKey(NamedTuple):
@@ -56,11 +59,13 @@ def known(version: Version) -> VersionIdentity:
 
 def register_keys(group: Iterable[Change]) -> list[RegisterKey]:
     """What must be loaded before a group."""
-    return [RegisterKey(change.space, change.scope, change.key) for change in group if isinstance(change, Put)]
+    return [
+        RegisterKey(change.space, change.scope, change.key) for change in group if isinstance(change, _OF_REGISTERS)
+    ]
 
 
 def local_keys(group: Iterable[Change]) -> list[LocalKey]:
-    return [LocalKey(change.space, change.key) for change in group if not isinstance(change, Put)]
+    return [LocalKey(change.space, change.key) for change in group if not isinstance(change, _OF_REGISTERS)]
 
 
 class Plan:
@@ -103,7 +108,7 @@ class Plan:
         for change in group:
             if isinstance(change, Put):
                 made.append(self._put(change))
-            else:
+            elif not isinstance(change, Require):
                 self._change_local(change)
         return made
 
@@ -132,7 +137,7 @@ class Plan:
 
     def _require(self, change: Change) -> None:
         condition = change.condition
-        if isinstance(change, Put):
+        if isinstance(change, Put | Require):
             newest = self._registers[RegisterKey(change.space, change.scope, change.key)]
             if isinstance(condition, Stamp):
                 holds = newest is not None and newest.stamp == condition

@@ -139,6 +139,15 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     condition: Condition = Expect.ANY
 
 
+class Require(msgspec.Struct, frozen=True, gc=False):
+    """Changes nothing: the group is done only where this register is as it says."""
+
+    space: Space
+    scope: int
+    key: bytes
+    condition: Condition
+
+
 class LocalPut(msgspec.Struct, frozen=True, gc=False):
     """`condition` in bytes: the row's value is just that."""
 
@@ -155,7 +164,7 @@ class LocalDelete(msgspec.Struct, frozen=True, gc=False):
     condition: Expect | bytes = Expect.ANY
 
 
-Change = Put | LocalPut | LocalDelete
+Change = Put | Require | LocalPut | LocalDelete
 
 
 class LogHead(msgspec.Struct, frozen=True):

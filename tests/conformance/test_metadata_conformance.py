@@ -31,6 +31,7 @@ from frontend.metadata.store import (
     MetadataStore,
     Put,
     Query,
+    Require,
     Space,
     Stamp,
     Version,
@@ -552,6 +553,22 @@ async def test_stores_that_saw_the_same_versions_in_any_order_are_equal(engine: 
 
 
 # --- local rows ---
+
+
+async def test_a_group_is_bound_to_registers_that_it_does_not_change(store: MetadataStore) -> None:
+    first = await put(store, b"dataset", b"1")
+    there = Require(Space.NAME, SCOPE, b"dataset", first.stamp)
+    await store.write([Put(Space.NAME, SCOPE, b"v1", b""), there, Require(Space.NAME, SCOPE, b"no", Expect.ABSENT)])
+    head = await store.head()
+    await store.write([there])
+    assert await store.head() == head, "whoever asks changes nothing"
+    second = await put(store, b"dataset", b"2")
+    with pytest.raises(Conflict) as refused:
+        await store.write([Put(Space.NAME, SCOPE, b"v2", b""), there])
+    assert (refused.value.change, refused.value.current) == (there, second)
+    assert await store.get(Space.NAME, SCOPE, b"v2") is None
+    with pytest.raises(InvalidRequest):
+        await store.write([Put(Space.NAME, SCOPE, b"dataset", b""), there])
 
 
 async def test_local_rows_are_put_under_conditions(store: MetadataStore) -> None:
