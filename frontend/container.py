@@ -14,6 +14,11 @@ from ambry.rest.accounts import ANY_ORIGIN, AccountStatus, ContainerSettings, or
 _DURABILITIES = {each.name.lower(): each for each in Durability}
 
 
+def scope_of(account: int, container: int) -> int:
+    """The scope of a container, of which only the ids are at hand."""
+    return account << 32 | container
+
+
 class Container(msgspec.Struct, frozen=True, kw_only=True):
     """One container, as it was last seen. The ids stand in blob ids, 32 bits each."""
 
@@ -39,6 +44,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.account_name}/{self.container_name}"
+
+    @property
+    def scope(self) -> int:
+        """Both ids as one number of 64 bits: where its names and datasets stand, and its quota's count."""
+        return scope_of(self.account_id, self.container_id)
 
     def check_active(self) -> None:
         """Raises AccessDenied for one that is switched off."""

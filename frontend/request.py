@@ -13,6 +13,7 @@ size of what it needs, where memory is taken (`Need` in frontend/router/budget.p
 from __future__ import annotations
 
 import asyncio
+import random
 
 import msgspec
 
@@ -29,6 +30,17 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """On the event loop's clock; the client has its answer by then."""
     container: Container | None = None
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
+
+    @staticmethod
+    def of_ours(
+        random_source: random.Random, *, timeout_s: float, container: Container | None = None
+    ) -> RequestContext:
+        """Of what runs beside requests. Nobody waits for it; the time begins now."""
+        request = RequestContext(
+            id=random_source.randbytes(16).hex(), timeout_s=timeout_s, deadline=0.0, container=container
+        )
+        request.renew()
+        return request
 
     def left_s(self) -> float:
         """Seconds until the deadline, 0 when it has passed."""

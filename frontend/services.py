@@ -16,6 +16,7 @@ from frontend.containers.changes import ContainerChanges
 from frontend.containers.quota import Quotas
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
+from frontend.containers.standing import StandingRules
 from frontend.containers.sync import ContainerSync
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.retention import DatasetRetention
@@ -25,6 +26,7 @@ from frontend.metadata.leases import OWNER_SIZE, Leases
 from frontend.metadata.store import MetadataStore
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
+from frontend.names.lives import NameLives
 from frontend.names.names import Names
 from frontend.router.context import RouterContext
 from frontend.uploads.janitor import UploadJanitor
@@ -60,6 +62,8 @@ class MetadataServices:
     sessions: Sessions
     names: Names
     intents: Intents
+    lives: NameLives
+    standing: StandingRules
     keys: IdempotencyKeys
     others: OtherDatacenters
     datasets: Datasets
@@ -130,9 +134,11 @@ def metadata_services(
         request_s=config.router.request_timeout_ms / 1000,
         upload_max_s=config.router.upload_max_s,
     )
-    name_janitor = NameJanitor(store, router, leases, clock=clock)
+    lives = NameLives(store, router, intents)
+    name_janitor = NameJanitor(store, lives, leases, clock=clock)
     datasets = Datasets(store, others.everywhere.ask_others)
-    retention = DatasetRetention(datasets, intents, router, containers, leases, clock=clock)
+    standing = StandingRules(containers, datacenter=store.datacenter)
+    retention = DatasetRetention(datasets, lives, router, containers, standing, leases, clock=clock)
     following = [Loop(name=each.name, tick=each.tick, progress=each.describe) for each in others.followers]
     return MetadataServices(
         sync=sync,
@@ -141,6 +147,8 @@ def metadata_services(
         sessions=sessions,
         names=names,
         intents=intents,
+        lives=lives,
+        standing=standing,
         keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
         others=others,
         datasets=datasets,

@@ -660,11 +660,11 @@ COVERED_BY = {
     },
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_named.py", "names over HTTP")
-        for name in ("names/burial", "names/intents", "rest/named_list", "rest/named_pages", "rest/named_paths")
+        for name in ("names/intents", "rest/named_list", "rest/named_pages", "rest/named_paths")
     },
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_datasets.py", "datasets over HTTP")
-        for name in ("datasets/rows", "datasets/retention", "rest/dataset_versions")
+        for name in ("datasets/kept", "datasets/rows", "datasets/retention", "rest/dataset_versions")
     },
     "frontend/rest/upload_headers.py": (
         "tests/unit/frontend/rest/test_frontend_rest_upload.py",

@@ -13,6 +13,7 @@ import msgspec
 from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
 from frontend.config import AccountEntry
 from frontend.container import Container, container_of
+from frontend.metadata.store import Stamp
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +61,12 @@ def built_in(entries: Mapping[str, AccountEntry]) -> dict[int, AccountRecord]:
 class Directory:
     """Every account by id, and every container by both its names and by both its ids."""
 
-    def __init__(self, accounts: Iterable[AccountRecord], *, certain: bool = True) -> None:
+    def __init__(
+        self, accounts: Iterable[AccountRecord], *, certain: bool = True, told: Mapping[int, Stamp | None] | None = None
+    ) -> None:
         """`certain` says whether the metadata store's word is in it, where there is one."""
+        self.told = told or {}
+        """When this datacenter last changed an account or a container of it, by id (frontend/containers/registers.py)."""
         self.accounts: dict[int, AccountRecord] = {}
         self._by_name: dict[str, AccountRecord] = {}
         self._names: dict[tuple[str, str], Container] = {}
@@ -79,7 +84,7 @@ class Directory:
                     account_active=account.settings.status is AccountStatus.ACTIVE,
                     certain=certain,
                 )
-                self._ids[account.id << 32 | record.id] = container
+                self._ids[container.scope] = container
                 self._names.setdefault((account.name, record.name), container)
         self.origins = frozenset[str]().union(*(container.origins for container in self._ids.values()))
         """Whose pages may use any of them."""
@@ -91,4 +96,5 @@ class Directory:
         return self._names.get((account, container))
 
     def find_id(self, account: int, container: int) -> Container | None:
+        # As scope_of, without its call: every read by an id asks this.
         return self._ids.get(account << 32 | container)

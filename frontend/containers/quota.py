@@ -26,7 +26,6 @@ from frontend.containers.quota_rows import (
     decode_count,
     encode,
     grants_key,
-    number_of,
     quota_of,
 )
 from frontend.metadata.store import Change, Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
@@ -83,7 +82,7 @@ class Quotas:
 
     async def take(self, container: Container, quota: QuotaAmount, wanted: QuotaAmount) -> None:
         """Raises QuotaExceeded where there is no room, Unavailable where nobody can tell. Whoever took calls `ended`, once."""
-        number = number_of(container)
+        number = container.scope
         ledger = self._ledgers.get(number)
         if ledger is None:
             ledger = self._ledgers[number] = _Ledger(number, self._clock.monotonic())
@@ -102,7 +101,7 @@ class Quotas:
 
     def ended(self, container: Container, taken: QuotaAmount, *, stored: bool) -> None:
         """An upload has ended that took so much; what was not stored is there for others."""
-        ledger = self._ledgers[number_of(container)]
+        ledger = self._ledgers[container.scope]
         ledger.in_flight -= taken
         if not stored:
             ledger.unspent += taken
@@ -250,6 +249,12 @@ class Hold:
         if self._quotas is not None and self._quota is not None:
             await self._quotas.take(self._container, self._quota, wanted)
             self._taken += wanted
+
+    async def renew(self, container: Container, size: int) -> None:
+        """The container was changed meanwhile: where it has got a quota since, take `size` bytes, which were put."""
+        if self._quota is None and self._quotas is not None:
+            self._container, self._quota = container, quota_of(container)
+            await self._take(QuotaAmount(size, self._blobs))
 
     def over(self, body: AsyncIterator[bytes | None]) -> AsyncIterator[bytes | None]:
         """The body, of which each piece is taken before anybody has it; as it is where its size was known."""

@@ -78,18 +78,13 @@ def decode_amount(value: bytes) -> QuotaAmount:
         raise DataCorrupt(f"what is taken of a quota cannot be read: {cause}") from cause
 
 
-def number_of(container: Container) -> int:
-    """Both ids as one number."""
-    return container.account_id << 32 | container.container_id
+def count_key(scope: int) -> bytes:
+    return b"c" + scope.to_bytes(8, "big")
 
 
-def count_key(number: int) -> bytes:
-    return b"c" + number.to_bytes(8, "big")
-
-
-def grants_key(number: int) -> bytes:
+def grants_key(scope: int) -> bytes:
     """What the keys of all that is held of a container begin with."""
-    return b"g" + number.to_bytes(8, "big")
+    return b"g" + scope.to_bytes(8, "big")
 
 
 def quota_of(container: Container) -> QuotaAmount | None:

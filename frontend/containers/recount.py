@@ -12,12 +12,12 @@ itself, it sets again.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 
 from ambry.clock import Clock
 from ambry.service.logs import get_logger
+from frontend.container import scope_of
 from frontend.containers.quota import Counted
 from frontend.containers.quota_rows import (
     NOTHING,
@@ -60,11 +60,9 @@ def counted_by(router: RouterContext, random_source: random.Random) -> Counted:
     """What the data nodes say."""
 
     async def counted() -> Mapping[int, QuotaAmount]:
-        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
-        request = RequestContext(id=random_source.randbytes(16).hex(), timeout_s=TIMEOUT_S, deadline=deadline)
-        found = await used_at_least(request, router)
+        found = await used_at_least(RequestContext.of_ours(random_source, timeout_s=TIMEOUT_S), router)
         return {
-            container.account << 32 | container.container: QuotaAmount(space.live_bytes, space.live_blobs)
+            scope_of(container.account, container.container): QuotaAmount(space.live_bytes, space.live_blobs)
             for container, space in found.items()
         }
 

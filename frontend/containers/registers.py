@@ -28,7 +28,7 @@ from ambry.errors import DataCorrupt
 from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
 from ambry.service.logs import get_logger
 from frontend.config import CONTAINER_ID_MAX
-from frontend.metadata.store import Expect, Put, Space, Stamp, Version
+from frontend.metadata.store import Expect, Put, Require, Space, Stamp, Version
 from frontend.metadata.unreadable import passing_over
 
 log = get_logger()
@@ -64,6 +64,8 @@ class Kept(msgspec.Struct, kw_only=True):
     """All dates until which it was ever locked and that were not cleared away."""
     unreadable: bool = False
     """Whether something that is said of it cannot be read: then nothing may be made of the rest."""
+    told: Stamp | None = None
+    """When our own datacenter last told of a change of the account, or of a container of it."""
     seen: int = 0
     """Differs, but by a chance of 2 ** -64, from what it was before any register changed."""
 
@@ -100,6 +102,8 @@ def _take(kept: Kept, key: bytes, value: bytes, stamp: Stamp, datacenter: int) -
             kept.locks += (int(field.removeprefix(_LOCKS), 16),)
         elif field == NAME:
             kept.name = _text(value)
+        elif field == _CONTAINERS + str(datacenter):
+            kept.told = stamp
         elif not field.startswith(_CONTAINERS):
             kept.fields[field] = _any(value)
     except ValueError as cause:
@@ -119,7 +123,7 @@ def settings_of(kept: Kept, shape: type[Settings]) -> Settings:
         return shape(status=AccountStatus.INACTIVE)
 
 
-def scope_of(account: int) -> int:
+def account_scope(account: int) -> int:
     """Where the containers of an account stand."""
     return account << 32
 
@@ -133,7 +137,7 @@ def container_puts(
     account: int, id: int, name: str | None, changes: Mapping[str, Any], known: Kept, datacenter: int, now_ms: int
 ) -> Iterator[Put]:
     """What changes a container of an account, bound to what was `known` of it; with a `name` it is a new one."""
-    scope = scope_of(account)
+    scope = account_scope(account)
     changes = dict(changes)
     until = changes.pop(LOCK, None)
     yield from _puts(Space.CONTAINER, Space.CONTAINER_NAME, scope, id, name, changes, known, datacenter)
@@ -169,9 +173,17 @@ def _puts(
 def told_puts(accounts: Iterable[int], datacenter: int) -> Iterator[Put]:
     """What tells everybody that something changed, in containers of these accounts too."""
     for account in accounts:
-        key = account.to_bytes(ID_SIZE, "big") + (_CONTAINERS + str(datacenter)).encode()
-        yield Put(Space.ACCOUNT, ACCOUNTS, key, b"true")
+        yield Put(Space.ACCOUNT, ACCOUNTS, _told_key(account, datacenter), b"true")
     yield Put(Space.ACCOUNT, CHANGES, str(datacenter).encode(), b"true")
+
+
+def untold(account: int, told: Stamp | None, datacenter: int) -> Require:
+    """Binds a group to what this datacenter last told of an account: nothing of it, or of its containers, changed since."""
+    return Require(Space.ACCOUNT, ACCOUNTS, _told_key(account, datacenter), Expect.ABSENT if told is None else told)
+
+
+def _told_key(account: int, datacenter: int) -> bytes:
+    return account.to_bytes(ID_SIZE, "big") + (_CONTAINERS + str(datacenter)).encode()
 
 
 def _lock_key(id: int, until: int) -> bytes:

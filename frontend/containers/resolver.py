@@ -45,6 +45,10 @@ class Containers:
         self.known_id = directory.find_id
         """A container by its ids, if it is known."""
 
+    def now(self, container: Container) -> Container:
+        """The same as it was last seen: it may have been changed since a request came."""
+        return self.known_id(container.account_id, container.container_id) or container
+
     async def resolve(self, account: str, container: str) -> Container:
         """A container by its names. Raises InvalidRequest for one that is none, Unavailable where nobody can tell."""
         found = self.known(account, container)

@@ -12,7 +12,7 @@ from ambry.errors import AmbryError
 from ambry.rest.accounts import AccountSettings, ContainerSettings
 from ambry.service.logs import get_logger
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
-from frontend.containers.registers import ACCOUNTS, CHANGES, Kept, by_id, scope_of, settings_of
+from frontend.containers.registers import ACCOUNTS, CHANGES, Kept, account_scope, by_id, settings_of
 from frontend.containers.resolver import Containers
 from frontend.metadata.store import PAGE_MAX, LogHead, MetadataStore, Space, Version
 
@@ -99,10 +99,11 @@ class ContainerSync:
             known[id] = before if before is not None and same else await self._read_account(id, kept)
         self.known = known
         records = {**self._containers.built_in, **{id: account.record for id, account in known.items()}}
-        self._containers.directory = Directory(records.values())
+        told = {id: account.kept.told for id, account in known.items()}
+        self._containers.directory = Directory(records.values(), told=told)
 
     async def _read_account(self, id: int, kept: Kept) -> KnownAccount:
-        versions = [version async for version in self._all(Space.CONTAINER, scope_of(id))]
+        versions = [version async for version in self._all(Space.CONTAINER, account_scope(id))]
         containers = by_id(versions, datacenter=self._store.datacenter)
         built_in = self._containers.built_in.get(id)
         own = {} if built_in is None else built_in.containers

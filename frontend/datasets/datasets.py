@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
-from ambry.errors import AlreadyExists, NameDeleted, NameNotFound, UpdateConflict
+from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
 from ambry.ids import BlobId
+from frontend.datasets.aliases import Aliases
+from frontend.datasets.kept import KeptDataset, KeptVersion, as_seen, newest_anywhere
 from frontend.datasets.rows import (
-    AliasMove,
     Dataset,
     dataset_key,
     decode_dataset,
-    decode_move,
     encode_dataset,
-    encode_move,
+    moved_key,
     newest_key,
     version_prefix,
 )
@@ -37,41 +35,18 @@ from frontend.metadata.store import (
     Condition,
     Conflict,
     Expect,
-    LocalDelete,
     MetadataStore,
     Put,
+    Require,
     Space,
-    Stamp,
     Version,
 )
 from frontend.metadata.unreadable import readable
-from frontend.names.names import AskOthers, Names, NameVersion
+from frontend.names.names import AskOthers, Names, NameVersion, given_up
 from frontend.names.rows import NamedBlob, encode_named
 
 AGAIN = 16
 """Attempts at the next version while others take it."""
-
-
-class KeptDataset(msgspec.Struct, frozen=True):
-    name: str
-    scope: int
-    dataset: Dataset
-    stamp: Stamp
-
-
-class KeptVersion(msgspec.Struct, frozen=True):
-    """A version that lives."""
-
-    number: DatasetVersion
-    named: NameVersion
-
-
-class KeptAlias(msgspec.Struct, frozen=True):
-    """Where an alias points, or pointed; `move` None: it was deleted."""
-
-    name: str
-    move: AliasMove | None
-    version: Version
 
 
 class Datasets:
@@ -82,12 +57,13 @@ class Datasets:
         self._store = store
         self._ask_others = ask_others
         self.versions = Names(store, ask_others, space=Space.VERSION)
+        self.aliases = Aliases(store, ask_others)
 
     # --- datasets ---
 
     async def find(self, scope: int, name: str) -> KeptDataset:
         """Raises NameNotFound, NameDeleted; Unavailable where another datacenter may know it."""
-        found = await self._newest(Space.DATASET, scope, dataset_key(name))
+        found = await newest_anywhere(self._store, self._ask_others, Space.DATASET, scope, dataset_key(name))
         if found is None:
             raise NameNotFound(f"there is no dataset {name!r} in this container")
         if found.value is None:
@@ -105,7 +81,7 @@ class Datasets:
                 )
             condition = known.stamp
         else:
-            newest = await self._store.get(Space.DATASET, scope, newest_key(name))
+            newest = await self._newest_ever(scope, name)
             if newest is not None and newest.value is not None and newest.value[:1] != bytes([dataset.schema.parts]):
                 raise UpdateConflict(
                     f"a dataset {name!r} was here before, and its versions looked otherwise; take another name"
@@ -123,12 +99,15 @@ class Datasets:
 
     async def delete(self, known: KeptDataset) -> None:
         """Delete one that has no versions. Raises UpdateConflict for one that has."""
+        newest = await self._newest_ever(known.scope, known.name)
         prefix = version_prefix(known.name)
         if await self._store.list(Space.VERSION, known.scope, prefix=prefix, limit=1):
             raise UpdateConflict(f"the dataset {known.name!r} has versions; delete them first")
         put = Put(Space.DATASET, known.scope, dataset_key(known.name), None, known.stamp)
+        # Each new version changes it: there is none that came after they were looked for.
+        none_since = Require(Space.DATASET, known.scope, newest_key(known.name), as_seen(newest))
         try:
-            await self._store.write([put])
+            await self._store.write([put, none_since])
         except Conflict:
             raise UpdateConflict(
                 f"the dataset {known.name!r} was changed meanwhile; look at it and try again"
@@ -148,7 +127,7 @@ class Datasets:
 
     async def choose(self, known: KeptDataset, asked: DatasetVersion | VersionToken, *, now_ms: int) -> DatasetVersion:
         """The version that a put gets. Raises UpdateConflict, AlreadyExists, InvalidRequest."""
-        newest = await self._newest_ever(known)
+        newest = await self._newest_ever(known.scope, known.name)
         number = None if newest is None else _number(known, newest)
         if isinstance(asked, VersionToken):
             return next_version(known.dataset.schema, number, asked, now_ms=now_ms)
@@ -168,27 +147,63 @@ class Datasets:
         *,
         now_ms: int,
     ) -> DatasetVersion:
-        """Give a version to a blob that is durable; `along` happens in the same moment. Raises as `choose`."""
+        """Give a version to a blob that is durable; `along` happens in the same moment.
+
+        Raises as `choose`; UpdateConflict also for a dataset that was deleted meanwhile.
+        """
         for _ in range(AGAIN):
-            newest = await self._newest_ever(known)
+            newest = await self._newest_ever(known.scope, known.name)
             number = await self.choose(known, asked, now_ms=now_ms)
+            highest = number if newest is None else max(number, _number(known, newest))
+            dataset, newest_ever = dataset_key(known.name), newest_key(known.name)
             group: list[Change] = [
                 Put(Space.VERSION, known.scope, self.key(known, number), encode_named(blob), Expect.ABSENT),
+                # Also where it stays the same: a delete of the dataset is bound to it.
+                Put(Space.DATASET, known.scope, newest_ever, _packed(highest), as_seen(newest)),
+                Require(Space.DATASET, known.scope, dataset, known.stamp),
                 *along,
             ]
-            if newest is None or number > _number(known, newest):
-                condition: Condition = Expect.ABSENT if newest is None else newest.stamp
-                group.append(Put(Space.DATASET, known.scope, newest_key(known.name), _packed(number), condition))
             try:
                 await self._store.write(group)
             except Conflict as conflict:
-                if isinstance(conflict.change, LocalDelete):
-                    raise UpdateConflict(
-                        "this took so long that it was given up; nothing was changed, try again"
-                    ) from None
+                change = conflict.change
+                if not isinstance(change, Put | Require):
+                    raise given_up() from None
+                if change.space is not Space.DATASET and isinstance(change, Require):
+                    raise  # it comes from whoever bound the change to something else
+                if change.key == dataset:
+                    known = await self._again(known)
                 continue  # another one came first
             return number
         raise UpdateConflict(f"others give versions to {known.name!r} all the time; try again")
+
+    async def _again(self, known: KeptDataset) -> KeptDataset:
+        """A dataset that was changed meanwhile. Raises UpdateConflict for one that is not the same any more."""
+        stands = await self._store.get(Space.DATASET, known.scope, dataset_key(known.name))
+        dataset = None if stands is None or stands.value is None else decode_dataset(stands.value)
+        if stands is None or dataset is None or dataset.schema is not known.dataset.schema:
+            raise UpdateConflict(f"the dataset {known.name!r} was deleted meanwhile; nothing was changed")
+        return KeptDataset(known.name, known.scope, dataset, stands.stamp)
+
+    async def bury(self, known: KeptDataset, version: NameVersion, along: Sequence[Change] = ()) -> None:
+        """Delete a version, as Names.bury. Raises UpdateConflict where an alias points to it by then."""
+        number = text_of(unpack(known.dataset.schema, version.key[len(version_prefix(known.name)) :]))
+        for _ in range(AGAIN):
+            moved = await self._store.get(Space.DATASET, known.scope, moved_key(known.name))
+            pointing = [
+                each.name for each in await self.aliases.all(known) if each.move and each.move.version == number
+            ]
+            if pointing:
+                raise UpdateConflict(f"the aliases {', '.join(pointing[:5])} point to {number}; move them first")
+            none_moved = Require(Space.DATASET, known.scope, moved_key(known.name), as_seen(moved))
+            try:
+                await self.versions.bury(known.scope, version.key, version.stamp, [none_moved, *along])
+            except Conflict as conflict:
+                if conflict.change != none_moved:
+                    raise
+                continue
+            return
+        raise UpdateConflict(f"aliases of {known.name!r} are moved all the time; try again")
 
     async def version(self, known: KeptDataset, asked: DatasetVersion | VersionToken) -> KeptVersion:
         """A living version; any token is the newest one. Raises NameNotFound, NameDeleted, Unavailable."""
@@ -225,68 +240,8 @@ class Datasets:
         """Where a version stands."""
         return version_prefix(known.name) + pack(number)
 
-    async def _newest_ever(self, known: KeptDataset) -> Version | None:
-        found = await self._store.get(Space.DATASET, known.scope, newest_key(known.name))
-        return None if found is None or found.value is None else found
-
-    # --- aliases ---
-
-    async def alias(self, known: KeptDataset, name: str) -> KeptAlias:
-        """Where an alias points. Raises NameNotFound, NameDeleted, Unavailable."""
-        found = await self._newest(Space.ALIAS, known.scope, version_prefix(known.name) + name.encode())
-        if found is None:
-            raise NameNotFound(f"the dataset {known.name!r} has no alias {name!r}")
-        alias = _alias(name, found)
-        if alias.move is None:
-            raise NameDeleted(f"the alias {name!r} of {known.name!r} was deleted")
-        return alias
-
-    async def move(self, known: KeptDataset, name: str, move: AliasMove | None, expected: str | None) -> KeptAlias:
-        """Let an alias point to a version, or to nothing, if it points to `expected` now; None: if there is none.
-
-        Raises UpdateConflict saying where it points.
-        """
-        key = version_prefix(known.name) + name.encode()
-        stands = await self._store.get(Space.ALIAS, known.scope, key)
-        alias = None if stands is None else _alias(name, stands)
-        now = None if alias is None or alias.move is None else alias.move.version
-        if now != expected:
-            raise UpdateConflict(
-                f"the alias {name!r} of {known.name!r} "
-                + ("is not there" if now is None else f"points to {now}")
-                + "; look at it and try again"
-            )
-        condition: Condition = Expect.ABSENT if stands is None else stands.stamp
-        value = None if move is None else encode_move(move)
-        try:
-            [version] = await self._store.write([Put(Space.ALIAS, known.scope, key, value, condition)])
-        except Conflict:
-            raise UpdateConflict(
-                f"the alias {name!r} of {known.name!r} was moved in this moment; look at it and try again"
-            ) from None
-        return _alias(name, version)
-
-    async def aliases(self, known: KeptDataset) -> list[KeptAlias]:
-        """All of a dataset."""
-        prefix = version_prefix(known.name)
-        found: list[Version] = []
-        while page := await self._store.list(
-            Space.ALIAS, known.scope, prefix=prefix, after=found[-1].key if found else None
-        ):
-            found += page
-        return [_alias(version.key[len(prefix) :].decode(), version) for version in found]
-
-    async def alias_history(self, known: KeptDataset, name: str, *, before: Version | None = None) -> list[KeptAlias]:
-        """The newest first."""
-        key = version_prefix(known.name) + name.encode()
-        found = await self._store.history(Space.ALIAS, known.scope, key, before=before)
-        return [_alias(name, version) for version in found]
-
-    async def _newest(self, space: Space, scope: int, key: bytes) -> Version | None:
-        found = await self._store.get(space, scope, key)
-        if found is None and self._ask_others is not None:
-            found = await self._ask_others(space, scope, key)
-        return found
+    async def _newest_ever(self, scope: int, name: str) -> Version | None:
+        return await self._store.get(Space.DATASET, scope, newest_key(name))
 
 
 def _kept(version: Version) -> KeptDataset:
@@ -294,14 +249,11 @@ def _kept(version: Version) -> KeptDataset:
 
 
 def _number(known: KeptDataset, newest: Version) -> DatasetVersion:
-    assert newest.value is not None
+    if newest.value is None:
+        raise InvariantBroken("the newest version that ever was is never buried")
     return unpack(known.dataset.schema, newest.value[1:])
 
 
 def _packed(number: DatasetVersion) -> bytes:
     """The newest version that ever was, as a value."""
     return bytes([len(number)]) + pack(number)
-
-
-def _alias(name: str, version: Version) -> KeptAlias:
-    return KeptAlias(name, None if version.value is None else decode_move(version.value), version)

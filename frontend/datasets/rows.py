@@ -4,6 +4,7 @@ space    key                                        value
 DATASET  the dataset's name                         version 1 and a Dataset in msgpack
 DATASET  the name, 0, "newest"                      how many parts it has, and the packed newest version that ever was
 VERSION  the dataset's name, 0, the packed version  as of a name (frontend/names/rows.py)
+DATASET  the name, 0, "aliases"                     nothing: its stamp tells when an alias was moved last
 ALIAS    the dataset's name, 0, the alias           version 1 and an AliasMove in msgpack
 """
 
@@ -63,6 +64,11 @@ def dataset_key(name: str) -> bytes:
 
 def newest_key(name: str) -> bytes:
     return name.encode() + b"\0newest"
+
+
+def moved_key(name: str) -> bytes:
+    """Sorts before `newest_key`: a list of datasets goes on behind both."""
+    return name.encode() + b"\0aliases"
 
 
 def version_prefix(name: str) -> bytes:

@@ -14,8 +14,8 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.ids import BlobId, IdKind
-from frontend.metadata.store import Conflict, LocalDelete, LocalPut, LocalSpace, MetadataStore
-from frontend.names.rows import Intent, IntentKind, NamePlace, encode_intent
+from frontend.metadata.store import Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
+from frontend.names.rows import Intent, IntentKind, NamePlace, encode_intent, lives_key
 
 KEY_SIZE = 16
 MARGIN_S = 60.0
@@ -53,21 +53,28 @@ class Intents:
         place: NamePlace,
         *,
         after: int = 0,
+        life: int = 0,
+        instead: WrittenIntent | None = None,
     ) -> tuple[LocalPut, WrittenIntent]:
-        """An intent that is to be written in a group with something else."""
-        takes_s = (
-            self._upload_max_s
-            if kind is not IntentKind.BURY and blob_id.kind is IdKind.COMPOSITE
-            else 3 * self._request_s
-        )
-        due_ms = self._clock.wall_ms() + round(1000 * (takes_s + MARGIN_S))
-        value = encode_intent(Intent(kind, blob_id.raw, place.scope, place.key, due_ms, after, space=place.space))
-        written = WrittenIntent(self._random.randbytes(KEY_SIZE), value, blob_id)
-        return LocalPut(LocalSpace.INTENT, written.key, value), written
+        """An intent that is to be written in a group with something else, or in place of another of ours.
 
-    async def write(self, kind: IntentKind, blob_id: BlobId, place: NamePlace, *, after: int = 0) -> WrittenIntent:
+        Of a blob's lives there is one at a time: the put is refused where somebody else's is there.
+        """
+        of_lives = kind in (IntentKind.BURY, IntentKind.REVIVE)
+        takes_s = 3 * self._request_s
+        if blob_id.kind is IdKind.COMPOSITE and not of_lives:
+            takes_s = self._upload_max_s
+        due_ms = self._clock.wall_ms() + round(1000 * (takes_s + MARGIN_S))
+        value = encode_intent(
+            Intent(kind, blob_id.raw, place.scope, place.key, due_ms, after, space=place.space, life=life)
+        )
+        key = lives_key(blob_id) if of_lives else self._random.randbytes(KEY_SIZE)
+        condition = Expect.ABSENT if instead is None else instead.value
+        return LocalPut(LocalSpace.INTENT, key, value, condition=condition), WrittenIntent(key, value, blob_id)
+
+    async def write(self, kind: IntentKind, blob_id: BlobId, place: NamePlace) -> WrittenIntent:
         """Write one; durable on return. Raises MetadataUnavailable, InsufficientStorage."""
-        put, written = self.row(kind, blob_id, place, after=after)
+        put, written = self.row(kind, blob_id, place)
         await self._store.write([put])
         return written
 

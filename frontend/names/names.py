@@ -20,6 +20,7 @@ from frontend.metadata.store import (
     Expect,
     MetadataStore,
     Put,
+    Require,
     Space,
     Stamp,
     Version,
@@ -89,17 +90,21 @@ class Names:
         """Delete a name. Raises UpdateConflict."""
         return await self._write(Put(self.space, scope, key, None, condition), along)
 
-    async def rename(self, scope: int, source: NameVersion, key: bytes, condition: Condition) -> NameVersion:
+    async def rename(
+        self, scope: int, source: NameVersion, key: bytes, condition: Condition, along: Sequence[Change] = ()
+    ) -> NameVersion:
         """Move what one name points to to another, in one moment. Raises AlreadyExists, UpdateConflict."""
         if source.blob is None:
             raise InvariantBroken("a name that was deleted is not renamed")
         put = Put(self.space, scope, key, encode_named(source.blob), condition)
-        return await self._write(put, [Put(self.space, scope, source.key, None, source.stamp)])
+        return await self._write(put, [Put(self.space, scope, source.key, None, source.stamp), *along])
 
     async def _write(self, put: Put, along: Sequence[Change]) -> NameVersion:
         try:
             versions = await self._store.write([put, *along])
         except Conflict as conflict:
+            if isinstance(conflict.change, Require):
+                raise  # it comes from whoever bound the change to something else
             raise _refused(conflict) from None
         found = _named(versions[0])
         assert found is not None
@@ -169,16 +174,21 @@ def _named(version: Version | None) -> NameVersion | None:
 def _refused(conflict: Conflict) -> AlreadyExists | UpdateConflict:
     change, current = conflict.change, conflict.current
     if not isinstance(change, Put):
-        return UpdateConflict(
-            "this took so long that it was given up, or another upload with its idempotency key came later; nothing was "
-            "changed, try again"
-        )
-    if isinstance(change, Put) and change.condition is Expect.ABSENT:
+        return given_up()
+    if change.condition is Expect.ABSENT:
         return AlreadyExists(
             f"the name {_shown(change.key)} exists; x-ambry-named-upsert: true lets it point to the new blob"
         )
     what = "was deleted" if isinstance(current, Version) and not current.living else "was changed"
     return UpdateConflict(f"the name {_shown(change.key)} {what} meanwhile; look at it and try again")
+
+
+def given_up() -> UpdateConflict:
+    """For a change whose intent, or idempotency key, somebody took over."""
+    return UpdateConflict(
+        "this took so long that it was given up, or another upload with its idempotency key came later; nothing was "
+        "changed, try again"
+    )
 
 
 def _shown(key: bytes) -> str:

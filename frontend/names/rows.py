@@ -11,7 +11,7 @@ The value of a NAME register, big-endian:
 
 The key is the name's UTF-8, the scope its container.
 
-A row of INTENT holds version 1 and an Intent in msgpack; its key is 16 bytes of chance.
+A row of INTENT holds version 1 and an Intent in msgpack; its key is 16 bytes of chance, or "life" and a blob's id.
 """
 
 from __future__ import annotations
@@ -67,11 +67,6 @@ def name_key(name: str) -> bytes:
     return key
 
 
-def scope_of(account: int, container: int) -> int:
-    """Where the names of a container stand."""
-    return account << 32 | container
-
-
 class NamePlace(msgspec.Struct, frozen=True):
     """Where a name stands: its register."""
 
@@ -86,9 +81,12 @@ class IntentKind(IntEnum):
     POINT = 1
     """A blob is made or brought back for a name; where the name never gets it, the blob goes."""
     BURY = 2
-    """A name was deleted, and its blob goes too."""
+    """A name was deleted, and its blob goes too. Its key is that of the blob's lives."""
     KEY = 3
     """A blob is made for an idempotency key; an intent that is left was not acknowledged, and the blob goes."""
+    REVIVE = 4
+    """A blob is brought back for a name that was deleted; where the name never gets it, the blob goes again. Its key is that of
+    the blob's lives."""
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
@@ -101,12 +99,19 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     due_ms: int
     """Wall time from which on whoever began it has given up."""
     after: int = 0
-    """Only a version with a later time counts as one by which the name got the blob (frontend/metadata/store.py, Stamp): POINT
+    """Only a version with a later time counts as one by which the name got the blob (frontend/metadata/store.py, Stamp): REVIVE
     that of the tombstone which is undone, BURY that of the version which was deleted."""
     taken: bool = False
     """Somebody else ends it: whoever began it must not go on."""
     space: int = Space.NAME
     """Of the name: also a version of a dataset."""
+    life: int = 0
+    """Of REVIVE: the life version that is tried."""
+
+
+def lives_key(blob_id: BlobId) -> bytes:
+    """The key of whatever changes for a name whether a blob lives: of one blob there is one at a time."""
+    return b"life" + blob_id.raw
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -97,10 +97,28 @@ class AmbryApi:
                 ),
                 NamedPaths(
                     NamedBlobs(
-                        services.names, services.intents, router, containers, finder, uploads, reads, clock=clock
+                        services.names,
+                        services.intents,
+                        services.lives,
+                        router,
+                        containers,
+                        finder,
+                        uploads,
+                        reads,
+                        services.standing,
+                        clock=clock,
                     ),
                     DatasetVersions(
-                        services.datasets, services.intents, router, containers, finder, uploads, reads, clock=clock
+                        services.datasets,
+                        services.intents,
+                        services.lives,
+                        router,
+                        containers,
+                        finder,
+                        uploads,
+                        reads,
+                        services.standing,
+                        clock=clock,
                     ),
                 ),
                 DatasetPages(services.datasets, router, containers),

@@ -9,29 +9,34 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AlreadyExists, InvalidRequest, MethodNotAllowed, NameDeleted, UpdateConflict
+from ambry.errors import InvalidRequest, MethodNotAllowed, NameDeleted
 from ambry.rest import names as header
 from ambry.rest import text as rules
+from frontend.container import Container
 from frontend.containers.resolver import Containers
-from frontend.datasets.datasets import Datasets, KeptDataset, KeptVersion
+from frontend.containers.standing import StandingRules
+from frontend.datasets.datasets import Datasets
+from frontend.datasets.kept import KeptDataset, KeptVersion
 from frontend.datasets.rows import checked_name
 from frontend.datasets.versions import DatasetVersion, VersionToken, parse, text_of
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut
-from frontend.metadata.store import Space
-from frontend.names.burial import bury_with_blob
+from frontend.metadata.store import Change, Require, Space
 from frontend.names.intents import Intents
+from frontend.names.lives import NameLives
 from frontend.names.names import NameVersion
-from frontend.names.rows import NamedBlob, NamePlace, scope_of
+from frontend.names.rows import NamedBlob, NamePlace
 from frontend.rest.blob import BlobFinder, selected_head
 from frontend.rest.entry import container_of
 from frontend.rest.keyed import drop_conditions
 from frontend.rest.named import container_in_path
 from frontend.rest.named_pages import key_of, limit_of, token_of
+from frontend.rest.named_rules import check_has_names
 from frontend.rest.read import Reads
 from frontend.rest.resource import json_page
-from frontend.rest.upload import UploadedBlob, Uploads, told
+from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
+from frontend.rest.upload_headers import check_lifetime
 from frontend.router.context import RouterContext
 
 
@@ -66,21 +71,25 @@ class DatasetVersions:
         self,
         datasets: Datasets,
         intents: Intents,
+        lives: NameLives,
         router: RouterContext,
         containers: Containers,
         finder: BlobFinder,
         uploads: Uploads,
         reads: Reads,
+        standing: StandingRules,
         *,
         clock: Clock,
     ) -> None:
         self._datasets = datasets
         self._intents = intents
+        self._lives = lives
         self._router = router
         self._containers = containers
         self._finder = finder
         self._uploads = uploads
         self._reads = reads
+        self._standing = standing
         self._clock = clock
 
     # --- which version ---
@@ -90,8 +99,7 @@ class DatasetVersions:
         container = await container_in_path(exchange, self._containers)
         rest = rules.percent_decoded("the path", exchange.target.rest(3))
         name, _, version = rest.partition("/")
-        scope = scope_of(container.account_id, container.container_id)
-        return await self._datasets.find(scope, checked_name("a dataset's name", name)), version
+        return await self._datasets.find(container.scope, checked_name("a dataset's name", name)), version
 
     async def to_read(self, exchange: Exchange) -> None:
         known, text = await self._known(exchange)
@@ -104,7 +112,7 @@ class DatasetVersions:
 
     async def _found(self, known: KeptDataset, text: str) -> KeptVersion:
         if text.startswith("@"):
-            alias = await self._datasets.alias(known, checked_name("an alias", text[1:]))
+            alias = await self._datasets.aliases.find(known, checked_name("an alias", text[1:]))
             assert alias.move is not None
             text = alias.move.version
         return await self._datasets.version(known, parse(known.dataset.schema, text))
@@ -193,8 +201,14 @@ class DatasetVersions:
         blob = NamedBlob(result.id.raw, result.size, spec.expires_at_ms, owned=True)
         try:
             along = [*announced.kept(), *new.along]
-            number = await self._datasets.point(known, asked, blob, along, now_ms=now_ms)
-        except (AlreadyExists, UpdateConflict, InvalidRequest):
+
+            async def write(container: Container, require: Require) -> DatasetVersion:
+                check_has_names(container)
+                check_lifetime(blob.expires_at_ms, container)
+                return await self._datasets.point(known, asked, blob, [*along, require], now_ms=now_ms)
+
+            number = await self._standing.write(container_of(exchange), write)
+        except NOTHING_CHANGED:
             # The janitor sees to it if nobody hears of this.
             self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
             raise
@@ -222,15 +236,18 @@ class DatasetVersions:
                 living = (await self._datasets.version(known, asked)).named
             except NameDeleted:
                 return web.Response(status=202)
-        container_of(exchange).check_unlocked(self._clock.wall_ms())
-        text = text_of(asked)
-        pointing = [
-            each.name for each in await self._datasets.aliases(known) if each.move and each.move.version == text
-        ]
-        if pointing:
-            raise UpdateConflict(f"the aliases {', '.join(pointing[:5])} point to {text}; move them first")
-        versions, head = self._datasets.versions, selected_head(exchange)
-        await bury_with_blob(exchange.context, self._router, versions, self._intents, known.scope, living, head)
+        found, head = living, selected_head(exchange)
+        place = NamePlace(Space.VERSION, known.scope, found.key)
+
+        async def write(container: Container, require: Require) -> None:
+            container.check_unlocked(self._clock.wall_ms())
+
+            async def bury(along: Change) -> None:
+                await self._datasets.bury(known, found, [along, require])
+
+            await self._lives.bury(exchange.context, place, found, head, bury)
+
+        await self._standing.write(container_of(exchange), write)
         return web.Response(status=202)
 
     async def act(self, exchange: Exchange) -> web.Response:

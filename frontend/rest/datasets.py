@@ -13,7 +13,8 @@ from ambry.rest import text as rules
 from ambry.rest import values
 from ambry.rest.values import DEFAULT_NAME
 from frontend.containers.resolver import Containers
-from frontend.datasets.datasets import Datasets, KeptAlias, KeptDataset
+from frontend.datasets.datasets import Datasets
+from frontend.datasets.kept import KeptAlias, KeptDataset
 from frontend.datasets.rows import (
     RETENTION_MAX,
     TAG_CHARACTERS_MAX,
@@ -27,7 +28,6 @@ from frontend.datasets.versions import VersionSchema, VersionToken, parse
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
-from frontend.names.rows import scope_of
 from frontend.rest.entry import OF_BLOB, container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page
@@ -112,8 +112,7 @@ class DatasetPages:
         enter(exchange, found)
 
     def _scope(self, exchange: Exchange) -> int:
-        container = container_of(exchange)
-        return scope_of(container.account_id, container.container_id)
+        return container_of(exchange).scope
 
     async def _named(self, exchange: Exchange, name: str | None = None) -> KeptDataset:
         said = exchange.headers.get(header.DATASET_NAME) if name is None else name
@@ -172,11 +171,11 @@ class DatasetPages:
         if "alias" not in query:
             if "history" in query:
                 raise InvalidRequest("a history is that of one alias: say which with ?alias=")
-            return json_page({"aliases": [_move_told(each) for each in await self._datasets.aliases(known)]})
+            return json_page({"aliases": [_move_told(each) for each in await self._datasets.aliases.all(known)]})
         name = checked_name("an alias", query["alias"])
         if "history" not in query:
-            return json_page(_move_told(await self._datasets.alias(known, name)))
-        history = await self._datasets.alias_history(known, name)
+            return json_page(_move_told(await self._datasets.aliases.find(known, name)))
+        history = await self._datasets.aliases.history(known, name)
         if not history:
             raise BlobNotFound(f"the dataset {known.name!r} never had an alias {name!r}")
         return json_page({"alias": name, "moves": [_move_told(each) for each in history]})
@@ -190,15 +189,15 @@ class DatasetPages:
         for what, text in (("who", asked.who), ("why", asked.why)):
             if len(text) > WHY_CHARACTERS_MAX:
                 raise InvalidRequest(f"{what} has at most {WHY_CHARACTERS_MAX} characters")
-        move = None
+        move, to = None, None
         if asked.version is not None:
             number = parse(known.dataset.schema, asked.version)
             if isinstance(number, VersionToken):
                 raise InvalidRequest("an alias points to a version by its number; it would move by itself otherwise")
-            await self._datasets.version(known, number)  # says that there is none
+            to = await self._datasets.version(known, number)  # says that there is none
             who = asked.who or rules.plain_text(header.SERVICE_ID, exchange.headers.get(header.SERVICE_ID, ""))
             move = AliasMove(version=asked.version, who=who, why=asked.why)
-        return json_page(_move_told(await self._datasets.move(known, name, move, asked.if_version)))
+        return json_page(_move_told(await self._datasets.aliases.move(known, name, move, to, asked.if_version)))
 
 
 def _dataset(asked: DatasetJson, base: Dataset | None) -> Dataset:

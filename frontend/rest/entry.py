@@ -26,6 +26,8 @@ class Entry:
     def __init__(self, containers: Containers, *, clock: Clock) -> None:
         self._containers = containers
         self._clock = clock
+        self.now = containers.now
+        """A container that a request is about, as it was last seen."""
 
     async def by_path(self, exchange: Exchange) -> None:
         """For what is about the blob in the path."""

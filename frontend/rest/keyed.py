@@ -11,7 +11,6 @@ from frontend.http.conditions import CONDITIONAL
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import IdempotencyKeys, KeyedPut
 from frontend.idempotency.rows import KeyRow
-from frontend.names.rows import scope_of
 from frontend.rest.entry import container_of
 from frontend.rest.stream import streamed
 from frontend.rest.upload_headers import digests_of
@@ -34,8 +33,7 @@ async def keyed_put(exchange: Exchange, keys: IdempotencyKeys | None) -> KeyedPu
         raise InvalidRequest(
             f"this frontend has no metadata store to remember {names.IDEMPOTENCY_KEY} in; leave it out"
         )
-    container = container_of(exchange)
-    return await keys.find(scope_of(container.account_id, container.container_id), text)
+    return await keys.find(container_of(exchange).scope, text)
 
 
 def drop_conditions(exchange: Exchange) -> None:

@@ -6,7 +6,7 @@ segments are part of it.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
@@ -16,56 +16,33 @@ from ambry.errors import (
     AlreadyExists,
     InvalidRequest,
     NameDeleted,
-    NotDeleted,
     PreconditionFailed,
-    UpdateConflict,
 )
 from ambry.ids import BlobId
-from ambry.rest import names as header
 from ambry.rest import text as rules
-from ambry.rest import values
-from ambry.rest.accounts import NamedBlobMode
 from frontend.container import Container
 from frontend.containers.quota import Hold
 from frontend.containers.resolver import Containers
+from frontend.containers.standing import StandingRules
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
-from frontend.idempotency.keys import KeyedPut
-from frontend.metadata.store import Condition, Expect, Space
-from frontend.names.burial import bury_with_blob
+from frontend.metadata.store import Change, Condition, Expect, Require
 from frontend.names.intents import Intents
+from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion
-from frontend.names.rows import IntentKind, NamedBlob, NamePlace, name_key, scope_of
+from frontend.names.rows import NamedBlob, name_key
 from frontend.rest.blob import BlobFinder, parse_id, selected_head
 from frontend.rest.entry import container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.keyed import drop_conditions
 from frontend.rest.named_pages import history_page, version_before
+from frontend.rest.named_rules import AboutName, check_has_names, may_point, point_now
 from frontend.rest.read import Reads
 from frontend.rest.resource import json_page
-from frontend.rest.upload import UploadedBlob, Uploads, told
-from frontend.router import update
+from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
+from frontend.rest.upload_headers import check_lifetime
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
-
-
-class AboutName(msgspec.Struct):
-    """What a request by name is about."""
-
-    scope: int
-    key: bytes
-    newest: NameVersion | None
-    """Its newest version here, deleted or not, when the request came."""
-    keyed: KeyedPut | None = None
-    """What is known of the idempotency key of an upload."""
-
-    @property
-    def place(self) -> NamePlace:
-        return NamePlace(Space.NAME, self.scope, self.key)
-
-    @property
-    def living(self) -> NameVersion | None:
-        return self.newest if self.newest is not None and self.newest.blob is not None else None
 
 
 class _Action(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,28 +58,32 @@ class NamedBlobs:
         self,
         names: Names,
         intents: Intents,
+        lives: NameLives,
         router: RouterContext,
         containers: Containers,
         finder: BlobFinder,
         uploads: Uploads,
         reads: Reads,
+        standing: StandingRules,
         *,
         clock: Clock,
     ) -> None:
         self._names = names
         self._intents = intents
+        self._lives = lives
         self._router = router
         self._containers = containers
         self._finder = finder
         self._uploads = uploads
         self._reads = reads
+        self._standing = standing
         self._clock = clock
 
     # --- which name ---
 
     async def to_read(self, exchange: Exchange) -> None:
         container = await container_in_path(exchange, self._containers)
-        scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
+        scope, key = container.scope, key_in_path(exchange)
         if _asks_history(exchange):
             exchange.named = AboutName(scope, key, None)
             return
@@ -112,7 +93,7 @@ class NamedBlobs:
 
     async def to_change(self, exchange: Exchange) -> None:
         container = await container_in_path(exchange, self._containers)
-        scope, key = scope_of(container.account_id, container.container_id), key_in_path(exchange)
+        scope, key = container.scope, key_in_path(exchange)
         exchange.named = AboutName(scope, key, await self._names.newest(scope, key))
 
     async def to_put(self, exchange: Exchange) -> None:
@@ -170,8 +151,8 @@ class NamedBlobs:
             return self._told(exchange, new)
         blob = NamedBlob(result.id.raw, result.size, spec.expires_at_ms, owned=True)
         try:
-            await self._names.point(name.scope, name.key, blob, condition, [*announced.kept(), *new.along])
-        except (AlreadyExists, UpdateConflict):
+            await self._point(exchange, name, blob, condition, [*announced.kept(), *new.along])
+        except NOTHING_CHANGED:
             # The janitor sees to it if nobody hears of this.
             self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
             raise
@@ -184,23 +165,23 @@ class NamedBlobs:
         return web.Response(status=201, body=answer.body, headers=answer.headers)
 
     def _may_point(self, exchange: Exchange, name: AboutName) -> Condition:
-        """The condition of a change that lets the name point to something. Raises AlreadyExists, RetentionLocked."""
-        container = container_of(exchange)
-        headers = exchange.headers
-        living = name.living
-        upsert = header.NAMED_UPSERT in headers and values.flag(header.NAMED_UPSERT, headers[header.NAMED_UPSERT])
-        conditional = "if-match" in headers or "if-none-match" in headers or "if-unmodified-since" in headers
-        if living is not None:
-            if container.settings.named_blob_mode is NamedBlobMode.NO_UPDATE:
-                raise AlreadyExists(f"the name exists, and in the container {container} a name keeps its blob")
-            if not (upsert or "if-match" in headers):
-                raise AlreadyExists(
-                    f"the name exists; {header.NAMED_UPSERT}: true, or If-Match with its ETag, lets it point to another blob"
-                )
-            container.check_unlocked(self._clock.wall_ms())
-        if upsert and not conditional and container.settings.named_blob_mode is not NamedBlobMode.NO_UPDATE:
-            return Expect.ANY
-        return Expect.ABSENT if name.newest is None or living is None else name.newest.stamp
+        return may_point(exchange.headers, name, container_of(exchange), self._clock.wall_ms())
+
+    async def _point(
+        self, exchange: Exchange, name: AboutName, blob: NamedBlob, condition: Condition, along: Sequence[Change] = ()
+    ) -> NameVersion:
+        """Let the name point there, if the container lets it now. Raises one of NOTHING_CHANGED, and what the store raises."""
+
+        async def write(container: Container, require: Require) -> NameVersion:
+            if blob.owned:
+                check_lifetime(blob.expires_at_ms, container)
+
+            async def point(held: Condition) -> NameVersion:
+                return await self._names.point(name.scope, name.key, blob, held, [*along, require])
+
+            return await point_now(container, condition, self._clock.wall_ms(), point)
+
+        return await self._standing.write(container_of(exchange), write)
 
     async def delete(self, exchange: Exchange) -> web.Response:
         """`DELETE`: the name is gone, and the blob that was put under it. Again is fine."""
@@ -214,13 +195,21 @@ class NamedBlobs:
                 living = await self._names.find(name.scope, name.key)
             except NameDeleted:
                 return web.Response(status=202)
-        container_of(exchange).check_unlocked(self._clock.wall_ms())
-        assert living.blob is not None
-        if not living.blob.owned:
-            await self._names.bury(name.scope, name.key, living.stamp)
-            return web.Response(status=202)
-        head = selected_head(exchange)
-        await bury_with_blob(exchange.context, self._router, self._names, self._intents, name.scope, living, head)
+        found, head = living, selected_head(exchange)
+
+        async def bury(container: Container, require: Require) -> None:
+            container.check_unlocked(self._clock.wall_ms())
+            assert found.blob is not None
+            if not found.blob.owned:
+                await self._names.bury(name.scope, name.key, found.stamp, [require])
+                return
+
+            async def bury_it(along: Change) -> None:
+                await self._names.bury(name.scope, name.key, found.stamp, [along, require])
+
+            await self._lives.bury(exchange.context, name.place, found, head, bury_it)
+
+        await self._standing.write(container_of(exchange), bury)
         return web.Response(status=202)
 
     async def act(self, exchange: Exchange) -> web.Response:
@@ -248,9 +237,18 @@ class NamedBlobs:
         if source_key == name.key:
             raise InvalidRequest("a name is renamed to another one")
         condition = self._may_point(exchange, name)
-        container_of(exchange).check_unlocked(self._clock.wall_ms())
         source = await self._names.find(name.scope, source_key)
-        return await self._names.rename(name.scope, source, name.key, condition)
+
+        async def write(container: Container, require: Require) -> NameVersion:
+            now_ms = self._clock.wall_ms()
+            container.check_unlocked(now_ms)  # the name that it had goes
+
+            async def rename(held: Condition) -> NameVersion:
+                return await self._names.rename(name.scope, source, name.key, held, [require])
+
+            return await point_now(container, condition, now_ms, rename)
+
+        return await self._standing.write(container_of(exchange), write)
 
     async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId) -> NameVersion:
         container = container_of(exchange)
@@ -259,7 +257,7 @@ class NamedBlobs:
         condition = self._may_point(exchange, name)
         head = await read_head(exchange.context, self._router, blob_id)
         blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=False)
-        return await self._names.point(name.scope, name.key, blob, condition)
+        return await self._point(exchange, name, blob, condition)
 
     async def _undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
         if name.newest is None:
@@ -269,20 +267,24 @@ class NamedBlobs:
         last = await self._names.last_blob(name.scope, name.newest)
         if last is None or last.blob is None:
             raise InvalidRequest("the name never pointed to a blob here")
-        blob, along = last.blob, []
+        blob, kept = last.blob, None
+        if blob.owned:
+            await self._lives.settle(last.id)
         head = await read_head(exchange.context, self._router, last.id, any_state=True)
-        if not blob.owned or not head.state.deleted:
-            # It lives: it is bound here, it was renamed, or its delete did not get through. It may be another name's, or be
-            # deleted yet, and does not go with this one.
-            blob = msgspec.structs.replace(blob, owned=False)
-        else:
+        if blob.owned and head.state.deleted:
             async with Hold(self._uploads.quotas, container_of(exchange), blob.size):
-                after = name.newest.stamp.time
-                intent = await self._intents.write(IntentKind.POINT, last.id, name.place, after=after)
-                with suppress(NotDeleted):  # by its id, in this moment
-                    await update.undelete(exchange.context, self._router, last.id)
-            along.append(intent.kept())
-        return await self._names.point(name.scope, name.key, blob, name.newest.stamp, along)
+                kept = await self._lives.revive(exchange.context, name.place, name.newest, last.id)
+        # Where it lives it is bound here, it was renamed, or somebody brought it back by its id. It may be another name's, and
+        # does not go with this one.
+        blob = msgspec.structs.replace(blob, owned=kept is not None)
+        along = [] if kept is None else [kept]
+        newest = name.newest
+
+        async def point(container: Container, require: Require) -> NameVersion:
+            check_has_names(container)
+            return await self._names.point(name.scope, name.key, blob, newest.stamp, [*along, require])
+
+        return await self._standing.write(container_of(exchange), point)
 
 
 _ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'
@@ -315,6 +317,5 @@ async def container_in_path(exchange: Exchange, containers: Containers) -> Conta
     account, container = (rules.percent_decoded("the path", each) for each in segments[1:3])
     found = containers.known(account, container) or await containers.resolve(account, container)
     enter(exchange, found)
-    if found.settings.named_blob_mode is NamedBlobMode.DISABLED:
-        raise InvalidRequest(f"the container {found} has no names (namedBlobMode is DISABLED)")
+    check_has_names(found)
     return found

@@ -16,7 +16,7 @@ from frontend.http.exchange import Exchange
 from frontend.http.route import Route
 from frontend.metadata.store import CommonPrefix
 from frontend.names.names import Names
-from frontend.names.rows import NAME_BYTES_MAX, scope_of
+from frontend.names.rows import NAME_BYTES_MAX
 from frontend.rest.entry import container_of
 from frontend.rest.named import container_in_path
 from frontend.rest.named_pages import NamePage, entry_of, key_of, limit_of, token_of
@@ -62,7 +62,7 @@ class NameLists:
         query = exchange.target.query_pairs()
         limit = limit_of(query.get("max-keys", ""))
         found = await self._names.page(
-            scope_of(container.account_id, container.container_id),
+            container.scope,
             prefix=_text("prefix", query.get("prefix", ""), NAME_BYTES_MAX),
             delimiter=_text("delimiter", query.get("delimiter", ""), DELIMITER_BYTES_MAX),
             after=key_of(query["page"]) if "page" in query else None,

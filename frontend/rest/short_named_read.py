@@ -8,7 +8,6 @@ from ambry.rest.accounts import NamedBlobMode
 from frontend.http.connections import Connection
 from frontend.http.plain_names import PlainNamedReads
 from frontend.names.names import Names
-from frontend.names.rows import scope_of
 from frontend.rest.read import WHOLE_BYTES
 from frontend.rest.short_read import ShortRead, ShortReads
 from frontend.router.get import FirstRead
@@ -36,7 +35,7 @@ class ShortNamedReads:
             or container.settings.named_blob_mode is NamedBlobMode.DISABLED
         ):
             return False
-        found = self._names.known(scope_of(container.account_id, container.container_id), name.key)
+        found = self._names.known(container.scope, name.key)
         blob = None if found is None else found.blob
         if blob is None or blob.size > WHOLE_BYTES:
             return False

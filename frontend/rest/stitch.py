@@ -16,7 +16,6 @@ from frontend.containers.quota import Hold, Quotas
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
 from frontend.http.route import Route
-from frontend.names.rows import scope_of
 from frontend.rest.entry import Entry, container_of
 from frontend.rest.json_body import json_object
 from frontend.rest.new_session import new_session
@@ -145,7 +144,7 @@ class Stitches:
         """The session of that name, begun where there is none."""
         container = container_of(exchange)
         session_id, session = new_session(self._router, container, spec, ttl_s=None, now_ms=now_ms)
-        scope = scope_of(container.account_id, container.container_id)
+        scope = container.scope
         found = await self._sessions.find_named(scope, text, session_id, session, self._max_s)
         await self._sessions.check_takes_parts(found)
         if found.session.durability is not spec.durability:

@@ -9,10 +9,21 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import InvalidBlobId, InvalidRequest, TooLarge, UpdateConflict
+from ambry.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AmbryError,
+    InvalidBlobId,
+    InvalidRequest,
+    QuotaExceeded,
+    RetentionLocked,
+    TooLarge,
+    UpdateConflict,
+)
 from ambry.rest import names, values
 from ambry.rest import text as rules
 from frontend.config import FrontendSection
+from frontend.container import Container
 from frontend.containers.quota import Hold, Quotas
 from frontend.http import wire
 from frontend.http.digests import ExpectedDigests
@@ -177,7 +188,21 @@ class Uploads:
                 result = await self._stream(exchange, spec, digests, announce, held)
             else:
                 result = await self._at_once(exchange, spec, body, digests, announce)
+            try:
+                await self._check_still(container, spec, held, result)
+            except AmbryError:
+                # Nobody was told of it.
+                self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
+                raise
         return UploadedBlob(result, spec, () if keyed is None else keyed.kept(result, said))
+
+    async def _check_still(self, container: Container, spec: PutSpec, held: Hold, result: PutResult) -> None:
+        """What the container asks of an upload holds when that has ended, which may be hours after it began."""
+        now = self._entry.now(container)
+        if now is not container:
+            now.check_active()
+            check_lifetime(spec.expires_at_ms, now)
+            await held.renew(now, result.size)
 
     async def _at_once(
         self,
@@ -215,6 +240,10 @@ class Uploads:
             verify = None if digests is None else digests.verify
             put = PutOperation(exchange.context, self._router, spec, verify, announce)
             return await put.run(held.over(body), size=exchange.body_size, size_max=self._config.blob_size_max)
+
+
+NOTHING_CHANGED = (AlreadyExists, UpdateConflict, RetentionLocked, AccessDenied, InvalidRequest, QuotaExceeded)
+"""Raised where a blob that was put is surely not acknowledged, nor ever will be: it goes again."""
 
 
 class UploadedBlob(NamedTuple):

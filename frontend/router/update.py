@@ -10,6 +10,7 @@ Nothing is recorded about a blob that no replica which answered knows: an id tha
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial, reduce
 
 import msgspec
@@ -30,31 +31,52 @@ PATIENCE_S = 0.25
 """An update waits this long for the slower replicas that are well: whoever reads next shall find it on any of them."""
 
 
+GoOn = Callable[[], Awaitable[bool]]
+Announce = Callable[[int], Awaitable[None]]
+
+
 async def delete(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, known: BlobHead | None = None
+    request: RequestContext,
+    context: RouterContext,
+    blob_id: BlobId,
+    known: BlobHead | None = None,
+    *,
+    life_min: int = 0,
+    go_on: GoOn | None = None,
 ) -> None:
     """Delete a blob; deleting a deleted one is fine. Durable on at least the write target of local replicas on return.
 
-    Raises BlobNotFound when it is proven that there never was one; Unavailable when that cannot be told, and then nothing was
-    changed; QuorumNotReached when it may have happened.
+    All its lives end up to `life_min`, also where it has not got so far: who brings it back to one of those is too late. Before
+    a life ends that is not `known`, `go_on` says whether it is still to. Raises BlobNotFound when it is proven that there
+    never was one; Unavailable when that cannot be told, and then nothing was changed; QuorumNotReached when it may have
+    happened.
     """
     if known is not None:
         state = known.state
     else:
         outcome = await _read(request, context, blob_id, any_state=True)
         state = outcome.reply.state if isinstance(outcome, Found) else outcome.state
+        if go_on is not None and not await go_on():
+            return
     wanted = None
     # Another replica may know of a later life than the one that we read: its answer says so. That one is to end then, and as
     # many replicas as confirm a write must know of its end: one that took the end of an earlier life does not.
     while wanted is None or not state.deleted or state.life_version > wanted.life_version:
-        wanted = BlobState(state.life_version, True, state.expires_at_ms)
+        if wanted is not None and go_on is not None and not await go_on():
+            return
+        wanted = BlobState(max(life_min, state.life_version), True, state.expires_at_ms)
         state = (await _write(request, context, blob_id, wanted)).state
 
 
 async def undelete(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, known: BlobHead | None = None
+    request: RequestContext,
+    context: RouterContext,
+    blob_id: BlobId,
+    known: BlobHead | None = None,
+    *,
+    announce: Announce | None = None,
 ) -> None:
-    """Bring a deleted blob back, as the next life version.
+    """Bring a deleted blob back, as the next life version; `announce` hears of each before it is tried, and may raise.
 
     Every replica is told when the delete was made that is undone: one that has not heard of it could not say that it is too
     late (docs/decisions/0022-an-undelete-tells-what-it-undoes.md). Raises NotDeleted, BlobNotFound, BlobDeleted when it is,
@@ -72,6 +94,8 @@ async def undelete(
     # life: as many replicas as confirm a write must know of that one.
     while wanted is None or last.state.deleted or last.state.life_version > wanted.life_version:
         life = last.state.life_version + (1 if last.state.deleted else 0)
+        if announce is not None:
+            await announce(life)
         wanted = BlobState(life, False, last.state.expires_at_ms)
         last = await _write(request, context, blob_id, wanted, deleted_at_ms=last.deleted_at_ms)
 

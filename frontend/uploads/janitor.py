@@ -136,7 +136,5 @@ class UploadJanitor:
 
     async def _request(self, session: Session) -> RequestContext:
         timeout_s = self._router.config.request_timeout_ms / 1000
-        request = RequestContext(id=self._router.random_source.randbytes(16).hex(), timeout_s=timeout_s, deadline=0.0)
-        request.renew()
-        request.container = await self._containers.resolve_id(session.blob_id.account, session.blob_id.container)
-        return request
+        container = await self._containers.resolve_id(session.blob_id.account, session.blob_id.container)
+        return RequestContext.of_ours(self._router.random_source, timeout_s=timeout_s, container=container)

@@ -23,7 +23,7 @@ from ambry.errors import (
 from ambry.rest.accounts import AccountStatus
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.directory import AccountRecord, ContainerRecord
-from frontend.containers.registers import new_id, scope_of, told_puts
+from frontend.containers.registers import account_scope, new_id, told_puts
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
 from frontend.metadata.store import MetadataStore, Put, Space
@@ -325,8 +325,8 @@ async def test_settings_of_a_later_release_switch_a_container_off(tmp_path: Path
         key = made.id.to_bytes(4, "big")
         await one.store.write(
             [
-                Put(Space.CONTAINER, scope_of(7), key + b"namedBlobMode", b'"SOMETIMES"'),
-                Put(Space.CONTAINER, scope_of(7), key + b"somethingNew", b"5"),
+                Put(Space.CONTAINER, account_scope(7), key + b"namedBlobMode", b'"SOMETIMES"'),
+                Put(Space.CONTAINER, account_scope(7), key + b"somethingNew", b"5"),
                 *told_puts([7], 1),
             ]
         )

@@ -15,7 +15,7 @@ from ambry.errors import MetadataUnavailable, QuotaExceeded, Unavailable
 from frontend.container import Container
 from frontend.containers import quota
 from frontend.containers.quota import Hold, Quotas
-from frontend.containers.quota_rows import NOTHING, QuotaAmount, QuotaCount, count_key, decode_count, number_of
+from frontend.containers.quota_rows import NOTHING, QuotaAmount, QuotaCount, count_key, decode_count
 from frontend.http.body import ClientGone
 from frontend.metadata.store import LocalSpace, MetadataStore
 from tests.support.fake_clock import SettableClock
@@ -49,7 +49,7 @@ class Seat:
         return True
 
     async def count(self, container: Container) -> QuotaCount:
-        row = await self.store.local(LocalSpace.USAGE, count_key(number_of(container)))
+        row = await self.store.local(LocalSpace.USAGE, count_key(container.scope))
         assert row is not None
         return decode_count(row.value)
 
@@ -101,7 +101,7 @@ async def test_what_fits_is_put_and_the_rest_is_refused_with_a_sentence(tmp_path
 
 async def test_what_the_container_had_before_it_had_a_quota_counts(tmp_path: Path) -> None:
     container = some_container(quota_bytes=100)
-    async with seats(tmp_path, had={number_of(container): QuotaAmount(90, 7)}) as [one]:
+    async with seats(tmp_path, had={container.scope: QuotaAmount(90, 7)}) as [one]:
         assert not await one.put(container, 11)
         assert await one.put(container, 10)
 

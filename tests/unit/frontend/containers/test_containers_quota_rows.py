@@ -11,7 +11,6 @@ from frontend.containers.quota_rows import (
     decode_count,
     encode,
     grants_key,
-    number_of,
     quota_of,
 )
 from tests.support.fake_cluster import some_container
@@ -32,7 +31,7 @@ def test_growth_since_a_mark_is_told_with_what_is_used() -> None:
 
 
 def test_a_quota_of_one_kind_leaves_plenty_of_the_other() -> None:
-    assert number_of(some_container()) == 1 << 32 | 1
+    assert some_container().scope == 1 << 32 | 1
     assert quota_of(some_container()) is None
     assert quota_of(some_container(quota_bytes=0)) == QuotaAmount(0, PLENTY)
     assert quota_of(some_container(quota_blobs=5)) == QuotaAmount(PLENTY, 5)

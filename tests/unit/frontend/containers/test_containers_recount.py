@@ -15,7 +15,7 @@ from frontend.container import Container
 from frontend.containers import quota, recount
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
 from frontend.containers.quota import Quotas
-from frontend.containers.quota_rows import QuotaAmount, count_key, number_of
+from frontend.containers.quota_rows import QuotaAmount, count_key
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import OWNER_SIZE, Leases
@@ -63,15 +63,15 @@ class World:
     async def put(self, size: int) -> bool:
         stored = await self.seat.put(self.container, size)
         if stored:
-            self.there[number_of(self.container)] = self.has + QuotaAmount(size, 1)
+            self.there[self.container.scope] = self.has + QuotaAmount(size, 1)
         return stored
 
     @property
     def has(self) -> QuotaAmount:
-        return self.there.get(number_of(self.container), QuotaAmount())
+        return self.there.get(self.container.scope, QuotaAmount())
 
     def delete(self, size: int) -> None:
-        self.there[number_of(self.container)] = self.has - QuotaAmount(size, 1)
+        self.there[self.container.scope] = self.has - QuotaAmount(size, 1)
 
     async def wait(self, seconds: float) -> None:
         """Time passes, and the loop looks now and then."""
@@ -125,9 +125,7 @@ async def test_the_count_is_never_less_than_what_was_put(tmp_path: Path, seed: i
         async def counted() -> Mapping[int, QuotaAmount]:
             # The least that any checkpoint since the mark may say.
             return {
-                number_of(world.container): QuotaAmount(
-                    min(each.bytes for each in told), min(each.blobs for each in told)
-                )
+                world.container.scope: QuotaAmount(min(each.bytes for each in told), min(each.blobs for each in told))
             }
 
         world.recount._counted = counted

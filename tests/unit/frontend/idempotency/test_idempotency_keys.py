@@ -19,6 +19,7 @@ from frontend.metadata.leases import Leases
 from frontend.metadata.store import LocalSpace, MetadataStore
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
+from frontend.names.lives import NameLives
 from frontend.router.put import PutOperation
 from frontend.router.values import PutResult, PutSpec
 from tests.support.fake_clock import SettableClock
@@ -60,7 +61,8 @@ class World:
         """The janitor comes when everybody has given up."""
         self.clock.advance(1_000)
         leases = Leases(self.store, clock=self.clock, owner=b"j" * 16)
-        await NameJanitor(self.store, self.cluster.context, leases, clock=self.clock).tick()
+        lives = NameLives(self.store, self.cluster.context, self.one._intents)
+        await NameJanitor(self.store, lives, leases, clock=self.clock).tick()
         assert await self.store.locals(LocalSpace.INTENT) == []
 
     def blobs(self) -> set[bytes]:

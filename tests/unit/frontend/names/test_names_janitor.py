@@ -13,12 +13,15 @@ from ambry.blob import NEVER_MS
 from ambry.errors import ReplicaUnavailable, UpdateConflict
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
+from frontend.container import scope_of
 from frontend.metadata.leases import Leases
 from frontend.metadata.store import Expect, LocalPut, LocalSpace, MetadataStore, Put, Space
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
+from frontend.names.lives import NameLives
 from frontend.names.names import Names
-from frontend.names.rows import Intent, IntentKind, NamedBlob, NamePlace, encode_intent, name_key, scope_of
+from frontend.names.rows import Intent, IntentKind, NamedBlob, NamePlace, encode_intent, name_key
+from frontend.router import update
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import FakeCluster, make_cluster
 from tests.support.fake_peers import fails
@@ -37,6 +40,7 @@ class World:
     clock: SettableClock
     names: Names
     intents: Intents
+    lives: NameLives
     janitor: NameJanitor
 
     async def rows(self) -> int:
@@ -58,8 +62,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         names = Names(store)
         intents = Intents(store, clock=clock, random_source=random.Random(1), request_s=20, upload_max_s=1000)
         leases = Leases(store, clock=clock, owner=b"o" * 16)
-        janitor = NameJanitor(store, cluster.context, leases, clock=clock)
-        yield World(cluster=cluster, store=store, clock=clock, names=names, intents=intents, janitor=janitor)
+        lives = NameLives(store, cluster.context, intents)
+        janitor = NameJanitor(store, lives, leases, clock=clock)
+        yield World(
+            cluster=cluster, store=store, clock=clock, names=names, intents=intents, lives=lives, janitor=janitor
+        )
 
 
 async def test_a_blob_that_never_got_its_name_goes_after_its_time_and_not_before(world: World) -> None:
@@ -122,8 +129,9 @@ async def test_a_blob_that_was_brought_back_for_a_name_that_was_not_goes_again(w
     blob = await world.blob()
     pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
     buried = await world.names.bury(SCOPE, NAME, pointed.stamp)
-    after = buried.stamp.time
-    await world.intents.write(IntentKind.POINT, BlobId(blob.id), PLACE, after=after)
+    await update.delete(world.cluster.request(), world.cluster.context, BlobId(blob.id))
+    assert await world.lives.revive(world.cluster.request(), PLACE, buried, BlobId(blob.id)) is not None
+    assert world.living() == {blob.id}
     world.clock.advance(LONG_S)
     await world.janitor.tick()
     assert (world.living(), await world.rows()) == (set(), 0)

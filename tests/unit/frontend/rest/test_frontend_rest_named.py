@@ -19,9 +19,9 @@ from ambry.clock import SystemClock
 from ambry.errors import MetadataUnavailable, ReplicaUnavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
+from frontend.container import scope_of
 from frontend.metadata.store import LocalSpace
 from frontend.names.names import Names, NameVersion
-from frontend.names.rows import scope_of
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.fake_peers import fails
