@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from ambry.client.accounts import AccountInfo as AccountInfo
     from ambry.client.accounts import ContainerInfo as ContainerInfo
     from ambry.client.aio.client import AsyncAmbryClient as AsyncAmbryClient
+    from ambry.client.aio.pager import AsyncPager as AsyncPager
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.datasets import AliasInfo as AliasInfo
+    from ambry.client.datasets import DatasetInfo as DatasetInfo
+    from ambry.client.datasets import VersionEntry as VersionEntry
     from ambry.client.model import BatchResult as BatchResult
     from ambry.client.model import BlobInfo as BlobInfo
     from ambry.client.model import ByteRange as ByteRange
@@ -23,7 +27,12 @@ if TYPE_CHECKING:
     from ambry.client.model import RetryPolicy as RetryPolicy
     from ambry.client.model import Timeout as Timeout
     from ambry.client.model import TransferConfig as TransferConfig
+    from ambry.client.names import NameChange as NameChange
+    from ambry.client.names import NameEntry as NameEntry
+    from ambry.client.refs import NameRef as NameRef
+    from ambry.client.refs import VersionRef as VersionRef
     from ambry.client.sync.client import AmbryClient as AmbryClient
+    from ambry.client.sync.pager import Pager as Pager
     from ambry.client.sync.reader import BlobReader as BlobReader
     from ambry.errors import AccessDenied as AccessDenied
     from ambry.errors import AlreadyExists as AlreadyExists
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
     from ambry.errors import InsufficientStorage as InsufficientStorage
     from ambry.errors import InvalidBlobId as InvalidBlobId
     from ambry.errors import InvalidRequest as InvalidRequest
+    from ambry.errors import NameDeleted as NameDeleted
+    from ambry.errors import NameNotFound as NameNotFound
     from ambry.errors import NotDeleted as NotDeleted
     from ambry.errors import PreconditionFailed as PreconditionFailed
     from ambry.errors import ProtocolViolation as ProtocolViolation
@@ -54,13 +65,22 @@ __version__ = "0.1.0"
 
 _EXPORTS: dict[str, str] = {
     "AccountInfo": "ambry.client.accounts",
+    "AliasInfo": "ambry.client.datasets",
     "AmbryClient": "ambry.client.sync.client",
     "AsyncAmbryClient": "ambry.client.aio.client",
     "AsyncBlobReader": "ambry.client.aio.reader",
+    "AsyncPager": "ambry.client.aio.pager",
     "BlobId": "ambry.ids",
     "BlobReader": "ambry.client.sync.reader",
     "ContainerInfo": "ambry.client.accounts",
+    "DatasetInfo": "ambry.client.datasets",
     "Durability": "ambry.blob",
+    "NameEntry": "ambry.client.names",
+    "NameRef": "ambry.client.refs",
+    "NameChange": "ambry.client.names",
+    "Pager": "ambry.client.sync.pager",
+    "VersionEntry": "ambry.client.datasets",
+    "VersionRef": "ambry.client.refs",
     **dict.fromkeys(
         (
             "BatchResult",
@@ -89,6 +109,8 @@ _EXPORTS: dict[str, str] = {
             "InsufficientStorage",
             "InvalidBlobId",
             "InvalidRequest",
+            "NameDeleted",
+            "NameNotFound",
             "NotDeleted",
             "PreconditionFailed",
             "ProtocolViolation",

@@ -17,7 +17,7 @@ class AmbryError(Exception):
     """Base of everything this project raises on purpose.
 
     `request_id` names the request in every log it passed through; `endpoint`, `attempts` and `retry_after_s` are filled by
-    the client.
+    the client, and so is `repeated`: an earlier attempt of the call may have done what this one was refused.
     """
 
     code: ClassVar[int] = 1
@@ -39,6 +39,7 @@ class AmbryError(Exception):
         self.endpoint = endpoint
         self.attempts = attempts
         self.retry_after_s = retry_after_s
+        self.repeated = False
 
     @property
     def retryable(self) -> bool:

@@ -717,6 +717,18 @@ COVERED_BY = {
         )
         for twin in ("aio", "sync")
     },
+    **{
+        f"ambry/client/{part}/{name}.py": (CLIENT + test, "both clients against a frontend with a metadata store")
+        for part in ("aio", "sync", "wire")
+        for name, test in (
+            ("aliases", "test_client_datasets.py"),
+            ("datasets", "test_client_datasets.py"),
+            ("lifecycles", "test_client_names.py"),
+            ("names", "test_client_names.py"),
+            ("pager", "test_client_names.py"),
+        )
+        if part != "wire" or name in ("datasets", "names")
+    },
     "ambry/client/wire/accounts.py": (CLIENT + "test_client_accounts.py", "pure parts of accounts"),
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),

@@ -31,6 +31,7 @@ NAMES = {
     "AsyncIterable": "Iterable",
     "AsyncAmbryClient": "AmbryClient",
     "AsyncBlobReader": "BlobReader",
+    "AsyncPager": "Pager",
     "aio": "sync",
 }
 """Other names that begin with Async begin with Sync."""

@@ -16,6 +16,7 @@ from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ambry.client.options import ClientOptions
+    from ambry.client.refs import Place
     from ambry.client.sync.client import AmbryClient
 
 T = TypeVar("T")
@@ -96,6 +97,13 @@ class ChosenCluster:
         if self.container is not None:
             options["container"] = self.container
         return AmbryClient.from_env(**options)
+
+
+def place(client: AmbryClient, text: str) -> Place:
+    """What an argument names: an id, an ambry://, or a name. Raises InvalidRequest."""
+    from ambry.client.refs import place_of
+
+    return place_of(text, account=client.default_account, container=client.default_container)
 
 
 def connecting(command: Callable[..., T]) -> Callable[..., T]:

@@ -9,11 +9,12 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import RANGE, ChosenCluster, as_duration, as_pairs, connecting
+from ambry.cli.arguments import RANGE, ChosenCluster, as_duration, as_pairs, connecting, place
 from ambry.cli.failures import report_one
 from ambry.cli.output import expiry, printable, progress_bar, safe_name, show_info, show_table, to_json
 from ambry.client.model import BlobInfo, ByteRange, Progress
 from ambry.errors import AmbryError
+from ambry.ids import BlobId
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -108,12 +109,13 @@ def get(
             with client.get(blob, range=byte_range) as reader:
                 copy(reader, sys.stdout.buffer)
             return
+        known = client.resolve(blob)
         file = Path(path) if path is not None else Path(own_name(client.head(blob), cluster.quiet))
         with progress_bar(file.name, cluster.quiet) as progress:
             if byte_range is None:
-                size = save(client, blob, file, overwrite=overwrite, resume=not no_resume, progress=progress)
+                size = save(client, known, file, overwrite=overwrite, resume=not no_resume, progress=progress)
             else:
-                size = save_range(client, blob, byte_range, file, overwrite=overwrite, progress=progress)
+                size = save_range(client, known, byte_range, file, overwrite=overwrite, progress=progress)
     if not cluster.quiet:
         click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
 
@@ -152,12 +154,10 @@ def rm(
     force: bool,
 ) -> int:
     """Delete blobs. `ambry undelete` brings them back for a while."""
-    from ambry.client.wire.blobs import parse_ref
-
     code = 0
-    for blob in blobs:
-        parse_ref(blob)  # A typing mistake in the last one must not be noticed after deleting the first.
     with cluster.connect() as client:
+        for blob in blobs:
+            place(client, blob)  # A typing mistake in the last one must not be noticed after deleting the first.
         for blob in blobs:
             try:
                 client.delete(blob, missing_ok=force)
@@ -211,31 +211,29 @@ def copy(reader: BlobReader, out: IO[bytes]) -> None:
 
 
 def save(
-    client: AmbryClient, blob: str, path: Path, *, overwrite: bool, resume: bool, progress: Progress | None
+    client: AmbryClient, blob: BlobId, path: Path, *, overwrite: bool, resume: bool, progress: Progress | None
 ) -> int:
     """A blob into a file; its size. When it breaks off, says what is kept and how to go on."""
     from ambry.client.sources import part_path, part_size
-    from ambry.client.wire.blobs import parse_ref
 
     try:
         return client.get_file(blob, path, overwrite=overwrite, resume=resume, progress=progress).size
     except (AmbryError, OSError, KeyboardInterrupt):
-        if resume and (kept := part_size(path, parse_ref(blob))):
-            part = printable(str(part_path(path, parse_ref(blob))))
+        if resume and (kept := part_size(path, blob)):
+            part = printable(str(part_path(path, blob)))
             click.echo(f"ambry: {kept} bytes are kept in {part}; the same command goes on from there", err=True)
         raise
 
 
 def save_range(
-    client: AmbryClient, blob: str, byte_range: ByteRange, path: Path, *, overwrite: bool, progress: Progress | None
+    client: AmbryClient, blob: BlobId, byte_range: ByteRange, path: Path, *, overwrite: bool, progress: Progress | None
 ) -> int:
     """A range into a file, which appears when it is whole; the range's size."""
     from ambry.client.sources import PartFile
-    from ambry.client.wire.blobs import parse_ref
     from ambry.clock import system_random
 
     unique = system_random().randbytes(16).hex()
-    part = PartFile(path, parse_ref(blob), overwrite=overwrite, unique=unique, resume=False)
+    part = PartFile(path, blob, overwrite=overwrite, unique=unique, resume=False)
     try:
         with client.get(blob, range=byte_range) as reader:
             total = reader.remaining

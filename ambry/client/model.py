@@ -12,9 +12,6 @@ from typing import BinaryIO, Literal
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
-Ref = BlobId | str
-"""A blob id, as an object or as its text."""
-
 SyncSource = bytes | bytearray | memoryview | PathLike[str] | BinaryIO | Iterable[bytes]
 BlobSource = SyncSource | AsyncIterable[bytes]
 """What can be put. A `str` is never a body: it could mean a path as well as a text."""
@@ -63,7 +60,8 @@ class Metadata(Mapping[str, str]):
 class BlobInfo:
     """What a blob is. `checksum` is the xxh3-128 of all its bytes in hexadecimal; `expires` is None for ever.
 
-    `durability` is what a put was acknowledged with, and empty on a read.
+    `name`, or `dataset` and `version`, is what it was asked for or put under, and empty where that was its id. `durability`
+    is what a put was acknowledged with, and empty on a read.
     """
 
     id: BlobId
@@ -76,6 +74,9 @@ class BlobInfo:
     filename: str = ""
     account: str = ""
     container: str = ""
+    name: str = ""
+    dataset: str = ""
+    version: str = ""
     service_id: str = ""
     etag: str = ""
     datacenter: str = ""

@@ -27,6 +27,7 @@ from ambry.client.model import (
     Verify,
     check_type,
 )
+from ambry.client.refs import NameRef, Place, Ref, VersionRef, dataset_place, name_place, place_of, prefix_place
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.sources import open_body, read_toml
 from ambry.client.transfer import BlobUpload
@@ -149,6 +150,27 @@ class ClientBase:
         """The account of what names none."""
         return self._options.get("account") or DEFAULT_NAME
 
+    @property
+    def default_container(self) -> str:
+        """The container of what names none."""
+        return self._options.get("container") or DEFAULT_NAME
+
+    def _place(self, ref: Ref) -> Place:
+        """What a caller means. Raises InvalidRequest, TypeError."""
+        return place_of(ref, account=self.default_account, container=self.default_container)
+
+    def _name(self, name: str | NameRef) -> NameRef:
+        """The name that a caller means, also where it looks like an id. Raises InvalidRequest, TypeError."""
+        return name_place(name, account=self.default_account, container=self.default_container)
+
+    def _prefix(self, prefix: str) -> NameRef:
+        """What names begin with that a caller means. Raises InvalidRequest, TypeError."""
+        return prefix_place(prefix, account=self.default_account, container=self.default_container)
+
+    def _dataset(self, name: str, version: str = "") -> VersionRef:
+        """The dataset that a caller means, by its name or as an ambry://. Raises InvalidRequest, TypeError."""
+        return dataset_place(name, version, account=self.default_account, container=self.default_container)
+
     def _attempts(self, timeout: Timeout | None) -> Attempts:
         if timeout is not None:
             check_type("timeout", timeout, Timeout, _TIMEOUT)
@@ -164,7 +186,10 @@ class ClientBase:
     def _begin_put(
         self,
         data: BlobSource,
+        place: NameRef | VersionRef | None,
         *,
+        if_absent: bool,
+        if_match: str | None,
         ttl: timedelta | int | None,
         content_type: str | None,
         metadata: Mapping[str, str] | None,
@@ -189,7 +214,16 @@ class ClientBase:
             filename=body.filename if filename is None else filename,
             durability=durability,
         )
-        request.headers.update(self._of_blob({}))
+        if place is not None:
+            request = wire.put_request(place, request, if_absent=if_absent, if_match=if_match)
+            if idempotency_key is None and body.replayable:
+                # Else the answer to a repetition would be that its own first try is in the way.
+                idempotency_key = self._random.randbytes(16).hex()
+        elif if_absent or if_match is not None:
+            raise InvalidRequest("if_absent and if_match are about a name; a blob without one is always new")
+        else:
+            request.headers.update(self._target)
+        request.headers[names.SERVICE_ID] = self._common[names.SERVICE_ID]
         if idempotency_key is not None:
             check_type("idempotency_key", idempotency_key, str, "text that no other upload has, such as a UUID")
             request.headers[names.IDEMPOTENCY_KEY] = plain_text("idempotency_key", idempotency_key)

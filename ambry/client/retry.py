@@ -84,6 +84,7 @@ class Attempts:
         self._tried: list[str] = []
         self._stale = 0
         self._since_progress = 0
+        self._unheard = False
         self.count = 0
         self.endpoint = ""
         self.deadline = None if total_s is None else clock.monotonic() + total_s
@@ -118,6 +119,7 @@ class Attempts:
         """Note in an error at which endpoint and after how many attempts it happened."""
         error.endpoint = self.endpoint
         error.attempts = self.count
+        error.repeated = self._unheard
 
     def failed(self, error: AmbryError, *, repeatable: bool = True) -> float:
         """Seconds to wait before the next attempt. Raises `error`, filled in, when there is none.
@@ -125,6 +127,9 @@ class Attempts:
         `repeatable` says that sending the request again does no harm and that its body can be had again.
         """
         self.describe(error)
+        if not isinstance(error, ConnectFailed):
+            # Also a kept connection may have been closed right after the request was carried out.
+            self._unheard = True
         if isinstance(error, StaleConnection) and repeatable and self._stale < STALE_MAX:
             # Not a failure of the server, which never saw the request.
             self._stale += 1

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from ambry.checksum import Buffer, Digester, new_digester
 from ambry.client.model import BlobInfo, ByteRange, Progress, Verify
+from ambry.client.refs import Place, subject_of
 from ambry.client.sources import Body
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest, Headers, header_int
 from ambry.errors import ChecksumMismatch, InvalidRequest, PeerConnectionLost, ProtocolViolation
-from ambry.ids import BlobId
 from ambry.rest import names
 
 
@@ -116,18 +116,21 @@ class BlobUpload:
 
 
 class BlobDownload:
-    """One read, over as many answers as it takes. `position` is the next byte of the blob to come."""
+    """One read, over as many answers as it takes. `position` is the next byte of the blob to come.
+
+    What a name points to may change while it is read: the first answer says which blob it is, and all others are of that.
+    """
 
     def __init__(
         self,
-        blob: BlobId,
+        place: Place,
         byte_range: ByteRange | None,
         *,
         verify: Verify,
         digester: Digester | None = None,
     ) -> None:
         """With `digester`, reading begins at `byte_range` and the digester has seen all the bytes before it."""
-        self.blob = blob
+        self._place = place
         self._range = byte_range
         self._verify = verify
         self._digester = digester or new_digester()
@@ -135,6 +138,11 @@ class BlobDownload:
         self._info: BlobInfo | None = None
         self.position = 0
         self.stop = 0
+
+    @property
+    def subject(self) -> str:
+        """What messages call it."""
+        return subject_of(self._place)
 
     @property
     def info(self) -> BlobInfo:
@@ -149,15 +157,15 @@ class BlobDownload:
     def request(self) -> ApiRequest:
         """The next request: the first, or the rest of what was asked for."""
         if self._info is None:
-            return wire.blob_request("GET", self.blob, self._range)
-        return wire.blob_request("GET", self.blob, ByteRange(self.position, self.stop))
+            return wire.blob_request("GET", self._place, self._range)
+        return wire.blob_request("GET", self._info.id, ByteRange(self.position, self.stop))
 
     def accept(self, status: int, headers: Headers) -> None:
         """Judge the head of an answer. Raises ProtocolViolation, or ChecksumMismatch if it is of other content."""
-        info = wire.parse_info(self.blob, headers)
+        info = wire.parse_info(self._place if self._info is None else self._info.id, headers)
         if self._info is not None:
             if (info.size, info.checksum) != (self._info.size, self._info.checksum):
-                raise ChecksumMismatch(f"blob {self.blob} changed while it was read, which must never be; report this")
+                raise ChecksumMismatch(f"{self.subject} changed while it was read, which must never be; report this")
             wanted = wire.BlobSpan(start=self.position, stop=self.stop, size=info.size)
         else:
             wanted = wire.span_of(self._range, info.size)
@@ -170,7 +178,7 @@ class BlobDownload:
                     f"got {got.start} to {got.stop} of {got.size}"
                 )
         elif not whole:
-            raise ProtocolViolation(f"asked for a range of blob {self.blob}, got status {status}; check the endpoint")
+            raise ProtocolViolation(f"asked for a range of {self.subject}, got status {status}; check the endpoint")
         if "content-length" in headers and header_int(headers, "content-length") != wanted.stop - wanted.start:
             raise ProtocolViolation(
                 f"Content-Length {headers['content-length']} does not fit "
@@ -181,7 +189,7 @@ class BlobDownload:
                 self._whole = True
             if self._whole and self._verify == "always" and not info.checksum and not wire.is_of_parts(headers):
                 raise ProtocolViolation(
-                    f"blob {self.blob} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
+                    f"{self.subject} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
                 )
             self._info = info
             self.position, self.stop = wanted.start, wanted.stop
@@ -191,7 +199,7 @@ class BlobDownload:
     def received(self, chunk: Buffer) -> None:
         """Count and hash the next bytes. Raises ChecksumMismatch with the last ones; they must not be used then."""
         if len(chunk) > self.remaining:
-            raise ProtocolViolation(f"more bytes than announced came for blob {self.blob}")
+            raise ProtocolViolation(f"more bytes than announced came for {self.subject}")
         self.position += len(chunk)
         self._digester.update(chunk)
         if not self.remaining:
@@ -200,7 +208,7 @@ class BlobDownload:
     def cut(self) -> PeerConnectionLost:
         """The error for a body that ended early."""
         return PeerConnectionLost(
-            f"the connection broke at byte {self.position} of {self.stop} of blob {self.blob}; "
+            f"the connection broke at byte {self.position} of {self.stop} of {self.subject}; "
             "the data so far is incomplete"
         )
 
@@ -210,6 +218,6 @@ class BlobDownload:
         found = self._digester.hexdigest()
         if found != self.info.checksum:
             raise ChecksumMismatch(
-                f"the bytes of blob {self.blob} have the xxh3-128 {found}, but it was stored with "
+                f"the bytes of {self.subject} have the xxh3-128 {found}, but it was stored with "
                 f"{self.info.checksum}; do not use them, read it again"
             )

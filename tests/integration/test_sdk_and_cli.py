@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ambry import AmbryClient, AsyncAmbryClient
-from ambry.errors import BlobDeleted, BlobGone, ChecksumMismatch, InvalidRequest
+from ambry.errors import BlobDeleted, BlobGone, ChecksumMismatch, NameNotFound
 from tests.support.content import blocks, content, content_digest
 from tests.support.rest import everywhere
 from tests.support.waiting import eventually
@@ -53,7 +53,7 @@ async def test_the_async_client_end_to_end(dc1: str) -> None:
         await client.delete(blob.id)
         with pytest.raises(BlobDeleted):
             await client.get_bytes(blob.id)
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(NameNotFound):
             await client.get_bytes("nonsense")
 
 
@@ -85,6 +85,6 @@ def test_the_command_line_end_to_end(dc1: str, tmp_path: Path) -> None:
     gone = ambry(dc1, "cat", piped)
     assert (gone.returncode, gone.stdout) == (4, b""), gone.stderr
     assert ambry(dc1, "undelete", piped).returncode == 0
-    assert ambry(dc1, "cat", "nonsense").returncode == 2
+    assert ambry(dc1, "cat", "nonsense").returncode == 3
     assert ambry(dc1, "cat", "--nonsense").returncode == 2
     assert ambry("http://127.0.0.1:9", "cat", piped).returncode == 5

@@ -50,12 +50,15 @@ class Blocking:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __iter__(self) -> Iterator[Any]:
+        return self._iterate(self._target.__aiter__())
+
     def _call(self, method: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
             if inspect.isasyncgen(result):
                 return self._iterate(result)
-            return self._wrap(self._runner.run(result)) if isinstance(result, Coroutine) else result
+            return self._wrap(self._runner.run(result) if isinstance(result, Coroutine) else result)
 
         return call
 
@@ -67,7 +70,7 @@ class Blocking:
             yield item
 
     def _wrap(self, value: Any) -> Any:
-        return Blocking(value, self._runner) if type(value).__name__ == "AsyncBlobReader" else value
+        return Blocking(value, self._runner) if type(value).__name__ in ("AsyncBlobReader", "AsyncPager") else value
 
 
 class Twins:

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 from ambry.client.accounts import AccountChange, AccountInfo, ContainerChange, ContainerInfo
 from ambry.client.aio.calls import AsyncCalls
-from ambry.client.aio.waiting import ASYNCHRONOUS
 from ambry.client.model import Timeout
-from ambry.client.sources import open_body
-from ambry.client.transfer import BlobUpload
 from ambry.client.wire import accounts as wire
-from ambry.client.wire.message import ApiRequest, Headers
-from ambry.errors import AmbryError
 from ambry.rest.accounts import name_of
-
-T = TypeVar("T")
-
-READ_BYTES = 256 << 10
 
 
 class AsyncAccounts(AsyncCalls):
@@ -26,16 +16,16 @@ class AsyncAccounts(AsyncCalls):
 
     async def accounts(self, *, timeout: Timeout | None = None) -> list[AccountInfo]:
         """All of them, with their containers."""
-        return await self._json(wire.accounts_request(), None, wire.parse_accounts, timeout)
+        return await self._ask(wire.accounts_request(), None, wire.parse_accounts, timeout)
 
     async def account(self, name: str, *, timeout: Timeout | None = None) -> AccountInfo:
         """One, with its containers. Raises BlobNotFound where there is none of that name."""
-        [found] = await self._json(wire.accounts_request(name), None, wire.parse_accounts, timeout)
+        [found] = await self._ask(wire.accounts_request(name), None, wire.parse_accounts, timeout)
         return found
 
     async def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
         """One of an account. Raises BlobNotFound where there is none of that name."""
-        [found] = await self._json(wire.containers_request(account, name), None, wire.parse_containers, timeout)
+        [found] = await self._ask(wire.containers_request(account, name), None, wire.parse_containers, timeout)
         return found
 
     async def create_account(
@@ -43,7 +33,7 @@ class AsyncAccounts(AsyncCalls):
     ) -> AccountInfo:
         """Make an account. Raises AlreadyExists, also where the outcome of a first try got lost and it was made."""
         request, body = wire.save_account({"accountName": name_of("account", name)}, settings)
-        [made] = await self._json(request, body, wire.parse_accounts, timeout)
+        [made] = await self._ask(request, body, wire.parse_accounts, timeout)
         return made
 
     async def create_container(
@@ -51,7 +41,7 @@ class AsyncAccounts(AsyncCalls):
     ) -> ContainerInfo:
         """Make a container. Raises AlreadyExists, also where the outcome of a first try got lost and it was made."""
         request, body = wire.save_container(account, {"containerName": name_of("container", name)}, settings)
-        [made] = await self._json(request, body, wire.parse_containers, timeout)
+        [made] = await self._ask(request, body, wire.parse_containers, timeout)
         return made
 
     async def update_account(
@@ -68,7 +58,7 @@ class AsyncAccounts(AsyncCalls):
         """
         known = await self.account(name, timeout=timeout)
         request, body = wire.save_account(_identity("accountId", known.id, snapshot_version), settings)
-        [made] = await self._json(request, body, wire.parse_accounts, timeout)
+        [made] = await self._ask(request, body, wire.parse_accounts, timeout)
         return made
 
     async def update_container(
@@ -86,39 +76,8 @@ class AsyncAccounts(AsyncCalls):
         """
         known = await self.container(account, name, timeout=timeout)
         request, body = wire.save_container(account, _identity("containerId", known.id, snapshot_version), settings)
-        [made] = await self._json(request, body, wire.parse_containers, timeout)
+        [made] = await self._ask(request, body, wire.parse_containers, timeout)
         return made
-
-    async def _json(
-        self,
-        request: ApiRequest,
-        body: bytes | None,
-        parse: Callable[[Headers, bytes], T],
-        timeout: Timeout | None,
-    ) -> T:
-        """One request, again until its answer is whole: what is saved twice is saved alike."""
-        attempts = self._attempts(timeout)
-        while True:
-            endpoint = attempts.begin()
-            upload = None
-            if body is not None:
-                source = open_body(body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
-                upload = BlobUpload(request, source, checksum="", verify="never", progress=None)
-            response = None
-            try:
-                response = await self._exchange(endpoint, request, timeout or self._timeout, attempts.deadline, upload)
-                answer = b""
-                while len(answer) <= wire.ANSWER_MAX and (data := await response.read(READ_BYTES)):
-                    answer += data
-                found = parse(response.headers, answer)
-            except AmbryError as error:
-                if response is not None:
-                    response.abort()
-                await self._sleep(attempts.failed(error))
-            else:
-                response.finish()
-                attempts.succeeded()
-                return found
 
 
 def _identity(key: str, id: int, snapshot_version: int | None) -> dict[str, Any]:

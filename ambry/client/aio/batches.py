@@ -9,8 +9,9 @@ from ambry.blob import Durability
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import ASYNCHRONOUS
-from ambry.client.model import BatchResult, ByteRange, Ref, Timeout
+from ambry.client.model import BatchResult, ByteRange, Timeout
 from ambry.client.options import as_range
+from ambry.client.refs import Ref, id_of
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobUpload
@@ -30,14 +31,14 @@ class AsyncBatches(AsyncCalls):
 
         A result has `data` and `info`, or the `error` that a get of it would have raised.
         """
-        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        ids = [id_of(ref) for ref in refs]
         return [part for item in await self._read("get", ids, None, timeout) for part in item]
 
     async def get_ranges(
         self, ref: Ref, ranges: Sequence[ByteRange | tuple[int, int | None]], *, timeout: Timeout | None = None
     ) -> list[bytes]:
         """Ranges of one blob, as in `get`, in their order. Raises what a get of the first that fails would have raised."""
-        blob = blob_wire.parse_ref(ref)
+        blob = await self._identify(ref, timeout)
         wanted = [asked for each in ranges if (asked := as_range(each)) is not None]
         parts = await self._read("get", [blob] * len(wanted), [[each] for each in wanted], timeout)
         pieces: list[bytes] = []
@@ -49,12 +50,12 @@ class AsyncBatches(AsyncCalls):
 
     async def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """What many blobs are, without their bytes: each result has `info`, or an `error`."""
-        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        ids = [id_of(ref) for ref in refs]
         return [part for item in await self._read("head", ids, None, timeout) for part in item]
 
     async def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """Delete many; again is fine. Those that cannot be deleted have an `error`, and keep none of the others."""
-        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        ids = [id_of(ref) for ref in refs]
         found: list[BatchResult] = []
         for batch in wire.list_requests("delete", ids):
             found += await self._change(batch, timeout)

@@ -1,4 +1,4 @@
-"""Storing, reading and changing blobs."""
+"""Storing and reading blobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numbers import Integral
 from pathlib import Path
 
 from ambry.blob import Durability
-from ambry.client.aio.calls import AsyncCalls
+from ambry.client.aio.lifecycles import AsyncLifecycles
 from ambry.client.aio.reader import AsyncBlobReader
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import ASYNCHRONOUS, blocking, opening
@@ -18,7 +18,6 @@ from ambry.client.model import (
     BlobSource,
     ByteRange,
     Progress,
-    Ref,
     StrPath,
     Timeout,
     TransferConfig,
@@ -26,20 +25,24 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.options import as_range
+from ambry.client.refs import NameRef, Ref, VersionRef
 from ambry.client.sources import PartFile
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
-from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
+from ambry.errors import AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId
 
 
-class AsyncBlobs(AsyncCalls):
-    """The calls on blobs."""
+class AsyncBlobs(AsyncLifecycles):
+    """The calls that store and read blobs."""
 
     async def put(
         self,
         data: BlobSource,
         *,
+        name: str | NameRef | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         ttl: timedelta | int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -58,13 +61,21 @@ class AsyncBlobs(AsyncCalls):
         kept if the body has another. What the server acknowledges is compared with what was sent; if they differ the
         blob is deleted and ChecksumMismatch raised.
 
+        With `name` the blob is durable before the name points to it. A name that exists points to the new blob then,
+        unless `if_absent` (AlreadyExists), or with `if_match` where it points to a blob with another `etag` than that
+        (PreconditionFailed).
+
         A failed put is repeated if the body can be had again (bytes, a path, a list, a file that can be sought). When
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
         is garbage that nobody knows. With an `idempotency_key`, which no other put into the container has, all tries of
-        this call, and of later calls with it, are one put.
+        this call, and of later calls with it, are one put; a put with a name makes one up.
         """
-        upload = self._begin_put(
+        place = None if name is None else self._name(name)
+        return await self._put(
             data,
+            place,
+            if_absent=if_absent,
+            if_match=if_match,
             ttl=ttl,
             content_type=content_type,
             metadata=metadata,
@@ -75,21 +86,16 @@ class AsyncBlobs(AsyncCalls):
             idempotency_key=idempotency_key,
             progress=progress,
             transfer=transfer,
-            asynchronous=ASYNCHRONOUS,
+            timeout=timeout,
         )
-        attempts = self._attempts(timeout)
-        info = upload.made(await self._send(upload, attempts, timeout))
-        if (unfit := upload.unfit(info)) is not None:
-            attempts.describe(unfit)
-            with suppress(AmbryError):
-                await self.delete(info.id)
-            raise unfit
-        return info
 
     async def put_file(
         self,
         path: StrPath,
         *,
+        name: str | NameRef | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         ttl: timedelta | int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -104,6 +110,9 @@ class AsyncBlobs(AsyncCalls):
         """`put` of a local file; its own name is stored as `filename` if none is given."""
         return await self.put(
             Path(path),
+            name=name,
+            if_absent=if_absent,
+            if_match=if_match,
             ttl=ttl,
             content_type=content_type,
             metadata=metadata,
@@ -122,10 +131,11 @@ class AsyncBlobs(AsyncCalls):
     ) -> AsyncBlobReader:
         """Read a blob as a stream. `range` is (start, stop) as in a slice: stop is not included.
 
+        A name is looked up once: what is read is the blob that it pointed to at first, over all connections that it takes.
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
         """
         return await self._open(
-            BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
+            BlobDownload(self._place(ref), as_range(range), verify=self._verify), timeout, streaming=True
         )
 
     async def get_bytes(
@@ -139,10 +149,10 @@ class AsyncBlobs(AsyncCalls):
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
         if max_size is not None:
             check_type("max_size", max_size, Integral, "a number of bytes")
-        download = BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify)
+        download = BlobDownload(self._place(ref), as_range(range), verify=self._verify)
         async with await self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
-                raise TooLarge(f"blob {ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
+                raise TooLarge(f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
             return await reader.read()
 
     async def get_into(
@@ -161,9 +171,7 @@ class AsyncBlobs(AsyncCalls):
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
         try:
-            async with await self._open(
-                BlobDownload(wire.parse_ref(ref), wanted, verify=self._verify), timeout
-            ) as reader:
+            async with await self._open(BlobDownload(self._place(ref), wanted, verify=self._verify), timeout) as reader:
                 return await reader.readinto(view)
         except RangeNotSatisfiable as error:
             if error.size == offset:  # Nothing lies beyond the end, and nothing in an empty blob.
@@ -186,7 +194,9 @@ class AsyncBlobs(AsyncCalls):
         The bytes gather in `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time.
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
         """
-        blob = wire.parse_ref(ref)
+        place = self._place(ref)
+        known = None if isinstance(place, BlobId) else await self.head(place, timeout=timeout)
+        blob = await self._identify(ref if known is None else known.id, timeout)
         chunk_size = self._chunk_size(transfer)
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
@@ -199,7 +209,7 @@ class AsyncBlobs(AsyncCalls):
                     await blocking(part.write, chunk)
                     if progress is not None:
                         progress(part.size, total)
-                info = reader.info
+                info = known or reader.info
             await blocking(part.commit)
         except ChecksumMismatch:
             keep = False
@@ -208,41 +218,51 @@ class AsyncBlobs(AsyncCalls):
             part.abandon(keep=keep)
         return info
 
-    async def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
-        """What a blob is, without its bytes. Raises BlobNotFound."""
-        blob = wire.parse_ref(ref)
-        return wire.parse_info(blob, await self._simple(wire.blob_request("HEAD", blob), timeout))
-
-    async def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
-        """Whether the blob can be read. False is proven, doubt is Unavailable."""
-        try:
-            await self.head(ref, timeout=timeout)
-        except BlobNotFound:
-            return False
-        return True
-
-    async def delete(self, ref: Ref, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
-        """Delete a blob. Raises BlobNotFound for one that is not there unless `missing_ok`."""
-        try:
-            await self._simple(wire.blob_request("DELETE", wire.parse_ref(ref)), timeout)
-        except BlobNotFound:
-            if not missing_ok:
-                raise
-
-    async def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
-        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
-        blob = wire.parse_ref(ref)
-        await self._simple(wire.ttl_request(blob, ttl), timeout)
-        return await self.head(blob, timeout=timeout)
-
-    async def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
-        """Bring a deleted blob back, within the retention window. Raises NotDeleted."""
-        try:
-            await self._simple(wire.undelete_request(wire.parse_ref(ref)), timeout)
-        except NotDeleted as error:
-            if error.attempts == 1:
-                raise
-            # An earlier attempt, of unknown outcome, did it.
+    async def _put(
+        self,
+        data: BlobSource,
+        place: NameRef | VersionRef | None,
+        *,
+        if_absent: bool,
+        if_match: str | None,
+        ttl: timedelta | int | None,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+        size: int | None,
+        checksum: str | None,
+        filename: str | None,
+        durability: Durability | str | None,
+        idempotency_key: str | None,
+        progress: Progress | None,
+        transfer: TransferConfig | None,
+        timeout: Timeout | None,
+    ) -> BlobInfo:
+        upload = self._begin_put(
+            data,
+            place,
+            if_absent=if_absent,
+            if_match=if_match,
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            size=size,
+            filename=filename,
+            durability=durability,
+            checksum=checksum,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            transfer=transfer,
+            asynchronous=ASYNCHRONOUS,
+        )
+        attempts = self._attempts(timeout)
+        headers = await self._send(upload, attempts, timeout)
+        info = upload.made(headers)
+        if (unfit := upload.unfit(info)) is not None:
+            attempts.describe(unfit)
+            with suppress(AmbryError):
+                await self.delete(info.id)
+            raise unfit
+        return info if place is None else wire.placed(info, place, headers)
 
     async def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> BlobDownload:
         """A download of what the part lacks."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from ambry.client.aio.transport import AsyncResponse, AsyncTransport
-from ambry.client.aio.waiting import Sleep, pause
+from ambry.client.aio.waiting import ASYNCHRONOUS, Sleep, pause
 from ambry.client.model import Timeout
 from ambry.client.options import ClientBase
+from ambry.client.refs import Ref
 from ambry.client.retry import Attempts
+from ambry.client.sources import open_body
 from ambry.client.transfer import BlobDownload, BlobUpload
+from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
-from ambry.client.wire.message import ApiRequest, Headers
+from ambry.client.wire.message import ANSWER_BYTES_MAX, ApiRequest, Headers, violation
 from ambry.errors import AmbryError
+from ambry.ids import BlobId
+
+T = TypeVar("T")
+
+READ_BYTES = 256 << 10
 
 
 class AsyncCalls(ClientBase):
@@ -30,6 +39,49 @@ class AsyncCalls(ClientBase):
         response = await self._repeat(self._attempts(timeout), lambda: request, timeout, None)
         await response.done()
         return response.headers
+
+    async def _ask(
+        self,
+        request: ApiRequest,
+        body: bytes | None,
+        parse: Callable[[Headers, bytes], T],
+        timeout: Timeout | None,
+    ) -> T:
+        """What the answer to a short request says, which is repeated until it came whole.
+
+        The error of a call that changes something may be about what its own first try did: `repeated` tells.
+        """
+        attempts = self._attempts(timeout)
+        while True:
+            endpoint = attempts.begin()
+            response = None
+            try:
+                upload = None
+                if body is not None:
+                    source = open_body(body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
+                    upload = BlobUpload(request, source, checksum="", verify="never", progress=None)
+                response = await self._exchange(endpoint, request, timeout or self._timeout, attempts.deadline, upload)
+                answer = b""
+                while data := await response.read(READ_BYTES):
+                    answer += data
+                    if len(answer) > ANSWER_BYTES_MAX:
+                        raise violation(response.headers, f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+                found = parse(response.headers, answer)
+            except AmbryError as error:
+                if response is not None:
+                    response.abort()
+                await self._sleep(attempts.failed(error))
+            else:
+                response.finish()
+                attempts.succeeded()
+                return found
+
+    async def _identify(self, ref: Ref, timeout: Timeout | None) -> BlobId:
+        """The blob that a caller means, which is what a name points to now. Raises BlobNotFound."""
+        place = self._place(ref)
+        if isinstance(place, BlobId):
+            return place
+        return blob_wire.parse_info(place, await self._simple(blob_wire.blob_request("HEAD", place), timeout)).id
 
     async def _repeat(
         self,

@@ -114,7 +114,7 @@ class AsyncBlobReader:
                     raise self._download.cut()
                 if (left := self._attempts.remaining()) is not None:
                     if not left:
-                        raise RequestTimeout(f"blob {self._download.blob} was not read within the call's total timeout")
+                        raise RequestTimeout(f"{self._download.subject} was not read within the call's total timeout")
                     self._response.limit(min(left, self._silence_s))
                 piece = await self._response.read(size)
                 if not piece:

@@ -113,14 +113,15 @@ class AsyncTransport:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
             reason = getattr(cause, "strerror", None) or "no answer in time"
             raise refusals.connect_failed(endpoint, reason) from cause
-        except Exception as cause:
+        except Exception as raised:
             if pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__
-            lost = isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError)
+            broken = raised.cause if isinstance(raised, _Broken) else raised
+            lost = isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError)
             if lost and pace.reused:
-                raise refusals.closed_idle(endpoint) from cause
-            if isinstance(cause, aiohttp.ClientError | OSError):
-                raise _translate(cause, endpoint) from cause
+                raise refusals.closed_idle(endpoint) from broken
+            if isinstance(broken, aiohttp.ClientError | OSError):
+                raise _translate(broken, endpoint) from broken
             raise
         finally:
             pace.closed = True
@@ -177,11 +178,13 @@ class _Sessions:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trace_configs=[watching],
+            middlewares=[_once],
         )
         self.fresh = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            middlewares=[_once],
         )
 
     def ours(self) -> bool:
@@ -191,6 +194,26 @@ class _Sessions:
     async def close(self) -> None:
         await self.keeping.close()
         await self.fresh.close()
+
+
+class _Broken(Exception):
+    """A connection that broke, hidden from aiohttp."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """aiohttp repeats a GET, a PUT or a DELETE by itself when its connection breaks. Whether and where that is done is for
+    `Attempts` to say, and a call must know that its first try may have been carried out."""
+    import aiohttp
+
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
+        raise _Broken(cause) from cause
 
 
 async def _note_reuse(session: aiohttp.ClientSession, context: Any, params: Any) -> None:

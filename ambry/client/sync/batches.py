@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from ambry.blob import Durability
-from ambry.client.model import BatchResult, ByteRange, Ref, Timeout
+from ambry.client.model import BatchResult, ByteRange, Timeout
 from ambry.client.options import as_range
+from ambry.client.refs import Ref, id_of
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.sync.calls import SyncCalls
@@ -31,14 +32,14 @@ class SyncBatches(SyncCalls):
 
         A result has `data` and `info`, or the `error` that a get of it would have raised.
         """
-        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        ids = [id_of(ref) for ref in refs]
         return [part for item in self._read("get", ids, None, timeout) for part in item]
 
     def get_ranges(
         self, ref: Ref, ranges: Sequence[ByteRange | tuple[int, int | None]], *, timeout: Timeout | None = None
     ) -> list[bytes]:
         """Ranges of one blob, as in `get`, in their order. Raises what a get of the first that fails would have raised."""
-        blob = blob_wire.parse_ref(ref)
+        blob = self._identify(ref, timeout)
         wanted = [asked for each in ranges if (asked := as_range(each)) is not None]
         parts = self._read("get", [blob] * len(wanted), [[each] for each in wanted], timeout)
         pieces: list[bytes] = []
@@ -50,12 +51,12 @@ class SyncBatches(SyncCalls):
 
     def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """What many blobs are, without their bytes: each result has `info`, or an `error`."""
-        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        ids = [id_of(ref) for ref in refs]
         return [part for item in self._read("head", ids, None, timeout) for part in item]
 
     def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """Delete many; again is fine. Those that cannot be deleted have an `error`, and keep none of the others."""
-        ids = [blob_wire.parse_ref(ref) for ref in refs]
+        ids = [id_of(ref) for ref in refs]
         found: list[BatchResult] = []
         for batch in wire.list_requests("delete", ids):
             found += self._change(batch, timeout)

@@ -1,5 +1,5 @@
 # Generated from ambry/client/aio/blobs.py by `make sync-client`; change that file, not this one.
-"""Storing, reading and changing blobs."""
+"""Storing and reading blobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ambry.client.model import (
     BlobSource,
     ByteRange,
     Progress,
-    Ref,
     StrPath,
     Timeout,
     TransferConfig,
@@ -23,24 +22,28 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.options import as_range
+from ambry.client.refs import NameRef, Ref, VersionRef
 from ambry.client.sources import PartFile
-from ambry.client.sync.calls import SyncCalls
+from ambry.client.sync.lifecycles import SyncLifecycles
 from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import ASYNCHRONOUS, blocking, opening
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
-from ambry.errors import AmbryError, BlobNotFound, ChecksumMismatch, NotDeleted, RangeNotSatisfiable, TooLarge
+from ambry.errors import AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId
 
 
-class SyncBlobs(SyncCalls):
-    """The calls on blobs."""
+class SyncBlobs(SyncLifecycles):
+    """The calls that store and read blobs."""
 
     def put(
         self,
         data: BlobSource,
         *,
+        name: str | NameRef | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         ttl: timedelta | int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -59,13 +62,21 @@ class SyncBlobs(SyncCalls):
         kept if the body has another. What the server acknowledges is compared with what was sent; if they differ the
         blob is deleted and ChecksumMismatch raised.
 
+        With `name` the blob is durable before the name points to it. A name that exists points to the new blob then,
+        unless `if_absent` (AlreadyExists), or with `if_match` where it points to a blob with another `etag` than that
+        (PreconditionFailed).
+
         A failed put is repeated if the body can be had again (bytes, a path, a list, a file that can be sought). When
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
         is garbage that nobody knows. With an `idempotency_key`, which no other put into the container has, all tries of
-        this call, and of later calls with it, are one put.
+        this call, and of later calls with it, are one put; a put with a name makes one up.
         """
-        upload = self._begin_put(
+        place = None if name is None else self._name(name)
+        return self._put(
             data,
+            place,
+            if_absent=if_absent,
+            if_match=if_match,
             ttl=ttl,
             content_type=content_type,
             metadata=metadata,
@@ -76,21 +87,16 @@ class SyncBlobs(SyncCalls):
             idempotency_key=idempotency_key,
             progress=progress,
             transfer=transfer,
-            asynchronous=ASYNCHRONOUS,
+            timeout=timeout,
         )
-        attempts = self._attempts(timeout)
-        info = upload.made(self._send(upload, attempts, timeout))
-        if (unfit := upload.unfit(info)) is not None:
-            attempts.describe(unfit)
-            with suppress(AmbryError):
-                self.delete(info.id)
-            raise unfit
-        return info
 
     def put_file(
         self,
         path: StrPath,
         *,
+        name: str | NameRef | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         ttl: timedelta | int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -105,6 +111,9 @@ class SyncBlobs(SyncCalls):
         """`put` of a local file; its own name is stored as `filename` if none is given."""
         return self.put(
             Path(path),
+            name=name,
+            if_absent=if_absent,
+            if_match=if_match,
             ttl=ttl,
             content_type=content_type,
             metadata=metadata,
@@ -123,11 +132,10 @@ class SyncBlobs(SyncCalls):
     ) -> BlobReader:
         """Read a blob as a stream. `range` is (start, stop) as in a slice: stop is not included.
 
+        A name is looked up once: what is read is the blob that it pointed to at first, over all connections that it takes.
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
         """
-        return self._open(
-            BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify), timeout, streaming=True
-        )
+        return self._open(BlobDownload(self._place(ref), as_range(range), verify=self._verify), timeout, streaming=True)
 
     def get_bytes(
         self,
@@ -140,10 +148,10 @@ class SyncBlobs(SyncCalls):
         """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
         if max_size is not None:
             check_type("max_size", max_size, Integral, "a number of bytes")
-        download = BlobDownload(wire.parse_ref(ref), as_range(range), verify=self._verify)
+        download = BlobDownload(self._place(ref), as_range(range), verify=self._verify)
         with self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
-                raise TooLarge(f"blob {ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
+                raise TooLarge(f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
             return reader.read()
 
     def get_into(self, ref: Ref, buffer: WritableBuffer, *, offset: int = 0, timeout: Timeout | None = None) -> int:
@@ -160,7 +168,7 @@ class SyncBlobs(SyncCalls):
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
         try:
-            with self._open(BlobDownload(wire.parse_ref(ref), wanted, verify=self._verify), timeout) as reader:
+            with self._open(BlobDownload(self._place(ref), wanted, verify=self._verify), timeout) as reader:
                 return reader.readinto(view)
         except RangeNotSatisfiable as error:
             if error.size == offset:  # Nothing lies beyond the end, and nothing in an empty blob.
@@ -183,7 +191,9 @@ class SyncBlobs(SyncCalls):
         The bytes gather in `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time.
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
         """
-        blob = wire.parse_ref(ref)
+        place = self._place(ref)
+        known = None if isinstance(place, BlobId) else self.head(place, timeout=timeout)
+        blob = self._identify(ref if known is None else known.id, timeout)
         chunk_size = self._chunk_size(transfer)
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
@@ -196,7 +206,7 @@ class SyncBlobs(SyncCalls):
                     blocking(part.write, chunk)
                     if progress is not None:
                         progress(part.size, total)
-                info = reader.info
+                info = known or reader.info
             blocking(part.commit)
         except ChecksumMismatch:
             keep = False
@@ -205,41 +215,51 @@ class SyncBlobs(SyncCalls):
             part.abandon(keep=keep)
         return info
 
-    def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
-        """What a blob is, without its bytes. Raises BlobNotFound."""
-        blob = wire.parse_ref(ref)
-        return wire.parse_info(blob, self._simple(wire.blob_request("HEAD", blob), timeout))
-
-    def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
-        """Whether the blob can be read. False is proven, doubt is Unavailable."""
-        try:
-            self.head(ref, timeout=timeout)
-        except BlobNotFound:
-            return False
-        return True
-
-    def delete(self, ref: Ref, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
-        """Delete a blob. Raises BlobNotFound for one that is not there unless `missing_ok`."""
-        try:
-            self._simple(wire.blob_request("DELETE", wire.parse_ref(ref)), timeout)
-        except BlobNotFound:
-            if not missing_ok:
-                raise
-
-    def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
-        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
-        blob = wire.parse_ref(ref)
-        self._simple(wire.ttl_request(blob, ttl), timeout)
-        return self.head(blob, timeout=timeout)
-
-    def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
-        """Bring a deleted blob back, within the retention window. Raises NotDeleted."""
-        try:
-            self._simple(wire.undelete_request(wire.parse_ref(ref)), timeout)
-        except NotDeleted as error:
-            if error.attempts == 1:
-                raise
-            # An earlier attempt, of unknown outcome, did it.
+    def _put(
+        self,
+        data: BlobSource,
+        place: NameRef | VersionRef | None,
+        *,
+        if_absent: bool,
+        if_match: str | None,
+        ttl: timedelta | int | None,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+        size: int | None,
+        checksum: str | None,
+        filename: str | None,
+        durability: Durability | str | None,
+        idempotency_key: str | None,
+        progress: Progress | None,
+        transfer: TransferConfig | None,
+        timeout: Timeout | None,
+    ) -> BlobInfo:
+        upload = self._begin_put(
+            data,
+            place,
+            if_absent=if_absent,
+            if_match=if_match,
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            size=size,
+            filename=filename,
+            durability=durability,
+            checksum=checksum,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            transfer=transfer,
+            asynchronous=ASYNCHRONOUS,
+        )
+        attempts = self._attempts(timeout)
+        headers = self._send(upload, attempts, timeout)
+        info = upload.made(headers)
+        if (unfit := upload.unfit(info)) is not None:
+            attempts.describe(unfit)
+            with suppress(AmbryError):
+                self.delete(info.id)
+            raise unfit
+        return info if place is None else wire.placed(info, place, headers)
 
     def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> BlobDownload:
         """A download of what the part lacks."""

@@ -124,7 +124,7 @@ class BlobReader(io.BufferedIOBase):
                     raise self._download.cut()
                 if (left := self._attempts.remaining()) is not None:
                     if not left:
-                        raise RequestTimeout(f"blob {self._download.blob} was not read within the call's total timeout")
+                        raise RequestTimeout(f"{self._download.subject} was not read within the call's total timeout")
                     self._response.limit(min(left, self._silence_s))
                 got = read(self._response)
                 if got:

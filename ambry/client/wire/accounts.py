@@ -16,7 +16,6 @@ from ambry.rest.accounts import AccountSettings, ContainerSettings, account_chan
 
 ACCOUNTS = "/accounts"
 CONTAINERS = "/accounts/containers"
-ANSWER_MAX = 64 << 20
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from numbers import Integral
 
 from ambry.blob import Durability
-from ambry.client.model import BlobInfo, ByteRange, Metadata, Ref, check_type
+from ambry.client.model import BlobInfo, ByteRange, Metadata, check_type
+from ambry.client.refs import NameRef, Place, VersionRef, headers_of, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
 from ambry.errors import InvalidBlobId, InvalidRequest
-from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.ids import BlobId
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text, values
 
@@ -29,20 +30,6 @@ class BlobSpan:
     start: int
     stop: int
     size: int
-
-
-def parse_ref(ref: Ref | object) -> BlobId:
-    """The id that a caller means. Raises InvalidRequest for what cannot be one, TypeError for what is no Ref at all."""
-    if isinstance(ref, BlobId):
-        return ref
-    if not isinstance(ref, str):
-        raise TypeError(f"a blob is named by its id, as text or BlobId, not by {type(ref).__name__}")
-    written = ref.removeprefix("/")  # As it stands in a Location header.
-    if len(written) != ID_TEXT_SIZE:
-        raise InvalidRequest(
-            f"{ref!r} is not a blob id: an id has {ID_TEXT_SIZE} characters; names are not supported by this release"
-        )
-    return BlobId.parse(written)
 
 
 def ttl_text(ttl: timedelta | int | None) -> str:
@@ -89,10 +76,24 @@ def upload_request(
     return ApiRequest("POST", "/", headers, "the upload")
 
 
-def blob_request(method: str, blob: BlobId, byte_range: ByteRange | None = None) -> ApiRequest:
-    """GET, HEAD or DELETE of one blob; a range only of a GET (RFC 9110 section 14.2)."""
-    headers = {"range": byte_range.header()} if byte_range is not None else {}
-    return ApiRequest(method, f"/{blob}", headers, f"blob {blob}")
+def put_request(place: Place, request: ApiRequest, *, if_absent: bool, if_match: str | None) -> ApiRequest:
+    """The put of an `upload_request` to a name or a version."""
+    headers = {**request.headers, **headers_of(place)}
+    if if_match is not None:
+        headers["if-match"] = text.plain_text("if_match", if_match)
+    elif isinstance(place, NameRef) and not if_absent:
+        headers[names.NAMED_UPSERT] = "true"
+    return ApiRequest("PUT", path_of(place), headers, f"the upload to {subject_of(place)}")
+
+
+def blob_request(method: str, place: Place, byte_range: ByteRange | None = None, *, etag: str = "") -> ApiRequest:
+    """GET, HEAD or DELETE of one blob; a range only of a GET (RFC 9110 section 14.2). With `etag` only if it has that."""
+    headers = headers_of(place)
+    if byte_range is not None:
+        headers["range"] = byte_range.header()
+    if etag:
+        headers["if-match"] = etag
+    return ApiRequest(method, path_of(place), headers, subject_of(place))
 
 
 def ttl_request(blob: BlobId, ttl: timedelta | int | None) -> ApiRequest:
@@ -113,8 +114,33 @@ def checksum_text(checksum: str) -> str:
         raise InvalidRequest(f"checksum {checksum!r} is not an xxh3-128 in 32 hexadecimal digits") from cause
 
 
-def parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
+def parse_info(place: Place, headers: Headers) -> BlobInfo:
     """What the headers of a GET or HEAD say of a blob. Raises ProtocolViolation."""
+    blob = place if isinstance(place, BlobId) else _told_id(place, headers)
+    info = _parse_info(blob, headers)
+    if isinstance(place, BlobId):
+        return info
+    return placed(info, place, headers)
+
+
+def placed(info: BlobInfo, place: NameRef | VersionRef, headers: Headers) -> BlobInfo:
+    """What is known of a blob, with what it is called."""
+    told = replace(info, account=place.account, container=place.container)
+    if isinstance(place, NameRef):
+        return replace(told, name=place.name)
+    return replace(told, dataset=place.dataset, version=headers.get(names.DATASET_VERSION, place.version))
+
+
+def _told_id(place: Place, headers: Headers) -> BlobId:
+    told = headers.get("content-location", "")
+    try:
+        return BlobId.parse(told.removeprefix("/"))
+    except InvalidBlobId as cause:
+        what = subject_of(place)
+        raise violation(headers, f"the answer on {what} has no valid id in Content-Location ({told!r})") from cause
+
+
+def _parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
     created = parse_time(headers.get(names.CREATION_TIME, "")) or created_at(blob)
     try:
         metadata = Metadata(metadata_rules.decode(headers.items()))
@@ -154,7 +180,7 @@ def parse_put(request: ApiRequest, headers: Headers) -> BlobInfo:
     sent.pop(names.DIGEST, None)
     target = {names.ACCOUNT_NAME: values.DEFAULT_NAME, names.CONTAINER_NAME: values.DEFAULT_NAME}
     merged = {names.CONTENT_TYPE: DEFAULT_CONTENT_TYPE, **target, **sent, **headers}
-    return replace(parse_info(blob, merged), durability=headers.get(names.DURABILITY, "").lower())
+    return replace(_parse_info(blob, merged), durability=headers.get(names.DURABILITY, "").lower())
 
 
 def is_of_parts(headers: Headers) -> bool:

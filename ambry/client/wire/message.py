@@ -16,6 +16,9 @@ Headers = Mapping[str, str]
 IDLE_S = 10.0
 """How long a connection is kept without a request; below the frontend's `header_timeout_s`, after which it closes one."""
 
+ANSWER_BYTES_MAX = 64 << 20
+"""Of an answer that is read into memory."""
+
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 

@@ -47,10 +47,12 @@ def test_a_change_of_one_twin_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sync_client.NAMES, "AsyncCalls", "OtherCalls")
     assert {path.name for path in sync_client.drifted()} == {
         "accounts.py",
+        "aliases.py",
         "batches.py",
-        "blobs.py",
         "calls.py",
         "health.py",
+        "lifecycles.py",
+        "pager.py",
     }
     assert sync_client.main(["--check"]) == 1
 

@@ -129,7 +129,7 @@ def test_a_checksum_mismatch_has_its_own_exit_code(stub: StubFrontend, tmp_path:
 
 def test_rm_checks_all_ids_before_it_deletes_the_first(stub: StubFrontend) -> None:
     blob = stub.add(b"x")
-    assert run("rm", blob, "mistyped").exit_code == 2
+    assert run("rm", blob, blob[:-1]).exit_code == 2
     assert stub.deleted == set()
 
 

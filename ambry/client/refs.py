@@ -1,0 +1,242 @@
+"""What a caller calls a blob by, and where that stands: the one place that makes a path of it, and a text that can be pasted.
+
+    BlobId, or its 48 characters                a blob, whatever names it has
+    ambry://<account>/<container>/<name...>     what a name points to; percent-decoded once
+    NameRef, or any other text                  the same, in the account and the container of the client; exactly as it is
+    VersionRef                                  a version of a dataset
+
+A name is any text. One that looks like an id is written as ambry:// or as a NameRef: a text that is an id means the blob, and
+one that is nearly an id is refused, so that nobody takes a mistyped id for a name that is not there.
+
+In ambry:// all but the slashes may be percent-encoded, and `%`, `?` and `#` must be. `str()` of a NameRef is such a text: it
+leaves nothing in it that a shell, a terminal or a clipboard would change, and says the same name when it is read again.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from urllib.parse import quote
+
+from ambry.errors import InvalidRequest
+from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.rest import names
+from ambry.rest.accounts import name_of
+from ambry.rest.text import percent_decoded
+
+SCHEME = "ambry://"
+LATEST = "LATEST"
+
+_NEARLY_AN_ID = re.compile(r"/?[A-Za-z0-9_-]{45,51}")
+_KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+
+
+@dataclass(frozen=True, slots=True)
+class NameRef:
+    """A name, exactly. An account or a container that is empty is the client's."""
+
+    name: str
+    account: str = ""
+    container: str = ""
+
+    def __str__(self) -> str:
+        """As it can be pasted, where account and container are known."""
+        return f"{SCHEME}{_shown(self.account)}/{_shown(self.container)}/{_shown(self.name, '/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRef:
+    """A version of a dataset: its number, LATEST, or `@` and an alias. What is empty is the client's."""
+
+    dataset: str
+    version: str = LATEST
+    account: str = ""
+    container: str = ""
+
+    def __str__(self) -> str:
+        return f"version {self.version} of dataset {self.dataset}"
+
+
+Ref = BlobId | NameRef | VersionRef | str
+"""What a call takes for a blob."""
+
+Place = BlobId | NameRef | VersionRef
+"""A Ref that is understood: a NameRef or VersionRef says its account and container."""
+
+P = TypeVar("P", NameRef, VersionRef)
+
+
+def place_of(ref: Ref | object, *, account: str, container: str) -> Place:
+    """What a caller means; `account` and `container` are the client's.
+
+    Raises InvalidRequest for what cannot be one, TypeError for what is no Ref at all.
+    """
+    if isinstance(ref, BlobId):
+        return ref
+    if isinstance(ref, VersionRef):
+        return _filled(ref, account, container)
+    if isinstance(ref, NameRef):
+        return _filled(ref, account, container)
+    if not isinstance(ref, str):
+        raise TypeError(
+            "a blob is named by its id (as text or BlobId), by a name (text or NameRef) or by a VersionRef, "
+            f"not by {type(ref).__name__}"
+        )
+    if ref.startswith(SCHEME):
+        return parse_uri(ref)
+    if _NEARLY_AN_ID.fullmatch(ref):
+        return id_of(ref)
+    return name_place(ref, account=account, container=container)
+
+
+def name_place(name: str | NameRef, *, account: str, container: str) -> NameRef:
+    """The name that a caller means where nothing but a name can stand: an id is one here. Raises InvalidRequest, TypeError."""
+    if isinstance(name, NameRef):
+        return _filled(name, account, container)
+    if not isinstance(name, str):
+        raise TypeError(f"a name is text or a NameRef, not {type(name).__name__}")
+    if name.startswith(SCHEME):
+        return parse_uri(name)
+    return _filled(NameRef(name), account, container)
+
+
+def dataset_place(name: str, version: str, *, account: str, container: str) -> VersionRef:
+    """The dataset that a caller means. Raises InvalidRequest, TypeError."""
+    if not isinstance(name, str):
+        raise TypeError(f"a dataset is named by text, not by {type(name).__name__}")
+    place = VersionRef(name, version)
+    if name.startswith(SCHEME):
+        said = parse_uri(name)
+        place = VersionRef(said.name, version, said.account, said.container)
+    return _filled(place, account, container)
+
+
+def id_of(ref: Ref | object) -> BlobId:
+    """The id that a caller means where nothing but an id can stand. Raises InvalidRequest, TypeError."""
+    if isinstance(ref, BlobId):
+        return ref
+    if not isinstance(ref, str):
+        raise TypeError(f"this takes the id of a blob, as text or BlobId, not {type(ref).__name__}")
+    written = ref.removeprefix("/")  # As it stands in a Location header.
+    if len(written) != ID_TEXT_SIZE:
+        raise InvalidRequest(
+            f"{ref!r} is not a blob id: an id has {ID_TEXT_SIZE} characters; if it is a name, write it as "
+            f"{SCHEME}<account>/<container>/<name>"
+        )
+    return BlobId.parse(written)
+
+
+def parse_uri(text: str) -> NameRef:
+    """The name that an ambry:// says. Raises InvalidRequest."""
+    place = _parse_prefix(text)
+    if not place.name:
+        raise InvalidRequest(f"{text!r} names no blob; write {SCHEME}<account>/<container>/<name>")
+    return place
+
+
+def prefix_place(prefix: str, *, account: str, container: str) -> NameRef:
+    """What names begin with: a `name` that may be empty. Raises InvalidRequest, TypeError."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"a prefix is text, not {type(prefix).__name__}")
+    if prefix.startswith(SCHEME):
+        return _parse_prefix(prefix)
+    _utf8("a prefix", prefix)
+    return NameRef(prefix, name_of("account", account), name_of("container", container))
+
+
+def _parse_prefix(text: str) -> NameRef:
+    account, _, rest = text.removeprefix(SCHEME).partition("/")
+    container, _, name = rest.partition("/")
+    if not account or not container:
+        raise InvalidRequest(f"{text!r} says no account and container; write {SCHEME}<account>/<container>/<name>")
+    for reserved, escape in (("?", "%3F"), ("#", "%23")):
+        if reserved in text:
+            raise InvalidRequest(f"in {text!r} write {escape} where the name has a {reserved}")
+    return NameRef(
+        _decoded(text, name),
+        name_of("account", _decoded(text, account)),
+        name_of("container", _decoded(text, container)),
+    )
+
+
+def path_of(place: Place) -> str:
+    """The path of a request about it."""
+    if isinstance(place, BlobId):
+        return f"/{place}"
+    names_path = f"{list_path(place.account, place.container)}/"
+    if isinstance(place, VersionRef):
+        return f"{names_path}{_quoted(place.dataset)}/{_quoted(place.version)}"
+    # A segment of dots alone would be taken off by whoever tidies paths up.
+    segments = _quoted(place.name, "/").split("/")
+    return names_path + "/".join(each.replace(".", "%2E") if each in (".", "..") else each for each in segments)
+
+
+def list_path(account: str, container: str) -> str:
+    """The path of the names of a container."""
+    return f"/named/{_quoted(account)}/{_quoted(container)}"
+
+
+def versions_path(place: VersionRef) -> str:
+    """The path of all versions of a dataset."""
+    return f"{list_path(place.account, place.container)}/{_quoted(place.dataset)}"
+
+
+def headers_of(place: Place) -> dict[str, str]:
+    """What a request about it says beside its path."""
+    return {names.DATASET_VERSION_QUERY: "true"} if isinstance(place, VersionRef) else {}
+
+
+def subject_of(place: Place) -> str:
+    """What messages call it."""
+    if isinstance(place, BlobId):
+        return f"blob {place}"
+    return f"name {place}" if isinstance(place, NameRef) else str(place)
+
+
+def _filled(place: P, account: str, container: str) -> P:
+    """Raises InvalidRequest for text that is none."""
+    said = place.name if isinstance(place, NameRef) else place.dataset
+    what = "a name" if isinstance(place, NameRef) else "a dataset's name"
+    if not said:
+        raise InvalidRequest(f"{what} is empty; write 1 to 1,024 bytes of text")
+    _utf8(what, said)
+    return replace(
+        place,
+        account=name_of("account", place.account or account),
+        container=name_of("container", place.container or container),
+    )
+
+
+def _utf8(what: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{what} is text that UTF-8 can hold, and not {text!r}") from None
+
+
+def _quoted(text: str, kept: str = "") -> str:
+    _utf8("a name", text)
+    return quote(text, safe=kept)
+
+
+def _decoded(uri: str, text: str) -> str:
+    """What may be encoded in part: characters that are beyond ASCII, spaces and the like may stand as they are."""
+    _utf8("a name", text)
+    return percent_decoded(f"the name in {uri!r}", quote(text, safe="%!\"#$&'()*+,/:;<=>?@[\\]^`{|}"))
+
+
+def _shown(text: str, kept: str = "") -> str:
+    """Letters, digits and signs of all scripts stand as they are, unless a clipboard might compose them anew."""
+    wide = text.isascii() or unicodedata.is_normalized("NFC", text)
+    return "".join(
+        each
+        if (each in _KEPT and (each != "/" or kept)) or (wide and not each.isascii() and _is_sign(each))
+        else quote(each, safe="", errors="replace")
+        for each in text
+    )
+
+
+def _is_sign(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character) == "So"

@@ -1,0 +1,119 @@
+# Generated from ambry/client/aio/aliases.py by `make sync-client`; change that file, not this one.
+"""Aliases of datasets: names that point to a version, and move."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ambry.client.datasets import AliasInfo, own_move
+from ambry.client.model import Timeout
+from ambry.client.refs import VersionRef
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.wire import datasets as wire
+from ambry.errors import BlobNotFound, InvalidRequest, NameNotFound, UpdateConflict
+
+AS_IT_IS = "AS_IT_IS"
+"""Where an alias is expected to point: where it does when the call begins."""
+
+
+class SyncAliases(SyncCalls):
+    """The calls on aliases. To read what one points to, `get` a `VersionRef(dataset, "@" + alias)`."""
+
+    def alias(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> AliasInfo:
+        """Where one points, since when, who moved it and why. Raises BlobNotFound."""
+        place = self._dataset(dataset)
+        return self._ask(wire.aliases_request(place, alias), None, partial(wire.parse_alias, place), timeout)
+
+    def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
+        """All of a dataset, by name; those that were deleted are left out."""
+        place = self._dataset(dataset)
+        return self._ask(wire.aliases_request(place), None, partial(wire.parse_aliases, place), timeout)
+
+    def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
+        """All moves of one, the newest first. Raises BlobNotFound where it never was."""
+        moves = self._moves(self._dataset(dataset), alias, timeout)
+        if not moves:
+            raise NameNotFound(f"the dataset {dataset!r} never had an alias {alias!r}; `aliases` lists those it has")
+        return moves
+
+    def set_alias(
+        self,
+        dataset: str,
+        alias: str,
+        version: str,
+        *,
+        expected: str | None = AS_IT_IS,
+        who: str = "",
+        why: str = "",
+        timeout: Timeout | None = None,
+    ) -> AliasInfo:
+        """Let an alias point to a version, by its number; it is made where there is none.
+
+        Only if it points to `expected` now, None for one that is not there; UpdateConflict says where it does point. Not
+        given, `expected` is where it points when this call begins. `who` is the service of the client without one.
+        """
+        return self._move(dataset, alias, version, expected, who, why, timeout)
+
+    def delete_alias(
+        self,
+        dataset: str,
+        alias: str,
+        *,
+        expected: str | None = AS_IT_IS,
+        timeout: Timeout | None = None,
+    ) -> None:
+        """Delete an alias; its history stays. Raises UpdateConflict as `set_alias`, BlobNotFound where there is none."""
+        self._move(dataset, alias, None, expected, "", "", timeout)
+
+    def roll_back_alias(
+        self, dataset: str, alias: str, *, who: str = "", why: str = "", timeout: Timeout | None = None
+    ) -> AliasInfo:
+        """Let an alias point to where it did before its last move; twice is where it was.
+
+        Raises InvalidRequest where there is nothing before, UpdateConflict where it is moved in this moment.
+        """
+        moves = self.alias_history(dataset, alias, timeout=timeout)
+        before = next((each.version for each in moves[1:] if each.version not in (None, moves[0].version)), None)
+        if before is None:
+            raise InvalidRequest(f"the alias {alias!r} of {dataset!r} never pointed to another version; set it instead")
+        return self.set_alias(dataset, alias, before, expected=moves[0].version, who=who, why=why, timeout=timeout)
+
+    def _move(
+        self,
+        dataset: str,
+        alias: str,
+        version: str | None,
+        expected: str | None,
+        who: str,
+        why: str,
+        timeout: Timeout | None,
+    ) -> AliasInfo:
+        place = self._dataset(dataset)
+        known = self._moves(place, alias, timeout)
+        now = known[0].version if known else None
+        if expected == AS_IT_IS:
+            expected = now
+        if version is None and expected is None:
+            raise NameNotFound(f"the dataset {dataset!r} has no alias {alias!r}")
+        asked = AliasInfo(
+            dataset=place.dataset, alias=alias, version=version, who=who or self._options["service_id"], why=why
+        )
+        try:
+            return self._ask(*wire.move_request(place, asked, expected), partial(wire.parse_alias, place), timeout)
+        except UpdateConflict as error:
+            # A repetition finds what its first try did, also where others moved it on since.
+            if (
+                not error.repeated
+                or (own := own_move(known, self._moves(place, alias, timeout), asked, expected)) is None
+            ):
+                raise
+            return own
+
+    def _moves(self, place: VersionRef, alias: str, timeout: Timeout | None) -> list[AliasInfo]:
+        """All moves, the newest first; none where it never was."""
+        request = wire.aliases_request(place, alias, history=True)
+        try:
+            return self._ask(request, None, partial(wire.parse_moves, place, alias), timeout)
+        except BlobNotFound:
+            self._ask(wire.show_request(place), None, wire.parse_dataset, timeout)  # Says that there is no dataset.
+            return []

@@ -1,0 +1,118 @@
+# Generated from ambry/client/aio/datasets.py by `make sync-client`; change that file, not this one.
+"""Datasets and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Unpack
+
+from ambry.blob import Durability
+from ambry.client.datasets import DatasetChange, DatasetInfo, VersionEntry, holds
+from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, TransferConfig
+from ambry.client.refs import LATEST
+from ambry.client.sync.blobs import SyncBlobs
+from ambry.client.sync.pager import Pager
+from ambry.client.wire import datasets as wire
+from ambry.errors import AlreadyExists, BlobNotFound
+
+
+class SyncDatasets(SyncBlobs):
+    """The calls on datasets: those of the client's container, or of another by ambry://<account>/<container>/<dataset>."""
+
+    def create_dataset(
+        self,
+        name: str,
+        schema: str = "SEMANTIC",
+        *,
+        timeout: Timeout | None = None,
+        **settings: Unpack[DatasetChange],
+    ) -> DatasetInfo:
+        """Make one, whose versions are of a `schema` for ever: TIMESTAMP, MONOTONIC, SEMANTIC (1.2.3) or SEMANTIC_LONG.
+
+        Raises AlreadyExists.
+        """
+        place = self._dataset(name)
+        try:
+            return self._ask(*wire.save_request(place, schema, settings), wire.parse_dataset, timeout)
+        except AlreadyExists as error:
+            if not error.repeated:
+                raise
+            # A repetition finds what its first try made.
+            found = self.dataset(name, timeout=timeout)
+            if not holds(found, schema, settings):
+                raise
+            return found
+
+    def dataset(self, name: str, *, timeout: Timeout | None = None) -> DatasetInfo:
+        """What holds for one. Raises BlobNotFound."""
+        return self._ask(wire.show_request(self._dataset(name)), None, wire.parse_dataset, timeout)
+
+    def datasets(self, *, timeout: Timeout | None = None) -> Pager[DatasetInfo]:
+        """Those of the client's container, by name."""
+        return Pager(self, partial(wire.list_request, self._prefix("")), wire.parse_datasets, timeout)
+
+    def update_dataset(
+        self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[DatasetChange]
+    ) -> DatasetInfo:
+        """Change what is said; the rest stays. Raises BlobNotFound."""
+        request = wire.save_request(self._dataset(name), None, settings)
+        return self._ask(*request, wire.parse_dataset, timeout)
+
+    def delete_dataset(self, name: str, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
+        """Delete one that has no versions (UpdateConflict). Raises BlobNotFound unless `missing_ok`."""
+        try:
+            self._simple(wire.delete_request(self._dataset(name)), timeout)
+        except BlobNotFound as error:
+            if not missing_ok and not error.repeated:
+                raise
+
+    def put_version(
+        self,
+        dataset: str,
+        data: BlobSource,
+        version: str = LATEST,
+        *,
+        ttl: timedelta | int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        size: int | None = None,
+        checksum: str | None = None,
+        filename: str | None = None,
+        durability: Durability | str | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+        transfer: TransferConfig | None = None,
+        timeout: Timeout | None = None,
+    ) -> BlobInfo:
+        """Store a new version, as `put` does; the result says which it is.
+
+        `version` is its number, or what it raises: LATEST (the last part), MAJOR, MINOR, PATCH or REVISION. Raises
+        AlreadyExists for a number that was given, UpdateConflict for one that is too low. All tries of this call make one
+        version, if the body can be had again.
+        """
+        return self._put(
+            data,
+            self._dataset(dataset, version),
+            if_absent=False,
+            if_match=None,
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            size=size,
+            checksum=checksum,
+            filename=filename,
+            durability=durability,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            transfer=transfer,
+            timeout=timeout,
+        )
+
+    def versions(self, dataset: str, *, page_size: int = 1_000, timeout: Timeout | None = None) -> Pager[VersionEntry]:
+        """Those that are there, from the lowest number on."""
+        place = self._dataset(dataset)
+        wire.versions_request(place, page_size, None)  # Raises now, and not at the first entry.
+        request = partial(wire.versions_request, place, page_size)
+        return Pager(self, request, partial(wire.parse_versions, place), timeout)

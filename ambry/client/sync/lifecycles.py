@@ -1,0 +1,101 @@
+# Generated from ambry/client/aio/lifecycles.py by `make sync-client`; change that file, not this one.
+"""What a blob is, how long it lives, and its end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ambry.client.model import BlobInfo, Timeout
+from ambry.client.refs import NameRef, Ref, VersionRef
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.wire import blobs as wire
+from ambry.client.wire import names as name_wire
+from ambry.errors import (
+    AlreadyExists,
+    BlobGone,
+    BlobNotFound,
+    InvalidRequest,
+    NameDeleted,
+    NotDeleted,
+    PreconditionFailed,
+    UpdateConflict,
+)
+
+AGAIN = 8
+"""Attempts to delete a name that others let point elsewhere all the time."""
+
+
+class SyncLifecycles(SyncCalls):
+    """The calls on what is there already."""
+
+    def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
+        """What a blob is, without its bytes. Raises BlobNotFound."""
+        place = self._place(ref)
+        return wire.parse_info(place, self._simple(wire.blob_request("HEAD", place), timeout))
+
+    def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
+        """Whether the blob can be read. False is proven, doubt is Unavailable."""
+        try:
+            self.head(ref, timeout=timeout)
+        except BlobNotFound:
+            return False
+        return True
+
+    def delete(self, ref: Ref, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
+        """Delete a blob; a name, with the blob that was put under it; or a version, by its number. Again is fine.
+
+        Raises BlobNotFound for one that never was, unless `missing_ok`; UpdateConflict for a version that an alias points to.
+        """
+        place = self._place(ref)
+        try:
+            if isinstance(place, NameRef):
+                self._delete_name(place, timeout)
+            else:
+                self._simple(wire.blob_request("DELETE", place), timeout)
+        except BlobNotFound:
+            if not missing_ok:
+                raise
+
+    def _delete_name(self, place: NameRef, timeout: Timeout | None) -> None:
+        """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""
+        for last in range(AGAIN - 1, -1, -1):
+            try:
+                etag = (self.head(place, timeout=timeout)).etag
+            except NameDeleted:
+                return
+            except BlobGone:
+                etag = ""  # Its blob is over, and the name still there.
+            try:
+                self._simple(wire.blob_request("DELETE", place, etag=etag), timeout)
+            except (PreconditionFailed, UpdateConflict) as error:
+                if error.repeated:
+                    return  # An earlier try did it, or it comes right before what others did.
+                if not last:
+                    raise
+            else:
+                return
+
+    def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
+        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
+        place = self._place(ref)
+        blob = self._identify(place, timeout)
+        self._simple(wire.ttl_request(blob, ttl), timeout)
+        return self.head(place, timeout=timeout)
+
+    def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
+        """Bring back a blob that was deleted, or a name with it, within the retention window.
+
+        Raises NotDeleted for a blob, AlreadyExists for a name, that is there.
+        """
+        place = self._place(ref)
+        if isinstance(place, VersionRef):
+            raise InvalidRequest(f"{place} cannot be brought back; put its bytes as a new version")
+        try:
+            if isinstance(place, NameRef):
+                self._ask(*name_wire.undelete_request(place), name_wire.parse_changed, timeout)
+            else:
+                self._simple(wire.undelete_request(place), timeout)
+        except (NotDeleted, AlreadyExists) as error:
+            if not error.repeated:
+                raise
+            # An earlier attempt, of unknown outcome, did it.

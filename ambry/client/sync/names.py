@@ -1,0 +1,92 @@
+# Generated from ambry/client/aio/names.py by `make sync-client`; change that file, not this one.
+"""Names of blobs: which there are, what they point to, and every change of that."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ambry.client.model import BlobInfo, Timeout
+from ambry.client.names import NameChange, NameEntry
+from ambry.client.refs import NameRef, Ref, id_of
+from ambry.client.sync.lifecycles import SyncLifecycles
+from ambry.client.sync.pager import Pager
+from ambry.client.wire import names as wire
+from ambry.errors import AlreadyExists, BlobNotFound, UpdateConflict
+from ambry.ids import BlobId
+
+
+class SyncNames(SyncLifecycles):
+    """The calls on names. One that is only text is in the account and the container of the client."""
+
+    def resolve(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobId:
+        """The blob that a name points to now. Raises BlobNotFound, BlobGone where the name or its blob is over."""
+        return self._identify(ref, timeout)
+
+    def bind(
+        self, name: str | NameRef, blob: BlobId | str, *, if_absent: bool = True, timeout: Timeout | None = None
+    ) -> BlobInfo:
+        """Let a name point to a blob of its container; a delete of the name leaves that blob.
+
+        Raises AlreadyExists for a name that exists, unless `if_absent` is false; BlobNotFound.
+        """
+        place = self._name(name)
+        bound = id_of(blob)
+        try:
+            self._ask(*wire.bind_request(place, bound, overwrite=not if_absent), wire.parse_changed, timeout)
+        except AlreadyExists as error:
+            # A repetition finds what its first try did.
+            if not error.repeated or self._identify(place, timeout) != bound:
+                raise
+        return self.head(place, timeout=timeout)
+
+    def rename(
+        self, source: str | NameRef, target: str | NameRef, *, overwrite: bool = False, timeout: Timeout | None = None
+    ) -> BlobInfo:
+        """Move what one name points to to another of the same container, in one moment; nothing is copied.
+
+        Raises AlreadyExists for a target that exists, unless `overwrite`; BlobNotFound for a source that does not.
+        """
+        old, new = self._name(source), self._name(target)
+        try:
+            request = wire.rename_request(old, new, overwrite=overwrite)
+            self._ask(*request, wire.parse_changed, timeout)
+        except (AlreadyExists, BlobNotFound, UpdateConflict) as error:
+            if not error.repeated or not self._was_renamed(old, new, timeout):
+                raise
+        return self.head(new, timeout=timeout)
+
+    def _was_renamed(self, old: NameRef, new: NameRef, timeout: Timeout | None) -> bool:
+        """Whether what the one pointed to before it was deleted is what the other points to since that moment."""
+        try:
+            gone = self._ask(wire.history_request(old, None), None, wire.parse_history, timeout)
+            come = self._ask(wire.history_request(new, None), None, wire.parse_history, timeout)
+        except BlobNotFound:
+            return False
+        if len(gone.entries) < 2:
+            return False
+        deleted, before = gone.entries[:2]
+        return deleted.deleted and any(
+            each.id == before.id and each.modified == deleted.modified for each in come.entries
+        )
+
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        delimiter: str | None = None,
+        page_size: int = 1_000,
+        timeout: Timeout | None = None,
+    ) -> Pager[NameEntry]:
+        """The names that begin with `prefix`, which may be an ambry://, by the order of their bytes.
+
+        With `delimiter` those that have it beyond the prefix are told as one. Whatever others write meanwhile, a name that
+        is there all the time comes exactly once.
+        """
+        within = self._prefix(prefix)
+        wire.list_request(within, delimiter, page_size, None)  # Raises now, and not at the first entry.
+        request = partial(wire.list_request, within, delimiter, page_size)
+        return Pager(self, request, partial(wire.parse_list, within), timeout)
+
+    def history(self, name: str | NameRef, *, timeout: Timeout | None = None) -> Pager[NameChange]:
+        """What a name pointed to, the newest first."""
+        return Pager(self, partial(wire.history_request, self._name(name)), wire.parse_history, timeout)

@@ -1,0 +1,218 @@
+"""What blobs are called by: ids, names, ambry://, versions; and where that stands."""
+
+from __future__ import annotations
+
+import http.client
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ambry import AmbryClient, InvalidBlobId, InvalidRequest, NameRef, VersionRef
+from ambry.client.refs import dataset_place, name_place, path_of, place_of
+from ambry.ids import BlobId, IdKind
+from tests.support.named_frontend import named_frontend
+from tests.support.twins import Twins
+
+ID = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
+HOME = {"account": "ml", "container": "models"}
+
+
+def named(name: str) -> NameRef:
+    return NameRef(name, "ml", "models")
+
+
+@pytest.mark.parametrize(
+    ("ref", "place"),
+    [
+        (ID, ID),
+        (str(ID), ID),
+        (f"/{ID}", ID),
+        ("team/fraud", named("team/fraud")),
+        ("a%2Fb+c?d#e", named("a%2Fb+c?d#e")),
+        (" ", named(" ")),
+        ("/", named("/")),
+        ("x" * 44, named("x" * 44)),
+        ("x" * 52, named("x" * 52)),
+        ("ambry:/a", named("ambry:/a")),
+        (NameRef(str(ID)), named(str(ID))),
+        (NameRef("n", container="c"), NameRef("n", "ml", "c")),
+        ("ambry://a/c/n", NameRef("n", "a", "c")),
+        (f"ambry://a/c/{ID}", NameRef(str(ID), "a", "c")),
+        ("ambry://a/c//n/", NameRef("/n/", "a", "c")),
+        ("ambry://a/c/..", NameRef("..", "a", "c")),
+        ("ambry://a%20b/c/x%2fy%3F%23%25 z+ü\n%00", NameRef("x/y?#% z+ü\n\0", "a b", "c")),
+        ("ambry://a/c/ambry:%2F%2Fa/c/n", NameRef("ambry://a/c/n", "a", "c")),
+        (VersionRef("d", "@champion"), VersionRef("d", "@champion", "ml", "models")),
+    ],
+)
+def test_what_is_meant(ref: Any, place: Any) -> None:
+    assert place_of(ref, **HOME) == place
+
+
+@pytest.mark.parametrize(
+    ("ref", "kind", "says"),
+    [
+        (str(ID)[:-1], InvalidRequest, "write it as ambry://"),
+        (f"/{ID}x", InvalidRequest, "an id has 48 characters"),
+        (str(ID)[:-1] + "A", InvalidBlobId, "checksum"),
+        ("", InvalidRequest, "empty"),
+        (NameRef(""), InvalidRequest, "empty"),
+        (VersionRef(""), InvalidRequest, "empty"),
+        ("ambry://", InvalidRequest, "account and container"),
+        ("ambry://a", InvalidRequest, "account and container"),
+        ("ambry://a//n", InvalidRequest, "account and container"),
+        ("ambry://a/c", InvalidRequest, "names no blob"),
+        ("ambry://a/c/", InvalidRequest, "names no blob"),
+        ("ambry://a%2Fb/c/n", InvalidRequest, "without a slash"),
+        ("ambry://a/c/n?version=1", InvalidRequest, "%3F"),
+        ("ambry://a/c/n#1", InvalidRequest, "%23"),
+        ("ambry://a/c/100%", InvalidRequest, "two hexadecimal digits"),
+        ("ambry://a/c/%ff", InvalidRequest, "not UTF-8"),
+        ("half \ud800", InvalidRequest, "UTF-8"),
+        ("ambry://a/c/half \ud800", InvalidRequest, "UTF-8"),
+        (7, TypeError, "int"),
+        (None, TypeError, "NoneType"),
+    ],
+)
+def test_what_is_meant_by_nobody(ref: Any, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        place_of(ref, **HOME)
+
+
+def test_an_id_is_a_name_where_only_a_name_can_stand() -> None:
+    assert name_place(str(ID), **HOME) == named(str(ID))
+    assert name_place("ambry://a/c/n", **HOME) == NameRef("n", "a", "c")
+    assert dataset_place("ambry://a/c/fraud", "1", **HOME) == VersionRef("fraud", "1", "a", "c")
+
+
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        (ID, f"/{ID}"),
+        (named("a/b"), "/named/ml/models/a/b"),
+        (named("../a/./b.c"), "/named/ml/models/%2E%2E/a/%2E/b.c"),
+        (named("/a//"), "/named/ml/models//a//"),
+        (named("a%2Fb+c?d#e ü"), "/named/ml/models/a%252Fb%2Bc%3Fd%23e%20%C3%BC"),
+        (NameRef("n", "a b", "c"), "/named/a%20b/c/n"),
+        (VersionRef("d", "@champion", "a", "c"), "/named/a/c/d/%40champion"),
+    ],
+)
+def test_where_it_stands(place: Any, path: str) -> None:
+    assert path_of(place) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("team/fraud-1.3.0", "team/fraud-1.3.0"),
+        ("größe/モデル/😀", "größe/モデル/😀"),
+        ("a b'c\"d$e`f;g&h*i(j", "a%20b%27c%22d%24e%60f%3Bg%26h%2Ai%28j"),
+        ("%2F?#+", "%252F%3F%23%2B"),
+        ("\x1b[31m\u202e\u200b", "%1B%5B31m%E2%80%AE%E2%80%8B"),
+        ("u\u0308", "u%CC%88"),
+    ],
+)
+def test_what_is_shown_can_be_pasted_anywhere(name: str, shown: str) -> None:
+    assert str(NameRef(name, "a", "c")) == f"ambry://a/c/{shown}"
+
+
+CHARACTERS = st.one_of(
+    st.sampled_from([chr(code) for code in range(128)]),
+    st.sampled_from(
+        ["/", "//", ".", "..", "%", "%2F", "%00", "+", " ", "?", "#", "\\", "😀", "ü", "u\u0308", "\u202e", "ﬁ"]
+    ),
+    st.characters(exclude_categories=["Cs"]),
+)
+NAMES = st.lists(CHARACTERS, min_size=1, max_size=40).map("".join).filter(lambda name: len(name.encode()) <= 1_024)
+CORNERS = [
+    "/",
+    "//",
+    ".",
+    "..",
+    "./..",
+    "a/",
+    "/a",
+    "%2F",
+    "?",
+    "#",
+    "\0",
+    "\r\n",
+    str(ID),
+    "ambry://a/b/c",
+    "x" * 1_024,
+]
+
+
+@given(name=NAMES, escapes=st.randoms(use_true_random=False))
+def test_a_name_is_the_same_however_it_is_written(name: str, escapes: Any) -> None:
+    """All legal ways to percent-encode: anything, in digits of either case."""
+    assert place_of(str(named(name)), **HOME) == named(name)
+    assert place_of(unicodedata.normalize("NFC", str(named(name))), **HOME) == named(name), "a clipboard may compose"
+    written = "".join(escaped(each, escapes) for each in name)
+    assert place_of(f"ambry://ml/models/{written}", **HOME) == named(name)
+    assert unquote_to_bytes(path_of(named(name)).removeprefix("/named/ml/models/")).decode() == name
+
+
+def escaped(character: str, escapes: Any) -> str:
+    if character in "%?#" or escapes.random() < 0.5:
+        return "".join(f"%{byte:02{escapes.choice('xX')}}" for byte in character.encode())
+    return character
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sync", "async"])
+def client(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
+    twins = Twins(request.param)
+    yield twins.connect(url)
+    twins.close()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.one_of(st.sampled_from(CORNERS), NAMES), escapes=st.randoms(use_true_random=False))
+def test_names_of_every_kind_come_back_from_a_server(url: str, client: Any, name: str, escapes: Any) -> None:
+    data = name.encode()
+    info = client.put(data, name=NameRef(name))
+    assert client.get_bytes(NameRef(name)) == data
+    assert client.head(str(NameRef(name, "default", "default"))).id == info.id
+    assert name in [each.name for each in client.list(str(NameRef(name, "default", "default")))]
+    assert next(iter(client.history(NameRef(name)))).id == info.id
+    raw = "".join(quote(each, safe="/") if escapes.random() < 0.5 else escaped_path(each) for each in name)
+    assert http_get(url, f"/named/default/default/{raw}") == data
+    client.delete(NameRef(name))
+    assert not client.exists(NameRef(name))
+
+
+def escaped_path(character: str) -> str:
+    plain = character.isascii() and (character.isalnum() or character in "-._~!$&'()*+,;=:@/")
+    return character if plain else "".join(f"%{byte:02x}" for byte in character.encode())
+
+
+def http_get(url: str, path: str) -> bytes:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, (path, answer.read())
+        return answer.read()
+    finally:
+        connection.close()
+
+
+def test_every_ascii_character_may_stand_in_a_name_and_at_both_of_its_ends(url: str) -> None:
+    with AmbryClient(url) as client:
+        blob = client.put(b"x").id
+        names = [f"{chr(code)}a{chr(code)}" for code in range(128)]
+        for name in names:
+            client.bind(NameRef(name), blob, if_absent=False)
+            assert client.resolve(str(NameRef(name, "default", "default"))) == blob
+        assert set(names) <= {each.name for each in client.list()}
