@@ -349,6 +349,12 @@ class DataCorrupt(AmbryError, OSError):
     retriable = True
 
 
+class AnswerDamaged(DataCorrupt):
+    """An answer came with bytes that fail their checksum: they were stored so, or became so on the way."""
+
+    code = 68
+
+
 class IndexCorrupt(ReplicaUnavailable):
     """The index of this replica cannot be trusted; it is being rebuilt from the log, which is well."""
 

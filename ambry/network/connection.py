@@ -22,6 +22,7 @@ from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
 from ambry.errors import (
     AmbryError,
+    AnswerDamaged,
     DeadlineExceeded,
     NotUnderstood,
     Overloaded,
@@ -34,6 +35,7 @@ from ambry.network.introduction import CANCEL
 from ambry.network.scratch import memory_of
 from ambry.protocol.frame import (
     BODY_SIZE_MAX,
+    FLAG_DAMAGED,
     FLAG_ERROR,
     FLAG_REPLY,
     FLAGS_UNKNOWN,
@@ -308,6 +310,8 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def _error_of(self, frame: Frame) -> AmbryError:
         """What an answer says that is no plain reply."""
+        if frame.flags & FLAG_DAMAGED:
+            return AnswerDamaged(f"the body of an answer of {self.peer} fails its checksum")
         if frame.flags & FLAGS_UNKNOWN:
             return NotUnderstood(
                 f"{self.peer} answered with flags {frame.flags:#04x}, which this release does not know"
@@ -357,8 +361,9 @@ class RpcConnection(asyncio.BufferedProtocol):
         """Queue a frame; what one turn of the event loop queues leaves in one system call."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(head)
-        self._outgoing_bytes += len(head)
+        if head:
+            self._outgoing.append(head)
+            self._outgoing_bytes += len(head)
         if len(body):
             self._outgoing.append(body)
             self._outgoing_bytes += len(body)

@@ -34,8 +34,9 @@ from ambry.errors import (
 from ambry.network.ages import Ages
 from ambry.network.connection import RpcConnection
 from ambry.network.introduction import REQUEST_BYTES_MAX, REQUESTS_MAX
-from ambry.network.receiving import ReceivingConnection, no_room
+from ambry.network.receiving import no_room
 from ambry.network.requests import REQUEST_OVERHEAD_BYTES, Requests
+from ambry.network.sending import FileBody, SendingConnection
 from ambry.network.tcp import tune
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX, Unread
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, SENT_MASK, Frame, MessageType, encode_head
@@ -101,8 +102,15 @@ class Responder(msgspec.Struct):
         """As `admit`, where that need not be waited for; False where it must."""
         return self.connection._try_admit(self, size)
 
-    def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
+    @property
+    def sends_files(self) -> bool:
+        """Whether a body that stands in a file would leave at once, as far as the socket takes it."""
+        return self.connection._sends_files
+
+    def reply(self, message: Message, body: Buffer | FileBody = b"", checks: Buffer | None = None) -> None:
         """Send the answer. The body is borrowed until the transport has sent it: do not change it.
+
+        One that stands in a file has its checks with it, and is not needed any more on return.
 
         Raises ProtocolViolation for an answer that no frame can hold, and the request is not answered then.
         """
@@ -113,7 +121,7 @@ class Responder(msgspec.Struct):
         self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply.of(error), b"", None, error)
 
 
-class ServingConnection(ReceivingConnection):
+class ServingConnection(SendingConnection):
     """The serving end of one connection; it makes no calls.
 
     `handlers` answer the peer's requests, by type; those of another type, and those with flags that this release does not know,
@@ -142,7 +150,6 @@ class ServingConnection(ReceivingConnection):
         self._asking: deque[tuple[Responder, int, asyncio.Future[None]]] = deque()
         """Those whose answers, of so many bytes, may not be made yet."""
         self._reserved = 0
-        self._made_bytes = 0
         self._write_paused = False
         self._looking: asyncio.TimerHandle | None = None
 
@@ -150,16 +157,6 @@ class ServingConnection(ReceivingConnection):
     def unread_bytes(self) -> int:
         """What answers hold: those being made, and those that the kernel has not taken."""
         return self._reserved + self._queued_bytes
-
-    @property
-    def read_bytes(self) -> int:
-        """What the kernel has taken of the answers so far, about: what it has no room for the peer did not read."""
-        return max(0, self._made_bytes - self._queued_bytes)
-
-    @property
-    def _queued_bytes(self) -> int:
-        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        return self._outgoing_bytes + waiting
 
     # --- asyncio's side ---
 
@@ -263,7 +260,7 @@ class ServingConnection(ReceivingConnection):
         responder: Responder,
         flags: int,
         message: Message,
-        body: Buffer,
+        body: Buffer | FileBody,
         checks: Buffer | None,
         error: AmbryError | None,
     ) -> None:
@@ -292,7 +289,10 @@ class ServingConnection(ReceivingConnection):
             made = len(head) + len(body)
             self._unread.at_most += made
             self._made_bytes += made
-            self._send(head, body)
+            if isinstance(body, FileBody):
+                self._send_from_file(head, body)
+            else:
+                self._send(head, body)
         if self._read_paused or self._asking:
             self._loop.call_soon(self._go_on)
 

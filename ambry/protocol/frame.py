@@ -25,14 +25,18 @@ kernel.
 A frame of a type, or with a flag, that this release does not know is whole and intact all the same: whoever takes frames
 answers that it was not understood (ambry/network), and the connection goes on.
 
+The body of a reply may be damaged where it was stored, as a node need not verify what it sends (GetRequest): that ends the call
+alone. In a request it ends the connection.
+
 Invariant: no header or body is handed on before its checksum matched, and no size above the bounds allocates anything.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from enum import IntEnum, unique
+from typing import cast
 
 import msgspec
 
@@ -51,6 +55,8 @@ HEAD_ROOM = 4 << 10
 """Memory of the beginning of a head that came without the rest; most heads are shorter."""
 FLAG_REPLY = 1
 FLAG_ERROR = 2
+FLAG_DAMAGED = 0x100
+"""On no wire: the body of a reply failed its checksum, and is not handed on."""
 FLAGS_UNKNOWN = 0xFF ^ (FLAG_REPLY | FLAG_ERROR)
 """All that this release does not know."""
 SENT_MASK = (1 << 32) - 1
@@ -120,16 +126,16 @@ def encode_head(
     type: int,
     correlation: int,
     header: bytes,
-    body: Buffer = b"",
+    body: Sized = b"",
     checks: Buffer | None = None,
     *,
     flags: int = 0,
     timeout_ms: int = 0,
     sent_ms: int = 0,
 ) -> bytes:
-    """Everything before the body. `checks` are computed from `body` unless they are given."""
+    """Everything before the body. `checks` are computed from `body`, a Buffer, unless they are given."""
     if checks is None:
-        checks = block_checks(body) if len(body) else b""
+        checks = block_checks(cast(Buffer, body)) if len(body) else b""
     if len(header) > HEADER_SIZE_MAX or len(body) > BODY_SIZE_MAX:
         raise ProtocolViolation(f"a frame of {len(header)} + {len(body)} bytes exceeds the bounds of the protocol")
     prefix = _PREFIX.pack(MAGIC, VERSION, type, flags, timeout_ms, len(header), len(body), sent_ms, correlation)
@@ -293,7 +299,14 @@ class FrameDecoder:
 
 
 def _verified(prefix: Prefix, header: bytes, checks: bytes, body: Buffer) -> Frame:
-    """A frame that is all here. Raises ProtocolViolation where its body is not what was sent."""
+    """A frame that is all here. A reply whose body is not what it should be has FLAG_DAMAGED in its place.
+
+    Raises ProtocolViolation for a request with such a body.
+    """
+    flags = prefix.flags
     if prefix.body_size and not blocks_intact(body, checks):
-        raise ProtocolViolation("a frame's body fails its checksum")
-    return Frame(prefix.type, prefix.flags, prefix.timeout_ms, prefix.correlation, header, checks, body, prefix.sent_ms)
+        if not flags & FLAG_REPLY:
+            raise ProtocolViolation("a frame's body fails its checksum")
+        flags |= FLAG_DAMAGED
+        body = b""
+    return Frame(prefix.type, flags, prefix.timeout_ms, prefix.correlation, header, checks, body, prefix.sent_ms)

@@ -124,6 +124,7 @@ class BlobStore:
         )
         reader = RecordReader(log, index)
         self.read = reader.read
+        self.locate = reader.locate
         self.read_image = reader.read_image
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
         self.copies = Copies(log, index, clock=clock, target=self.scrub.target)

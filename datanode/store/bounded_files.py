@@ -56,6 +56,22 @@ class BoundedFile:
         finally:
             self._owner.give_back(self)
 
+    def is_cached(self, offset: int, size: int) -> bool:
+        if self.file is None:
+            return False  # opening it may wait for the disk
+        file = self._owner.take(self)
+        try:
+            return file.is_cached(offset, size)
+        finally:
+            self._owner.give_back(self)
+
+    def send(self, target: int, offset: int, size: int) -> int:
+        file = self._owner.take(self)
+        try:
+            return file.send(target, offset, size)
+        finally:
+            self._owner.give_back(self)
+
     def will_need(self, offset: int, size: int) -> None:
         file = self._owner.take(self)
         try:

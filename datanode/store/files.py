@@ -19,6 +19,7 @@ from typing import Protocol
 
 from ambry.checksum import Buffer
 from datanode.store.index_file import IndexFile
+from datanode.store.page_cache import is_cached
 from datanode.store.tables import Tables
 
 IOV_MAX = 1024
@@ -33,6 +34,17 @@ class File(Protocol):
 
     def pread_cached(self, buffer: bytearray | memoryview, offset: int) -> int:
         """As pread, but -1 when the bytes are not all in the page cache: never waits for the disk."""
+        ...
+
+    def is_cached(self, offset: int, size: int) -> bool:
+        """Whether these bytes are all in the page cache, as far as one can tell; never waits for the disk."""
+        ...
+
+    def send(self, target: int, offset: int, size: int) -> int:
+        """Send bytes from `offset` on to a socket, as many as it takes at once; returns how many, 0 at the end of the file.
+
+        Waits for the disk unless they are cached. BlockingIOError: the socket takes none now.
+        """
         ...
 
     def will_need(self, offset: int, size: int) -> None:
@@ -177,6 +189,12 @@ class OsFile:
             raise
         # A short answer means that the rest is not cached, or the end of the file: let the waiting read tell.
         return count if count == len(buffer) else -1
+
+    def is_cached(self, offset: int, size: int) -> bool:
+        return is_cached(self._fd, offset, size)
+
+    def send(self, target: int, offset: int, size: int) -> int:
+        return os.sendfile(target, self._fd, offset, size)
 
     def will_need(self, offset: int, size: int) -> None:
         with contextlib.suppress(OSError):  # a hint that cannot be taken says nothing about the bytes

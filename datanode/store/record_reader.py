@@ -13,6 +13,7 @@ from ambry.errors import DataCorrupt, InvariantBroken
 from ambry.format import record as record_format
 from ambry.format.record import Head
 from datanode.store.entry import IndexEntry
+from datanode.store.files import File
 from datanode.store.index import Index
 from datanode.store.known import UNKNOWN
 from datanode.store.log import Log
@@ -29,6 +30,22 @@ class Payload(msgspec.Struct, frozen=True):
     start: int
     checks: Buffer
     data: Buffer
+
+
+class Located(msgspec.Struct, frozen=True):
+    """As Payload, with blocks that were not read: `size` bytes at `offset` of `file`."""
+
+    head: Head
+    start: int
+    checks: Buffer
+    file: File
+    offset: int
+    size: int
+
+
+def _checks_of(head: Head, start: int, stop: int) -> Buffer:
+    """The checks of the blocks from payload byte `start` to `stop`."""
+    return head.checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
 
 
 class RecordReader:
@@ -71,11 +88,34 @@ class RecordReader:
                 return None
             data = blocks
         head = self._verified_head(raw, segment, entry)
-        checks = head.checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
+        checks = _checks_of(head, start, stop)
         if not blocks_intact(data, checks):
             raise DataCorrupt(self._where(entry, "a block of the payload fails its checksum"))
         record_format.require_readable(head.header)
         return Payload(head, start, checks, data)
+
+    def locate(self, entry: IndexEntry, first: int, end: int) -> Located | None:
+        """Where the blocks stand that cover payload bytes `first` to `end`, `first` < `end`; nothing but the head is read.
+
+        None when the page cache does not hold all of it. Raises as `read`, of the head.
+        """
+        place = self._place(entry, cached_only=True)
+        if place is None:
+            return None
+        segment, entry = place
+        head_size = entry.size - entry.payload_size
+        start = first // BLOCK_SIZE * BLOCK_SIZE
+        stop = min(entry.payload_size, -(-end // BLOCK_SIZE) * BLOCK_SIZE)
+        stands_at = entry.offset + head_size + start
+        if not segment.file.is_cached(stands_at, stop - start):
+            return None
+        raw = self._pread(segment, entry.offset, head_size, cached_only=True)
+        if raw is None:
+            return None
+        head = self._verified_head(raw, segment, entry)
+        record_format.require_readable(head.header)
+        checks = _checks_of(head, start, stop)
+        return Located(head, start, checks, segment.file, stands_at, stop - start)
 
     def read_image(self, entry: IndexEntry) -> Buffer:
         """The whole record, verified, as it travels between nodes: whether its receiver can read it is not asked here.

@@ -13,7 +13,16 @@ import msgspec
 
 from ambry.blob import BlobState, join
 from ambry.checksum import Buffer
-from ambry.errors import AmbryError, BlobDeleted, BlobExpired, BlobNotFound, DataCorrupt, DeadlineExceeded, Unavailable
+from ambry.errors import (
+    AmbryError,
+    AnswerDamaged,
+    BlobDeleted,
+    BlobExpired,
+    BlobNotFound,
+    DataCorrupt,
+    DeadlineExceeded,
+    Unavailable,
+)
 from ambry.format import properties as properties_format
 from ambry.ids import BlobId
 from ambry.network.connection import PendingCall
@@ -109,7 +118,7 @@ class Fetch:
         self._id = blob_id
         self._first = first
         self._end = end
-        self._request = GetRequest(request.id, blob_id.raw, first, end, any_state)
+        self._request = GetRequest(request.id, blob_id.raw, first, end, any_state, unchecked=True)
         self._loop = loop = asyncio.get_running_loop()
         self._deadline = request.deadline
         if share != 1.0:
@@ -218,6 +227,11 @@ class Fetch:
         if self._done is None:
             return
         if isinstance(outcome, AmbryError):
+            if isinstance(outcome, AnswerDamaged) and self._request.unchecked:
+                # It has not verified what it sent. Asked to, it finds a damage of its record, and sees to it.
+                self._request = msgspec.structs.replace(self._request, unchecked=False)
+                self._ask(peer)
+                return
             self._failed(peer, outcome, Answer.ABSENT if isinstance(outcome, BlobNotFound) else Answer.FAILED)
             return
         try:

@@ -6,7 +6,10 @@ not.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import random
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,6 +76,39 @@ def test_a_read_is_short_only_at_the_end(files: Files, tmp_path: Path) -> None:
     assert file.pread(buffer, 99) == 0
     assert file.pread_cached(buffer, 6) == -1
     assert file.pread_cached(buffer, 1) in (8, -1)
+
+
+def test_what_is_cached_is_sent_from_the_file_as_far_as_the_socket_takes_it(files: Files, tmp_path: Path) -> None:
+    file = files.create(tmp_path / "a")
+    content = random.Random(1).randbytes(300_000)
+    write_all(file, [content], 0)
+    assert file.is_cached(5_000, 290_000)
+    assert not file.is_cached(295_000, 1 << 20)  # not all of it is there
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        got, offset = b"", 1
+        while offset < len(content):
+            with contextlib.suppress(BlockingIOError):
+                offset += file.send(here.fileno(), offset, len(content) - offset)
+            got += there.recv(1 << 20)
+        while len(got) < len(content) - 1:
+            got += there.recv(1 << 20)
+        assert got == content[1:]
+        assert file.send(here.fileno(), len(content), 5) == 0
+        file.close()
+        with pytest.raises(OSError):
+            file.send(here.fileno(), 0, 1)
+    assert not file.is_cached(0, 1)
+
+
+def test_what_is_not_in_the_page_cache_is_told(files: Files, tmp_path: Path) -> None:
+    file = files.create(tmp_path / "a")
+    write_all(file, [bytes(300_000)], 0)
+    file.fdatasync()
+    file.drop_cache()
+    # Some file systems keep it all the same.
+    assert file.is_cached(0, 300_000) == (file.pread_cached(bytearray(300_000), 0) == 300_000)
 
 
 def test_a_write_may_have_more_buffers_than_the_kernel_takes(files: Files, tmp_path: Path) -> None:

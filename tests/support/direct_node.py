@@ -19,6 +19,7 @@ from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation
 from ambry.network.introduction import FEATURES
 from ambry.network.pool import ClockSample, PeerPool
+from ambry.network.sending import FileBody
 from ambry.network.serving import Responder
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -64,6 +65,9 @@ class Answer:
     def __init__(self) -> None:
         self.deadline = float("inf")
         self.on_abandoned: Callable[[], object] | None = None
+        self.sends_files = True
+        self.from_file = False
+        """Whether the body stood in a file, and was not read by the handler."""
         self._future: asyncio.Future[tuple[Message, Buffer, Buffer | None]] = asyncio.get_running_loop().create_future()
 
     def try_admit(self, size: int) -> bool:
@@ -72,9 +76,12 @@ class Answer:
     async def admit(self, size: int) -> None:
         """There is always room."""
 
-    def reply(self, message: Message, body: Buffer = b"", checks: Buffer | None = None) -> None:
+    def reply(self, message: Message, body: Buffer | FileBody = b"", checks: Buffer | None = None) -> None:
         if self._future.done():
             raise AssertionError("a request was answered twice")
+        if isinstance(body, FileBody):
+            self.from_file = True
+            body = body.rest(0)
         self._future.set_result((message, body, checks))
 
     def fail(self, error: AmbryError) -> None:

@@ -142,6 +142,18 @@ class FakeFile:
         memoryview(buffer)[: len(data)] = data
         return len(data)
 
+    def is_cached(self, offset: int, size: int) -> bool:
+        if self._generation != self._disk.generation or self._closed:
+            return False
+        with self._disk.guard:
+            return not self._disk.cache_cold and offset + size <= len(self._inode.live)
+
+    def send(self, target: int, offset: int, size: int) -> int:
+        self._begin("send")
+        with self._disk.guard:
+            data = self._inode.live[offset : offset + size]
+        return os.write(target, data)
+
     def will_need(self, offset: int, size: int) -> None:
         self._disk.hints.append((self._inode.path, offset, size))
 

@@ -22,6 +22,7 @@ from ambry.clustermap.model import Node
 from ambry.errors import (
     AlreadyExists,
     AmbryError,
+    AnswerDamaged,
     BlobDeleted,
     BlobNotFound,
     DeadlineExceeded,
@@ -36,7 +37,7 @@ from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.network.connection import SILENT_IN_FLIGHT_MAX, OnReply
 from ambry.network.pool import RETRY_MAX_S, PeerPool
-from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
+from ambry.protocol.frame import FLAG_DAMAGED, FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, ErrorReply, Message
 from ambry.protocol.messages.blobs import (
@@ -394,6 +395,8 @@ class FakePeer:
             reply = received(bytes(head), body)
             if reply.correlation != frame.correlation:
                 raise AssertionError("a reply to another call")
+            if reply.flags & FLAG_DAMAGED:
+                return AnswerDamaged(f"the body of an answer of {self.node.name} fails its checksum")
             return messages.error_of(reply.header) if reply.flags & FLAG_ERROR else reply
         except ProtocolViolation as error:
             self.break_connection(error.message)

@@ -36,7 +36,9 @@ class PutRequest(Message, frozen=True, array_like=True):
 class GetRequest(Message, frozen=True, array_like=True):
     """Read payload bytes `first` to `end` (exclusive; clipped to the payload) of one record.
 
-    `first == end` reads no payload. `any_state` reads deleted and expired blobs too.
+    `first == end` reads no payload. `any_state` reads deleted and expired blobs too. `unchecked`: the asker verifies the body
+    anyway, so the node need not do so before; where it proves damaged the asker asks again without this, and so the node
+    finds out (docs/decisions/0033-a-large-read-is-verified-by-who-asked.md).
     """
 
     request_id: RequestId
@@ -44,6 +46,7 @@ class GetRequest(Message, frozen=True, array_like=True):
     first: int
     end: int
     any_state: bool = False
+    unchecked: bool = False
 
 
 class GetReply(Message, frozen=True, array_like=True, gc=False):

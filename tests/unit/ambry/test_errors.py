@@ -66,6 +66,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         65: "ReleaseMismatch",
         66: "NotUnderstood",
         67: "CallAbandoned",
+        68: "AnswerDamaged",
         70: "ConfigInvalid",
         71: "StoreMismatch",
     }
@@ -131,5 +132,6 @@ def test_only_what_may_pass_is_retriable() -> None:
         "PartitionUnknown",
         "InsufficientStorage",
         "DataCorrupt",
+        "AnswerDamaged",
         "IndexCorrupt",
     }

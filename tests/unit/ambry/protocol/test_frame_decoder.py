@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import ProtocolViolation
-from ambry.protocol.frame import BODY_SIZE_MAX, BUFFER_SIZE, FrameDecoder, MessageType, Prefix, encode_head
+from ambry.protocol.frame import (
+    BODY_SIZE_MAX,
+    BUFFER_SIZE,
+    FLAG_DAMAGED,
+    FLAG_REPLY,
+    Frame,
+    FrameDecoder,
+    MessageType,
+    Prefix,
+    encode_head,
+)
 
 Parts = tuple[int, int, bytes, bytes]
 
@@ -25,7 +35,13 @@ def wire(frames: Iterable[Parts]) -> bytes:
 
 def feed(decoder: FrameDecoder, data: bytes, cuts: Iterable[int]) -> list[Parts]:
     """Give `data` in pieces of at most the sizes in `cuts` (then all of the rest), as a socket would."""
-    got: list[Parts] = []
+    frames = received(decoder, data, cuts)
+    return [(frame.type, frame.correlation, frame.header, bytes(frame.body)) for frame in frames]
+
+
+def received(decoder: FrameDecoder, data: bytes, cuts: Iterable[int]) -> list[Frame]:
+    """As `feed`."""
+    got: list[Frame] = []
     at = 0
     sizes = iter(cuts)
     while at < len(data):
@@ -34,7 +50,7 @@ def feed(decoder: FrameDecoder, data: bytes, cuts: Iterable[int]) -> list[Parts]
         count = min(len(buffer), len(data) - at, max(1, next(sizes, len(data))))
         buffer[:count] = data[at : at + count]
         at += count
-        got += [(frame.type, frame.correlation, frame.header, bytes(frame.body)) for frame in decoder.received(count)]
+        got += decoder.received(count)
     return got
 
 
@@ -99,6 +115,19 @@ def test_a_damaged_large_body_is_noticed() -> None:
     data[-1] ^= 1
     with pytest.raises(ProtocolViolation, match="body"):
         feed(FrameDecoder(), bytes(data), [1000] * 1000)
+
+
+@pytest.mark.parametrize("size", [5, len(SOURCE)])
+def test_a_damaged_body_of_a_reply_is_told_and_not_handed_on(size: int) -> None:
+    """A node need not verify what it sends. The connection was closed for it, and every call on it failed."""
+    replies = [encode_head(MessageType.GET, number, b"h", SOURCE[:size], flags=FLAG_REPLY) for number in (1, 2)]
+    data = bytearray(replies[0] + SOURCE[:size] + replies[1] + SOURCE[:size])
+    data[len(replies[0]) + size // 2] ^= 1
+    frames = received(FrameDecoder(), bytes(data), [1000] * 1000)
+    assert [(frame.correlation, frame.flags, bytes(frame.body)) for frame in frames] == [
+        (1, FLAG_REPLY | FLAG_DAMAGED, b""),
+        (2, FLAG_REPLY, SOURCE[:size]),
+    ]
 
 
 def test_a_damaged_size_waits_for_no_body_of_gigabytes() -> None:

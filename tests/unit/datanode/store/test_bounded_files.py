@@ -120,9 +120,11 @@ def test_a_read_that_must_not_wait_does_not_open(disk: FakeFiles, files: Bounded
     buffer = bytearray(SIZE)
     assert file.pread_cached(buffer, 0) == SIZE
     assert buffer == content(0, SIZE)
+    assert file.is_cached(0, SIZE)
     evict(files, disk.root)
     disk.calls.clear()
     assert file.pread_cached(buffer, 0) == -1
+    assert not file.is_cached(0, SIZE)
     assert disk.calls == []
     read(file)
     assert file.pread_cached(buffer, 0) == SIZE

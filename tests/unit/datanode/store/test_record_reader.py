@@ -77,6 +77,34 @@ def test_a_range_read_covers_the_range_with_whole_verified_blocks(
     assert bytes(payload.head.metadata) == b"\x01\x81\xa1k\xa1v"
 
 
+@pytest.mark.parametrize(("first", "end"), [span for span in RANGES if span[0] < span[1]])
+def test_where_the_blocks_of_a_range_stand_is_told_and_only_the_head_is_read(
+    store: BlobStore, disk: FakeFiles, first: int, end: int
+) -> None:
+    append(store, put_record(blob_id(1), content(1, LARGE), metadata=b"\x01\x81\xa1k\xa1v"))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    read = store.read(entry, first, end, cached_only=True)
+    located = store.locate(entry, first, end)
+    assert read is not None
+    assert located is not None
+    got = bytearray(located.size)
+    assert located.file.pread(got, located.offset) == located.size
+    assert got == read.data
+    assert (located.start, bytes(located.checks), located.head) == (read.start, bytes(read.checks), read.head)
+    disk.cache_cold = True
+    assert store.locate(entry, first, end) is None
+
+
+def test_a_damaged_head_is_noticed_where_the_blocks_are_only_located(store: BlobStore, disk: FakeFiles) -> None:
+    append(store, put_record(blob_id(1), content(1, LARGE)))
+    entry = store.lookup(blob_id(1))
+    assert entry is not None
+    disk.flip(segment_path(store), entry.offset + 100)
+    with pytest.raises(DataCorrupt):
+        store.locate(entry, 0, LARGE)
+
+
 def test_a_small_range_reads_only_its_blocks(store: BlobStore, disk: FakeFiles) -> None:
     """And so does not notice damage elsewhere; Ambry reads, and fails, the whole chunk."""
     data = content(1, LARGE)

@@ -320,6 +320,38 @@ async def test_a_body_from_the_wrong_place_is_refused() -> None:
 
 
 @virtual_time
+async def test_who_sent_a_damaged_body_is_asked_again_to_verify_it_and_then_the_next_one() -> None:
+    """A node sends what it has not verified. Asked to, it finds the damage and repairs it (decision 33)."""
+    cluster, blob_id = await made(b"hello")
+    assert await cluster.read(blob_id) == b"hello"
+    first = asked(cluster)[0]
+    cluster.pool.journal.clear()
+    bad = next(peer for peer in cluster.pool if peer.node.name == first)
+    bad.script(corrupt(), times=1)
+    bad.script(fails(DataCorrupt("bad block")))
+    for seed in range(30):
+        cluster.context.random_source.seed(seed)
+        assert await cluster.read(blob_id) == b"hello"
+        calls = [(call.peer == first, call.message.unchecked) for call in cluster.pool.calls(MessageType.GET)]
+        if calls[0][0]:
+            assert calls == [(True, True), (True, False), (False, False)]
+            return
+        cluster.pool.journal.clear()
+    raise AssertionError("it was never asked first")
+
+
+@virtual_time
+async def test_a_body_that_was_damaged_on_its_way_is_sent_again() -> None:
+    cluster, blob_id = await made(b"hello")
+    for peer in cluster.pool:
+        peer.script(corrupt(), times=1)
+    assert await cluster.read(blob_id) == b"hello"
+    calls = cluster.pool.calls(MessageType.GET)
+    assert [call.message.unchecked for call in calls] == [True, False]
+    assert len({call.peer for call in calls}) == 1
+
+
+@virtual_time
 async def test_all_copies_corrupt_is_unavailable_and_never_not_found() -> None:
     cluster, blob_id = await made(b"hello", WORLD)
     spread(cluster)
