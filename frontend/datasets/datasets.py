@@ -6,10 +6,9 @@ alias points to a version and moves by compare-and-set; its history tells who mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
-from ambry.ids import BlobId
 from frontend.datasets.aliases import Aliases
 from frontend.datasets.kept import KeptDataset, KeptVersion, as_seen, newest_anywhere
 from frontend.datasets.rows import (
@@ -143,11 +142,11 @@ class Datasets:
         known: KeptDataset,
         asked: DatasetVersion | VersionToken,
         blob: NamedBlob,
-        along: Sequence[Change],
+        along: Callable[[DatasetVersion], Sequence[Change]],
         *,
         now_ms: int,
     ) -> DatasetVersion:
-        """Give a version to a blob that is durable; `along` happens in the same moment.
+        """Give a version to a blob that is durable; what `along` says of that version happens in the same moment.
 
         Raises as `choose`; UpdateConflict also for a dataset that was deleted meanwhile.
         """
@@ -161,7 +160,7 @@ class Datasets:
                 # Also where it stays the same: a delete of the dataset is bound to it.
                 Put(Space.DATASET, known.scope, newest_ever, _packed(highest), as_seen(newest)),
                 Require(Space.DATASET, known.scope, dataset, known.stamp),
-                *along,
+                *along(number),
             ]
             try:
                 await self._store.write(group)
@@ -213,13 +212,6 @@ class Datasets:
                 raise NameNotFound(f"the dataset {known.name!r} has no version yet")
             return found[0]
         return KeptVersion(asked, await self.versions.find(known.scope, self.key(known, asked)))
-
-    async def number_of(self, known: KeptDataset, blob_id: BlobId) -> DatasetVersion | None:
-        """The version that a blob got, among the newest that live."""
-        for each in await self.page(known, after=None, limit=1_000, descending=True):
-            if each.named.id == blob_id:
-                return each.number
-        return None
 
     async def page(
         self, known: KeptDataset, *, after: bytes | None, limit: int, descending: bool = False

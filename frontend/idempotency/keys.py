@@ -98,10 +98,13 @@ class KeyedPut:
 
         return both
 
-    def kept(self, result: PutResult, said: bytes) -> list[Change]:
-        """What goes along with the acknowledgement; refused where another put took this one's place."""
+    def kept(self, result: PutResult, said: bytes, version: str = "") -> list[Change]:
+        """What goes along with the acknowledgement; refused where another put took this one's place.
+
+        `version` is what a dataset got by it.
+        """
         assert self._row is not None and self._intent is not None, "a blob was put that nobody announced"
-        row = KeyRow(self._row.blob, self._row.chance, keyed_blob(result, said))
+        row = KeyRow(self._row.blob, self._row.chance, keyed_blob(result, said, version))
         return [self._keys._put(self._key, encode_row(row), encode_row(self._row)), self._intent.kept()]
 
     async def keep(self, changes: Sequence[Change]) -> None:

@@ -28,6 +28,8 @@ class KeyedBlob(msgspec.Struct, frozen=True, array_like=True):
     created_at_ms: int
     said: bytes
     """What was said of it, by `said_of`."""
+    version: str = ""
+    """Which it became of a dataset; empty for a blob that is none."""
 
 
 class KeyRow(msgspec.Struct, frozen=True, array_like=True):
@@ -62,8 +64,8 @@ def decode_row(value: bytes) -> KeyRow:
         raise DataCorrupt(f"the row of an idempotency key cannot be read: {cause}") from cause
 
 
-def keyed_blob(result: PutResult, said: bytes) -> KeyedBlob:
-    return KeyedBlob(result.size, result.digest, result.parts, result.created_at_ms, said)
+def keyed_blob(result: PutResult, said: bytes, version: str) -> KeyedBlob:
+    return KeyedBlob(result.size, result.digest, result.parts, result.created_at_ms, said, version)
 
 
 def said_of(target: str, spec: PutSpec, ttl: str | None) -> bytes:

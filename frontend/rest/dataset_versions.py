@@ -187,7 +187,6 @@ class DatasetVersions:
         assert asked is not None
         now_ms = self._clock.wall_ms()
         made = None if about.keyed is None else about.keyed.made
-        # The number that it got is told by what stands there.
         number = (0,) * known.dataset.schema.parts
         if made is None:
             number = await self._datasets.choose(known, asked, now_ms=now_ms)
@@ -197,30 +196,31 @@ class DatasetVersions:
         new = await self._uploads.make(exchange, "", announced.announce, keyed=about.keyed, target=target)
         result, spec = new.result, new.spec
         if new.again:
-            return self._told(exchange, new, await self._datasets.number_of(known, result.id))
+            return self._told(exchange, new, new.version)
         blob = NamedBlob(result.id.raw, result.size, spec.expires_at_ms, owned=True)
         try:
-            along = [*announced.kept(), *new.along]
 
             async def write(container: Container, require: Require) -> DatasetVersion:
                 check_has_names(container)
                 check_lifetime(blob.expires_at_ms, container)
-                return await self._datasets.point(known, asked, blob, [*along, require], now_ms=now_ms)
+
+                def along(number: DatasetVersion) -> list[Change]:
+                    return [*announced.kept(), *new.along(text_of(number)), require]
+
+                return await self._datasets.point(known, asked, blob, along, now_ms=now_ms)
 
             number = await self._standing.write(container_of(exchange), write)
         except NOTHING_CHANGED:
             # The janitor sees to it if nobody hears of this.
             self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
             raise
-        return self._told(exchange, new, number)
+        return self._told(exchange, new, text_of(number))
 
     @staticmethod
-    def _told(exchange: Exchange, new: UploadedBlob, number: DatasetVersion | None) -> web.Response:
+    def _told(exchange: Exchange, new: UploadedBlob, version: str) -> web.Response:
         answer = told(new.result, new.spec)
         exchange.noted.update(blob=answer.id, size=new.result.size)
-        headers = {**answer.headers}
-        if number is not None:
-            headers[header.DATASET_VERSION] = text_of(number)
+        headers = {**answer.headers, header.DATASET_VERSION: version}
         return web.Response(status=201, body=answer.body, headers=headers)
 
     async def delete(self, exchange: Exchange) -> web.Response:

@@ -151,7 +151,7 @@ class NamedBlobs:
             return self._told(exchange, new)
         blob = NamedBlob(result.id.raw, result.size, spec.expires_at_ms, owned=True)
         try:
-            await self._point(exchange, name, blob, condition, [*announced.kept(), *new.along])
+            await self._point(exchange, name, blob, condition, [*announced.kept(), *new.along()])
         except NOTHING_CHANGED:
             # The janitor sees to it if nobody hears of this.
             self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)

@@ -131,9 +131,9 @@ class Uploads:
     async def _upload(self, exchange: Exchange, filename: str) -> web.Response:
         keyed = await self.keyed(exchange)
         new = await self.make(exchange, filename, keyed=keyed)
-        if keyed is not None and new.along:
+        if keyed is not None and not new.again:
             try:
-                await keyed.keep(new.along)
+                await keyed.keep(new.along())
             except UpdateConflict:
                 self._router.discards.forget(exchange.context.id, [new.result.id], new.spec.expires_at_ms)
                 raise
@@ -180,7 +180,8 @@ class Uploads:
             said = said_of(target, spec, headers.get(names.TTL))
             if keyed.made is not None:
                 key = headers[names.IDEMPOTENCY_KEY]
-                return UploadedBlob(await made_before(exchange, self._router, keyed.made, said, key), spec, again=True)
+                before = await made_before(exchange, self._router, keyed.made, said, key)
+                return UploadedBlob(before, spec, keyed, said)
             announce = keyed.announcing(announce)
         digests = digests_of(headers)
         async with Hold(self.quotas, container, size) as held:
@@ -194,7 +195,7 @@ class Uploads:
                 # Nobody was told of it.
                 self._router.discards.forget(exchange.context.id, [result.id], spec.expires_at_ms)
                 raise
-        return UploadedBlob(result, spec, () if keyed is None else keyed.kept(result, said))
+        return UploadedBlob(result, spec, keyed, said)
 
     async def _check_still(self, container: Container, spec: PutSpec, held: Hold, result: PutResult) -> None:
         """What the container asks of an upload holds when that has ended, which may be hours after it began."""
@@ -251,10 +252,24 @@ class UploadedBlob(NamedTuple):
 
     result: PutResult
     spec: PutSpec
-    along: Sequence[Change] = ()
-    """What the metadata store must have done before it is acknowledged."""
-    again: bool = False
-    """Whether it had been acknowledged before, under its idempotency key."""
+    keyed: KeyedPut | None = None
+    said: bytes = b""
+    """What its headers say, as its idempotency key remembers it."""
+
+    @property
+    def again(self) -> bool:
+        """Whether it had been acknowledged before, under its idempotency key."""
+        return self.keyed is not None and self.keyed.made is not None
+
+    @property
+    def version(self) -> str:
+        """Of one that had been acknowledged before: which version of a dataset it became; empty for none."""
+        made = None if self.keyed is None or self.keyed.made is None else self.keyed.made.made
+        return "" if made is None else made.version
+
+    def along(self, version: str = "") -> Sequence[Change]:
+        """What the metadata store must have done before it is acknowledged, as this version of a dataset if it is one."""
+        return () if self.keyed is None else self.keyed.kept(self.result, self.said, version)
 
 
 class BegunUpload(msgspec.Struct):

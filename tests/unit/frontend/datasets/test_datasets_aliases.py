@@ -42,7 +42,7 @@ async def make(datasets: Datasets, *numbers: DatasetVersion) -> KeptDataset:
 
 
 async def point(datasets: Datasets, known: KeptDataset, number: DatasetVersion) -> None:
-    await datasets.point(known, number, BLOB, [], now_ms=1)
+    await datasets.point(known, number, BLOB, lambda _: [], now_ms=1)
 
 
 async def move(datasets: Datasets, known: KeptDataset, to: KeptVersion, expected: str | None) -> None:

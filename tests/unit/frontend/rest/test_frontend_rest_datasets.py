@@ -165,6 +165,17 @@ async def test_of_many_who_ask_for_the_next_version_each_gets_one(frontend: Http
     assert await frontend.services.names._store.locals(LocalSpace.INTENT) == []
 
 
+async def test_a_put_that_is_repeated_with_its_key_tells_its_version_whatever_became_of_that(frontend: HttpFrontend) -> None:
+    """It was looked for among the newest thousand that live, and an older one was told without its version."""
+    await save(frontend, "MONOTONIC")
+    key = {"x-ambry-idempotency-key": "job 7"}
+    first = await put(frontend, "LATEST", b"x", **key)
+    await put(frontend, "LATEST")
+    assert (await frontend.call("DELETE", "/named/default/default/fraud/1", VERSIONED)).status == 202
+    again = await put(frontend, "LATEST", b"x", **key)
+    assert (again.status, again.blob_id, number(again)) == (201, first.blob_id, "1")
+
+
 async def test_of_many_who_give_one_version_one_does_and_nothing_of_the_others_stays(frontend: HttpFrontend) -> None:
     await save(frontend)
     answers = await asyncio.gather(*(put(frontend, "1.0.0", str(each).encode()) for each in range(6)))
