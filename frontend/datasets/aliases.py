@@ -5,7 +5,7 @@ from __future__ import annotations
 from ambry.errors import NameDeleted, NameNotFound, UpdateConflict
 from frontend.datasets.kept import KeptAlias, KeptDataset, KeptVersion, as_seen, newest_anywhere
 from frontend.datasets.rows import AliasMove, decode_move, encode_move, moved_key, version_prefix
-from frontend.metadata.store import Change, Conflict, MetadataStore, Put, Require, Space, Version
+from frontend.metadata.store import PAGE_MAX, Change, Conflict, MetadataStore, Put, Require, Space, Version
 from frontend.metadata.unreadable import readable
 from frontend.names.names import AskOthers
 
@@ -68,18 +68,31 @@ class Aliases:
 
     async def all(self, known: KeptDataset) -> list[KeptAlias]:
         """All of a dataset."""
-        prefix = version_prefix(known.name)
-        found: list[Version] = []
-        while page := await self._store.list(
-            Space.ALIAS, known.scope, prefix=prefix, after=found[-1].key if found else None
-        ):
+        found: list[KeptAlias] = []
+        while page := await self.page(known, after=found[-1].name if found else None, limit=PAGE_MAX):
             found += page
-        return readable("alias", found, lambda version: _alias(version.key[len(prefix) :].decode(), version))
+        return found
 
-    async def history(self, known: KeptDataset, name: str, *, before: Version | None = None) -> list[KeptAlias]:
+    async def page(self, known: KeptDataset, *, after: str | None, limit: int) -> list[KeptAlias]:
+        """Some of a dataset's, by name, beyond `after`."""
+        prefix = version_prefix(known.name)
+        behind = None if after is None else prefix + after.encode()
+        found: list[KeptAlias] = []
+        while page := await self._store.list(
+            Space.ALIAS, known.scope, prefix=prefix, after=behind, limit=limit - len(found)
+        ):
+            found += readable("alias", page, lambda version: _alias(version.key[len(prefix) :].decode(), version))
+            behind = page[-1].key
+            if len(found) == limit:
+                break
+        return found
+
+    async def history(
+        self, known: KeptDataset, name: str, *, before: Version | None = None, limit: int = PAGE_MAX
+    ) -> list[KeptAlias]:
         """The newest first."""
         key = version_prefix(known.name) + name.encode()
-        found = await self._store.history(Space.ALIAS, known.scope, key, before=before)
+        found = await self._store.history(Space.ALIAS, known.scope, key, before=before, limit=limit)
         return [_alias(name, version) for version in found]
 
 

@@ -122,7 +122,7 @@ class AmbryApi:
                     ),
                 ),
                 DatasetPages(services.datasets, router, containers),
-                NameLists(services.names, containers, clock=clock),
+                NameLists(services.names, router, containers, clock=clock),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

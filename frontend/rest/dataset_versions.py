@@ -31,8 +31,8 @@ from frontend.rest.blob import BlobFinder, selected_head
 from frontend.rest.entry import container_of
 from frontend.rest.keyed import drop_conditions
 from frontend.rest.named import container_in_path
-from frontend.rest.named_pages import key_of, limit_of, token_of
 from frontend.rest.named_rules import check_has_names
+from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.read import Reads
 from frontend.rest.resource import json_page
 from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
@@ -103,6 +103,9 @@ class DatasetVersions:
 
     async def to_read(self, exchange: Exchange) -> None:
         known, text = await self._known(exchange)
+        query = exchange.target.query_pairs() if exchange.target.query else {}
+        if "history" in query or (text and query):
+            raise InvalidRequest("a version has no history, for it never changes; page and max-keys are for their list")
         if not text:
             exchange.named = AboutVersion(known)
             return
@@ -167,7 +170,8 @@ class DatasetVersions:
         known = _about(exchange).known
         query = exchange.target.query_pairs()
         limit = limit_of(query.get("max-keys", ""))
-        after = key_of(query["page"]) if "page" in query else None
+        pages = PagedList(self._router.map.cluster, "versions", known.scope, (known.name.encode(),))
+        after = pages.key(query["page"]) if "page" in query else None
         found = await self._datasets.page(known, after=after, limit=limit)
         shown = [
             ListedDatasetVersion(
@@ -176,7 +180,7 @@ class DatasetVersions:
             for each in found
             if each.named.blob is not None
         ]
-        return json_page(VersionPage(shown, token_of(found[-1].named.key) if len(found) == limit else None))
+        return json_page(VersionPage(shown, pages.token(found[-1].named.key) if len(found) == limit else None))
 
     # --- changes ---
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from ambry.errors import BlobNotFound, InvalidRequest
+from ambry.errors import InvalidRequest, NameDeleted
 from ambry.rest import names as header
 from ambry.rest import text as rules
 from ambry.rest import values
@@ -28,14 +29,16 @@ from frontend.datasets.versions import VersionSchema, VersionToken, parse
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
+from frontend.metadata.store import Version
 from frontend.rest.entry import OF_BLOB, container_of, enter
 from frontend.rest.json_body import json_object
+from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
 
 ON_DATASET = EVERYWHERE | OF_BLOB | {header.DATASET_NAME}
 PAGE = 100
-"""Datasets of one answer, as in Ambry."""
+"""Datasets of one answer at most, as in Ambry."""
 COUNTED = "DefaultCounterBasedPolicy"
 
 
@@ -83,10 +86,17 @@ class DatasetPages:
             )
 
         saving = EVERYWHERE | {header.DATASET_UPDATE}
-        alias = frozenset({"alias", "history"})
+        paged = frozenset({"page", "max-keys"})
+        alias = paged | {"alias", "history"}
         return (
             page(
-                "datasets", READS, target, self.show, enter=self._enter, headers=ON_DATASET, query=frozenset({"page"})
+                "datasets",
+                READS,
+                target,
+                self.show,
+                enter=self._enter,
+                headers=ON_DATASET,
+                query=paged,
             ),
             page("datasets_post", ("POST",), target, self.save, takes_body=True, headers=saving),
             page("datasets_delete", ("DELETE",), target, self.delete, enter=self._enter, headers=ON_DATASET),
@@ -120,17 +130,21 @@ class DatasetPages:
             raise InvalidRequest(f"say which dataset in {header.DATASET_NAME}")
         return await self._datasets.find(self._scope(exchange), checked_name("a dataset's name", said))
 
+    def _pages(self, exchange: Exchange, kind: str, *of: str) -> PagedList:
+        return PagedList(self._router.map.cluster, kind, self._scope(exchange), tuple(each.encode() for each in of))
+
     # --- datasets ---
 
     async def show(self, exchange: Exchange) -> web.Response:
         """`GET`: the one that a header names, or a page of the container's."""
         if header.DATASET_NAME in exchange.headers:
             return json_page(self._told(exchange, await self._named(exchange)))
-        after = exchange.target.query_pairs().get("page")
-        if after is not None:
-            checked_name("page", after)
-        found = await self._datasets.all(self._scope(exchange), after=after, limit=PAGE)
-        token = found[-1].name if len(found) == PAGE else None
+        query = exchange.target.query_pairs()
+        limit = min(PAGE, limit_of(query.get("max-keys", "")))
+        pages = self._pages(exchange, "datasets")
+        after = pages.key(query["page"]).decode() if "page" in query else None
+        found = await self._datasets.all(self._scope(exchange), after=after, limit=limit)
+        token = pages.token(found[-1].name.encode()) if len(found) == limit else None
         return json_page({"datasets": [self._told(exchange, each) for each in found], "nextPageToken": token})
 
     async def save(self, exchange: Exchange) -> web.Response:
@@ -168,17 +182,32 @@ class DatasetPages:
         """`GET`: all of a dataset, or with `?alias=` one, and with `&history` all its moves, the newest first."""
         known = await self._named(exchange)
         query = exchange.target.query_pairs()
+        token, limit = query.get("page"), limit_of(query.get("max-keys", ""))
         if "alias" not in query:
             if "history" in query:
                 raise InvalidRequest("a history is that of one alias: say which with ?alias=")
-            return json_page({"aliases": [_move_told(each) for each in await self._datasets.aliases.all(known)]})
+            pages = self._pages(exchange, "aliases", known.name)
+            after = pages.key(token).decode() if token is not None else None
+            found = await self._datasets.aliases.page(known, after=after, limit=limit)
+            next_token = pages.token(found[-1].name.encode()) if len(found) == limit else None
+            return json_page({"aliases": [_move_told(each) for each in found], "nextPageToken": next_token})
         name = checked_name("an alias", query["alias"])
         if "history" not in query:
+            if token is not None or "max-keys" in query:
+                raise InvalidRequest("page and max-keys are for a list of aliases, or for ?history of one")
             return json_page(_move_told(await self._datasets.aliases.find(known, name)))
-        history = await self._datasets.aliases.history(known, name)
-        if not history:
-            raise BlobNotFound(f"the dataset {known.name!r} never had an alias {name!r}")
-        return json_page({"alias": name, "moves": [_move_told(each) for each in history]})
+
+        async def read(before: Version | None, limit: int) -> list[KeptAlias]:
+            return await self._datasets.aliases.history(known, name, before=before, limit=limit)
+
+        pages = self._pages(exchange, "moves", known.name, name)
+        history = await pages.history(token, limit, read)
+        if not history.shown and token is None:
+            with suppress(NameDeleted):
+                await self._datasets.aliases.find(known, name)  # says that there never was one, or brings it here
+            history = await pages.history(token, limit, read)
+        moves = [_move_told(each) for each in history.shown]
+        return json_page({"alias": name, "moves": moves, "nextPageToken": history.next_token})
 
     async def move(self, exchange: Exchange) -> web.Response:
         """`POST`: let an alias point to a version, if it points to `ifVersion` now; a `version` of null deletes it."""

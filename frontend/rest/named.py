@@ -7,6 +7,7 @@ segments are part of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from aiohttp import web
@@ -26,7 +27,7 @@ from frontend.containers.resolver import Containers
 from frontend.containers.standing import StandingRules
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
-from frontend.metadata.store import Change, Condition, Expect, Require
+from frontend.metadata.store import Change, Condition, Expect, Require, Version
 from frontend.names.intents import Intents
 from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion
@@ -35,8 +36,9 @@ from frontend.rest.blob import BlobFinder, parse_id, selected_head
 from frontend.rest.entry import container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.keyed import drop_conditions
-from frontend.rest.named_pages import history_page, version_before
+from frontend.rest.named_pages import NameHistory, told_version
 from frontend.rest.named_rules import AboutName, check_has_names, may_point, point_now
+from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.read import Reads
 from frontend.rest.resource import json_page
 from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
@@ -128,13 +130,19 @@ class NamedBlobs:
 
     async def _history(self, exchange: Exchange) -> web.Response:
         name = about(exchange)
-        token = exchange.target.query_pairs().get("page")
-        before = None if token is None else version_before(token, name.scope, name.key)
-        found = await self._names.history(name.scope, name.key, before=before)
-        if not found and before is None:
-            await self._names.find(name.scope, name.key)  # says that there is none, or brings it here
-            found = await self._names.history(name.scope, name.key)
-        return json_page(history_page(found))
+        query = exchange.target.query_pairs()
+        token, limit = query.get("page"), limit_of(query.get("max-keys", ""))
+        pages = PagedList(self._router.map.cluster, "history", name.scope, (name.key,))
+
+        async def read(before: Version | None, limit: int) -> list[NameVersion]:
+            return await self._names.history(name.scope, name.key, before=before, limit=limit)
+
+        found = await pages.history(token, limit, read)
+        if not found.shown and token is None:
+            with suppress(NameDeleted):
+                await self._names.find(name.scope, name.key)  # says that there is none, or brings it here
+            found = await pages.history(token, limit, read)
+        return json_page(NameHistory([told_version(each) for each in found.shown], found.next_token))
 
     # --- changes ---
 
@@ -295,9 +303,9 @@ def _asks_history(exchange: Exchange) -> bool:
     if not exchange.target.query:
         return False
     query = exchange.target.query_pairs()
-    if "page" in query and "history" not in query:
-        raise InvalidRequest("page goes on with a history: ask for ?history")
-    return "history" in query
+    if "history" not in query and query:
+        raise InvalidRequest(f"{min(query)} is about the pages of a history: ask for ?history, or leave it out")
+    return bool(query)
 
 
 def about(exchange: Exchange) -> AboutName:

@@ -19,8 +19,10 @@ from frontend.names.names import Names
 from frontend.names.rows import NAME_BYTES_MAX
 from frontend.rest.entry import container_of
 from frontend.rest.named import container_in_path
-from frontend.rest.named_pages import NamePage, entry_of, key_of, limit_of, token_of
+from frontend.rest.named_pages import NamePage, entry_of
+from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page
+from frontend.router.context import RouterContext
 
 ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys"})
 DELIMITER_BYTES_MAX = 64
@@ -29,7 +31,8 @@ DELIMITER_BYTES_MAX = 64
 class NameLists:
     """The calls that list names."""
 
-    def __init__(self, names: Names, containers: Containers, *, clock: Clock) -> None:
+    def __init__(self, names: Names, router: RouterContext, containers: Containers, *, clock: Clock) -> None:
+        self._router = router
         self._names = names
         self._containers = containers
         self._clock = clock
@@ -61,11 +64,14 @@ class NameLists:
         container = container_of(exchange)
         query = exchange.target.query_pairs()
         limit = limit_of(query.get("max-keys", ""))
+        prefix = _text("prefix", query.get("prefix", ""), NAME_BYTES_MAX)
+        delimiter = _text("delimiter", query.get("delimiter", ""), DELIMITER_BYTES_MAX)
+        pages = PagedList(self._router.map.cluster, "names", container.scope, (prefix, delimiter))
         found = await self._names.page(
             container.scope,
-            prefix=_text("prefix", query.get("prefix", ""), NAME_BYTES_MAX),
-            delimiter=_text("delimiter", query.get("delimiter", ""), DELIMITER_BYTES_MAX),
-            after=key_of(query["page"]) if "page" in query else None,
+            prefix=prefix,
+            delimiter=delimiter,
+            after=pages.key(query["page"]) if "page" in query else None,
             limit=limit,
         )
         now_ms = self._clock.wall_ms()
@@ -73,7 +79,7 @@ class NameLists:
         token = None
         if len(found) == limit:
             last = found[-1]
-            token = token_of(last.prefix if isinstance(last, CommonPrefix) else last.key)
+            token = pages.token(last.prefix if isinstance(last, CommonPrefix) else last.key)
         return json_page(NamePage(entries, token))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ambry.client.aio.calls import AsyncCalls
+from ambry.client.aio.pager import AsyncPager
 from ambry.client.datasets import AliasInfo, own_move
 from ambry.client.model import Timeout
 from ambry.client.refs import VersionRef
@@ -21,12 +22,15 @@ class AsyncAliases(AsyncCalls):
     async def alias(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> AliasInfo:
         """Where one points, since when, who moved it and why. Raises BlobNotFound."""
         place = self._dataset(dataset)
-        return await self._ask(wire.aliases_request(place, alias), None, partial(wire.parse_alias, place), timeout)
+        return await self._ask(
+            wire.aliases_request(place, alias=alias), None, partial(wire.parse_alias, place), timeout
+        )
 
     async def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All of a dataset, by name; those that were deleted are left out."""
         place = self._dataset(dataset)
-        return await self._ask(wire.aliases_request(place), None, partial(wire.parse_aliases, place), timeout)
+        request = partial(wire.aliases_request, place)
+        return await AsyncPager(self, request, partial(wire.parse_aliases, place), timeout).all()
 
     async def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All moves of one, the newest first. Raises BlobNotFound where it never was."""
@@ -114,9 +118,9 @@ class AsyncAliases(AsyncCalls):
 
     async def _moves(self, place: VersionRef, alias: str, timeout: Timeout | None) -> list[AliasInfo]:
         """All moves, the newest first; none where it never was."""
-        request = wire.aliases_request(place, alias, history=True)
+        request = partial(wire.aliases_request, place, alias=alias, history=True)
         try:
-            return await self._ask(request, None, partial(wire.parse_moves, place, alias), timeout)
+            return await AsyncPager(self, request, partial(wire.parse_moves, place, alias), timeout).all()
         except BlobNotFound:
             await self._ask(
                 wire.show_request(place), None, wire.parse_dataset, timeout

@@ -38,6 +38,13 @@ class AsyncPager(Generic[T]):
             if token is None:
                 return
 
+    async def all(self) -> list[T]:
+        """Every entry, for lists that are short."""
+        found: list[T] = []
+        async for page in self.pages():
+            found += page.entries
+        return found
+
     async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():
             for entry in page.entries:

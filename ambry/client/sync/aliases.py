@@ -9,6 +9,7 @@ from ambry.client.datasets import AliasInfo, own_move
 from ambry.client.model import Timeout
 from ambry.client.refs import VersionRef
 from ambry.client.sync.calls import SyncCalls
+from ambry.client.sync.pager import Pager
 from ambry.client.wire import datasets as wire
 from ambry.errors import BlobNotFound, InvalidRequest, NameNotFound, UpdateConflict
 
@@ -22,12 +23,13 @@ class SyncAliases(SyncCalls):
     def alias(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> AliasInfo:
         """Where one points, since when, who moved it and why. Raises BlobNotFound."""
         place = self._dataset(dataset)
-        return self._ask(wire.aliases_request(place, alias), None, partial(wire.parse_alias, place), timeout)
+        return self._ask(wire.aliases_request(place, alias=alias), None, partial(wire.parse_alias, place), timeout)
 
     def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All of a dataset, by name; those that were deleted are left out."""
         place = self._dataset(dataset)
-        return self._ask(wire.aliases_request(place), None, partial(wire.parse_aliases, place), timeout)
+        request = partial(wire.aliases_request, place)
+        return Pager(self, request, partial(wire.parse_aliases, place), timeout).all()
 
     def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All moves of one, the newest first. Raises BlobNotFound where it never was."""
@@ -111,9 +113,9 @@ class SyncAliases(SyncCalls):
 
     def _moves(self, place: VersionRef, alias: str, timeout: Timeout | None) -> list[AliasInfo]:
         """All moves, the newest first; none where it never was."""
-        request = wire.aliases_request(place, alias, history=True)
+        request = partial(wire.aliases_request, place, alias=alias, history=True)
         try:
-            return self._ask(request, None, partial(wire.parse_moves, place, alias), timeout)
+            return Pager(self, request, partial(wire.parse_moves, place, alias), timeout).all()
         except BlobNotFound:
             self._ask(wire.show_request(place), None, wire.parse_dataset, timeout)  # Says that there is no dataset.
             return []

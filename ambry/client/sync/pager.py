@@ -39,6 +39,13 @@ class Pager(Generic[T]):
             if token is None:
                 return
 
+    def all(self) -> list[T]:
+        """Every entry, for lists that are short."""
+        found: list[T] = []
+        for page in self.pages():
+            found += page.entries
+        return found
+
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():
             for entry in page.entries:

@@ -125,9 +125,11 @@ def move_request(place: VersionRef, asked: AliasInfo, expected: str | None) -> t
     return _post(ALIASES, fields, place, {})
 
 
-def aliases_request(place: VersionRef, alias: str = "", *, history: bool = False) -> ApiRequest:
-    """All of a dataset, one, or all moves of one."""
-    query = query_of({"alias": alias})
+def aliases_request(
+    place: VersionRef, token: str | None = None, *, alias: str = "", history: bool = False
+) -> ApiRequest:
+    """A page of all of a dataset, one of them, or a page of the moves of one."""
+    query = query_of({"alias": alias, "page": token or ""})
     headers = {**_container(place), names.DATASET_NAME: place.dataset}
     subject = f"alias {alias} of {_subject(place)}" if alias else f"aliases of {_subject(place)}"
     return ApiRequest("GET", f"{ALIASES}{query}{'&history' if history else ''}", headers, subject)
@@ -141,18 +143,22 @@ def parse_alias(place: VersionRef, headers: Headers, body: bytes) -> AliasInfo:
         raise _unreadable(headers, "tells no alias", cause) from cause
 
 
-def parse_aliases(place: VersionRef, headers: Headers, body: bytes) -> list[AliasInfo]:
+def parse_aliases(place: VersionRef, headers: Headers, body: bytes) -> Page[AliasInfo]:
     """Raises ProtocolViolation."""
     try:
-        return [_move(place, each) for each in _object(body)["aliases"]]
+        told = _object(body)
+        entries = tuple(_move(place, each) for each in told["aliases"])
+        return Page(entries=entries, next_token=told["nextPageToken"])
     except _UNREADABLE as cause:
         raise _unreadable(headers, "lists no aliases", cause) from cause
 
 
-def parse_moves(place: VersionRef, alias: str, headers: Headers, body: bytes) -> list[AliasInfo]:
+def parse_moves(place: VersionRef, alias: str, headers: Headers, body: bytes) -> Page[AliasInfo]:
     """Raises ProtocolViolation."""
     try:
-        return [_move(place, {"alias": alias, **each}) for each in _object(body)["moves"]]
+        told = _object(body)
+        entries = tuple(_move(place, {"alias": alias, **each}) for each in told["moves"])
+        return Page(entries=entries, next_token=told["nextPageToken"])
     except _UNREADABLE as cause:
         raise _unreadable(headers, "tells no moves of an alias", cause) from cause
 

@@ -165,7 +165,9 @@ async def test_of_many_who_ask_for_the_next_version_each_gets_one(frontend: Http
     assert await frontend.services.names._store.locals(LocalSpace.INTENT) == []
 
 
-async def test_a_put_that_is_repeated_with_its_key_tells_its_version_whatever_became_of_that(frontend: HttpFrontend) -> None:
+async def test_a_put_that_is_repeated_with_its_key_tells_its_version_whatever_became_of_that(
+    frontend: HttpFrontend,
+) -> None:
     """It was looked for among the newest thousand that live, and an older one was told without its version."""
     await save(frontend, "MONOTONIC")
     key = {"x-ambry-idempotency-key": "job 7"}
@@ -226,7 +228,7 @@ async def test_an_alias_moves_if_it_points_where_it_was_thought_to_and_its_histo
     assert held.status == 409
     assert (await move(frontend, "champion", None, "1.0.0")).status == 200
     assert (await get(frontend, "@champion")).status == 410
-    assert (await frontend.call("GET", f"{DATASETS}/aliases", NAMED)).json() == {"aliases": []}
+    assert (await frontend.call("GET", f"{DATASETS}/aliases", NAMED)).json() == {"aliases": [], "nextPageToken": None}
 
 
 @pytest.mark.parametrize(
