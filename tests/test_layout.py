@@ -731,6 +731,10 @@ COVERED_BY = {
         )
         if part != "wire" or name in ("datasets", "names")
     },
+    "ambry/cli/aliases.py": (
+        "tests/unit/ambry/cli/test_cli_datasets.py",
+        "a model is published, promoted and rolled back",
+    ),
     "ambry/client/wire/accounts.py": (CLIENT + "test_client_accounts.py", "pure parts of accounts"),
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),

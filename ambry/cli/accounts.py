@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, connecting
-from ambry.cli.output import printable, show_table
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.output import show_fields, show_rows
 
 if TYPE_CHECKING:
     from ambry.client.accounts import AccountInfo, ContainerInfo
@@ -20,7 +19,6 @@ T = TypeVar("T")
 
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SIZE = re.compile(r"(\d{1,16}) ?([a-zA-Z]*)")
-OUTPUT = click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 
 
 def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -197,24 +195,15 @@ def _container_row(found: ContainerInfo) -> list[str]:
 
 
 def _show(found: Sequence[T], output: str, header: Sequence[str], row: Callable[[T], list[str]]) -> None:
-    if output == "json":
-        for each in found:
-            click.echo(json.dumps(_plain(each)))
-    else:
-        show_table(header, [row(each) for each in found])
+    show_rows(found, output, header, row, _plain)
 
 
 def _show_one(found: AccountInfo | ContainerInfo, output: str) -> None:
-    if output == "json":
-        click.echo(json.dumps(_plain(found)))
-        return
     fields = _plain(found)
-    fields |= fields.pop("settings")
-    rows = [(name, value) for name, value in fields.items() if name != "containers" and value not in ("", None)]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        text = json.dumps(value) if isinstance(value, bool) else str(value)
-        click.echo(f"{name.ljust(width)}  {printable(text)}")
+    if output == "table":
+        fields |= fields.pop("settings")
+        fields.pop("containers", None)
+    show_fields(fields, output)
 
 
 def _plain(value: object) -> Any:

@@ -16,7 +16,7 @@ from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ambry.client.options import ClientOptions
-    from ambry.client.refs import Place
+    from ambry.client.refs import NameRef, Place, VersionRef
     from ambry.client.sync.client import AmbryClient
 
 T = TypeVar("T")
@@ -101,9 +101,23 @@ class ChosenCluster:
 
 def place(client: AmbryClient, text: str) -> Place:
     """What an argument names: an id, an ambry://, or a name. Raises InvalidRequest."""
-    from ambry.client.refs import place_of
+    from ambry.client import refs
 
-    return place_of(text, account=client.default_account, container=client.default_container)
+    return refs.place_of(text, account=client.default_account, container=client.default_container)
+
+
+def name_place(client: AmbryClient, text: str) -> NameRef:
+    """The name that an argument is, also where it looks like an id. Raises InvalidRequest."""
+    from ambry.client import refs
+
+    return refs.name_place(text, account=client.default_account, container=client.default_container)
+
+
+def version_place(client: AmbryClient, dataset: str, version: str) -> VersionRef:
+    """The version of a dataset that two arguments name. Raises InvalidRequest."""
+    from ambry.client import refs
+
+    return refs.dataset_place(dataset, version, account=client.default_account, container=client.default_container)
 
 
 def connecting(command: Callable[..., T]) -> Callable[..., T]:
@@ -126,6 +140,25 @@ def connecting(command: Callable[..., T]) -> Callable[..., T]:
         run = option(run)
     return run
 
+
+def shows(*kinds: str, default: str | None = "table") -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """The options that say what to print, `--output` and its short form `--json`; the command gets them as `output`."""
+
+    def add(command: Callable[..., T]) -> Callable[..., T]:
+        @wraps(command)
+        def run(*, as_json: bool, output: str | None, **arguments: Any) -> T:
+            return command(output="json" if as_json else output, **arguments)
+
+        said = "A table on a terminal, else the ids, one per line." if default is None else None
+        run = click.option("--json", "as_json", is_flag=True, help="The same as --output json.")(run)
+        return click.option(
+            "--output", type=click.Choice(kinds), default=default, show_default=default is not None, help=said
+        )(run)
+
+    return add
+
+
+OUTPUT = shows("table", "json")
 
 RANGE = click.option(
     "--range",

@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import RANGE, ChosenCluster, as_duration, as_pairs, connecting, place
+from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, as_pairs, connecting, place, shows
 from ambry.cli.failures import report_one
 from ambry.cli.output import expiry, printable, progress_bar, safe_name, show_info, show_table, to_json
 from ambry.client.model import BlobInfo, ByteRange, Progress
+from ambry.client.refs import SCHEME, NameRef, Ref, shown, uri_part
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
@@ -34,14 +35,16 @@ if TYPE_CHECKING:
 @click.option(
     "--idempotency-key", metavar="KEY", help="Makes repeated puts of one file one; no other put has the same."
 )
-@click.option(
-    "--output",
-    type=click.Choice(["table", "json", "id"]),
-    help="What to print; a table on a terminal, else the ids, one per line.",
-)
+@click.option("--name", metavar="NAME", help="What to call it; several files take a NAME/ that ends with a slash.")
+@click.option("--if-absent", is_flag=True, help="Only where there is no such name; else it points to the new blob.")
+@click.option("--if-match", metavar="ETAG", help="Only where the name points to the blob with this ETag.")
+@shows("table", "json", "id", default=None)
 def put(
     files: Sequence[str],
     cluster: ChosenCluster,
+    name: str | None,
+    if_absent: bool,
+    if_match: str | None,
     ttl: int | None,
     content_type: str | None,
     meta: dict[str, str],
@@ -50,21 +53,31 @@ def put(
     idempotency_key: str | None,
     output: str | None,
 ) -> int:
-    """Store files, each as a new blob; `-` is the standard input."""
+    """Store files, each as a new blob; `-` is the standard input.
+
+    \b
+    ambry put model.safetensors
+    ambry put model.safetensors --name team/fraud
+    ambry put *.parquet --name features/2026-11-27/
+    """
     if "-" in files and sys.stdin is None:
         raise click.UsageError("the standard input is closed, and - would read it")
     if idempotency_key is not None and len(files) > 1:
         raise click.UsageError("an idempotency key is of one put; give one file")
+    called = names_of(files, name)
     stored: list[tuple[str, BlobInfo]] = []
-    shown = output or ("table" if sys.stdout.isatty() else "id")
+    printing = output or ("table" if sys.stdout.isatty() else "id")
     code = 0
     with cluster.connect() as client:
-        for name in files:
-            source = sys.stdin.buffer if name == "-" else Path(name)
+        for file, own in zip(files, called, strict=True):
+            source = sys.stdin.buffer if file == "-" else Path(file)
             try:
-                with progress_bar(name, cluster.quiet) as progress:
+                with progress_bar(file, cluster.quiet) as progress:
                     info = client.put(
                         source,
+                        name=own,
+                        if_absent=if_absent,
+                        if_match=if_match,
                         ttl=ttl,
                         content_type=content_type,
                         metadata=meta,
@@ -75,18 +88,45 @@ def put(
                     )
             except (AmbryError, OSError) as error:
                 # The other files do not depend on this one.
-                code = report_one(error, name if len(files) > 1 else "", code)
+                code = report_one(error, file if len(files) > 1 else "", code)
                 continue
-            stored.append((name, info))
-            if shown != "table":
-                click.echo(str(info.id) if shown == "id" else to_json(info, file=name))
-    if shown == "table" and stored:
-        show_table(["ID", "SIZE", "EXPIRES", "FILE"], [[str(i.id), str(i.size), expiry(i), n] for n, i in stored])
+            stored.append((file, info))
+            if printing != "table":
+                click.echo(str(info.id) if printing == "id" else to_json(info, file=file))
+        if printing == "table" and stored:
+            rows = [[str(i.id), str(i.size), expiry(i), *named(client, i), each] for each, i in stored]
+            show_table(["ID", "SIZE", "EXPIRES", *(["NAME"] if name is not None else []), "FILE"], rows)
     return code
 
 
+def names_of(files: Sequence[str], name: str | None) -> list[str | None]:
+    """What each of several files is called: a name that ends with a slash has the files' own names behind it."""
+    if name is None:
+        return [None] * len(files)
+    if not name.endswith("/"):
+        if len(files) > 1:
+            raise click.UsageError("one name is for one file; a NAME/ that ends with a slash takes several")
+        return [name]
+    if "-" in files:
+        raise click.UsageError(
+            "the standard input has no name of its own to stand behind the slash; say the whole NAME"
+        )
+    own = [Path(file).name for file in files]
+    if twice := next((each for each in own if own.count(each) > 1), None):
+        raise click.UsageError(f"two of the files are called {twice!r}, and would get one name")
+    return [name + (uri_part(each) if name.startswith(SCHEME) else each) for each in own]
+
+
+def named(client: AmbryClient, info: BlobInfo) -> list[str]:
+    """The name of a blob that was put under one, as it can be pasted."""
+    if not info.name:
+        return []
+    ref = NameRef(info.name, info.account, info.container)
+    return [shown(ref, account=client.default_account, container=client.default_container)]
+
+
 @click.command()
-@click.argument("blob", metavar="ID")
+@click.argument("blob", metavar="BLOB")
 @connecting
 @click.option("-o", "--output", "path", metavar="FILE", help="Where to write; - is the standard output.")
 @RANGE
@@ -100,28 +140,25 @@ def get(
     overwrite: bool,
     no_resume: bool,
 ) -> None:
-    """Download a blob into a file: the one it was put from, or one named by its id.
+    """Download a blob into a file: the one it was put from, or else one called like its name or its id.
 
-    The file appears when it is whole and verified. An interrupted download goes on where it stopped.
+    BLOB is an id, a name, or an ambry://account/container/name. The file appears when it is whole and verified. An
+    interrupted download goes on where it stopped.
+
+    \b
+    ambry get team/fraud -o model.safetensors
+    ambry get ambry://team/models/fraud -o - | head -c 100
     """
     with cluster.connect() as client:
         if path == "-":
             with client.get(blob, range=byte_range) as reader:
                 copy(reader, sys.stdout.buffer)
             return
-        known = client.resolve(blob)
-        file = Path(path) if path is not None else Path(own_name(client.head(blob), cluster.quiet))
-        with progress_bar(file.name, cluster.quiet) as progress:
-            if byte_range is None:
-                size = save(client, known, file, overwrite=overwrite, resume=not no_resume, progress=progress)
-            else:
-                size = save_range(client, known, byte_range, file, overwrite=overwrite, progress=progress)
-    if not cluster.quiet:
-        click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
+        fetch(client, blob, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
 
 
 @click.command()
-@click.argument("blob", metavar="ID")
+@click.argument("blob", metavar="BLOB")
 @connecting
 @RANGE
 def cat(
@@ -129,23 +166,23 @@ def cat(
     cluster: ChosenCluster,
     byte_range: ByteRange | None,
 ) -> None:
-    """Write a blob to the standard output."""
+    """Write a blob, which is named as for `ambry get`, to the standard output."""
     with cluster.connect() as client, client.get(blob, range=byte_range) as reader:
         copy(reader, sys.stdout.buffer)
 
 
 @click.command()
-@click.argument("blob", metavar="ID")
+@click.argument("blob", metavar="BLOB")
 @connecting
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@OUTPUT
 def head(blob: str, cluster: ChosenCluster, output: str) -> None:
-    """Show what a blob is."""
+    """Show what a blob is; it is named as for `ambry get`."""
     with cluster.connect() as client:
         show_info(client.head(blob), output)
 
 
 @click.command()
-@click.argument("blobs", nargs=-1, required=True, metavar="ID...")
+@click.argument("blobs", nargs=-1, required=True, metavar="BLOB...")
 @connecting
 @click.option("-f", "--force", is_flag=True, help="A blob that is not there is no failure.")
 def rm(
@@ -153,7 +190,11 @@ def rm(
     cluster: ChosenCluster,
     force: bool,
 ) -> int:
-    """Delete blobs. `ambry undelete` brings them back for a while."""
+    """Delete blobs; a name goes with the blob that was put under it. `ambry undelete` brings them back for a while.
+
+    \b
+    ambry rm ID team/fraud ambry://team/models/fraud
+    """
     code = 0
     with cluster.connect() as client:
         for blob in blobs:
@@ -167,10 +208,10 @@ def rm(
 
 
 @click.command()
-@click.argument("blob", metavar="ID")
+@click.argument("blob", metavar="BLOB")
 @click.argument("duration", callback=as_duration)
 @connecting
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@OUTPUT
 def ttl(
     blob: str,
     duration: int | None,
@@ -185,10 +226,10 @@ def ttl(
 
 
 @click.command()
-@click.argument("blob", metavar="ID")
+@click.argument("blob", metavar="BLOB")
 @connecting
 def undelete(blob: str, cluster: ChosenCluster) -> None:
-    """Bring a deleted blob back, within the retention window."""
+    """Bring a deleted blob back, or a name with its blob, within the retention window."""
     with cluster.connect() as client:
         client.undelete(blob)
 
@@ -208,6 +249,31 @@ def copy(reader: BlobReader, out: IO[bytes]) -> None:
     for chunk in reader.iter_chunks(256 << 10):
         out.write(chunk)
     out.flush()
+
+
+def fetch(
+    client: AmbryClient,
+    ref: Ref,
+    path: str | None,
+    byte_range: ByteRange | None,
+    *,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+) -> None:
+    """A blob, or a range of it, into a file."""
+    if path is not None:
+        blob, file = client.resolve(ref), Path(path)
+    else:
+        info = client.head(ref)
+        blob, file = info.id, Path(own_name(info, quiet))
+    with progress_bar(file.name, quiet) as progress:
+        if byte_range is None:
+            size = save(client, blob, file, overwrite=overwrite, resume=resume, progress=progress)
+        else:
+            size = save_range(client, blob, byte_range, file, overwrite=overwrite, progress=progress)
+    if not quiet:
+        click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
 
 
 def save(

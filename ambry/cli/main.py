@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 BLOB_COMMANDS = ("put", "get", "cat", "head", "rm", "ttl", "undelete")
 CLIENT_COMMANDS = {
     **dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"),
+    "ls": "ambry.cli.names",
+    "name": "ambry.cli.names",
+    "dataset": "ambry.cli.datasets",
+    "alias": "ambry.cli.aliases",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",
     "container": "ambry.cli.accounts",

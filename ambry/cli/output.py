@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import click
 
 from ambry.client.model import BlobInfo, Progress
+
+T = TypeVar("T")
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def safe_name(info: BlobInfo) -> str:
     """A file name in the current directory, whatever the one who put the blob called it."""
-    name = _UNSAFE.sub("", info.filename).replace("\\", "/").rpartition("/")[2].strip()
+    name = _UNSAFE.sub("", info.filename or info.name).replace("\\", "/").rpartition("/")[2].strip()
     too_long = len(name.encode("utf-8", "replace")) > 180
     return str(info.id) if name in ("", ".", "..") or name.startswith((".", "-")) or too_long else name
 
@@ -29,7 +32,12 @@ def printable(text: str) -> str:
 
 
 def expiry(info: BlobInfo) -> str:
-    return "never" if info.expires is None else info.expires.isoformat(timespec="seconds")
+    return when(info.expires) or "never"
+
+
+def when(time: datetime | None) -> str:
+    """To the second, always as wide; empty for no time."""
+    return "" if time is None else time.isoformat(timespec="seconds")
 
 
 def to_json(info: BlobInfo, **more: str) -> str:
@@ -46,6 +54,10 @@ def to_json(info: BlobInfo, **more: str) -> str:
         "metadata": dict(info.metadata),
         "account": info.account,
         "container": info.container,
+        "name": info.name,
+        "dataset": info.dataset,
+        "version": info.version,
+        "etag": info.etag,
         "service_id": info.service_id,
         "datacenter": info.datacenter,
     }
@@ -60,12 +72,34 @@ def show_info(info: BlobInfo, output: str) -> None:
         return
     fields = json.loads(to_json(info))
     metadata = fields.pop("metadata")
-    fields["expires"] = expiry(info)
-    rows = [(name, str(value)) for name, value in fields.items() if value not in ("", None)]
-    rows += [(f"meta {key}", value) for key, value in metadata.items()]
-    width = max(len(name) for name, _ in rows)
+    show_fields({**fields, "expires": expiry(info), **{f"meta {key}": text for key, text in metadata.items()}}, output)
+
+
+def show_rows(
+    found: Iterable[T],
+    output: str,
+    header: Sequence[str],
+    row: Callable[[T], list[str]],
+    plain: Callable[[T], object],
+) -> None:
+    """A table, or a line of JSON for each."""
+    if output == "json":
+        for each in found:
+            click.echo(json.dumps(plain(each)))
+    else:
+        show_table(header, [row(each) for each in found])
+
+
+def show_fields(fields: Mapping[str, Any], output: str) -> None:
+    """One thing: a line for each field that says something, or one of JSON."""
+    if output == "json":
+        click.echo(json.dumps(fields))
+        return
+    rows = [(name, value) for name, value in fields.items() if value not in ("", None, {}, [])]
+    width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        click.echo(f"{printable(name).ljust(width)}  {printable(value)}")
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        click.echo(f"{printable(name).ljust(width)}  {printable(text)}")
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -23,7 +23,6 @@ from urllib.parse import quote
 from ambry.errors import InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import names
-from ambry.rest.accounts import name_of
 from ambry.rest.text import percent_decoded
 
 SCHEME = "ambry://"
@@ -143,7 +142,7 @@ def prefix_place(prefix: str, *, account: str, container: str) -> NameRef:
     if prefix.startswith(SCHEME):
         return _parse_prefix(prefix)
     _utf8("a prefix", prefix)
-    return NameRef(prefix, name_of("account", account), name_of("container", container))
+    return NameRef(prefix, *_checked(account, container))
 
 
 def _parse_prefix(text: str) -> NameRef:
@@ -154,11 +153,20 @@ def _parse_prefix(text: str) -> NameRef:
     for reserved, escape in (("?", "%3F"), ("#", "%23")):
         if reserved in text:
             raise InvalidRequest(f"in {text!r} write {escape} where the name has a {reserved}")
-    return NameRef(
-        _decoded(text, name),
-        name_of("account", _decoded(text, account)),
-        name_of("container", _decoded(text, container)),
-    )
+    return NameRef(_decoded(text, name), *_checked(_decoded(text, account), _decoded(text, container)))
+
+
+def uri_part(text: str) -> str:
+    """Text as a part of an ambry://."""
+    return _shown(text)
+
+
+def shown(place: NameRef, *, account: str, container: str) -> str:
+    """As it can be pasted where these are the account and the container: the name as it is, if nothing in it would be changed,
+    or taken for something else."""
+    same = (place.account, place.container) == (account, container)
+    plain = _shown(place.name, "/") == place.name and not place.name.startswith(("-", "~"))
+    return place.name if same and plain and not _NEARLY_AN_ID.fullmatch(place.name) else str(place)
 
 
 def path_of(place: Place) -> str:
@@ -202,11 +210,16 @@ def _filled(place: P, account: str, container: str) -> P:
     if not said:
         raise InvalidRequest(f"{what} is empty; write 1 to 1,024 bytes of text")
     _utf8(what, said)
-    return replace(
-        place,
-        account=name_of("account", place.account or account),
-        container=name_of("container", place.container or container),
-    )
+    account, container = _checked(place.account or account, place.container or container)
+    return replace(place, account=account, container=container)
+
+
+def _checked(account: str, container: str) -> tuple[str, str]:
+    """Raises InvalidRequest."""
+    # Not before it is needed, so that `ambry --help` is quick.
+    from ambry.rest.accounts import name_of
+
+    return name_of("account", account), name_of("container", container)
 
 
 def _utf8(what: str, text: str) -> bytes:

@@ -29,7 +29,8 @@ from ambry.client.refs import NameRef, Ref, VersionRef
 from ambry.client.sources import PartFile
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
-from ambry.errors import AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
+from ambry.client.wire import names as name_wire
+from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId
 
 
@@ -255,7 +256,12 @@ class AsyncBlobs(AsyncLifecycles):
             asynchronous=ASYNCHRONOUS,
         )
         attempts = self._attempts(timeout)
-        headers = await self._send(upload, attempts, timeout)
+        try:
+            headers = await self._send(upload, attempts, timeout)
+        except AlreadyExists as error:
+            if isinstance(place, NameRef):
+                name_wire.reword(error, place, "without if_absent (--if-absent) it would point to the new blob")
+            raise
         info = upload.made(headers)
         if (unfit := upload.unfit(info)) is not None:
             attempts.describe(unfit)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from ambry.client.aio.transport import AsyncResponse, AsyncTransport
 from ambry.client.aio.waiting import ASYNCHRONOUS, Sleep, pause
-from ambry.client.model import Timeout
+from ambry.client.model import BlobInfo, ByteRange, Timeout
 from ambry.client.options import ClientBase
-from ambry.client.refs import Ref
+from ambry.client.refs import Place, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ANSWER_BYTES_MAX, ApiRequest, Headers, violation
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, RangeNotSatisfiable
 from ambry.ids import BlobId
 
 T = TypeVar("T")
@@ -79,9 +80,19 @@ class AsyncCalls(ClientBase):
     async def _identify(self, ref: Ref, timeout: Timeout | None) -> BlobId:
         """The blob that a caller means, which is what a name points to now. Raises BlobNotFound."""
         place = self._place(ref)
-        if isinstance(place, BlobId):
-            return place
-        return blob_wire.parse_info(place, await self._simple(blob_wire.blob_request("HEAD", place), timeout)).id
+        return place if isinstance(place, BlobId) else (await self._head(place, timeout)).id
+
+    async def _head(self, place: Place, timeout: Timeout | None) -> BlobInfo:
+        try:
+            headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
+        except AmbryError as error:
+            if isinstance(place, BlobId) or error.retriable:
+                raise
+            # An answer to HEAD has no body that says what is wrong with a name or a version.
+            with suppress(RangeNotSatisfiable):
+                await self._simple(blob_wire.blob_request("GET", place, ByteRange(0, 1)), timeout)
+            raise
+        return blob_wire.parse_info(place, headers)
 
     async def _repeat(
         self,

@@ -29,13 +29,12 @@ class AsyncLifecycles(AsyncCalls):
 
     async def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
         """What a blob is, without its bytes. Raises BlobNotFound."""
-        place = self._place(ref)
-        return wire.parse_info(place, await self._simple(wire.blob_request("HEAD", place), timeout))
+        return await self._head(self._place(ref), timeout)
 
     async def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
         """Whether the blob can be read. False is proven, doubt is Unavailable."""
         try:
-            await self.head(ref, timeout=timeout)
+            await self._simple(wire.blob_request("HEAD", self._place(ref)), timeout)
         except BlobNotFound:
             return False
         return True
@@ -59,7 +58,8 @@ class AsyncLifecycles(AsyncCalls):
         """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""
         for last in range(AGAIN - 1, -1, -1):
             try:
-                etag = (await self.head(place, timeout=timeout)).etag
+                headers = await self._simple(wire.blob_request("HEAD", place), timeout)
+                etag = wire.parse_info(place, headers).etag
             except NameDeleted:
                 return
             except BlobGone:

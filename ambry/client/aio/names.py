@@ -8,7 +8,7 @@ from ambry.client.aio.lifecycles import AsyncLifecycles
 from ambry.client.aio.pager import AsyncPager
 from ambry.client.model import BlobInfo, Timeout
 from ambry.client.names import NameChange, NameEntry
-from ambry.client.refs import NameRef, Ref, id_of
+from ambry.client.refs import NameRef, Ref
 from ambry.client.wire import names as wire
 from ambry.errors import AlreadyExists, BlobNotFound, UpdateConflict
 from ambry.ids import BlobId
@@ -22,19 +22,20 @@ class AsyncNames(AsyncLifecycles):
         return await self._identify(ref, timeout)
 
     async def bind(
-        self, name: str | NameRef, blob: BlobId | str, *, if_absent: bool = True, timeout: Timeout | None = None
+        self, name: str | NameRef, blob: Ref, *, if_absent: bool = True, timeout: Timeout | None = None
     ) -> BlobInfo:
         """Let a name point to a blob of its container; a delete of the name leaves that blob.
 
         Raises AlreadyExists for a name that exists, unless `if_absent` is false; BlobNotFound.
         """
         place = self._name(name)
-        bound = id_of(blob)
+        bound = await self._identify(blob, timeout)
         try:
             await self._ask(*wire.bind_request(place, bound, overwrite=not if_absent), wire.parse_changed, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try did.
             if not error.repeated or await self._identify(place, timeout) != bound:
+                wire.reword(error, place, "if_absent=False (--overwrite) lets it point to this blob")
                 raise
         return await self.head(place, timeout=timeout)
 
@@ -51,6 +52,8 @@ class AsyncNames(AsyncLifecycles):
             await self._ask(*request, wire.parse_changed, timeout)
         except (AlreadyExists, BlobNotFound, UpdateConflict) as error:
             if not error.repeated or not await self._was_renamed(old, new, timeout):
+                if isinstance(error, AlreadyExists):
+                    wire.reword(error, new, "overwrite=True (--overwrite) lets it point to this blob")
                 raise
         return await self.head(new, timeout=timeout)
 

@@ -30,7 +30,8 @@ from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import ASYNCHRONOUS, blocking, opening
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
-from ambry.errors import AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
+from ambry.client.wire import names as name_wire
+from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
 from ambry.ids import BlobId
 
 
@@ -252,7 +253,12 @@ class SyncBlobs(SyncLifecycles):
             asynchronous=ASYNCHRONOUS,
         )
         attempts = self._attempts(timeout)
-        headers = self._send(upload, attempts, timeout)
+        try:
+            headers = self._send(upload, attempts, timeout)
+        except AlreadyExists as error:
+            if isinstance(place, NameRef):
+                name_wire.reword(error, place, "without if_absent (--if-absent) it would point to the new blob")
+            raise
         info = upload.made(headers)
         if (unfit := upload.unfit(info)) is not None:
             attempts.describe(unfit)

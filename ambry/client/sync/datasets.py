@@ -37,13 +37,11 @@ class SyncDatasets(SyncBlobs):
         try:
             return self._ask(*wire.save_request(place, schema, settings), wire.parse_dataset, timeout)
         except AlreadyExists as error:
-            if not error.repeated:
-                raise
             # A repetition finds what its first try made.
-            found = self.dataset(name, timeout=timeout)
-            if not holds(found, schema, settings):
-                raise
-            return found
+            if error.repeated and holds(found := self.dataset(name, timeout=timeout), schema, settings):
+                return found
+            error.message = f"there is a dataset {place.dataset!r} already; update_dataset changes what holds for it"
+            raise
 
     def dataset(self, name: str, *, timeout: Timeout | None = None) -> DatasetInfo:
         """What holds for one. Raises BlobNotFound."""

@@ -30,13 +30,12 @@ class SyncLifecycles(SyncCalls):
 
     def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
         """What a blob is, without its bytes. Raises BlobNotFound."""
-        place = self._place(ref)
-        return wire.parse_info(place, self._simple(wire.blob_request("HEAD", place), timeout))
+        return self._head(self._place(ref), timeout)
 
     def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
         """Whether the blob can be read. False is proven, doubt is Unavailable."""
         try:
-            self.head(ref, timeout=timeout)
+            self._simple(wire.blob_request("HEAD", self._place(ref)), timeout)
         except BlobNotFound:
             return False
         return True
@@ -60,7 +59,8 @@ class SyncLifecycles(SyncCalls):
         """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""
         for last in range(AGAIN - 1, -1, -1):
             try:
-                etag = (self.head(place, timeout=timeout)).etag
+                headers = self._simple(wire.blob_request("HEAD", place), timeout)
+                etag = wire.parse_info(place, headers).etag
             except NameDeleted:
                 return
             except BlobGone:

@@ -7,7 +7,7 @@ from functools import partial
 
 from ambry.client.model import BlobInfo, Timeout
 from ambry.client.names import NameChange, NameEntry
-from ambry.client.refs import NameRef, Ref, id_of
+from ambry.client.refs import NameRef, Ref
 from ambry.client.sync.lifecycles import SyncLifecycles
 from ambry.client.sync.pager import Pager
 from ambry.client.wire import names as wire
@@ -23,19 +23,20 @@ class SyncNames(SyncLifecycles):
         return self._identify(ref, timeout)
 
     def bind(
-        self, name: str | NameRef, blob: BlobId | str, *, if_absent: bool = True, timeout: Timeout | None = None
+        self, name: str | NameRef, blob: Ref, *, if_absent: bool = True, timeout: Timeout | None = None
     ) -> BlobInfo:
         """Let a name point to a blob of its container; a delete of the name leaves that blob.
 
         Raises AlreadyExists for a name that exists, unless `if_absent` is false; BlobNotFound.
         """
         place = self._name(name)
-        bound = id_of(blob)
+        bound = self._identify(blob, timeout)
         try:
             self._ask(*wire.bind_request(place, bound, overwrite=not if_absent), wire.parse_changed, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try did.
             if not error.repeated or self._identify(place, timeout) != bound:
+                wire.reword(error, place, "if_absent=False (--overwrite) lets it point to this blob")
                 raise
         return self.head(place, timeout=timeout)
 
@@ -52,6 +53,8 @@ class SyncNames(SyncLifecycles):
             self._ask(*request, wire.parse_changed, timeout)
         except (AlreadyExists, BlobNotFound, UpdateConflict) as error:
             if not error.repeated or not self._was_renamed(old, new, timeout):
+                if isinstance(error, AlreadyExists):
+                    wire.reword(error, new, "overwrite=True (--overwrite) lets it point to this blob")
                 raise
         return self.head(new, timeout=timeout)
 

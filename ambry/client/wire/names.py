@@ -13,7 +13,7 @@ from ambry.client.model import check_type
 from ambry.client.names import EntryPage, NameChange, NameEntry, Page
 from ambry.client.refs import NameRef, list_path, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.errors import InvalidBlobId, InvalidRequest
+from ambry.errors import AlreadyExists, InvalidBlobId, InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names
 
@@ -91,6 +91,12 @@ def _act(place: NameRef, action: Mapping[str, str], *, overwrite: bool) -> tuple
     if overwrite:
         headers[names.NAMED_UPSERT] = "true"
     return ApiRequest("POST", path_of(place), headers, subject_of(place)), body
+
+
+def reword(error: AlreadyExists, place: NameRef, way_out: str) -> None:
+    """Say what to do in words of this client, where the server says it in those of HTTP."""
+    if names.NAMED_UPSERT in error.message:
+        error.message = f"the name {place} exists; {way_out}"
 
 
 def page_limit(page_size: int) -> str:

@@ -25,6 +25,8 @@ from ambry.errors import (
     MediaTypeUnsupported,
     MethodNotAllowed,
     MisdirectedRequest,
+    NameDeleted,
+    NameNotFound,
     NotSupported,
     PeerConnectionLost,
     PreconditionFailed,
@@ -169,6 +171,10 @@ def error_of(
 
 def _describe(cls: type[AmbryError], request: ApiRequest, status: int) -> str:
     subject = request.subject or f"{request.method} {request.path}"
+    if issubclass(cls, NameDeleted):
+        return f"{subject} was deleted; its history is kept"
+    if issubclass(cls, NameNotFound):
+        return f"{subject} does not exist"
     if issubclass(cls, BlobDeleted):
         return f"{subject} was deleted; it may be undeleted until its space is given back"
     if issubclass(cls, BlobExpired):
