@@ -28,6 +28,7 @@ from frontend.rest.entry import Entry
 from frontend.rest.named import NamedBlobs
 from frontend.rest.named_list import NameLists
 from frontend.rest.named_paths import NamedPaths
+from frontend.rest.named_updates import NamedUpdates
 from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
@@ -75,11 +76,12 @@ class AmbryApi:
         keys = None if services is None else services.keys
         uploads = Uploads(router, entry, quotas, keys, config=section, clock=clock)
         reads = Reads(router, finder, entry)
+        updates = Updates(router, finder, entry, quotas, clock=clock)
         resources: list[Resource] = [
             uploads,
             reads,
             About(router, finder, entry),
-            Updates(router, finder, entry, quotas, clock=clock),
+            updates,
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
             Batches(router, finder, containers, clock=clock),
@@ -90,24 +92,26 @@ class AmbryApi:
         if services is not None:
             stitches = Stitches(services.sessions, router, entry, services.quotas, config=config, clock=clock)
             uploads.chunk = stitches.chunk
+            named = NamedBlobs(
+                services.names,
+                services.intents,
+                services.lives,
+                router,
+                containers,
+                finder,
+                uploads,
+                reads,
+                services.standing,
+                clock=clock,
+            )
+            updates.by_name = NamedUpdates(services.names, named, containers, services.standing)
             resources += [
                 stitches,
                 UploadSessions(
                     services.sessions, router, containers, entry, services.quotas, config=config, clock=clock
                 ),
                 NamedPaths(
-                    NamedBlobs(
-                        services.names,
-                        services.intents,
-                        services.lives,
-                        router,
-                        containers,
-                        finder,
-                        uploads,
-                        reads,
-                        services.standing,
-                        clock=clock,
-                    ),
+                    named,
                     DatasetVersions(
                         services.datasets,
                         services.intents,

@@ -104,7 +104,10 @@ def id_in_path(exchange: Exchange) -> BlobId:
 
 
 def id_in_header(exchange: Exchange) -> BlobId:
-    """The blob that `x-ambry-blob-id` names, also as it stands in a Location. Raises InvalidBlobId."""
+    """The blob that `x-ambry-blob-id` names, also as it stands in a Location, or by its name. Raises InvalidBlobId."""
+    if exchange.about is not None:
+        found: BlobId = exchange.about
+        return found
     text = exchange.headers.get(names.BLOB_ID)
     if text is None:
         raise InvalidBlobId(f"the header {names.BLOB_ID} must name the blob")

@@ -64,11 +64,16 @@ class Entry:
         account, container = blob_id.account, blob_id.container
         found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
         enter(exchange, found)
-        for name, own in ((names.ACCOUNT_NAME, found.account_name), (names.CONTAINER_NAME, found.container_name)):
-            said = exchange.headers.get(name, own)
-            if said != own:
-                raise PreconditionFailed(f"{name} says {said[:64]!r}, and the blob is in {found}")
+        check_said(exchange, found)
         return found
+
+
+def check_said(exchange: Exchange, container: Container) -> None:
+    """Raises PreconditionFailed where headers name another container than the blob's."""
+    for name, own in ((names.ACCOUNT_NAME, container.account_name), (names.CONTAINER_NAME, container.container_name)):
+        said = exchange.headers.get(name, own)
+        if said != own:
+            raise PreconditionFailed(f"{name} says {said[:64]!r}, and the blob is in {container}")
 
 
 def enter(exchange: Exchange, container: Container) -> None:

@@ -232,7 +232,7 @@ class NamedBlobs:
         elif action.op == "bind" and action.id is not None and action.source is None:
             done = await self._bind(exchange, name, parse_id(action.id))
         elif action.op == "undelete" and action.id is None and action.source is None:
-            done = await self._undelete(exchange, name)
+            done = await self.undelete(exchange, name)
         else:
             raise InvalidRequest(_ACTIONS)
         assert done.blob is not None
@@ -267,9 +267,12 @@ class NamedBlobs:
         blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=False)
         return await self._point(exchange, name, blob, condition)
 
-    async def _undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
+    async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
+        """Bring a deleted name back, and the last blob that it pointed to."""
         if name.newest is None:
-            await self._names.find(name.scope, name.key)  # says that there is none
+            with suppress(NameDeleted):
+                await self._names.find(name.scope, name.key)  # says that there never was one, or brings it here
+            name.newest = await self._names.newest(name.scope, name.key)
         if name.newest is None or name.living is not None:
             raise AlreadyExists("the name is not deleted: it points to a blob")
         last = await self._names.last_blob(name.scope, name.newest)
@@ -323,6 +326,11 @@ async def container_in_path(exchange: Exchange, containers: Containers) -> Conta
     """The container whose names a request is about, which has entered. Raises InvalidRequest, AccessDenied."""
     segments = exchange.target.segments
     account, container = (rules.percent_decoded("the path", each) for each in segments[1:3])
+    return await named_container(exchange, containers, account, container)
+
+
+async def named_container(exchange: Exchange, containers: Containers, account: str, container: str) -> Container:
+    """A container for names, into which the request has entered. Raises InvalidRequest, AccessDenied."""
     found = containers.known(account, container) or await containers.resolve(account, container)
     enter(exchange, found)
     check_has_names(found)

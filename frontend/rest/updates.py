@@ -5,13 +5,15 @@ from __future__ import annotations
 from aiohttp import web
 
 from ambry.clock import Clock
+from ambry.errors import InvalidRequest
 from ambry.rest import names
 from frontend.containers.quota import Hold, Quotas
 from frontend.containers.quota_rows import quota_of
 from frontend.http.exchange import Exchange
-from frontend.http.route import Handle, Route, Select
+from frontend.http.route import Enter, Handle, Route, Select
 from frontend.rest.blob import ANY, BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
 from frontend.rest.entry import OF_BLOB, Entry, container_of
+from frontend.rest.named_updates import PREFIX, NamedUpdates
 from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload_headers import check_lifetime, expiry
 from frontend.router import update
@@ -29,15 +31,17 @@ class Updates:
         self._entry = entry
         self._quotas = quotas
         self._clock = clock
+        self.by_name: NamedUpdates | None = None
+        """For blobs that are named by their name, where there is a metadata store."""
 
     def routes(self) -> tuple[Route, ...]:
-        def change(op: str, target: str, handle: Handle, select: Select, *headers: str) -> Route:
+        def change(op: str, target: str, handle: Handle, enter: Enter, select: Select, *headers: str) -> Route:
             return Route(
                 op=op,
                 methods=("PUT",),
                 target=target,
                 handle=handle,
-                enter=self._entry.by_header,
+                enter=enter,
                 changes=True,
                 headers=EVERYWHERE | OF_BLOB | {names.BLOB_ID, *headers},
                 required=frozenset({names.BLOB_ID}),
@@ -60,9 +64,32 @@ class Updates:
         )
         return (
             delete,
-            change("update_ttl", "/updateTtl", self.update_ttl, finder.select_living, names.TTL),
-            change("undelete", "/undelete", self.undelete, finder.select_kept),
+            change("update_ttl", "/updateTtl", self.update_ttl, self._enter_living, finder.select_living, names.TTL),
+            change("undelete", "/undelete", self.undelete, self._enter_deleted, finder.select_kept),
         )
+
+    async def _enter_living(self, exchange: Exchange) -> None:
+        if (text := self._name(exchange)) is None:
+            await self._entry.by_header(exchange)
+        else:
+            await self._by_name().enter_living(exchange, text)
+
+    async def _enter_deleted(self, exchange: Exchange) -> None:
+        if (text := self._name(exchange)) is None:
+            await self._entry.by_header(exchange)
+        else:
+            await self._by_name().enter_deleted(exchange, text)
+
+    @staticmethod
+    def _name(exchange: Exchange) -> str | None:
+        """The path of a name, where one stands in the place of an id."""
+        text = exchange.headers.get(names.BLOB_ID, "")
+        return text if text.startswith(PREFIX) else None
+
+    def _by_name(self) -> NamedUpdates:
+        if self.by_name is None:
+            raise InvalidRequest("this frontend has no metadata store that has names; give the blob's id")
+        return self.by_name
 
     async def delete(self, exchange: Exchange) -> web.Response:
         """Delete a blob; again is fine."""
@@ -76,10 +103,14 @@ class Updates:
         expires_at_ms = expiry(exchange.headers.get(names.TTL), self._clock.wall_ms())
         check_lifetime(expires_at_ms, container_of(exchange))
         head = await update.extend_ttl(exchange.context, self._router, blob_id, expires_at_ms, selected_head(exchange))
+        if exchange.named is not None:
+            await self._by_name().extended(exchange, head)
         return web.Response(headers={names.TTL: ttl_of(head.state, head.created_at_ms)})
 
     async def undelete(self, exchange: Exchange) -> web.Response:
         """Bring a deleted blob back, within the retention."""
+        if exchange.named is not None:
+            return await self._by_name().undelete(exchange)
         blob_id, known = id_in_header(exchange), selected_head(exchange)
         container = container_of(exchange)
         if known is None and quota_of(container) is not None:

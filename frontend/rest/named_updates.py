@@ -1,0 +1,87 @@
+"""`PUT /updateTtl` and `PUT /undelete` of a name: `x-ambry-blob-id: /named/<account>/<container>/<name>`, as in Ambry."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+from aiohttp import web
+
+from ambry.errors import InvalidRequest, NameDeleted
+from ambry.rest import names as header
+from ambry.rest import text as rules
+from frontend.container import Container
+from frontend.containers.resolver import Containers
+from frontend.containers.standing import StandingRules
+from frontend.http.exchange import Exchange
+from frontend.metadata.store import Require
+from frontend.names.names import Names, NameVersion
+from frontend.names.rows import name_key
+from frontend.rest.entry import check_said, container_of
+from frontend.rest.named import NamedBlobs, about, named_container
+from frontend.rest.named_rules import AboutName, check_has_names
+from frontend.router.values import BlobHead
+
+PREFIX = "/named/"
+
+
+class NamedUpdates:
+    """What these two calls have to do with names. The blob is named by its name from `enter` on."""
+
+    def __init__(self, names: Names, named: NamedBlobs, containers: Containers, standing: StandingRules) -> None:
+        self._names = names
+        self._named = named
+        self._containers = containers
+        self._standing = standing
+
+    async def enter_living(self, exchange: Exchange, text: str) -> None:
+        """For the blob that a name points to. Raises InvalidRequest, NameNotFound, NameDeleted, Unavailable."""
+        name = await self._enter(exchange, text)
+        name.newest = await self._names.find(name.scope, name.key)
+        exchange.about = name.newest.id
+
+    async def enter_deleted(self, exchange: Exchange, text: str) -> None:
+        """For the last blob that a deleted name pointed to. Raises as enter_living."""
+        name = await self._enter(exchange, text)
+        newest = await self._names.newest(name.scope, name.key)
+        if newest is None:
+            with suppress(NameDeleted):
+                await self._names.find(name.scope, name.key)  # says that there never was one, or brings it here
+            newest = await self._names.newest(name.scope, name.key)
+        name.newest = newest
+        last = newest
+        if newest is not None and newest.blob is None:
+            last = await self._names.last_blob(name.scope, newest)
+        if last is None or last.blob is None:
+            raise InvalidRequest("the name never pointed to a blob here")
+        exchange.about = last.id
+
+    async def _enter(self, exchange: Exchange, text: str) -> AboutName:
+        account, _, rest = text.removeprefix(PREFIX).partition("/")
+        container, _, name = rest.partition("/")
+        decoded = [rules.percent_decoded(header.BLOB_ID, each) for each in (account, container, name)]
+        found = await named_container(exchange, self._containers, *decoded[:2])
+        check_said(exchange, found)
+        entered = AboutName(found.scope, name_key(decoded[2]), None)
+        exchange.named = entered
+        return entered
+
+    async def extended(self, exchange: Exchange, head: BlobHead) -> None:
+        """The blob lives longer now: let lists say so too. Raises UpdateConflict where the name was changed meanwhile."""
+        name = about(exchange)
+        living = name.living
+        assert living is not None and living.blob is not None
+        if living.blob.expires_at_ms == head.state.expires_at_ms:
+            return
+        blob = msgspec.structs.replace(living.blob, expires_at_ms=head.state.expires_at_ms)
+
+        async def write(container: Container, require: Require) -> NameVersion:
+            check_has_names(container)
+            return await self._names.point(name.scope, name.key, blob, living.stamp, [require])
+
+        await self._standing.write(container_of(exchange), write)
+
+    async def undelete(self, exchange: Exchange) -> web.Response:
+        """The name and its blob are back."""
+        await self._named.undelete(exchange, about(exchange))
+        return web.Response()
