@@ -20,7 +20,8 @@ from ambry.network.serving import Handler
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
-from datanode.handlers.batches import BatchHandlers
+from datanode.handlers.batch_gets import BatchGetHandlers
+from datanode.handlers.batch_puts import BatchPutHandlers
 from datanode.handlers.blobs import BlobHandlers
 from datanode.handlers.counting import RequestCounts
 from datanode.handlers.gets import GetHandlers
@@ -281,12 +282,14 @@ def build(
     disk_watch = DiskWatch(replicas, disk, directory=data_dir)
     room = Room(files, Path(config.node.data_dir), disk=disk, reserve_bytes=store.reserve_bytes)
     greeting = GreetingHandlers(introduction, room)
-    batches = BatchHandlers(replicas, own_name=own.name, reading=reading, later=later, clock=clocks.agreed)
+    batch_gets = BatchGetHandlers(replicas, reading=reading, later=later, clock=clocks.agreed)
+    batch_puts = BatchPutHandlers(replicas, own_name=own.name)
     tables = (
         greeting.table(),
         blobs.table(),
         gets.table(),
-        batches.table(),
+        batch_gets.table(),
+        batch_puts.table(),
         peers.table(),
         segments.table(),
         upkeep.table(),

@@ -597,7 +597,7 @@ COVERED_BY = {
             "tests/unit/frontend/rest/test_frontend_rest_batch.py",
             "parts of one thing: every form and every kind of part is read back from whole answers",
         )
-        for name in ("forms", "items", "parts", "read")
+        for name in ("forms", "items", "parts", "quick", "read")
     },
     **{
         f"frontend/rest/{name}.py": (

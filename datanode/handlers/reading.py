@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -26,8 +25,10 @@ def by_replica(replicas: Replicas, ids: Sequence[bytes]) -> list[tuple[Replica, 
     """Those replicas that are here and open, each with its blobs; what is no blob id is of none."""
     found: dict[int, list[bytes]] = {}
     for blob_id in ids:
-        with contextlib.suppress(AmbryError):
+        try:
             found.setdefault(partition_of(blob_id), []).append(blob_id)
+        except AmbryError:
+            continue
     return [(replicas[number], some) for number, some in found.items() if number in replicas]
 
 

@@ -123,9 +123,8 @@ class BlobStore:
             files, directory, clock=clock, log=log, index=index, note_purged=identity.note_purged
         )
         reader = RecordReader(log, index)
-        self.read = reader.read
-        self.locate = reader.locate
-        self.read_image = reader.read_image
+        self.read, self.read_image, self.locate = reader.read, reader.read_image, reader.locate
+        self.read_run, self.whole = reader.read_run, reader.whole
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
         self.copies = Copies(log, index, clock=clock, target=self.scrub.target)
         self.digests = Digests(index)

@@ -5,6 +5,8 @@ Every byte that is returned was verified, and the record's own id with it: a rig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ambry.buffers import Allocate, fresh
@@ -116,6 +118,30 @@ class RecordReader:
         record_format.require_readable(head.header)
         checks = _checks_of(head, start, stop)
         return Located(head, start, checks, segment.file, stands_at, stop - start)
+
+    def read_run(self, run: Sequence[IndexEntry], allocate: Allocate = fresh) -> memoryview | None:
+        """The bytes of records that are neighbours (datanode/store/neighbours.py) and all between them, not verified.
+
+        None where the page cache does not hold them all, or a compaction moved them: then each is to be read for itself.
+        Raises OSError.
+        """
+        first, last = run[0], run[-1]
+        segment = self._log.segments.get(first.segment)
+        if segment is None:
+            return None
+        return self._pread(segment, first.offset, last.offset + last.size - first.offset, True, allocate)
+
+    def whole(self, entry: IndexEntry, image: memoryview) -> Head:
+        """The head of a record that `read_run` brought, just now; all of it is verified, with its payload.
+
+        Raises DataCorrupt, FormatUnknown.
+        """
+        head = self._verified_head(image, self._log.segments[entry.segment], entry)
+        start = entry.size - entry.payload_size
+        if not blocks_intact(image[start : start + entry.payload_size], head.checks):
+            raise DataCorrupt(self._where(entry, "a block of the payload fails its checksum"))
+        record_format.require_readable(head.header)
+        return head
 
     def read_image(self, entry: IndexEntry) -> Buffer:
         """The whole record, verified, as it travels between nodes: whether its receiver can read it is not asked here.

@@ -84,7 +84,7 @@ class AmbryApi:
             updates,
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
-            Batches(router, finder, containers, clock=clock),
+            Batches(router, containers, clock=clock),
             BatchPuts(router, entry, quotas, clock=clock),
             ApiPages(lambda: self.routes),
             AccountPages(router, containers, None if services is None else services.changes),

@@ -21,10 +21,10 @@ from frontend.http.ranges import parse_ranges
 from frontend.http.route import Handle, Route
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import form_of
-from frontend.rest.batch_items import LIST, LIST_WITH_RANGES, BatchItem, failed_item, read_items, told_items
+from frontend.rest.batch_items import LIST, LIST_WITH_RANGES, failed_item, read_items, told_items
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
-from frontend.rest.blob import BlobFinder, parse_id
+from frontend.rest.blob import parse_id
 from frontend.rest.resource import EVERYWHERE
 from frontend.router import update
 from frontend.router.context import RouterContext
@@ -38,9 +38,8 @@ DELETES_AT_ONCE = 32
 class Batches:
     """The calls for many blobs."""
 
-    def __init__(self, router: RouterContext, finder: BlobFinder, containers: Containers, *, clock: Clock) -> None:
+    def __init__(self, router: RouterContext, containers: Containers, *, clock: Clock) -> None:
         self._router = router
-        self._finder = finder
         self._containers = containers
         self._clock = clock
 
@@ -79,27 +78,35 @@ class Batches:
 
     async def _read(self, exchange: Exchange, *, bodies: bool) -> web.StreamResponse:
         items = await read_items(exchange, self._router, ranges=bodies)
-        units = [unit for index, item in enumerate(items) for unit in await self._units(exchange, index, item)]
-        return await BatchRead(exchange, self._router, self._finder, form_of(exchange), bodies=bodies).run(units)
+        units: list[Unit] = []
+        for index, item in enumerate(items):
+            text, ranges = (item, None) if isinstance(item, str) else (item.id, item.ranges)
+            text = text.removeprefix("/")
+            try:
+                blob_id = parse_id(text)
+                container = self._known(blob_id) or await self._container(blob_id)
+                text = text[:ID_TEXT_SIZE]
+                if ranges is None:
+                    units.append(Unit(index=index, text=text, container=container, id=blob_id))
+                    continue
+                units += [
+                    Unit(
+                        index=index, text=text, container=container, id=blob_id, range_index=number, wanted=_range(each)
+                    )
+                    for number, each in enumerate(ranges)
+                ]
+            except AmbryError as error:
+                units.append(Unit(index=index, text=shown(text), error=error))
+        return await BatchRead(exchange, self._router, form_of(exchange), bodies=bodies).run(units)
 
-    async def _units(self, exchange: Exchange, index: int, item: BatchItem) -> list[Unit]:
-        text = shown(item.id)
-        try:
-            blob_id = parse_id(item.id.removeprefix("/"))
-            container = await self._container(blob_id)
-            if item.ranges is None:
-                return [Unit(index=index, text=text, container=container, id=blob_id)]
-            return [
-                Unit(index=index, text=text, container=container, id=blob_id, range_index=number, wanted=_range(each))
-                for number, each in enumerate(item.ranges)
-            ]
-        except AmbryError as error:
-            return [Unit(index=index, text=text, error=error)]
+    def _known(self, blob_id: BlobId) -> Container | None:
+        """The container of a blob, if it is known; None also for one that is inactive."""
+        found = self._containers.known_id(blob_id.account, blob_id.container)
+        return found if found is not None and found.active else None
 
     async def _container(self, blob_id: BlobId) -> Container:
         """The container of a blob. Raises AccessDenied, Unavailable."""
-        account, container = blob_id.account, blob_id.container
-        found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
+        found = await self._containers.resolve_id(blob_id.account, blob_id.container)
         found.check_active()
         return found
 
@@ -111,7 +118,8 @@ class Batches:
 
         async def work() -> None:
             for number in numbers:
-                answers[number] = await self._delete_one(exchange, number, items[number].id)
+                item = items[number]
+                answers[number] = await self._delete_one(exchange, number, item if isinstance(item, str) else item.id)
 
         await asyncio.gather(*(work() for _ in range(min(DELETES_AT_ONCE, len(items)))))
         return told_items(answers)
@@ -121,7 +129,7 @@ class Batches:
         context = RequestContext(id=own.id, timeout_s=own.timeout_s, deadline=own.deadline)
         try:
             blob_id = parse_id(text.removeprefix("/"))
-            context.container = await self._container(blob_id)
+            context.container = self._known(blob_id) or await self._container(blob_id)
             context.container.check_unlocked(self._clock.wall_ms())
             await update.delete(context, self._router, blob_id, None)
         except AmbryError as error:

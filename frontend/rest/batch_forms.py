@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from ambry.checksum import Buffer
 from ambry.rest import frames
 from frontend.http.exchange import Exchange
 from frontend.http.fields import list_of
@@ -59,7 +58,3 @@ def begin(form: Form) -> ManyParts:
     headers: Mapping[str, str] = {"Content-Type": form.content_type, "Cache-Control": "no-store", **GUARDS}
     # No browser shows it: a part may be of any type.
     return ManyParts(status=200, headers={**headers, "Content-Disposition": "attachment"})
-
-
-def joined(pieces: list[Buffer]) -> bytes:
-    return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces)

@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from ambry.checksum import Buffer
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, InvariantBroken
 from ambry.ids import BlobId
-from ambry.protocol.messages.blobs import WantedBytes
 from ambry.rest import names
 from frontend.container import Container
+from frontend.http.ranges import content_range
+from frontend.rest.batch_forms import Form
+from frontend.rest.blob import lines_of
 from frontend.router.budget import MemoryBudget
-from frontend.router.values import RangeSpec
+from frontend.router.values import BlobHead, RangeSpec
 
 
-class Unit(msgspec.Struct, frozen=True, kw_only=True):
+class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One part that is to be answered: a blob, or one range of it. With an `error` that is the answer."""
 
     index: int
@@ -30,11 +31,11 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     error: AmbryError | None = None
 
 
-class Part(msgspec.Struct, frozen=True):
-    """One that is ready: the lines of its head, its bytes, and what gives their memory back when they were sent."""
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """Some that are ready: so many, with their heads, as they are sent, and what gives their memory back when they were."""
 
-    lines: str
-    body: Buffer
+    data: bytes
+    count: int = 1
     release: Callable[[], None] | None = None
 
 
@@ -64,22 +65,28 @@ class PartsShare:
             self._budget.give_back(self._held)
 
 
-class QuickUnit(msgspec.Struct, frozen=True):
-    """A unit, and what a data node is asked of it."""
-
-    unit: Unit
-    wanted: WantedBytes
-
-
 def first_lines(unit: Unit, status: int) -> str:
     """The first lines of a part's head."""
     place = "" if unit.range_index is None else f"{names.BATCH_RANGE}: {unit.range_index}\r\n"
     return f"{names.BATCH_INDEX}: {unit.index}\r\n{place}{names.BATCH_STATUS}: {status}\r\n{names.BLOB_ID}: {unit.text}\r\n"
 
 
-def failed_part(unit: Unit, error: AmbryError) -> Part:
+def failed(unit: Unit, error: AmbryError, form: Form) -> Part:
     """One that says why there is no other."""
     kind = type(error).__name__
     said = {"code": kind, "detail": error.message, "status": error.status}
     lines = f"Content-Type: application/problem+json\r\n{names.ERROR_CODE}: {kind}\r\n"
-    return Part(f"{first_lines(unit, error.status)}{lines}", msgspec.json.encode(said))
+    body = msgspec.json.encode(said)
+    return Part(form.head(f"{first_lines(unit, error.status)}{lines}", len(body)) + body)
+
+
+def lines_of_part(unit: Unit, head: BlobHead) -> str:
+    """The lines of a part's head, without the length. Raises RangeNotSatisfiable."""
+    if unit.container is None:
+        raise InvariantBroken("a part was read before it was known of which container it is")
+    told = lines_of(head, unit.container)
+    if unit.wanted is None:
+        return first_lines(unit, 200) + told
+    size = head.properties.size
+    span = unit.wanted.resolve(size)
+    return f"{first_lines(unit, 206)}{told}Content-Range: {content_range(span.first, span.end, size)}\r\n"

@@ -510,8 +510,8 @@ class FakePeer:
                 got.append(None)
                 continue
             room -= len(data)
+            got.append(GotBytes(replace(reply, start=min(wanted.first, reply.payload_size)), len(data), len(body)))
             body += data
-            got.append(GotBytes(replace(reply, start=min(wanted.first, reply.payload_size)), len(data)))
         return GetsReply(got), body
 
     def _presence(self, raw: bytes) -> str:

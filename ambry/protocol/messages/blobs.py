@@ -126,14 +126,18 @@ class GetsRequest(Message, frozen=True, array_like=True):
 
 
 class GotBytes(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The record's head, its `start` that of the very bytes that were asked for, and how many bytes of the body they are."""
+    """The record's head, its `start` that of the very bytes that were asked for, and which bytes of the body these are.
+
+    Nothing else in the body means anything.
+    """
 
     reply: GetReply
     size: int
+    at: int
 
 
 class GetsReply(Message, frozen=True, array_like=True):
-    """Per blob of the request, in its order, as the bytes in the body. None says nothing about a blob: ask for it alone."""
+    """Per blob of the request, in its order. None says nothing about a blob: ask for it alone."""
 
     got: list[GotBytes | None]
 

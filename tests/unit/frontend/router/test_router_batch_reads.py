@@ -5,21 +5,33 @@ from __future__ import annotations
 from ambry.errors import ReplicaUnavailable
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import WantedBytes
-from frontend.router.batch_reads import by_peer, read_from
+from frontend.router.batch_reads import SPLIT_MIN, by_peer, read_from
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.fake_peers import fails, lost
 
 
 async def test_each_partition_is_asked_of_one_well_replica_of_this_datacenter() -> None:
     cluster = make_cluster(((3, 3),) * 4)
-    wanted = {number: (await cluster.put(b"x")).id for number in range(40)}
+    wanted = [(await cluster.put(b"x")).id for _ in range(40)]
     chosen = by_peer(cluster.context, wanted)
     assert sorted(number for _, numbers in chosen for number in numbers) == list(range(40))
     assert all(peer.node.datacenter_id == 1 for peer, _ in chosen)
     for peer in cluster.peers():
         peer.break_connection("gone")
     assert by_peer(cluster.context, wanted) == []
-    assert by_peer(cluster.context, {0: some_id()}) == []
+    assert by_peer(cluster.context, [some_id()]) == []
+
+
+async def test_many_of_one_partition_are_asked_of_all_its_replicas_each_for_neighbours() -> None:
+    cluster = make_cluster(((3,),))
+    blob_id = (await cluster.put(b"x")).id
+    chosen = by_peer(cluster.context, [blob_id] * 500)
+    assert sorted(len(numbers) for _, numbers in chosen) == [166, 167, 167]
+    for _, numbers in chosen:
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert [len(numbers) for _, numbers in by_peer(cluster.context, [blob_id] * SPLIT_MIN)] == [SPLIT_MIN]
+    cluster.peer(1).break_connection("gone")
+    assert sorted(len(numbers) for _, numbers in by_peer(cluster.context, [blob_id] * 500)) == [250, 250]
 
 
 async def test_an_answer_is_believed_where_it_fits_and_nothing_of_it_elsewhere() -> None:

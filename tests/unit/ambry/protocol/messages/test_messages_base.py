@@ -83,7 +83,7 @@ SAMPLES: list[Message] = [
     SegmentBytesRequest(7, b"i" * 16, 3, 1, 128, 400),
     SegmentBytesReply(),
     GetsRequest("r", [WantedBytes(ID, 0, 5)], 100),
-    GetsReply([GotBytes(GetReply(STATE, True, 1, 5, b"p", b"m", b"d" * 16, 9, 0), 5), None]),
+    GetsReply([GotBytes(GetReply(STATE, True, 1, 5, b"p", b"m", b"d" * 16, 9, 0), 5, 0), None]),
     PutsRequest("r", True, [NewBlob(ID, 5, NEVER_MS, b"p", b"m", b"d" * 16, 9)]),
     PutsReply([NotStored(3, 20, "gone")]),
     UsageRequest(7, 1_700_000_000_000, b"c" * 8, 10),

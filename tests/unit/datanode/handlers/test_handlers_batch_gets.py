@@ -1,5 +1,4 @@
-"""Reads of many blobs at once tell what a get would tell, and nothing that would have to be waited for; puts are stored or
-refused each for itself."""
+"""Reads of many blobs at once tell what a get would tell, and nothing that would have to be waited for."""
 
 from __future__ import annotations
 
@@ -8,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ambry.blob import NEVER_MS, BlobState
+from ambry.blob import BlobState
 from ambry.checksum import digest
-from ambry.errors import AlreadyExists, InsufficientStorage, InvalidRequest, PartitionUnknown
 from ambry.protocol.frame import MessageType
-from ambry.protocol.messages.blobs import GetsReply, GetsRequest, NewBlob, PutsReply, PutsRequest, WantedBytes
+from ambry.protocol.messages.blobs import GetsReply, GetsRequest, WantedBytes
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.fake_files import FakeFile
 from tests.support.samples import DELETED, PARTITION, blob_id, content, forget, rot_index
 
 OTHER = 8
@@ -39,16 +38,13 @@ async def gets(node: DirectNode, *wanted: WantedBytes, room: int = 1 << 20) -> l
     reply, body, _ = await node.ask(MessageType.GETS, GetsRequest("r", list(wanted), room))
     assert isinstance(reply, GetsReply)
     found: list[bytes | None] = []
-    start = 0
     for got, asked in zip(reply.got, wanted, strict=True):
         if got is None:
             found.append(None)
             continue
         assert got.reply.present and not got.reply.gone
         assert got.reply.start == min(asked.first, got.reply.payload_size)
-        found.append(bytes(body[start : start + got.size]))
-        start += got.size
-    assert start == len(body)
+        found.append(bytes(body[got.at : got.at + got.size]))
     return found
 
 
@@ -98,46 +94,38 @@ async def test_what_only_the_index_file_knows_is_told_and_a_damaged_one_keeps_no
     assert await gets(node, one, WantedBytes(blob_id(1, partition=OTHER), 0, 5)) == [None, content(9, 10)[:5]]
 
 
-def new(number: int, payload: bytes, *, partition: int = PARTITION) -> NewBlob:
-    raw = blob_id(number, partition=partition)
-    return NewBlob(raw, 5, NEVER_MS, b"\x01\x80", b"", digest(payload), len(payload))
+async def test_neighbours_are_brought_by_one_read_and_each_is_verified(
+    node: DirectNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [0, 1, 4096, 4096, 9_000, 4096, 4096]
+    for number, size in enumerate(sizes, start=100):
+        await node.put(blob_id(number), content(number, size))
+    store = node.replica.store
+    entry = store.index.get(blob_id(103))
+    assert entry is not None
+    reads: list[int] = []
+    cached = FakeFile.pread_cached
+
+    def pread_cached(file: FakeFile, buffer: bytearray | memoryview, offset: int) -> int:
+        reads.append(offset)
+        return cached(file, buffer, offset)
+
+    monkeypatch.setattr(FakeFile, "pread_cached", pread_cached)
+    wanted = [WantedBytes(blob_id(number), 0, 1 << 16) for number in reversed(range(100, 107))]
+    whole = [content(number, size) for number, size in enumerate(sizes, start=100)][::-1]
+    assert await gets(node, *wanted) == whole
+    assert len(reads) == 1
+    assert await gets(node, *wanted, room=sum(sizes)) == whole, "what is brought with more than fits is read for itself"
+    store._log.segments[entry.segment].file.pwritev([b"?"], entry.offset + entry.size - 5)
+    assert await gets(node, *wanted) == [*whole[:3], None, *whole[4:]]
+    assert blob_id(103) in store.damaged
 
 
-async def puts(node: DirectNode, *blobs: tuple[NewBlob, bytes]) -> dict[int, int]:
-    """The code of the error of each that was not stored, by its place."""
-    request = PutsRequest("r", True, [blob for blob, _ in blobs])
-    reply, _, _ = await node.ask(MessageType.PUTS, request, b"".join(payload for _, payload in blobs))
-    assert isinstance(reply, PutsReply)
-    return {each.place: each.code for each in reply.failed}
-
-
-async def test_many_are_stored_at_once_and_read_back_verified(node: DirectNode) -> None:
-    payloads = [content(number, size) for number, size in enumerate((0, 1, 4096, 70_000, 200_000))]
-    assert await puts(node, *((new(100 + number, body), body) for number, body in enumerate(payloads))) == {}
-    for number, body in enumerate(payloads):
-        assert await gets(node, WantedBytes(blob_id(100 + number), 0, 1 << 20)) == [body]
-    await node.parts.checkpointer.checkpoint(node.replica)
-    forget(node.replica.store)
-    assert await gets(node, WantedBytes(blob_id(103), 0, 1 << 20)) == [payloads[3]]
-
-
-async def test_each_is_refused_for_itself(node: DirectNode) -> None:
-    failed = await puts(
-        node, (new(1, b"a"), b"a"), (new(200, b"b"), b"b"), (new(201, b"c", partition=99), b"c"), (new(202, b""), b"")
-    )
-    assert failed == {0: AlreadyExists.code, 2: PartitionUnknown.code}
-    assert await gets(node, WantedBytes(blob_id(200), 0, 5), WantedBytes(blob_id(1), 0, 5)) == [
-        b"b",
-        content(1, SIZE)[:5],
-    ]
-    # One that only the index's file knows is found there.
-    await node.parts.checkpointer.checkpoint(node.replica)
-    forget(node.replica.store)
-    assert await puts(node, (new(2, b"a"), b"a"), (new(203, b"b"), b"b")) == {0: AlreadyExists.code}
-    with pytest.raises(InvalidRequest):
-        await node.ask(MessageType.PUTS, PutsRequest("r", True, [new(300, b"abc")]), b"ab")
-
-
-async def test_a_sealed_partition_takes_none_of_them(node: DirectNode) -> None:
-    node.replica.store.sealed = True
-    assert await puts(node, (new(200, b"a"), b"a")) == {0: InsufficientStorage.code}
+async def test_neighbours_of_which_some_are_not_in_memory_are_told_one_by_one(
+    node: DirectNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100, 104):
+        await node.put(blob_id(number), content(number, 4096))
+    monkeypatch.setattr(node.replica.store, "read_run", lambda *_: None)
+    wanted = [WantedBytes(blob_id(number), 0, 1 << 16) for number in range(100, 104)]
+    assert await gets(node, *wanted) == [content(number, 4096) for number in range(100, 104)]
