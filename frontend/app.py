@@ -27,6 +27,7 @@ from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.config import FrontendConfig, rpc_address
 from frontend.containers.resolver import Containers
+from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
@@ -116,7 +117,9 @@ class Frontend:
             clock=self._clock,
             random_source=self._random,
             request_timeout_s=self._config.router.request_timeout_ms / 1000,
-            access_log=config.access_log,
+            access_log=AccessLog(
+                enabled=config.access_log, reads_one_in=config.access_log_reads_one_in, random_source=self._random
+            ),
         )
         server = HttpServer(
             pipeline,

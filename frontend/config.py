@@ -53,6 +53,7 @@ class FrontendSection(msgspec.Struct, frozen=True):
     head_bytes_max: int = 64 << 10
     heads_bytes_max: int = 32 << 20
     access_log: bool = True
+    access_log_reads_one_in: int = 1
     workers: int = 1
 
 
@@ -141,7 +142,13 @@ def check(config: FrontendConfig) -> FrontendConfig:
         if not getattr(config.frontend, key):
             raise ConfigInvalid(f"frontend.{key} must be set")
     frontend = config.frontend
-    for key in ("rate_min_bytes", "connections_max", "connections_per_client_max", "workers"):
+    for key in (
+        "rate_min_bytes",
+        "connections_max",
+        "connections_per_client_max",
+        "access_log_reads_one_in",
+        "workers",
+    ):
         if getattr(frontend, key) < 1:
             raise ConfigInvalid(f"frontend.{key} must be at least 1")
     if frontend.workers > WORKERS_MAX:

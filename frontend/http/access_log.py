@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,9 +41,11 @@ class _Observed:
 class AccessLog:
     """Tells about requests when they are over."""
 
-    def __init__(self, *, enabled: bool) -> None:
-        """Not `enabled`, only failures of ours have a line."""
+    def __init__(self, *, enabled: bool, random_source: random.Random, reads_one_in: int = 1) -> None:
+        """Not `enabled`, only failures of ours have a line; of `reads_one_in` successful reads one has."""
         self._enabled = enabled
+        self._random = random_source
+        self._reads_one_in = reads_one_in
         self._bulk = bulk("request") if enabled else None
         self._observed: dict[str, _Observed] = {}
 
@@ -88,6 +91,9 @@ class AccessLog:
             metrics.BYTES_OUT.value += sent
         if status < 500 and (not self._enabled or (op == QUIET_OPERATION and status < 400)):
             return
+        one_in = self._reads_one_in if status < 400 and method in _READS else 1
+        if one_in > 1 and self._random.random() * one_in >= 1:
+            return
         pairs = {
             "request_id": context.id,
             "client": connection.client if connection is not None else "",
@@ -102,6 +108,8 @@ class AccessLog:
         container = context.container
         if container is not None:
             pairs["account"], pairs["container"] = container.account_id, container.container_id
+        if one_in > 1:
+            pairs["one_in"] = one_in
         if status >= 500:
             log.warning("request", **pairs)
         elif self._bulk is not None:

@@ -57,7 +57,7 @@ class Pipeline:
         clock: Clock,
         random_source: random.Random,
         request_timeout_s: float,
-        access_log: bool,
+        access_log: AccessLog,
     ) -> None:
         self._dialect = dialect
         self._common_lines = wire.lines(dialect.common)
@@ -66,7 +66,7 @@ class Pipeline:
         self._now = asyncio.get_running_loop().time
         self._random = random_source
         self._timeout_s = request_timeout_s
-        self.log = AccessLog(enabled=access_log)
+        self.log = access_log
         self._fixed = {
             (method, route.target): KnownTarget(parse_target(method, route.target), route)
             for route in dialect.routes

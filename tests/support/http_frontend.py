@@ -20,6 +20,7 @@ from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.config import AccountEntry, FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
+from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
@@ -196,7 +197,7 @@ async def http_frontend(
         clock=cluster.context.clock,
         random_source=random.Random(3),
         request_timeout_s=cluster.context.config.request_timeout_ms / 1000,
-        access_log=config.access_log,
+        access_log=AccessLog(enabled=config.access_log, random_source=random.Random(5)),
     )
     server = HttpServer(
         pipeline,

@@ -12,6 +12,7 @@ from ambry.clock import SystemClock
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.config import FrontendSection
+from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.route import Route
@@ -32,7 +33,7 @@ async def plain_server(
         clock=SystemClock(),
         random_source=random.Random(1),
         request_timeout_s=20.0,
-        access_log=True,
+        access_log=AccessLog(enabled=True, random_source=random.Random(5)),
     )
     server = HttpServer(
         pipeline,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -43,7 +44,7 @@ def test_a_request_has_a_line_where_it_is_wanted_and_is_counted_always(
     events = capture_log(monkeypatch, access_log)
     counter = metrics.REQUESTS.labels(op, str(status))
     before = counter.value
-    AccessLog(enabled=enabled).record(cast(Any, FakeExchange(op)), status, 0.25)
+    AccessLog(enabled=enabled, random_source=random.Random(1)).record(cast(Any, FakeExchange(op)), status, 0.25)
     assert counter.value == before + 1
     assert [event["log_level"] for event in events] == ([] if level is None else [level])
     for event in events:
@@ -53,5 +54,31 @@ def test_a_request_has_a_line_where_it_is_wanted_and_is_counted_always(
 
 def test_an_answer_that_broke_off_is_told_with_the_bytes_that_went(monkeypatch: pytest.MonkeyPatch) -> None:
     events = capture_log(monkeypatch, access_log)
-    AccessLog(enabled=True).record(cast(Any, FakeExchange("get")), STATUS_CLIENT_GONE, 0.25)
+    AccessLog(enabled=True, random_source=random.Random(1)).record(
+        cast(Any, FakeExchange("get")), STATUS_CLIENT_GONE, 0.25
+    )
     assert [(event["status"], event["bytes_out"]) for event in events] == [(499, 70)]
+
+
+def test_of_successful_reads_one_in_some_has_a_line_and_of_changes_and_errors_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = capture_log(monkeypatch, access_log)
+    log = AccessLog(enabled=True, random_source=random.Random(1), reads_one_in=10)
+    counter = metrics.REQUESTS.labels("get", "200")
+    before = counter.value
+
+    def tell(method: str, status: int) -> None:
+        context = RequestContext(id="r1", timeout_s=20.0, deadline=20.0)
+        log.tell("get", method, None, context, status=status, seconds=0.1, received=0, sent=1, noted={})
+
+    for _ in range(1_000):
+        tell("GET", 200)
+    assert counter.value == before + 1_000
+    assert 50 < len(events) < 150
+    assert {event["one_in"] for event in events} == {10}
+    events.clear()
+    for method, status in (("GET", 404), ("GET", 503), ("PUT", 201), ("DELETE", 202), ("GET", STATUS_CLIENT_GONE)):
+        tell(method, status)
+    assert [event["status"] for event in events] == [404, 503, 201, 202, STATUS_CLIENT_GONE]
+    assert not any("one_in" in event for event in events)
