@@ -27,6 +27,11 @@ class StandingRules:
         self._containers = containers
         self._datacenter = datacenter
 
+    def of(self, container: Container) -> Require:
+        """What binds a change to what this container is known to be in this moment."""
+        told = self._containers.directory.told.get(container.account_id)
+        return untold(container.account_id, told, self._datacenter)
+
     async def write(self, container: Container, write: Callable[[Container, Require], Awaitable[T]]) -> T:
         """Call `write` with the container as it is now, and with what goes along in its group.
 
@@ -37,8 +42,7 @@ class StandingRules:
         for _ in range(ATTEMPTS):
             now = self._containers.now(container)
             now.check_active()
-            told = self._containers.directory.told.get(now.account_id)
-            require = untold(now.account_id, told, self._datacenter)
+            require = self.of(now)
             try:
                 return await write(now, require)
             except Conflict as conflict:

@@ -65,11 +65,16 @@ def register_keys(group: Iterable[Change]) -> list[RegisterKey]:
 
 
 def local_keys(group: Iterable[Change]) -> list[LocalKey]:
-    return [LocalKey(change.space, change.key) for change in group if not isinstance(change, _OF_REGISTERS)]
+    """The same of local rows: a change that is bound to nothing needs none."""
+    return [
+        LocalKey(change.space, change.key)
+        for change in group
+        if isinstance(change, (LocalPut, LocalDelete)) and change.condition is not Expect.ANY
+    ]
 
 
 class Plan:
-    """The changes of one transaction. `registers` and `locals` hold what stands under every key that a group names.
+    """The changes of one transaction. `registers` and `locals` hold what stands under every key that must be loaded.
 
     `past_known` are the versions, of those to be merged, that lie in `past` already.
     """

@@ -77,6 +77,9 @@ class PostgresStore:
         made: list[Version] = await self._writer.submit(Group(group))
         return made
 
+    def begin_write(self, group: Sequence[Change]) -> asyncio.Future[list[Version]]:
+        return asyncio.ensure_future(self.write(group))
+
     async def merge(self, versions: Sequence[Version], *, along: Sequence[LocalPut] = ()) -> int:
         check_merge(versions)
         check_group(along)

@@ -93,10 +93,12 @@ class SqliteStore:
     # --- changes ---
 
     async def write(self, group: Sequence[Change]) -> list[Version]:
+        return await self.begin_write(group)
+
+    def begin_write(self, group: Sequence[Change]) -> asyncio.Future[list[Version]]:
         check_group(group)
         work = Group(group)
-        made: list[Version] = await self._writes.submit(work, work.size)
-        return made
+        return self._writes.submit(work, work.size)
 
     async def merge(self, versions: Sequence[Version], *, along: Sequence[LocalPut] = ()) -> int:
         check_merge(versions)

@@ -12,6 +12,7 @@ Everything here is durable when it returns. Two implementations pass one suite (
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -250,6 +251,10 @@ class MetadataStore(Protocol):
 
         All conditions are held against what was there before the group. It names nothing twice.
         """
+        ...
+
+    def begin_write(self, group: Sequence[Change]) -> asyncio.Future[list[Version]]:
+        """As `write`, begun at once; also raises at once what can be told at once."""
         ...
 
     async def merge(self, versions: Sequence[Version], *, along: Sequence[LocalPut] = ()) -> int:

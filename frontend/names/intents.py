@@ -7,6 +7,7 @@ row over: a frontend that was only asleep finds its intent taken, and its name i
 
 from __future__ import annotations
 
+import asyncio
 import random
 from contextlib import suppress
 
@@ -14,7 +15,17 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.ids import BlobId, IdKind
-from frontend.metadata.store import Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.store import (
+    Condition,
+    Conflict,
+    Expect,
+    LocalDelete,
+    LocalPut,
+    LocalSpace,
+    MetadataStore,
+    Require,
+    Version,
+)
 from frontend.names.rows import Intent, IntentKind, NamePlace, encode_intent, lives_key
 
 KEY_SIZE = 16
@@ -69,8 +80,19 @@ class Intents:
             Intent(kind, blob_id.raw, place.scope, place.key, due_ms, after, space=place.space, life=life)
         )
         key = lives_key(blob_id) if of_lives else self._random.randbytes(KEY_SIZE)
-        condition = Expect.ABSENT if instead is None else instead.value
+        condition: Expect | bytes = Expect.ANY
+        if instead is not None:
+            condition = instead.value
+        elif of_lives:
+            condition = Expect.ABSENT
         return LocalPut(LocalSpace.INTENT, key, value, condition=condition), WrittenIntent(key, value, blob_id)
+
+    def begin_announcing(
+        self, blob_id: BlobId, place: NamePlace, condition: Condition
+    ) -> tuple[asyncio.Future[list[Version]], WrittenIntent]:
+        """Write one for a blob that a name is to get, if a condition holds for that. Fails with Conflict; else as `write`."""
+        put, written = self.row(IntentKind.POINT, blob_id, place)
+        return self._store.begin_write([Require(place.space, place.scope, place.key, condition), put]), written
 
     async def write(self, kind: IntentKind, blob_id: BlobId, place: NamePlace) -> WrittenIntent:
         """Write one; durable on return. Raises MetadataUnavailable, InsufficientStorage."""

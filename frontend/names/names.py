@@ -6,6 +6,7 @@ between datacenters the newest wins and all stay in its history.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -86,6 +87,12 @@ class Names:
         put = Put(self.space, scope, key, encode_named(blob), condition)
         return await self._write(put, along)
 
+    def begin_point(
+        self, scope: int, key: bytes, blob: NamedBlob, condition: Condition, along: Sequence[Change]
+    ) -> asyncio.Future[list[Version]]:
+        """As `point`, begun at once. Fails with Conflict; `refusal` says what to tell."""
+        return self._store.begin_write([Put(self.space, scope, key, encode_named(blob), condition), *along])
+
     async def bury(self, scope: int, key: bytes, condition: Condition, along: Sequence[Change] = ()) -> NameVersion:
         """Delete a name. Raises UpdateConflict."""
         return await self._write(Put(self.space, scope, key, None, condition), along)
@@ -105,7 +112,7 @@ class Names:
         except Conflict as conflict:
             if isinstance(conflict.change, Require):
                 raise  # it comes from whoever bound the change to something else
-            raise _refused(conflict) from None
+            raise refusal(conflict) from None
         found = _named(versions[0])
         assert found is not None
         return found
@@ -171,7 +178,8 @@ def _named(version: Version | None) -> NameVersion | None:
     return None if version is None else _of(version)
 
 
-def _refused(conflict: Conflict) -> AlreadyExists | UpdateConflict:
+def refusal(conflict: Conflict) -> AlreadyExists | UpdateConflict:
+    """What whoever asked for a change of a name is told of a conflict."""
     change, current = conflict.change, conflict.current
     if not isinstance(change, Put):
         return given_up()

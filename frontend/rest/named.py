@@ -47,6 +47,12 @@ from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
 
 
+class FailedPut(msgspec.Struct, frozen=True):
+    """A put that was begun the short way (frontend/rest/short_named_put.py), and how it failed."""
+
+    error: BaseException
+
+
 class _Action(msgspec.Struct, forbid_unknown_fields=True):
     op: str
     id: str | None = None
@@ -99,6 +105,9 @@ class NamedBlobs:
         exchange.named = AboutName(scope, key, await self._names.newest(scope, key))
 
     async def to_put(self, exchange: Exchange) -> None:
+        if exchange.begun is not None:
+            failed: FailedPut = exchange.begun
+            raise failed.error
         await self.to_change(exchange)
         keyed = about(exchange).keyed = await self._uploads.keyed(exchange)
         if keyed is not None and keyed.made is not None:

@@ -9,6 +9,7 @@ from frontend.containers.resolver import Containers
 from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainUpload, PlainUploads
+from frontend.http.short import Shortcut, nowhere
 from frontend.http.short_request import ShortRequest
 from frontend.request import RequestContext
 from frontend.rest.entry import known_target
@@ -38,16 +39,20 @@ class ShortPuts:
         self.pipeline = pipeline
         self.router = router
         self.clock = clock
-        self._containers = containers
+        self.containers = containers
         self._uploads = uploads
         self._size_max = size_max
+        self.otherwise: Shortcut = nowhere
+        """For what is no upload to the root."""
 
     def __call__(self, connection: Connection, data: bytes) -> bool:
         upload = self._uploads.upload(data)
-        if upload is None or len(upload.body) > self._size_max:
+        if upload is None:
+            return self.otherwise(connection, data)
+        if len(upload.body) > self._size_max:
             return False
         headers = upload.headers
-        container = known_target(headers, self._containers)
+        container = known_target(headers, self.containers)
         if container is None or not container.plain_uploads:
             return False
         context = self.pipeline.context()
@@ -95,10 +100,12 @@ class ShortPut(ShortRequest):
         spec: PutSpec,
         context: RequestContext,
         begun: BegunUpload,
+        *,
+        op: str = "put",
     ) -> None:
         size = len(upload.body)
         super().__init__(
-            puts.pipeline, puts.clock, connection, request, context, op="put", method=upload.method, received=size
+            puts.pipeline, puts.clock, connection, request, context, op=op, method=upload.method, received=size
         )
         self._puts = puts
         self._spec = spec

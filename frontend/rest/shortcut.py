@@ -6,9 +6,10 @@ from ambry.clock import Clock
 from frontend.config import FrontendSection
 from frontend.http.pipeline import Pipeline
 from frontend.http.plain import PlainReads, PlainUploads
-from frontend.http.plain_names import PlainNamedReads
+from frontend.http.plain_names import PlainNamedReads, PlainNamedUploads
 from frontend.http.short import Shortcut
 from frontend.rest.api import AmbryApi
+from frontend.rest.short_named_put import ShortNamedPuts
 from frontend.rest.short_named_read import ShortNamedReads
 from frontend.rest.short_put import ShortPuts
 from frontend.rest.short_read import ShortReads
@@ -42,4 +43,12 @@ def shortcuts_of(
     )
     if services is not None:
         reads.otherwise = ShortNamedReads(reads, services.names, heads=PlainNamedReads(hosts))
+        puts.otherwise = ShortNamedPuts(
+            puts,
+            services.names,
+            services.intents,
+            services.standing,
+            uploads=PlainNamedUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES),
+            size_max=config.blob_size_max,
+        )
     return {b"G": reads, b"P": puts}

@@ -231,6 +231,18 @@ async def test_conditions_hold_or_nothing_is_done(store: MetadataStore) -> None:
     assert [v.value for v in await store.history(NAME, SCOPE, b"a")] == [b"4", None, b"2", b"1"]
 
 
+async def test_what_is_known_at_once_is_what_a_read_finds(store: MetadataStore) -> None:
+    source = random.Random(3)
+    keys = [b"%d" % number for number in range(4)]
+    for _ in range(200):
+        key = source.choice(keys)
+        if source.random() < 0.2:
+            await put(store, key, None if source.random() < 0.3 else b"x")
+        known = store.known(NAME, SCOPE, key)
+        assert known is None or known == await store.get(NAME, SCOPE, key)
+        await store.get(NAME, SCOPE, key)
+
+
 async def test_a_group_is_done_whole_or_not_at_all(store: MetadataStore) -> None:
     a = await put(store, b"a", b"1")
     rename: list[Change] = [

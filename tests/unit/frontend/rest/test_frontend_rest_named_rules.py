@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 
 from ambry.clock import SystemClock
+from ambry.protocol.frame import MessageType
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
 from frontend.metadata.store import LocalSpace
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import make_cluster
+from tests.support.fake_peers import held
 from tests.support.http_frontend import ACCOUNTS, Answer, HttpFrontend, RawClient, http_frontend
 from tests.support.metadata_stores import opened, sqlite_store
 
@@ -209,3 +212,22 @@ async def test_a_version_is_not_deleted_under_a_lock_of_which_this_frontend_has_
     await loop.tick()
     await nothing_stays(frontend, *ids)
     assert not await frontend.services.intents._store.locals(LocalSpace.INTENT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"), [({"status": "INACTIVE"}, 403), ({"ttlRequired": True}, 400), ({"cacheable": False}, 201)]
+)
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_a_short_upload_under_way_ends_by_the_rules_of_its_end(
+    frontend: HttpFrontend, settings: dict[str, Any], status: int, elsewhere: bool
+) -> None:
+    go_on = asyncio.Event()
+    for peer in frontend.cluster.peers():
+        peer.script(held(go_on), type=MessageType.PUT)
+    asked = asyncio.create_task(frontend.call("PUT", f"{HERE}/n", {}, b"new"))
+    await eventually(lambda: any(call.type == MessageType.PUT for call in frontend.cluster.pool.journal))
+    await (change_elsewhere if elsewhere else change)(frontend, **settings)
+    go_on.set()
+    answer = await asked
+    assert answer.status == status, answer.body
+    await nothing_stays(frontend, *(["new"] if status == 201 else []))

@@ -1,0 +1,169 @@
+"""`PUT /named/<account>/<container>/<name>` of a short body that came with its head, the short way (frontend/http/short.py).
+
+The steps are those of the ordinary way (frontend/rest/named.py): an intent, the blob, and the name with the intent's end in one
+group, each durable before the next begins. The name must be new, which the group that writes the intent looks at too, so that
+no blob is written for a name that exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ambry.blob import Durability
+from ambry.errors import AmbryError
+from ambry.rest.accounts import NamedBlobMode
+from frontend.containers.standing import StandingRules
+from frontend.http.connections import Connection
+from frontend.http.plain_names import PlainNamedUploads
+from frontend.metadata.store import Conflict, Expect, Require, Space
+from frontend.names.intents import Intents, WrittenIntent
+from frontend.names.names import Names, refusal
+from frontend.names.rows import NamedBlob, NamePlace
+from frontend.rest.entry import OF_BLOB
+from frontend.rest.named import FailedPut
+from frontend.rest.short_put import ShortPut, ShortPuts
+from frontend.rest.upload import BegunUpload
+from frontend.rest.upload_headers import put_spec
+from frontend.router.budget import Need
+from frontend.router.put import PutOperation
+from frontend.router.quorum_write import Confirmed, WriteOutcome
+
+
+class ShortNamedPuts:
+    """The shortcut for uploads of short bodies under new names."""
+
+    def __init__(
+        self,
+        puts: ShortPuts,
+        names: Names,
+        intents: Intents,
+        standing: StandingRules,
+        *,
+        uploads: PlainNamedUploads,
+        size_max: int,
+    ) -> None:
+        """As ShortPuts."""
+        self._puts = puts
+        self._names = names
+        self._intents = intents
+        self._standing = standing
+        self._uploads = uploads
+        self._size_max = size_max
+
+    def __call__(self, connection: Connection, data: bytes) -> bool:
+        found = self._uploads.upload(data)
+        if found is None:
+            return False
+        name, upload = found
+        puts, headers = self._puts, upload.headers
+        container = puts.containers.known(name.account, name.container)
+        if (
+            container is None
+            or not container.plain_uploads
+            or container.settings.named_blob_mode is NamedBlobMode.DISABLED
+            or len(upload.body) > self._size_max
+            or not OF_BLOB.isdisjoint(headers)
+        ):
+            return False
+        place = NamePlace(Space.NAME, container.scope, name.key)
+        known = self._names.known(place.scope, place.key)
+        if known is not None and known.blob is not None:
+            return False
+        context = puts.pipeline.context()
+        context.container = container
+        try:
+            spec = put_spec(
+                headers,
+                filename="",
+                now_ms=puts.clock.wall_ms(),
+                has_metadata=upload.prefixed,
+                durability=container.durability,
+            )
+        except AmbryError:
+            return False
+        if spec.durability is Durability.GEO or not puts.router.budget.try_take(len(upload.body), Need.READY):
+            return False
+        put = PutOperation(context, puts.router, spec, None)
+        try:
+            # Nothing is sent under its id before it was announced, so there is nothing to forget.
+            begun = BegunUpload(put, put.begin_simple(upload.body), taken=True)
+            announced, intent = self._intents.begin_announcing(begun.write.id, place, Expect.ABSENT)
+        except BaseException as error:
+            puts.router.budget.give_back(len(upload.body))
+            if isinstance(error, AmbryError):
+                return False
+            raise
+        short = ShortNamedPut(puts, connection, data, upload, spec, context, begun, op="named_put")
+        short.under(self._names, place, intent, self._standing.of(container))
+        announced.add_done_callback(short.announced)
+        return True
+
+
+class ShortNamedPut(ShortPut):
+    """One of them."""
+
+    __slots__ = ("_intent", "_names", "_outcome", "_place", "_require")
+
+    _names: Names
+    _place: NamePlace
+    _intent: WrittenIntent
+    _require: Require
+    _outcome: WriteOutcome
+
+    def under(self, names: Names, place: NamePlace, intent: WrittenIntent, require: Require) -> None:
+        """What it is put under, and what must still hold then."""
+        self._names, self._place, self._intent, self._require = names, place, intent, require
+
+    def announced(self, done: asyncio.Future[Any]) -> None:
+        """The intent is durable, or not."""
+        error = done.exception()
+        if error is None:
+            self._begun.taken = False
+            self._begun.write.write.begin(self.came_out)
+        elif isinstance(error, Conflict):
+            self._anew()
+        else:
+            self._fails(error)
+
+    def go_on(self, outcome: WriteOutcome) -> None:
+        if not isinstance(outcome, Confirmed):
+            self._anew()  # which lets go of what was sent, and its intent is seen to by the janitor
+            return
+        record, place = self._begun.write.record, self._place
+        blob = NamedBlob(self._begun.write.id.raw, len(record.data), self._spec.expires_at_ms, owned=True)
+        self._outcome = outcome
+        try:
+            pointed = self._names.begin_point(
+                place.scope, place.key, blob, Expect.ABSENT, [self._intent.kept(), self._require]
+            )
+        except AmbryError as error:
+            self._fails(error)
+            return
+        pointed.add_done_callback(self._pointed)
+
+    def _pointed(self, done: asyncio.Future[Any]) -> None:
+        error = done.exception()
+        if error is None:
+            super().go_on(self._outcome)
+        elif isinstance(error, Conflict):
+            if error.change == self._require:
+                self._anew()  # what the container lets is looked at again
+            else:
+                self._fails(refusal(error))
+        else:
+            # The name may have got it all the same, so the blob stays; the janitor finds out.
+            self._begun.taken = True
+            self._fails(error)
+
+    def _anew(self) -> None:
+        """The ordinary way does it, from the beginning."""
+        self.drop()
+        if self.connection.short is self:
+            self.turn_back(None, lambda: None)
+
+    def _fails(self, error: BaseException) -> None:
+        """The ordinary way says so."""
+        self.drop()
+        if self.connection.short is self:
+            self.turn_back(FailedPut(error), lambda: None)
