@@ -24,7 +24,7 @@ from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
 
-ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys"})
+ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys", "start-after"})
 DELIMITER_BYTES_MAX = 64
 
 
@@ -66,12 +66,13 @@ class NameLists:
         limit = limit_of(query.get("max-keys", ""))
         prefix = _text("prefix", query.get("prefix", ""), NAME_BYTES_MAX)
         delimiter = _text("delimiter", query.get("delimiter", ""), DELIMITER_BYTES_MAX)
+        start_after = _text("start-after", query.get("start-after", ""), NAME_BYTES_MAX) or None
         pages = PagedList(self._router.map.cluster, "names", container.scope, (prefix, delimiter))
         found = await self._names.page(
             container.scope,
             prefix=prefix,
             delimiter=delimiter,
-            after=pages.key(query["page"]) if "page" in query else None,
+            after=pages.key(query["page"]) if "page" in query else start_after,
             limit=limit,
         )
         now_ms = self._clock.wall_ms()

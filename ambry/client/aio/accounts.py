@@ -8,6 +8,7 @@ from ambry.client.accounts import AccountChange, AccountInfo, ContainerChange, C
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import Timeout
 from ambry.client.wire import accounts as wire
+from ambry.errors import AlreadyExists, UpdateConflict
 from ambry.rest.accounts import name_of
 
 
@@ -31,17 +32,29 @@ class AsyncAccounts(AsyncCalls):
     async def create_account(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[AccountChange]
     ) -> AccountInfo:
-        """Make an account. Raises AlreadyExists, also where the outcome of a first try got lost and it was made."""
+        """Make an account. Raises AlreadyExists."""
         request, body = wire.save_account({"accountName": name_of("account", name)}, settings)
-        [made] = await self._ask(request, body, wire.parse_accounts, timeout)
+        try:
+            [made] = await self._ask(request, body, wire.parse_accounts, timeout)
+        except AlreadyExists as error:
+            # A repetition finds what its first try made.
+            if not error.repeated or not wire.is_made(made := await self.account(name, timeout=timeout), settings):
+                raise
         return made
 
     async def create_container(
         self, account: str, name: str, *, timeout: Timeout | None = None, **settings: Unpack[ContainerChange]
     ) -> ContainerInfo:
-        """Make a container. Raises AlreadyExists, also where the outcome of a first try got lost and it was made."""
+        """Make a container. Raises AlreadyExists."""
         request, body = wire.save_container(account, {"containerName": name_of("container", name)}, settings)
-        [made] = await self._ask(request, body, wire.parse_containers, timeout)
+        try:
+            [made] = await self._ask(request, body, wire.parse_containers, timeout)
+        except AlreadyExists as error:
+            # A repetition finds what its first try made.
+            if not error.repeated or not wire.is_made(
+                made := await self.container(account, name, timeout=timeout), settings
+            ):
+                raise
         return made
 
     async def update_account(
@@ -58,7 +71,14 @@ class AsyncAccounts(AsyncCalls):
         """
         known = await self.account(name, timeout=timeout)
         request, body = wire.save_account(_identity("accountId", known.id, snapshot_version), settings)
-        [made] = await self._ask(request, body, wire.parse_accounts, timeout)
+        try:
+            [made] = await self._ask(request, body, wire.parse_accounts, timeout)
+        except UpdateConflict as error:
+            # A repetition finds what its first try did.
+            if not error.repeated or not wire.is_changed(
+                made := await self.account(name, timeout=timeout), settings, snapshot_version
+            ):
+                raise
         return made
 
     async def update_container(
@@ -76,7 +96,14 @@ class AsyncAccounts(AsyncCalls):
         """
         known = await self.container(account, name, timeout=timeout)
         request, body = wire.save_container(account, _identity("containerId", known.id, snapshot_version), settings)
-        [made] = await self._ask(request, body, wire.parse_containers, timeout)
+        try:
+            [made] = await self._ask(request, body, wire.parse_containers, timeout)
+        except UpdateConflict as error:
+            # A repetition finds what its first try did.
+            if not error.repeated or not wire.is_changed(
+                made := await self.container(account, name, timeout=timeout), settings, snapshot_version
+            ):
+                raise
         return made
 
 

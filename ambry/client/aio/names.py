@@ -76,17 +76,18 @@ class AsyncNames(AsyncLifecycles):
         prefix: str = "",
         *,
         delimiter: str | None = None,
+        start_after: str | None = None,
         page_size: int = 1_000,
         timeout: Timeout | None = None,
     ) -> AsyncPager[NameEntry]:
         """The names that begin with `prefix`, which may be an ambry://, by the order of their bytes.
 
         With `delimiter` those that have it beyond the prefix are told as one. Whatever others write meanwhile, a name that
-        is there all the time comes exactly once.
+        is there all the time comes exactly once. `start_after` is a name, as it is, behind which the list begins.
         """
         within = self._prefix(prefix)
-        wire.list_request(within, delimiter, page_size, None)  # Raises now, and not at the first entry.
-        request = partial(wire.list_request, within, delimiter, page_size)
+        wire.list_request(within, delimiter, start_after, page_size, None)  # Raises now, and not at the first entry.
+        request = partial(wire.list_request, within, delimiter, start_after, page_size)
         return AsyncPager(self, request, partial(wire.parse_list, within), timeout)
 
     def history(self, name: str | NameRef, *, timeout: Timeout | None = None) -> AsyncPager[NameChange]:

@@ -47,6 +47,19 @@ def save_container(account: str, identity: Mapping[str, Any], settings: Mapping[
     return _post(CONTAINERS, headers, {"containers": [{**identity, **given}]}, f"the container of account {account}")
 
 
+def is_made(found: AccountInfo | ContainerInfo, settings: Mapping[str, Any]) -> bool:
+    """Whether it is what was asked to be made."""
+    shape = type(found.settings)
+    return msgspec.convert(_camel(shape, settings), shape) == found.settings
+
+
+def is_changed(found: AccountInfo | ContainerInfo, settings: Mapping[str, Any], snapshot_version: int | None) -> bool:
+    """Whether it is what a change of `snapshot_version` made of it."""
+    told = msgspec.to_builtins(found.settings)
+    asked = _camel(type(found.settings), settings)
+    return found.snapshot_version - 1 == snapshot_version and all(told[name] == asked[name] for name in asked)
+
+
 def _post(path: str, headers: dict[str, str], value: object, subject: str) -> tuple[ApiRequest, bytes]:
     body = msgspec.json.encode(value)
     headers = {**headers, "content-type": "application/json", "content-length": str(len(body))}

@@ -52,9 +52,12 @@ class _Changed(msgspec.Struct):
     size: int
 
 
-def list_request(within: NameRef, delimiter: str | None, page_size: int, token: str | None) -> ApiRequest:
+def list_request(
+    within: NameRef, delimiter: str | None, start_after: str | None, page_size: int, token: str | None
+) -> ApiRequest:
     """A page of the names that begin with that of `within`. Raises InvalidRequest."""
     query = {
+        "start-after": start_after or "",
         "prefix": within.name,
         "delimiter": delimiter or "",
         "max-keys": page_limit(page_size),

@@ -200,6 +200,30 @@ def test_an_alias_move_whose_answer_was_lost_is_found(url: str, link: LosingLink
     someone.close()
 
 
+def test_an_account_whose_making_or_change_was_lost_is_found(link: LosingLink, twins: Twins, name: str) -> None:
+    client = twins.connect(link.url)
+    link.lose("POST")
+    account = client.create_account(name)
+    link.lose("POST")
+    container = client.create_container(name, "models", quota_bytes=5)
+    assert (container.settings.quota_bytes, container.account_id) == (5, account.id)
+    link.lose("POST")
+    with pytest.raises(AlreadyExists):
+        client.create_account(name, status="INACTIVE")
+    link.lose("POST")
+    with pytest.raises(AlreadyExists):
+        client.create_container(name, "models")
+    link.lose("POST")
+    changed = client.update_container(name, "models", snapshot_version=container.snapshot_version, quota_bytes=6)
+    assert changed.settings.quota_bytes == 6
+    link.lose("POST")
+    assert client.update_account(name, snapshot_version=account.snapshot_version, status="INACTIVE").name == name
+    link.lose("POST")
+    with pytest.raises(UpdateConflict):
+        client.update_container(name, "models", snapshot_version=container.snapshot_version, quota_bytes=7)
+    assert len(link.lost) == 7
+
+
 def test_an_older_move_that_looks_the_same_is_not_taken_for_the_own_one() -> None:
     def move(version: str, datacenter: int) -> AliasInfo:
         return AliasInfo(dataset="d", alias="a", version=version, who="ann", datacenter=datacenter)

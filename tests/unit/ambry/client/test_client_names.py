@@ -147,6 +147,11 @@ def test_names_are_listed_in_pages(url: str, twins: Twins, home: str) -> None:
     first = next(iter(client.list(home, page_size=2).pages()))
     second = next(iter(client.list(home, page_size=2).pages(first.next_token)))
     assert [each.name for each in second.entries] == [home + "b/2", home + "b/3"]
+    for start, left in (("b/1", ["b/2", "b/3", "c"]), ("b/2x", ["b/3", "c"]), ("", ["a", "b/1", "b/2", "b/3", "c"])):
+        found = client.list(home, page_size=2, start_after=home + start)
+        assert [each.name.removeprefix(home) for each in found] == left
+    (late,) = client.list(home, delimiter="/", start_after=home + "b/2").pages()
+    assert [each.name for each in late.entries] == [home + "c"], "a directory that begins before is passed over"
     with pytest.raises(InvalidRequest):
         client.list(home, page_size=0)
     with pytest.raises(InvalidRequest):
