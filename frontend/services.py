@@ -13,6 +13,7 @@ from ambry.service.listener import Socket
 from ambry.service.worker import Tick, WorkerRegistry
 from frontend.config import FrontendConfig
 from frontend.containers.changes import ContainerChanges
+from frontend.containers.elsewhere import ContainersElsewhere
 from frontend.containers.quota import Quotas
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
@@ -126,6 +127,10 @@ def metadata_services(
         clock=clock,
         random_source=random_source,
     )
+    if len(router.map.datacenters) > 1:
+        containers.elsewhere = ContainersElsewhere(
+            store, others.everywhere.newest, clock=clock, within_s=others.everywhere.within_s
+        )
     names = Names(store, others.everywhere.ask_others)
     intents = Intents(
         store,

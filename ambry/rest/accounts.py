@@ -142,11 +142,16 @@ def _known(shape: type[msgspec.Struct], beside: frozenset[str]) -> list[str]:
 
 def name_of(what: str, given: object) -> str:
     """A name of an account or a container. Raises InvalidRequest."""
-    if not isinstance(given, str) or not 0 < len(given) <= NAME_SIZE_MAX or not is_plain(given) or "/" in given:
+    if not isinstance(given, str) or not is_name(given):
         raise InvalidRequest(
             f"{what} stands in headers and paths: 1 to {NAME_SIZE_MAX} characters of printable ASCII, without a slash"
         )
     return given
+
+
+def is_name(text: str) -> bool:
+    """Whether an account or a container can be called that."""
+    return 0 < len(text) <= NAME_SIZE_MAX and is_plain(text) and "/" not in text
 
 
 def origins_of(text: str) -> frozenset[str]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
+from ambry.rest.accounts import is_name
 from ambry.rest.values import DEFAULT_NAME
 from frontend.config import AccountEntry
 from frontend.container import Container, unknown_container
 from frontend.containers.directory import AccountRecord, Directory, built_in
+from frontend.containers.elsewhere import ContainersElsewhere
 
+ID_MAX = 0xFFFF_FFFF
 Refresh = Callable[[], Awaitable[None]]
 """Brings the directory up to date with the metadata store. Raises Unavailable where that cannot be asked."""
 
@@ -25,6 +28,8 @@ class Containers:
         self.built_in = built_in(entries)
         self.refresh: Refresh | None = None
         """Set by whoever keeps this up to date; None where the configuration has all there is."""
+        self.elsewhere: ContainersElsewhere | None = None
+        """Set where there are other datacenters, which may know what is not known here."""
         self.directory = Directory(self.built_in.values())
 
     @property
@@ -51,12 +56,19 @@ class Containers:
 
     async def resolve(self, account: str, container: str) -> Container:
         """A container by its names. Raises InvalidRequest for one that is none, Unavailable where nobody can tell."""
-        found = self.known(account, container)
-        if found is None and await self._is_up_to_date(f"container {account}/{container}"):
-            found = self.known(account, container)
+
+        async def look() -> Container | None:
+            await self._is_up_to_date(f"container {account}/{container}")
+            return self.known(account, container)
+
+        found = self.known(account, container) or await look()
         if found is None:
-            if self._directory.account(account) is None:
-                raise InvalidRequest(f"there is no account {account!r}; where none is named it is {DEFAULT_NAME!r}")
+            # Says that there is no such account.
+            record = await self.resolve_account(account)
+            found = self.known(account, container)
+            if found is None and self.elsewhere is not None and is_name(container):
+                found = await self.elsewhere.container(record.id, container, look)
+        if found is None:
             raise InvalidRequest(f"account {account!r} has no container {container!r}")
         return found
 
@@ -69,11 +81,30 @@ class Containers:
 
     async def resolve_account(self, name: str) -> AccountRecord:
         """An account by its name. Raises InvalidRequest for one that is none, Unavailable where nobody can tell."""
-        found = self._directory.account(name)
-        if found is None and await self._is_up_to_date(f"account {name}"):
-            found = self._directory.account(name)
+
+        async def look() -> AccountRecord | None:
+            await self._is_up_to_date(f"account {name}")
+            return self._directory.account(name)
+
+        found = self._directory.account(name) or await look()
+        if found is None and self.elsewhere is not None and is_name(name):
+            found = await self.elsewhere.account(name, look)
         if found is None:
-            raise InvalidRequest(f"there is no account {name!r}")
+            raise InvalidRequest(f"there is no account {name!r}; where none is named it is {DEFAULT_NAME!r}")
+        return found
+
+    async def resolve_account_id(self, id: int) -> AccountRecord:
+        """The same by its id."""
+
+        async def look() -> AccountRecord | None:
+            await self._is_up_to_date(f"account {id}")
+            return self._directory.accounts.get(id)
+
+        found = self._directory.accounts.get(id) or await look()
+        if found is None and self.elsewhere is not None and id <= ID_MAX:
+            found = await self.elsewhere.account_id(id, look)
+        if found is None:
+            raise InvalidRequest(f"there is no account with the id {id}")
         return found
 
     async def _is_up_to_date(self, what: str) -> bool:

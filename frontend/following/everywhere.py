@@ -35,7 +35,7 @@ class Everywhere:
     def __init__(self, store: MetadataStore, others: Sequence[Elsewhere], *, within_s: float) -> None:
         self._store = store
         self._others = tuple(others)
-        self._within_s = within_s
+        self.within_s = within_s
         self._asking = 0
 
     async def newest(self, space: Space, scope: int, key: bytes) -> Version | None:
@@ -67,7 +67,7 @@ class Everywhere:
 
     async def _ask(self, space: Space, scope: int, key: bytes) -> Version | None:
         async def ask(other: Elsewhere) -> Version | None:
-            return await other.newest(space, scope, key, within_s=self._within_s)
+            return await other.newest(space, scope, key, within_s=self.within_s)
 
         asked = {asyncio.ensure_future(ask(other)): other for other in self._others}
         waiting = set(asked)

@@ -80,10 +80,7 @@ class AccountPages:
         name = exchange.headers.get(names.CONTAINER_NAME)
         records = sorted(account.containers.values(), key=lambda container: container.name)
         if name is not None:
-            one = account.container(name)
-            if one is None:
-                raise BlobNotFound(f"account {account.name!r} has no container {name[:64]!r}")
-            records = [one]
+            records = [account.container(name) or await self._from_elsewhere(account, name)]
         return json_page({"containers": [container_json(account.id, each) for each in records]})
 
     async def save_accounts(self, exchange: Exchange) -> web.Response:
@@ -129,8 +126,21 @@ class AccountPages:
         if found is None:
             if away is not None:
                 raise away
-            raise BlobNotFound(f"there is no account {(name or id or '')[:64]!r}")
+            try:
+                if name is not None:
+                    return await self._containers.resolve_account(name)
+                return await self._containers.resolve_account_id(int(id or ""))
+            except InvalidRequest:
+                raise BlobNotFound(f"there is no account {(name or id or '')[:64]!r}") from None
         return found
+
+    async def _from_elsewhere(self, account: AccountRecord, name: str) -> ContainerRecord:
+        """A container that is not known here. Raises BlobNotFound."""
+        try:
+            found = await self._containers.resolve(account.name, name)
+        except InvalidRequest:
+            raise BlobNotFound(f"account {account.name!r} has no container {name[:64]!r}") from None
+        return self._containers.directory.accounts[found.account_id].containers[found.container_id]
 
     async def _look(self) -> None:
         if self._containers.refresh is not None:
