@@ -187,13 +187,14 @@ class Supervisor:
 
     async def _run_once(self, slot: Slot) -> str:
         """One process from its start to its end, and how that was. Raises OSError where there was none."""
-        told, report = os.pipe()
-        life, slot.life = os.pipe()
         listening = [sock.fileno() for sock in self._sockets]
         rpc = [sock.fileno() for sock in self._rpc_sockets]
-        seat = Seat(number=slot.number, listening=listening, report=report, life=life, rpc=rpc)
+        told = report = life = -1
         hearing: asyncio.Task[None] | None = None
         try:
+            told, report = os.pipe()
+            life, slot.life = os.pipe()
+            seat = Seat(number=slot.number, listening=listening, report=report, life=life, rpc=rpc)
             slot.process = process = await asyncio.create_subprocess_exec(
                 *self._command,
                 pass_fds=(*listening, *rpc, report, life),
@@ -209,13 +210,14 @@ class Supervisor:
             return _how(await process.wait())
         finally:
             slot.process = None
-            for number in (report, life, slot.life):
-                if number >= 0:
+            ours = [report, life, slot.life]
+            if hearing is None:
+                ours.append(told)
+            for number in ours:
+                if number is not None and number >= 0:
                     os.close(number)
             slot.life = None
-            if hearing is None:
-                os.close(told)
-            else:
+            if hearing is not None:
                 await hearing
 
     async def _hear(self, slot: Slot, told: int) -> None:

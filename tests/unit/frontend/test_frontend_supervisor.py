@@ -178,6 +178,27 @@ async def test_no_process_to_be_had_is_told_and_tried_again(monkeypatch: pytest.
         assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1
 
 
+async def test_a_shortage_of_descriptors_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one pipe was to be had and not a second, the first stayed open, with every try again."""
+    async with supervised(workers=1) as frontend:
+        await listening(frontend)
+        (before,) = await frontend.serving(1)
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        real, failures = os.pipe, iter([False, True] * 3)
+
+        def pipe() -> tuple[int, int]:
+            if next(failures, False):
+                raise OSError(errno.EMFILE, "no descriptor")
+            return real()
+
+        monkeypatch.setattr(supervisor, "PAUSE_MAX_S", 0.01)
+        monkeypatch.setattr(os, "pipe", pipe)
+        os.kill(before["pid"], signal.SIGKILL)
+        (after,) = await met(frontend.workers, lambda found: found[0]["serving"] and found[0]["pid"] != before["pid"])
+        assert after["last_end"] == "not started: [Errno 24] no descriptor"
+        assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1
+
+
 async def test_no_process_to_be_had_at_the_start_ends_it() -> None:
     with pytest.MonkeyPatch.context() as patch:
         spawning = Spawning(patch)
