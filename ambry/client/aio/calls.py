@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from ambry.client.aio.transport import AsyncResponse, AsyncTransport
@@ -17,7 +16,7 @@ from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ANSWER_BYTES_MAX, ApiRequest, Headers, violation
-from ambry.errors import AmbryError, RangeNotSatisfiable
+from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
 T = TypeVar("T")
@@ -86,13 +85,21 @@ class AsyncCalls(ClientBase):
         try:
             headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
         except AmbryError as error:
-            if isinstance(place, BlobId) or error.retriable:
-                raise
-            # An answer to HEAD has no body that says what is wrong with a name or a version.
-            with suppress(RangeNotSatisfiable):
-                await self._simple(blob_wire.blob_request("GET", place, ByteRange(0, 1)), timeout)
+            if not isinstance(place, BlobId) and error.request_id:
+                await self._explain(error, place, timeout)
             raise
         return blob_wire.parse_info(place, headers)
+
+    async def _explain(self, error: AmbryError, place: Place, timeout: Timeout | None) -> None:
+        """An answer to HEAD has no body that says what is wrong with a name or a version: ask once more, with a GET."""
+        request = blob_wire.blob_request("GET", place, ByteRange(0, 1))
+        try:
+            response = await self._exchange(error.endpoint, request, timeout or self._timeout, None)
+        except AmbryError as told:
+            if type(told) is type(error):
+                error.message, error.request_id = told.message, told.request_id
+        else:
+            response.abort()
 
     async def _repeat(
         self,

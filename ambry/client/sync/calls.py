@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from ambry.client.model import BlobInfo, ByteRange, Timeout
@@ -18,7 +17,7 @@ from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ANSWER_BYTES_MAX, ApiRequest, Headers, violation
-from ambry.errors import AmbryError, RangeNotSatisfiable
+from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
 T = TypeVar("T")
@@ -87,13 +86,21 @@ class SyncCalls(ClientBase):
         try:
             headers = self._simple(blob_wire.blob_request("HEAD", place), timeout)
         except AmbryError as error:
-            if isinstance(place, BlobId) or error.retriable:
-                raise
-            # An answer to HEAD has no body that says what is wrong with a name or a version.
-            with suppress(RangeNotSatisfiable):
-                self._simple(blob_wire.blob_request("GET", place, ByteRange(0, 1)), timeout)
+            if not isinstance(place, BlobId) and error.request_id:
+                self._explain(error, place, timeout)
             raise
         return blob_wire.parse_info(place, headers)
+
+    def _explain(self, error: AmbryError, place: Place, timeout: Timeout | None) -> None:
+        """An answer to HEAD has no body that says what is wrong with a name or a version: ask once more, with a GET."""
+        request = blob_wire.blob_request("GET", place, ByteRange(0, 1))
+        try:
+            response = self._exchange(error.endpoint, request, timeout or self._timeout, None)
+        except AmbryError as told:
+            if type(told) is type(error):
+                error.message, error.request_id = told.message, told.request_id
+        else:
+            response.abort()
 
     def _repeat(
         self,
