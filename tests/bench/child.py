@@ -47,18 +47,29 @@ class Child:
 
     def ask(self, line: bytes, timeout_s: float) -> bytes:
         """Write a line (none when empty) and read one. Raises BenchFailed."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
+        if line:
+            self.tell(line)
+        return self.hear(timeout_s)
+
+    def tell(self, line: bytes) -> None:
+        """Write a line. Raises BenchFailed."""
+        stdin = self._process.stdin
+        if stdin is None:
             raise BenchFailed(f"{self._name} has no pipes")
         try:
-            if line:
-                stdin.write(line + b"\n")
-                stdin.flush()
-            if not select.select([stdout], [], [], timeout_s)[0]:
-                raise BenchFailed(f"{self._name} said nothing for {timeout_s:.0f} s")
-            answer = stdout.readline()
+            stdin.write(line + b"\n")
+            stdin.flush()
         except BrokenPipeError as cause:
             raise BenchFailed(f"{self._name} ended") from cause
+
+    def hear(self, timeout_s: float) -> bytes:
+        """Read a line. Raises BenchFailed."""
+        stdout = self._process.stdout
+        if stdout is None:
+            raise BenchFailed(f"{self._name} has no pipes")
+        if not select.select([stdout], [], [], timeout_s)[0]:
+            raise BenchFailed(f"{self._name} said nothing for {timeout_s:.0f} s")
+        answer = stdout.readline()
         if not answer:
             raise BenchFailed(f"{self._name} ended with exit code {self._process.wait()}")
         return answer

@@ -103,6 +103,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
     memory: list[ProcessMemory]
     failures: list[str]
+    nodes: int = 3
+    """Data nodes of each datacenter."""
+    workers: int = 1
+    """Processes of the frontend."""
+    loads: int = 1
+    """Load generators."""
 
     def row(self, key: str) -> Row | None:
         return next((row for row in self.rows if row.key == key), None)

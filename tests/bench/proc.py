@@ -25,6 +25,12 @@ def memory_kib(pid: int) -> tuple[int, int]:
     return parse_memory((PROC / str(pid) / "status").read_text("ascii", "replace"))
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one started and that run, by pid. Raises OSError when it is gone."""
+    threads = sorted((PROC / str(pid) / "task").iterdir())
+    return sorted(int(word) for thread in threads for word in (thread / "children").read_text("ascii").split())
+
+
 def parse_cpu_ticks(text: str) -> int:
     """utime + stime of /proc/<pid>/stat."""
     # The second field is the program's name in parentheses and may hold spaces and parentheses itself.

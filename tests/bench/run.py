@@ -1,6 +1,7 @@
 """`make bench`: how fast this checkout is on this machine, every figure beside a baseline taken in the same run.
 
     python -m tests.bench.run [--output FILE] [--compare OLD.json] [--quick] [--datacenters N] [--dir DIRECTORY]
+                               [--nodes N] [--workers N] [--loads N]
 
 Real processes on loopback: a local cluster, a load generator (load.py) and a bare HTTP server (bare.py) to compare with.
 Exit code 0: measured; 1: an answer was wrong, or --compare found a watched ratio that fell by more than a quarter;
@@ -73,8 +74,7 @@ class Bench:
         bare: dict[Point, list[Result]] = {point: [] for point in points}
         syncs: dict[Point, list[float]] = {point: [] for point in points}
         port = cluster.frontends("dc1")[0].port
-        pids = {member.name: cluster.pid(member.name) for member in cluster.members}
-        watch = {name: pid for name, pid in pids.items() if pid is not None}
+        watch = processes_of(cluster)
         for number in range(1, rounds + 1):
             # The two classes of PUT share one measurement of the bare server, which knows no classes.
             shared: dict[tuple[str, int, int], Result] = {}
@@ -98,24 +98,19 @@ class Bench:
 
     def note_memory(self, cluster: LocalCluster, ready: dict[str, int]) -> None:
         """Take the memory of the cluster's processes; `ready` is KiB by name from when they were ready."""
-        for member in cluster.members:
-            pid = cluster.pid(member.name)
-            if pid is None:
-                self.failures.append(cluster.obituary(member.name))
-            else:
-                label = (
-                    member.name
-                    if cluster.shape.datacenters == 1
-                    else f"{member.name} of {cluster.shape.datacenters} dc"
-                )
-                self._note(label, pid, ready[member.name])
+        found = processes_of(cluster)
+        self.failures += [cluster.obituary(each.name) for each in cluster.members if each.name not in found]
+        of = "" if cluster.shape.datacenters == 1 else f" of {cluster.shape.datacenters} dc"
+        for name, pid in found.items():
+            self._note(name + of, pid, ready[name])
 
     def note_own_memory(self) -> None:
         for name, pid in self._own().items():
             self._note(name, pid, self._own_ready[name])
 
     def _own(self) -> dict[str, int]:
-        return {LOAD: self._load.pid, BARE: self._bare.pid}
+        loads = {LOAD if not number else f"{LOAD}.{number}": pid for number, pid in enumerate(self._load.pids)}
+        return {**loads, BARE: self._bare.pid}
 
     def _note(self, name: str, pid: int, ready_kib: int) -> None:
         end, peak = proc.memory_kib(pid)
@@ -126,29 +121,43 @@ class Bench:
             self._out.print(f"[dim]{text}[/dim]")
 
 
+def processes_of(cluster: LocalCluster) -> dict[str, int]:
+    """The pids of all that run, by name; those of a frontend with several are dc1-f1.0, dc1-f1.1, ..."""
+    found: dict[str, int] = {}
+    for member in cluster.members:
+        pid = cluster.pid(member.name)
+        if pid is not None:
+            found[member.name] = pid
+            found |= {f"{member.name}.{number}": child for number, child in enumerate(proc.children(pid))}
+    return found
+
+
 @contextlib.contextmanager
-def running(directory: Path, datacenters: int) -> Iterator[tuple[LocalCluster, dict[str, int]]]:
+def running(
+    directory: Path, datacenters: int, *, nodes: int, workers: int
+) -> Iterator[tuple[LocalCluster, dict[str, int]]]:
     """A cluster that is up, and the resident KiB of its processes when they were ready."""
-    cluster = LocalCluster(directory, datacenters=datacenters, port_base=0)
+    cluster = LocalCluster(directory, datacenters=datacenters, nodes=nodes, workers=workers, port_base=0)
     with cluster:
-        pids = {member.name: cluster.pid(member.name) for member in cluster.members}
-        yield cluster, {name: proc.memory_kib(pid)[0] for name, pid in pids.items() if pid is not None}
+        yield cluster, {name: proc.memory_kib(pid)[0] for name, pid in processes_of(cluster).items()}
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def measure_all(directory: Path, chosen: plan.Plan, *, quick: bool, datacenters: int, out: Console) -> Report:
+def measure_all(directory: Path, chosen: plan.Plan, arguments: argparse.Namespace, out: Console) -> Report:
     """The whole run. Raises BenchFailed, LocalClusterError."""
     clock = SystemClock()
+    datacenters: int = arguments.datacenters
+    shape = {"nodes": arguments.nodes, "workers": arguments.workers}
     began, started_at = clock.monotonic(), iso_utc(clock.wall_ms())
     where = machine.facts(directory)
     with contextlib.ExitStack() as stack:
-        load = Generator(chosen)
+        load = Generator(chosen, arguments.loads)
         stack.callback(load.stop)
         bare = Child.module("tests.bench.bare", *(str(size) for size in plan.SIZES))
         stack.callback(bare.stop)
         bench = Bench(directory=directory, chosen=chosen, out=out, load=load, bare=bare)
         bench.probe_machine()
-        with running(directory / "cluster", datacenters) as (cluster, ready):
+        with running(directory / "cluster", datacenters, **shape) as (cluster, ready):
             rows = bench.measure(
                 plan.small_points(chosen, datacenters), rounds=chosen.small_rounds, name="small", cluster=cluster
             )
@@ -157,7 +166,7 @@ def measure_all(directory: Path, chosen: plan.Plan, *, quick: bool, datacenters:
             )
             bench.note_memory(cluster, ready)
         if datacenters == 1:
-            with running(directory / "cluster2", 2) as (cluster, ready):
+            with running(directory / "cluster2", 2, **shape) as (cluster, ready):
                 rows += bench.measure(
                     plan.replicating_points(), rounds=chosen.small_rounds, name="two datacenters", cluster=cluster
                 )
@@ -166,13 +175,15 @@ def measure_all(directory: Path, chosen: plan.Plan, *, quick: bool, datacenters:
     return Report(
         version=FORMAT_VERSION,
         started_at=started_at,
-        quick=quick,
+        quick=arguments.quick,
         elapsed_s=clock.monotonic() - began,
         machine=where,
         probes=Probes(fdatasync_per_s=bench.fdatasync, disk_mb_per_s=bench.disk, loopback_mb_per_s=bench.loopback),
         rows=rows,
         memory=bench.memory,
         failures=bench.failures,
+        loads=arguments.loads,
+        **shape,
     )
 
 
@@ -210,16 +221,25 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="fewer rows and shorter: under 90 s")
     parser.add_argument("--datacenters", type=int, default=1, help="datacenters of the main cluster (default 1)")
+    parser.add_argument("--nodes", type=int, default=3, help="data nodes of each datacenter (default 3)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the frontend, on one port (default 1)")
+    parser.add_argument("--loads", type=int, default=1, help="load generators that share the connections (default 1)")
     parser.add_argument("--dir", type=Path, default=Path(), help="where the temporary data goes (default: here)")
     arguments = parser.parse_args(words)
-    if arguments.datacenters < 1:
-        parser.error("--datacenters must be at least 1")
+    for name in ("datacenters", "nodes", "workers", "loads"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} must be at least 1")
     return arguments
 
 
 def bench(arguments: argparse.Namespace, out: Console) -> int:
     """One run; returns the exit code. Raises BenchFailed, LocalClusterError."""
     old = read_report(arguments.compare) if arguments.compare else None
+    wanted = (arguments.nodes, arguments.workers, arguments.loads)
+    if old is not None and (old.nodes, old.workers, old.loads) != wanted:
+        raise BenchFailed(
+            f"{arguments.compare} is of --nodes {old.nodes} --workers {old.workers} --loads {old.loads}, which this run is not"
+        )
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
     parent: Path = arguments.dir.resolve()
     parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +247,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
     directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
     try:
         chosen = plan.QUICK if arguments.quick else plan.FULL
-        found = measure_all(directory, chosen, quick=arguments.quick, datacenters=arguments.datacenters, out=out)
+        found = measure_all(directory, chosen, arguments, out)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
