@@ -707,8 +707,11 @@ COVERED_BY = {
             "client/aio/uploads",
             "client/sync/uploads",
             "client/wire/uploads",
+            "client/aio/file_uploads",
+            "client/sync/file_uploads",
             "client/sections",
-            "client/file_upload",
+            "client/sending",
+            "cli/puts",
             "cli/uploads",
         )
     },

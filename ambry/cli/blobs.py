@@ -1,4 +1,4 @@
-"""The commands for blobs: put, get, cat, head, rm, ttl, undelete."""
+"""The commands for blobs that are there: get, cat, head, rm, ttl, undelete."""
 
 from __future__ import annotations
 
@@ -9,120 +9,17 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, as_pairs, connecting, place, shows
+from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
 from ambry.cli.failures import report_one
-from ambry.cli.output import expiry, printable, progress_bar, safe_name, show_info, show_table, to_json
+from ambry.cli.output import printable, progress_bar, safe_name, show_info
 from ambry.client.model import BlobInfo, ByteRange, Progress
-from ambry.client.refs import SCHEME, NameRef, Ref, shown, uri_part
+from ambry.client.refs import Ref
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
     from ambry.client.sync.reader import BlobReader
-
-
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@connecting
-@click.option(
-    "--ttl", callback=as_duration, default="forever", show_default=True, help="Time to live: 3600, 12h, 7d, forever."
-)
-@click.option("--content-type", help="Stored with the blob.")
-@click.option("--meta", metavar="K=V", callback=as_pairs, multiple=True, help="User metadata; may be repeated.")
-@click.option("--filename", help="Stored with the blob instead of the file's own name.")
-@click.option("--durability", type=click.Choice(["memory", "disk", "geo"]), help="What the acknowledgement must mean.")
-@click.option(
-    "--idempotency-key", metavar="KEY", help="Makes repeated puts of one file one; no other put has the same."
-)
-@click.option("--name", metavar="NAME", help="What to call it; several files take a NAME/ that ends with a slash.")
-@click.option("--if-absent", is_flag=True, help="Only where there is no such name; else it points to the new blob.")
-@click.option("--if-match", metavar="ETAG", help="Only where the name points to the blob with this ETag.")
-@shows("table", "json", "id", default=None)
-def put(
-    files: Sequence[str],
-    cluster: ChosenCluster,
-    name: str | None,
-    if_absent: bool,
-    if_match: str | None,
-    ttl: int | None,
-    content_type: str | None,
-    meta: dict[str, str],
-    filename: str | None,
-    durability: str | None,
-    idempotency_key: str | None,
-    output: str | None,
-) -> int:
-    """Store files, each as a new blob; `-` is the standard input.
-
-    \b
-    ambry put model.safetensors
-    ambry put model.safetensors --name team/fraud
-    ambry put *.parquet --name features/2026-11-27/
-    """
-    if "-" in files and sys.stdin is None:
-        raise click.UsageError("the standard input is closed, and - would read it")
-    if idempotency_key is not None and len(files) > 1:
-        raise click.UsageError("an idempotency key is of one put; give one file")
-    called = names_of(files, name)
-    stored: list[tuple[str, BlobInfo]] = []
-    printing = output or ("table" if sys.stdout.isatty() else "id")
-    code = 0
-    with cluster.connect() as client:
-        for file, own in zip(files, called, strict=True):
-            source = sys.stdin.buffer if file == "-" else Path(file)
-            try:
-                with progress_bar(file, cluster.quiet) as progress:
-                    info = client.put(
-                        source,
-                        name=own,
-                        if_absent=if_absent,
-                        if_match=if_match,
-                        ttl=ttl,
-                        content_type=content_type,
-                        metadata=meta,
-                        filename=filename,
-                        durability=durability,
-                        idempotency_key=idempotency_key,
-                        progress=progress,
-                    )
-            except (AmbryError, OSError) as error:
-                # The other files do not depend on this one.
-                code = report_one(error, file if len(files) > 1 else "", code)
-                continue
-            stored.append((file, info))
-            if printing != "table":
-                click.echo(str(info.id) if printing == "id" else to_json(info, file=file))
-        if printing == "table" and stored:
-            rows = [[str(i.id), str(i.size), expiry(i), *named(client, i), each] for each, i in stored]
-            show_table(["ID", "SIZE", "EXPIRES", *(["NAME"] if name is not None else []), "FILE"], rows)
-    return code
-
-
-def names_of(files: Sequence[str], name: str | None) -> list[str | None]:
-    """What each of several files is called: a name that ends with a slash has the files' own names behind it."""
-    if name is None:
-        return [None] * len(files)
-    if not name.endswith("/"):
-        if len(files) > 1:
-            raise click.UsageError("one name is for one file; a NAME/ that ends with a slash takes several")
-        return [name]
-    if "-" in files:
-        raise click.UsageError(
-            "the standard input has no name of its own to stand behind the slash; say the whole NAME"
-        )
-    own = [Path(file).name for file in files]
-    if twice := next((each for each in own if own.count(each) > 1), None):
-        raise click.UsageError(f"two of the files are called {twice!r}, and would get one name")
-    return [name + (uri_part(each) if name.startswith(SCHEME) else each) for each in own]
-
-
-def named(client: AmbryClient, info: BlobInfo) -> list[str]:
-    """The name of a blob that was put under one, as it can be pasted."""
-    if not info.name:
-        return []
-    ref = NameRef(info.name, info.account, info.container)
-    return [shown(ref, account=client.default_account, container=client.default_container)]
 
 
 @click.command()

@@ -23,8 +23,9 @@ from ambry.errors import AmbryError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-BLOB_COMMANDS = ("put", "get", "cat", "head", "rm", "ttl", "undelete")
+BLOB_COMMANDS = ("get", "cat", "head", "rm", "ttl", "undelete")
 CLIENT_COMMANDS = {
+    "put": "ambry.cli.puts",
     **dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"),
     "ls": "ambry.cli.names",
     "name": "ambry.cli.names",

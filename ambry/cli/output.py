@@ -31,6 +31,19 @@ def printable(text: str) -> str:
     return _UNSAFE.sub("?", text)
 
 
+def of_size(part: int, size: int) -> str:
+    """`3.1 of 40 GB`."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{_short(part / factor)} of {_short(size / factor)} {unit}"
+    return f"{part} of {size} bytes"
+
+
+def _short(number: float) -> str:
+    """Two digits of what is small, and whole numbers of what is large."""
+    return f"{number:.0f}" if number >= 10 or number == round(number) else f"{number:.1f}"
+
+
 def expiry(info: BlobInfo) -> str:
     return when(info.expires) or "never"
 

@@ -1,4 +1,4 @@
-"""`ambry upload`: large files in parts, which go on where they stopped, and the steps of that one by one."""
+"""`ambry upload`: the steps of an upload in parts, one by one; `ambry put` takes them all."""
 
 from __future__ import annotations
 
@@ -7,34 +7,14 @@ from typing import Any
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, connecting
+from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, connecting
 from ambry.cli.output import expiry, printable, progress_bar, show_table, to_json
 from ambry.client.model import BlobInfo, UploadedPart
 
-DEFAULT = "file"
 
-
-class UploadGroup(click.Group):
-    """`ambry upload FILE` is `ambry upload file FILE`."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = args[0] in self.commands or args[0] in ctx.help_option_names
-        return super().resolve_command(ctx, args if known else [DEFAULT, *args])
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
-            args = [DEFAULT, *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=UploadGroup)
+@click.group()
 def upload() -> None:
-    """Send a large file in parts, so that it goes on where it stopped: ambry upload FILE.
-
-    The other commands are the steps of that, one by one.
-    """
+    """Upload in parts, step by step: begin, put, show, complete, abort. `ambry put FILE` does all of it."""
 
 
 def _of_blob(command: Any) -> Any:
@@ -51,63 +31,6 @@ def _of_blob(command: Any) -> Any:
 
 
 OUTPUT = click.option("--output", type=click.Choice(["table", "json", "id"]), default="id", help="What to print.")
-
-
-@upload.command(DEFAULT)
-@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@connecting
-@_of_blob
-@click.option("--part-size", callback=as_size, default="8M", show_default=True, help="Bytes of a part: 1M and more.")
-@click.option("--parallel", type=click.IntRange(1, 32), default=4, show_default=True, help="Parts at a time.")
-@click.option("--no-resume", is_flag=True, help="Start over instead of going on.")
-@OUTPUT
-def file_command(
-    file: Path,
-    cluster: ChosenCluster,
-    ttl: int | None,
-    content_type: str | None,
-    meta: dict[str, str],
-    filename: str | None,
-    durability: str | None,
-    part_size: int,
-    parallel: int,
-    no_resume: bool,
-    output: str,
-) -> None:
-    """Store a file, sent in parts; the same command goes on where it stopped, after a kill and on another day.
-
-    FILE.ambry-upload remembers the upload until it is complete. Parts that arrived are compared with the file.
-    """
-    from ambry.client.file_upload import upload_file
-    from ambry.client.sections import RememberedUpload, is_empty
-
-    said: dict[str, Any] = {
-        "ttl": ttl,
-        "content_type": content_type,
-        "metadata": meta,
-        "filename": filename or file.name,
-        "durability": durability,
-    }
-    with cluster.connect() as client:
-        if is_empty(file):
-            _shown(client.put(b"", **said), output, file.name)
-            return
-        with progress_bar(file.name, cluster.quiet) as progress:
-            try:
-                info = upload_file(
-                    client,
-                    file,
-                    lambda: client.start_upload(**said),
-                    part_size=part_size,
-                    parallel=parallel,
-                    resume=not no_resume,
-                    progress=progress,
-                )
-            except BaseException:
-                if RememberedUpload(file).load() is not None and not cluster.quiet:
-                    click.echo("ambry: what arrived is kept; the same command goes on from there", err=True)
-                raise
-    _shown(info, output, file.name)
 
 
 @upload.command()

@@ -22,6 +22,7 @@ Progress = Callable[[int, int | None], None]
 """Called with (bytes so far, total or None); never goes back, never from two threads at a time."""
 
 Verify = Literal["always", "if-present", "never"]
+CONCURRENCY_MAX = 32
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
@@ -153,13 +154,23 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferConfig:
-    """`chunk_size` bytes are read, hashed and handed on at a time; memory per transfer is a few of these."""
+    """`chunk_size` bytes are read, hashed and handed on at a time; memory per transfer is a few of these.
+
+    A file of at least `threshold` bytes goes in parts of `part_size` or more, `max_concurrency` of them at a time: a few chunks
+    of memory for each, whatever its size.
+    """
 
     chunk_size: int = 1 << 20
+    part_size: int = 8 << 20
+    threshold: int = 16 << 20
+    max_concurrency: int = 4
 
     def __post_init__(self) -> None:
-        if self.chunk_size < 1:
-            raise InvalidRequest(f"chunk_size must be positive, not {self.chunk_size}")
+        for name in ("chunk_size", "part_size", "threshold"):
+            if getattr(self, name) < 1:
+                raise InvalidRequest(f"{name} must be positive, not {getattr(self, name)}")
+        if not 1 <= self.max_concurrency <= CONCURRENCY_MAX:
+            raise InvalidRequest(f"max_concurrency is 1 to {CONCURRENCY_MAX}, not {self.max_concurrency}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,11 +239,15 @@ class ClientBase:
         own = {name: value for name, value in given.items() if name not in (*of_all, "content-type")}
         return self._of_blob(of_all), own
 
-    def _chunk_size(self, transfer: TransferConfig | None) -> int:
-        """Bytes that one call hands on at a time."""
+    def _transfer_of(self, transfer: TransferConfig | None) -> TransferConfig:
+        """How one call moves bytes."""
         if transfer is not None:
             check_type("transfer", transfer, TransferConfig, _TRANSFER)
-        return (transfer or self._transfer).chunk_size
+        return transfer or self._transfer
+
+    def _chunk_size(self, transfer: TransferConfig | None) -> int:
+        """Bytes that one call hands on at a time."""
+        return self._transfer_of(transfer).chunk_size
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
         return {**self._common, **request.headers}

@@ -7,12 +7,13 @@ those of the file is decided by their sizes and digests.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ambry.checksum import Buffer, new_digester
+from ambry.checksum import Buffer, digest, new_digester
 from ambry.client.sources import Body
 from ambry.client.wire.uploads import PARTS_MAX, parse_id
 from ambry.errors import InvalidRequest
@@ -61,8 +62,15 @@ def sections_of(path: Path, size: int, part_size: int, check: Callable[[], None]
     ]
 
 
-def is_empty(path: Path) -> bool:
-    return not path.stat().st_size
+def large_size(path: Path, threshold: int) -> int | None:
+    """The size of a file that has at least so many bytes; None of a smaller one, and of what is no file. Raises OSError."""
+    found = path.stat()
+    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_size >= max(1, threshold) else None
+
+
+def said_of(headers: Mapping[str, str]) -> str:
+    """What stands for all that was said of a blob with the headers of its upload."""
+    return digest(json.dumps(sorted(headers.items())).encode()).hex()
 
 
 def fitting(part_size: int, size: int) -> int:
@@ -71,26 +79,47 @@ def fitting(part_size: int, size: int) -> int:
     return -(-least // PART_BYTES_MIN) * PART_BYTES_MIN
 
 
+def state_path(file: Path) -> Path:
+    """Where it is remembered which upload a file is on its way in."""
+    return file.with_name(f"{file.name}.ambry-upload")
+
+
+def is_remembered(file: Path) -> bool:
+    """Whether a file is on its way in some upload."""
+    return state_path(file).exists()
+
+
+class FoundUpload(NamedTuple):
+    """What was remembered: the id of the upload, and the size of its parts."""
+
+    upload: str
+    part_size: int
+
+
 class RememberedUpload:
-    """`<file>.ambry-upload`: which upload a file is on its way in, and by which size of parts."""
+    """`<file>.ambry-upload`: which upload a file is on its way in, by which size of parts, and what was said of its blob."""
 
-    def __init__(self, file: Path) -> None:
-        self.path = file.with_name(f"{file.name}.ambry-upload")
+    def __init__(self, file: Path, said: str) -> None:
+        """`said` is what `said_of` gives: an upload of which something else was said is another one."""
+        self.path = state_path(file)
+        self._said = said
 
-    def load(self) -> tuple[str, int] | None:
-        """The id of the upload and the size of its parts; None where there is none, or nothing that makes sense."""
+    def load(self) -> FoundUpload | None:
+        """None where there is none, or nothing that makes sense."""
         with suppress(OSError, ValueError, KeyError, TypeError, InvalidRequest):
             found: Any = json.loads(self.path.read_text("utf-8"))
             upload, part_size = parse_id(found["upload"]), found["part_size"]
-            if isinstance(part_size, int) and part_size >= PART_BYTES_MIN:
-                return upload, part_size
+            if isinstance(part_size, int) and part_size >= PART_BYTES_MIN and found["said"] == self._said:
+                return FoundUpload(upload, part_size)
         return None
 
     def save(self, upload: str, part_size: int) -> None:
-        """At once, whole or not at all."""
+        """At once, whole or not at all. Where nothing can be written an upload goes on all the same, and cannot be resumed."""
         new = self.path.with_name(f"{self.path.name}.new")
-        new.write_text(json.dumps({"upload": upload, "part_size": part_size}) + "\n", "utf-8")
-        new.replace(self.path)
+        with suppress(OSError):
+            new.write_text(json.dumps({"upload": upload, "part_size": part_size, "said": self._said}) + "\n", "utf-8")
+            new.replace(self.path)
 
     def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink()

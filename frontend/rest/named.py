@@ -57,6 +57,7 @@ class _Action(msgspec.Struct, forbid_unknown_fields=True):
     op: str
     id: str | None = None
     source: str | None = msgspec.field(default=None, name="from")
+    owned: bool = False
 
 
 class NamedBlobs:
@@ -236,10 +237,12 @@ class NamedBlobs:
             action = msgspec.convert(await json_object(exchange, self._router), _Action)
         except msgspec.ValidationError as cause:
             raise InvalidRequest(f"{_ACTIONS}: {cause}") from cause
+        if action.owned and action.op != "bind":
+            raise InvalidRequest("owned is for bind: the blob goes with the name then")
         if action.op == "rename" and action.source is not None and action.id is None:
             done = await self._rename(exchange, name, name_key(action.source))
         elif action.op == "bind" and action.id is not None and action.source is None:
-            done = await self._bind(exchange, name, parse_id(action.id))
+            done = await self._bind(exchange, name, parse_id(action.id), owned=action.owned)
         elif action.op == "undelete" and action.id is None and action.source is None:
             done = await self.undelete(exchange, name)
         else:
@@ -267,13 +270,13 @@ class NamedBlobs:
 
         return await self._standing.write(container_of(exchange), write)
 
-    async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId) -> NameVersion:
+    async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId, *, owned: bool) -> NameVersion:
         container = container_of(exchange)
         if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
             raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
         condition = self._may_point(exchange, name)
         head = await read_head(exchange.context, self._router, blob_id)
-        blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=False)
+        blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=owned)
         return await self._point(exchange, name, blob, condition)
 
     async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ambry import AmbryClient
-from ambry.client.sections import RememberedUpload
+from ambry.client.sections import state_path
 from deploy.local_cluster import LocalCluster
 from tests.fault.test_space_returns import HASTE, abandon_an_upload, used_bytes
 from tests.support.clusters import running_cluster, seed_of, shared_cluster
@@ -166,15 +166,26 @@ def test_the_command_goes_on_after_a_kill(pair: LocalCluster, tmp_path: Path) ->
     file = tmp_path / "model.bin"
     body = content(32, 300 * MIB + 3)
     file.write_bytes(body)
-    remembered = RememberedUpload(file)
+    state = state_path(file)
     first, second = (member.url for member in pair.frontends())
-    arguments = [sys.executable, "-m", "ambry.cli.main", "upload", str(file), "--part-size", "2M", "--parallel", "2"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "ambry.cli.main",
+        "put",
+        str(file),
+        "--output",
+        "id",
+        "--part-size",
+        "2M",
+        "--parallel",
+        "2",
+    ]
     running = subprocess.Popen([*arguments, "--endpoint", first], start_new_session=True)
     with AmbryClient(endpoints=[second]) as client:
         try:
-            eventually(lambda: remembered.load() is not None, "the upload began", timeout_s=30)
-            upload_id, _ = remembered.load() or ("", 0)
-            upload = client.resume_upload(upload_id)
+            eventually(state.exists, "the upload began", timeout_s=30)
+            upload = client.resume_upload(json.loads(state.read_text())["upload"])
             eventually(lambda: len(upload.parts()) > 5, "parts arrived", timeout_s=30)
         finally:
             os.killpg(running.pid, signal.SIGKILL)
@@ -195,7 +206,7 @@ def test_the_command_goes_on_after_a_kill(pair: LocalCluster, tmp_path: Path) ->
                 assert chunk == body[position : position + len(chunk)]
                 position += len(chunk)
         assert position == len(body)
-        assert not remembered.path.exists()
+        assert not state.exists()
 
 
 def test_parts_outlive_sweeps_while_their_session_is_open_and_nothing_of_an_aborted_one_stays(tmp_path: Path) -> None:

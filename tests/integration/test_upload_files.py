@@ -1,23 +1,36 @@
-"""Uploads in parts by both clients and by `ambry upload`, against real processes."""
+"""Uploads in parts by both clients and by `ambry put` and `ambry upload`, against real processes."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ambry import AmbryClient, AsyncAmbryClient
-from ambry.client.sections import RememberedUpload, fitting
+from ambry.checksum import digest
+from ambry.client.model import TransferConfig
+from ambry.client.sections import fitting, state_path
 from ambry.client.sync.uploads import SyncUpload
-from ambry.errors import InvalidRequest, UpdateConflict, UploadGone, UploadNotFound
+from ambry.errors import (
+    AlreadyExists,
+    ChecksumMismatch,
+    InvalidRequest,
+    PreconditionFailed,
+    UpdateConflict,
+    UploadGone,
+    UploadNotFound,
+)
 from tests.support.content import content
 
 MIB = 1 << 20
 BODY = content(31, 9 * MIB + 5)
+SMALL = TransferConfig(part_size=MIB, threshold=2 * MIB, max_concurrency=2)
 PARTS = {1: BODY[: 5 * MIB + 1], 2: BODY[5 * MIB + 1 : 6 * MIB], 3: BODY[6 * MIB :]}
 
 
@@ -85,29 +98,125 @@ def test_a_put_with_a_key_is_one_put(dc1: str, tmp_path: Path) -> None:
         assert len(ids) == 1
 
 
+def remembered(file: Path, **said: object) -> dict[str, object]:
+    found: dict[str, object] = json.loads(state_path(file).read_text())
+    return {**found, **said}
+
+
+def broken_off(client: AmbryClient, file: Path, after: int, **said: Any) -> None:
+    """A put of a file that ends as a kill ends it, when so many bytes are there."""
+
+    def dies(done: int, _total: int | None) -> None:
+        if done >= after:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        client.put_file(file, transfer=SMALL, progress=dies, **said)
+
+
+def test_a_large_file_goes_on_where_it_stopped_and_only_as_the_blob_that_was_meant(dc1: str, tmp_path: Path) -> None:
+    file = tmp_path / "big.bin"
+    file.write_bytes(BODY)
+    with AmbryClient(endpoints=[dc1]) as client:
+        broken_off(client, file, 3 * MIB, ttl=3600)
+        upload = client.resume_upload(str(remembered(file)["upload"]))
+        # Not to be believed: a part that is not the file's is sent again.
+        upload.write_part(upload.parts()[0].part, b"something else")
+        there = sum(part.size for part in upload.parts() if part.size == MIB)
+        told: list[tuple[int, int | None]] = []
+        seen: list[int] = []
+        info = client.put_file(
+            file,
+            ttl=3600,
+            transfer=SMALL,
+            resuming=lambda *each: told.append(each),
+            progress=lambda done, _: seen.append(done),
+        )
+        assert (info.id, info.size, info.filename) == (upload.blob, len(BODY), "big.bin")
+        assert told == [(there, len(BODY))] and MIB <= there < len(BODY)
+        assert seen == sorted(seen) and seen[-1] == len(BODY)
+        assert client.get_bytes(info.id) == BODY
+        assert not state_path(file).exists()
+        broken_off(client, file, 3 * MIB, ttl=3600)
+        other = client.put_file(file, ttl=7200, transfer=SMALL, resuming=lambda *each: told.append(each))
+        assert len(told) == 1 and client.get_bytes(other.id) == BODY, "another time to live is another blob"
+        broken_off(client, file, 3 * MIB)
+        anew = client.put_file(file, resume=False, transfer=SMALL, resuming=lambda *each: told.append(each))
+        assert len(told) == 1 and client.get_bytes(anew.id) == BODY
+        assert client.put_file(file, transfer=SMALL, checksum=digest(BODY).hex()).checksum == digest(BODY).hex()
+        with pytest.raises(ChecksumMismatch):
+            client.put_file(file, transfer=SMALL, checksum=digest(b"other").hex())
+
+
+async def test_the_awaiting_client_does_the_same_with_a_name_that_takes_the_blob_along(
+    dc1: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "big.bin"
+    file.write_bytes(BODY)
+    name = f"{tmp_path.name}/big"
+    async with AsyncAmbryClient(endpoints=[dc1]) as client:
+
+        def dies(done: int, _total: int | None) -> None:
+            if done >= 3 * MIB:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await client.put_file(file, name=name, transfer=SMALL, progress=dies)
+        upload = await client.resume_upload(str(remembered(file)["upload"]))
+        info = await client.put_file(file, name=name, transfer=SMALL)
+        assert (info.id, info.name) == (upload.blob, name)
+        assert await client.get_bytes(name) == BODY
+        with pytest.raises(AlreadyExists):
+            await client.put_file(file, name=name, if_absent=True, transfer=SMALL)
+        with pytest.raises(PreconditionFailed):
+            await client.put_file(file, name=name, if_match='"other"', transfer=SMALL)
+        assert not state_path(file).exists()
+        newer = await client.put_file(file, name=name, if_match=info.etag, transfer=SMALL)
+        assert newer.id != info.id
+        await client.delete(name)
+        assert not await client.exists(newer.id)
+
+
 def test_what_is_remembered_is_never_believed(dc1: str, tmp_path: Path) -> None:
     file = tmp_path / "file.bin"
     file.write_bytes(BODY)
-    remembered = RememberedUpload(file)
-    ids = set()
-    for text in ("nonsense", json.dumps({"upload": "0" * 32, "part_size": MIB})):
-        remembered.path.write_text(text)
-        ids.add(command("upload", file, "--endpoint", dc1))
-    assert len(ids) == 2
-    with AmbryClient(endpoints=[dc1]) as client:
+    put = ("put", file, "--endpoint", dc1, "--part-size", "1M")
+    with AmbryClient(endpoints=[dc1], service_id="ambry-cli") as client:
+        broken_off(client, file, 2 * MIB)
+        known = remembered(file)
+        ids = set()
+        for text in ("nonsense", json.dumps({**known, "upload": "0" * 32}), json.dumps({**known, "part_size": 5})):
+            state_path(file).write_text(text)
+            ids.add(command(*put))
+        assert len(ids) == 3
         # A command that was killed after it completed.
         upload = client.start_upload()
         for number in range(1, 11):
             upload.write_part(number, BODY[(number - 1) * MIB : number * MIB])
         done = upload.complete()
-        remembered.save(upload.id, MIB)
-        assert command("upload", file, "--endpoint", dc1) == str(done.id)
-        # And the file changed since.
+        state_path(file).write_text(json.dumps({**known, "upload": upload.id}))
+        assert command(*put) == str(done.id)
+        # And the file changed since: that is another blob.
         file.write_bytes(BODY[:-1] + b"!")
-        remembered.save(upload.id, MIB)
-        command("upload", file, "--endpoint", dc1, code=6)
-        changed = command("upload", file, "--endpoint", dc1)
+        state_path(file).write_text(json.dumps({**known, "upload": upload.id}))
+        changed = command(*put)
         assert client.get_bytes(changed) == BODY[:-1] + b"!"
+        assert client.get_bytes(done.id) == BODY
+
+
+def test_the_command_says_what_is_there(dc1: str, tmp_path: Path) -> None:
+    file = tmp_path / "file.bin"
+    file.write_bytes(BODY)
+    with AmbryClient(endpoints=[dc1], service_id="ambry-cli") as client:
+        broken_off(client, file, 4 * MIB)
+    made = subprocess.run(
+        [sys.executable, "-m", "ambry.cli.main", "put", str(file), "--endpoint", dc1, "--part-size", "1M"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert re.search(r"ambry: resuming file\.bin: [3-9](\.\d)? of 9\.4 MB is there", made.stderr), made.stderr
 
 
 def test_the_steps_one_by_one_as_commands(dc1: str, tmp_path: Path) -> None:
@@ -123,9 +232,8 @@ def test_the_steps_one_by_one_as_commands(dc1: str, tmp_path: Path) -> None:
     command("upload", "abort", other, "--endpoint", dc1)
     command("upload", "show", other, "--endpoint", dc1, code=4)
     file.write_bytes(b"")
-    assert command("upload", file, "--endpoint", dc1)
-    command("upload", tmp_path / "missing", "--endpoint", dc1, code=2)
-    assert "Send a large file" in command("upload", "--help")
+    assert command("put", file, "--endpoint", dc1, "--part-size", "1M")
+    command("put", tmp_path / "missing", "--endpoint", dc1, code=1)
 
 
 def test_parts_are_as_large_as_they_must_be() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from numbers import Integral
-from pathlib import Path
 
 from ambry.blob import Durability
 from ambry.client.aio.lifecycles import AsyncLifecycles
@@ -84,42 +83,6 @@ class AsyncBlobs(AsyncLifecycles):
             filename=filename,
             durability=durability,
             checksum=checksum,
-            idempotency_key=idempotency_key,
-            progress=progress,
-            transfer=transfer,
-            timeout=timeout,
-        )
-
-    async def put_file(
-        self,
-        path: StrPath,
-        *,
-        name: str | NameRef | None = None,
-        if_absent: bool = False,
-        if_match: str | None = None,
-        ttl: timedelta | int | None = None,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        checksum: str | None = None,
-        filename: str | None = None,
-        durability: Durability | str | None = None,
-        idempotency_key: str | None = None,
-        progress: Progress | None = None,
-        transfer: TransferConfig | None = None,
-        timeout: Timeout | None = None,
-    ) -> BlobInfo:
-        """`put` of a local file; its own name is stored as `filename` if none is given."""
-        return await self.put(
-            Path(path),
-            name=name,
-            if_absent=if_absent,
-            if_match=if_match,
-            ttl=ttl,
-            content_type=content_type,
-            metadata=metadata,
-            checksum=checksum,
-            filename=filename,
-            durability=durability,
             idempotency_key=idempotency_key,
             progress=progress,
             transfer=transfer,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -16,6 +16,7 @@ pause: Sleep = asyncio.sleep
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Closable(Protocol):
@@ -68,6 +69,32 @@ def opening(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Opening[
 async def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what waits for a disk, in a thread so that the loop goes on."""
     return await asyncio.to_thread(function, *args, **kwargs)
+
+
+async def at_once(
+    call: Callable[[Item], Awaitable[T]], items: Sequence[Item], limit: int, stop: Callable[[], None]
+) -> list[T]:
+    """The results of `call` for all items, in their order, at most `limit` at a time.
+
+    The first failure is raised when none goes on any more; `stop` is called before they are waited for.
+    """
+    results: dict[int, T] = {}
+    left = iter(enumerate(items))
+
+    async def work() -> None:
+        for number, item in left:
+            results[number] = await call(item)
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(min(limit, len(items)))]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    return [results[number] for number in range(len(items))]
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> tuple[T, ...]:

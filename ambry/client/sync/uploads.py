@@ -47,9 +47,10 @@ class SyncUploads(SyncBlobs):
             filename=filename,
             durability=durability,
         )
-        begun = wire.begin_request(self._of_blob(request.headers))
-        headers, body = self._asked(begun, b"", timeout)
-        told = wire.parse_session(headers, body)
+        return self._begin(self._of_blob(request.headers), timeout)
+
+    def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> SyncUpload:
+        told = wire.parse_session(*self._asked(wire.begin_request(headers), b"", timeout))
         return SyncUpload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
 
     def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> SyncUpload:
@@ -147,14 +148,23 @@ class SyncUpload:
         """Go on with one whose `state` was kept."""
         return client.resume_upload(state["upload"])
 
-    def complete(self, parts: Sequence[UploadedPart] | None = None, *, timeout: Timeout | None = None) -> BlobInfo:
+    def complete(
+        self,
+        parts: Sequence[UploadedPart] | None = None,
+        *,
+        checksum: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> BlobInfo:
         """Make the blob; copies nothing, and again is the same.
 
         With `parts`, by rising number, it is made of these, and their sizes and checksums are compared with what arrived;
-        None is all that arrived.
+        None is all that arrived. With the `checksum` of the whole, its xxh3-128 in hexadecimal, the server goes through all
+        bytes, which takes its time, and the blob has that checksum.
         """
         body = wire.complete_body(parts)
-        request = wire.complete_request(self.id, len(body))
+        request = wire.complete_request(
+            self.id, len(body), "" if checksum is None else blob_wire.checksum_text(checksum)
+        )
         headers, _ = self._client._asked(request, body, timeout or self._timeout)
         self.blob = blob_wire.parse_put(request, headers).id
         return self._client.head(self.blob, timeout=timeout or self._timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
 from ambry.clock import SystemClock
@@ -15,6 +15,7 @@ pause: Sleep = SystemClock().sleep
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 def opening(method: Callable[P, T]) -> Callable[P, T]:
@@ -25,6 +26,23 @@ def opening(method: Callable[P, T]) -> Callable[P, T]:
 def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what waits for a disk."""
     return function(*args, **kwargs)
+
+
+def at_once(call: Callable[[Item], T], items: Sequence[Item], limit: int, stop: Callable[[], None]) -> list[T]:
+    """The results of `call` for all items, in their order, at most `limit` at a time, each in a thread.
+
+    The first failure is raised when none goes on any more; `stop` is called before they are waited for.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(limit, len(items)), thread_name_prefix="ambry") as pool:
+        futures = [pool.submit(call, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def together(calls: Iterable[T]) -> tuple[T, ...]:

@@ -16,6 +16,7 @@ from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import AlreadyExists, InvalidBlobId, InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names
+from ambry.rest.text import plain_text
 
 PAGE_MAX = 1_000
 
@@ -80,15 +81,22 @@ def rename_request(source: NameRef, place: NameRef, *, overwrite: bool) -> tuple
     return _act(place, {"op": "rename", "from": source.name}, overwrite=overwrite)
 
 
-def bind_request(place: NameRef, blob: BlobId, *, overwrite: bool) -> tuple[ApiRequest, bytes]:
-    return _act(place, {"op": "bind", "id": str(blob)}, overwrite=overwrite)
+def bind_request(
+    place: NameRef, blob: BlobId, *, overwrite: bool, if_match: str | None = None, owned: bool = False
+) -> tuple[ApiRequest, bytes]:
+    """`owned`: the blob goes with the name, as one that was put under it."""
+    action: dict[str, Any] = {"op": "bind", "id": str(blob), **({"owned": True} if owned else {})}
+    request, body = _act(place, action, overwrite=overwrite and if_match is None)
+    if if_match is not None:
+        request.headers["if-match"] = plain_text("if_match", if_match)
+    return request, body
 
 
 def undelete_request(place: NameRef) -> tuple[ApiRequest, bytes]:
     return _act(place, {"op": "undelete"}, overwrite=False)
 
 
-def _act(place: NameRef, action: Mapping[str, str], *, overwrite: bool) -> tuple[ApiRequest, bytes]:
+def _act(place: NameRef, action: Mapping[str, Any], *, overwrite: bool) -> tuple[ApiRequest, bytes]:
     body = msgspec.json.encode(action)
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     if overwrite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ class PartAnswer(msgspec.Struct, frozen=True):
     digest: str
 
 
-def begin_request(headers: dict[str, str]) -> ApiRequest:
+def begin_request(headers: Mapping[str, str]) -> ApiRequest:
     """`headers` are those of an upload of no known size."""
     return ApiRequest("POST", "/uploads", {**headers, "content-length": "0"}, "the upload")
 
@@ -53,9 +53,11 @@ def show_request(upload: str, after: int) -> ApiRequest:
     return ApiRequest("GET", f"/uploads/{upload}?after={after}", {}, f"upload {upload}")
 
 
-def complete_request(upload: str, size: int) -> ApiRequest:
-    """`size` bytes of `complete_body`."""
+def complete_request(upload: str, size: int, checksum: str) -> ApiRequest:
+    """`size` bytes of `complete_body`; `checksum` is of all bytes of the blob, empty where it is not known."""
     headers = {"content-type": "application/json", "content-length": str(size)}
+    if checksum:
+        headers[names.DIGEST] = checksum
     return ApiRequest("POST", f"/uploads/{upload}/complete", headers, f"upload {upload}")
 
 

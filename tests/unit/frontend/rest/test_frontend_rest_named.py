@@ -277,6 +277,15 @@ async def test_an_id_that_is_bound_to_a_name_stays_when_the_name_goes(frontend: 
     assert (await act(frontend, "m", {"op": "bind", "id": elsewhere})).status == 412
 
 
+async def test_an_id_that_is_bound_to_belong_to_its_name_goes_with_it(frontend: HttpFrontend) -> None:
+    blob = await frontend.put(b"one")
+    assert (await act(frontend, "n", {"op": "bind", "id": blob, "owned": True})).status == 200
+    await frontend.call("DELETE", f"{HERE}/n")
+    assert (await frontend.call("GET", f"/{blob}")).status == 410
+    assert (await act(frontend, "n", {"op": "undelete"})).status == 200
+    assert (await frontend.call("GET", f"/{blob}")).body == b"one"
+
+
 @pytest.mark.parametrize(
     "action",
     [
@@ -284,6 +293,7 @@ async def test_an_id_that_is_bound_to_a_name_stays_when_the_name_goes(frontend: 
         {"op": "fly"},
         {"op": "rename"},
         {"op": "bind"},
+        {"op": "undelete", "owned": True},
         {"op": "undelete", "id": "x"},
         {"op": "rename", "from": ""},
         {"ob": 1},

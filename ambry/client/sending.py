@@ -1,0 +1,85 @@
+"""The parts of one file on their way: what is there already, how far the others are, and that one failure stops them all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ambry.checksum import digest
+from ambry.client.model import BlobInfo, Progress, UploadedPart
+from ambry.client.sections import FileSection
+from ambry.errors import ChecksumMismatch
+from ambry.rest.values import digest_text
+
+
+class Stopped(Exception):
+    """Another part failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What the server has of an upload; `parts` None where it is complete."""
+
+    parts: Sequence[UploadedPart] | None
+
+    def bytes_of(self, size: int, part_size: int) -> int:
+        """How much that is of a file of `size` bytes in parts of `part_size`, by their sizes alone."""
+        if self.parts is None:
+            return size
+        return sum(part.size for part in self.parts if part.size == min(part_size, size - (part.part - 1) * part_size))
+
+
+class Sending:
+    """Shared by those who send the parts of a file of `size` bytes, on any thread."""
+
+    def __init__(self, arrived: Arrived, size: int, progress: Progress | None) -> None:
+        self._complete = arrived.parts is None
+        self._have = {each.part: each for each in arrived.parts or ()}
+        self._size = size
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._sent: dict[int, int] = {}
+        self._stop = threading.Event()
+        self.failure: BaseException | None = None
+        """The first of all."""
+
+    def check(self) -> None:
+        """Raises Stopped when the others have stopped."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def failed(self, error: BaseException) -> None:
+        """One part did; the others stop."""
+        with self._lock:
+            if self.failure is None and not isinstance(error, Stopped):
+                self.failure = error
+        self._stop.set()
+
+    def may_be_there(self, section: FileSection) -> bool:
+        """Whether the server may have these bytes, which their digest decides."""
+        here = self._have.get(section.number)
+        return self._complete or (here is not None and here.size == section.size)
+
+    def is_there(self, own: UploadedPart) -> bool:
+        """Whether it has them: of a complete upload the server compares them all with what it is made of."""
+        return self._complete or self._have.get(own.part) == own
+
+    def note(self, number: int, done: int) -> None:
+        """So many bytes of a part are there."""
+        if self._progress is None:
+            return
+        with self._lock:
+            self._sent[number] = done
+            self._progress(sum(self._sent.values()), self._size)
+
+
+def check_made(info: BlobInfo, size: int, parts: Sequence[UploadedPart], checksum: str) -> None:
+    """Raises ChecksumMismatch where the blob is not that of these parts, or not of the digest that was said."""
+    whole = parts[0].checksum if len(parts) == 1 else checksum
+    expected = whole or digest_text(digest(b"".join(bytes.fromhex(each.checksum) for each in parts)), len(parts))
+    if info.size != size or info.etag.strip('"') != expected:
+        raise ChecksumMismatch(f"blob {info.id} is not what was sent; do not use it, and put the file again")

@@ -1,0 +1,228 @@
+# Generated from ambry/client/aio/file_uploads.py by `make sync-client`; change that file, not this one.
+"""Files: a large one is sent in parts, several at a time, and goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from ambry.blob import Durability
+from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
+from ambry.client.refs import NameRef
+from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
+from ambry.client.sending import Arrived, Sending, check_made
+from ambry.client.sync.names import SyncNames
+from ambry.client.sync.uploads import SyncUpload, SyncUploads
+from ambry.client.sync.waiting import at_once, blocking
+from ambry.client.wire import blobs as blob_wire
+from ambry.client.wire import names as name_wire
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    BlobNotFound,
+    InvalidRequest,
+    PreconditionFailed,
+    UpdateConflict,
+    UploadNotFound,
+)
+from ambry.ids import BlobId
+from ambry.rest import names
+
+
+class SyncFileUploads(SyncUploads, SyncNames):
+    """The call that stores a file."""
+
+    def put_file(
+        self,
+        path: StrPath,
+        *,
+        resume: bool = True,
+        name: str | NameRef | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        ttl: timedelta | int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        checksum: str | None = None,
+        filename: str | None = None,
+        durability: Durability | str | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+        resuming: Progress | None = None,
+        transfer: TransferConfig | None = None,
+        timeout: Timeout | None = None,
+    ) -> BlobInfo:
+        """`put` of a local file; its own name is stored as `filename` if none is given.
+
+        From `transfer.threshold` bytes on it goes in parts, a few at a time, which are durable one by one. Where that breaks
+        off, the same call goes on with what arrived, after a kill and on another day: `<path>.ambry-upload` says which upload
+        it was, and nothing else of it is believed. The digests of parts decide, never their times. `resuming` is then called
+        once, with the bytes that are there and those of the file. With `resume` false it is begun anew.
+
+        A blob that came in parts has an `etag` of their digests, and no `checksum` unless one is given, for which the server
+        reads it all. One with an `idempotency_key` is sent as one.
+        """
+        file = Path(path)
+        moved = self._transfer_of(transfer)
+        size = None if idempotency_key is not None else blocking(large_size, file, moved.threshold)
+        if size is None:
+            return self.put(
+                file,
+                name=name,
+                if_absent=if_absent,
+                if_match=if_match,
+                ttl=ttl,
+                content_type=content_type,
+                metadata=metadata,
+                checksum=checksum,
+                filename=filename,
+                durability=durability,
+                idempotency_key=idempotency_key,
+                progress=progress,
+                transfer=transfer,
+                timeout=timeout,
+            )
+        request = blob_wire.upload_request(
+            size=None,
+            digest="",
+            ttl=ttl,
+            content_type=content_type,
+            metadata=metadata,
+            filename=file.name if filename is None else filename,
+            durability=durability,
+        )
+        place = None if name is None else self._name(name)
+        headers = self._of_blob(request.headers)
+        if place is not None:
+            headers.update({names.ACCOUNT_NAME: place.account, names.CONTAINER_NAME: place.container})
+            if if_absent and self.exists(place, timeout=timeout):
+                raise AlreadyExists(f"the name {place} exists; nothing was sent")
+        elif if_absent or if_match is not None:
+            raise InvalidRequest("if_absent and if_match are about a name; a blob without one is always new")
+        sent = _FilePut(
+            file=file,
+            size=size,
+            headers=headers,
+            remembered=RememberedUpload(file, said_of(headers)),
+            transfer=moved,
+            checksum="" if checksum is None else blob_wire.checksum_text(checksum),
+            progress=progress,
+            resuming=resuming,
+            timeout=timeout,
+        )
+        info = self._in_parts(sent, resume=resume)
+        if place is not None:
+            info = self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)
+        blocking(sent.remembered.forget)
+        return info
+
+    def _in_parts(self, put: _FilePut, *, resume: bool) -> BlobInfo:
+        """The blob of a file, with what is there of it already."""
+        begun = self._gone_on_with(put) if resume else None
+        if begun is not None:
+            try:
+                return self._finish(put, begun)
+            except UpdateConflict:
+                if begun.arrived.parts is not None:
+                    raise
+                # It was completed, and the file is another one since: that is another blob.
+        upload = self._begin(put.headers, put.timeout)
+        begun = _Begun(upload, fitting(put.transfer.part_size, put.size), Arrived([]))
+        blocking(put.remembered.save, upload.id, begun.part_size)
+        return self._finish(put, begun)
+
+    def _gone_on_with(self, put: _FilePut) -> _Begun | None:
+        """The upload that is remembered, if it is of the same blob and still there."""
+        found = blocking(put.remembered.load)
+        if found is None or fitting(found.part_size, put.size) != found.part_size:
+            return None
+        try:
+            upload = self.resume_upload(found.upload, timeout=put.timeout)
+            is_open = (upload.show()).state == "open"
+            arrived = Arrived(upload.parts() if is_open else None)
+        except UploadNotFound:
+            return None
+        if put.resuming is not None:
+            put.resuming(arrived.bytes_of(put.size, found.part_size), put.size)
+        return _Begun(upload, found.part_size, arrived)
+
+    def _finish(self, put: _FilePut, begun: _Begun) -> BlobInfo:
+        """Send what is not there, and complete it."""
+        sending = Sending(begun.arrived, put.size, put.progress)
+
+        def one(section: FileSection) -> UploadedPart:
+            try:
+                sending.check()
+                if sending.may_be_there(section):
+                    digest = blocking(section.digest)
+                    own = UploadedPart(part=section.number, size=section.size, checksum=digest)
+                    if sending.is_there(own):
+                        sending.note(section.number, section.size)
+                        return own
+                number = section.number
+                return begun.upload.write_part(number, section, progress=lambda done, _: sending.note(number, done))
+            except BaseException as error:
+                sending.failed(error)
+                raise
+
+        sections = sections_of(put.file, put.size, begun.part_size, sending.check)
+        try:
+            parts = at_once(one, sections, put.transfer.max_concurrency, sending.stop)
+        except Exception:
+            if sending.failure is not None:
+                raise sending.failure from None
+            raise
+        info = begun.upload.complete(parts, checksum=put.checksum or None)
+        check_made(info, put.size, parts, put.checksum)
+        return info
+
+    def _name_it(
+        self, put: _FilePut, info: BlobInfo, place: NameRef, *, if_absent: bool, if_match: str | None
+    ) -> BlobInfo:
+        """Let the name point to the blob, which goes with it from then on."""
+        request = name_wire.bind_request(place, info.id, overwrite=not if_absent, if_match=if_match, owned=True)
+        try:
+            self._ask(*request, name_wire.parse_changed, put.timeout)
+        except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
+            # The same upload may have named it before, unheard.
+            if self._points_to(place, put.timeout) != info.id:
+                with suppress(AmbryError):
+                    self.delete(info.id)
+                blocking(put.remembered.forget)
+                if isinstance(error, AlreadyExists):
+                    name_wire.reword(error, place, "without if_absent it points to the new blob")
+                raise
+        return self.head(place, timeout=put.timeout)
+
+    def _points_to(self, place: NameRef, timeout: Timeout | None) -> BlobId | None:
+        try:
+            return self._identify(place, timeout)
+        except BlobNotFound:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FilePut:
+    """A file of `size` bytes, and what is said of its blob. `checksum` is empty where none is known."""
+
+    file: Path
+    size: int
+    headers: dict[str, str]
+    remembered: RememberedUpload
+    transfer: TransferConfig
+    checksum: str
+    progress: Progress | None
+    resuming: Progress | None
+    timeout: Timeout | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An upload that goes on."""
+
+    upload: SyncUpload
+    part_size: int
+    arrived: Arrived
