@@ -24,6 +24,7 @@ from datanode.handlers.batch_gets import BatchGetHandlers
 from datanode.handlers.batch_puts import BatchPutHandlers
 from datanode.handlers.blobs import BlobHandlers
 from datanode.handlers.counting import RequestCounts
+from datanode.handlers.feed import FeedHandlers
 from datanode.handlers.gets import GetHandlers
 from datanode.handlers.greeting import GreetingHandlers
 from datanode.handlers.reading import Reading
@@ -38,6 +39,8 @@ from datanode.replication.bootstrap_copy import Taking
 from datanode.replication.bootstrap_source import BootstrapSource
 from datanode.replication.comparer import Comparer
 from datanode.replication.comparison import PairComparer
+from datanode.replication.container_feed import ContainerFeed
+from datanode.replication.container_watch import Watches
 from datanode.replication.cursor import Cursors
 from datanode.replication.digest_reader import DigestReader
 from datanode.replication.feed import ChangeFeed
@@ -284,6 +287,8 @@ def build(
     greeting = GreetingHandlers(introduction, room)
     batch_gets = BatchGetHandlers(replicas, reading=reading, later=later, clock=clocks.agreed)
     batch_puts = BatchPutHandlers(replicas, own_name=own.name)
+    container_feed = ContainerFeed(replicas, cursors, own_name=own.name, disk=disk, tells=feed.tells_all)
+    watches = Watches(publications, replicas, [partition.id for partition in cluster_map.partitions_of(own.name)])
     tables = (
         greeting.table(),
         blobs.table(),
@@ -293,6 +298,7 @@ def build(
         peers.table(),
         segments.table(),
         upkeep.table(),
+        FeedHandlers(container_feed, watches, later=later).table(),
     )
     handlers: Mapping[int, Handler] = {type: handler for table in tables for type, handler in table.items()}
     return Parts(

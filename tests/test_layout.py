@@ -570,6 +570,7 @@ COVERED_BY = {
         "writes to real files and to those of the simulation, which must be the same",
     ),
     "ambry/protocol/messages/blobs.py": (MESSAGES, "all messages pass the same tests"),
+    "ambry/protocol/messages/feed.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/metadata.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/replication.py": (MESSAGES, "all messages pass the same tests"),
     "ambry/protocol/messages/segments.py": (MESSAGES, "all messages pass the same tests"),

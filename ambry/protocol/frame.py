@@ -89,6 +89,8 @@ class MessageType(IntEnum):
     USAGE = 16
     GETS = 17
     PUTS = 18
+    FEED = 19
+    WATCH = 20
     # What frontends ask those of other datacenters; data nodes do not answer these.
     METADATA_LOG = 64
     METADATA_NEWEST = 65

@@ -34,7 +34,6 @@ from datanode.store.batch import Batch, BatchShape
 from datanode.store.compaction.switch import Compaction
 from datanode.store.copies import Copies
 from datanode.store.digests import Digests
-from datanode.store.entry import IndexEntry
 from datanode.store.files import Files, Lock
 from datanode.store.index import Checkpoint, FindToken, Frozen, Index, LsnRange
 from datanode.store.lineage import Lineage, Seen
@@ -125,6 +124,7 @@ class BlobStore:
         reader = RecordReader(log, index)
         self.read, self.read_image, self.locate = reader.read, reader.read_image, reader.locate
         self.read_run, self.whole = reader.read_run, reader.whole
+        self.appended_at, self.may_be_put_since = reader.appended_at, reader.may_be_put_since
         self.scrub = Scrub(log=log, index=index, reader=reader, published_end=self._published_end)
         self.copies = Copies(log, index, clock=clock, target=self.scrub.target)
         self.digests = Digests(index)
@@ -272,11 +272,6 @@ class BlobStore:
         # Never retried: what reached the disk is unknown (see the fsync findings cited in docs/storage.md).
         self.fence(f"write, sync or publication failed: {error!r}")
         return self.refusal()
-
-    def appended_at(self, entry: IndexEntry) -> int | None:
-        """The LSN of the put record that an entry points to; None where there is none, or a compaction moved it."""
-        segment = self._log.segments.get(entry.segment)
-        return None if segment is None or segment.header.generation else segment.base_lsn + entry.offset
 
     def _published_end(self, segment: Segment) -> int:
         """How far a segment is published. A batch on its way may have places at the end of any segment."""

@@ -143,6 +143,16 @@ class RecordReader:
         record_format.require_readable(head.header)
         return head
 
+    def appended_at(self, entry: IndexEntry) -> int | None:
+        """The LSN of the put record that an entry points to; None where there is none, or a compaction moved it."""
+        segment = self._log.segments.get(entry.segment)
+        return None if segment is None or segment.header.generation else segment.base_lsn + entry.offset
+
+    def may_be_put_since(self, entry: IndexEntry, lsn: int) -> bool:
+        """Whether the put record that an entry points to has an LSN from `lsn` on, as far as its segment tells."""
+        segment = self._log.segments.get(entry.segment)
+        return segment is not None and segment.end_lsn > lsn
+
     def read_image(self, entry: IndexEntry) -> Buffer:
         """The whole record, verified, as it travels between nodes: whether its receiver can read it is not asked here.
 

@@ -24,6 +24,19 @@ from ambry.protocol.messages.blobs import (
     UpdateRequest,
     WantedBytes,
 )
+from ambry.protocol.messages.feed import (
+    ContainerPartitions,
+    FeedAnswer,
+    FeedChange,
+    FeedOutcome,
+    FeedPartition,
+    FeedPlace,
+    FeedReply,
+    FeedRequest,
+    WatchReply,
+    WatchRequest,
+    place_tag,
+)
 from ambry.protocol.messages.metadata import (
     Followed,
     LoggedVersion,
@@ -88,6 +101,23 @@ SAMPLES: list[Message] = [
     PutsReply([NotStored(3, 20, "gone")]),
     UsageRequest(7, 1_700_000_000_000, b"c" * 8, 10),
     UsageReply(5, True, [UsageRow(b"c" * 8, 1, 2, 3, 4)], b"c" * 8),
+    FeedRequest(b"c" * 8, [FeedPartition(7, [FeedPlace(b"t" * 5, 9)], False, 3, [ID])], 10),
+    FeedReply(
+        [
+            FeedAnswer(
+                7,
+                FeedOutcome.TOLD,
+                [FeedChange(ID, STATE, 5, True, False, -1)],
+                FeedPlace(place_tag("n", b"i" * 16, b"e" * 16), 9),
+                3,
+                True,
+                [FeedPlace(b"s" * 5, 4)],
+                [ID],
+            )
+        ]
+    ),
+    WatchRequest(b"w" * 16, 3, 15_000, 5),
+    WatchReply([ContainerPartitions(b"c" * 8, [7])], True),
     MetadataLogRequest(2, LogPlace(b"s" * 16, 7, 99, 1), 10, 2_500),
     MetadataLogReply([LoggedVersion(5, (1 << 64) - 1, b"k", 99, 1, None, 8)], LogPlace(b"s" * 16, 8, 99, 1), True, 9),
     MetadataNewestRequest(2, [RegisterPlace(5, 3, b"k")]),
