@@ -134,6 +134,7 @@ class Frontend:
         metrics.DISCARDS_WAITING.set_function(lambda: router.discards.waiting)
         metrics.DISCARDS_GIVEN_UP.set_function(lambda: router.discards.given_up)
         metrics.CONTAINERS_AGE.set_function(lambda: math.nan if (age := services.sync.staleness_s) is None else age)
+        metrics.FEED_FOLLOWERS.set_function(lambda: services.notices.followers)
         metrics.METADATA_WAITING.set_function(lambda: metadata.waiting)
         metrics.CONNECTIONS.set_function(lambda: server.admission.connections)
         async with contextlib.AsyncExitStack() as ending:

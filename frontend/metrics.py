@@ -94,6 +94,9 @@ CONTAINERS_AGE = Gauge(
     "How long ago the metadata store last told what holds for accounts and containers; no number before the first time.",
     registry=registry,
 )
+FEED_FOLLOWERS = Gauge(
+    "ambry_frontend_feed_followers", "Clients that follow the changes of a container now.", registry=registry
+)
 METADATA_FAILED = Counter(
     "ambry_frontend_metadata_failed",
     "What was asked of the metadata store and failed by it, by error: it did not answer, had no room, or was damaged.",

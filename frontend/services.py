@@ -21,6 +21,10 @@ from frontend.containers.standing import StandingRules
 from frontend.containers.sync import ContainerSync
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.retention import DatasetRetention
+from frontend.feed.following import ChangeFollowing
+from frontend.feed.reader import FeedReader
+from frontend.feed.token import TokenCodec
+from frontend.feed.watching import Notices
 from frontend.following.datacenters import OtherDatacenters
 from frontend.idempotency.keys import IdempotencyKeys
 from frontend.metadata.leases import OWNER_SIZE, Leases
@@ -68,6 +72,8 @@ class MetadataServices:
     keys: IdempotencyKeys
     others: OtherDatacenters
     datasets: Datasets
+    feed: ChangeFollowing
+    notices: Notices
     loops: tuple[Loop, ...]
 
     async def start(self, workers: WorkerRegistry, rpc_sockets: list[Socket]) -> None:
@@ -82,6 +88,7 @@ class MetadataServices:
 
     async def close(self) -> None:
         """Give back what nobody else has while it is here. Nothing runs any more."""
+        await self.notices.stop()
         await self.quotas.close()
 
 
@@ -144,6 +151,8 @@ def metadata_services(
     datasets = Datasets(store, others.everywhere.ask_others)
     standing = StandingRules(containers, datacenter=store.datacenter)
     retention = DatasetRetention(datasets, lives, router, containers, standing, leases, clock=clock)
+    notices = Notices(store, router, random_source=random_source)
+    feed = ChangeFollowing(FeedReader(store, router), notices, TokenCodec(router.map.cluster))
     following = [Loop(name=each.name, tick=each.tick, progress=each.describe) for each in others.followers]
     return MetadataServices(
         sync=sync,
@@ -157,6 +166,8 @@ def metadata_services(
         keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
         others=others,
         datasets=datasets,
+        feed=feed,
+        notices=notices,
         loops=(
             Loop(name="containers", tick=sync.tick),
             Loop(name="quotas", tick=quotas.tick),

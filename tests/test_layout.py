@@ -70,6 +70,7 @@ FLOORS = [
         "frontend.names",
     ],
     ["frontend.idempotency", "frontend.following", "frontend.datasets"],
+    ["frontend.feed"],
     ["frontend.services"],
     ["datanode.replicas", "frontend.rest"],
     ["datanode.checkpointer"],

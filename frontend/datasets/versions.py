@@ -51,7 +51,12 @@ def pack(version: DatasetVersion) -> bytes:
 
 
 def unpack(schema: VersionSchema, raw: bytes) -> DatasetVersion:
-    layout = _NUMBER if schema.parts == 1 else _PARTS[schema.parts]
+    return unpack_parts(schema.parts, raw)
+
+
+def unpack_parts(parts: int, raw: bytes) -> DatasetVersion:
+    """A version of so many numbers."""
+    layout = _NUMBER if parts == 1 else _PARTS[parts]
     return layout.unpack(raw)
 
 

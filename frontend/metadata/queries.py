@@ -23,6 +23,11 @@ NEWEST_PAST = (
 )
 LOCAL = f"SELECT {LOCAL_COLUMNS} FROM local WHERE space = ? AND key = ?"
 HEAD = "SELECT store, seq, time FROM head"
+LAST = " UNION ALL ".join(
+    f"SELECT head.store, {table}.seq, {table}.time, {table}.datacenter FROM head JOIN {table} ON {table}.seq = head.seq"
+    for table in ("register", "past")
+)
+"""Of the store, where its log ends; no row where the log is empty."""
 
 PAST_PUT = f"INSERT INTO past ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 REGISTER_GONE = "DELETE FROM register WHERE space = ? AND scope = ? AND key = ?"

@@ -314,7 +314,7 @@ class MetadataStore(Protocol):
         ...
 
     async def rows(self, query: Query) -> list[Any]:
-        """Rows of the engine's tables as they are; for an operator's look at all of them, nothing else."""
+        """Rows of the engine's tables as they are; for an operator's look at all of them, and for where the log ends."""
         ...
 
     # The last: behind it `list` means this.

@@ -1,0 +1,138 @@
+"""What changed in the metadata of one container: its names, datasets, versions and aliases, read from the metadata log.
+
+Of a register all versions are told, in the order in which this store recorded them. Those that were made here come in the order
+of its history. One of another datacenter may come late, behind a newer one: then the newer one is told again behind it, so that
+the last that was told of a name is what holds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ambry.clustermap.model import ClusterMap
+from frontend.datasets.rows import decode_dataset, newest_key
+from frontend.feed.events import FeedEvent, blob_of, register_event
+from frontend.following.wire import read_progress
+from frontend.metadata import queries
+from frontend.metadata.store import (
+    PAGE_MAX,
+    LocalSpace,
+    LogCursor,
+    MetadataStore,
+    Query,
+    Space,
+    Stamp,
+    Version,
+    order,
+)
+from frontend.names.rows import NamedBlob
+
+SPACES = frozenset({Space.NAME, Space.DATASET, Space.VERSION, Space.ALIAS})
+SCAN_MAX = 10_000
+"""Versions of whatever container that one page looks at."""
+
+
+class RegisterChange(msgspec.Struct, frozen=True):
+    """One event, and the blob that must be told before it."""
+
+    event: FeedEvent
+    blob: NamedBlob | None
+
+
+class RegisterPage(msgspec.Struct, frozen=True):
+    """`logs` are where to go on, in this datacenter's store and, as far as it has followed them, in those of others."""
+
+    changes: list[RegisterChange]
+    logs: tuple[LogCursor, ...]
+    at_end: bool
+    started_over: bool
+
+
+class RegisterChanges:
+    """Of one datacenter's store."""
+
+    def __init__(self, store: MetadataStore, map: ClusterMap) -> None:
+        self._store = store
+        self._alone = len(map.datacenters) == 1
+        self._id: bytes | None = None
+        """Of the store, as it was last seen."""
+
+    async def now(self) -> tuple[LogCursor, ...]:
+        """Where the logs end by now."""
+        followed = await self._followed()
+        rows = await self._store.rows(Query(queries.LAST, ()))
+        return (*(LogCursor(bytes(store), seq, Stamp(*stamp)) for store, seq, *stamp in rows), *followed)
+
+    async def page(self, scope: int, logs: tuple[LogCursor, ...], limit: int) -> RegisterPage:
+        """Up to `limit` changes of a container, after what these places tell. Raises MetadataUnavailable and the like."""
+        # Before the log: what was followed of others by now is before the end that is read to.
+        followed = await self._followed()
+        since = await self._own(logs)
+        cursor, started_over, at_end = since, False, False
+        found: list[Version] = []
+        scanned = 0
+        while len(found) < limit and scanned < SCAN_MAX and not at_end:
+            page = await self._store.log(cursor, limit=PAGE_MAX)
+            if page.started_over:
+                found, started_over = [], True
+            at_end = len(page.versions) < PAGE_MAX
+            scanned += len(page.versions)
+            cursor = page.cursor
+            for version in page.versions:
+                if version.scope != scope or version.space not in SPACES or _internal(version):
+                    continue
+                if len(found) == limit:
+                    # The page ends behind the last one that it tells.
+                    at_end = False
+                    if cursor is not None:
+                        cursor = LogCursor(cursor.store, found[-1].seq, found[-1].stamp)
+                    break
+                found.append(version)
+        if cursor is not None:
+            self._id = cursor.store
+        others = followed if at_end else tuple(log for log in logs if log.store != self._id)
+        changes = [change for version in found for change in await self._changes(version)]
+        over = started_over or (since is None and bool(logs))
+        return RegisterPage(changes, others if cursor is None else (cursor, *others), at_end, over)
+
+    async def _own(self, logs: tuple[LogCursor, ...]) -> LogCursor | None:
+        """That of the places which is in this store's log."""
+        if not logs:
+            return None
+        if self._id is None or all(log.store != self._id for log in logs):
+            self._id = (await self._store.head()).store
+        return next((log for log in logs if log.store == self._id), None)
+
+    async def _followed(self) -> tuple[LogCursor, ...]:
+        """How far the logs of other datacenters are in this one."""
+        if self._alone:
+            return ()
+        rows = await self._store.locals(LocalSpace.CURSOR)
+        read = (read_progress(row.value) for row in rows)
+        return tuple(progress.cursor for progress in read if progress is not None)
+
+    async def _changes(self, version: Version) -> list[RegisterChange]:
+        """What is told of a version."""
+        parts = await self._parts(version) if version.space == Space.VERSION else 0
+        told = [version]
+        if version.stamp.datacenter != self._store.datacenter:
+            newest = await self._store.get(Space(version.space), version.scope, version.key)
+            if newest is not None and newest.seq < version.seq and order(newest) > order(version):
+                told.append(newest)
+        return [RegisterChange(register_event(each, parts), blob_of(each)) for each in told]
+
+    async def _parts(self, version: Version) -> int:
+        """Of how many numbers the versions of its dataset are."""
+        raw_name, _, packed = version.key.partition(b"\0")
+        newest = await self._store.get(Space.DATASET, version.scope, newest_key(raw_name.decode()))
+        if newest is not None and newest.value:
+            return newest.value[0]
+        dataset = await self._store.get(Space.DATASET, version.scope, raw_name)
+        if dataset is not None and dataset.value is not None:
+            return decode_dataset(dataset.value).schema.parts
+        return 3 if len(packed) == 6 else 1
+
+
+def _internal(version: Version) -> bool:
+    """Whether it is the note of a dataset's newest version, and no dataset."""
+    return version.space == Space.DATASET and b"\0" in version.key
