@@ -455,6 +455,16 @@ BLOCKING = {
 SAYS_THAT_IT_BLOCKS = ("Blocking", "blocking", "On a disk thread")
 NEVER_WAITS_THERE = {
     ("datanode/replication/feed.py", "_collect", "changes_since"): "what lies behind the last checkpoint is in memory",
+    (
+        "datanode/replication/container_feed.py",
+        "_read",
+        "changes_since",
+    ): "what lies behind the last checkpoint is in memory",
+    (
+        "datanode/replication/container_watch.py",
+        "take",
+        "changes_since",
+    ): "what lies before is passed over, and told so",
     ("datanode/upkeep/scrubber.py", "_scrub", "lookup"): "it goes to scrub_segment, whose pieces run on disk threads",
 }
 """Module, function, what it uses, and why."""
@@ -689,6 +699,10 @@ COVERED_BY = {
         )
         for name in ("answers", "datacenters", "port", "wire")
     },
+    "frontend/rest/changes_forms.py": (
+        "tests/unit/frontend/rest/test_frontend_rest_changes.py",
+        "every form is read back from whole answers",
+    ),
     "frontend/services.py": (
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",
         "put together, and called over HTTP",

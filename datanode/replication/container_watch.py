@@ -26,7 +26,7 @@ PAIRS_MAX = 5_000
 """Containers and their partitions in one answer, likewise."""
 
 
-class Watch:
+class ContainerWatch:
     """One of them: which partitions published since its last answer, and how far each was looked at."""
 
     def __init__(self, publications: Publications, replicas: Replicas, partitions: list[int]) -> None:
@@ -101,7 +101,7 @@ class Watches:
         self._publications = publications
         self._replicas = replicas
         self._partitions = partitions
-        self._watches: dict[bytes, Watch] = {}
+        self._watches: dict[bytes, ContainerWatch] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -136,18 +136,18 @@ class Watches:
         watch.step += 1
         return watch.take()
 
-    def _begin(self, request: WatchRequest, before: Watch | None) -> None:
+    def _begin(self, request: WatchRequest, before: ContainerWatch | None) -> None:
         if before is not None:
             before.end()
         elif len(self._watches) >= WATCHES_MAX:
             raise Overloaded(f"{WATCHES_MAX} processes watch this node already; retry later")
-        watch = self._watches[request.watch] = Watch(self._publications, self._replicas, self._partitions)
+        watch = self._watches[request.watch] = ContainerWatch(self._publications, self._replicas, self._partitions)
         watch.step = request.step + 1
         self._heard(watch, 0.0)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FORGOTTEN_S, self._forget_silent)
 
-    def _heard(self, watch: Watch, wait_s: float) -> None:
+    def _heard(self, watch: ContainerWatch, wait_s: float) -> None:
         watch.due = asyncio.get_running_loop().time() + wait_s + FORGOTTEN_S
 
     def _forget_silent(self) -> None:

@@ -39,6 +39,8 @@ class FeedEvent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     why: str = ""
     datacenter: int | None = None
     """Of a change of the metadata: the id of the one where it was made."""
+    late: bool = False
+    """Whether it came here behind a newer change of the same, which is told again behind it."""
 
 
 def blob_events(change: FeedChange) -> list[FeedEvent]:

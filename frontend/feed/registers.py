@@ -91,7 +91,7 @@ class RegisterChanges:
         if cursor is not None:
             self._id = cursor.store
         others = followed if at_end else tuple(log for log in logs if log.store != self._id)
-        changes = [change for version in found for change in await self._changes(version)]
+        changes = await self._told(scope, found)
         over = started_over or (since is None and bool(logs))
         return RegisterPage(changes, others if cursor is None else (cursor, *others), at_end, over)
 
@@ -111,18 +111,32 @@ class RegisterChanges:
         read = (read_progress(row.value) for row in rows)
         return tuple(progress.cursor for progress in read if progress is not None)
 
-    async def _changes(self, version: Version) -> list[RegisterChange]:
-        """What is told of a version."""
-        parts = await self._parts(version) if version.space == Space.VERSION else 0
-        told = [version]
-        if version.stamp.datacenter != self._store.datacenter:
-            newest = await self._store.get(Space(version.space), version.scope, version.key)
-            if newest is not None and newest.seq < version.seq and order(newest) > order(version):
-                told.append(newest)
-        return [RegisterChange(register_event(each, parts), blob_of(each)) for each in told]
+    async def _told(self, scope: int, found: list[Version]) -> list[RegisterChange]:
+        """What is told of versions: behind each that came late the newest one of its register, which was told before it."""
+        newest: dict[tuple[int, bytes], Version] = {}
+        for space in {version.space for version in found}:
+            keys = list(dict.fromkeys(version.key for version in found if version.space == space))
+            for at in range(0, len(keys), PAGE_MAX):
+                some = keys[at : at + PAGE_MAX]
+                versions = await self._store.get_many(Space(space), scope, some)
+                newest |= {(space, key): each for key, each in zip(some, versions, strict=True) if each is not None}
+        told: list[RegisterChange] = []
+        for version in found:
+            now = newest.get((version.space, version.key))
+            late = now is not None and now.seq < version.seq and order(now) > order(version)
+            told.append(await self._change(version, late=late))
+            if late and now is not None:
+                told.append(await self._change(now))
+        return told
+
+    async def _change(self, version: Version, *, late: bool = False) -> RegisterChange:
+        event = register_event(version, await self._parts(version))
+        return RegisterChange(msgspec.structs.replace(event, late=True) if late else event, blob_of(version))
 
     async def _parts(self, version: Version) -> int:
-        """Of how many numbers the versions of its dataset are."""
+        """Of how many numbers a version of a dataset is."""
+        if version.space != Space.VERSION:
+            return 0
         raw_name, _, packed = version.key.partition(b"\0")
         newest = await self._store.get(Space.DATASET, version.scope, newest_key(raw_name.decode()))
         if newest is not None and newest.value:

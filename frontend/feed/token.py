@@ -12,15 +12,15 @@ Big-endian; numbers of any size are varints (7 bits to a byte, the lowest first,
       time      8
       origin    varint   the datacenter of that version
     partitions  varint   how many partitions follow, by number
-      gap       varint   of each: its number less that of the one before, less one; of the first its number
-      shape     1        how many places follow, 64 more where a floor stands before them
+      shape     1        of each: how many places follow; 64 more where a floor stands before them, 32 more where a gap does
+      gap       varint   how many numbers were passed over since the one before
       floor     varint   where a log ended when it was begun from the beginning
-      tag       5        of each place: which log (ambry/protocol/messages/feed.py)
+      tag       4        of each place: which log (ambry/protocol/messages/feed.py)
       lsn       varint   of the first as it is, of others in units of 64 KiB, rounded down: they are for when the first is gone
     checksum    4        low 32 bits of xxh3-64 of all before
 
-In base64url without padding. A token goes into a header of a request, which holds 16 KiB: places of other replicas are left out
-where there are too many partitions for all, first those that come last.
+In base64url without padding. A token goes into a header of a request, which holds 16 KiB: there is room for PARTITIONS_MAX, and
+places of other replicas are left out where there is none for all, first those that come last.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ambry.checksum import xxh64
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, NotSupported
 from ambry.protocol.messages.feed import PLACES_MAX, TAG_SIZE, FeedPlace
 from frontend.metadata.store import LogCursor, Stamp
 
 VERSION = 1
-TOKEN_BYTES_MAX = 11_700
+PARTITIONS_MAX = 1_000
+TOKEN_BYTES_MAX = 12_000
 """Before base64: the rest of a header's 16 KiB is for its name."""
 TOKEN_TEXT_MAX = -(-TOKEN_BYTES_MAX * 4 // 3)
 _ROUND_BITS = 16
 _FLOORED = 64
+_GAPPED = 32
 _CHECK_SIZE = 4
 _LOGS_MAX = 64
 _VARINT_BYTES_MAX = 9
@@ -71,7 +73,9 @@ class TokenCodec:
         self._cluster = (xxh64(cluster.encode()) & 0xFFFF_FFFF).to_bytes(4, "big")
 
     def encode(self, container: bytes, position: Position) -> str:
-        """The token of a follower of this container."""
+        """The token of a follower of this container. Raises NotSupported where there are too many partitions."""
+        if len(position.partitions) > PARTITIONS_MAX:
+            raise NotSupported(f"changes are followed in clusters of at most {PARTITIONS_MAX} partitions")
         head = bytes((VERSION,)) + self._cluster + container + _encode_logs(position.logs)
         room = TOKEN_BYTES_MAX - len(head) - _CHECK_SIZE
         raw = head + _encode_partitions(position.partitions, room)
@@ -132,7 +136,8 @@ def _encode_partitions(partitions: Mapping[int, PartitionPosition], room: int) -
     fronts: dict[int, bytes] = {}
     for number in numbers:
         position = partitions[number]
-        fronts[number] = _varint(number - before - 1)
+        gap = number - before - 1
+        fronts[number] = _varint(gap) if gap else b""
         kept[number] = [place.tag + _varint(place.lsn) for place in position.places[:1]]
         before = number
         room -= len(fronts[number]) + 1 + sum(map(len, kept[number]))
@@ -148,7 +153,8 @@ def _encode_partitions(partitions: Mapping[int, PartitionPosition], room: int) -
                     room -= len(place)
     for number in numbers:
         floor = partitions[number].floor
-        pieces += [fronts[number], bytes((len(kept[number]) | (_FLOORED if floor else 0),))]
+        front = fronts[number]
+        pieces += [bytes((len(kept[number]) | (_FLOORED if floor else 0) | (_GAPPED if front else 0),)), front]
         pieces += [_varint(floor)] if floor else []
         pieces += kept[number]
     return b"".join(pieces)
@@ -201,18 +207,18 @@ def _read_partitions(reader: _Reader) -> dict[int, PartitionPosition]:
     found: dict[int, PartitionPosition] = {}
     number = -1
     for _ in range(reader.count(TOKEN_BYTES_MAX)):
-        number += reader.number() + 1
         shape = reader.bytes(1)[0]
         if shape >= 2 * _FLOORED:
             raise ValueError
+        number += (reader.number() if shape & _GAPPED else 0) + 1
         floor = reader.number() if shape & _FLOORED else 0
         places = []
-        for rank in range(shape & (_FLOORED - 1)):
+        for rank in range(shape & (_GAPPED - 1)):
             tag, lsn = reader.bytes(TAG_SIZE), reader.number() << (_ROUND_BITS if rank else 0)
             if lsn >= 1 << 63:
                 raise ValueError
             places.append(FeedPlace(tag, lsn))
-        if len(places) > PLACES_MAX or number >= 1 << 32:
+        if number >= 1 << 32:
             raise ValueError
         found[number] = PartitionPosition(tuple(places), floor)
     return found

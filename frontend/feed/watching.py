@@ -42,7 +42,7 @@ class News(msgspec.Struct, frozen=True):
     partitions: frozenset[int] | None = None
 
 
-class Follower:
+class FeedFollower:
     """One who follows a container."""
 
     def __init__(self, container: bytes) -> None:
@@ -83,7 +83,7 @@ class Notices:
         self._store = store
         self._peers = list({peer.node.name: peer for each in router.replicas.values() for peer in each.local}.values())
         self._random = random_source
-        self._followers: dict[bytes, dict[Follower, None]] = {}
+        self._followers: dict[bytes, dict[FeedFollower, None]] = {}
         self._count = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.TimerHandle | None = None
@@ -98,11 +98,11 @@ class Notices:
         return self._count
 
     @contextlib.contextmanager
-    def following(self, container: bytes) -> Iterator[Follower]:
+    def following(self, container: bytes) -> Iterator[FeedFollower]:
         """Follow a container for a while. Raises Overloaded where too many do."""
         if self._count >= FOLLOWERS_MAX:
             raise Overloaded(f"{FOLLOWERS_MAX} clients follow changes here already; retry later, or elsewhere")
-        follower = Follower(container)
+        follower = FeedFollower(container)
         self._count += 1
         self._followers.setdefault(container, {})[follower] = None
         self._begin()

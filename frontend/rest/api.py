@@ -21,7 +21,7 @@ from frontend.rest.api_pages import ApiPages
 from frontend.rest.batch import Batches
 from frontend.rest.batch_put import BatchPuts
 from frontend.rest.blob import BlobFinder
-from frontend.rest.changes import Changes
+from frontend.rest.changes import ChangePages
 from frontend.rest.cluster import ClusterPages
 from frontend.rest.dataset_versions import DatasetVersions
 from frontend.rest.datasets import DatasetPages
@@ -128,7 +128,7 @@ class AmbryApi:
                 ),
                 DatasetPages(services.datasets, router, containers),
                 NameLists(services.names, router, containers, clock=clock),
-                Changes(services.feed, containers),
+                ChangePages(services.feed, containers),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

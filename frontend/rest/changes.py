@@ -12,6 +12,7 @@ from aiohttp import web
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.rest.values import DEFAULT_NAME
+from ambry.service.listener import TCP_CLOSE, state_of
 from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.feed.following import ChangeFollowing
@@ -31,7 +32,7 @@ STREAM_LIMIT = 200
 """Changes of a page of a stream, as long as nobody asks for more: each stream holds one."""
 
 
-class Changes:
+class ChangePages:
     """The call that tells changes."""
 
     def __init__(self, feed: ChangeFollowing, containers: Containers) -> None:
@@ -135,7 +136,9 @@ class Changes:
 def _is_given_up(exchange: Exchange) -> bool:
     """Whether nobody waits for the answer any more, or this frontend stops."""
     connection = exchange.connection
-    return exchange.http.transport is None or (connection is not None and connection.server.draining)
+    if exchange.http.transport is None or connection is None:
+        return True
+    return connection.server.draining or state_of(connection.transport) == TCP_CLOSE
 
 
 def _number(what: str, text: str | None, least: int, most: int, *, default: int) -> int:

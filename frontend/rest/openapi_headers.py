@@ -7,6 +7,7 @@ from typing import Any
 from ambry.ids import ID_TEXT_SIZE
 from ambry.rest import names, values
 from ambry.rest.text import TEXT_SIZE_MAX
+from frontend.feed.token import TOKEN_TEXT_MAX
 
 Schema = dict[str, Any]
 
@@ -75,6 +76,10 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     names.RESOLVE_RANGE_ON_EMPTY_BLOB: ("answer any range of an empty blob with nothing", _FLAG),
     names.CLUSTER_NAME: ("the cluster that is meant", _NAME),
     names.STATS_TYPE: ("by what to report", {"type": "string", "enum": ["ACCOUNT_REPORT", "PARTITION_CLASS_REPORT"]}),
+    "last-event-id": (
+        "the token to go on from, in place of since: also one that is too long for an address",
+        {"type": "string", "pattern": r"^[A-Za-z0-9_-]+$", "maxLength": TOKEN_TEXT_MAX},
+    ),
     "content-md5": ("MD5 of the body", {"type": "string", "pattern": r"^[A-Za-z0-9+/]{21}[AQgw]==$"}),
     "content-digest": ("digests of the body (RFC 9530)", _DIGESTS),
     "repr-digest": ("digests of the body (RFC 9530)", _DIGESTS),
@@ -93,6 +98,14 @@ RANGES: dict[str, tuple[str, Schema]] = {
     ),
 }
 QUERY: dict[str, tuple[str, Schema]] = {
+    "account": ("the account, default where none is named", _NAME),
+    "container": ("the container, default where none is named", _NAME),
+    "since": (
+        "where to begin: a token of an answer before, the beginning (the default), or now",
+        {"type": "string", "pattern": r"^(beginning|now|[A-Za-z0-9_-]+)$", "maxLength": TOKEN_TEXT_MAX},
+    ),
+    "wait": ("seconds to wait for something to change", {"type": "string", "pattern": r"^([0-9]|[1-5][0-9]|60)$"}),
+    "limit": ("changes of a page, about", {"type": "string", "pattern": r"^([1-9][0-9]{0,2}|1000)$"}),
     "name": ("the host or the name of a data node", {"type": "string", "minLength": 1}),
     "port": ("its port", {"type": "string", "pattern": r"^[0-9]{1,5}$"}),
 }

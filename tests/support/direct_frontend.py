@@ -69,6 +69,17 @@ class RouterPeer:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
+    async def request(self, type: int, message: Message, *, timeout_s: float) -> Frame:
+        if not self.connected:
+            raise PeerConnectionLost(f"{self.node.name} is away")
+        asked = self._cluster[self.node.name].send(type, message)
+        try:
+            answer, body, _ = await asked.wait()
+        except asyncio.CancelledError:
+            asked.abandon()
+            raise
+        return Frame(type, FLAG_REPLY, 0, 1, messages.encode(answer), b"", bytes(body))
+
     async def _run(self, type: int, message: Message | bytes, done: OnReply, body: bytes) -> None:
         outcome: Frame | AmbryError
         try:

@@ -68,6 +68,7 @@ class Answer:
         self.sends_files = True
         self.from_file = False
         """Whether the body stood in a file, and was not read by the handler."""
+        self._abandoned = False
         self._future: asyncio.Future[tuple[Message, Buffer, Buffer | None]] = asyncio.get_running_loop().create_future()
 
     def try_admit(self, size: int) -> bool:
@@ -76,7 +77,15 @@ class Answer:
     async def admit(self, size: int) -> None:
         """There is always room."""
 
+    def abandon(self) -> None:
+        """Nobody waits for it any more: what comes yet is nobody's."""
+        self._abandoned = True
+        if self.on_abandoned is not None:
+            self.on_abandoned()
+
     def reply(self, message: Message, body: Buffer | FileBody = b"", checks: Buffer | None = None) -> None:
+        if self._abandoned:
+            return
         if self._future.done():
             raise AssertionError("a request was answered twice")
         if isinstance(body, FileBody):
@@ -85,6 +94,8 @@ class Answer:
         self._future.set_result((message, body, checks))
 
     def fail(self, error: AmbryError) -> None:
+        if self._abandoned:
+            return
         if self._future.done():
             raise AssertionError("a request was answered twice")
         self._future.set_exception(error)
@@ -94,7 +105,8 @@ class Answer:
         return self._future.done()
 
     async def wait(self) -> tuple[Message, Buffer, Buffer | None]:
-        return await asyncio.wait_for(self._future, LONG_S)
+        async with asyncio.timeout(LONG_S):
+            return await self._future
 
 
 class DirectPeer:

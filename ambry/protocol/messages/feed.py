@@ -1,7 +1,8 @@
 """Messages of the change feed: what a frontend asks data nodes about the blobs of one container (frontend/feed).
 
 A place says how far a replica's log was told: its tag names the replica, its incarnation and its epoch in few bytes, since the
-tokens of users are made of places. One tag stands for another by mistake once in 2**32 times that a replica is made anew.
+tokens of users are made of places. One tag stands for another by mistake once in 2**24 times that a replica is made anew, and
+then only where the new log is longer than what was told of the old one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from ambry.checksum import xxh64
 from ambry.protocol.messages.base import IDS_MAX, PARTITIONS_MAX, IdBytes, Lsn, Message, StampMs
 from ambry.protocol.messages.upkeep import Container
 
-TAG_SIZE = 5
-PLACES_MAX = 32
+TAG_SIZE = 4
+PLACES_MAX = 31
 """Of one partition: one for each replica that there may be."""
 CHANGES_MAX = 1_000
 """In one answer."""
@@ -32,7 +33,7 @@ def node_hint(name: str) -> int:
 
 def place_tag(node: str, incarnation: bytes, epoch: bytes) -> bytes:
     """The tag of a replica's log as of one opening."""
-    return bytes((node_hint(node),)) + (xxh64(incarnation + epoch) & 0xFFFF_FFFF).to_bytes(4, "big")
+    return bytes((node_hint(node),)) + (xxh64(incarnation + epoch) & 0xFF_FFFF).to_bytes(3, "big")
 
 
 class FeedPlace(msgspec.Struct, frozen=True, array_like=True, gc=False):

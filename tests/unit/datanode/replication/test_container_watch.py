@@ -14,6 +14,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.feed import ContainerPartitions, WatchReply, WatchRequest
 from datanode.replication import container_watch
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
+from tests.support.eventually import eventually
 from tests.support.samples import PARTITION, blob_id
 
 CONTAINER = bytes([0, 0, 0, 2, 0, 0, 0, 3])
@@ -96,8 +97,7 @@ async def test_who_does_not_ask_is_forgotten_and_leaves_nothing(
     watchers = list(node.replica.store.watchers)
     await watch(node, 0)
     assert len(node.replica.store.watchers) == len(watchers) + 1
-    while list(node.replica.store.watchers) != watchers:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: list(node.replica.store.watchers) == watchers)
     assert (await watch(node, 1)).anything, "and when it comes back it begins anew"
 
 

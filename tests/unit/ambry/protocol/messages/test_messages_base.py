@@ -101,7 +101,7 @@ SAMPLES: list[Message] = [
     PutsReply([NotStored(3, 20, "gone")]),
     UsageRequest(7, 1_700_000_000_000, b"c" * 8, 10),
     UsageReply(5, True, [UsageRow(b"c" * 8, 1, 2, 3, 4)], b"c" * 8),
-    FeedRequest(b"c" * 8, [FeedPartition(7, [FeedPlace(b"t" * 5, 9)], False, 3, [ID])], 10),
+    FeedRequest(b"c" * 8, [FeedPartition(7, [FeedPlace(b"t" * 4, 9)], False, 3, [ID])], 10),
     FeedReply(
         [
             FeedAnswer(
@@ -111,7 +111,7 @@ SAMPLES: list[Message] = [
                 FeedPlace(place_tag("n", b"i" * 16, b"e" * 16), 9),
                 3,
                 True,
-                [FeedPlace(b"s" * 5, 4)],
+                [FeedPlace(b"s" * 4, 4)],
                 [ID],
             )
         ]
