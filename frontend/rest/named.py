@@ -15,6 +15,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import (
     AlreadyExists,
+    AmbryError,
     InvalidRequest,
     NameDeleted,
     PreconditionFailed,
@@ -307,7 +308,12 @@ class NamedBlobs:
             check_has_names(container)
             return await self._names.point(name.scope, name.key, blob, newest.stamp, [*along, require])
 
-        return await self._standing.write(container_of(exchange), point)
+        try:
+            return await self._standing.write(container_of(exchange), point)
+        except NOTHING_CHANGED:
+            with suppress(AmbryError):  # the janitor sees to it
+                await self._lives.settle(last.id)
+            raise
 
 
 _ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'
