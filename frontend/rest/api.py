@@ -27,8 +27,10 @@ from frontend.rest.dataset_versions import DatasetVersions
 from frontend.rest.datasets import DatasetPages
 from frontend.rest.entry import Entry
 from frontend.rest.named import NamedBlobs
+from frontend.rest.named_actions import NameActions
 from frontend.rest.named_list import NameLists
 from frontend.rest.named_paths import NamedPaths
+from frontend.rest.named_rules import NameChanges
 from frontend.rest.named_updates import NamedUpdates
 from frontend.rest.read import Reads
 from frontend.rest.resource import Resource
@@ -93,19 +95,12 @@ class AmbryApi:
         if services is not None:
             stitches = Stitches(services.sessions, router, entry, services.quotas, config=config, clock=clock)
             uploads.chunk = stitches.chunk
+            changes = NameChanges(services.names, services.lives, services.standing, clock=clock)
+            actions = NameActions(services.names, services.lives, changes, router, services.quotas)
             named = NamedBlobs(
-                services.names,
-                services.intents,
-                services.lives,
-                router,
-                containers,
-                finder,
-                uploads,
-                reads,
-                services.standing,
-                clock=clock,
+                services.names, services.intents, router, containers, finder, uploads, reads, changes, actions
             )
-            updates.by_name = NamedUpdates(services.names, named, containers, services.standing)
+            updates.by_name = NamedUpdates(services.names, changes, actions, containers)
             resources += [
                 stitches,
                 UploadSessions(

@@ -1,22 +1,29 @@
-"""What a request by name is about, and whether it may let the name point to something: by its headers, by what stands there,
-and by the container as it is when the name changes."""
+"""What a request by name is about, and the changes of a name: by the request's headers, by what stands there, and by the
+container as it is when the name changes."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from ambry.clock import Clock
 from ambry.errors import AlreadyExists, InvalidRequest
 from ambry.rest import names as header
 from ambry.rest import values
 from ambry.rest.accounts import NamedBlobMode
 from frontend.container import Container
+from frontend.containers.standing import StandingRules
+from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut
-from frontend.metadata.store import Condition, Expect, Space
-from frontend.names.names import NameVersion
-from frontend.names.rows import NamePlace
+from frontend.metadata.store import Change, Condition, Expect, Require, Space
+from frontend.names.lives import NameLives
+from frontend.names.names import Names, NameVersion
+from frontend.names.rows import NamedBlob, NamePlace
+from frontend.rest.entry import container_of
+from frontend.rest.upload_headers import check_lifetime
+from frontend.router.values import BlobHead
 
 T = TypeVar("T")
 
@@ -90,3 +97,82 @@ async def point_now(
 def _check_movable(container: Container) -> None:
     if container.settings.named_blob_mode is NamedBlobMode.NO_UPDATE:
         raise AlreadyExists(f"the name exists, and in the container {container} a name keeps its blob")
+
+
+def about(exchange: Exchange) -> AboutName:
+    """The name that a change is about."""
+    named: AboutName = exchange.named
+    return named
+
+
+class NameChanges:
+    """Changes of one name, each by what its container lets in the moment in which it is made."""
+
+    def __init__(self, names: Names, lives: NameLives, standing: StandingRules, *, clock: Clock) -> None:
+        self._names = names
+        self._lives = lives
+        self._standing = standing
+        self._clock = clock
+
+    def may_point(self, exchange: Exchange, name: AboutName) -> Condition:
+        """See `may_point`."""
+        return may_point(exchange.headers, name, container_of(exchange), self._clock.wall_ms())
+
+    async def point(
+        self, exchange: Exchange, name: AboutName, blob: NamedBlob, condition: Condition, along: Sequence[Change] = ()
+    ) -> NameVersion:
+        """Let the name point there, if the container lets it now. Raises one of NOTHING_CHANGED, and what the store raises."""
+
+        async def write(container: Container, require: Require) -> NameVersion:
+            if blob.owned:
+                check_lifetime(blob.expires_at_ms, container)
+
+            async def point(held: Condition) -> NameVersion:
+                return await self._names.point(name.scope, name.key, blob, held, [*along, require])
+
+            return await point_now(container, condition, self._clock.wall_ms(), point)
+
+        return await self._standing.write(container_of(exchange), write)
+
+    async def rename(
+        self, exchange: Exchange, name: AboutName, source: NameVersion, condition: Condition
+    ) -> NameVersion:
+        """Move what `source` points to to the name. Raises as `point`."""
+
+        async def write(container: Container, require: Require) -> NameVersion:
+            now_ms = self._clock.wall_ms()
+            container.check_unlocked(now_ms)  # the name that it had goes
+
+            async def rename(held: Condition) -> NameVersion:
+                return await self._names.rename(name.scope, source, name.key, held, [require])
+
+            return await point_now(container, condition, now_ms, rename)
+
+        return await self._standing.write(container_of(exchange), write)
+
+    async def replace(
+        self, exchange: Exchange, name: AboutName, stands: NameVersion, blob: NamedBlob, along: Sequence[Change] = ()
+    ) -> NameVersion:
+        """Say something else of the name, in place of what `stands` there, be it deleted. Raises as `point`."""
+
+        async def write(container: Container, require: Require) -> NameVersion:
+            check_has_names(container)
+            return await self._names.point(name.scope, name.key, blob, stands.stamp, [*along, require])
+
+        return await self._standing.write(container_of(exchange), write)
+
+    async def delete(self, exchange: Exchange, name: AboutName, living: NameVersion, head: BlobHead | None) -> None:
+        """Delete the name, and the blob that goes with it, whose `head` may have been read. Raises as NameLives.bury."""
+
+        async def write(container: Container, require: Require) -> None:
+            container.check_unlocked(self._clock.wall_ms())
+            if living.blob is None or not living.blob.owned:
+                await self._names.bury(name.scope, name.key, living.stamp, [require])
+                return
+
+            async def bury(along: Change) -> None:
+                await self._names.bury(name.scope, name.key, living.stamp, [along, require])
+
+            await self._lives.bury(exchange.context, name.place, living, head, bury)
+
+        await self._standing.write(container_of(exchange), write)

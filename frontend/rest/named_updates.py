@@ -10,16 +10,14 @@ from aiohttp import web
 from ambry.errors import InvalidRequest, NameDeleted
 from ambry.rest import names as header
 from ambry.rest import text as rules
-from frontend.container import Container
 from frontend.containers.resolver import Containers
-from frontend.containers.standing import StandingRules
 from frontend.http.exchange import Exchange
-from frontend.metadata.store import Require
-from frontend.names.names import Names, NameVersion
+from frontend.names.names import Names
 from frontend.names.rows import name_key
-from frontend.rest.entry import check_said, container_of
-from frontend.rest.named import NamedBlobs, about, named_container
-from frontend.rest.named_rules import AboutName, check_has_names
+from frontend.rest.entry import check_said
+from frontend.rest.named import named_container
+from frontend.rest.named_actions import NameActions
+from frontend.rest.named_rules import AboutName, NameChanges, about
 from frontend.router.values import BlobHead
 
 PREFIX = "/named/"
@@ -28,11 +26,11 @@ PREFIX = "/named/"
 class NamedUpdates:
     """What these two calls have to do with names. The blob is named by its name from `enter` on."""
 
-    def __init__(self, names: Names, named: NamedBlobs, containers: Containers, standing: StandingRules) -> None:
+    def __init__(self, names: Names, changes: NameChanges, actions: NameActions, containers: Containers) -> None:
         self._names = names
-        self._named = named
+        self._changes = changes
+        self._actions = actions
         self._containers = containers
-        self._standing = standing
 
     async def enter_living(self, exchange: Exchange, text: str) -> None:
         """For the blob that a name points to. Raises InvalidRequest, NameNotFound, NameDeleted, Unavailable."""
@@ -74,14 +72,9 @@ class NamedUpdates:
         if living.blob.expires_at_ms == head.state.expires_at_ms:
             return
         blob = msgspec.structs.replace(living.blob, expires_at_ms=head.state.expires_at_ms)
-
-        async def write(container: Container, require: Require) -> NameVersion:
-            check_has_names(container)
-            return await self._names.point(name.scope, name.key, blob, living.stamp, [require])
-
-        await self._standing.write(container_of(exchange), write)
+        await self._changes.replace(exchange, name, living, blob)
 
     async def undelete(self, exchange: Exchange) -> web.Response:
         """The name and its blob are back."""
-        await self._named.undelete(exchange, about(exchange))
+        await self._actions.undelete(exchange, about(exchange))
         return web.Response()

@@ -1,0 +1,113 @@
+"""What changes names and writes no blob: `POST /named/<account>/<container>/<name>` with rename, bind or undelete."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+from aiohttp import web
+
+from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, NameDeleted, PreconditionFailed
+from ambry.ids import BlobId
+from frontend.containers.quota import Hold, Quotas
+from frontend.http.exchange import Exchange
+from frontend.names.lives import NameLives
+from frontend.names.names import Names, NameVersion
+from frontend.names.rows import NamedBlob, name_key
+from frontend.rest.blob import parse_id
+from frontend.rest.entry import container_of
+from frontend.rest.json_body import json_object
+from frontend.rest.named_rules import AboutName, NameChanges, about
+from frontend.rest.upload import NOTHING_CHANGED
+from frontend.router.context import RouterContext
+from frontend.router.quorum_read import read_head
+
+_ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'
+
+
+class _Action(msgspec.Struct, forbid_unknown_fields=True):
+    op: str
+    id: str | None = None
+    source: str | None = msgspec.field(default=None, name="from")
+    owned: bool = False
+
+
+class NameActions:
+    """Those calls."""
+
+    def __init__(
+        self, names: Names, lives: NameLives, changes: NameChanges, router: RouterContext, quotas: Quotas
+    ) -> None:
+        self._names = names
+        self._lives = lives
+        self._changes = changes
+        self._router = router
+        self._quotas = quotas
+
+    async def act(self, exchange: Exchange) -> web.Response:
+        """`POST`: what changes names alone, as JSON: rename, bind, undelete."""
+        name = about(exchange)
+        try:
+            action = msgspec.convert(await json_object(exchange, self._router), _Action)
+        except msgspec.ValidationError as cause:
+            raise InvalidRequest(f"{_ACTIONS}: {cause}") from cause
+        if action.owned and action.op != "bind":
+            raise InvalidRequest("owned is for bind: the blob goes with the name then")
+        if action.op == "rename" and action.source is not None and action.id is None:
+            done = await self._rename(exchange, name, name_key(action.source))
+        elif action.op == "bind" and action.id is not None and action.source is None:
+            done = await self._bind(exchange, name, parse_id(action.id), owned=action.owned)
+        elif action.op == "undelete" and action.id is None and action.source is None:
+            done = await self.undelete(exchange, name)
+        else:
+            raise InvalidRequest(_ACTIONS)
+        assert done.blob is not None
+        exchange.noted["blob"] = str(done.id)
+        body = msgspec.json.encode({"id": str(done.id), "size": done.blob.size}) + b"\n"
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Location": f"/{done.id}"}
+        return web.Response(status=200, body=body, headers=headers)
+
+    async def _rename(self, exchange: Exchange, name: AboutName, source_key: bytes) -> NameVersion:
+        if source_key == name.key:
+            raise InvalidRequest("a name is renamed to another one")
+        condition = self._changes.may_point(exchange, name)
+        source = await self._names.find(name.scope, source_key)
+        return await self._changes.rename(exchange, name, source, condition)
+
+    async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId, *, owned: bool) -> NameVersion:
+        container = container_of(exchange)
+        if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
+            raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
+        condition = self._changes.may_point(exchange, name)
+        head = await read_head(exchange.context, self._router, blob_id)
+        blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=owned)
+        return await self._changes.point(exchange, name, blob, condition)
+
+    async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
+        """Bring a deleted name back, and the last blob that it pointed to."""
+        if name.newest is None:
+            with suppress(NameDeleted):
+                await self._names.find(name.scope, name.key)  # says that there never was one, or brings it here
+            name.newest = await self._names.newest(name.scope, name.key)
+        if name.newest is None or name.living is not None:
+            raise AlreadyExists("the name is not deleted: it points to a blob")
+        last = await self._names.last_blob(name.scope, name.newest)
+        if last is None or last.blob is None:
+            raise InvalidRequest("the name never pointed to a blob here")
+        blob, kept = last.blob, None
+        if blob.owned:
+            await self._lives.settle(last.id)
+        head = await read_head(exchange.context, self._router, last.id, any_state=True)
+        if blob.owned and head.state.deleted:
+            async with Hold(self._quotas, container_of(exchange), blob.size):
+                kept = await self._lives.revive(exchange.context, name.place, name.newest, last.id)
+        # Where it lives it is bound here, it was renamed, or somebody brought it back by its id. It may be another name's, and
+        # does not go with this one.
+        blob = msgspec.structs.replace(blob, owned=kept is not None)
+        along = [] if kept is None else [kept]
+        try:
+            return await self._changes.replace(exchange, name, name.newest, blob, along)
+        except NOTHING_CHANGED:
+            with suppress(AmbryError):  # the janitor sees to it
+                await self._lives.settle(last.id)
+            raise
