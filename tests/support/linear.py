@@ -8,6 +8,7 @@ operations.
 
 from __future__ import annotations
 
+import bisect
 import enum
 import heapq
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 NEVER_NS = 1 << 62
+ANY_TOMBSTONE = -1
 
 
 class Kind(enum.StrEnum):
@@ -25,6 +27,8 @@ class Kind(enum.StrEnum):
     """A write that was bound to the version before."""
     MAKE = "make"
     """A write that was bound to there being none, or a tombstone."""
+    GONE = "gone"
+    """Deleted it, or found it deleted: it saw some tombstone, and nobody knows which."""
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -52,10 +56,14 @@ class Written(msgspec.Struct, frozen=True):
 def faults_of(key: str, operations: Iterable[Operation], history: Sequence[Written]) -> list[str]:
     """What cannot be explained. `history` is all of the key's, the oldest first."""
     places = {0: 0} | {version.time: number for number, version in enumerate(history, 1)}
+    tombstones = [number for number, version in enumerate(history, 1) if not version.living]
     known = set()
     found = []
     done: list[tuple[int, int, int, bool, Operation | None]] = []
     for operation in operations:
+        if operation.kind is Kind.GONE:
+            done.append((operation.begun_ns, operation.returned_ns, ANY_TOMBSTONE, False, operation))
+            continue
         place = places.get(operation.time)
         if place is None:
             found.append(f"{key}: {operation} was acknowledged and is not in the history")
@@ -79,6 +87,13 @@ def faults_of(key: str, operations: Iterable[Operation], history: Sequence[Writt
     for begun_ns, returned_ns, place, writes, told in done:
         while returned and returned[0][0] < begun_ns:
             latest = max(latest, heapq.heappop(returned)[1])
+        if place == ANY_TOMBSTONE:
+            # The first that can be: whatever fits behind a later one fits behind this one.
+            first = bisect.bisect_left(tombstones, latest)
+            if first == len(tombstones):
+                found.append(f"{key}: deleted, and behind place {latest} nothing is: {told}")
+                continue
+            place = tombstones[first]
         if place < latest or (writes and place == latest):
             found.append(f"{key}: place {place} after place {latest} had been written or seen: {told}")
         heapq.heappush(returned, (returned_ns, place))

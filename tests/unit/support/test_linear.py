@@ -67,3 +67,24 @@ def test_bonds_that_did_not_hold_are_found() -> None:
 
 def test_what_is_under_way_for_ever_bounds_nothing() -> None:
     assert faults_of("k", [op(Kind.READ, 0, NEVER_NS, 20), op(Kind.READ, 6, 7, 10)], HISTORY[:2]) == []
+
+
+GONE_TWICE = [Written(10, True, 0), Written(-3, False, 0), Written(30, True, 0), Written(-5, False, 0)]
+
+
+@pytest.mark.parametrize(
+    ("operations", "wrong"),
+    [
+        ([op(Kind.GONE, 2, 3, 0), op(Kind.READ, 4, 5, 30), op(Kind.GONE, 6, 7, 0)], False),
+        ([op(Kind.GONE, 2, 3, 0), op(Kind.GONE, 4, 5, 0), op(Kind.READ, 6, 7, 30)], False),
+        ([op(Kind.READ, 2, 3, 30), op(Kind.GONE, 4, 5, 0), op(Kind.READ, 6, 7, 30)], True),
+        ([op(Kind.GONE, 2, 3, 0), op(Kind.READ, 4, 5, 10)], True),
+        ([op(Kind.GONE, 2, 6, 0), op(Kind.READ, 4, 5, 10)], False),
+    ],
+)
+def test_whoever_found_it_deleted_saw_some_tombstone(operations: list[Operation], wrong: bool) -> None:
+    assert bool(faults_of("k", operations, GONE_TWICE)) == wrong
+
+
+def test_nobody_finds_deleted_what_never_was() -> None:
+    assert "nothing is" in faults_of("k", [op(Kind.GONE, 2, 3, 0)], GONE_TWICE[:1])[0]
