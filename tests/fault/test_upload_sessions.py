@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +19,10 @@ from deploy.local_cluster import LocalCluster
 from tests.fault.test_space_returns import HASTE, abandon_an_upload, used_bytes
 from tests.support.clusters import running_cluster, seed_of, shared_cluster
 from tests.support.content import content
+from tests.support.dying_frontend import Dying
 from tests.support.planted_process import planted_in_children
 from tests.support.rest import Answer, call, get, metric, put
-from tests.support.upload_steps import ANNOUNCED, STEP, dies_at_step, hasty, notes_announced
+from tests.support.upload_steps import ANNOUNCED, dies_at_step, hasty, notes_announced
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.fault
@@ -55,29 +54,6 @@ def pair(
             ) as cluster,
         ):
             yield cluster
-
-
-class Dying:
-    """The first frontend dies at a step; the second one is well."""
-
-    def __init__(self, cluster: LocalCluster, step: str) -> None:
-        self._cluster = cluster
-        first, second = cluster.frontends()
-        self.name, self.url, self.other = first.name, first.url, second.url
-        cluster.kill(first.name)
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv(STEP, step)
-            cluster.start(first.name)
-
-    def dies(self, method: str, path: str, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """Ask the first frontend, which dies of it."""
-        with suppress(OSError, http.client.HTTPException):
-            answer = call(self.url, method, path, body, headers or {})
-            pytest.fail(f"it did not die: {answer.status} {answer.body!r}")
-        eventually(lambda: self._cluster.pid(self.name) is None, "it died")
-
-    def again(self) -> None:
-        self._cluster.start(self.name)
 
 
 def _is_gone(url: str, blob_id: str) -> bool:

@@ -123,12 +123,13 @@ class NameClient:
         self._seen[key] = told
         return done(kind, self._numbers.of(told.headers["location"]), expected)
 
-    def _other(self, told: Told) -> None:
+    def _other(self, told: Told) -> Operation | None:
         """A refusal, which changed nothing, or a failure, of which nobody knows."""
         if told.status >= 500:
             self.unknown += 1
         else:
             assert told.status in (409, 412), (told.status, told.body)
+        return None
 
 
 async def history_of(url: str, key: str, numbers: Numbers) -> list[Written]:

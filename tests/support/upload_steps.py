@@ -1,4 +1,6 @@
-"""Frontends that die between two steps of an upload, and janitors that come at once; planted in real processes.
+"""Frontends that die between two steps of an upload or of a change of names, and janitors that come at once.
+
+Planted in real processes.
 
 See tests/support/planted_process.py.
 """
@@ -6,6 +8,7 @@ See tests/support/planted_process.py.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import signal
 from importlib import import_module
@@ -59,7 +62,31 @@ def _note(file: Path, blob_id: BlobId) -> None:
         ids.write(f"{blob_id}\n")
 
 
+def notes_intents(patch: pytest.MonkeyPatch) -> None:
+    """Adds the ids of blobs for which an intent is written to the same file, before anything is written."""
+    from frontend.names.intents import Intents
+
+    file = Path(os.environ[ANNOUNCED])
+    row = Intents.row
+
+    def noted(intents: Intents, kind: Any, blob_id: BlobId, *args: Any, **kwargs: Any) -> Any:
+        _note(file, blob_id)
+        return row(intents, kind, blob_id, *args, **kwargs)
+
+    patch.setattr(Intents, "row", noted)
+
+
 def _dying(method: Any, *, before: bool) -> Any:
+    if not inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        def dies_at_once(*args: Any, **kwargs: Any) -> Any:
+            if not before:
+                method(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        return dies_at_once
+
     @functools.wraps(method)
     async def dies(*args: Any, **kwargs: Any) -> Any:
         if not before:
