@@ -41,7 +41,7 @@ class Buffers:
         """Of all that are known; only read it."""
 
     def take(self, size: int) -> memoryview:
-        """Memory of `size` bytes, as Allocate says. Pages of it that were never written take no room."""
+        """Memory of `size` bytes, as Allocate says. Pages of it that were never written take no room. Raises MemoryError."""
         if size < LARGE_BYTES:
             return fresh(size)
         capacity = -(-size // LARGE_BYTES) * LARGE_BYTES
@@ -52,7 +52,11 @@ class Buffers:
                 known.append(buffer)
                 self._idle.discard(id(buffer))
                 return memoryview(buffer)[:size]
-        buffer = mmap(-1, capacity, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        try:
+            buffer = mmap(-1, capacity, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        except OSError as error:
+            # As an allocation of any other size is told of: ENOMEM, or EAGAIN for locked memory (mmap(2)).
+            raise MemoryError(f"no memory for {capacity} bytes") from error
         with suppress(OSError):  # a kernel without them
             # With huge pages a byte that is written takes 2 MiB, and what is charged is what was received.
             buffer.madvise(MADV_NOHUGEPAGE)

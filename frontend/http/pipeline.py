@@ -9,6 +9,7 @@ brackets have their places, and nothing stands there yet.
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 from collections.abc import Mapping
 
@@ -16,7 +17,7 @@ import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError
+from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError, Overloaded
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
@@ -37,6 +38,8 @@ log = get_logger()
 SPOKEN = (HttpVersion11, HttpVersion10)
 _ENDS_IN_DOUBT = frozenset({"transfer-encoding", "upgrade"})
 """Of a refused request: what comes behind it on the connection is not taken for the next one (RFC 9112 section 6.1)."""
+
+_EXHAUSTED = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 
 
 class KnownTarget(msgspec.Struct, frozen=True):
@@ -145,9 +148,12 @@ class Pipeline:
         except (ClientGone, ConnectionError) as gone:
             return self._break(exchange, gone)
         except Exception as error:
-            log.exception(
-                "request failed", request_id=exchange.context.id, method=exchange.method, path=exchange.http.raw_path
-            )
+            where = {"request_id": exchange.context.id, "method": exchange.method, "path": exchange.http.raw_path}
+            if _is_shortage(error):
+                log.warning("no memory or descriptor for a request", error=str(error) or type(error).__name__, **where)
+                shortage = Overloaded("this frontend is out of memory or descriptors; retry", retry_after_s=1)
+                return self._break(exchange, shortage) if exchange.streaming else self._problem(exchange, shortage)
+            log.exception("request failed", **where)
             if exchange.streaming:
                 return self._break(exchange, error)
             return self._problem(exchange, InternalError("a bug in this server; please report the request id"))
@@ -219,3 +225,8 @@ class Pipeline:
             # The rest of a refused upload is not worth reading; where such a request ends, others may see otherwise.
             response.force_close()
         return response
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether this process, or the machine, had not what it took: that is no bug, and may be had in a moment."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ambry import buffers as module
 from ambry.buffers import KEPT_BYTES_MAX, LARGE_BYTES, Buffers
 
 MIB = 1 << 20
@@ -101,3 +104,16 @@ def test_a_byte_that_is_written_takes_no_huge_page() -> None:
             assert " nh" in flags, each
             return
     raise AssertionError("the memory is mapped nowhere")
+
+
+def test_a_shortage_is_told_as_of_any_other_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of mmap(2) passed by whoever was ready for a MemoryError, and a request without memory was a bug."""
+
+    def none_left(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    buffers = Buffers()
+    monkeypatch.setattr(module, "mmap", none_left)
+    with pytest.raises(MemoryError, match="no memory for 1048576 bytes"):
+        buffers.take(MIB)
+    assert buffers.kept_bytes == 0

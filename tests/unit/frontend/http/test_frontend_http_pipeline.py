@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 
@@ -13,7 +14,9 @@ from ambry.clock import SystemClock
 from ambry.errors import DataCorrupt
 from ambry.format.record import RecordKind
 from ambry.protocol.frame import MessageType
+from frontend.http import pipeline
 from frontend.rest.blob import BlobFinder
+from tests.support.captured_log import capture_log
 from tests.support.content import content
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_id
@@ -154,6 +157,21 @@ async def test_a_bug_is_a_500_that_names_the_request_and_shows_nothing_else(
         answer = await frontend.call("GET", f"/{ID}/BlobInfo")
     is_problem(answer, 500, "InternalError")
     assert b"secret" not in answer.body and b"ZeroDivision" not in answer.body
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+async def test_a_shortage_is_no_bug_and_told_to_be_over_soon(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = capture_log(monkeypatch, pipeline)
+    async with http_frontend() as frontend:
+
+        def short(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(BlobFinder, "head", short)
+        answer = await frontend.call("GET", f"/{ID}/BlobInfo")
+    is_problem(answer, 503, "Overloaded")
+    assert answer.headers["retry-after"] == "1"
+    assert [event["log_level"] for event in events] == ["warning"]
 
 
 # --- fixed pages ---
