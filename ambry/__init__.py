@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from ambry.blob import Durability as Durability
     from ambry.client.accounts import AccountInfo as AccountInfo
     from ambry.client.accounts import ContainerInfo as ContainerInfo
+    from ambry.client.aio.changes import AsyncChangesFeed as AsyncChangesFeed
     from ambry.client.aio.client import AsyncAmbryClient as AsyncAmbryClient
     from ambry.client.aio.pager import AsyncPager as AsyncPager
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.changes import ToldChange as ToldChange
     from ambry.client.datasets import AliasInfo as AliasInfo
     from ambry.client.datasets import DatasetInfo as DatasetInfo
     from ambry.client.datasets import VersionEntry as VersionEntry
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ambry.client.names import NameEntry as NameEntry
     from ambry.client.refs import NameRef as NameRef
     from ambry.client.refs import VersionRef as VersionRef
+    from ambry.client.sync.changes import ChangesFeed as ChangesFeed
     from ambry.client.sync.client import AmbryClient as AmbryClient
     from ambry.client.sync.pager import Pager as Pager
     from ambry.client.sync.reader import BlobReader as BlobReader
@@ -69,9 +72,12 @@ _EXPORTS: dict[str, str] = {
     "AmbryClient": "ambry.client.sync.client",
     "AsyncAmbryClient": "ambry.client.aio.client",
     "AsyncBlobReader": "ambry.client.aio.reader",
+    "AsyncChangesFeed": "ambry.client.aio.changes",
     "AsyncPager": "ambry.client.aio.pager",
     "BlobId": "ambry.ids",
     "BlobReader": "ambry.client.sync.reader",
+    "ToldChange": "ambry.client.changes",
+    "ChangesFeed": "ambry.client.sync.changes",
     "ContainerInfo": "ambry.client.accounts",
     "DatasetInfo": "ambry.client.datasets",
     "Durability": "ambry.blob",

@@ -699,6 +699,19 @@ COVERED_BY = {
         )
         for name in ("answers", "datacenters", "port", "wire")
     },
+    **{
+        f"ambry/{name}.py": (
+            "tests/integration/test_sdk_changes.py",
+            "both clients and the command against real processes",
+        )
+        for name in (
+            "client/aio/changes",
+            "client/sync/changes",
+            "client/wire/changes",
+            "client/changes",
+            "cli/changes",
+        )
+    },
     "frontend/rest/changes_forms.py": (
         "tests/unit/frontend/rest/test_frontend_rest_changes.py",
         "every form is read back from whole answers",

@@ -32,6 +32,8 @@ NAMES = {
     "AsyncAmbryClient": "AmbryClient",
     "AsyncBlobReader": "BlobReader",
     "AsyncPager": "Pager",
+    "AsyncChangesFeed": "ChangesFeed",
+    "StopAsyncIteration": "StopIteration",
     "aio": "sync",
 }
 """Other names that begin with Async begin with Sync."""

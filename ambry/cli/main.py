@@ -31,6 +31,7 @@ CLIENT_COMMANDS = {
     "name": "ambry.cli.names",
     "dataset": "ambry.cli.datasets",
     "alias": "ambry.cli.aliases",
+    "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",
     "container": "ambry.cli.accounts",

@@ -8,12 +8,15 @@ from typing import Self
 from ambry.client.aio.accounts import AsyncAccounts
 from ambry.client.aio.aliases import AsyncAliases
 from ambry.client.aio.batches import AsyncBatches
+from ambry.client.aio.changes import AsyncChanges
 from ambry.client.aio.datasets import AsyncDatasets
 from ambry.client.aio.file_uploads import AsyncFileUploads
 from ambry.client.aio.health import AsyncHealthChecks
 
 
-class AsyncAmbryClient(AsyncFileUploads, AsyncDatasets, AsyncAliases, AsyncBatches, AsyncAccounts, AsyncHealthChecks):
+class AsyncAmbryClient(
+    AsyncFileUploads, AsyncDatasets, AsyncAliases, AsyncBatches, AsyncChanges, AsyncAccounts, AsyncHealthChecks
+):
     """A client of one ambry cluster.
 
     Usable from any event loop, one at a time; pickled, it carries its configuration only.

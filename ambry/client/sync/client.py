@@ -9,12 +9,13 @@ from typing import Self
 from ambry.client.sync.accounts import SyncAccounts
 from ambry.client.sync.aliases import SyncAliases
 from ambry.client.sync.batches import SyncBatches
+from ambry.client.sync.changes import SyncChanges
 from ambry.client.sync.datasets import SyncDatasets
 from ambry.client.sync.file_uploads import SyncFileUploads
 from ambry.client.sync.health import SyncHealthChecks
 
 
-class AmbryClient(SyncFileUploads, SyncDatasets, SyncAliases, SyncBatches, SyncAccounts, SyncHealthChecks):
+class AmbryClient(SyncFileUploads, SyncDatasets, SyncAliases, SyncBatches, SyncChanges, SyncAccounts, SyncHealthChecks):
     """A client of one ambry cluster.
 
     Safe to share between threads and to keep across a fork; pickled, it carries its configuration only.

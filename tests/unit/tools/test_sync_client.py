@@ -50,6 +50,7 @@ def test_a_change_of_one_twin_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) 
         "aliases.py",
         "batches.py",
         "calls.py",
+        "changes.py",
         "health.py",
         "lifecycles.py",
         "pager.py",

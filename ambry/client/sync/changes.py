@@ -1,0 +1,78 @@
+# Generated from ambry/client/aio/changes.py by `make sync-client`; change that file, not this one.
+"""Following what changes in a container."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from ambry.client.changes import ToldChange, ToldChanges
+from ambry.client.model import Timeout
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.wire import changes as wire
+from ambry.client.wire.message import ApiRequest
+
+EMPTY = ToldChanges(changes=(), token="", at_end=False)
+
+
+class ChangesFeed:
+    """Iterate over it. One that raised is as it was before: iterate on, when it may help, or begin with `token` anew."""
+
+    def __init__(self, calls: SyncCalls, since: str, *, follow: bool, page_size: int, timeout: Timeout | None) -> None:
+        self._calls = calls
+        self._follow = follow
+        self._page_size = page_size
+        self._timeout = timeout
+        self._page = EMPTY
+        self._left: deque[ToldChange] = deque()
+        self.token = since
+        """What `changes(since=...)` takes to go on, at any frontend: behind the last page of which all changes were given out.
+
+        Those of the page that is under way come again then.
+        """
+        self._request(0)  # Raises now, and not at the first change.
+
+    def __iter__(self) -> Iterator[ToldChange]:
+        return self
+
+    def __next__(self) -> ToldChange:
+        while not self._left:
+            if self._page.token:
+                self.token = self._page.token
+            if self._page.at_end and not self._follow:
+                raise StopIteration
+            self._next_page()
+        return self._left.popleft()
+
+    def _next_page(self) -> None:
+        """The next one; waits for a change where there is none."""
+        bears = (self._timeout or self._calls._timeout).read
+        # A now is known at once, so that no change is left out where a request that waits is lost.
+        wait_s = int(min(wire.WAIT_MAX_S, bears * 2 / 3)) if self._follow and self._page.token else 0
+        self._page = self._calls._ask(self._request(wait_s), None, wire.parse_changes, self._timeout)
+        self._left.extend(self._page.changes)
+
+    def _request(self, wait_s: int) -> ApiRequest:
+        calls = self._calls
+        return wire.changes_request(
+            calls.default_account, calls.default_container, self.token, page_size=self._page_size, wait_s=wait_s
+        )
+
+
+class SyncChanges(SyncCalls):
+    """The call that tells changes."""
+
+    def changes(
+        self,
+        since: str = "beginning",
+        *,
+        follow: bool = False,
+        page_size: int = 1_000,
+        timeout: Timeout | None = None,
+    ) -> ChangesFeed:
+        """What was put, deleted, undeleted, extended, named and aliased in the container of the client, as `ToldChange`s.
+
+        `since`: the `beginning`, `now`, or the `token` of a feed before. At least once each; it ends where there is no
+        more, or with `follow` waits for more. Keep `token` together with what was done with the changes so far.
+        """
+        return ChangesFeed(self, since, follow=follow, page_size=page_size, timeout=timeout)
