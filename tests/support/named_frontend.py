@@ -58,6 +58,8 @@ class LosingLink:
         """The first lines of all requests."""
         self.then: Callable[[], object] = lambda: None
         """What happens between such an answer and the end of its connection."""
+        self.alter: Callable[[bytes], bytes] = lambda data: data
+        """What becomes of the bytes of answers."""
         self._ends: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -133,7 +135,7 @@ class LosingLink:
                 if self._is_to_be_lost(line):
                     self.then()
                     break
-                near.sendall(data)
+                near.sendall(self.alter(data))
         for end in (near, far):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -229,7 +229,8 @@ class AsyncBlobs(AsyncLifecycles):
         if (unfit := upload.unfit(info)) is not None:
             attempts.describe(unfit)
             with suppress(AmbryError):
-                await self.delete(info.id)
+                its_name = isinstance(place, NameRef) and await self._identify(place, timeout) == info.id
+                await self.delete(place if its_name and place is not None else info.id)
             raise unfit
         return info if place is None else wire.placed(info, place, headers)
 

@@ -39,7 +39,9 @@ class AsyncDatasets(AsyncBlobs):
             # A repetition finds what its first try made.
             if error.repeated and holds(found := await self.dataset(name, timeout=timeout), schema, settings):
                 return found
-            error.message = f"there is a dataset {place.dataset!r} already; update_dataset changes what holds for it"
+            error.message = (
+                f"there is a dataset {place.dataset!r} already; update_dataset (`ambry dataset retention`) changes it"
+            )
             raise
 
     async def dataset(self, name: str, *, timeout: Timeout | None = None) -> DatasetInfo:

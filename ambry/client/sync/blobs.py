@@ -226,7 +226,8 @@ class SyncBlobs(SyncLifecycles):
         if (unfit := upload.unfit(info)) is not None:
             attempts.describe(unfit)
             with suppress(AmbryError):
-                self.delete(info.id)
+                its_name = isinstance(place, NameRef) and self._identify(place, timeout) == info.id
+                self.delete(place if its_name and place is not None else info.id)
             raise unfit
         return info if place is None else wire.placed(info, place, headers)
 

@@ -40,7 +40,9 @@ class SyncDatasets(SyncBlobs):
             # A repetition finds what its first try made.
             if error.repeated and holds(found := self.dataset(name, timeout=timeout), schema, settings):
                 return found
-            error.message = f"there is a dataset {place.dataset!r} already; update_dataset changes what holds for it"
+            error.message = (
+                f"there is a dataset {place.dataset!r} already; update_dataset (`ambry dataset retention`) changes it"
+            )
             raise
 
     def dataset(self, name: str, *, timeout: Timeout | None = None) -> DatasetInfo:

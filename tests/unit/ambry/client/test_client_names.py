@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from ambry import (
     BlobDeleted,
     BlobGone,
     BlobNotFound,
+    ChecksumMismatch,
     InvalidRequest,
     NameDeleted,
     NameNotFound,
@@ -190,6 +192,18 @@ def test_what_a_name_points_to_is_read_to_its_end(url: str, link: LosingLink, tw
         twins.connect(url).put(b"new" * 1_000_000, name=home + "a")
         link.break_all()
         assert start + reader.read() == old
+
+
+def test_a_put_acknowledged_with_another_digest_leaves_no_name(link: LosingLink, twins: Twins, home: str) -> None:
+    """The blob was deleted, and the name pointed to it for ever."""
+    client = twins.connect(link.url)
+    link.alter = lambda data: re.sub(rb"(?i)(x-ambry-digest: )[0-9a-f]{32}", rb"\g<1>" + b"0" * 32, data)
+    with pytest.raises(ChecksumMismatch):
+        client.put(b"1", name=home + "a")
+    link.alter = lambda data: data
+    assert list(client.list(home)) == []
+    with pytest.raises(NameDeleted):
+        client.head(home + "a")
 
 
 # --- answers that get lost: what was done is found, and done once ---
