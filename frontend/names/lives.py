@@ -8,17 +8,28 @@ the other:
 - A delete ends the life that its name saw, and one that it learns of later only while its row is there.
 - To end what was to bring a blob back is to delete it in the life that was tried, whether it came so far or not: within a life
   the delete wins, so what comes late brings nothing back. The next life is tried only under another row.
+- A name is bound to a blob that lives while it holds the row: a delete that comes in between ends that, and the binding is
+  refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS
-from ambry.errors import BlobGone, BlobNotFound, NotDeleted, Unavailable
+from ambry.errors import (
+    AmbryError,
+    BlobDeleted,
+    BlobGone,
+    BlobNotFound,
+    NotDeleted,
+    Unavailable,
+    UpdateConflict,
+)
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from frontend.metadata.store import (
@@ -37,9 +48,21 @@ from frontend.names.rows import Intent, IntentKind, NamePlace, decode_intent, en
 from frontend.request import RequestContext
 from frontend.router import update
 from frontend.router.context import RouterContext
+from frontend.router.quorum_read import read_head
 from frontend.router.values import BlobHead
 
 log = get_logger()
+
+
+AGAIN = 8
+
+
+class RevivedBlob(NamedTuple):
+    """A blob that lives, with what goes along with the change that lets the name point to it."""
+
+    kept: LocalDelete
+    brought_back: bool
+    """False: it lived already. It may be another name's, or somebody brought it back by its id."""
 
 
 class NameLives:
@@ -70,33 +93,63 @@ class NameLives:
             await update.delete(request, self._router, living.id, head, go_on=lambda: self._stands(intent))
         await self._intents.end(intent)
 
-    async def revive(
-        self, request: RequestContext, place: NamePlace, tombstone: NameVersion, blob_id: BlobId
-    ) -> LocalDelete | None:
-        """Bring the blob of a deleted name back; what goes along with the change that lets the name point to it.
+    async def hold(self, place: NamePlace, blob_id: BlobId, *, after: int = 0) -> WrittenIntent:
+        """Have nobody delete or bring back a blob for a name, until a change of a name ends this with its `kept`.
 
-        None where it lived already, brought back by its id. Raises UpdateConflict where somebody else ended this meanwhile, and
-        what an undelete raises.
+        Whoever must do so all the same ends it, and that change is refused. Raises UpdateConflict, Unavailable.
         """
-        written: WrittenIntent | None = None
+        for _ in range(AGAIN):
+            await self.settle(blob_id)
+            put, intent = self._intents.row(IntentKind.REVIVE, blob_id, place, after=after)
+            try:
+                await self._store.write([put])
+            except Conflict:
+                continue
+            return intent
+        raise UpdateConflict("others delete and bring back this name all the time; nothing was changed, try again")
+
+    async def revive(
+        self,
+        request: RequestContext,
+        place: NamePlace,
+        tombstone: NameVersion,
+        last: NameVersion,
+        quota: AbstractAsyncContextManager[object],
+    ) -> RevivedBlob:
+        """See that the blob which a deleted name pointed to last lives; `quota` is taken where it is brought back.
+
+        Raises UpdateConflict where somebody else ended this meanwhile; BlobDeleted for one that did not go with the name, and
+        is deleted by now; and what an undelete raises.
+        """
+        intent = await self.hold(place, last.id, after=tombstone.stamp.time)
+        try:
+            head = await read_head(request, self._router, last.id, any_state=True)
+        except AmbryError:
+            await self._intents.end(intent)
+            raise
+        if not head.state.deleted:
+            return RevivedBlob(intent.kept(), brought_back=False)
+        if last.blob is None or not last.blob.owned:
+            await self._intents.end(intent)
+            raise BlobDeleted(f"the name was bound to the blob {last.id}, which was deleted since; undelete that first")
 
         async def announce(life: int) -> None:
-            nonlocal written
-            put, intent = self._intents.row(
-                IntentKind.REVIVE, blob_id, place, after=tombstone.stamp.time, life=life, instead=written
+            nonlocal intent
+            put, written = self._intents.row(
+                IntentKind.REVIVE, last.id, place, after=tombstone.stamp.time, life=life, instead=intent
             )
             try:
                 await self._store.write([put])
             except Conflict:
                 raise given_up() from None
-            written = intent
+            intent = written
 
         try:
-            await update.undelete(request, self._router, blob_id, announce=announce)
-        except NotDeleted:
-            return None
-        assert written is not None, "a blob was brought back unannounced"
-        return written.kept()
+            async with quota:
+                await update.undelete(request, self._router, last.id, announce=announce)
+        except NotDeleted:  # by its id, in this moment
+            return RevivedBlob(intent.kept(), brought_back=False)
+        return RevivedBlob(intent.kept(), brought_back=True)
 
     async def settle(self, blob_id: BlobId) -> None:
         """End what others began for a name and this blob. Raises Unavailable where that cannot be done now."""
@@ -115,6 +168,10 @@ class NameLives:
 
         Raises Conflict where whoever began it, or somebody else, ends it in this moment; Unavailable.
         """
+        if intent.kind is IntentKind.REVIVE and not intent.life:
+            # It was held, and nothing was tried.
+            await self._store.write([LocalDelete(LocalSpace.INTENT, row.key, row.value)])
+            return True
         if not intent.taken:
             value = encode_intent(replace(intent, taken=True))
             await self._store.write([LocalPut(LocalSpace.INTENT, row.key, value, condition=row.value)])

@@ -192,10 +192,10 @@ def refusal(conflict: Conflict) -> AlreadyExists | UpdateConflict:
 
 
 def given_up() -> UpdateConflict:
-    """For a change whose intent, or idempotency key, somebody took over."""
+    """For a change whose intent, or idempotency key, somebody else ended."""
     return UpdateConflict(
-        "this took so long that it was given up, or another upload with its idempotency key came later; nothing was "
-        "changed, try again"
+        "this took so long that it was given up, or another change of its blob, or an upload with its idempotency key, came "
+        "in between; nothing was changed, try again"
     )
 
 

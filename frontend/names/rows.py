@@ -85,8 +85,8 @@ class IntentKind(IntEnum):
     KEY = 3
     """A blob is made for an idempotency key; an intent that is left was not acknowledged, and the blob goes."""
     REVIVE = 4
-    """A blob is brought back for a name that was deleted; where the name never gets it, the blob goes again. Its key is that of
-    the blob's lives."""
+    """A blob is to live for a name, and is brought back for it if need be; where the name never gets it, the blob goes again
+    that was brought back. Its key is that of the blob's lives."""
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
@@ -106,7 +106,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     space: int = Space.NAME
     """Of the name: also a version of a dataset."""
     life: int = 0
-    """Of REVIVE: the life version that is tried."""
+    """Of REVIVE: the life version that is tried; 0 while none is."""
 
 
 def lives_key(blob_id: BlobId) -> bytes:

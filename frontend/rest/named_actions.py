@@ -79,9 +79,15 @@ class NameActions:
         if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
             raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
         condition = self._changes.may_point(exchange, name)
-        head = await read_head(exchange.context, self._router, blob_id)
-        blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=owned)
-        return await self._changes.point(exchange, name, blob, condition)
+        held = await self._lives.hold(name.place, blob_id)
+        try:
+            head = await read_head(exchange.context, self._router, blob_id)
+            blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=owned)
+            return await self._changes.point(exchange, name, blob, condition, [held.kept()])
+        except AmbryError:
+            with suppress(AmbryError):  # the janitor sees to it
+                await self._lives.settle(blob_id)
+            raise
 
     async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
         """Bring a deleted name back, and the last blob that it pointed to."""
@@ -94,19 +100,12 @@ class NameActions:
         last = await self._names.last_blob(name.scope, name.newest)
         if last is None or last.blob is None:
             raise InvalidRequest("the name never pointed to a blob here")
-        blob, kept = last.blob, None
-        if blob.owned:
-            await self._lives.settle(last.id)
-        head = await read_head(exchange.context, self._router, last.id, any_state=True)
-        if blob.owned and head.state.deleted:
-            async with Hold(self._quotas, container_of(exchange), blob.size):
-                kept = await self._lives.revive(exchange.context, name.place, name.newest, last.id)
-        # Where it lives it is bound here, it was renamed, or somebody brought it back by its id. It may be another name's, and
-        # does not go with this one.
-        blob = msgspec.structs.replace(blob, owned=kept is not None)
-        along = [] if kept is None else [kept]
+        quota = Hold(self._quotas, container_of(exchange), last.blob.size)
+        revived = await self._lives.revive(exchange.context, name.place, name.newest, last, quota)
+        # Where it lived it is bound here: it was renamed, or somebody brought it back by its id. It does not go with this one.
+        blob = msgspec.structs.replace(last.blob, owned=revived.brought_back)
         try:
-            return await self._changes.replace(exchange, name, name.newest, blob, along)
+            return await self._changes.replace(exchange, name, name.newest, blob, [revived.kept])
         except NOTHING_CHANGED:
             with suppress(AmbryError):  # the janitor sees to it
                 await self._lives.settle(last.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ async def test_a_blob_that_was_brought_back_for_a_name_that_was_not_goes_again(w
     pointed = await world.names.point(SCOPE, NAME, blob, Expect.ABSENT)
     buried = await world.names.bury(SCOPE, NAME, pointed.stamp)
     await update.delete(world.cluster.request(), world.cluster.context, BlobId(blob.id))
-    assert await world.lives.revive(world.cluster.request(), PLACE, buried, BlobId(blob.id)) is not None
+    request = world.cluster.request()
+    assert (await world.lives.revive(request, PLACE, buried, pointed, contextlib.nullcontext())).brought_back
     assert world.living() == {blob.id}
     world.clock.advance(LONG_S)
     await world.janitor.tick()

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS
-from ambry.errors import UpdateConflict
+from ambry.errors import BlobDeleted, UpdateConflict
 from ambry.ids import BlobId
 from frontend.container import scope_of
 from frontend.metadata.leases import Leases
 from frontend.metadata.store import Change, Expect, LocalSpace, MetadataStore, Space
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
-from frontend.names.lives import NameLives
+from frontend.names.lives import NameLives, RevivedBlob
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import NamedBlob, NamePlace, name_key
 from frontend.request import RequestContext
@@ -87,11 +88,18 @@ class World:
 
     async def undelete(self, blob: NamedBlob, request: RequestContext | None = None) -> NameVersion:
         """As the frontend does it (frontend/rest/named.py)."""
+        tombstone, revived = await self.revive(request)
+        owned = replace(blob, owned=revived.brought_back)
+        return await self.names.point(SCOPE, NAME, owned, tombstone.stamp, [revived.kept])
+
+    async def revive(self, request: RequestContext | None = None) -> tuple[NameVersion, RevivedBlob]:
+        """The first half of it."""
         tombstone = await self.names.newest(SCOPE, NAME)
         assert tombstone is not None and tombstone.blob is None
-        await self.lives.settle(BlobId(blob.id))
-        kept = await self.lives.revive(request or self.request(), PLACE, tombstone, BlobId(blob.id))
-        return await self.names.point(SCOPE, NAME, blob, tombstone.stamp, [] if kept is None else [kept])
+        last = await self.names.last_blob(SCOPE, tombstone)
+        assert last is not None
+        no_quota = contextlib.nullcontext()
+        return tombstone, await self.lives.revive(request or self.request(), PLACE, tombstone, last, no_quota)
 
     def request(self) -> RequestContext:
         return RequestContext.of_ours(self.cluster.context.random_source, timeout_s=20)
@@ -181,3 +189,48 @@ async def test_a_delete_that_the_janitor_ended_does_not_take_the_blob_of_a_name_
         await world.undelete(blob)
     await slow
     assert (world.living(), await world.rows()) == ({blob.id}, 0)
+
+
+async def test_of_two_undeletes_at_once_one_has_the_blob_and_it_goes_with_the_name(world: World) -> None:
+    """The second found the blob alive, brought back for the first, and took it for another name's: nothing deleted it."""
+    blob, living = await world.named()
+    await world.delete(living)
+    tombstone, first = await world.revive()
+    assert world.living() == {blob.id}
+    second = await world.undelete(blob)
+    assert second.blob is not None and second.blob.owned
+    with pytest.raises(UpdateConflict):
+        await world.names.point(SCOPE, NAME, blob, tombstone.stamp, [first.kept])
+    assert (world.living(), await world.rows()) == ({blob.id}, 0)
+    await world.delete(second)
+    assert (world.living(), await world.rows()) == (set(), 0)
+
+
+async def test_a_name_is_not_bound_to_a_blob_that_goes_with_another_name_in_this_moment(world: World) -> None:
+    blob, living = await world.named()
+    other = NamePlace(Space.NAME, SCOPE, name_key("other"))
+    held = await world.lives.hold(other, BlobId(blob.id))
+    await world.delete(living)
+    with pytest.raises(UpdateConflict, match="came in between"):
+        await world.names.point(SCOPE, other.key, blob, Expect.ABSENT, [held.kept()])
+    assert (world.living(), await world.rows()) == (set(), 0)
+
+
+async def test_who_holds_a_blob_and_is_killed_leaves_it_as_it_was(world: World) -> None:
+    blob, _ = await world.named()
+    await world.lives.hold(NamePlace(Space.NAME, SCOPE, name_key("other")), BlobId(blob.id))
+    world.clock.advance(HOUR_S)
+    await world.janitor.tick()
+    assert (world.living(), await world.rows()) == ({blob.id}, 0)
+
+
+async def test_a_name_that_was_bound_to_a_blob_does_not_come_back_without_it(world: World) -> None:
+    blob, living = await world.named()
+    await world.names.bury(SCOPE, NAME, living.stamp)
+    bound = await world.undelete(replace(blob, owned=False))
+    assert bound.blob is not None and not bound.blob.owned, "it lived, as its name alone had been deleted"
+    await world.names.bury(SCOPE, NAME, bound.stamp)
+    await update.delete(world.request(), world.cluster.context, BlobId(blob.id))
+    with pytest.raises(BlobDeleted, match="undelete that first"):
+        await world.undelete(blob)
+    assert (world.living(), await world.rows()) == (set(), 0)
