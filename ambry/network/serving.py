@@ -28,6 +28,7 @@ from ambry.errors import (
     DeadlineExceeded,
     InternalError,
     NotUnderstood,
+    Overloaded,
     PeerConnectionLost,
     ProtocolViolation,
 )
@@ -249,6 +250,9 @@ class ServingConnection(SendingConnection):
             responder.fail(error)
         except messages.UNREADABLE as error:
             responder.fail(ProtocolViolation(f"the header of a request of type {frame.type} cannot be read: {error}"))
+        except MemoryError:
+            log.warning("no memory for a request", peer=self.peer, type=frame.type)
+            responder.fail(Overloaded("the data node is out of memory; retry shortly"))
         except Exception as error:
             log.exception("request handler failed", peer=self.peer, type=frame.type)
             responder.fail(InternalError(f"{type(error).__name__} in the data node; its log has the details"))

@@ -14,6 +14,7 @@ from ambry.errors import (
     DeadlineExceeded,
     InternalError,
     NotUnderstood,
+    Overloaded,
     PeerConnectionLost,
     ProtocolViolation,
 )
@@ -49,6 +50,19 @@ async def test_a_bug_in_a_handler_is_an_internal_error_and_the_connection_goes_o
     assert "secret" not in str(caught.value)
     pair.handler = lambda frame, responder: responder.reply(Empty())
     await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+
+
+async def test_a_handler_without_memory_is_overloaded_and_no_bug(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = capture_log(monkeypatch, serving)
+
+    def short(frame: Frame, responder: Responder) -> None:
+        raise MemoryError
+
+    pair.handler = short
+    client = await pair.client()
+    with pytest.raises(Overloaded):
+        await client.request(MessageType.PING, Empty(), timeout_s=LONG_S)
+    assert [(event["event"], event["log_level"]) for event in events] == [("no memory for a request", "warning")]
 
 
 async def test_a_request_that_cannot_be_read_is_a_violation_and_the_connection_goes_on(pair: Pair) -> None:
