@@ -1,4 +1,4 @@
-"""Real datacenters whose frontends reach each other over links that can be cut, while data nodes reach each other as ever.
+"""Real datacenters whose frontends reach each other over links that can be cut, and data nodes as ever, or over such too.
 
 A test is one more process of every datacenter: it has the metadata files open that their frontends share, and writes to them
 as those do.
@@ -60,6 +60,34 @@ class CutDatacenters:
             for name in self.frontends(number):
                 await asyncio.to_thread(self.cluster.start, name)
 
+    async def put_links_before_all(self) -> None:
+        """Have all processes of a datacenter find those of the others behind links, data nodes too. They are started again."""
+        path = self.cluster.directory / "layout.json"
+        layout: Layout = decode(path.read_bytes())
+        for member in self.cluster.members:
+            await asyncio.to_thread(self.cluster.kill, member.name)
+        for own in layout.datacenters:
+            datacenters = []
+            for datacenter in layout.datacenters:
+                if datacenter.id != own.id:
+                    datacenter = msgspec.structs.replace(
+                        datacenter,
+                        frontends=[await self._behind_link(datacenter.id, entry) for entry in datacenter.frontends],
+                        nodes=[await self._behind_link(datacenter.id, entry) for entry in datacenter.nodes],
+                    )
+                datacenters.append(datacenter)
+            # A process reads it once, when it starts.
+            path.write_bytes(msgspec.json.encode(msgspec.structs.replace(layout, datacenters=datacenters)))
+            for member in (*self.cluster.nodes(own.name), *self.cluster.frontends(own.name)):
+                await asyncio.to_thread(self.cluster.start, member.name)
+        path.write_bytes(msgspec.json.encode(layout))
+
+    async def _behind_link(self, number: int, entry: Any) -> Any:
+        link = SwallowingLink(entry.port)
+        await link.start()
+        self.links.setdefault(number, []).append(link)
+        return msgspec.structs.replace(entry, port=link.port)
+
     async def open_stores(self) -> None:
         """Those that are not open."""
         for number in self.links.keys() - self.stores.keys():
@@ -104,8 +132,10 @@ class CutDatacenters:
 
 
 @contextlib.asynccontextmanager
-async def cut_datacenters(directory: Path, count: int, **options: Any) -> AsyncIterator[CutDatacenters]:
-    """So many datacenters of one data node and two frontends each."""
+async def cut_datacenters(
+    directory: Path, count: int, *, blobs: bool = False, **options: Any
+) -> AsyncIterator[CutDatacenters]:
+    """So many datacenters of one data node and two frontends each; with `blobs` data nodes can be cut apart too."""
     with contextlib.ExitStack() as stack:
         # Up and down are blocking; nothing of ours runs on the loop then.
         cluster = stack.enter_context(
@@ -113,7 +143,7 @@ async def cut_datacenters(directory: Path, count: int, **options: Any) -> AsyncI
         )
         made = CutDatacenters(cluster)
         try:
-            await made.put_links_between()
+            await (made.put_links_before_all() if blobs else made.put_links_between())
             await made.open_stores()
             yield made
         finally:
