@@ -21,7 +21,6 @@ from __future__ import annotations
 import binascii
 import random
 import struct
-from base64 import urlsafe_b64encode
 from enum import IntEnum
 
 from ambry.checksum import xxh64
@@ -31,9 +30,11 @@ ID_SIZE = 36
 ID_TEXT_SIZE = 48
 _STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From base64url to base64; what base64url does not have becomes what neither has."""
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _VERSION = 1
 _FIELDS = struct.Struct(">BBHIII16s")
 _CHECKSUM = struct.Struct(">I")
+_WHOLE = struct.Struct(_FIELDS.format + "I")
 _PARTITION = struct.Struct(">B11xI16xI")
 """Version, partition and checksum, where they stand among the rest."""
 
@@ -68,15 +69,15 @@ class BlobId:
         """Check and keep the 36 bytes. Raises InvalidBlobId."""
         if len(raw) != ID_SIZE:
             raise InvalidBlobId(f"a blob id has {ID_SIZE} bytes, this one has {len(raw)}; check for a cut-off copy")
-        if xxh64(raw[:32]) & 0xFFFFFFFF != int.from_bytes(raw[32:], "big"):
+        fields = _WHOLE.unpack(raw)
+        version, kind, self.datacenter, self.account, self.container, self.partition, self.key, checksum = fields
+        if xxh64(raw[:32]) & 0xFFFFFFFF != checksum:
             raise InvalidBlobId("the blob id fails its own checksum; check for a typing or copying mistake")
-        if raw[0] != _VERSION:
-            raise InvalidBlobId(f"blob id version {raw[0]} is not known to this release; upgrade to read it")
-        if raw[1] >= len(_KINDS):
-            raise InvalidBlobId(f"blob id kind {raw[1]} is not known to this release; upgrade to read it")
+        if version != _VERSION:
+            raise InvalidBlobId(f"blob id version {version} is not known to this release; upgrade to read it")
+        if kind >= len(_KINDS):
+            raise InvalidBlobId(f"blob id kind {kind} is not known to this release; upgrade to read it")
         self.raw = bytes(raw)
-        fields = _FIELDS.unpack_from(self.raw)
-        _, kind, self.datacenter, self.account, self.container, self.partition, self.key = fields
         self.kind = _KINDS[kind]
 
     @classmethod
@@ -105,7 +106,7 @@ class BlobId:
         return made
 
     def __str__(self) -> str:
-        return urlsafe_b64encode(self.raw).decode("ascii")
+        return binascii.b2a_base64(self.raw, newline=False).translate(_URLSAFE).decode("ascii")
 
     def __repr__(self) -> str:
         return f"BlobId({str(self)!r})"
