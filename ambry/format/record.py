@@ -268,14 +268,14 @@ def refusal(header: Header) -> str:
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The decoded and verified part of a record before its payload. Buffers point into what was decoded."""
+    """The decoded and verified part of a record before its payload."""
 
     header: Header
     id: bytes
-    properties: Buffer
-    metadata: Buffer
-    checks: Buffer
-    tags: Buffer
+    properties: bytes
+    metadata: bytes
+    checks: bytes
+    tags: bytes
 
 
 def decode_head(data: Buffer, salt: int = 0) -> Head:
@@ -288,23 +288,24 @@ def decode_head(data: Buffer, salt: int = 0) -> Head:
 
 def head_of(data: Buffer, header: Header) -> Head:
     """As decode_head, of a record whose header was decoded already."""
-    end = header.payload_start
+    end = header.record_size - header.payload_size
     if len(data) < end:
         raise DataCorrupt(f"the record's head has {end} bytes, only {len(data)} are there")
-    view = memoryview(data)
-    if xxh64(view[HEADER_SIZE:end]) != header.body_check:
+    # A copy of its own: it is short, and whoever keeps a part of it keeps no payload with it.
+    body = bytes(data[HEADER_SIZE:end])
+    if xxh64(body) != header.body_check:
         raise DataCorrupt("the record's id, properties or checks fail their checksum")
-    metadata = _FIXED_SIZE + header.properties_size
+    metadata = ID_SIZE + header.properties_size
     checks = metadata + header.metadata_size
     blocks = (header.payload_size + BLOCK_SIZE - 1) // BLOCK_SIZE
     tags = checks + blocks * CHECK_SIZE
     return Head(
         header,
-        bytes(view[HEADER_SIZE:_FIXED_SIZE]),
-        view[_FIXED_SIZE:metadata],
-        view[metadata:checks],
-        view[checks:tags],
-        view[tags : tags + blocks * header.tag_size] if header.tag_size else b"",
+        body[:ID_SIZE],
+        body[ID_SIZE:metadata],
+        body[metadata:checks],
+        body[checks:tags],
+        body[tags : tags + blocks * header.tag_size] if header.tag_size else b"",
     )
 
 

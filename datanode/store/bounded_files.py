@@ -48,13 +48,7 @@ class BoundedFile:
             self._owner.give_back(self)
 
     def pread_cached(self, buffer: bytearray | memoryview, offset: int) -> int:
-        if self.file is None:
-            return -1  # opening it may wait for the disk
-        file = self._owner.take(self)
-        try:
-            return file.pread_cached(buffer, offset)
-        finally:
-            self._owner.give_back(self)
+        return self._owner.pread_cached(self, buffer, offset)
 
     def is_cached(self, offset: int, size: int) -> bool:
         if self.file is None:
@@ -210,6 +204,17 @@ class BoundedFiles:
                 surplus.append(bounded.file)
                 bounded.file = None
         _close(surplus)
+
+    def pread_cached(self, bounded: BoundedFile, buffer: bytearray | memoryview, offset: int) -> int:
+        """As of its file; -1 also where that is not open, since opening it may wait for the disk."""
+        # Under the guard all the while, which takes as long as copying does: of a small read it was half to take and give back.
+        with self._guard:
+            file = bounded.file
+            if file is None:
+                return -1
+            if not bounded.closed:
+                self._open.move_to_end(bounded)
+            return file.pread_cached(buffer, offset)
 
     def forget(self, bounded: BoundedFile) -> None:
         """Close for good: now, or when the last call that uses it returns."""
