@@ -120,7 +120,7 @@ class Pipeline:
 
     def context(self) -> RequestContext:
         """A request's that begins now."""
-        request_id = f"{self._random.getrandbits(128):032x}"
+        request_id = self._random.getrandbits(128).to_bytes(16, "big").hex()
         return RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:

@@ -8,11 +8,14 @@ decides about everything (frontend/http/pipeline.py). Pure, but for what it reme
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 from ambry.errors import AmbryError
 from ambry.service.origin import Hosts
+
+M = TypeVar("M")
+"""What an API understands of the fields of its requests."""
 
 SIZE_MAX = 1 << 10
 """Bytes of lines that are remembered; longer ones are never plain."""
@@ -35,23 +38,35 @@ PLAIN_ON_UPLOAD = frozenset({b"content-type"})
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})(?=\r\n)", re.IGNORECASE)
 
 
-class PlainLines(NamedTuple):
-    """Fields by name in lower case, not to be changed; and whether one of them begins as those of which only that is known."""
+class PlainLines(NamedTuple, Generic[M]):
+    """Fields by name in lower case, not to be changed; and what they mean."""
 
     headers: dict[str, str]
-    prefixed: bool
+    meaning: M
 
 
-class Lines:
-    """Judges the lines behind a request line, and remembers them by their bytes. `fields` are those that may stand there."""
+class Lines(Generic[M]):
+    """Judges the lines behind a request line, and remembers them by their bytes.
 
-    def __init__(self, hosts: Hosts, fields: frozenset[bytes], prefixes: tuple[bytes, ...] = ()) -> None:
+    `fields` are those that may stand there, and such as begin with one of `prefixes`. `understand` says what they mean, and
+    hears whether there are some of the latter; it is asked once for the same lines. Those for which it raises an AmbryError are
+    not plain.
+    """
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        fields: frozenset[bytes],
+        understand: Callable[[dict[str, str], bool], M],
+        prefixes: tuple[bytes, ...] = (),
+    ) -> None:
         self._hosts = hosts
         self._fields = fields
+        self._understand = understand
         self._prefixes = prefixes
-        self._judged: dict[bytes, PlainLines | None] = {}
+        self._judged: dict[bytes, PlainLines[M] | None] = {}
 
-    def judge(self, lines: bytes) -> PlainLines | None:
+    def judge(self, lines: bytes) -> PlainLines[M] | None:
         """What such lines say, the last of them empty. None unless they are plain."""
         try:
             return self._judged[lines]
@@ -64,7 +79,7 @@ class Lines:
         found = self._judged[lines] = self._read(lines)
         return found
 
-    def _read(self, lines: bytes) -> PlainLines | None:
+    def _read(self, lines: bytes) -> PlainLines[M] | None:
         if not lines.endswith(b"\r\n\r\n"):
             return None
         found: dict[str, str] = {}
@@ -84,16 +99,20 @@ class Lines:
             return None
         try:
             self._hosts.check(found["host"])
+            return PlainLines(found, self._understand(found, prefixed))
         except AmbryError:
             return None
-        return PlainLines(found, prefixed)
+
+
+def nothing_more(_headers: dict[str, str], _prefixed: bool) -> None:
+    """What plain fields of a read say."""
 
 
 class PlainReads:
     """Knows plain reads by their bytes."""
 
     def __init__(self, hosts: Hosts) -> None:
-        self._lines = Lines(hosts, PLAIN_FIELDS)
+        self._lines = Lines(hosts, PLAIN_FIELDS, nothing_more)
 
     def target(self, data: bytes, size: int) -> bytes | None:
         """The target, `size` characters behind its slash, of a plain GET that `data` is, and nothing else."""
@@ -105,25 +124,32 @@ class PlainReads:
         return data[len(_GET) : end]
 
 
-class PlainUpload(NamedTuple):
+class PlainUpload(NamedTuple, Generic[M]):
     """An upload that came as a whole."""
 
     method: str
     headers: dict[str, str]
     """By name in lower case, without Content-Length; not to be changed."""
-    prefixed: bool
-    """Whether one of them begins with one of the prefixes."""
+    meaning: M
+    """What they ask for."""
     body: bytes
 
 
-class PlainUploads:
-    """Knows plain uploads to the root: `fields` and `prefixes` are those of the API, in lower case."""
+class PlainUploads(Generic[M]):
+    """Knows plain uploads to the root. `fields` and `prefixes` are those of the API, in lower case; for all three see Lines."""
 
-    def __init__(self, hosts: Hosts, fields: Iterable[str], prefixes: Iterable[str]) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        fields: Iterable[str],
+        prefixes: Iterable[str],
+        understand: Callable[[dict[str, str], bool], M],
+    ) -> None:
         own = frozenset(field.encode() for field in fields)
-        self._lines = Lines(hosts, PLAIN_FIELDS | PLAIN_ON_UPLOAD | own, tuple(each.encode() for each in prefixes))
+        starts = tuple(each.encode() for each in prefixes)
+        self._lines = Lines(hosts, PLAIN_FIELDS | PLAIN_ON_UPLOAD | own, understand, starts)
 
-    def upload(self, data: bytes) -> PlainUpload | None:
+    def upload(self, data: bytes) -> PlainUpload[M] | None:
         """The upload that `data` is, and nothing else; its body may be empty."""
         if data[: len(_POST)] == _POST:
             method, begin = "POST", len(_POST)
@@ -137,4 +163,4 @@ class PlainUploads:
         if end < 4 or length is None or int(length[1]) != len(data) - end:
             return None
         lines = self._lines.judge(data[begin : length.start() + 2] + data[length.end() + 2 : end])
-        return None if lines is None else PlainUpload(method, lines.headers, lines.prefixed, data[end:])
+        return None if lines is None else PlainUpload(method, lines.headers, lines.meaning, data[end:])

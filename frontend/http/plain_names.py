@@ -7,11 +7,11 @@ percent-encoded goes the ordinary way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple
 
 from ambry.service.origin import Hosts
-from frontend.http.plain import LENGTH, PLAIN_FIELDS, PLAIN_ON_UPLOAD, Lines, PlainUpload
+from frontend.http.plain import LENGTH, PLAIN_FIELDS, PLAIN_ON_UPLOAD, Lines, M, PlainUpload, nothing_more
 
 PATH_SIZE_MAX = 1_024
 _UNRESERVED = rb"-A-Za-z0-9._~"
@@ -37,7 +37,7 @@ class PlainNamedReads:
     """Knows plain reads by a name."""
 
     def __init__(self, hosts: Hosts) -> None:
-        self._lines = Lines(hosts, PLAIN_FIELDS)
+        self._lines = Lines(hosts, PLAIN_FIELDS, nothing_more)
         self._match = re.compile(rb"GET " + _TARGET).match
 
     def name(self, data: bytes) -> PlainName | None:
@@ -49,15 +49,22 @@ class PlainNamedReads:
         return PlainName(account.decode(), container.decode(), key)
 
 
-class PlainNamedUploads:
-    """Knows plain uploads under a name; `fields` and `prefixes` as in frontend/http/plain.py, PlainUploads."""
+class PlainNamedUploads(Generic[M]):
+    """Knows plain uploads under a name; made as frontend/http/plain.py, PlainUploads."""
 
-    def __init__(self, hosts: Hosts, fields: Iterable[str], prefixes: Iterable[str]) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        fields: Iterable[str],
+        prefixes: Iterable[str],
+        understand: Callable[[dict[str, str], bool], M],
+    ) -> None:
         own = frozenset(field.encode() for field in fields)
-        self._lines = Lines(hosts, PLAIN_FIELDS | PLAIN_ON_UPLOAD | own, tuple(each.encode() for each in prefixes))
+        starts = tuple(each.encode() for each in prefixes)
+        self._lines = Lines(hosts, PLAIN_FIELDS | PLAIN_ON_UPLOAD | own, understand, starts)
         self._match = re.compile(rb"PUT " + _TARGET).match
 
-    def upload(self, data: bytes) -> tuple[PlainName, PlainUpload] | None:
+    def upload(self, data: bytes) -> tuple[PlainName, PlainUpload[M]] | None:
         """The upload that `data` is, and nothing else, and the name it is for."""
         match = self._match(data)
         if match is None:
@@ -72,4 +79,4 @@ class PlainNamedUploads:
             return None
         account, container, key = match.groups()
         name = PlainName(account.decode(), container.decode(), key)
-        return name, PlainUpload("PUT", lines.headers, lines.prefixed, data[end:])
+        return name, PlainUpload("PUT", lines.headers, lines.meaning, data[end:])

@@ -49,7 +49,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 class ShortAnswer:
     """One answer on its way. Whoever makes it calls `send` or `go_the_ordinary_way`, once, unless `lost` was called."""
 
-    __slots__ = ("_behind", "_input_over", "_request", "connection")
+    __slots__ = ("_behind", "_input_over", "_request", "connection", "size")
 
     def __init__(self, connection: Connection, request: bytes) -> None:
         self.connection = connection
@@ -57,6 +57,8 @@ class ShortAnswer:
         self._behind = b""
         """What came behind the request: at most one read."""
         self._input_over = False
+        self.size = 0
+        """Of the answer, bytes, once it is sent."""
         connection.short = self
         if connection.head_deadline:
             connection.head_is_over()
@@ -121,6 +123,7 @@ class ShortAnswer:
 
     def send(self, answer: bytes) -> None:
         """Send it all; `ended` is called when the kernel has it."""
+        self.size = len(answer)
         transport = self.connection.transport
         transport.write(answer)
         if transport.get_write_buffer_size():

@@ -26,7 +26,6 @@ class ShortRequest(ShortAnswer):
         "_op",
         "_pipeline",
         "_received",
-        "_sent",
         "_started",
         "_status",
         "context",
@@ -53,7 +52,6 @@ class ShortRequest(ShortAnswer):
         self._op = op
         self._method = method
         self._received = received
-        self._sent = 0
         self._status = STATUS_CLIENT_GONE
         self._started = clock.monotonic()
         self.noted: dict[str, Any] = {}
@@ -78,10 +76,6 @@ class ShortRequest(ShortAnswer):
         close = "Connection: close\r\n" if self.is_last else ""
         head = f"{status_line(status)}{lines}{common}Content-Length: {len(body)}\r\nDate: {date}\r\n{close}\r\n"
         return head.encode() + body
-
-    def send(self, answer: bytes) -> None:
-        self._sent = len(answer)
-        super().send(answer)
 
     def turn_back(self, what: Any, drop: Callable[[], None]) -> None:
         """Go the ordinary way, with `what` was begun; `drop` gives back what that holds, unless it was taken over."""
@@ -119,6 +113,6 @@ class ShortRequest(ShortAnswer):
             status=status,
             seconds=self._clock.monotonic() - self._started,
             received=self._received,
-            sent=self._sent,
+            sent=self.size,
             noted=self.noted,
         )

@@ -24,7 +24,7 @@ from frontend.rest.entry import OF_BLOB
 from frontend.rest.named import FailedPut
 from frontend.rest.short_put import ShortPut, ShortPuts
 from frontend.rest.upload import BegunUpload
-from frontend.rest.upload_headers import put_spec
+from frontend.rest.upload_headers import Asked
 from frontend.router.budget import Need
 from frontend.router.put import PutOperation
 from frontend.router.quorum_write import Confirmed, WriteOutcome
@@ -40,7 +40,7 @@ class ShortNamedPuts:
         intents: Intents,
         standing: StandingRules,
         *,
-        uploads: PlainNamedUploads,
+        uploads: PlainNamedUploads[Asked],
         size_max: int,
     ) -> None:
         """As ShortPuts."""
@@ -56,14 +56,14 @@ class ShortNamedPuts:
         if found is None:
             return False
         name, upload = found
-        puts, headers = self._puts, upload.headers
+        puts = self._puts
         container = puts.containers.known(name.account, name.container)
         if (
             container is None
             or not container.plain_uploads
             or container.settings.named_blob_mode is NamedBlobMode.DISABLED
             or len(upload.body) > self._size_max
-            or not OF_BLOB.isdisjoint(headers)
+            or not OF_BLOB.isdisjoint(upload.headers)
         ):
             return False
         place = NamePlace(Space.NAME, container.scope, name.key)
@@ -72,16 +72,7 @@ class ShortNamedPuts:
             return False
         context = puts.pipeline.context()
         context.container = container
-        try:
-            spec = put_spec(
-                headers,
-                filename="",
-                now_ms=puts.clock.wall_ms(),
-                has_metadata=upload.prefixed,
-                durability=container.durability,
-            )
-        except AmbryError:
-            return False
+        spec = upload.meaning.spec(puts.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not puts.router.budget.try_take(len(upload.body), Need.READY):
             return False
         put = PutOperation(context, puts.router, spec, None)

@@ -14,7 +14,7 @@ from frontend.http.short_request import ShortRequest
 from frontend.request import RequestContext
 from frontend.rest.entry import known_target
 from frontend.rest.upload import BegunUpload, told
-from frontend.rest.upload_headers import put_spec
+from frontend.rest.upload_headers import Asked
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 from frontend.router.put import PutOperation
@@ -31,11 +31,11 @@ class ShortPuts:
         router: RouterContext,
         containers: Containers,
         *,
-        uploads: PlainUploads,
+        uploads: PlainUploads[Asked],
         clock: Clock,
         size_max: int,
     ) -> None:
-        """The prefixes that `uploads` knows are those of user metadata; a body has at most `size_max` bytes."""
+        """A body has at most `size_max` bytes."""
         self.pipeline = pipeline
         self.router = router
         self.clock = clock
@@ -51,22 +51,12 @@ class ShortPuts:
             return self.otherwise(connection, data)
         if len(upload.body) > self._size_max:
             return False
-        headers = upload.headers
-        container = known_target(headers, self.containers)
+        container = known_target(upload.headers, self.containers)
         if container is None or not container.plain_uploads:
             return False
         context = self.pipeline.context()
         context.container = container
-        try:
-            spec = put_spec(
-                headers,
-                filename="",
-                now_ms=self.clock.wall_ms(),
-                has_metadata=upload.prefixed,
-                durability=container.durability,
-            )
-        except AmbryError:
-            return False
+        spec = upload.meaning.spec(self.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not self.router.budget.try_take(len(upload.body), Need.READY):
             return False
         put = PutOperation(context, self.router, spec, None)
@@ -96,7 +86,7 @@ class ShortPut(ShortRequest):
         puts: ShortPuts,
         connection: Connection,
         request: bytes,
-        upload: PlainUpload,
+        upload: PlainUpload[Asked],
         spec: PutSpec,
         context: RequestContext,
         begun: BegunUpload,

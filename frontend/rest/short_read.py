@@ -132,13 +132,13 @@ class ShortRead(ShortRequest):
 
     def waits(self) -> None:
         """From now on it may be ended for others, and holds no more than its answer."""
-        surplus, self.held = self.held, min(self.held, self._sent)
+        surplus, self.held = self.held, min(self.held, self.size)
         self._reads.reading.budget.give_back(surplus - self.held)
         self.handed_at = self.connection.server.now()
         self._reads.reading.join(self)
 
     def taken(self) -> int:
-        return max(0, self._sent - unconfirmed(self.connection.transport))
+        return max(0, self.size - unconfirmed(self.connection.transport))
 
     def drop_ahead(self) -> bool:
         return False

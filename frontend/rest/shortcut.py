@@ -13,7 +13,7 @@ from frontend.rest.short_named_put import ShortNamedPuts
 from frontend.rest.short_named_read import ShortNamedReads
 from frontend.rest.short_put import ShortPuts
 from frontend.rest.short_read import ShortReads
-from frontend.rest.upload_headers import METADATA_PREFIXES, PLAIN_ON_UPLOAD
+from frontend.rest.upload_headers import METADATA_PREFIXES, PLAIN_ON_UPLOAD, asked_by_header
 from frontend.router.context import RouterContext
 from frontend.services import MetadataServices
 
@@ -37,7 +37,7 @@ def shortcuts_of(
         pipeline,
         router,
         api.containers,
-        uploads=PlainUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES),
+        uploads=PlainUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES, asked_by_header),
         clock=clock,
         size_max=config.blob_size_max,
     )
@@ -48,7 +48,7 @@ def shortcuts_of(
             services.names,
             services.intents,
             services.standing,
-            uploads=PlainNamedUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES),
+            uploads=PlainNamedUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES, asked_by_header),
             size_max=config.blob_size_max,
         )
     return {b"G": reads, b"P": puts}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+import msgspec
+
 from ambry.blob import NEVER_MS, BlobProperties, Durability
 from ambry.errors import InvalidRequest, MediaTypeUnsupported
 from ambry.format.properties import encode_metadata
@@ -68,6 +70,28 @@ def digests_of(headers: Mapping[str, str]) -> ExpectedDigests | None:
     return ExpectedDigests(headers, xxh=None if xxh is None else values.digest(xxh))
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upload's headers ask for, whenever it comes."""
+
+    properties: BlobProperties
+    """Without size and digest."""
+    metadata: bytes
+    ttl_s: int | None
+    """None for ever."""
+    durability: Durability | None
+    """None where they do not say."""
+
+    def spec(self, now_ms: int, durability: Durability) -> PutSpec:
+        """That of an upload which comes now; `durability` is that of one which says nothing about it."""
+        return PutSpec(
+            properties=self.properties,
+            metadata=self.metadata,
+            created_at_ms=now_ms,
+            expires_at_ms=_expiry(self.ttl_s, now_ms),
+            durability=durability if self.durability is None else self.durability,
+        )
+
+
 def put_spec(
     headers: Mapping[str, str],
     *,
@@ -76,10 +100,15 @@ def put_spec(
     has_metadata: bool = True,
     durability: Durability = Durability.DISK,
 ) -> PutSpec:
+    """What the headers of an upload that comes now ask for; see `asked_for` and `Asked.spec`."""
+    return asked_for(headers, filename=filename, has_metadata=has_metadata).spec(now_ms, durability)
+
+
+def asked_for(headers: Mapping[str, str], *, filename: str, has_metadata: bool) -> Asked:
     """What an upload's headers ask for, by name in lower case; what they do not mention costs nothing.
 
-    `has_metadata` False says that no header of user metadata is among them. `durability` is that of an upload which says
-    nothing about it. Raises InvalidRequest naming the header, HeadersTooLarge.
+    `has_metadata` False says that no header of user metadata is among them. Raises InvalidRequest naming the header,
+    HeadersTooLarge.
     """
     private = headers.get(names.PRIVATE)
     asked = headers.get(names.DURABILITY)
@@ -93,13 +122,17 @@ def put_spec(
         filename=_filename(headers, filename),
         private=private is not None and values.flag(names.PRIVATE, private),
     )
-    return PutSpec(
+    return Asked(
         properties=properties,
         metadata=_metadata(headers) if has_metadata else b"",
-        created_at_ms=now_ms,
-        expires_at_ms=expiry(headers.get(names.TTL), now_ms),
-        durability=durability if asked is None else values.durability(asked),
+        ttl_s=_ttl_s(headers.get(names.TTL)),
+        durability=None if asked is None else values.durability(asked),
     )
+
+
+def asked_by_header(headers: Mapping[str, str], has_metadata: bool) -> Asked:
+    """Of an upload whose target says nothing; see `asked_for`."""
+    return asked_for(headers, filename="", has_metadata=has_metadata)
 
 
 def _metadata(headers: Mapping[str, str]) -> bytes:
@@ -111,8 +144,15 @@ def _metadata(headers: Mapping[str, str]) -> bytes:
 
 def expiry(value: str | None, now_ms: int) -> int:
     """The expiry that an `x-ambry-ttl` of seconds means; none is never. Raises InvalidRequest."""
-    seconds = None if value is None else values.ttl_seconds(value)
-    return NEVER_MS if seconds is None else now_ms + seconds * 1000
+    return _expiry(_ttl_s(value), now_ms)
+
+
+def _ttl_s(value: str | None) -> int | None:
+    return None if value is None else values.ttl_seconds(value)
+
+
+def _expiry(ttl_s: int | None, now_ms: int) -> int:
+    return NEVER_MS if ttl_s is None else now_ms + ttl_s * 1000
 
 
 def _content_type(headers: Mapping[str, str]) -> str:

@@ -77,7 +77,7 @@ class WriteTracker(msgspec.Struct, Generic[T], eq=False, kw_only=True):
         more = self.next_remote() if self.remote_left else []
         if self.missing <= 0 and self.remote_missing <= 0:
             self.verdict = Verdict.DONE
-        elif self.fails_without(frozenset()):
+        elif not confirmed and self.fails_without(frozenset()):  # one that confirmed takes nobody's chance
             self.verdict = Verdict.FAILED
         return more
 

@@ -162,7 +162,9 @@ class Fetch:
         """Nobody waits for it any more; may be called twice."""
         self._done = None
         self._context.hedges.forget(self)
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for call in self._waiting.values():
             if call is not None:
                 call.cancel()
@@ -260,6 +262,8 @@ class Fetch:
         self._settle(self._tracked().record(peer, answer))
 
     def _cut(self, reply: GetReply, body: Buffer) -> Buffer:
+        if not (self._first or reply.start) and len(body) == reply.payload_size <= self._end:
+            return body  # all of a small blob, as nearly always
         first = min(self._first, reply.payload_size)
         end = min(self._end, reply.payload_size)
         if first == end:
@@ -297,11 +301,6 @@ class Fetch:
         self.give_up()
         if done is not None:
             done(outcome)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def found(blob_id: BlobId, outcome: ReadOutcome) -> Found:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from ambry.errors import InvalidRequest
 from ambry.service.origin import Hosts
 from frontend.http.plain import REMEMBERED_MAX, SIZE_MAX, PlainReads, PlainUploads
 
@@ -85,9 +86,15 @@ def test_what_is_remembered_is_bounded() -> None:
 UPLOAD = b"POST / HTTP/1.1\r\nHost: localhost\r\ncontent-length: 3\r\nx-um-a: b\r\n\r\nabc"
 
 
+def understand(headers: dict[str, str], prefixed: bool) -> str:
+    if headers.get("x-kind") == "unknown":
+        raise InvalidRequest("no such kind")
+    return f"{headers.get('x-kind', '')}{prefixed}"
+
+
 @pytest.fixture
-def uploads() -> PlainUploads:
-    return PlainUploads(Hosts(), {"x-kind"}, ("x-um-",))
+def uploads() -> PlainUploads[str]:
+    return PlainUploads(Hosts(), {"x-kind"}, ("x-um-",), understand)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def uploads() -> PlainUploads:
         UPLOAD.replace(b": 3", b": 0").replace(b"abc", b""),
     ],
 )
-def test_an_upload_that_came_as_a_whole_is_plain(uploads: PlainUploads, data: bytes) -> None:
+def test_an_upload_that_came_as_a_whole_is_plain(uploads: PlainUploads[str], data: bytes) -> None:
     for _ in range(2):
         upload = uploads.upload(data)
         assert upload is not None
@@ -129,6 +136,7 @@ def test_an_upload_that_came_as_a_whole_is_plain(uploads: PlainUploads, data: by
         UPLOAD.replace(b"x-um-a: b", b"x-other: b"),
         UPLOAD.replace(b"x-um-a: b", b"x-um-a: b\r\nX-Um-A: c"),
         UPLOAD.replace(b"x-um-a: b", b" folded"),
+        UPLOAD.replace(b"x-um-a: b", b"X-Kind: unknown"),
         UPLOAD.replace(b"content-length: 3\r\n", b""),
         UPLOAD.replace(b"Host: localhost", b"Host: elsewhere.example"),
         UPLOAD.replace(b"Host: localhost\r\n", b""),
@@ -137,6 +145,20 @@ def test_an_upload_that_came_as_a_whole_is_plain(uploads: PlainUploads, data: by
         b"POST / HTTP/1.1\r\n",
     ],
 )
-def test_any_other_upload_goes_the_ordinary_way(uploads: PlainUploads, data: bytes) -> None:
+def test_any_other_upload_goes_the_ordinary_way(uploads: PlainUploads[str], data: bytes) -> None:
     assert uploads.upload(data) is None
     assert uploads.upload(data) is None
+
+
+def test_what_the_fields_mean_is_found_once() -> None:
+    asked: list[bool] = []
+
+    def note(headers: dict[str, str], prefixed: bool) -> str:
+        asked.append(prefixed)
+        return headers["host"]
+
+    uploads = PlainUploads(Hosts(), (), ("x-um-",), note)
+    for data in (UPLOAD, UPLOAD.replace(b"abc", b"def"), UPLOAD.replace(b"x-um-a: b\r\n", b"")):
+        upload = uploads.upload(data)
+        assert upload is not None and upload.meaning == "localhost"
+    assert asked == [True, False]

@@ -44,13 +44,16 @@ def test_other_reads_are_not_plain(data: bytes) -> None:
     assert PlainNamedReads(Hosts()).name(data) is None
 
 
+def plain_uploads() -> PlainNamedUploads[bool]:
+    return PlainNamedUploads(Hosts(), ["x-ambry-ttl"], ["x-ambry-um-"], lambda _headers, prefixed: prefixed)
+
+
 def test_an_upload_that_came_as_a_whole() -> None:
-    uploads = PlainNamedUploads(Hosts(), ["x-ambry-ttl"], ["x-ambry-um-"])
-    found = uploads.upload(PUT)
+    found = plain_uploads().upload(PUT)
     assert found is not None
     name, upload = found
     assert name == PlainName("a", "c-1", b"x/y.z")
-    assert (upload.method, upload.body, upload.prefixed) == ("PUT", b"hi", True)
+    assert (upload.method, upload.body, upload.meaning) == ("PUT", b"hi", True)
     assert upload.headers == {"host": "localhost:80", "x-ambry-um-a": "b"}
 
 
@@ -71,4 +74,4 @@ def test_an_upload_that_came_as_a_whole() -> None:
     ],
 )
 def test_other_uploads_are_not_plain(data: bytes) -> None:
-    assert PlainNamedUploads(Hosts(), ["x-ambry-ttl"], ["x-ambry-um-"]).upload(data) is None
+    assert plain_uploads().upload(data) is None
