@@ -32,6 +32,7 @@ from ambry.protocol.messages.blobs import (
     PutsRequest,
     UpdateRequest,
 )
+from ambry.protocol.messages.feed import FeedRequest, WatchRequest
 from ambry.protocol.messages.replication import (
     ChangesCursor,
     ChangesRequest,
@@ -96,6 +97,8 @@ REQUESTS: dict[MessageType, Message] = {
     MessageType.USAGE: UsageRequest(PARTITION, 0),
     MessageType.GETS: GetsRequest("r", [], 1000),
     MessageType.PUTS: PutsRequest("r", True, []),
+    MessageType.FEED: FeedRequest(bytes(8), [], 10),
+    MessageType.WATCH: WatchRequest(bytes(16), 0, 0),
 }
 
 
