@@ -609,7 +609,7 @@ COVERED_BY = {
             "tests/unit/frontend/rest/test_frontend_rest_batch.py",
             "parts of one thing: every form and every kind of part is read back from whole answers",
         )
-        for name in ("forms", "items", "parts", "quick", "read")
+        for name in ("forms", "items", "names", "parts", "quick", "read")
     },
     **{
         f"frontend/rest/{name}.py": (
@@ -720,6 +720,7 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",
         "put together, and called over HTTP",
     ),
+    "ambry/cli/many.py": ("tests/integration/test_sdk_batches.py", "whole commands against real processes"),
     **{
         f"ambry/client/{twin}/batches.py": (
             "tests/integration/test_sdk_batches.py",

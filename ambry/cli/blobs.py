@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
-from ambry.cli.failures import report_one
-from ambry.cli.output import printable, progress_bar, safe_name, show_info
-from ambry.client.model import BlobInfo, ByteRange, Progress
+from ambry.cli.many import Fetching, remove
+from ambry.cli.output import own_name, printable, progress_bar, show_info
+from ambry.client.model import ByteRange, Progress
 from ambry.client.refs import Ref
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("blob", metavar="BLOB")
+@click.argument("blobs", nargs=-1, required=True, metavar="BLOB...")
 @connecting
 @click.option("-o", "--output", "path", metavar="FILE", help="Where to write; - is the standard output.")
+@click.option("--output-dir", metavar="DIR", help="Where to write one or several, each into a file of its own.")
 @RANGE
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--no-resume", is_flag=True, help="Start over instead of continuing a .part file.")
 def get(
-    blob: str,
+    blobs: Sequence[str],
     cluster: ChosenCluster,
     path: str | None,
+    output_dir: str | None,
     byte_range: ByteRange | None,
     overwrite: bool,
     no_resume: bool,
-) -> None:
-    """Download a blob into a file: the one it was put from, or else one called like its name or its id.
+) -> int:
+    """Download blobs into files: those they were put from, or else ones called like their names or their ids.
 
     BLOB is an id, a name, or an ambry://account/container/name. The file appears when it is whole and verified. An
     interrupted download goes on where it stopped.
@@ -45,13 +47,27 @@ def get(
     \b
     ambry get team/fraud -o model.safetensors
     ambry get ambry://team/models/fraud -o - | head -c 100
+    ambry get ID ID team/fraud --output-dir models
     """
+    if path is not None and (output_dir is not None or len(blobs) > 1):
+        raise click.UsageError("-o is one file for one blob; --output-dir takes several")
+    if byte_range is not None and (output_dir is not None or len(blobs) > 1):
+        raise click.UsageError("a range is of one blob, into one file: give -o FILE")
     with cluster.connect() as client:
+        if output_dir is not None or len(blobs) > 1:
+            for each in blobs:
+                place(client, each)  # A typing mistake in the last one is noticed before anything is done.
+            fetching = Fetching(
+                client, Path(output_dir or "."), overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet
+            )
+            return fetching.run(blobs)
+        (blob,) = blobs
         if path == "-":
             with client.get(blob, range=byte_range) as reader:
                 copy(reader, sys.stdout.buffer)
-            return
+            return 0
         fetch(client, blob, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
+    return 0
 
 
 @click.command()
@@ -92,16 +108,13 @@ def rm(
     \b
     ambry rm ID team/fraud ambry://team/models/fraud
     """
-    code = 0
     with cluster.connect() as client:
         for blob in blobs:
             place(client, blob)  # A typing mistake in the last one must not be noticed after deleting the first.
-        for blob in blobs:
-            try:
-                client.delete(blob, missing_ok=force)
-            except AmbryError as error:
-                code = report_one(error, blob if len(blobs) > 1 else "", code)
-    return code
+        if len(blobs) > 1:
+            return remove(client, blobs, force=force)
+        client.delete(blobs[0], missing_ok=force)
+    return 0
 
 
 @click.command()
@@ -129,16 +142,6 @@ def undelete(blob: str, cluster: ChosenCluster) -> None:
     """Bring a deleted blob back, or a name with its blob, within the retention window."""
     with cluster.connect() as client:
         client.undelete(blob)
-
-
-def own_name(info: BlobInfo, quiet: bool) -> str:
-    """The name of the file that a blob was put from, or one that can be had here; says so where it is another."""
-    name = safe_name(info)
-    if info.filename and name != info.filename and not quiet:
-        click.echo(
-            f"ambry: {printable(info.filename)!r} is no name to write to without asking; -o gives another", err=True
-        )
-    return name
 
 
 def copy(reader: BlobReader, out: IO[bytes]) -> None:

@@ -26,6 +26,16 @@ def safe_name(info: BlobInfo) -> str:
     return str(info.id) if name in ("", ".", "..") or name.startswith((".", "-")) or too_long else name
 
 
+def own_name(info: BlobInfo, quiet: bool) -> str:
+    """The name of the file that a blob was put from, or one that can be had here; says so where it is another."""
+    name = safe_name(info)
+    if info.filename and name != info.filename and not quiet:
+        click.echo(
+            f"ambry: {printable(info.filename)!r} is no name to write to without asking; -o gives another", err=True
+        )
+    return name
+
+
 def printable(text: str) -> str:
     """Text of a stranger without what could control a terminal."""
     return _UNSAFE.sub("?", text)

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 
 from ambry.checksum import Buffer, Digester, digest, new_digester
 from ambry.client.model import BlobSource, StrPath, check_type
+from ambry.clock import system_random
 from ambry.errors import AlreadyExists, ConfigInvalid, InvalidRequest
 from ambry.ids import BlobId
 
@@ -208,6 +209,16 @@ def part_size(target: Path, blob: BlobId) -> int:
         return part_path(target, blob).stat().st_size
     except OSError:
         return 0
+
+
+def write_file(target: Path, blob: BlobId, data: bytes, *, overwrite: bool) -> None:
+    """A small blob as a file, which appears whole. Raises as PartFile."""
+    part = PartFile(target, blob, overwrite=overwrite, unique=system_random().randbytes(16).hex(), resume=False)
+    try:
+        part.write(data)
+        part.commit()
+    finally:
+        part.abandon(keep=False)
 
 
 class PartFile:

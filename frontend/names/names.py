@@ -11,9 +11,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    InvariantBroken,
+    NameDeleted,
+    NameNotFound,
+    Unavailable,
+    UpdateConflict,
+)
 from ambry.ids import BlobId
 from frontend.metadata.store import (
+    PAGE_MAX,
     Change,
     CommonPrefix,
     Condition,
@@ -29,6 +38,8 @@ from frontend.metadata.store import (
 from frontend.metadata.unreadable import readable
 from frontend.names.rows import NamedBlob, decode_named, encode_named
 
+ASKED_AT_ONCE = 32
+"""Names of one request that other datacenters are asked for."""
 AskOthers = Callable[[Space, int, bytes], Awaitable[Version | None]]
 """What other datacenters have of a register that is not here. Raises Unavailable where one cannot be asked that might."""
 
@@ -63,10 +74,38 @@ class Names:
         found = await self.newest(scope, key)
         if found is None and self._ask_others is not None:
             found = _named(await self._ask_others(self.space, scope, key))
-        if found is None:
-            raise NameNotFound(f"there is no name {_shown(key)} in this container")
-        if found.blob is None:
-            raise NameDeleted(f"the name {_shown(key)} was deleted; its history is kept")
+        return _living(key, found)
+
+    async def find_many(self, scope: int, keys: Sequence[bytes]) -> list[NameVersion | AmbryError]:
+        """As `find`, of many at once, in their order; of each the error that it would raise.
+
+        Those that are not known here are asked of the others a few at a time, until one cannot be asked: it may know any.
+        """
+        versions: list[Version | None] = []
+        for start in range(0, len(keys), PAGE_MAX):
+            try:
+                versions += await self._store.get_many(self.space, scope, keys[start : start + PAGE_MAX])
+            except AmbryError as error:
+                return [error for _ in keys]
+        found: list[NameVersion | AmbryError] = [_judged(key, each) for key, each in zip(keys, versions, strict=True)]
+        if self._ask_others is not None:
+            missing = [number for number, version in enumerate(versions) if version is None]
+            for start in range(0, len(missing), ASKED_AT_ONCE):
+                some = missing[start : start + ASKED_AT_ONCE]
+                asking = [self._ask_others(self.space, scope, keys[number]) for number in some]
+                asked = await asyncio.gather(*asking, return_exceptions=True)
+                for number, answer in zip(some, asked, strict=True):
+                    if isinstance(answer, AmbryError):
+                        found[number] = answer
+                    elif isinstance(answer, BaseException):
+                        raise answer
+                    else:
+                        found[number] = _judged(keys[number], answer)
+                silent = next((answer for answer in asked if isinstance(answer, Unavailable)), None)
+                if silent is not None:
+                    for number in missing[start + ASKED_AT_ONCE :]:
+                        found[number] = silent
+                    break
         return found
 
     async def newest(self, scope: int, key: bytes) -> NameVersion | None:
@@ -168,6 +207,23 @@ class Names:
 def _of(version: Version) -> NameVersion:
     blob = None if version.value is None else decode_named(version.value)
     return NameVersion(version.key, version.stamp, blob, version)
+
+
+def _judged(key: bytes, version: Version | None) -> NameVersion | AmbryError:
+    """What `find` gives or raises."""
+    try:
+        return _living(key, _named(version))
+    except AmbryError as error:
+        return error
+
+
+def _living(key: bytes, found: NameVersion | None) -> NameVersion:
+    """Raises NameNotFound, NameDeleted."""
+    if found is None:
+        raise NameNotFound(f"there is no name {_shown(key)} in this container")
+    if found.blob is None:
+        raise NameDeleted(f"the name {_shown(key)} was deleted; its history is kept")
+    return found
 
 
 def _of_page(each: Version | CommonPrefix) -> NameVersion | CommonPrefix:

@@ -19,6 +19,7 @@ from frontend.rest.about import About
 from frontend.rest.accounts import AccountPages
 from frontend.rest.api_pages import ApiPages
 from frontend.rest.batch import Batches
+from frontend.rest.batch_names import BatchNames
 from frontend.rest.batch_put import BatchPuts
 from frontend.rest.blob import BlobFinder
 from frontend.rest.changes import ChangePages
@@ -87,7 +88,7 @@ class AmbryApi:
             updates,
             ServicePages(unready),
             ClusterPages(router, containers, clock=clock),
-            Batches(router, containers, clock=clock),
+            batches := Batches(router, containers, clock=clock),
             BatchPuts(router, entry, quotas, clock=clock),
             ApiPages(lambda: self.routes),
             AccountPages(router, containers, None if services is None else services.changes),
@@ -100,6 +101,7 @@ class AmbryApi:
             named = NamedBlobs(
                 services.names, services.intents, router, containers, finder, uploads, reads, changes, actions
             )
+            batches.names, batches.changes = BatchNames(services.names, containers), changes
             updates.by_name = NamedUpdates(services.names, changes, actions, containers)
             resources += [
                 stitches,

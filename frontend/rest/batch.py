@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, InternalError, InvalidRequest
+from ambry.errors import AmbryError, InternalError, InvalidRequest, NameDeleted
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import frames
 from ambry.rest.text import is_plain
@@ -19,12 +19,15 @@ from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.ranges import parse_ranges
 from frontend.http.route import Handle, Route
+from frontend.names.names import NameVersion
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import form_of
-from frontend.rest.batch_items import LIST, LIST_WITH_RANGES, failed_item, read_items, told_items
+from frontend.rest.batch_items import LIST, LIST_WITH_RANGES, BatchItem, failed_item, read_items, told_items
+from frontend.rest.batch_names import BatchNames, FoundName
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
 from frontend.rest.blob import parse_id
+from frontend.rest.named_rules import NameChanges
 from frontend.rest.resource import EVERYWHERE
 from frontend.router import update
 from frontend.router.context import RouterContext
@@ -42,6 +45,9 @@ class Batches:
         self._router = router
         self._containers = containers
         self._clock = clock
+        self.names: BatchNames | None = None
+        self.changes: NameChanges | None = None
+        """Both None where there is no metadata store."""
 
     def routes(self) -> tuple[Route, ...]:
         def batch(name: str, handle: Handle, schema: Mapping[str, Any], *, changes: bool = False) -> Route:
@@ -78,26 +84,48 @@ class Batches:
 
     async def _read(self, exchange: Exchange, *, bodies: bool) -> web.StreamResponse:
         items = await read_items(exchange, self._router, ranges=bodies)
+        by_name = await self._find_names(items)
         units: list[Unit] = []
         for index, item in enumerate(items):
             text, ranges = (item, None) if isinstance(item, str) else (item.id, item.ranges)
             text = text.removeprefix("/")
+            by_its_name = not text
             try:
-                blob_id = parse_id(text)
-                container = self._known(blob_id) or await self._container(blob_id)
-                text = text[:ID_TEXT_SIZE]
+                if not by_its_name:
+                    blob_id = parse_id(text)
+                    container = self._known(blob_id) or await self._container(blob_id)
+                    text = text[:ID_TEXT_SIZE]
+                else:
+                    named = _found(by_name, index)
+                    blob_id, container = _living(named).id, named.container
+                    text = str(blob_id)
                 if ranges is None:
-                    units.append(Unit(index=index, text=text, container=container, id=blob_id))
+                    units.append(Unit(index=index, text=text, named=by_its_name, container=container, id=blob_id))
                     continue
                 units += [
                     Unit(
-                        index=index, text=text, container=container, id=blob_id, range_index=number, wanted=_range(each)
+                        index=index,
+                        text=text,
+                        named=by_its_name,
+                        container=container,
+                        id=blob_id,
+                        range_index=number,
+                        wanted=_range(each),
                     )
                     for number, each in enumerate(ranges)
                 ]
             except AmbryError as error:
                 units.append(Unit(index=index, text=shown(text), error=error))
         return await BatchRead(exchange, self._router, form_of(exchange), bodies=bodies).run(units)
+
+    async def _find_names(self, items: Sequence[str | BatchItem]) -> dict[int, FoundName | AmbryError]:
+        """What is known of those items that are names."""
+        wanted = {index: item.name for index, item in enumerate(items) if not isinstance(item, str) and item.name}
+        if not wanted:
+            return {}
+        if self.names is None:
+            raise InvalidRequest("this frontend has no metadata store that would know names; give ids")
+        return dict(zip(wanted, await self.names.find(list(wanted.values())), strict=True))
 
     def _known(self, blob_id: BlobId) -> Container | None:
         """The container of a blob, if it is known; None also for one that is inactive."""
@@ -113,31 +141,61 @@ class Batches:
     async def delete(self, exchange: Exchange) -> web.Response:
         """Delete many blobs, each for itself: those that cannot be deleted keep none of the others."""
         items = await read_items(exchange, self._router, ranges=False)
+        by_name = await self._find_names(items)
         answers: list[dict[str, Any]] = [{} for _ in items]
         numbers = iter(range(len(items)))
 
         async def work() -> None:
             for number in numbers:
                 item = items[number]
-                answers[number] = await self._delete_one(exchange, number, item if isinstance(item, str) else item.id)
+                text = item if isinstance(item, str) else item.id
+                answers[number] = await self._delete_one(exchange, number, text, by_name)
 
         await asyncio.gather(*(work() for _ in range(min(DELETES_AT_ONCE, len(items)))))
         return told_items(answers)
 
-    async def _delete_one(self, exchange: Exchange, index: int, text: str) -> dict[str, Any]:
+    async def _delete_one(
+        self, exchange: Exchange, index: int, text: str, by_name: Mapping[int, FoundName | AmbryError]
+    ) -> dict[str, Any]:
+        """Delete a blob, or the name that an item without an id is."""
         own = exchange.context
         context = RequestContext(id=own.id, timeout_s=own.timeout_s, deadline=own.deadline)
+        told = {"id": shown(text)} if text else {}
         try:
-            blob_id = parse_id(text.removeprefix("/"))
-            context.container = self._known(blob_id) or await self._container(blob_id)
-            context.container.check_unlocked(self._clock.wall_ms())
-            await update.delete(context, self._router, blob_id, None)
+            if text:
+                blob_id = parse_id(text.removeprefix("/"))
+                told["id"] = str(blob_id)
+                context.container = self._known(blob_id) or await self._container(blob_id)
+                context.container.check_unlocked(self._clock.wall_ms())
+                await update.delete(context, self._router, blob_id, None)
+            else:
+                named = _found(by_name, index)
+                context.container = named.container
+                await self._delete_name(context, named)
         except AmbryError as error:
-            return failed_item(index, error, id=shown(text))
+            return failed_item(index, error, **told)
         except Exception:
             log.exception("part of a batch failed", request_id=context.id, blob=text)
             return failed_item(index, InternalError("a bug in this server; please report the request id"))
-        return {"index": index, "status": 202, "id": str(blob_id)}
+        return {"index": index, "status": 202, **told}
+
+    async def _delete_name(self, context: RequestContext, named: FoundName) -> None:
+        assert self.changes is not None
+        if not isinstance(named.version, NameDeleted):
+            await self.changes.delete(context, named.about, _living(named), None)
+
+
+def _found(by_name: Mapping[int, FoundName | AmbryError], index: int) -> FoundName:
+    found = by_name[index]
+    if isinstance(found, AmbryError):
+        raise found
+    return found
+
+
+def _living(named: FoundName) -> NameVersion:
+    if isinstance(named.version, AmbryError):
+        raise named.version
+    return named.version
 
 
 def shown(text: str) -> str:

@@ -22,33 +22,40 @@ _JSON_TYPES = frozenset({"", "application/json", "application/x-www-form-urlenco
 
 
 _ID = {"type": "string", "description": "of a blob; one that is none is the status of its item alone"}
-LIST: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": _ID}
-"""A batch as a JSON Schema."""
-LIST_WITH_RANGES: dict[str, Any] = LIST | {
-    "items": {
-        "anyOf": [
-            _ID,
-            {
-                "type": "object",
-                "required": ["id"],
-                "additionalProperties": False,
-                "properties": {
-                    "id": _ID,
-                    "ranges": {"type": "array", "minItems": 1, "maxItems": 10, "items": {"type": "string"}},
-                },
-            },
-        ]
-    }
-}
+_NAME = {"type": "string", "description": "account/container/name; the name is all behind the second slash, exactly"}
+_RANGES = {"type": "array", "minItems": 1, "maxItems": 10, "items": {"type": "string"}}
+
+
+def _list(more: dict[str, Any]) -> dict[str, Any]:
+    """A batch as a JSON Schema; its objects have `more` properties beside an id or a name."""
+
+    def one(name: str, what: dict[str, str]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": [name],
+            "additionalProperties": False,
+            "properties": {name: what, **more},
+        }
+
+    items = {"anyOf": [_ID, one("id", _ID), one("name", _NAME)]}
+    return {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": items}
+
+
+LIST = _list({})
+LIST_WITH_RANGES = _list({"ranges": _RANGES})
 
 
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One id, and ranges as a Range header has them (`0-99`, `100-`, `-5`); none for all of it."""
+    """One blob by its id or its name, `account/container/name`, and ranges as a Range header has them; none for all of it."""
 
-    id: str
+    id: str = ""
+    name: str = ""
     ranges: list[str] | None = None
 
 
+_SHAPE = (
+    'a batch is a JSON list of "<id>", {"id": "<id>", "ranges": ["0-99"]} and {"name": "<account>/<container>/<name>"}'
+)
 _items = msgspec.json.Decoder(list[str | BatchItem])
 
 
@@ -64,10 +71,10 @@ async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool)
     try:
         found = _items.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f'a batch is a JSON list of ids, "<id>" or {{"id": "<id>", "ranges": ["0-99"]}}: {error}'
-        ) from None
+        raise InvalidRequest(f"{_SHAPE}: {error}") from None
     check_count(len(found))
+    if any(not isinstance(item, str) and bool(item.id) == bool(item.name) for item in found):
+        raise InvalidRequest(f"{_SHAPE}: each item has an id or a name")
     with_ranges = [item.ranges for item in found if not isinstance(item, str) and item.ranges is not None]
     if with_ranges and not ranges:
         raise InvalidRequest("ranges are for /batch/get alone")

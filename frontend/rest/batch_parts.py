@@ -23,7 +23,9 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     index: int
     text: str
-    """The id as it was given."""
+    """The id as it was given, or found by a name; empty where there is none."""
+    named: bool = False
+    """Whether it was asked for by its name."""
     container: Container | None = None
     id: BlobId | None = None
     range_index: int | None = None
@@ -68,7 +70,10 @@ class PartsShare:
 def first_lines(unit: Unit, status: int) -> str:
     """The first lines of a part's head."""
     place = "" if unit.range_index is None else f"{names.BATCH_RANGE}: {unit.range_index}\r\n"
-    return f"{names.BATCH_INDEX}: {unit.index}\r\n{place}{names.BATCH_STATUS}: {status}\r\n{names.BLOB_ID}: {unit.text}\r\n"
+    about = f"{names.BLOB_ID}: {unit.text}\r\n" if unit.text else ""
+    if unit.named and about:
+        about += f"Content-Location: /{unit.text}\r\n"
+    return f"{names.BATCH_INDEX}: {unit.index}\r\n{place}{names.BATCH_STATUS}: {status}\r\n{about}"
 
 
 def failed(unit: Unit, error: AmbryError, form: Form) -> Part:

@@ -174,7 +174,7 @@ class NamedBlobs:
                 living = await self._names.find(name.scope, name.key)
             except NameDeleted:
                 return web.Response(status=202)
-        await self._changes.delete(exchange, name, living, selected_head(exchange))
+        await self._changes.delete(exchange.context, name, living, selected_head(exchange))
         return web.Response(status=202)
 
     async def act(self, exchange: Exchange) -> web.Response:

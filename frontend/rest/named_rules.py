@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from ambry.clock import Clock
-from ambry.errors import AlreadyExists, InvalidRequest
+from ambry.errors import AlreadyExists, InvalidRequest, InvariantBroken
 from ambry.rest import names as header
 from ambry.rest import values
 from ambry.rest.accounts import NamedBlobMode
@@ -21,6 +21,7 @@ from frontend.metadata.store import Change, Condition, Expect, Require, Space
 from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import NamedBlob, NamePlace
+from frontend.request import RequestContext
 from frontend.rest.entry import container_of
 from frontend.rest.upload_headers import check_lifetime
 from frontend.router.values import BlobHead
@@ -161,7 +162,9 @@ class NameChanges:
 
         return await self._standing.write(container_of(exchange), write)
 
-    async def delete(self, exchange: Exchange, name: AboutName, living: NameVersion, head: BlobHead | None) -> None:
+    async def delete(
+        self, request: RequestContext, name: AboutName, living: NameVersion, head: BlobHead | None
+    ) -> None:
         """Delete the name, and the blob that goes with it, whose `head` may have been read. Raises as NameLives.bury."""
 
         async def write(container: Container, require: Require) -> None:
@@ -173,6 +176,8 @@ class NameChanges:
             async def bury(along: Change) -> None:
                 await self._names.bury(name.scope, name.key, living.stamp, [along, require])
 
-            await self._lives.bury(exchange.context, name.place, living, head, bury)
+            await self._lives.bury(request, name.place, living, head, bury)
 
-        await self._standing.write(container_of(exchange), write)
+        if request.container is None:
+            raise InvariantBroken("a delete of a name came here before it was known in which container")
+        await self._standing.write(request.container, write)

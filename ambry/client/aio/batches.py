@@ -11,7 +11,7 @@ from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import ASYNCHRONOUS
 from ambry.client.model import BatchResult, ByteRange, Timeout
 from ambry.client.options import as_range
-from ambry.client.refs import Ref, id_of
+from ambry.client.refs import NameRef, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobUpload
@@ -31,8 +31,8 @@ class AsyncBatches(AsyncCalls):
 
         A result has `data` and `info`, or the `error` that a get of it would have raised.
         """
-        ids = [id_of(ref) for ref in refs]
-        return [part for item in await self._read("get", ids, None, timeout) for part in item]
+        places = [wire.item_of(self._place(ref)) for ref in refs]
+        return [part for item in await self._read("get", places, None, timeout) for part in item]
 
     async def get_ranges(
         self, ref: Ref, ranges: Sequence[ByteRange | tuple[int, int | None]], *, timeout: Timeout | None = None
@@ -50,14 +50,17 @@ class AsyncBatches(AsyncCalls):
 
     async def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """What many blobs are, without their bytes: each result has `info`, or an `error`."""
-        ids = [id_of(ref) for ref in refs]
-        return [part for item in await self._read("head", ids, None, timeout) for part in item]
+        places = [wire.item_of(self._place(ref)) for ref in refs]
+        return [part for item in await self._read("head", places, None, timeout) for part in item]
 
     async def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
-        """Delete many; again is fine. Those that cannot be deleted have an `error`, and keep none of the others."""
-        ids = [id_of(ref) for ref in refs]
+        """Delete many, a name with the blob that was put under it; again is fine.
+
+        Those that cannot be deleted have an `error`, and keep none of the others.
+        """
+        places = [wire.item_of(self._place(ref)) for ref in refs]
         found: list[BatchResult] = []
-        for batch in wire.list_requests("delete", ids):
+        for batch in wire.list_requests("delete", places):
             found += await self._change(batch, timeout)
         return found
 
@@ -94,13 +97,13 @@ class AsyncBatches(AsyncCalls):
     async def _read(
         self,
         name: str,
-        ids: Sequence[BlobId],
+        places: Sequence[BlobId | NameRef],
         ranges: Sequence[Sequence[ByteRange]] | None,
         timeout: Timeout | None,
     ) -> list[list[BatchResult]]:
         """The parts of each item, in order."""
         found: list[list[BatchResult]] = []
-        for batch in wire.list_requests(name, ids, ranges):
+        for batch in wire.list_requests(name, places, ranges):
             expected = [1] * len(batch.subjects)
             reader = await self._parts(batch, expected, timeout)
             found += [[reader.found[index, 0]] for index in range(len(expected))]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from ambry.blob import Durability
 from ambry.client.model import BatchResult, ByteRange, Timeout
 from ambry.client.options import as_range
-from ambry.client.refs import Ref, id_of
+from ambry.client.refs import NameRef, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.sync.calls import SyncCalls
@@ -32,8 +32,8 @@ class SyncBatches(SyncCalls):
 
         A result has `data` and `info`, or the `error` that a get of it would have raised.
         """
-        ids = [id_of(ref) for ref in refs]
-        return [part for item in self._read("get", ids, None, timeout) for part in item]
+        places = [wire.item_of(self._place(ref)) for ref in refs]
+        return [part for item in self._read("get", places, None, timeout) for part in item]
 
     def get_ranges(
         self, ref: Ref, ranges: Sequence[ByteRange | tuple[int, int | None]], *, timeout: Timeout | None = None
@@ -51,14 +51,17 @@ class SyncBatches(SyncCalls):
 
     def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """What many blobs are, without their bytes: each result has `info`, or an `error`."""
-        ids = [id_of(ref) for ref in refs]
-        return [part for item in self._read("head", ids, None, timeout) for part in item]
+        places = [wire.item_of(self._place(ref)) for ref in refs]
+        return [part for item in self._read("head", places, None, timeout) for part in item]
 
     def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
-        """Delete many; again is fine. Those that cannot be deleted have an `error`, and keep none of the others."""
-        ids = [id_of(ref) for ref in refs]
+        """Delete many, a name with the blob that was put under it; again is fine.
+
+        Those that cannot be deleted have an `error`, and keep none of the others.
+        """
+        places = [wire.item_of(self._place(ref)) for ref in refs]
         found: list[BatchResult] = []
-        for batch in wire.list_requests("delete", ids):
+        for batch in wire.list_requests("delete", places):
             found += self._change(batch, timeout)
         return found
 
@@ -95,13 +98,13 @@ class SyncBatches(SyncCalls):
     def _read(
         self,
         name: str,
-        ids: Sequence[BlobId],
+        places: Sequence[BlobId | NameRef],
         ranges: Sequence[Sequence[ByteRange]] | None,
         timeout: Timeout | None,
     ) -> list[list[BatchResult]]:
         """The parts of each item, in order."""
         found: list[list[BatchResult]] = []
-        for batch in wire.list_requests(name, ids, ranges):
+        for batch in wire.list_requests(name, places, ranges):
             expected = [1] * len(batch.subjects)
             reader = self._parts(batch, expected, timeout)
             found += [[reader.found[index, 0]] for index in range(len(expected))]

@@ -10,6 +10,7 @@ import msgspec
 
 from ambry.checksum import digest
 from ambry.client.model import BatchResult, ByteRange, Verify
+from ambry.client.refs import NameRef, Place, VersionRef
 from ambry.client.wire import blobs, refusals
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import AmbryError, ChecksumMismatch, InvalidRequest, PeerConnectionLost
@@ -21,6 +22,8 @@ ITEMS_MAX = 1_000
 BYTES_MAX = 16 << 20
 """Of the blobs of one request."""
 BLOB_BYTES_MAX = 1 << 20
+BODY_MAX = (1 << 20) - 2
+"""Of the list in one request; names may be long."""
 _PART_BYTES_MAX = 1 << 40
 _RANGE = "bytes="
 
@@ -34,19 +37,40 @@ class BatchRequest:
     subjects: Sequence[Any]
 
 
+def item_of(place: Place) -> BlobId | NameRef:
+    """What a batch may ask for. Raises InvalidRequest for a version of a dataset."""
+    if isinstance(place, VersionRef):
+        raise InvalidRequest(f"a batch is of ids and names; look {place} up with resolve, and give its id")
+    return place
+
+
 def list_requests(
-    name: str, ids: Sequence[BlobId], ranges: Sequence[Sequence[ByteRange]] | None = None
+    name: str, places: Sequence[BlobId | NameRef], ranges: Sequence[Sequence[ByteRange]] | None = None
 ) -> Iterator[BatchRequest]:
-    """Requests about these blobs; with `ranges` each has those of it."""
-    for start in range(0, len(ids), ITEMS_MAX):
-        some = ids[start : start + ITEMS_MAX]
-        items: list[Any] = [str(blob) for blob in some]
+    """Requests about these blobs, of at most ITEMS_MAX and BODY_MAX bytes each; with `ranges` each has those of it."""
+    some: list[BlobId | NameRef] = []
+    items: list[bytes] = []
+    held = 0
+    for number, place in enumerate(places):
+        item: Any = str(place)
+        if isinstance(place, NameRef):
+            item = {"name": f"{place.account}/{place.container}/{place.name}"}
         if ranges is not None:
-            items = [
-                {"id": str(blob), "ranges": [each.header().removeprefix(_RANGE) for each in of]}
-                for blob, of in zip(some, ranges[start : start + ITEMS_MAX], strict=True)
-            ]
-        yield BatchRequest(_request(name, "application/json"), msgspec.json.encode(items), some)
+            said = item if isinstance(item, dict) else {"id": item}
+            item = {**said, "ranges": [each.header().removeprefix(_RANGE) for each in ranges[number]]}
+        raw = msgspec.json.encode(item)
+        if some and (len(some) == ITEMS_MAX or held + len(raw) + 1 > BODY_MAX):
+            yield _list_request(name, some, items)
+            some, items, held = [], [], 0
+        some.append(place)
+        items.append(raw)
+        held += len(raw) + 1
+    if some:
+        yield _list_request(name, some, items)
+
+
+def _list_request(name: str, some: Sequence[BlobId | NameRef], items: Sequence[bytes]) -> BatchRequest:
+    return BatchRequest(_request(name, "application/json"), b"[" + b",".join(items) + b"]", some)
 
 
 def put_requests(
@@ -108,15 +132,15 @@ class PartReader:
             error = refusals.error_of(
                 self.endpoint, self.batch.request, status, headers, frame.body, now_ms=self.now_ms
             )
-            self.found[place] = BatchResult(id=blob, error=error)
+            self.found[place] = BatchResult(id=blob if isinstance(blob, BlobId) else None, error=error)
             return
         info = blobs.parse_info(blob, headers)
         wrong = self.verify != "never" and status == 200 and len(frame.body) == info.size and info.checksum
         if wrong and digest(frame.body).hex() != info.checksum:
-            mismatch = ChecksumMismatch(f"the bytes of blob {blob} are not those of its digest; read it again")
-            self.found[place] = BatchResult(id=blob, error=mismatch)
+            mismatch = ChecksumMismatch(f"the bytes of blob {info.id} are not those of its digest; read it again")
+            self.found[place] = BatchResult(id=info.id, error=mismatch)
             return
-        self.found[place] = BatchResult(id=blob, info=info, data=frame.body)
+        self.found[place] = BatchResult(id=info.id, info=info, data=frame.body)
 
     def ended(self, expected: Sequence[int]) -> None:
         """The body has no more; `expected` parts of each item must be there. Raises PeerConnectionLost."""
@@ -148,6 +172,8 @@ def _parse_item(endpoint: str, batch: BatchRequest, item: Mapping[str, Any], now
             endpoint, batch.request, item["status"], headers, msgspec.json.encode(item), now_ms=now_ms
         )
         return BatchResult(id=known, error=error)
+    if isinstance(subject, NameRef):
+        return BatchResult(id=None)
     blob = known or BlobId.parse(item["id"])
     if known is not None:
         return BatchResult(id=blob)

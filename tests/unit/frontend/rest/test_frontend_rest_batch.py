@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Sequence
 from email import message_from_bytes
 from email.policy import HTTP
+from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 
 from ambry.blob import BlobState
 from ambry.checksum import digest
+from ambry.clock import SystemClock
 from ambry.errors import DataCorrupt, ReplicaUnavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from ambry.rest import frames, names
+from frontend.metadata.sqlite import SqliteStore
+from frontend.metadata.store import Space, Version
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, some_id
+from tests.support.fake_cluster import CHUNK, make_cluster, some_id
 from tests.support.fake_peers import fails, held, silent
 from tests.support.http_frontend import Answer, HttpFrontend, RawClient, http_frontend, request, reset, until
+from tests.support.metadata_stores import opened, sqlite_store
 
 AS_FRAMES = {"Accept": frames.CONTENT_TYPE}
 Part = tuple[dict[str, str], bytes]
@@ -276,3 +283,106 @@ async def test_a_blob_that_is_deleted_or_expired_is_never_told_from_memory() -> 
             peer.records[BlobId.parse(expired).raw].state = BlobState(0, False, 1)
         parts = parts_of(await batch(frontend, "get", [deleted, expired], AS_FRAMES))
         assert [parts[number, None][0][names.BATCH_STATUS] for number in (0, 1)] == ["410", "410"]
+
+
+# --- names ---
+
+
+@pytest.fixture
+async def with_names(tmp_path: Path) -> AsyncIterator[HttpFrontend]:
+    cluster = make_cluster(((3,),) * 4, clock=SystemClock())
+    async with (
+        opened(sqlite_store(tmp_path / "meta.sqlite")) as store,
+        http_frontend(cluster, metadata=store) as made,
+    ):
+        yield made
+
+
+async def named(frontend: HttpFrontend, name: str, body: bytes, container: str = "default") -> str:
+    answer = await frontend.call("PUT", f"/named/default/{container}/{quote(name)}", {}, body)
+    assert answer.status == 201, answer.body
+    return answer.blob_id
+
+
+async def test_names_stand_beside_ids_and_are_looked_up_together(
+    with_names: HttpFrontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontend = with_names
+    small, large = b"small", content(1, 3 * CHUNK)
+    ids = [await named(frontend, "a//b \u00fc?", small), await named(frontend, "large", large)]
+    other = await named(frontend, "a//b \u00fc?", b"another container", "other")
+    await named(frontend, "gone", b"x")
+    await frontend.call("DELETE", "/named/default/default/gone")
+    reads: list[int] = []
+    get_many = SqliteStore.get_many
+
+    async def counted(self: SqliteStore, space: Space, scope: int, keys: Sequence[bytes]) -> list[Version | None]:
+        reads.append(len(keys))
+        return await get_many(self, space, scope, keys)
+
+    monkeypatch.setattr(SqliteStore, "get_many", counted)
+    items = [
+        {"name": "default/default/a//b \u00fc?"},
+        {"name": "default/default/large", "ranges": ["1-3", "-2"]},
+        ids[0],
+        {"name": "default/other/a//b \u00fc?"},
+        {"name": "default/default/gone"},
+        {"name": "default/default/never"},
+        {"name": "default/nowhere/x"},
+        {"name": "no-slashes"},
+        {"name": "default/default/large"},
+        {"name": "default/default/"},
+    ]
+    parts = parts_of(await batch(frontend, "get", items, AS_FRAMES))
+    assert reads == [4, 1]
+    for place, blob_id, body in (
+        ((0, None), ids[0], small),
+        ((1, 0), ids[1], large[1:4]),
+        ((1, 1), ids[1], large[-2:]),
+        ((2, None), ids[0], small),
+        ((3, None), other, b"another container"),
+        ((8, None), ids[1], large),
+    ):
+        headers, got = parts[place]
+        assert (headers[names.BLOB_ID], got) == (blob_id, body)
+        assert headers.get("content-location") == (None if place == (2, None) else f"/{blob_id}")
+    for index, status, code in (
+        (4, "410", "NameDeleted"),
+        (5, "404", "NameNotFound"),
+        (6, "400", "InvalidRequest"),
+        (7, "400", "InvalidRequest"),
+        (9, "400", "InvalidRequest"),
+    ):
+        headers, _ = parts[index, None]
+        assert (headers[names.BATCH_STATUS], headers[names.ERROR_CODE]) == (status, code)
+        assert names.BLOB_ID not in headers
+    heads = parts_of(await batch(frontend, "head", [items[0], items[5]], AS_FRAMES))
+    assert (heads[0, None][0][names.BLOB_SIZE], heads[1, None][0][names.BATCH_STATUS]) == ("5", "404")
+
+
+async def test_names_are_deleted_with_their_blobs(with_names: HttpFrontend) -> None:
+    frontend = with_names
+    blob_id = await named(frontend, "a", b"one")
+    bound = await frontend.put(b"two")
+    action = json.dumps({"op": "bind", "id": bound}).encode()
+    assert (await frontend.call("POST", "/named/default/default/b", {}, action)).status == 200
+    items = [{"name": f"default/default/{name}"} for name in ("a", "b", "never")]
+    for _ in range(2):
+        answer = await frontend.call("POST", "/batch/delete", {}, json.dumps(items).encode())
+        assert [item["status"] for item in answer.json()["items"]] == [202, 202, 404]
+    assert (await frontend.call("GET", f"/{blob_id}")).status == 410
+    assert (await frontend.call("GET", f"/{bound}")).body == b"two"
+    assert (await frontend.call("GET", "/named/default/default/b")).status == 410
+
+
+@pytest.mark.parametrize("item", [{"id": "a", "name": "b"}, {}, {"name": ""}, {"name": 5}])
+async def test_an_item_is_an_id_or_a_name(with_names: HttpFrontend, item: Any) -> None:
+    for call in ("get", "head", "delete"):
+        answer = await with_names.call("POST", f"/batch/{call}", {}, json.dumps([item]).encode())
+        assert answer.status == 400, answer.body
+
+
+async def test_without_a_metadata_store_names_are_refused() -> None:
+    async with http_frontend() as frontend:
+        answer = await frontend.call("POST", "/batch/get", {}, b'[{"name": "default/default/x"}]')
+        assert answer.status == 400 and b"metadata store" in answer.body

@@ -1,0 +1,66 @@
+"""Names in a batch: found together, by one read of the metadata store for each container."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ambry.errors import AmbryError, InvalidRequest
+from frontend.container import Container
+from frontend.containers.resolver import Containers
+from frontend.names.names import Names, NameVersion
+from frontend.names.rows import name_key
+from frontend.rest.named_rules import AboutName, check_has_names
+
+
+class FoundName(msgspec.Struct, frozen=True):
+    """A name of a container, and what it is now: `version` None where it never was one, here or elsewhere."""
+
+    container: Container
+    key: bytes
+    version: NameVersion | AmbryError
+    """What it points to; or why that is not known, or nothing."""
+
+    @property
+    def about(self) -> AboutName:
+        """For whoever changes it: as it is known here."""
+        newest = self.version if isinstance(self.version, NameVersion) else None
+        return AboutName(self.container.scope, self.key, newest)
+
+
+class BatchNames:
+    """Those of one frontend."""
+
+    def __init__(self, names: Names, containers: Containers) -> None:
+        self._names = names
+        self._containers = containers
+
+    async def find(self, texts: Sequence[str]) -> list[FoundName | AmbryError]:
+        """Each as `account/container/name`, in their order. Where the store cannot be asked, that is what is known of each."""
+        found: dict[int, FoundName | AmbryError] = {}
+        containers: dict[int, Container] = {}
+        places: dict[int, dict[bytes, list[int]]] = {}
+        for number, text in enumerate(texts):
+            try:
+                container, key = await self._place(text)
+            except AmbryError as error:
+                found[number] = error
+                continue
+            containers[container.scope] = container
+            places.setdefault(container.scope, {}).setdefault(key, []).append(number)
+        for scope, keys in places.items():
+            versions = await self._names.find_many(scope, list(keys))
+            for (key, numbers), version in zip(keys.items(), versions, strict=True):
+                found.update(dict.fromkeys(numbers, FoundName(containers[scope], key, version)))
+        return [found[number] for number in range(len(texts))]
+
+    async def _place(self, text: str) -> tuple[Container, bytes]:
+        account, _, rest = text.partition("/")
+        name, slash, key = rest.partition("/")
+        if not slash:
+            raise InvalidRequest(f"a name in a batch is account/container/name, and not {text[:60]!r}")
+        container = self._containers.known(account, name) or await self._containers.resolve(account, name)
+        container.check_active()
+        check_has_names(container)
+        return container, name_key(key)
