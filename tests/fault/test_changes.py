@@ -12,13 +12,20 @@ import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from ambry import AmbryClient, AmbryError, AsyncAmbryClient, RetryPolicy, Timeout, ToldChange
+from ambry.blob import NEVER_MS
+from ambry.client.wire.names import time_of
 from deploy.local_cluster import LocalCluster
+from frontend.metadata.store import Put, Space, Version, order
+from frontend.names.rows import NamedBlob, encode_named
 from tests.fault.conftest import MakeCluster
 from tests.support.clusters import seed_of
+from tests.support.cut_datacenters import cut_datacenters
+from tests.support.samples import blob_id
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.fault
@@ -216,3 +223,43 @@ async def test_many_followers_are_all_told_and_none_keeps_puts_from_going_on(mak
         async with asyncio.timeout(TOLD_WITHIN_S):
             await asyncio.gather(*followers)
     assert sorted(told) == list(range(100))
+
+
+async def test_names_of_a_datacenter_that_was_cut_off_are_told_and_the_last_of_each_is_what_holds(
+    tmp_path: Path,
+) -> None:
+    async with cut_datacenters(tmp_path, 2) as run:
+        reader = Reader([run.cluster.frontends("dc1")[0].url])
+        reader.start()
+        made: list[Version] = []
+
+        async def write(number: int) -> None:
+            for step in range(60):
+                blob = NamedBlob(blob_id(1_000 * number + step, partition=0), 5, NEVER_MS, owned=False)
+                value = None if step % 7 == 6 else encode_named(blob)
+                made.extend(await run.stores[number].write([Put(Space.NAME, 1 << 32 | 1, b"%d" % (step % 5), value)]))
+                await asyncio.sleep(0.002)
+
+        try:
+            run.cut()
+            await asyncio.gather(write(1), write(2))
+            run.heal()
+
+            def told() -> bool:
+                seen = {(each.name, each.datacenter, each.time) for each in list(reader.told) if each.name}
+                return all(
+                    (version.key.decode(), version.stamp.datacenter, time_of(version.stamp.wall_ms)) in seen
+                    for version in made
+                )
+
+            await asyncio.to_thread(eventually, told, "all versions of both are told", timeout_s=TOLD_WITHIN_S)
+        finally:
+            await asyncio.to_thread(reader.stop)
+        last = {each.name: each for each in reader.told if each.name is not None}
+        for name, event in last.items():
+            newest = max((version for version in made if version.key.decode() == name), key=order)
+            assert (event.type == "name.put", event.datacenter, event.time) == (
+                newest.living,
+                newest.stamp.datacenter,
+                time_of(newest.stamp.wall_ms),
+            )

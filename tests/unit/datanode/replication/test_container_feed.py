@@ -21,12 +21,14 @@ from ambry.protocol.messages.feed import (
     FeedRequest,
     node_hint,
 )
+from datanode.config import CompactionSection
 from datanode.replication import container_feed
 from tests.support.direct_node import DirectCluster, DirectNode, cluster_map
-from tests.support.samples import DELETED, PARTITION, blob_id
+from tests.support.samples import DELETED, PARTITION, blob_id, content
 
 CONTAINER = bytes([0, 0, 0, 2, 0, 0, 0, 3])
 OTHER_PARTITION = 8
+DAY_S = 86_400
 SOON = BlobState(0, False, 1_800_000_000_000)
 UNDELETED = BlobState(1, False, NEVER_MS)
 
@@ -247,3 +249,44 @@ async def test_what_a_sibling_acknowledged_comes_behind_what_was_told(cluster: D
     assert told(await after(one, first)) == []
     await one.pull("a2")
     assert [change.id for change in (await after(one, first)).changes] == [blob_id(2)]
+
+
+async def test_compaction_moves_no_place_and_tells_who_missed_a_tombstone_so(tmp_path: Path) -> None:
+    """One follower stood before the deletes, one behind them; then bytes go, and later the tombstones."""
+    section = CompactionSection(deleted_retention_s=DAY_S, tombstone_retention_s=2 * DAY_S, dead_share_min=0.05)
+    cluster = DirectCluster(tmp_path, cluster_map(1), sections={"compaction": section})
+    await cluster.start()
+    node = cluster["a1"]
+    doomed, kept, later = range(1, 45), range(45, 90), range(200, 290)
+
+    async def compact() -> None:
+        node.hear_clocks()
+        await node.parts.checkpointer.checkpoint(node.replica)
+        while await node.parts.compactor.compact(node.replica):
+            pass
+
+    for number in [*doomed, *kept]:
+        await node.put(blob_id(number), content(number, 1500))
+    (before,) = await feed(node, BEGINNING)
+    for number in doomed:
+        await node.update(blob_id(number), DELETED)
+    (behind,) = await feed(node, NOW)
+    for number in later:
+        await node.put(blob_id(number), content(number, 1500))
+    cluster.clock.advance(1.5 * DAY_S)
+    await compact()
+    assert not node.holds(blob_id(1)), "its bytes are gone"
+    first = await after(node, before, limit=1_000)
+    assert {change.id for change in first.changes if change.state.deleted} == {blob_id(number) for number in doomed}
+    assert {change.id for change in first.changes if change.put} == {blob_id(number) for number in later}
+    second = await after(node, behind, limit=1_000)
+    assert [change.id for change in second.changes] == [blob_id(number) for number in later]
+    cluster.clock.advance(2 * DAY_S)
+    await compact()
+    assert node.state(blob_id(1)) is None, "its tombstone is gone"
+    assert (await after(node, before)).outcome is FeedOutcome.PURGED
+    assert (await after(node, second)).outcome is FeedOutcome.TOLD
+    (anew,) = await feed(node, BEGINNING, limit=1_000)
+    assert {change.id for change in anew.changes} == {blob_id(number) for number in [*kept, *later]}
+    assert all(change.put and not change.updated for change in anew.changes)
+    await cluster.stop()
