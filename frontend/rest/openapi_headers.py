@@ -8,6 +8,7 @@ from ambry.ids import ID_TEXT_SIZE
 from ambry.rest import names, values
 from ambry.rest.text import TEXT_SIZE_MAX
 from frontend.feed.token import TOKEN_TEXT_MAX
+from frontend.http.refusals import LINE_SIZE_MAX
 
 Schema = dict[str, Any]
 
@@ -102,7 +103,7 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "container": ("the container, default where none is named", _NAME),
     "since": (
         "where to begin: a token of an answer before, the beginning (the default), or now",
-        {"type": "string", "pattern": r"^(beginning|now|[A-Za-z0-9_-]+)$", "maxLength": TOKEN_TEXT_MAX},
+        {"type": "string", "pattern": r"^(beginning|now|[A-Za-z0-9_-]+)$", "maxLength": LINE_SIZE_MAX // 2},
     ),
     "wait": ("seconds to wait for something to change", {"type": "string", "pattern": r"^([0-9]|[1-5][0-9]|60)$"}),
     "limit": ("changes of a page, about", {"type": "string", "pattern": r"^([1-9][0-9]{0,2}|1000)$"}),
