@@ -127,9 +127,9 @@ class Lookups(NamedTuple):
     hops: list[float]
 
 
-async def look_up(store: MetadataStore, names: int) -> Lookups:
+async def look_up(store: MetadataStore, names: int, seed: int) -> Lookups:
     """Look-ups one after the other, of names drawn from all, and in turn with them of where the log ends."""
-    source = random.Random(SEED)
+    source = random.Random(seed)
     took = Lookups([], [])
     for _ in range(min(LOOKUPS, names // 15)):
         number = source.randrange(names // OF_A_DIRECTORY * OF_A_DIRECTORY)
@@ -182,8 +182,8 @@ async def measure(directory: Path, names: int) -> NamesReport:
     print("built", file=sys.stderr)
     size = path.stat().st_size
     async with opened(sqlite_store(path, timeout_s=600.0)) as store:
-        await look_up(store, names)  # what a frontend that has run for a while has in its page cache
-        lookups = await look_up(store, names)
+        await look_up(store, names, SEED)  # what a frontend that has run for a while has in its page cache
+        lookups = await look_up(store, names, SEED + 1)  # others: those are known by now, and not looked up
         listed_s, listed_cpu_s, lasts = await list_all(store)
         return NamesReport(
             names=names,
