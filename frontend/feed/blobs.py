@@ -40,6 +40,8 @@ ASK_S = 5.0
 """How long a data node may take."""
 GIVEN_UP_S = 60.0
 """A partition of which nobody who answers knows a place for so long is read from its beginning, whoever may come back."""
+LOST_MAX = 10_000
+"""Places of which it is remembered since when nobody knows them; beyond that all begin anew."""
 
 
 class BlobPage(msgspec.Struct):
@@ -68,14 +70,20 @@ class _Partition:
         self.silent = False
         """Whether somebody did not tell who might know them."""
 
+    @property
+    def lost_key(self) -> tuple[int, bytes]:
+        """Its number, and what its place is of."""
+        places = self.asked.places
+        return self.asked.partition, places[0].tag if places else b""
+
 
 class BlobChanges:
     """Of the whole cluster, as one process asks for them."""
 
     def __init__(self, router: RouterContext) -> None:
         self._router = router
-        self._lost: dict[int, float] = {}
-        """Partitions that are held, and since when, on the event loop's clock."""
+        self._lost: dict[tuple[int, bytes], float] = {}
+        """Partitions and tags of places that nobody knew who answered, and since when, on the event loop's clock."""
 
     async def read(
         self,
@@ -116,7 +124,9 @@ class BlobChanges:
             return each
         number = each.asked.partition
         now = asyncio.get_running_loop().time()
-        lost_at = self._lost.setdefault(number, now)
+        if len(self._lost) >= LOST_MAX:
+            self._lost.clear()
+        lost_at = self._lost.setdefault(each.lost_key, now)
         if each.knows_not and (not each.silent or now - lost_at >= GIVEN_UP_S):
             page.restarted = True
             log.warning("the changes of a partition are told from its beginning", partition=number)
@@ -174,6 +184,7 @@ class BlobChanges:
         for each in some:
             answer = told.get(each.asked.partition)
             if answer is not None and answer.outcome is FeedOutcome.TOLD and answer.place is not None:
+                self._lost.pop(each.lost_key, None)
                 self._take(answer, page)
                 continue
             if answer is None or answer.outcome in (FeedOutcome.AWAY, FeedOutcome.TOLD):
@@ -186,7 +197,6 @@ class BlobChanges:
     def _take(self, answer: FeedAnswer, page: BlobPage) -> None:
         assert answer.place is not None
         number = answer.partition
-        self._lost.pop(number, None)
         page.changes += answer.changes
         page.lacking.update(answer.lacking)
         page.positions[number] = PartitionPosition((answer.place, *answer.seen), answer.floor)

@@ -139,6 +139,7 @@ async def test_what_may_be_known_by_who_is_away_is_held_for_a_while(
     page = await read(cluster, unknown, changes=changes, ids={PARTITION: [bytes(36)]})
     assert page.held == set(PARTITIONS)
     assert not page.positions and page.lacking == {bytes(36)}
+    assert not (await read(cluster, changes=changes)).held, "others are told"
     monkeypatch.setattr(blobs, "GIVEN_UP_S", 0.0)
     page = await read(cluster, unknown, changes=changes)
     assert page.restarted and ids_of(page) == told
