@@ -41,12 +41,16 @@ class Buffers:
         """Of all that are known; only read it."""
 
     def take(self, size: int) -> memoryview:
-        """Memory of `size` bytes, as Allocate says. Pages of it that were never written take no room. Raises MemoryError."""
+        """Memory of `size` bytes, as Allocate says. Pages of it that were never written take no room. Raises MemoryError.
+
+        What was used last is taken first: some of it may still be in the processor's cache.
+        """
         if size < LARGE_BYTES:
             return fresh(size)
         capacity = -(-size // LARGE_BYTES) * LARGE_BYTES
         known = self._known
-        for place, buffer in enumerate(known):
+        for place in range(len(known) - 1, -1, -1):
+            buffer = known[place]
             if len(buffer) == capacity and _is_free(buffer):
                 del known[place]
                 known.append(buffer)

@@ -16,8 +16,6 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-import msgspec
-
 from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
 from ambry.errors import (
@@ -32,6 +30,7 @@ from ambry.errors import (
 from ambry.network.deadline_timer import DeadlineTimer
 from ambry.network.inflow import COUNTED_BYTES, TURN_BYTES
 from ambry.network.introduction import CANCEL
+from ambry.network.pending import OnPart, OnReply, PendingCall
 from ambry.network.scratch import memory_of
 from ambry.protocol.frame import (
     BODY_SIZE_MAX,
@@ -56,24 +55,6 @@ SWEEP_S = 0.05
 """Calls that are late are looked for no more often."""
 SILENT_IN_FLIGHT_MAX = 16 << 20
 """Body bytes that may wait for a peer that does not answer: it must not hold the memory of everything sent to it."""
-
-OnReply = Callable[[Frame | AmbryError], None]
-"""Hears once how a call ended: with the reply, or with the error that came instead."""
-
-
-class PendingCall(msgspec.Struct):
-    """A call that has not ended."""
-
-    connection: RpcConnection
-    correlation: int
-    deadline: float
-    size: int
-    done: OnReply
-    foreground: bool
-
-    def cancel(self) -> None:
-        """Give it up: `done` will not be called, and the peer is told to save the work. Does nothing once it has ended."""
-        self.connection._give_up(self)
 
 
 class RpcConnection(asyncio.BufferedProtocol):
@@ -203,6 +184,9 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def _on_part(self) -> None:
         """A part of a frame came, and none ended."""
+        call = self._calls.get(self._decoder.under_way)
+        if call is not None and call.on_part is not None:
+            call.on_part(*self._decoder.verified_part())
 
     def _admit_frame(self, _prefix: Prefix | None, _size: int) -> bool:
         """As FrameDecoder asks: what was asked for is bounded already."""
@@ -243,6 +227,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         body: Buffer = b"",
         checks: Buffer | None = None,
         foreground: bool = True,
+        on_part: OnPart | None = None,
     ) -> PendingCall | None:
         """Send a request; `message` may be encoded already. The body is borrowed until `done` was called.
 
@@ -274,7 +259,7 @@ class RpcConnection(asyncio.BufferedProtocol):
             timeout_ms=max(1, int(timeout_s * 1000)),
             sent_ms=int(now * 1000) & SENT_MASK or 1,
         )
-        call = PendingCall(self, correlation, now + timeout_s, size, done, foreground)
+        call = PendingCall(self, correlation, now + timeout_s, size, done, foreground, on_part)
         self._calls[correlation] = call
         self.in_flight_bytes = waiting + size
         if call.deadline < self._timer.at:

@@ -23,8 +23,9 @@ from ambry.errors import (
     PeerConnectionLost,
     ProtocolViolation,
 )
-from ambry.network.connection import OnReply, PendingCall, RpcConnection
+from ambry.network.connection import RpcConnection
 from ambry.network.introduction import Introduction
+from ambry.network.pending import OnPart, OnReply, PendingCall
 from ambry.network.tcp import tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -74,6 +75,7 @@ class Call(Protocol):
         timeout_s: float,
         body: Buffer = b"",
         checks: Buffer | None = None,
+        on_part: OnPart | None = None,
     ) -> PendingCall | None: ...
 
 

@@ -72,6 +72,7 @@ class ReceivingConnection(RpcConnection):
         self._requests.receives(self, taken, self._loop.time())
 
     def _on_part(self) -> None:
+        # What comes here is no answer.
         if self._stall is None and self._decoder.awaited:
             self._expect_more()
 

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from abc import ABC, abstractmethod
 
 from ambry.network.receiving import ReceivingConnection
 
+_MORE_FOLLOWS = int(socket.MSG_MORE | socket.MSG_DONTWAIT)
 
-class FileBody(ABC):
+
+class FileBody:
     """Bytes that stand in a file. They were not read, so nobody knows whether they are what they were; who gets them checks."""
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    __slots__ = ("size",)
 
-    @abstractmethod
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
     def send(self, target: int, start: int) -> int:
         """Send bytes from `start` on to a socket that does not block, as many as it takes at once; returns how many.
 
         Raises OSError, of either end. BlockingIOError: it takes none now.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def rest(self, start: int) -> memoryview:
         """The bytes from `start` on, in memory. What cannot be had at once is zero, and fails its check."""
+        raise NotImplementedError
 
 
 class SendingConnection(ReceivingConnection):
@@ -53,7 +59,7 @@ class SendingConnection(ReceivingConnection):
         """Send what the socket takes at once past our memory, and the rest as any other."""
         transport = self._transport
         sent = _send_at_once(transport, head, body) if transport is not None and self._sends_files else 0
-        if sent < len(head) + len(body):
+        if sent < len(head) + body.size:
             self._send(head[sent:], body.rest(max(0, sent - len(head))))
 
 
@@ -63,13 +69,13 @@ def _send_at_once(transport: asyncio.Transport, head: bytes, body: FileBody) -> 
     Returns how many bytes of both went. What is wrong with the socket the transport finds out by the rest.
     """
     target = transport.get_extra_info("socket").fileno()
-    sent = 0
+    sent, before, size = 0, len(head), len(head) + body.size
     # The transport's descriptor, borrowed: what it has of its own as a socket has no `send`.
     borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=target)
     try:
-        sent = borrowed.send(head, socket.MSG_MORE | socket.MSG_DONTWAIT)
-        while len(head) <= sent < len(head) + len(body):
-            count = body.send(target, sent - len(head))
+        sent = borrowed.send(head, _MORE_FOLLOWS)
+        while before <= sent < size:
+            count = body.send(target, sent - before)
             if not count:
                 break  # the file is shorter than it was
             sent += count

@@ -103,11 +103,6 @@ class Responder(msgspec.Struct):
         """As `admit`, where that need not be waited for; False where it must."""
         return self.connection._try_admit(self, size)
 
-    @property
-    def sends_files(self) -> bool:
-        """Whether a body that stands in a file would leave at once, as far as the socket takes it."""
-        return self.connection._sends_files
-
     def reply(self, message: Message, body: Buffer | FileBody = b"", checks: Buffer | None = None) -> None:
         """Send the answer. The body is borrowed until the transport has sent it: do not change it.
 

@@ -42,7 +42,7 @@ import msgspec
 
 from ambry.buffers import Allocate, fresh
 from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, block_checks, blocks_intact, xxh64
-from ambry.errors import ProtocolViolation
+from ambry.errors import InvariantBroken, ProtocolViolation
 
 MAGIC = 0xA3BC
 VERSION = 1
@@ -199,6 +199,8 @@ class FrameDecoder:
         self._header = b""
         self._checks = b""
         self._body: memoryview | None = None
+        self._intact = 0
+        """How much of it was verified already, whole blocks."""
         self._passing_over = 0
         self.taken = 0
         """Bytes of memory that the frame under way has, but for a small buffer; only read it."""
@@ -209,6 +211,22 @@ class FrameDecoder:
     def awaited(self) -> int:
         """Bytes missing of a frame under way for which more memory than usual is taken; else 0."""
         return len(self.room) + self._follows if self.taken else 0
+
+    @property
+    def under_way(self) -> int:
+        """The number of the frame whose large body is coming; -1 for none."""
+        return -1 if self._body is None or self._prefix is None else self._prefix.correlation
+
+    def verified_part(self) -> tuple[bytes, memoryview]:
+        """The header of the frame that is `under_way`, and the beginning of its body, whole blocks that are verified."""
+        body = self._body
+        if body is None:
+            raise InvariantBroken("no body is under way")
+        came = (len(body) - len(self.room)) // BLOCK_SIZE * BLOCK_SIZE
+        intact = self._intact
+        if came > intact and blocks_intact(body[intact:came], _checks_of(self._checks, intact, came)):
+            self._intact = intact = came  # else its end tells
+        return self._header, body[:intact]
 
     def received(self, count: int) -> list[Frame]:
         """Take in `count` bytes that were put into `room`. Raises ProtocolViolation."""
@@ -221,6 +239,7 @@ class FrameDecoder:
             if prefix is not None:
                 frames.append(self._whole(prefix, self._body))
             self._body = None
+            self._intact = 0
             self._begin_anew()
             return frames
         if self._passing_over:
@@ -281,9 +300,9 @@ class FrameDecoder:
         self.room = body[came:]
 
     def _whole(self, prefix: Prefix, body: Buffer) -> Frame:
-        """The frame whose body came into its own memory."""
-        flags = prefix.flags
-        if not blocks_intact(body, self._checks):
+        """The frame whose body came into its own memory, and of which the beginning may be verified already."""
+        flags, intact = prefix.flags, self._intact
+        if not blocks_intact(memoryview(body)[intact:], _checks_of(self._checks, intact, prefix.body_size)):
             flags, body = _damaged(flags), b""
         return Frame(
             prefix.type,
@@ -320,6 +339,11 @@ class FrameDecoder:
             self._view[: len(content)] = content
             self._start, self._end = 0, len(content)
         self.room = self._view[self._end :]
+
+
+def _checks_of(checks: bytes, start: int, stop: int) -> bytes:
+    """Those of the blocks from byte `start` of a body to `stop`."""
+    return checks[start // BLOCK_SIZE * CHECK_SIZE : -(-stop // BLOCK_SIZE) * CHECK_SIZE]
 
 
 def _damaged(flags: int) -> int:

@@ -160,7 +160,7 @@ class GetHandlers:
         Whoever asks verifies them. What was found damaged before is read and verified here.
         """
         size = end - first
-        if size > FROM_FILE_MAX or entry.id in replica.store.damaged or not responder.sends_files:
+        if size > FROM_FILE_MAX or entry.id in replica.store.damaged:
             return False
         try:
             located = replica.store.locate(entry, first, end)

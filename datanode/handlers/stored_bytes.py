@@ -12,23 +12,22 @@ from datanode.store.record_reader import Located
 class StoredBytes(FileBody):
     """What was located in this turn of the event loop, and is sent in it: it is in the page cache."""
 
+    __slots__ = ("_allocate", "_file", "_offset")
+
     def __init__(self, located: Located, allocate: Allocate) -> None:
-        self._located = located
+        super().__init__(located.size)
+        self._file = located.file
+        self._offset = located.offset
         self._allocate = allocate
 
-    def __len__(self) -> int:
-        return self._located.size
-
     def send(self, target: int, start: int) -> int:
-        located = self._located
-        return located.file.send(target, located.offset + start, located.size - start)
+        return self._file.send(target, self._offset + start, self.size - start)
 
     def rest(self, start: int) -> memoryview:
-        located = self._located
-        memory = self._allocate(located.size - start)
+        memory = self._allocate(self.size - start)
         count = -1
         with contextlib.suppress(OSError):
-            count = located.file.pread_cached(memory, located.offset + start)
+            count = self._file.pread_cached(memory, self._offset + start)
         if count != len(memory):
             memory[:] = bytes(len(memory))
         return memory

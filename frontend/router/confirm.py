@@ -13,7 +13,7 @@ from typing import TypeVar
 from ambry.blob import BlobState, join
 from ambry.errors import AmbryError, BlobDeleted, BlobNotFound, Unavailable
 from ambry.ids import BlobId
-from ambry.network.connection import PendingCall
+from ambry.network.pending import PendingCall
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest

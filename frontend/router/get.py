@@ -12,12 +12,13 @@ from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.ids import BlobId, IdKind
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
+from frontend.router.ahead import Ahead
 from frontend.router.budget import MemoryBudget
 from frontend.router.composite import read_composite
 from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
-from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
-from frontend.router.quorum_read import Fetch, Found, ReadOutcome, StateOnly, found, head_of
+from frontend.router.plan import ReadUnit, end_of_unit, units_of_chunks, units_of_record
+from frontend.router.quorum_read import Fetch, ReadOutcome, found, head_of
 from frontend.router.reading import LEAST_BYTES
 from frontend.router.values import BlobHead, RangeSpec, Span
 
@@ -56,6 +57,8 @@ class Download:
         """What the list of chunks takes of it."""
         self._handed = len(beginning)
         """What the client is being handed, bytes."""
+        self._lent = len(beginning)
+        """The memory that is in use by that alone, bytes."""
         self._sent = 0
         self._request = request
         self._context = context
@@ -63,7 +66,7 @@ class Download:
         self._units = units
         self._joined = False
         self._again: deque[ReadUnit] = deque()
-        self._ahead: deque[tuple[ReadUnit, asyncio.Future[ReadOutcome]]] = deque()
+        self._ahead: deque[Ahead] = deque()
 
     async def stream(self) -> AsyncIterator[Buffer]:
         """All the bytes in order, reading ahead a bounded number of units within the memory budget.
@@ -85,7 +88,7 @@ class Download:
                 self._request.renew()
                 self._sent += len(data)
                 data = b""
-            self._handed = 0
+            self._handed = self._lent = 0
             self._fill()
             if not self._ahead:
                 break
@@ -94,15 +97,23 @@ class Download:
             raise InvariantBroken(f"blob {self.head.id}: {self._sent} bytes read where {self.size} were asked for")
 
     async def _next_piece(self) -> Buffer:
-        """The data of the unit whose turn it is. Apart from `stream`, whose names would keep it alive beyond its use."""
-        unit, future = self._ahead[0]
-        data = (await self._chunk_answer(future)).data
+        """What comes next of the unit whose turn it is. Apart from `stream`, whose names would keep it alive beyond its use."""
+        ahead = self._ahead[0]
+        try:
+            data = await ahead.next_piece()
+        except BlobNotFound as error:
+            # The blob exists, so its chunk must: whatever the replicas say, this is not an absence.
+            raise Unavailable(f"a chunk of blob {self.head.id} is missing: {error.message}") from error
+        if data is None:
+            raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
         await self._reading.turn()
-        if len(data) != unit.size:
-            raise InvariantBroken(f"a chunk of blob {self.head.id} is shorter than its composite says")
-        self._ahead.popleft()
-        self._handed = unit.size
-        self._shrink()
+        self._handed = len(data)
+        ahead.given += len(data)
+        unit = ahead.unit
+        if ahead.given == unit.size:
+            self._ahead.popleft()
+            self._lent = unit.size
+            self._shrink()
         # Of a block of which it is a part nothing else is kept.
         return data if unit.size >= BLOCK_SIZE else bytes(data)
 
@@ -119,12 +130,12 @@ class Download:
                     self._again.appendleft(unit)
                     return
                 unit = self._cut(unit, LEAST_BYTES)  # that much is ours
-            self._ahead.append((unit, self._fetch(unit)))
+            self._ahead.append(self._fetch(unit))
             used += cost
 
     def _shrink(self) -> int:
         """Give back what is not in use any more, but for LEAST_BYTES; returns what is in use, bytes."""
-        used = self._handed + sum(max(BLOCK_SIZE, unit.size) for unit, _ in self._ahead)
+        used = self._lent + sum([max(BLOCK_SIZE, ahead.unit.size) for ahead in self._ahead])
         surplus = self.held - self.listed - max(LEAST_BYTES, used)
         if surplus > 0:
             self.held -= surplus
@@ -143,30 +154,19 @@ class Download:
     def _next_unit(self) -> ReadUnit | None:
         """The next unit in order that was not asked for, or was dropped; smaller than it was when memory got short."""
         unit = self._again.popleft() if self._again else next(self._units, None)
-        return None if unit is None else self._cut(unit, self._reading.unit_bytes(self))
+        return None if unit is None else self._cut(unit, self._reading.stretch_bytes(self))
 
     def _cut(self, unit: ReadUnit, size: int) -> ReadUnit:
-        """The first part of a unit, up to a multiple of `size`; the rest comes next."""
-        end = (unit.first // size + 1) * size
+        """The first part of a unit, of about `size` bytes; the rest comes next."""
+        end = end_of_unit(unit.first, size)
         if end >= unit.end:
             return unit
         self._again.appendleft(ReadUnit(unit.id, end, unit.end))
         return ReadUnit(unit.id, unit.first, end)
 
-    def _fetch(self, unit: ReadUnit) -> asyncio.Future[ReadOutcome]:
+    def _fetch(self, unit: ReadUnit) -> Ahead:
         self._request.renew()
-        fetch = Fetch(self._request, self._context, BlobId(unit.id), first=unit.first, end=unit.end, any_state=True)
-        return fetch.start()
-
-    async def _chunk_answer(self, future: asyncio.Future[ReadOutcome]) -> Found:
-        try:
-            outcome = await future
-        except BlobNotFound as error:
-            # The blob exists, so its chunk must: whatever the replicas say, this is not an absence.
-            raise Unavailable(f"a chunk of blob {self.head.id} is missing: {error.message}") from error
-        if isinstance(outcome, StateOnly):
-            raise Unavailable(f"no replica that answered holds a chunk of blob {self.head.id}; retry")
-        return outcome
+        return Ahead(self._request, self._context, unit)
 
     def hand_all(self) -> None:
         """All of it is being sent at once: from now on its client may be ended for others, as that of a stream."""
@@ -183,9 +183,11 @@ class Download:
     def drop_ahead(self) -> bool:
         """Give back what was read ahead, if anything was; it is read again when its turn comes."""
         dropped = bool(self._ahead)
-        for unit, future in reversed(self._ahead):
-            future.cancel()
-            self._again.appendleft(unit)
+        for ahead in reversed(self._ahead):
+            ahead.drop()
+            self._again.appendleft(ahead.rest)
+            if ahead.given:
+                self._lent = ahead.unit.size  # a part of it is being handed
         self._ahead.clear()
         self._shrink()
         return dropped
@@ -208,8 +210,8 @@ class Download:
         """Drop what was read ahead and give its memory back. Call it when `beginning` was sent, or nobody wants it."""
         if self._joined:
             self._reading.leave(self)
-            for _, future in self._ahead:
-                future.cancel()
+            for ahead in self._ahead:
+                ahead.drop()
             self._ahead.clear()
         held, self.held = self.held, 0
         self._reading.budget.give_back(held)
@@ -267,7 +269,7 @@ async def open_blob(
         # Its list was read; the first block is fetched beside that.
         held = BLOCK_SIZE + whole.listed
         context.reading.budget.give_back(whole.charged - held)
-        units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.unit_bytes)
+        units = units_of_chunks(whole.composite.chunks, span.first, span.end, context.reading.stretch_bytes)
         return Download(
             request, context, whole.head, span=span, beginning=b"", charged=held, listed=whole.listed, units=units
         )
@@ -299,7 +301,7 @@ async def open_blob(
     context.reading.budget.give_back(charged - held)
     rest: Iterator[ReadUnit] = iter(())
     if len(beginning) < size:
-        rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.unit_bytes)
+        rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.stretch_bytes)
     return Download(request, context, head, span=span, beginning=beginning, charged=held, units=rest)
 
 

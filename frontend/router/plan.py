@@ -9,6 +9,7 @@ from itertools import accumulate
 import msgspec
 
 from ambry.blob import ChunkRef
+from ambry.checksum import BLOCK_SIZE
 
 
 class ReadUnit(msgspec.Struct, frozen=True):
@@ -27,11 +28,16 @@ UnitSize = Callable[[], int]
 """How many bytes the next read should have: a multiple of 64 KiB. Asked again for every unit, since memory may get short."""
 
 
+def end_of_unit(first: int, size: int) -> int:
+    """Where a unit from `first` on with about `size` bytes ends; `size` is a multiple of 64 KiB, or divides that."""
+    step = min(size, BLOCK_SIZE)
+    return first // step * step + size
+
+
 def units_of_record(id: bytes, first: int, end: int, unit: UnitSize) -> Iterator[ReadUnit]:
-    """Cut bytes `first` to `end` of one record at multiples of the unit's size, so that no block is read twice."""
+    """Cut bytes `first` to `end` of one record into units, at the ends of blocks, so that no block is read twice."""
     while first < end:
-        size = unit()
-        stop = min(end, (first // size + 1) * size)
+        stop = min(end, end_of_unit(first, unit()))
         yield ReadUnit(id, first, stop)
         first = stop
 

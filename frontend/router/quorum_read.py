@@ -25,7 +25,7 @@ from ambry.errors import (
 )
 from ambry.format import properties as properties_format
 from ambry.ids import BlobId
-from ambry.network.connection import PendingCall
+from ambry.network.pending import PendingCall
 from ambry.network.pool import Peer
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -98,7 +98,7 @@ class Fetch:
 
     __slots__ = (
         "_context", "_deadline", "_done", "_end", "_failures", "_first", "_first_asked", "_id", "_looking", "_loop",
-        "_replicas", "_request", "_state", "_state_only", "_timer", "_tracker", "_waiting", "due_at",
+        "_on_part", "_replicas", "_request", "_state", "_state_only", "_timer", "_tracker", "_waiting", "due_at",
     )  # fmt: skip
 
     def __init__(
@@ -111,8 +111,9 @@ class Fetch:
         end: int,
         any_state: bool = False,
         share: float = 1.0,
+        on_part: Callable[[memoryview], None] | None = None,
     ) -> None:
-        """Raises Unavailable for a partition that is in no layout of ours."""
+        """`on_part` hears of its beginning while the rest comes. Raises Unavailable for a partition that is in no layout."""
         self._replicas = context.replicas[blob_id.partition]
         self._context = context
         self._id = blob_id
@@ -124,6 +125,7 @@ class Fetch:
         if share != 1.0:
             now = loop.time()
             self._deadline = now + (request.deadline - now) * share
+        self._on_part = on_part
         self._done: Callable[[ReadOutcome | AmbryError], None] | None = None
         """Hears how it ends; None when that is over."""
         self._timer: asyncio.TimerHandle | None = None
@@ -210,7 +212,8 @@ class Fetch:
         self._context.hedges.watch(self, now)
         self._waiting[peer] = None
         timeout_s = max(0.001, self._deadline - now)
-        call = peer.call(MessageType.GET, self._request, partial(self._heard, peer), timeout_s=timeout_s)
+        heard, came = partial(self._heard, peer), None if self._on_part is None else self._came
+        call = peer.call(MessageType.GET, self._request, heard, timeout_s=timeout_s, on_part=came)
         if call is not None:
             self._waiting[peer] = call
 
@@ -254,6 +257,18 @@ class Fetch:
         self._state_only = True
         gone = (state.deleted or reply.gone) and not self._request.any_state
         self._settle(self._tracked().record(peer, Answer.GONE if gone else Answer.FAILED))
+
+    def _came(self, header: bytes, beginning: memoryview) -> None:
+        """A part of an answer is here, from the first byte of its body on."""
+        if self._done is None or self._on_part is None:
+            return
+        try:
+            reply = messages.decode(header, GetReply)
+        except AmbryError:
+            return  # its end tells
+        before = self._first - reply.start
+        if reply.present and before >= 0 and not (reply.state.deleted and not self._request.any_state):
+            self._on_part(beginning[before : self._end - reply.start])
 
     def _failed(self, peer: Peer, error: AmbryError, answer: Answer) -> None:
         if self._failures is None:

@@ -148,6 +148,12 @@ class ReadMemory:
         window = self.window(reader)
         return min(self._unit_bytes, window // BLOCK_SIZE * BLOCK_SIZE or LEAST_BYTES)
 
+    def stretch_bytes(self, reader: Reader | None = None) -> int:
+        """How much the next read of a stream should fetch, which is handed on as it comes; more than a unit where it may."""
+        if self._ahead > 2 and self.window(reader) == self._unit_bytes * self._ahead:
+            return self._unit_bytes * (self._ahead - 1)  # the rest is for what comes behind it
+        return self.unit_bytes(reader)
+
     def first_bytes(self) -> int:
         """How much the first read of a download should fetch; a small blob is all there."""
         if self.budget.scarce or self._many_begin:

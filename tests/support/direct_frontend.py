@@ -13,7 +13,7 @@ from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId
-from ambry.network.connection import OnReply
+from ambry.network.pending import OnPart, OnReply
 from ambry.network.pool import PeerPool
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
@@ -61,6 +61,7 @@ class RouterPeer:
         timeout_s: float,
         body: Buffer = b"",
         checks: Buffer | None = None,
+        on_part: OnPart | None = None,
     ) -> None:
         if not self.connected or (self.deaf and type == MessageType.UPDATE):
             done(PeerConnectionLost(f"{self.node.name} is away"))

@@ -65,7 +65,6 @@ class Answer:
     def __init__(self) -> None:
         self.deadline = float("inf")
         self.on_abandoned: Callable[[], object] | None = None
-        self.sends_files = True
         self.from_file = False
         """Whether the body stood in a file, and was not read by the handler."""
         self._abandoned = False

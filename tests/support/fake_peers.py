@@ -35,7 +35,8 @@ from ambry.errors import (
 )
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId, IdKind
-from ambry.network.connection import SILENT_IN_FLIGHT_MAX, OnReply
+from ambry.network.connection import SILENT_IN_FLIGHT_MAX
+from ambry.network.pending import OnPart, OnReply
 from ambry.network.pool import RETRY_MAX_S, PeerPool
 from ambry.protocol.frame import FLAG_DAMAGED, FLAG_ERROR, FLAG_REPLY, Frame, FrameDecoder, MessageType, encode_head
 from ambry.protocol.messages import base as messages
@@ -98,6 +99,8 @@ class Fault:
     corrupt: bool = False
     change: Callable[[Message, bytes], tuple[Message, bytes]] | None = None
     until: asyncio.Event | None = None
+    parts: int = 0
+    """So many blocks of a large answer are here before it ends in an error."""
 
 
 def silent(*, applies: bool = False) -> Fault:
@@ -248,6 +251,7 @@ class FakePeer:
         timeout_s: float,
         body: Buffer = b"",
         checks: Buffer | None = None,
+        on_part: OnPart | None = None,
     ) -> FakeCall | None:
         if not self.connected:
             done(PeerConnectionLost(f"not connected to {self.node.address}"))
@@ -257,7 +261,9 @@ class FakePeer:
         if waiting and (silent_too_long or waiting + len(body) > self.in_flight_bytes_max):
             done(Overloaded(f"{waiting} bytes are waiting for {self.node.address} already"))
             return None
-        return self._send(type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health)
+        return self._send(
+            type, message, done, timeout_s=timeout_s, body=body, checks=checks, health=self.health, on_part=on_part
+        )
 
     def _send(
         self,
@@ -269,6 +275,7 @@ class FakePeer:
         body: Buffer = b"",
         checks: Buffer | None = None,
         health: NodeHealth | None = None,
+        on_part: OnPart | None = None,
     ) -> FakeCall:
         loop = asyncio.get_running_loop()
         correlation, self._next = self._next, self._next + 1
@@ -326,7 +333,10 @@ class FakePeer:
             if ended and not fault.applies:
                 release()
                 return
-            end(self._outcome(frame, request, fault))
+            outcome = self._outcome(frame, request, fault)
+            if on_part is not None:
+                self._tell_parts(frame, request, fault, on_part)
+            end(outcome)
 
         if fault.silent:
             if fault.applies:
@@ -366,6 +376,17 @@ class FakePeer:
 
     def _reconnect(self) -> None:
         self.connected = True
+
+    def _tell_parts(self, frame: Frame, request: Message, fault: Fault, on_part: OnPart) -> None:
+        """A large answer comes in parts, and may be cut off behind the first ones."""
+        if fault.error is not None and not fault.parts:
+            return
+        message, body = self._handle(frame, request)
+        if fault.change is not None:
+            message, body = fault.change(message, body)
+        # Without the last block: with that it has come.
+        for stop in range(BLOCK_SIZE, len(body), BLOCK_SIZE)[: fault.parts or None]:
+            on_part(messages.encode(message), memoryview(body)[:stop])
 
     # --- the data node ---
 

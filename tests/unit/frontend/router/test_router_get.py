@@ -373,7 +373,7 @@ async def test_the_kind_in_the_id_decides_and_a_chunk_record_is_never_served_as_
 
 @virtual_time
 async def test_what_was_read_ahead_is_dropped_for_others_and_read_again_byte_for_byte() -> None:
-    body = content(1, 40 * CHUNK + 77)
+    body = content(1, 80 * CHUNK + 77)
     cluster, blob_id = await made(body, read_unit_bytes=4 * CHUNK, chunk_size_bytes=8 * CHUNK, budget=64 * CHUNK)
     reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     data, dropped = b"", 0

@@ -68,13 +68,13 @@ def now() -> float:
 async def test_a_few_downloads_have_all_they_want_and_many_share_half_of_what_is_free() -> None:
     made = memory()
     readers = [FakeReader(made, handed=0) for _ in range(7)]
-    assert (made.window(), made.unit_bytes()) == (4 * MIB, MIB)
+    assert (made.window(), made.unit_bytes(), made.stretch_bytes()) == (4 * MIB, MIB, 3 * MIB)
     readers += [FakeReader(made, handed=0) for _ in range(7)]
-    assert (made.window(), made.unit_bytes()) == (2 * MIB, MIB)
+    assert (made.window(), made.unit_bytes(), made.stretch_bytes()) == (2 * MIB, MIB, MIB)
     readers += [FakeReader(made, handed=0) for _ in range(42)]
     assert (made.window(), made.unit_bytes()) == (MIB // 2, MIB // 2)
     readers += [FakeReader(made, handed=0) for _ in range(2000)]
-    assert (made.window(), made.unit_bytes()) == (LEAST_BYTES, LEAST_BYTES)
+    assert (made.window(), made.unit_bytes(), made.stretch_bytes()) == (LEAST_BYTES, LEAST_BYTES, LEAST_BYTES)
     for reader in readers[2:]:
         made.leave(reader)
     assert made.window() == 4 * MIB
