@@ -334,6 +334,8 @@ class ServingConnection(SendingConnection):
             await future
 
     def _try_admit(self, responder: Responder, size: int) -> bool:
+        if responder.reserved >= size > 0:
+            return True  # it was asked before
         if self._asking or not self._may_make(size):
             return False
         self._reserve(responder, size)

@@ -109,6 +109,29 @@ async def test_an_answer_that_no_frame_can_hold_is_an_error_answer(pair: Pair) -
     client.abort()
 
 
+async def test_an_answer_that_is_admitted_twice_is_counted_once(pair: Pair) -> None:
+    """What was not in the page cache was admitted to be read from there, and again to be read from the disk, and given back once.
+
+    After 32 MiB of such reads a connection had no room left, and every large read on it failed when its time was up.
+    """
+
+    def handler(_frame: Frame, responder: Responder) -> None:
+        async def answer() -> None:
+            await responder.admit(1 << 20)
+            responder.reply(Empty(), bytes(1 << 20))
+
+        assert responder.try_admit(1 << 20)
+        tasks.append(asyncio.ensure_future(answer()))
+
+    tasks: list[asyncio.Future[None]] = []
+    pair.handler = handler
+    client = await pair.client()
+    for _ in range(40):
+        await client.request(MessageType.GET, Empty(), timeout_s=LONG_S)
+    assert pair.served[0].unread_bytes == 0
+    client.abort()
+
+
 async def test_deadlines_are_told_to_the_other_end(pair: Pair) -> None:
     seen: list[float] = []
     loop = asyncio.get_running_loop()
