@@ -6,6 +6,9 @@ import asyncio
 import socket
 
 from ambry.network.receiving import ReceivingConnection
+from ambry.service.logs import get_logger
+
+log = get_logger()
 
 _MORE_FOLLOWS = int(socket.MSG_MORE | socket.MSG_DONTWAIT)
 
@@ -29,7 +32,7 @@ class FileBody:
         raise NotImplementedError
 
     def rest(self, start: int) -> memoryview:
-        """The bytes from `start` on, in memory. What cannot be had at once is zero, and fails its check."""
+        """The bytes from `start` on, in memory. What cannot be had at once is zero, and fails its check. Raises MemoryError."""
         raise NotImplementedError
 
 
@@ -59,8 +62,16 @@ class SendingConnection(ReceivingConnection):
         """Send what the socket takes at once past our memory, and the rest as any other."""
         transport = self._transport
         sent = _send_at_once(transport, head, body) if transport is not None and self._sends_files else 0
-        if sent < len(head) + body.size:
-            self._send(head[sent:], body.rest(max(0, sent - len(head))))
+        if sent == len(head) + body.size:
+            return
+        try:
+            rest = body.rest(max(0, sent - len(head)))
+        except MemoryError:
+            # A part of a frame may have gone, and nothing can follow but the rest of it.
+            log.warning("connection closed: no memory left for an answer", peer=self.peer)
+            self.abort()
+            return
+        self._send(head[sent:], rest)
 
 
 def _send_at_once(transport: asyncio.Transport, head: bytes, body: FileBody) -> int:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ambry.checksum import block_checks
-from ambry.errors import AnswerDamaged
+from ambry.errors import AnswerDamaged, PeerConnectionLost
 from ambry.network.sending import FileBody
 from ambry.network.serving import Responder
 from ambry.protocol.frame import Frame, MessageType
@@ -122,6 +122,24 @@ async def test_what_the_file_does_not_give_damages_its_answer_and_no_other(
     assert (await client.request(MessageType.GET, Empty(), timeout_s=LONG_S)).body == b"well"
     body.close()
     client.abort()
+
+
+async def test_a_frame_for_whose_rest_there_is_no_memory_ends_its_connection(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever came next would be taken for the rest."""
+
+    def without_memory(_start: int) -> memoryview:
+        raise MemoryError
+
+    body = Body(limit=1 << 20)
+    monkeypatch.setattr(body, "rest", without_memory)
+    pair.handler = answering(body)
+    client = await pair.client()
+    with pytest.raises(PeerConnectionLost):
+        await client.request(MessageType.GET, Empty(), timeout_s=LONG_S)
+    assert pair.answered == [(MessageType.GET, "ok")]
+    body.close()
 
 
 async def test_an_answer_to_a_connection_that_is_gone_goes_nowhere(pair: Pair) -> None:

@@ -110,7 +110,7 @@ async def test_an_answer_that_no_frame_can_hold_is_an_error_answer(pair: Pair) -
 
 
 async def test_an_answer_that_is_admitted_twice_is_counted_once(pair: Pair) -> None:
-    """What was not in the page cache was admitted to be read from there, and again to be read from the disk, and given back once.
+    """What was not in the page cache was admitted to be read from there, again to be read from the disk, and given back once.
 
     After 32 MiB of such reads a connection had no room left, and every large read on it failed when its time was up.
     """
