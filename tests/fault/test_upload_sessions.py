@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.client.sections import state_path
 from deploy.local_cluster import LocalCluster
+from frontend.metadata.store import LocalSpace
 from tests.fault.test_space_returns import HASTE, abandon_an_upload, used_bytes
 from tests.support.clusters import running_cluster, seed_of, shared_cluster
 from tests.support.content import content
@@ -71,8 +74,10 @@ def done(answer: Answer) -> str:
         f"{SESSIONS}.note_chunks:before",
         f"{SESSIONS}.add_part:before",
         f"{SESSIONS}.add_part:after",
+        f"{SESSIONS}.note_chunks:after",
         f"{SESSIONS}.complete:before",
         f"{SESSIONS}.complete:after",
+        "frontend.uploads.completion:commit_composite:before",
         "frontend.uploads.completion:commit_composite:after",
         f"{SESSIONS}.finish:after",
     ],
@@ -97,6 +102,51 @@ def test_a_session_goes_on_with_another_frontend_wherever_one_is_killed(pair: Lo
     frontend.again()
     assert done(call(frontend.url, "POST", f"{path}/complete", b"")) == blob_id
     assert get(frontend.url, blob_id).body == b"".join(parts)
+
+
+def _left_of(cluster: LocalCluster, upload: str) -> tuple[int, int]:
+    """Rows of a session that is not over, and of its parts."""
+    (path,) = cluster.directory.glob("**/*.sqlite")
+    session = bytes.fromhex(upload)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        counted = "SELECT count(*) FROM local WHERE space = ? AND substr(key, 1, ?) = ?"
+        (sessions,) = database.execute(counted, (int(LocalSpace.SESSION), 17, b"s" + session)).fetchone()
+        (parts,) = database.execute(counted, (int(LocalSpace.PART), 16, session)).fetchone()
+    return sessions, parts
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        f"{SESSIONS}.finish:before",
+        f"{SESSIONS}.finish:after",
+        "frontend.router.discards:Discards.bury:before",
+        "frontend.router.discards:Discards.bury:after",
+        f"{SESSIONS}.drop_parts:after",
+        f"{SESSIONS}.note_cleaned:after",
+    ],
+)
+def test_an_aborted_session_leaves_nothing_wherever_a_frontend_is_killed(pair: LocalCluster, step: str) -> None:
+    frontend = Dying(pair, step)
+    begun = json.loads(call(frontend.other, "POST", "/uploads", b"").body)
+    path = f"/uploads/{begun['upload']}"
+    for number in (1, 2):
+        assert call(frontend.other, "PUT", f"{path}/{number}", content(number, MIB)).status == 200
+    if "finish" in step:
+        frontend.dies("DELETE", path, b"")
+        assert call(frontend.other, "GET", path).status == (200 if step.endswith("before") else 410)
+    # Again is the same: of one that is over there is nothing to abort.
+    assert call(frontend.other, "DELETE", path).status == (410 if step.endswith("finish:after") else 202)
+    if "finish" not in step:
+        # It alone is there to let go of what was left, and dies of it.
+        (other,) = (member.name for member in pair.frontends() if member.name != frontend.name)
+        pair.kill(other)
+        eventually(lambda: pair.pid(frontend.name) is None, "it died", timeout_s=60)
+        pair.start(other)
+    frontend.again()
+    eventually(lambda: _left_of(pair, begun["upload"]) == (0, 0), "nothing is left of it", timeout_s=60)
+    assert call(frontend.url, "GET", path).status == 410
+    assert call(frontend.url, "POST", f"{path}/complete", b"").status == 410
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,11 @@ ANNOUNCED = "AMBRY_TEST_ANNOUNCED"
 
 def hasty(patch: pytest.MonkeyPatch) -> None:
     from frontend.names import intents, janitor
+    from frontend.uploads import janitor as uploads_janitor
 
     patch.setattr(intents, "MARGIN_S", 1.0)
     patch.setattr(janitor, "TICK_S", 1.0)
+    patch.setattr(uploads_janitor, "TICK_S", 1.0)
 
 
 def dies_at_step(patch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from ambry.errors import (
     AmbryError,
     BlobNotFound,
     InvalidRequest,
+    MetadataUnavailable,
+    MethodNotAllowed,
     PreconditionFailed,
     UpdateConflict,
     UploadNotFound,
@@ -67,7 +69,8 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
         file = Path(path)
         moved = self._transfer_of(transfer)
         size = None if idempotency_key is not None else await blocking(large_size, file, moved.threshold)
-        if size is None:
+
+        async def whole() -> BlobInfo:
             return await self.put(
                 file,
                 name=name,
@@ -84,6 +87,9 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
                 transfer=transfer,
                 timeout=timeout,
             )
+
+        if size is None:
+            return await whole()
         request = blob_wire.upload_request(
             size=None,
             digest="",
@@ -112,26 +118,33 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
             resuming=resuming,
             timeout=timeout,
         )
-        info = await self._in_parts(sent, resume=resume)
+        begun = await self._gone_on_with(sent) if resume else None
+        if begun is None:
+            try:
+                begun = await self._anew(sent)
+            except (MetadataUnavailable, MethodNotAllowed):
+                return await whole()  # blobs go on without a metadata store, uploads in parts do not
+        info = await self._in_parts(sent, begun)
         if place is not None:
             info = await self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)
         await blocking(sent.remembered.forget)
         return info
 
-    async def _in_parts(self, put: _FilePut, *, resume: bool) -> BlobInfo:
+    async def _in_parts(self, put: _FilePut, begun: _Begun) -> BlobInfo:
         """The blob of a file, with what is there of it already."""
-        begun = await self._gone_on_with(put) if resume else None
-        if begun is not None:
-            try:
-                return await self._finish(put, begun)
-            except UpdateConflict:
-                if begun.arrived.parts is not None:
-                    raise
-                # It was completed, and the file is another one since: that is another blob.
+        try:
+            return await self._finish(put, begun)
+        except UpdateConflict:
+            if begun.arrived.parts is not None:
+                raise
+        # It was completed, and the file is another one since: that is another blob.
+        return await self._finish(put, await self._anew(put))
+
+    async def _anew(self, put: _FilePut) -> _Begun:
         upload = await self._begin(put.headers, put.timeout)
         begun = _Begun(upload, fitting(put.transfer.part_size, put.size), Arrived([]))
         await blocking(put.remembered.save, upload.id, begun.part_size)
-        return await self._finish(put, begun)
+        return begun
 
     async def _gone_on_with(self, put: _FilePut) -> _Begun | None:
         """The upload that is remembered, if it is of the same blob and still there."""

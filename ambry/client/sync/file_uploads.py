@@ -24,6 +24,8 @@ from ambry.errors import (
     AmbryError,
     BlobNotFound,
     InvalidRequest,
+    MetadataUnavailable,
+    MethodNotAllowed,
     PreconditionFailed,
     UpdateConflict,
     UploadNotFound,
@@ -68,7 +70,8 @@ class SyncFileUploads(SyncUploads, SyncNames):
         file = Path(path)
         moved = self._transfer_of(transfer)
         size = None if idempotency_key is not None else blocking(large_size, file, moved.threshold)
-        if size is None:
+
+        def whole() -> BlobInfo:
             return self.put(
                 file,
                 name=name,
@@ -85,6 +88,9 @@ class SyncFileUploads(SyncUploads, SyncNames):
                 transfer=transfer,
                 timeout=timeout,
             )
+
+        if size is None:
+            return whole()
         request = blob_wire.upload_request(
             size=None,
             digest="",
@@ -113,26 +119,33 @@ class SyncFileUploads(SyncUploads, SyncNames):
             resuming=resuming,
             timeout=timeout,
         )
-        info = self._in_parts(sent, resume=resume)
+        begun = self._gone_on_with(sent) if resume else None
+        if begun is None:
+            try:
+                begun = self._anew(sent)
+            except (MetadataUnavailable, MethodNotAllowed):
+                return whole()  # blobs go on without a metadata store, uploads in parts do not
+        info = self._in_parts(sent, begun)
         if place is not None:
             info = self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)
         blocking(sent.remembered.forget)
         return info
 
-    def _in_parts(self, put: _FilePut, *, resume: bool) -> BlobInfo:
+    def _in_parts(self, put: _FilePut, begun: _Begun) -> BlobInfo:
         """The blob of a file, with what is there of it already."""
-        begun = self._gone_on_with(put) if resume else None
-        if begun is not None:
-            try:
-                return self._finish(put, begun)
-            except UpdateConflict:
-                if begun.arrived.parts is not None:
-                    raise
-                # It was completed, and the file is another one since: that is another blob.
+        try:
+            return self._finish(put, begun)
+        except UpdateConflict:
+            if begun.arrived.parts is not None:
+                raise
+        # It was completed, and the file is another one since: that is another blob.
+        return self._finish(put, self._anew(put))
+
+    def _anew(self, put: _FilePut) -> _Begun:
         upload = self._begin(put.headers, put.timeout)
         begun = _Begun(upload, fitting(put.transfer.part_size, put.size), Arrived([]))
         blocking(put.remembered.save, upload.id, begun.part_size)
-        return self._finish(put, begun)
+        return begun
 
     def _gone_on_with(self, put: _FilePut) -> _Begun | None:
         """The upload that is remembered, if it is of the same blob and still there."""

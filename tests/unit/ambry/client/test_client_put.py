@@ -198,6 +198,20 @@ def test_a_body_that_can_be_had_again_is_put_again(
     assert seen == sorted(set(seen)), "progress went back"
 
 
+@pytest.mark.parametrize(("status", "code"), [(503, "MetadataUnavailable"), (405, "MethodNotAllowed")])
+def test_a_large_file_goes_as_one_where_there_is_no_metadata_store_for_its_parts(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, status: int, code: str
+) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(DATA)
+    stub.fail("POST", "status", status=status, code=code)
+    client = twins.connect(stub.url, retry=RetryPolicy(max_attempts=1))
+    info = client.put_file(path, transfer=TransferConfig(threshold=len(DATA)))
+    assert stub.blobs[str(info.id)] == DATA
+    assert [seen.path for seen in stub.seen("POST")] == ["/uploads", "/"]
+    assert not path.with_name("large.bin.ambry-upload").exists()
+
+
 def test_a_body_that_can_be_had_once_is_not_put_again(stub: StubFrontend, twins: Twins) -> None:
     stub.fail("POST", "status")
     with pytest.raises(Unavailable, match="try again later"):
