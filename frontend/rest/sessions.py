@@ -204,6 +204,9 @@ class UploadSessions:
         digests = digests_of(exchange.headers)
         # Its bytes were taken with the parts. Repeated after a failure it may take a second blob, until that is counted.
         blobs = 0 if found.session.state is SessionState.DONE else 1
+        if found.session.state is SessionState.OPEN:
+            # The container may ask for a time to live since the session began.
+            check_lifetime(spec_of(found.session, self._clock.wall_ms()).expires_at_ms, container_of(exchange))
         async with Hold(self._quotas, container_of(exchange), 0, blobs=blobs):
             result = await complete(
                 exchange.context,

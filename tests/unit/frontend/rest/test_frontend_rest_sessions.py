@@ -96,6 +96,27 @@ async def test_the_parts_of_the_blob_may_be_named(frontend: HttpFrontend) -> Non
     assert (await finish(frontend, begun["upload"], {"parts": [{"part": 2}]})).status == 409
 
 
+async def test_a_session_is_completed_by_what_its_container_asks_for_by_then(frontend: HttpFrontend) -> None:
+    """A blob that lives for ever came into a container whose blobs need a time to live since the session began."""
+
+    async def ttl_required(asked: bool) -> None:
+        body = json.dumps({"containers": [{"containerId": 1, "ttlRequired": asked}]}).encode()
+        headers = {"x-ambry-target-account-name": "default"}
+        assert (await frontend.call("POST", "/accounts/containers", headers, body)).status == 200
+
+    begun = await begin(frontend)
+    upload = begun["upload"]
+    assert (await send(frontend, upload, 1, b"x")).status == 200
+    await ttl_required(True)
+    refused = await finish(frontend, upload)
+    assert (refused.status, "x-ambry-ttl" in refused.json()["detail"]) == (400, True)
+    await ttl_required(False)
+    done = await finish(frontend, upload)
+    assert (done.status, done.blob_id) == (201, begun["id"])
+    await ttl_required(True)
+    assert (await finish(frontend, upload)).status == 201, "it is done, whatever is asked for since"
+
+
 async def test_an_aborted_session_is_gone(frontend: HttpFrontend) -> None:
     begun = await begin(frontend)
     path = f"/uploads/{begun['upload']}"
