@@ -92,6 +92,8 @@ class BatchPuts:
     async def _put_all(self, exchange: Exchange, batch: BatchPut) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         group: list[tuple[int, SmallBlob]] = []
+        specs: dict[tuple[tuple[str, str], ...], PutSpec] = {}
+        """Of this group, by what blobs say of themselves: most of a batch say the same."""
         held = 0
         async for frame in self._frames(exchange):
             index = len(answers)
@@ -101,8 +103,14 @@ class BatchPuts:
             if group and (held + len(frame.body) > GROUP_BYTES_MAX or len(group) == GROUP_MAX):
                 await self._put_group(exchange, batch, group, answers)
                 group, held = [], 0
+                specs.clear()  # they say when their blobs were made
             try:
-                group.append((index, SmallBlob(self._spec(exchange, frame.headers, frame.body), frame.body)))
+                _check_digest(frame)
+                said = tuple(frame.headers.items())
+                spec = specs.get(said)
+                if spec is None:
+                    spec = specs[said] = self._spec(exchange, frame.headers)
+                group.append((index, SmallBlob(spec, frame.body)))
                 held += len(frame.body)
             except AmbryError as error:
                 answers[index] = failed_item(index, error)
@@ -137,8 +145,8 @@ class BatchPuts:
             for _, _, hold in fits:
                 hold.end(stored=False)
 
-    def _spec(self, exchange: Exchange, own: Mapping[str, str], body: bytes = b"") -> PutSpec:
-        """What one blob is to be; `own` are its own headers. Raises InvalidRequest, ChecksumMismatch, HeadersTooLarge."""
+    def _spec(self, exchange: Exchange, own: Mapping[str, str]) -> PutSpec:
+        """What one blob is to be; `own` are its own headers. Raises InvalidRequest, HeadersTooLarge."""
         for name in own:
             if name not in _OF_ITEM and not name.startswith(METADATA_PREFIXES):
                 raise InvalidRequest(f"{name[:60]} is not understood of a blob in a batch; leave it out")
@@ -150,10 +158,6 @@ class BatchPuts:
         if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes}) == 1:
             raise InvalidRequest(
                 f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
-            )
-        if (expected := own.get(names.DIGEST)) is not None and values.digest(expected) != digest(body):
-            raise ChecksumMismatch(
-                "the blob's xxh3-128 is not the one that was expected; it was not stored, send it again"
             )
         return spec
 
@@ -174,6 +178,13 @@ class BatchPuts:
             finally:
                 body.close()
         reader.close()
+
+
+def _check_digest(frame: ApiFrame) -> None:
+    """Take the digest that a blob says off its headers. Raises InvalidRequest, ChecksumMismatch."""
+    expected = frame.headers.pop(names.DIGEST, None)
+    if expected is not None and values.digest(expected) != digest(frame.body):
+        raise ChecksumMismatch("the blob's xxh3-128 is not the one that was expected; it was not stored, send it again")
 
 
 def _stored(index: int, result: PutResult) -> dict[str, Any]:
