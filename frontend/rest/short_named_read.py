@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from ambry.errors import AmbryError
 from ambry.ids import BlobId, IdKind
 from ambry.rest.accounts import NamedBlobMode
@@ -13,6 +16,20 @@ from frontend.rest.short_read import ShortRead, ShortReads
 from frontend.router.get import FirstRead
 from frontend.router.quorum_read import Fetch
 from frontend.router.reading import need_of
+
+
+class _Pointed(NamedTuple):
+    """An id, and how it is written."""
+
+    id: BlobId
+    text: str
+
+
+@lru_cache(maxsize=4_096)
+def _pointed(raw: bytes) -> _Pointed:
+    """What names point to again and again."""
+    blob_id = BlobId(raw)
+    return _Pointed(blob_id, str(blob_id))
 
 
 class ShortNamedReads:
@@ -39,7 +56,7 @@ class ShortNamedReads:
         blob = None if found is None else found.blob
         if blob is None or blob.size > WHOLE_BYTES:
             return False
-        blob_id = BlobId(blob.id)
+        blob_id, text = _pointed(blob.id)
         if blob_id.kind is not IdKind.SIMPLE:
             return False
         context = reads.pipeline.context()
@@ -54,7 +71,7 @@ class ShortNamedReads:
         read = ShortNamedRead(
             reads, connection, data, blob_id, context, container, fetch, size, op="named_get", named=True
         )
-        read.noted["blob"] = str(blob_id)
+        read.noted["blob"] = text
         fetch.begin(read.came_out, small=True)
         return True
 
