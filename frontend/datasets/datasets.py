@@ -216,16 +216,22 @@ class Datasets:
     async def page(
         self, known: KeptDataset, *, after: bytes | None, limit: int, descending: bool = False
     ) -> list[KeptVersion]:
-        """Living versions in their order, beyond the key `after`."""
+        """Living versions in their order, beyond the key `after`; those of another schema are passed over."""
         prefix = version_prefix(known.name)
-        found = await self.versions.page(
-            known.scope, prefix=prefix, delimiter=b"", after=after, limit=limit, descending=descending
-        )
-        return [
-            KeptVersion(unpack(known.dataset.schema, each.key[len(prefix) :]), each)
-            for each in found
-            if isinstance(each, NameVersion)
-        ]
+
+        def kept(named: NameVersion) -> KeptVersion:
+            return KeptVersion(unpack(known.dataset.schema, named.key[len(prefix) :]), named)
+
+        found: list[KeptVersion] = []
+        while True:
+            room = limit - len(found)
+            page = await self.versions.page(
+                known.scope, prefix=prefix, delimiter=b"", after=after, limit=room, descending=descending
+            )
+            found += readable("version", [each for each in page if isinstance(each, NameVersion)], kept)
+            if len(page) < room or len(found) == limit:
+                return found
+            after = page[-1].key
 
     @staticmethod
     def key(known: KeptDataset, number: DatasetVersion) -> bytes:
@@ -243,7 +249,13 @@ def _kept(version: Version) -> KeptDataset:
 def _number(known: KeptDataset, newest: Version) -> DatasetVersion:
     if newest.value is None:
         raise InvariantBroken("the newest version that ever was is never buried")
-    return unpack(known.dataset.schema, newest.value[1:])
+    schema = known.dataset.schema
+    if newest.value[0] != schema.parts:
+        raise UpdateConflict(
+            f"the dataset {known.name!r} was made with two schemas by datacenters that were cut apart, and its newest version "
+            f"is not of {schema.value}, which holds; its versions can be read, and new ones need a dataset with another name"
+        )
+    return unpack(schema, newest.value[1:])
 
 
 def _packed(number: DatasetVersion) -> bytes:

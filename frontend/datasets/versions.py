@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from enum import Enum
 
-from ambry.errors import InvalidRequest, UpdateConflict
+from ambry.errors import DataCorrupt, InvalidRequest, UpdateConflict
 
 NUMBER_MAX = (1 << 63) - 1
 PART_MAX = 999
@@ -51,12 +51,20 @@ def pack(version: DatasetVersion) -> bytes:
 
 
 def unpack(schema: VersionSchema, raw: bytes) -> DatasetVersion:
+    """Raises DataCorrupt for one of another schema."""
     return unpack_parts(schema.parts, raw)
 
 
 def unpack_parts(parts: int, raw: bytes) -> DatasetVersion:
-    """A version of so many numbers."""
+    """A version of so many numbers. Raises DataCorrupt for one that has not so many.
+
+    Such a one is there where two datacenters made the same dataset with two schemas while they were cut apart.
+    """
     layout = _NUMBER if parts == 1 else _PARTS[parts]
+    if len(raw) != layout.size:
+        raise DataCorrupt(
+            f"a version of {parts} numbers has {layout.size} bytes, this one {len(raw)}: {raw[:40].hex()}"
+        )
     return layout.unpack(raw)
 
 

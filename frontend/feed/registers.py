@@ -11,6 +11,7 @@ import msgspec
 
 from ambry.clustermap.model import ClusterMap
 from frontend.datasets.rows import decode_dataset, newest_key
+from frontend.datasets.versions import VersionSchema, pack
 from frontend.feed.events import FeedEvent, blob_of, register_event
 from frontend.following.wire import read_progress
 from frontend.metadata import queries
@@ -25,11 +26,13 @@ from frontend.metadata.store import (
     Version,
     order,
 )
+from frontend.metadata.unreadable import passing_over
 from frontend.names.rows import NamedBlob
 
 SPACES = frozenset({Space.NAME, Space.DATASET, Space.VERSION, Space.ALIAS})
 SCAN_MAX = 10_000
 """Versions of whatever container that one page looks at."""
+SEMANTIC_SIZE = len(pack((0, 0, 0)))
 
 
 class RegisterChange(msgspec.Struct, frozen=True):
@@ -138,13 +141,19 @@ class RegisterChanges:
         if version.space != Space.VERSION:
             return 0
         raw_name, _, packed = version.key.partition(b"\0")
+        if len(packed) == SEMANTIC_SIZE:
+            return VersionSchema.SEMANTIC.parts
+        # Of the others one number and four take as many bytes.
+        parts = 1
         newest = await self._store.get(Space.DATASET, version.scope, newest_key(raw_name.decode()))
         if newest is not None and newest.value:
-            return newest.value[0]
-        dataset = await self._store.get(Space.DATASET, version.scope, raw_name)
-        if dataset is not None and dataset.value is not None:
-            return decode_dataset(dataset.value).schema.parts
-        return 3 if len(packed) == 6 else 1
+            parts = newest.value[0]
+        else:
+            dataset = await self._store.get(Space.DATASET, version.scope, raw_name)
+            with passing_over("dataset", raw_name):
+                if dataset is not None and dataset.value is not None:
+                    parts = decode_dataset(dataset.value).schema.parts
+        return parts if parts == VersionSchema.SEMANTIC_LONG.parts else 1
 
 
 def _internal(version: Version) -> bool:
