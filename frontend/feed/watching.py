@@ -31,7 +31,8 @@ MARGIN_S = 2.0
 GATHER_MS = 5
 """How long an answer waits for more to come with it."""
 AGAIN_S = 0.2
-"""After a data node, or the store, did not answer."""
+AGAIN_MAX_S = 3.2
+"""After a data node, or the store, did not answer; twice as long each time. Each time all followers look everywhere."""
 LINGER_S = 10.0
 """How long it is watched on for whoever comes back with the next request."""
 
@@ -156,6 +157,7 @@ class Notices:
 
     async def _watch_node(self, peer: Peer, watch: bytes) -> None:
         step = 0
+        again_s = AGAIN_S
         while True:
             request = WatchRequest(watch, step, round(POLL_S * 1000), GATHER_MS)
             try:
@@ -164,9 +166,11 @@ class Notices:
             except AmbryError:
                 # Who read from it goes on with another; when it answers again, it says anything.
                 self._note_anything()
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(again_s)
+                again_s = min(AGAIN_MAX_S, 2 * again_s)
                 continue
             step += 1
+            again_s = AGAIN_S
             if reply.anything:
                 self._note_anything()
             for each in reply.changed:
@@ -175,14 +179,17 @@ class Notices:
 
     async def _watch_log(self) -> None:
         await self._log_known.wait()
+        again_s = AGAIN_S
         while True:
             try:
                 await self._store.wait(0 if self._log is None else self._log.seq, POLL_S)
                 page = await self._store.log(self._log, limit=PAGE_MAX)
             except AmbryError:
                 self._note_anything()
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(again_s)
+                again_s = min(AGAIN_MAX_S, 2 * again_s)
                 continue
+            again_s = AGAIN_S
             self._log = page.cursor
             if page.started_over:
                 self._note_anything()

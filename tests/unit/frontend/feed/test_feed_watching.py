@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,6 +81,27 @@ async def test_while_a_data_node_does_not_answer_anything_may_be_new(cluster: Fe
         await cluster.nodes["a1"].kill()
         assert await mine.wait(LONG_S)
         assert mine.take().partitions is None
+
+
+async def test_while_a_data_node_does_not_answer_nobody_looks_five_times_a_second(
+    cluster: FeedCluster, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of up to 256 followers read all partitions anew at each of these moments, as long as a node was away."""
+    waits: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float, result: object = None) -> object:
+        if seconds < watching.AGAIN_S:
+            return await real(seconds, result)
+        waits.append(seconds)
+        return await real(0 if len(waits) < 8 else LONG_S, result)
+
+    with notices.following(container_bytes(cluster.container)) as mine:
+        await established(notices, mine)
+        monkeypatch.setattr(watching, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+        await cluster.nodes["a1"].kill()
+        await eventually(lambda: len(waits) == 8)
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2, 3.2]
 
 
 async def test_a_store_that_fails_for_a_while_wakes_everybody(
