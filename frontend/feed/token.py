@@ -73,7 +73,10 @@ class TokenCodec:
         self._cluster = (xxh64(cluster.encode()) & 0xFFFF_FFFF).to_bytes(4, "big")
 
     def encode(self, container: bytes, position: Position) -> str:
-        """The token of a follower of this container. Raises NotSupported where there are too many partitions."""
+        """The token of a follower of this container. Raises NotSupported where there are too many partitions.
+
+        Also for those that are read from their beginning, with two numbers each: then with the first token, and not on the way.
+        """
         if len(position.partitions) > PARTITIONS_MAX:
             raise NotSupported(f"changes are followed in clusters of at most {PARTITIONS_MAX} partitions")
         head = bytes((VERSION,)) + self._cluster + container + _encode_logs(position.logs)
@@ -141,8 +144,16 @@ def _encode_partitions(partitions: Mapping[int, PartitionPosition], room: int) -
         kept[number] = [place.tag + _varint(place.lsn) for place in position.places[:1]]
         before = number
         room -= len(fronts[number]) + 1 + sum(map(len, kept[number]))
-        room -= len(_varint(position.floor)) if position.floor else 0
+        if position.floor:
+            # Its place will be as large as the floor.
+            floor_size = len(_varint(position.floor))
+            room -= floor_size + max(0, TAG_SIZE + floor_size - sum(map(len, kept[number])))
     room -= len(pieces[0])
+    if room < 0:
+        raise NotSupported(
+            f"a token has no room for how far {len(numbers)} partitions of this size are told, least of all from their "
+            "beginning; follow from now on, and list what there is"
+        )
     for rank in range(1, PLACES_MAX):
         for number in numbers:
             places = partitions[number].places

@@ -105,6 +105,28 @@ def test_places_of_further_replicas_are_left_out_where_there_are_too_many(partit
     assert sum(len(each.places) for each in found.values()) >= kept
 
 
+def begun(partitions: int, log_bytes: int, told_bytes: int) -> Position:
+    """Logs that are read from their beginning."""
+    source = random.Random(1)
+    places = [FeedPlace(source.randbytes(4), told_bytes) for _ in range(partitions)]
+    return Position((), {number: PartitionPosition((place,), log_bytes) for number, place in enumerate(places)})
+
+
+def test_while_logs_are_read_from_their_beginning_the_token_is_taken_again_all_the_way() -> None:
+    for told_bytes in (0, (1 << 41) - 1):
+        position = begun(700, 1 << 41, told_bytes)
+        token = CODEC.encode(CONTAINER, position)
+        assert len(token) <= TOKEN_TEXT_MAX
+        assert CODEC.decode(CONTAINER, token) == position
+
+
+@pytest.mark.parametrize("told_bytes", [0, (1 << 41) - 1])
+def test_where_a_token_would_be_too_long_to_be_taken_that_is_said_at_once(told_bytes: int) -> None:
+    """With a second number of each of 1,000 large logs it was told and refused when it came back."""
+    with pytest.raises(NotSupported, match="follow from now on"):
+        CODEC.encode(CONTAINER, begun(1_000, 1 << 41, told_bytes))
+
+
 @given(positions, st.integers(0), st.integers(0, 7))
 @settings(deadline=None)
 def test_a_token_with_a_bit_flipped_is_refused(position: Position, at: int, bit: int) -> None:
