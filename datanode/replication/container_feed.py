@@ -115,11 +115,11 @@ class ContainerFeed:
         if max(lsn, floor) < store.lineage.purged_lsn:
             return FeedAnswer(partition, FeedOutcome.PURGED)
         try:
-            lacking = await _lacking(replica, asked.ids)
             # Before the changes: what was seen of others by now stands before what will be told.
             seen = self._seen(partition)
             end_lsn = store.end_lsn
             found, next_lsn = await self._read(store, lsn, end_lsn, scan, share)
+            lacking = await _lacking(replica, asked.ids, next_lsn)
             if self._replica(partition) is not replica:
                 return FeedAnswer(partition, FeedOutcome.AWAY)  # what it is by now, the next request meets
             changes = [await self._change(store, entry, lsn, floor) for entry in found]
@@ -221,13 +221,15 @@ class _Scan:
         ]
 
 
-async def _lacking(replica: Replica, ids: list[bytes]) -> list[bytes]:
-    """Those blobs that are not here, in whatever state."""
+async def _lacking(replica: Replica, ids: list[bytes], next_lsn: int) -> list[bytes]:
+    """Those blobs that were not told, in whatever state: they are not here, or came or changed while others were looked at."""
     if not ids:
         return []
     async with replica.lookups.hold(ids) as here:
         return [
             blob_id
             for blob_id in ids
-            if (entry := here.get(blob_id)) is None or not (entry.present or entry.state.deleted)
+            if (entry := here.get(blob_id)) is None
+            or not (entry.present or entry.state.deleted)
+            or entry.lsn >= next_lsn
         ]

@@ -96,7 +96,7 @@ class FeedAnswer(msgspec.Struct, frozen=True, array_like=True):
     """Of one partition. Where it was told, `place` covers `changes`, and `at_end` says that there is nothing more yet.
 
     `seen` are places of other replicas: what their logs have before them has been told too. `lacking` are ids of the request
-    that this replica does not have.
+    that this replica does not have, or that came or changed behind `place`.
     """
 
     partition: int

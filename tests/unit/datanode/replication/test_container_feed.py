@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -224,6 +226,29 @@ async def test_blobs_that_are_not_here_are_told(node: DirectNode) -> None:
     await node.update(blob_id(2), DELETED)
     asked = FeedPartition(PARTITION, [], ids=[blob_id(1), blob_id(2), blob_id(3)])
     assert (await feed(node, asked))[0].lacking == [blob_id(3)]
+
+
+async def test_a_blob_that_moved_on_while_changes_were_looked_at_counts_as_not_here(
+    node: DirectNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was extended between two steps, behind all that they came to: neither told nor lacking, so its name came before it."""
+    for number in (1, 2, 3):
+        await node.put(blob_id(number), b"x", state=SOON)
+    monkeypatch.setattr(container_feed, "STEP", 1)
+    steps = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 1:
+            await node.put(blob_id(4), b"x")
+            await node.update(blob_id(2), BlobState(0, False, NEVER_MS))
+
+    monkeypatch.setattr(container_feed, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    (answer,) = await feed(node, FeedPartition(PARTITION, [], ids=[blob_id(1), blob_id(2), blob_id(3)]))
+    assert [change.id for change in answer.changes] == [blob_id(1), blob_id(3), blob_id(4)]
+    assert answer.at_end and answer.lacking == [blob_id(2)]
+    assert [change.id for change in (await after(node, answer)).changes] == [blob_id(2)]
 
 
 async def test_what_was_seen_of_the_other_replicas_is_told_and_good_there(cluster: DirectCluster) -> None:
