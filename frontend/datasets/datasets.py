@@ -193,7 +193,9 @@ class Datasets:
                 each.name for each in await self.aliases.all(known) if each.move and each.move.version == number
             ]
             if pointing:
-                raise UpdateConflict(f"the aliases {', '.join(pointing[:5])} point to {number}; move them first")
+                several = f"the aliases {', '.join(pointing[:5])} point to {number}; move them first"
+                one = f"the alias {pointing[0]} points to {number}; move it first"
+                raise UpdateConflict(one if len(pointing) == 1 else several)
             none_moved = Require(Space.DATASET, known.scope, moved_key(known.name), as_seen(moved))
             try:
                 await self.versions.bury(known.scope, version.key, version.stamp, [none_moved, *along])
@@ -211,7 +213,15 @@ class Datasets:
             if not found:
                 raise NameNotFound(f"the dataset {known.name!r} has no version yet")
             return found[0]
-        return KeptVersion(asked, await self.versions.find(known.scope, self.key(known, asked)))
+        number = text_of(asked)
+        try:
+            return KeptVersion(asked, await self.versions.find(known.scope, self.key(known, asked)))
+        except NameDeleted:
+            raise NameDeleted(
+                f"the version {number} of {known.name!r} was deleted; its number is not given again"
+            ) from None
+        except NameNotFound:
+            raise NameNotFound(f"the dataset {known.name!r} has no version {number}") from None
 
     async def page(
         self, known: KeptDataset, *, after: bytes | None, limit: int, descending: bool = False

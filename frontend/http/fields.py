@@ -32,7 +32,7 @@ SINGLE = frozenset({
 """Fields that are no lists and may stand there once (RFC 9110 section 5.3); of two, nobody can tell which is meant."""
 
 REFUSED = {
-    "idempotency-key": "idempotency keys are not implemented: a repeated upload makes a second blob",
+    "idempotency-key": "an upload has its key in a header of this API's own, which /docs names; send it there",
     "x-http-method": "the method stands in the request line and cannot be changed by a header",
     "x-http-method-override": "the method stands in the request line and cannot be changed by a header",
     "x-method-override": "the method stands in the request line and cannot be changed by a header",

@@ -241,10 +241,10 @@ def refusal(conflict: Conflict) -> AlreadyExists | UpdateConflict:
         return given_up()
     if change.condition is Expect.ABSENT:
         return AlreadyExists(
-            f"the name {_shown(change.key)} exists; x-ambry-named-upsert: true lets it point to the new blob"
+            f"{_called(change.space, change.key)} exists; x-ambry-named-upsert: true lets it point to the new blob"
         )
     what = "was deleted" if isinstance(current, Version) and not current.living else "was changed"
-    return UpdateConflict(f"the name {_shown(change.key)} {what} meanwhile; look at it and try again")
+    return UpdateConflict(f"{_called(change.space, change.key)} {what} meanwhile; look at it and try again")
 
 
 def given_up() -> UpdateConflict:
@@ -253,6 +253,14 @@ def given_up() -> UpdateConflict:
         "this took so long that it was given up, or another change of its blob, or an upload with its idempotency key, came "
         "in between; nothing was changed, try again"
     )
+
+
+def _called(space: Space, key: bytes) -> str:
+    """A register as people call it. What stands behind the 0 in the key of a version is packed, and nobody's to read."""
+    if space is Space.VERSION:
+        dataset, _, _ = key.partition(b"\0")
+        return f"that version of {_shown(dataset)}"
+    return f"the name {_shown(key)}"
 
 
 def _shown(key: bytes) -> str:

@@ -88,7 +88,8 @@ async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool)
 def check_count(count: int) -> None:
     """Raises InvalidRequest for a batch of nothing, or of too much."""
     if not 1 <= count <= ITEMS_MAX:
-        raise InvalidRequest(f"a batch has 1 to {ITEMS_MAX} items, and not {count}; send several")
+        several = "; send several" if count else ""
+        raise InvalidRequest(f"a batch has 1 to {ITEMS_MAX} items, and not {count}{several}")
 
 
 def told_items(answers: Sequence[dict[str, Any]]) -> web.Response:

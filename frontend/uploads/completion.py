@@ -179,16 +179,14 @@ def _chosen(
     if wanted is None:
         missing = [number for number in range(1, max(arrived) + 1) if number not in arrived]
         if missing:
-            raise InvalidRequest(
-                f"parts {_some(missing)} have not arrived; send them, or name the parts that the blob is made of"
-            )
+            raise InvalidRequest(f"{_absent(missing)}, or name the parts that the blob is made of")
         return [arrived[number] for number in sorted(arrived)]
     numbers = [each.part for each in wanted]
     if not numbers or (not any_order and numbers != sorted(set(numbers))):
         raise InvalidRequest("parts are named once each, by rising number, and at least one")
     missing = [number for number in numbers if number not in arrived]
     if missing:
-        raise InvalidRequest(f"parts {_some(missing)} have not arrived; send them and complete again")
+        raise InvalidRequest(f"{_absent(missing)} and complete again")
     for each in wanted:
         if wrong := _differs(each, arrived[each.part]):
             raise InvalidRequest(f"{wrong}; send it again")
@@ -237,6 +235,12 @@ async def _decide(
         await verify(whole)
     numbers = tuple(part.number for part in chosen)
     return Completion(numbers, size, whole, of_parts, context.clock.wall_ms(), digest_of_parts(chosen))
+
+
+def _absent(missing: Sequence[int]) -> str:
+    if len(missing) == 1:
+        return f"part {missing[0]} has not arrived; send it"
+    return f"parts {_some(missing)} have not arrived; send them"
 
 
 def _some(numbers: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ambry.clock import Clock
-from ambry.errors import TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
 from frontend.metadata.store import (
     PAGE_MAX,
     Change,
@@ -336,7 +336,9 @@ def _parts_of(rows: Sequence[LocalRow]) -> list[UploadPart]:
 
 
 def check_number(number: int) -> int:
-    """The number of a part. Raises TooLarge beyond PARTS_MAX."""
-    if not 1 <= number <= PARTS_MAX:
+    """The number of a part. Raises TooLarge beyond PARTS_MAX, InvalidRequest below 1."""
+    if number < 1:
+        raise InvalidRequest(f"parts are numbered from 1 to {PARTS_MAX}, not {number}")
+    if number > PARTS_MAX:
         raise TooLarge(f"parts are numbered from 1 to {PARTS_MAX}, not {number}; send larger parts")
     return number

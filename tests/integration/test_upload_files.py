@@ -56,7 +56,7 @@ def test_parts_go_in_by_several_clients_and_come_out_as_one_blob(dc1: str) -> No
         assert again.blob == upload.blob
         assert [part.part for part in again.parts()] == [1, 2, 3]
         assert again.parts()[:2] == sent[::-1]
-        with pytest.raises(InvalidRequest, match="have not arrived"):
+        with pytest.raises(InvalidRequest, match="part 4 has not arrived"):
             again.complete([*again.parts(), type(sent[0])(part=4, size=1, checksum=sent[0].checksum)])
         info = again.complete()
         assert (info.id, info.size, info.filename, info.metadata["run"]) == (upload.blob, len(BODY), "model.bin", "7")

@@ -80,9 +80,17 @@ async def test_a_version_to_which_an_alias_moves_in_this_moment_is_not_deleted(
     first, second = await datasets.version(known, (1, 0, 0)), await datasets.version(known, (2, 0, 0))
     await move(datasets, known, first, None)
     just_before_the_next_write(monkeypatch, store, lambda: move(datasets, known, second, "1.0.0"))
-    with pytest.raises(UpdateConflict, match=r"the aliases champion point to 2\.0\.0"):
+    with pytest.raises(UpdateConflict, match=r"the alias champion points to 2\.0\.0; move it first"):
         await datasets.bury(known, second.named)
     assert (await datasets.version(known, (2, 0, 0))).named == second.named
+
+
+async def test_a_version_that_is_deleted_twice_is_told_of_without_the_bytes_of_its_key(datasets: Datasets) -> None:
+    known = await make(datasets, (1, 0, 0))
+    version = await datasets.version(known, (1, 0, 0))
+    await datasets.bury(known, version.named)
+    with pytest.raises(UpdateConflict, match=r"^that version of 'd' was deleted meanwhile"):
+        await datasets.bury(known, version.named)
 
 
 async def test_a_version_goes_though_an_alias_moves_elsewhere_in_this_moment(

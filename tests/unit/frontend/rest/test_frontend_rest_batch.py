@@ -217,7 +217,7 @@ async def test_a_client_that_goes_leaves_no_memory_behind() -> None:
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        ([], "1 to 1000 items"),
+        ([], "1 to 1000 items, and not 0"),
         (["x"] * 1001, "1 to 1000 items, and not 1001; send several"),
         ({"a": 1}, "JSON list"),
         ([1], "JSON list"),

@@ -203,6 +203,20 @@ async def test_what_is_no_version_is_not_found_or_refused(frontend: HttpFrontend
     assert answer.status == (200 if path == "fraud/" else 400 if path in ("fraud/x", "fraud/1.2") else 404), answer.body
 
 
+async def test_a_version_is_called_by_its_number_where_it_is_not_there(frontend: HttpFrontend) -> None:
+    """Was the key of its register, with the packed number: 'fraud\\x00\\x00\\t\\x00\\t\\x00\\t'."""
+    await save(frontend)
+    for each in ("1.0.0", "2.0.0"):
+        await put(frontend, each)
+    await frontend.call("DELETE", "/named/default/default/fraud/2.0.0", VERSIONED)
+    missing = await get(frontend, "9.9.9")
+    assert (missing.status, missing.json()["detail"]) == (404, "the dataset 'fraud' has no version 9.9.9")
+    assert (await move(frontend, "champion", "9.9.9", None)).json()["detail"] == missing.json()["detail"]
+    deleted = await get(frontend, "2.0.0")
+    assert deleted.status == 410
+    assert deleted.json()["detail"] == "the version 2.0.0 of 'fraud' was deleted; its number is not given again"
+
+
 # --- aliases ---
 
 

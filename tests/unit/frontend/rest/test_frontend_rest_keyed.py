@@ -121,3 +121,10 @@ async def test_a_name_is_pointed_once_and_a_repeated_put_changes_it_no_more(
     services = frontends[0].services
     assert services is not None
     assert await services.sessions._store.locals(LocalSpace.INTENT) == []
+
+
+async def test_a_bare_key_is_told_where_it_belongs(frontends: tuple[HttpFrontend, HttpFrontend]) -> None:
+    """Was told that keys are not implemented."""
+    refused = await frontends[0].call("POST", "/", {"Idempotency-Key": "1"}, b"x")
+    assert refused.status == 400
+    assert refused.json()["detail"].endswith("in a header of this API's own, which /docs names; send it there")

@@ -277,8 +277,9 @@ async def test_a_part_that_comes_anew_while_the_session_is_completed_never_chang
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        ((), "parts 2 have not arrived"),
-        ((WantedPart(1), WantedPart(2)), "parts 2 have not arrived"),
+        ((), "part 2 has not arrived; send it"),
+        ((WantedPart(1), WantedPart(2)), "part 2 has not arrived; send it"),
+        ((WantedPart(1), WantedPart(2), WantedPart(4)), "parts 2, 4 have not arrived; send them"),
         ((WantedPart(3), WantedPart(1)), "rising"),
         ((WantedPart(1), WantedPart(1)), "once each"),
         ((WantedPart(1, size=4),), "has 5 bytes"),
