@@ -98,7 +98,12 @@ class KnownVersions:
             return
         # The file was that of its name when it was read.
         self._seen_until = moment.at + UNSEEN_S
-        if moment.head != self._head or version is None or len(version.value or b"") > VALUE_BYTES_MAX:
+        if (
+            not moment.head
+            or moment.head != self._head
+            or version is None
+            or len(version.value or b"") > VALUE_BYTES_MAX
+        ):
             return
         if len(self._versions) >= VERSIONS_MAX:
             del self._versions[next(iter(self._versions))]
