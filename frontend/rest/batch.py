@@ -89,7 +89,7 @@ class Batches:
         for index, item in enumerate(items):
             text, ranges = (item, None) if isinstance(item, str) else (item.id, item.ranges)
             text = text.removeprefix("/")
-            by_its_name = not text
+            by_its_name = index in by_name
             try:
                 if not by_its_name:
                     blob_id = parse_id(text)
@@ -160,9 +160,10 @@ class Batches:
         """Delete a blob, or the name that an item without an id is."""
         own = exchange.context
         context = RequestContext(id=own.id, timeout_s=own.timeout_s, deadline=own.deadline)
-        told = {"id": shown(text)} if text else {}
+        by_its_name = index in by_name
+        told = {} if by_its_name else {"id": shown(text)}
         try:
-            if text:
+            if not by_its_name:
                 blob_id = parse_id(text.removeprefix("/"))
                 told["id"] = str(blob_id)
                 context.container = self._known(blob_id) or await self._container(blob_id)

@@ -239,6 +239,18 @@ async def test_what_is_no_batch_is_refused_as_a_whole(items: Any, said: str) -> 
         assert (await batch(frontend, "get", None, body=b" " * ((1 << 20) + 1))).status == 413
 
 
+@pytest.mark.parametrize("item", ["", "/", {"id": "/"}])
+async def test_an_id_without_anything_in_it_is_an_item_that_is_wrong(item: Any) -> None:
+    """It was taken for a name that nobody had looked up: 500."""
+    async with http_frontend() as frontend:
+        blob_id = await frontend.put(b"x")
+        for call in ("get", "head"):
+            parts = parts_of(await batch(frontend, call, [blob_id, item], AS_FRAMES))
+            assert {index: head[names.BATCH_STATUS] for (index, _), (head, _) in parts.items()} == {0: "200", 1: "400"}
+        told = (await batch(frontend, "delete", [item, blob_id])).json()["items"]
+        assert [each["status"] for each in told] == [400, 202]
+
+
 async def test_a_thousand_are_a_batch() -> None:
     async with http_frontend() as frontend:
         blob_id = await frontend.put(b"x")
