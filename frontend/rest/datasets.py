@@ -142,7 +142,7 @@ class DatasetPages:
         query = exchange.target.query_pairs()
         limit = min(PAGE, limit_of(query.get("max-keys", "")))
         pages = self._pages(exchange, "datasets")
-        after = pages.key(query["page"]).decode() if "page" in query else None
+        after = pages.text(query["page"]) if "page" in query else None
         found = await self._datasets.all(self._scope(exchange), after=after, limit=limit)
         token = pages.token(found[-1].name.encode()) if len(found) == limit else None
         return json_page({"datasets": [self._told(exchange, each) for each in found], "nextPageToken": token})
@@ -187,7 +187,7 @@ class DatasetPages:
             if "history" in query:
                 raise InvalidRequest("a history is that of one alias: say which with ?alias=")
             pages = self._pages(exchange, "aliases", known.name)
-            after = pages.key(token).decode() if token is not None else None
+            after = pages.text(token) if token is not None else None
             found = await self._datasets.aliases.page(known, after=after, limit=limit)
             next_token = pages.token(found[-1].name.encode()) if len(found) == limit else None
             return json_page({"aliases": [_move_told(each) for each in found], "nextPageToken": next_token})

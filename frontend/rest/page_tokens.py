@@ -17,7 +17,7 @@ import msgspec
 
 from ambry.checksum import xxh64
 from ambry.errors import InvalidRequest
-from frontend.metadata.store import PAGE_MAX, Stamp, Version
+from frontend.metadata.store import PAGE_MAX, TIME_MAX, Stamp, Version
 
 _CHECK_SIZE = 8
 _PLACE = struct.Struct(">QIQ")
@@ -66,6 +66,13 @@ class PagedList(msgspec.Struct, frozen=True):
             raise InvalidRequest(_NO_TOKEN)
         return key
 
+    def text(self, token: str) -> str:
+        """The same of a list whose keys are text."""
+        try:
+            return self.key(token).decode()
+        except UnicodeDecodeError:
+            raise InvalidRequest(_NO_TOKEN) from None
+
     async def history(
         self, token: str | None, limit: int, read: Callable[[Version | None, int], Awaitable[list[Dated]]]
     ) -> HistoryPage[Dated]:
@@ -74,7 +81,7 @@ class PagedList(msgspec.Struct, frozen=True):
         Where a store was put back from a backup some versions may have one stamp; the token tells them apart. Raises
         InvalidRequest.
         """
-        beyond = None if token is None else _PLACE.unpack(self._place(token))
+        beyond = None if token is None else self._place(token)
         bound = None if beyond is None else Version(0, self.scope, b"", Stamp(beyond[0], beyond[1] + 1), None, 0)
         asked = min(PAGE_MAX, limit + TIES)
         found = await read(bound, asked)
@@ -90,11 +97,15 @@ class PagedList(msgspec.Struct, frozen=True):
         next_token = self.token(_PLACE.pack(*_place_of(shown[-1].version))) if more and shown else None
         return HistoryPage(shown, next_token)
 
-    def _place(self, token: str) -> bytes:
-        place = self.key(token)
-        if len(place) != _PLACE.size:
+    def _place(self, token: str) -> tuple[int, int, int]:
+        """As `_place_of`."""
+        raw = self.key(token)
+        if len(raw) != _PLACE.size:
             raise InvalidRequest(_NO_TOKEN)
-        return place
+        time, datacenter, twin = _PLACE.unpack(raw)
+        if time > TIME_MAX:
+            raise InvalidRequest(_NO_TOKEN)
+        return time, datacenter, twin
 
     def _check(self, key: bytes) -> bytes:
         said = _encode((self.cluster, self.kind, self.scope, self.of, key))

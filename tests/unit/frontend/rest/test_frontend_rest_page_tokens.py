@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,25 @@ def test_a_token_of_another_cluster_kind_or_container_is_refused(other: PagedLis
 
 class Dated(msgspec.Struct):
     version: Version
+
+
+@pytest.mark.parametrize("time", [0, (1 << 62) - 1, 1 << 62, 1 << 63, (1 << 64) - 1])
+async def test_a_token_that_somebody_made_is_a_place_or_refused(tmp_path: Path, time: int) -> None:
+    """The check is no secret. A time that no store holds, and a key that is no text, were 500."""
+    made = LIST.token(struct.pack(">QIQ", time, 0xFFFF_FFFF, 0))
+    async with opened(sqlite_store(tmp_path / "meta.sqlite")) as store:
+
+        async def read(before: Version | None, limit: int) -> list[Dated]:
+            return list(map(Dated, await store.history(Space.NAME, 5, b"n", before=before, limit=limit)))
+
+        if time < 1 << 62:
+            assert not (await LIST.history(made, 10, read)).shown
+        else:
+            with pytest.raises(InvalidRequest, match="nextPageToken"):
+                await LIST.history(made, 10, read)
+    assert LIST.text(LIST.token("é".encode())) == "é"
+    with pytest.raises(InvalidRequest, match="nextPageToken"):
+        LIST.text(LIST.token(b"\xff"))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 999, PAGE_MAX])
