@@ -111,18 +111,15 @@ class UploadJanitor:
 
     async def _clean(self, found: OpenSession) -> None:
         """Let chunks go that no blob lists, then the rows that know of them."""
-        kept = (
-            found.session.completion.parts
-            if found.session.state is SessionState.DONE and found.session.completion
-            else ()
-        )
+        done = found.session.state is SessionState.DONE
+        kept = frozenset(found.session.completion.parts if done and found.session.completion else ())
         unused = [
             BlobId(ref.id)
             async for part in self._sessions.all_parts(found.id)
             if part.number not in kept
             for ref in part.refs
         ]
-        if found.session.state is SessionState.DONE and found.session.completion is None:
+        if done and found.session.completion is None:
             unused = []  # nobody knows which its blob lists
         if await self._bury(found.id.hex(), unused):
             await self._sessions.drop_parts(found)
