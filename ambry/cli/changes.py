@@ -24,7 +24,7 @@ AGAIN_S = 1.0
 @click.option("-f", "--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option(
     "--since", metavar="TOKEN",
-    help="Begin behind a token, at the beginning (where nothing is said), or now.",
+    help="Begin behind a token, at the beginning (where nothing is said), or now. Where --state has a file, that counts.",
 )  # fmt: skip
 @click.option(
     "--state", type=click.Path(dir_okay=False, path_type=Path),
@@ -39,7 +39,7 @@ def changes(cluster: ChosenCluster, follow: bool, since: str | None, state: Path
     \b
     ambry changes                                        # all that is there
     ambry changes --follow --since now
-    ambry changes --follow --state /var/lib/mirror/token --output json
+    ambry changes --since now --state /var/lib/mirror/token --output json
     """
     from ambry.client.changes import TokenFile
     from ambry.client.sync.waiting import pause
@@ -47,7 +47,7 @@ def changes(cluster: ChosenCluster, follow: bool, since: str | None, state: Path
     file = None if state is None else TokenFile(state)
     kept = None if file is None else file.read()
     with cluster.connect() as client:
-        feed = client.changes(since or kept or "beginning", follow=follow)
+        feed = client.changes(kept or since or "beginning", follow=follow)
         noted = feed.token
         try:
             while True:
