@@ -148,12 +148,11 @@ class RpcConnection(asyncio.BufferedProtocol):
                 self.in_flight_bytes -= self._given_up.pop(frame.correlation, 0)
                 continue
             self.in_flight_bytes -= call.size
-            if self._health.failures and call.foreground:
-                self._health.record(
-                    True
-                )  # a refusal is an answer: only silence and broken connections speak against a node
+            if self._health.failures and call.foreground and not flags & FLAG_DAMAGED:
+                # A refusal is an answer: only silence, broken connections and broken answers speak against a node.
+                self._health.record(True)
             try:
-                call.done(frame if flags == FLAG_REPLY else self._error_of(frame))
+                call.done(frame if flags == FLAG_REPLY else self._error_of(frame, call))
             except Exception:
                 # A caller's bug is its own: the other calls of this connection go on.
                 log.exception("a caller failed at its answer", peer=self.peer)
@@ -293,9 +292,11 @@ class RpcConnection(asyncio.BufferedProtocol):
                 call.cancel()
             raise
 
-    def _error_of(self, frame: Frame) -> AmbryError:
+    def _error_of(self, frame: Frame, call: PendingCall) -> AmbryError:
         """What an answer says that is no plain reply."""
         if frame.flags & FLAG_DAMAGED:
+            if call.foreground:
+                self._health.record(False)
             return AnswerDamaged(f"the body of an answer of {self.peer} fails its checksum")
         if frame.flags & FLAGS_UNKNOWN:
             return NotUnderstood(

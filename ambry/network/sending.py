@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from ambry.errors import AmbryError
 from ambry.network.receiving import ReceivingConnection
 from ambry.service.logs import get_logger
 
@@ -27,7 +28,7 @@ class FileBody:
     def send(self, target: int, start: int) -> int:
         """Send bytes from `start` on to a socket that does not block, as many as it takes at once; returns how many.
 
-        Raises OSError, of either end. BlockingIOError: it takes none now.
+        Raises OSError, of either end, BlockingIOError where it takes none now; AmbryError for a file that was closed meanwhile.
         """
         raise NotImplementedError
 
@@ -90,7 +91,7 @@ def _send_at_once(transport: asyncio.Transport, head: bytes, body: FileBody) -> 
             if not count:
                 break  # the file is shorter than it was
             sent += count
-    except OSError:
+    except (OSError, AmbryError):
         pass
     finally:
         borrowed.detach()

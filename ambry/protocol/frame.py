@@ -214,8 +214,12 @@ class FrameDecoder:
 
     @property
     def under_way(self) -> int:
-        """The number of the frame whose large body is coming; -1 for none."""
-        return -1 if self._body is None or self._prefix is None else self._prefix.correlation
+        """The number of the plain reply whose large body is coming; -1 for none.
+
+        What another flag, of a later release, makes of a body nobody here knows: such a frame is refused when it is whole.
+        """
+        prefix = self._prefix
+        return -1 if self._body is None or prefix is None or prefix.flags != FLAG_REPLY else prefix.correlation
 
     def verified_part(self) -> tuple[bytes, memoryview]:
         """The header of the frame that is `under_way`, and the beginning of its body, whole blocks that are verified."""

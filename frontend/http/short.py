@@ -118,8 +118,16 @@ class ShortAnswer:
         try:
             self.go_on(outcome)
         except Exception:
-            log.exception("a request failed on the short way", client=self.connection.client)
-            self.connection.abort("a bug while it was answered")
+            self.breaks()
+
+    def drop(self) -> None:
+        """Give back what it holds, unless that was taken over; may be called twice."""
+
+    def breaks(self) -> None:
+        """An exception that nobody foresaw is being handled: give everything back, and end the connection."""
+        log.exception("a request failed on the short way", client=self.connection.client)
+        self.drop()
+        self.connection.abort("a bug while it was answered")
 
     def send(self, answer: bytes) -> None:
         """Send it all; `ended` is called when the kernel has it."""

@@ -60,9 +60,6 @@ class ShortRequest(ShortAnswer):
 
     # --- what its maker says ---
 
-    def drop(self) -> None:
-        """Give back what it holds, unless that was taken over; may be called twice."""
-
     def given_up(self) -> None:
         """Nobody waits for the answer any more."""
 

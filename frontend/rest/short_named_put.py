@@ -108,14 +108,17 @@ class ShortNamedPut(ShortPut):
 
     def announced(self, done: asyncio.Future[Any]) -> None:
         """The intent is durable, or not."""
-        error = done.exception()
-        if error is None:
-            self._begun.taken = False
-            self._begun.write.write.begin(self.came_out)
-        elif isinstance(error, Conflict):
-            self._anew()
-        else:
-            self._fails(error)
+        try:
+            error = done.exception()
+            if error is None:
+                self._begun.taken = False
+                self._begun.write.write.begin(self.came_out)
+            elif isinstance(error, Conflict):
+                self._anew()
+            else:
+                self._fails(error)
+        except Exception:
+            self.breaks()
 
     def go_on(self, outcome: WriteOutcome) -> None:
         if not isinstance(outcome, Confirmed):
@@ -128,24 +131,29 @@ class ShortNamedPut(ShortPut):
             pointed = self._names.begin_point(
                 place.scope, place.key, blob, Expect.ABSENT, [self._intent.kept(), self._require]
             )
+            pointed.add_done_callback(self._pointed)
         except AmbryError as error:
             self._fails(error)
-            return
-        pointed.add_done_callback(self._pointed)
+        except BaseException:
+            self._begun.taken = True  # the name may get it all the same: as below
+            raise
 
     def _pointed(self, done: asyncio.Future[Any]) -> None:
-        error = done.exception()
-        if error is None:
-            super().go_on(self._outcome)
-        elif isinstance(error, Conflict):
-            if error.change == self._require:
+        """The name points to it, or not."""
+        try:
+            error = done.exception()
+            if error is None:
+                super().go_on(self._outcome)
+            elif not isinstance(error, Conflict):
+                # The name may have got it all the same, so the blob stays; the janitor finds out.
+                self._begun.taken = True
+                self._fails(error)
+            elif error.change == self._require:
                 self._anew()  # what the container lets is looked at again
             else:
                 self._fails(refusal(error))
-        else:
-            # The name may have got it all the same, so the blob stays; the janitor finds out.
-            self._begun.taken = True
-            self._fails(error)
+        except Exception:
+            self.breaks()
 
     def _anew(self) -> None:
         """The ordinary way does it, from the beginning."""

@@ -97,7 +97,7 @@ class Fetch:
     """
 
     __slots__ = (
-        "_context", "_deadline", "_done", "_end", "_failures", "_first", "_first_asked", "_id", "_looking", "_loop",
+        "_context", "_damaged", "_deadline", "_done", "_end", "_failures", "_first", "_first_asked", "_id", "_looking", "_loop",
         "_on_part", "_replicas", "_request", "_state", "_state_only", "_timer", "_tracker", "_waiting", "due_at",
     )  # fmt: skip
 
@@ -132,6 +132,8 @@ class Fetch:
         self._waiting: dict[Peer, PendingCall | None] = {}
         """Those that were asked and have not answered."""
         self._failures: dict[Peer, AmbryError] | None = None
+        self._damaged: tuple[Peer, ...] = ()
+        """Those whose answers came damaged, and which were asked again."""
         self._state: BlobState | None = None
         self._state_only = False
         self._looking = False
@@ -142,7 +144,7 @@ class Fetch:
         """As `begin`. Who cancels the future gives the read up."""
         future: asyncio.Future[ReadOutcome] = self._loop.create_future()
         # That it ends is not for us alone to say: whoever waits for it may be cancelled, and it with him.
-        future.add_done_callback(self._give_up)
+        future.add_done_callback(lambda _: self.give_up())
         self.begin(partial(_settle, future))
         return future
 
@@ -170,9 +172,6 @@ class Fetch:
         for call in self._waiting.values():
             if call is not None:
                 call.cancel()
-
-    def _give_up(self, _future: object) -> None:
-        self.give_up()
 
     def _tracked(self) -> ReadTracker[Peer]:
         """What is decided by, from the first answer on that does not end it."""
@@ -232,8 +231,9 @@ class Fetch:
         if self._done is None:
             return
         if isinstance(outcome, AmbryError):
-            if isinstance(outcome, AnswerDamaged) and self._request.unchecked:
+            if isinstance(outcome, AnswerDamaged) and peer not in self._damaged:
                 # It has not verified what it sent. Asked to, it finds a damage of its record, and sees to it.
+                self._damaged = (*self._damaged, peer)
                 self._request = msgspec.structs.replace(self._request, unchecked=False)
                 self._ask(peer)
                 return

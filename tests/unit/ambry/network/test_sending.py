@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ambry.checksum import block_checks
-from ambry.errors import AnswerDamaged, PeerConnectionLost
+from ambry.errors import AnswerDamaged, PeerConnectionLost, ReplicaUnavailable
 from ambry.network.sending import FileBody
 from ambry.network.serving import Responder
 from ambry.protocol.frame import Frame, MessageType
@@ -25,7 +25,7 @@ CONTENT = random.Random(7).randbytes(24 << 20)
 class Body(FileBody):
     """CONTENT in a real file, which gives no more than `limit` bytes."""
 
-    def __init__(self, *, limit: int = len(CONTENT), error: OSError | None = None) -> None:
+    def __init__(self, *, limit: int = len(CONTENT), error: Exception | None = None) -> None:
         super().__init__(len(CONTENT))
         self._file = os.memfd_create("content")
         os.write(self._file, CONTENT)
@@ -108,9 +108,9 @@ async def test_answers_keep_their_order_whatever_they_are_made_of(pair: Pair) ->
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20])
-@pytest.mark.parametrize("error", [None, OSError(5, "the disk cannot read it")])
+@pytest.mark.parametrize("error", [None, OSError(5, "the disk cannot read it"), ReplicaUnavailable("it was closed")])
 async def test_what_the_file_does_not_give_damages_its_answer_and_no_other(
-    pair: Pair, limit: int, error: OSError | None
+    pair: Pair, limit: int, error: Exception | None
 ) -> None:
     body = Body(limit=limit, error=error)
     pair.handler = answering(body)

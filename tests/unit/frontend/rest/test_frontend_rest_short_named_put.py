@@ -15,6 +15,9 @@ from ambry.protocol.frame import MessageType
 from ambry.rest import names
 from frontend.metadata.sqlite import SqliteStore
 from frontend.metadata.store import LocalPut, LocalSpace, Put, Require
+from frontend.names.names import Names
+from frontend.rest import short_put
+from frontend.router.quorum_write import ReplicaWrite
 from tests.support.fake_cluster import make_cluster
 from tests.support.fake_peers import fails, held
 from tests.support.http_frontend import HttpFrontend, http_frontend, request, reset, until
@@ -183,3 +186,23 @@ async def test_a_client_that_goes_has_its_blob_under_its_name_all_the_same(
     await until(lambda: frontend.cluster.budget.free == free, "its put is over")
     assert (await frontend.call("GET", f"{HERE}/n")).body == b"body"
     assert await intents(store) == 0
+
+
+@pytest.mark.parametrize("step", ["begin", "begin_point", "told"])
+async def test_one_that_breaks_at_any_step_ends_its_connection_and_holds_nothing(
+    frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Behind the intent and behind the name it hung for ever, and kept its memory."""
+
+    def without_memory(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    free = frontend.cluster.budget.free
+    where = {"begin": ReplicaWrite, "begin_point": Names, "told": short_put}[step]
+    with monkeypatch.context() as patched:
+        patched.setattr(where, step, without_memory)
+        async with frontend.connected() as client:
+            await client.send(request("PUT", f"{HERE}/n", {}, b"body"))
+            assert await asyncio.wait_for(client.reader.read(), 10) == b""
+    await until(lambda: frontend.cluster.budget.free == free and not frontend.server._open, "nothing is held")
+    assert (await frontend.call("PUT", f"{HERE}/other", {}, b"body")).status == 201

@@ -352,6 +352,25 @@ async def test_a_body_that_was_damaged_on_its_way_is_sent_again() -> None:
 
 
 @virtual_time
+async def test_each_of_two_that_sent_damaged_bodies_is_asked_again_to_verify_them() -> None:
+    """Of two that were asked at a time only the first was: the damage of the other one was not found."""
+    cluster, blob_id = await made(b"hello")
+    until = asyncio.Event()
+    for peer in cluster.pool:
+        peer.script(Fault(corrupt=True, until=until), times=1)
+    reading = asyncio.ensure_future(cluster.read(blob_id))
+    await asyncio.sleep(5)
+    assert len(cluster.pool.calls(MessageType.GET)) == 3
+    for peer in cluster.pool:
+        peer.script(fails(DataCorrupt("bad block")))
+    until.set()
+    with pytest.raises(Unavailable, match="bad block"):
+        await reading
+    verified = [call.peer for call in cluster.pool.calls(MessageType.GET) if not call.message.unchecked]
+    assert sorted(verified) == sorted(peer.node.name for peer in cluster.pool)
+
+
+@virtual_time
 async def test_all_copies_corrupt_is_unavailable_and_never_not_found() -> None:
     cluster, blob_id = await made(b"hello", WORLD)
     spread(cluster)
