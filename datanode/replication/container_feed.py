@@ -108,24 +108,23 @@ class ContainerFeed:
             if not known:
                 return FeedAnswer(partition, FeedOutcome.UNKNOWN)
             lsn = max(known)
+            since = _since(asked, lsn, tags)
         elif asked.beginning:
-            lsn, floor = 0, store.end_lsn
+            lsn, floor, since = 0, store.end_lsn, 0
         else:
-            lsn, floor = store.end_lsn, 0
+            lsn, floor, since = store.end_lsn, 0, store.end_lsn
         if max(lsn, floor) < store.lineage.purged_lsn:
             return FeedAnswer(partition, FeedOutcome.PURGED)
         try:
             # Before the changes: what was seen of others by now stands before what will be told.
             seen = self._seen(partition)
-            end_lsn = store.end_lsn
-            found, next_lsn = await self._read(store, lsn, end_lsn, scan, share)
+            found, next_lsn, at_end = await self._read(store, lsn, scan, share)
             lacking = await _lacking(replica, asked.ids, next_lsn)
             if self._replica(partition) is not replica:
                 return FeedAnswer(partition, FeedOutcome.AWAY)  # what it is by now, the next request meets
-            changes = [await self._change(store, entry, lsn, floor) for entry in found]
+            changes = [await self._change(store, entry, since, floor) for entry in found]
         except ReplicaUnavailable:
             return FeedAnswer(partition, FeedOutcome.AWAY)  # its index is being rebuilt
-        at_end = next_lsn >= end_lsn
         if next_lsn >= floor:
             floor = 0
         return FeedAnswer(
@@ -137,6 +136,7 @@ class ContainerFeed:
             at_end,
             seen if at_end and not floor else [],
             lacking,
+            0 if at_end or floor else next_lsn - since,
         )
 
     def _seen(self, partition: int) -> list[FeedPlace]:
@@ -148,10 +148,14 @@ class ContainerFeed:
                 found.append(FeedPlace(place_tag(name, token.incarnation, token.epoch), token.lsn))
         return found
 
-    async def _read(self, store: BlobStore, lsn: int, end_lsn: int, scan: _Scan, share: int) -> _Read:
-        """What the container has from an LSN on up to an end, at most `share` entries; somewhat more where that is at hand."""
+    async def _read(self, store: BlobStore, lsn: int, scan: _Scan, share: int) -> _Read:
+        """What the container has from an LSN on, at most `share` entries; somewhat more where that is at hand.
+
+        A blob that changes while others are looked at goes on to the end of the log. So the end is come to only where nothing
+        was appended since it was looked at: all that was put before it was told then.
+        """
         found: list[IndexEntry] = []
-        while lsn < end_lsn and scan.left > 0 and len(found) < share:
+        while lsn < (end_lsn := store.end_lsn) and scan.left > 0 and len(found) < share:
             past = store.past()
             step = min(STEP, scan.left)
             if lsn >= past.stored_lsn:
@@ -168,16 +172,16 @@ class ContainerFeed:
                 )
             found += more
             await asyncio.sleep(0)
-        return _Read(found, lsn)
+        return _Read(found, lsn, lsn >= store.end_lsn)
 
-    async def _change(self, store: BlobStore, entry: IndexEntry, lsn: int, floor: int) -> FeedChange:
-        """How a frontend is told of an entry; `lsn` is the place behind which it lies."""
+    async def _change(self, store: BlobStore, entry: IndexEntry, since: int, floor: int) -> FeedChange:
+        """How a frontend is told of an entry; puts from the LSN `since` on were not told."""
         put_lsn = store.appended_at(entry)
         if put_lsn is not None:
-            put, updated = put_lsn >= lsn, put_lsn != entry.lsn
+            put, updated = put_lsn >= since, put_lsn != entry.lsn
         else:
             # Compacted: the segment says about where the put was. From the beginning on, blobs are told as they are.
-            put = entry.present and store.may_be_put_since(entry, lsn)
+            put = entry.present and store.may_be_put_since(entry, since)
             updated = not floor
         size = await self._size(store, entry) if put else SIZE_UNKNOWN
         return FeedChange(entry.id, entry.state, entry.changed_at_ms, put, updated, size)
@@ -196,10 +200,11 @@ class ContainerFeed:
 
 
 class _Read(NamedTuple):
-    """Entries, and the LSN to go on from."""
+    """Entries, the LSN to go on from, and whether that is the end."""
 
     entries: list[IndexEntry]
     next_lsn: int
+    at_end: bool
 
 
 class _Scan:
@@ -219,6 +224,14 @@ class _Scan:
             for entry in entries
             if entry.id[4:12] == container and entry.id[1] != IdKind.CHUNK and (entry.present or entry.state.deleted)
         ]
+
+
+def _since(asked: FeedPartition, lsn: int, tags: Tags) -> int:
+    """From where on puts were not told to who goes on at `lsn`: where pages follow each other, from where the first began."""
+    if asked.floor:
+        return 0
+    first = asked.places[0]
+    return max(0, first.lsn - asked.behind) if tags.known(first) else lsn
 
 
 async def _lacking(replica: Replica, ids: list[bytes], next_lsn: int) -> list[bytes]:

@@ -130,7 +130,9 @@ class BlobChanges:
         if each.knows_not and (not each.silent or now - lost_at >= GIVEN_UP_S):
             page.restarted = True
             log.warning("the changes of a partition are told from its beginning", partition=number)
-            return _Partition(msgspec.structs.replace(each.asked, places=[], beginning=True, floor=0), each.knows_not)
+            return _Partition(
+                msgspec.structs.replace(each.asked, places=[], beginning=True, floor=0, behind=0), each.knows_not
+            )
         page.held.add(number)
         page.lacking.update(each.asked.ids)
         return None
@@ -146,14 +148,14 @@ class BlobChanges:
         replicas = self._router.replicas[number]
         hints = [node_hint(peer.node.name) for peer in (*replicas.local, *replicas.remote)]
         others = (known[hint] for hint in dict.fromkeys(hints) if hint in known)
-        return PartitionPosition((own, *others), now.floor)
+        return PartitionPosition((own, *others), now.floor, now.behind)
 
     def _asked(
         self, number: int, position: PartitionPosition | None, ids: list[bytes], *, beginning: bool
     ) -> _Partition:
         places = () if position is None else position.places
-        floor = 0 if position is None else position.floor
-        asked = FeedPartition(number, list(places), beginning, floor, ids)
+        floor, behind = (0, 0) if position is None else (position.floor, position.behind)
+        asked = FeedPartition(number, list(places), beginning, floor, ids, behind)
         return _Partition(asked, self._candidates(number, [place.tag for place in places]))
 
     def _candidates(self, number: int, tags: Sequence[bytes]) -> list[Peer]:
@@ -199,6 +201,6 @@ class BlobChanges:
         number = answer.partition
         page.changes += answer.changes
         page.lacking.update(answer.lacking)
-        page.positions[number] = PartitionPosition((answer.place, *answer.seen), answer.floor)
+        page.positions[number] = PartitionPosition((answer.place, *answer.seen), answer.floor, answer.behind)
         if answer.at_end:
             page.ended.add(number)

@@ -12,9 +12,11 @@ Big-endian; numbers of any size are varints (7 bits to a byte, the lowest first,
       time      8
       origin    varint   the datacenter of that version
     partitions  varint   how many partitions follow, by number
-      shape     1        of each: how many places follow; 64 more where a floor stands before them, 32 more where a gap does
+      shape     1        of each: how many places follow; 128 more where it is behind, 64 more where a floor stands before them,
+                         32 more where a gap does
       gap       varint   how many numbers were passed over since the one before
       floor     varint   where a log ended when it was begun from the beginning
+      behind    varint   how far the first place is beyond the last end that was come to, in units of 64 KiB, rounded up
       tag       4        of each place: which log (ambry/protocol/messages/feed.py)
       lsn       varint   of the first as it is, of others in units of 64 KiB, rounded down: they are for when the first is gone
     checksum    4        low 32 bits of xxh3-64 of all before
@@ -42,6 +44,7 @@ TOKEN_BYTES_MAX = 12_000
 """Before base64: the rest of a header's 16 KiB is for its name."""
 TOKEN_TEXT_MAX = -(-TOKEN_BYTES_MAX * 4 // 3)
 _ROUND_BITS = 16
+_BEHIND = 128
 _FLOORED = 64
 _GAPPED = 32
 _CHECK_SIZE = 4
@@ -50,10 +53,14 @@ _VARINT_BYTES_MAX = 9
 
 
 class PartitionPosition(msgspec.Struct, frozen=True):
-    """What was told of one partition. The first place is of the replica that it was read from, the others of its siblings."""
+    """What was told of one partition. The first place is of the replica that it was read from, the others of its siblings.
+
+    `floor` and `behind` are of that replica's log, as in FeedPartition.
+    """
 
     places: tuple[FeedPlace, ...]
     floor: int = 0
+    behind: int = 0
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -148,6 +155,8 @@ def _encode_partitions(partitions: Mapping[int, PartitionPosition], room: int) -
             # Its place will be as large as the floor.
             floor_size = len(_varint(position.floor))
             room -= floor_size + max(0, TAG_SIZE + floor_size - sum(map(len, kept[number])))
+        if position.behind:
+            room -= len(_rounded_up(position.behind))
     room -= len(pieces[0])
     if room < 0:
         raise NotSupported(
@@ -163,12 +172,19 @@ def _encode_partitions(partitions: Mapping[int, PartitionPosition], room: int) -
                     kept[number].append(place)
                     room -= len(place)
     for number in numbers:
-        floor = partitions[number].floor
+        floor, behind = partitions[number].floor, partitions[number].behind
         front = fronts[number]
-        pieces += [bytes((len(kept[number]) | (_FLOORED if floor else 0) | (_GAPPED if front else 0),)), front]
+        flags = (_BEHIND if behind else 0) | (_FLOORED if floor else 0) | (_GAPPED if front else 0)
+        pieces += [bytes((len(kept[number]) | flags,)), front]
         pieces += [_varint(floor)] if floor else []
+        pieces += [_rounded_up(behind)] if behind else []
         pieces += kept[number]
     return b"".join(pieces)
+
+
+def _rounded_up(behind: int) -> bytes:
+    """What is too far back is told again."""
+    return _varint(-(-behind >> _ROUND_BITS))
 
 
 class _Reader:
@@ -219,10 +235,9 @@ def _read_partitions(reader: _Reader) -> dict[int, PartitionPosition]:
     number = -1
     for _ in range(reader.count(TOKEN_BYTES_MAX)):
         shape = reader.bytes(1)[0]
-        if shape >= 2 * _FLOORED:
-            raise ValueError
         number += (reader.number() if shape & _GAPPED else 0) + 1
         floor = reader.number() if shape & _FLOORED else 0
+        behind = reader.number() << _ROUND_BITS if shape & _BEHIND else 0
         places = []
         for rank in range(shape & (_GAPPED - 1)):
             tag, lsn = reader.bytes(TAG_SIZE), reader.number() << (_ROUND_BITS if rank else 0)
@@ -231,5 +246,5 @@ def _read_partitions(reader: _Reader) -> dict[int, PartitionPosition]:
             places.append(FeedPlace(tag, lsn))
         if number >= 1 << 32:
             raise ValueError
-        found[number] = PartitionPosition(tuple(places), floor)
+        found[number] = PartitionPosition(tuple(places), floor, min(behind, places[0].lsn) if places else 0)
     return found

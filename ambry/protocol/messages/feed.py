@@ -47,7 +47,8 @@ class FeedPartition(msgspec.Struct, frozen=True, array_like=True):
     """Of one partition: what was told, by the places of some of its replicas, any of which will do.
 
     Without places: from the `beginning`, or from now on. `floor` is where the log ended when it was begun from the beginning;
-    a tombstone before it was never missed. `ids` are blobs that must be here: which are not is told.
+    a tombstone before it was never missed. `ids` are blobs that must be here: which are not is told. `behind`: so far before
+    the first place the last end lies that was come to; puts from there on are told with what became of them since.
     """
 
     partition: int
@@ -55,6 +56,7 @@ class FeedPartition(msgspec.Struct, frozen=True, array_like=True):
     beginning: bool = True
     floor: Lsn = 0
     ids: Annotated[list[IdBytes], msgspec.Meta(max_length=IDS_MAX)] = msgspec.field(default_factory=list)
+    behind: Lsn = 0
 
 
 class FeedRequest(Message, frozen=True, array_like=True):
@@ -80,7 +82,7 @@ class FeedOutcome(IntEnum):
 class FeedChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One blob as it is now, standing at its latest change; no chunk of a larger one.
 
-    `put`: it was put behind the place, or may have been; then `size` is the blob's, -1 where that cannot be told. `updated`: it
+    `put`: its put was not told, or may not have been; then `size` is the blob's, -1 where that cannot be told. `updated`: it
     was changed behind the place since it was put, or may have been.
     """
 
@@ -107,6 +109,8 @@ class FeedAnswer(msgspec.Struct, frozen=True, array_like=True):
     at_end: bool = False
     seen: Annotated[list[FeedPlace], msgspec.Meta(max_length=PLACES_MAX)] = msgspec.field(default_factory=list)
     lacking: list[IdBytes] = msgspec.field(default_factory=list)
+    behind: Lsn = 0
+    """As of a FeedPartition."""
 
 
 class FeedReply(Message, frozen=True, array_like=True):

@@ -34,20 +34,26 @@ positions = st.builds(
     ).map(tuple),
     st.dictionaries(
         st.integers(0, (1 << 32) - 1),
-        st.builds(PartitionPosition, st.lists(places, min_size=1, max_size=6).map(tuple), st.integers(0, LSN_MAX)),
+        st.builds(
+            PartitionPosition,
+            st.lists(places, min_size=1, max_size=6).map(tuple),
+            st.integers(0, LSN_MAX),
+            st.integers(0, LSN_MAX),
+        ),
         max_size=20,
     ),
 )
 
 
 def rounded(position: Position) -> Position:
-    """With the places of further replicas as a token holds them."""
+    """With the places of further replicas as a token holds them, and how far it is behind."""
     return Position(
         position.logs,
         {
             number: PartitionPosition(
                 (each.places[0], *(FeedPlace(place.tag, place.lsn >> 16 << 16) for place in each.places[1:])),
                 each.floor,
+                min((each.behind + 0xFFFF) >> 16 << 16, each.places[0].lsn),
             )
             for number, each in position.partitions.items()
         },
@@ -67,14 +73,16 @@ def test_the_bytes_of_a_token() -> None:
         (LogCursor(STORE, 300, Stamp(5, 2)),),
         {
             0: PartitionPosition((FeedPlace(b"\x01abc", 128), FeedPlace(b"\x02efg", 0x2FFFF)), 7),
-            2: PartitionPosition(()),
+            1: PartitionPosition((FeedPlace(b"\x03abc", 0x30000),), 0, 0x10001),
+            3: PartitionPosition(()),
         },
     )
     body = (
         b"\x01" + (xxh64(b"test") & 0xFFFF_FFFF).to_bytes(4, "big") + CONTAINER
         + b"\x01" + STORE + b"\xac\x02" + bytes(7) + b"\x05\x02"
-        + b"\x02"
+        + b"\x03"
         + b"\x42\x07" + b"\x01abc\x80\x01" + b"\x02efg\x02"
+        + b"\x81\x02" + b"\x03abc\x80\x80\x0c"
         + b"\x20\x01"
     )  # fmt: skip
     expected = body + (xxh64(body) & 0xFFFF_FFFF).to_bytes(4, "big")
