@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ambry.errors import AmbryError, InvalidRequest
+from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.names.names import Names, NameVersion
@@ -41,9 +41,10 @@ class BatchNames:
         found: dict[int, FoundName | AmbryError] = {}
         containers: dict[int, Container] = {}
         places: dict[int, dict[bytes, list[int]]] = {}
+        asked = _Asked(self._containers)
         for number, text in enumerate(texts):
             try:
-                container, key = await self._place(text)
+                container, key = await self._place(text, asked)
             except AmbryError as error:
                 found[number] = error
                 continue
@@ -55,12 +56,38 @@ class BatchNames:
                 found.update(dict.fromkeys(numbers, FoundName(containers[scope], key, version)))
         return [found[number] for number in range(len(texts))]
 
-    async def _place(self, text: str) -> tuple[Container, bytes]:
+    @staticmethod
+    async def _place(text: str, asked: _Asked) -> tuple[Container, bytes]:
         account, _, rest = text.partition("/")
         name, slash, key = rest.partition("/")
         if not slash:
             raise InvalidRequest(f"a name in a batch is account/container/name, and not {text[:60]!r}")
-        container = self._containers.known(account, name) or await self._containers.resolve(account, name)
+        container = await asked.container(account, name)
         container.check_active()
         check_has_names(container)
         return container, name_key(key)
+
+
+class _Asked:
+    """Containers of one request: each is asked for once, and none any more after one that nobody can tell of."""
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+        self._failed: dict[tuple[str, str], AmbryError] = {}
+        self._nobody: Unavailable | None = None
+
+    async def container(self, account: str, name: str) -> Container:
+        """Raises InvalidRequest, Unavailable."""
+        known = self._containers.known(account, name)
+        if known is not None:
+            return known
+        failed = self._failed.get((account, name)) or self._nobody
+        if failed is not None:
+            raise failed
+        try:
+            return await self._containers.resolve(account, name)
+        except AmbryError as error:
+            self._failed[account, name] = error
+            if isinstance(error, Unavailable):
+                self._nobody = error
+            raise

@@ -16,12 +16,14 @@ import pytest
 from ambry.blob import BlobState
 from ambry.checksum import digest
 from ambry.clock import SystemClock
-from ambry.errors import DataCorrupt, ReplicaUnavailable
+from ambry.errors import AmbryError, DataCorrupt, InvalidRequest, ReplicaUnavailable, Unavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from ambry.rest import frames, names
+from frontend.container import Container
 from frontend.metadata.sqlite import SqliteStore
 from frontend.metadata.store import Space, Version
+from frontend.rest.batch_names import BatchNames
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster, some_id
 from tests.support.fake_peers import fails, held, silent
@@ -398,3 +400,30 @@ async def test_without_a_metadata_store_names_are_refused() -> None:
     async with http_frontend() as frontend:
         answer = await frontend.call("POST", "/batch/get", {}, b'[{"name": "default/default/x"}]')
         assert answer.status == 400 and b"metadata store" in answer.body
+
+
+class _Away:
+    """Containers of which nothing is known while the store, or another datacenter, is away."""
+
+    def __init__(self, error: type[AmbryError]) -> None:
+        self.asked: list[str] = []
+        self._error = error
+
+    def known(self, _account: str, _container: str) -> None:
+        return None
+
+    async def resolve(self, account: str, container: str) -> Container:
+        self.asked.append(container)
+        raise self._error(f"{account}/{container}")
+
+
+@pytest.mark.parametrize(("error", "asked"), [(Unavailable, ["c0"]), (InvalidRequest, ["c0", "c1"])])
+async def test_containers_of_names_are_asked_for_once_and_not_while_nobody_answers(
+    error: type[AmbryError], asked: list[str]
+) -> None:
+    """Each of up to 1,000 was waited for as long as a request waits for another datacenter, one after the other."""
+    away: Any = _Away(error)
+    nobody: Any = None
+    found = await BatchNames(nobody, away).find([f"a/c{number % 2}/n" for number in range(6)])
+    assert away.asked == asked
+    assert [type(each) for each in found] == [error] * 6
