@@ -23,7 +23,7 @@ from tests.support.content import content
 from tests.support.damage import cut, end_lsns, flip_bits, incarnations, remove_indexes, tails
 from tests.support.load import SIZES_MIXED, Load
 from tests.support.replica_reader import Held, ReplicaReader, Stored, every_copy_is_right
-from tests.support.rest import call, get
+from tests.support.rest import call, get, metric, put
 from tests.support.waiting import settled
 
 MakeCluster = Callable[..., LocalCluster]
@@ -113,6 +113,45 @@ def test_a_bit_flipped_in_every_segment_of_a_running_node_heals(make_cluster: Ma
         all_read_back(url, load.stored)
     every_copy_is_right(cluster, load.stored, timeout_s=90)
     settled(lambda: not_caught_up(cluster), "everything healed", timeout_s=60)
+
+
+def damage_payload(cluster: LocalCluster, node: str, data: bytes, place: int) -> None:
+    """Flip a bit of byte `place` of a payload in a segment of a running node; its pages stay in the page cache."""
+    for path in segments_of(cluster, node):
+        image = path.read_bytes()
+        start = image.find(data[:4096])
+        if start >= 0:
+            with path.open("r+b") as file:
+                file.seek(start + place)
+                file.write(bytes([data[place] ^ 0x10]))
+            return
+    raise AssertionError(f"{node} does not hold it")
+
+
+@pytest.mark.fault
+def test_a_large_blob_that_nodes_send_unverified_is_never_wrong_and_heals(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    """Nodes hand cached pages to the socket as they are (decision 33): two of three have damaged ones, in other blocks each."""
+    cluster = make_cluster(partitions=1)
+    seed, size = seed_of("damage that is sent"), 3 << 20
+    data = content(seed, size)
+    url = frontend_urls(cluster)[0]
+    blob = Stored(id=put(url, data), seed=seed, size=size)
+    every_copy_is_right(cluster, [blob])
+    first, second = (node.name for node in cluster.nodes("dc1")[:2])
+    damage_payload(cluster, first, data, 5)
+    damage_payload(cluster, second, data, size - 7)
+    for _ in range(20):
+        answer = get(url, blob.id)
+        assert answer.status == 200
+        assert answer.body == data, "WRONG bytes"
+        piece = get(url, blob.id, {"Range": "bytes=100-2097999"})
+        assert (piece.status, piece.body) == (206, data[100:2_098_000]), "WRONG bytes"
+    # Whoever sent damage was told, before anybody else asks these nodes, and has a good copy soon.
+    for node in (first, second):
+        assert metric(cluster.member(node).admin_url, "ambry_datanode_corrupt_reads_total") >= 1
+    every_copy_is_right(cluster, [blob], timeout_s=60)
 
 
 @pytest.mark.fault

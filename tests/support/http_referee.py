@@ -323,6 +323,12 @@ DIFFERENCES: Sequence[Difference] = (
         seen=re.compile(rb"(\r?\n)*[^\r]* HTTP/1\.0\r\n(.*\r\n)?transfer-encoding:", re.IGNORECASE | re.DOTALL).match,
     ),
     Difference(
+        what="a tab behind the name of the transfer coding",
+        why="RFC 9110 section 5.5 cuts it off; llhttp takes it for a part of the name, and what it does not know we refuse.",
+        ours=_refused,
+        seen=re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\t[ \t]*\r\n", re.IGNORECASE).search,
+    ),
+    Difference(
         what="a space after the size of a chunk",
         why="RFC 9112 section 7.1: there is none in the grammar; h11 says of itself that it is lenient there.",
         ours=_refused,

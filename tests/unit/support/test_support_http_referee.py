@@ -100,6 +100,14 @@ def test_empty_lines_before_a_request_hide_no_difference() -> None:
     assert found(b"\r\n\r\n" + old, answer(400, CLOSE), ended=True) == []
 
 
+def test_a_tab_behind_the_transfer_coding_may_be_refused_and_a_space_may_not() -> None:
+    """Seed 9102."""
+    body = b"5\r\nhello\r\n0\r\n\r\n"
+    for behind, excused in ((b"\t", True), (b" \t ", True), (b" ", False)):
+        head = UPLOAD.replace(b"chunked", b"chunked" + behind)
+        assert (found(head + body, answer(501, CLOSE), ended=True) == []) == excused
+
+
 @pytest.mark.parametrize("extension", [b"; a", b" ;a", b';a= "x"'])
 def test_white_space_in_an_extension_of_a_chunk_may_be_refused(extension: bytes) -> None:
     """Seed 719292558, too."""
