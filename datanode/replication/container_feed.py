@@ -118,7 +118,8 @@ class ContainerFeed:
         try:
             # Before the changes: what was seen of others by now stands before what will be told.
             seen = self._seen(partition)
-            found, next_lsn, at_end = await self._read(store, lsn, scan, share)
+            end_lsn = store.end_lsn
+            found, next_lsn, still = await self._read(store, lsn, end_lsn, scan, share)
             lacking = await _lacking(replica, asked.ids, next_lsn)
             if self._replica(partition) is not replica:
                 return FeedAnswer(partition, FeedOutcome.AWAY)  # what it is by now, the next request meets
@@ -127,16 +128,17 @@ class ContainerFeed:
             return FeedAnswer(partition, FeedOutcome.AWAY)  # its index is being rebuilt
         if next_lsn >= floor:
             floor = 0
+        settled = still and not floor
         return FeedAnswer(
             partition,
             FeedOutcome.TOLD,
             changes,
             FeedPlace(tags.own, next_lsn),
             floor,
-            at_end,
-            seen if at_end and not floor else [],
+            next_lsn >= end_lsn,
+            seen if settled else [],
             lacking,
-            0 if at_end or floor else next_lsn - since,
+            0 if settled or floor else next_lsn - since,
         )
 
     def _seen(self, partition: int) -> list[FeedPlace]:
@@ -148,14 +150,10 @@ class ContainerFeed:
                 found.append(FeedPlace(place_tag(name, token.incarnation, token.epoch), token.lsn))
         return found
 
-    async def _read(self, store: BlobStore, lsn: int, scan: _Scan, share: int) -> _Read:
-        """What the container has from an LSN on, at most `share` entries; somewhat more where that is at hand.
-
-        A blob that changes while others are looked at goes on to the end of the log. So the end is come to only where nothing
-        was appended since it was looked at: all that was put before it was told then.
-        """
+    async def _read(self, store: BlobStore, lsn: int, end_lsn: int, scan: _Scan, share: int) -> _Read:
+        """What the container has from an LSN on up to an end, at most `share` entries; somewhat more where that is at hand."""
         found: list[IndexEntry] = []
-        while lsn < (end_lsn := store.end_lsn) and scan.left > 0 and len(found) < share:
+        while lsn < end_lsn and scan.left > 0 and len(found) < share:
             past = store.past()
             step = min(STEP, scan.left)
             if lsn >= past.stored_lsn:
@@ -172,6 +170,7 @@ class ContainerFeed:
                 )
             found += more
             await asyncio.sleep(0)
+        # A blob that changes while others are looked at goes on to the end of the log, behind what is told here.
         return _Read(found, lsn, lsn >= store.end_lsn)
 
     async def _change(self, store: BlobStore, entry: IndexEntry, since: int, floor: int) -> FeedChange:
@@ -200,11 +199,11 @@ class ContainerFeed:
 
 
 class _Read(NamedTuple):
-    """Entries, the LSN to go on from, and whether that is the end."""
+    """Entries, the LSN to go on from, and whether nothing was appended behind that: then no blob before it was left out."""
 
     entries: list[IndexEntry]
     next_lsn: int
-    at_end: bool
+    still: bool
 
 
 class _Scan:

@@ -246,10 +246,10 @@ async def test_a_blob_that_moved_on_while_changes_were_looked_at_counts_as_not_h
 
     monkeypatch.setattr(container_feed, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
     asked = FeedPartition(PARTITION, [], ids=[blob_id(1), blob_id(2), blob_id(3)])
-    (answer,) = await feed(node, asked, limit=3)
+    (answer,) = await feed(node, asked)
     assert [change.id for change in answer.changes] == [blob_id(1), blob_id(3), blob_id(4)]
-    assert not answer.at_end and answer.lacking == [blob_id(2)]
-    assert [change.id for change in (await after(node, answer)).changes] == [blob_id(2)]
+    assert answer.at_end and answer.lacking == [blob_id(2)]
+    assert [(change.id, change.put) for change in (await after(node, answer)).changes] == [(blob_id(2), True)]
 
 
 @pytest.mark.parametrize("begun", ["beginning", "later"])
@@ -292,6 +292,30 @@ async def test_a_blob_that_changes_while_others_are_looked_at_is_told_with_its_p
     (answer,) = await feed(node, BEGINNING)
     assert [(change.id, change.put) for change in answer.changes] == [(blob_id(1), True), (blob_id(2), True)]
     assert answer.at_end
+
+
+async def test_an_end_is_come_to_while_others_put_all_the_time(
+    node: DirectNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look went on for as long as something came meanwhile, up to 10,000 changes, and was no end: names waited for one."""
+    for number in range(1, 4):
+        await node.put(blob_id(number), b"x", state=SOON)
+    came = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal came
+        came += 1
+        if came < 50:
+            await node.put(blob_id(100 + came), b"x")
+            await node.update(blob_id(2), DELETED if came == 1 else BlobState(0, True, NEVER_MS - came))
+
+    monkeypatch.setattr(container_feed, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    (answer,) = await feed(node, BEGINNING, limit=1_000)
+    assert answer.at_end and came == 1
+    assert [change.id for change in answer.changes] == [blob_id(number) for number in (1, 2, 3)]
+    came = 50
+    again = await after(node, answer)
+    assert [(change.id, change.put) for change in again.changes] == [(blob_id(101), True), (blob_id(2), True)]
 
 
 async def test_what_was_seen_of_the_other_replicas_is_told_and_good_there(cluster: DirectCluster) -> None:
