@@ -206,12 +206,20 @@ def subject_of(place: Place) -> str:
 def _filled(place: P, account: str, container: str) -> P:
     """Raises InvalidRequest for text that is none."""
     said = place.name if isinstance(place, NameRef) else place.dataset
+    if isinstance(place, VersionRef):
+        check_version(place.version)
     what = "a name" if isinstance(place, NameRef) else "a dataset's name"
     if not said:
         raise InvalidRequest(f"{what} is empty; write 1 to 1,024 bytes of text")
     _utf8(what, said)
     account, container = _checked(place.account or account, place.container or container)
     return replace(place, account=account, container=container)
+
+
+def check_version(version: object) -> None:
+    """Raises TypeError for a number: versions are text, for 1.10 and 1.1 are two."""
+    if not isinstance(version, str):
+        raise TypeError(f"a version is text, as it is written, not {version!r}: write {str(version)!r}")
 
 
 def _checked(account: str, container: str) -> tuple[str, str]:

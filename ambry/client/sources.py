@@ -205,6 +205,8 @@ def part_path(target: Path, blob: BlobId) -> Path:
 
 def part_size(target: Path, blob: BlobId) -> int:
     """Bytes that a download which broke off has left to go on from; 0 for none."""
+    if not target.name:
+        return 0  # `.` or `/`, into which nothing was downloaded
     try:
         return part_path(target, blob).stat().st_size
     except OSError:

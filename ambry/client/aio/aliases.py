@@ -8,7 +8,7 @@ from ambry.client.aio.calls import AsyncCalls
 from ambry.client.aio.pager import AsyncPager
 from ambry.client.datasets import AliasInfo, own_move
 from ambry.client.model import Timeout
-from ambry.client.refs import VersionRef
+from ambry.client.refs import VersionRef, check_version
 from ambry.client.wire import datasets as wire
 from ambry.errors import BlobNotFound, InvalidRequest, NameNotFound, UpdateConflict
 
@@ -94,6 +94,9 @@ class AsyncAliases(AsyncCalls):
         timeout: Timeout | None,
     ) -> AliasInfo:
         place = self._dataset(dataset)
+        for each in (version, expected):
+            if each is not None:
+                check_version(each)
         known = await self._moves(place, alias, timeout)
         now = known[0].version if known else None
         if expected == AS_IT_IS:

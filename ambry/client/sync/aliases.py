@@ -7,7 +7,7 @@ from functools import partial
 
 from ambry.client.datasets import AliasInfo, own_move
 from ambry.client.model import Timeout
-from ambry.client.refs import VersionRef
+from ambry.client.refs import VersionRef, check_version
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.sync.pager import Pager
 from ambry.client.wire import datasets as wire
@@ -91,6 +91,9 @@ class SyncAliases(SyncCalls):
         timeout: Timeout | None,
     ) -> AliasInfo:
         place = self._dataset(dataset)
+        for each in (version, expected):
+            if each is not None:
+                check_version(each)
         known = self._moves(place, alias, timeout)
         now = known[0].version if known else None
         if expected == AS_IT_IS:

@@ -155,6 +155,14 @@ def test_a_stored_filename_cannot_leave_the_directory(
     assert [each.name for each in tmp_path.iterdir()] == [expected or blob]
 
 
+@pytest.mark.parametrize("directory", [".", "/"])
+def test_a_directory_is_no_file_to_download_to(stub: StubFrontend, directory: str) -> None:
+    """Was a traceback where the directory has no name."""
+    refused = run("get", stub.add(b"x"), "-o", directory)
+    assert refused.exit_code == 1
+    assert refused.stderr == f"ambry: {directory} is a directory; name the file to write\n"
+
+
 def test_pipes_from_end_to_end(stub: StubFrontend) -> None:
     done = process("put", "-", stdin=DATA)
     assert (done.returncode, done.stderr) == (0, b"")

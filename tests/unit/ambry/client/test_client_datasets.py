@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_an_alias_moves_and_is_rolled_back(url: str, twins: Twins, name: str) ->
     assert client.get_bytes(VersionRef(name, "@champion")) == b"1.3.0"
     assert client.head(VersionRef(name, "@champion")).version == "1.3.0"
     assert client.alias(name, "champion") == second and client.aliases(name) == [second]
-    with pytest.raises(UpdateConflict, match=r"point to 1\.3\.0"):
+    with pytest.raises(UpdateConflict, match=r"points to 1\.3\.0"):
         client.delete(VersionRef(name, "1.3.0"))
     back = client.roll_back_alias(name, "champion", who="bob", why="pages")
     assert (back.version, back.who) == ("1.2.9", "bob")
@@ -146,6 +147,23 @@ def test_an_alias_moves_and_is_rolled_back(url: str, twins: Twins, name: str) ->
     client.set_alias(name, "new", "1.2.9")
     with pytest.raises(InvalidRequest, match="never pointed to another version"):
         client.roll_back_alias(name, "new")
+
+
+def test_a_version_that_is_a_number_is_named_as_it_is_written(url: str, twins: Twins, name: str) -> None:
+    """Was told, of an alias, that `$.version` was expected to be `str | null`, and taken elsewhere."""
+    client = twins.connect(url)
+    client.create_dataset(name, "MONOTONIC")
+    client.put_version(name, b"x", "5")
+    number: Any = 5
+    calls: list[Callable[[], object]] = [
+        lambda: client.set_alias(name, "champion", number),
+        lambda: client.set_alias(name, "champion", "5", expected=number),
+        lambda: client.put_version(name, b"x", number),
+        lambda: client.get_bytes(VersionRef(name, number)),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="a version is text, as it is written, not 5: write '5'"):
+            call()
 
 
 # --- answers that get lost: what was done is found, and done once ---
