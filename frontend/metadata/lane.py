@@ -27,6 +27,14 @@ TURN_JOBS_MAX = 512
 TURN_BYTES_MAX = 8 << 20
 
 
+async def ended(thread: threading.Thread, timeout_s: float) -> None:
+    """Wait for a thread that was told to end, for `timeout_s` at most."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout_s
+    while thread.is_alive() and loop.time() < end:  # noqa: ASYNC110  a thread tells nobody that it ended
+        await asyncio.sleep(0.002)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneBounds:
     """Of what may wait for a lane: how long, and how many jobs of how many bytes."""
@@ -134,10 +142,7 @@ class Lane(Generic[W]):
         if self._thread is None:
             return
         self._queue.put(None)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._bounds.timeout_s
-        while self._thread.is_alive() and loop.time() < end:  # noqa: ASYNC110  a thread tells nobody that it ended
-            await asyncio.sleep(0.002)
+        await ended(self._thread, self._bounds.timeout_s)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -71,7 +71,7 @@ class SqliteStore:
         )
         self._looks: Lane[Look] = Lane("metadata_looks", partial(_look_all, looking), of, bounds, at_end=looking.close)
         self._pages: Lane[Look] = Lane("metadata_pages", partial(_look_all, paging), of, bounds, at_end=paging.close)
-        self._watch = Watch(file)
+        self._watch = Watch(file, end_timeout_s=timeout_s)
         self._known = KnownVersions(
             looking, lambda since: self._looks.submit(lambda sql: reads.changed_since(sql, since))
         )
@@ -88,7 +88,9 @@ class SqliteStore:
         await self._looks.submit(head_of)
 
     async def close(self) -> None:
-        await asyncio.gather(self._watch.close(), self._writes.close(), self._looks.close(), self._pages.close())
+        await asyncio.gather(self._watch.close(), self._looks.close(), self._pages.close())
+        # The last connection brings the WAL into the file and takes it away. Of two that end at once neither is the last.
+        await self._writes.close()
 
     # --- changes ---
 

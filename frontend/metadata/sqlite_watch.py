@@ -12,6 +12,7 @@ import threading
 
 from ambry.errors import AmbryError
 from ambry.service.logs import get_logger
+from frontend.metadata.lane import ended
 from frontend.metadata.sqlite_file import HeldConnection, SqliteFile, head_of
 from frontend.metadata.waiting import LogWaiters
 
@@ -25,8 +26,10 @@ WATCH_AGAIN_S = 1.0
 class Watch:
     """Everything but the thread is on the event loop."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SqliteFile, *, end_timeout_s: float) -> None:
+        """`end_timeout_s`: how long `close` waits for the thread."""
         self._held = HeldConnection(file)
+        self._end_timeout_s = end_timeout_s
         self._wanted = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -45,6 +48,8 @@ class Watch:
         self._closed.set()
         self._wanted.set()
         self._waiters.close()
+        if self._thread is not None:
+            await ended(self._thread, self._end_timeout_s)
 
     # --- on the thread ---
 

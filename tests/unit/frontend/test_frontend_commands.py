@@ -99,9 +99,6 @@ def test_what_is_wrong_is_named_and_the_exit_code_says_so(config: Path, file: Pa
 
 
 def test_a_file_that_is_no_store_is_told(config: Path, file: Path) -> None:
-    # Connections that end at the same moment may leave their log, from which all of it could be read.
-    for beside in ("-wal", "-shm"):
-        file.with_name(file.name + beside).unlink(missing_ok=True)
     file.write_bytes(b"no database " * 1000)
     done = run("check", "--config", config)
     assert done.exit_code == 1

@@ -207,3 +207,14 @@ def test_a_connection_is_made_anew_after_a_failure_that_lasts(tmp_path: Path) ->
     assert held.get() is not first
     assert head_of(held.get().sql).seq == 0
     held.close()
+
+
+async def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
+    # A copy of the file alone is all of it then. Each round uses all four connections.
+    for each in range(20):
+        path = tmp_path / f"{each}.sqlite"
+        async with opened(sqlite_store(path)) as store:
+            await store.write([Put(Space.NAME, 1, b"a", b"")])
+            await store.list(Space.NAME, 1)
+            await store.wait(0, 1.0)
+        assert not path.with_name(f"{path.name}-wal").exists()
