@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ambry.errors import AmbryError, InternalError, ReplicaUnavailable
+from ambry.errors import AmbryError, InternalError, Overloaded, ReplicaUnavailable
 from ambry.network.serving import Responder
 from ambry.service.logs import get_logger
 
@@ -42,6 +42,10 @@ class Later:
             self._fail(responder, error)
 
     def _fail(self, responder: Responder, error: Exception) -> None:
+        if isinstance(error, MemoryError):
+            log.warning("no memory for a request", error=str(error))
+            responder.fail(Overloaded(f"{self._own_name} is out of memory; retry shortly"))
+            return
         log.error("request failed", exc_info=error)
         responder.fail(InternalError(f"{type(error).__name__} in {self._own_name}; its log has the details"))
 
