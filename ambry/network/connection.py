@@ -185,7 +185,10 @@ class RpcConnection(asyncio.BufferedProtocol):
         """A part of a frame came, and none ended."""
         call = self._calls.get(self._decoder.under_way)
         if call is not None and call.on_part is not None:
-            call.on_part(*self._decoder.verified_part())
+            try:
+                call.on_part(*self._decoder.verified_part())
+            except Exception:
+                log.exception("a caller failed at a part of its answer", peer=self.peer)
 
     def _admit_frame(self, _prefix: Prefix | None, _size: int) -> bool:
         """As FrameDecoder asks: what was asked for is bounded already."""

@@ -159,3 +159,25 @@ async def test_damaged_answers_in_a_row_speak_against_a_node_and_a_whole_one_for
     await outcomes.wait(SUSPECT_AFTER + 1)
     assert health.well
     client.abort()
+
+
+async def test_a_caller_that_fails_at_a_part_breaks_no_other_call(pair: Pair) -> None:
+    """The connection ended, and all of its calls with it."""
+    slow, outcomes = Slow(pair, BODY), Outcomes()
+
+    def on_part(_header: bytes, _beginning: memoryview) -> None:
+        raise ValueError("a caller's bug")
+
+    client = await pair.client()
+    client.call(MessageType.GET, Empty(), outcomes.of(1), timeout_s=LONG_S, on_part=on_part)
+    await eventually(lambda: bool(slow.data))
+    while slow.data:
+        slow.send(4 * BLOCK_SIZE)
+        await asyncio.sleep(0)
+    await outcomes.wait(1)
+    (outcome,) = outcomes.got[1]
+    assert isinstance(outcome, Frame)
+    assert outcome.body == BODY
+    pair.handler = lambda _frame, responder: responder.reply(Empty())
+    await client.request(MessageType.GET, Empty(), timeout_s=LONG_S)
+    client.abort()
