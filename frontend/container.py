@@ -53,7 +53,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     def check_active(self) -> None:
         """Raises AccessDenied for one that is switched off."""
         if not self.active:
-            raise AccessDenied(f"the container {self} is inactive: nothing in it is read or written")
+            own = self.settings.status is AccountStatus.INACTIVE
+            what = (
+                f"container {self}" if own else f"account {self.account_name}, to which the container {self} belongs,"
+            )
+            raise AccessDenied(f"the {what} is inactive: nothing in it is read or written until its status is ACTIVE")
 
     def locked(self, now_ms: int) -> bool:
         """Whether what is in it must be kept as it is."""

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
 
 
+def as_part_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """A size as of `as_size` that parts of a file may have."""
+    from ambry.client.sections import PART_BYTES_MIN
+
+    size = as_size(ctx, param, value)
+    if size < PART_BYTES_MIN:
+        raise click.BadParameter(f"{value!r} is too small; parts have 1M and more")
+    return size
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @connecting
@@ -36,7 +46,9 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="NAME", help="What to call it; several files take a NAME/ that ends with a slash.")
 @click.option("--if-absent", is_flag=True, help="Only where there is no such name; else it points to the new blob.")
 @click.option("--if-match", metavar="ETAG", help="Only where the name points to the blob with this ETag.")
-@click.option("--part-size", callback=as_size, default="8M", show_default=True, help="Bytes of a part: 1M and more.")
+@click.option(
+    "--part-size", callback=as_part_size, default="8M", show_default=True, help="Bytes of a part: 1M and more."
+)
 @click.option("--parallel", type=click.IntRange(1, 32), default=4, show_default=True, help="Parts at a time.")
 @click.option("--no-resume", is_flag=True, help="Start over instead of going on with what arrived of a large file.")
 @shows("table", "json", "id", default=None)

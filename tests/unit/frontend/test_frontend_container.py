@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ambry.blob import Durability
@@ -25,9 +26,15 @@ def test_what_makes_a_request_out_of_the_ordinary_is_known_beforehand() -> None:
 
 
 def test_an_inactive_one_says_so() -> None:
+    """Of an inactive account, the container was said to be."""
     some_container().check_active()
-    with pytest.raises(AccessDenied, match="default/default is inactive"):
+    with pytest.raises(AccessDenied, match="the container default/default is inactive: nothing in it"):
         some_container(status=AccountStatus.INACTIVE).check_active()
+    of_account = msgspec.structs.replace(some_container(), active=False)
+    with pytest.raises(
+        AccessDenied, match="the account default, to which the container default/default belongs, is inact"
+    ):
+        of_account.check_active()
 
 
 def test_a_lock_holds_until_its_date_and_names_it() -> None:

@@ -155,6 +155,13 @@ def test_a_stored_filename_cannot_leave_the_directory(
     assert [each.name for each in tmp_path.iterdir()] == [expected or blob]
 
 
+def test_parts_that_are_too_small_are_refused(stub: StubFrontend, tmp_path: Path) -> None:
+    """They became parts of 1 MiB, and nobody heard of it."""
+    (tmp_path / "a").write_bytes(DATA)
+    refused = run("put", "a", "--part-size", "512K")
+    assert refused.exit_code == 2 and "'512K' is too small; parts have 1M and more" in refused.stderr
+
+
 @pytest.mark.parametrize("directory", [".", "/"])
 def test_a_directory_is_no_file_to_download_to(stub: StubFrontend, directory: str) -> None:
     """Was a traceback where the directory has no name."""

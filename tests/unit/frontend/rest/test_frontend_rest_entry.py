@@ -68,7 +68,11 @@ async def test_nothing_is_read_or_written_in_what_is_inactive(whose: str, ways: 
             say(frontend, account=AccountStatus.INACTIVE)
         for method, path, body in (("GET", f"/{blob}", None), ("DELETE", f"/{blob}", None), ("POST", "/", b"hello")):
             answer = await frontend.call(method, path, MODELS if body else None, body)
-            assert answer.status == 403 and "ml/models is inactive" in answer.json()["detail"], method
+            said = {
+                "container": "container ml/models is inactive",
+                "account": "account ml, to which the container ml/models",
+            }
+            assert answer.status == 403 and said[whose] in answer.json()["detail"], method
         say(frontend)
         assert (await frontend.call("GET", f"/{blob}")).body == b"hello"
 
