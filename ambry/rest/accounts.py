@@ -14,6 +14,7 @@ import msgspec
 
 from ambry.errors import InvalidRequest
 from ambry.rest.text import is_plain
+from ambry.rest.wrong_values import why_not
 
 NAME_SIZE_MAX = 64
 """Characters of a name that answers carry."""
@@ -126,7 +127,7 @@ def _changes(shape: type[msgspec.Struct], given: Mapping[str, Any], beside: froz
             try:
                 msgspec.convert({name: value}, shape)
             except msgspec.ValidationError as cause:
-                raise InvalidRequest(f"{name}: {str(cause).partition(' - at ')[0]}") from cause
+                raise InvalidRequest(f"{name}: {why_not(cause, shape).partition(' - at ')[0]}") from cause
             changes[name] = value
         elif name in _NOT_HAD:
             if value not in _NOT_HAD[name]:

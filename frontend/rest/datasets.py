@@ -13,6 +13,7 @@ from ambry.rest import names as header
 from ambry.rest import text as rules
 from ambry.rest import values
 from ambry.rest.values import DEFAULT_NAME
+from ambry.rest.wrong_values import why_not
 from frontend.containers.resolver import Containers
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.kept import KeptAlias, KeptDataset
@@ -264,7 +265,9 @@ def _converted(found: dict[str, Any], kind: type[Any]) -> Any:
     try:
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as cause:
-        raise InvalidRequest(f"the body says what a dataset or an alias is, in Ambry's words: {cause}") from cause
+        raise InvalidRequest(
+            f"the body says what a dataset or an alias is, in Ambry's words: {why_not(cause, kind)}"
+        ) from cause
 
 
 def _move_told(alias: KeptAlias) -> dict[str, Any]:

@@ -107,6 +107,11 @@ async def test_what_is_no_dataset_is_refused(frontend: HttpFrontend, more: dict[
     assert (await frontend.call("GET", DATASETS)).json()["datasets"] == []
 
 
+async def test_a_schema_that_there_is_not_is_told_those_that_there_are(frontend: HttpFrontend) -> None:
+    said = (await save(frontend, "ODD")).json()["detail"]
+    assert "'ODD'; there are TIMESTAMP, MONOTONIC, SEMANTIC, SEMANTIC_LONG - at `$.versionSchema`" in said
+
+
 async def test_a_dataset_with_versions_is_not_deleted(frontend: HttpFrontend) -> None:
     await save(frontend)
     await put(frontend, "1.0.0")
