@@ -12,6 +12,7 @@ from typing import Protocol
 from ambry.errors import AmbryError, Overloaded, Unavailable
 from ambry.service.logs import get_logger
 from frontend import metrics
+from frontend.metadata.checks import mergeable
 from frontend.metadata.store import MetadataStore, Space, Version, order
 
 log = get_logger()
@@ -79,6 +80,8 @@ class Everywhere:
                 for task in done:
                     try:
                         version = task.result()
+                        if version is not None:
+                            mergeable(version)
                     except AmbryError as error:
                         silent[asked[task].name] = error
                     else:

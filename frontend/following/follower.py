@@ -3,7 +3,8 @@
 One frontend of a datacenter follows each of the others, by a lease; two do no harm, since a version that is known is not
 recorded again and a cursor that goes back only has known ones come again. So does whoever dies between a page and its cursor.
 All versions are taken, whatever datacenter made them: a store that was put back from a backup gets its own lost ones again,
-and two datacenters that cannot reach each other hear of each other by a third.
+and two datacenters that cannot reach each other hear of each other by a third. One that no store can hold is told of and passed
+over: it would hold up all behind it for good.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from ambry.protocol.messages.metadata import TRAIL_MAX
 from ambry.service.logs import get_logger
 from frontend.following.remote import MetadataSource, RemotePage
 from frontend.following.wire import ReadUpTo, cursor_key, progress_value, read_progress
+from frontend.metadata.checks import mergeable
 from frontend.metadata.leases import Leases
 from frontend.metadata.store import LocalPut, LocalSpace, LogCursor, MetadataStore
+from frontend.metadata.unreadable import readable
 
 log = get_logger()
 
@@ -129,7 +132,7 @@ class DatacenterFollower:
                 progress = ReadUpTo(page.cursor, tuple(self._trail))
                 along = [LocalPut(LocalSpace.CURSOR, self._key, progress_value(progress))]
                 self._noted_at = now
-            self.merged += await self._store.merge(page.versions, along=along)
+            self.merged += await self._store.merge(readable(self.name, page.versions, mergeable), along=along)
         self._cursor = page.cursor
 
     def _note_heard(self, found: RemotePage) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ambry.errors import InvalidRequest
+from ambry.errors import FormatUnknown, InvalidRequest
 from frontend.metadata.store import (
     GROUP_MAX,
     KEY_BYTES_MAX,
     PAGE_MAX,
+    SPACE_MAX,
     TIME_MAX,
     VALUE_BYTES_MAX,
     Change,
@@ -55,10 +56,28 @@ def check_group(group: Sequence[Change]) -> None:
 
 
 def check_merge(versions: Sequence[Version]) -> None:
-    """Raises InvalidRequest for versions that no store of this release made."""
+    """Raises InvalidRequest for versions that no store of this release made, and none can hold.
+
+    Spaces and values that only a later release knows are none of these: they are merged as they are, for it to read.
+    """
     for version in versions:
         check_key(version.key)
         check_value(version.value)
+        if not 0 < version.space <= SPACE_MAX:
+            raise InvalidRequest(f"a version of {version.key!r} is of the impossible space {version.space}")
         stamp = version.stamp
         if not 0 < stamp.time <= TIME_MAX or not 0 < stamp.datacenter <= 0xFFFF:
             raise InvalidRequest(f"a version of {version.key!r} has the impossible stamp {stamp}")
+
+
+def mergeable(version: Version) -> Version:
+    """The version, for those who pass over what cannot be merged. Raises FormatUnknown where `check_merge` raises.
+
+    It cannot be kept unread for a later release either: a key beyond its bound has no place in a list, and a time beyond its
+    bound ends the clock of whoever holds it. So a release with wider bounds takes such versions before one writes them.
+    """
+    try:
+        check_merge((version,))
+    except InvalidRequest as error:
+        raise FormatUnknown(error.message) from error
+    return version

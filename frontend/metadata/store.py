@@ -28,6 +28,8 @@ PAGE_MAX = 1_000
 """Versions or rows of one answer."""
 GROUP_MAX = 2_000
 """Changes of one atomic group."""
+SPACE_MAX = 255
+"""Of registers, whatever release knows them."""
 TIME_MAX = (1 << 62) - 1
 """Of a version; the year 4199. Whatever claims to be later is refused, or it would end all clocks."""
 NEVER: None = None

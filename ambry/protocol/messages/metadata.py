@@ -18,25 +18,29 @@ TRAIL_MAX = 16
 """Places that a cursor may be checked by, beside its own."""
 STORE_ID_SIZE = 16
 Key = Annotated[bytes, msgspec.Meta(min_length=1, max_length=1_100)]
-Value = Annotated[bytes, msgspec.Meta(max_length=64 << 10)]
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 """The protocol has no larger ones than of 64 bits."""
 Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 Space = Annotated[int, msgspec.Meta(ge=1, le=255)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 Datacenter = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)]
+Stored = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""Whatever number a store may hold: what a log has is told as it is, and whoever merges it judges it, version by version."""
 StoreId = Annotated[bytes, msgspec.Meta(min_length=STORE_ID_SIZE, max_length=STORE_ID_SIZE)]
 
 
 class LoggedVersion(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One version of a register. `value` None is a tombstone; `seq` its place in the log of who answers."""
+    """One version of a register. `value` None is a tombstone; `seq` its place in the log of who answers.
 
-    space: Space
+    It may be beyond what this release takes: one such version must not make a page unreadable, and all behind it.
+    """
+
+    space: Stored
     scope: Unsigned
-    key: Key
-    time: Time
-    datacenter: Datacenter
-    value: Value | None
+    key: bytes
+    time: Stored
+    datacenter: Stored
+    value: bytes | None
     seq: Seq
 
 
@@ -45,8 +49,8 @@ class LogPlace(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     store: StoreId
     seq: Seq
-    time: Time
-    datacenter: Datacenter
+    time: Stored
+    datacenter: Stored
 
 
 class MetadataLogRequest(Message, frozen=True, array_like=True):

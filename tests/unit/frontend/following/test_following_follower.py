@@ -10,9 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
+from frontend import metrics
 from frontend.following.follower import LEASE_S, NOTE_EVERY_S, PAUSE_MAX_S
 from frontend.following.wire import cursor_key
-from frontend.metadata.store import LocalSpace, MetadataStore, Put, Space
+from frontend.metadata import sqlite
+from frontend.metadata.store import (
+    KEY_BYTES_MAX,
+    SPACE_MAX,
+    VALUE_BYTES_MAX,
+    LocalSpace,
+    MetadataStore,
+    Put,
+    Space,
+    Stamp,
+    Version,
+)
 from tests.support.fake_clock import OwnClock, SettableClock
 from tests.support.following import SCOPE, StoreSource, everything, follower_of, living, stores
 from tests.support.metadata_stores import sqlite_store
@@ -299,3 +311,41 @@ async def test_datacenters_that_are_cut_apart_at_random_are_equal_when_they_are_
         assert len(states[0]) == made
         listed = [await living(store) for store in found]
         assert listed[0] == listed[1] == listed[2]
+
+
+IMPOSSIBLE = {
+    "key": Version(Space.NAME, SCOPE, b"k" * (KEY_BYTES_MAX + 1), Stamp(9, 2), b"v", 0),
+    "value": Version(Space.NAME, SCOPE, b"k", Stamp(9, 2), b"v" * (VALUE_BYTES_MAX + 1), 0),
+    "datacenter": Version(Space.NAME, SCOPE, b"k", Stamp(9, 1 << 16), b"v", 0),
+    "space": Version(SPACE_MAX + 1, SCOPE, b"k", Stamp(9, 2), b"v", 0),
+}
+
+
+@pytest.mark.parametrize("beyond", IMPOSSIBLE)
+async def test_a_version_that_no_store_can_hold_keeps_none_of_those_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beyond: str
+) -> None:
+    clock = SettableClock()
+    passed = metrics.UNREADABLE.labels("follow_dc2")
+    before = passed.value
+    async with stores(tmp_path, [clock, clock]) as (here, there):
+        await put(there, b"a", b"1")
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite, "check_merge", lambda _versions: None)
+            await there.merge([IMPOSSIBLE[beyond]])
+        follower = follower_of(here, StoreSource(there, limit=2), clock=clock)
+        await follower.tick()
+        assert follower.merged == 1
+        await put(there, b"b", b"2")
+        await follower.tick()
+        assert (follower.merged, follower.behind_versions, follower.error) == (2, 0, "")
+        assert await living(here) == {b"a": b"1", b"b": b"2"}
+    assert passed.value - before == 1
+
+
+async def test_what_only_a_later_release_knows_is_taken_as_it_is(tmp_path: Path) -> None:
+    clock = SettableClock()
+    async with stores(tmp_path, [clock, clock]) as (here, there):
+        await there.merge([Version(SPACE_MAX, SCOPE, b"k", Stamp(9, 2), b"\xff of another kind", 0)])
+        await follower_of(here, StoreSource(there), clock=clock).tick()
+        assert await everything(here) == await everything(there)

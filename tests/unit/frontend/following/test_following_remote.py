@@ -31,8 +31,19 @@ from ambry.service.listener import bind
 from frontend.following import answers as answers_module
 from frontend.following.datacenters import OtherDatacenters
 from frontend.following.wire import cursor_key
+from frontend.metadata import sqlite
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import VALUE_BYTES_MAX, LocalSpace, MetadataStore, Put, Space
+from frontend.metadata.store import (
+    KEY_BYTES_MAX,
+    SPACE_MAX,
+    VALUE_BYTES_MAX,
+    LocalSpace,
+    MetadataStore,
+    Put,
+    Space,
+    Stamp,
+    Version,
+)
 from tests.support.following import SCOPE, everything, stores
 from tests.support.http_frontend import until
 from tests.support.introductions import introduction
@@ -130,6 +141,22 @@ async def test_a_change_comes_to_another_datacenter_while_it_polls(running: Runn
     while follower.behind_versions or not await here.get(NAME, SCOPE, b"a"):
         await follower.tick()
     assert await everything(here) == await everything(there)
+
+
+async def test_a_version_that_no_store_can_hold_comes_over_the_wire_and_holds_up_nothing(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = running.stores
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "check_merge", lambda _versions: None)
+        value = b"v" * (VALUE_BYTES_MAX + 1)
+        await there.merge([Version(SPACE_MAX + 1, SCOPE, b"k" * (KEY_BYTES_MAX + 1), Stamp(9, 1 << 16), value, 0)])
+    (follower,) = running.frontends["f1"].followers
+    await follower.tick()  # its cursor stands at one of them now
+    await there.write([Put(NAME, SCOPE, b"behind", b"v")])
+    await follower.tick()
+    assert (follower.merged, follower.error) == (1, "")
+    assert await here.get(NAME, SCOPE, b"behind") is not None
 
 
 async def test_when_the_frontend_that_is_followed_goes_another_of_its_datacenter_is(running: Running) -> None:
