@@ -19,6 +19,11 @@ def scope_of(account: int, container: int) -> int:
     return account << 32 | container
 
 
+def ids_shown(scope: int) -> str:
+    """A container as people read it where only the ids are known."""
+    return f"{scope >> 32}/{scope & 0xFFFF_FFFF}"
+
+
 class Container(msgspec.Struct, frozen=True, kw_only=True):
     """One container, as it was last seen. The ids stand in blob ids, 32 bits each."""
 

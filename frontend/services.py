@@ -138,7 +138,7 @@ def metadata_services(
         containers.elsewhere = ContainersElsewhere(
             store, others.everywhere.newest, clock=clock, within_s=others.everywhere.within_s
         )
-    names = Names(store, others.everywhere.ask_others)
+    names = Names(store, others.everywhere.ask_others, container_shown=containers.shown)
     intents = Intents(
         store,
         clock=clock,
@@ -148,7 +148,7 @@ def metadata_services(
     )
     lives = NameLives(store, router, intents)
     name_janitor = NameJanitor(store, lives, leases, clock=clock)
-    datasets = Datasets(store, others.everywhere.ask_others)
+    datasets = Datasets(store, others.everywhere.ask_others, container_shown=containers.shown)
     standing = StandingRules(containers, datacenter=store.datacenter)
     retention = DatasetRetention(datasets, lives, router, containers, standing, leases, clock=clock)
     notices = Notices(store, router, random_source=random_source)

@@ -98,3 +98,6 @@ class Directory:
     def find_id(self, account: int, container: int) -> Container | None:
         # As scope_of, without its call: every read by an id asks this.
         return self._ids.get(account << 32 | container)
+
+    def find_scope(self, scope: int) -> Container | None:
+        return self._ids.get(scope)

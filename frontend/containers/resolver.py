@@ -12,7 +12,7 @@ from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from ambry.rest.accounts import is_name
 from ambry.rest.values import DEFAULT_NAME
 from frontend.config import AccountEntry
-from frontend.container import Container, unknown_container
+from frontend.container import Container, ids_shown, unknown_container
 from frontend.containers.directory import AccountRecord, Directory, built_in
 from frontend.containers.elsewhere import ContainersElsewhere
 
@@ -53,6 +53,11 @@ class Containers:
     def now(self, container: Container) -> Container:
         """The same as it was last seen: it may have been changed since a request came."""
         return self.known_id(container.account_id, container.container_id) or container
+
+    def shown(self, scope: int) -> str:
+        """`account/container` by their names, if they are known here; else by their ids."""
+        known = self.directory.find_scope(scope)
+        return ids_shown(scope) if known is None else str(known)
 
     async def resolve(self, account: str, container: str) -> Container:
         """A container by its names. Raises InvalidRequest for one that is none, Unavailable where nobody can tell."""

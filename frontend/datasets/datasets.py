@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
+from frontend.container import ids_shown
 from frontend.datasets.aliases import Aliases
 from frontend.datasets.kept import KeptDataset, KeptVersion, as_seen, newest_anywhere
 from frontend.datasets.rows import (
@@ -51,8 +52,15 @@ AGAIN = 16
 class Datasets:
     """Those of one datacenter; `scope` is a container's. All methods raise what the store raises."""
 
-    def __init__(self, store: MetadataStore, ask_others: AskOthers | None = None) -> None:
-        """`ask_others` where there are other datacenters."""
+    def __init__(
+        self,
+        store: MetadataStore,
+        ask_others: AskOthers | None = None,
+        *,
+        container_shown: Callable[[int], str] = ids_shown,
+    ) -> None:
+        """`ask_others` where there are other datacenters; `container_shown` tells people which container a scope is."""
+        self._container_shown = container_shown
         self._store = store
         self._ask_others = ask_others
         self.versions = Names(store, ask_others, space=Space.VERSION)
@@ -64,7 +72,7 @@ class Datasets:
         """Raises NameNotFound, NameDeleted; Unavailable where another datacenter may know it."""
         found = await newest_anywhere(self._store, self._ask_others, Space.DATASET, scope, dataset_key(name))
         if found is None:
-            raise NameNotFound(f"there is no dataset {name!r} in this container")
+            raise NameNotFound(f"there is no dataset {name!r} in the container {self._container_shown(scope)}")
         if found.value is None:
             raise NameDeleted(f"the dataset {name!r} was deleted")
         return KeptDataset(name, scope, decode_dataset(found.value), found.stamp)

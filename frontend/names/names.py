@@ -21,6 +21,7 @@ from ambry.errors import (
     UpdateConflict,
 )
 from ambry.ids import BlobId
+from frontend.container import ids_shown
 from frontend.metadata.store import (
     PAGE_MAX,
     Change,
@@ -62,10 +63,18 @@ class NameVersion(msgspec.Struct, frozen=True):
 class Names:
     """Those of one datacenter; `scope` is a container's. All methods raise what the store raises."""
 
-    def __init__(self, store: MetadataStore, ask_others: AskOthers | None = None, *, space: Space = Space.NAME) -> None:
-        """`ask_others` where there are other datacenters."""
+    def __init__(
+        self,
+        store: MetadataStore,
+        ask_others: AskOthers | None = None,
+        *,
+        space: Space = Space.NAME,
+        container_shown: Callable[[int], str] = ids_shown,
+    ) -> None:
+        """`ask_others` where there are other datacenters; `container_shown` tells people which container a scope is."""
         self._store = store
         self._ask_others = ask_others
+        self._container_shown = container_shown
         self.space = space
         """NAME, or VERSION: a version of a dataset points to its blob as a name does."""
 
@@ -74,7 +83,7 @@ class Names:
         found = await self.newest(scope, key)
         if found is None and self._ask_others is not None:
             found = _named(await self._ask_others(self.space, scope, key))
-        return _living(key, found)
+        return self._living(scope, key, found)
 
     async def find_many(self, scope: int, keys: Sequence[bytes]) -> list[NameVersion | AmbryError]:
         """As `find`, of many at once, in their order; of each the error that it would raise.
@@ -87,7 +96,9 @@ class Names:
                 versions += await self._store.get_many(self.space, scope, keys[start : start + PAGE_MAX])
             except AmbryError as error:
                 return [error for _ in keys]
-        found: list[NameVersion | AmbryError] = [_judged(key, each) for key, each in zip(keys, versions, strict=True)]
+        found: list[NameVersion | AmbryError] = [
+            self._judged(scope, key, each) for key, each in zip(keys, versions, strict=True)
+        ]
         if self._ask_others is not None:
             missing = [number for number, version in enumerate(versions) if version is None]
             for start in range(0, len(missing), ASKED_AT_ONCE):
@@ -100,12 +111,27 @@ class Names:
                     elif isinstance(answer, BaseException):
                         raise answer
                     else:
-                        found[number] = _judged(keys[number], answer)
+                        found[number] = self._judged(scope, keys[number], answer)
                 silent = next((answer for answer in asked if isinstance(answer, Unavailable)), None)
                 if silent is not None:
                     for number in missing[start + ASKED_AT_ONCE :]:
                         found[number] = silent
                     break
+        return found
+
+    def _judged(self, scope: int, key: bytes, version: Version | None) -> NameVersion | AmbryError:
+        """What `find` gives or raises."""
+        try:
+            return self._living(scope, key, _named(version))
+        except AmbryError as error:
+            return error
+
+    def _living(self, scope: int, key: bytes, found: NameVersion | None) -> NameVersion:
+        """Raises NameNotFound, NameDeleted."""
+        if found is None:
+            raise NameNotFound(f"there is no name {_shown(key)} in the container {self._container_shown(scope)}")
+        if found.blob is None:
+            raise NameDeleted(f"the name {_shown(key)} was deleted; its history is kept")
         return found
 
     async def newest(self, scope: int, key: bytes) -> NameVersion | None:
@@ -207,23 +233,6 @@ class Names:
 def _of(version: Version) -> NameVersion:
     blob = None if version.value is None else decode_named(version.value)
     return NameVersion(version.key, version.stamp, blob, version)
-
-
-def _judged(key: bytes, version: Version | None) -> NameVersion | AmbryError:
-    """What `find` gives or raises."""
-    try:
-        return _living(key, _named(version))
-    except AmbryError as error:
-        return error
-
-
-def _living(key: bytes, found: NameVersion | None) -> NameVersion:
-    """Raises NameNotFound, NameDeleted."""
-    if found is None:
-        raise NameNotFound(f"there is no name {_shown(key)} in this container")
-    if found.blob is None:
-        raise NameDeleted(f"the name {_shown(key)} was deleted; its history is kept")
-    return found
 
 
 def _of_page(each: Version | CommonPrefix) -> NameVersion | CommonPrefix:

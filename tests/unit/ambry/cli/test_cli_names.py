@@ -57,7 +57,10 @@ def test_a_name_stands_wherever_an_id_does(here: Path) -> None:
     said("get", "team/fraud")
     assert (here / "model.bin").read_bytes() == b"bytes"
     missing = run("get", "team/fruad")
-    assert missing.exit_code == 3 and "there is no name 'team/fruad' in this container (request" in missing.stderr
+    assert (
+        missing.exit_code == 3
+        and "there is no name 'team/fruad' in the container default/default (request" in missing.stderr
+    )
     assert run("rm", "team/fruad").exit_code == 3 and run("rm", "-f", "team/fruad").exit_code == 0
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ambry.errors import InvalidRequest, Unavailable
+from frontend.container import scope_of
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
 from frontend.containers.resolver import Containers
 from tests.support.http_frontend import ACCOUNTS
@@ -77,3 +78,8 @@ async def test_where_the_store_is_away_what_is_known_goes_on_and_the_unknown_is_
 def test_a_directory_without_the_default_container_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="default"):
         Containers({})
+
+
+async def test_a_scope_is_shown_by_the_names_where_they_are_known_and_else_by_the_ids() -> None:
+    containers = Containers(ACCOUNTS)
+    assert containers.shown(scope_of(7, 70)) == "ml/models" and containers.shown(scope_of(7, 71)) == "7/71"
