@@ -94,3 +94,15 @@ async def test_who_was_cancelled_is_not_asked_for() -> None:
     database.gate.set()
     await asyncio.gather(*holding, stays)
     assert database.queries[-1] == [b"stays"]
+
+
+async def test_a_close_answers_those_under_way_and_those_that_wait() -> None:
+    database = Database()
+    looks = PostgresLooks(database.fetch)
+    waiting = [await begun(looks, b"a") for _ in range(FLIGHTS_MAX + 2)]
+    await looks.close()
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in found] == [MetadataUnavailable] * (FLIGHTS_MAX + 2)
+    with pytest.raises(MetadataUnavailable):
+        await looks.newest([place(b"a")])
