@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ambry.client.state_file import replace_text
 from ambry.ids import BlobId
 
 RESTARTED = "restarted"
@@ -58,7 +59,5 @@ class TokenFile:
         return self.path.read_text("utf-8").strip() if self.path.exists() else None
 
     def write(self, token: str) -> None:
-        """Replace it by one with this token, whole at every moment."""
-        fresh = self.path.with_name(self.path.name + ".tmp")
-        fresh.write_text(token + "\n", "utf-8")
-        fresh.replace(self.path)
+        """Replace it by one with this token, whole at every moment; durable on return. Raises OSError."""
+        replace_text(self.path, token + "\n")

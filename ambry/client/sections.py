@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ambry.checksum import Buffer, digest, new_digester
 from ambry.client.sources import Body
+from ambry.client.state_file import replace_text
 from ambry.client.wire.uploads import PARTS_MAX, parse_id
 from ambry.errors import InvalidRequest
 
@@ -115,10 +116,8 @@ class RememberedUpload:
 
     def save(self, upload: str, part_size: int) -> None:
         """At once, whole or not at all. Where nothing can be written an upload goes on all the same, and cannot be resumed."""
-        new = self.path.with_name(f"{self.path.name}.new")
         with suppress(OSError):
-            new.write_text(json.dumps({"upload": upload, "part_size": part_size, "said": self._said}) + "\n", "utf-8")
-            new.replace(self.path)
+            replace_text(self.path, json.dumps({"upload": upload, "part_size": part_size, "said": self._said}) + "\n")
 
     def forget(self) -> None:
         with suppress(OSError):

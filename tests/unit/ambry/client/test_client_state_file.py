@@ -1,0 +1,51 @@
+"""A file that is replaced whole, and is on the disk when that is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ambry.client.changes import TokenFile
+from ambry.client.sections import RememberedUpload
+
+
+class SyncedFiles:
+    """What was synced, by path, and what stood in each file then."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.synced: list[tuple[str, str]] = []
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._note)
+
+    def _note(self, number: int) -> None:
+        path = Path(f"/proc/self/fd/{number}").readlink()
+        self.synced.append((path.name, "" if path.is_dir() else path.read_text("utf-8")))
+        self._fsync(number)
+
+
+def test_a_token_is_on_the_disk_before_it_replaces_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SyncedFiles(monkeypatch)
+    file = TokenFile(tmp_path / "token")
+    assert file.read() is None
+    for token in ("one", "two"):
+        file.write(token)
+        assert file.read() == token
+    assert disk.synced == [
+        ("token.new", "one\n"),
+        (tmp_path.name, ""),
+        ("token.new", "two\n"),
+        (tmp_path.name, ""),
+    ]
+    assert [each.name for each in tmp_path.iterdir()] == ["token"]
+
+
+def test_an_upload_is_remembered_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SyncedFiles(monkeypatch)
+    state = RememberedUpload(tmp_path / "film", "said")
+    state.save("00" * 16, 8 << 20)
+    assert [name for name, _ in disk.synced] == ["film.ambry-upload.new", tmp_path.name]
+    assert state.path.exists()
