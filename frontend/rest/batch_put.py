@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from ambry.blob import Durability
 from ambry.checksum import digest
 from ambry.clock import Clock
 from ambry.errors import AmbryError, ChecksumMismatch, InvalidRequest, MediaTypeUnsupported
@@ -22,7 +21,7 @@ from frontend.rest.batch_items import ITEMS_MAX, check_count, failed_item, told_
 from frontend.rest.entry import OF_BLOB, Entry, container_of
 from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload import Uploads
-from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD, check_lifetime, put_spec
+from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD, check_durability, check_lifetime, put_spec
 from frontend.router.batch_puts import BatchPut, SmallBlob
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
@@ -154,11 +153,7 @@ class BatchPuts:
         container = container_of(exchange)
         spec = put_spec({**given, **own}, filename="", now_ms=self._clock.wall_ms(), durability=container.durability)
         check_lifetime(spec.expires_at_ms, container)
-        nodes = self._router.map.nodes.values()
-        if spec.durability is Durability.GEO and len({node.datacenter_id for node in nodes}) == 1:
-            raise InvalidRequest(
-                f"{names.DURABILITY}: geo needs a second datacenter, and this cluster has one; ask for disk or memory"
-            )
+        check_durability(spec, self._router)
         return spec
 
     async def _frames(self, exchange: Exchange) -> AsyncIterator[ApiFrame]:
