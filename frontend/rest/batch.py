@@ -143,7 +143,8 @@ class Batches:
         items = await read_items(exchange, self._router, ranges=False)
         by_name = await self._find_names(items)
         answers: list[dict[str, Any]] = [{} for _ in items]
-        numbers = iter(range(len(items)))
+        again = _repetitions([item if isinstance(item, str) else item.id for item in items], by_name)
+        numbers = iter([number for number in range(len(items)) if number not in again])
 
         async def work() -> None:
             for number in numbers:
@@ -152,6 +153,8 @@ class Batches:
                 answers[number] = await self._delete_one(exchange, number, text, by_name)
 
         await asyncio.gather(*(work() for _ in range(min(DELETES_AT_ONCE, len(items)))))
+        for number, first in again.items():
+            answers[number] = {**answers[first], "index": number}
         return told_items(answers)
 
     async def _delete_one(
@@ -184,6 +187,26 @@ class Batches:
         assert self.changes is not None
         if not isinstance(named.version, NameDeleted):
             await self.changes.delete(context, named.about, _living(named), None)
+
+
+def _repetitions(texts: Sequence[str], by_name: Mapping[int, FoundName | AmbryError]) -> dict[int, int]:
+    """Of items that are the name or the blob of one before, in whatever spelling: the index of the first that is."""
+    firsts: dict[BlobId | tuple[int, bytes], int] = {}
+    again: dict[int, int] = {}
+    for index, text in enumerate(texts):
+        what: BlobId | tuple[int, bytes]
+        try:
+            if index in by_name:
+                named = _found(by_name, index)
+                what = (named.container.scope, named.key)
+            else:
+                what = parse_id(text.removeprefix("/"))
+        except AmbryError:
+            continue  # told of it when its turn comes
+        first = firsts.setdefault(what, index)
+        if first != index:
+            again[index] = first
+    return again
 
 
 def _found(by_name: Mapping[int, FoundName | AmbryError], index: int) -> FoundName:

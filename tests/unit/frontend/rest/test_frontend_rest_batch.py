@@ -389,6 +389,31 @@ async def test_names_are_deleted_with_their_blobs(with_names: HttpFrontend) -> N
     assert (await frontend.call("GET", "/named/default/default/b")).status == 410
 
 
+async def test_what_stands_twice_in_a_batch_is_deleted_as_if_the_request_was_repeated(with_names: HttpFrontend) -> None:
+    frontend = with_names
+    owned, other = await named(frontend, "a", b"one"), await frontend.put(b"two")
+    name = {"name": "default/default/a"}
+    items = [name, other, f"/{other}.png", name, {"id": other}, "nonsense", "nonsense"]
+    told = (await batch(frontend, "delete", items)).json()["items"]
+    assert [item["index"] for item in told] == list(range(7))
+    assert [item["status"] for item in told] == [202] * 5 + [400] * 2
+    assert [item.get("id") for item in told] == [None, other, other, None, other, "nonsense", "nonsense"]
+    for blob_id in (owned, other):
+        assert (await frontend.call("GET", f"/{blob_id}")).status == 410
+
+
+@pytest.mark.parametrize("name_first", [True, False])
+async def test_a_name_and_the_blob_under_it_are_deleted_together(with_names: HttpFrontend, name_first: bool) -> None:
+    frontend = with_names
+    blob_id = await named(frontend, "a", b"one")
+    name = {"name": "default/default/a"}
+    items = [name, blob_id] if name_first else [blob_id, name]
+    for _ in range(2):
+        assert [item["status"] for item in (await batch(frontend, "delete", items)).json()["items"]] == [202, 202]
+    assert (await frontend.call("GET", f"/{blob_id}")).status == 410
+    assert (await frontend.call("GET", "/named/default/default/a")).status == 410
+
+
 @pytest.mark.parametrize("item", [{"id": "a", "name": "b"}, {}, {"name": ""}, {"name": 5}])
 async def test_an_item_is_an_id_or_a_name(with_names: HttpFrontend, item: Any) -> None:
     for call in ("get", "head", "delete"):
