@@ -38,23 +38,39 @@ if TYPE_CHECKING:
     from ambry.client.sync.pager import Pager as Pager
     from ambry.client.sync.reader import BlobReader as BlobReader
     from ambry.errors import AccessDenied as AccessDenied
+    from ambry.errors import AccountNotFound as AccountNotFound
     from ambry.errors import AlreadyExists as AlreadyExists
     from ambry.errors import AmbryError as AmbryError
+    from ambry.errors import AnswerDamaged as AnswerDamaged
     from ambry.errors import BlobDeleted as BlobDeleted
     from ambry.errors import BlobExpired as BlobExpired
     from ambry.errors import BlobGone as BlobGone
     from ambry.errors import BlobNotFound as BlobNotFound
     from ambry.errors import ChecksumMismatch as ChecksumMismatch
     from ambry.errors import ConfigInvalid as ConfigInvalid
+    from ambry.errors import ContainerNotFound as ContainerNotFound
     from ambry.errors import DataCorrupt as DataCorrupt
+    from ambry.errors import DeadlineExceeded as DeadlineExceeded
+    from ambry.errors import ExpectationFailed as ExpectationFailed
+    from ambry.errors import HeadersTooLarge as HeadersTooLarge
+    from ambry.errors import HttpVersionNotSupported as HttpVersionNotSupported
     from ambry.errors import InsufficientStorage as InsufficientStorage
+    from ambry.errors import InternalError as InternalError
     from ambry.errors import InvalidBlobId as InvalidBlobId
     from ambry.errors import InvalidRequest as InvalidRequest
+    from ambry.errors import MediaTypeUnsupported as MediaTypeUnsupported
+    from ambry.errors import MetadataUnavailable as MetadataUnavailable
+    from ambry.errors import MethodNotAllowed as MethodNotAllowed
+    from ambry.errors import MisdirectedRequest as MisdirectedRequest
     from ambry.errors import NameDeleted as NameDeleted
     from ambry.errors import NameNotFound as NameNotFound
     from ambry.errors import NotDeleted as NotDeleted
+    from ambry.errors import NotSupported as NotSupported
+    from ambry.errors import Overloaded as Overloaded
+    from ambry.errors import PeerConnectionLost as PeerConnectionLost
     from ambry.errors import PreconditionFailed as PreconditionFailed
     from ambry.errors import ProtocolViolation as ProtocolViolation
+    from ambry.errors import QuorumNotReached as QuorumNotReached
     from ambry.errors import QuotaExceeded as QuotaExceeded
     from ambry.errors import RangeNotSatisfiable as RangeNotSatisfiable
     from ambry.errors import RequestTimeout as RequestTimeout
@@ -62,6 +78,9 @@ if TYPE_CHECKING:
     from ambry.errors import TooLarge as TooLarge
     from ambry.errors import Unavailable as Unavailable
     from ambry.errors import UpdateConflict as UpdateConflict
+    from ambry.errors import UploadGone as UploadGone
+    from ambry.errors import UploadNotFound as UploadNotFound
+    from ambry.errors import UriTooLong as UriTooLong
     from ambry.ids import BlobId as BlobId
 
 __version__ = "0.1.0"
@@ -103,23 +122,39 @@ _EXPORTS: dict[str, str] = {
     **dict.fromkeys(
         (
             "AccessDenied",
+            "AccountNotFound",
             "AlreadyExists",
             "AmbryError",
+            "AnswerDamaged",
             "BlobDeleted",
             "BlobExpired",
             "BlobGone",
             "BlobNotFound",
             "ChecksumMismatch",
             "ConfigInvalid",
+            "ContainerNotFound",
             "DataCorrupt",
+            "DeadlineExceeded",
+            "ExpectationFailed",
+            "HeadersTooLarge",
+            "HttpVersionNotSupported",
             "InsufficientStorage",
+            "InternalError",
             "InvalidBlobId",
             "InvalidRequest",
+            "MediaTypeUnsupported",
+            "MetadataUnavailable",
+            "MethodNotAllowed",
+            "MisdirectedRequest",
             "NameDeleted",
             "NameNotFound",
             "NotDeleted",
+            "NotSupported",
+            "Overloaded",
+            "PeerConnectionLost",
             "PreconditionFailed",
             "ProtocolViolation",
+            "QuorumNotReached",
             "QuotaExceeded",
             "RangeNotSatisfiable",
             "RequestTimeout",
@@ -127,6 +162,9 @@ _EXPORTS: dict[str, str] = {
             "TooLarge",
             "Unavailable",
             "UpdateConflict",
+            "UploadGone",
+            "UploadNotFound",
+            "UriTooLong",
         ),
         "ambry.errors",
     ),

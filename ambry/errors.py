@@ -135,6 +135,20 @@ class NameDeleted(BlobGone):
     code = 25
 
 
+class AccountNotFound(AmbryError, FileNotFoundError):
+    """There is no such account."""
+
+    code = 26
+    status = 404
+
+
+class ContainerNotFound(AmbryError, FileNotFoundError):
+    """The account has no such container."""
+
+    code = 27
+    status = 404
+
+
 class MethodNotAllowed(InvalidRequest):
     """This path does not take this method; `allowed` are those that it takes."""
 

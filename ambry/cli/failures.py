@@ -9,11 +9,13 @@ import click
 
 from ambry.cli.output import printable
 from ambry.errors import (
+    AccountNotFound,
     AmbryError,
     BlobGone,
     BlobNotFound,
     ChecksumMismatch,
     ConfigInvalid,
+    ContainerNotFound,
     DataCorrupt,
     InvalidRequest,
     UploadGone,
@@ -50,7 +52,7 @@ def exit_code(error: Exception) -> int:
     """The documented exit code of an error."""
     if isinstance(error, BlobGone | UploadGone):
         return EXIT_GONE
-    if isinstance(error, BlobNotFound | UploadNotFound):
+    if isinstance(error, BlobNotFound | UploadNotFound | AccountNotFound | ContainerNotFound):
         return EXIT_NOT_FOUND
     if isinstance(error, ChecksumMismatch | DataCorrupt):
         return EXIT_CHECKSUM

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ambry.clock import Clock
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, RetentionLocked, UpdateConflict
+from ambry.errors import (
+    AccountNotFound,
+    AlreadyExists,
+    ContainerNotFound,
+    InvalidRequest,
+    RetentionLocked,
+    UpdateConflict,
+)
 from ambry.rest.accounts import account_changes, container_changes, name_of
 from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.registers import LOCK, Kept, account_puts, container_puts, new_id, told_puts
@@ -42,7 +49,7 @@ class ContainerChanges:
     async def save_accounts(self, given: Sequence[Mapping[str, Any]]) -> list[AccountRecord]:
         """Make or change accounts, with the containers that stand in them; they are as they are now.
 
-        One without an id is new. Raises InvalidRequest, AlreadyExists, BlobNotFound for an id that none has, UpdateConflict,
+        One without an id is new. Raises InvalidRequest, AlreadyExists, AccountNotFound for an id that none has, UpdateConflict,
         RetentionLocked, and what the store raises; then nothing was changed.
         """
         ids = await self._save(lambda: self._judge_accounts(given))
@@ -96,7 +103,7 @@ class ContainerChanges:
             else:
                 record = accounts.get(id)
                 if record is None:
-                    raise BlobNotFound(
+                    raise AccountNotFound(
                         f"there is no account with the id {id}; a new one gets its id here, so leave it out"
                     )
                 name = None
@@ -134,7 +141,7 @@ class ContainerChanges:
             else:
                 name = None
                 if id not in there:
-                    raise BlobNotFound(
+                    raise ContainerNotFound(
                         f"{of} has no container with the id {id}; a new one gets its id here, so leave it out"
                     )
                 _check_name("containerName", each, there[id].name)

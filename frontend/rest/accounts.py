@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ambry.errors import AmbryError, BlobNotFound, InvalidRequest, MetadataUnavailable
+from ambry.errors import AccountNotFound, AmbryError, ContainerNotFound, InvalidRequest, MetadataUnavailable
 from ambry.rest import names, values
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.directory import AccountRecord, ContainerRecord
@@ -131,15 +131,15 @@ class AccountPages:
                     return await self._containers.resolve_account(name)
                 return await self._containers.resolve_account_id(int(id or ""))
             except InvalidRequest:
-                raise BlobNotFound(f"there is no account {(name or id or '')[:64]!r}") from None
+                raise AccountNotFound(f"there is no account {(name or id or '')[:64]!r}") from None
         return found
 
     async def _from_elsewhere(self, account: AccountRecord, name: str) -> ContainerRecord:
-        """A container that is not known here. Raises BlobNotFound."""
+        """A container that is not known here. Raises ContainerNotFound."""
         try:
             found = await self._containers.resolve(account.name, name)
         except InvalidRequest:
-            raise BlobNotFound(f"account {account.name!r} has no container {name[:64]!r}") from None
+            raise ContainerNotFound(f"account {account.name!r} has no container {name[:64]!r}") from None
         return self._containers.directory.accounts[found.account_id].containers[found.container_id]
 
     async def _look(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ambry.cli.main import cli
-from ambry.errors import AlreadyExists, BlobNotFound, UpdateConflict
+from ambry.errors import AccountNotFound, AlreadyExists, ContainerNotFound, UpdateConflict
 from ambry.rest.accounts import AccountStatus
 from deploy.local_cluster import LocalCluster
 from tests.support.rest import call, put
@@ -118,8 +118,10 @@ def test_both_clients_make_change_and_tell(urls: list[str], twins: Twins) -> Non
     assert client.account(name).containers == (changed,)
     assert client.update_account(name, status="INACTIVE").settings.status is AccountStatus.INACTIVE
     assert name in [account.name for account in client.accounts()]
-    with pytest.raises(BlobNotFound):
+    with pytest.raises(ContainerNotFound):
         client.container(name, "nothing")
+    with pytest.raises(AccountNotFound):
+        client.account("nobody")
 
 
 def test_the_commands_make_change_and_tell(urls: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

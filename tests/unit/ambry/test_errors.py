@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import builtins
+from pathlib import Path
 
 import pytest
 
+import ambry
 from ambry import errors
 from ambry.errors import AmbryError, InternalError, error_class, error_from_code
 
@@ -31,6 +33,8 @@ def test_the_codes_on_the_wire_never_change() -> None:
         23: "BlobExpired",
         24: "NameNotFound",
         25: "NameDeleted",
+        26: "AccountNotFound",
+        27: "ContainerNotFound",
         30: "MethodNotAllowed",
         31: "RequestTimeout",
         32: "AlreadyExists",
@@ -135,3 +139,27 @@ def test_only_what_may_pass_is_retriable() -> None:
         "AnswerDamaged",
         "IndexCorrupt",
     }
+
+
+BETWEEN_NODES = {
+    "CallAbandoned",
+    "FormatUnknown",
+    "IndexCorrupt",
+    "InvariantBroken",
+    "NotUnderstood",
+    "PartitionUnknown",
+    "ReleaseMismatch",
+    "ReplicaFenced",
+    "ReplicaUnavailable",
+    "StoreMismatch",
+}
+"""What is between our own processes, or of their files."""
+
+
+def test_what_a_caller_may_meet_is_exported_and_in_the_table_of_the_sdk() -> None:
+    """UploadNotFound was neither: nobody could catch it without looking where it is."""
+    page = Path(ambry.__file__).parents[1].joinpath("docs", "sdk.md").read_text(encoding="utf-8")
+    table = page.partition("## Errors")[2].partition("\n## ")[0]
+    met = {cls.__name__ for cls in OURS} - BETWEEN_NODES
+    assert met - set(ambry.__all__) == set() and BETWEEN_NODES & set(ambry.__all__) == set()
+    assert {name for name in met if f"`{name}`" not in table} == set()

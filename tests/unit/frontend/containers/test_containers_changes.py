@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from ambry.errors import (
+    AccountNotFound,
     AlreadyExists,
     AmbryError,
-    BlobNotFound,
+    ContainerNotFound,
     InvalidRequest,
     RetentionLocked,
     Unavailable,
@@ -165,7 +166,7 @@ async def test_what_the_configuration_names_keeps_its_ids_and_names_and_takes_se
         ({"containerId": 70, "containerName": "other"}, InvalidRequest, "containerName is 'models' and stays so"),
         ({"containerId": 70, "encrypted": True}, InvalidRequest, "not encrypted by this release"),
         ({"containerId": 70, "parentAccountId": 8}, InvalidRequest, "parentAccountId"),
-        ({"containerId": 71}, BlobNotFound, "no container with the id 71"),
+        ({"containerId": 71}, ContainerNotFound, "no container with the id 71"),
         ({"containerId": "70"}, InvalidRequest, "containerId is a number"),
         ({"containerName": "models"}, AlreadyExists, "say its containerId 70"),
         ({"containerName": "a/b"}, InvalidRequest, "containerName"),
@@ -187,7 +188,7 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"accountId": 70_000, "accountName": "team"}, BlobNotFound, "no account with the id 70000"),
+        ({"accountId": 70_000, "accountName": "team"}, AccountNotFound, "no account with the id 70000"),
         ({"accountName": "ml"}, AlreadyExists, "say its accountId 7"),
         ({"accountId": 7, "accountName": "other"}, InvalidRequest, "stays so"),
         ({"accountId": 7, "containers": 5}, InvalidRequest, "containers is a list"),
