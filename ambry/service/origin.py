@@ -16,6 +16,7 @@ from ambry.errors import AccessDenied, InvalidRequest, MisdirectedRequest
 FROM_BROWSERS = frozenset({"origin", "sec-fetch-site"})
 """Headers without which a request comes from no page, in lower case."""
 
+LET_IN = "a container lets pages in by its accessControlAllowOrigin: ambry container set NAME --allow-origin ORIGIN"
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _KNOWN_MAX = 256
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -70,13 +71,13 @@ def refuse_cross_site(headers: Mapping[str, str], authority: str | None) -> None
     A client that is no browser sends neither Origin nor Sec-Fetch-Site.
     """
     if headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin", "same-site"):
-        raise AccessDenied("a page of another site must not change anything here (Sec-Fetch-Site)")
+        raise AccessDenied(f"a page of another site must not change anything here (Sec-Fetch-Site); {LET_IN}")
     origin = headers.get("origin")
     if origin is not None:
         scheme, _, own = origin.lower().partition("://")
         default = _DEFAULT_PORTS.get(scheme, "")
         if not own or authority is None or own.removesuffix(default) != authority.lower().removesuffix(default):
-            raise AccessDenied(f"a page of {origin[:80]!r} must not change anything here (Origin)")
+            raise AccessDenied(f"a page of {origin[:80]!r} must not change anything here (Origin); {LET_IN}")
 
 
 def _is_address(text: str) -> bool:

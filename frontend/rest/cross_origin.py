@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ambry.errors import AccessDenied
 from ambry.rest.accounts import ANY_ORIGIN
+from ambry.service.origin import LET_IN
 from frontend.container import Container
 from frontend.http.exchange import Exchange
 
@@ -49,9 +50,7 @@ def preflight(exchange: Exchange, allowed: Sequence[str], let: frozenset[str]) -
     if origin is None or method is None:
         return {}
     if ANY_ORIGIN not in let and origin.lower() not in let:
-        raise AccessDenied(
-            f"no container here lets pages of {origin[:80]!r} use it (accessControlAllowOrigin of the container)"
-        )
+        raise AccessDenied(f"no container here lets pages of {origin[:80]!r} use it; {LET_IN}")
     told = {
         "Access-Control-Allow-Origin": ANY_ORIGIN if ANY_ORIGIN in let else origin,
         "Access-Control-Allow-Methods": ", ".join(allowed),

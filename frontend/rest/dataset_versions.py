@@ -130,6 +130,10 @@ class DatasetVersions:
         known, text = await self._known(exchange)
         if not text:
             raise InvalidRequest("behind the dataset stands the version, or a token such as LATEST")
+        if text.startswith("@"):
+            raise InvalidRequest(
+                f"a version is put and deleted by its number, and {text[:80]!r} is an alias: it only reads the one it points to"
+            )
         asked = parse(known.dataset.schema, text)
         living = None
         if not isinstance(asked, VersionToken):

@@ -88,5 +88,5 @@ def test_our_own_pages_and_clients_that_are_no_browsers_may_change_things(
     ],
 )
 def test_pages_of_others_may_change_nothing(headers: dict[str, str], authority: str | None) -> None:
-    with pytest.raises(AccessDenied):
+    with pytest.raises(AccessDenied, match="accessControlAllowOrigin: ambry container set NAME --allow-origin ORIGIN"):
         refuse_cross_site(headers, authority)
