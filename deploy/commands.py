@@ -83,7 +83,6 @@ def up(
     )
     with _failures_shown(directory), _signals_interrupt():
         try:
-            _say(f"Starting the cluster in {local.directory} ...")
             started = local.up()
             joined = len(started) < len(local.members)
             if not started:

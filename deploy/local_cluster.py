@@ -133,6 +133,8 @@ class LocalCluster:
                 joining = len(missing) < len(everyone) and not any(
                     self._running.find(m) for m in self._running.own(everyone)
                 )
+                if missing:
+                    self._report(f"Starting the cluster in {self.directory} ...")
                 for member in missing:
                     started.append(member.name)
                     self._running.spawn(member, die_with_parent=not (self._detach or joining))

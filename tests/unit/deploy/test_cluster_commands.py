@@ -26,3 +26,8 @@ def test_a_directory_that_holds_no_cluster_is_said_in_one_line(tmp_path: Path, c
     assert result.exit_code != 0
     assert "Traceback" not in result.output
     assert str(tmp_path / "none") in result.output
+
+
+def test_what_is_refused_was_not_said_to_be_started(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["cluster", "up", "--workers", "0", "--dir", str(tmp_path / "none")])
+    assert result.exit_code != 0 and "--workers 0" in result.output and "Starting" not in result.output
