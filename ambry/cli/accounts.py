@@ -126,7 +126,12 @@ def create_account(name: str, cluster: ChosenCluster, output: str, **options: An
 @account.command("set")
 @click.argument("name")
 @click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"]))
-@click.option("--at-version", "snapshot_version", type=int, help="Only if it is still at this snapshotVersion.")
+@click.option(
+    "--at-version",
+    "snapshot_version",
+    type=int,
+    help="Only if it is still at this snapshot_version, as `show` tells it.",
+)
 @connecting
 @OUTPUT
 def set_account(name: str, cluster: ChosenCluster, output: str, snapshot_version: int | None, **options: Any) -> None:
@@ -173,7 +178,12 @@ def create_container(name: str, cluster: ChosenCluster, output: str, **options: 
 
 @container.command("set")
 @click.argument("name")
-@click.option("--at-version", "snapshot_version", type=int, help="Only if it is still at this snapshotVersion.")
+@click.option(
+    "--at-version",
+    "snapshot_version",
+    type=int,
+    help="Only if it is still at this snapshot_version, as `show` tells it.",
+)
 @container_settings
 @connecting
 @OUTPUT

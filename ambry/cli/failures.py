@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from ambry.cli.output import printable
+from ambry.cli.wording import in_options
 from ambry.errors import (
     AccountNotFound,
     AmbryError,
@@ -34,7 +35,7 @@ EXIT_INTERRUPTED = 130
 def describe(error: Exception) -> str:
     """One line: what happened, what to do next, and the request id."""
     if isinstance(error, AmbryError):
-        text = error.message or type(error).__name__
+        text = in_options(error.message) or type(error).__name__
         notes = [f"request {error.request_id}"] if error.request_id else []
         if error.attempts > 1:
             notes.append(f"{error.attempts} attempts")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, name_place
-from ambry.cli.output import printable, show_info, when
+from ambry.cli.output import begun, printable, show_info, when
 
 if TYPE_CHECKING:
     from ambry.client.names import NameChange, NameEntry
@@ -39,7 +39,7 @@ def ls(prefix: str, cluster: ChosenCluster, long: bool, delimiter: str | None, l
     ambry ls ambry://team/models/fraud --json
     """
     with cluster.connect() as client:
-        entries = client.list(prefix, delimiter=delimiter, page_size=min(limit or 1_000, 1_000))
+        entries = begun(client.list(prefix, delimiter=delimiter, page_size=min(limit or 1_000, 1_000)))
         empty = True
         if long and output == "table":
             click.echo(_LONG.format(size="SIZE", modified="MODIFIED", expires="EXPIRES", id="ID", name="NAME"))
@@ -140,9 +140,10 @@ def rename(source: str, target: str, cluster: ChosenCluster, overwrite: bool, ou
 def history(name: str, cluster: ChosenCluster, output: str) -> None:
     """Show what a name pointed to, the newest first. Blobs of before can be read by their ids."""
     with cluster.connect() as client:
+        changes = begun(client.history(name))
         if output == "table":
             click.echo(_CHANGES.format(modified="MODIFIED", datacenter="DATACENTER", size="SIZE", id="ID"))
-        for each in client.history(name):
+        for each in changes:
             click.echo(json.dumps(_told(each)) if output == "json" else _change(each))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import click
@@ -111,6 +112,13 @@ def show_rows(
             click.echo(json.dumps(plain(each)))
     else:
         show_table(header, [row(each) for each in found])
+
+
+def begun(found: Iterable[T]) -> Iterator[T]:
+    """The same, with its first entry at hand: what goes wrong there does so before a header stands over nothing."""
+    rest = iter(found)
+    first = list(islice(rest, 1))
+    return chain(first, rest)
 
 
 def show_fields(fields: Mapping[str, Any], output: str) -> None:

@@ -79,7 +79,7 @@ class StaleConnection(PeerConnectionLost):
 def connect_failed(endpoint: str, reason: str) -> ConnectFailed:
     return ConnectFailed(
         f"cannot connect to {endpoint}: {reason}; check that a frontend runs there, "
-        "or name others (--endpoint, AMBRY_ENDPOINTS)"
+        "or name others: AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()"
     )
 
 

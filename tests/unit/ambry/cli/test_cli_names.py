@@ -140,12 +140,14 @@ def test_another_container_is_chosen_by_options_environment_or_uri(monkeypatch: 
 
 def test_a_cluster_that_is_not_there_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMBRY_ENDPOINTS", "http://127.0.0.1:9")
-    for args in (("ls",), ("name", "resolve", "a"), ("get", "a"), ("name", "history", "a")):
+    for args in (("ls",), ("ls", "-l"), ("name", "resolve", "a"), ("get", "a"), ("name", "history", "a")):
         failed = run(*args)
         assert (
             failed.exit_code == 5
             and failed.stderr.startswith("ambry: cannot connect")
             and failed.stderr.count("\n") == 1
+            and "or name others: --endpoint, or AMBRY_ENDPOINTS" in failed.stderr
+            and failed.stdout == ""
         )
 
 
