@@ -14,7 +14,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,8 @@ from tests.bench.child import ROOT, BenchFailed, Child, exit_code_of
 from tests.bench.figures import Point
 from tests.bench.generator import Generator
 from tests.bench.load import Result
-from tests.bench.run import default_output, require_room
+from tests.bench.run import default_output
+from tests.bench.scratch import scratch
 
 HOST = Path(__file__).with_name("host.py")
 READY_TIMEOUT_S = 120.0
@@ -91,12 +91,8 @@ def measure(load: Generator, new: Cluster, old: Cluster, chosen: plan.Plan) -> l
 def bench(arguments: argparse.Namespace, out: Console) -> int:
     """One run; returns the exit code. Raises BenchFailed, OSError."""
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
-    parent: Path = arguments.dir.resolve()
-    parent.mkdir(parents=True, exist_ok=True)
-    require_room(parent)
-    directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
     chosen = plan.AGAINST_QUICK if arguments.quick else plan.AGAINST
-    try:
+    with scratch(arguments.dir) as directory:
         revision = checkout(arguments.revision, directory / "old")
         with contextlib.ExitStack() as stack:
             load = Generator(chosen)
@@ -106,9 +102,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
             old = Cluster(revision, directory / "old", directory / "old.cluster")
             stack.callback(old.stop)
             found = measure(load, new, old, chosen)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     pairs.show(out, found, against=revision)
     for failure in load.failures:
         out.print(f"FAILED: {failure}", markup=False)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +24,8 @@ from tests.bench.child import ROOT, Child, exit_code_of
 from tests.bench.figures import Point
 from tests.bench.generator import Generator
 from tests.bench.load import Result
-from tests.bench.run import default_output, require_room
+from tests.bench.run import default_output
+from tests.bench.scratch import scratch
 
 NODES = 3
 READY_TIMEOUT_S = 20.0
@@ -80,12 +79,8 @@ def measure(load: Generator, product: Cluster, prototype: Prototype, chosen: pla
 def bench(arguments: argparse.Namespace, out: Console) -> int:
     """One run; returns the exit code. Raises BenchFailed, OSError."""
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
-    parent: Path = arguments.dir.resolve()
-    parent.mkdir(parents=True, exist_ok=True)
-    require_room(parent)
-    directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
     chosen = plan.AGAINST_QUICK if arguments.quick else plan.AGAINST
-    try:
+    with scratch(arguments.dir) as directory:
         with contextlib.ExitStack() as stack:
             load = Generator(chosen)
             stack.callback(load.stop)
@@ -94,9 +89,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
             prototype = Prototype(directory / "prototype")
             stack.callback(prototype.stop)
             found = measure(load, product, prototype, chosen)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     pairs.show(out, found, against=prototype.name)
     for failure in load.failures:
         out.print(f"FAILED: {failure}", markup=False)

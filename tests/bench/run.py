@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -40,9 +39,9 @@ from tests.bench.figures import (
 )
 from tests.bench.generator import Generator
 from tests.bench.load import Result
+from tests.bench.scratch import scratch
 
 BARE = "bare"
-DISK_NEEDED_BYTES = 16 << 30
 PROBE_ROUNDS = 3
 
 
@@ -204,15 +203,6 @@ def default_output(wall_ms: int) -> Path:
     return Path(f"bench-{digits}.json")
 
 
-def require_room(directory: Path) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < DISK_NEEDED_BYTES:
-        raise BenchFailed(
-            f"{directory} has {free / 1e9:.1f} GB left, and a run may need {DISK_NEEDED_BYTES / 1e9:.0f}; "
-            "name another directory with --dir"
-        )
-
-
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description="Measure this checkout.")
     parser.add_argument("--output", type=Path, help="where the figures go (default: bench-<time>.json here)")
@@ -241,16 +231,10 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
             f"{arguments.compare} is of --nodes {old.nodes} --workers {old.workers} --loads {old.loads}, which this run is not"
         )
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
-    parent: Path = arguments.dir.resolve()
-    parent.mkdir(parents=True, exist_ok=True)
-    require_room(parent)
-    directory = Path(tempfile.mkdtemp(prefix="ambry-bench-", dir=parent))
-    try:
+    with scratch(arguments.dir) as directory:
         chosen = plan.QUICK if arguments.quick else plan.FULL
         found = measure_all(directory, chosen, arguments, out)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     report.show(out, found)
     compared: list[Comparison] = []
     if old is not None:

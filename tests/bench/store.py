@@ -10,9 +10,7 @@ and every file but the report removed, on Ctrl-C (130) too. docs/benchmarks.md e
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from rich.console import Console
 from ambry.clock import SystemClock, iso_utc
 from tests.bench import machine, store_report
 from tests.bench.child import exit_code_of
-from tests.bench.run import require_room
+from tests.bench.scratch import scratch
 from tests.bench.store_figures import FORMAT_VERSION, Report, RowRun, figures, held
 from tests.bench.store_plan import BIG_BLOBS, FULL, QUICK, ROWS, Plan, specs
 from tests.bench.store_rows import Rows
@@ -86,20 +84,14 @@ def default_output(wall_ms: int) -> Path:
 def bench(arguments: argparse.Namespace, out: Console) -> int:
     """One run; returns the exit code. Raises BenchFailed, OSError."""
     output: Path = arguments.output or default_output(SystemClock().wall_ms())
-    parent: Path = arguments.dir.resolve()
-    parent.mkdir(parents=True, exist_ok=True)
-    require_room(parent)
-    directory = Path(tempfile.mkdtemp(prefix="ambry-bench-store-", dir=parent))
 
     def say(text: str) -> None:
         if out.is_terminal:
             out.print(f"[dim]{text}[/dim]")
 
-    try:
+    with scratch(arguments.dir) as directory:
         found = measure(directory, plan_of(arguments), arguments.only, quick=arguments.quick, say=say)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     store_report.show(out, found)
     out.print(f"{found.elapsed_s:.0f} s; every figure is in {output}")
     return 1 if found.failures else 0
