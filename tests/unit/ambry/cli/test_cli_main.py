@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,20 +63,3 @@ def test_a_command_that_nobody_has_is_a_usage_error() -> None:
     assert done.exit_code == 2 and "No such command 'cluser'. Did you mean 'cluster'?" in done.output
     done = CliRunner().invoke(cli, ["xyzzy"], prog_name="ambry")
     assert done.exit_code == 2 and "xyzzy" in done.output and "mean" not in done.output
-
-
-def test_an_interrupt_while_the_command_is_imported_shows_no_traceback() -> None:
-    """Ctrl-C in the first 0.15 s did."""
-    scripts = tomllib.loads(Path(ambry.__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
-        "scripts"
-    ]
-    module, function = scripts["ambry"].split(":")
-    done = process(
-        "import sys\n"
-        "class Interrupted:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'click': raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Interrupted())\n"
-        f"from {module} import {function}\n{function}()"
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
