@@ -183,6 +183,7 @@ def test_what_ignores_term_is_killed_and_reported(make: Make) -> None:
     said: list[str] = []
     local = make(overrides={"datanode": ["fake.does=ignores_term"]}, report=said.append)
     local.up()
+    said.clear()
 
     assert local.down(term_timeout_s=0.3) == ["dc1-f1", "dc1-n1", "dc1-n2"]
 
