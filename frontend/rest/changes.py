@@ -78,7 +78,7 @@ class ChangePages:
         streams = form is not Form.PAGE
         limit = _number("limit", query.get("limit"), 1, PAGE_MAX, default=STREAM_LIMIT if streams else PAGE_MAX)
         wait_s = float(_number("wait", query["wait"], 0, WAIT_MAX_S, default=0)) if "wait" in query else None
-        since = exchange.headers.get(LAST_EVENT_ID) or query.get("since") or "beginning"
+        since = exchange.headers.get(LAST_EVENT_ID) or query.get("since", "beginning")
         position = await self._feed.position(container, since)
         if exchange.method == "HEAD":
             return web.Response(headers={"Content-Type": form.value, "Cache-Control": "no-store"})

@@ -173,7 +173,7 @@ class DatasetVersions:
         """Living versions, in their order."""
         known = _about(exchange).known
         query = exchange.target.query_pairs()
-        limit = limit_of(query.get("max-keys", ""))
+        limit = limit_of(query)
         pages = PagedList(self._router.map.cluster, "versions", known.scope, (known.name.encode(),))
         after = pages.key(query["page"]) if "page" in query else None
         found = await self._datasets.page(known, after=after, limit=limit)

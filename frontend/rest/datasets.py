@@ -33,7 +33,7 @@ from frontend.http.route import Handle, Route
 from frontend.metadata.store import Version
 from frontend.rest.entry import OF_BLOB, container_of, enter
 from frontend.rest.json_body import json_object
-from frontend.rest.page_tokens import PagedList, limit_of
+from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
 
@@ -138,10 +138,14 @@ class DatasetPages:
 
     async def show(self, exchange: Exchange) -> web.Response:
         """`GET`: the one that a header names, or a page of the container's."""
-        if header.DATASET_NAME in exchange.headers:
-            return json_page(self._told(exchange, await self._named(exchange)))
         query = exchange.target.query_pairs()
-        limit = min(PAGE, limit_of(query.get("max-keys", "")))
+        if header.DATASET_NAME in exchange.headers:
+            if query:
+                raise InvalidRequest(
+                    f"{min(query)} is for the list of datasets; leave it out, or {header.DATASET_NAME}"
+                )
+            return json_page(self._told(exchange, await self._named(exchange)))
+        limit = min(PAGE, limit_of(query))
         pages = self._pages(exchange, "datasets")
         after = pages.text(query["page"]) if "page" in query else None
         found = await self._datasets.all(self._scope(exchange), after=after, limit=limit)
@@ -183,9 +187,9 @@ class DatasetPages:
         """`GET`: all of a dataset, or with `?alias=` one, and with `&history` all its moves, the newest first."""
         known = await self._named(exchange)
         query = exchange.target.query_pairs()
-        token, limit = query.get("page"), limit_of(query.get("max-keys", ""))
+        token, limit, history_asked = query.get("page"), limit_of(query), asks_history(query)
         if "alias" not in query:
-            if "history" in query:
+            if history_asked:
                 raise InvalidRequest("a history is that of one alias: say which with ?alias=")
             pages = self._pages(exchange, "aliases", known.name)
             after = pages.text(token) if token is not None else None
@@ -193,7 +197,7 @@ class DatasetPages:
             next_token = pages.token(found[-1].name.encode()) if len(found) == limit else None
             return json_page({"aliases": [_move_told(each) for each in found], "nextPageToken": next_token})
         name = checked_name("an alias", query["alias"])
-        if "history" not in query:
+        if not history_asked:
             if token is not None or "max-keys" in query:
                 raise InvalidRequest("page and max-keys are for a list of aliases, or for ?history of one")
             return json_page(_move_told(await self._datasets.aliases.find(known, name)))

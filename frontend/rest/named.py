@@ -30,7 +30,7 @@ from frontend.rest.keyed import drop_conditions
 from frontend.rest.named_actions import NameActions
 from frontend.rest.named_pages import NameHistory, told_version
 from frontend.rest.named_rules import AboutName, NameChanges, about, check_has_names
-from frontend.rest.page_tokens import PagedList, limit_of
+from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.read import Reads
 from frontend.rest.resource import json_page
 from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
@@ -121,7 +121,7 @@ class NamedBlobs:
     async def _history(self, exchange: Exchange) -> web.Response:
         name = about(exchange)
         query = exchange.target.query_pairs()
-        token, limit = query.get("page"), limit_of(query.get("max-keys", ""))
+        token, limit = query.get("page"), limit_of(query)
         pages = PagedList(self._router.map.cluster, "history", name.scope, (name.key,))
 
         async def read(before: Version | None, limit: int) -> list[NameVersion]:
@@ -187,7 +187,7 @@ def _asks_history(exchange: Exchange) -> bool:
     if not exchange.target.query:
         return False
     query = exchange.target.query_pairs()
-    if "history" not in query and query:
+    if not asks_history(query) and query:
         raise InvalidRequest(f"{min(query)} is about the pages of a history: ask for ?history, or leave it out")
     return bool(query)
 

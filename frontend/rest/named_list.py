@@ -63,16 +63,19 @@ class NameLists:
         """A page of the container's names by the order of their bytes. Names of blobs that are over are left out."""
         container = container_of(exchange)
         query = exchange.target.query_pairs()
-        limit = limit_of(query.get("max-keys", ""))
+        limit = limit_of(query)
         prefix = _text("prefix", query.get("prefix", ""), NAME_BYTES_MAX)
         delimiter = _text("delimiter", query.get("delimiter", ""), DELIMITER_BYTES_MAX)
-        start_after = _text("start-after", query.get("start-after", ""), NAME_BYTES_MAX) or None
+        after = _text("start-after", query.get("start-after", ""), NAME_BYTES_MAX) or None
         pages = PagedList(self._router.map.cluster, "names", container.scope, (prefix, delimiter))
+        if "page" in query:
+            # Whoever goes on with a request says again behind which name it begins: both hold.
+            after = max(pages.key(query["page"]), after or b"")
         found = await self._names.page(
             container.scope,
             prefix=prefix,
             delimiter=delimiter,
-            after=pages.key(query["page"]) if "page" in query else start_after,
+            after=after,
             limit=limit,
         )
         now_ms = self._clock.wall_ms()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -112,13 +112,21 @@ class PagedList(msgspec.Struct, frozen=True):
         return xxh64(said).to_bytes(_CHECK_SIZE, "big")
 
 
-def limit_of(text: str) -> int:
+def limit_of(query: Mapping[str, str]) -> int:
     """How many entries a page has at most, by `max-keys`. Raises InvalidRequest."""
-    if not text:
+    text = query.get("max-keys")
+    if text is None:
         return PAGE_MAX
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_MAX):
         raise InvalidRequest(f"max-keys is a number from 1 to {PAGE_MAX}, not {text[:20]!r}")
     return int(text)
+
+
+def asks_history(query: Mapping[str, str]) -> bool:
+    """Raises InvalidRequest for a history that has a value: `history=false` asks for none, and would get one."""
+    if query.get("history"):
+        raise InvalidRequest(f"history stands alone, without a value: not {query['history'][:20]!r}")
+    return "history" in query
 
 
 def _place_of(version: Version) -> tuple[int, int, int]:

@@ -137,6 +137,18 @@ async def test_the_moves_of_an_alias(frontend: HttpFrontend) -> None:
     assert [each["version"] for each in found] == ["5", "4", "3", "2", "1"]
 
 
+async def test_a_page_and_the_name_behind_which_a_list_begins_both_hold(frontend: HttpFrontend) -> None:
+    for name in "abcdefgh":
+        await put(frontend, name)
+
+    async def names(query: str) -> list[str]:
+        return [each["blobName"] for each in (await ok(frontend, "GET", f"{HERE}?max-keys=2&{query}"))["entries"]]
+
+    page = (await ok(frontend, "GET", f"{HERE}?max-keys=2&start-after=b"))["nextPageToken"]
+    assert await names(f"start-after=b&page={page}") == ["e", "f"]
+    assert await names(f"start-after=f&page={page}") == ["g", "h"]
+
+
 async def test_the_history_of_a_name(frontend: HttpFrontend) -> None:
     for _ in range(7):
         await put(frontend, "n", UPSERT)
@@ -283,4 +295,4 @@ async def test_versions_of_one_stamp_are_told_once_each(tmp_path: Path, limit: i
 @pytest.mark.parametrize("text", ["0", "-1", "1001", "x", "1e3", "99999999999999999999", "1.0", "+1", " 1"])
 def test_a_page_has_a_bounded_number_of_entries(text: str) -> None:
     with pytest.raises(InvalidRequest, match="from 1 to 1000"):
-        limit_of(text)
+        limit_of({"max-keys": text})
