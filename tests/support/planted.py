@@ -668,9 +668,10 @@ def take_tombstones_that_go_later_for_missed(patch: Patch) -> None:
     """A replica is rebuilt when its peers drop what it has heard long ago."""
     real = Cursor.hear
 
-    def hear(self: Cursor, answer: PartitionChanges, seen: Seen) -> None:
-        real(self, answer, seen)
+    def hear(self: Cursor, answer: PartitionChanges, seen: Seen) -> bool:
+        before, news = self.untold, real(self, answer, seen)
         self.untold = self.opened.lsn < answer.purged_lsn
+        return news or self.untold != before
 
     patch.setattr(Cursor, "hear", hear)
 
