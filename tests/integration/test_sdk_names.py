@@ -33,10 +33,10 @@ async def test_a_model_published_at_one_datacenter_is_rolled_back_at_the_other(d
             here.put_version("fraud-model", content(2, 5_000_000), "MINOR")
             here.set_alias("fraud-model", "champion", "1.3.0", expected="1.2.9", who="ann", why="better on the holdout")
             champion = VersionRef("fraud-model", "@champion")
-            # What is not known yet is asked of the other datacenter.
-            assert (await there.alias("fraud-model", "champion")).version == "1.3.0"
-            assert await there.get_bytes(champion) == content(2, 5_000_000)
+            # What is not known yet is asked of the other datacenter; of two moves the first may be known before the second.
+            assert (await there.alias("fraud-model", "champion")).version in {"1.2.9", "1.3.0"}
             eventually(lambda: known(dc2, "fraud-model") == known(dc1, "fraud-model"), "all moves are known there")
+            assert await there.get_bytes(champion) == content(2, 5_000_000)
             assert (await there.roll_back_alias("fraud-model", "champion", why="false alarms")).version == "1.2.9"
             eventually(lambda: here.alias("fraud-model", "champion").version == "1.2.9", "the move came back")
             assert here.get_bytes(champion) == content(1, 100_000)
