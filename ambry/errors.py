@@ -91,6 +91,13 @@ class AccessDenied(AmbryError, PermissionError):
     status = 403
 
 
+class Unauthenticated(AmbryError, PermissionError):
+    """No credentials, or such as are not known, not any more, or not yet."""
+
+    code = 15
+    status = 401
+
+
 class RetentionLocked(AccessDenied):
     """What is to be deleted or overwritten lies in a container that is locked until a date."""
 
@@ -121,6 +128,12 @@ class BlobExpired(BlobGone):
     """The blob's time to live has passed."""
 
     code = 23
+
+
+class EncryptionKeyDeleted(BlobGone):
+    """The key of the container was deleted: what was encrypted with it is unreadable for ever."""
+
+    code = 28
 
 
 class NameNotFound(BlobNotFound):
@@ -243,6 +256,12 @@ class QuotaExceeded(AmbryError):
     retriable = True
 
 
+class RateLimited(QuotaExceeded):
+    """More requests or bytes in a second than the key may; Retry-After says when to come back."""
+
+    code = 46
+
+
 class NotSupported(InvalidRequest):
     """A part of HTTP that this server refuses, such as an encoded transfer."""
 
@@ -346,6 +365,12 @@ class MetadataUnavailable(Unavailable):
     """The store of names, accounts and sessions does not answer; a change of it may or may not have happened."""
 
     code = 58
+
+
+class KeysUnavailable(Unavailable):
+    """Whoever keeps the keys of what is encrypted cannot be asked now, and those that are known are too old."""
+
+    code = 59
 
 
 class InsufficientStorage(AmbryError, OSError):

@@ -25,6 +25,7 @@ from ambry.service.origin import Hosts
 from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
+from frontend.access.verified import Access
 from frontend.config import FrontendConfig, rpc_address
 from frontend.containers.resolver import Containers
 from frontend.http.access_log import AccessLog
@@ -60,6 +61,7 @@ class Frontend:
         self._agreed = AgreedClock(clock, own_votes=False)
         """What users are told goes by this one: the data nodes decide when a blob is over, by theirs."""
         self._corrected = False
+        self._access = Access(clock=self._agreed, root_keys=config.access.root_keys, enabled=config.access.enabled)
         self._map = load_layout(Path(config.frontend.layout))
         if config.frontend.datacenter not in self._map.datacenters:
             raise ConfigInvalid(
@@ -92,7 +94,7 @@ class Frontend:
         router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
         metadata = metadata_store(self._config, self._map, clock=self._agreed, random_source=self._random)
-        containers = Containers(self._config.accounts)
+        containers = Containers(self._config.accounts, open=not self._access.enabled)
         services = metadata_services(
             metadata,
             router,
@@ -108,6 +110,7 @@ class Frontend:
             containers,
             config=self._config,
             clock=self._agreed,
+            access=self._access,
             unready=lambda: self._unready(router),
             services=services,
         )

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from ambry.address import is_loopback
 from ambry.clustermap.model import ClusterMap
 from ambry.config import Amount, Millis, Port, Seconds, Some
 from ambry.errors import ConfigInvalid
@@ -86,6 +87,12 @@ class UploadsSection(msgspec.Struct, frozen=True):
     idempotency_s: int = 7 * 86_400
 
 
+class AccessSection(msgspec.Struct, frozen=True):
+    enabled: bool = True
+    root_keys: tuple[str, ...] = ()
+    secret_file: str = ""
+
+
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
@@ -96,6 +103,7 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     router: RouterSection = msgspec.field(default_factory=RouterSection)
     metadata: MetadataSection = msgspec.field(default_factory=MetadataSection)
     uploads: UploadsSection = msgspec.field(default_factory=UploadsSection)
+    access: AccessSection = msgspec.field(default_factory=AccessSection)
     accounts: dict[str, AccountEntry] = msgspec.field(
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )
@@ -197,6 +205,11 @@ def check(config: FrontendConfig) -> FrontendConfig:
             raise ConfigInvalid(
                 f"the name {name!r} stands in headers: 1 to {NAME_SIZE_MAX} characters of printable ASCII"
             )
+    if not config.access.enabled and not is_loopback(frontend.host):
+        raise ConfigInvalid(
+            f"frontend.host is {frontend.host!r}, and access.enabled is false: without keys a frontend serves loopback alone, "
+            "or whoever reaches it reads and deletes everything; leave access.enabled out, or listen on 127.0.0.1"
+        )
     if not Path(config.frontend.layout).is_file():
         raise ConfigInvalid(f"frontend.layout: there is no file {config.frontend.layout}")
     return config

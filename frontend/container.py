@@ -44,6 +44,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     """Whether nothing of it matters to a read but its names and what caches are told."""
     plain_uploads: bool
     """Whether nothing of it matters to an upload but its ids and its durability."""
+    public: bool = False
+    """Whether whoever comes may read what is in it."""
     certain: bool = True
     """False where what the metadata store may say of it was never seen."""
 
@@ -104,8 +106,9 @@ def container_of(
     account_active: bool = True,
     known: bool = True,
     certain: bool = True,
+    open: bool = False,
 ) -> Container:
-    """The container that these settings make."""
+    """The container that these settings make; `open` where no keys are asked for."""
     active = account_active and settings.status is AccountStatus.ACTIVE
     unbounded = settings.quota_bytes is None and settings.quota_blobs is None
     return Container(
@@ -119,6 +122,7 @@ def container_of(
         origins=origins_of(settings.access_control_allow_origin),
         known=known,
         certain=certain,
+        public=known and (settings.is_private is False or (open and settings.is_private is None)),
         plain_reads=active and not settings.strict_reads,
         plain_uploads=active and not settings.ttl_required and unbounded,
     )

@@ -18,6 +18,7 @@ import random
 import msgspec
 
 from frontend.container import Container
+from frontend.who import NOBODY, Who
 
 
 class RequestContext(msgspec.Struct, eq=False, kw_only=True):
@@ -30,6 +31,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """On the event loop's clock; the client has its answer by then."""
     container: Container | None = None
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
+    who: Who = NOBODY
+    """Who asks."""
 
     @staticmethod
     def of_ours(

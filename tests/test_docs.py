@@ -185,7 +185,15 @@ def test_the_document_of_the_http_api_lists_every_route() -> None:
     nothing: Any = None
     config = FrontendConfig(frontend=FrontendSection(name="f", datacenter="d"))
     services: Any = MagicMock()
-    api = AmbryApi(nothing, Containers(config.accounts), config=config, clock=nothing, unready=list, services=services)
+    api = AmbryApi(
+        nothing,
+        Containers(config.accounts),
+        config=config,
+        clock=nothing,
+        access=nothing,
+        unready=list,
+        services=services,
+    )
     routed = {(method, route.target) for route in api.routes for method in route.methods}
     section = (ROOT / "docs" / "rest.md").read_text("utf-8").partition("## Calls")[2].partition("\n## ")[0]
     listed: set[tuple[str, str]] = set()

@@ -48,8 +48,8 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 
     status: AccountStatus = AccountStatus.ACTIVE
     description: str = ""
-    is_private: bool = False
-    """Whether caches that many share may not keep its blobs."""
+    is_private: bool | None = None
+    """False: whoever comes may read its blobs, without a key, and caches that many share may keep them. None: nobody said."""
     encrypted: bool = False
     cacheable: bool = True
     """Whether any cache may keep its blobs."""

@@ -62,9 +62,14 @@ class Directory:
     """Every account by id, and every container by both its names and by both its ids."""
 
     def __init__(
-        self, accounts: Iterable[AccountRecord], *, certain: bool = True, told: Mapping[int, Stamp | None] | None = None
+        self,
+        accounts: Iterable[AccountRecord],
+        *,
+        certain: bool = True,
+        told: Mapping[int, Stamp | None] | None = None,
+        open: bool = False,
     ) -> None:
-        """`certain` says whether the metadata store's word is in it, where there is one."""
+        """`certain` says whether the metadata store's word is in it, where there is one; `open`: no keys are asked for."""
         self.told = told or {}
         """When this datacenter last changed an account or a container of it, by id (frontend/containers/registers.py)."""
         self.accounts: dict[int, AccountRecord] = {}
@@ -83,6 +88,7 @@ class Directory:
                     container_name=record.name,
                     account_active=account.settings.status is AccountStatus.ACTIVE,
                     certain=certain,
+                    open=open,
                 )
                 self._ids[container.scope] = container
                 self._names.setdefault((account.name, record.name), container)

@@ -24,13 +24,15 @@ Refresh = Callable[[], Awaitable[None]]
 class Containers:
     """Accounts and containers: the configuration's, and those of the metadata store if there is one."""
 
-    def __init__(self, entries: Mapping[str, AccountEntry]) -> None:
+    def __init__(self, entries: Mapping[str, AccountEntry], *, open: bool = False) -> None:
+        """`open`: no keys are asked for, so whoever comes may read what nobody said is private."""
+        self.open = open
         self.built_in = built_in(entries)
         self.refresh: Refresh | None = None
         """Set by whoever keeps this up to date; None where the configuration has all there is."""
         self.elsewhere: ContainersElsewhere | None = None
         """Set where there are other datacenters, which may know what is not known here."""
-        self.directory = Directory(self.built_in.values())
+        self.directory = Directory(self.built_in.values(), open=open)
 
     @property
     def directory(self) -> Directory:

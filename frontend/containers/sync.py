@@ -45,7 +45,7 @@ class ContainerSync:
         self._away = False
         self.known: dict[int, KnownAccount] = {}
         """What the store has, by id; it also says what holds for what the configuration names."""
-        containers.directory = Directory(containers.built_in.values(), certain=False)
+        containers.directory = Directory(containers.built_in.values(), certain=False, open=containers.open)
         containers.refresh = self.refresh
 
     @property
@@ -100,7 +100,7 @@ class ContainerSync:
         self.known = known
         records = {**self._containers.built_in, **{id: account.record for id, account in known.items()}}
         told = {id: account.kept.told for id, account in known.items()}
-        self._containers.directory = Directory(records.values(), told=told)
+        self._containers.directory = Directory(records.values(), told=told, open=self._containers.open)
 
     async def _read_account(self, id: int, kept: Kept) -> KnownAccount:
         versions = [version async for version in self._all(Space.CONTAINER, account_scope(id))]

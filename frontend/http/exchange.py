@@ -61,6 +61,12 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Whether it comes from a page of another origin that may use what it is about, as the route's `enter` found out."""
     selected: Any = None
     """What the route's `select` found, if conditions were to be evaluated: the handler need not look again."""
+    needs: Any = None
+    """What its route takes (frontend/http/route.py)."""
+    name: str | None = None
+    """The name in a container that it is about, once that is known; None where it is about no single one."""
+    decided: bool = False
+    """Whether it was decided that it may be."""
     about: Any = None
     """The thing that the request is about, as the route's `enter` found it out; None where its target says it."""
     named: Any = None

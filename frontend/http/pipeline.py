@@ -1,9 +1,9 @@
 """The life of a request, the same for every API:
 
-    parse -> target -> (who) -> (may) -> preconditions -> (quota) -> handler
+    parse -> target -> who -> what it is about -> may -> preconditions -> handler
 
-Each step either fills in the exchange or refuses with an error, which becomes an answer here and nowhere else. The steps in
-brackets have their places, and nothing stands there yet.
+Each step either fills in the exchange or refuses with an error, which becomes an answer here and nowhere else. Who asks and
+whether they may, the dialect decides; until it has, what a request is told is the dialect's to say too.
 """
 
 from __future__ import annotations
@@ -134,8 +134,7 @@ class Pipeline:
     async def _made(self, exchange: Exchange) -> web.StreamResponse:
         try:
             route = self._understand(exchange)
-            if route.enter is not None:
-                await route.enter(exchange)
+            await self._enter(exchange, route)
             if route.changes and not (FROM_BROWSERS.isdisjoint(exchange.headers) or exchange.from_known_page):
                 refuse_cross_site(exchange.headers, exchange.authority)
             if not CONDITIONAL.isdisjoint(exchange.headers):
@@ -157,6 +156,23 @@ class Pipeline:
             if exchange.streaming:
                 return self._break(exchange, error)
             return self._problem(exchange, InternalError("a bug in this server; please report the request id"))
+
+    async def _enter(self, exchange: Exchange, route: Route) -> None:
+        """Find out who asks, about what, and whether they may."""
+        dialect = self._dialect
+        dialect.authenticate(exchange)
+        exchange.needs = route.needs
+        if route.enter is not None:
+            try:
+                await route.enter(exchange)
+            except AmbryError as error:
+                if exchange.decided:
+                    raise
+                told = dialect.refused(exchange, error)
+                if told is error:
+                    raise
+                raise told from error
+        dialect.authorize(exchange, route)
 
     def _understand(self, exchange: Exchange) -> Route:
         """Find the route, take in the fields, and refuse what must not or cannot be done whoever asks."""

@@ -28,7 +28,8 @@ _PUT = b"PUT / HTTP/1.1\r\n"
 _LINE = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)")
 """A field of visible ASCII. What is looser, and may be right all the same, the parser judges."""
 PLAIN_FIELDS = frozenset({
-    b"accept", b"accept-encoding", b"accept-language", b"connection", b"host", b"traceparent", b"tracestate", b"user-agent",
+    b"accept", b"accept-encoding", b"accept-language", b"authorization", b"connection", b"host", b"traceparent", b"tracestate",
+    b"user-agent",
 })  # fmt: skip
 """Preferences, descriptions, and what is checked below."""
 
@@ -104,24 +105,31 @@ class Lines(Generic[M]):
             return None
 
 
-def nothing_more(_headers: dict[str, str], _prefixed: bool) -> None:
-    """What plain fields of a read say."""
+def who_of(headers: dict[str, str], _prefixed: bool) -> str | None:
+    """What plain fields of a read say: who asks, by their Authorization."""
+    return headers.get("authorization")
+
+
+class PlainRead(NamedTuple):
+    """A plain GET: its target behind the slash, and its Authorization."""
+
+    target: bytes
+    authorization: str | None
 
 
 class PlainReads:
     """Knows plain reads by their bytes."""
 
     def __init__(self, hosts: Hosts) -> None:
-        self._lines = Lines(hosts, PLAIN_FIELDS, nothing_more)
+        self._lines = Lines(hosts, PLAIN_FIELDS, who_of)
 
-    def target(self, data: bytes, size: int) -> bytes | None:
-        """The target, `size` characters behind its slash, of a plain GET that `data` is, and nothing else."""
+    def target(self, data: bytes, size: int) -> PlainRead | None:
+        """The plain GET of a target with `size` characters behind its slash that `data` is, and nothing else."""
         end = len(_GET) + size
         if data[: len(_GET)] != _GET or data[end : end + len(_VERSION)] != _VERSION:
             return None
-        if self._lines.judge(data[end + len(_VERSION) :]) is None:
-            return None
-        return data[len(_GET) : end]
+        lines = self._lines.judge(data[end + len(_VERSION) :])
+        return None if lines is None else PlainRead(data[len(_GET) : end], lines.meaning)
 
 
 class PlainUpload(NamedTuple, Generic[M]):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple
 
 from ambry.service.origin import Hosts
-from frontend.http.plain import LENGTH, PLAIN_FIELDS, PLAIN_ON_UPLOAD, Lines, M, PlainUpload, nothing_more
+from frontend.http.plain import LENGTH, PLAIN_FIELDS, PLAIN_ON_UPLOAD, Lines, M, PlainUpload, who_of
 
 PATH_SIZE_MAX = 1_024
 _UNRESERVED = rb"-A-Za-z0-9._~"
@@ -33,20 +33,30 @@ class PlainName(NamedTuple):
     key: bytes
 
 
+class PlainNamedRead(NamedTuple):
+    """A plain GET by a name, and its Authorization."""
+
+    name: PlainName
+    authorization: str | None
+
+
 class PlainNamedReads:
     """Knows plain reads by a name."""
 
     def __init__(self, hosts: Hosts) -> None:
-        self._lines = Lines(hosts, PLAIN_FIELDS, nothing_more)
+        self._lines = Lines(hosts, PLAIN_FIELDS, who_of)
         self._match = re.compile(rb"GET " + _TARGET).match
 
-    def name(self, data: bytes) -> PlainName | None:
-        """What is named by the plain GET that `data` is, and nothing else."""
+    def read(self, data: bytes) -> PlainNamedRead | None:
+        """The plain GET by a name that `data` is, and nothing else."""
         match = self._match(data)
-        if match is None or self._lines.judge(data[match.end() :]) is None:
+        if match is None:
+            return None
+        lines = self._lines.judge(data[match.end() :])
+        if lines is None:
             return None
         account, container, key = match.groups()
-        return PlainName(account.decode(), container.decode(), key)
+        return PlainNamedRead(PlainName(account.decode(), container.decode(), key), lines.meaning)
 
 
 class PlainNamedUploads(Generic[M]):

@@ -35,6 +35,8 @@ class Route:
     target: str
     """The path, with names in braces where it varies: `{name}` is one segment, `{name...}` all that follow, one at least."""
     handle: Handle
+    needs: object
+    """What whoever asks must be allowed, in the words of the API. There is no default: a route without a rule is none."""
     enter: Enter | None = None
     """Called before the request's conditions are looked at. None where there is nothing to find out."""
     changes: bool = False
@@ -91,6 +93,15 @@ class Dialect(Protocol):
 
         Raises MethodNotAllowed with what is allowed there, InvalidRequest for a target that nothing stands at.
         """
+
+    def authenticate(self, exchange: Exchange) -> None:
+        """Find out who asks. Called before anything else is done for a request. Raises AmbryError."""
+
+    def authorize(self, exchange: Exchange, route: Route) -> None:
+        """Whether they may; called when the route's `enter` has found out what the request is about. Raises AmbryError."""
+
+    def refused(self, exchange: Exchange, error: AmbryError) -> AmbryError:
+        """What is told of an error that came before it was decided whether whoever asks may hear of it."""
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """An error as this API's users expect it; without the headers that every response carries."""

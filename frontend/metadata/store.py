@@ -51,6 +51,10 @@ class Space(enum.IntEnum):
     VERSION = 7
     """A version of a dataset."""
     ALIAS = 8
+    KEY = 9
+    """A key of the API (frontend/access/key_rows.py)."""
+    CONTAINER_KEY = 10
+    """A key that encrypts what is in a container."""
 
 
 class LocalSpace(enum.IntEnum):

@@ -12,6 +12,7 @@ from ambry.blob import NEVER_MS, ChunkRef
 from ambry.checksum import DIGEST_SIZE
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import metadata, names
+from ambry.rest.access import Role
 from frontend.http.exchange import Exchange, StreamedAnswer, json_response
 from frontend.http.inert import GUARDS
 from frontend.http.route import Handle, Route
@@ -21,6 +22,7 @@ from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.presence import presence
+from frontend.who import in_container
 
 ENTRIES_PER_PIECE = 256
 """Of a list of chunks; they take about as much as is charged for them beside the list, a block."""
@@ -42,6 +44,7 @@ class About:
                 methods=READS,
                 target=f"/{{id}}/{name}",
                 handle=handle,
+                needs=in_container(Role.READ),
                 enter=self._entry.by_path,
                 headers=headers | OF_BLOB,
                 select=self._finder.select_about,

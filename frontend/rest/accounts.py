@@ -16,9 +16,11 @@ from frontend.containers.resolver import Containers
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
+from frontend.rest.account_access import check_accounts, check_containers, shown, shown_or_refused
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
+from frontend.who import ANY_KEY
 
 OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
 
@@ -35,7 +37,15 @@ class AccountPages:
     def routes(self) -> tuple[Route, ...]:
         def read(op: str, target: str, handle: Handle, more: str) -> Route:
             headers = OF_ACCOUNT | {more}
-            return Route(op=op, methods=READS, target=target, handle=handle, headers=headers, select=self.select)
+            return Route(
+                op=op,
+                methods=READS,
+                target=target,
+                handle=handle,
+                needs=ANY_KEY,
+                headers=headers,
+                select=self.select,
+            )
 
         def change(op: str, target: str, handle: Handle, headers: frozenset[str]) -> Route:
             return Route(
@@ -43,6 +53,7 @@ class AccountPages:
                 methods=("POST",),
                 target=target,
                 handle=handle,
+                needs=ANY_KEY,
                 changes=True,
                 takes_body=True,
                 headers=headers,
@@ -63,20 +74,23 @@ class AccountPages:
 
     async def accounts(self, exchange: Exchange) -> web.Response:
         """All, or the one that a header names."""
-        headers = exchange.headers
+        headers, who = exchange.headers, exchange.context.who
         ignore = names.IGNORE_CONTAINERS in headers and values.flag(
             names.IGNORE_CONTAINERS, headers[names.IGNORE_CONTAINERS]
         )
         if names.ACCOUNT_ID in headers or names.ACCOUNT_NAME in headers:
-            found = [await self._named(exchange)]
+            found = [shown_or_refused(who, await self._named(exchange))]
         else:
             await self._look()
-            found = sorted(self._containers.directory.accounts.values(), key=lambda account: account.name)
+            every = self._containers.directory.accounts.values()
+            found = [
+                account for each in sorted(every, key=lambda it: it.name) if (account := shown(who, each)) is not None
+            ]
         return json_page({"accounts": [account_json(account, ignore_containers=ignore) for account in found]})
 
     async def containers(self, exchange: Exchange) -> web.Response:
         """All of an account, or the one that a header names."""
-        account = await self._named(exchange)
+        account = shown_or_refused(exchange.context.who, await self._named(exchange))
         name = exchange.headers.get(names.CONTAINER_NAME)
         records = sorted(account.containers.values(), key=lambda container: container.name)
         if name is not None:
@@ -85,13 +99,16 @@ class AccountPages:
 
     async def save_accounts(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
-        saved = await changes.save_accounts(_list(await json_object(exchange, self._router), "accounts"))
+        given = _list(await json_object(exchange, self._router), "accounts")
+        check_accounts(exchange.context.who, given, self._containers.directory)
+        saved = await changes.save_accounts(given)
         return json_page({"accounts": [account_json(account) for account in saved]})
 
     async def save_containers(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "containers")
         account = await self._named(exchange)
+        check_containers(exchange.context.who, account, given, self._containers.directory)
         response = json_page(
             {
                 "containers": [
@@ -167,6 +184,7 @@ def container_json(account: int, container: ContainerRecord) -> dict[str, Any]:
         "containerName": container.name,
         "parentAccountId": account,
         **msgspec.to_builtins(container.settings),
+        "isPrivate": container.settings.is_private is not False,
         "snapshotVersion": container.snapshot_version,
         "lastModifiedTime": container.modified_ms,
     }

@@ -9,12 +9,15 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, InvariantBroken
 from ambry.rest import names
 from ambry.rest.text import plain_text
+from frontend.access.verified import Access
 from frontend.config import FrontendConfig
 from frontend.containers.resolver import Containers
+from frontend.http.exchange import Exchange
 from frontend.http.problem import headers_of
+from frontend.http.route import Route
 from frontend.rest.about import About
 from frontend.rest.accounts import AccountPages
 from frontend.rest.api_pages import ApiPages
@@ -43,6 +46,7 @@ from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
 from frontend.router.context import RouterContext
 from frontend.services import MetadataServices
+from frontend.who import ANY_KEY, Needs, On, decide, refusal
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -65,6 +69,7 @@ class AmbryApi:
         *,
         config: FrontendConfig,
         clock: Clock,
+        access: Access,
         unready: Callable[[], list[str]],
         services: MetadataServices | None = None,
     ) -> None:
@@ -73,6 +78,7 @@ class AmbryApi:
         Without `services` accounts stay as they are, and nothing is there that needs the metadata store.
         """
         self.containers = containers
+        self.access = access
         self.finder = finder = BlobFinder(router, containers, clock)
         entry = Entry(containers, clock=clock)
         section = config.frontend
@@ -130,6 +136,27 @@ class AmbryApi:
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find
         self.common = {"Server": "ambry", names.DATACENTER: section.datacenter, names.FRONTEND: section.name}
+
+    def authenticate(self, exchange: Exchange) -> None:
+        """See frontend/http/route.py."""
+        exchange.context.who = self.access.of(exchange.headers.get("authorization"))
+
+    def authorize(self, exchange: Exchange, route: Route) -> None:
+        """See frontend/http/route.py."""
+        if exchange.decided:
+            return
+        needs: Needs = exchange.needs
+        if needs.on is On.CONTAINER:
+            if route.enter is not None:
+                raise InvariantBroken(f"{route.op} was let in before anybody decided about it")
+            # Its handler enters, and decides; without a key it is not even heard.
+            needs = ANY_KEY
+        decide(exchange.context.who, needs)
+
+    def refused(self, exchange: Exchange, error: AmbryError) -> AmbryError:
+        """Whoever has no key learns nothing but that it takes one."""
+        who, needs = exchange.context.who, exchange.needs
+        return error if who.known or needs.on is On.NOTHING else refusal(who, needs.roles, None)
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """`application/problem+json` (RFC 9457)."""

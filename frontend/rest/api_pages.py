@@ -16,6 +16,7 @@ from frontend.http.route import Handle, Route
 from frontend.rest import docs_page
 from frontend.rest.openapi import document
 from frontend.rest.resource import EVERYWHERE, READS
+from frontend.who import OPEN
 
 OPENAPI = "/openapi.json"
 DOCS = "/docs"
@@ -40,6 +41,7 @@ class ApiPages:
                 methods=READS,
                 target=target,
                 handle=handle,
+                needs=OPEN,
                 headers=EVERYWHERE,
                 select=self.select,
                 gives=(gives,),

@@ -12,6 +12,7 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, InternalError, InvalidRequest, NameDeleted
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import frames
+from ambry.rest.access import Role
 from ambry.rest.text import is_plain
 from ambry.service.logs import get_logger
 from frontend.container import Container
@@ -27,11 +28,13 @@ from frontend.rest.batch_names import BatchNames, FoundName
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
 from frontend.rest.blob import parse_id
+from frontend.rest.entry import decide_on
 from frontend.rest.named_rules import NameChanges
 from frontend.rest.resource import EVERYWHERE
 from frontend.router import update
 from frontend.router.context import RouterContext
 from frontend.router.values import RangeSpec
+from frontend.who import ANY_KEY
 
 log = get_logger()
 
@@ -56,6 +59,7 @@ class Batches:
                 methods=("POST",),
                 target=f"/batch/{name}",
                 handle=handle,
+                needs=ANY_KEY,
                 changes=changes,
                 takes_body=True,
                 headers=EVERYWHERE,
@@ -84,7 +88,7 @@ class Batches:
 
     async def _read(self, exchange: Exchange, *, bodies: bool) -> web.StreamResponse:
         items = await read_items(exchange, self._router, ranges=bodies)
-        by_name = await self._find_names(items)
+        by_name = await self._find_names(exchange, items, Role.READ)
         units: list[Unit] = []
         for index, item in enumerate(items):
             text, ranges = (item, None) if isinstance(item, str) else (item.id, item.ranges)
@@ -94,6 +98,7 @@ class Batches:
                 if not by_its_name:
                     blob_id = parse_id(text)
                     container = self._known(blob_id) or await self._container(blob_id)
+                    decide_on(exchange, Role.READ, container)
                     text = text[:ID_TEXT_SIZE]
                 else:
                     named = _found(by_name, index)
@@ -118,14 +123,16 @@ class Batches:
                 units.append(Unit(index=index, text=shown(text), error=error))
         return await BatchRead(exchange, self._router, form_of(exchange), bodies=bodies).run(units)
 
-    async def _find_names(self, items: Sequence[str | BatchItem]) -> dict[int, FoundName | AmbryError]:
-        """What is known of those items that are names."""
+    async def _find_names(
+        self, exchange: Exchange, items: Sequence[str | BatchItem], role: Role
+    ) -> dict[int, FoundName | AmbryError]:
+        """What is known of those items that are names, as far as whoever asks has the role for it."""
         wanted = {index: item.name for index, item in enumerate(items) if not isinstance(item, str) and item.name}
         if not wanted:
             return {}
         if self.names is None:
             raise InvalidRequest("this frontend has no metadata store that would know names; give ids")
-        return dict(zip(wanted, await self.names.find(list(wanted.values())), strict=True))
+        return dict(zip(wanted, await self.names.find(exchange.context.who, list(wanted.values()), role), strict=True))
 
     def _known(self, blob_id: BlobId) -> Container | None:
         """The container of a blob, if it is known; None also for one that is inactive."""
@@ -141,7 +148,7 @@ class Batches:
     async def delete(self, exchange: Exchange) -> web.Response:
         """Delete many blobs, each for itself: those that cannot be deleted keep none of the others."""
         items = await read_items(exchange, self._router, ranges=False)
-        by_name = await self._find_names(items)
+        by_name = await self._find_names(exchange, items, Role.DELETE)
         answers: list[dict[str, Any]] = [{} for _ in items]
         again = _repetitions([item if isinstance(item, str) else item.id for item in items], by_name)
         numbers = iter([number for number in range(len(items)) if number not in again])
@@ -170,6 +177,7 @@ class Batches:
                 blob_id = parse_id(text.removeprefix("/"))
                 told["id"] = str(blob_id)
                 context.container = self._known(blob_id) or await self._container(blob_id)
+                decide_on(exchange, Role.DELETE, context.container)
                 context.container.check_unlocked(self._clock.wall_ms())
                 await update.delete(context, self._router, blob_id, None)
             else:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import msgspec
 
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
+from ambry.rest.access import Role
 from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import name_key
 from frontend.rest.named_rules import AboutName, check_has_names
+from frontend.who import Who, decide, in_container
 
 
 class FoundName(msgspec.Struct, frozen=True):
@@ -36,8 +38,11 @@ class BatchNames:
         self._names = names
         self._containers = containers
 
-    async def find(self, texts: Sequence[str]) -> list[FoundName | AmbryError]:
-        """Each as `account/container/name`, in their order. Where the store cannot be asked, that is what is known of each."""
+    async def find(self, who: Who, texts: Sequence[str], role: Role) -> list[FoundName | AmbryError]:
+        """Each as `account/container/name`, in their order; AccessDenied for those without the role.
+
+        Where the store cannot be asked, that is what is known of each.
+        """
         found: dict[int, FoundName | AmbryError] = {}
         containers: dict[int, Container] = {}
         places: dict[int, dict[bytes, list[int]]] = {}
@@ -45,6 +50,7 @@ class BatchNames:
         for number, text in enumerate(texts):
             try:
                 container, key = await self._place(text, asked)
+                decide(who, in_container(role), container, key.decode())
             except AmbryError as error:
                 found[number] = error
                 continue

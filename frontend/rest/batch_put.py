@@ -11,6 +11,7 @@ from ambry.checksum import digest
 from ambry.clock import Clock
 from ambry.errors import AmbryError, ChecksumMismatch, InvalidRequest, MediaTypeUnsupported
 from ambry.rest import names, values
+from ambry.rest.access import Role
 from ambry.rest.frames import CONTENT_TYPE, HEADER_SIZE_MAX, ApiFrame, FrameReader
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.body import body_of
@@ -26,6 +27,7 @@ from frontend.router.batch_puts import BatchPut, SmallBlob
 from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 from frontend.router.values import PutResult, PutSpec
+from frontend.who import in_container
 
 BLOB_BYTES_MAX = 1 << 20
 """Of one blob of a batch; a larger one is worth a request of its own."""
@@ -57,6 +59,7 @@ class BatchPuts:
                 methods=("POST",),
                 target="/batch/put",
                 handle=self.put,
+                needs=in_container(Role.WRITE),
                 enter=self._entry.to_upload,
                 changes=True,
                 takes_body=True,

@@ -11,6 +11,7 @@ from ambry.clock import Clock
 from ambry.errors import BlobDeleted, BlobExpired, BlobGone, InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
 from ambry.rest import metadata, names, values
+from ambry.rest.access import Role
 from ambry.rest.text import is_plain, one_of, percent_encoded
 from frontend.container import Container, unknown_container
 from frontend.containers.resolver import Containers
@@ -23,11 +24,14 @@ from frontend.rest.cross_origin import told_always
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
 from frontend.router.values import BlobHead
+from frontend.who import decide, in_container
 
 FOR_EVER = "public, immutable, max-age=31536000"
 """Of bytes that stay readable: nobody need ask again."""
 ASK_AGAIN = "public, no-cache"
 """Of bytes that anybody may keep, and has to ask for again whether they are still those that are meant."""
+FOR_EVER_FOR_ONE = "private, immutable, max-age=31536000"
+"""The same where only whoever has a key may read them: no cache that many share keeps them."""
 ASK_FIRST = "private, no-cache"
 NOT_AT_ALL = "no-store"
 
@@ -61,11 +65,14 @@ _VISIBLE = {
 
 
 def visible(exchange: Exchange) -> Visible:
-    """What the request asked to see. Raises InvalidRequest."""
+    """What the request asked to see. Raises InvalidRequest; AccessDenied for what only whoever may delete sees."""
     option = exchange.headers.get(names.GET_OPTION)
     if option is None:
         return ALIVE
-    return _VISIBLE[one_of(names.GET_OPTION, option, tuple(_VISIBLE))]
+    asked = _VISIBLE[one_of(names.GET_OPTION, option, tuple(_VISIBLE))]
+    if asked.any:
+        decide(exchange.context.who, in_container(Role.DELETE), exchange.context.container, exchange.name)
+    return asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +229,9 @@ def _cache(head: BlobHead, allowed: Visible, container: Container, *, named: boo
     private = settings.is_private or head.properties.private
     if head.state.expires_at_ms != NEVER_MS or private:
         return ASK_FIRST
-    return ASK_AGAIN if named else FOR_EVER
+    if container.public:
+        return ASK_AGAIN if named else FOR_EVER
+    return ASK_FIRST if named else FOR_EVER_FOR_ONE
 
 
 def lines_of(head: BlobHead, container: Container, *, named: bool = False) -> str:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from ambry.errors import AmbryError, InvalidRequest
+from ambry.rest.access import Role
 from ambry.rest.values import DEFAULT_NAME
 from ambry.service.listener import TCP_CLOSE, state_of
 from frontend.container import Container
@@ -24,6 +25,7 @@ from frontend.http.route import Route
 from frontend.rest.changes_forms import Form, form_of
 from frontend.rest.entry import container_of, enter
 from frontend.rest.resource import EVERYWHERE, READS
+from frontend.who import in_container
 
 LAST_EVENT_ID = "last-event-id"
 ON_CHANGES = frozenset({"account", "container", "since", "wait", "limit"})
@@ -46,6 +48,7 @@ class ChangePages:
                 methods=READS,
                 target="/changes",
                 handle=self.changes,
+                needs=in_container(Role.READ),
                 enter=self._enter,
                 headers=EVERYWHERE | {LAST_EVENT_ID},
                 query=ON_CHANGES,

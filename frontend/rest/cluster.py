@@ -11,6 +11,7 @@ from ambry.clock import Clock
 from ambry.clustermap.model import Node
 from ambry.errors import InvalidRequest, Unavailable
 from ambry.rest import names
+from ambry.rest.access import Role
 from ambry.rest.text import one_of
 from frontend.container import unknown_container
 from frontend.containers.resolver import Containers
@@ -20,6 +21,7 @@ from frontend.http.route import Handle, Route
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.context import RouterContext
 from frontend.router.usage import ContainerKey, PartitionUsage, UsedSpace, total, usage
+from frontend.who import in_cluster
 
 ACCOUNT_REPORT = "account_report"
 PARTITION_CLASS_REPORT = "partition_class_report"
@@ -42,6 +44,7 @@ class ClusterPages:
                 methods=READS,
                 target=target,
                 handle=handle,
+                needs=in_cluster(Role.ADMIN),
                 headers=EVERYWHERE | set(headers),
                 query=query,
                 required=query,

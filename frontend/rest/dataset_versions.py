@@ -96,8 +96,8 @@ class DatasetVersions:
 
     async def _known(self, exchange: Exchange) -> tuple[KeptDataset, str]:
         """The dataset in the path, and what stands behind it."""
+        rest = exchange.name = rules.percent_decoded("the path", exchange.target.rest(3))
         container = await container_in_path(exchange, self._containers)
-        rest = rules.percent_decoded("the path", exchange.target.rest(3))
         name, _, version = rest.partition("/")
         return await self._datasets.find(container.scope, checked_name("a dataset's name", name)), version
 

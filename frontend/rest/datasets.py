@@ -12,6 +12,7 @@ from ambry.errors import InvalidRequest, NameDeleted
 from ambry.rest import names as header
 from ambry.rest import text as rules
 from ambry.rest import values
+from ambry.rest.access import Role
 from ambry.rest.values import DEFAULT_NAME
 from ambry.rest.wrong_values import why_not
 from frontend.containers.resolver import Containers
@@ -36,6 +37,7 @@ from frontend.rest.json_body import json_object
 from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
+from frontend.who import in_container
 
 ON_DATASET = EVERYWHERE | OF_BLOB | {header.DATASET_NAME}
 PAGE = 100
@@ -80,10 +82,17 @@ class DatasetPages:
     def routes(self) -> tuple[Route, ...]:
         target = "/accounts/containers/datasets"
 
-        def page(op: str, methods: tuple[str, ...], path: str, handle: Handle, **more: Any) -> Route:
+        def page(op: str, methods: tuple[str, ...], path: str, handle: Handle, role: Role, **more: Any) -> Route:
             changes = methods != READS
             return Route(
-                op=op, methods=methods, target=path, handle=handle, changes=changes, select=self._select, **more
+                op=op,
+                methods=methods,
+                target=path,
+                handle=handle,
+                needs=in_container(role),
+                changes=changes,
+                select=self._select,
+                **more,
             )
 
         saving = EVERYWHERE | {header.DATASET_UPDATE}
@@ -95,16 +104,28 @@ class DatasetPages:
                 READS,
                 target,
                 self.show,
+                Role.READ,
                 enter=self._enter,
                 headers=ON_DATASET,
                 query=paged,
             ),
-            page("datasets_post", ("POST",), target, self.save, takes_body=True, headers=saving),
-            page("datasets_delete", ("DELETE",), target, self.delete, enter=self._enter, headers=ON_DATASET),
+            page("datasets_post", ("POST",), target, self.save, Role.NAME, takes_body=True, headers=saving),
             page(
-                "aliases", READS, f"{target}/aliases", self.aliases, enter=self._enter, headers=ON_DATASET, query=alias
+                "datasets_delete", ("DELETE",), target, self.delete, Role.DELETE, enter=self._enter, headers=ON_DATASET
             ),
-            page("alias_move", ("POST",), f"{target}/aliases", self.move, takes_body=True, headers=EVERYWHERE),
+            page(
+                "aliases",
+                READS,
+                f"{target}/aliases",
+                self.aliases,
+                Role.READ,
+                enter=self._enter,
+                headers=ON_DATASET,
+                query=alias,
+            ),
+            page(
+                "alias_move", ("POST",), f"{target}/aliases", self.move, Role.NAME, takes_body=True, headers=EVERYWHERE
+            ),
         )
 
     @staticmethod
@@ -114,6 +135,7 @@ class DatasetPages:
 
     async def _enter(self, exchange: Exchange) -> None:
         headers = exchange.headers
+        exchange.name = headers.get(header.DATASET_NAME)
         await self._enter_container(
             exchange, headers.get(header.ACCOUNT_NAME, DEFAULT_NAME), headers.get(header.CONTAINER_NAME, DEFAULT_NAME)
         )
@@ -155,6 +177,7 @@ class DatasetPages:
     async def save(self, exchange: Exchange) -> web.Response:
         """`POST`: make one, or with `x-ambry-dataset-update: true` change what holds for it."""
         asked = _converted(await json_object(exchange, self._router), DatasetJson)
+        exchange.name = asked.dataset_name
         await self._enter_container(exchange, asked.account_name, asked.container_name)
         name = checked_name("a dataset's name", asked.dataset_name)
         said = exchange.headers.get(header.DATASET_UPDATE)
@@ -217,6 +240,7 @@ class DatasetPages:
     async def move(self, exchange: Exchange) -> web.Response:
         """`POST`: let an alias point to a version, if it points to `ifVersion` now; a `version` of null deletes it."""
         asked = _converted(await json_object(exchange, self._router), AliasJson)
+        exchange.name = asked.dataset_name
         await self._enter_container(exchange, asked.account_name, asked.container_name)
         known = await self._named(exchange, asked.dataset_name)
         name = checked_name("an alias", asked.alias)

@@ -9,12 +9,14 @@ from ambry.clock import Clock
 from ambry.errors import InvalidBlobId, InvariantBroken, PreconditionFailed
 from ambry.ids import BlobId
 from ambry.rest import names
+from ambry.rest.access import Role
 from ambry.rest.values import DEFAULT_NAME
 from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.rest import cross_origin
 from frontend.rest.blob import id_in_header, id_in_path
+from frontend.who import decide, in_container
 
 OF_BLOB = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
 """Headers that name the container of a new blob, or of one that is there: then it must be that blob's."""
@@ -77,10 +79,20 @@ def check_said(exchange: Exchange, container: Container) -> None:
 
 
 def enter(exchange: Exchange, container: Container) -> None:
-    """From now on the request is about this container. Raises AccessDenied."""
+    """From now on the request is about this container, and the name in it if it has one already.
+
+    Here it is decided whether it may be. Raises Unauthenticated, AccessDenied.
+    """
     exchange.context.container = container
     cross_origin.let_in(exchange, container)
+    decide(exchange.context.who, exchange.needs, container, exchange.name)
+    exchange.decided = True
     container.check_active()
+
+
+def decide_on(exchange: Exchange, roles: Role, container: Container, name: str | None = None) -> None:
+    """Whether it may be done to something beside what the request is about. Raises Unauthenticated, AccessDenied."""
+    decide(exchange.context.who, in_container(roles), container, name)
 
 
 def container_of(exchange: Exchange) -> Container:

@@ -71,8 +71,8 @@ class NamedBlobs:
     # --- which name ---
 
     async def to_read(self, exchange: Exchange) -> None:
-        container = await container_in_path(exchange, self._containers)
-        scope, key = container.scope, key_in_path(exchange)
+        key = key_in_path(exchange)
+        scope = (await container_in_path(exchange, self._containers)).scope
         if _asks_history(exchange):
             exchange.named = AboutName(scope, key, None)
             return
@@ -81,8 +81,8 @@ class NamedBlobs:
         exchange.noted["blob"] = str(found.id)
 
     async def to_change(self, exchange: Exchange) -> None:
-        container = await container_in_path(exchange, self._containers)
-        scope, key = container.scope, key_in_path(exchange)
+        key = key_in_path(exchange)
+        scope = (await container_in_path(exchange, self._containers)).scope
         exchange.named = AboutName(scope, key, await self._names.newest(scope, key))
 
     async def to_put(self, exchange: Exchange) -> None:
@@ -193,8 +193,9 @@ def _asks_history(exchange: Exchange) -> bool:
 
 
 def key_in_path(exchange: Exchange) -> bytes:
-    """The name in the path. Raises InvalidRequest."""
-    return name_key(rules.percent_decoded("the name in the path", exchange.target.rest(3)))
+    """The name in the path, which the request is about from now on. Raises InvalidRequest."""
+    exchange.name = rules.percent_decoded("the name in the path", exchange.target.rest(3))
+    return name_key(exchange.name)
 
 
 async def container_in_path(exchange: Exchange, containers: Containers) -> Container:

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, NameDeleted, PreconditionFailed
 from ambry.ids import BlobId
+from ambry.rest.access import Role
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.exchange import Exchange
 from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import NamedBlob, name_key
 from frontend.rest.blob import parse_id
-from frontend.rest.entry import container_of
+from frontend.rest.entry import container_of, decide_on
 from frontend.rest.json_body import json_object
 from frontend.rest.named_rules import AboutName, NameChanges, about
 from frontend.rest.upload import NOTHING_CHANGED
@@ -58,6 +59,7 @@ class NameActions:
         elif action.op == "bind" and action.id is not None and action.source is None:
             done = await self._bind(exchange, name, parse_id(action.id), owned=action.owned)
         elif action.op == "undelete" and action.id is None and action.source is None:
+            decide_on(exchange, Role.DELETE, container_of(exchange), exchange.name)
             done = await self.undelete(exchange, name)
         else:
             raise InvalidRequest(_ACTIONS)
@@ -70,6 +72,8 @@ class NameActions:
     async def _rename(self, exchange: Exchange, name: AboutName, source_key: bytes) -> NameVersion:
         if source_key == name.key:
             raise InvalidRequest("a name is renamed to another one")
+        # Both names change.
+        decide_on(exchange, Role.NAME, container_of(exchange), source_key.decode())
         condition = self._changes.may_point(exchange, name)
         source = await self._names.find(name.scope, source_key)
         return await self._changes.rename(exchange, name, source, condition)
@@ -78,6 +82,8 @@ class NameActions:
         container = container_of(exchange)
         if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
             raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
+        # A name lets its readers read the blob.
+        decide_on(exchange, Role.READ, container)
         condition = self._changes.may_point(exchange, name)
         held = await self._lives.hold(name.place, blob_id)
         try:

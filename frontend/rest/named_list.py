@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest
+from ambry.rest.access import Role
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
@@ -23,6 +24,7 @@ from frontend.rest.named_pages import NamePage, entry_of
 from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page
 from frontend.router.context import RouterContext
+from frontend.who import in_container
 
 ON_LIST = frozenset({"prefix", "delimiter", "page", "max-keys", "start-after"})
 DELIMITER_BYTES_MAX = 64
@@ -44,6 +46,7 @@ class NameLists:
                 methods=READS,
                 target="/named/{account}/{container}",
                 handle=self.list,
+                needs=in_container(Role.READ),
                 enter=self._enter,
                 headers=EVERYWHERE,
                 query=ON_LIST,
@@ -52,6 +55,8 @@ class NameLists:
         )
 
     async def _enter(self, exchange: Exchange) -> None:
+        # Who may read names that begin with something may list those.
+        exchange.name = exchange.target.query_pairs().get("prefix") or None
         await container_in_path(exchange, self._containers)
 
     @staticmethod

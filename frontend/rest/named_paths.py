@@ -8,12 +8,14 @@ from aiohttp import web
 
 from ambry.rest import names as header
 from ambry.rest import values
+from ambry.rest.access import Role
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Enter, Handle, Route, Select
 from frontend.rest.read import ON_READ
 from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload_headers import METADATA_PREFIXES, ON_UPLOAD
+from frontend.who import in_container
 
 TARGET = "/named/{account}/{container}/{name...}"
 
@@ -52,8 +54,13 @@ class NamedPaths:
     def routes(self) -> tuple[Route, ...]:
         either = EVERYWHERE | {header.DATASET_VERSION_QUERY}
 
-        def route(op: str, method: str, handle: Handle, enter: Enter, select: Select, **more: Any) -> Route:
-            return Route(op=op, methods=(method,), target=TARGET, handle=handle, enter=enter, select=select, **more)
+        def route(
+            op: str, method: str, handle: Handle, roles: Role, enter: Enter, select: Select, **more: Any
+        ) -> Route:
+            needs = in_container(roles)
+            return Route(
+                op=op, methods=(method,), target=TARGET, handle=handle, needs=needs, enter=enter, select=select, **more
+            )
 
         def read(op: str, method: str, handle: Handle) -> Route:
             query = frozenset({"history", "page", "max-keys"})
@@ -62,6 +69,7 @@ class NamedPaths:
                 op,
                 method,
                 handle,
+                Role.READ,
                 self._to_read,
                 self._select_shown,
                 headers=either | ON_READ,
@@ -70,8 +78,10 @@ class NamedPaths:
                 gives=gives,
             )
 
-        def change(op: str, method: str, handle: Handle, enter: Enter = self._to_change, **more: Any) -> Route:
-            return route(op, method, handle, enter, self._select, changes=True, **more)
+        def change(
+            op: str, method: str, handle: Handle, roles: Role, enter: Enter = self._to_change, **more: Any
+        ) -> Route:
+            return route(op, method, handle, roles, enter, self._select, changes=True, **more)
 
         on_put = either | ON_UPLOAD | {header.NAMED_UPSERT}
         return (
@@ -81,6 +91,7 @@ class NamedPaths:
                 "named_put",
                 "PUT",
                 self._put,
+                Role.WRITE | Role.NAME,
                 self._to_put,
                 takes_body=True,
                 headers=on_put,
@@ -88,8 +99,10 @@ class NamedPaths:
                 statuses=(201,),
                 takes=("application/octet-stream",),
             ),
-            change("named_delete", "DELETE", self._delete, headers=either, statuses=(202,), gives=()),
-            change("named_change", "POST", self._act, takes_body=True, headers=either | {header.NAMED_UPSERT}),
+            change("named_delete", "DELETE", self._delete, Role.DELETE, headers=either, statuses=(202,), gives=()),
+            change(
+                "named_change", "POST", self._act, Role.NAME, takes_body=True, headers=either | {header.NAMED_UPSERT}
+            ),
         )
 
     def _of(self, exchange: Exchange) -> NamedThings:

@@ -58,6 +58,7 @@ class NamedUpdates:
         account, _, rest = text.removeprefix(PREFIX).partition("/")
         container, _, name = rest.partition("/")
         decoded = [rules.percent_decoded(header.BLOB_ID, each) for each in (account, container, name)]
+        exchange.name = decoded[2]
         found = await named_container(exchange, self._containers, *decoded[:2])
         check_said(exchange, found)
         entered = AboutName(found.scope, name_key(decoded[2]), None)

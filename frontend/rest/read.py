@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ambry.errors import InvalidRequest
 from ambry.rest import names, values
+from ambry.rest.access import Role
 from ambry.service.listener import unconfirmed
 from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange, StreamedAnswer
@@ -23,6 +24,7 @@ from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.get import Download, open_blob
 from frontend.router.values import BlobHead, RangeSpec
+from frontend.who import in_container
 
 ON_READ = EVERYWHERE | OF_BLOB | {names.GET_OPTION, names.RESOLVE_RANGE_ON_EMPTY_BLOB}
 _SEGMENT_DIGITS_MAX = 9
@@ -51,6 +53,7 @@ class Reads:
                 methods=methods,
                 target=target,
                 handle=handle,
+                needs=in_container(Role.READ),
                 enter=enter,
                 headers=headers,
                 select=select,

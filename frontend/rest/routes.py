@@ -17,6 +17,7 @@ from frontend.http.route import Route
 from frontend.http.target import Target
 from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload import check_reserved
+from frontend.who import OPEN
 
 Preflight = Callable[[Exchange, Sequence[str]], dict[str, str]]
 """What a browser that asks for a page is told beside which methods are allowed. Raises AccessDenied."""
@@ -122,4 +123,4 @@ def _options(target: str, allowed: list[str], preflight: Preflight) -> Route:
     async def handle(exchange: Exchange) -> web.Response:
         return web.Response(status=204, headers={"Allow": ", ".join(allowed), **preflight(exchange, allowed)})
 
-    return Route(op="options", methods=("OPTIONS",), target=target, handle=handle, headers=EVERYWHERE)
+    return Route(op="options", methods=("OPTIONS",), target=target, handle=handle, needs=OPEN, headers=EVERYWHERE)

@@ -14,6 +14,7 @@ from frontend.http.exchange import Exchange, json_response
 from frontend.http.problem import RETRY_AFTER_S
 from frontend.http.route import Handle, Route
 from frontend.rest.resource import EVERYWHERE, READS
+from frontend.who import OPEN
 
 
 class ServicePages:
@@ -30,6 +31,7 @@ class ServicePages:
                 methods=READS,
                 target=target,
                 handle=handle,
+                needs=OPEN,
                 headers=EVERYWHERE,
                 select=self.select,
                 gives=(gives,),

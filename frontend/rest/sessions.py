@@ -15,6 +15,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge
 from ambry.rest import names, values
+from ambry.rest.access import Role
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
 from frontend.containers.resolver import Containers
@@ -41,6 +42,7 @@ from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.parts import PartPut, spec_of
 from frontend.uploads.rows import SESSION_ID_SIZE, SessionState, UploadPart
 from frontend.uploads.sessions import OpenSession, Sessions, check_number
+from frontend.who import in_container
 
 ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
 ON_PART = EVERYWHERE | DIGEST_HEADERS | {names.DIGEST}
@@ -91,6 +93,7 @@ class UploadSessions:
                 methods=methods,
                 target="/uploads/{upload}" + below,
                 handle=handle,
+                needs=in_container(Role.WRITE),
                 enter=self._enter,
                 changes=methods != READS,
                 takes_body=methods != READS and op != "upload_abort",
@@ -107,6 +110,7 @@ class UploadSessions:
             methods=("POST",),
             target="/uploads",
             handle=self.begin,
+            needs=in_container(Role.WRITE),
             enter=self._entry.to_upload,
             changes=True,
             headers=ON_SESSION,

@@ -12,6 +12,7 @@ from typing import Any
 
 from ambry.blob import Durability
 from ambry.errors import AmbryError
+from ambry.rest.access import Role
 from ambry.rest.accounts import NamedBlobMode
 from frontend.containers.standing import StandingRules
 from frontend.http.connections import Connection
@@ -66,12 +67,15 @@ class ShortNamedPuts:
             or not OF_BLOB.isdisjoint(upload.headers)
         ):
             return False
+        who, roles = puts.access.at_once(upload.headers.get("authorization")), Role.WRITE | Role.NAME
+        if who is None or not (who.may(roles, container) or who.may(roles, container, name.key.decode())):
+            return False
         place = NamePlace(Space.NAME, container.scope, name.key)
         known = self._names.known(place.scope, place.key)
         if known is not None and known.blob is not None:
             return False
         context = puts.pipeline.context()
-        context.container = container
+        context.container, context.who = container, who
         spec = upload.meaning.spec(puts.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not puts.router.budget.try_take(len(upload.body), Need.READY):
             return False

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ambry.errors import AmbryError
 from ambry.ids import BlobId, IdKind
+from ambry.rest.access import Role
 from ambry.rest.accounts import NamedBlobMode
 from frontend.http.connections import Connection
 from frontend.http.plain_names import PlainNamedReads
@@ -41,9 +42,10 @@ class ShortNamedReads:
         self._heads = heads
 
     def __call__(self, connection: Connection, data: bytes) -> bool:
-        name = self._heads.name(data)
-        if name is None:
+        plain = self._heads.read(data)
+        if plain is None:
             return False
+        name = plain.name
         reads = self._reads
         container = reads.finder.containers.known(name.account, name.container)
         if (
@@ -51,6 +53,9 @@ class ShortNamedReads:
             or not container.plain_reads
             or container.settings.named_blob_mode is NamedBlobMode.DISABLED
         ):
+            return False
+        who = reads.access.at_once(plain.authorization)
+        if who is None or not (who.may(Role.READ, container) or who.may(Role.READ, container, name.key.decode())):
             return False
         found = self._names.known(container.scope, name.key)
         blob = None if found is None else found.blob
@@ -60,7 +65,7 @@ class ShortNamedReads:
         if blob_id.kind is not IdKind.SIMPLE:
             return False
         context = reads.pipeline.context()
-        context.container = container
+        context.container, context.who = container, who
         size = reads.reading.first_bytes()
         try:
             fetch = Fetch(context, reads.router, blob_id, first=0, end=size)

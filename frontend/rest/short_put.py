@@ -5,6 +5,8 @@ from __future__ import annotations
 from ambry.blob import Durability
 from ambry.clock import Clock
 from ambry.errors import AmbryError
+from ambry.rest.access import Role
+from frontend.access.verified import Access
 from frontend.containers.resolver import Containers
 from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
@@ -30,6 +32,7 @@ class ShortPuts:
         pipeline: Pipeline,
         router: RouterContext,
         containers: Containers,
+        access: Access,
         *,
         uploads: PlainUploads[Asked],
         clock: Clock,
@@ -40,6 +43,7 @@ class ShortPuts:
         self.router = router
         self.clock = clock
         self.containers = containers
+        self.access = access
         self._uploads = uploads
         self._size_max = size_max
         self.otherwise: Shortcut = nowhere
@@ -54,8 +58,11 @@ class ShortPuts:
         container = known_target(upload.headers, self.containers)
         if container is None or not container.plain_uploads:
             return False
+        who = self.access.at_once(upload.headers.get("authorization"))
+        if who is None or not who.may(Role.WRITE, container):
+            return False
         context = self.pipeline.context()
-        context.container = container
+        context.container, context.who = container, who
         spec = upload.meaning.spec(self.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not self.router.budget.try_take(len(upload.body), Need.READY):
             return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InvalidBlobId, InvariantBroken
 from ambry.ids import ID_TEXT_SIZE, BlobId, IdKind
+from ambry.rest.access import Role
 from ambry.service.listener import unconfirmed
+from frontend.access.verified import Access
 from frontend.container import Container
 from frontend.http.connections import Connection
 from frontend.http.pipeline import Pipeline
@@ -25,21 +27,30 @@ class ShortReads:
     """The shortcut for reads of whole blobs of one record."""
 
     def __init__(
-        self, pipeline: Pipeline, router: RouterContext, finder: BlobFinder, *, heads: PlainReads, clock: Clock
+        self,
+        pipeline: Pipeline,
+        router: RouterContext,
+        finder: BlobFinder,
+        access: Access,
+        *,
+        heads: PlainReads,
+        clock: Clock,
     ) -> None:
         self.router = router
         self.reading = router.reading
         self._heads = heads
         self.pipeline = pipeline
         self.finder = finder
+        self.access = access
         self.clock = clock
         self.otherwise: Shortcut = nowhere
         """For what is no read by an id."""
 
     def __call__(self, connection: Connection, data: bytes) -> bool:
-        text = self._heads.target(data, ID_TEXT_SIZE)
-        if text is None:
+        plain = self._heads.target(data, ID_TEXT_SIZE)
+        if plain is None:
             return self.otherwise(connection, data)
+        text = plain.target
         try:
             blob_id = BlobId.parse(text)
         except InvalidBlobId:
@@ -47,8 +58,11 @@ class ShortReads:
         container = self.finder.containers.known_id(blob_id.account, blob_id.container)
         if blob_id.kind is not IdKind.SIMPLE or container is None or not container.plain_reads:
             return False
+        who = self.access.at_once(plain.authorization)
+        if who is None or not who.may(Role.READ, container):
+            return False
         context = self.pipeline.context()
-        context.container = container
+        context.container, context.who = container, who
         size = self.reading.first_bytes()
         try:
             fetch = Fetch(context, self.router, blob_id, first=0, end=size)

@@ -32,11 +32,12 @@ def shortcuts_of(
     `clock` tells the time of what is stored. Those by name need the `services`.
     """
     hosts = pipeline.hosts
-    reads = ShortReads(pipeline, router, api.finder, heads=PlainReads(hosts), clock=clock)
+    reads = ShortReads(pipeline, router, api.finder, api.access, heads=PlainReads(hosts), clock=clock)
     puts = ShortPuts(
         pipeline,
         router,
         api.containers,
+        api.access,
         uploads=PlainUploads(hosts, PLAIN_ON_UPLOAD, METADATA_PREFIXES, asked_by_header),
         clock=clock,
         size_max=config.blob_size_max,

@@ -11,6 +11,7 @@ from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict
 from ambry.rest import names, values
 from ambry.rest import text as rules
+from ambry.rest.access import Role
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.digests import DIGEST_HEADERS
@@ -36,6 +37,7 @@ from frontend.uploads.completion import BlobSaid, WantedPart, complete
 from frontend.uploads.parts import PartPut, spec_of
 from frontend.uploads.rows import SessionState
 from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.who import in_container
 
 LIST_BYTES_MAX = 4 << 20
 ON_STITCH = ON_UPLOAD - DIGEST_HEADERS - {names.IDEMPOTENCY_KEY}
@@ -77,6 +79,7 @@ class Stitches:
                 methods=("POST",),
                 target="/stitch",
                 handle=self.stitch,
+                needs=in_container(Role.WRITE),
                 enter=self._entry.to_upload,
                 changes=True,
                 takes_body=True,

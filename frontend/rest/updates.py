@@ -7,6 +7,7 @@ from aiohttp import web
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest
 from ambry.rest import names
+from ambry.rest.access import Role
 from frontend.containers.quota import Hold, Quotas
 from frontend.containers.quota_rows import quota_of
 from frontend.http.exchange import Exchange
@@ -18,6 +19,7 @@ from frontend.rest.resource import EVERYWHERE
 from frontend.rest.upload_headers import check_lifetime, expiry
 from frontend.router import update
 from frontend.router.context import RouterContext
+from frontend.who import in_container
 
 
 class Updates:
@@ -35,12 +37,15 @@ class Updates:
         """For blobs that are named by their name, where there is a metadata store."""
 
     def routes(self) -> tuple[Route, ...]:
-        def change(op: str, target: str, handle: Handle, enter: Enter, select: Select, *headers: str) -> Route:
+        def change(
+            op: str, target: str, handle: Handle, role: Role, enter: Enter, select: Select, *headers: str
+        ) -> Route:
             return Route(
                 op=op,
                 methods=("PUT",),
                 target=target,
                 handle=handle,
+                needs=in_container(role),
                 enter=enter,
                 changes=True,
                 headers=EVERYWHERE | OF_BLOB | {names.BLOB_ID, *headers},
@@ -55,6 +60,7 @@ class Updates:
             methods=("DELETE",),
             target="/{id}",
             handle=self.delete,
+            needs=in_container(Role.DELETE),
             enter=self._entry.to_delete,
             changes=True,
             headers=EVERYWHERE | OF_BLOB,
@@ -64,8 +70,16 @@ class Updates:
         )
         return (
             delete,
-            change("update_ttl", "/updateTtl", self.update_ttl, self._enter_living, finder.select_living, names.TTL),
-            change("undelete", "/undelete", self.undelete, self._enter_deleted, finder.select_kept),
+            change(
+                "update_ttl",
+                "/updateTtl",
+                self.update_ttl,
+                Role.WRITE,
+                self._enter_living,
+                finder.select_living,
+                names.TTL,
+            ),
+            change("undelete", "/undelete", self.undelete, Role.DELETE, self._enter_deleted, finder.select_kept),
         )
 
     async def _enter_living(self, exchange: Exchange) -> None:

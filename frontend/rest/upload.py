@@ -22,6 +22,7 @@ from ambry.errors import (
 )
 from ambry.rest import names, values
 from ambry.rest import text as rules
+from ambry.rest.access import Role
 from frontend.config import FrontendSection
 from frontend.container import Container
 from frontend.containers.quota import Hold, Quotas
@@ -52,6 +53,7 @@ from frontend.router.context import RouterContext
 from frontend.router.put import PutOperation
 from frontend.router.records import Announce, BegunPut
 from frontend.router.values import PutResult, PutSpec
+from frontend.who import in_container
 
 RESERVED = frozenset({
     "named", "uploads", "stitch", "batch", "accounts", "changes", "signedurl", "docs", "console", "openapi.json",
@@ -89,6 +91,7 @@ class Uploads:
                 methods=methods,
                 target=target,
                 handle=handle,
+                needs=in_container(Role.WRITE),
                 enter=self._entry.to_upload,
                 changes=True,
                 takes_body=True,

@@ -18,6 +18,7 @@ import pytest
 from ambry.clock import SystemClock
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
+from frontend.access.verified import Access, trusting
 from frontend.config import AccountEntry, FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.http.access_log import AccessLog
@@ -160,16 +161,19 @@ async def http_frontend(
     lingering_time_s: float = 2.0,
     shortcut: bool | None = None,
     metadata: MetadataStore | None = None,
+    access: Access | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
 
+    Without `access` nobody is asked for a key.
     Without `shortcut` everything goes the ordinary way; what counts where that is not said is SHORTCUT.
     """
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
     config = FrontendSection(**{"name": "f1", "datacenter": "dc1", "access_log": False, **section})
     clock = cluster.context.clock
-    containers = Containers(ACCOUNTS)
+    access = access or trusting(clock)
+    containers = Containers(ACCOUNTS, open=not access.enabled)
     whole = FrontendConfig(frontend=config)
     services = None
     if metadata is not None:
@@ -188,6 +192,7 @@ async def http_frontend(
         containers,
         config=whole,
         clock=clock,
+        access=access,
         unready=lambda: unready or [],
         services=services,
     )

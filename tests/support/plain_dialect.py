@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from ambry.errors import AmbryError, InvalidRequest
+from frontend.http.exchange import Exchange
 from frontend.http.problem import headers_of
 from frontend.http.route import Route
 from frontend.http.target import Target
@@ -30,6 +31,15 @@ class PlainDialect:
             return self._routes[target.path]
         except KeyError:
             raise InvalidRequest("nothing stands there") from None
+
+    def authenticate(self, exchange: Exchange) -> None:
+        """Nobody is asked who they are."""
+
+    def authorize(self, exchange: Exchange, route: Route) -> None:
+        """Whoever comes may."""
+
+    def refused(self, exchange: Exchange, error: AmbryError) -> AmbryError:
+        return error
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         return web.Response(status=error.status, headers=headers_of(error), text=f"{request_id} {error.message}\n")

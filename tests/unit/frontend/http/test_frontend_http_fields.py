@@ -47,9 +47,16 @@ async def store(exchange: Exchange) -> web.Response:
 
 
 READ = Route(
-    op="read", methods=("GET",), target="/read", handle=read, headers=frozenset({"x-own-a"}), query=frozenset({"q"})
+    needs=None,
+    op="read",
+    methods=("GET",),
+    target="/read",
+    handle=read,
+    headers=frozenset({"x-own-a"}),
+    query=frozenset({"q"}),
 )
 STORE = Route(
+    needs=None,
     op="store",
     methods=("PUT",),
     target="/store",

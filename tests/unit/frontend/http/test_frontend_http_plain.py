@@ -10,7 +10,8 @@ HEAD = b"GET /abcd HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: a/1 (b)\r\nAcce
 
 
 def target(data: bytes, heads: PlainReads | None = None) -> bytes | None:
-    return (heads or PlainReads(Hosts())).target(data, 4)
+    found = (heads or PlainReads(Hosts())).target(data, 4)
+    return None if found is None else found.target
 
 
 @pytest.mark.parametrize(

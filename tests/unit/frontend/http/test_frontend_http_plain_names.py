@@ -11,9 +11,11 @@ PUT = b"PUT /named/a/c-1/x/y.z HTTP/1.1\r\nHost: localhost:80\r\nContent-Length:
 
 def test_a_name_is_what_stands_behind_the_container() -> None:
     reads = PlainNamedReads(Hosts())
-    assert reads.name(HEAD) == PlainName("a", "c-1", b"x/y.z")
+    assert reads.read(HEAD) == (PlainName("a", "c-1", b"x/y.z"), None)
+    keyed = HEAD.replace(b"Accept: */*", b"Authorization: Bearer k")
+    assert reads.read(keyed) == (PlainName("a", "c-1", b"x/y.z"), "Bearer k")
     for key in (b"/", b"//", b".", b"../x", b"a/", b"-", b"!$&'()*+,;=:@_~", b"x" * PATH_SIZE_MAX):
-        assert reads.name(HEAD.replace(b"x/y.z", key)) == PlainName("a", "c-1", key)
+        assert reads.read(HEAD.replace(b"x/y.z", key)) == (PlainName("a", "c-1", key), None)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_a_name_is_what_stands_behind_the_container() -> None:
     ],
 )
 def test_other_reads_are_not_plain(data: bytes) -> None:
-    assert PlainNamedReads(Hosts()).name(data) is None
+    assert PlainNamedReads(Hosts()).read(data) is None
 
 
 def plain_uploads() -> PlainNamedUploads[bool]:

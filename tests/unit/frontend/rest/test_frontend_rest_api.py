@@ -5,6 +5,7 @@ import json
 from ambry import errors
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError
+from frontend.access.verified import trusting
 from frontend.config import FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.rest.api import AmbryApi
@@ -20,7 +21,8 @@ def every_error(base: type[AmbryError] = AmbryError) -> list[type[AmbryError]]:
 def make() -> AmbryApi:
     config = FrontendConfig(frontend=FrontendSection(name="f1", datacenter="dc1"))
     router = make_cluster(((3,),), clock=SystemClock()).context
-    return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=SystemClock(), unready=list)
+    clock = SystemClock()
+    return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=clock, access=trusting(clock), unready=list)
 
 
 async def test_every_error_has_the_shape_of_rfc_9457() -> None:

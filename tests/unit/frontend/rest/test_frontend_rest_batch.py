@@ -20,10 +20,12 @@ from ambry.errors import AmbryError, DataCorrupt, InvalidRequest, ReplicaUnavail
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from ambry.rest import frames, names
+from ambry.rest.access import Role
 from frontend.container import Container
 from frontend.metadata.sqlite import SqliteStore
 from frontend.metadata.store import Space, Version
 from frontend.rest.batch_names import BatchNames
+from frontend.who import ANYBODY
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster, some_id
 from tests.support.fake_peers import fails, held, silent
@@ -449,6 +451,7 @@ async def test_containers_of_names_are_asked_for_once_and_not_while_nobody_answe
     """Each of up to 1,000 was waited for as long as a request waits for another datacenter, one after the other."""
     away: Any = _Away(error)
     nobody: Any = None
-    found = await BatchNames(nobody, away).find([f"a/c{number % 2}/n" for number in range(6)])
+    wanted = [f"a/c{number % 2}/n" for number in range(6)]
+    found = await BatchNames(nobody, away).find(ANYBODY, wanted, Role.READ)
     assert away.asked == asked
     assert [type(each) for each in found] == [error] * 6

@@ -15,6 +15,7 @@ from frontend.http.exchange import Exchange
 from frontend.http.route import Route
 from frontend.http.target import parse_target
 from frontend.rest.routes import RouteFinder
+from frontend.who import OPEN
 
 
 async def handle(exchange: Exchange) -> web.Response:
@@ -22,7 +23,7 @@ async def handle(exchange: Exchange) -> web.Response:
 
 
 def route(target: str, *methods: str) -> Route:
-    return Route(op="test", methods=methods or ("GET",), target=target, handle=handle)
+    return Route(op="test", methods=methods or ("GET",), target=target, handle=handle, needs=OPEN)
 
 
 def no_pages(exchange: Exchange, allowed: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from ambry.blob import BlobState
 from ambry.clock import SystemClock
 from ambry.ids import BlobId
 from ambry.rest import names
+from frontend.access.verified import trusting
 from frontend.config import FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.http.conditions import CONDITIONAL
@@ -32,7 +33,8 @@ def routes() -> tuple[Route, ...]:
     config = FrontendConfig(frontend=FrontendSection(name="f1", datacenter="dc1"))
     clock = SystemClock()
     router = make_cluster(((3,),), clock=clock).context
-    return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=clock, unready=list).routes
+    access = trusting(clock)
+    return AmbryApi(router, Containers(ACCOUNTS), config=config, clock=clock, access=access, unready=list).routes
 
 
 # The table is a value that needs an event loop to be built; its shape is read once.

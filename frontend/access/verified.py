@@ -1,0 +1,126 @@
+"""Whose key a request carries.
+
+What was verified is remembered by the header as it was sent, so that a request costs a look-up in a table; every change of a
+key empties it. A secret is compared by its hash, in constant time.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+
+from ambry.clock import Clock
+from ambry.errors import ConfigInvalid, MetadataUnavailable, Unauthenticated
+from ambry.rest.access import ALL_ROLES, Grant, hash_of, is_key_id, parse_key, role_texts
+from frontend.access.key_rows import StoredKey
+from frontend.who import ANYBODY, NOBODY, Who
+
+VERIFIED_MAX = 1_024
+"""Keys that are remembered; beyond that all are verified anew."""
+HEADER_SIZE_MAX = 256
+_SCHEME = "bearer "
+_HOW = "a key is sent as `Authorization: Bearer ambry_<id>_<secret>`"
+
+
+class Access:
+    """The keys that this process knows, and what they are good for."""
+
+    def __init__(self, *, clock: Clock, root_keys: Iterable[str] = (), enabled: bool = True) -> None:
+        """`root_keys` are administrators of the configuration, `<key id>:<SHA-256 of the secret>[:<name>]`.
+
+        Not `enabled`: everybody may do everything, and no key is looked at. Raises ConfigInvalid.
+        """
+        self.enabled = enabled
+        self._clock = clock
+        self._root = dict(map(_root_key, root_keys))
+        self._keys: Mapping[str, StoredKey] = self._root
+        self._verified: dict[str | None, Who] = {}
+        self.certain = True
+        """Whether the metadata store's word is in it, where there is one."""
+        self.used: dict[str, int] = {}
+        """When keys were last used here, by id; taken by whoever writes it down."""
+        self.know(())
+
+    @property
+    def keys(self) -> Mapping[str, StoredKey]:
+        """All keys by id."""
+        return self._keys
+
+    def is_root(self, id: str) -> bool:
+        """Whether it stands in the configuration, and is changed there alone."""
+        return id in self._root
+
+    def know(self, stored: Iterable[tuple[str, StoredKey]]) -> None:
+        """From now on these, beside those of the configuration, are all keys there are."""
+        self._keys = {**dict(stored), **self._root}
+        self._verified.clear()
+        self._verified[None] = NOBODY if self.enabled else ANYBODY
+
+    def at_once(self, header: str | None) -> Who | None:
+        """Whoever sent this Authorization, if that was verified and nothing speaks against it; else ask `of`."""
+        who = self._verified.get(header)
+        if who is None or who.expires_ms is None or self._clock.wall_ms() < who.expires_ms:
+            return who
+        return None
+
+    def of(self, header: str | None) -> Who:
+        """Whoever sent this Authorization. Raises Unauthenticated; MetadataUnavailable where no keys were heard of yet."""
+        found = self.at_once(header)
+        if found is not None:
+            return found
+        if not self.enabled:
+            return ANYBODY
+        assert header is not None
+        who = self._verify(header)
+        if len(self._verified) >= VERIFIED_MAX:
+            self._verified.clear()
+            self._verified[None] = NOBODY
+        self._verified[header] = who
+        return who
+
+    def _verify(self, header: str) -> Who:
+        if len(header) > HEADER_SIZE_MAX or header[: len(_SCHEME)].lower() != _SCHEME:
+            raise Unauthenticated(f"this Authorization is not understood; {_HOW}")
+        sent = parse_key(header[len(_SCHEME) :].strip(" "))
+        if sent is None:
+            raise Unauthenticated(f"what Authorization says is no key of ambry: it is cut off or mistyped; {_HOW}")
+        stored = self._keys.get(sent.id)
+        hashed = hash_of(sent.secret)
+        if stored is None:
+            if not self.certain:
+                raise MetadataUnavailable("which keys there are is not known here yet; retry", retry_after_s=1)
+            raise Unauthenticated(f"there is no key {sent.id}: it was revoked, or is of another cluster")
+        now_ms = self._clock.wall_ms()
+        expires_ms = stored.expires_ms
+        if not hmac.compare_digest(hashed, stored.hash):
+            until = [old.until_ms for old in stored.old if hmac.compare_digest(hashed, old.hash)]
+            if not until:
+                raise Unauthenticated(f"that is not the secret of the key {sent.id}; it may have been rotated")
+            expires_ms = min([*until, *([] if expires_ms is None else [expires_ms])])
+        if expires_ms is not None and now_ms >= expires_ms:
+            raise Unauthenticated(f"the key {sent.id} ({stored.name}) has expired; ask for another one")
+        return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored)
+
+    def was_used(self, who: Who) -> None:
+        """Note that this key was used now."""
+        if who.id:
+            self.used[who.id] = self._clock.wall_ms()
+
+
+def trusting(clock: Clock) -> Access:
+    """Asks for no keys: for loopback alone."""
+    return Access(clock=clock, enabled=False)
+
+
+def _root_key(text: str) -> tuple[str, StoredKey]:
+    id, _, rest = text.partition(":")
+    hashed, _, name = rest.partition(":")
+    if not is_key_id(id) or len(hashed) != 64 or not all(c in "0123456789abcdef" for c in hashed):
+        raise ConfigInvalid(
+            "access.root_keys: each is `<key id>:<SHA-256 of its secret, hexadecimal>` and perhaps `:<name>`; "
+            "`ambry key new` makes one"
+        )
+    everything = Grant(roles=tuple(role_texts(ALL_ROLES)))
+    return id, StoredKey(
+        name=name or "root", hash=hashed, grants=(everything,), created_ms=0, created_by="configuration"
+    )

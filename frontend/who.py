@@ -1,0 +1,200 @@
+"""Who asks, and the one decision whether they may.
+
+    who     nobody, a key, or whoever comes where no keys are asked for (`access.enabled = false`, on loopback alone)
+    needs   the roles that a call takes, and where it must have them: every route says them (frontend/http/route.py)
+    where   a container, and the name in it where the call is about one
+
+`decide` is asked before anything else is done for a request. What nobody granted is denied.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ambry.errors import AccessDenied, Unauthenticated
+from ambry.rest.access import ALL_ROLES, ANY, Grant, Role, role_of, role_texts
+from frontend.container import Container
+
+REMEMBERED_MAX = 4_096
+"""Containers of which it is remembered what somebody may do there; beyond that all are looked up anew."""
+
+
+class On(enum.Enum):
+    """Where a call's roles must be had."""
+
+    NOTHING = "nothing"
+    """Whoever asks is answered."""
+    KEY = "key"
+    """Any key will do; the call decides about each thing that it is asked about."""
+    CLUSTER = "cluster"
+    """Everywhere."""
+    CONTAINER = "container"
+    """In the container that the request enters, or for the name in it."""
+
+
+class Needs(NamedTuple):
+    """What a route takes."""
+
+    roles: Role
+    on: On
+
+
+OPEN = Needs(Role.NONE, On.NOTHING)
+ANY_KEY = Needs(Role.NONE, On.KEY)
+
+
+def in_container(roles: Role) -> Needs:
+    return Needs(roles, On.CONTAINER)
+
+
+def in_cluster(roles: Role) -> Needs:
+    return Needs(roles, On.CLUSTER)
+
+
+class _Granted(NamedTuple):
+    account: str
+    container: str
+    prefix: str
+    roles: Role
+
+
+class Who:
+    """Somebody, and what they may do. Never changed; a key that is changed becomes another one."""
+
+    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "id", "key", "name")
+
+    def __init__(
+        self,
+        grants: Iterable[Grant] = (),
+        *,
+        id: str = "",
+        name: str = "",
+        expires_ms: int | None = None,
+        key: Any = None,
+        anybody: bool = False,
+    ) -> None:
+        """`id` and `name` are a key's; `key` is all that is known of it. `anybody`: no keys are asked for."""
+        self.id = id
+        self.name = name
+        self.expires_ms = expires_ms
+        """Wall clock; None for a key that does not expire."""
+        self.key = key
+        self.anybody = anybody
+        self._granted = tuple(
+            _Granted(each.account, each.container, each.prefix, role_of(each.roles)) for each in grants
+        )
+        self._whole: dict[int, Role] = {}
+        """By scope: the roles for all that is in a container. Names of accounts and containers never change."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it is somebody with a key, or anybody where none is asked for."""
+        return bool(self.id) or self.anybody
+
+    def whole(self, container: Container) -> Role:
+        """The roles for everything in a container; what it lets everybody do is not among them."""
+        found = self._whole.get(container.scope)
+        if found is None:
+            found = self._roles(container, None)
+            if len(self._whole) >= REMEMBERED_MAX:
+                self._whole.clear()
+            if container.known:
+                self._whole[container.scope] = found
+        return found
+
+    def may(self, roles: Role, container: Container, name: str | None = None) -> bool:
+        """Whether all these roles are had in a container: for everything in it, or for this name."""
+        had = self.whole(container)
+        if container.public:
+            had |= Role.READ
+        if roles & ~had and name is not None:
+            had |= self._roles(container, name)
+        return not roles & ~had
+
+    def everywhere(self, roles: Role) -> bool:
+        """Whether all these roles are had in all accounts, those that are made later too."""
+        had = ALL_ROLES if self.anybody else Role.NONE
+        for each in self._granted:
+            if (each.account, each.container, each.prefix) == (ANY, ANY, ""):
+                had |= each.roles
+        return not roles & ~had
+
+    def in_account(self, roles: Role, account: str) -> bool:
+        """Whether all these roles are had in every container of an account."""
+        had = ALL_ROLES if self.anybody else Role.NONE
+        for each in self._granted:
+            if each.account in (ANY, account) and (each.container, each.prefix) == (ANY, ""):
+                had |= each.roles
+        return not roles & ~had
+
+    def concerns(self, account: str, container: str | None = None) -> bool:
+        """Whether anything at all is had in an account, or in a container of it."""
+        return self.anybody or any(
+            each.account in (ANY, account) and (container is None or each.container in (ANY, container))
+            for each in self._granted
+        )
+
+    def gives(self, grant: Grant) -> bool:
+        """Whether it has all that a grant gives, so that it may hand it out."""
+        roles = role_of(grant.roles)
+        had = ALL_ROLES if self.anybody else Role.NONE
+        for each in self._granted:
+            account = each.account in (ANY, grant.account)
+            container = each.container in (ANY, grant.container)
+            if account and container and grant.prefix.startswith(each.prefix):
+                had |= each.roles
+        return not roles & ~had
+
+    def _roles(self, container: Container, name: str | None) -> Role:
+        """The roles for a name, or for everything where it is None."""
+        if self.anybody:
+            return ALL_ROLES
+        had = Role.NONE
+        for each in self._granted:
+            if each.account not in (ANY, container.account_name) or each.container not in (
+                ANY,
+                container.container_name,
+            ):
+                continue
+            if not each.prefix or (name is not None and name.startswith(each.prefix)):
+                had |= each.roles
+        return had
+
+    def __repr__(self) -> str:
+        return f"Who({self.id or ('anybody' if self.anybody else 'nobody')})"
+
+
+NOBODY = Who()
+ANYBODY = Who(anybody=True)
+
+
+def decide(who: Who, needs: Needs, container: Container | None = None, name: str | None = None) -> None:
+    """The one decision. Raises Unauthenticated where a key could change it, AccessDenied where this one does not do."""
+    if needs.on is On.NOTHING:
+        return
+    if needs.on is On.KEY:
+        allowed = who.known
+    elif needs.on is On.CLUSTER:
+        allowed = who.everywhere(needs.roles)
+    else:
+        allowed = container is not None and who.may(needs.roles, container, name)
+    if not allowed:
+        raise refusal(who, needs.roles, container, name)
+
+
+def refusal(
+    who: Who, roles: Role, container: Container | None, name: str | None = None
+) -> Unauthenticated | AccessDenied:
+    """Why somebody may not do something."""
+    if not who.known:
+        return Unauthenticated(
+            "this takes a key: send `Authorization: Bearer ambry_...` (AMBRY_KEY, or --key-file, says it to the client; "
+            "`ambry key create` makes one)"
+        )
+    wanted = " and ".join(role_texts(roles)) or "a key"
+    place = "the whole cluster" if container is None else f"the container {container}"
+    told = f"the key {who.id} ({who.name})" if who.name else f"the key {who.id}"
+    about = "" if name is None else ", nor for that name in it"
+    return AccessDenied(f"{told} does not have {wanted} in {place}{about}; whoever has admin there can grant it")
