@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ambry.errors import ContainerNotFound as ContainerNotFound
     from ambry.errors import DataCorrupt as DataCorrupt
     from ambry.errors import DeadlineExceeded as DeadlineExceeded
+    from ambry.errors import EncryptionKeyDeleted as EncryptionKeyDeleted
     from ambry.errors import ExpectationFailed as ExpectationFailed
     from ambry.errors import HeadersTooLarge as HeadersTooLarge
     from ambry.errors import HttpVersionNotSupported as HttpVersionNotSupported
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from ambry.errors import InternalError as InternalError
     from ambry.errors import InvalidBlobId as InvalidBlobId
     from ambry.errors import InvalidRequest as InvalidRequest
+    from ambry.errors import KeysUnavailable as KeysUnavailable
     from ambry.errors import MediaTypeUnsupported as MediaTypeUnsupported
     from ambry.errors import MetadataUnavailable as MetadataUnavailable
     from ambry.errors import MethodNotAllowed as MethodNotAllowed
@@ -73,9 +75,11 @@ if TYPE_CHECKING:
     from ambry.errors import QuorumNotReached as QuorumNotReached
     from ambry.errors import QuotaExceeded as QuotaExceeded
     from ambry.errors import RangeNotSatisfiable as RangeNotSatisfiable
+    from ambry.errors import RateLimited as RateLimited
     from ambry.errors import RequestTimeout as RequestTimeout
     from ambry.errors import RetentionLocked as RetentionLocked
     from ambry.errors import TooLarge as TooLarge
+    from ambry.errors import Unauthenticated as Unauthenticated
     from ambry.errors import Unavailable as Unavailable
     from ambry.errors import UpdateConflict as UpdateConflict
     from ambry.errors import UploadGone as UploadGone
@@ -138,6 +142,10 @@ _EXPORTS: dict[str, str] = {
             "ExpectationFailed",
             "HeadersTooLarge",
             "HttpVersionNotSupported",
+            "Unauthenticated",
+            "RateLimited",
+            "KeysUnavailable",
+            "EncryptionKeyDeleted",
             "InsufficientStorage",
             "InternalError",
             "InvalidBlobId",

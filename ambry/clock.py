@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from typing import Protocol
 
@@ -65,6 +66,11 @@ class FollowingClock:
 def system_random() -> random.Random:
     """A generator seeded with 256 bits of the operating system's entropy: fit for ids, not for keys."""
     return random.Random(random.SystemRandom().getrandbits(256))
+
+
+def system_secret(size: int) -> bytes:
+    """So many bytes that nobody can guess, of the operating system's entropy: fit for keys."""
+    return secrets.token_bytes(size)
 
 
 def iso_utc(wall_ms: int) -> str:

@@ -45,7 +45,8 @@ class ContainerChange(TypedDict, total=False):
 
     status: Literal["ACTIVE", "INACTIVE"]
     description: str
-    is_private: bool
+    is_private: bool | None
+    """False: whoever comes may read, without a key."""
     cacheable: bool
     ttl_required: bool
     named_blob_mode: Literal["DISABLED", "OPTIONAL", "NO_UPDATE"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-import secrets
 from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -101,7 +100,7 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def new_key(id: str = "", *, chance: Callable[[int], bytes] = secrets.token_bytes) -> KeyText:
-    """A key that nobody has; with an `id`, another secret of it."""
+def new_key(chance: Callable[[int], bytes], id: str = "") -> KeyText:
+    """A key that nobody has; with an `id`, another secret of it. `chance` gives bytes that nobody can guess."""
     made = id or b32encode(chance(KEY_ID_SIZE * 5 // 8)).decode().lower()
     return KeyText(made, urlsafe_b64encode(chance(SECRET_BYTES)).decode().rstrip("="))

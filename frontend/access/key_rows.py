@@ -13,7 +13,8 @@ import msgspec
 
 from ambry.errors import DataCorrupt
 from ambry.rest.access import Grant
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 
 KEYS = 0
 CHANGES = 1

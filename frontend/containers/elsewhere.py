@@ -13,7 +13,8 @@ from typing import TypeVar
 from ambry.clock import Clock
 from ambry.errors import Unavailable
 from frontend.containers.registers import ACCOUNTS, ID_SIZE, NAME, account_scope
-from frontend.metadata.store import MetadataStore, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Version
 
 T = TypeVar("T")
 AskAll = Callable[[Space, int, bytes], Awaitable[Version | None]]

@@ -28,7 +28,8 @@ from frontend.containers.quota_rows import (
     grants_key,
     quota_of,
 )
-from frontend.metadata.store import Change, Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import Change, Conflict, Expect, LocalDelete, LocalPut, MetadataStore
 from frontend.metadata.unreadable import passing_over
 
 log = get_logger()

@@ -32,15 +32,8 @@ from frontend.containers.quota_rows import (
 )
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import (
-    PAGE_MAX,
-    Conflict,
-    LocalDelete,
-    LocalPut,
-    LocalRow,
-    LocalSpace,
-    MetadataStore,
-)
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import PAGE_MAX, Conflict, LocalDelete, LocalPut, LocalRow, MetadataStore
 from frontend.metadata.unreadable import passing_over
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext

@@ -28,7 +28,8 @@ from ambry.errors import DataCorrupt
 from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
 from ambry.service.logs import get_logger
 from frontend.config import CONTAINER_ID_MAX
-from frontend.metadata.store import Expect, Put, Require, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Expect, Put, Require, Stamp, Version
 from frontend.metadata.unreadable import passing_over
 
 log = get_logger()

@@ -14,7 +14,8 @@ from ambry.service.logs import get_logger
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
 from frontend.containers.registers import ACCOUNTS, CHANGES, Kept, account_scope, by_id, settings_of
 from frontend.containers.resolver import Containers
-from frontend.metadata.store import PAGE_MAX, LogHead, MetadataStore, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import PAGE_MAX, LogHead, MetadataStore, Version
 
 log = get_logger()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ambry.errors import NameDeleted, NameNotFound, UpdateConflict
 from frontend.datasets.kept import KeptAlias, KeptDataset, KeptVersion, as_seen, newest_anywhere
 from frontend.datasets.rows import AliasMove, decode_move, encode_move, moved_key, version_prefix
-from frontend.metadata.store import PAGE_MAX, Change, Conflict, MetadataStore, Put, Require, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import PAGE_MAX, Change, Conflict, MetadataStore, Put, Require, Version
 from frontend.metadata.unreadable import readable
 from frontend.names.names import AskOthers
 

@@ -30,17 +30,8 @@ from frontend.datasets.versions import (
     text_of,
     unpack,
 )
-from frontend.metadata.store import (
-    Change,
-    Condition,
-    Conflict,
-    Expect,
-    MetadataStore,
-    Put,
-    Require,
-    Space,
-    Version,
-)
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Change, Condition, Conflict, Expect, MetadataStore, Put, Require, Version
 from frontend.metadata.unreadable import readable
 from frontend.names.names import AskOthers, Names, NameVersion, given_up
 from frontend.names.rows import NamedBlob, encode_named

@@ -6,7 +6,8 @@ import msgspec
 
 from frontend.datasets.rows import AliasMove, Dataset
 from frontend.datasets.versions import DatasetVersion
-from frontend.metadata.store import Condition, Expect, MetadataStore, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Condition, Expect, MetadataStore, Stamp, Version
 from frontend.names.names import AskOthers, NameVersion
 
 

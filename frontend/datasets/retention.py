@@ -17,7 +17,8 @@ from frontend.datasets.datasets import Datasets
 from frontend.datasets.kept import KeptDataset, KeptVersion
 from frontend.datasets.versions import text_of
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import Change, Require, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Change, Require
 from frontend.names.lives import NameLives
 from frontend.names.rows import NamePlace
 from frontend.request import RequestContext

@@ -15,7 +15,8 @@ from ambry.errors import AmbryError
 from ambry.protocol.messages.feed import FeedChange
 from frontend.datasets.rows import AliasMove, decode_move
 from frontend.datasets.versions import text_of, unpack_parts
-from frontend.metadata.store import Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Version
 from frontend.names.rows import NamedBlob, decode_named
 
 

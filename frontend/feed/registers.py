@@ -15,17 +15,8 @@ from frontend.datasets.versions import VersionSchema, pack
 from frontend.feed.events import FeedEvent, blob_of, register_event
 from frontend.following.wire import read_progress
 from frontend.metadata import queries
-from frontend.metadata.store import (
-    PAGE_MAX,
-    LocalSpace,
-    LogCursor,
-    MetadataStore,
-    Query,
-    Space,
-    Stamp,
-    Version,
-    order,
-)
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import PAGE_MAX, LogCursor, MetadataStore, Query, Stamp, Version, order
 from frontend.metadata.unreadable import passing_over
 from frontend.names.rows import NamedBlob
 

@@ -29,7 +29,8 @@ from ambry.protocol.messages.metadata import (
     MetadataNewestRequest,
 )
 from frontend.following.wire import cursor_of, place_of, read_progress, to_wire
-from frontend.metadata.store import LocalSpace, LogCursor, LogPage, MetadataStore, Space, Version
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import LogCursor, LogPage, MetadataStore, Version
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ from ambry.errors import AmbryError, Overloaded, Unavailable
 from ambry.service.logs import get_logger
 from frontend import metrics
 from frontend.metadata.checks import mergeable
-from frontend.metadata.store import MetadataStore, Space, Version, order
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Version, order
 
 log = get_logger()
 

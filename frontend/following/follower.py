@@ -21,7 +21,8 @@ from frontend.following.remote import MetadataSource, RemotePage
 from frontend.following.wire import ReadUpTo, cursor_key, progress_value, read_progress
 from frontend.metadata.checks import mergeable
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import LocalPut, LocalSpace, LogCursor, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import LocalPut, LogCursor, MetadataStore
 from frontend.metadata.unreadable import readable
 
 log = get_logger()

@@ -21,7 +21,8 @@ from ambry.protocol.messages.metadata import (
     RegisterPlace,
 )
 from frontend.following.wire import cursor_of, from_wire, place_of
-from frontend.metadata.store import LogCursor, LogPage, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import LogCursor, LogPage, Version
 
 POLL_MARGIN_S = 2.0
 """How much longer than it may wait a poll takes at most; then another frontend is asked."""

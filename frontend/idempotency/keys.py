@@ -16,7 +16,8 @@ from ambry.clock import Clock
 from ambry.errors import Unavailable, UpdateConflict
 from ambry.ids import BlobId
 from frontend.idempotency.rows import KeyRow, decode_row, encode_row, keyed_blob, row_key
-from frontend.metadata.store import Change, Conflict, Expect, LocalPut, LocalRow, LocalSpace, MetadataStore, Space
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import Change, Conflict, Expect, LocalPut, LocalRow, MetadataStore
 from frontend.names.intents import Intents, WrittenIntent
 from frontend.names.rows import IntentKind, NamePlace
 from frontend.router.records import Announce

@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ambry.clock import Clock
-from frontend.metadata.store import Conflict, Expect, LocalDelete, LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import Conflict, Expect, LocalDelete, LocalPut, MetadataStore
 
 OWNER_SIZE = 16
 LONGEST_S = 3_600.0

@@ -7,16 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ambry.errors import DataCorrupt, StoreMismatch
 from frontend.metadata.dump import Block, DumpEnd, DumpHeader, DumpWriter
-from frontend.metadata.store import (
-    Conflict,
-    Expect,
-    LocalPut,
-    LocalRow,
-    LocalSpace,
-    LogCursor,
-    MetadataStore,
-    Version,
-)
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import Conflict, Expect, LocalPut, LocalRow, LogCursor, MetadataStore, Version
 
 MERGE_VERSIONS = 500
 """Of one transaction, some of which share one."""

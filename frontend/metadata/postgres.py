@@ -18,18 +18,17 @@ from frontend.metadata.postgres_pool import PostgresPool
 from frontend.metadata.postgres_server import PostgresServer
 from frontend.metadata.postgres_writer import PostgresWriter
 from frontend.metadata.rows import local_of, signed, version_of
+from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.store import (
     PAGE_MAX,
     Change,
     CommonPrefix,
     LocalPut,
     LocalRow,
-    LocalSpace,
     LogCursor,
     LogHead,
     LogPage,
     Query,
-    Space,
     Version,
 )
 from frontend.metadata.work import WAITING_MAX, Group, Merge, failed

@@ -20,6 +20,7 @@ from frontend.metadata import sqlite_reads as reads
 from frontend.metadata.checks import check_delimiter, check_group, check_key, check_limit, check_merge
 from frontend.metadata.lane import Lane, LaneBounds, LaneJob
 from frontend.metadata.plan import LocalKey, RegisterKey, ended
+from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.sqlite_file import HeldConnection, SqliteFile, head_of
 from frontend.metadata.sqlite_known import KnownVersions
 from frontend.metadata.sqlite_watch import Watch
@@ -30,12 +31,10 @@ from frontend.metadata.store import (
     CommonPrefix,
     LocalPut,
     LocalRow,
-    LocalSpace,
     LogCursor,
     LogHead,
     LogPage,
     Query,
-    Space,
     Version,
 )
 from frontend.metadata.turn import WriteTurn

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from ambry.errors import PreconditionFailed
+from frontend.metadata.spaces import LocalSpace, Space
 
 KEY_BYTES_MAX = 1_100
 """A name has at most 1,024; the rest is room for what stands before it."""
@@ -34,44 +35,6 @@ TIME_MAX = (1 << 62) - 1
 """Of a version; the year 4199. Whatever claims to be later is refused, or it would end all clocks."""
 NEVER: None = None
 """The end of a local row that has none."""
-
-
-class Space(enum.IntEnum):
-    """What registers are about. The numbers are on disk and in other datacenters: never renumber."""
-
-    ACCOUNT = 1
-    """One field of an account; each merges by itself."""
-    ACCOUNT_NAME = 2
-    CONTAINER = 3
-    """One field of a container."""
-    CONTAINER_NAME = 4
-    NAME = 5
-    """A named blob; the scope is its container, the key its exact UTF-8."""
-    DATASET = 6
-    VERSION = 7
-    """A version of a dataset."""
-    ALIAS = 8
-    KEY = 9
-    """A key of the API (frontend/access/key_rows.py)."""
-    CONTAINER_KEY = 10
-    """A key that encrypts what is in a container."""
-
-
-class LocalSpace(enum.IntEnum):
-    """What local rows are about. The numbers are on disk: never renumber."""
-
-    INTENT = 1
-    """A blob that is written for a name that does not point to it yet."""
-    SESSION = 2
-    """An upload that is resumed."""
-    PART = 3
-    IDEMPOTENCY = 4
-    CURSOR = 5
-    """How far another datacenter's log is followed."""
-    LEASE = 6
-    """Who does what one alone may do."""
-    USAGE = 7
-    """What containers with a quota have."""
 
 
 class Expect(enum.Enum):

@@ -15,17 +15,8 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.ids import BlobId, IdKind
-from frontend.metadata.store import (
-    Condition,
-    Conflict,
-    Expect,
-    LocalDelete,
-    LocalPut,
-    LocalSpace,
-    MetadataStore,
-    Require,
-    Version,
-)
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import Condition, Conflict, Expect, LocalDelete, LocalPut, MetadataStore, Require, Version
 from frontend.names.rows import Intent, IntentKind, NamePlace, encode_intent, lives_key
 
 KEY_SIZE = 16

@@ -11,7 +11,8 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.service.logs import get_logger
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import PAGE_MAX, Conflict, LocalRow, LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import PAGE_MAX, Conflict, LocalRow, MetadataStore
 from frontend.metadata.unreadable import passing_over
 from frontend.names.lives import NameLives
 from frontend.names.rows import Intent, decode_intent

@@ -32,16 +32,8 @@ from ambry.errors import (
 )
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
-from frontend.metadata.store import (
-    Change,
-    Conflict,
-    LocalDelete,
-    LocalPut,
-    LocalRow,
-    LocalSpace,
-    MetadataStore,
-    Space,
-)
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import Change, Conflict, LocalDelete, LocalPut, LocalRow, MetadataStore
 from frontend.names.intents import Intents, WrittenIntent
 from frontend.names.names import Names, NameVersion, given_up
 from frontend.names.rows import Intent, IntentKind, NamePlace, decode_intent, encode_intent, lives_key

@@ -22,6 +22,7 @@ from ambry.errors import (
 )
 from ambry.ids import BlobId
 from frontend.container import ids_shown
+from frontend.metadata.spaces import Space
 from frontend.metadata.store import (
     PAGE_MAX,
     Change,
@@ -32,7 +33,6 @@ from frontend.metadata.store import (
     MetadataStore,
     Put,
     Require,
-    Space,
     Stamp,
     Version,
 )

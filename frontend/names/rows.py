@@ -23,7 +23,7 @@ import msgspec
 
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidRequest
 from ambry.ids import BlobId
-from frontend.metadata.store import Space
+from frontend.metadata.spaces import Space
 
 NAME_BYTES_MAX = 1_024
 

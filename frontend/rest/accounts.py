@@ -109,13 +109,8 @@ class AccountPages:
         given = _list(await json_object(exchange, self._router), "containers")
         account = await self._named(exchange)
         check_containers(exchange.context.who, account, given, self._containers.directory)
-        response = json_page(
-            {
-                "containers": [
-                    container_json(account.id, each) for each in await changes.save_containers(account.id, given)
-                ]
-            }
-        )
+        saved = await changes.save_containers(account.id, given)
+        response = json_page({"containers": [container_json(account.id, each) for each in saved]})
         response.headers[names.ACCOUNT_ID] = str(account.id)
         return response
 
@@ -184,7 +179,6 @@ def container_json(account: int, container: ContainerRecord) -> dict[str, Any]:
         "containerName": container.name,
         "parentAccountId": account,
         **msgspec.to_builtins(container.settings),
-        "isPrivate": container.settings.is_private is not False,
         "snapshotVersion": container.snapshot_version,
         "lastModifiedTime": container.modified_ms,
     }

@@ -22,7 +22,8 @@ from frontend.datasets.versions import DatasetVersion, VersionToken, parse, text
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut
-from frontend.metadata.store import Change, Require, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Change, Require
 from frontend.names.intents import Intents
 from frontend.names.lives import NameLives
 from frontend.names.names import NameVersion

@@ -17,7 +17,8 @@ from frontend.container import Container
 from frontend.containers.standing import StandingRules
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut
-from frontend.metadata.store import Change, Condition, Expect, Require, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Change, Condition, Expect, Require
 from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import NamedBlob, NamePlace

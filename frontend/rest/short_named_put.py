@@ -17,7 +17,8 @@ from ambry.rest.accounts import NamedBlobMode
 from frontend.containers.standing import StandingRules
 from frontend.http.connections import Connection
 from frontend.http.plain_names import PlainNamedUploads
-from frontend.metadata.store import Conflict, Expect, Require, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Conflict, Expect, Require
 from frontend.names.intents import Intents, WrittenIntent
 from frontend.names.names import Names, refusal
 from frontend.names.rows import NamedBlob, NamePlace

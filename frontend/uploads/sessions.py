@@ -15,17 +15,8 @@ from msgspec.structs import replace
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
-from frontend.metadata.store import (
-    PAGE_MAX,
-    Change,
-    Conflict,
-    Expect,
-    LocalDelete,
-    LocalPut,
-    LocalRow,
-    LocalSpace,
-    MetadataStore,
-)
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import PAGE_MAX, Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
 from frontend.uploads.rows import (
     PARTS_MAX,
     REFS_PER_ROW,

@@ -25,7 +25,8 @@ import uvloop
 from ambry.blob import NEVER_MS
 from ambry.ids import BlobId, IdKind
 from deploy.local_cluster import LocalCluster
-from frontend.metadata.store import MetadataStore, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Stamp, Version
 from frontend.names.rows import NamedBlob, encode_named
 from tests.bench import proc
 from tests.bench.batches import Client, connect

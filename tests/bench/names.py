@@ -25,7 +25,8 @@ from typing import NamedTuple
 import msgspec
 
 from ambry.service.process import SWITCH_INTERVAL_S
-from frontend.metadata.store import CommonPrefix, MetadataStore, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import CommonPrefix, MetadataStore, Stamp, Version
 from tests.support.metadata_stores import opened, sqlite_store
 
 NAMES = 10_000_000

@@ -14,6 +14,7 @@ from typing import Protocol
 import pytest
 
 from ambry.errors import InvalidRequest
+from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.store import (
     GROUP_MAX,
     KEY_BYTES_MAX,
@@ -26,13 +27,11 @@ from frontend.metadata.store import (
     Expect,
     LocalDelete,
     LocalPut,
-    LocalSpace,
     LogCursor,
     MetadataStore,
     Put,
     Query,
     Require,
-    Space,
     Stamp,
     Version,
 )

@@ -20,7 +20,8 @@ from ambry import AmbryClient, AmbryError, AsyncAmbryClient, RetryPolicy, Timeou
 from ambry.blob import NEVER_MS
 from ambry.client.wire.names import time_of
 from deploy.local_cluster import LocalCluster
-from frontend.metadata.store import Put, Space, Version, order
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put, Version, order
 from frontend.names.rows import NamedBlob, encode_named
 from tests.fault.conftest import MakeCluster
 from tests.support.clusters import seed_of

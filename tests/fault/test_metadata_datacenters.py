@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from ambry.errors import PreconditionFailed
 from frontend.commands import meta
-from frontend.metadata.store import Put, Space, Version, order
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put, Version, order
 from tests.support.clusters import rounds, seed_of
 from tests.support.cut_datacenters import CutDatacenters, cut_datacenters
 from tests.support.following import everything

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import InsufficientStorage
-from frontend.metadata.store import MetadataStore, Put, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Put, Version
 from tests.support import hung_disk, power_cut
 from tests.support.clusters import rounds, seed_of
 from tests.support.hung_disk import HungDisk, waits_for_a_disk

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.clusters import rounds, seed_of
 from tests.support.metadata_process import Said, faults_of, said_file, writing
 from tests.support.metadata_stores import opened, sqlite_store

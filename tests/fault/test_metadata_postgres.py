@@ -16,7 +16,8 @@ from ambry.errors import DataCorrupt, FormatUnknown, MetadataUnavailable, StoreM
 from frontend.metadata import moving
 from frontend.metadata.dump import DumpHeader, read_dump
 from frontend.metadata.inspection import findings
-from frontend.metadata.store import MetadataStore, Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Put
 from tests.support.metadata_process import Said, faults_of, write_group
 from tests.support.metadata_stores import opened, postgres_store, sqlite_store
 from tests.support.postgres import PostgresProcess, why_impossible

@@ -18,7 +18,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.client.sections import state_path
 from deploy.local_cluster import LocalCluster
-from frontend.metadata.store import LocalSpace
+from frontend.metadata.spaces import LocalSpace
 from tests.fault.test_space_returns import HASTE, abandon_an_upload, used_bytes
 from tests.support.clusters import running_cluster, seed_of, shared_cluster
 from tests.support.content import content

@@ -12,7 +12,8 @@ from ambry.errors import PeerConnectionLost
 from frontend.following.follower import DatacenterFollower
 from frontend.following.remote import RemotePage
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import PAGE_MAX, LogCursor, LogPage, MetadataStore, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import PAGE_MAX, LogCursor, LogPage, MetadataStore, Version
 from tests.support.metadata_stores import sqlite_store
 
 SCOPE = 1 << 32 | 2

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from ambry.errors import MetadataUnavailable
-from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Stamp, Version
 from tests.support.linear import Kind, Operation, Written
 from tests.support.metadata_stores import sqlite_store
 

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from ambry.errors import InsufficientStorage, MetadataUnavailable
 from frontend.metadata import sqlite
+from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.sqlite_file import BUSY_S
-from frontend.metadata.store import LocalPut, LocalSpace, MetadataStore, Put, Space
+from frontend.metadata.store import LocalPut, MetadataStore, Put
 from tests.support.metadata_stores import sqlite_store
 
 SCOPE = 7

@@ -22,7 +22,7 @@ from ambry.errors import ConfigInvalid, Unavailable
 from ambry.network.pool import ClockSample, PeerPool
 from frontend import app, metrics
 from frontend.app import Frontend
-from frontend.config import FrontendConfig, FrontendSection, RouterSection
+from frontend.config import AccessSection, FrontendConfig, FrontendSection, RouterSection
 from frontend.rest.blob import BlobFinder
 from tests.support.captured_log import capture_log
 from tests.support.eventually import GIVE_UP_S
@@ -53,7 +53,9 @@ def config(tmp_path: Path) -> FrontendConfig:
         lame_duck_s=0.0,
         drain_timeout_s=1.0,
     )
-    return FrontendConfig(frontend=section, router=RouterSection(request_timeout_ms=500))
+    return FrontendConfig(
+        frontend=section, access=AccessSection(enabled=False), router=RouterSection(request_timeout_ms=500)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from click.testing import CliRunner, Result
 from ambry.service.admin import start_admin
 from frontend.commands import meta
 from frontend.metadata.dump import DumpEnd, DumpHeader, read_dump
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.metadata_stores import opened, sqlite_store
 
 

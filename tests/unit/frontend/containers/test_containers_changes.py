@@ -27,7 +27,8 @@ from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.registers import account_scope, new_id, told_puts
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
-from frontend.metadata.store import MetadataStore, Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Put
 from tests.support.fake_clock import SettableClock
 from tests.support.http_frontend import ACCOUNTS
 from tests.support.metadata_stores import opened, sqlite_store

@@ -17,7 +17,8 @@ from frontend.containers import quota
 from frontend.containers.quota import Hold, Quotas
 from frontend.containers.quota_rows import NOTHING, QuotaAmount, QuotaCount, count_key, decode_count
 from frontend.http.body import ClientGone
-from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import MetadataStore
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import some_container
 from tests.support.metadata_stores import opened, sqlite_store

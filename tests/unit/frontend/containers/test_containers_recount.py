@@ -19,7 +19,8 @@ from frontend.containers.quota_rows import QuotaAmount, count_key
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import OWNER_SIZE, Leases
-from frontend.metadata.store import LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import LocalPut, MetadataStore
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import make_cluster
 from tests.support.metadata_stores import opened, sqlite_store

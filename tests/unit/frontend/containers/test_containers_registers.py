@@ -5,7 +5,8 @@ from __future__ import annotations
 from ambry.checksum import xxh64
 from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
 from frontend.containers.registers import Kept, account_puts, by_id, container_puts, new_id, settings_of, told_puts
-from frontend.metadata.store import Expect, Put, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Expect, Put, Stamp, Version
 
 ID = 70_000
 KEY = b"\x00\x01\x11\x70"

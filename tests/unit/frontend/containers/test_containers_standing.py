@@ -17,7 +17,8 @@ from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
 from frontend.containers.standing import StandingRules
 from frontend.containers.sync import ContainerSync
-from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Require, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Require, Version
 from tests.support.http_frontend import ACCOUNTS
 from tests.support.metadata_stores import opened, sqlite_store
 

@@ -7,7 +7,8 @@ import pytest
 
 from frontend.containers.registers import Kept, container_puts, told_puts
 from frontend.containers.sync import ContainerSync
-from frontend.metadata.store import MetadataStore, Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Put
 from tests.support.metadata_stores import opened, sqlite_store
 from tests.unit.frontend.containers.test_containers_changes import seat, seats
 

@@ -10,7 +10,8 @@ from frontend.datasets.rows import AliasMove, encode_dataset, encode_move
 from frontend.datasets.rows import Dataset as DatasetRow
 from frontend.datasets.versions import VersionSchema, pack
 from frontend.feed.events import FeedEvent, blob_events, blob_of, id_text, register_event
-from frontend.metadata.store import Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Stamp, Version
 from frontend.names.rows import NamedBlob, encode_named
 from tests.support.samples import blob_id
 

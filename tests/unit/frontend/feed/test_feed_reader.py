@@ -12,7 +12,8 @@ from ambry.errors import Unavailable
 from frontend.feed.events import id_text
 from frontend.feed.reader import PAGE_MAX, container_bytes
 from frontend.feed.token import BEGINNING
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from frontend.names.rows import NamedBlob, encode_named
 from tests.support.feeds import FeedCluster, feed_cluster, types
 from tests.support.samples import blob_id

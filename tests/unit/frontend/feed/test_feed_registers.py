@@ -15,7 +15,8 @@ from frontend.datasets.rows import AliasMove, Dataset
 from frontend.datasets.versions import VersionSchema
 from frontend.feed import registers
 from frontend.feed.registers import RegisterChanges, RegisterPage
-from frontend.metadata.store import LogCursor, MetadataStore, Put, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import LogCursor, MetadataStore, Put, Stamp, Version
 from frontend.names.rows import NamedBlob, encode_named
 from tests.support.direct_node import cluster_map
 from tests.support.fake_clock import SettableClock

@@ -14,7 +14,8 @@ from ambry.errors import Overloaded
 from frontend.feed import watching
 from frontend.feed.reader import container_bytes
 from frontend.feed.watching import Notices
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.eventually import eventually
 from tests.support.feeds import FeedCluster, feed_cluster
 

@@ -10,7 +10,8 @@ import pytest
 from ambry.errors import Overloaded, Unavailable
 from frontend.following import everywhere as everywhere_module
 from frontend.following.everywhere import Everywhere
-from frontend.metadata.store import MetadataStore, Put, Space, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Put, Version
 from tests.support.fake_clock import SettableClock
 from tests.support.following import SCOPE, StoreSource, everything, stores
 

@@ -14,17 +14,8 @@ from frontend import metrics
 from frontend.following.follower import LEASE_S, NOTE_EVERY_S, PAUSE_MAX_S
 from frontend.following.wire import cursor_key
 from frontend.metadata import sqlite
-from frontend.metadata.store import (
-    KEY_BYTES_MAX,
-    SPACE_MAX,
-    VALUE_BYTES_MAX,
-    LocalSpace,
-    MetadataStore,
-    Put,
-    Space,
-    Stamp,
-    Version,
-)
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import KEY_BYTES_MAX, SPACE_MAX, VALUE_BYTES_MAX, MetadataStore, Put, Stamp, Version
 from tests.support.fake_clock import OwnClock, SettableClock
 from tests.support.following import SCOPE, StoreSource, everything, follower_of, living, stores
 from tests.support.metadata_stores import sqlite_store

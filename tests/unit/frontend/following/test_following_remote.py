@@ -33,17 +33,8 @@ from frontend.following.datacenters import OtherDatacenters
 from frontend.following.wire import cursor_key
 from frontend.metadata import sqlite
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import (
-    KEY_BYTES_MAX,
-    SPACE_MAX,
-    VALUE_BYTES_MAX,
-    LocalSpace,
-    MetadataStore,
-    Put,
-    Space,
-    Stamp,
-    Version,
-)
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import KEY_BYTES_MAX, SPACE_MAX, VALUE_BYTES_MAX, MetadataStore, Put, Stamp, Version
 from tests.support.following import SCOPE, everything, stores
 from tests.support.http_frontend import until
 from tests.support.introductions import introduction

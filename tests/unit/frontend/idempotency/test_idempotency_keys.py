@@ -16,7 +16,8 @@ from ambry.ids import BlobId, IdKind
 from frontend.idempotency.keys import IdempotencyKeys, KeyedPut
 from frontend.idempotency.rows import said_of
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import MetadataStore
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
 from frontend.names.lives import NameLives

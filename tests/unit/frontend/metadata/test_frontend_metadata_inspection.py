@@ -10,7 +10,8 @@ import pytest
 
 from frontend.metadata.inspection import findings
 from frontend.metadata.rows import row_of
-from frontend.metadata.store import LocalPut, LocalSpace, Put, Space, Stamp, Version
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import LocalPut, Put, Stamp, Version
 from tests.support.metadata_stores import opened, sqlite_store
 
 NEWER = Version(Space.NAME, 1, b"a", Stamp(1 << 60, 1), b"v", 6)

@@ -11,7 +11,8 @@ import pytest
 from ambry.errors import DataCorrupt, StoreMismatch
 from frontend.metadata import moving
 from frontend.metadata.dump import DumpEnd, DumpHeader, DumpWriter, read_dump
-from frontend.metadata.store import LocalPut, LocalSpace, MetadataStore, Put, Space, Stamp, Version
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import LocalPut, MetadataStore, Put, Stamp, Version
 from tests.support.metadata_stores import opened, sqlite_store
 
 HEADER = DumpHeader("test", 1, 5)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.metadata.plan import Plan, RegisterKey, VersionIdentity, known, register_keys
-from frontend.metadata.store import Conflict, Expect, LogHead, Put, Space, Stamp, Version, order
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Conflict, Expect, LogHead, Put, Stamp, Version, order
 
 KEYS = (b"a", b"b")
 VALUES = (None, b"", b"x", b"y")

@@ -9,7 +9,8 @@ import random
 import pytest
 
 from ambry.errors import AmbryError, ConfigInvalid, DataCorrupt, InsufficientStorage, MetadataUnavailable
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.metadata_stores import postgres_store
 from tests.support.ports import free_ports
 

@@ -14,8 +14,9 @@ import pytest
 from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, MetadataUnavailable, StoreMismatch
 from frontend.metadata import sqlite_file
 from frontend.metadata.rows import SCHEMA
+from frontend.metadata.spaces import Space
 from frontend.metadata.sqlite_file import APPLICATION_ID, HeldConnection, SqliteFile, head_of
-from frontend.metadata.store import MetadataStore, Put, Space, Version
+from frontend.metadata.store import MetadataStore, Put, Version
 from tests.support.metadata_stores import opened, sqlite_store
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from frontend.metadata import sqlite_known
+from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.sqlite import SqliteStore
-from frontend.metadata.store import LocalPut, LocalSpace, Put, Space, Stamp, Version
+from frontend.metadata.store import LocalPut, Put, Stamp, Version
 from tests.support.metadata_stores import opened, sqlite_store
 
 NAME, SCOPE = Space.NAME, 1 << 32 | 1
@@ -96,7 +97,8 @@ async def test_what_another_process_acknowledged_is_never_missed(store: SqliteSt
     program = f"""
 import asyncio
 from pathlib import Path
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.metadata_stores import opened, sqlite_store
 
 async def main():

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.metadata_stores import opened, sqlite_store
 
 

@@ -6,7 +6,8 @@ import asyncio
 import threading
 from pathlib import Path
 
-from frontend.metadata.store import Put, Space
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Put
 from tests.support.metadata_stores import opened, sqlite_store
 
 

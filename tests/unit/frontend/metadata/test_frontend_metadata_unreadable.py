@@ -7,7 +7,8 @@ import pytest
 from ambry.errors import DataCorrupt, FormatUnknown, Unavailable
 from frontend import metrics
 from frontend.metadata import unreadable
-from frontend.metadata.store import LocalRow, LocalSpace
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import LocalRow
 from frontend.metadata.unreadable import passing_over, readable
 from tests.support.captured_log import capture_log
 

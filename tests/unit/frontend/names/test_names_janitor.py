@@ -16,7 +16,8 @@ from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend.container import scope_of
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import Expect, LocalPut, LocalSpace, MetadataStore, Put, Space
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import Expect, LocalPut, MetadataStore, Put
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
 from frontend.names.lives import NameLives

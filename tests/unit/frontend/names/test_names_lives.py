@@ -18,7 +18,8 @@ from ambry.errors import BlobDeleted, UpdateConflict
 from ambry.ids import BlobId
 from frontend.container import scope_of
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import Change, Expect, LocalSpace, MetadataStore, Space
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import Change, Expect, MetadataStore
 from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
 from frontend.names.lives import NameLives, RevivedBlob

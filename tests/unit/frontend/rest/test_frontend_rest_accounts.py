@@ -45,7 +45,7 @@ async def test_what_is_posted_is_told_and_can_be_posted_again(tmp_path: Path) ->
             "parentAccountId": account["accountId"],
             "status": "ACTIVE",
             "description": "",
-            "isPrivate": False,
+            "isPrivate": None,
             "encrypted": False,
             "cacheable": True,
             "ttlRequired": False,

@@ -22,8 +22,9 @@ from ambry.protocol.frame import MessageType
 from ambry.rest import frames, names
 from ambry.rest.access import Role
 from frontend.container import Container
+from frontend.metadata.spaces import Space
 from frontend.metadata.sqlite import SqliteStore
-from frontend.metadata.store import Space, Version
+from frontend.metadata.store import Version
 from frontend.rest.batch_names import BatchNames
 from frontend.who import ANYBODY
 from tests.support.content import content

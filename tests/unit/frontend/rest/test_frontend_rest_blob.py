@@ -37,7 +37,7 @@ def head(state: BlobState = PERMANENT, **properties: object) -> BlobHead:
 
 def finder(containers: Containers | None = None) -> BlobFinder:
     return BlobFinder(
-        make_cluster(((3,),), clock=SystemClock()).context, containers or Containers(ACCOUNTS), SystemClock()
+        make_cluster(((3,),), clock=SystemClock()).context, containers or Containers(ACCOUNTS, open=True), SystemClock()
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ambry.clock import SystemClock
-from frontend.metadata.store import LocalSpace
+from frontend.metadata.spaces import LocalSpace
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend

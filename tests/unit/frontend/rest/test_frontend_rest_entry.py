@@ -24,7 +24,8 @@ def say(frontend: HttpFrontend, *, account: AccountStatus = AccountStatus.ACTIVE
     record = ContainerRecord(id=70, name="models", settings=ContainerSettings(**settings))  # type: ignore[arg-type]
     others = [each for each in containers.built_in.values() if each.id != 7]
     containers.directory = Directory(
-        [*others, AccountRecord(id=7, name="ml", settings=AccountSettings(status=account), containers={70: record})]
+        [*others, AccountRecord(id=7, name="ml", settings=AccountSettings(status=account), containers={70: record})],
+        open=containers.open,
     )
 
 

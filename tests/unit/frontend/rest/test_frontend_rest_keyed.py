@@ -9,7 +9,7 @@ import pytest
 
 from ambry.checksum import digest
 from ambry.clock import SystemClock
-from frontend.metadata.store import LocalSpace
+from frontend.metadata.spaces import LocalSpace
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.http_frontend import HttpFrontend, http_frontend

@@ -20,7 +20,7 @@ from ambry.errors import MetadataUnavailable, ReplicaUnavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend.container import scope_of
-from frontend.metadata.store import LocalSpace
+from frontend.metadata.spaces import LocalSpace
 from frontend.names.names import Names, NameVersion
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import CHUNK, make_cluster

@@ -16,7 +16,7 @@ from ambry.protocol.frame import MessageType
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
-from frontend.metadata.store import LocalSpace
+from frontend.metadata.spaces import LocalSpace
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import make_cluster
 from tests.support.fake_peers import held

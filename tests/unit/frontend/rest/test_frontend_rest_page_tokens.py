@@ -13,7 +13,8 @@ import pytest
 
 from ambry.clock import SystemClock
 from ambry.errors import InvalidRequest
-from frontend.metadata.store import PAGE_MAX, MetadataStore, Space, Stamp, Version
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import PAGE_MAX, MetadataStore, Stamp, Version
 from frontend.rest.page_tokens import PagedList, limit_of
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import HttpFrontend, http_frontend

@@ -11,7 +11,8 @@ from typing import Any
 from ambry.clock import SystemClock
 from ambry.rest.frames import CONTENT_TYPE, encode_frame
 from frontend.containers.quota_rows import QuotaAmount, count_key, decode_count
-from frontend.metadata.store import LocalDelete, LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import LocalDelete, MetadataStore
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, reset, until

@@ -13,8 +13,9 @@ from ambry.clock import SystemClock
 from ambry.errors import MetadataUnavailable, Overloaded, ReplicaUnavailable
 from ambry.protocol.frame import MessageType
 from ambry.rest import names
+from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.sqlite import SqliteStore
-from frontend.metadata.store import LocalPut, LocalSpace, Put, Require
+from frontend.metadata.store import LocalPut, Put, Require
 from frontend.names.names import Names
 from frontend.rest import short_put
 from frontend.router.quorum_write import ReplicaWrite

@@ -27,7 +27,8 @@ from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
-from frontend.metadata.store import LocalPut, LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import LocalPut, MetadataStore
 from frontend.router.values import DigestCheck, PutResult
 from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.janitor import UploadJanitor

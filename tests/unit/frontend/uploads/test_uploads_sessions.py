@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
 from ambry.ids import IdKind
-from frontend.metadata.store import LocalSpace, MetadataStore
+from frontend.metadata.spaces import LocalSpace
+from frontend.metadata.store import MetadataStore
 from frontend.uploads.rows import PARTS_MAX, REFS_PER_ROW, REPLACED, Completion, Session, SessionState, UploadPart
 from frontend.uploads.sessions import OpenSession, Sessions, check_number
 from tests.support.fake_clock import SettableClock

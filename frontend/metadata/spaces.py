@@ -1,0 +1,43 @@
+"""What registers and local rows of the metadata store are about."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Space(enum.IntEnum):
+    """What registers are about. The numbers are on disk and in other datacenters: never renumber."""
+
+    ACCOUNT = 1
+    """One field of an account; each merges by itself."""
+    ACCOUNT_NAME = 2
+    CONTAINER = 3
+    """One field of a container."""
+    CONTAINER_NAME = 4
+    NAME = 5
+    """A named blob; the scope is its container, the key its exact UTF-8."""
+    DATASET = 6
+    VERSION = 7
+    """A version of a dataset."""
+    ALIAS = 8
+    KEY = 9
+    """A key of the API (frontend/access/key_rows.py)."""
+    CONTAINER_KEY = 10
+    """A key that encrypts what is in a container."""
+
+
+class LocalSpace(enum.IntEnum):
+    """What local rows are about. The numbers are on disk: never renumber."""
+
+    INTENT = 1
+    """A blob that is written for a name that does not point to it yet."""
+    SESSION = 2
+    """An upload that is resumed."""
+    PART = 3
+    IDEMPOTENCY = 4
+    CURSOR = 5
+    """How far another datacenter's log is followed."""
+    LEASE = 6
+    """Who does what one alone may do."""
+    USAGE = 7
+    """What containers with a quota have."""
