@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ambry.errors import InternalError as InternalError
     from ambry.errors import InvalidBlobId as InvalidBlobId
     from ambry.errors import InvalidRequest as InvalidRequest
+    from ambry.errors import KeyNotFound as KeyNotFound
     from ambry.errors import KeysUnavailable as KeysUnavailable
     from ambry.errors import MediaTypeUnsupported as MediaTypeUnsupported
     from ambry.errors import MetadataUnavailable as MetadataUnavailable
@@ -146,6 +147,7 @@ _EXPORTS: dict[str, str] = {
             "RateLimited",
             "KeysUnavailable",
             "EncryptionKeyDeleted",
+            "KeyNotFound",
             "InsufficientStorage",
             "InternalError",
             "InvalidBlobId",

@@ -162,6 +162,13 @@ class ContainerNotFound(AmbryError, FileNotFoundError):
     status = 404
 
 
+class KeyNotFound(AmbryError, FileNotFoundError):
+    """There is no such key of the API."""
+
+    code = 29
+    status = 404
+
+
 class MethodNotAllowed(InvalidRequest):
     """This path does not take this method; `allowed` are those that it takes."""
 

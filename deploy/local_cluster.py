@@ -34,7 +34,8 @@ class LocalCluster:
     """The cluster in one directory; as a context manager it is up inside and down afterwards.
 
     Options left at None take the stored value, or the default for a new cluster; those that contradict a stored one are
-    refused by `up`, but for `workers`, the processes of each frontend, which it changes while no frontend runs.
+    refused by `up`, but for `workers`, the processes of each frontend, which it changes while no frontend runs. With `auth`
+    requests need a key: the administrator's is in admin.key.
     `port_base=0` looks for free ports. `overrides` maps a role ("datanode", "frontend") to `--set` values
     ("store.io_threads=2"). `report` gets sentences for people. Methods may be called from several threads.
     """
@@ -49,6 +50,7 @@ class LocalCluster:
         partitions: int | None = None,
         port_base: int | None = None,
         workers: int | None = None,
+        auth: bool | None = None,
         overrides: Mapping[str, Sequence[str]] | None = None,
         detach: bool = False,
         ready_timeout_s: float = READY_TIMEOUT_S,
@@ -63,6 +65,7 @@ class LocalCluster:
             partitions=partitions,
             port_base=port_base,
             workers=workers,
+            auth=auth,
             overrides=overrides,
         )
         self._detach = detach

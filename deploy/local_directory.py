@@ -23,6 +23,8 @@ from typing import Literal
 import msgspec
 
 from ambry.clustermap.layout import decode as decode_layout
+from deploy.local_access import LocalAccess
+from deploy.local_config import ACCESS_OFF, config_text
 from deploy.local_layout import (
     ClusterFile,
     LocalClusterError,
@@ -30,7 +32,6 @@ from deploy.local_layout import (
     Options,
     Shape,
     check,
-    config_text,
     contradictions,
     describe,
     layout,
@@ -48,6 +49,7 @@ class LocalDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.access = LocalAccess(path)
         self._shape_path = path / "shape.json"
         self._layout_path = path / "layout.json"
         self._cluster_path = path / "cluster.json"
@@ -83,7 +85,13 @@ class LocalDirectory:
             known = decode_layout(self._layout_path.read_bytes())
             ran = _cluster.decode(self._cluster_path.read_bytes())
             frontends = len(list(self.path.glob("dc1-f*")))
-            shape = shape_of(known, frontends=frontends, workers=ran.workers, overrides=ran.overrides)
+            shape = shape_of(
+                known,
+                frontends=frontends,
+                workers=ran.workers,
+                auth=self.access.key_file.exists(),
+                overrides=ran.overrides,
+            )
         except (OSError, msgspec.DecodeError, LocalClusterError) as none:
             raise LocalClusterError(
                 f"{self._shape_path} is damaged ({cause}), and layout.json and cluster.json cannot tell what stood there "
@@ -135,11 +143,16 @@ class LocalDirectory:
         try:
             if not self._has_layout():
                 replace(self._layout_path, _json(layout(self.shape, self.members)))
+            access: Sequence[str] = ACCESS_OFF
+            if self.shape.auth:
+                self.access.prepare()
+                access = self.access.lines()
             for member in self.members:
-                text = config_text(member, self._layout_path)
+                text = config_text(member, self._layout_path, access)
                 # Its paths are absolute: after `mv` the old ones would be another cluster's.
-                layout_line = next(line for line in text.splitlines() if line.startswith("layout = "))
-                if not member.config.exists() or layout_line not in member.config.read_text("utf-8").splitlines():
+                needed = [line for line in text.splitlines() if line.startswith("layout = ")]
+                needed += access if member.role == "frontend" else ()
+                if not member.config.exists() or not set(needed) <= set(member.config.read_text("utf-8").splitlines()):
                     member.directory.mkdir(exist_ok=True)
                     replace(member.config, text.encode())
         except OSError as cause:

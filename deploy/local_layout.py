@@ -14,7 +14,6 @@ So with the default base the first frontend of dc1 is http://127.0.0.1:17100, th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +58,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int | None = None
     port_base: int | None = None
     workers: int | None = None
+    auth: bool | None = None
     overrides: Mapping[str, Sequence[str]] | None = None
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a cluster is for its whole life, but for `workers`, which `up` may change; `shape.json`.
 
-    `workers` counts the processes of each frontend. `overrides` holds --set values by role.
+    `workers` counts the processes of each frontend. `auth`: requests need a key. `overrides` holds --set values by role.
     """
 
     cluster: str
@@ -75,6 +75,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     partitions: int = 8
     port_base: int = PORT_BASE_DEFAULT
     workers: int = 1
+    auth: bool = False
     overrides: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
     def settings(self, role: Role) -> list[str]:
@@ -302,7 +303,7 @@ def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
     )
 
 
-def shape_of(known: Layout, *, frontends: int, workers: int, overrides: dict[str, list[str]]) -> Shape:
+def shape_of(known: Layout, *, frontends: int, workers: int, auth: bool, overrides: dict[str, list[str]]) -> Shape:
     """The shape that a layout was made from, with what it does not tell. Raises LocalClusterError."""
     nodes = known.datacenters[0].nodes if known.datacenters else []
     if not nodes:
@@ -316,34 +317,13 @@ def shape_of(known: Layout, *, frontends: int, workers: int, overrides: dict[str
             partitions=len(known.partitions),
             port_base=nodes[0].port - NODE_RPC - PORTS_PER_DATACENTER,
             workers=workers,
+            auth=auth,
             overrides=overrides,
         )
     )
     if layout(shape, members(shape, Path())) != known:
         raise LocalClusterError("the layout was changed by hand")
     return shape
-
-
-def config_text(member: Member, layout_path: Path) -> str:
-    """The process's config.toml. What is not in it has the default that `configs/<role>.toml` explains."""
-    values: dict[str, str | int]
-    if member.role == "datanode":
-        values = {"name": member.name, "layout": str(layout_path), "data_dir": str(member.data_dir)}
-        values |= {"admin_host": member.host, "admin_port": member.admin_port}
-        section = "node"
-    else:
-        values = {"name": member.name, "datacenter": member.datacenter, "layout": str(layout_path)}
-        values |= {"host": member.host, "port": member.port}
-        values |= {"admin_host": member.host, "admin_port": member.admin_port}
-        # Nobody balances load here, so nobody must be given time to notice.
-        values |= {"lame_duck_s": 0, "drain_timeout_s": 5}
-        section = "frontend"
-    # A JSON string or integer is also a TOML one.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-    lines += ["", "[log]", f"file = {json.dumps(str(member.log), ensure_ascii=False)}"]
-    return "\n".join(
-        [f"# {member.name} of a local cluster; kept as it is at every later start.", f"[{section}]", *lines, ""]
-    )
 
 
 def describe(

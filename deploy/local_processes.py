@@ -32,7 +32,7 @@ from deploy.local_layout import HOST, LocalClusterError
 PROBE_TIMEOUT_S = 2.0
 EXEC_TIMEOUT_S = 1.0
 PROC = Path("/proc")
-SERVER_LIBRARIES = ("aiohttp", "lmdb", "prometheus_client", "structlog", "uvloop")
+SERVER_LIBRARIES = ("aiohttp", "cryptography", "lmdb", "prometheus_client", "structlog", "uvloop")
 """What `ambry[server]` brings, as it is imported."""
 PORT_BASE_STEP = 500
 BODY_MAX = 1 << 20

@@ -101,6 +101,7 @@ class Frontend:
             containers,
             self._config,
             introduction=introduction,
+            access=self._access,
             clock=self._agreed,
             random_source=self._random,
             in_doubt=lambda: not self._agreed.peers.fresh(),

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ambry.clock import Clock
+from ambry.clock import Clock, system_secret
 from ambry.network.introduction import Introduction
 from ambry.service.listener import Socket
 from ambry.service.worker import Tick, WorkerRegistry
+from frontend.access.key_sync import KeySync
+from frontend.access.key_use import KeyUse
+from frontend.access.keys import Keys
+from frontend.access.verified import Access
 from frontend.config import FrontendConfig
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.elsewhere import ContainersElsewhere
@@ -74,6 +78,9 @@ class MetadataServices:
     datasets: Datasets
     feed: ChangeFollowing
     notices: Notices
+    access_keys: Keys
+    key_use: KeyUse
+    key_sync: KeySync
     loops: tuple[Loop, ...]
 
     async def start(self, workers: WorkerRegistry, rpc_sockets: list[Socket]) -> None:
@@ -83,6 +90,7 @@ class MetadataServices:
         """
         await self.others.start(rpc_sockets)
         await self.sync.tick()
+        await self.key_sync.tick()
         for loop in self.loops:
             workers.add(loop.name, loop.tick, progress=loop.progress)
 
@@ -99,6 +107,7 @@ def metadata_services(
     config: FrontendConfig,
     *,
     introduction: Introduction,
+    access: Access,
     clock: Clock,
     random_source: random.Random,
     in_doubt: Callable[[], bool] = lambda: False,
@@ -114,6 +123,8 @@ def metadata_services(
 
         return sure
 
+    key_sync = KeySync(access, store)
+    key_use = KeyUse(access, store, clock=clock)
     sync = ContainerSync(containers, store, clock=clock)
     leases = Leases(store, clock=clock, owner=random_source.randbytes(OWNER_SIZE))
     counted = counted_by(router, random_source)
@@ -168,8 +179,13 @@ def metadata_services(
         datasets=datasets,
         feed=feed,
         notices=notices,
+        access_keys=Keys(access, key_sync, store, clock=clock, chance=system_secret),
+        key_use=key_use,
+        key_sync=key_sync,
         loops=(
             Loop(name="containers", tick=sync.tick),
+            Loop(name="keys", tick=key_sync.tick),
+            Loop(name="key_use", tick=key_use.tick),
             Loop(name="quotas", tick=quotas.tick),
             Loop(name="recount", tick=recount.tick),
             Loop(name="upload_sessions", tick=when_sure(janitor.tick), progress=janitor.progress),

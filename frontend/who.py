@@ -63,7 +63,7 @@ class _Granted(NamedTuple):
 class Who:
     """Somebody, and what they may do. Never changed; a key that is changed becomes another one."""
 
-    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "id", "key", "name")
+    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "id", "key", "name", "used")
 
     def __init__(
         self,
@@ -81,6 +81,8 @@ class Who:
         self.expires_ms = expires_ms
         """Wall clock; None for a key that does not expire."""
         self.key = key
+        self.used = False
+        """Whether it was, since that was last asked."""
         self.anybody = anybody
         self._granted = tuple(
             _Granted(each.account, each.container, each.prefix, role_of(each.roles)) for each in grants

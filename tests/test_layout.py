@@ -578,6 +578,16 @@ def test_a_class_has_a_name_of_its_own() -> None:
 CLIENT = "tests/unit/ambry/client/"
 MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
+    "frontend/metadata/spaces.py": ("tests/conformance/test_metadata_conformance.py", "numbers that both engines keep"),
+    "frontend/access/key_rows.py": (
+        "tests/unit/frontend/access/test_access_keys.py",
+        "rows are written and read there",
+    ),
+    "frontend/access/key_sync.py": (
+        "tests/unit/frontend/access/test_access_keys.py",
+        "two processes know of each other's",
+    ),
+    "frontend/access/key_use.py": ("tests/unit/frontend/access/test_access_keys.py", "two processes write it down"),
     "datanode/store/writing.py": (
         "tests/conformance/test_fake_files_conformance.py",
         "writes to real files and to those of the simulation, which must be the same",

@@ -35,10 +35,10 @@ class Access:
         self._root = dict(map(_root_key, root_keys))
         self._keys: Mapping[str, StoredKey] = self._root
         self._verified: dict[str | None, Who] = {}
+        self._used: set[str] = set()
+        """Of those that are not remembered any more."""
         self.certain = True
         """Whether the metadata store's word is in it, where there is one."""
-        self.used: dict[str, int] = {}
-        """When keys were last used here, by id; taken by whoever writes it down."""
         self.know(())
 
     @property
@@ -53,15 +53,15 @@ class Access:
     def know(self, stored: Iterable[tuple[str, StoredKey]]) -> None:
         """From now on these, beside those of the configuration, are all keys there are."""
         self._keys = {**dict(stored), **self._root}
-        self._verified.clear()
-        self._verified[None] = NOBODY if self.enabled else ANYBODY
+        self._forget()
 
     def at_once(self, header: str | None) -> Who | None:
         """Whoever sent this Authorization, if that was verified and nothing speaks against it; else ask `of`."""
         who = self._verified.get(header)
-        if who is None or who.expires_ms is None or self._clock.wall_ms() < who.expires_ms:
-            return who
-        return None
+        if who is None or (who.expires_ms is not None and self._clock.wall_ms() >= who.expires_ms):
+            return None
+        who.used = True
+        return who
 
     def of(self, header: str | None) -> Who:
         """Whoever sent this Authorization. Raises Unauthenticated; MetadataUnavailable where no keys were heard of yet."""
@@ -73,9 +73,9 @@ class Access:
         assert header is not None
         who = self._verify(header)
         if len(self._verified) >= VERIFIED_MAX:
-            self._verified.clear()
-            self._verified[None] = NOBODY
+            self._forget()
         self._verified[header] = who
+        who.used = True
         return who
 
     def _verify(self, header: str) -> Who:
@@ -101,10 +101,19 @@ class Access:
             raise Unauthenticated(f"the key {sent.id} ({stored.name}) has expired; ask for another one")
         return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored)
 
-    def was_used(self, who: Who) -> None:
-        """Note that this key was used now."""
-        if who.id:
-            self.used[who.id] = self._clock.wall_ms()
+    def take_used(self) -> set[str]:
+        """The ids of those that were used since this was last asked."""
+        used = [who for who in self._verified.values() if who.used and who.id]
+        for who in used:
+            who.used = False
+        ids, self._used = self._used | {who.id for who in used}, set()
+        return ids
+
+    def _forget(self) -> None:
+        """Nobody is verified any more."""
+        self._used |= {who.id for who in self._verified.values() if who.used and who.id}
+        self._verified.clear()
+        self._verified[None] = NOBODY if self.enabled else ANYBODY
 
 
 def trusting(clock: Clock) -> Access:

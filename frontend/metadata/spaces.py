@@ -41,3 +41,5 @@ class LocalSpace(enum.IntEnum):
     """Who does what one alone may do."""
     USAGE = 7
     """What containers with a quota have."""
+    KEY_USED = 8
+    """When a key was last used."""

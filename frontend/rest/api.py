@@ -30,6 +30,7 @@ from frontend.rest.cluster import ClusterPages
 from frontend.rest.dataset_versions import DatasetVersions
 from frontend.rest.datasets import DatasetPages
 from frontend.rest.entry import Entry
+from frontend.rest.key_pages import KeyPages
 from frontend.rest.named import NamedBlobs
 from frontend.rest.named_actions import NameActions
 from frontend.rest.named_list import NameLists
@@ -132,6 +133,7 @@ class AmbryApi:
                 DatasetPages(services.datasets, router, containers),
                 NameLists(services.names, router, containers, clock=clock),
                 ChangePages(services.feed, containers),
+                KeyPages(services.access_keys, services.key_use, router),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

@@ -12,6 +12,8 @@ import msgspec
 from aiohttp import web
 
 from ambry.rest import names
+from frontend.http.conditions import Selected
+from frontend.http.exchange import Exchange
 from frontend.http.route import Route
 
 READS = ("GET", "HEAD")
@@ -24,6 +26,11 @@ class Resource(Protocol):
 
     def routes(self) -> tuple[Route, ...]:
         """All of them. OPTIONS is answered from what all resources have at a target."""
+
+
+async def of_this_moment(_exchange: Exchange) -> Selected:
+    """What conditions are about where nothing has a tag or a date: a page that is always there and says what holds now."""
+    return Selected(etag=None, modified_ms=None, headers={})
 
 
 def json_page(value: object, status: int = 200, **headers: str) -> web.Response:

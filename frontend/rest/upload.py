@@ -57,7 +57,7 @@ from frontend.who import in_container
 
 RESERVED = frozenset({
     "named", "uploads", "stitch", "batch", "accounts", "changes", "signedurl", "docs", "console", "openapi.json",
-    "updatettl", "undelete",
+    "updatettl", "undelete", "keys", "encryption", "usage",
 })  # fmt: skip
 """First segments that are the API's own, now or later, in lower case; so is everything that begins with an underscore."""
 

@@ -183,10 +183,12 @@ async def http_frontend(
             containers,
             whole,
             introduction=introduction(config.name, clock=clock),
+            access=access,
             clock=clock,
             random_source=random.Random(5),
         )
         await services.sync.tick()
+        await services.key_sync.tick()
     api = AmbryApi(
         cluster.context,
         containers,

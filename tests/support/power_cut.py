@@ -41,7 +41,8 @@ from ambry.network.tcp import tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.base import Hello, Message
 from deploy import local_processes as processes
-from deploy.local_layout import LocalClusterError, Member, config_text
+from deploy.local_config import config_text
+from deploy.local_layout import LocalClusterError, Member
 from tests.support.ports import free_ports
 from tests.support.replica_reader import Copy, Held, ReplicaReader
 from tests.support.waiting import eventually

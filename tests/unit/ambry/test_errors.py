@@ -37,6 +37,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         26: "AccountNotFound",
         27: "ContainerNotFound",
         28: "EncryptionKeyDeleted",
+        29: "KeyNotFound",
         30: "MethodNotAllowed",
         31: "RequestTimeout",
         32: "AlreadyExists",

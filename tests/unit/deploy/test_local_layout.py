@@ -15,6 +15,7 @@ from ambry.clustermap.layout import build
 from ambry.config import convert
 from datanode.config import DataNodeConfig
 from deploy import local_layout
+from deploy.local_config import config_text
 from deploy.local_layout import (
     FRONTENDS_MAX,
     NODES_MAX,
@@ -22,7 +23,6 @@ from deploy.local_layout import (
     Options,
     Shape,
     check,
-    config_text,
     contradictions,
     describe,
     layout,

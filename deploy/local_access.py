@@ -1,0 +1,60 @@
+"""The keys of a local cluster: its administrator's, and the secret that signs URLs. Each is a file that its owner alone reads.
+
+    admin.key       the administrator's key, as it is sent
+    access.secret   32 random bytes in hexadecimal
+
+Frontends get the key's hash in their configuration, and the path of the secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ambry.clock import system_secret
+from ambry.rest.access import hash_of, key_text, new_key, parse_key
+from deploy.local_layout import LocalClusterError
+
+SECRET_BYTES = 32
+
+
+class LocalAccess:
+    """Those of the cluster in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.key_file = directory / "admin.key"
+        self.secret_file = directory / "access.secret"
+
+    def prepare(self) -> None:
+        """Make what is missing. Raises OSError."""
+        _once(self.key_file, key_text(new_key(system_secret)))
+        _once(self.secret_file, system_secret(SECRET_BYTES).hex())
+
+    def key(self) -> str:
+        """The administrator's key. Raises LocalClusterError where the file holds none."""
+        text = self.key_file.read_text("utf-8").strip()
+        if parse_key(text) is None:
+            raise LocalClusterError(
+                f"{self.key_file} holds no key; remove it, and `ambry cluster up` makes another one"
+            )
+        return text
+
+    def lines(self) -> list[str]:
+        """What stands in the section [access] of a frontend."""
+        key = parse_key(self.key())
+        assert key is not None
+        root = f"{key.id}:{hash_of(key.secret)}:admin"
+        return [f"root_keys = [{json.dumps(root)}]", f"secret_file = {json.dumps(str(self.secret_file))}"]
+
+
+def _once(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, unless it is there."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,194 @@
+"""Making, changing and revoking keys. Nobody gives more than they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ambry.clock import Clock
+from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConflict
+from ambry.rest.access import ANY, Grant, KeyText, Role, hash_of, is_key_id, key_text, new_key, role_of
+from ambry.rest.accounts import is_name
+from ambry.rest.text import is_plain
+from frontend.access.key_rows import KEYS, OldSecret, Rates, StoredKey, told_put
+from frontend.access.key_sync import KeySync
+from frontend.access.verified import Access
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Stamp
+from frontend.who import Who
+
+KEYS_MAX = 10_000
+GRANTS_MAX = 64
+NAME_SIZE_MAX = 128
+PREFIX_BYTES_MAX = 1_024
+OVERLAP_MAX_S = 30 * 86_400
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """A key, and its text, which nobody will see again."""
+
+    id: str
+    stored: StoredKey
+    text: str
+
+
+class Keys:
+    """The changes of keys that this frontend makes."""
+
+    def __init__(
+        self,
+        access: Access,
+        sync: KeySync,
+        store: MetadataStore,
+        *,
+        clock: Clock,
+        chance: Callable[[int], bytes],
+    ) -> None:
+        self._access = access
+        self._sync = sync
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+
+    async def all(self, who: Who) -> list[tuple[str, StoredKey]]:
+        """Those that somebody may administer, and their own, by name."""
+        await self._sync.refresh()
+        found = [(id, key) for id, key in self._access.keys.items() if id == who.id or _administers(who, key)]
+        return sorted(found, key=lambda each: (each[1].name, each[0]))
+
+    async def find(self, who: Who, id: str) -> StoredKey:
+        """One. Raises KeyNotFound, AccessDenied."""
+        await self._sync.refresh()
+        key = self._access.keys.get(id)
+        if key is None or not is_key_id(id):
+            raise KeyNotFound(f"there is no key {id[:40]!r}; `ambry key ls` shows those there are")
+        if id != who.id and not _administers(who, key):
+            raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
+        return key
+
+    async def create(
+        self, who: Who, name: str, grants: Sequence[Grant], *, expires_ms: int | None, limits: Rates
+    ) -> MadeKey:
+        """A new one; known everywhere within a second. Raises InvalidRequest, AccessDenied, and what the store raises."""
+        self._check(who, name, grants, expires_ms, limits)
+        await self._sync.refresh()
+        if len(self._access.keys) >= KEYS_MAX:
+            raise InvalidRequest(f"there are {KEYS_MAX} keys already; revoke some first")
+        made = new_key(self._chance)
+        stored = StoredKey(
+            name=name,
+            hash=hash_of(made.secret),
+            grants=tuple(grants),
+            created_ms=self._clock.wall_ms(),
+            created_by=who.id,
+            expires_ms=expires_ms,
+            limits=limits,
+        )
+        await self._write(made.id, stored, Expect.ABSENT)
+        return _made(made, stored)
+
+    async def change(
+        self,
+        who: Who,
+        id: str,
+        *,
+        name: str | None,
+        grants: Sequence[Grant] | None,
+        expires_ms: int | msgspec.UnsetType | None,
+        limits: Rates | None,
+    ) -> StoredKey:
+        """Let it be good for something else; what is None or unset stays. Raises as create, and KeyNotFound."""
+        stored, stamp = await self._stored(who, id)
+        changed = msgspec.structs.replace(
+            stored,
+            name=stored.name if name is None else name,
+            grants=stored.grants if grants is None else tuple(grants),
+            expires_ms=stored.expires_ms if isinstance(expires_ms, msgspec.UnsetType) else expires_ms,
+            limits=stored.limits if limits is None else limits,
+        )
+        self._check(who, changed.name, changed.grants, changed.expires_ms, changed.limits)
+        await self._write(id, changed, stamp)
+        return changed
+
+    async def rotate(self, who: Who, id: str, *, overlap_s: int) -> MadeKey:
+        """Another secret; the old one opens for `overlap_s` more. Raises as change."""
+        if not 0 <= overlap_s <= OVERLAP_MAX_S:
+            raise InvalidRequest(f"overlapS is 0 to {OVERLAP_MAX_S} seconds")
+        stored, stamp = await self._stored(who, id)
+        made = new_key(self._chance, id)
+        now_ms = self._clock.wall_ms()
+        old = [each for each in stored.old if each.until_ms > now_ms and overlap_s]
+        if overlap_s:
+            old.append(OldSecret(hash=stored.hash, until_ms=now_ms + overlap_s * 1000))
+        changed = msgspec.structs.replace(stored, hash=hash_of(made.secret), old=tuple(old[-4:]))
+        await self._write(id, changed, stamp)
+        return _made(made, changed)
+
+    async def revoke(self, who: Who, id: str) -> None:
+        """It opens nothing any more, nor does what it signed. Raises as change."""
+        _, stamp = await self._stored(who, id)
+        await self._write(id, None, stamp)
+
+    async def _stored(self, who: Who, id: str) -> tuple[StoredKey, Stamp]:
+        """One that may be changed here, and when it was made so."""
+        stored = await self.find(who, id)
+        if self._access.is_root(id):
+            raise InvalidRequest(
+                f"the key {id} stands in the configuration (access.root_keys), and is changed there alone"
+            )
+        if not _administers(who, stored):
+            raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
+        version = await self._store.get(Space.KEY, KEYS, id.encode())
+        if version is None or version.value is None:
+            raise KeyNotFound(f"there is no key {id}; it was revoked")
+        return stored, version.stamp
+
+    async def _write(self, id: str, stored: StoredKey | None, condition: Expect | Stamp) -> None:
+        value = None if stored is None else msgspec.json.encode(stored)
+        put = Put(Space.KEY, KEYS, id.encode(), value, condition)
+        try:
+            await self._store.write([put, told_put(self._store.datacenter)])
+        except Conflict as conflict:
+            raise UpdateConflict(
+                "somebody else changed this key at the same moment; look again, and retry"
+            ) from conflict
+        await self._sync.refresh()
+
+    def _check(self, who: Who, name: str, grants: Sequence[Grant], expires_ms: int | None, limits: Rates) -> None:
+        if not name or len(name) > NAME_SIZE_MAX or not is_plain(name):
+            raise InvalidRequest(f"a key has a name of 1 to {NAME_SIZE_MAX} characters of printable ASCII")
+        if not 1 <= len(grants) <= GRANTS_MAX:
+            raise InvalidRequest(f"a key has 1 to {GRANTS_MAX} grants")
+        if expires_ms is not None and not self._clock.wall_ms() < expires_ms < 1 << 53:
+            raise InvalidRequest("expiresMs is a time that is to come, in milliseconds since 1970")
+        for bound in (limits.requests_per_s, limits.bytes_per_s):
+            if bound is not None and not 0 < bound <= 1e15:
+                raise InvalidRequest("limits are more than 0 in a second, or null for none")
+        for grant in grants:
+            for what, text in (("account", grant.account), ("container", grant.container)):
+                if text != ANY and not is_name(text):
+                    raise InvalidRequest(f"{what} of a grant is the name of one, or {ANY} for all")
+            if len(grant.prefix.encode("utf-8", "surrogatepass")) > PREFIX_BYTES_MAX:
+                raise InvalidRequest(f"prefix of a grant has at most {PREFIX_BYTES_MAX} bytes")
+            if not role_of(grant.roles):
+                raise InvalidRequest("a grant has at least one role")
+            if grant.prefix and role_of(grant.roles) & Role.ADMIN:
+                raise InvalidRequest("admin is had in a container or an account, not for some names in it")
+            if not who.gives(grant):
+                raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {_shown(grant)}")
+
+
+def _administers(who: Who, key: StoredKey) -> bool:
+    """Whether somebody has admin wherever a key has anything."""
+    return all(who.gives(msgspec.structs.replace(grant, roles=("admin",), prefix="")) for grant in key.grants)
+
+
+def _shown(grant: Grant) -> str:
+    return f"{','.join(grant.roles)} in {grant.account}/{grant.container}" + (
+        f" for {grant.prefix}*" if grant.prefix else ""
+    )
+
+
+def _made(text: KeyText, stored: StoredKey) -> MadeKey:
+    return MadeKey(text.id, stored, key_text(text))

@@ -1,0 +1,163 @@
+"""Keys: `GET` and `POST /keys`, `GET`, `PUT` and `DELETE /keys/<id>`, `POST /keys/<id>/rotate`, `GET /keys/self`.
+
+A secret is in the answer that makes it, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ambry.errors import InvalidRequest, MetadataUnavailable
+from ambry.rest.access import Grant
+from ambry.rest.wrong_values import why_not
+from frontend.access.key_rows import Rates, StoredKey
+from frontend.access.key_use import KeyUse
+from frontend.access.keys import Keys, MadeKey
+from frontend.http.exchange import Exchange
+from frontend.http.route import Handle, Route
+from frontend.rest.json_body import json_object
+from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
+from frontend.router.context import RouterContext
+from frontend.who import ANY_KEY
+
+
+class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """What is said of a new key."""
+
+    name: str
+    grants: list[Grant]
+    expires_ms: int | None = None
+    limits: Rates = Rates()
+
+
+class ChangedKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """What is said of one that changes; what is left out stays."""
+
+    name: str | None = None
+    grants: list[Grant] | None = None
+    expires_ms: int | msgspec.UnsetType | None = msgspec.UNSET
+    limits: Rates | None = None
+
+
+class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """For how many seconds the secret so far still opens."""
+
+    overlap_s: int = 0
+
+
+class KeyPages:
+    """Those calls."""
+
+    def __init__(self, keys: Keys, use: KeyUse, router: RouterContext) -> None:
+        self._keys = keys
+        self._use = use
+        self._router = router
+
+    def routes(self) -> tuple[Route, ...]:
+        def page(op: str, methods: tuple[str, ...], target: str, handle: Handle, status: int = 200) -> Route:
+            changes = methods != READS
+            body = changes and methods != ("DELETE",)
+            return Route(
+                op=op,
+                methods=methods,
+                target=target,
+                handle=handle,
+                needs=ANY_KEY,
+                changes=changes,
+                takes_body=body,
+                headers=EVERYWHERE,
+                select=of_this_moment,
+                statuses=(status,),
+                gives=() if status == 204 else ("application/json",),
+            )
+
+        return (
+            page("keys", READS, "/keys", self.list),
+            page("key_create", ("POST",), "/keys", self.create, 201),
+            page("key", READS, "/keys/{key}", self.show),
+            page("key_change", ("PUT",), "/keys/{key}", self.change),
+            page("key_revoke", ("DELETE",), "/keys/{key}", self.revoke, 204),
+            page("key_rotate", ("POST",), "/keys/{key}/rotate", self.rotate),
+        )
+
+    async def list(self, exchange: Exchange) -> web.Response:
+        """Those that whoever asks may administer, and their own."""
+        found = await self._keys.all(exchange.context.who)
+        return json_page({"keys": [await self._told(id, key) for id, key in found]})
+
+    async def show(self, exchange: Exchange) -> web.Response:
+        """One; `self` is that of whoever asks."""
+        who, id = exchange.context.who, exchange.target.segments[1]
+        if id == "self":
+            id = who.id
+            if not id:
+                raise InvalidRequest("no keys are asked for here, so nobody has one (access.enabled is false)")
+        return json_page(await self._told(id, await self._keys.find(who, id)))
+
+    async def create(self, exchange: Exchange) -> web.Response:
+        """A new key; its text is in this answer alone."""
+        asked = await self._asked(exchange, NewKey)
+        made = await self._keys.create(
+            exchange.context.who, asked.name, asked.grants, expires_ms=asked.expires_ms, limits=asked.limits
+        )
+        exchange.noted["about_key"] = made.id
+        return await self._made(made, 201)
+
+    async def change(self, exchange: Exchange) -> web.Response:
+        """Let a key be good for something else."""
+        asked, id = await self._asked(exchange, ChangedKey), self._id(exchange)
+        changed = await self._keys.change(
+            exchange.context.who,
+            id,
+            name=asked.name,
+            grants=asked.grants,
+            expires_ms=asked.expires_ms,
+            limits=asked.limits,
+        )
+        return json_page(await self._told(id, changed))
+
+    async def rotate(self, exchange: Exchange) -> web.Response:
+        """Another secret for a key."""
+        asked = await self._asked(exchange, Rotation, may_be_empty=True)
+        made = await self._keys.rotate(exchange.context.who, self._id(exchange), overlap_s=asked.overlap_s)
+        return await self._made(made, 200)
+
+    async def revoke(self, exchange: Exchange) -> web.Response:
+        """It opens nothing from now on, here at once and everywhere within a second."""
+        await self._keys.revoke(exchange.context.who, self._id(exchange))
+        return web.Response(status=204, headers={"Cache-Control": "no-store"})
+
+    @staticmethod
+    def _id(exchange: Exchange) -> str:
+        id = exchange.target.segments[1]
+        exchange.noted["about_key"] = id[:16]
+        return id
+
+    async def _asked(self, exchange: Exchange, shape: type[Any], *, may_be_empty: bool = False) -> Any:
+        body = await json_object(exchange, self._router, may_be_empty=may_be_empty)
+        try:
+            return msgspec.convert(body, shape)
+        except msgspec.ValidationError as cause:
+            raise InvalidRequest(f"that is no key: {why_not(cause, shape)}") from None
+
+    async def _made(self, made: MadeKey, status: int) -> web.Response:
+        return json_page({**await self._told(made.id, made.stored), "key": made.text}, status)
+
+    async def _told(self, id: str, key: StoredKey) -> dict[str, Any]:
+        try:
+            used = await self._use.last_ms(id)
+        except MetadataUnavailable:
+            used = None
+        return {
+            "id": id,
+            "name": key.name,
+            "grants": msgspec.to_builtins(key.grants),
+            "createdMs": key.created_ms,
+            "createdBy": key.created_by,
+            "expiresMs": key.expires_ms,
+            "lastUsedMs": used,
+            "limits": msgspec.to_builtins(key.limits),
+        }

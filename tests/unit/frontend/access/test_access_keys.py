@@ -1,0 +1,172 @@
+"""Keys are made, changed, rotated and revoked, and every frontend knows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ambry.clock import system_secret
+from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, Unauthenticated
+from ambry.rest.access import Grant, Role
+from frontend.access.key_rows import KEYS, Rates, decode
+from frontend.access.key_sync import KeySync
+from frontend.access.key_use import KeyUse
+from frontend.access.keys import Keys
+from frontend.access.verified import Access
+from frontend.metadata.spaces import Space
+from frontend.metadata.store import MetadataStore, Put
+from frontend.who import Who
+from tests.support.access import access_with, bearer, fresh_key
+from tests.support.fake_clock import SettableClock
+from tests.support.metadata_stores import opened, sqlite_store
+
+READ = [Grant(roles=("read",), account="ml")]
+
+
+class Seat:
+    """One process of a frontend."""
+
+    def __init__(self, store: MetadataStore, clock: SettableClock, access: Access) -> None:
+        self.access = access
+        self.sync = KeySync(access, store)
+        self.keys = Keys(access, self.sync, store, clock=clock, chance=system_secret)
+        self.use = KeyUse(access, store, clock=clock)
+        self.store = store
+
+    def who(self, text: str) -> Who:
+        return self.access.of(bearer(text)["Authorization"])
+
+
+@contextlib.asynccontextmanager
+async def two(path: Path) -> AsyncIterator[tuple[Seat, Seat, Who, SettableClock]]:
+    clock, root = SettableClock(), fresh_key()
+    async with opened(sqlite_store(path / "m", clock=clock)) as a, opened(sqlite_store(path / "m", clock=clock)) as b:
+        one, other = Seat(a, clock, access_with(root, clock)), Seat(b, clock, access_with(root, clock))
+        yield one, other, one.access.of(bearer(root)["Authorization"]), clock
+
+
+async def create(seat: Seat, who: Who, grants: list[Grant] = READ, expires_ms: int | None = None) -> tuple[str, str]:
+    made = await seat.keys.create(who, "job", grants, expires_ms=expires_ms, limits=Rates())
+    return made.id, made.text
+
+
+async def test_a_key_is_known_to_others_at_their_next_look_and_gone_at_the_one_after(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other, root, _):
+        id, text = await create(one, root)
+        assert one.who(text).in_account(Role.READ, "ml")
+        await other.sync.tick()
+        assert other.who(text).id == id
+        await one.keys.revoke(root, id)
+        with pytest.raises(Unauthenticated):
+            one.who(text)
+        await other.sync.tick()
+        with pytest.raises(Unauthenticated):
+            other.who(text)
+        with pytest.raises(KeyNotFound):
+            await one.keys.revoke(root, id)
+
+
+async def test_a_secret_is_kept_nowhere(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        id, text = await create(one, root)
+        secret = text.rpartition("_")[2].encode()
+    for file in tmp_path.iterdir():
+        content = file.read_bytes()
+        assert secret not in content and text.encode() not in content
+    assert id.encode() in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+async def test_a_rotated_key_opens_with_both_secrets_for_as_long_as_was_said(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, clock):
+        id, old = await create(one, root)
+        new = (await one.keys.rotate(root, id, overlap_s=60)).text
+        assert one.who(old).id == one.who(new).id == id
+        clock.advance(60)
+        with pytest.raises(Unauthenticated):
+            one.who(old)
+        newest = (await one.keys.rotate(root, id, overlap_s=0)).text
+        with pytest.raises(Unauthenticated):
+            one.who(new)
+        assert one.who(newest).id == id
+
+
+async def test_a_change_says_what_changes_and_keeps_the_rest(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, clock):
+        id, text = await create(one, root, expires_ms=clock.wall_ms() + 1_000)
+        unset = msgspec.UNSET
+        await one.keys.change(root, id, name="other", grants=None, expires_ms=unset, limits=None)
+        assert one.who(text).name == "other" and one.who(text).expires_ms == clock.wall_ms() + 1_000
+        limits = Rates(requests_per_s=5)
+        await one.keys.change(root, id, name=None, grants=None, expires_ms=None, limits=limits)
+        assert one.who(text).expires_ms is None and one.who(text).key.limits == limits
+        await one.keys.change(root, id, name=None, grants=[Grant(roles=("write",))], expires_ms=unset, limits=None)
+        assert not one.who(text).in_account(Role.READ, "ml")
+
+
+async def test_nobody_gives_more_than_they_have_nor_touches_the_keys_of_others(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        above, _text = await create(one, root, [Grant(roles=("read",))])
+        _, text = await create(one, root, [Grant(roles=("read", "admin"), account="ml")])
+        team = one.who(text)
+        own, _ = await create(one, team)
+        for grant in (
+            Grant(roles=("read",)),
+            Grant(roles=("write",), account="ml"),
+            Grant(roles=("read",), account="x"),
+        ):
+            with pytest.raises(AccessDenied):
+                await create(one, team, [grant])
+        for call in (one.keys.revoke(team, above), one.keys.find(team, above)):
+            with pytest.raises(AccessDenied):
+                await call
+        assert {id for id, _ in await one.keys.all(team)} == {own, team.id}
+        await one.keys.revoke(team, own)
+        _, reader = await create(one, root)
+        assert [id for id, _ in await one.keys.all(one.who(reader))] == [one.who(reader).id]
+
+
+@pytest.mark.parametrize(
+    "grants",
+    [
+        [],
+        [Grant(roles=())],
+        [Grant(roles=("owner",))],
+        [Grant(roles=("read",), account="")],
+        [Grant(roles=("read",), container="a/b")],
+        [Grant(roles=("admin",), prefix="a")],
+        [Grant(roles=("read",), prefix="x" * 2_000)],
+        READ * 65,
+    ],
+)
+async def test_grants_that_say_nothing_are_refused(tmp_path: Path, grants: list[Grant]) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        with pytest.raises(InvalidRequest):
+            await create(one, root, grants)
+
+
+async def test_an_administrator_of_the_configuration_is_changed_there(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        with pytest.raises(InvalidRequest, match="configuration"):
+            await one.keys.revoke(root, root.id)
+
+
+async def test_when_a_key_was_used_is_written_down_later(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other, root, clock):
+        id, text = await create(one, root)
+        assert await other.use.last_ms(id) is None
+        one.who(text)
+        await one.use.tick()
+        assert await other.use.last_ms(id) == clock.wall_ms()
+
+
+async def test_a_row_that_cannot_be_read_opens_nothing_and_keeps_no_other_from_it(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        await one.store.write([Put(Space.KEY, KEYS, b"a" * 16, b"{}")])
+        _, text = await create(one, root)
+        assert one.who(text).id and "a" * 16 not in one.access.keys
+        with pytest.raises(Exception, match="cannot be read"):
+            decode(b"{}")
