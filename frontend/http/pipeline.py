@@ -160,8 +160,8 @@ class Pipeline:
     async def _enter(self, exchange: Exchange, route: Route) -> None:
         """Find out who asks, about what, and whether they may."""
         dialect = self._dialect
-        dialect.authenticate(exchange)
         exchange.needs = route.needs
+        dialect.authenticate(exchange)
         if route.enter is not None:
             try:
                 await route.enter(exchange)

@@ -141,7 +141,9 @@ class AmbryApi:
 
     def authenticate(self, exchange: Exchange) -> None:
         """See frontend/http/route.py."""
-        exchange.context.who = self.access.of(exchange.headers.get("authorization"))
+        needs: Needs = exchange.needs
+        if needs.on is not On.NOTHING:
+            exchange.context.who = self.access.of(exchange.headers.get("authorization"))
 
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """See frontend/http/route.py."""

@@ -1,0 +1,314 @@
+"""Every route times every role: who is let in, and who is not. A route that is missing here fails the build."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from ambry.clock import SystemClock, system_secret
+from ambry.rest.access import ALL_ROLES, Grant, KeyText, hash_of, new_key, role_texts
+from frontend.access.key_rows import StoredKey
+from frontend.access.verified import Access
+from tests.support.access import bearer, fresh_key, root_line
+from tests.support.http_frontend import HttpFrontend, http_frontend, request
+from tests.support.metadata_stores import opened, sqlite_store
+from tests.unit.frontend.rest.test_frontend_rest_batch import AS_FRAMES, dechunked, parts_of
+
+ROLES = role_texts(ALL_ROLES)
+READS = ("GET", "HEAD")
+OPEN = "open"
+KEY = "any key"
+EVERYWHERE = "everywhere"
+IN_BODY = "the container stands in the body or in headers of its own"
+
+
+class Rule(NamedTuple):
+    """What a call takes, as docs/rest.md says it: written here by hand, not read from the code."""
+
+    roles: frozenset[str]
+    where: str = "container"
+    body: Any = None
+
+
+def rule(*roles: str, where: str = "container", body: Any = None) -> Rule:
+    return Rule(frozenset(roles), where, body)
+
+
+def reads(target: str, taken: Rule) -> dict[tuple[str, str], Rule]:
+    return {("GET", target): taken, ("HEAD", target): taken}
+
+
+DATASETS = "/accounts/containers/datasets"
+NAMED = "/named/{account}/{container}/{name...}"
+DATASET = {"accountName": "ml", "containerName": "models", "datasetName": "d", "versionSchema": "MONOTONIC"}
+ALIAS = {
+    "accountName": "ml",
+    "containerName": "models",
+    "datasetName": "d",
+    "alias": "a",
+    "version": "1",
+    "ifVersion": None,
+}
+HEALTH = ("/", "/healthCheck", "/healthz", "/readyz", "/version")
+ABOUT = ("", "/Segment/{n}", "/BlobInfo", "/UserMetadata", "/Replicas", "/BlobChunkIds")
+TABLE: dict[tuple[str, str], Rule] = {
+    **{pair: each for path in HEALTH for pair, each in reads(path, rule(where=OPEN)).items()},
+    **reads("/openapi.json", rule(where=OPEN)),
+    **reads("/docs", rule(where=OPEN)),
+    **reads("/peers", rule("admin", where=EVERYWHERE)),
+    **reads("/getClusterMapSnapshot", rule("admin", where=EVERYWHERE)),
+    **reads("/statsReport", rule("admin", where=EVERYWHERE)),
+    ("POST", "/"): rule("write"),
+    ("PUT", "/"): rule("write"),
+    ("PUT", "/{filename}"): rule("write"),
+    **{pair: each for below in ABOUT for pair, each in reads("/{id}" + below, rule("read")).items()},
+    ("DELETE", "/{id}"): rule("delete"),
+    ("PUT", "/updateTtl"): rule("write"),
+    ("PUT", "/undelete"): rule("delete"),
+    ("POST", "/stitch"): rule("write"),
+    ("POST", "/batch/put"): rule("write"),
+    ("POST", "/batch/get"): rule("read", where=KEY),
+    ("POST", "/batch/head"): rule("read", where=KEY),
+    ("POST", "/batch/delete"): rule("delete", where=KEY),
+    **reads("/accounts", rule(where=KEY)),
+    **reads("/accounts/containers", rule(where=KEY)),
+    ("POST", "/accounts"): rule("admin", where=EVERYWHERE, body={"accounts": [{"accountName": "new"}]}),
+    ("POST", "/accounts/containers"): rule("admin", where=IN_BODY, body={"containers": [{"containerName": "new"}]}),
+    **reads(DATASETS, rule("read")),
+    ("POST", DATASETS): rule("name", where=IN_BODY, body=DATASET),
+    ("DELETE", DATASETS): rule("delete"),
+    **reads(f"{DATASETS}/aliases", rule("read")),
+    ("POST", f"{DATASETS}/aliases"): rule("name", where=IN_BODY, body=ALIAS),
+    **reads("/named/{account}/{container}", rule("read")),
+    **reads(NAMED, rule("read")),
+    ("PUT", NAMED): rule("write", "name"),
+    ("DELETE", NAMED): rule("delete"),
+    ("POST", NAMED): rule("name", body={"op": "rename", "from": "x/other"}),
+    ("POST", "/uploads"): rule("write"),
+    ("PUT", "/uploads/{upload}/{part}"): rule("write"),
+    **reads("/uploads/{upload}", rule("write")),
+    ("POST", "/uploads/{upload}/complete"): rule("write"),
+    ("DELETE", "/uploads/{upload}"): rule("write"),
+    **reads("/changes", rule("read")),
+    **reads("/keys", rule(where=KEY)),
+    **reads("/keys/{key}", rule(where=KEY)),
+    ("POST", "/keys"): rule("admin", where=KEY, body={"name": "k", "grants": [{"roles": ["admin"], "account": "ml"}]}),
+    ("PUT", "/keys/{key}"): rule("admin", where=KEY, body={"name": "k"}),
+    ("POST", "/keys/{key}/rotate"): rule("admin", where=KEY, body={}),
+    ("DELETE", "/keys/{key}"): rule("admin", where=KEY),
+}  # fmt: skip
+DECIDE_THEMSELVES = {
+    target for method, target in TABLE if target.startswith(("/batch/", "/keys")) and target != "/batch/put"
+}
+"""Calls that are answered to any key, and say of each thing whether it may be had: tests of their own look at that."""
+MODELS = {"x-ambry-target-account-name": "ml", "x-ambry-target-container-name": "models"}
+
+
+class Ground:
+    """A frontend in which everything is that the calls are about."""
+
+    def __init__(self, frontend: HttpFrontend, access: Access, root: KeyText) -> None:
+        self.frontend = frontend
+        self.root = root
+        self._access = access
+        self._stored: dict[str, StoredKey] = {}
+        self.values: dict[str, str] = {}
+
+    def key(self, *grants: Grant, expires_ms: int | None = None, name: str = "k") -> KeyText:
+        made = new_key(system_secret)
+        self._stored[made.id] = StoredKey(
+            name=name,
+            hash=hash_of(made.secret),
+            grants=grants,
+            created_ms=0,
+            created_by="",
+            expires_ms=expires_ms,
+        )
+        self._access.know(self._stored.items())
+        return made
+
+    def revoke(self, key: KeyText) -> None:
+        del self._stored[key.id]
+        self._access.know(self._stored.items())
+
+    async def prepare(self) -> None:
+        call, own = self.frontend.call, bearer(self.root)
+        answer = await call("POST", "/", {**own, **MODELS}, b"hello")
+        self.values = {"id": answer.json()["id"], "filename": "a.bin", "n": "0", "account": "ml", "container": "models"}
+        self.values |= {"name...": "x/y", "part": "1", "key": self.root.id}
+        for name in ("x/y", "x/other"):
+            assert (await call("PUT", f"/named/ml/models/{name}", {**own, **MODELS}, b"hello")).status == 201
+        begun = await call("POST", "/uploads", {**own, **MODELS})
+        self.values["upload"] = begun.headers["location"].rpartition("/")[2]
+
+    async def ask(self, method: str, target: str, headers: dict[str, str]) -> int:
+        """The status that a well-formed request of this route gets."""
+        taken, path = TABLE[method, target], target
+        for name, value in self.values.items():
+            path = path.replace(f"{{{name}}}", value)
+        given = dict(headers)
+        if target in ("/updateTtl", "/undelete"):
+            given["x-ambry-blob-id"] = self.values["id"]
+        elif method in READS and target in ("/", "/accounts"):
+            pass
+        elif path.startswith("/accounts/containers") or target in (
+            "/",
+            "/{filename}",
+            "/uploads",
+            "/stitch",
+            "/batch/put",
+        ):
+            given |= MODELS if target != "/accounts/containers" else {"x-ambry-target-account-name": "ml"}
+            if method == "POST" and target.startswith(DATASETS):
+                given = dict(headers)
+        if target == "/changes":
+            path += "?account=ml&container=models"
+        if target in (DATASETS, f"{DATASETS}/aliases") and method != "POST":
+            given["x-ambry-target-dataset-name"] = "d"
+        body: bytes | None = None
+        if taken.body is not None:
+            given["Content-Type"], body = "application/json", msgspec.json.encode(taken.body)
+        elif target.startswith("/batch/") and target != "/batch/put":
+            given["Content-Type"], body = "application/json", msgspec.json.encode([self.values["id"]])
+        elif method in ("PUT", "POST") and target not in ("/updateTtl", "/undelete", "/uploads"):
+            body = b"hello"
+        return (await self.frontend.call(method, path, given, body)).status
+
+
+@contextlib.asynccontextmanager
+async def ground(path: Path, *, shortcut: bool = False) -> AsyncIterator[Ground]:
+    root, clock = fresh_key(), SystemClock()
+    access = Access(clock=clock, root_keys=[root_line(root)])
+    async with (
+        opened(sqlite_store(path / "m")) as store,
+        http_frontend(metadata=store, access=access, shortcut=shortcut) as frontend,
+    ):
+        made = Ground(frontend, access, root)
+        await made.prepare()
+        yield made
+
+
+def allowed(taken: Rule, roles: Iterable[str]) -> bool:
+    return taken.roles <= set(roles)
+
+
+async def test_every_route_has_a_rule_here(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        routed = {
+            (method, route.target)
+            for route in here.frontend.server.request_handler._dialect.routes
+            for method in route.methods
+        }
+        assert routed == set(TABLE)
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+async def test_nobody_and_whoever_has_a_key_no_more_learn_that_it_takes_one(tmp_path: Path, shortcut: bool) -> None:
+    async with ground(tmp_path, shortcut=shortcut) as here:
+        everything = Grant(roles=tuple(ROLES))
+        revoked, expired = here.key(everything), here.key(everything, expires_ms=1)
+        here.revoke(revoked)
+        wrong = KeyText(here.root.id, fresh_key().secret)
+        for (method, target), taken in TABLE.items():
+            assert (await here.ask(method, target, {}) == 401) == (taken.where != OPEN), (method, target)
+            for key in (revoked, expired, wrong, fresh_key()):
+                status = await here.ask(method, target, bearer(key))
+                assert (status == 401) == (taken.where != OPEN), (method, target)
+
+
+@pytest.mark.parametrize("account", ["*", "ml"])
+async def test_each_route_takes_just_its_roles(tmp_path: Path, account: str) -> None:
+    async with ground(tmp_path) as here:
+        some = [roles for count in (1, 2, 4) for roles in itertools.combinations(ROLES, count)]
+        keys = {roles: here.key(Grant(roles=roles, account=account)) for roles in some}
+        for (method, target), taken in TABLE.items():
+            if target in DECIDE_THEMSELVES:
+                continue
+            # Whoever may comes last: what it ends is not there for others.
+            for roles, key in sorted(keys.items(), key=lambda each: allowed(taken, each[0])):
+                status = await here.ask(method, target, bearer(key))
+                may = allowed(taken, roles) and not (taken.where == EVERYWHERE and account != "*")
+                assert (status == 403) == (not may), (method, target, roles, status)
+                assert status != 401, (method, target, roles)
+
+
+async def test_a_key_of_another_account_or_container_is_let_in_nowhere(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        for grant in (
+            Grant(roles=tuple(ROLES), account="default"),
+            Grant(roles=tuple(ROLES), account="ml", container="others"),
+            Grant(roles=tuple(ROLES), account="ML", container="models"),
+        ):
+            key = here.key(grant)
+            for (method, target), taken in TABLE.items():
+                if taken.where not in (OPEN, KEY):
+                    assert await here.ask(method, target, bearer(key)) == 403, (method, target, grant)
+
+
+async def test_a_key_for_some_names_is_let_in_to_those_alone(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        roles = ("read", "write", "delete", "name")
+        own = here.key(Grant(roles=roles, account="ml", container="models", prefix="x/"))
+        other = here.key(Grant(roles=roles, account="ml", container="models", prefix="y"))
+        for (method, target), taken in TABLE.items():
+            if target == NAMED:
+                assert await here.ask(method, target, bearer(own)) not in (401, 403), method
+                assert await here.ask(method, target, bearer(other)) == 403, method
+            elif taken.where not in (OPEN, KEY):
+                assert await here.ask(method, target, bearer(own)) == 403, (method, target)
+        listed = await here.frontend.call("GET", "/named/ml/models?prefix=x/", bearer(own))
+        assert listed.status == 200
+        for query in ("", "?prefix=", "?prefix=x", "?prefix=y/&start-after=x/"):
+            assert (await here.frontend.call("GET", f"/named/ml/models{query}", bearer(own))).status == 403, query
+
+
+async def test_each_blob_of_a_batch_is_decided_for_itself(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        elsewhere = (await here.frontend.call("POST", "/", bearer(here.root), b"other")).json()["id"]
+        key = here.key(Grant(roles=("read",), account="ml", container="models"))
+        items: list[Any] = [here.values["id"], elsewhere, {"name": "ml/models/x/y"}, {"name": "default/default/n"}]
+        body = msgspec.json.encode(items)
+        given = {**bearer(key), "Content-Type": "application/json"}
+        answer = await here.frontend.call("POST", "/batch/delete", given, body)
+        assert [each["status"] for each in answer.json()["items"]] == [403] * 4
+        async with here.frontend.connected() as client:
+            await client.send(request("POST", "/batch/head", {**given, **AS_FRAMES}, body))
+            parts = parts_of(await dechunked(client))
+        assert [parts[number, None][0]["x-ambry-batch-status"] for number in range(4)] == ["200", "403", "200", "403"]
+
+
+async def test_what_changes_two_things_takes_the_roles_for_both(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        team = here.key(Grant(roles=("read", "write", "delete", "name"), account="ml", container="models", prefix="x/"))
+        outside = await here.frontend.call("PUT", "/named/ml/models/secret", {**bearer(here.root), **MODELS}, b"hidden")
+        given = {**bearer(team), "Content-Type": "application/json"}
+        for body in (
+            {"op": "rename", "from": "secret"},
+            {"op": "bind", "id": outside.json()["id"]},
+        ):
+            answer = await here.frontend.call("POST", "/named/ml/models/x/new", given, msgspec.json.encode(body))
+            assert answer.status == 403, body
+        assert (await here.frontend.call("GET", "/named/ml/models/secret", bearer(here.root))).body == b"hidden"
+        named = here.key(Grant(roles=("name",), account="ml"))
+        undelete = msgspec.json.encode({"op": "undelete"})
+        answer = await here.frontend.call(
+            "POST", "/named/ml/models/x/y", {**bearer(named), "Content-Type": "application/json"}, undelete
+        )
+        assert answer.status == 403
+
+
+async def test_what_was_deleted_is_shown_to_whoever_may_delete(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        blob = here.values["id"]
+        assert (await here.frontend.call("DELETE", f"/{blob}", bearer(here.root))).status == 202
+        option = {"x-ambry-get-option": "Include_Deleted_Blobs"}
+        reader = here.key(Grant(roles=("read",), account="ml"))
+        both = here.key(Grant(roles=("read", "delete"), account="ml"))
+        assert (await here.frontend.call("GET", f"/{blob}", {**bearer(reader), **option})).status == 403
+        assert (await here.frontend.call("GET", f"/{blob}", {**bearer(both), **option})).status == 200
