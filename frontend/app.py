@@ -25,6 +25,7 @@ from ambry.service.origin import Hosts
 from ambry.service.process import descriptor_limit
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
+from frontend.access.signed_secret import read_secret
 from frontend.access.verified import Access
 from frontend.config import FrontendConfig, rpc_address
 from frontend.containers.resolver import Containers
@@ -62,6 +63,8 @@ class Frontend:
         """What users are told goes by this one: the data nodes decide when a blob is over, by theirs."""
         self._corrected = False
         self._access = Access(clock=self._agreed, root_keys=config.access.root_keys, enabled=config.access.enabled)
+        secret = config.access.secret_file
+        self._url_secret = read_secret(Path(secret)) if secret else None
         self._map = load_layout(Path(config.frontend.layout))
         if config.frontend.datacenter not in self._map.datacenters:
             raise ConfigInvalid(
@@ -112,6 +115,7 @@ class Frontend:
             config=self._config,
             clock=self._agreed,
             access=self._access,
+            url_secret=self._url_secret,
             unready=lambda: self._unready(router),
             services=services,
         )

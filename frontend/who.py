@@ -63,7 +63,7 @@ class _Granted(NamedTuple):
 class Who:
     """Somebody, and what they may do. Never changed; a key that is changed becomes another one."""
 
-    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "id", "key", "name", "used")
+    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "id", "key", "name", "signed", "used")
 
     def __init__(
         self,
@@ -74,8 +74,12 @@ class Who:
         expires_ms: int | None = None,
         key: Any = None,
         anybody: bool = False,
+        signed: bool = False,
     ) -> None:
-        """`id` and `name` are a key's; `key` is all that is known of it. `anybody`: no keys are asked for."""
+        """`id` and `name` are a key's; `key` is all that is known of it. `anybody`: no keys are asked for.
+
+        `signed`: it is whoever has a URL that this key signed.
+        """
         self.id = id
         self.name = name
         self.expires_ms = expires_ms
@@ -84,6 +88,7 @@ class Who:
         self.used = False
         """Whether it was, since that was last asked."""
         self.anybody = anybody
+        self.signed = signed
         self._granted = tuple(
             _Granted(each.account, each.container, each.prefix, role_of(each.roles)) for each in grants
         )

@@ -234,6 +234,7 @@ SEAM = {
     "datanode/config.py": "says at start that the layout file is not there",
     "frontend/seat.py": "descriptors that a process inherits",
     "frontend/supervisor.py": "starts processes, and gives them pipes",
+    "frontend/access/signed_secret.py": "reads the file of a secret, at start",
     "frontend/config.py": "says at start that the layout file is not there",
     "frontend/commands.py": "an operator's process: the file of a dump",
     "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",

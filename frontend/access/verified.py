@@ -101,6 +101,10 @@ class Access:
             raise Unauthenticated(f"the key {sent.id} ({stored.name}) has expired; ask for another one")
         return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored)
 
+    def was_used(self, id: str) -> None:
+        """Note that a key was used without being sent, as by a URL that it signed."""
+        self._used.add(id)
+
     def take_used(self) -> set[str]:
         """The ids of those that were used since this was last asked."""
         used = [who for who in self._verified.values() if who.used and who.id]

@@ -55,6 +55,8 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """Whether the request has headers that the route understands by their beginning."""
     body_size: int | None = 0
     """Bytes that Content-Length announces, 0 for no body, None for a chunked one."""
+    size_max: int | None = None
+    """Bytes that its body may have, beside what its call takes; None for no bound of its own."""
     body: bytes | None = None
     """A short body that was here as a whole before anybody asked for it; any other is read (frontend/http/body.py)."""
     from_known_page: bool = False
@@ -82,6 +84,10 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     def size(self) -> int | None:
         """Bytes of its body; None where that is known at its end alone."""
         return self.body_size if self.body is None else len(self.body)
+
+    def at_most(self, size_max: int) -> int:
+        """Bytes that its body may have, where a call takes `size_max`."""
+        return size_max if self.size_max is None else min(size_max, self.size_max)
 
     @property
     def authority(self) -> str | None:

@@ -1,6 +1,6 @@
 """The life of a request, the same for every API:
 
-    parse -> target -> who -> what it is about -> may -> preconditions -> handler
+    parse -> target -> who -> fields -> what it is about -> may -> preconditions -> handler
 
 Each step either fills in the exchange or refuses with an error, which becomes an answer here and nowhere else. Who asks and
 whether they may, the dialect decides; until it has, what a request is told is the dialect's to say too.
@@ -147,7 +147,7 @@ class Pipeline:
         except (ClientGone, ConnectionError) as gone:
             return self._break(exchange, gone)
         except Exception as error:
-            where = {"request_id": exchange.context.id, "method": exchange.method, "path": exchange.http.raw_path}
+            where = {"request_id": exchange.context.id, "method": exchange.method, "path": exchange.target.path}
             if _is_shortage(error):
                 log.warning("no memory or descriptor for a request", error=str(error) or type(error).__name__, **where)
                 shortage = Overloaded("this frontend is out of memory or descriptors; retry", retry_after_s=1)
@@ -158,10 +158,8 @@ class Pipeline:
             return self._problem(exchange, InternalError("a bug in this server; please report the request id"))
 
     async def _enter(self, exchange: Exchange, route: Route) -> None:
-        """Find out who asks, about what, and whether they may."""
+        """Find out what it is about, and whether who asks may."""
         dialect = self._dialect
-        exchange.needs = route.needs
-        dialect.authenticate(exchange)
         if route.enter is not None:
             try:
                 await route.enter(exchange)
@@ -175,7 +173,7 @@ class Pipeline:
         dialect.authorize(exchange, route)
 
     def _understand(self, exchange: Exchange) -> Route:
-        """Find the route, take in the fields, and refuse what must not or cannot be done whoever asks."""
+        """Find the route and who asks, take in the fields, and refuse what must not or cannot be done whoever asks."""
         http, method = exchange.http, exchange.method
         # Not `version`, which aiohttp keeps once it was read: the answer would say to be of that version too.
         if http._version not in SPOKEN:
@@ -187,10 +185,11 @@ class Pipeline:
         else:
             target = parse_target(method, http.raw_path)
             route = self._dialect.find(method, target)
-        exchange.target, exchange.op = target, route.op
+        exchange.target, exchange.op, exchange.needs = target, route.op, route.needs
         exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
         if exchange.authority not in self.hosts.known:
             self.hosts.check(exchange.authority)
+        self._dialect.authenticate(exchange)
         check_fields(exchange, route, self._dialect)
         content = http.content
         if (

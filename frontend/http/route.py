@@ -95,7 +95,10 @@ class Dialect(Protocol):
         """
 
     def authenticate(self, exchange: Exchange) -> None:
-        """Find out who asks. Called before anything else is done for a request. Raises AmbryError."""
+        """Find out who asks, by the target and the headers, before anything else is done for a request. Raises AmbryError.
+
+        Where the target says what the request means, it is that from then on: with that target and those headers.
+        """
 
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """Whether they may; called when the route's `enter` has found out what the request is about. Raises AmbryError."""

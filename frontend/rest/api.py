@@ -8,10 +8,11 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from ambry.clock import Clock
+from ambry.clock import Clock, system_secret
 from ambry.errors import AmbryError, InvariantBroken
 from ambry.rest import names
 from ambry.rest.text import plain_text
+from frontend.access.signed_use import SignedUrls
 from frontend.access.verified import Access
 from frontend.config import FrontendConfig
 from frontend.containers.resolver import Containers
@@ -42,6 +43,7 @@ from frontend.rest.resource import Resource
 from frontend.rest.routes import RouteFinder
 from frontend.rest.service import ServicePages
 from frontend.rest.sessions import UploadSessions
+from frontend.rest.signed import SignedUrlPages, take_signed
 from frontend.rest.stitch import Stitches
 from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
@@ -71,10 +73,11 @@ class AmbryApi:
         config: FrontendConfig,
         clock: Clock,
         access: Access,
+        url_secret: bytes | None = None,
         unready: Callable[[], list[str]],
         services: MetadataServices | None = None,
     ) -> None:
-        """`unready` gives the reasons why this frontend should get no requests.
+        """`unready` gives the reasons why this frontend should get no requests. Without `url_secret` no URLs are signed.
 
         Without `services` accounts stay as they are, and nothing is there that needs the metadata store.
         """
@@ -88,7 +91,10 @@ class AmbryApi:
         uploads = Uploads(router, entry, quotas, keys, config=section, clock=clock)
         reads = Reads(router, finder, entry)
         updates = Updates(router, finder, entry, quotas, clock=clock)
+        self._signed = SignedUrls(access, url_secret, clock=clock, datacenter=section.datacenter)
+        once_s = None if keys is None else config.uploads.idempotency_s
         resources: list[Resource] = [
+            SignedUrlPages(self._signed, lambda *of: self.find(*of), self.authorize, system_secret, once_s=once_s),
             uploads,
             reads,
             About(router, finder, entry),
@@ -142,7 +148,8 @@ class AmbryApi:
     def authenticate(self, exchange: Exchange) -> None:
         """See frontend/http/route.py."""
         needs: Needs = exchange.needs
-        if needs.on is not On.NOTHING:
+        signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
+        if needs.on is not On.NOTHING and not signed:
             exchange.context.who = self.access.of(exchange.headers.get("authorization"))
 
     def authorize(self, exchange: Exchange, route: Route) -> None:

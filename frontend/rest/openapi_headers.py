@@ -66,6 +66,8 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     names.CHUNK_UPLOAD: ("this is a chunk that is stitched with others", _FLAG),
     names.UPLOAD_SESSION: ("which chunks are of one blob: a text of the client's own, such as a UUID", _TEXT),
     names.MAX_UPLOAD_SIZE: ("how many bytes the chunk may have at most", _NUMBER),
+    names.NAMED_UPSERT: ("the name may point to something already", _FLAG),
+    names.DATASET_VERSION_QUERY: ("the path is a dataset and a version of it, and no name", _FLAG),
     names.BLOB_ID: ("which blob", BLOB_ID),
     names.GET_OPTION: (
         "which blobs to show beside those that live",
@@ -108,6 +110,12 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "wait": ("seconds to wait for something to change", {"type": "string", "pattern": r"^([0-9]|[1-5][0-9]|60)$"}),
     "limit": ("changes of a page, about", {"type": "string", "pattern": r"^([1-9][0-9]{0,2}|1000)$"}),
     "name": ("the host or the name of a data node", {"type": "string", "minLength": 1}),
+    "path": ("the path of the call that is signed", {"type": "string", "pattern": "^/[!-~]*$"}),
+    "verb": ("what it may be called with", {"type": "string", "enum": ["GET", "PUT", "POST"]}),
+    "expires-in": ("seconds that it is good for", {"type": "string", "pattern": "^[1-9][0-9]{0,5}$"}),
+    "max-size": ("bytes that its body may have", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
+    "content-type": ("the media type of its body", {"type": "string", "pattern": rf"^{_TOKEN}/{_TOKEN}([ \t]*;.*)?$"}),
+    "once": ("good for one upload", _FLAG),
     "port": ("its port", {"type": "string", "pattern": r"^[0-9]{1,5}$"}),
 }
 PATH: dict[str, tuple[str, Schema]] = {

@@ -167,7 +167,7 @@ class UploadSessions:
             raise InvalidRequest(f"a part has a number, not {text[:20]!r}")
         number = check_number(int(text))
         await self._sessions.check_takes_parts(found)
-        size_max = self._config.blob_size_max
+        size_max = exchange.at_most(self._config.blob_size_max)
         size = exchange.size
         if size is not None and size > size_max:
             raise TooLarge(f"the part exceeds the largest allowed blob of {size_max} bytes")

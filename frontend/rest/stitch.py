@@ -97,7 +97,7 @@ class Stitches:
     async def chunk(self, exchange: Exchange) -> web.Response:
         """`POST /` with `x-ambry-chunk-upload: true`: one chunk, durable when it is answered; Location stands for it."""
         said = exchange.headers
-        size_max = self._chunk_size_max(said.get(names.MAX_UPLOAD_SIZE))
+        size_max = exchange.at_most(self._chunk_size_max(said.get(names.MAX_UPLOAD_SIZE)))
         text = said.get(names.UPLOAD_SESSION, "")
         if not rules.plain_text(names.UPLOAD_SESSION, text):
             raise InvalidRequest(f"a chunk says in {names.UPLOAD_SESSION} which session it is of, such as a UUID")

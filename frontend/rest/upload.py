@@ -166,8 +166,9 @@ class Uploads:
         headers = exchange.headers
         body = exchange.body
         size = exchange.size
-        if size is not None and size > self._config.blob_size_max:
-            raise TooLarge(f"the body exceeds the largest allowed blob of {self._config.blob_size_max} bytes")
+        size_max = exchange.at_most(self._config.blob_size_max)
+        if size is not None and size > size_max:
+            raise TooLarge(f"the body exceeds the largest allowed blob of {size_max} bytes")
         container = container_of(exchange)
         spec = put_spec(
             headers,
@@ -243,7 +244,9 @@ class Uploads:
         async with streamed(exchange, self._router, digests) as body:
             verify = None if digests is None else digests.verify
             put = PutOperation(exchange.context, self._router, spec, verify, announce)
-            return await put.run(held.over(body), size=exchange.body_size, size_max=self._config.blob_size_max)
+            return await put.run(
+                held.over(body), size=exchange.body_size, size_max=exchange.at_most(self._config.blob_size_max)
+            )
 
 
 NOTHING_CHANGED = (AlreadyExists, UpdateConflict, RetentionLocked, AccessDenied, InvalidRequest, QuotaExceeded)

@@ -162,6 +162,7 @@ async def http_frontend(
     shortcut: bool | None = None,
     metadata: MetadataStore | None = None,
     access: Access | None = None,
+    url_secret: bytes | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
@@ -195,6 +196,7 @@ async def http_frontend(
         config=whole,
         clock=clock,
         access=access,
+        url_secret=url_secret,
         unready=lambda: unready or [],
         services=services,
     )

@@ -54,7 +54,7 @@ UPLOADS = [(method, target) for method, target in TABLE if method == "POST" or t
 OK = {"PUT": 201, "POST": 201, "GET": 200, "HEAD": 200, "DELETE": 202}
 
 
-WALKED_ELSEWHERE: frozenset[str] = frozenset({"accounts", "batch", "named", "peers", "uploads"})
+WALKED_ELSEWHERE: frozenset[str] = frozenset({"accounts", "batch", "named", "peers", "signedurl", "uploads"})
 """First segments, in lower case, of resources that need requests of another kind: each has a test of its own that tries every
 header and every condition on every route."""
 
