@@ -96,6 +96,7 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("POST", "/uploads/{upload}/complete"): rule("write"),
     ("DELETE", "/uploads/{upload}"): rule("write"),
     **reads("/changes", rule("read")),
+    ("GET", "/signedUrl"): rule(where=KEY),
     **reads("/keys", rule(where=KEY)),
     **reads("/keys/{key}", rule(where=KEY)),
     ("POST", "/keys"): rule("admin", where=KEY, body={"name": "k", "grants": [{"roles": ["admin"], "account": "ml"}]}),
@@ -104,7 +105,9 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("DELETE", "/keys/{key}"): rule("admin", where=KEY),
 }  # fmt: skip
 DECIDE_THEMSELVES = {
-    target for method, target in TABLE if target.startswith(("/batch/", "/keys")) and target != "/batch/put"
+    target
+    for method, target in TABLE
+    if target.startswith(("/batch/", "/keys", "/signedUrl")) and target != "/batch/put"
 }
 """Calls that are answered to any key, and say of each thing whether it may be had: tests of their own look at that."""
 MODELS = {"x-ambry-target-account-name": "ml", "x-ambry-target-container-name": "models"}
@@ -132,6 +135,11 @@ class Ground:
         )
         self._access.know(self._stored.items())
         return made
+
+    def grant(self, key: KeyText, *grants: Grant) -> None:
+        """From now on these are all that it has."""
+        self._stored[key.id] = msgspec.structs.replace(self._stored[key.id], grants=grants)
+        self._access.know(self._stored.items())
 
     def revoke(self, key: KeyText) -> None:
         del self._stored[key.id]
@@ -187,7 +195,7 @@ async def ground(path: Path, *, shortcut: bool = False) -> AsyncIterator[Ground]
     access = Access(clock=clock, root_keys=[root_line(root)])
     async with (
         opened(sqlite_store(path / "m")) as store,
-        http_frontend(metadata=store, access=access, shortcut=shortcut) as frontend,
+        http_frontend(metadata=store, access=access, url_secret=bytes(32), shortcut=shortcut) as frontend,
     ):
         made = Ground(frontend, access, root)
         await made.prepare()
@@ -301,6 +309,32 @@ async def test_what_changes_two_things_takes_the_roles_for_both(tmp_path: Path) 
             "POST", "/named/ml/models/x/y", {**bearer(named), "Content-Type": "application/json"}, undelete
         )
         assert answer.status == 403
+
+
+async def test_a_url_is_signed_for_what_the_key_may_and_does_what_the_key_may_then(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        some = [roles for count in (1, 2) for roles in itertools.combinations(ROLES, count)]
+        calls = {("GET", "/{id}"), ("GET", NAMED), ("PUT", NAMED), ("PUT", "/"), ("POST", "/"), ("PUT", "/{filename}")}
+        for verb, target in sorted(calls | {("PUT", "/uploads/{upload}/{part}")}):
+            path = target
+            for name, value in here.values.items():
+                path = path.replace(f"{{{name}}}", value)
+            headers = MODELS if target in ("/", "/{filename}") else {}
+            body = b"hello" if verb != "GET" else None
+            for roles in some:
+                may = allowed(TABLE[verb, target], roles)
+                key = here.key(Grant(roles=roles, account="ml"))
+                asked = f"/signedUrl?verb={verb}&path={path}"
+                answer = await here.frontend.call("GET", asked, {**bearer(key), **headers})
+                assert answer.status == (200 if may else 403), (verb, target, roles, answer.body)
+                if may:
+                    url = answer.json()["target"]
+                    used = await here.frontend.call(verb, url, None, body)
+                    assert used.status in (200, 201, 409), (verb, target, roles, used.body)
+                    here.grant(key)
+                    assert (await here.frontend.call(verb, url, None, body)).status == 403, (verb, target, roles)
+                    here.revoke(key)
+                    assert (await here.frontend.call(verb, url, None, body)).status == 401, (verb, target, roles)
 
 
 async def test_what_was_deleted_is_shown_to_whoever_may_delete(tmp_path: Path) -> None:
