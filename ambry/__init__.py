@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ambry.errors import InternalError as InternalError
     from ambry.errors import InvalidBlobId as InvalidBlobId
     from ambry.errors import InvalidRequest as InvalidRequest
+    from ambry.errors import KeyMismatch as KeyMismatch
     from ambry.errors import KeyNotFound as KeyNotFound
     from ambry.errors import KeysUnavailable as KeysUnavailable
     from ambry.errors import MediaTypeUnsupported as MediaTypeUnsupported
@@ -145,6 +146,7 @@ _EXPORTS: dict[str, str] = {
             "HttpVersionNotSupported",
             "Unauthenticated",
             "RateLimited",
+            "KeyMismatch",
             "KeysUnavailable",
             "EncryptionKeyDeleted",
             "KeyNotFound",

@@ -401,6 +401,16 @@ class AnswerDamaged(DataCorrupt):
     code = 68
 
 
+class KeyMismatch(DataCorrupt):
+    """A data key does not open with the key that it says it was wrapped by: that is another one, or it is no key of this blob.
+
+    The bytes of the blob may be well.
+    """
+
+    code = 69
+    retriable = False
+
+
 class IndexCorrupt(ReplicaUnavailable):
     """The index of this replica cannot be trusted; it is being rebuilt from the log, which is well."""
 

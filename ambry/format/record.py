@@ -24,16 +24,14 @@ Records are appended and never changed, so a torn write can only be at the end. 
 Then, without gaps: blob id (36), properties, user metadata, checks (xxh3-64 of every 64 KiB block of the payload), tags
 (tag_size for every block), zeros that bring the whole to a multiple of 8, payload.
 
-All of it speaks of the bytes as they are stored: who verifies, copies or ships a record needs no key. What a blob was before,
-its properties say (their `digest` is the user's).
+All of it speaks of the bytes as they are stored: who verifies, copies or ships a record needs no key.
 
-What a later release may set, and no other part of the record changes with it:
-
-    features bit 0   the payload is encrypted, each block for itself; tag_size is 16, the blocks' authentication tags
-    features bit 1   the payload is compressed
+    features bit 0   the payload is encrypted, each block for itself; tag_size is 16, the blocks' authentication tags, and the
+                     user metadata section is sealed with it (ambry/format/sealed.py)
+    features bit 1   the payload is compressed: a later release may set it, and no other part of the record changes with it
     the others       not given yet
 
-Names and parameters of keys and algorithms belong in the properties, which are per blob: a data node needs none of them.
+Who reads a record ships its features and tags with its payload; only who puts and gets blobs has the keys to undo that.
 
 Invariant: no size is believed until header_check matches, and no byte of the body until its check does. The record carries
 its own blob id and LSN: a right checksum on the wrong record is caught by comparing them with what was asked for. Every byte
@@ -60,7 +58,7 @@ import msgspec
 
 from ambry.blob import BlobState
 from ambry.checksum import BLOCK_SIZE, CHECK_SIZE, Buffer, blocks_intact, xxh64
-from ambry.errors import DataCorrupt, FormatUnknown
+from ambry.errors import DataCorrupt, FormatUnknown, InvalidRequest
 from ambry.ids import ID_SIZE
 
 MAGIC = b"AMBR"
@@ -72,8 +70,12 @@ SECTION_SIZE_MAX = 64 << 10
 PAYLOAD_SIZE_MAX = 32 << 20
 """Bound on a payload, bytes: a whole record must fit one frame of the RPC."""
 FLAG_DELETED = 1
-FEATURES_KNOWN = 0
-"""Those that this release can undo: none."""
+ENCRYPTED = 1
+"""Feature: the payload and the user metadata are encrypted."""
+TAG_SIZE = 16
+"""Of an encrypted block, bytes."""
+FEATURES_KNOWN = ENCRYPTED
+"""Those that this release understands."""
 
 _HEADER = struct.Struct(">4sBBHIIIIQQQ16sQQQ")
 _CHECK = struct.Struct(">Q")
@@ -254,8 +256,27 @@ def require_readable(header: Header) -> None:
     """Raises FormatUnknown where this release cannot give the payload back as it was, or does not know what it is."""
     if header.unknown:
         require_meaning(header)
-    if header.features & ~FEATURES_KNOWN:
+    if header.features & ~FEATURES_KNOWN or header.tag_size != (TAG_SIZE if header.features & ENCRYPTED else 0):
         raise FormatUnknown(f"record features {header.features:#06x}: written by a newer release; upgrade to read it")
+
+
+def tag_size_of(features: int, tags: Buffer, payload_size: int) -> int:
+    """The tag size of a record that is to be put with these. Raises InvalidRequest where they do not fit together."""
+    if features & ~FEATURES_KNOWN:
+        raise InvalidRequest(f"record features {features:#06x} are of a newer release")
+    size = TAG_SIZE if features & ENCRYPTED else 0
+    blocks = (payload_size + BLOCK_SIZE - 1) // BLOCK_SIZE
+    if len(tags) != blocks * size:
+        raise InvalidRequest(
+            f"{len(tags)} bytes of tags do not belong to {blocks} blocks with features {features:#06x}"
+        )
+    return size
+
+
+def tags_of(head: Head, start: int, stop: int) -> bytes:
+    """The tags of the blocks that hold payload bytes `start` to `stop` of a record."""
+    size = head.header.tag_size
+    return head.tags[start // BLOCK_SIZE * size : -(-stop // BLOCK_SIZE) * size] if stop > start else b""
 
 
 def refusal(header: Header) -> str:

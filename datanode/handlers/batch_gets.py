@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ambry.buffers import fresh
 from ambry.clock import Clock
 from ambry.errors import AmbryError, DataCorrupt
-from ambry.format.record import Head
+from ambry.format.record import Head, tags_of
 from ambry.network.later import Later
 from ambry.network.scratch import memory_of
 from ambry.network.serving import Handler, Responder
@@ -135,7 +135,7 @@ class _GetsAnswer:
             except AmbryError:
                 continue
             size = entry.payload_size
-            got[places[entry.id][0]] = GotBytes(_told(entry, head, 0), size, begin + end - size)
+            got[places[entry.id][0]] = GotBytes(_told(entry, head, 0, size), size, begin + end - size)
         return True
 
     def _read(self, replica: Replica, entry: IndexEntry, place: int) -> None:
@@ -153,14 +153,19 @@ class _GetsAnswer:
             return
         if payload is None:
             return
+        if payload.head.header.tag_size:
+            # A tag is of a whole block.
+            first, end = payload.start, payload.start + len(payload.data)
+            if end - first > self._room - self._end:
+                return
         # All of its blocks are verified: from here on the frame's own checks go over the very bytes that were asked for.
         at = self._end
         if end > first:
             self._take(end - first)[:] = payload.data[first - payload.start : end - payload.start]
-        self.got[place] = GotBytes(_told(entry, payload.head, first), end - first, at)
+        self.got[place] = GotBytes(_told(entry, payload.head, first, end - first), end - first, at)
 
 
-def _told(entry: IndexEntry, head: Head, first: int) -> GetReply:
+def _told(entry: IndexEntry, head: Head, first: int, size: int) -> GetReply:
     header = head.header
     return GetReply(
         entry.state,
@@ -172,6 +177,8 @@ def _told(entry: IndexEntry, head: Head, first: int) -> GetReply:
         header.digest,
         header.payload_size,
         first,
+        features=header.features,
+        tags=tags_of(head, first, first + size) if header.tag_size else b"",
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from ambry.blob import BlobState
 from ambry.checksum import block_checks
 from ambry.errors import AlreadyExists, AmbryError, InsufficientStorage, InvalidRequest
-from ambry.format.record import Record, RecordKind
+from ambry.format.record import Record, RecordKind, tag_size_of
 from ambry.ids import partition_of
 from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
@@ -73,6 +73,9 @@ class BatchPutHandlers:
             # The frame's own checks went over these very bytes, and across the borders of blobs.
             checks=block_checks(payload),
             payload=payload,
+            features=blob.features,
+            tag_size=tag_size_of(blob.features, blob.tags, len(payload)) if blob.features or blob.tags else 0,
+            tags=blob.tags,
         )
 
         def is_new(entry: IndexEntry | None) -> Record | None:

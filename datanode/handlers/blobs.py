@@ -20,7 +20,7 @@ from ambry.errors import (
     Overloaded,
     ReplicaUnavailable,
 )
-from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind
+from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind, tag_size_of
 from ambry.ids import BlobId, partition_of
 from ambry.network.later import Later
 from ambry.network.serving import Handler, Responder
@@ -130,6 +130,11 @@ class BlobHandlers:
             digest=request.digest,
             checks=frame.checks,
             payload=frame.body,
+            features=request.features,
+            tag_size=tag_size_of(request.features, request.tags, len(frame.body))
+            if request.features or request.tags
+            else 0,
+            tags=request.tags,
         )
         metrics.BYTES_IN.value += len(frame.body)
         entry = replica.store.index.known(request.id)

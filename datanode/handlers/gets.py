@@ -13,7 +13,7 @@ from ambry.blob import NEVER_MS
 from ambry.buffers import fresh
 from ambry.clock import Clock
 from ambry.errors import AmbryError, BlobNotFound, DataCorrupt, InvalidRequest, ReplicaUnavailable
-from ambry.format.record import Head
+from ambry.format.record import Head, tags_of
 from ambry.ids import partition_of
 from ambry.network.later import Later
 from ambry.network.scratch import memory_of
@@ -169,7 +169,7 @@ class GetHandlers:
         if located is None or not responder.try_admit(size):
             return False
         allocate = memory_of(asyncio.get_running_loop()).buffers.take
-        reply = _reply_of(entry, located.head, located.start)
+        reply = _reply_of(entry, located.head, located.start, located.size)
         responder.reply(reply, StoredBytes(located, allocate), located.checks)
         metrics.BYTES_OUT.value += located.size
         return True
@@ -188,7 +188,7 @@ class GetHandlers:
 
     @staticmethod
     def _answer_payload(entry: IndexEntry, payload: Payload, responder: Responder) -> None:
-        responder.reply(_reply_of(entry, payload.head, payload.start), payload.data, payload.checks)
+        responder.reply(_reply_of(entry, payload.head, payload.start, len(payload.data)), payload.data, payload.checks)
         metrics.BYTES_OUT.value += len(payload.data)
 
     # --- presence ---
@@ -216,8 +216,8 @@ class GetHandlers:
         return "present" if entry.present and blob_id not in replica.store.damaged else "unsure"
 
 
-def _reply_of(entry: IndexEntry, head: Head, start: int) -> GetReply:
-    """The answer to a get of a blob whose bytes are here; its body begins with payload byte `start`."""
+def _reply_of(entry: IndexEntry, head: Head, start: int, size: int) -> GetReply:
+    """The answer to a get of a blob whose bytes are here; its body is `size` bytes of the payload from `start` on."""
     header = head.header
     return GetReply(
         entry.state,
@@ -231,4 +231,6 @@ def _reply_of(entry: IndexEntry, head: Head, start: int) -> GetReply:
         start,
         False,
         entry.deleted_at_ms,
+        header.features,
+        tags_of(head, start, start + size) if header.tag_size else b"",
     )

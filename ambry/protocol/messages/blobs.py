@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 
 from ambry.blob import BlobState
+from ambry.checksum import BLOCK_SIZE
+from ambry.format.record import PAYLOAD_SIZE_MAX, TAG_SIZE
 from ambry.protocol.messages.base import (
     IDS_MAX,
     DigestBytes,
@@ -18,9 +20,15 @@ from ambry.protocol.messages.base import (
     TimeMs,
 )
 
+Features = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+Tags = Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_SIZE_MAX // BLOCK_SIZE * TAG_SIZE)]
+
 
 class PutRequest(Message, frozen=True, array_like=True):
-    """Store one record; the body is its payload, the frame's checks are the record's."""
+    """Store one record; the body is its payload, the frame's checks are the record's.
+
+    `features` and `tags` as in a record (ambry/format/record.py): what a data node stores and ships, and does not understand.
+    """
 
     request_id: RequestId
     id: IdBytes
@@ -31,6 +39,8 @@ class PutRequest(Message, frozen=True, array_like=True):
     metadata: SectionBytes
     digest: DigestBytes
     sync: bool
+    features: Features = 0
+    tags: Tags = b""
 
 
 class GetRequest(Message, frozen=True, array_like=True):
@@ -54,7 +64,7 @@ class GetReply(Message, frozen=True, array_like=True, gc=False):
 
     Where only the state of the blob is known, or the blob is gone and was not asked for all the same, `present` is false and
     all but `state`, `gone` and `deleted_at_ms` is empty. `gone`: deleted, or expired by the data node's clock. `deleted_at_ms`:
-    when it was deleted, wall clock, 0 where it is not.
+    when it was deleted, wall clock, 0 where it is not. `tags` are those of the blocks in the body.
     """
 
     state: BlobState
@@ -68,6 +78,8 @@ class GetReply(Message, frozen=True, array_like=True, gc=False):
     start: int
     gone: bool = False
     deleted_at_ms: int = 0
+    features: int = 0
+    tags: bytes = b""
 
 
 class UpdateRequest(Message, frozen=True, array_like=True):
@@ -128,7 +140,7 @@ class GetsRequest(Message, frozen=True, array_like=True):
 class GotBytes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record's head, its `start` that of the very bytes that were asked for, and which bytes of the body these are.
 
-    Nothing else in the body means anything.
+    Nothing else in the body means anything. Of a record that has tags it is whole blocks, from `start` on, which is theirs.
     """
 
     reply: GetReply
@@ -156,6 +168,8 @@ class NewBlob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     metadata: SectionBytes
     digest: DigestBytes
     size: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+    features: Features = 0
+    tags: Tags = b""
 
 
 class PutsRequest(Message, frozen=True, array_like=True):

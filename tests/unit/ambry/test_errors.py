@@ -76,6 +76,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         66: "NotUnderstood",
         67: "CallAbandoned",
         68: "AnswerDamaged",
+        69: "KeyMismatch",
         70: "ConfigInvalid",
         71: "StoreMismatch",
     }

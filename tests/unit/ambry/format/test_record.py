@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.checksum import BLOCK_SIZE, block_checks, digest
-from ambry.errors import AmbryError, DataCorrupt, FormatUnknown
+from ambry.errors import AmbryError, DataCorrupt, FormatUnknown, InvalidRequest
 from ambry.format import record as record_format
 from ambry.format.record import HEADER_SIZE, Head, Header, Record, RecordKind
 from tests.support.later_release import LATER, Change, later
@@ -274,8 +274,10 @@ def test_a_record_whose_meaning_is_not_known_is_refused_and_not_damaged(change: 
         record_format.decode(image)
 
 
-@pytest.mark.parametrize("features", [1, 2, 3, 4, 0x8000])
-@pytest.mark.parametrize("tag_size", [0, 16])
+@pytest.mark.parametrize(
+    ("features", "tag_size"),
+    [(1, 0), (1, 12), (0, 16), *((features, size) for features in (2, 3, 4, 0x8000) for size in (0, 16))],
+)
 def test_a_payload_that_only_a_later_release_can_read_is_kept_and_not_served(features: int, tag_size: int) -> None:
     """A bit that says "encrypted" would have been ignored, and the blob served as plain."""
     sealed = msgspec.structs.replace(BLOB, features=features, tag_size=tag_size, tags=b"t" * tag_size)
@@ -292,6 +294,28 @@ def test_a_record_of_this_release_is_known(record: Record) -> None:
     header = record_format.decode_header(record_format.encode(record, LSN))
     assert (header.unknown, header.features, header.tag_size) == ("", 0, 0)
     record_format.require_readable(header)
+
+
+def test_an_encrypted_record_is_read_with_the_tags_of_its_blocks() -> None:
+    tags = bytes(range(48))
+    payload = b"p" * (2 * BLOCK_SIZE + 1)
+    record = msgspec.structs.replace(
+        BLOB, payload=payload, checks=block_checks(payload), features=record_format.ENCRYPTED, tag_size=16, tags=tags
+    )
+    head = record_format.verify(record_format.encode(record, LSN))
+    record_format.require_readable(head.header)
+    assert record_format.tags_of(head, 0, len(payload)) == tags
+    assert record_format.tags_of(head, BLOCK_SIZE, BLOCK_SIZE + 1) == tags[16:32]
+    assert record_format.tags_of(head, 0, 0) == b""
+
+
+@pytest.mark.parametrize(
+    ("features", "tags", "size"),
+    [(0, b"t" * 16, 9), (1, b"", 9), (1, b"t" * 15, 9), (1, b"t" * 16, 0), (1, b"t" * 16, BLOCK_SIZE + 1), (2, b"", 9)],
+)
+def test_a_put_whose_tags_are_not_those_of_its_blocks_is_refused(features: int, tags: bytes, size: int) -> None:
+    with pytest.raises(InvalidRequest):
+        record_format.tag_size_of(features, tags, size)
 
 
 @pytest.mark.parametrize("change", LATER)

@@ -148,7 +148,7 @@ def test_an_older_peer_may_leave_out_what_came_later() -> None:
 
 def test_the_bytes_of_a_put_never_change() -> None:
     assert messages.encode(PutRequest("r", ID, 1, 5, 6, b"p", b"", b"d" * 16, True)).hex() == (
-        "99a172c424" + "69" * 36 + "010506c40170c400c410" + "64" * 16 + "c3"
+        "9ba172c424" + "69" * 36 + "010506c40170c400c410" + "64" * 16 + "c3" + "00c400"
     )
 
 
