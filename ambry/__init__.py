@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ambry.client.model import EndpointHealth as EndpointHealth
     from ambry.client.model import RetryPolicy as RetryPolicy
     from ambry.client.model import Timeout as Timeout
+    from ambry.client.model import TLSConfig as TLSConfig
     from ambry.client.model import TransferConfig as TransferConfig
     from ambry.client.names import NameChange as NameChange
     from ambry.client.names import NameEntry as NameEntry
@@ -120,6 +121,7 @@ _EXPORTS: dict[str, str] = {
             "ClusterHealth",
             "EndpointHealth",
             "RetryPolicy",
+            "TLSConfig",
             "Timeout",
             "TransferConfig",
         ),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.home import leave_home
 from tests.support.spread import part_of, unit_of_work
 
 # How long an example takes depends on what else the machine does. A failure says how to repeat it.
@@ -30,7 +31,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_configure() -> None:
-    """A run that is ended by `timeout` or a supervisor takes its clusters down, and the next one removes what it left."""
+    """A run that is ended by `timeout` or a supervisor takes its clusters down, and the next one removes what it left.
+    What a user configured for clients is neither read nor changed."""
+    leave_home()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

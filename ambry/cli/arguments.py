@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ from ambry.client.model import ByteRange
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from ambry.client.options import ClientOptions
+    from ambry.client.model import ClientOptions
     from ambry.client.refs import NameRef, Place, VersionRef
     from ambry.client.sync.client import AmbryClient
 
@@ -83,6 +83,9 @@ class ChosenCluster:
     account: str | None
     container: str | None
     quiet: bool
+    profile: str | None = None
+    key_file: str | None = None
+    ca: str | None = None
 
     def connect(self) -> AmbryClient:
         """A client from the options, the environment and the user's configuration."""
@@ -96,7 +99,15 @@ class ChosenCluster:
             options["account"] = self.account
         if self.container is not None:
             options["container"] = self.container
-        return AmbryClient.from_env(**options)
+        if self.key_file is not None:
+            from ambry.client.credentials import read_key
+
+            options["key"] = read_key(self.key_file)
+        if self.ca is not None:
+            from ambry.client.model import TLSConfig
+
+            options["tls"] = TLSConfig(ca=self.ca)
+        return AmbryClient.from_env(self.profile, **options)
 
 
 def place(client: AmbryClient, text: str) -> Place:
@@ -124,15 +135,15 @@ def connecting(command: Callable[..., T]) -> Callable[..., T]:
     """The options of every command that talks to a cluster; the command gets them as its argument `cluster`."""
 
     @wraps(command)
-    def run(
-        *, endpoints: tuple[str, ...], account: str | None, container: str | None, quiet: bool, **arguments: Any
-    ) -> T:
-        return command(
-            cluster=ChosenCluster(endpoints=endpoints, account=account, container=container, quiet=quiet), **arguments
-        )
+    def run(**arguments: Any) -> T:
+        chosen = {field.name: arguments.pop(field.name) for field in fields(ChosenCluster)}
+        return command(cluster=ChosenCluster(**chosen), **arguments)
 
     for option in (
         click.option("-q", "--quiet", is_flag=True, help="No progress, no notices."),
+        click.option("--ca", metavar="FILE", help="Authorities to trust for https, in PEM."),
+        click.option("--key-file", metavar="FILE", help="A file with the key of the API; - is standard input."),
+        click.option("--profile", metavar="NAME", help="A profile of ~/.config/ambry/config.toml."),
         click.option("--container", help="Container of the account."),
         click.option("--account", help="Account."),
         click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="A frontend; may be repeated."),

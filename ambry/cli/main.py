@@ -113,8 +113,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Store, read and manage immutable blobs.
 
-    The frontends to talk to come from --endpoint, AMBRY_ENDPOINTS or ~/.config/ambry/config.toml, and are
-    http://127.0.0.1:17100 otherwise.
+    The frontends to talk to come from --endpoint, AMBRY_ENDPOINTS or ~/.config/ambry/config.toml (`ambry cluster up` writes
+    one), and are http://127.0.0.1:17100 otherwise; the key from --key-file, AMBRY_KEY, AMBRY_KEY_FILE or the same file.
     """
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from numbers import Integral
 from os import PathLike
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypedDict
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
@@ -171,6 +171,35 @@ class TransferConfig:
                 raise InvalidRequest(f"{name} must be positive, not {getattr(self, name)}")
         if not 1 <= self.max_concurrency <= CONCURRENCY_MAX:
             raise InvalidRequest(f"max_concurrency is 1 to {CONCURRENCY_MAX}, not {self.max_concurrency}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSConfig:
+    """PEM files for endpoints with https. `ca` holds the authorities that are trusted in place of the system's; `cert` and
+    `key` are this client's own certificate, where a proxy or a server asks for one. The server's is always verified."""
+
+    ca: StrPath | None = None
+    cert: StrPath | None = None
+    key: StrPath | None = None
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.cert is None:
+            raise InvalidRequest("a key of TLS belongs to a certificate: TLSConfig(cert=..., key=...)")
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of both clients."""
+
+    endpoints: str | Sequence[str] | None
+    account: str | None
+    container: str | None
+    service_id: str
+    key: str | None
+    tls: TLSConfig | None
+    timeout: Timeout
+    retry: RetryPolicy
+    transfer: TransferConfig
+    verify: Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

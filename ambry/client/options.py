@@ -1,7 +1,4 @@
-"""What both clients are configured with, where it comes from, and what they derive from it.
-
-Arguments win over `AMBRY_*` in the environment, that over `~/.config/ambry/config.toml`, that over the defaults.
-"""
+"""What both clients are configured with, and what they derive from it."""
 
 from __future__ import annotations
 
@@ -9,64 +6,39 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack, cast, get_args
-from urllib.parse import urlsplit
-
-import msgspec
+from typing import Any, Self, Unpack, cast, get_args
 
 from ambry import __version__
 from ambry.blob import Durability
+from ambry.client.credentials import SecretText, checked_key
+from ambry.client.endpoints import normal_endpoints
 from ambry.client.model import (
     BlobSource,
     ByteRange,
+    ClientOptions,
     Progress,
     RetryPolicy,
     Timeout,
+    TLSConfig,
     TransferConfig,
     Verify,
     check_type,
 )
+from ambry.client.profiles import find_options
 from ambry.client.refs import NameRef, Place, Ref, VersionRef, dataset_place, name_place, place_of, prefix_place
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
-from ambry.client.sources import open_body, read_toml
+from ambry.client.sources import open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest
 from ambry.clock import Clock, SystemClock, system_random
-from ambry.config import convert
-from ambry.errors import ConfigInvalid, InvalidRequest
+from ambry.errors import AmbryError, InvalidRequest, Unauthenticated
 from ambry.rest import names
 from ambry.rest.text import plain_text
 from ambry.rest.values import DEFAULT_NAME
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:17100"
-
 _TIMEOUT = "a Timeout(connect, read, total), in seconds"
 _TRANSFER = "a TransferConfig(chunk_size=...)"
-
-
-class ClientOptions(TypedDict, total=False):
-    """The keyword arguments of both clients."""
-
-    endpoints: str | Sequence[str] | None
-    account: str | None
-    container: str | None
-    service_id: str
-    timeout: Timeout
-    retry: RetryPolicy
-    transfer: TransferConfig
-    verify: Verify
-
-
-class _File(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`config.toml` of the client."""
-
-    endpoints: str | list[str] | None = None
-    account: str | None = None
-    container: str | None = None
-    service_id: str | None = None
-    verify: Verify | None = None
 
 
 class ClientBase:
@@ -79,6 +51,8 @@ class ClientBase:
         account: str | None = None,
         container: str | None = None,
         service_id: str = "ambry-py",
+        key: str | None = None,
+        tls: TLSConfig | None = None,
         timeout: Timeout = Timeout(),  # noqa: B008  # frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008
         transfer: TransferConfig = TransferConfig(),  # noqa: B008
@@ -87,17 +61,25 @@ class ClientBase:
         _random: random.Random | None = None,
         _sleep: Callable[[float], Any] | None = None,
     ) -> None:
-        """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot."""
+        """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot.
+
+        `key` is the text of a key, ambry_...; every endpoint gets it. `tls` is for those with https.
+        """
         if verify not in get_args(Verify):
             raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
         check_type("timeout", timeout, Timeout, _TIMEOUT)
         check_type("retry", retry, RetryPolicy, "a RetryPolicy(max_attempts=...)")
         check_type("transfer", transfer, TransferConfig, _TRANSFER)
+        if tls is not None:
+            check_type("tls", tls, TLSConfig, "a TLSConfig(ca=...)")
+        secret = None if key is None else checked_key(key)
         self._options: ClientOptions = {
             "endpoints": normal_endpoints(endpoints),
             "account": account,
             "container": container,
             "service_id": service_id,
+            "key": secret,
+            "tls": tls,
             "timeout": timeout,
             "retry": retry,
             "transfer": transfer,
@@ -110,6 +92,8 @@ class ClientBase:
         self._clock: Clock = _clock or SystemClock()
         self._random = _random or system_random()
         self._endpoints = Endpoints(cast(tuple[str, ...], self._options["endpoints"]))
+        self._tls = tls
+        self._withheld = ""
         self._start(_sleep)
         self._budget = RetryBudget(retry.budget)
         self._common = {
@@ -117,6 +101,8 @@ class ClientBase:
             "accept-encoding": "identity",
             names.SERVICE_ID: plain_text("service_id", service_id),
         }
+        if secret is not None:
+            self._common["authorization"] = SecretText(f"Bearer {secret}")
         self._target: dict[str, str] = {}
         if account is not None:
             self._target[names.ACCOUNT_NAME] = plain_text("account", account)
@@ -128,13 +114,19 @@ class ClientBase:
         raise NotImplementedError
 
     @classmethod
-    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
-        """Arguments, then AMBRY_ENDPOINTS (comma-separated), AMBRY_ACCOUNT, AMBRY_CONTAINER, AMBRY_SERVICE_ID and
-        AMBRY_VERIFY, then ~/.config/ambry/config.toml, then http://127.0.0.1:17100. Raises ConfigInvalid."""
-        return cls(**cast(ClientOptions, {**load_options(os.environ), **overrides}))
+    def from_env(cls, profile: str | None = None, **overrides: Unpack[ClientOptions]) -> Self:
+        """Arguments, then AMBRY_ENDPOINTS (comma-separated), AMBRY_KEY, AMBRY_KEY_FILE, AMBRY_CA, AMBRY_ACCOUNT, ..., then a
+        profile of ~/.config/ambry/config.toml, then http://127.0.0.1:17100. Raises ConfigInvalid.
+
+        A profile's key goes to the profile's own endpoints alone.
+        """
+        found = find_options(os.environ, profile, overrides)
+        made = cls(**found.options)
+        made._withheld = found.withheld
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Configuration only: connections and what was learnt about endpoints stay here.
+        # Configuration only, the key with it: connections and what was learnt about endpoints stay here.
         return _rebuild, (type(self), self._options)
 
     def __repr__(self) -> str:
@@ -252,35 +244,14 @@ class ClientBase:
     def _headers(self, request: ApiRequest) -> dict[str, str]:
         return {**self._common, **request.headers}
 
+    def _advise(self, error: AmbryError) -> None:
+        """Tell whoever is refused why this client sent no key."""
+        if self._withheld and isinstance(error, Unauthenticated):
+            error.message = f"{error.message}; {self._withheld}"
+
 
 def _rebuild(cls: type[ClientBase], options: ClientOptions) -> ClientBase:
     return cls(**options)
-
-
-def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Checked base URLs without a trailing slash. Raises InvalidRequest."""
-    if endpoints is None:
-        return (DEFAULT_ENDPOINT,)
-    if not isinstance(endpoints, str):
-        check_type("endpoints", endpoints, Sequence, "a URL, or a list of them")
-        for each in endpoints:
-            check_type("an endpoint", each, str, "a URL such as http://127.0.0.1:17100")
-    listed = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
-    urls: list[str] = []
-    for text in (each.strip() for each in listed):
-        if not text:
-            continue
-        url = urlsplit(text if "//" in text else f"http://{text}")
-        try:
-            named = bool(url.hostname) and url.port != 0
-        except ValueError:
-            named = False
-        if url.scheme != "http" or not named or url.query or url.fragment or url.username:
-            raise InvalidRequest(f"endpoint {text!r} is not of the form http://host:port (https is not supported yet)")
-        urls.append(f"http://{url.netloc}{url.path.rstrip('/')}")
-    if not urls:
-        raise InvalidRequest("at least one endpoint is needed, as http://host:port")
-    return tuple(dict.fromkeys(urls))
 
 
 def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | None:
@@ -290,22 +261,3 @@ def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | No
     if not isinstance(given, tuple | list) or len(given) not in (1, 2):
         raise TypeError(f"range is (start, stop) as in a slice, stop not included, not {repr(given)[:60]}")
     return ByteRange(*given)
-
-
-def load_options(env: Mapping[str, str]) -> ClientOptions:
-    """What the environment and the user's configuration file say. Raises ConfigInvalid naming the key."""
-    home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
-    path = Path(home) / "ambry" / "config.toml"
-    tree = read_toml(path)
-    source = str(path)
-    for key in ("endpoints", "account", "container", "service_id", "verify"):
-        if value := env.get(f"AMBRY_{key.upper()}"):
-            tree[key] = value
-            source = f"{path} and the environment"
-    found = convert(_File, tree, source=source)
-    try:
-        normal_endpoints(found.endpoints)
-    except InvalidRequest as cause:
-        raise ConfigInvalid(f"{source}: {cause.message}") from cause
-    chosen = {name: getattr(found, name) for name in _File.__struct_fields__}
-    return cast(ClientOptions, {name: value for name, value in chosen.items() if value is not None})

@@ -7,6 +7,7 @@ would not. Misbehaviour is queued in `faults`: each request takes the first faul
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from io import BufferedReader
@@ -30,7 +31,16 @@ KEPT = (
     "x-ambry-ttl",
     "x-ambry-service-id",
 )
-OTHERS = ("host", "connection", "user-agent", "accept", "content-length", "content-type", "x-ambry-service-id")
+OTHERS = (
+    "authorization",
+    "host",
+    "connection",
+    "user-agent",
+    "accept",
+    "content-length",
+    "content-type",
+    "x-ambry-service-id",
+)
 UNDERSTOOD = {
     "POST": (*OTHERS, *KEPT, "transfer-encoding", "x-ambry-digest", "x-ambry-durability", "x-ambry-target-"),
     "PUT": (*OTHERS, "x-ambry-blob-id", "x-ambry-ttl"),
@@ -44,7 +54,9 @@ stub refuses everything else too, so that the clients send nothing unnoticed."""
 class StubFrontend:
     """Listens on a port of its own from construction until `close`. While `draining` every answer is a connection's last."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", *, context: ssl.SSLContext | None = None) -> None:
+        """With `context` it speaks TLS."""
+        self._context = context
         self.blobs: dict[str, bytes] = {}
         self.meta: dict[str, dict[str, str]] = {}
         self.deleted: set[str] = set()
@@ -74,7 +86,7 @@ class StubFrontend:
 
     @property
     def url(self) -> str:
-        return f"http://{self.authority}"
+        return f"{'http' if self._context is None else 'https'}://{self.authority}"
 
     @property
     def authority(self) -> str:
@@ -143,6 +155,12 @@ class StubFrontend:
             threading.Thread(target=self._serve, args=(connection, self._count), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
+        if self._context is not None:
+            try:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            except OSError:
+                connection.close()
+                return
         stream = connection.makefile("rb")
         try:
             if self.full > 0:

@@ -32,7 +32,7 @@ class AsyncCalls(ClientBase):
 
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
-        self._transport = AsyncTransport(self._clock)
+        self._transport = AsyncTransport(self._clock, self._tls)
 
     async def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
         """A request without a body, whose answer's body does not matter."""
@@ -149,9 +149,13 @@ class AsyncCalls(ClientBase):
         upload: BlobUpload | None = None,
     ) -> AsyncResponse:
         """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
-        response = await self._transport.exchange(
-            endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
-        )
+        try:
+            response = await self._transport.exchange(
+                endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
+            )
+        except AmbryError as error:
+            self._advise(error)
+            raise
         if not refusals.is_ours(response.headers):
             response.abort()
             raise refusals.foreign(endpoint, request, response.status)

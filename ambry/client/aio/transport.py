@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from ambry.checksum import Buffer
-from ambry.client.model import Timeout
+from ambry.client.endpoints import is_secure
+from ambry.client.model import Timeout, TLSConfig
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
@@ -20,6 +21,8 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
 
 
@@ -71,8 +74,10 @@ class AsyncResponse:
 class AsyncTransport:
     """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, tls: TLSConfig | None) -> None:
         self._clock = clock
+        self._tls = tls
+        self._context: ssl.SSLContext | None = None
         self._sessions: _Sessions | None = None
 
     async def exchange(
@@ -108,11 +113,13 @@ class AsyncTransport:
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
                     trace_request_ctx=pace,
+                    ssl=self._context_for(endpoint),
                 )
                 pace.closed = True
+        except aiohttp.ClientSSLError as cause:
+            raise refusals.not_trusted(endpoint, _tls_cause(cause)) from cause
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
-            reason = getattr(cause, "strerror", None) or "no answer in time"
-            raise refusals.connect_failed(endpoint, reason) from cause
+            raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None)) from cause
         except Exception as raised:
             if pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__
@@ -145,6 +152,16 @@ class AsyncTransport:
         if self._sessions is None or not self._sessions.ours():
             self._sessions = _Sessions()
         return self._sessions
+
+    def _context_for(self, endpoint: str) -> ssl.SSLContext | bool:
+        """What a connection to it is made with, if it speaks TLS. Raises ConfigInvalid."""
+        if not is_secure(endpoint):
+            return True
+        if self._context is None:
+            from ambry.client.tls import client_context
+
+            self._context = client_context(self._tls)
+        return self._context
 
     async def _error(self, endpoint: str, response: AsyncResponse, request: ApiRequest) -> AmbryError:
         body = b""
@@ -298,7 +315,16 @@ def _normal(raw: aiohttp.ClientResponse) -> dict[str, str]:
     return headers
 
 
+def _tls_cause(cause: aiohttp.ClientSSLError) -> OSError:
+    """What the ssl module said."""
+    found = getattr(cause, "certificate_error", None)
+    return found if isinstance(found, OSError) else cause.os_error
+
+
 def _translate(cause: Exception, endpoint: str) -> AmbryError:
+    said = getattr(cause, "os_error", cause)
+    if refusals.is_tls(said):
+        return refusals.not_trusted(endpoint, said)
     if isinstance(cause, TimeoutError):
         return refusals.not_in_time(endpoint)
     if type(cause).__name__ in ("ClientResponseError", "InvalidURL"):

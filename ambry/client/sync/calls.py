@@ -33,7 +33,7 @@ class SyncCalls(ClientBase):
 
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
-        self._transport = SyncTransport(self._clock)
+        self._transport = SyncTransport(self._clock, self._tls)
 
     def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
         """A request without a body, whose answer's body does not matter."""
@@ -148,9 +148,13 @@ class SyncCalls(ClientBase):
         upload: BlobUpload | None = None,
     ) -> SyncResponse:
         """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
-        response = self._transport.exchange(
-            endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
-        )
+        try:
+            response = self._transport.exchange(
+                endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
+            )
+        except AmbryError as error:
+            self._advise(error)
+            raise
         if not refusals.is_ours(response.headers):
             response.abort()
             raise refusals.foreign(endpoint, request, response.status)

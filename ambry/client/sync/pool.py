@@ -12,7 +12,11 @@ import select
 import socket
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 IDLE_MAX = 16
 """Kept connections per endpoint."""
@@ -21,14 +25,21 @@ IDLE_MAX = 16
 class KeptConnection:
     """One connection, and since when it has been idle."""
 
-    def __init__(self, endpoint: str, timeout_s: float) -> None:
+    def __init__(self, endpoint: str, timeout_s: float, context: ssl.SSLContext | None = None) -> None:
+        """`context` is for an endpoint that speaks TLS, and makes sockets that are PeekedSockets."""
         url = urlsplit(endpoint)
         self.endpoint = endpoint
         self.prefix = url.path
         self.pid = os.getpid()
         self.idle_since = 0.0
         self.used = False
-        self.http = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=timeout_s)
+        self.http: http.client.HTTPConnection
+        if context is None:
+            self.http = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=timeout_s)
+        else:
+            self.http = http.client.HTTPSConnection(
+                url.hostname or "", url.port or 443, timeout=timeout_s, context=context
+            )
 
     def set_timeout(self, timeout_s: float) -> None:
         self.http.timeout = timeout_s
@@ -79,6 +90,8 @@ class ConnectionPool:
 def _readable(sock: socket.socket | None) -> bool:
     if sock is None:
         return True
+    if (has_answer := getattr(sock, "has_answer", None)) is not None:
+        return bool(has_answer())
     poll = select.poll()
     poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))

@@ -6,14 +6,19 @@ import http.client
 import os
 from collections.abc import Generator
 from contextlib import closing
+from typing import TYPE_CHECKING
 
-from ambry.client.model import Timeout
+from ambry.client.endpoints import is_secure
+from ambry.client.model import Timeout, TLSConfig
 from ambry.client.sync.pool import ConnectionPool, KeptConnection
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
 from ambry.clock import Clock
 from ambry.errors import AmbryError, PeerConnectionLost, RequestTimeout
+
+if TYPE_CHECKING:
+    import ssl
 
 SEND_SIZE = 256 << 10
 """A socket's timeout bounds one whole sendall, so it is given little at a time."""
@@ -86,8 +91,10 @@ class SyncResponse:
 class SyncTransport:
     """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, tls: TLSConfig | None) -> None:
         self._clock = clock
+        self._tls = tls
+        self._context: ssl.SSLContext | None = None
         self._pool = ConnectionPool()
 
     def exchange(
@@ -112,7 +119,7 @@ class SyncTransport:
             connection.close()
             if isinstance(cause, _SourceError):
                 raise cause.cause from cause.cause.__cause__
-            if connection.used and isinstance(cause, ConnectionError) and not isinstance(cause, AmbryError):
+            if connection.used and refusals.is_hung_up(cause) and not isinstance(cause, AmbryError):
                 self._current().drop(endpoint)
                 raise refusals.closed_idle(endpoint) from cause
             if isinstance(cause, OSError | http.client.HTTPException):
@@ -153,15 +160,26 @@ class SyncTransport:
                 kept.set_timeout(read_s)
                 return kept
             kept.close()
-        made = KeptConnection(endpoint, _least(timeout.connect, remaining_s))
+        made = KeptConnection(endpoint, _least(timeout.connect, remaining_s), self._context_for(endpoint))
         try:
             made.http.connect()
         except OSError as cause:
             made.close()
-            reason = "no answer in time" if isinstance(cause, TimeoutError) else cause.strerror or str(cause)
-            raise refusals.connect_failed(endpoint, reason) from cause
+            if refusals.is_tls(cause):
+                raise refusals.not_trusted(endpoint, cause) from cause
+            raise refusals.connect_failed(endpoint, cause) from cause
         made.set_timeout(read_s)
         return made
+
+    def _context_for(self, endpoint: str) -> ssl.SSLContext | None:
+        """What a connection to it is made with, if it speaks TLS. Raises ConfigInvalid."""
+        if not is_secure(endpoint):
+            return None
+        if self._context is None:
+            from ambry.client.tls import client_context
+
+            self._context = client_context(self._tls)
+        return self._context
 
     def _remaining(self, deadline: float | None) -> float | None:
         return None if deadline is None else deadline - self._clock.monotonic()
@@ -199,7 +217,9 @@ class SyncTransport:
                         raw.send(b"\r\n")
             if chunked:
                 raw.send(b"0\r\n\r\n")
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError as cause:
+            if isinstance(cause, AmbryError) or not refusals.is_hung_up(cause):
+                raise
             # The server hung up while we were sending; its reason may still be there to be read.
             if not connection.answered():
                 raise
@@ -265,6 +285,8 @@ def _least(seconds: float, remaining_s: float | None) -> float:
 def _translate(cause: Exception, endpoint: str) -> AmbryError:
     if isinstance(cause, AmbryError):
         return cause
+    if refusals.is_tls(cause):
+        return refusals.not_trusted(endpoint, cause)
     if isinstance(cause, TimeoutError):
         return refusals.not_in_time(endpoint)
     if isinstance(cause, http.client.RemoteDisconnected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +36,7 @@ from ambry.errors import (
     RangeNotSatisfiable,
     RequestTimeout,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UriTooLong,
     error_class,
@@ -45,7 +47,7 @@ ERROR_BODY_MAX = 64 << 10
 _problem = msgspec.json.Decoder(dict[str, Any])
 
 _BY_STATUS: dict[int, type[AmbryError]] = {
-    401: AccessDenied,
+    401: Unauthenticated,
     403: AccessDenied,
     404: BlobNotFound,
     405: MethodNotAllowed,
@@ -76,11 +78,47 @@ class StaleConnection(PeerConnectionLost):
     """A kept connection had been closed by the server before it saw the request."""
 
 
-def connect_failed(endpoint: str, reason: str) -> ConnectFailed:
+def connect_failed(endpoint: str, cause: OSError | None) -> ConnectFailed:
+    """`cause` None, or a TimeoutError: nobody answered in time."""
+    if cause is None or isinstance(cause, TimeoutError):
+        reason = "no answer in time"
+    elif endpoint.startswith("https:") and is_hung_up(cause) and not isinstance(cause, ConnectionRefusedError):
+        reason = "it ended the connection when it was spoken to in TLS (is it a port for https?)"
+    else:
+        reason = cause.strerror or str(cause)
     return ConnectFailed(
         f"cannot connect to {endpoint}: {reason}; check that a frontend runs there, "
         "or name others: AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()"
     )
+
+
+def is_tls(cause: object) -> bool:
+    """Whether it is an error of TLS, and not of the connection below it."""
+    # The module is there if such an error is; without TLS nobody has to load it.
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError)
+
+
+def is_hung_up(cause: object) -> bool:
+    """Whether the other end closed the connection, with TLS or without."""
+    ssl = sys.modules.get("ssl")
+    return isinstance(cause, ConnectionError) or (ssl is not None and isinstance(cause, ssl.SSLEOFError))
+
+
+def not_trusted(endpoint: str, cause: Exception) -> ProtocolViolation:
+    """For an end with which no secure connection can be had; it may come back, but not by being asked again."""
+    if verdict := getattr(cause, "verify_message", ""):
+        return ProtocolViolation(
+            f"the certificate of {endpoint} is refused: {verdict}; AmbryClient(tls=TLSConfig(ca=...)), or AMBRY_CA, names the "
+            "authority to trust"
+        )
+    reason = (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()
+    if "certificate" in reason or "unknown ca" in reason:
+        return ProtocolViolation(
+            f"{endpoint} refuses this client's certificate ({reason}); TLSConfig(cert=..., key=...), or AMBRY_CERT and "
+            "AMBRY_CERT_KEY, names another"
+        )
+    return ProtocolViolation(f"{endpoint} does not speak TLS as expected ({reason}); check that it is a port for https")
 
 
 def closed_idle(endpoint: str) -> StaleConnection:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import ambry
 from ambry.cli.main import cli
+from ambry.rest.access import KeyText, key_text
 from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
 
@@ -105,7 +106,7 @@ def test_ranges_include_both_ends_as_in_http(stub: StubFrontend, tmp_path: Path,
         (["get", "GONE"], 4),
         (["undelete", "BLOB"], 1),
         (["head", "BLOB", "--endpoint", "http://127.0.0.1:1"], 5),
-        (["head", "BLOB", "--endpoint", "https://x"], 2),
+        (["head", "BLOB", "--endpoint", "ftp://x"], 2),
     ],
 )
 def test_exit_codes(stub: StubFrontend, args: list[str], code: int) -> None:
@@ -310,3 +311,38 @@ def test_a_closed_standard_input_is_a_sentence(stub: StubFrontend) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "the standard input is closed" in done.stderr and "Traceback" not in done.stderr
+
+
+KEY = key_text(KeyText("a" * 16, "s3cret" + "-" * 37))
+
+
+def test_a_key_is_read_from_a_file_standard_input_or_the_environment(
+    stub: StubFrontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = stub.add(b"x")
+    path = tmp_path / "my.key"
+    path.touch(0o600)
+    path.write_text(f"{KEY}\n")
+    assert run("head", blob, "--key-file", str(path)).exit_code == 0
+    assert run("head", blob, "--key-file", "-", stdin=f"{KEY}\n".encode()).exit_code == 0
+    monkeypatch.setenv("AMBRY_KEY_FILE", str(path))
+    assert run("head", blob).exit_code == 0
+    assert [each.headers.get("authorization") for each in stub.requests] == [f"Bearer {KEY}"] * 3
+    path.chmod(0o644)
+    told = run("head", blob)
+    assert told.exit_code == 2 and f"chmod 600 {path}" in told.stderr and "s3cret" not in told.output + told.stderr
+    assert run("head", blob, "--key", KEY).exit_code == 2, (
+        "a key is no argument, which everybody on the machine may read"
+    )
+
+
+def test_a_profile_is_chosen_by_its_name(stub: StubFrontend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AMBRY_ENDPOINTS")
+    monkeypatch.setenv("AMBRY_CONFIG", str(tmp_path / "c.toml"))
+    text = f'[profiles.mine]\nendpoints = "{stub.url}"\nkey = "{KEY}"\n[profiles.local]\nendpoints = "http://127.0.0.1:1"\n'
+    tmp_path.joinpath("c.toml").write_text(text)
+    tmp_path.joinpath("c.toml").chmod(0o600)
+    assert run("head", stub.add(b"x"), "--profile", "mine").exit_code == 0
+    assert stub.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    told = run("head", stub.add(b"x"), "--profile", "min")
+    assert told.exit_code == 2 and "it has local, mine" in told.stderr

@@ -31,6 +31,10 @@ MESSAGES = {
     "namedBlobMode is DISABLED": ("frontend/rest/named_rules.py", "namedBlobMode is DISABLED"),
     "at snapshotVersion 3": ("frontend/containers/changes.py", "at snapshotVersion {version}"),
     "accessControlAllowOrigin lists": ("ambry/rest/accounts.py", "accessControlAllowOrigin lists"),
+    "AmbryClient(tls=TLSConfig(ca=...)), or AMBRY_CA": (
+        "ambry/client/wire/refusals.py",
+        "AmbryClient(tls=TLSConfig(ca=...)), or AMBRY_CA",
+    ),
     "AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()": (
         "ambry/client/wire/refusals.py",
         "AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()",

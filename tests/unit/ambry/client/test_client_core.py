@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from ambry import AmbryClient, ByteRange, InvalidRequest, RetryPolicy
-from ambry.client.options import load_options, normal_endpoints
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
@@ -23,9 +22,6 @@ from ambry.errors import (
     ProtocolViolation,
     QuotaExceeded,
     Unavailable,
-)
-from ambry.errors import (
-    InvalidRequest as Invalid,
 )
 from tests.support.twins import FakeClock
 
@@ -174,10 +170,10 @@ def test_going_elsewhere_after_a_refused_connection_costs_no_budget() -> None:
     tries = attempts(clock, "http://a", "http://b")
     tries._budget = budget
     assert tries.begin() == "http://a"
-    assert tries.failed(refusals.connect_failed("http://a", "refused")) == 0.0
+    assert tries.failed(refusals.connect_failed("http://a", ConnectionRefusedError())) == 0.0
     assert tries.begin() == "http://b"
     with pytest.raises(Unavailable):
-        tries.failed(refusals.connect_failed("http://b", "refused"))
+        tries.failed(refusals.connect_failed("http://b", ConnectionRefusedError()))
 
 
 def test_progress_allows_more_breaks_than_attempts() -> None:
@@ -188,27 +184,6 @@ def test_progress_allows_more_breaks_than_attempts() -> None:
         tries.failed(Unavailable("cut"))
         clock_count = tries.count
     assert clock_count == 5
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (None, ("http://127.0.0.1:17100",)),
-        ("a:1, http://b:2/ ", ("http://a:1", "http://b:2")),
-        (["http://[::1]:5/base/"], ("http://[::1]:5/base",)),
-        (["http://a:1", "http://a:1"], ("http://a:1",)),
-    ],
-)
-def test_endpoints(given: str | list[str] | None, expected: tuple[str, ...]) -> None:
-    assert normal_endpoints(given) == expected
-
-
-@pytest.mark.parametrize(
-    "given", ["", [], "https://a", "ftp://a", "http://", "http://a:99999", "http://u:p@a", "http://a?b"]
-)
-def test_what_is_no_endpoint_is_refused(given: str | list[str]) -> None:
-    with pytest.raises(Invalid, match="http://"):
-        normal_endpoints(given)
 
 
 def test_arguments_win_over_environment_over_file_over_default(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -227,7 +202,3 @@ def test_arguments_win_over_environment_over_file_over_default(tmp_path, monkeyp
     (home / "config.toml").write_text('endpoint = "http://file:1"\n')
     with pytest.raises(ConfigInvalid, match="did you mean endpoints"):
         AmbryClient.from_env()
-
-
-def test_without_any_configuration_the_local_cluster_is_meant(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    assert load_options({"XDG_CONFIG_HOME": str(tmp_path)}) == {}

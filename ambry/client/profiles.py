@@ -1,0 +1,157 @@
+"""Where the options of a client come from: arguments, the environment, and profiles in the user's configuration file.
+
+    ~/.config/ambry/config.toml      or the file that AMBRY_CONFIG names
+
+    endpoints = ["https://store:17100"]     top-level keys are the profile of whoever names none
+    key_file = "store.key"                  relative to the file
+
+    [profiles.local]                        AMBRY_PROFILE=local, --profile local; where there are no top-level keys and none
+    endpoints = ["http://127.0.0.1:17100"]  is named, this one
+
+A profile takes nothing from another one. Its key and its TLS go to its own endpoints alone: whoever names another endpoint
+does not send it what opens this cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from ambry.client.credentials import checked_key, read_key, refuse_shared
+from ambry.client.endpoints import normal_endpoints
+from ambry.client.model import ClientOptions, TLSConfig, Verify
+from ambry.client.sources import read_toml
+from ambry.config import convert
+from ambry.errors import ConfigInvalid, InvalidRequest
+
+LOCAL = "local"
+"""The profile that `ambry cluster up` writes."""
+PROFILES = "profiles"
+_PLAIN = ("account", "container", "service_id", "verify")
+_FILES = ("key_file", "ca", "cert", "cert_key")
+
+
+class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a profile, or the environment as AMBRY_..., may say."""
+
+    endpoints: str | list[str] | None = None
+    account: str | None = None
+    container: str | None = None
+    service_id: str | None = None
+    verify: Verify | None = None
+    key: str | None = None
+    key_file: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    cert_key: str | None = None
+
+    def has_secret(self) -> bool:
+        return self.key is not None
+
+    def tls(self) -> TLSConfig | None:
+        """Raises InvalidRequest."""
+        if self.ca is self.cert is self.cert_key is None:
+            return None
+        return TLSConfig(ca=self.ca, cert=self.cert, key=self.cert_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundOptions:
+    """What a client is made with; `withheld` says which key was not sent along, and why."""
+
+    options: ClientOptions
+    withheld: str = ""
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """The user's configuration file, whether it is there or not."""
+    if named := env.get("AMBRY_CONFIG"):
+        return Path(named).expanduser()
+    home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
+    return Path(home) / "ambry" / "config.toml"
+
+
+def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptions) -> FoundOptions:
+    """What a client has that is asked for with `given`: that, then AMBRY_*, then the profile. Raises ConfigInvalid."""
+    said = _of_environment(env)
+    chosen, name, path = _chosen(env, profile or env.get("AMBRY_PROFILE") or None)
+    options = cast(ClientOptions, {key: value for key, value in given.items() if value is not None})
+    for key in _PLAIN:
+        value = getattr(said, key) if getattr(said, key) is not None else getattr(chosen, key)
+        if value is not None:
+            options.setdefault(key, value)  # type: ignore[misc]
+    own = normal_endpoints(chosen.endpoints)
+    endpoints = options.get("endpoints") or said.endpoints or chosen.endpoints
+    if endpoints is not None:
+        options["endpoints"] = endpoints
+    trusted = set(normal_endpoints(endpoints)) <= set(own)
+    tls = said.tls() or (chosen.tls() if trusted else None)
+    if tls is not None:
+        options.setdefault("tls", tls)
+    if "key" in options:
+        return FoundOptions(options=options)
+    source = next((each for each in (said, chosen) if each.key is not None or each.key_file is not None), None)
+    if source is chosen and not trusted:
+        which = f"the profile {name}" if name else "the top level"
+        return FoundOptions(
+            options=options,
+            withheld=f"the key of {which} of {path} goes to its own endpoints alone, {', '.join(own)}",
+        )
+    if source is not None and source.key is not None:
+        options["key"] = _key_of(source.key, "AMBRY_KEY" if source is said else str(path))
+    elif source is not None and source.key_file is not None:
+        options["key"] = read_key(source.key_file)
+    return FoundOptions(options=options)
+
+
+def _key_of(text: str, source: str) -> str:
+    try:
+        return checked_key(text)
+    except InvalidRequest as cause:
+        raise ConfigInvalid(f"{source}: {cause.message}") from None
+
+
+def _of_environment(env: Mapping[str, str]) -> Profile:
+    said = {
+        name: env[f"AMBRY_{name.upper()}"] for name in Profile.__struct_fields__ if env.get(f"AMBRY_{name.upper()}")
+    }
+    return _profile(said, "the environment (AMBRY_...)", None)
+
+
+def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, Path]:
+    """The profile, its name (empty: the top level, or none at all), and the file."""
+    path = config_path(env)
+    tree = read_toml(path)
+    if env.get("AMBRY_CONFIG") and not path.exists():
+        raise ConfigInvalid(f"AMBRY_CONFIG names {path}, and there is no such file")
+    profiles = tree.pop(PROFILES, {})
+    if not isinstance(profiles, dict) or not all(isinstance(each, dict) for each in profiles.values()):
+        raise ConfigInvalid(f"{path}: profiles are tables, [{PROFILES}.NAME]")
+    name = wanted or (LOCAL if not tree and LOCAL in profiles else "")
+    if name and name not in profiles:
+        there = f"it has {', '.join(sorted(profiles))}" if profiles else "it has none"
+        raise ConfigInvalid(f"there is no profile {name!r} in {path}; {there}")
+    source = f"{path}, [{PROFILES}.{name}]" if name else str(path)
+    found = _profile(profiles[name] if name else tree, source, path.parent)
+    if found.has_secret():
+        refuse_shared(path, path.stat())
+    return found, name, path
+
+
+def _profile(tree: dict[str, Any], source: str, base: Path | None) -> Profile:
+    """Checked; the files that it names are absolute, or relative to `base` if that is given."""
+    found = convert(Profile, tree, source=source)
+    try:
+        normal_endpoints(found.endpoints)
+        found.tls()
+    except InvalidRequest as cause:
+        raise ConfigInvalid(f"{source}: {cause.message}") from cause
+    if base is None:
+        return found
+    named = {name: getattr(found, name) for name in _FILES if getattr(found, name) is not None}
+    placed = {name: str(base / Path(value).expanduser()) for name, value in named.items()}
+    return msgspec.structs.replace(found, **placed)

@@ -1,0 +1,72 @@
+"""TLS as the clients speak it: 1.2 or newer, HTTP/1.1, and the server's certificate always verified."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from ambry.client.credentials import refuse_shared
+from ambry.client.model import TLSConfig
+from ambry.errors import ConfigInvalid
+
+
+class PeekedSocket(ssl.SSLSocket):
+    """One that can tell whether an answer is there. That there is something to read says little: it may be a session
+    ticket, which the server sends when it likes (RFC 8446 section 4.6.1)."""
+
+    _peeked = b""
+
+    def has_answer(self) -> bool:
+        """Whether bytes of the answer, or the end of the connection, are there."""
+        if self._peeked or self.pending():
+            return True
+        before = self.gettimeout()
+        self.settimeout(0)
+        try:
+            self._peeked = self.recv(1)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True
+        finally:
+            self.settimeout(before)
+        return True
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        if not self._peeked:
+            return super().recv_into(buffer, nbytes, flags)
+        view = memoryview(buffer)
+        if not len(view):
+            return 0
+        view[:1], self._peeked = self._peeked, b""
+        return 1
+
+
+def client_context(tls: TLSConfig | None) -> ssl.SSLContext:
+    """What connections are made with. Raises ConfigInvalid for files that cannot be used."""
+    tls = tls or TLSConfig()
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except OSError as cause:
+        raise ConfigInvalid(f"cannot use the authorities of {tls.ca}: {_reason(cause)}") from cause
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.cert is not None:
+        private = Path(tls.key or tls.cert)
+        try:
+            refuse_shared(private, private.stat())
+            # Asked at a terminal otherwise, by whoever uses this library.
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
+        except OSError as cause:
+            raise ConfigInvalid(
+                f"cannot use the certificate {tls.cert} with the key {tls.key or tls.cert}: {_reason(cause)}"
+            ) from cause
+    context.sslsocket_class = PeekedSocket
+    return context
+
+
+def _reason(cause: OSError) -> str:
+    if isinstance(cause, ssl.SSLError):
+        return (cause.reason or "it is not PEM").replace("_", " ").lower()
+    return cause.strerror or str(cause)

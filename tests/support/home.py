@@ -1,0 +1,19 @@
+"""The configuration directory of the user, for tests: never the real one."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+_CLIENT = ("KEY", "KEY_FILE", "CA", "CERT", "CERT_KEY", "PROFILE", "CONFIG", "ENDPOINTS", "ACCOUNT", "CONTAINER")
+
+
+def leave_home() -> None:
+    """From here on this process and those that it starts have an empty XDG_CONFIG_HOME, and no client's options in AMBRY_*."""
+    directory = tempfile.mkdtemp(prefix="ambry-home-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.environ["XDG_CONFIG_HOME"] = directory
+    for name in _CLIENT:
+        os.environ.pop(f"AMBRY_{name}", None)
