@@ -216,7 +216,7 @@ def _meant(sent: Mapping[str, str], leave: Leave) -> dict[str, str]:
         said = headers.setdefault("content-type", leave.content_type)
         if said.lower().replace(" ", "") != leave.content_type.lower().replace(" ", ""):
             raise AccessDenied(
-                f"this URL was signed for the Content-Type {leave.content_type}, and not for {said[:80]}"
+                f"this URL was signed for the Content-Type {leave.content_type}, and not for {said[:80]!r}"
             )
     if leave.once:
         if names.IDEMPOTENCY_KEY in headers:

@@ -190,9 +190,10 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def ground(path: Path, *, shortcut: bool = False) -> AsyncIterator[Ground]:
+async def ground(path: Path, *, shortcut: bool = False, keys: bool = True) -> AsyncIterator[Ground]:
+    """Without `keys` nobody is asked for one."""
     root, clock = fresh_key(), SystemClock()
-    access = Access(clock=clock, root_keys=[root_line(root)])
+    access = Access(clock=clock, root_keys=[root_line(root)], enabled=keys)
     async with (
         opened(sqlite_store(path / "m")) as store,
         http_frontend(metadata=store, access=access, url_secret=bytes(32), shortcut=shortcut) as frontend,

@@ -140,6 +140,7 @@ async def test_what_a_url_says_is_said_and_its_holder_says_no_more() -> None:
             {"x-ambry-um-more": "x"},
             {"x-ambry-target-container-name": "other"},
             {"Content-Type": "text/html"},
+            {"Content-Type": "image/\udcff"},
         ):
             refused = await on.frontend.call("PUT", target, more, b"hello")
             assert (refused.status, refused.json()["code"]) == (403, "AccessDenied"), more
