@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from ambry.errors import AmbryError, DataCorrupt
 from frontend.metadata import queries
 from frontend.metadata.rows import LOCAL_COLUMNS, local_of, version_of
+from frontend.metadata.spaces import FORGETTING
 from frontend.metadata.store import MetadataStore, Query
 
 PAGE = 1_000
@@ -18,7 +19,8 @@ _SAME = "{0}.space = {1}.space AND {0}.scope = {1}.scope AND {0}.key = {1}.key"
 _RULES = {
     "has a newer version in its past than the one that is served": (
         f"SELECT r.key FROM register r JOIN past p ON {_SAME.format('r', 'p')} "
-        "WHERE (p.time, p.datacenter) > (r.time, r.datacenter) LIMIT ?"
+        "WHERE (p.time, p.datacenter) > (r.time, r.datacenter) "
+        f"AND r.space NOT IN ({', '.join(str(int(space)) for space in FORGETTING)}) LIMIT ?"
     ),
     "is not served, though its newest version is no tombstone": (
         f"SELECT p.key FROM past p WHERE p.value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM register r WHERE "

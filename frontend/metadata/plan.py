@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from frontend.metadata.spaces import FORGETTING
 from frontend.metadata.store import (
     Change,
     Conflict,
@@ -25,6 +28,7 @@ from frontend.metadata.store import (
     Stamp,
     Version,
     order,
+    rank,
 )
 
 _OF_REGISTERS = (Put, Require)
@@ -101,6 +105,8 @@ class Plan:
         self._moved: dict[int, Version] = {}
         self._dirty: dict[RegisterKey, None] = {}
         self._local_dirty: dict[LocalKey, None] = {}
+        self.erased = False
+        """Whether a value goes that nobody may find any more, wherever it lay."""
 
     # --- groups ---
 
@@ -109,6 +115,8 @@ class Plan:
         for change in group:
             if change.condition is not Expect.ANY:
                 self._require(change)
+            if isinstance(change, Put) and change.space in FORGETTING:
+                self._require_rank(change)
         made = []
         for change in group:
             if isinstance(change, Put):
@@ -127,6 +135,8 @@ class Plan:
                 # Where nothing is, nothing is known of it.
                 identity = known(version)
                 if identity in self._known or known(newest) == identity:
+                    continue
+                if version.space in FORGETTING and order(version) <= order(newest):
                     continue
             new += 1
             self._seq += 1
@@ -160,6 +170,12 @@ class Plan:
         if not holds:
             raise Conflict(change, row)
 
+    def _require_rank(self, change: Put) -> None:
+        """What is over for ever in a space that forgets is not brought back."""
+        newest = self._registers[RegisterKey(change.space, change.scope, change.key)]
+        if newest is not None and rank(change.space, change.value) < rank(newest.space, newest.value):
+            raise Conflict(change, newest)
+
     def _row(self, place: LocalKey) -> LocalRow | None:
         row = self._locals[place]
         return None if row is None or ended(row, self._wall_ms) else row
@@ -176,6 +192,10 @@ class Plan:
 
     def _supersede(self, place: RegisterKey, newest: Version | None, version: Version) -> None:
         if newest is not None and newest.living:
+            if newest.space in FORGETTING and newest.value:
+                # It keeps its place in the log, which others have read to.
+                newest = msgspec.structs.replace(newest, value=b"")
+                self.erased = True
             self._move(newest)
         if not version.living:
             self._move(version)

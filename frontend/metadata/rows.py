@@ -10,6 +10,7 @@ import struct
 
 from ambry.checksum import xxh64
 from ambry.errors import DataCorrupt
+from frontend.metadata.spaces import FORGETTING
 from frontend.metadata.store import LocalRow, Stamp, Version
 
 SCHEMA = 1
@@ -23,6 +24,11 @@ LocalColumns = tuple[int, bytes, bytes, int | None, int]
 """space, key, value, expires_ms, checksum: the columns of `local`."""
 LOCAL_COLUMNS = "space, key, value, expires_ms, checksum"
 
+_APART = bytes(1024)
+"""Before each value of a space that forgets. In pages of 4 KiB SQLite keeps the first 1,002 bytes of a row at most with other
+rows, and copies of them stay in gaps when pages are split, whatever `secure_delete` says. What follows has pages of its own,
+which that overwrites when they are free (https://www.sqlite.org/fileformat2.html, section 1.6).
+"""
 _PACK = struct.Struct(">qqqqq?").pack
 
 
@@ -39,7 +45,10 @@ def _check(space: int, scope: int, key: bytes, time: int, datacenter: int, value
 def row_of(version: Version) -> VersionColumns:
     stamp = version.stamp
     scope = signed(version.scope)
-    columns = (version.space, scope, version.key, stamp.time, stamp.datacenter, version.value, version.seq)
+    value = version.value
+    if value and version.space in FORGETTING:
+        value = _APART + value
+    columns = (version.space, scope, version.key, stamp.time, stamp.datacenter, value, version.seq)
     return (*columns, _check(*columns))
 
 
@@ -48,6 +57,8 @@ def version_of(row: VersionColumns) -> Version:
     space, scope, key, time, datacenter, value, seq, checksum = row
     if _check(space, scope, key, time, datacenter, value, seq) != checksum:
         raise DataCorrupt(f"version {seq} of {key!r} in the metadata is damaged; `ambry meta check` looks at all of it")
+    if value and space in FORGETTING:
+        value = value[len(_APART) :]
     return Version(space, scope & 0xFFFFFFFFFFFFFFFF, key, Stamp(time, datacenter), value, seq)
 
 

@@ -23,7 +23,14 @@ class Space(enum.IntEnum):
     KEY = 9
     """A key of the API (frontend/access/key_rows.py)."""
     CONTAINER_KEY = 10
-    """A key that encrypts what is in a container."""
+    """A key that encrypts what is in a container (frontend/encryption/key_rows.py)."""
+
+
+FORGETTING = frozenset({Space.CONTAINER_KEY})
+"""Spaces whose registers keep their newest value alone: of what was superseded nothing is left but that it was there.
+
+The first byte of a value ranks before its time, so that what is over for ever stays so, whatever is written later elsewhere.
+"""
 
 
 class LocalSpace(enum.IntEnum):

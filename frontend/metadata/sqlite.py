@@ -21,7 +21,7 @@ from frontend.metadata.checks import check_delimiter, check_group, check_key, ch
 from frontend.metadata.lane import Lane, LaneBounds, LaneJob
 from frontend.metadata.plan import LocalKey, RegisterKey, ended
 from frontend.metadata.spaces import LocalSpace, Space
-from frontend.metadata.sqlite_file import HeldConnection, SqliteFile, head_of
+from frontend.metadata.sqlite_file import HeldConnection, SqliteConnection, SqliteFile, head_of
 from frontend.metadata.sqlite_known import KnownVersions
 from frontend.metadata.sqlite_watch import Watch
 from frontend.metadata.sqlite_writes import carry_out
@@ -63,6 +63,8 @@ class SqliteStore:
         self._sweeps = Sweeps(clock)
         self._turns = self._bytes = self._rows = 0
         """Transactions and bytes since the WAL was last brought into the file, and the rows that had been written by then."""
+        self._erased = False
+        """Whether something was erased that may still stand in the WAL."""
         bounds = LaneBounds(timeout_s=timeout_s, waiting=WAITING_MAX, waiting_bytes=WAITING_BYTES_MAX)
         of = str(file)
         self._writes: Lane[Work] = Lane(
@@ -117,7 +119,7 @@ class SqliteStore:
         try:
             sql = self._writing.get().sql
             with self._turn.taken():
-                seq = carry_out(sql, jobs, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
+                done = carry_out(sql, jobs, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
         except (sqlite3.Error, AmbryError, OSError) as error:
             for job in jobs:
                 job.error = self._writing.explain(error)
@@ -126,7 +128,8 @@ class SqliteStore:
             self._sweeps.done()
         self._turns += 1
         self._bytes += sum(job.size for job in jobs)
-        jobs[0].loop.call_soon_threadsafe(self._watch.note, seq)
+        self._erased |= done.erased
+        jobs[0].loop.call_soon_threadsafe(self._watch.note, done.seq)
 
     def _end_writing(self) -> None:
         self._writing.close()
@@ -137,6 +140,8 @@ class SqliteStore:
         connection = self._writing.connection
         if connection is None:
             return
+        if self._erased:
+            self._empty_wal(connection)
         rows = connection.sql.total_changes
         if self._turns < CHECKPOINT_TURNS and self._bytes < CHECKPOINT_BYTES and rows - self._rows < CHECKPOINT_ROWS:
             return
@@ -145,6 +150,15 @@ class SqliteStore:
             connection.sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             log.warning("metadata file not checkpointed", error=str(self._writing.explain(error)))
+
+    def _empty_wal(self, connection: SqliteConnection) -> None:
+        """Nothing of what was erased is left in the WAL; tried again behind the next turn while others read from it."""
+        try:
+            busy, *_ = connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            log.warning("metadata file not checkpointed", error=str(self._writing.explain(error)))
+            return
+        self._erased = bool(busy)
 
     # --- looks ---
 

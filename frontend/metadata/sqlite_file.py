@@ -133,6 +133,8 @@ class SqliteFile:
         opened.execute("PRAGMA wal_autocheckpoint = 0")
         opened.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
         opened.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        # Keys that were deleted must be nowhere in the file, so nothing that was written is left where nothing is.
+        opened.execute("PRAGMA secure_delete = ON").fetchone()
         if schema < SCHEMA:
             self._migrate(opened)
         store, cluster, datacenter = opened.execute("SELECT store, cluster, datacenter FROM head").fetchone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ambry.errors import AmbryError, DataCorrupt
 from frontend.metadata import queries
@@ -18,8 +19,19 @@ MANY = 100
 """Registers, from which on a scope is asked as a whole whether it has a past."""
 
 
-def carry_out(sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: int, wall_ms: int, sweep: bool) -> int:
-    """All jobs in one transaction, which is durable on return; the log's last seq then.
+class CarriedOut(NamedTuple):
+    """What came of a transaction."""
+
+    seq: int
+    """The log's last by now."""
+    erased: bool
+    """Whether something went that must not be found in the WAL either."""
+
+
+def carry_out(
+    sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: int, wall_ms: int, sweep: bool
+) -> CarriedOut:
+    """All jobs in one transaction, which is durable on return.
 
     A job that conflicts, or meets a damaged row, has its error; the others are done. `sweep`: local rows past their end go too.
     Raises sqlite3.Error, and then nothing is done, or, if the commit failed, perhaps all of it.
@@ -41,7 +53,7 @@ def carry_out(sql: sqlite3.Connection, jobs: Sequence[Request], *, datacenter: i
         if sql.in_transaction:
             sql.execute("ROLLBACK")
         raise
-    return plan.head.seq
+    return CarriedOut(plan.head.seq, plan.erased)
 
 
 def _plan(plan: Plan, job: Request) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from ambry.errors import PreconditionFailed
-from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.spaces import FORGETTING, LocalSpace, Space
 
 KEY_BYTES_MAX = 1_100
 """A name has at most 1,024; the rest is room for what stands before it."""
@@ -301,13 +301,19 @@ class MetadataStore(Protocol):
         ...
 
 
-def order(version: Version) -> tuple[int, int, bool, bytes]:
+def order(version: Version) -> tuple[int, int, int, bool, bytes]:
     """Versions of one register by this: the greatest is its value, everywhere alike.
 
     A store that was put back from a backup may give a time again. Then the values decide, so that the order is total.
     """
     value = version.value
-    return version.stamp.time, version.stamp.datacenter, value is not None, value or b""
+    stamp = version.stamp
+    return rank(version.space, value), stamp.time, stamp.datacenter, value is not None, value or b""
+
+
+def rank(space: int, value: bytes | None) -> int:
+    """What goes before the time of a version: 0 but in spaces that forget (frontend/metadata/spaces.py)."""
+    return value[0] if value and space in FORGETTING else 0
 
 
 def successor(prefix: bytes) -> bytes | None:

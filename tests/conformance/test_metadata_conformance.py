@@ -639,3 +639,50 @@ async def test_local_rows_are_listed_by_key(store: MetadataStore) -> None:
     keys = [row.key for row in await store.locals(part, prefix=b"s1/", limit=3)]
     assert keys == [b"s1/000", b"s1/001", b"s1/002"]
     assert [row.key for row in await store.locals(part, prefix=b"s1/", after=keys[-1])] == [b"s1/003", b"s1/004"]
+
+
+# --- a space that forgets ---
+
+FORGETFUL = Space.CONTAINER_KEY
+
+
+async def test_a_space_that_forgets_keeps_nothing_of_what_was_superseded(engine: Engine) -> None:
+    async with engine("a") as store:
+        for value in (b"\0first", b"\0second", b"\1gone"):
+            await store.write([Put(FORGETFUL, SCOPE, b"k", value)])
+        assert [version.value for version in (await store.log()).versions] == [b"", b"", b"\1gone"]
+        assert [version.value for version in await store.history(FORGETFUL, SCOPE, b"k")] == [b"\1gone", b"", b""]
+        head = await store.head()
+        assert head.seq == 3
+
+
+async def test_what_is_over_for_ever_is_not_brought_back(engine: Engine) -> None:
+    async with engine("a") as store:
+        (gone,) = await store.write([Put(FORGETFUL, SCOPE, b"k", b"\1gone")])
+        for value in (b"\0back", None):
+            with pytest.raises(Conflict):
+                await store.write([Put(FORGETFUL, SCOPE, b"k", value)])
+        found = await store.get(FORGETFUL, SCOPE, b"k")
+        assert found == gone
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_stores_that_forget_end_alike_in_whatever_order_they_hear(engine: Engine, order: tuple[int, ...]) -> None:
+    """One datacenter deletes a key while another, which has not heard of it, wraps it anew, and later."""
+    clock = SettableClock(T0_MS)
+    async with engine("a", clock=clock) as a, engine("b", datacenter=2, clock=clock) as b, engine("c") as c:
+        (made,) = await a.write([Put(FORGETFUL, SCOPE, b"k", b"\0key")])
+        await b.merge([made])
+        (deleted,) = await a.write([Put(FORGETFUL, SCOPE, b"k", b"\1gone")])
+        clock.advance(10)
+        (anew,) = await b.write([Put(FORGETFUL, SCOPE, b"k", b"\0key, wrapped anew")])
+        await a.merge([anew])
+        await b.merge((await a.log()).versions)
+        heard = [made, deleted, anew]
+        for index in order:
+            await c.merge([heard[index]])
+        for store in (a, b, c):
+            versions = await store.history(FORGETFUL, SCOPE, b"k")
+            assert versions[0].value == b"\1gone"
+            assert {version.value for version in versions[1:]} <= {b""}
+            assert b"key" not in b"".join(version.value or b"" for version in (await store.log()).versions)
