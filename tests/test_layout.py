@@ -67,6 +67,7 @@ FLOORS = [
         "datanode.changes",
         "datanode.openings",
         "frontend.access",
+        "frontend.encryption",
         "frontend.http",
         "frontend.uploads",
         "frontend.names",
@@ -235,6 +236,7 @@ SEAM = {
     "frontend/seat.py": "descriptors that a process inherits",
     "frontend/supervisor.py": "starts processes, and gives them pipes",
     "frontend/access/signed_secret.py": "reads the file of a secret, at start",
+    "frontend/encryption/secret_files.py": "files with keys and tokens, read on a thread",
     "frontend/config.py": "says at start that the layout file is not there",
     "frontend/commands.py": "an operator's process: the file of a dump",
     "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",
@@ -580,6 +582,14 @@ CLIENT = "tests/unit/ambry/client/"
 MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
     "frontend/metadata/spaces.py": ("tests/conformance/test_metadata_conformance.py", "numbers that both engines keep"),
+    "frontend/encryption/provider.py": (
+        "tests/unit/frontend/encryption/test_encryption_master.py",
+        "what providers have in common, held against there",
+    ),
+    "frontend/encryption/secret_files.py": (
+        "tests/unit/frontend/encryption/test_encryption_held.py",
+        "files that others may read, that are not there, or no text",
+    ),
     "frontend/access/key_rows.py": (
         "tests/unit/frontend/access/test_access_keys.py",
         "rows are written and read there",

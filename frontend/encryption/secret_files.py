@@ -1,0 +1,38 @@
+"""Files that hold something secret. Blocking."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from frontend.encryption.provider import ProviderFailed
+
+SECRET_BYTES_MAX = 256 << 10
+_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class SecretFile:
+    """A file that its owner alone may read."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def read(self) -> str:
+        """Its text. Raises ProviderFailed, also where others may read it."""
+        try:
+            with self._path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                if mode & _OF_OTHERS:
+                    raise ProviderFailed(
+                        f"others may read {self._path} (mode {stat.S_IMODE(mode):04o}): chmod 600 it", away=False
+                    )
+                found = file.read(SECRET_BYTES_MAX + 1)
+        except OSError as cause:
+            raise ProviderFailed(f"{self._path} cannot be read: {cause.strerror}", away=True) from None
+        if len(found) > SECRET_BYTES_MAX:
+            raise ProviderFailed(f"{self._path} is too large for a secret", away=False)
+        try:
+            return found.decode()
+        except UnicodeDecodeError:
+            raise ProviderFailed(f"{self._path} is no text", away=False) from None
