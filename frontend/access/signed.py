@@ -150,11 +150,11 @@ class Signatures:
             raise InvalidRequest("what is signed is UTF-8") from None
         return urlencode(pairs, quote_via=quote, safe="")
 
-    def check(self, path: str, pairs: Mapping[str, str], hashes: tuple[str, ...]) -> None:
-        """See that one of these secrets signed it; `pairs` are whole. Raises Unauthenticated."""
+    def check(self, paths: tuple[str, ...], pairs: Mapping[str, str], hashes: tuple[str, ...]) -> None:
+        """See that one of these secrets signed one of these paths with `pairs`, which are whole. Raises Unauthenticated."""
         sent = pairs[SIGNATURE]
         if _SIGNATURE.fullmatch(sent):
-            made = [self._signature(path, pairs, pairs[KEY], hashed) for hashed in hashes]
+            made = [self._signature(path, pairs, pairs[KEY], hashed) for path in paths for hashed in hashes]
             if any(hmac.compare_digest(sent, each) for each in made):
                 return
         raise Unauthenticated(_BROKEN)

@@ -46,8 +46,8 @@ class SignedUrls:
         assert self._signatures is not None and isinstance(who.key, StoredKey)
         return self._signatures.sign(path, leave, who.key.hash)
 
-    def open(self, method: str, path: str, pairs: Mapping[str, str]) -> tuple[Who, Leave]:
-        """Who signed a URL, and what it lets do; `pairs` are its whole query, with the signature.
+    def open(self, method: str, paths: tuple[str, ...], pairs: Mapping[str, str]) -> tuple[Who, Leave]:
+        """Who signed a URL, and what it lets do; it was signed for one of `paths`, and `pairs` are its query, whole.
 
         With OPTIONS a browser asks whether it may send what the URL is for. Raises Unauthenticated; MisdirectedRequest where it
         is good at another datacenter; MetadataUnavailable where no keys were heard of yet.
@@ -61,7 +61,7 @@ class SignedUrls:
                 raise MetadataUnavailable("which keys there are is not known here yet; retry", retry_after_s=1)
             raise Unauthenticated(f"the key {leave.key_id} that signed this URL was revoked, or is of another cluster")
         now_ms = self._clock.wall_ms()
-        self._signatures.check(path, pairs, (key.hash, *(old.hash for old in key.old if now_ms < old.until_ms)))
+        self._signatures.check(paths, pairs, (key.hash, *(old.hash for old in key.old if now_ms < old.until_ms)))
         now_s = now_ms / 1000
         if now_s >= leave.expires_s + SKEW_S:
             raise Unauthenticated("this signed URL has expired; ask whoever gave it for another one")

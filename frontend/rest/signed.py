@@ -192,7 +192,9 @@ def take_signed(exchange: Exchange, signed: SignedUrls) -> bool:
     pairs = target.query_pairs()
     if SIGNATURE not in pairs:
         return False
-    who, leave = signed.open(exchange.method, target.path, pairs)
+    # curl -T puts the name of its file behind a URL that ends with a slash: the same call, which says the blob's file name.
+    paths = (target.path, "/") if exchange.op == "put" else (target.path,)
+    who, leave = signed.open(exchange.method, paths, pairs)
     headers = exchange.headers
     if "authorization" in headers:
         raise InvalidRequest("a signed URL is good by itself: send it without Authorization")

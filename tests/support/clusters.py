@@ -43,6 +43,7 @@ def running_cluster(
     nodes: int = 3,
     frontends: int = 1,
     partitions: int = 4,
+    auth: bool = False,
     overrides: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[LocalCluster]:
     """A ready cluster, down afterwards; its ports are nobody else's until then."""
@@ -54,6 +55,7 @@ def running_cluster(
             nodes=nodes,
             frontends=frontends,
             partitions=partitions,
+            auth=auth,
             port_base=port_base,
             overrides=wanted,
             ready_timeout_s=60.0,

@@ -35,7 +35,7 @@ def checked(raw: str) -> Target:
     if SIGNATURE not in pairs:
         raise Unauthenticated("not signed")
     leave_of(pairs)
-    Signatures(SECRET).check(target.path, pairs, (HASH,))
+    Signatures(SECRET).check((target.path,), pairs, (HASH,))
     return target
 
 
@@ -140,12 +140,12 @@ def test_another_key_another_secret_and_another_cluster_sign_otherwise() -> None
     target = parse_target("PUT", whole())
     pairs = target.query_pairs()
     signatures = Signatures(SECRET)
-    signatures.check(target.path, pairs, ("00" * 32, HASH))
+    signatures.check((target.path,), pairs, ("00" * 32, HASH))
     for refused in (signatures, ("00" * 32,)), (signatures, ()), (Signatures(bytes(32)), (HASH,)):
         with pytest.raises(Unauthenticated):
-            refused[0].check(target.path, pairs, refused[1])
+            refused[0].check((target.path,), pairs, refused[1])
     with pytest.raises(Unauthenticated):
-        signatures.check(target.path, {**pairs, "ambry-key": "ponmlkjihgfedcba"}, (HASH,))
+        signatures.check((target.path,), {**pairs, "ambry-key": "ponmlkjihgfedcba"}, (HASH,))
 
 
 def test_keys_that_are_forgotten_are_derived_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ class Frontend:
         return self.urls.sign(who, "/a", leave)
 
     def open(self, query: str, method: str = "GET") -> Who:
-        return self.urls.open(method, "/a", parse_target("GET", f"/a?{query}").query_pairs())[0]
+        return self.urls.open(method, ("/a",), parse_target("GET", f"/a?{query}").query_pairs())[0]
 
 
 def test_a_url_does_what_its_key_may() -> None:

@@ -172,6 +172,24 @@ async def test_a_url_signs_for_what_its_key_may_when_it_is_used_and_no_more() ->
         assert (await on.ask(f"/{blob}")).status == 401
 
 
+async def test_curl_may_put_the_name_of_its_file_behind_the_path_and_nothing_else() -> None:
+    """`curl -T small.bin 'http://host/?...'` puts to /small.bin, and its URL was 401."""
+    async with signing() as on:
+        target = await on.sign("/", MODELS, verb="PUT")
+        stored = await on.frontend.call("PUT", f"/a%20b.bin{target[1:]}", None, b"hello")
+        told = await on.frontend.call("GET", f"/{stored.blob_id}", on.key)
+        assert 'filename="a b.bin"' in told.headers["content-disposition"]
+        for path in ("/updateTtl", "/undelete"):
+            refused = await on.frontend.call("PUT", f"{path}{target[1:]}", {"x-ambry-blob-id": stored.blob_id})
+            assert refused.status == 401, (path, refused.body)
+        assert (await on.frontend.call("PUT", f"/accounts{target[1:]}", None, b"hello")).status in (400, 405)
+        assert (await on.frontend.call("POST", f"/{stored.blob_id}{target[1:]}", None, b"hello")).status == 405
+        named = await on.sign("/", {**MODELS, "x-ambry-filename": "signed.bin"}, verb="PUT")
+        stored = await on.frontend.call("PUT", f"/other.bin{named[1:]}", None, b"hello")
+        told = await on.frontend.call("GET", f"/{stored.blob_id}", on.key)
+        assert 'filename="signed.bin"' in told.headers["content-disposition"]
+
+
 @pytest.mark.parametrize(
     ("path", "said", "headers"),
     [
