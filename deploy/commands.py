@@ -6,7 +6,6 @@ That is imported by the commands that run: `ambry --help` lists this group too a
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -51,6 +50,9 @@ def cluster() -> None:
 @click.option(
     "--port-base", type=int, metavar="PORT", help="dc1 uses the 100 ports from PORT+100.  [default: 17000; 0: any free]"
 )
+@click.option(
+    "--no-auth", is_flag=True, help="Ask for no keys: whoever is on this machine reads and deletes everything."
+)
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
 def up(
     directory: Path,
@@ -60,14 +62,19 @@ def up(
     workers: int | None,
     partitions: int | None,
     port_base: int | None,
+    no_auth: bool,
     detach: bool,
 ) -> None:
     """Start a cluster, or what is missing of the one in D.
+
+    Requests need a key: an administrator's is made (D/admin.key), and stands in D/profile.toml and in the profile `local`
+    of ~/.config/ambry/config.toml, where the commands and the Python client find it.
 
     A directory that holds a cluster starts it again with its data and its shape; --workers may be another number
     when no frontend runs. Without --detach the command stays,
     reports processes that end, and Ctrl-C stops everything.
     """
+    from deploy.first_steps import first_steps, with_keys
     from deploy.local_cluster import LocalCluster
 
     local = LocalCluster(
@@ -78,6 +85,7 @@ def up(
         partitions=partitions,
         port_base=port_base,
         workers=workers,
+        auth=False if no_auth else with_keys(directory),
         detach=detach,
         report=_say,
     )
@@ -91,7 +99,7 @@ def up(
                 _say(f"It runs already; started what was missing: {', '.join(started)}.")
             stays = not (detach or joined)
             _show(local, local.status())
-            _show_first_steps(local, stays=stays)
+            click.echo(first_steps(local, stays=stays))
         except KeyboardInterrupt:
             _say("Interrupted; what had been started is stopped again.")
             sys.exit(EXIT_INTERRUPTED)
@@ -210,21 +218,6 @@ def _show(local: LocalCluster, found: list[Status]) -> None:
         if entry.detail:
             click.echo(f"{entry.member.name}: {entry.detail}")
     click.echo(f"Logs: {local.directory}/<process>/log.jsonl")
-
-
-def _show_first_steps(local: LocalCluster, *, stays: bool) -> None:
-    from deploy.local_layout import PORT_BASE_DEFAULT
-
-    url = local.frontends("dc1")[0].url
-    endpoint = "" if local.shape.port_base == PORT_BASE_DEFAULT else f"--endpoint {url} "
-    directory = shlex.quote(str(local.directory))
-    stop = "Ctrl-C" if stays else f"ambry cluster down --dir {directory}"
-    click.echo(
-        f"\nTry:   curl --data-binary @FILE {url}/"
-        f"\n       ambry put {endpoint}FILE"
-        f"\n       ambry cluster kill --dir {directory} dc1-n1"
-        f"\nStop:  {stop}"
-    )
 
 
 def _status_json(local: LocalCluster, found: list[Status]) -> str:

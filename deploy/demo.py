@@ -61,24 +61,26 @@ def demo_file() -> Path:
 def run(source: Path, directory: Path) -> None:
     """The whole story; the cluster is stopped at the end, whatever happens. Raises what went wrong."""
     size = source.stat().st_size
-    cluster = LocalCluster(directory / "cluster", partitions=PARTITIONS, port_base=0, report=say)
+    cluster = LocalCluster(directory / "cluster", partitions=PARTITIONS, port_base=0, auth=True, report=say)
     step("Start 2 datacenters, each with 3 data nodes and a frontend")
     started = time.monotonic()
     with cluster:
         say(f"{len(cluster.members)} processes ready after {_seconds(started)}, in {cluster.directory}")
+        key = cluster.key
+        say(f"requests need a key; that of the administrator is in {cluster.directory / 'admin.key'}")
         url1, url2 = cluster.frontends("dc1")[0].url, cluster.frontends("dc2")[0].url
 
         step(f"Upload {source.name} ({size:,} bytes) at dc1, {url1}")
         digest = _sha256(source)
         say(f"sha256 {digest}")
         started = time.monotonic()
-        with AmbryClient(endpoints=[url1]) as client:
+        with AmbryClient(endpoints=[url1], key=key) as client:
             blob = client.put_file(source)
         say(f"stored in {_rate(size, started)}, acknowledged with durability class {blob.durability!r}")
         say(f"blob id {blob.id}")
 
         step("Wait until all 3 replicas in dc2 hold all of it")
-        _wait_replicated(url2, str(blob.id))
+        _wait_replicated(url2, str(blob.id), key)
         say(f"complete in dc2 {_seconds(started)} after the upload began")
 
         step("Kill dc1: SIGKILL to every process")
@@ -90,7 +92,7 @@ def run(source: Path, directory: Path) -> None:
         step(f"Read the blob by its id at dc2, {url2}")
         copy = directory / f"copy-{source.name}"
         started = time.monotonic()
-        with AmbryClient(endpoints=[url2]) as client:
+        with AmbryClient(endpoints=[url2], key=key) as client:
             client.get_file(blob.id, copy)
         say(f"read in {_rate(size, started)}, verified on the way")
         found = _sha256(copy)
@@ -103,13 +105,13 @@ def run(source: Path, directory: Path) -> None:
     say("stopped")
 
 
-def _wait_replicated(url: str, blob_id: str) -> None:
+def _wait_replicated(url: str, blob_id: str, key: str | None) -> None:
     """Wait until every replica in dc2 holds every chunk. Raises DemoFailed with what was seen last."""
     seen = "nothing yet"
 
     def replicated() -> bool:
         nonlocal seen
-        answer = _get_json(url, f"/{blob_id}/Replicas")
+        answer = _get_json(url, f"/{blob_id}/Replicas", key)
         if answer is None:
             return False
         there = [replica for replica in answer["replicas"] if replica["datacenter"] == "dc2"]
@@ -123,12 +125,12 @@ def _wait_replicated(url: str, blob_id: str) -> None:
         raise DemoFailed(f"not replicated to dc2 within {REPLICATION_TIMEOUT_S:.0f} s; seen last: {seen}")
 
 
-def _get_json(url: str, path: str) -> dict[str, Any] | None:
+def _get_json(url: str, path: str, key: str | None) -> dict[str, Any] | None:
     """The answer's JSON, or None for an answer that says: not now (404 and 503 are normal before the blob arrived)."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
         answer = connection.getresponse()
         body = answer.read()
     finally:

@@ -1,6 +1,7 @@
 """The keys of a local cluster: its administrator's, and the secret that signs URLs. Each is a file that its owner alone reads.
 
-    admin.key       the administrator's key, as it is sent
+    admin.key       the administrator's key
+    admin.header    the header that sends it: curl -H @admin.header
     access.secret   32 random bytes in hexadecimal
 
 Frontends get the key's hash in their configuration, and the path of the secret.
@@ -24,11 +25,16 @@ class LocalAccess:
 
     def __init__(self, directory: Path) -> None:
         self.key_file = directory / "admin.key"
+        self.header_file = directory / "admin.header"
         self.secret_file = directory / "access.secret"
 
     def prepare(self) -> None:
-        """Make what is missing. Raises OSError."""
+        """Make what is missing. Raises OSError, and LocalClusterError for a file that holds something else."""
         _once(self.key_file, key_text(new_key(system_secret)))
+        header = f"Authorization: Bearer {self.key()}"
+        if not self.header_file.exists() or self.header_file.read_text("utf-8").strip() != header:
+            self.header_file.unlink(missing_ok=True)
+            _once(self.header_file, header)
         _once(self.secret_file, system_secret(SECRET_BYTES).hex())
 
     def key(self) -> str:

@@ -26,6 +26,7 @@ from deploy.local_directory import LocalDirectory
 from deploy.local_layout import ClusterFile, LocalClusterError, Member, Options, Role, Shape, members, new_shape, ports
 from deploy.local_members import KILL_TIMEOUT_S, TERM_TIMEOUT_S, MemberProcesses, State, Status
 from deploy.local_processes import wait_until
+from deploy.local_profile import LocalProfile
 
 READY_TIMEOUT_S = 30.0
 
@@ -100,6 +101,16 @@ class LocalCluster:
                 return member
         known = ", ".join(member.name for member in self.members)
         raise LocalClusterError(f"there is no process {name}; this cluster has {known}")
+
+    @property
+    def profile(self) -> LocalProfile:
+        """What clients on this machine are told of it; it stands in profile.toml too."""
+        return self._files.profile()
+
+    @property
+    def key(self) -> str | None:
+        """The administrator's key; None where no keys are asked for. Raises LocalClusterError, OSError."""
+        return self._files.access.key() if self.shape.auth else None
 
     def describe(self) -> ClusterFile:
         """What stands in cluster.json."""

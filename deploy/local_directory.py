@@ -2,6 +2,8 @@
 
 shape.json          what the cluster is: counts, ports, overrides; written once, decides at every later start
 layout.json         the cluster map (ambry/clustermap/layout.py)
+profile.toml        endpoints and key for clients (ambry/client/profiles.py); AMBRY_CONFIG names it
+admin.key, ...      the keys of a cluster that asks for them (deploy/local_access.py)
 cluster.json        how it runs: URLs, pids, logs; replaced atomically at every change, found out anew when it is damaged
 lock                held while a change is made, by threads and processes alike
 <name>/config.toml  written when missing; a change made by hand stays
@@ -39,6 +41,7 @@ from deploy.local_layout import (
     shape_of,
 )
 from deploy.local_processes import running
+from deploy.local_profile import PROFILE_FILE, LocalProfile, profile_of
 
 _shape = msgspec.json.Decoder(Shape)
 _cluster = msgspec.json.Decoder(ClusterFile)
@@ -147,6 +150,10 @@ class LocalDirectory:
             if self.shape.auth:
                 self.access.prepare()
                 access = self.access.lines()
+            profile = (self.profile().text(beside=self.path)).encode()
+            path = self.path / PROFILE_FILE
+            if not path.exists() or path.read_bytes() != profile:
+                replace(path, profile, mode=0o600)
             for member in self.members:
                 text = config_text(member, self._layout_path, access)
                 # Its paths are absolute: after `mv` the old ones would be another cluster's.
@@ -157,6 +164,10 @@ class LocalDirectory:
                     replace(member.config, text.encode())
         except OSError as cause:
             raise LocalClusterError(f"cannot write in {self.path}: {cause.strerror}") from cause
+
+    def profile(self) -> LocalProfile:
+        """What clients of this cluster are told."""
+        return profile_of(self.members, self.path, self.access.key_file if self.shape.auth else None)
 
     def _has_layout(self) -> bool:
         """One that was left empty or torn follows from the shape as well; one that says something else is not overwritten."""
@@ -214,14 +225,14 @@ class LocalDirectory:
             )
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file so that a reader, and whoever comes after a power cut, sees the old content or the new, never a part.
 
-    Raises OSError, and leaves nothing behind.
+    The umask takes from `mode`. Raises OSError, and leaves nothing behind.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             # Without this a rename may be durable before the bytes are, and leave an empty file.

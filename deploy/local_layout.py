@@ -212,6 +212,9 @@ def contradictions(shape: Shape, options: Options) -> list[str]:
         # Port base 0 asks for any free ports, and the stored ones are such.
         if wanted is None or wanted == stored or (name == "port_base" and wanted == 0) or name == "workers":
             continue
+        if name == "auth":
+            found.append("keys, not --no-auth" if stored else "no keys (--no-auth), not with keys")
+            continue
         found.append(f"{name.replace('_', '-')} {stored}, not {wanted}")
     return found
 

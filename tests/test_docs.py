@@ -24,7 +24,15 @@ TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 DOCUMENTS = sorted([*(ROOT / name for name in TOP), *ROOT.glob("docs/**/*.md")])
 CODE = ("ambry", "datanode", "frontend", "deploy", "tests", "tools")
 
-NAMED_BUT_NOT_OURS = {"config.toml", "datanode.toml", "frontend.toml", "identity.json", "log.jsonl", "cluster.json"}
+NAMED_BUT_NOT_OURS = {
+    "config.toml",
+    "profile.toml",
+    "datanode.toml",
+    "frontend.toml",
+    "identity.json",
+    "log.jsonl",
+    "cluster.json",
+}
 """Files that documents speak of and that only a running cluster, or a user, has."""
 
 

@@ -8,8 +8,8 @@
     [profiles.local]                        AMBRY_PROFILE=local, --profile local; where there are no top-level keys and none
     endpoints = ["http://127.0.0.1:17100"]  is named, this one
 
-A profile takes nothing from another one. Its key and its TLS go to its own endpoints alone: whoever names another endpoint
-does not send it what opens this cluster.
+A profile takes nothing from another one. Its key and its TLS go to its own endpoints alone, and to those in `trusted`, which
+are not used by themselves: whoever names another endpoint does not send it what opens this cluster.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FILES = ("key_file", "ca", "cert", "cert_key")
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a profile, or the environment as AMBRY_..., may say."""
+    """What a profile, or the environment as AMBRY_..., may say. `directory` is that of a cluster on this machine."""
 
     endpoints: str | list[str] | None = None
     account: str | None = None
@@ -48,9 +48,8 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     ca: str | None = None
     cert: str | None = None
     cert_key: str | None = None
-
-    def has_secret(self) -> bool:
-        return self.key is not None
+    trusted: list[str] | None = None
+    directory: str | None = None
 
     def tls(self) -> TLSConfig | None:
         """Raises InvalidRequest."""
@@ -84,7 +83,7 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
         value = getattr(said, key) if getattr(said, key) is not None else getattr(chosen, key)
         if value is not None:
             options.setdefault(key, value)  # type: ignore[misc]
-    own = normal_endpoints(chosen.endpoints)
+    own = (*normal_endpoints(chosen.endpoints), *(normal_endpoints(chosen.trusted) if chosen.trusted else ()))
     endpoints = options.get("endpoints") or said.endpoints or chosen.endpoints
     if endpoints is not None:
         options["endpoints"] = endpoints
@@ -104,6 +103,11 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
     if source is not None and source.key is not None:
         options["key"] = _key_of(source.key, "AMBRY_KEY" if source is said else str(path))
     elif source is not None and source.key_file is not None:
+        if source.directory is not None and not Path(source.directory).exists():
+            raise ConfigInvalid(
+                f"the profile {name} of {path} is of the cluster in {source.directory}, which is gone: `ambry cluster up` "
+                "writes another one; remove it, or name another with AMBRY_PROFILE"
+            )
         options["key"] = read_key(source.key_file)
     return FoundOptions(options=options)
 
@@ -116,9 +120,8 @@ def _key_of(text: str, source: str) -> str:
 
 
 def _of_environment(env: Mapping[str, str]) -> Profile:
-    said = {
-        name: env[f"AMBRY_{name.upper()}"] for name in Profile.__struct_fields__ if env.get(f"AMBRY_{name.upper()}")
-    }
+    names = ("endpoints", *_PLAIN, "key", *_FILES)
+    said = {name: env[f"AMBRY_{name.upper()}"] for name in names if env.get(f"AMBRY_{name.upper()}")}
     return _profile(said, "the environment (AMBRY_...)", None)
 
 
@@ -137,7 +140,7 @@ def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, P
         raise ConfigInvalid(f"there is no profile {name!r} in {path}; {there}")
     source = f"{path}, [{PROFILES}.{name}]" if name else str(path)
     found = _profile(profiles[name] if name else tree, source, path.parent)
-    if found.has_secret():
+    if found.key is not None:
         refuse_shared(path, path.stat())
     return found, name, path
 
@@ -147,6 +150,7 @@ def _profile(tree: dict[str, Any], source: str, base: Path | None) -> Profile:
     found = convert(Profile, tree, source=source)
     try:
         normal_endpoints(found.endpoints)
+        normal_endpoints(found.trusted or None)
         found.tls()
     except InvalidRequest as cause:
         raise ConfigInvalid(f"{source}: {cause.message}") from cause

@@ -31,8 +31,11 @@ def beside_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("beside_a_model")
 @pytest.mark.parametrize("document", ["README.md", "docs/sdk.md"])
-async def test_the_examples_in_python_run_as_they_stand(dc1: str, document: str) -> None:
+async def test_the_examples_in_python_run_as_they_stand(
+    dc1: str, document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One rolled an alias back that had been moved once, and failed."""
+    monkeypatch.setenv("AMBRY_ENDPOINTS", dc1)
     blocks = re.findall(r"^```python\n(.*?)^```", text_of(document, dc1), re.S | re.M)
     assert blocks
     for block in blocks:
