@@ -30,6 +30,8 @@ Some = Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Millis = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+"""In a second; 0 for no bound."""
 Interval = Annotated[float, msgspec.Meta(ge=0.001, le=1e9)]
 """In seconds; a shorter one would spin."""
 _PLACE = re.compile(r"(.*) - at `\$\.(.*)`")

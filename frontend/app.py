@@ -33,6 +33,8 @@ from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
+from frontend.limits.meters import Meters
+from frontend.limits.rates import Rates
 from frontend.metadata.opening import metadata_store, open_metadata
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
@@ -119,6 +121,14 @@ class Frontend:
             unready=lambda: self._unready(router),
             services=services,
         )
+        limits = self._config.limits
+        meters = Meters(
+            now=self._clock.monotonic,
+            share=1 / config.workers,
+            anonymous=Rates(
+                requests_per_s=limits.anonymous_requests_per_s or None, bytes_per_s=limits.anonymous_bytes_per_s or None
+            ),
+        )
         pipeline = Pipeline(
             api,
             hosts=Hosts((*config.hosts, config.host)),
@@ -128,6 +138,7 @@ class Frontend:
             access_log=AccessLog(
                 enabled=config.access_log, reads_one_in=config.access_log_reads_one_in, random_source=self._random
             ),
+            meters=meters,
         )
         server = HttpServer(
             pipeline,

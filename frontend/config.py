@@ -10,7 +10,7 @@ import msgspec
 
 from ambry.address import is_loopback
 from ambry.clustermap.model import ClusterMap
-from ambry.config import Amount, Millis, Port, Seconds, Some
+from ambry.config import Amount, Millis, Port, Rate, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.rest.text import is_plain
 from ambry.service.logs import LogSection
@@ -93,6 +93,11 @@ class AccessSection(msgspec.Struct, frozen=True):
     secret_file: str = ""
 
 
+class LimitsSection(msgspec.Struct, frozen=True):
+    anonymous_requests_per_s: Rate = 1_000.0
+    anonymous_bytes_per_s: Rate = 0.0
+
+
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
@@ -104,6 +109,7 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     metadata: MetadataSection = msgspec.field(default_factory=MetadataSection)
     uploads: UploadsSection = msgspec.field(default_factory=UploadsSection)
     access: AccessSection = msgspec.field(default_factory=AccessSection)
+    limits: LimitsSection = msgspec.field(default_factory=LimitsSection)
     accounts: dict[str, AccountEntry] = msgspec.field(
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )

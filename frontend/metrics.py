@@ -42,6 +42,12 @@ REFUSED = Counter(
     ["kind"],
     registry=registry,
 )
+RATE_LIMITED = Counts(
+    "ambry_frontend_rate_limited",
+    "Requests that were more than the rate of their key, or of the address of a client without one.",
+    ["of"],
+    registry=registry,
+)
 DISCARDS_WAITING = Gauge(
     "ambry_frontend_discards_waiting",
     "Records of puts that failed, which too few replicas have been told to forget.",

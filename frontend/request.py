@@ -18,6 +18,7 @@ import random
 import msgspec
 
 from frontend.container import Container
+from frontend.limits.meters import Meter
 from frontend.who import NOBODY, Who
 
 
@@ -33,6 +34,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
     who: Who = NOBODY
     """Who asks."""
+    meter: Meter | None = None
+    """Theirs; None until the request has its place in their rate."""
+    paced: int = 0
+    """Bytes of it that waited for their turn in that rate, and are counted in it."""
 
     @staticmethod
     def of_ours(

@@ -59,6 +59,7 @@ FLOORS = [
     ["ambry.network"],
     ["frontend.aiohttp_import", "frontend.container"],
     ["frontend.who"],
+    ["frontend.limits"],
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request", "frontend.seat"],
     ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
     ["datanode.data_directory", "datanode.lookups", "datanode.write_queue", "frontend.containers"],

@@ -13,6 +13,7 @@ import msgspec
 
 from ambry.errors import DataCorrupt
 from ambry.rest.access import Grant
+from frontend.limits.rates import Rates
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Put
 
@@ -26,13 +27,6 @@ class OldSecret(msgspec.Struct, frozen=True, kw_only=True):
 
     hash: str
     until_ms: int
-
-
-class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What a key may ask for in a second, of each process of a frontend together; None for no bound."""
-
-    requests_per_s: float | None = None
-    bytes_per_s: float | None = None
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,10 @@ from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConfli
 from ambry.rest.access import ANY, Grant, KeyText, Role, hash_of, is_key_id, key_text, new_key, role_of
 from ambry.rest.accounts import is_name
 from ambry.rest.text import is_plain
-from frontend.access.key_rows import KEYS, OldSecret, Rates, StoredKey, told_put
+from frontend.access.key_rows import KEYS, OldSecret, StoredKey, told_put
 from frontend.access.key_sync import KeySync
 from frontend.access.verified import Access
+from frontend.limits.rates import Rates
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Stamp
 from frontend.who import Who
@@ -162,9 +163,9 @@ class Keys:
             raise InvalidRequest(f"a key has 1 to {GRANTS_MAX} grants")
         if expires_ms is not None and not self._clock.wall_ms() < expires_ms < 1 << 53:
             raise InvalidRequest("expiresMs is a time that is to come, in milliseconds since 1970")
-        for bound in (limits.requests_per_s, limits.bytes_per_s):
-            if bound is not None and not 0 < bound <= 1e15:
-                raise InvalidRequest("limits are more than 0 in a second, or null for none")
+        wrong = limits.wrong()
+        if wrong is not None:
+            raise InvalidRequest(wrong)
         for grant in grants:
             for what, text in (("account", grant.account), ("container", grant.container)):
                 if text != ANY and not is_name(text):

@@ -16,8 +16,10 @@ log = get_logger()
 
 STATUS_CLIENT_GONE = 499
 """For metrics and logs: the answer did not reach its end."""
+REFUSALS = frozenset({401, 403, 429})
+"""Answers to what somebody may not do, or not so often."""
 QUIET_OPERATION = "health"
-"""Load balancers ask every second: an answer that is well has no line."""
+"""Load balancers ask every second: an answer that is well has no line, and no rate bounds them."""
 _READS = ("GET", "HEAD")
 """Their lines may be written a moment later; those of changes and errors are, before the turn ends in which they did."""
 
@@ -85,6 +87,16 @@ class AccessLog:
         if status == STATUS_CLIENT_GONE and connection is not None:
             # Of what was written these never arrived, as far as we know.
             sent = max(0, sent - connection.unsent)
+        meter = context.meter
+        if meter is not None:
+            tally = meter.tally
+            tally.requests += 1
+            tally.bytes_in += received
+            tally.bytes_out += sent
+            if status in REFUSALS:
+                tally.refused += 1
+            if meter.slows:
+                meter.reserve(received + sent - context.paced)
         if received and 200 <= status < 300:
             metrics.BYTES_IN.value += received
         if sent:

@@ -15,9 +15,11 @@ from ambry.errors import InvalidRequest, RequestTimeout
 from frontend.http.admission import Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
 from frontend.http.digests import ExpectedDigests
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import WAIT_STEP_S, Exchange
 from frontend.http.inlet import Inlet
 from frontend.http.refusals import Refusal
+from frontend.limits.meters import Meter
+from frontend.request import RequestContext
 from frontend.router.budget import SMALL_BYTES, MemoryBudget, Need
 from frontend.router.chunker import NOT_NOW, Grow, StraightBody
 
@@ -62,8 +64,12 @@ class BodyReader(StraightBody):
         budget: MemoryBudget,
         wait_s: float,
         digests: ExpectedDigests | None,
+        context: RequestContext,
     ) -> None:
         """`size` is what was announced, if anything."""
+        self._context = context
+        self._meter = context.meter if context.meter is not None and context.meter.slows else None
+        """Of whoever sends it, where that has its turns."""
         self._content = content
         self._patience = patience
         self._stall_timeout_s = stall_timeout_s
@@ -87,6 +93,8 @@ class BodyReader(StraightBody):
         Raises RequestTimeout when the client sends nothing or too little for too long, Overloaded when there is no memory to
         receive it, InvalidRequest for what is no body, ClientGone.
         """
+        if self._meter is not None and not await self._has_turn(self._meter):
+            return None
         content = self._content
         # A body that is here as a whole needs no memory beyond what the connection holds, and no waiting.
         if not content.is_eof():
@@ -106,15 +114,19 @@ class BodyReader(StraightBody):
             raise StopAsyncIteration
         if self._digests is not None and self._digests.hashing:
             await self._digests.update(data)
+        self._count(len(data))
         return data
 
     async def receive_into(self, room: memoryview, grow: Grow) -> int | None:
         """As StraightBody says. Raises as the iterator."""
         content = self._content
+        if self._meter is not None and self._meter.wait_s():
+            return NOT_NOW
         try:
             data = content.read_nowait(len(room))
             if data or content.at_eof():
                 room[: len(data)] = data
+                self._count(len(data))
                 return len(data)
             inlet = Inlet(self._connection, content, room, grow)
             # Who waits for the end of a chunk must be one that may be asked to give way (`_wait`).
@@ -126,7 +138,38 @@ class BodyReader(StraightBody):
                 inlet.end()
         except _ENDS as cause:
             raise _told(cause) from cause.with_traceback(None)
+        self._count(inlet.count)
         return inlet.count or None
+
+    def _count(self, size: int) -> None:
+        """So many bytes came; those behind them wait until these had their turn."""
+        if self._meter is not None:
+            self._meter.reserve(size)
+            self._context.paced += size
+
+    async def _has_turn(self, meter: Meter) -> bool:
+        """Wait until what comes next may; False when memory is wanted before, or the client is gone."""
+        loop = asyncio.get_running_loop()
+        while wait_s := meter.wait_s():
+            self._context.renew()
+            if self._useful and self._content.total_bytes > SMALL_BYTES:
+                self._budget.rests(self)
+            try:
+                async with asyncio.timeout(min(wait_s, WAIT_STEP_S)) as self._wait_ends:
+                    await loop.create_future()
+            except TimeoutError:
+                pass
+            finally:
+                self._wait_ends = None
+                self._budget.goes_on(self)
+            gives_way, self._gives_way = self._gives_way, False
+            if gives_way:
+                self._useful = False
+                return False
+            if self._content.exception() is not None:
+                break
+        self._context.renew()
+        return True
 
     async def _make_room(self) -> None:
         """Take memory for what is received ahead; much of it for a body that flows, while there is plenty."""
@@ -221,4 +264,5 @@ def body_of(exchange: Exchange, *, budget: MemoryBudget, wait_s: float, digests:
         budget=budget,
         wait_s=wait_s,
         digests=digests,
+        context=exchange.context,
     )

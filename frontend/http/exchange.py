@@ -7,6 +7,7 @@ take at once stays in our memory until the client has taken it. A client that is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,10 +17,13 @@ from aiohttp import HttpVersion11, web
 from ambry.checksum import Buffer
 from frontend.http.connections import Connection
 from frontend.http.target import ROOT, Target
+from frontend.limits.meters import PIECE_BYTES
 from frontend.request import RequestContext
 
 APART_BYTES = 64 << 10
 """A first piece that is longer does not leave in one write with the head."""
+WAIT_STEP_S = 1.0
+"""An answer that waits for its turn is ended so soon after its client has gone."""
 
 
 class StreamedAnswer(web.StreamResponse):
@@ -94,6 +98,11 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         """Whom it is sent to: what an absolute target names, else its Host."""
         return self.headers.get("host") if self.target.authority is None else self.target.authority
 
+    @property
+    def client(self) -> str:
+        """The address that it comes from; empty where the connection ended."""
+        return "" if self.connection is None else self.connection.client
+
     async def continue_if_expected(self) -> None:
         """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body.
 
@@ -126,6 +135,26 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         if len(data) > APART_BYTES:
             # aiohttp would join the head and the first piece: a copy of it, which nobody has taken memory for.
             self.http.writer.send_headers()
+        meter = self.context.meter
+        if meter is None or not meter.slows:
+            await self._write(response, data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE_BYTES):
+            piece = view[start : start + PIECE_BYTES]
+            self.context.paced += len(piece)
+            await self._wait(meter.reserve(len(piece)))
+            await self._write(response, piece)
+
+    async def _wait(self, wait_s: float) -> None:
+        """Wait for the turn of what is sent next, while its client is there."""
+        while wait_s > 0 and self.http.transport is not None:
+            step_s = min(wait_s, WAIT_STEP_S)
+            await asyncio.sleep(step_s)
+            self.context.renew()
+            wait_s -= step_s
+
+    async def _write(self, response: web.StreamResponse, data: Buffer) -> None:
         await response.write(data)
         await self.http.writer.drain()
         if self.http.transport is None:

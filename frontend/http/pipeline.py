@@ -17,21 +17,24 @@ import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError, Overloaded
+from ambry.errors import AmbryError, HttpVersionNotSupported, InternalError, Overloaded, RateLimited
 from ambry.service.logs import get_logger
 from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
+from frontend.container import Container
 from frontend.http import wire
-from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
+from frontend.http.access_log import QUIET_OPERATION, STATUS_CLIENT_GONE, AccessLog
 from frontend.http.body import ClientGone
 from frontend.http.conditions import CONDITIONAL, Condition, evaluate
-from frontend.http.connections import READ_BYTES
+from frontend.http.connections import READ_BYTES, Connection
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
 from frontend.http.handler import Handler
 from frontend.http.route import Dialect, Route
 from frontend.http.target import Target, parse_target
+from frontend.limits.meters import Meters
 from frontend.request import RequestContext
+from frontend.who import Who
 
 log = get_logger()
 
@@ -61,7 +64,9 @@ class Pipeline:
         random_source: random.Random,
         request_timeout_s: float,
         access_log: AccessLog,
+        meters: Meters | None = None,
     ) -> None:
+        """Without `meters` nobody is bounded."""
         self._dialect = dialect
         self._common_lines = wire.lines(dialect.common)
         self.hosts = hosts
@@ -70,6 +75,7 @@ class Pipeline:
         self._random = random_source
         self._timeout_s = request_timeout_s
         self.log = access_log
+        self.meters = Meters(now=clock.monotonic) if meters is None else meters
         self._fixed = {
             (method, route.target): KnownTarget(parse_target(method, route.target), route)
             for route in dialect.routes
@@ -123,6 +129,25 @@ class Pipeline:
         request_id = self._random.getrandbits(128).to_bytes(16, "big").hex()
         return RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s)
 
+    def let_in(self, who: Who, connection: Connection, container: Container) -> RequestContext | None:
+        """The context of a request that begins now and has its place in the rate of who asks; None where there is none."""
+        meter = self.meters.admitted(who, connection.client)
+        if meter is None:
+            return None
+        context = self.context()
+        context.container, context.who, context.meter = container, who, meter
+        return context
+
+    def _admit(self, exchange: Exchange) -> None:
+        """Give a request its place in the rate of who asks, unless it has one. Raises RateLimited."""
+        context = exchange.context
+        if context.meter is None:
+            try:
+                context.meter = self.meters.admit(context.who, exchange.client)
+            except RateLimited:
+                metrics.RATE_LIMITED.labels("key" if context.who.known else "address").value += 1
+                raise
+
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         """Answer the request and send the answer to its end; see Exchange.send_whole."""
         try:
@@ -143,7 +168,11 @@ class Pipeline:
                     return answer
             return await route.handle(exchange)
         except AmbryError as error:
-            return self._break(exchange, error) if exchange.streaming else self._problem(exchange, error)
+            return (
+                self._break(exchange, error)
+                if exchange.streaming
+                else self._problem(exchange, self._told(exchange, error))
+            )
         except (ClientGone, ConnectionError) as gone:
             return self._break(exchange, gone)
         except Exception as error:
@@ -156,6 +185,15 @@ class Pipeline:
             if exchange.streaming:
                 return self._break(exchange, error)
             return self._problem(exchange, InternalError("a bug in this server; please report the request id"))
+
+    def _told(self, exchange: Exchange, error: AmbryError) -> AmbryError:
+        """What is told of an error: whoever has no key that is good asks as often as anybody without one."""
+        if error.status == 401:
+            try:
+                self._admit(exchange)
+            except RateLimited as limited:
+                return limited
+        return error
 
     async def _enter(self, exchange: Exchange, route: Route) -> None:
         """Find out what it is about, and whether who asks may."""
@@ -190,6 +228,8 @@ class Pipeline:
         if exchange.authority not in self.hosts.known:
             self.hosts.check(exchange.authority)
         self._dialect.authenticate(exchange)
+        if route.op != QUIET_OPERATION:
+            self._admit(exchange)
         check_fields(exchange, route, self._dialect)
         content = http.content
         if (

@@ -13,11 +13,12 @@ from aiohttp import web
 from ambry.errors import InvalidRequest, MetadataUnavailable
 from ambry.rest.access import Grant
 from ambry.rest.wrong_values import why_not
-from frontend.access.key_rows import Rates, StoredKey
+from frontend.access.key_rows import StoredKey
 from frontend.access.key_use import KeyUse
 from frontend.access.keys import Keys, MadeKey
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
+from frontend.limits.rates import Rates
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext

@@ -75,8 +75,9 @@ class ShortNamedPuts:
         known = self._names.known(place.scope, place.key)
         if known is not None and known.blob is not None:
             return False
-        context = puts.pipeline.context()
-        context.container, context.who = container, who
+        context = puts.pipeline.let_in(who, connection, container)
+        if context is None:
+            return False
         spec = upload.meaning.spec(puts.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not puts.router.budget.try_take(len(upload.body), Need.READY):
             return False

@@ -64,8 +64,9 @@ class ShortNamedReads:
         blob_id, text = _pointed(blob.id)
         if blob_id.kind is not IdKind.SIMPLE:
             return False
-        context = reads.pipeline.context()
-        context.container, context.who = container, who
+        context = reads.pipeline.let_in(who, connection, container)
+        if context is None:
+            return False
         size = reads.reading.first_bytes()
         try:
             fetch = Fetch(context, reads.router, blob_id, first=0, end=size)

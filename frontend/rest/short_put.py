@@ -61,8 +61,9 @@ class ShortPuts:
         who = self.access.at_once(upload.headers.get("authorization"))
         if who is None or not who.may(Role.WRITE, container):
             return False
-        context = self.pipeline.context()
-        context.container, context.who = container, who
+        context = self.pipeline.let_in(who, connection, container)
+        if context is None:
+            return False
         spec = upload.meaning.spec(self.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not self.router.budget.try_take(len(upload.body), Need.READY):
             return False

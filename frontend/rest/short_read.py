@@ -61,8 +61,9 @@ class ShortReads:
         who = self.access.at_once(plain.authorization)
         if who is None or not who.may(Role.READ, container):
             return False
-        context = self.pipeline.context()
-        context.container, context.who = container, who
+        context = self.pipeline.let_in(who, connection, container)
+        if context is None:
+            return False
         size = self.reading.first_bytes()
         try:
             fetch = Fetch(context, self.router, blob_id, first=0, end=size)

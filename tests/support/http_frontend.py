@@ -25,6 +25,7 @@ from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
 from frontend.http.server import HttpServer
+from frontend.limits.meters import Meters
 from frontend.metadata.store import MetadataStore
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
@@ -163,6 +164,7 @@ async def http_frontend(
     metadata: MetadataStore | None = None,
     access: Access | None = None,
     url_secret: bytes | None = None,
+    meters: Meters | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
@@ -207,6 +209,7 @@ async def http_frontend(
         random_source=random.Random(3),
         request_timeout_s=cluster.context.config.request_timeout_ms / 1000,
         access_log=AccessLog(enabled=config.access_log, random_source=random.Random(5)),
+        meters=meters,
     )
     server = HttpServer(
         pipeline,

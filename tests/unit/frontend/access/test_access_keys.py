@@ -12,11 +12,12 @@ import pytest
 from ambry.clock import system_secret
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, Unauthenticated
 from ambry.rest.access import Grant, Role
-from frontend.access.key_rows import KEYS, Rates, decode
+from frontend.access.key_rows import KEYS, decode
 from frontend.access.key_sync import KeySync
 from frontend.access.key_use import KeyUse
 from frontend.access.keys import Keys
 from frontend.access.verified import Access
+from frontend.limits.rates import Rates
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import MetadataStore, Put
 from frontend.who import Who

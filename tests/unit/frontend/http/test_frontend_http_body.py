@@ -18,6 +18,7 @@ from frontend.http.admission import Patience
 from frontend.http.body import RECEIVED_AHEAD, RECEIVED_AHEAD_LARGE, BodyReader, ClientGone
 from frontend.http.connections import Connection
 from frontend.http.digests import ExpectedDigests
+from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
 from tests.support.virtual_loop import virtual_time
 
@@ -39,6 +40,7 @@ def body(
     budget: MemoryBudget | None = None,
     wait_s: float = 5.0,
     widths: list[bool] | None = None,
+    context: RequestContext | None = None,
 ) -> BodyReader:
     connection: Any = mock.create_autospec(Connection, instance=True)
     connection.widen = ([] if widths is None else widths).append
@@ -51,6 +53,7 @@ def body(
         budget=budget or MemoryBudget(1 << 30),
         wait_s=wait_s,
         digests=digests,
+        context=context or RequestContext(id="r", timeout_s=20.0, deadline=20.0),
     )
 
 

@@ -73,7 +73,7 @@ async def test_keys_are_changed_and_rotated(tmp_path: Path) -> None:
         made = (await call(frontend, "POST", "/keys", root, READER)).json()
         path = f"/keys/{made['id']}"
         changed = (await call(frontend, "PUT", path, root, {"name": "other", "limits": {"requestsPerS": 3}})).json()
-        assert changed["name"] == "other" and changed["limits"] == {"requestsPerS": 3.0, "bytesPerS": None}
+        assert changed["name"] == "other" and changed["limits"]["requestsPerS"] == 3.0
         rotated = (await call(frontend, "POST", f"{path}/rotate", root)).json()
         assert rotated["key"] != made["key"] and rotated["id"] == made["id"]
         assert (await call(frontend, "GET", "/keys/self", made["key"])).status == 401

@@ -1,0 +1,35 @@
+"""What somebody may ask for in a second."""
+
+from __future__ import annotations
+
+import msgspec
+
+BURST_S = 1.0
+BURST_MAX_S = 3_600.0
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """None for no bound. They hold in a frontend: each of its processes has its share of them."""
+
+    requests_per_s: float | None = None
+    bytes_per_s: float | None = None
+    """Of bodies and answers, both ways together."""
+    burst_s: float | None = None
+    """What may be had at once: so many seconds' worth. None: BURST_S."""
+
+    @property
+    def worth_s(self) -> float:
+        """Seconds' worth that may be had at once."""
+        return BURST_S if self.burst_s is None else self.burst_s
+
+    def wrong(self) -> str | None:
+        """What is wrong with them, as a sentence; None where nothing is."""
+        for bound in (self.requests_per_s, self.bytes_per_s):
+            if bound is not None and not 0 < bound <= 1e15:
+                return "limits are more than 0 in a second, or null for none"
+        if self.burst_s is not None and not 0 < self.burst_s <= BURST_MAX_S:
+            return f"burstS is more than 0 and at most {BURST_MAX_S:.0f} seconds, or null for {BURST_S:.0f}"
+        return None
+
+
+UNBOUNDED = Rates()
