@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 
 from ambry.clock import SystemClock
@@ -50,6 +51,11 @@ class Signing:
         target: str = answer.json()["target"]
         assert answer.json()["url"] == f"http://127.0.0.1{target}"
         return target
+
+    def knows(self, key: KeyText, *grants: Grant) -> None:
+        """From now on this is a key, with these grants, and there is no other beside the administrator's."""
+        row = StoredKey(name="r", hash=hash_of(key.secret), grants=grants, created_ms=0, created_by="")
+        self.access.know([(key.id, row)])
 
     async def put(self, body: bytes = b"hello") -> str:
         return await self.frontend.put(body, {**self.key, **MODELS})
@@ -154,12 +160,11 @@ async def test_a_url_signs_for_what_its_key_may_when_it_is_used_and_no_more() ->
     async with signing() as on:
         blob = await on.put()
         key = fresh_key()
+        on.key = bearer(key)
 
         def knows(*grants: Grant) -> None:
-            row = StoredKey(name="r", hash=hash_of(key.secret), grants=grants, created_ms=0, created_by="")
-            on.access.know([(key.id, row)])
+            on.knows(key, *grants)
 
-        on.key = bearer(key)
         knows(Grant(roles=("read",), account="ml"))
         target = await on.sign(f"/{blob}")
         assert (await on.frontend.call("GET", target)).status == 200
@@ -252,6 +257,39 @@ async def test_names_are_put_and_read_by_signed_urls(tmp_path: Path) -> None:
         assert (await on.frontend.call("GET", f"{read}&history")).status == 401
         assert (await on.frontend.call("PUT", put, None, b"two")).status == 409
         assert (await on.ask(f"{NAME}?history")).status == 400
+
+
+async def test_a_key_for_some_names_signs_for_those_alone(tmp_path: Path) -> None:
+    async with signing(tmp_path) as on:
+        blob = await on.put()
+        key = fresh_key()
+        on.knows(key, Grant(roles=("read", "write", "name"), account="ml", container="models", prefix="team/"))
+        on.key = bearer(key)
+        put = await on.sign(NAME, verb="PUT")
+        assert (await on.frontend.call("PUT", put, None, b"one")).status == 201
+        assert (await on.frontend.call("GET", await on.sign(NAME))).body == b"one"
+        for path in (f"/{blob}", "/named/ml/models/other", "/named/ml/others/team/fraud"):
+            assert (await on.ask(path)).status in (400, 403), path
+        assert (await on.ask("/named/ml/models/other", verb="PUT")).status == 403
+        # Wherever the roles end when the URL is used, it ends.
+        on.knows(key, Grant(roles=("read", "write", "name"), account="ml", container="models", prefix="team/x"))
+        assert (await on.frontend.call("PUT", put, None, b"two")).status == 403
+
+
+async def test_a_version_of_a_dataset_is_put_and_read_by_signed_urls(tmp_path: Path) -> None:
+    async with signing(tmp_path) as on:
+        said = {"accountName": "ml", "containerName": "models", "datasetName": "d", "versionSchema": "MONOTONIC"}
+        asked = {**on.key, "Content-Type": "application/json"}
+        made = await on.frontend.call("POST", "/accounts/containers/datasets", asked, msgspec.json.encode(said))
+        assert made.status == 200, made.body
+        versioned = {names.DATASET_VERSION_QUERY: "true"}
+        put = await on.sign("/named/ml/models/d/1", versioned, verb="PUT")
+        assert (await on.frontend.call("PUT", put, None, b"one")).status == 201
+        assert (await on.frontend.call("PUT", put, None, b"one")).status == 409, "a version never changes"
+        newest = await on.sign("/named/ml/models/d/LATEST", versioned)
+        assert (await on.frontend.call("GET", newest)).body == b"one"
+        plain = {names.DATASET_VERSION_QUERY: "false"}
+        assert (await on.frontend.call("GET", newest, plain)).status == 403
 
 
 async def test_parts_and_chunks_come_by_signed_urls(tmp_path: Path) -> None:
