@@ -22,6 +22,7 @@ class Keyed(NamedTuple):
     dc1: str
     dc2: str
     key: dict[str, str]
+    directory: Path
 
     def sign(self, path: str, **said: object) -> str:
         """The target of a URL."""
@@ -36,7 +37,7 @@ def keyed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with shared_cluster(request, tmp_path_factory, nodes=1, partitions=1, auth=True) as cluster:
         text = (cluster.directory / "admin.key").read_text().strip()
         dc1, dc2 = (each.url for each in cluster.frontends())
-        yield Keyed(dc1, dc2, {"Authorization": f"Bearer {text}"})
+        yield Keyed(dc1, dc2, {"Authorization": f"Bearer {text}"}, cluster.directory)
 
 
 def test_a_url_is_good_at_every_datacenter_and_one_for_one_upload_at_its_own(keyed: Keyed) -> None:
@@ -93,3 +94,19 @@ def test_curl_reads_and_uploads_with_nothing_but_a_url(keyed: Keyed, tmp_path: P
     curl("-I", read, status=200)
     curl("-X", "DELETE", read, status=401)
     assert curl(read, status=200) == b"hello"
+
+
+def test_no_log_of_any_process_shows_a_signature_or_a_key(keyed: Keyed) -> None:
+    blob = rest.put(keyed.dc1, b"hello", keyed.key)
+    read = keyed.sign(f"/{blob}")
+    answers = [
+        rest.call(keyed.dc1, method, read, headers=more) for method in ("GET", "PUT") for more in (None, keyed.key)
+    ]
+    answers.append(rest.call(keyed.dc1, "GET", f"{read}0"))
+    assert [each.status for each in answers] == [200, 400, 401, 401, 401]
+    secrets = [read.rpartition("=")[2], keyed.key["Authorization"].split("_", 2)[2]]
+    secrets.append((keyed.directory / "access.secret").read_text().strip())
+    logged = [path for path in keyed.directory.rglob("*.jsonl") if blob in path.read_text("utf-8", "replace")]
+    assert logged, "a line tells of the reads"
+    for path in keyed.directory.rglob("*.jsonl"):
+        assert not [secret for secret in secrets if secret in path.read_text("utf-8", "replace")], path

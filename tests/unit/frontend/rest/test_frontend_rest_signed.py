@@ -16,9 +16,12 @@ from ambry.rest import names
 from ambry.rest.access import Grant, KeyText, hash_of
 from frontend.access.key_rows import StoredKey
 from frontend.access.verified import Access
+from frontend.http import pipeline
+from frontend.rest.blob import BlobFinder
 from frontend.rest.signed import SIGNABLE
 from frontend.rest.upload_headers import CHUNK_HEADERS, ON_UPLOAD
 from tests.support.access import access_with, bearer, fresh_key
+from tests.support.captured_log import capture_log
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend
 from tests.support.metadata_stores import opened, sqlite_store
@@ -97,6 +100,22 @@ async def test_a_url_is_good_by_itself_and_takes_no_key_beside() -> None:
         target = await on.sign(f"/{await on.put()}")
         both = await on.frontend.call("GET", target, on.key)
         assert (both.status, both.json()["code"]) == (400, "InvalidRequest")
+
+
+async def test_a_bug_is_logged_without_the_url_that_showed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole target stood in the log: whoever read that could use the URL."""
+    events = capture_log(monkeypatch, pipeline)
+    async with signing() as on:
+        blob = await on.put()
+        target = await on.sign(f"/{blob}")
+
+        def broken(*_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(BlobFinder, "head", broken)
+        assert (await on.frontend.call("HEAD", target)).status == 500
+    assert [event["path"] for event in events] == [f"/{blob}"]
+    assert target.rpartition("=")[2] not in repr(events)
 
 
 async def test_a_url_that_was_changed_expired_or_lost_its_key_is_401() -> None:
