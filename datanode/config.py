@@ -9,6 +9,7 @@ import msgspec
 from ambry.config import Amount, Interval, Millis, Port, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.service.logs import LogSection
+from ambry.service.tls import NodeTlsSection
 
 
 class NodeSection(msgspec.Struct, frozen=True):
@@ -85,6 +86,7 @@ class DataNodeConfig(msgspec.Struct, frozen=True):
     sweep: SweepSection = msgspec.field(default_factory=SweepSection)
     replication: ReplicationSection = msgspec.field(default_factory=ReplicationSection)
     bootstrap: BootstrapSection = msgspec.field(default_factory=BootstrapSection)
+    node_tls: NodeTlsSection = msgspec.field(default_factory=NodeTlsSection)
     log: LogSection = msgspec.field(default_factory=LogSection)
 
 

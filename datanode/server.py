@@ -10,15 +10,18 @@ from typing import Any
 
 import msgspec
 
+from ambry.address import is_loopback
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.network.accepted import OF_A_MEMBER_MAX, Accepted
+from ambry.network.listening import NodeListener, require_tls
 from ambry.network.requests import Requests
 from ambry.network.unread import Unread
 from ambry.service.admin import Admin, start_admin
-from ambry.service.listener import refusal
+from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
+from ambry.service.tls import node_tls
 from ambry.service.worker import WorkerRegistry
 from datanode import metrics
 from datanode.config import DataNodeConfig
@@ -44,9 +47,18 @@ class DataNode:
         self._draining = False
         cluster_map = load_layout(Path(config.node.layout))
         self._watch = LoopWatch(clock)
+        self._tls = node_tls(config.node_tls)
         self._parts = build(
-            config, cluster_map, clock=clock, random_source=random_source, files=files, load=self._watch.load
+            config,
+            cluster_map,
+            clock=clock,
+            random_source=random_source,
+            files=files,
+            load=self._watch.load,
+            tls=self._tls,
         )
+        own = self._parts.own
+        require_tls("the data node's address", own.host, self._tls, loopback=is_loopback(own.host))
         requests = Requests(config.node.requests_bytes_max)
         self._accepted = Accepted(
             self._parts.handlers,
@@ -77,7 +89,7 @@ class DataNode:
         parts, workers = self._parts, self._workers
         # Before a port is open: "ready", or "unknown partition", would be believed.
         parts.replicas.expect(parts.map.partitions_of(parts.own.name))
-        server = await self._listen()
+        server = self._listen()
         try:
             admin = await self._start_admin()
         except BaseException:
@@ -98,6 +110,8 @@ class DataNode:
                 progress=progress.get(name, dict),
                 paused=paused.get(name, str),
             )
+        if self._tls is not None:
+            workers.add("certificates", self._tls.tick)
         log.info("data node listens", address=parts.own.address)
         try:
             await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -118,14 +132,9 @@ class DataNode:
                 self._watch.stop()
             log.info("data node stopped")
 
-    async def _listen(self) -> asyncio.Server:
-        own = self._parts.own
-        try:
-            return await asyncio.get_running_loop().create_server(
-                self._accepted.accept, own.host, own.port, backlog=1024
-            )
-        except OSError as error:
-            raise refusal(own.host, own.port, error) from error
+    def _listen(self) -> NodeListener:
+        own, tls = self._parts.own, self._tls
+        return NodeListener(bind(own.host, own.port), self._accepted.accept, None if tls is None else tls.serving)
 
     async def _end(self, opening: asyncio.Task[None]) -> None:
         """Answer what is in flight, end what runs, checkpoint. Takes as long as the disk does."""

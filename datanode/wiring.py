@@ -17,6 +17,7 @@ from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.later import Later
 from ambry.network.pool import PeerPool
 from ambry.network.serving import Handler
+from ambry.service.tls import NodeTls
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig
 from datanode.disk import Disk
@@ -77,11 +78,13 @@ def build(
     clock: Clock,
     random_source: random.Random,
     files: Files,
+    tls: NodeTls | None = None,
     pool: PeerPool | None = None,
     disk: Disk | None = None,
     load: Callable[[], float] = lambda: 0.0,
 ) -> Parts:
-    """Build the node `config.node.name` of a map; `pool` and `disk` are made from the configuration unless they are given.
+    """Build the node `config.node.name` of a map; `tls` is what nodes show each other.
+    `pool` and `disk` are made from the configuration unless they are given.
 
     `load` tells what share of a core the event loop uses (ambry/service/loop_watch.py): background work gives way to it.
     Raises ConfigInvalid when the map has no such node.
@@ -106,6 +109,7 @@ def build(
             introduction=introduction,
             random_source=random_source,
             on_sample=clocks.sampled,
+            tls=None if tls is None else tls.calling,
         )
     if disk is None:
         disk = Disk(threads=store.io_threads, clock=clock, load=load)

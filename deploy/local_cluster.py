@@ -36,7 +36,8 @@ class LocalCluster:
 
     Options left at None take the stored value, or the default for a new cluster; those that contradict a stored one are
     refused by `up`, but for `workers`, the processes of each frontend, which it changes while no frontend runs. With `auth`
-    requests need a key: the administrator's is in admin.key.
+    requests need a key: the administrator's is in admin.key;
+    with `tls` nobody speaks in the clear, and certs/authority.crt is to be trusted.
     `port_base=0` looks for free ports. `overrides` maps a role ("datanode", "frontend") to `--set` values
     ("store.io_threads=2"). `report` gets sentences for people. Methods may be called from several threads.
     """
@@ -52,6 +53,7 @@ class LocalCluster:
         port_base: int | None = None,
         workers: int | None = None,
         auth: bool | None = None,
+        tls: bool | None = None,
         overrides: Mapping[str, Sequence[str]] | None = None,
         detach: bool = False,
         ready_timeout_s: float = READY_TIMEOUT_S,
@@ -67,6 +69,7 @@ class LocalCluster:
             port_base=port_base,
             workers=workers,
             auth=auth,
+            tls=tls,
             overrides=overrides,
         )
         self._detach = detach

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.local_layout import Member
 
-ACCESS_OFF = ("enabled = false",)
-"""Of a frontend that asks for no keys."""
+OPEN: Mapping[str, Sequence[str]] = MappingProxyType({"access": ("enabled = false",)})
+"""Of a frontend that asks for no keys, and speaks in the clear."""
+CLEAR: Mapping[str, Sequence[str]] = MappingProxyType({})
+"""Of a data node that does."""
 
 
-def config_text(member: Member, layout_path: Path, access: Sequence[str] = ACCESS_OFF) -> str:
+def config_text(member: Member, layout_path: Path, more: Mapping[str, Sequence[str]] | None = None) -> str:
     """The process's config.toml. What is not in it has the default that `configs/<role>.toml` explains.
 
-    `access` are the lines of a frontend's section of that name.
+    `more` are the lines of further sections.
     """
     values: dict[str, str | int]
     if member.role == "datanode":
@@ -31,8 +34,10 @@ def config_text(member: Member, layout_path: Path, access: Sequence[str] = ACCES
         section = "frontend"
     # A JSON string or integer is also a TOML one.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-    if member.role == "frontend":
-        lines += ["", "[access]", *access]
+    if more is None:
+        more = OPEN if member.role == "frontend" else CLEAR
+    for name, content in more.items():
+        lines += ["", f"[{name}]", *content]
     lines += ["", "[log]", f"file = {json.dumps(str(member.log), ensure_ascii=False)}"]
     return "\n".join(
         [f"# {member.name} of a local cluster; kept as it is at every later start.", f"[{section}]", *lines, ""]

@@ -26,7 +26,7 @@ import msgspec
 
 from ambry.clustermap.layout import decode as decode_layout
 from deploy.local_access import LocalAccess
-from deploy.local_config import ACCESS_OFF, config_text
+from deploy.local_config import OPEN, config_text
 from deploy.local_layout import (
     ClusterFile,
     LocalClusterError,
@@ -42,6 +42,7 @@ from deploy.local_layout import (
 )
 from deploy.local_processes import running
 from deploy.local_profile import PROFILE_FILE, LocalProfile, profile_of
+from deploy.local_tls import LocalTls
 
 _shape = msgspec.json.Decoder(Shape)
 _cluster = msgspec.json.Decoder(ClusterFile)
@@ -53,6 +54,7 @@ class LocalDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.access = LocalAccess(path)
+        self.tls = LocalTls(path)
         self._shape_path = path / "shape.json"
         self._layout_path = path / "layout.json"
         self._cluster_path = path / "cluster.json"
@@ -93,6 +95,7 @@ class LocalDirectory:
                 frontends=frontends,
                 workers=ran.workers,
                 auth=self.access.key_file.exists(),
+                tls=self.tls.authority_file.exists(),
                 overrides=ran.overrides,
             )
         except (OSError, msgspec.DecodeError, LocalClusterError) as none:
@@ -146,19 +149,20 @@ class LocalDirectory:
         try:
             if not self._has_layout():
                 replace(self._layout_path, _json(layout(self.shape, self.members)))
-            access: Sequence[str] = ACCESS_OFF
             if self.shape.auth:
                 self.access.prepare()
-                access = self.access.lines()
             profile = (self.profile().text(beside=self.path)).encode()
             path = self.path / PROFILE_FILE
             if not path.exists() or path.read_bytes() != profile:
                 replace(path, profile, mode=0o600)
+            if self.shape.tls:
+                self.tls.prepare(self.shape.cluster, self.members)
             for member in self.members:
-                text = config_text(member, self._layout_path, access)
+                more = self._more(member)
+                text = config_text(member, self._layout_path, more)
                 # Its paths are absolute: after `mv` the old ones would be another cluster's.
                 needed = [line for line in text.splitlines() if line.startswith("layout = ")]
-                needed += access if member.role == "frontend" else ()
+                needed += [line for lines in more.values() for line in lines]
                 if not member.config.exists() or not set(needed) <= set(member.config.read_text("utf-8").splitlines()):
                     member.directory.mkdir(exist_ok=True)
                     replace(member.config, text.encode())
@@ -167,7 +171,18 @@ class LocalDirectory:
 
     def profile(self) -> LocalProfile:
         """What clients of this cluster are told."""
-        return profile_of(self.members, self.path, self.access.key_file if self.shape.auth else None)
+        key_file = self.access.key_file if self.shape.auth else None
+        ca = self.tls.authority_file if self.shape.tls else None
+        return profile_of(self.members, self.path, key_file, ca)
+
+    def _more(self, member: Member) -> dict[str, Sequence[str]]:
+        """The sections of a process's configuration about keys and certificates."""
+        more: dict[str, Sequence[str]] = {}
+        if member.role == "frontend":
+            more["access"] = self.access.lines() if self.shape.auth else OPEN["access"]
+        if self.shape.tls:
+            more |= self.tls.sections(member)
+        return more
 
     def _has_layout(self) -> bool:
         """One that was left empty or torn follows from the shape as well; one that says something else is not overwritten."""

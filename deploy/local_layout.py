@@ -59,13 +59,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     port_base: int | None = None
     workers: int | None = None
     auth: bool | None = None
+    tls: bool | None = None
     overrides: Mapping[str, Sequence[str]] | None = None
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a cluster is for its whole life, but for `workers`, which `up` may change; `shape.json`.
 
-    `workers` counts the processes of each frontend. `auth`: requests need a key. `overrides` holds --set values by role.
+    `workers` counts the processes of each frontend. `auth`: requests need a key. `tls`: nobody
+    speaks in the clear. `overrides` holds --set values by role.
     """
 
     cluster: str
@@ -76,6 +78,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     port_base: int = PORT_BASE_DEFAULT
     workers: int = 1
     auth: bool = False
+    tls: bool = False
     overrides: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
     def settings(self, role: Role) -> list[str]:
@@ -98,6 +101,7 @@ class Member:
     host: str = HOST
     rpc_port: int | None = None
     """Of a frontend, where `port` is that of its REST API."""
+    tls: bool = False
 
     @property
     def config(self) -> Path:
@@ -114,7 +118,7 @@ class Member:
     @property
     def url(self) -> str:
         """Where clients connect; of use for a frontend only, as a data node speaks RPC."""
-        return f"http://{authority(self.host, self.port)}"
+        return f"{'https' if self.tls else 'http'}://{authority(self.host, self.port)}"
 
     @property
     def admin_url(self) -> str:
@@ -124,7 +128,8 @@ class Member:
     def readiness_urls(self) -> tuple[str, ...]:
         """All of these answer 200 when the process is ready."""
         admin = f"{self.admin_url}/readyz"
-        return (admin, f"{self.url}/readyz") if self.role == "frontend" else (admin,)
+        # What is asked in TLS is asked by clients that trust its authority.
+        return (admin, f"{self.url}/readyz") if self.role == "frontend" and not self.tls else (admin,)
 
 
 class FrontendFile(msgspec.Struct, frozen=True):
@@ -254,6 +259,7 @@ def members(shape: Shape, directory: Path) -> tuple[Member, ...]:
                         admin_port=group.admin_port + number,
                         directory=directory / name,
                         rpc_port=None if group.rpc_port is None else group.rpc_port + number,
+                        tls=shape.tls,
                     )
                 )
     return tuple(found)
@@ -306,7 +312,9 @@ def layout(shape: Shape, everyone: Sequence[Member]) -> Layout:
     )
 
 
-def shape_of(known: Layout, *, frontends: int, workers: int, auth: bool, overrides: dict[str, list[str]]) -> Shape:
+def shape_of(
+    known: Layout, *, frontends: int, workers: int, auth: bool, tls: bool, overrides: dict[str, list[str]]
+) -> Shape:
     """The shape that a layout was made from, with what it does not tell. Raises LocalClusterError."""
     nodes = known.datacenters[0].nodes if known.datacenters else []
     if not nodes:
@@ -321,6 +329,7 @@ def shape_of(known: Layout, *, frontends: int, workers: int, auth: bool, overrid
             port_base=nodes[0].port - NODE_RPC - PORTS_PER_DATACENTER,
             workers=workers,
             auth=auth,
+            tls=tls,
             overrides=overrides,
         )
     )

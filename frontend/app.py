@@ -23,6 +23,7 @@ from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.origin import Hosts
 from ambry.service.process import descriptor_limit
+from ambry.service.tls import ReloadingTls, front_context, node_tls
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.access.signed_secret import read_secret
@@ -67,6 +68,8 @@ class Frontend:
         self._access = Access(clock=self._agreed, root_keys=config.access.root_keys, enabled=config.access.enabled)
         secret = config.access.secret_file
         self._url_secret = read_secret(Path(secret)) if secret else None
+        self._node_tls = node_tls(config.node_tls)
+        self._tls = ReloadingTls(config.tls, front_context) if config.tls.wanted else None
         self._map = load_layout(Path(config.frontend.layout))
         if config.frontend.datacenter not in self._map.datacenters:
             raise ConfigInvalid(
@@ -95,6 +98,7 @@ class Frontend:
             # one beyond that is bounded here: it is refused further copies, and gets them by replication.
             in_flight_bytes_max=self._config.router.memory_budget_bytes // 2,
             on_sample=self._note_clock,
+            tls=None if self._node_tls is None else self._node_tls.calling,
         )
         router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
@@ -110,6 +114,7 @@ class Frontend:
             clock=self._agreed,
             random_source=self._random,
             in_doubt=lambda: not self._agreed.peers.fresh(),
+            tls=self._node_tls,
         )
         api = AmbryApi(
             router,
@@ -146,7 +151,11 @@ class Frontend:
             random_source=self._random,
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
+            tls=self._tls,
         )
+        for name, tls in (("node_certificates", self._node_tls), ("certificates", self._tls)):
+            if tls is not None:
+                workers.add(name, tls.tick)
         server.shortcuts = shortcuts_of(pipeline, router, api, services, config=config, clock=self._agreed)
         metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.reading.budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
@@ -193,9 +202,10 @@ class Frontend:
             if seat is not None:
                 seat.say(admin.port)
                 asyncio.get_running_loop().add_reader(seat.life, self._hear, seat, stop, hurry)
+            scheme = "http" if self._tls is None else "https"
             log.info(
                 "frontend ready",
-                url=f"http://{authority(config.host, config.port)}",
+                url=f"{scheme}://{authority(config.host, config.port)}",
                 connections_max=server.limits.connections_max,
             )
             await stop.wait()

@@ -14,6 +14,7 @@ from ambry.config import Amount, Millis, Port, Rate, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.rest.text import is_plain
 from ambry.service.logs import LogSection
+from ambry.service.tls import NodeTlsSection, TlsSection
 
 NAME_SIZE_MAX = 64
 """Characters of a name that answers carry."""
@@ -108,6 +109,8 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     router: RouterSection = msgspec.field(default_factory=RouterSection)
     metadata: MetadataSection = msgspec.field(default_factory=MetadataSection)
     uploads: UploadsSection = msgspec.field(default_factory=UploadsSection)
+    tls: TlsSection = msgspec.field(default_factory=TlsSection)
+    node_tls: NodeTlsSection = msgspec.field(default_factory=NodeTlsSection)
     access: AccessSection = msgspec.field(default_factory=AccessSection)
     limits: LimitsSection = msgspec.field(default_factory=LimitsSection)
     accounts: dict[str, AccountEntry] = msgspec.field(

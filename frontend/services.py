@@ -10,6 +10,7 @@ from typing import Any
 from ambry.clock import Clock, system_secret
 from ambry.network.introduction import Introduction
 from ambry.service.listener import Socket
+from ambry.service.tls import NodeTls
 from ambry.service.worker import Tick, WorkerRegistry
 from frontend.access.key_sync import KeySync
 from frontend.access.key_use import KeyUse
@@ -111,6 +112,7 @@ def metadata_services(
     clock: Clock,
     random_source: random.Random,
     in_doubt: Callable[[], bool] = lambda: False,
+    tls: NodeTls | None = None,
 ) -> MetadataServices:
     """`clock` has the time that most data nodes have: it dates what other datacenters read.
 
@@ -144,6 +146,7 @@ def metadata_services(
         within_s=config.router.request_timeout_ms / 1000 * ASK_OTHERS_SHARE,
         clock=clock,
         random_source=random_source,
+        tls=tls,
     )
     if len(router.map.datacenters) > 1:
         containers.elsewhere = ContainersElsewhere(

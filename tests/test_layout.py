@@ -227,6 +227,7 @@ SEAM = {
     "ambry/service/logs.py": "writes to standard error",
     "ambry/network/tcp.py": "the names of a socket's options",
     "ambry/network/sending.py": "a transport's socket, which sends what stands in a file",
+    "ambry/service/tls.py": "reads certificates, at start and when they change",
     "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
     "ambry/service/log_file.py": "the file of a process's log",
     "ambry/service/loop_watch.py": "a thread beside the event loop, which looks at what that does",

@@ -17,6 +17,7 @@ import msgspec
 
 from ambry.errors import Overloaded
 from ambry.network.connection import RpcConnection
+from ambry.network.identity import check_shown
 from ambry.network.requests import Requests
 from ambry.network.serving import Handler, Responder, ServingConnection, Tally
 from ambry.network.unread import Unread
@@ -126,7 +127,9 @@ class Accepted:
 
     def _hello(self, frame: Frame, responder: Responder) -> None:
         connection = responder.connection
-        name = messages.decode(frame.header, Hello).name
+        hello = messages.decode(frame.header, Hello)
+        name = hello.name
+        check_shown(connection.transport, cluster=hello.cluster, name=name)
         if connection in self._strangers and name not in self._members and not self._has_room_for_a_guest():
             self.closed += 1
             raise Overloaded(

@@ -28,6 +28,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.deadline_timer import DeadlineTimer
+from ambry.network.identity import in_tls
 from ambry.network.inflow import COUNTED_BYTES, TURN_BYTES
 from ambry.network.introduction import CANCEL
 from ambry.network.pending import OnPart, OnReply, PendingCall
@@ -69,6 +70,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         body_size_max: int = BODY_SIZE_MAX,
     ) -> None:
         self.peer = ""
+        self.encrypted = False
+        """Whether the other end has shown a certificate, and what goes over it is nobody else's to read."""
         self.pieces_received = 0
         """Counts what came from the peer, whatever it was; only read it."""
         self.in_flight_bytes = 0
@@ -100,6 +103,11 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._outgoing: list[Buffer] = []
         self._outgoing_bytes = 0
 
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """None once it has ended."""
+        return self._transport
+
     def obey(self, hello: Hello) -> None:
         """Keep to what the peer said it takes, and use what it understands."""
         if hello.bytes_max:
@@ -113,6 +121,7 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.encrypted = in_tls(transport)
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else ""
 

@@ -24,6 +24,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.connection import RpcConnection
+from ambry.network.identity import check_shown
 from ambry.network.introduction import Introduction
 from ambry.network.pending import OnPart, OnReply, PendingCall
 from ambry.network.tcp import tune
@@ -31,6 +32,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Message, Pong
 from ambry.service.logs import get_logger
+from ambry.service.tls import NodeRole, ReloadingTls
 
 log = get_logger()
 
@@ -90,8 +92,13 @@ class Peer:
         random_source: random.Random,
         in_flight_bytes_max: int,
         on_sample: OnSample,
+        tls: ReloadingTls[Any] | None = None,
+        role: NodeRole = NodeRole.DATANODE,
     ) -> None:
+        """`role` is what it must be by its certificate, where it shows one."""
         self.node = node
+        self._tls = tls
+        self._role = role
         self.health = NodeHealth(self._judge)
         self.usable = False
         """Connected, and answering as far as we know; only read it."""
@@ -210,6 +217,7 @@ class Peer:
                 ),
                 self.node.host,
                 self.node.port,
+                ssl=None if self._tls is None else self._tls.context,
             )
             try:
                 tune(transport)
@@ -218,6 +226,7 @@ class Peer:
                 frame = await connection.request(MessageType.HELLO, hello, timeout_s=CONNECT_TIMEOUT_S)
                 answer = messages.decode(frame.header, Hello)
                 self._introduction.check_node(answer, name=self.node.name, address=self.node.address)
+                check_shown(transport, cluster=answer.cluster, name=self.node.name, role=self._role)
                 connection.obey(answer)
                 self.hello = answer
                 self._note_clock(answer.now_ms, asked_at)
@@ -287,6 +296,8 @@ class PeerPool(dict[str, Peer]):
         random_source: random.Random,
         in_flight_bytes_max: int = 64 << 20,
         on_sample: OnSample = _ignore,
+        tls: ReloadingTls[Any] | None = None,
+        role: NodeRole = NodeRole.DATANODE,
     ) -> None:
         super().__init__(
             {
@@ -296,6 +307,8 @@ class PeerPool(dict[str, Peer]):
                     random_source=random_source,
                     in_flight_bytes_max=in_flight_bytes_max,
                     on_sample=on_sample,
+                    tls=tls,
+                    role=role,
                 )
                 for node in nodes
             }

@@ -57,6 +57,8 @@ class SendingConnection(ReceivingConnection):
     def _sends_files(self) -> bool:
         """Whether nothing waits to be sent: what stands in a file would leave at once."""
         transport = self._transport
+        if self.encrypted:
+            return False  # it must pass the transport
         return not (self._outgoing or transport is None or transport.is_closing() or transport.get_write_buffer_size())
 
     def _send_from_file(self, head: bytes, body: FileBody) -> None:

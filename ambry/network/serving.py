@@ -33,6 +33,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.ages import Ages
+from ambry.network.allowed import allowed_to
 from ambry.network.connection import RpcConnection
 from ambry.network.introduction import REQUEST_BYTES_MAX, REQUESTS_MAX
 from ambry.network.receiving import no_room
@@ -159,6 +160,8 @@ class ServingConnection(SendingConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         tune(transport)
+        if self.encrypted:
+            self._handlers = allowed_to(transport, self._handlers)
         self._unread.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -16,6 +16,7 @@ from ambry.network.introduction import Introduction
 from ambry.network.pool import PeerPool
 from ambry.service.listener import Socket
 from ambry.service.logs import get_logger
+from ambry.service.tls import NodeRole, NodeTls
 from frontend import metrics
 from frontend.following.answers import MetadataAnswers
 from frontend.following.everywhere import Everywhere
@@ -45,12 +46,19 @@ class OtherDatacenters:
         within_s: float,
         clock: Clock,
         random_source: random.Random,
+        tls: NodeTls | None = None,
     ) -> None:
         """`within_s` is how long a request waits for what others know."""
         own = store.datacenter
         self._own_name = map.datacenter_name(own)
         elsewhere = [node for node in map.frontends.values() if node.datacenter_id != own]
-        self._pool = PeerPool(elsewhere, introduction=introduction, random_source=random_source)
+        self._pool = PeerPool(
+            elsewhere,
+            introduction=introduction,
+            random_source=random_source,
+            tls=None if tls is None else tls.calling,
+            role=NodeRole.FRONTEND,
+        )
         self._remotes = []
         for name, number in map.datacenters.items():
             if number == own:
@@ -71,7 +79,7 @@ class OtherDatacenters:
         self.everywhere = Everywhere(store, self._remotes, within_s=within_s)
         others = tuple(number for number in map.datacenters.values() if number != own)
         self._answers = MetadataAnswers(store, introduction, datacenters=others)
-        self._port = RpcPort(self._answers.table())
+        self._port = RpcPort(self._answers.table(), None if tls is None else tls.serving)
 
     async def start(self, sockets: list[Socket]) -> None:
         """Connect to the others, and answer them on these listening sockets, which are ours from now on; there may be none."""
@@ -79,7 +87,7 @@ class OtherDatacenters:
             _show(follower)
         self._pool.start()
         if sockets:
-            await self._port.start(sockets)
+            self._port.start(sockets)
 
     async def stop(self) -> None:
         """End what waits here and there, and let other frontends follow in our place."""

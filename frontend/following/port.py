@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from ambry.errors import AmbryError
 from ambry.network.accepted import Accepted
+from ambry.network.listening import NodeListener
 from ambry.network.requests import Requests
 from ambry.network.serving import Handler
 from ambry.network.unread import Unread
 from ambry.protocol.frame import MessageType
 from ambry.service.listener import Socket
 from ambry.service.tallies import Count
+from ambry.service.tls import ReloadingTls
 from frontend import metrics
 
 CONNECTIONS_MAX = 512
@@ -43,7 +45,7 @@ class AskCounts:
 class RpcPort:
     """Serves `handlers` on listening sockets, which it owns."""
 
-    def __init__(self, handlers: Mapping[int, Handler]) -> None:
+    def __init__(self, handlers: Mapping[int, Handler], tls: ReloadingTls[Any] | None = None) -> None:
         self._accepted = Accepted(
             handlers,
             # All of them are guests: several processes of one frontend have one name.
@@ -53,18 +55,18 @@ class RpcPort:
             unread=Unread(UNREAD_BYTES_MAX),
             tally=AskCounts(),
         )
-        self._servers: list[asyncio.Server] = []
+        self._tls = tls
+        self._listener: NodeListener | None = None
 
-    async def start(self, sockets: list[Socket]) -> None:
-        loop = asyncio.get_running_loop()
+    def start(self, sockets: list[Socket]) -> None:
         self._accepted.start()
-        for sock in sockets:
-            self._servers.append(await loop.create_server(self._accepted.accept, sock=sock, backlog=1024))
+        self._listener = NodeListener(sockets, self._accepted.accept, self._tls)
 
     def close_listeners(self) -> None:
         """Accept no more: another process may have the port."""
-        for server in self._servers:
-            server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
 
     def close(self) -> None:
         """Close what is connected, after what was written is sent."""

@@ -45,7 +45,8 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_ask_at", "_asked", "_heard", "_lingering", "_taken", "_unheard", "begun", "broken", "client", "handler",
-        "head_charged", "head_deadline", "inlet", "looked_at", "patience", "server", "short", "transport", "unsent", "view",
+        "head_charged", "head_deadline", "inlet", "looked_at", "patience", "paused", "server", "short", "transport", "unsent",
+        "view",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -79,6 +80,8 @@ class Connection(asyncio.BufferedProtocol):
         """On the event loop's clock, for a head that is not finished; 0 while none has begun."""
         self.patience: Patience | None = None
         """With a client that does not take its answer."""
+        self.paused = False
+        """Whether the kernel does not take what is written. In TLS that may be so before anything was answered."""
         self.unsent = 0
         """Bytes written that it had not confirmed at the last look, which is the end when it was ended."""
         self.looked_at = 0.0
@@ -89,7 +92,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=0)
+        # In TLS what stands at the limit counts as beyond it, and nothing at all would never be below it again.
+        in_tls = transport.get_extra_info("ssl_object") is not None
+        self.transport.set_write_buffer_limits(high=1 if in_tls else 0, low=0)
         self.server.connected(self)
         self.expect_head()
 
@@ -189,6 +194,8 @@ class Connection(asyncio.BufferedProtocol):
         handler = self.handler
         if handler is None:
             handler = self.handler = self.server.make_handler(self)
+            if self.paused:
+                handler.pause_writing()
         return handler
 
     def take_begun(self) -> Begun | None:
@@ -279,7 +286,8 @@ class Connection(asyncio.BufferedProtocol):
         handler.listen_no_more()
         self._lingering = asyncio.get_running_loop().create_future()
         with suppress(TimeoutError, OSError):  # the other end may be gone already
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS ends both ways at once
+                self.transport.write_eof()
             async with asyncio.timeout(self.server.lingering_s):
                 await self._lingering
 
@@ -321,6 +329,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- writing ---
 
     def pause_writing(self) -> None:
+        self.paused = True
         self.unsent = 0
         self.looked_at = self.server.now()
         self.server.slow.add(self)
@@ -328,6 +337,7 @@ class Connection(asyncio.BufferedProtocol):
             self.handler.pause_writing()
 
     def resume_writing(self) -> None:
+        self.paused = False
         self.server.slow.discard(self)
         if not self._taken:
             self._taken = True
@@ -336,5 +346,5 @@ class Connection(asyncio.BufferedProtocol):
             self.patience.moved(self.unsent)
         if self.short is not None:
             self.short.sent()
-        elif self.handler is not None:
+        elif self.handler is not None and self.handler.writing_paused:
             self.handler.resume_writing()

@@ -50,6 +50,11 @@ class Handler(PastParser):
         self._last = False
         """Whether what follows it is no request."""
 
+    @property
+    def writing_paused(self) -> bool:
+        """Whether whoever writes waits."""
+        return bool(self._paused)
+
     # --- what was read ---
 
     def feed(self, data: bytes) -> None:

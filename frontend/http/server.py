@@ -18,6 +18,7 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, Overloaded, Unavailable
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
+from ambry.service.tls import ReloadingTls
 from frontend import metrics
 from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES, Connection
@@ -55,7 +56,9 @@ class HttpServer(web.Server):
         limits: Limits,
         answer: Answer,
         lingering_s: float = 2.0,
+        tls: ReloadingTls[Any] | None = None,
     ) -> None:
+        """With `tls` nothing is heard in the clear."""
         super().__init__(
             handler,
             access_log=None,
@@ -67,6 +70,7 @@ class HttpServer(web.Server):
             read_bufsize=READ_BYTES // 2,
             lingering_time=lingering_s,
         )
+        self._tls = tls
         self.limits = limits
         self.admission = Admission(limits)
         self.lingering_s = lingering_s
@@ -118,6 +122,9 @@ class HttpServer(web.Server):
         reason = self.admission.enter(client)
         if reason is not None:
             response = self.refused(Overloaded(reason, retry_after_s=1), None, client, kind="connections")
+            if self._tls is not None:
+                sock.close()  # it would take what is said in the clear for a broken handshake
+                return
             self._farewells.say(sock, _as_bytes(response))
             return
         task = self._loop.create_task(self._adopt(sock, client))
@@ -142,11 +149,22 @@ class HttpServer(web.Server):
         try:
             # A client that takes nothing has no more than that in the kernel. Who has taken something is not bound by it.
             bound_unsent(sock, UNSENT_BYTES)
-            await self._loop.connect_accepted_socket(lambda: Connection(self, client), sock)
+            tls = self._tls
+            if tls is None:
+                await self._loop.connect_accepted_socket(lambda: Connection(self, client), sock)
+            else:
+                await self._loop.connect_accepted_socket(
+                    lambda: Connection(self, client),
+                    sock,
+                    ssl=tls.context,
+                    ssl_handshake_timeout=self.limits.head_timeout_s,
+                )
         except OSError as error:
-            # It is gone already.
+            # It is gone already, or its handshake was no good.
             sock.close()
             self.admission.leave(client)
+            if self._tls is not None:
+                metrics.REFUSED.labels("handshake").inc()
             log.debug("connection lost before it began", client=client, error=str(error))
 
     # --- connections ---

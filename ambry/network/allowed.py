@@ -1,0 +1,32 @@
+"""The handlers of a connection whose other end has shown a certificate: those of what its role asks."""
+
+from __future__ import annotations
+
+from asyncio import BaseTransport
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ambry.errors import AccessDenied
+from ambry.network.identity import ASKED_BY, shown_on
+from ambry.protocol.frame import MessageType
+from ambry.service.tls import NodeIdentity
+
+Handler = Callable[[Any, Any], None]
+
+
+def allowed_to(transport: BaseTransport, handlers: Mapping[int, Handler]) -> dict[int, Handler]:
+    """The same handlers, and in place of those of other roles one that refuses."""
+    shown = shown_on(transport)
+    return {
+        type: handler if shown is not None and shown.role in ASKED_BY.get(type, ()) else _refuses(type, shown)
+        for type, handler in handlers.items()
+    }
+
+
+def _refuses(type: int, shown: NodeIdentity | None) -> Handler:
+    who = "a certificate that says nothing of who it is" if shown is None else f"the certificate of {shown.uri}"
+
+    def refuse(_frame: Any, _responder: Any) -> None:
+        raise AccessDenied(f"{who} does not let it ask for {MessageType(type).name}")
+
+    return refuse

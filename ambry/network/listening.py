@@ -1,0 +1,82 @@
+"""Where nodes connect to this one: in the clear, or with a handshake in which both ends show who they are."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ambry.errors import ConfigInvalid
+from ambry.network.serving import ServingConnection
+from ambry.service.listener import Listener, Socket
+from ambry.service.logs import get_logger
+from ambry.service.tls import HANDSHAKE_S, ReloadingTls
+
+log = get_logger()
+
+HANDSHAKES_MAX = 128
+"""At a time; further connections wait in the kernel's queue."""
+
+
+class NodeListener:
+    """Accepts on listening sockets, which it owns. `accept` makes the protocol of a connection."""
+
+    def __init__(
+        self, sockets: Sequence[Socket], accept: Callable[[], ServingConnection], tls: ReloadingTls[Any] | None
+    ) -> None:
+        self._accept = accept
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._listener = Listener(list(sockets), self._accepted, name="rpc")
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
+
+    def close(self) -> None:
+        """Accept no more; what is connected stays."""
+        self._listener.close()
+
+    def _accepted(self, sock: Socket, client: str) -> None:
+        task = self._loop.create_task(self._adopt(sock, client))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+        if len(self._adopting) >= HANDSHAKES_MAX:
+            self._listener.pause()
+
+    async def _adopt(self, sock: Socket, client: str) -> None:
+        tls = self._tls
+        try:
+            if tls is None:
+                await self._loop.connect_accepted_socket(self._accept, sock)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self._accept, sock, ssl=tls.context, ssl_handshake_timeout=HANDSHAKE_S
+                )
+        except OSError as error:
+            sock.close()
+            if tls is not None:
+                log.warning("a node was turned away in its handshake", client=client, error=why(error))
+        finally:
+            if len(self._adopting) == HANDSHAKES_MAX:
+                self._listener.resume()
+
+
+def why(error: OSError) -> str:
+    """What was wrong with a handshake, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS that is spoken here: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    return str(error) or "the connection ended in its handshake"
+
+
+def require_tls(what: str, host: str, tls: object | None, *, loopback: bool) -> None:
+    """Nodes speak in the clear on loopback alone. Raises ConfigInvalid."""
+    if tls is None and not loopback:
+        raise ConfigInvalid(
+            f"{what} is {host!r}, and node_tls is not set: in the clear nodes speak over loopback alone: whoever reaches such "
+            "a port reads and writes everything; `ambry certs` makes certificates, or listen on 127.0.0.1"
+        )

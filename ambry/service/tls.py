@@ -1,0 +1,211 @@
+"""TLS (RFC 8446, RFC 5246): contexts from files, read again when the files change, without losing a connection.
+
+The front has a certificate that clients trust. Between nodes both ends show one, of an authority that is the cluster's own, and
+it says who they are in its subjectAltName (RFC 5280 section 4.2.1.6):
+
+    URI:ambry://<cluster>/<datanode | frontend | operator>/<name>
+
+What a node may ask of another by that is in ambry/network/identity.py.
+"""
+
+from __future__ import annotations
+
+import enum
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from ambry.errors import ConfigInvalid
+from ambry.service.logs import get_logger
+
+log = get_logger()
+
+LOOK_EVERY_S = 1.0
+HANDSHAKE_S = 10.0
+"""Time for a handshake, seconds."""
+Section = TypeVar("Section", bound="TlsSection")
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2; those of 1.3 are all sound."""
+
+
+class TlsSection(msgspec.Struct, frozen=True):
+    """Files in PEM: what one end shows."""
+
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.files)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that are named."""
+        return tuple(Path(each) for each in msgspec.structs.astuple(self) if each)
+
+
+class NodeTlsSection(TlsSection, frozen=True):
+    """The same where both ends show one: whose certificates are taken, and which are not any more."""
+
+    authority: str = ""
+    revoked: str = ""
+
+
+class NodeRole(enum.Enum):
+    """What a certificate lets its owner be."""
+
+    DATANODE = "datanode"
+    FRONTEND = "frontend"
+    OPERATOR = "operator"
+    """Reads admin pages, and is no node."""
+
+
+class NodeIdentity(NamedTuple):
+    """Who a certificate says its owner is."""
+
+    cluster: str
+    role: NodeRole
+    name: str
+
+    @property
+    def uri(self) -> str:
+        """As it stands in the certificate."""
+        return f"ambry://{quote(self.cluster, safe='')}/{self.role.value}/{quote(self.name, safe='')}"
+
+
+def identity_of_uri(uri: str) -> NodeIdentity | None:
+    """None for a URI of something else."""
+    parts = urlsplit(uri)
+    role, slash, name = parts.path.removeprefix("/").partition("/")
+    if parts.scheme != "ambry" or not slash or not name or "/" in name or role not in {each.value for each in NodeRole}:
+        return None
+    return NodeIdentity(unquote(parts.netloc), NodeRole(role), unquote(name))
+
+
+def identity_of(certificate: Mapping[str, Any] | None) -> NodeIdentity | None:
+    """Who shows this certificate, as `SSLObject.getpeercert` gives it; None unless it says so, and once."""
+    names: Sequence[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
+    found = [identity for kind, value in names if kind == "URI" and (identity := identity_of_uri(value)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def front_context(section: TlsSection) -> ssl.SSLContext:
+    """What clients meet. Raises ConfigInvalid."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return _with_own(context, section, "tls")
+
+
+def serving_context(section: NodeTlsSection) -> ssl.SSLContext:
+    """What nodes meet that connect to this one: they must show a certificate of the authority. Raises ConfigInvalid."""
+    return _mutual(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), section)
+
+
+def calling_context(section: NodeTlsSection) -> ssl.SSLContext:
+    """What this node connects to others with. Raises ConfigInvalid."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Whom it reaches is told by the certificate's URI, which the caller looks at.
+    context.check_hostname = False
+    return _mutual(context, section)
+
+
+def _mutual(context: ssl.SSLContext, section: NodeTlsSection) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    if not section.authority:
+        raise ConfigInvalid("node_tls.authority must name the certificate of the cluster's own authority")
+    try:
+        context.load_verify_locations(section.authority)
+        if section.revoked:
+            context.load_verify_locations(section.revoked)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    except (OSError, ssl.SSLError) as cause:
+        raise ConfigInvalid(f"node_tls: {section.authority} or {section.revoked} cannot be used: {cause}") from cause
+    return _with_own(context, section, "node_tls")
+
+
+def _with_own(context: ssl.SSLContext, section: TlsSection, name: str) -> ssl.SSLContext:
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if not section.certificate or not section.key:
+        raise ConfigInvalid(f"{name}.certificate and {name}.key must both be set: files in PEM")
+    try:
+        mode = Path(section.key).stat().st_mode
+        if mode & 0o077:
+            raise ConfigInvalid(f"{name}.key: others may read {section.key}; chmod 600 it")
+        context.load_cert_chain(section.certificate, section.key, password=_no_password)
+    except (OSError, ssl.SSLError) as cause:
+        raise ConfigInvalid(f"{name}: {section.certificate} and {section.key} cannot be used: {cause}") from cause
+    return context
+
+
+def _no_password() -> str:
+    raise ConfigInvalid(
+        "the private key is encrypted, and nobody is there to be asked; keep it in the clear, mode 0600"
+    )
+
+
+class ReloadingTls(Generic[Section]):
+    """A context that follows its files: connections that come use what they hold then, those that are there stay."""
+
+    def __init__(self, section: Section, make: Callable[[Section], ssl.SSLContext]) -> None:
+        """Raises ConfigInvalid."""
+        self._section = section
+        self._make = make
+        self._seen = self._stamps()
+        self.context = make(section)
+
+    def look(self) -> bool:
+        """Read the files again if they changed; whether the context is another one. What cannot be used changes nothing."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return False
+        self._seen = stamps
+        try:
+            self.context = self._make(self._section)
+        except ConfigInvalid as error:
+            log.error("changed certificates cannot be used; the ones before stay", error=error.message)
+            return False
+        log.info("certificates read again", certificate=self._section.certificate)
+        return True
+
+    async def tick(self) -> float:
+        """As a worker; seconds until the next look."""
+        self.look()
+        return LOOK_EVERY_S
+
+    def _stamps(self) -> list[tuple[int, ...] | None]:
+        return [_stamp(path) for path in self._section.files]
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class NodeTls:
+    """What a node shows, and asks to be shown, at both ends."""
+
+    def __init__(self, section: NodeTlsSection) -> None:
+        """Raises ConfigInvalid."""
+        self.serving = ReloadingTls(section, serving_context)
+        self.calling = ReloadingTls(section, calling_context)
+
+    async def tick(self) -> float:
+        """As a worker."""
+        self.serving.look()
+        self.calling.look()
+        return LOOK_EVERY_S
+
+
+def node_tls(section: NodeTlsSection) -> NodeTls | None:
+    """None where nodes speak in the clear. Raises ConfigInvalid."""
+    return NodeTls(section) if section.wanted else None

@@ -1,0 +1,204 @@
+"""A whole cluster in TLS, with keys, as its users meet it: curl, openssl, Python's ssl, aiohttp; wrong certificates; rotation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from ambry.service.tls import NodeTlsSection
+from deploy.local_cluster import LocalCluster
+from tests.support.content import content
+from tests.support.node_certificates import authority
+from tests.support.ports import port_range
+
+LARGE = content(5, 9_000_001)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    directory = tmp_path_factory.mktemp("tls") / "cluster"
+    with port_range() as base:
+        made = LocalCluster(
+            directory,
+            datacenters=2,
+            nodes=3,
+            partitions=4,
+            port_base=base,
+            auth=True,
+            tls=True,
+            ready_timeout_s=60,
+            report=print,
+        )
+        with made:
+            yield made
+
+
+def trusted(cluster: LocalCluster) -> Path:
+    return cluster.directory / "certs" / "authority.crt"
+
+
+def headers(cluster: LocalCluster) -> dict[str, str]:
+    return {"Authorization": f"Bearer {(cluster.directory / 'admin.key').read_text().strip()}"}
+
+
+def urls(cluster: LocalCluster) -> tuple[str, str]:
+    return cluster.frontends("dc1")[0].url, cluster.frontends("dc2")[0].url
+
+
+def context(cluster: LocalCluster) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(trusted(cluster)))
+
+
+async def test_large_and_small_blobs_go_in_and_out_and_to_the_other_datacenter(cluster: LocalCluster) -> None:
+    here, there = urls(cluster)
+    connector = aiohttp.TCPConnector(ssl=context(cluster))
+    async with aiohttp.ClientSession(connector=connector, headers=headers(cluster)) as client:
+        for body in (b"", b"hello", LARGE):
+            async with client.post(f"{here}/", data=body) as answer:
+                assert answer.status == 201, await answer.text()
+                blob = (await answer.json())["id"]
+            async with client.get(f"{here}/{blob}") as answer:
+                assert await answer.read() == body
+            async with asyncio.timeout(60):
+                while True:
+                    async with client.get(f"{there}/{blob}") as answer:
+                        if answer.status == 200:
+                            assert await answer.read() == body
+                            break
+                    await asyncio.sleep(0.05)
+        async with client.get(f"{here}/{blob}", headers={"Range": "bytes=4194300-4194400"}) as answer:
+            assert await answer.read() == LARGE[4194300:4194401]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_is_served_where_it_trusts_the_authority_and_told_where_it_does_not(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    key = headers(cluster)["Authorization"]
+    config = tmp_path / "curlrc"  # a key in an argument is everybody's to read
+    config.write_text(f'header = "Authorization: {key}"\n')
+    source = tmp_path / "file"
+    source.write_bytes(LARGE)
+    base = ["curl", "-sS", "-K", str(config), "--max-time", "30"]
+    told = subprocess.run(
+        [*base, "--cacert", str(trusted(cluster)), "-T", str(source), f"{urls(cluster)[0]}/"],
+        capture_output=True,
+        check=True,
+    )
+    blob = json.loads(told.stdout)["id"]
+    read = subprocess.run(
+        [*base, "--cacert", str(trusted(cluster)), f"{urls(cluster)[0]}/{blob}"], capture_output=True, check=True
+    )
+    assert read.stdout == LARGE
+    refused = subprocess.run([*base, f"{urls(cluster)[0]}/{blob}"], capture_output=True)
+    assert refused.returncode == 60 and b"certificate" in refused.stderr
+    plain = subprocess.run([*base, f"{urls(cluster)[0].replace('https', 'http')}/{blob}"], capture_output=True)
+    assert plain.returncode != 0 and LARGE[:64] not in plain.stdout
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@pytest.mark.parametrize(("option", "good"), [("-tls1_3", True), ("-tls1_2", True), ("-tls1_1", False)])
+def test_openssl_meets_tls_of_today_alone(cluster: LocalCluster, option: str, good: bool) -> None:
+    parts = urlsplit(urls(cluster)[0])
+    told = subprocess.run(
+        ["openssl", "s_client", option, "-CAfile", str(trusted(cluster)), "-verify_return_error", "-connect", f"{parts.hostname}:{parts.port}"],
+        input=b"",
+        capture_output=True,
+        timeout=30,
+    )  # fmt: skip
+    assert (b"Verify return code: 0 (ok)" in told.stdout and told.returncode == 0) == good, told.stderr
+
+
+def test_a_data_nodes_port_takes_no_client_without_a_certificate(cluster: LocalCluster) -> None:
+    node = cluster.nodes("dc1")[0]
+    with pytest.raises((ssl.SSLError, OSError)):
+        _shake(node.host, node.port, context(cluster))
+    certs = cluster.directory / "certs"
+    mine = context(cluster)
+    mine.check_hostname = False
+    mine.load_cert_chain(certs / "frontend-dc1-f1.crt", certs / "frontend-dc1-f1.key")
+    assert _shake(node.host, node.port, mine)
+    stranger = authority(cluster.directory.parent / "stranger")
+    issued = stranger.issue("x", identity=None, hosts=["127.0.0.1"])
+    mine.load_cert_chain(issued, issued.with_suffix(".key"))
+    with pytest.raises((ssl.SSLError, OSError)):
+        _shake(node.host, node.port, mine)
+    assert NodeTlsSection().wanted is False
+
+
+def _shake(host: str, port: int, trusting: ssl.SSLContext) -> bool:
+    """Whether the other end keeps a connection that was made; in TLS 1.3 a client hears of a refusal when it reads."""
+    import socket
+
+    with (
+        socket.create_connection((host, port), timeout=20) as raw,
+        trusting.wrap_socket(raw, server_hostname="127.0.0.1") as sock,
+    ):
+        sock.settimeout(1.0)
+        try:
+            return sock.recv(1) != b""
+        except TimeoutError:
+            return True
+
+
+def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCluster) -> None:
+    """All of them, front and nodes, while requests go on; processes that are connected anew show the new ones."""
+    from ambry import AmbryClient, TLSConfig
+
+    key = (cluster.directory / "admin.key").read_text().strip()
+    made = authority(cluster.directory / "certs")
+    failures: list[BaseException] = []
+    over = threading.Event()
+
+    def work() -> None:
+        try:
+            with AmbryClient(urls(cluster)[0], key=key, tls=TLSConfig(ca=str(trusted(cluster)))) as client:
+                while not over.is_set():
+                    blob = client.put(b"hello").id
+                    assert client.get(blob) == b"hello"
+        except BaseException as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    before = _serial(cluster)
+    try:
+        for name in made.names():
+            made.rotate(name)
+        until = threading.Event()
+        for _ in range(600):
+            if _serial(cluster) != before or failures:
+                break
+            until.wait(0.05)
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+    assert failures == [] and _serial(cluster) != before
+    cluster.kill("dc1-n1", "TERM")
+    cluster.start("dc1-n1")
+
+
+def _serial(cluster: LocalCluster) -> str:
+    import socket
+
+    parts = urlsplit(urls(cluster)[0])
+    trusting = context(cluster)
+    with (
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as raw,
+        trusting.wrap_socket(raw, server_hostname="127.0.0.1") as sock,
+    ):
+        shown = sock.getpeercert()
+        assert shown is not None
+        return str(shown["serialNumber"])

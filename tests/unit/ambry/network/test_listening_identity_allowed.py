@@ -1,0 +1,181 @@
+"""Nodes show each other who they are, over real sockets: each is let do what its role does, and nobody else is let in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ambry.clock import SystemClock
+from ambry.clustermap.model import Node
+from ambry.errors import AccessDenied, ConfigInvalid
+from ambry.network import listening as listening_module
+from ambry.network import pool as pool_module
+from ambry.network.accepted import Accepted
+from ambry.network.identity import ASKED_BY
+from ambry.network.introduction import INSTANCE_SIZE, Introduction
+from ambry.network.listening import NodeListener, require_tls
+from ambry.network.pool import PeerPool
+from ambry.network.requests import Requests
+from ambry.network.serving import Responder
+from ambry.network.unread import Unread
+from ambry.protocol.frame import Frame, MessageType
+from ambry.protocol.messages import base as messages
+from ambry.protocol.messages.base import Empty, Hello
+from ambry.service.listener import bind
+from ambry.service.tls import NodeRole, NodeTls, NodeTlsSection
+from deploy.certificates import CertificateAuthority
+from tests.support.captured_log import capture_log, said
+from tests.support.node_certificates import CLUSTER, authority, node_section
+
+
+def introduction(name: str) -> Introduction:
+    clock = SystemClock()
+    return Introduction(
+        cluster=CLUSTER, name=name, layout_version=1, instance=bytes(INSTANCE_SIZE), clock=clock, told_ms=clock.wall_ms
+    )
+
+
+@contextlib.asynccontextmanager
+async def listening(section: NodeTlsSection, name: str = "n1") -> AsyncIterator[int]:
+    """A node that answers every request with nothing; the port."""
+    own = introduction(name)
+
+    def hello(frame: Frame, responder: Responder) -> None:
+        own.check_caller(messages.decode(frame.header, Hello))
+        responder.reply(own.hello())
+
+    handlers = {int(type): lambda frame, responder: responder.reply(Empty()) for type in MessageType}
+    accepted = Accepted(
+        {**handlers, MessageType.HELLO: hello}, members=("n1", "n2"), guests_max=8, requests=Requests(), unread=Unread()
+    )
+    tls = NodeTls(section)
+    listener = NodeListener(bind("127.0.0.1", 0), accepted.accept, tls.serving)
+    accepted.start()
+    try:
+        yield listener.port
+    finally:
+        listener.close()
+        accepted.close()
+
+
+@contextlib.asynccontextmanager
+async def calling(section: NodeTlsSection | None, name: str, port: int, *, to: str = "n1") -> AsyncIterator[PeerPool]:
+    node = Node(name=to, host="127.0.0.1", port=port, datacenter="dc1", datacenter_id=1)
+    pool = PeerPool(
+        [node],
+        introduction=introduction(name),
+        random_source=random.Random(1),
+        tls=None if section is None else NodeTls(section).calling,
+    )
+    pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.stop()
+
+
+async def connected(pool: PeerPool) -> None:
+    async with asyncio.timeout(20):
+        while not all(peer.connected for peer in pool.all()):  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.005)
+
+
+async def test_each_role_is_let_ask_what_it_asks_and_nothing_else(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    assert set(ASKED_BY) == set(MessageType), "every message is somebody's"
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        for role in (NodeRole.FRONTEND, NodeRole.DATANODE):
+            async with calling(node_section(made, role, "n2"), "n2", port) as pool:
+                await connected(pool)
+                for type in MessageType:
+                    if type in (MessageType.HELLO, MessageType.CANCEL):
+                        continue
+                    if role in ASKED_BY[type]:
+                        await pool["n1"].request(type, Empty(), timeout_s=20)
+                    else:
+                        with pytest.raises(AccessDenied, match=f"ambry://test/{role.value}/n2 does not let it ask"):
+                            await pool["n1"].request(type, Empty(), timeout_s=20)
+
+
+async def turned_away(section: NodeTlsSection | None, port: int, *, name: str = "n2", to: str = "n1") -> str:
+    """Why a caller finds the node unreachable."""
+    with pytest.MonkeyPatch.context() as patch:
+        lines = capture_log(patch, pool_module, listening_module)
+        async with calling(section, name, port, to=to), asyncio.timeout(20):
+            while not said(lines, "peer unreachable"):  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.005)
+    events = [
+        line for line in lines if line["event"] in ("peer unreachable", "a node was turned away in its handshake")
+    ]
+    assert not [line for line in lines if line["event"] == "peer connected"]
+    return " | ".join(str(line["error"]) for line in events)
+
+
+async def test_a_certificate_is_good_for_its_own_name_alone(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        told = await turned_away(node_section(made, NodeRole.DATANODE, "n2"), port, name="n3")
+        assert "ambry://test/datanode/n2" in told and "not for n3" in told
+
+
+async def test_who_answers_must_be_the_node_that_was_meant(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    caller = node_section(made, NodeRole.FRONTEND, "n2")
+    async with listening(node_section(made, NodeRole.FRONTEND, "n1")) as port:
+        assert "not for the datanode n1" in await turned_away(caller, port), (
+            "a frontend's certificate is no data node's"
+        )
+    async with listening(node_section(made, NodeRole.DATANODE, "n1", as_name="n9")) as port:
+        assert "datanode/n9" in await turned_away(caller, port)
+
+
+def _expired(made: CertificateAuthority, path: Path) -> NodeTlsSection:
+    return node_section(authority(path / "a", days_ago=60), NodeRole.FRONTEND, "n2", days=30)
+
+
+def _foreign(made: CertificateAuthority, path: Path) -> NodeTlsSection:
+    found = node_section(authority(path / "other"), NodeRole.FRONTEND, "n2")
+    return NodeTlsSection(certificate=found.certificate, key=found.key, authority=str(made.certificate_file))
+
+
+def _revoked(made: CertificateAuthority, path: Path) -> NodeTlsSection:
+    found = node_section(made, NodeRole.FRONTEND, "n2")
+    made.revoke("frontend-n2")
+    return NodeTlsSection(certificate=found.certificate, key=found.key, authority=found.authority)
+
+
+def _front(made: CertificateAuthority, path: Path) -> NodeTlsSection:
+    issued = made.issue("front", identity=None, hosts=["127.0.0.1"])
+    return NodeTlsSection(
+        certificate=str(issued), key=str(issued.with_suffix(".key")), authority=str(made.certificate_file)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [(_expired, "expired"), (_foreign, "unable to get|self-signed"), (_revoked, "revoked"), (_front, "purpose")],
+)
+async def test_bad_certificates_are_turned_away_with_a_reason(tmp_path: Path, make: object, why: str) -> None:
+    made = authority(tmp_path / "a")
+    section = make(made, tmp_path)  # type: ignore[operator]
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        told = await turned_away(section, port)
+        assert re.search(why, told), told
+
+
+async def test_nobody_is_heard_in_the_clear(tmp_path: Path) -> None:
+    async with listening(node_section(authority(tmp_path), NodeRole.DATANODE, "n1")) as port:
+        assert "in its handshake" in await turned_away(None, port)
+
+
+def test_in_the_clear_nodes_are_on_loopback_alone() -> None:
+    require_tls("the address", "127.0.0.1", None, loopback=True)
+    require_tls("the address", "10.0.0.1", object(), loopback=False)
+    with pytest.raises(ConfigInvalid, match="ambry certs"):
+        require_tls("the address", "10.0.0.1", None, loopback=False)
