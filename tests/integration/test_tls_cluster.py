@@ -1,10 +1,11 @@
-"""A whole cluster in TLS, with keys, as its users meet it: curl, openssl, Python's ssl, aiohttp; wrong certificates; rotation."""
+"""A whole cluster in TLS, with keys, as its users meet it: curl, openssl, ssl, aiohttp; wrong certificates; rotation."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -15,7 +16,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from ambry.service.tls import NodeTlsSection
 from deploy.local_cluster import LocalCluster
 from tests.support.content import content
 from tests.support.node_certificates import authority
@@ -110,19 +110,15 @@ def test_curl_is_served_where_it_trusts_the_authority_and_told_where_it_does_not
 @pytest.mark.parametrize(("option", "good"), [("-tls1_3", True), ("-tls1_2", True), ("-tls1_1", False)])
 def test_openssl_meets_tls_of_today_alone(cluster: LocalCluster, option: str, good: bool) -> None:
     parts = urlsplit(urls(cluster)[0])
-    told = subprocess.run(
-        ["openssl", "s_client", option, "-CAfile", str(trusted(cluster)), "-verify_return_error", "-connect", f"{parts.hostname}:{parts.port}"],
-        input=b"",
-        capture_output=True,
-        timeout=30,
-    )  # fmt: skip
+    command = ["openssl", "s_client", option, "-CAfile", str(trusted(cluster)), "-verify_return_error"]
+    command += ["-connect", f"{parts.hostname}:{parts.port}"]
+    told = subprocess.run(command, input=b"", capture_output=True, timeout=30)
     assert (b"Verify return code: 0 (ok)" in told.stdout and told.returncode == 0) == good, told.stderr
 
 
 def test_a_data_nodes_port_takes_no_client_without_a_certificate(cluster: LocalCluster) -> None:
     node = cluster.nodes("dc1")[0]
-    with pytest.raises((ssl.SSLError, OSError)):
-        _shake(node.host, node.port, context(cluster))
+    assert not _shake(node.host, node.port, context(cluster))
     certs = cluster.directory / "certs"
     mine = context(cluster)
     mine.check_hostname = False
@@ -131,24 +127,22 @@ def test_a_data_nodes_port_takes_no_client_without_a_certificate(cluster: LocalC
     stranger = authority(cluster.directory.parent / "stranger")
     issued = stranger.issue("x", identity=None, hosts=["127.0.0.1"])
     mine.load_cert_chain(issued, issued.with_suffix(".key"))
-    with pytest.raises((ssl.SSLError, OSError)):
-        _shake(node.host, node.port, mine)
-    assert NodeTlsSection().wanted is False
+    assert not _shake(node.host, node.port, mine)
 
 
 def _shake(host: str, port: int, trusting: ssl.SSLContext) -> bool:
     """Whether the other end keeps a connection that was made; in TLS 1.3 a client hears of a refusal when it reads."""
-    import socket
-
-    with (
-        socket.create_connection((host, port), timeout=20) as raw,
-        trusting.wrap_socket(raw, server_hostname="127.0.0.1") as sock,
-    ):
-        sock.settimeout(1.0)
-        try:
+    try:
+        with (
+            socket.create_connection((host, port), timeout=20) as raw,
+            trusting.wrap_socket(raw, server_hostname="127.0.0.1") as sock,
+        ):
+            sock.settimeout(1.0)
             return sock.recv(1) != b""
-        except TimeoutError:
-            return True
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
 
 
 def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCluster) -> None:
@@ -165,7 +159,7 @@ def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCl
             with AmbryClient(urls(cluster)[0], key=key, tls=TLSConfig(ca=str(trusted(cluster)))) as client:
                 while not over.is_set():
                     blob = client.put(b"hello").id
-                    assert client.get(blob) == b"hello"
+                    assert client.get(blob).read() == b"hello"
         except BaseException as error:
             failures.append(error)
 
@@ -191,8 +185,6 @@ def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCl
 
 
 def _serial(cluster: LocalCluster) -> str:
-    import socket
-
     parts = urlsplit(urls(cluster)[0])
     trusting = context(cluster)
     with (
