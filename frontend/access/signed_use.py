@@ -49,8 +49,8 @@ class SignedUrls:
     def open(self, method: str, paths: tuple[str, ...], pairs: Mapping[str, str]) -> tuple[Who, Leave]:
         """Who signed a URL, and what it lets do; it was signed for one of `paths`, and `pairs` are its query, whole.
 
-        With OPTIONS a browser asks whether it may send what the URL is for. Raises Unauthenticated; MisdirectedRequest where it
-        is good at another datacenter; MetadataUnavailable where no keys were heard of yet.
+        Raises Unauthenticated; MisdirectedRequest where it is good at another datacenter; MetadataUnavailable where no keys
+        were heard of yet.
         """
         if self._signatures is None or not self._access.enabled:
             raise Unauthenticated("this frontend takes no signed URLs: its configuration names no access.secret_file")
@@ -69,7 +69,7 @@ class SignedUrls:
             raise Unauthenticated(f"this signed URL is good for longer than {LIFE_S_MAX} s, which none is")
         if key.expires_ms is not None and now_ms >= key.expires_ms:
             raise Unauthenticated(f"the key {leave.key_id} that signed this URL has expired")
-        if method not in (leave.verb, "OPTIONS") and (method, leave.verb) != ("HEAD", "GET"):
+        if method != leave.verb and (method, leave.verb) != ("HEAD", "GET"):
             raise Unauthenticated(f"this URL was signed for {leave.verb}, and not for {method[:20]}")
         if leave.once and leave.datacenter != self.datacenter:
             raise MisdirectedRequest(

@@ -19,6 +19,7 @@ from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.problem import headers_of
 from frontend.http.route import Route
+from frontend.rest import cross_origin
 from frontend.rest.about import About
 from frontend.rest.accounts import AccountPages
 from frontend.rest.api_pages import ApiPages
@@ -148,9 +149,13 @@ class AmbryApi:
     def authenticate(self, exchange: Exchange) -> None:
         """See frontend/http/route.py."""
         needs: Needs = exchange.needs
-        signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
-        if needs.on is not On.NOTHING and not signed:
-            exchange.context.who = self.access.of(exchange.headers.get("authorization"))
+        try:
+            signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
+            if needs.on is not On.NOTHING and not signed:
+                exchange.context.who = self.access.of(exchange.headers.get("authorization"))
+        except AmbryError:
+            cross_origin.let_hear(exchange, self.containers.directory.origins)
+            raise
 
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """See frontend/http/route.py."""

@@ -40,6 +40,17 @@ def let_in(exchange: Exchange, container: Container) -> None:
         exchange.common = {**exchange.common, **more}
 
 
+def let_hear(exchange: Exchange, let: frozenset[str]) -> None:
+    """Let a page read why its request was refused before it was known which container that is about.
+
+    `let` as of `preflight`.
+    """
+    origin = exchange.headers.get("origin")
+    if origin is not None and (ANY_ORIGIN in let or origin.lower() in let):
+        told = {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "*", "Vary": "Origin"}
+        exchange.common = {**exchange.common, **told}
+
+
 def preflight(exchange: Exchange, allowed: Sequence[str], let: frozenset[str]) -> dict[str, str]:
     """What the answer to OPTIONS says beside `Allow`; `let` are the origins that may use what is there.
 

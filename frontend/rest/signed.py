@@ -192,6 +192,11 @@ def take_signed(exchange: Exchange, signed: SignedUrls) -> bool:
     pairs = target.query_pairs()
     if SIGNATURE not in pairs:
         return False
+    said = Target(target.path, target.segments, "", target.authority)
+    if exchange.method == "OPTIONS":
+        # A browser asks whether a page may send it. Whether it is good, the page is told when it does.
+        exchange.target = said
+        return True
     # curl -T puts the name of its file behind a URL that ends with a slash: the same call, which says the blob's file name.
     paths = (target.path, "/") if exchange.op == "put" else (target.path,)
     who, leave = signed.open(exchange.method, paths, pairs)
@@ -202,12 +207,11 @@ def take_signed(exchange: Exchange, signed: SignedUrls) -> bool:
         if name.startswith(HEADER_PREFIX) and name not in NOT_SIGNED and leave.headers.get(name) != value:
             raise AccessDenied(f"this URL was not signed for that {name[:60]}; leave the header out")
     exchange.context.who = who
-    exchange.target = Target(target.path, target.segments, "", target.authority)
+    exchange.target = said
     exchange.common = {**exchange.common, **_REFERRER}
     exchange.noted = {**exchange.noted, "signed_by": who.id}
-    if exchange.method != "OPTIONS":
-        exchange.headers = _meant(headers, leave)
-        exchange.size_max = leave.size_max
+    exchange.headers = _meant(headers, leave)
+    exchange.size_max = leave.size_max
     return True
 
 

@@ -98,7 +98,7 @@ async def test_a_preflight_lets_a_key_be_sent_by_the_pages_of_a_container_and_ne
             unknown = await here.frontend.call("GET", f"/{blob}", {"Origin": app})
             assert (unknown.status, unknown.headers["access-control-allow-origin"]) == (401, let), "it may read why"
             wrong = await here.frontend.call("GET", f"/{blob}", {"Origin": app, **bearer(fresh_key())})
-            assert wrong.status == 401
+            assert (wrong.status, wrong.headers["access-control-allow-origin"]) == (401, app)
 
 
 async def test_cookies_mean_nothing(tmp_path: Path) -> None:
