@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from deploy.local_cluster import LocalCluster
 from tests.support.content import content
@@ -78,6 +79,23 @@ async def test_large_and_small_blobs_go_in_and_out_and_to_the_other_datacenter(c
                     await asyncio.sleep(0.05)
         async with client.get(f"{here}/{blob}", headers={"Range": "bytes=4194300-4194400"}) as answer:
             assert await answer.read() == LARGE[4194300:4194401]
+
+
+async def test_a_url_is_signed_for_tls_and_means_the_same_as_a_client_writes_it_anew(cluster: LocalCluster) -> None:
+    here, _ = urls(cluster)
+    own, name = headers(cluster), "named/default/default/a%20b%2Fc%3F+%C3%BC"
+    context_of = context(cluster)
+    async with aiohttp.ClientSession() as client:
+        asked = {"verb": "PUT", "path": f"/{name}", "content-type": 'text/x-a; b="c d+e"'}
+        more = {"x-ambry-enc-um-who": "gr%C3%BCn%26=", "x-ambry-named-upsert": "true"}
+        async with client.get(f"{here}/signedUrl", params=asked, headers=own | more, ssl=context_of) as answer:
+            url = (await answer.json())["url"]
+        assert url.startswith(f"{here}/{name}?ambry-verb=PUT&"), "with https"
+        # As a str it is quoted anew by yarl, as of every aiohttp client.
+        for form in (url, URL(url, encoded=True)):
+            sent = {"Content-Type": asked["content-type"]}
+            async with client.put(form, data=b"hello", headers=sent, ssl=context_of) as answer:
+                assert answer.status == 201, await answer.text()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
