@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from ambry.errors import AccessDenied, AmbryError, InvalidRequest
-from ambry.rest import names
+from ambry.rest import names, values
 from ambry.rest import text as rules
 from frontend.access.signed import HEADER_PREFIX, LIFE_S_MAX, ONCE_BYTES, SIGNATURE, SKEW_S, VERBS, Leave
 from frontend.access.signed_use import SignedUrls, is_signed
@@ -218,6 +218,12 @@ def take_signed(exchange: Exchange, signed: SignedUrls) -> bool:
 def _meant(sent: Mapping[str, str], leave: Leave) -> dict[str, str]:
     """The headers of the request that a URL stands for; `sent` are those of its holder."""
     headers = {**sent, **leave.headers}
+    if leave.verb != "GET" and "if-match" in sent:
+        upsert = leave.headers.get(names.NAMED_UPSERT)
+        if upsert is None or not values.flag(names.NAMED_UPSERT, upsert):
+            raise AccessDenied(
+                f"this URL was not signed for {names.NAMED_UPSERT}: true, so If-Match lets it write over nothing"
+            )
     if leave.content_type is not None:
         said = headers.setdefault("content-type", leave.content_type)
         if said.lower().replace(" ", "") != leave.content_type.lower().replace(" ", ""):

@@ -278,6 +278,21 @@ async def test_names_are_put_and_read_by_signed_urls(tmp_path: Path) -> None:
         assert (await on.ask(f"{NAME}?history")).status == 400
 
 
+async def test_only_a_url_that_says_so_lets_a_name_point_to_another_blob(tmp_path: Path) -> None:
+    """If-Match lets a name move where nothing is said of upsert, so the holder of a URL for a new name could write over it."""
+    async with signing(tmp_path) as on:
+        new, over = await on.sign(NAME, verb="PUT"), await on.sign(NAME, {names.NAMED_UPSERT: "true"}, verb="PUT")
+        first = await on.frontend.call("PUT", new, None, b"one")
+        assert first.status == 201
+        for tag in ("*", first.headers["etag"]):
+            refused = await on.frontend.call("PUT", new, {"If-Match": tag}, b"two")
+            assert (refused.status, refused.json()["code"]) == (403, "AccessDenied"), tag
+        assert (await on.frontend.call("GET", await on.sign(NAME))).body == b"one"
+        assert (await on.frontend.call("PUT", over, {"If-Match": '"other"'}, b"two")).status == 412
+        assert (await on.frontend.call("PUT", over, {"If-Match": first.headers["etag"]}, b"two")).status == 201
+        assert (await on.frontend.call("GET", await on.sign(NAME), {"If-Match": "*"})).body == b"two"
+
+
 async def test_a_key_for_some_names_signs_for_those_alone(tmp_path: Path) -> None:
     async with signing(tmp_path) as on:
         blob = await on.put()
