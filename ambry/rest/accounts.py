@@ -51,6 +51,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     is_private: bool | None = None
     """False: whoever comes may read its blobs, without a key, and caches that many share may keep them. None: nobody said."""
     encrypted: bool = False
+    """Whether new blobs are encrypted where they lie; those that are there stay as they were stored."""
     cacheable: bool = True
     """Whether any cache may keep its blobs."""
     ttl_required: bool = False
@@ -104,10 +105,6 @@ _NOT_HAD: dict[str, tuple[object, ...]] = {
 def container_changes(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among the fields of a container in JSON, by name. Raises InvalidRequest naming the field."""
     changes = _changes(ContainerSettings, given, _CONTAINER_BESIDE)
-    if changes.get("encrypted"):
-        raise InvalidRequest(
-            "encrypted: blobs are not encrypted by this release, so a container that asks for it cannot be had; leave it out"
-        )
     if len(changes.get("description", "")) > DESCRIPTION_SIZE_MAX:
         raise InvalidRequest(f"description has at most {DESCRIPTION_SIZE_MAX} characters")
     if "accessControlAllowOrigin" in changes:

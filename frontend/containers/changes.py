@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ambry.clock import Clock
 from ambry.errors import (
     AccountNotFound,
     AlreadyExists,
+    AmbryError,
     ContainerNotFound,
     InvalidRequest,
     RetentionLocked,
     UpdateConflict,
 )
 from ambry.rest.accounts import account_changes, container_changes, name_of
+from ambry.service.logs import get_logger
+from frontend.container import Container
 from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.registers import LOCK, Kept, account_puts, container_puts, new_id, told_puts
 from frontend.containers.resolver import Containers
 from frontend.containers.sync import ContainerSync
 from frontend.metadata.store import GROUP_MAX, Conflict, MetadataStore, Put
 
+log = get_logger()
+
 ATTEMPTS = 8
 """A change that others' changes came before is judged anew so often."""
 AT_ONCE_MAX = 100
 """Accounts or containers of one request."""
+
+
+class MakesKeys(Protocol):
+    """Whoever keeps the keys of containers that are encrypted (frontend/encryption)."""
+
+    async def check(self) -> None:
+        """Raises KeysUnavailable where none can be made now."""
+
+    async def current_soon(self, container: Container) -> object:
+        """The key of a container; made where there is none."""
 
 
 class ContainerChanges:
@@ -38,8 +53,10 @@ class ContainerChanges:
         *,
         clock: Clock,
         geo: bool,
+        keys: MakesKeys | None = None,
     ) -> None:
-        """`geo` says whether the cluster has more than one datacenter."""
+        """`geo` says whether the cluster has more than one datacenter. Without `keys` no container can be encrypted."""
+        self._keys = keys
         self._containers = containers
         self._sync = sync
         self._store = store
@@ -52,7 +69,12 @@ class ContainerChanges:
         One without an id is new. Raises InvalidRequest, AlreadyExists, AccountNotFound for an id that none has, UpdateConflict,
         RetentionLocked, and what the store raises; then nothing was changed.
         """
+        inner = [each.get("containers") for each in given if isinstance(each, dict)]
+        encrypted = [each for some in inner if isinstance(some, list) for each in some if _asks_encryption(each)]
+        await self._check_keys(encrypted)
         ids = await self._save(lambda: self._judge_accounts(given))
+        if encrypted:
+            await self._make_keys(ids)
         return [self._containers.directory.accounts[id] for id in ids]
 
     async def save_containers(self, account: int, given: Sequence[Mapping[str, Any]]) -> list[ContainerRecord]:
@@ -62,8 +84,35 @@ class ContainerChanges:
             ids, puts = self._judge_containers(account, given)
             return ids, [*puts, *told_puts([account], self._store.datacenter)]
 
+        encrypted = [each for each in given if _asks_encryption(each)]
+        await self._check_keys(encrypted)
         ids = await self._save(judge)
+        if encrypted:
+            await self._make_keys([account])
         return [self._containers.directory.accounts[account].containers[id] for id in ids]
+
+    async def _check_keys(self, encrypted: Sequence[object]) -> None:
+        """Raises where a container is to be encrypted, and cannot be."""
+        if not encrypted:
+            return
+        if self._keys is None:
+            raise InvalidRequest(
+                "encrypted: this frontend is not told who keeps master keys, so nothing can be encrypted; see [encryption] "
+                "in its configuration"
+            )
+        await self._keys.check()
+
+    async def _make_keys(self, accounts: Sequence[int]) -> None:
+        """Keys for what is encrypted in these accounts. The first upload makes one where that fails now."""
+        for account in accounts:
+            for id, record in self._containers.directory.accounts[account].containers.items():
+                container = self._containers.known_id(account, id)
+                if self._keys is None or container is None or not record.settings.encrypted:
+                    continue
+                try:
+                    await self._keys.current_soon(container)
+                except AmbryError as error:
+                    log.warning("no key made yet; the first upload will", container=str(container), error=error.message)
 
     async def _save(self, judge: Callable[[], tuple[list[int], list[Put]]]) -> list[int]:
         for attempt in range(1, ATTEMPTS + 1):
@@ -160,6 +209,10 @@ class ContainerChanges:
                 f"the container {record.name} is locked until {until} (milliseconds since 1970): a lock can be made longer, "
                 "and never shorter"
             )
+
+
+def _asks_encryption(given: object) -> bool:
+    return isinstance(given, dict) and given.get("encrypted") is True
 
 
 def _some(what: str, given: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -24,6 +24,8 @@ class TroubledProvider:
         """Its keys are not those that wrapped what there is."""
         self.asked: list[str] = []
         self.released = asyncio.Event()
+        self.called = asyncio.Event()
+        """Set by the first call that hangs."""
         self.in_call = 0
         self.most_in_call = 0
         self._held = HeldKeys("held", self._text, chance=system_secret)
@@ -38,6 +40,7 @@ class TroubledProvider:
         self.most_in_call = max(self.most_in_call, self.in_call)
         try:
             if self.hanging:
+                self.called.set()
                 await self.released.wait()
         finally:
             self.in_call -= 1
