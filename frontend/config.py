@@ -10,7 +10,7 @@ import msgspec
 
 from ambry.address import is_loopback
 from ambry.clustermap.model import ClusterMap
-from ambry.config import Amount, Millis, Port, Rate, Seconds, Some
+from ambry.config import Amount, Interval, Millis, Port, Rate, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.rest.text import is_plain
 from ambry.service.logs import LogSection
@@ -28,6 +28,9 @@ METADATA_TIMEOUT_MIN_MS = 3_000
 """Longer than a process waits for the others to have written (frontend/metadata/sqlite_file.py:BUSY_S)."""
 
 
+MASTER_CACHE_MIN_S, MASTER_CACHE_MAX_S = 10, 30 * 86_400
+Provider = Literal["file", "environment", "command", "vault"]
+"""Who keeps master keys (frontend/encryption/provider.py)."""
 SESSION_MAX_S = 366 * 86_400
 KEYS_MAX_S = SESSION_MAX_S
 """Data nodes keep the chunks of an upload session for so long, at most."""
@@ -99,6 +102,28 @@ class LimitsSection(msgspec.Struct, frozen=True):
     anonymous_bytes_per_s: Rate = 0.0
 
 
+class EncryptionSection(msgspec.Struct, frozen=True):
+    provider: Provider | Literal[""] = ""
+    also: tuple[Provider, ...] = ()
+    path: str = ""
+    variable: str = "AMBRY_MASTER_KEYS"
+    command: tuple[str, ...] = ()
+    url: str = ""
+    mount: str = "transit"
+    key: str = ""
+    token_file: str = ""
+    authority: str = ""
+    namespace: str = ""
+    cache_s: Seconds = 3600.0
+    retry_s: Interval = 5.0
+    timeout_ms: Millis = 5_000
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """All that are asked; the first wraps what comes."""
+        return tuple(dict.fromkeys((self.provider, *self.also))) if self.provider else ()
+
+
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
@@ -113,6 +138,7 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     node_tls: NodeTlsSection = msgspec.field(default_factory=NodeTlsSection)
     access: AccessSection = msgspec.field(default_factory=AccessSection)
     limits: LimitsSection = msgspec.field(default_factory=LimitsSection)
+    encryption: EncryptionSection = msgspec.field(default_factory=EncryptionSection)
     accounts: dict[str, AccountEntry] = msgspec.field(
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )
@@ -151,6 +177,31 @@ def _refuse_ids(key: str, ids: Mapping[str, int]) -> None:
             raise ConfigInvalid(
                 f"{key}: {known[number]} and {name} both have the id {number}; each needs one of its own"
             )
+
+
+def _check_encryption(section: EncryptionSection) -> None:
+    needed: dict[str, tuple[str, ...]] = {
+        "file": ("path",),
+        "environment": ("variable",),
+        "command": ("command",),
+        "vault": ("url", "mount", "key", "token_file"),
+    }
+    if section.also and not section.provider:
+        raise ConfigInvalid(
+            "encryption.also names what else opens keys, and encryption.provider what wraps them: name it"
+        )
+    for provider in section.providers:
+        for key in needed[provider]:
+            if not getattr(section, key):
+                raise ConfigInvalid(f"encryption.{key} must be set for the provider {provider}")
+    if not MASTER_CACHE_MIN_S <= section.cache_s <= MASTER_CACHE_MAX_S:
+        raise ConfigInvalid(
+            f"encryption.cache_s must lie between {MASTER_CACHE_MIN_S} and {MASTER_CACHE_MAX_S} seconds"
+        )
+    if not 100 <= section.timeout_ms <= 60_000:
+        raise ConfigInvalid("encryption.timeout_ms must lie between 100 and 60,000 ms")
+    if not (section.namespace.isascii() and section.namespace.isprintable()):
+        raise ConfigInvalid("encryption.namespace stands in a header: printable ASCII")
 
 
 def check(config: FrontendConfig) -> FrontendConfig:
@@ -214,6 +265,7 @@ def check(config: FrontendConfig) -> FrontendConfig:
             raise ConfigInvalid(
                 f"the name {name!r} stands in headers: 1 to {NAME_SIZE_MAX} characters of printable ASCII"
             )
+    _check_encryption(config.encryption)
     if not config.access.enabled and not is_loopback(frontend.host):
         raise ConfigInvalid(
             f"frontend.host is {frontend.host!r}, and access.enabled is false: without keys a frontend serves loopback alone, "

@@ -26,6 +26,8 @@ from frontend.containers.standing import StandingRules
 from frontend.containers.sync import ContainerSync
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.retention import DatasetRetention
+from frontend.encryption.changes import KeyChanges
+from frontend.encryption.keyring import Keyring
 from frontend.feed.following import ChangeFollowing
 from frontend.feed.reader import FeedReader
 from frontend.feed.token import TokenCodec
@@ -80,6 +82,9 @@ class MetadataServices:
     feed: ChangeFollowing
     notices: Notices
     access_keys: Keys
+    keyring: Keyring | None
+    """None where nobody keeps master keys."""
+    encryption: KeyChanges | None
     key_use: KeyUse
     key_sync: KeySync
     loops: tuple[Loop, ...]
@@ -99,6 +104,8 @@ class MetadataServices:
         """Give back what nobody else has while it is here. Nothing runs any more."""
         await self.notices.stop()
         await self.quotas.close()
+        if self.keyring is not None:
+            await self.keyring.close()
 
 
 def metadata_services(
@@ -109,6 +116,7 @@ def metadata_services(
     *,
     introduction: Introduction,
     access: Access,
+    keyring: Keyring | None = None,
     clock: Clock,
     random_source: random.Random,
     in_doubt: Callable[[], bool] = lambda: False,
@@ -152,6 +160,10 @@ def metadata_services(
         containers.elsewhere = ContainersElsewhere(
             store, others.everywhere.newest, clock=clock, within_s=others.everywhere.within_s
         )
+    encryption = None
+    if keyring is not None:
+        keyring.elsewhere = others.everywhere.ask_others
+        encryption = KeyChanges(keyring, containers, store, clock=clock, settled_s=config.encryption.cache_s)
     names = Names(store, others.everywhere.ask_others, container_shown=containers.shown)
     intents = Intents(
         store,
@@ -170,7 +182,9 @@ def metadata_services(
     following = [Loop(name=each.name, tick=each.tick, progress=each.describe) for each in others.followers]
     return MetadataServices(
         sync=sync,
-        changes=ContainerChanges(containers, sync, store, clock=clock, geo=len(router.map.datacenters) > 1),
+        changes=ContainerChanges(
+            containers, sync, store, clock=clock, geo=len(router.map.datacenters) > 1, keys=keyring
+        ),
         quotas=quotas,
         sessions=sessions,
         names=names,
@@ -182,6 +196,8 @@ def metadata_services(
         datasets=datasets,
         feed=feed,
         notices=notices,
+        keyring=keyring,
+        encryption=encryption,
         access_keys=Keys(access, key_sync, store, clock=clock, chance=system_secret),
         key_use=key_use,
         key_sync=key_sync,
@@ -194,6 +210,7 @@ def metadata_services(
             Loop(name="upload_sessions", tick=when_sure(janitor.tick), progress=janitor.progress),
             Loop(name="names", tick=when_sure(name_janitor.tick), progress=name_janitor.progress),
             *following,
+            *([] if keyring is None else [Loop(name="encryption", tick=keyring.tick, progress=keyring.progress)]),
             Loop(name="datasets", tick=when_sure(retention.tick), progress=retention.progress),
         ),
     )

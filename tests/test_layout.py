@@ -584,6 +584,14 @@ CLIENT = "tests/unit/ambry/client/"
 MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
     "frontend/metadata/spaces.py": ("tests/conformance/test_metadata_conformance.py", "numbers that both engines keep"),
+    "frontend/encryption/key_rows.py": (
+        "tests/unit/frontend/encryption/test_encryption_changes.py",
+        "rows are written, superseded and read there",
+    ),
+    "frontend/encryption/opened.py": (
+        "tests/unit/frontend/encryption/test_encryption_keyring.py",
+        "what a key wraps opens where it belongs alone",
+    ),
     "frontend/encryption/provider.py": (
         "tests/unit/frontend/encryption/test_encryption_master.py",
         "what providers have in common, held against there",

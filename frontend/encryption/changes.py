@@ -14,8 +14,8 @@ from frontend.containers.registers import told_puts
 from frontend.containers.resolver import Containers
 from frontend.encryption.key_rows import (
     DeletedKey,
-    KeyRow,
-    StoredKey,
+    KeptKey,
+    WrappedKey,
     current_of,
     encode,
     register_key,
@@ -58,11 +58,11 @@ class KeyChanges:
         self._clock = clock
         self._settled_s = settled_s
 
-    async def all(self, container: Container) -> list[KeyRow]:
+    async def all(self, container: Container) -> list[KeptKey]:
         """Every key that a container ever had, by version."""
         return await self._keyring.rows(container.scope)
 
-    async def rotate(self, container: Container) -> KeyRow:
+    async def rotate(self, container: Container) -> KeptKey:
         """Another key for what is written from now on; the one before goes on opening what it sealed.
 
         Raises InvalidRequest for a container without any, KeysUnavailable, and what the store raises.
@@ -89,12 +89,12 @@ class KeyChanges:
                     f"the container {container} is in use: set its status to INACTIVE first, so that nobody writes what nobody "
                     "will read"
                 )
-            going = [row for row in rows if isinstance(row.key, StoredKey)]
+            going = [row for row in rows if isinstance(row.key, WrappedKey)]
         else:
             going = [self._one(container, rows, version)]
         puts = []
         for row in going:
-            if isinstance(row.key, StoredKey):
+            if isinstance(row.key, WrappedKey):
                 gone = encode(DeletedKey(self._clock.wall_ms(), by))
                 puts.append(Put(Space.CONTAINER_KEY, container.scope, register_key(row.version), gone))
         for at in range(0, len(puts), DELETES_AT_ONCE):
@@ -109,14 +109,14 @@ class KeyChanges:
         await self._refresh()
         return versions
 
-    def _one(self, container: Container, rows: Iterable[KeyRow], version: int) -> KeyRow:
+    def _one(self, container: Container, rows: Iterable[KeptKey], version: int) -> KeptKey:
         """The one with this version, where it may go."""
         found = next((row for row in rows if row.version == version), None)
         if found is None:
             raise KeyNotFound(f"the container {container} never had a key {shown(version)}")
         if not container.active or isinstance(found.key, DeletedKey):
             return found
-        newer = [row.key.made_ms for row in rows if row.version > version and isinstance(row.key, StoredKey)]
+        newer = [row.key.made_ms for row in rows if row.version > version and isinstance(row.key, WrappedKey)]
         if not newer:
             raise InvalidRequest(
                 f"{shown(version)} is the key with which the container {container} is written: rotate it first, or set the "
@@ -148,7 +148,7 @@ class KeyChanges:
                 break
             for row in await self._keyring.rows(scope):
                 key = row.key
-                if not isinstance(key, StoredKey):
+                if not isinstance(key, WrappedKey):
                     continue
                 if (key.provider, key.wrapped.version) == (master.name, version):
                     already += 1
@@ -164,7 +164,7 @@ class KeyChanges:
             last = None
         return Rewrapped(version=version, done=done, already=already, failed=tuple(failed), next=last)
 
-    async def _wrap_anew(self, scope: int, row: KeyRow, key: StoredKey) -> bool:
+    async def _wrap_anew(self, scope: int, row: KeptKey, key: WrappedKey) -> bool:
         secret = await self._keyring.open(scope, row)
         anew = await self._keyring.wrap(scope, row.version, secret, made_ms=key.made_ms)
         put = Put(Space.CONTAINER_KEY, scope, register_key(row.version), encode(anew), row.stamp)

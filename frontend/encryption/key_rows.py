@@ -23,7 +23,7 @@ COUNT_MAX = 0xFFFF
 _LIVE, _DELETED = b"\0", b"\1"
 
 
-class StoredKey(msgspec.Struct, frozen=True):
+class WrappedKey(msgspec.Struct, frozen=True):
     """A key as it is kept: wrapped by a version of a provider's master key."""
 
     provider: str
@@ -38,16 +38,16 @@ class DeletedKey(msgspec.Struct, frozen=True):
     by: str
 
 
-class KeyRow(msgspec.Struct, frozen=True):
+class KeptKey(msgspec.Struct, frozen=True):
     """One register."""
 
     version: int
-    key: StoredKey | DeletedKey
+    key: WrappedKey | DeletedKey
     stamp: Stamp
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_stored = msgspec.msgpack.Decoder(StoredKey).decode
+_stored = msgspec.msgpack.Decoder(WrappedKey).decode
 _deleted = msgspec.msgpack.Decoder(DeletedKey).decode
 
 
@@ -55,11 +55,11 @@ def register_key(version: int) -> bytes:
     return version.to_bytes(VERSION_SIZE, "big")
 
 
-def encode(key: StoredKey | DeletedKey) -> bytes:
-    return (_LIVE if isinstance(key, StoredKey) else _DELETED) + _encode(key)
+def encode(key: WrappedKey | DeletedKey) -> bytes:
+    return (_LIVE if isinstance(key, WrappedKey) else _DELETED) + _encode(key)
 
 
-def decode(version: Version) -> KeyRow | None:
+def decode(version: Version) -> KeptKey | None:
     """None for one whose key is not here yet: what was in its place was erased. Raises DataCorrupt."""
     value = version.value
     if not value:
@@ -68,10 +68,10 @@ def decode(version: Version) -> KeyRow | None:
         key = _deleted(value[1:]) if value[:1] == _DELETED else _stored(value[1:])
     except (msgspec.DecodeError, UnicodeDecodeError) as cause:
         raise DataCorrupt(f"the key {version.key!r} of a container cannot be read: {cause}") from cause
-    return KeyRow(int.from_bytes(version.key, "big"), key, version.stamp)
+    return KeptKey(int.from_bytes(version.key, "big"), key, version.stamp)
 
 
-def next_version(rows: Iterable[KeyRow], datacenter: int) -> int:
+def next_version(rows: Iterable[KeptKey], datacenter: int) -> int:
     """That of a key which is made now in this datacenter."""
     count = max((row.version >> 16 for row in rows), default=0) + 1
     if count > COUNT_MAX:
@@ -79,9 +79,9 @@ def next_version(rows: Iterable[KeyRow], datacenter: int) -> int:
     return count << 16 | datacenter
 
 
-def current_of(rows: Iterable[KeyRow]) -> KeyRow | None:
+def current_of(rows: Iterable[KeptKey]) -> KeptKey | None:
     """The one that new blobs are sealed with."""
-    living = [row for row in rows if isinstance(row.key, StoredKey)]
+    living = [row for row in rows if isinstance(row.key, WrappedKey)]
     return max(living, key=lambda row: row.version, default=None)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, EncryptionKeyDeleted, KeysUnavailable
@@ -24,8 +24,8 @@ from frontend.containers.registers import told_puts
 from frontend.containers.resolver import Containers
 from frontend.encryption.key_rows import (
     DeletedKey,
-    KeyRow,
-    StoredKey,
+    KeptKey,
+    WrappedKey,
     about,
     current_of,
     decode,
@@ -98,6 +98,15 @@ class Keyring:
     def open_count(self) -> int:
         return len(self._open)
 
+    def progress(self) -> dict[str, Any]:
+        """What an operator is told of it."""
+        return {
+            "provider": self.master.name,
+            "away": self.master.away,
+            "open": len(self._open),
+            "opening": len(self._under_way),
+        }
+
     # --- what the router asks ---
 
     def current(self, container: Container) -> OpenKey | None:
@@ -129,9 +138,9 @@ class Keyring:
 
     # --- keys as they are kept ---
 
-    async def rows(self, scope: int) -> list[KeyRow]:
+    async def rows(self, scope: int) -> list[KeptKey]:
         """All keys that a container ever had, by version. Raises what the store raises, DataCorrupt."""
-        found: list[KeyRow] = []
+        found: list[KeptKey] = []
         after: bytes | None = None
         while True:
             page = await self._store.list(Space.CONTAINER_KEY, scope, after=after)
@@ -140,7 +149,7 @@ class Keyring:
                 return found
             after = page[-1].key
 
-    async def make(self, container: Container, *, beside: int | None) -> KeyRow:
+    async def make(self, container: Container, *, beside: int | None) -> KeptKey:
         """Make a key that is current from now on, where `beside` still is (None: none is); else the one that is.
 
         Raises KeysUnavailable, and what the store raises.
@@ -159,19 +168,19 @@ class Keyring:
             except Conflict:
                 continue
             log.info("key of a container made", container=str(container), version=shown(version))
-            return KeyRow(version, key, made.stamp)
+            return KeptKey(version, key, made.stamp)
         raise KeysUnavailable(f"keys of the container {container} are made all the time; retry", retry_after_s=1)
 
     def forget(self, scope: int, version: int) -> None:
         """Nobody uses it any more."""
         self._open.pop((scope, version), None)
 
-    async def wrap(self, scope: int, version: int, key: bytes, *, made_ms: int) -> StoredKey:
+    async def wrap(self, scope: int, version: int, key: bytes, *, made_ms: int) -> WrappedKey:
         """A key as it is to be kept. Raises KeysUnavailable."""
         wrapped = await self.master.wrap(key, about(self._cluster, scope, version))
-        return StoredKey(self.master.name, wrapped, made_ms)
+        return WrappedKey(self.master.name, wrapped, made_ms)
 
-    async def open(self, scope: int, row: KeyRow) -> bytes:
+    async def open(self, scope: int, row: KeptKey) -> bytes:
         """The key of a row itself. Raises EncryptionKeyDeleted, KeysUnavailable."""
         key = row.key
         of = f"the key {shown(row.version)} of the container {self._containers.shown(scope)}"
@@ -184,11 +193,11 @@ class Keyring:
             )
         return await self._told(scope, master.unwrap(key.wrapped, about(self._cluster, scope, row.version)), of=of)
 
-    async def _newest(self, container: Container) -> KeyRow:
+    async def _newest(self, container: Container) -> KeptKey:
         row = current_of(await self.rows(container.scope))
         return await self.make(container, beside=None) if row is None else row
 
-    async def _row(self, scope: int, version: int) -> KeyRow:
+    async def _row(self, scope: int, version: int) -> KeptKey:
         """One register, here or elsewhere."""
         key = register_key(version)
         found = await self._store.get(Space.CONTAINER_KEY, scope, key)
@@ -214,7 +223,7 @@ class Keyring:
 
     # --- opening ---
 
-    async def _once(self, scope: int, version: int, row: KeyRow | None) -> OpenKey:
+    async def _once(self, scope: int, version: int, row: KeptKey | None) -> OpenKey:
         """Open a key, once for all who wait for it."""
         place = (scope, version)
         task = self._under_way.get(place)
@@ -229,7 +238,7 @@ class Keyring:
             # Whoever waited has it; they may all have gone.
             task.exception()
 
-    async def _opened(self, scope: int, version: int, row: KeyRow | None) -> OpenKey:
+    async def _opened(self, scope: int, version: int, row: KeptKey | None) -> OpenKey:
         began = self._clock.monotonic()
         directory = self._containers.directory
         if row is None:

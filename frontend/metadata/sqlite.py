@@ -117,9 +117,9 @@ class SqliteStore:
         wall_ms = self._clock.wall_ms()
         sweep = self._sweeps.due
         try:
-            sql = self._writing.get().sql
+            connection = self._writing.get()
             with self._turn.taken():
-                done = carry_out(sql, jobs, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
+                done = carry_out(connection.sql, jobs, datacenter=self._datacenter, wall_ms=wall_ms, sweep=sweep)
         except (sqlite3.Error, AmbryError, OSError) as error:
             for job in jobs:
                 job.error = self._writing.explain(error)
@@ -128,7 +128,9 @@ class SqliteStore:
             self._sweeps.done()
         self._turns += 1
         self._bytes += sum(job.size for job in jobs)
-        self._erased |= done.erased
+        if done.erased:
+            # Whoever is answered relies on it.
+            self._empty_wal(connection)
         jobs[0].loop.call_soon_threadsafe(self._watch.note, done.seq)
 
     def _end_writing(self) -> None:
@@ -153,6 +155,7 @@ class SqliteStore:
 
     def _empty_wal(self, connection: SqliteConnection) -> None:
         """Nothing of what was erased is left in the WAL; tried again behind the next turn while others read from it."""
+        self._erased = True
         try:
             busy, *_ = connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:

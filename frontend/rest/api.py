@@ -31,6 +31,7 @@ from frontend.rest.changes import ChangePages
 from frontend.rest.cluster import ClusterPages
 from frontend.rest.dataset_versions import DatasetVersions
 from frontend.rest.datasets import DatasetPages
+from frontend.rest.encryption_pages import EncryptionPages
 from frontend.rest.entry import Entry
 from frontend.rest.key_pages import KeyPages
 from frontend.rest.named import NamedBlobs
@@ -141,6 +142,7 @@ class AmbryApi:
                 NameLists(services.names, router, containers, clock=clock),
                 ChangePages(services.feed, containers),
                 KeyPages(services.access_keys, services.key_use, router),
+                EncryptionPages(services.keyring, services.encryption, containers, router),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())
         self.find = RouteFinder(self.routes, entry.preflight).find

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from ambry.clock import SystemClock
+from ambry.clock import SystemClock, system_secret
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.access.verified import Access, trusting
 from frontend.config import AccountEntry, FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
+from frontend.encryption.keyring import Keyring
 from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
@@ -33,6 +34,7 @@ from frontend.services import MetadataServices, metadata_services
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import FakeCluster, make_cluster
 from tests.support.introductions import introduction
+from tests.support.masters import TroubledProvider, master_keys
 
 ACCOUNTS = {
     "default": AccountEntry(id=1, containers={"default": 1, "other": 2}),
@@ -165,11 +167,12 @@ async def http_frontend(
     access: Access | None = None,
     url_secret: bytes | None = None,
     meters: Meters | None = None,
+    provider: TroubledProvider | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
 
-    Without `access` nobody is asked for a key.
+    Without `access` nobody is asked for a key. With `provider` there are keys of containers.
     Without `shortcut` everything goes the ordinary way; what counts where that is not said is SHORTCUT.
     """
     cluster = cluster or make_cluster(((3,),) * 4, clock=SystemClock())
@@ -178,8 +181,18 @@ async def http_frontend(
     access = access or trusting(clock)
     containers = Containers(ACCOUNTS, open=not access.enabled)
     whole = FrontendConfig(frontend=config)
-    services = None
+    services, keyring = None, None
     if metadata is not None:
+        if provider is not None:
+            keyring = Keyring(
+                metadata,
+                containers,
+                [master_keys(provider, clock)],
+                cluster="test",
+                clock=clock,
+                chance=system_secret,
+                cache_s=3600.0,
+            )
         services = metadata_services(
             metadata,
             cluster.context,
@@ -187,6 +200,7 @@ async def http_frontend(
             whole,
             introduction=introduction(config.name, clock=clock),
             access=access,
+            keyring=keyring,
             clock=clock,
             random_source=random.Random(5),
         )

@@ -38,7 +38,6 @@ def test_settings_are_taken_by_ambrys_names_and_nothing_else_of_a_container_is()
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"encrypted": True}, "not encrypted by this release"),
         ({"backupEnabled": True}, "backupEnabled is not implemented"),
         ({"securePathRequired": True}, "securePathRequired is not implemented"),
         ({"cacheTtlInSecond": 60}, "cacheTtlInSecond is not implemented"),

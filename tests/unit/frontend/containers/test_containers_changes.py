@@ -165,7 +165,7 @@ async def test_what_the_configuration_names_keeps_its_ids_and_names_and_takes_se
     ("given", "error", "said"),
     [
         ({"containerId": 70, "containerName": "other"}, InvalidRequest, "containerName is 'models' and stays so"),
-        ({"containerId": 70, "encrypted": True}, InvalidRequest, "not encrypted by this release"),
+        ({"containerId": 70, "encrypted": True}, InvalidRequest, "not told who keeps master keys"),
         ({"containerId": 70, "parentAccountId": 8}, InvalidRequest, "parentAccountId"),
         ({"containerId": 71}, ContainerNotFound, "no container with the id 71"),
         ({"containerId": "70"}, InvalidRequest, "containerId is a number"),

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import EncryptionKeyDeleted, InvalidRequest, KeyNotFound, KeysUnavailable, RetentionLocked
-from frontend.encryption.key_rows import COUNT_MAX, DeletedKey, StoredKey, shown
+from frontend.encryption.key_rows import COUNT_MAX, DeletedKey, WrappedKey, shown
 from frontend.metadata.spaces import Space
 from tests.support.keyrings import CACHE_S, Seat, exchange, seats
 
 DATA, ABOUT = b"d" * 32, b"blob"
 
 
-async def stored(seat: Seat, scope: int) -> list[StoredKey]:
-    return [row.key for row in await seat.keyring.rows(scope) if isinstance(row.key, StoredKey)]
+async def stored(seat: Seat, scope: int) -> list[WrappedKey]:
+    return [row.key for row in await seat.keyring.rows(scope) if isinstance(row.key, WrappedKey)]
 
 
 async def test_a_rotated_key_is_current_everywhere_and_the_one_before_opens_on(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ async def test_a_deletion_wins_over_a_datacenter_that_wraps_anew_later(tmp_path:
         assert (await two.keys.rewrap(None, 10)).done == 1
         await exchange(one, two)
         for seat in (one, two):
-            assert [row.key for row in await seat.keys.all(container) if isinstance(row.key, StoredKey)] == []
+            assert [row.key for row in await seat.keys.all(container) if isinstance(row.key, WrappedKey)] == []
             for version in (await seat.store.log()).versions:
                 if version.space == Space.CONTAINER_KEY:
                     assert not version.value or version.value[:1] == b"\1"
@@ -166,7 +166,7 @@ async def test_an_old_key_goes_when_nobody_can_write_with_it_any_more(tmp_path: 
         assert await one.keys.delete(container, 1 << 16 | 1, by="k") == [1 << 16 | 1]
         assert await one.keys.delete(container, 1 << 16 | 1, by="another") == [1 << 16 | 1]
         rows = await one.keys.all(container)
-        assert isinstance(rows[0].key, DeletedKey) and rows[0].key.by == "k" and isinstance(rows[1].key, StoredKey)
+        assert isinstance(rows[0].key, DeletedKey) and rows[0].key.by == "k" and isinstance(rows[1].key, WrappedKey)
 
 
 async def test_the_keys_of_a_locked_container_are_not_deleted(tmp_path: Path) -> None:

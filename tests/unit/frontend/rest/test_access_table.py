@@ -55,6 +55,7 @@ ALIAS = {
     "version": "1",
     "ifVersion": None,
 }
+ENCRYPTED = "/encryption/containers/{account}/{container}"
 HEALTH = ("/", "/healthCheck", "/healthz", "/readyz", "/version")
 ABOUT = ("", "/Segment/{n}", "/BlobInfo", "/UserMetadata", "/Replicas", "/BlobChunkIds")
 TABLE: dict[tuple[str, str], Rule] = {
@@ -102,6 +103,12 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("POST", "/keys"): rule("admin", where=KEY, body={"name": "k", "grants": [{"roles": ["admin"], "account": "ml"}]}),
     ("PUT", "/keys/{key}"): rule("admin", where=KEY, body={"name": "k"}),
     ("POST", "/keys/{key}/rotate"): rule("admin", where=KEY, body={}),
+    **reads("/encryption", rule("admin", where=EVERYWHERE)),
+    ("POST", "/encryption/rewrap"): rule("admin", where=EVERYWHERE, body={}),
+    **reads(ENCRYPTED, rule("admin")),
+    ("POST", f"{ENCRYPTED}/rotate"): rule("admin"),
+    ("DELETE", ENCRYPTED): rule("admin"),
+    ("DELETE", f"{ENCRYPTED}/{{version}}"): rule("admin"),
     ("DELETE", "/keys/{key}"): rule("admin", where=KEY),
 }  # fmt: skip
 DECIDE_THEMSELVES = {
@@ -149,7 +156,7 @@ class Ground:
         call, own = self.frontend.call, bearer(self.root)
         answer = await call("POST", "/", {**own, **MODELS}, b"hello")
         self.values = {"id": answer.json()["id"], "filename": "a.bin", "n": "0", "account": "ml", "container": "models"}
-        self.values |= {"name...": "x/y", "part": "1", "key": self.root.id}
+        self.values |= {"name...": "x/y", "part": "1", "version": "1.1", "key": self.root.id}
         for name in ("x/y", "x/other"):
             assert (await call("PUT", f"/named/ml/models/{name}", {**own, **MODELS}, b"hello")).status == 201
         begun = await call("POST", "/uploads", {**own, **MODELS})
@@ -184,7 +191,7 @@ class Ground:
             given["Content-Type"], body = "application/json", msgspec.json.encode(taken.body)
         elif target.startswith("/batch/") and target != "/batch/put":
             given["Content-Type"], body = "application/json", msgspec.json.encode([self.values["id"]])
-        elif method in ("PUT", "POST") and target not in ("/updateTtl", "/undelete", "/uploads"):
+        elif method in ("PUT", "POST") and target not in ("/updateTtl", "/undelete", "/uploads", f"{ENCRYPTED}/rotate"):
             body = b"hello"
         return (await self.frontend.call(method, path, given, body)).status
 

@@ -141,7 +141,7 @@ async def test_encryption_is_refused_and_not_ignored(tmp_path: Path) -> None:
         answer = await post(
             frontend, "/accounts/containers", {"containers": [{"containerId": 70, "encrypted": True}]}, ML
         )
-        assert answer.status == 400 and "not encrypted by this release" in answer.json()["detail"]
+        assert answer.status == 400 and "not told who keeps master keys" in answer.json()["detail"]
 
 
 async def test_while_the_store_is_away_what_was_seen_is_told_and_used_and_the_rest_is_503(
