@@ -182,6 +182,10 @@ class StubFrontend:
             connection.close()
 
     def _one(self, connection: socket.socket, stream: BufferedReader, number: int) -> bool:
+        if stream.peek(1)[:1] == b"\x16":
+            # Somebody begins TLS. A frontend says so at once; there may be no end of a line in what was sent.
+            connection.sendall(b"HTTP/1.1 400 Stub\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            return False
         line = stream.readline().decode("latin-1").split()
         if len(line) != 3:
             return False
