@@ -801,6 +801,12 @@ COVERED_BY = {
         "tests/unit/ambry/cli/test_cli_datasets.py",
         "a model is published, promoted and rolled back",
     ),
+    "ambry/client/wire/encryption.py": (CLIENT + "test_client_encryption.py", "pure parts of keys of containers"),
+    "ambry/client/aio/encryption.py": (CLIENT + "test_client_encryption.py", "against a frontend with a provider"),
+    "ambry/client/sync/encryption.py": (
+        "tests/unit/ambry/cli/test_cli_encryption.py",
+        "the command against a frontend with a provider",
+    ),
     "ambry/client/wire/accounts.py": (CLIENT + "test_client_accounts.py", "pure parts of accounts"),
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),

@@ -62,6 +62,11 @@ def container_settings(command: Callable[..., T]) -> Callable[..., T]:
         click.option("--ttl-required/--no-ttl-required", default=None, help="Whether no blob lives for ever."),
         click.option("--cacheable/--no-cacheable", default=None, help="Whether caches may keep blobs."),
         click.option("--private/--no-private", default=None, help="Whether caches that many share may not."),
+        click.option(
+            "--encrypted/--no-encrypted",
+            default=None,
+            help="Whether new blobs are encrypted where they lie (`ambry encryption`).",
+        ),
         click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"])),
     ):
         command = option(command)

@@ -35,6 +35,7 @@ CLIENT_COMMANDS = {
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",
     "container": "ambry.cli.accounts",
+    "encryption": "ambry.cli.encryption",
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"

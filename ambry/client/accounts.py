@@ -47,6 +47,7 @@ class ContainerChange(TypedDict, total=False):
     description: str
     is_private: bool | None
     """False: whoever comes may read, without a key."""
+    encrypted: bool
     cacheable: bool
     ttl_required: bool
     named_blob_mode: Literal["DISABLED", "OPTIONAL", "NO_UPDATE"]

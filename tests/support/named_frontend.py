@@ -14,12 +14,13 @@ from typing import Self
 from ambry.clock import SystemClock
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import http_frontend
+from tests.support.masters import TroubledProvider
 from tests.support.metadata_stores import opened, sqlite_store
 
 
 @contextmanager
-def named_frontend(path: Path) -> Iterator[str]:
-    """Its URL. Blobs are at fake peers, names in a file at `path`."""
+def named_frontend(path: Path, provider: TroubledProvider | None = None) -> Iterator[str]:
+    """Its URL. Blobs are at fake peers, names in a file at `path`; with a `provider` there are keys of containers."""
     started = threading.Event()
     made: list[str] = []
     stop: list[asyncio.Event] = []
@@ -27,7 +28,10 @@ def named_frontend(path: Path) -> Iterator[str]:
 
     async def serve() -> None:
         cluster = make_cluster(((3,),) * 4, clock=SystemClock())
-        async with opened(sqlite_store(path)) as store, http_frontend(cluster, metadata=store) as frontend:
+        async with (
+            opened(sqlite_store(path)) as store,
+            http_frontend(cluster, metadata=store, provider=provider) as frontend,
+        ):
             made.append(f"http://127.0.0.1:{frontend.port}")
             stop.append(asyncio.Event())
             loops.append(asyncio.get_running_loop())

@@ -10,6 +10,7 @@ from ambry.client.aio.aliases import AsyncAliases
 from ambry.client.aio.batches import AsyncBatches
 from ambry.client.aio.changes import AsyncChanges
 from ambry.client.aio.datasets import AsyncDatasets
+from ambry.client.aio.encryption import AsyncEncryption
 from ambry.client.aio.file_uploads import AsyncFileUploads
 from ambry.client.aio.health import AsyncHealthChecks
 
@@ -23,6 +24,11 @@ class AsyncAmbryClient(
     Local files are read and written in threads; a plain iterable is iterated in the loop.
     Close it, or use it in an `async with` statement.
     """
+
+    @property
+    def encryption(self) -> AsyncEncryption:
+        """Keys of encryption at rest: `provider`, `show`, `rotate`, `rewrap`, `delete`."""
+        return AsyncEncryption(self)
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from ambry.client.sync.aliases import SyncAliases
 from ambry.client.sync.batches import SyncBatches
 from ambry.client.sync.changes import SyncChanges
 from ambry.client.sync.datasets import SyncDatasets
+from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.file_uploads import SyncFileUploads
 from ambry.client.sync.health import SyncHealthChecks
 
@@ -22,6 +23,11 @@ class AmbryClient(SyncFileUploads, SyncDatasets, SyncAliases, SyncBatches, SyncC
     Each of several threads that call it at the same time has a connection of its own.
     Close it, or use it in a `with` statement.
     """
+
+    @property
+    def encryption(self) -> SyncEncryption:
+        """Keys of encryption at rest: `provider`, `show`, `rotate`, `rewrap`, `delete`."""
+        return SyncEncryption(self)
 
     def __enter__(self) -> Self:
         return self

@@ -48,7 +48,6 @@ def test_settings_travel_by_ambrys_names() -> None:
     [
         ({"quota": 5}, "there is no setting 'quota'"),
         ({"quota_bytes": "5"}, "quotaBytes"),
-        ({"encrypted": True}, "encrypted"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_before_anything_is_sent(settings: dict[str, Any], said: str) -> None:

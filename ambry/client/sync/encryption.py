@@ -1,0 +1,44 @@
+# Generated from ambry/client/aio/encryption.py by `make sync-client`; change that file, not this one.
+"""Keys of encryption at rest, for administrators."""
+
+from __future__ import annotations
+
+from ambry.client.encryption import ContainerKeysInfo, ProviderInfo, RewrapResult
+from ambry.client.model import Timeout
+from ambry.client.sync.calls import SyncCalls
+from ambry.client.wire import encryption as wire
+
+
+class SyncEncryption:
+    """The calls on keys of containers. They take a key of the API with `admin` there, and `rewrap` everywhere."""
+
+    def __init__(self, calls: SyncCalls) -> None:
+        self._calls = calls
+
+    def provider(self, *, timeout: Timeout | None = None) -> ProviderInfo:
+        """Who keeps the master keys, and whether they answer."""
+        return self._calls._ask(wire.provider_request(), None, wire.parse_provider, timeout)
+
+    def show(self, account: str, container: str, *, timeout: Timeout | None = None) -> ContainerKeysInfo:
+        """Every key that a container ever had."""
+        return self._calls._ask(wire.keys_request(account, container), None, wire.parse_keys, timeout)
+
+    def rotate(self, account: str, container: str, *, timeout: Timeout | None = None) -> ContainerKeysInfo:
+        """Another key for what is written from now on; where an answer is lost and asked for again, perhaps two."""
+        return self._calls._ask(wire.rotate_request(account, container), None, wire.parse_keys, timeout)
+
+    def rewrap(self, after: int | None = None, *, limit: int = 100, timeout: Timeout | None = None) -> RewrapResult:
+        """One step of having the newest master key wrap what older ones had: call it with `next` until that is None."""
+        request, body = wire.rewrap_request(after, limit)
+        return self._calls._ask(request, body, wire.parse_rewrap, timeout)
+
+    def delete(
+        self, account: str, container: str, *, version: str | None = None, timeout: Timeout | None = None
+    ) -> ContainerKeysInfo:
+        """Delete the keys of a container, or one, **for ever**: nobody reads again what they sealed.
+
+        All: the container must be INACTIVE. One: others must have superseded it for a while. Raises InvalidRequest,
+        RetentionLocked.
+        """
+        request = wire.delete_request(account, container, version)
+        return self._calls._ask(request, None, wire.parse_keys, timeout)
