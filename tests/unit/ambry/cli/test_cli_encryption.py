@@ -55,7 +55,7 @@ def test_keys_are_made_rotated_wrapped_anew_and_deleted(shell: Shell) -> None:
     doubted = shell("encryption", "delete-key", "secret one", typed="secret one\n")
     assert doubted.exit_code == 1 and "nothing was deleted" in doubted.output
     gone = shell("encryption", "delete-key", "secret one", typed="ml/secret one\n")
-    assert gone.exit_code == 0 and gone.output.count("deleted for ever") == 2
+    assert gone.exit_code == 0 and gone.output.count("deleted for ever 2") == 2
 
 
 def test_what_cannot_be_wrapped_anew_is_a_failure(shell: Shell) -> None:
