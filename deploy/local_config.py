@@ -38,6 +38,9 @@ def config_text(member: Member, layout_path: Path, more: Mapping[str, Sequence[s
         more = OPEN if member.role == "frontend" else CLEAR
     for name, content in more.items():
         lines += ["", f"[{name}]", *content]
+    if member.role == "frontend":
+        audit = str(member.directory / "audit.jsonl")
+        lines += ["", "[audit]", f"file = {json.dumps(audit, ensure_ascii=False)}"]
     lines += ["", "[log]", f"file = {json.dumps(str(member.log), ensure_ascii=False)}"]
     return "\n".join(
         [f"# {member.name} of a local cluster; kept as it is at every later start.", f"[{section}]", *lines, ""]

@@ -55,13 +55,16 @@ def _several(config: FrontendConfig, argv: list[str]) -> Supervisor:
 
 
 def _in_seat(config: FrontendConfig, seat: Seat) -> Frontend:
-    section = config.log
-    if section.file:
-        # A file turns over, and one process alone may do that.
-        path = Path(section.file)
-        section = replace(section, file=str(path.with_name(f"{path.stem}.{seat.number}{path.suffix}")))
+    section = replace(config.log, file=_own(config.log.file, seat))
+    config = replace(config, audit=replace(config.audit, file=_own(config.audit.file, seat)))
     logs.configure_from(section, node=config.frontend.name, worker=seat.number)
     return Frontend(config, clock=SystemClock(), random_source=system_random(), seat=seat)
+
+
+def _own(file: str, seat: Seat) -> str:
+    """The file of one of several processes: it turns over, and one process alone may do that."""
+    path = Path(file)
+    return file and str(path.with_name(f"{path.stem}.{seat.number}{path.suffix}"))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.access.signed_secret import read_secret
 from frontend.access.verified import Access
+from frontend.audit.file import AuditFile
+from frontend.audit.trail import AuditTrail
 from frontend.config import FrontendConfig, rpc_address
 from frontend.containers.resolver import Containers
 from frontend.http.access_log import AccessLog
@@ -126,6 +128,7 @@ class Frontend:
             unready=lambda: self._unready(router),
             services=services,
         )
+        audit = self._audit()
         limits = self._config.limits
         meters = Meters(
             now=self._clock.monotonic,
@@ -141,7 +144,10 @@ class Frontend:
             random_source=self._random,
             request_timeout_s=self._config.router.request_timeout_ms / 1000,
             access_log=AccessLog(
-                enabled=config.access_log, reads_one_in=config.access_log_reads_one_in, random_source=self._random
+                enabled=config.access_log,
+                reads_one_in=config.access_log_reads_one_in,
+                random_source=self._random,
+                audit=audit,
             ),
             meters=meters,
         )
@@ -168,6 +174,8 @@ class Frontend:
         async with contextlib.AsyncExitStack() as ending:
             # What ends last begins first, and each ends whatever becomes of the others. The admin port answers to the end.
             ending.callback(log.info, "frontend stopped")
+            if audit is not None:
+                ending.push_async_callback(audit.close)
             seat = self._seat
             admin = await start_admin(
                 config.admin_host if seat is None else "127.0.0.1",
@@ -209,6 +217,18 @@ class Frontend:
                 connections_max=server.limits.connections_max,
             )
             await stop.wait()
+
+    def _audit(self) -> AuditTrail | None:
+        """Raises ConfigInvalid where its file cannot be written."""
+        section = self._config.audit
+        if not section.file:
+            return None
+        file = AuditFile(Path(section.file), rotate_bytes=section.rotate_bytes, keep=section.keep)
+        try:
+            file.begin()
+        except OSError as cause:
+            raise ConfigInvalid(f"audit.file: cannot write {section.file}: {cause.strerror}") from cause
+        return AuditTrail(file, clock=self._agreed, required=section.required)
 
     async def _until_ready(self, router: RouterContext, stop: asyncio.Event) -> None:
         """Others answer meanwhile what this process could not; but not for long, or nobody would say what is wrong."""

@@ -124,6 +124,13 @@ class EncryptionSection(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys((self.provider, *self.also))) if self.provider else ()
 
 
+class AuditSection(msgspec.Struct, frozen=True):
+    file: str = ""
+    rotate_bytes: Some = 64 << 20
+    keep: Some = 16
+    required: bool = False
+
+
 class AccountEntry(msgspec.Struct, frozen=True):
     id: int
     containers: dict[str, int]
@@ -139,6 +146,7 @@ class FrontendConfig(msgspec.Struct, frozen=True):
     access: AccessSection = msgspec.field(default_factory=AccessSection)
     limits: LimitsSection = msgspec.field(default_factory=LimitsSection)
     encryption: EncryptionSection = msgspec.field(default_factory=EncryptionSection)
+    audit: AuditSection = msgspec.field(default_factory=AuditSection)
     accounts: dict[str, AccountEntry] = msgspec.field(
         default_factory=lambda: {"default": AccountEntry(id=1, containers={"default": 1})}
     )
@@ -266,6 +274,12 @@ def check(config: FrontendConfig) -> FrontendConfig:
                 f"the name {name!r} stands in headers: 1 to {NAME_SIZE_MAX} characters of printable ASCII"
             )
     _check_encryption(config.encryption)
+    if config.audit.file and not Path(config.audit.file).parent.is_dir():
+        raise ConfigInvalid(f"audit.file: there is no directory {Path(config.audit.file).parent}")
+    if config.audit.rotate_bytes < 64 << 10:
+        raise ConfigInvalid("audit.rotate_bytes must be at least 65536")
+    if config.audit.required and not config.audit.file:
+        raise ConfigInvalid("audit.required: say in audit.file where the audit is written")
     if not config.access.enabled and not is_loopback(frontend.host):
         raise ConfigInvalid(
             f"frontend.host is {frontend.host!r}, and access.enabled is false: without keys a frontend serves loopback alone, "

@@ -123,7 +123,7 @@ def container_of(
         known=known,
         certain=certain,
         public=known and (settings.is_private is False or (open and settings.is_private is None)),
-        plain_reads=active and not settings.strict_reads,
+        plain_reads=active and not settings.strict_reads and not settings.audit_reads,
         plain_uploads=active and not settings.ttl_required and unbounded,
     )
 

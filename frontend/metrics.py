@@ -48,6 +48,20 @@ RATE_LIMITED = Counts(
     ["of"],
     registry=registry,
 )
+AUDIT_LINES = Counts("ambry_frontend_audit_lines", "Lines of the audit that were written.", registry=registry).labels()
+AUDIT_LOST = Counts(
+    "ambry_frontend_audit_lost",
+    "Requests of which the audit does not tell, because it could not be written for long.",
+    registry=registry,
+).labels()
+AUDIT_LEFT_OUT = Counts(
+    "ambry_frontend_audit_left_out",
+    "Refusals of which the audit does not tell, because there were too many in a second.",
+    registry=registry,
+).labels()
+AUDIT_WAITING = Gauge(
+    "ambry_frontend_audit_waiting_bytes", "Lines of the audit that wait to be written.", registry=registry
+)
 DISCARDS_WAITING = Gauge(
     "ambry_frontend_discards_waiting",
     "Records of puts that failed, which too few replicas have been told to forget.",

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -36,6 +38,14 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """Who asks."""
     meter: Meter | None = None
     """Theirs; None until the request has its place in their rate."""
+    changes: bool = False
+    """Whether its operation changes something."""
+    path: str = ""
+    """What it is sent to, without a query; empty where the operation says it."""
+    asked: Any = None
+    """Its body, where that is a short one in JSON."""
+    items: Sequence[Mapping[str, Any]] = ()
+    """Of a batch, what became of those items that an audit tells of, as they are answered."""
     paced: int = 0
     """Bytes of it that waited for their turn in that rate, and are counted in it."""
 

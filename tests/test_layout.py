@@ -61,7 +61,7 @@ FLOORS = [
     ["frontend.who"],
     ["frontend.limits"],
     ["datanode.config", "datanode.metrics", "frontend.config", "frontend.metrics", "frontend.request", "frontend.seat"],
-    ["datanode.disk", "datanode.store", "frontend.metadata", "frontend.router"],
+    ["datanode.disk", "datanode.store", "frontend.audit", "frontend.metadata", "frontend.router"],
     ["datanode.data_directory", "datanode.lookups", "datanode.write_queue", "frontend.containers"],
     [
         "datanode.committer",
@@ -239,6 +239,7 @@ SEAM = {
     "frontend/supervisor.py": "starts processes, and gives them pipes",
     "frontend/access/signed_secret.py": "reads the file of a secret, at start",
     "frontend/encryption/secret_files.py": "files with keys and tokens, read on a thread",
+    "frontend/audit/file.py": "the file of an audit",
     "frontend/config.py": "says at start that the layout file is not there",
     "frontend/commands.py": "an operator's process: the file of a dump",
     "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",

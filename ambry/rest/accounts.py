@@ -66,6 +66,8 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     quota_blobs: Amount | None = None
     access_control_allow_origin: str = ""
     """Origins whose pages may use it, separated by commas, or ANY_ORIGIN."""
+    audit_reads: bool = False
+    """Whether the audit tells of reads, too, and not of changes and refusals alone."""
     retention_lock_until: Amount = 0
     """Until then nobody deletes or overwrites what is in it; 0 for no lock."""
 

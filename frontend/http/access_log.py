@@ -8,6 +8,8 @@ from typing import Any
 
 from ambry.service.logs import bulk, get_logger
 from frontend import metrics
+from frontend.audit.hiding import without_secrets
+from frontend.audit.trail import AuditTrail
 from frontend.http.connections import Connection
 from frontend.http.exchange import Exchange
 from frontend.request import RequestContext
@@ -43,9 +45,18 @@ class _Observed:
 class AccessLog:
     """Tells about requests when they are over."""
 
-    def __init__(self, *, enabled: bool, random_source: random.Random, reads_one_in: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        enabled: bool,
+        random_source: random.Random,
+        reads_one_in: int = 1,
+        audit: AuditTrail | None = None,
+    ) -> None:
         """Not `enabled`, only failures of ours have a line; of `reads_one_in` successful reads one has."""
         self._enabled = enabled
+        self.audit = audit
+        """Tells of changes and refusals, and of reads where the container says so; None where nobody does."""
         self._random = random_source
         self._reads_one_in = reads_one_in
         self._bulk = bulk("request") if enabled else None
@@ -97,6 +108,17 @@ class AccessLog:
                 tally.refused += 1
             if meter.slows:
                 meter.reserve(received + sent - context.paced)
+        container = context.container
+        if self.audit is not None and (
+            context.changes
+            or status in REFUSALS
+            or context.items
+            or (container is not None and container.settings.audit_reads)
+        ):
+            client = connection.client if connection is not None else ""
+            self.audit.tell(
+                context, client=client, method=method, op=op, status=status, refused=status in REFUSALS, noted=noted
+            )
         if received and 200 <= status < 300:
             metrics.BYTES_IN.value += received
         if sent:
@@ -117,7 +139,8 @@ class AccessLog:
             "bytes_out": sent,
             **noted,
         }
-        container = context.container
+        if "error" in pairs:
+            pairs["error"] = without_secrets(pairs["error"])
         if container is not None:
             pairs["account"], pairs["container"] = container.account_id, container.container_id
         if one_in > 1:

@@ -129,13 +129,19 @@ class Pipeline:
         request_id = self._random.getrandbits(128).to_bytes(16, "big").hex()
         return RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s)
 
-    def let_in(self, who: Who, connection: Connection, container: Container) -> RequestContext | None:
-        """The context of a request that begins now and has its place in the rate of who asks; None where there is none."""
+    def let_in(
+        self, who: Who, connection: Connection, container: Container, *, changes: bool = False
+    ) -> RequestContext | None:
+        """The context of a request that begins now and has its place in the rate of who asks; None where there is none, or
+        where the audit takes no changes."""
+        audit = self.log.audit
+        if changes and audit is not None and not audit.takes_changes:
+            return None
         meter = self.meters.admitted(who, connection.client)
         if meter is None:
             return None
         context = self.context()
-        context.container, context.who, context.meter = container, who, meter
+        context.container, context.who, context.meter, context.changes = container, who, meter, changes
         return context
 
     def _admit(self, exchange: Exchange) -> None:
@@ -224,12 +230,15 @@ class Pipeline:
             target = parse_target(method, http.raw_path)
             route = self._dialect.find(method, target)
         exchange.target, exchange.op, exchange.needs = target, route.op, route.needs
+        exchange.context.path, exchange.context.changes = target.path, route.changes
         exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
         if exchange.authority not in self.hosts.known:
             self.hosts.check(exchange.authority)
         self._dialect.authenticate(exchange)
         if route.op != QUIET_OPERATION:
             self._admit(exchange)
+        if route.changes and self.log.audit is not None:
+            self.log.audit.check_takes_changes()
         check_fields(exchange, route, self._dialect)
         content = http.content
         if (

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, InternalError, InvalidRequest, NameDeleted
+from ambry.errors import AccessDenied, AmbryError, InternalError, InvalidRequest, NameDeleted
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import frames
 from ambry.rest.access import Role
@@ -121,6 +121,7 @@ class Batches:
                 ]
             except AmbryError as error:
                 units.append(Unit(index=index, text=shown(text), error=error))
+        exchange.context.items = _audited(items, units)
         return await BatchRead(exchange, self._router, form_of(exchange), bodies=bodies).run(units)
 
     async def _find_names(
@@ -162,7 +163,11 @@ class Batches:
         await asyncio.gather(*(work() for _ in range(min(DELETES_AT_ONCE, len(items)))))
         for number, first in again.items():
             answers[number] = {**answers[first], "index": number}
-        return told_items(answers)
+        exchange.context.items = [
+            {**answer, "name": item.name} if index in by_name and not isinstance(item, str) else answer
+            for index, (item, answer) in enumerate(zip(items, answers, strict=True))
+        ]
+        return told_items(exchange, answers)
 
     async def _delete_one(
         self, exchange: Exchange, index: int, text: str, by_name: Mapping[int, FoundName | AmbryError]
@@ -195,6 +200,22 @@ class Batches:
         assert self.changes is not None
         if not isinstance(named.version, NameDeleted):
             await self.changes.delete(context, named.about, _living(named), None)
+
+
+def _audited(items: Sequence[str | BatchItem], units: Sequence[Unit]) -> list[dict[str, Any]]:
+    """Of the items of a read, those whose container asks for it to be told, and those that were refused."""
+    told: dict[int, dict[str, Any]] = {}
+    for unit in units:
+        item, error = items[unit.index], unit.error
+        refused = isinstance(error, AccessDenied)
+        if refused or (unit.container is not None and unit.container.settings.audit_reads):
+            what = {"name": item.name} if not isinstance(item, str) and item.name else {"id": unit.text}
+            told[unit.index] = {
+                "index": unit.index,
+                **what,
+                **({} if error is None else {"code": type(error).__name__}),
+            }
+    return list(told.values())
 
 
 def _repetitions(texts: Sequence[str], by_name: Mapping[int, FoundName | AmbryError]) -> dict[int, int]:

@@ -92,8 +92,9 @@ def check_count(count: int) -> None:
         raise InvalidRequest(f"a batch has 1 to {ITEMS_MAX} items, and not {count}{several}")
 
 
-def told_items(answers: Sequence[dict[str, Any]]) -> web.Response:
+def told_items(exchange: Exchange, answers: Sequence[dict[str, Any]]) -> web.Response:
     """What became of each item, in the order of the request."""
+    exchange.context.items = exchange.context.items or answers
     response = json_response({"items": answers})
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -89,7 +89,7 @@ class BatchPuts:
         finally:
             budget.give_back(HELD_BYTES)
         exchange.noted["blobs"] = len(answers)
-        return told_items(answers)
+        return told_items(exchange, answers)
 
     async def _put_all(self, exchange: Exchange, batch: BatchPut) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []

@@ -35,6 +35,7 @@ async def json_object(
         found = _object(raw)
     except (msgspec.DecodeError, RecursionError) as cause:
         raise InvalidRequest(f"the body is no JSON object: {cause}") from cause
+    exchange.context.asked = found
     return found
 
 

@@ -75,9 +75,10 @@ class ShortNamedPuts:
         known = self._names.known(place.scope, place.key)
         if known is not None and known.blob is not None:
             return False
-        context = puts.pipeline.let_in(who, connection, container)
+        context = puts.pipeline.let_in(who, connection, container, changes=True)
         if context is None:
             return False
+        context.path = f"/named/{name.account}/{name.container}/{name.key.decode()}"
         spec = upload.meaning.spec(puts.clock.wall_ms(), container.durability)
         if spec.durability is Durability.GEO or not puts.router.budget.try_take(len(upload.body), Need.READY):
             return False

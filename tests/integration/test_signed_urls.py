@@ -106,6 +106,10 @@ def test_no_log_of_any_process_shows_a_signature_or_a_key(keyed: Keyed) -> None:
     assert [each.status for each in answers] == [200, 400, 401, 401, 401]
     secrets = [read.rpartition("=")[2], keyed.key["Authorization"].split("_", 2)[2]]
     secrets.append((keyed.directory / "access.secret").read_text().strip())
+    audit = keyed.directory / "dc1-f1" / "audit.jsonl"
+    refused = [each.headers["x-ambry-request-id"] for each in answers if each.status == 401]
+    eventually(lambda: all(id in audit.read_text("utf-8") for id in refused), "the audit tells of who was refused")
+    assert blob in audit.read_text("utf-8"), "and of the upload"
     logged = [path for path in keyed.directory.rglob("*.jsonl") if blob in path.read_text("utf-8", "replace")]
     assert logged, "a line tells of the reads"
     for path in keyed.directory.rglob("*.jsonl"):

@@ -56,6 +56,7 @@ async def test_what_is_posted_is_told_and_can_be_posted_again(tmp_path: Path) ->
             "quotaBytes": None,
             "quotaBlobs": None,
             "accessControlAllowOrigin": "",
+            "auditReads": False,
             "retentionLockUntil": 0,
             "snapshotVersion": 1,
             "lastModifiedTime": container["lastModifiedTime"],

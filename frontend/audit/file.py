@@ -1,0 +1,79 @@
+"""The file of an audit: whole lines, appended. At `rotate_bytes` FILE becomes FILE.1, FILE.1 becomes FILE.2, `keep` of them.
+
+Its owner alone reads it. It may be moved away by others, too: the next line begins another one. Blocking; one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+class AuditFile:
+    """One process has it."""
+
+    def __init__(self, path: Path, *, rotate_bytes: int, keep: int) -> None:
+        self._path = path
+        self._rotate_bytes = rotate_bytes
+        self._keep = keep
+        self._number: int | None = None
+
+    def begin(self) -> None:
+        """Begin it, or go on behind what stands there. Raises OSError."""
+        if self._number is None:
+            self._number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, lines: bytes, *, sync: bool) -> None:
+        """Append whole lines, and with `sync` see that all are on the disk.
+
+        Raises OSError; lines that could not be written are not there, not in part either.
+        """
+        if lines:
+            self._write(lines)
+        if sync and self._number is not None:
+            os.fdatasync(self._number)
+
+    def close(self) -> None:
+        if self._number is not None:
+            os.close(self._number)
+            self._number = None
+
+    def _write(self, lines: bytes) -> None:
+        if self._number is not None and self._is_moved(self._number):
+            self.close()
+        self.begin()
+        assert self._number is not None
+        size = os.fstat(self._number).st_size
+        if size and size + len(lines) > self._rotate_bytes:
+            self._rotate()
+            assert self._number is not None
+            size = os.fstat(self._number).st_size
+        left = memoryview(lines)
+        try:
+            while left:
+                left = left[os.write(self._number, left) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._number, size)
+            raise
+
+    def _is_moved(self, number: int) -> bool:
+        try:
+            return not os.path.samestat(os.fstat(number), self._path.stat())
+        except FileNotFoundError:
+            return True
+
+    def _rotate(self) -> None:
+        """Begin a new file. What was written is on the disk before it gets another name."""
+        assert self._number is not None
+        os.fdatasync(self._number)
+        for number in range(self._keep - 1, 0, -1):
+            with suppress(FileNotFoundError):
+                self._numbered(number).rename(self._numbered(number + 1))
+        self._path.rename(self._numbered(1))
+        self.close()
+        self.begin()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

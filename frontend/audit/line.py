@@ -1,0 +1,85 @@
+"""One line of an audit: who did what to what, from where, with which answer. Pure.
+
+JSON. No secret stands in it and no content: of a path no query, of a key its id and its name. What a change asks for in JSON
+has no secrets.
+
+    time, request_id      when it was over (RFC 3339), and the id that answers and logs have
+    client                the address that it came from
+    key, key_name         whose key; null for nobody's
+    signed                true where a URL was sent that this key signed
+    keyless               true where no keys are asked for
+    method, op, path      what was asked for
+    account, container    what it was about, by name, where that was found out
+    status, code, error   the answer: 499 for one that did not reach its end, so that what became of it is not known
+    asked                 the body of a change in JSON
+    item                  of a batch: which of its items the line is about; `status` and `code` are the item's
+    left_out              so many refusals before this one have no line: there were too many
+    blob, name, size, upload, part, about_key, ...   what it was about, as far as the operation told
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from frontend.audit.hiding import without_secrets
+from frontend.request import RequestContext
+
+ASKED_BYTES_MAX = 4_096
+ERROR_SIZE_MAX = 300
+_encode = msgspec.json.Encoder(order=None).encode
+
+
+def audit_lines(
+    context: RequestContext,
+    *,
+    wall_ms: int,
+    client: str,
+    method: str,
+    op: str,
+    status: int,
+    noted: Mapping[str, Any],
+    left_out: int = 0,
+) -> bytes:
+    """The line of a request, and of each of its items."""
+    who, container = context.who, context.container
+    pairs: dict[str, Any] = {
+        "time": datetime.fromtimestamp(wall_ms / 1000, UTC),
+        "request_id": context.id,
+        "client": client,
+        "key": who.id or None,
+        "key_name": who.name or None,
+        "method": method,
+        "op": op,
+        "path": without_secrets(context.path),
+    }
+    if who.signed:
+        pairs["signed"] = True
+    if who.anybody:
+        pairs["keyless"] = True
+    if container is not None:
+        pairs["account"], pairs["container"] = container.account_name, container.container_name
+    lines = [] if not context.items else [_encode({**pairs, **_of_item(each)}) for each in context.items]
+    pairs["status"] = status
+    pairs.update(noted)
+    error = pairs.get("error")
+    if error is not None:
+        pairs["error"] = without_secrets(str(error))[:ERROR_SIZE_MAX]
+    if context.asked is not None and context.changes:
+        asked = _encode(context.asked)
+        pairs["asked"] = msgspec.Raw(asked) if len(asked) <= ASKED_BYTES_MAX else f"{len(asked)} bytes of JSON"
+    if left_out:
+        pairs["left_out"] = left_out
+    return b"\n".join([_encode(pairs), *lines, b""])
+
+
+def _of_item(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of an item, by what its answer says."""
+    names = {"index": "item", "id": "blob", "detail": "error"}
+    told = {names.get(name, name): value for name, value in answer.items() if name != "digest"}
+    if "error" in told:
+        told["error"] = without_secrets(str(told["error"]))[:ERROR_SIZE_MAX]
+    return told

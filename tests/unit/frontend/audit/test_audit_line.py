@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ambry.rest.access import key_text
+from frontend.audit.line import ASKED_BYTES_MAX, audit_lines
+from frontend.request import RequestContext
+from frontend.who import ANYBODY, Who
+from tests.support.access import fresh_key
+
+KEY = fresh_key()
+
+
+def told(context: RequestContext, noted: dict[str, Any] | None = None, **more: Any) -> list[dict[str, Any]]:
+    said = {"wall_ms": 1_795_000_000_123, "client": "10.0.0.7", "method": "PUT", "op": "key_change", "status": 403}
+    raw = audit_lines(context, noted=noted or {}, **{**said, **more})
+    assert raw.endswith(b"\n") and KEY.secret.encode() not in raw
+    return [json.loads(line) for line in raw.splitlines()]
+
+
+def context(who: Who, **more: Any) -> RequestContext:
+    return RequestContext(id="r1", timeout_s=1.0, deadline=1.0, who=who, changes=True, **more)
+
+
+def test_a_line_says_who_did_what_from_where_with_which_answer() -> None:
+    who = Who(id=KEY.id, name="job", signed=True)
+    [line] = told(context(who, path="/keys/x", asked={"name": "n"}), {"code": "AccessDenied", "about_key": "x"})
+    assert line == {
+        "time": "2026-11-18T11:06:40.123000Z",
+        "request_id": "r1",
+        "client": "10.0.0.7",
+        "key": KEY.id,
+        "key_name": "job",
+        "signed": True,
+        "method": "PUT",
+        "op": "key_change",
+        "path": "/keys/x",
+        "status": 403,
+        "code": "AccessDenied",
+        "about_key": "x",
+        "asked": {"name": "n"},
+    }
+
+
+def test_no_secret_is_in_a_line_wherever_it_was_put() -> None:
+    text = key_text(KEY)
+    [line] = told(context(ANYBODY, path=f"/keys/{text}"), {"error": f"there is no key {text}"})
+    assert line["keyless"] and line["key"] is None and KEY.id in line["path"]
+
+
+def test_each_item_of_a_batch_has_its_line() -> None:
+    items = [
+        {"index": 0, "status": 201, "id": "b1", "digest": "d"},
+        {"index": 1, "status": 403, "code": "AccessDenied", "detail": key_text(KEY)},
+    ]
+    whole, first, second = told(context(ANYBODY, items=items), status=200)
+    assert (whole["status"], first["status"], first["item"], first["blob"]) == (200, 201, 0, "b1")
+    assert (second["status"], second["code"]) == (403, "AccessDenied")
+    assert first["request_id"] == "r1" and "digest" not in first
+
+
+def test_what_is_long_is_told_by_its_size() -> None:
+    [line] = told(context(ANYBODY, asked={"parts": ["x" * 100] * 100}), {"error": "e" * 9_999}, left_out=7)
+    assert line["asked"].endswith("bytes of JSON") and len(json.dumps(line)) < ASKED_BYTES_MAX
+    assert line["left_out"] == 7

@@ -1,0 +1,132 @@
+"""The audit over HTTP: a line for every kind of change and of refusal, whichever way it went, and no secret in any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry.clock import SystemClock
+from ambry.rest.access import Grant, key_text
+from frontend.audit.file import AuditFile
+from frontend.audit.trail import AuditTrail
+from frontend.http.pipeline import Pipeline
+from tests.support.access import bearer, fresh_key
+from tests.support.http_frontend import request
+from tests.unit.frontend.rest.test_access_table import MODELS, TABLE, Ground, ground
+from tests.unit.frontend.rest.test_frontend_rest_entry import say
+
+READ_BY_POST = {"/batch/get", "/batch/head"}
+
+
+class Audited:
+    """A frontend whose audit is looked at."""
+
+    def __init__(self, here: Ground, path: Path, *, required: bool = False) -> None:
+        self.here = here
+        self._path = path
+        pipeline = here.frontend.server.request_handler
+        assert isinstance(pipeline, Pipeline)
+        file = AuditFile(path, rotate_bytes=1 << 30, keep=1)
+        self.trail = pipeline.log.audit = AuditTrail(file, clock=SystemClock(), required=required)
+
+    async def lines(self) -> list[dict[str, Any]]:
+        """All of them; no more are written then."""
+        await self.trail.close()
+        return [json.loads(line) for line in self._path.read_bytes().splitlines()] if self._path.exists() else []
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+async def test_every_change_and_every_refusal_of_one_has_a_line(tmp_path: Path, shortcut: bool) -> None:
+    async with ground(tmp_path, shortcut=shortcut) as here:
+        audited = Audited(here, tmp_path / "audit")
+        wanted: list[tuple[str, str, str | None, int]] = []
+        for method, target in TABLE:
+            if method in ("GET", "HEAD") or target in READ_BY_POST:
+                continue
+            # Anew each time: a change of keys lets the frontend look what the store has, and this one is not there.
+            reader = here.key(Grant(roles=("read",), account="default"), name="reader")
+            for key in (None, reader, here.root):
+                status = await here.ask(method, target, {} if key is None else bearer(key))
+                wanted.append((method, target, None if key is None else key.id, status))
+        lines = await audited.lines()
+        requests = [line for line in lines if "item" not in line]
+        told = [(line["method"], line["key"], line["status"]) for line in requests]
+        assert told == [(method, id, status) for method, _, id, status in wanted]
+        for line, (_, target, _, _) in zip(requests, wanted, strict=True):
+            assert line["client"] == "127.0.0.1" and line["request_id"] and line["op"], target
+            assert line["path"].split("/")[1] == target.split("/")[1].replace("{id}", here.values["id"]).replace(
+                "{filename}", "a.bin"
+            )
+        changed = [line for line in requests if line["key"] == here.root.id and line["status"] < 300]
+        assert all(line["container"] == "models" for line in changed if line["op"] in ("put", "delete", "named_put"))
+        assert all(line["blob"] for line in changed if line["op"] in ("put", "named_put", "delete"))
+        [renamed] = [line for line in requests if line.get("asked", {}).get("op") == "rename"]
+        assert renamed["asked"]["from"] == "x/other" and renamed["key"] == here.root.id
+        text = (tmp_path / "audit").read_text()
+        assert here.root.secret not in text and "hello" not in text
+
+
+async def test_a_batch_has_a_line_for_each_item(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        body = json.dumps([here.values["id"], "nonsense", {"name": "ml/models/x/y"}]).encode()
+        headers = {**bearer(here.root), "Content-Type": "application/json"}
+        assert (await here.frontend.call("POST", "/batch/delete", headers, body)).status == 200
+        items = [line for line in await audited.lines() if "item" in line]
+        assert [(line["item"], line["status"]) for line in items] == [(0, 202), (1, 400), (2, 202)]
+        assert items[0]["blob"] == here.values["id"] and items[2]["name"] == "ml/models/x/y"
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+async def test_reads_are_told_where_the_container_says_so_and_there_alone(tmp_path: Path, shortcut: bool) -> None:
+    async with ground(tmp_path, shortcut=shortcut) as here:
+        audited = Audited(here, tmp_path / "audit")
+        own, path = bearer(here.root), f"/{here.values['id']}"
+        batch = json.dumps([here.values["id"]]).encode()
+
+        async def read() -> None:
+            assert (await here.frontend.call("GET", path, own)).status == 200
+            assert (await here.frontend.call("GET", "/named/ml/models/x/y", own)).status == 200
+            typed = {**own, "Content-Type": "application/json"}
+            async with here.frontend.connected() as client:
+                await client.send(request("POST", "/batch/get", typed, batch))
+                assert (await client.head())[0] == 200
+
+        await read()
+        say(here.frontend, audit_reads=True)
+        await read()
+        lines = await audited.lines()
+        ops = [line["op"] for line in lines if "item" not in line]
+        assert ops[:2] == ["get", "named_get"] and set(ops[2:]) <= {"batch_get"}
+        assert all(line["key"] == here.root.id and line["client"] for line in lines)
+
+
+async def test_a_key_that_somebody_put_into_a_path_is_not_written_down(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        key = fresh_key()
+        await here.frontend.call("DELETE", f"/keys/{key_text(key)}", bearer(here.root))
+        await here.frontend.call("DELETE", f"/keys/{key.id}?ambry-signature=abcdef", bearer(key))
+        lines = await audited.lines()
+        text = (tmp_path / "audit").read_text()
+        assert len(lines) == 2 and key.id in text
+        assert key.secret not in text and here.root.secret not in text and "abcdef" not in text
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+async def test_no_change_is_made_that_cannot_be_written_down_where_it_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shortcut: bool
+) -> None:
+    async with ground(tmp_path, shortcut=shortcut) as here:
+        audited = Audited(here, tmp_path / "audit", required=True)
+        own = {**bearer(here.root), **MODELS}
+        assert (await here.frontend.call("POST", "/", own, b"x")).status == 201
+        monkeypatch.setattr(AuditTrail, "takes_changes", False)
+        refused = await here.frontend.call("POST", "/", own, b"x")
+        assert (refused.status, refused.json()["code"]) == (503, "Overloaded")
+        assert (await here.frontend.call("GET", f"/{here.values['id']}", own)).status == 200
+        monkeypatch.undo()
+        await audited.lines()
