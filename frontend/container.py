@@ -9,7 +9,7 @@ import msgspec
 
 from ambry.blob import Durability
 from ambry.errors import AccessDenied, RetentionLocked, Unavailable
-from ambry.rest.accounts import ANY_ORIGIN, AccountStatus, ContainerSettings, origins_of
+from ambry.rest.accounts import ANY_ORIGIN, AccountSettings, AccountStatus, ContainerSettings, origins_of
 
 _DURABILITIES = {each.name.lower(): each for each in Durability}
 
@@ -32,6 +32,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     container_id: int
     container_name: str
     settings: ContainerSettings
+    account_settings: AccountSettings
     active: bool
     """Whether both, it and its account, are."""
     durability: Durability
@@ -96,6 +97,9 @@ def _date(ms: int) -> str:
         return "a date that no calendar has"
 
 
+NO_SETTINGS = AccountSettings()
+
+
 def container_of(
     settings: ContainerSettings,
     *,
@@ -103,20 +107,21 @@ def container_of(
     account_name: str,
     container_id: int,
     container_name: str,
-    account_active: bool = True,
+    account_settings: AccountSettings = NO_SETTINGS,
     known: bool = True,
     certain: bool = True,
     open: bool = False,
 ) -> Container:
     """The container that these settings make; `open` where no keys are asked for."""
-    active = account_active and settings.status is AccountStatus.ACTIVE
-    unbounded = settings.quota_bytes is None and settings.quota_blobs is None
+    active = AccountStatus.ACTIVE is account_settings.status is settings.status
+    unbounded = all(each.quota_bytes is None and each.quota_blobs is None for each in (settings, account_settings))
     return Container(
         account_id=account_id,
         account_name=account_name,
         container_id=container_id,
         container_name=container_name,
         settings=settings,
+        account_settings=account_settings,
         active=active,
         durability=_DURABILITIES[settings.default_durability],
         origins=origins_of(settings.access_control_allow_origin),

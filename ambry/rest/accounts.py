@@ -76,6 +76,9 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """All that may be said about an account."""
 
     status: AccountStatus = AccountStatus.ACTIVE
+    quota_bytes: Amount | None = None
+    quota_blobs: Amount | None = None
+    """All its containers together."""
     acl_inherited_by_container: bool = False
     """Whether its access rules hold for its containers."""
 

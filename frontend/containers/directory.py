@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ambry.rest.accounts import AccountSettings, AccountStatus, ContainerSettings
+from ambry.rest.accounts import AccountSettings, ContainerSettings
 from frontend.config import AccountEntry
 from frontend.container import Container, container_of
 from frontend.metadata.store import Stamp
@@ -86,7 +86,7 @@ class Directory:
                     account_name=account.name,
                     container_id=record.id,
                     container_name=record.name,
-                    account_active=account.settings.status is AccountStatus.ACTIVE,
+                    account_settings=account.settings,
                     certain=certain,
                     open=open,
                 )

@@ -1,6 +1,6 @@
-"""Quotas: what is put into a container that has one is taken from it before it is written (contract F40).
+"""Quotas: what is put where a container or its account has one is taken from it before it is written (contract F40).
 
-A process takes some at a time from the container's count in the metadata store, and hands it to its uploads without asking
+A process takes some at a time from its count in the metadata store, and hands it to its uploads without asking
 anybody; what nobody wants it gives back a moment later. The less is left the less is taken, so that nobody waits for what lies
 elsewhere. An upload of known size takes all of it before its body is asked for, any other takes each piece before that is
 written. What fails gives back what it took. Deleted blobs come off when the data nodes have counted (recount.py beside this).
@@ -18,6 +18,7 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, QuotaExceeded, Unavailable
 from ambry.service.logs import get_logger
 from frontend.container import Container
+from frontend.containers.quota_bounds import Bound, amount_of, bounds_of
 from frontend.containers.quota_rows import (
     NOTHING,
     QuotaAmount,
@@ -26,7 +27,6 @@ from frontend.containers.quota_rows import (
     decode_count,
     encode,
     grants_key,
-    quota_of,
 )
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import Change, Conflict, Expect, LocalDelete, LocalPut, MetadataStore
@@ -53,7 +53,7 @@ ATTEMPTS = 50
 
 
 class _Ledger:
-    """What this process holds of one container's quota."""
+    """What this process holds of one quota."""
 
     def __init__(self, number: int, now: float) -> None:
         self.number = number
@@ -72,7 +72,7 @@ class _Ledger:
 
 
 class Quotas:
-    """The quotas of all containers, as one process keeps to them."""
+    """All quotas, as one process keeps to them."""
 
     def __init__(self, store: MetadataStore, counted: Counted, *, clock: Clock, random_source: random.Random) -> None:
         self._store = store
@@ -81,9 +81,9 @@ class Quotas:
         self._owner = random_source.randbytes(8)
         self._ledgers: dict[int, _Ledger] = {}
 
-    async def take(self, container: Container, quota: QuotaAmount, wanted: QuotaAmount) -> None:
+    async def take(self, bound: Bound, wanted: QuotaAmount) -> None:
         """Raises QuotaExceeded where there is no room, Unavailable where nobody can tell. Whoever took calls `ended`, once."""
-        number = container.scope
+        number = bound.number
         ledger = self._ledgers.get(number)
         if ledger is None:
             ledger = self._ledgers[number] = _Ledger(number, self._clock.monotonic())
@@ -93,16 +93,16 @@ class Quotas:
             ledger.taking += 1
             try:
                 async with ledger.lock:
-                    await self._take_more(ledger, container, quota, wanted)
+                    await self._take_more(ledger, bound, wanted)
             finally:
                 ledger.taking -= 1
         # Nobody else has run since it was seen that there is enough.
         ledger.unspent -= wanted
         ledger.in_flight += wanted
 
-    def ended(self, container: Container, taken: QuotaAmount, *, stored: bool) -> None:
+    def ended(self, bound: Bound, taken: QuotaAmount, *, stored: bool) -> None:
         """An upload has ended that took so much; what was not stored is there for others."""
-        ledger = self._ledgers[container.scope]
+        ledger = self._ledgers[bound.number]
         ledger.in_flight -= taken
         if not stored:
             ledger.unspent += taken
@@ -113,33 +113,29 @@ class Quotas:
         if self._clock.monotonic() - ledger.written_at > GRANT_LIFE_S:
             ledger.unspent = NOTHING
 
-    async def _take_more(self, ledger: _Ledger, container: Container, quota: QuotaAmount, wanted: QuotaAmount) -> None:
+    async def _take_more(self, ledger: _Ledger, bound: Bound, wanted: QuotaAmount) -> None:
         for _ in range(ATTEMPTS):
             # Others may have used of it while this was waiting.
             missing = (wanted - ledger.unspent).positive
             if missing == NOTHING:
                 return
             before, count = await self._count_of(ledger.number)
-            left = quota - count.used
+            left = bound.quota - count.used
             if not left.covers(missing):
-                raise QuotaExceeded(
-                    _sentence(container, count.used - ledger.unspent, wanted), retry_after_s=RETRY_AFTER_S
-                )
+                raise QuotaExceeded(bound.sentence(count.used - ledger.unspent, wanted), retry_after_s=RETRY_AFTER_S)
             spare = left - missing
             more = missing + QuotaAmount(
                 min(GRANT_BYTES_MAX, spare.bytes // SHARE), min(GRANT_BLOBS_MAX, spare.blobs // SHARE)
             )
             await self._write(ledger, before, count, more)
-        raise Unavailable(
-            f"the quota of container {container} is taken from by too many at once; retry", retry_after_s=1
-        )
+        raise Unavailable(f"the quota of {bound.whose} is taken from by too many at once; retry", retry_after_s=1)
 
     async def _count_of(self, number: int) -> tuple[bytes, QuotaCount]:
         """The count as it is kept, and what it says. The first who asks has the data nodes count."""
         key = count_key(number)
         row = await self._store.local(LocalSpace.USAGE, key)
         if row is None:
-            first = QuotaCount((await self._counted()).get(number, NOTHING))
+            first = QuotaCount(amount_of(await self._counted(), number))
             try:
                 await self._store.write([LocalPut(LocalSpace.USAGE, key, encode(first), condition=Expect.ABSENT)])
                 return encode(first), first
@@ -189,7 +185,7 @@ class Quotas:
         self._forget_old(ledger)
         row = await self._store.local(LocalSpace.USAGE, count_key(ledger.number))
         if row is None:
-            ledger.unspent = NOTHING  # the container has no quota any more
+            ledger.unspent = NOTHING  # there is no quota any more
             ledger.written_at = self._clock.monotonic()
             return
         more = NOTHING - ledger.unspent if give_back else NOTHING
@@ -206,22 +202,21 @@ class Quotas:
 
 
 class Hold:
-    """What one upload takes of its container's quota; nothing where that has none.
+    """What one upload takes of the quotas of its container and its account; nothing where they have none.
 
     Enter it before the body is taken, and leave it when that is stored, or with what kept it from being so. Entering it and
     reading `over` raise QuotaExceeded, Unavailable.
     """
 
-    __slots__ = ("_blobs", "_container", "_quota", "_quotas", "_size", "_taken")
+    __slots__ = ("_blobs", "_quotas", "_size", "_taken")
 
     def __init__(self, quotas: Quotas | None, container: Container, size: int | None, *, blobs: int = 1) -> None:
         """`size` in bytes, None where it is not known. Without `quotas` there is no store that could say there is one."""
         self._quotas = quotas
-        self._container = container
         self._size = size
         self._blobs = blobs
-        self._quota = None if quotas is None else quota_of(container)
-        self._taken = NOTHING
+        self._taken = {} if quotas is None else dict.fromkeys(bounds_of(container), NOTHING)
+        """Of each of them."""
 
     async def __aenter__(self) -> Self:
         await self.begin()
@@ -234,32 +229,44 @@ class Hold:
 
     async def begin(self) -> None:
         """Enter; `end` leaves."""
-        await self._take(QuotaAmount(self._size or 0, self._blobs))
+        try:
+            await self._take_all(QuotaAmount(self._size or 0, self._blobs))
+        except BaseException:
+            self.end(stored=False)  # of the container's, where the account's has no room
+            raise
 
     def end(self, *, stored: bool) -> None:
         """Leave; may be called twice."""
-        taken, self._taken = self._taken, NOTHING
-        if self._quotas is not None and taken != NOTHING:
-            self._quotas.ended(self._container, taken, stored=stored)
+        for bound, taken in self._taken.items():
+            self._taken[bound] = NOTHING
+            if self._quotas is not None and taken != NOTHING:
+                self._quotas.ended(bound, taken, stored=stored)
 
     async def take(self, size: int) -> None:
         """So many bytes more."""
-        await self._take(QuotaAmount(size, 0))
+        await self._take_all(QuotaAmount(size, 0))
 
-    async def _take(self, wanted: QuotaAmount) -> None:
-        if self._quotas is not None and self._quota is not None:
-            await self._quotas.take(self._container, self._quota, wanted)
-            self._taken += wanted
+    async def _take_all(self, wanted: QuotaAmount) -> None:
+        """Take it of each."""
+        for bound in self._taken:
+            await self._take(bound, wanted)
+
+    async def _take(self, bound: Bound, wanted: QuotaAmount) -> None:
+        if self._quotas is not None:
+            await self._quotas.take(bound, wanted)
+            self._taken[bound] += wanted
 
     async def renew(self, container: Container, size: int) -> None:
-        """The container was changed meanwhile: where it has got a quota since, take `size` bytes, which were put."""
-        if self._quota is None and self._quotas is not None:
-            self._container, self._quota = container, quota_of(container)
-            await self._take(QuotaAmount(size, self._blobs))
+        """The container was changed meanwhile: of what it is bound by since then take `size` bytes, which were put."""
+        known = {bound.number for bound in self._taken}
+        for bound in () if self._quotas is None else bounds_of(container):
+            if bound.number not in known:
+                self._taken[bound] = NOTHING
+                await self._take(bound, QuotaAmount(size, self._blobs))
 
     def over(self, body: AsyncIterator[bytes | None]) -> AsyncIterator[bytes | None]:
         """The body, of which each piece is taken before anybody has it; as it is where its size was known."""
-        return body if self._quota is None or self._size is not None else _Taking(body, self)
+        return body if not self._taken or self._size is not None else _Taking(body, self)
 
 
 class _Taking(AsyncIterator[bytes | None]):
@@ -274,19 +281,3 @@ class _Taking(AsyncIterator[bytes | None]):
         if piece:
             await self._hold.take(len(piece))
         return piece
-
-
-def _sentence(container: Container, used: QuotaAmount, wanted: QuotaAmount) -> str:
-    settings = container.settings
-    bounds = [
-        f"{has} of {may} {what}"
-        for what, has, may in (
-            ("bytes", used.bytes, settings.quota_bytes),
-            ("blobs", used.blobs, settings.quota_blobs),
-        )
-        if may is not None
-    ]
-    return (
-        f"the container {container} has {' and '.join(bounds)} of its quota, what is being uploaded included, and "
-        f"{wanted.bytes} bytes more do not fit; delete something (it counts for some minutes more), or have the quota raised"
-    )

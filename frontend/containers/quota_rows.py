@@ -1,7 +1,7 @@
 """What is kept of quotas: local rows of the metadata store, in the space USAGE. They concern one datacenter.
 
     key                            value, MessagePack
-    "c", account, container        QuotaCount: what the container has, as far as frontends know
+    "c", account, container        QuotaCount: what the container has, as far as frontends know; of an account, container 0
     "g", account, container, owner QuotaAmount: what one process may still put and is putting; ends by itself
 
 Ids have 4 bytes, big-endian; an owner 8. Whoever changes what he holds changes the count in the same write, and the count is
@@ -13,9 +13,6 @@ from __future__ import annotations
 import msgspec
 
 from ambry.errors import DataCorrupt
-from frontend.container import Container
-
-PLENTY = 1 << 62
 
 
 class QuotaAmount(msgspec.Struct, frozen=True, array_like=True):
@@ -85,14 +82,3 @@ def count_key(scope: int) -> bytes:
 def grants_key(scope: int) -> bytes:
     """What the keys of all that is held of a container begin with."""
     return b"g" + scope.to_bytes(8, "big")
-
-
-def quota_of(container: Container) -> QuotaAmount | None:
-    """How much a container may have; None without a bound."""
-    settings = container.settings
-    if settings.quota_bytes is None and settings.quota_blobs is None:
-        return None
-    return QuotaAmount(
-        PLENTY if settings.quota_bytes is None else settings.quota_bytes,
-        PLENTY if settings.quota_blobs is None else settings.quota_blobs,
-    )

@@ -19,6 +19,7 @@ from ambry.clock import Clock
 from ambry.service.logs import get_logger
 from frontend.container import scope_of
 from frontend.containers.quota import Counted
+from frontend.containers.quota_bounds import amount_of, has_quota, is_accounts
 from frontend.containers.quota_rows import (
     NOTHING,
     QuotaAmount,
@@ -28,7 +29,6 @@ from frontend.containers.quota_rows import (
     decode_count,
     encode,
     grants_key,
-    quota_of,
 )
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
@@ -103,14 +103,13 @@ class Recount:
                 counted = await self._counted()
                 for row in due:
                     with passing_over("quota", row.key):
-                        await self._set(row.key, decode_count(row.value).mark, counted.get(_number(row.key), NOTHING))
+                        await self._set(row.key, decode_count(row.value).mark, amount_of(counted, _number(row.key)))
         return LOOK_EVERY_S
 
     async def _is_due(self, row: LocalRow) -> bool:
         """Whether a container is to be counted now. Sets a mark where there is none of ours."""
         number = _number(row.key)
-        container = self._containers.known_id(number >> 32, number & 0xFFFF_FFFF)
-        if container is not None and quota_of(container) is None:
+        if self._is_over(number):
             await self._try(LocalDelete(LocalSpace.USAGE, row.key, row.value))
             return False
         count = decode_count(row.value)
@@ -126,6 +125,14 @@ class Recount:
         if await self._try(LocalPut(LocalSpace.USAGE, row.key, encode(marked), condition=row.value)):
             self._marked_at[mark] = self._clock.monotonic()
         return False
+
+    def _is_over(self, number: int) -> bool:
+        """Whether what is counted under a number has no quota any more."""
+        if is_accounts(number):
+            account = self._containers.directory.accounts.get(number >> 32)
+            return account is not None and not has_quota(account.settings)
+        container = self._containers.known_id(number >> 32, number & 0xFFFF_FFFF)
+        return container is not None and not has_quota(container.settings)
 
     async def _set(self, key: bytes, mark: bytes, counted: QuotaAmount) -> None:
         """Put what the data nodes counted in place of what the count was at its mark."""

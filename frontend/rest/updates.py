@@ -9,7 +9,7 @@ from ambry.errors import InvalidRequest
 from ambry.rest import names
 from ambry.rest.access import Role
 from frontend.containers.quota import Hold, Quotas
-from frontend.containers.quota_rows import quota_of
+from frontend.containers.quota_bounds import bounds_of
 from frontend.http.exchange import Exchange
 from frontend.http.route import Enter, Handle, Route, Select
 from frontend.rest.blob import ANY, BlobFinder, id_in_header, id_in_path, selected_head, ttl_of
@@ -127,7 +127,7 @@ class Updates:
             return await self._by_name().undelete(exchange)
         blob_id, known = id_in_header(exchange), selected_head(exchange)
         container = container_of(exchange)
-        if known is None and quota_of(container) is not None:
+        if known is None and bounds_of(container):
             known = await self._finder.head(exchange, blob_id, ANY)
         # It may have been counted out meanwhile, and takes its room again.
         async with Hold(self._quotas, container, 0 if known is None else known.properties.size):

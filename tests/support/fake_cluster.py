@@ -15,9 +15,9 @@ from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId, IdKind
-from ambry.rest.accounts import ContainerSettings
+from ambry.rest.accounts import AccountSettings, ContainerSettings
 from frontend.config import RouterSection
-from frontend.container import Container, container_of
+from frontend.container import NO_SETTINGS, Container, container_of
 from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
@@ -121,14 +121,15 @@ def make_cluster(
     return FakeCluster(context=context, pool=pool)
 
 
-def some_container(**settings: Any) -> Container:
-    """The default container, with these settings."""
+def some_container(*, id: int = 1, account: AccountSettings = NO_SETTINGS, **settings: Any) -> Container:
+    """The default container, or another one of its account, with these settings."""
     return container_of(
         ContainerSettings(**settings),
         account_id=1,
         account_name="default",
-        container_id=1,
-        container_name="default",
+        account_settings=account,
+        container_id=id,
+        container_name="default" if id == 1 else f"c{id}",
     )
 
 

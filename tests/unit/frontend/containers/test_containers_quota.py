@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import MetadataUnavailable, QuotaExceeded, Unavailable
+from ambry.rest.accounts import AccountSettings
 from frontend.container import Container
 from frontend.containers import quota
 from frontend.containers.quota import Hold, Quotas
+from frontend.containers.quota_bounds import account_number
 from frontend.containers.quota_rows import NOTHING, QuotaAmount, QuotaCount, count_key, decode_count
 from frontend.http.body import ClientGone
 from frontend.metadata.spaces import LocalSpace
@@ -242,3 +244,47 @@ async def test_a_container_without_a_quota_costs_nothing(tmp_path: Path, monkeyp
         source = body((5,))
         assert Hold(one.quotas, some_container(), None).over(source) is source
         assert Hold(one.quotas, some_container(quota_bytes=5), 5).over(source) is source
+
+
+async def test_containers_share_the_quota_of_their_account_and_keep_to_their_own(tmp_path: Path) -> None:
+    account = AccountSettings(quota_bytes=100)
+    bounded, free = some_container(id=1, account=account, quota_bytes=30), some_container(id=2, account=account)
+    async with seats(tmp_path, had={2 << 32 | 1: QuotaAmount(1_000, 1), free.scope: QuotaAmount(20, 1)}) as [one]:
+        assert await one.put(bounded, 30)
+        assert not await one.put(bounded, 1)
+        with pytest.raises(QuotaExceeded, match=r"the account default has 50 of 100 bytes"):
+            async with Hold(one.quotas, free, 51):
+                pass
+        assert await one.put(free, 50)
+        assert not await one.put(free, 1)
+
+
+async def test_what_finds_no_room_in_the_account_takes_none_of_the_container(tmp_path: Path) -> None:
+    container = some_container(account=AccountSettings(quota_blobs=1), quota_blobs=5)
+    async with seats(tmp_path) as [one]:
+        assert await one.put(container, 1)
+        for _ in range(10):
+            assert not await one.put(container, 1)
+        await one.idle()
+        assert (await one.count(container)).used == QuotaAmount(1, 1)
+
+
+async def test_frontends_that_race_in_containers_of_one_account_never_pass_its_quota(tmp_path: Path) -> None:
+    """Contract F40: sixty uploads at once, at three frontends, into four containers, of which half fit."""
+    account = AccountSettings(quota_bytes=30 * KIB)
+    containers = [some_container(id=number, account=account) for number in (1, 2, 3, 4)]
+    async with seats(tmp_path, 3) as made:
+        puts = [
+            made[number % 3].put(containers[number % 4], KIB if number % 2 else None, (512, 512))
+            for number in range(60)
+        ]
+        stored = sum(await asyncio.gather(*puts))
+        for seat in made:
+            await seat.idle()
+        row = await made[0].store.local(LocalSpace.USAGE, count_key(account_number(1)))
+        assert row is not None
+        assert stored * KIB == decode_count(row.value).used.bytes <= 30 * KIB
+        refilled = 0
+        while await made[0].put(containers[0], KIB):
+            refilled += 1
+        assert stored + refilled == 30, "and all of it can be used"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from frontend.containers.quota_rows import (
-    PLENTY,
     QuotaAmount,
     QuotaCount,
     count_key,
@@ -11,9 +10,7 @@ from frontend.containers.quota_rows import (
     decode_count,
     encode,
     grants_key,
-    quota_of,
 )
-from tests.support.fake_cluster import some_container
 
 
 def test_keys_and_values_are_these_bytes() -> None:
@@ -30,10 +27,6 @@ def test_growth_since_a_mark_is_told_with_what_is_used() -> None:
     assert count == QuotaCount(QuotaAmount(14, 1), b"m", QuotaAmount(5, 0), QuotaAmount(3, 1))
 
 
-def test_a_quota_of_one_kind_leaves_plenty_of_the_other() -> None:
-    assert some_container().scope == 1 << 32 | 1
-    assert quota_of(some_container()) is None
-    assert quota_of(some_container(quota_bytes=0)) == QuotaAmount(0, PLENTY)
-    assert quota_of(some_container(quota_blobs=5)) == QuotaAmount(PLENTY, 5)
+def test_amounts_are_compared_part_by_part() -> None:
     assert QuotaAmount(3, 3).covers(QuotaAmount(3, 2)) and not QuotaAmount(3, 3).covers(QuotaAmount(0, 4))
     assert QuotaAmount(-1, 2).positive == QuotaAmount(0, 2)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import Unavailable
-from ambry.rest.accounts import ContainerSettings
+from ambry.rest.accounts import AccountSettings, ContainerSettings
 from frontend.config import AccountEntry
-from frontend.container import Container
+from frontend.container import NO_SETTINGS, Container
 from frontend.containers import quota, recount
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
 from frontend.containers.quota import Quotas
+from frontend.containers.quota_bounds import account_number
 from frontend.containers.quota_rows import QuotaAmount, count_key
 from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
@@ -53,9 +54,10 @@ class World:
     async def counted(self) -> Mapping[int, QuotaAmount]:
         return self.there
 
-    def say(self, **settings: object) -> None:
+    def say(self, account: AccountSettings = NO_SETTINGS, **settings: object) -> None:
         record = ContainerRecord(id=1, name="default", settings=ContainerSettings(**settings))  # type: ignore[arg-type]
-        self.containers.directory = Directory([AccountRecord(id=1, name="default", containers={1: record})])
+        known = AccountRecord(id=1, name="default", settings=account, containers={1: record})
+        self.containers.directory = Directory([known])
 
     @property
     def container(self) -> Container:
@@ -241,3 +243,24 @@ async def test_a_count_that_cannot_be_read_keeps_nobody_from_counting_the_others
         await world.recount.tick()
         await world.wait(SETTLED_S)
         assert await world.put(900)
+
+
+async def test_an_account_is_counted_anew_over_all_its_containers_and_no_more_when_it_has_no_quota(
+    tmp_path: Path,
+) -> None:
+    clock = SettableClock()
+    async with opened(sqlite_store(tmp_path / "m", clock=clock)) as store:
+        world = World(store, clock)
+        world.say(AccountSettings(quota_bytes=1_000))
+        world.there[1 << 32 | 5] = QuotaAmount(400, 1)
+        assert await world.put(500)
+        assert not await world.put(200)
+        world.there[1 << 32 | 5] = QuotaAmount(100, 1)
+        await world.seat.idle()
+        await world.wait(SETTLED_S + 3 * recount.LOOK_EVERY_S)
+        assert await world.put(200)
+        key = count_key(account_number(1))
+        assert await store.local(LocalSpace.USAGE, key) is not None
+        world.say()
+        await world.wait(2 * recount.LOOK_EVERY_S)
+        assert await store.local(LocalSpace.USAGE, key) is None
