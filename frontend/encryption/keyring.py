@@ -152,7 +152,7 @@ class Keyring:
     async def make(self, container: Container, *, beside: int | None) -> KeptKey:
         """Make a key that is current from now on, where `beside` still is (None: none is); else the one that is.
 
-        Raises KeysUnavailable, and what the store raises.
+        Raises KeysUnavailable, Unavailable where another datacenter cannot say which keys there are, and what the store raises.
         """
         scope = container.scope
         for _ in range(ATTEMPTS):
@@ -161,6 +161,9 @@ class Keyring:
             if current is not None and current.version != beside:
                 return current
             version = next_version(rows, self._store.datacenter)
+            if rows and await self._known_elsewhere(scope, version):
+                # Ours was put back from a backup: they know keys of ours that it does not, and it does from now on.
+                continue
             key = await self.wrap(scope, version, self._chance(KEY_SIZE), made_ms=self._clock.wall_ms())
             put = Put(Space.CONTAINER_KEY, scope, register_key(version), encode(key), Expect.ABSENT)
             try:
@@ -170,6 +173,10 @@ class Keyring:
             log.info("key of a container made", container=str(container), version=shown(version))
             return KeptKey(version, key, made.stamp)
         raise KeysUnavailable(f"keys of the container {container} are made all the time; retry", retry_after_s=1)
+
+    async def _known_elsewhere(self, scope: int, version: int) -> bool:
+        ask = self.elsewhere
+        return ask is not None and await ask(Space.CONTAINER_KEY, scope, register_key(version)) is not None
 
     def forget(self, scope: int, version: int) -> None:
         """Nobody uses it any more."""

@@ -10,6 +10,7 @@ import pytest
 from ambry.errors import EncryptionKeyDeleted, InvalidRequest, KeyNotFound, KeysUnavailable, RetentionLocked
 from frontend.encryption.key_rows import COUNT_MAX, DeletedKey, WrappedKey, shown
 from frontend.metadata.spaces import Space
+from frontend.metadata.store import Version
 from tests.support.keyrings import CACHE_S, Seat, exchange, seats
 
 DATA, ABOUT = b"d" * 32, b"blob"
@@ -42,6 +43,31 @@ async def test_rotations_at_once_make_one_key_each_or_share_it(tmp_path: Path) -
         versions = [row.version >> 16 for row in await one.keys.all(container)]
         assert versions in ([1, 2], [1, 2, 3])
         assert max(row.version >> 16 for row in made) == versions[-1]
+
+
+async def test_a_store_that_was_put_back_makes_no_key_in_the_place_of_one_that_others_know(tmp_path: Path) -> None:
+    """It did not know of its newest key: another one of that version would have replaced it in every datacenter."""
+    async with seats(tmp_path, 1, 2) as [one, two]:
+        container = await one.container()
+        backup = (await one.store.log()).versions
+        await one.keys.rotate(container)
+        lost = (await one.keyring.current_soon(container)).wrap(DATA, ABOUT)
+        await exchange(one, two)
+        (tmp_path / "back").mkdir()
+        async with seats(tmp_path / "back", 1) as [back]:
+            back.provider.versions = one.provider.versions
+            await back.store.merge(backup)
+
+            async def ask(space: Space, scope: int, key: bytes) -> Version | None:
+                found = await two.store.get(space, scope, key)
+                await back.store.merge([] if found is None else [found])
+                return found
+
+            back.keyring.elsewhere = ask
+            await back.tick()
+            assert shown((await back.keys.rotate(container)).version) == "3.1"
+            key = await back.keyring.find_soon(container.scope, 2 << 16 | 1)
+            assert key.unwrap(lost, ABOUT) == DATA
 
 
 async def test_a_container_without_keys_is_not_rotated(tmp_path: Path) -> None:
