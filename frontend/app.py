@@ -151,6 +151,7 @@ class Frontend:
             ),
             meters=meters,
         )
+        services.use_counts.tallies = pipeline.tallies
         server = HttpServer(
             pipeline,
             clock=self._clock,

@@ -24,6 +24,7 @@ from frontend.containers.recount import Recount, counted_by
 from frontend.containers.resolver import Containers
 from frontend.containers.standing import StandingRules
 from frontend.containers.sync import ContainerSync
+from frontend.containers.use_counts import UseCounts
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.retention import DatasetRetention
 from frontend.encryption.changes import KeyChanges
@@ -87,6 +88,7 @@ class MetadataServices:
     encryption: KeyChanges | None
     key_use: KeyUse
     key_sync: KeySync
+    use_counts: UseCounts
     loops: tuple[Loop, ...]
 
     async def start(self, workers: WorkerRegistry, rpc_sockets: list[Socket]) -> None:
@@ -104,6 +106,7 @@ class MetadataServices:
         """Give back what nobody else has while it is here. Nothing runs any more."""
         await self.notices.stop()
         await self.quotas.close()
+        await self.use_counts.close()
         if self.keyring is not None:
             await self.keyring.close()
 
@@ -135,6 +138,7 @@ def metadata_services(
 
     key_sync = KeySync(access, store)
     key_use = KeyUse(access, store, clock=clock)
+    use_counts = UseCounts(store, clock=clock)
     sync = ContainerSync(containers, store, clock=clock)
     leases = Leases(store, clock=clock, owner=random_source.randbytes(OWNER_SIZE))
     counted = counted_by(router, random_source)
@@ -201,10 +205,12 @@ def metadata_services(
         access_keys=Keys(access, key_sync, store, clock=clock, chance=system_secret),
         key_use=key_use,
         key_sync=key_sync,
+        use_counts=use_counts,
         loops=(
             Loop(name="containers", tick=sync.tick),
             Loop(name="keys", tick=key_sync.tick),
             Loop(name="key_use", tick=key_use.tick),
+            Loop(name="use_counts", tick=use_counts.tick),
             Loop(name="quotas", tick=quotas.tick),
             Loop(name="recount", tick=recount.tick),
             Loop(name="upload_sessions", tick=when_sure(janitor.tick), progress=janitor.progress),

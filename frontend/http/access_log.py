@@ -12,6 +12,7 @@ from frontend.audit.hiding import without_secrets
 from frontend.audit.trail import AuditTrail
 from frontend.http.connections import Connection
 from frontend.http.exchange import Exchange
+from frontend.limits.meters import UseTally
 from frontend.request import RequestContext
 
 log = get_logger()
@@ -59,6 +60,8 @@ class AccessLog:
         """Tells of changes and refusals, and of reads where the container says so; None where nobody does."""
         self._random = random_source
         self._reads_one_in = reads_one_in
+        self.by_container: dict[int, UseTally] = {}
+        """What was asked for, by the scope of a container."""
         self._bulk = bulk("request") if enabled else None
         self._observed: dict[str, _Observed] = {}
 
@@ -98,27 +101,21 @@ class AccessLog:
         if status == STATUS_CLIENT_GONE and connection is not None:
             # Of what was written these never arrived, as far as we know.
             sent = max(0, sent - connection.unsent)
-        meter = context.meter
+        refused, meter, container = status in REFUSALS, context.meter, context.container
         if meter is not None:
-            tally = meter.tally
-            tally.requests += 1
-            tally.bytes_in += received
-            tally.bytes_out += sent
-            if status in REFUSALS:
-                tally.refused += 1
+            meter.tally.add(received, sent, refused=refused)
             if meter.slows:
                 meter.reserve(received + sent - context.paced)
-        container = context.container
+        if container is not None and container.known:
+            tally = self.by_container.get(container.scope)
+            if tally is None:
+                tally = self.by_container[container.scope] = UseTally()
+            tally.add(received, sent, refused=refused)
         if self.audit is not None and (
-            context.changes
-            or status in REFUSALS
-            or context.items
-            or (container is not None and container.settings.audit_reads)
+            context.changes or refused or context.items or (container is not None and container.settings.audit_reads)
         ):
             client = connection.client if connection is not None else ""
-            self.audit.tell(
-                context, client=client, method=method, op=op, status=status, refused=status in REFUSALS, noted=noted
-            )
+            self.audit.tell(context, client=client, method=method, op=op, status=status, refused=refused, noted=noted)
         if received and 200 <= status < 300:
             metrics.BYTES_IN.value += received
         if sent:

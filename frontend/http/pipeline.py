@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -32,7 +32,7 @@ from frontend.http.fields import check_fields, gather
 from frontend.http.handler import Handler
 from frontend.http.route import Dialect, Route
 from frontend.http.target import Target, parse_target
-from frontend.limits.meters import Meters
+from frontend.limits.meters import Meters, UseTally
 from frontend.request import RequestContext
 from frontend.who import Who
 
@@ -83,6 +83,11 @@ class Pipeline:
             for method in route.methods
         }
         """By method and target as they stand in a request line, for targets in which nothing varies."""
+
+    def tallies(self) -> Iterator[tuple[str | int, UseTally]]:
+        """What was asked for, by the id of a key, and by the scope of a container."""
+        yield from self.meters.tallies.items()
+        yield from self.log.by_container.items()
 
     def refuse(self, error: AmbryError, request_id: str) -> web.Response:
         """The answer to what never became a request."""

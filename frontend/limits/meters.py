@@ -39,6 +39,20 @@ class UseTally:
         self.bytes_in = 0
         self.bytes_out = 0
 
+    def add(self, received: int, sent: int, *, refused: bool) -> None:
+        """One request more, with the bytes of its body and its answer."""
+        self.requests += 1
+        self.bytes_in += received
+        self.bytes_out += sent
+        if refused:
+            self.refused += 1
+
+    def take(self) -> tuple[int, int, int, int]:
+        """Requests, those that were refused, bytes in and out; it begins anew."""
+        taken = (self.requests, self.refused, self.bytes_in, self.bytes_out)
+        self.requests = self.refused = self.bytes_in = self.bytes_out = 0
+        return taken
+
 
 class Meter:
     """One of them."""

@@ -50,3 +50,5 @@ class LocalSpace(enum.IntEnum):
     """What containers with a quota have."""
     KEY_USED = 8
     """When a key was last used."""
+    USED = 9
+    """How much keys and containers were used."""

@@ -49,6 +49,7 @@ from frontend.rest.signed import SignedUrlPages, take_signed
 from frontend.rest.stitch import Stitches
 from frontend.rest.updates import Updates
 from frontend.rest.upload import Uploads
+from frontend.rest.usage import UsagePages
 from frontend.router.context import RouterContext
 from frontend.services import MetadataServices
 from frontend.who import ANY_KEY, Needs, On, decide, refusal
@@ -142,6 +143,7 @@ class AmbryApi:
                 NameLists(services.names, router, containers, clock=clock),
                 ChangePages(services.feed, containers),
                 KeyPages(services.access_keys, services.key_use, router),
+                UsagePages(services.use_counts, services.access_keys, containers, router, clock=clock),
                 EncryptionPages(services.keyring, services.encryption, containers, router),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())

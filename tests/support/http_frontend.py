@@ -225,6 +225,8 @@ async def http_frontend(
         access_log=AccessLog(enabled=config.access_log, random_source=random.Random(5)),
         meters=meters,
     )
+    if services is not None:
+        services.use_counts.tallies = pipeline.tallies
     server = HttpServer(
         pipeline,
         clock=cluster.context.clock,

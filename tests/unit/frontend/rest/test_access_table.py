@@ -98,6 +98,7 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("DELETE", "/uploads/{upload}"): rule("write"),
     **reads("/changes", rule("read")),
     ("GET", "/signedUrl"): rule(where=KEY),
+    **reads("/usage", rule(where=KEY)),
     **reads("/keys", rule(where=KEY)),
     **reads("/keys/{key}", rule(where=KEY)),
     ("POST", "/keys"): rule("admin", where=KEY, body={"name": "k", "grants": [{"roles": ["admin"], "account": "ml"}]}),
@@ -114,7 +115,7 @@ TABLE: dict[tuple[str, str], Rule] = {
 DECIDE_THEMSELVES = {
     target
     for method, target in TABLE
-    if target.startswith(("/batch/", "/keys", "/signedUrl")) and target != "/batch/put"
+    if target.startswith(("/batch/", "/keys", "/signedUrl", "/usage")) and target != "/batch/put"
 }
 """Calls that are answered to any key, and say of each thing whether it may be had: tests of their own look at that."""
 MODELS = {"x-ambry-target-account-name": "ml", "x-ambry-target-container-name": "models"}
