@@ -816,6 +816,7 @@ COVERED_BY = {
     "ambry/client/options.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/model.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/retry.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
+    "ambry/client/wire/usage.py": (CLIENT + "test_client_usage.py", "its answers"),
     **{
         f"ambry/client/wire/{name}.py": (CLIENT + "test_client_core.py", "pure parts of the core")
         for name in ("blobs", "health", "message", "refusals")

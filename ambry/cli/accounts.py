@@ -50,8 +50,7 @@ def container_settings(command: Callable[..., T]) -> Callable[..., T]:
         click.option("--description"),
         click.option("--lock-until", callback=as_date, metavar="DATE", help="Until then nothing is deleted."),
         click.option("--allow-origin", metavar="ORIGINS", help="Whose pages may use it: a list with commas, or *."),
-        click.option("--quota-blobs", callback=as_size, metavar="N", help="Blobs it may have; none for no bound."),
-        click.option("--quota-bytes", callback=as_size, metavar="SIZE", help="10GiB, say; none for no bound."),
+        click.option("--audit-reads/--no-audit-reads", default=None, help="Whether the audit tells of reads too."),
         click.option("--strict-reads/--no-strict-reads", default=None, help="No read shows what was deleted before."),
         click.option(
             "--durability", type=click.Choice(["memory", "disk", "geo"]), help="Where an upload says nothing."
@@ -68,6 +67,16 @@ def container_settings(command: Callable[..., T]) -> Callable[..., T]:
             help="Whether new blobs are encrypted where they lie (`ambry encryption`).",
         ),
         click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"])),
+    ):
+        command = option(command)
+    return quotas(command)
+
+
+def quotas(command: Callable[..., T]) -> Callable[..., T]:
+    """The options that say what a container may have, or all of an account together."""
+    for option in (
+        click.option("--quota-blobs", callback=as_size, metavar="N", help="Blobs it may have; none for no bound."),
+        click.option("--quota-bytes", callback=as_size, metavar="SIZE", help="10GiB, say; none for no bound."),
     ):
         command = option(command)
     return command
@@ -120,6 +129,7 @@ def show_account(name: str, cluster: ChosenCluster, output: str) -> None:
 @account.command("create")
 @click.argument("name")
 @click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"]))
+@quotas
 @connecting
 @OUTPUT
 def create_account(name: str, cluster: ChosenCluster, output: str, **options: Any) -> None:
@@ -131,6 +141,7 @@ def create_account(name: str, cluster: ChosenCluster, output: str, **options: An
 @account.command("set")
 @click.argument("name")
 @click.option("--status", type=click.Choice(["ACTIVE", "INACTIVE"]))
+@quotas
 @click.option(
     "--at-version",
     "snapshot_version",

@@ -36,6 +36,7 @@ CLIENT_COMMANDS = {
     "account": "ambry.cli.accounts",
     "container": "ambry.cli.accounts",
     "encryption": "ambry.cli.encryption",
+    "usage": "ambry.cli.usage",
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"

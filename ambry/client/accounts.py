@@ -37,6 +37,8 @@ class AccountChange(TypedDict, total=False):
     """Settings of an account that are said; others stay."""
 
     status: Literal["ACTIVE", "INACTIVE"]
+    quota_bytes: int | None
+    quota_blobs: int | None
     acl_inherited_by_container: bool
 
 
@@ -57,5 +59,7 @@ class ContainerChange(TypedDict, total=False):
     quota_bytes: int | None
     quota_blobs: int | None
     access_control_allow_origin: str
+    audit_reads: bool
+    """Whether the audit of frontends tells of reads too."""
     retention_lock_until: int
     """Milliseconds since 1970."""

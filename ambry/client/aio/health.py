@@ -1,11 +1,13 @@
-"""Asking the frontends how they are."""
+"""Asking the frontends how they are, and what was asked of them."""
 
 from __future__ import annotations
 
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.aio.waiting import together
 from ambry.client.model import ClusterHealth, EndpointHealth, Timeout
+from ambry.client.usage import UsageReport
 from ambry.client.wire import health as wire
+from ambry.client.wire import usage as usage_wire
 from ambry.errors import AmbryError
 
 
@@ -16,6 +18,10 @@ class AsyncHealthChecks(AsyncCalls):
         """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
         probes = (self._probe(endpoint, timeout) for endpoint in self.endpoints)
         return ClusterHealth(endpoints=await together(probes))
+
+    async def usage(self, *, timeout: Timeout | None = None) -> UsageReport:
+        """What is stored and what was asked for, by account, container and key: as far as it concerns the key that asks."""
+        return await self._ask(usage_wire.usage_request(), None, usage_wire.parse_usage, timeout)
 
     async def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
         request = wire.health_request()

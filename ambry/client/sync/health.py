@@ -1,12 +1,14 @@
 # Generated from ambry/client/aio/health.py by `make sync-client`; change that file, not this one.
-"""Asking the frontends how they are."""
+"""Asking the frontends how they are, and what was asked of them."""
 
 from __future__ import annotations
 
 from ambry.client.model import ClusterHealth, EndpointHealth, Timeout
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.sync.waiting import together
+from ambry.client.usage import UsageReport
 from ambry.client.wire import health as wire
+from ambry.client.wire import usage as usage_wire
 from ambry.errors import AmbryError
 
 
@@ -17,6 +19,10 @@ class SyncHealthChecks(SyncCalls):
         """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
         probes = (self._probe(endpoint, timeout) for endpoint in self.endpoints)
         return ClusterHealth(endpoints=together(probes))
+
+    def usage(self, *, timeout: Timeout | None = None) -> UsageReport:
+        """What is stored and what was asked for, by account, container and key: as far as it concerns the key that asks."""
+        return self._ask(usage_wire.usage_request(), None, usage_wire.parse_usage, timeout)
 
     def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
         request = wire.health_request()

@@ -1,0 +1,64 @@
+"""`ambry usage`: what is stored, and what was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.output import show_rows
+
+if TYPE_CHECKING:
+    from ambry.client.usage import UsedByContainer, UsedByKey
+
+BY_CONTAINER = ["BYTES", "OF", "BLOBS", "OF", "REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "CONTAINER"]
+BY_KEY = ["REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "ID", "NAME"]
+
+
+@click.command("usage")
+@click.option("--keys", is_flag=True, help="By key, and not by container.")
+@connecting
+@OUTPUT
+def usage(keys: bool, cluster: ChosenCluster, output: str) -> None:
+    """Show what containers have, and how often they were asked: those that the key has something in.
+
+    Requests are those at this datacenter; what was stored or deleted in the last half minute may not count yet.
+    """
+    with cluster.connect() as client:
+        found = client.usage()
+    if keys:
+        show_rows(found.keys, output, BY_KEY, _key_row, _plain)
+    else:
+        show_rows(found.containers, output, BY_CONTAINER, _container_row, _plain)
+    if found.partitions_missing:
+        click.echo(f"of {len(found.partitions_missing)} partitions nobody tells what they hold now", err=True)
+
+
+def _container_row(found: UsedByContainer) -> list[str]:
+    return [
+        str(found.bytes),
+        _bound(found.quota_bytes),
+        str(found.blobs),
+        _bound(found.quota_blobs),
+        *map(str, (found.requests, found.refused, found.bytes_in, found.bytes_out)),
+        f"{found.account}/{found.container}",
+    ]
+
+
+def _key_row(found: UsedByKey) -> list[str]:
+    return [
+        *map(str, (found.requests, found.refused, found.bytes_in, found.bytes_out)),
+        found.id,
+        found.name,
+    ]
+
+
+def _bound(quota: int | None) -> str:
+    return "-" if quota is None else str(quota)
+
+
+def _plain(found: UsedByContainer | UsedByKey) -> Any:
+    import msgspec  # which `ambry --help` does without
+
+    return {name: value for name, value in msgspec.structs.asdict(found).items() if value is not None}
