@@ -105,11 +105,12 @@ class AccessLog:
         if meter is not None:
             meter.tally.add(received, sent, refused=refused)
             if meter.slows:
-                meter.reserve(received + sent - context.paced)
+                meter.reserve(max(0, received + sent - context.paced))
         if container is not None and container.known:
-            tally = self.by_container.get(container.scope)
+            scope = container.account_id << 32 | container.container_id  # as `scope`, without its calls
+            tally = self.by_container.get(scope)
             if tally is None:
-                tally = self.by_container[container.scope] = UseTally()
+                tally = self.by_container[scope] = UseTally()
             tally.add(received, sent, refused=refused)
         if self.audit is not None and (
             context.changes or refused or context.items or (container is not None and container.settings.audit_reads)

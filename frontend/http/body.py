@@ -77,7 +77,12 @@ class BodyReader(StraightBody):
         self._budget = budget
         self._wait_s = wait_s
         self._digests = digests
-        self.straight = size is not None and size > SMALL_BYTES and (digests is None or not digests.hashing)
+        self.straight = (
+            size is not None
+            and size > SMALL_BYTES
+            and (digests is None or not digests.hashing)
+            and self._meter is None  # which lets little pass at a time
+        )
         self._need = Need.SMALL if size is not None and size <= SMALL_BYTES else Need.LARGE
         self._held = 0
         self._silent_s = 0.0
@@ -120,13 +125,10 @@ class BodyReader(StraightBody):
     async def receive_into(self, room: memoryview, grow: Grow) -> int | None:
         """As StraightBody says. Raises as the iterator."""
         content = self._content
-        if self._meter is not None and self._meter.wait_s():
-            return NOT_NOW
         try:
             data = content.read_nowait(len(room))
             if data or content.at_eof():
                 room[: len(data)] = data
-                self._count(len(data))
                 return len(data)
             inlet = Inlet(self._connection, content, room, grow)
             # Who waits for the end of a chunk must be one that may be asked to give way (`_wait`).
@@ -138,7 +140,6 @@ class BodyReader(StraightBody):
                 inlet.end()
         except _ENDS as cause:
             raise _told(cause) from cause.with_traceback(None)
-        self._count(inlet.count)
         return inlet.count or None
 
     def _count(self, size: int) -> None:
@@ -178,7 +179,12 @@ class BodyReader(StraightBody):
             self._held = RECEIVED_AHEAD
         elif self._held == RECEIVED_AHEAD:
             more = RECEIVED_AHEAD_LARGE - RECEIVED_AHEAD
-            wide = not self.straight and self._content.total_bytes > SMALL_BYTES and not self._budget.scarce
+            wide = (
+                not self.straight
+                and self._meter is None
+                and self._content.total_bytes > SMALL_BYTES
+                and not self._budget.scarce
+            )
             if wide and self._budget.try_take(more):
                 self._held += more
                 self._connection.widen(True)
