@@ -149,27 +149,26 @@ class BodyReader(StraightBody):
             self._context.paced += size
 
     async def _has_turn(self, meter: Meter) -> bool:
-        """Wait until what comes next may; False when memory is wanted before, or the client is gone."""
+        """Wait until what comes next may; False when memory is wanted before."""
         loop = asyncio.get_running_loop()
-        while wait_s := meter.wait_s():
-            self._context.renew()
-            if self._useful and self._content.total_bytes > SMALL_BYTES:
-                self._budget.rests(self)
-            try:
-                async with asyncio.timeout(min(wait_s, WAIT_STEP_S)) as self._wait_ends:
-                    await loop.create_future()
-            except TimeoutError:
-                pass
-            finally:
-                self._wait_ends = None
-                self._budget.goes_on(self)
-            gives_way, self._gives_way = self._gives_way, False
-            if gives_way:
-                self._useful = False
-                return False
-            if self._content.exception() is not None:
-                break
-        self._context.renew()
+        if not meter.wait_s():
+            return True
+        if self._useful and self._content.total_bytes > SMALL_BYTES:
+            self._budget.rests(self)
+        try:
+            while (wait_s := meter.wait_s()) and self._content.exception() is None:
+                try:
+                    async with asyncio.timeout(min(wait_s, WAIT_STEP_S)) as self._wait_ends:
+                        await loop.create_future()
+                except TimeoutError:
+                    self._wait_ends = None
+                self._context.renew()
+                if self._gives_way:
+                    self._gives_way = self._useful = False
+                    return False
+        finally:
+            self._wait_ends = None
+            self._budget.goes_on(self)
         return True
 
     async def _make_room(self) -> None:

@@ -18,8 +18,11 @@ from frontend.http.admission import Patience
 from frontend.http.body import RECEIVED_AHEAD, RECEIVED_AHEAD_LARGE, BodyReader, ClientGone
 from frontend.http.connections import Connection
 from frontend.http.digests import ExpectedDigests
+from frontend.limits.meters import Meters
+from frontend.limits.rates import Rates
 from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
+from frontend.who import NOBODY
 from tests.support.virtual_loop import virtual_time
 
 NONE = ExpectedDigests({})
@@ -294,3 +297,54 @@ async def test_time_for_which_nobody_reads_a_straight_body_does_not_count_as_its
     await asyncio.sleep(60 - loop.time())
     assert await pieces.receive_into(room[1_000:], lambda: room[:0]) == 1_000
     assert loop.time() == pytest.approx(64)
+
+
+def paced(rate: float) -> RequestContext:
+    """A request of somebody who may send so many bytes in a second."""
+    meters = Meters(now=asyncio.get_running_loop().time, anonymous=Rates(bytes_per_s=rate, burst_s=0.001))
+    return RequestContext(id="r", timeout_s=20.0, deadline=20.0, meter=meters.admit(NOBODY, "10.0.0.1"))
+
+
+@virtual_time
+async def test_a_body_that_has_its_turns_is_slowed_and_comes_whole_and_is_not_taken_for_one_that_stalls() -> None:
+    stream, loop, context = reader(), asyncio.get_running_loop(), paced(1_000.0)
+    pieces = body(stream, stall_s=5, context=context)
+    began = loop.time()
+    for _ in range(5):
+        stream.feed_data(b"x" * 10_000)
+        assert await anext(pieces) == b"x" * 10_000
+    stream.feed_eof()
+    with pytest.raises(StopAsyncIteration):
+        await anext(pieces)
+    assert loop.time() - began == pytest.approx(50, rel=0.01)
+    assert context.paced == 50_000 and context.left_s() > 15
+    pieces.close()
+
+
+@virtual_time
+async def test_a_body_that_waits_for_its_turn_gives_way_to_who_wants_memory() -> None:
+    stream, budget = reader(), MemoryBudget(4 << 20)
+    pieces = body(stream, budget=budget, context=paced(1_000.0))
+    stream.feed_data(b"x" * 100_000)
+    assert await anext(pieces)
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(10)
+    assert not waiting.done(), "nobody wants anything"
+    other = asyncio.create_task(budget.take(budget.largest, timeout_s=60))
+    assert await waiting is None
+    other.cancel()
+    pieces.close()
+
+
+@virtual_time
+async def test_a_body_that_waits_for_its_turn_ends_soon_after_its_client() -> None:
+    stream, loop = reader(), asyncio.get_running_loop()
+    pieces = body(stream, context=paced(1_000.0))
+    stream.feed_data(b"x" * 100_000)
+    assert await anext(pieces)
+    began = loop.time()
+    loop.call_later(3, stream.set_exception, ConnectionResetError())
+    with pytest.raises(ClientGone):
+        await anext(pieces)
+    assert loop.time() - began < 5
+    pieces.close()
