@@ -584,6 +584,11 @@ def test_a_class_has_a_name_of_its_own() -> None:
 CLIENT = "tests/unit/ambry/client/"
 MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
+    "frontend/router/answers.py": ("tests/unit/frontend/router/test_router_quorum_read.py", "reads are cut there"),
+    "frontend/router/opening.py": (
+        "tests/unit/frontend/router/test_router_sealing.py",
+        "what is sealed is opened there",
+    ),
     "frontend/metadata/spaces.py": ("tests/conformance/test_metadata_conformance.py", "numbers that both engines keep"),
     "frontend/encryption/key_rows.py": (
         "tests/unit/frontend/encryption/test_encryption_changes.py",

@@ -98,7 +98,7 @@ class QuickReads:
                 break
             share = PartsShare(reading.budget, room)
             try:
-                told = await read_from(self._request, peer, asked, room=room)
+                told = await read_from(self._request, self._router.keys, peer, asked, room=room)
                 share.keep(sum([len(each.data) for each in told if each is not None]))
                 missed = await self._tell(units, told, share)
                 del told  # the pieces are what is held now

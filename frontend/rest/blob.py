@@ -258,6 +258,7 @@ def _alike_of(head: BlobHead, container: Container, cache: str) -> _Alike:
         container.container_name,
         container.origins,
         cache,
+        head.encrypted,
     )
 
 
@@ -302,6 +303,7 @@ def _alike(
     container: str,
     origins: frozenset[str],
     cache: str,
+    encrypted: bool,
 ) -> _Alike:
     headers = {
         "Content-Type": content_type,
@@ -313,7 +315,7 @@ def _alike(
         names.ACCOUNT_NAME: account,
         names.CONTAINER_NAME: container,
         names.PRIVATE: "true" if private else "false",
-        names.ENCRYPTED_IN_STORAGE: "false",
+        names.ENCRYPTED_IN_STORAGE: "true" if encrypted else "false",
     }
     if service_id:
         headers[names.SERVICE_ID] = service_id

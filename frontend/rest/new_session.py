@@ -8,6 +8,7 @@ from ambry.ids import BlobId, IdKind, uuid7
 from frontend.container import Container
 from frontend.router.context import RouterContext
 from frontend.router.values import PutSpec
+from frontend.uploads.parts import check_may_have_parts
 from frontend.uploads.rows import SESSION_ID_SIZE, Session
 
 
@@ -19,7 +20,8 @@ class NewSession(NamedTuple):
 def new_session(
     router: RouterContext, container: Container, spec: PutSpec, *, ttl_s: int | None, now_ms: int
 ) -> NewSession:
-    """One that nobody knows yet. Raises InsufficientStorage."""
+    """One that nobody knows yet. Raises InsufficientStorage, NotSupported."""
+    check_may_have_parts(container)
     blob_id = BlobId.make(
         kind=IdKind.COMPOSITE,
         datacenter=router.datacenter_id,

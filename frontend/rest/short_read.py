@@ -17,9 +17,10 @@ from frontend.http.short_request import ShortRequest
 from frontend.request import RequestContext
 from frontend.rest.blob import BlobFinder, lines_of
 from frontend.rest.read import WHOLE_BYTES
+from frontend.router.answers import Found, ReadOutcome
 from frontend.router.context import RouterContext
 from frontend.router.get import FirstRead
-from frontend.router.quorum_read import Fetch, Found, ReadOutcome, head_of
+from frontend.router.quorum_read import Fetch, head_of
 from frontend.router.reading import need_of
 
 

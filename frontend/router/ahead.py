@@ -8,9 +8,10 @@ from ambry.checksum import BLOCK_SIZE, Buffer
 from ambry.errors import InvariantBroken
 from ambry.ids import BlobId
 from frontend.request import RequestContext
+from frontend.router.answers import StateOnly
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit
-from frontend.router.quorum_read import Fetch, StateOnly
+from frontend.router.quorum_read import Fetch
 
 PIECE_LEAST = 4 * BLOCK_SIZE
 """Less is not handed on while more is to come."""
@@ -26,8 +27,10 @@ class Ahead:
 
     __slots__ = ("_future", "_here", "_waiter", "given", "unit")
 
-    def __init__(self, request: RequestContext, context: RouterContext, unit: ReadUnit) -> None:
-        """Ask for it. Raises Unavailable for a partition that is in no layout of ours."""
+    def __init__(
+        self, request: RequestContext, context: RouterContext, unit: ReadUnit, *, sealed: bool = False
+    ) -> None:
+        """Ask for it; `sealed` takes no plain record. Raises Unavailable for a partition that is in no layout of ours."""
         self.unit = unit
         self.given = 0
         """Bytes of it that were handed on."""
@@ -37,7 +40,14 @@ class Ahead:
         on_part = self._came if unit.size > PIECE_LEAST else None
         blob_id = BlobId(unit.id)
         self._future = Fetch(
-            request, context, blob_id, first=unit.first, end=unit.end, any_state=True, on_part=on_part
+            request,
+            context,
+            blob_id,
+            first=unit.first,
+            end=unit.end,
+            any_state=True,
+            on_part=on_part,
+            sealed=sealed,
         ).start()
         self._future.add_done_callback(self._wake)
 

@@ -13,18 +13,21 @@ import msgspec
 from msgspec.structs import replace
 
 from ambry.blob import Durability
-from ambry.checksum import digest
+from ambry.checksum import Buffer, digest
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken
 from ambry.format.properties import encode_properties
+from ambry.format.record import ENCRYPTED, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import NewBlob, PutsReply, PutsRequest
 from ambry.service.logs import get_logger
+from frontend.container import Container
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.put import PutOperation
 from frontend.router.quorum_write import Confirmed, ReplicaWrite
+from frontend.router.sealing import Sealing, seal, sealing_soon
 from frontend.router.values import PutResult, PutSpec
 
 log = get_logger()
@@ -51,7 +54,14 @@ class BatchPut:
     async def put(self, blobs: Sequence[SmallBlob]) -> list[PutResult | AmbryError]:
         """Put some; their memory is the caller's. What became of each, in their order."""
         self._request.renew()
-        found: list[PutResult | AmbryError | None] = list(await self._put_together(blobs))
+        container = self._request.container
+        if container is None:
+            raise InvariantBroken("a put came here before it was known into which container")
+        try:
+            sealing = await sealing_soon(self._context, container)
+        except AmbryError as error:
+            return [error] * len(blobs)
+        found: list[PutResult | AmbryError | None] = list(await self._put_together(blobs, container, sealing))
         numbers = iter([number for number, result in enumerate(found) if result is None])
 
         async def alone() -> None:
@@ -65,18 +75,22 @@ class BatchPut:
                 self._stored.append((result.id, blob.spec.expires_at_ms))
         return results
 
-    async def _put_together(self, blobs: Sequence[SmallBlob]) -> list[PutResult | None]:
+    async def _put_together(
+        self, blobs: Sequence[SmallBlob], container: Container, sealing: Sealing | None
+    ) -> list[PutResult | None]:
         """None for those that were not confirmed."""
         request, context = self._request, self._context
-        container = request.container
-        if container is None:
-            raise InvariantBroken("a put came here before it was known into which container")
         try:
             replicas = context.placement.choose(sum(len(blob.body) for blob in blobs))
         except InsufficientStorage:
             return [None] * len(blobs)
         ids: list[BlobId] = []
         new: list[NewBlob] = []
+        digests: list[bytes] = []
+        plain = [blob.body for blob in blobs]
+        # What is sealed is encrypted in the body that is sent.
+        body: Buffer = b"".join(plain) if sealing is None else bytearray().join(plain)
+        view, end = memoryview(body), 0
         for blob in blobs:
             spec = blob.spec
             blob_id = BlobId.make(
@@ -88,19 +102,19 @@ class BatchPut:
                 uuid=uuid7(spec.created_at_ms, context.random_source),
             )
             whole = digest(blob.body)
-            properties = encode_properties(replace(spec.properties, size=len(blob.body), digest=whole))
+            size = len(blob.body)
+            properties = replace(spec.properties, size=size, digest=whole)
             ids.append(blob_id)
-            new.append(
-                NewBlob(
-                    blob_id.raw,
-                    spec.created_at_ms,
-                    spec.expires_at_ms,
-                    properties,
-                    spec.metadata,
-                    whole,
-                    len(blob.body),
-                )
-            )
+            digests.append(whole)
+            times = (spec.created_at_ms, spec.expires_at_ms)
+            if sealing is None:
+                new.append(NewBlob(blob_id.raw, *times, encode_properties(properties), spec.metadata, whole, size))
+                continue
+            start, end = end, end + size
+            content = seal(sealing, RecordKind.BLOB, properties, spec.metadata, view[start:end])
+            section, tags = content.parts.section(blob_id.raw), content.parts.tags
+            own = digest(content.data)
+            new.append(NewBlob(blob_id.raw, *times, content.properties, section, own, size, ENCRYPTED, tags))
         durability = blobs[0].spec.durability
         write = ReplicaWrite(
             request,
@@ -108,7 +122,7 @@ class BatchPut:
             overdue=context.silences,
             type=MessageType.PUTS,
             message=PutsRequest(request.id, durability >= Durability.DISK, new),
-            body=b"".join([blob.body for blob in blobs]),
+            body=body,
             geo=durability is Durability.GEO,
             share=0.5,
         )
@@ -130,7 +144,7 @@ class BatchPut:
             None
             if place in missed
             else PutResult(
-                id=ids[place], size=new[place].size, digest=new[place].digest, created_at_ms=new[place].created_at_ms
+                id=ids[place], size=new[place].size, digest=digests[place], created_at_ms=new[place].created_at_ms
             )
             for place in range(len(blobs))
         ]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ambry.checksum import digest
+from ambry.checksum import Buffer, digest
 from ambry.errors import AmbryError, ProtocolViolation
 from ambry.ids import BlobId
 from ambry.network.pool import Peer
@@ -20,7 +20,10 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GETS_MAX, GetReply, GetsReply, GetsRequest, WantedBytes
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
+from frontend.router.answers import cut
 from frontend.router.context import RouterContext
+from frontend.router.opening import opening_now
+from frontend.router.sealing_keys import ContainerKeys
 
 log = get_logger()
 
@@ -44,7 +47,7 @@ class ToldBytes(msgspec.Struct, frozen=True, gc=False):
     """What is told of one blob; `data` is what was asked for of it."""
 
     reply: GetReply
-    data: memoryview
+    data: Buffer
 
 
 def by_peer(context: RouterContext, ids: Sequence[BlobId]) -> list[PeerShare]:
@@ -68,7 +71,7 @@ def by_peer(context: RouterContext, ids: Sequence[BlobId]) -> list[PeerShare]:
 
 
 async def read_from(
-    request: RequestContext, peer: Peer, wanted: list[WantedBytes], *, room: int
+    request: RequestContext, keys: ContainerKeys, peer: Peer, wanted: list[WantedBytes], *, room: int
 ) -> list[ToldBytes | None]:
     """What one data node tells at once of at most ASKED_MAX blobs, in their order; None of those to be read for themselves."""
     message = GetsRequest(request.id, wanted, room)
@@ -82,7 +85,7 @@ async def read_from(
         return [None] * len(wanted)
     body = memoryview(frame.body)
     found: list[ToldBytes | None] = []
-    for got in reply.got:
+    for asked, got in zip(wanted, reply.got, strict=True):
         told = None
         if got is not None:
             told = ToldBytes(got.reply, body[got.at : got.at + got.size])
@@ -90,5 +93,20 @@ async def read_from(
             if len(told.data) != got.size or (whole and digest(told.data) != got.reply.digest):
                 log.error("bytes are not those of their digest", peer=peer.node.name, request_id=request.id)
                 told = None
+            elif got.reply.features:
+                told = _opened(keys, asked, told)
         found.append(told)
     return found
+
+
+def _opened(keys: ContainerKeys, wanted: WantedBytes, told: ToldBytes) -> ToldBytes | None:
+    """What a sealed answer holds of what was asked; None where its key is not at hand, or it does not open."""
+    blob_id = BlobId(wanted.id)
+    try:
+        answer = opening_now(keys, blob_id, told.reply)
+        if answer is None:
+            return None
+        return ToldBytes(answer.reply, cut(answer.reply, answer.open(told.data), wanted.first, wanted.end))
+    except AmbryError as error:
+        log.error("sealed answer does not open", blob=str(blob_id), error=error.message)
+        return None

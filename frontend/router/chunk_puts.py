@@ -7,13 +7,12 @@ import asyncio
 import msgspec
 
 from ambry.blob import BlobProperties, ChunkRef
-from ambry.checksum import block_checks, digest, new_digester
-from ambry.format.properties import encode_properties
+from ambry.checksum import digest, new_digester
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId
 from frontend.request import RequestContext
 from frontend.router.chunker import Chunker, Piece
-from frontend.router.records import NewRecord, RecordPuts
+from frontend.router.records import RecordPuts, new_record
 from frontend.router.upload_age import UploadAge
 
 
@@ -86,12 +85,12 @@ class ChunkPuts:
     async def _put_chunk(self, index: int, piece: Piece) -> ChunkRef:
         try:
             data = piece.data
-            own, checks = digest(data), block_checks(data)
+            own, size = digest(data), len(data)
             properties = BlobProperties(
-                size=len(data), digest=own, parent=self._parent.raw, chunk_index=index, keep_s=self._keep_s
+                size=size, digest=own, parent=self._parent.raw, chunk_index=index, keep_s=self._keep_s
             )
-            record = NewRecord(RecordKind.CHUNK, encode_properties(properties), data, own, checks)
+            record = new_record(RecordKind.CHUNK, properties, b"", data, own, self._records.sealing)
             blob_id = await self._records.put(record)
-            return ChunkRef(blob_id.raw, len(data), own)
+            return ChunkRef(blob_id.raw, size, own)
         finally:
             self._chunker.give_back(piece.charged)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ambry.blob import Composite
-from ambry.checksum import block_checks, digest
+from ambry.checksum import digest
 from ambry.errors import RequestTimeout
 from ambry.format import composite as composite_format
-from ambry.format.properties import encode_properties
 from ambry.format.record import RecordKind
 from frontend.request import RequestContext
 from frontend.router.chunk_puts import WrittenChunks
 from frontend.router.context import RouterContext
 from frontend.router.presence import any_given_up
 from frontend.router.quorum_write import ReplicaWrite, write_persistently
-from frontend.router.records import CompositeId, NewRecord, RecordPuts
+from frontend.router.records import CompositeId, RecordPuts, new_record
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import PutSpec
 
@@ -35,8 +34,8 @@ async def commit_composite(
     gave chunks up because the upload took so long.
     """
     payload = composite_format.encode(Composite(total_size=chunks.size, chunks=chunks.refs))
-    properties = encode_properties(replace(spec.properties, size=chunks.size, digest=chunks.digest))
-    record = NewRecord(RecordKind.COMPOSITE, properties, payload, digest(payload), block_checks(payload))
+    properties = replace(spec.properties, size=chunks.size, digest=chunks.digest)
+    record = new_record(RecordKind.COMPOSITE, properties, spec.metadata, payload, digest(payload), records.sealing)
 
     def write() -> ReplicaWrite:
         age.refuse_old()

@@ -12,9 +12,10 @@ from ambry.errors import DataCorrupt
 from ambry.format import composite as composite_format
 from ambry.ids import BlobId, IdKind
 from frontend.request import RequestContext
+from frontend.router.answers import Found
 from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
-from frontend.router.quorum_read import Fetch, Found, found, head_of, read_head
+from frontend.router.quorum_read import Fetch, found, head_of, read_head
 from frontend.router.reading import ReadMemory
 from frontend.router.values import BlobHead
 

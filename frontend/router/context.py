@@ -16,6 +16,7 @@ from frontend.router.placement import PartitionChooser
 from frontend.router.quorum import SILENCE_S
 from frontend.router.reading import ReadMemory
 from frontend.router.replicas import ReplicaTable
+from frontend.router.sealing_keys import ContainerKeys, NoKeys
 from frontend.router.together import Together
 
 
@@ -39,6 +40,8 @@ class RouterContext:
     """Tells a read that the replica which it asked last has not answered for long."""
     silences: Overdue
     """Tells a write that replicas which it waits for may not answer at all."""
+    keys: ContainerKeys
+    """Of what is encrypted."""
 
 
 def router_context(
@@ -51,6 +54,7 @@ def router_context(
     config: RouterSection,
     uploads: MemoryBudget,
     downloads: MemoryBudget,
+    keys: ContainerKeys | None = None,
 ) -> RouterContext:
     """Put one together for a frontend in this datacenter."""
     replicas = ReplicaTable(cluster_map, pool, datacenter_id=datacenter_id, success_target=config.success_target)
@@ -73,4 +77,5 @@ def router_context(
         together=Together(random_source),
         hedges=Overdue(config.hedge_after_ms / 1000),
         silences=Overdue(SILENCE_S),
+        keys=keys or NoKeys(),
     )

@@ -13,12 +13,13 @@ from ambry.ids import BlobId, IdKind
 from ambry.service.logs import get_logger
 from frontend.request import RequestContext
 from frontend.router.ahead import Ahead
+from frontend.router.answers import ReadOutcome
 from frontend.router.budget import MemoryBudget
 from frontend.router.composite import read_composite
 from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
 from frontend.router.plan import ReadUnit, end_of_unit, units_of_chunks, units_of_record
-from frontend.router.quorum_read import Fetch, ReadOutcome, found, head_of
+from frontend.router.quorum_read import Fetch, found, head_of
 from frontend.router.reading import LEAST_BYTES
 from frontend.router.values import BlobHead, RangeSpec, Span
 
@@ -166,7 +167,7 @@ class Download:
 
     def _fetch(self, unit: ReadUnit) -> Ahead:
         self._request.renew()
-        return Ahead(self._request, self._context, unit)
+        return Ahead(self._request, self._context, unit, sealed=self.head.encrypted)
 
     def hand_all(self) -> None:
         """All of it is being sent at once: from now on its client may be ended for others, as that of a stream."""

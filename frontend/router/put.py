@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
-from ambry.checksum import Buffer, block_checks, digest
-from ambry.format.properties import encode_properties
+from ambry.checksum import Buffer, digest
 from ambry.format.record import RecordKind
 from ambry.ids import BlobId
 from frontend.request import RequestContext
@@ -20,7 +19,7 @@ from frontend.router.chunk_puts import ChunkPuts
 from frontend.router.chunker import Chunker, Piece
 from frontend.router.commit import commit_composite
 from frontend.router.context import RouterContext
-from frontend.router.records import Announce, BegunPut, NewRecord, RecordPuts
+from frontend.router.records import Announce, BegunPut, NewRecord, RecordPuts, new_record
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult, PutSpec
 
@@ -75,10 +74,14 @@ class PutOperation:
 
         With `begun`, of the same body, it goes on with that.
         """
-        whole = digest(data) if begun is None else begun.record.digest
+        whole = digest(data) if begun is None else begun.record.whole
         if self._verify is not None:
             await self._verify(whole)
-        record = self._simple_record(data, whole) if begun is None else begun.record
+        if begun is None:
+            await self._records.seal_soon()
+            record = self._simple_record(data, whole)
+        else:
+            record = begun.record
         try:
             blob_id = await self._records.put(record, begun)
         except asyncio.CancelledError:
@@ -87,16 +90,20 @@ class PutOperation:
         return self.result(blob_id, record)
 
     def begin_simple(self, data: Buffer) -> BegunPut:
-        """Such a body, to be sent to its first replicas now; `put_simple` goes on from there. Raises InsufficientStorage."""
+        """Such a body, to be sent to its first replicas now; `put_simple` goes on from there.
+
+        Raises InsufficientStorage; Unavailable where the key that it is to be sealed with must be asked for.
+        """
+        self._records.seal_now()
         return self._records.begin(self._simple_record(data, digest(data)))
 
     def _simple_record(self, data: Buffer, whole: bytes) -> NewRecord:
-        properties = encode_properties(replace(self._spec.properties, size=len(data), digest=whole))
-        return NewRecord(RecordKind.BLOB, properties, data, whole, block_checks(data))
+        properties = replace(self._spec.properties, size=len(data), digest=whole)
+        return new_record(RecordKind.BLOB, properties, self._spec.metadata, data, whole, self._records.sealing)
 
     def result(self, blob_id: BlobId, record: NewRecord) -> PutResult:
         """What the caller is told of a record that was confirmed as the whole blob."""
-        return self._result(blob_id, len(record.data), record.digest)
+        return self._result(blob_id, len(record.data), record.whole)
 
     def _result(self, blob_id: BlobId, size: int, whole: bytes) -> PutResult:
         return PutResult(id=blob_id, size=size, digest=whole, created_at_ms=self._spec.created_at_ms)
@@ -108,6 +115,7 @@ class PutOperation:
     async def _put_composite(self, chunker: Chunker, first: Piece, age: UploadAge) -> PutResult:
         request, context, records = self._request, self._context, self._records
         try:
+            await records.seal_soon()
             composite = await records.begin_composite()
             chunks = await ChunkPuts(
                 request,

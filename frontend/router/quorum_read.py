@@ -5,14 +5,12 @@ The head of a blob is what such a read brings beside the bytes that were asked f
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
 from ambry.blob import BlobState, join
-from ambry.checksum import Buffer
 from ambry.errors import (
     AmbryError,
     AnswerDamaged,
@@ -21,9 +19,14 @@ from ambry.errors import (
     BlobNotFound,
     DataCorrupt,
     DeadlineExceeded,
+    EncryptionKeyDeleted,
+    InternalError,
+    KeyMismatch,
+    KeysUnavailable,
     Unavailable,
 )
 from ambry.format import properties as properties_format
+from ambry.format.record import ENCRYPTED
 from ambry.ids import BlobId
 from ambry.network.pending import PendingCall
 from ambry.network.pool import Peer
@@ -31,48 +34,14 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetRequest
 from frontend.request import RequestContext
+from frontend.router.answers import Found, ReadOutcome, StateOnly, cut
 from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
-from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Answer, Candidate, ReadTracker, Verdict
-from frontend.router.replicas import PartitionReplicas
+from frontend.router.opening import SealedAnswers
+from frontend.router.quorum import LOOK_AGAIN_S, SILENCE_S, Answer, ReadTracker, Verdict
+from frontend.router.replicas import in_order
 from frontend.router.together import any_well
 from frontend.router.values import BlobHead
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What a replica answered. `data` is exactly the asked range, clipped to the payload, every block verified."""
-
-    reply: GetReply
-    data: Buffer
-
-
-class StateOnly(msgspec.Struct, frozen=True):
-    """The blob exists or existed, but no replica that answered holds its record. Only where any state was asked for."""
-
-    state: BlobState
-
-
-ReadOutcome = Found | StateOnly
-
-
-def in_order(
-    replicas: PartitionReplicas, *, own: int, origin: int, source: random.Random, first: Peer | None = None
-) -> list[Candidate[Peer]]:
-    """The replicas in the order in which a read asks them; `first` is the one that was asked already.
-
-    Our own datacenter, then the blob's origin, then the others; in each the well ones first, shuffled.
-    """
-    order = list(replicas.every)
-    source.shuffle(order)
-    order.sort(
-        key=lambda each: (
-            each.replica is not first,
-            each.datacenter_id != own,
-            each.datacenter_id != origin,
-            not each.replica.usable,
-        )
-    )
-    return order
 
 
 def _settle(future: asyncio.Future[ReadOutcome], outcome: ReadOutcome | AmbryError) -> None:
@@ -98,7 +67,8 @@ class Fetch:
 
     __slots__ = (
         "_context", "_damaged", "_deadline", "_done", "_end", "_failures", "_first", "_first_asked", "_id", "_looking", "_loop",
-        "_on_part", "_replicas", "_request", "_state", "_state_only", "_timer", "_tracker", "_waiting", "due_at",
+        "_on_part", "_openings", "_replicas", "_request", "_sealed", "_state", "_state_only", "_timer", "_tracker", "_waiting",
+        "due_at",
     )  # fmt: skip
 
     def __init__(
@@ -112,8 +82,12 @@ class Fetch:
         any_state: bool = False,
         share: float = 1.0,
         on_part: Callable[[memoryview], None] | None = None,
+        sealed: bool = False,
     ) -> None:
-        """`on_part` hears of its beginning while the rest comes. Raises Unavailable for a partition that is in no layout."""
+        """`on_part` hears of its beginning while the rest comes; `sealed` takes no plain record.
+
+        Raises Unavailable for a partition that is in no layout.
+        """
         self._replicas = context.replicas[blob_id.partition]
         self._context = context
         self._id = blob_id
@@ -126,6 +100,7 @@ class Fetch:
             now = loop.time()
             self._deadline = now + (request.deadline - now) * share
         self._on_part = on_part
+        self._sealed = sealed
         self._done: Callable[[ReadOutcome | AmbryError], None] | None = None
         """Hears how it ends; None when that is over."""
         self._timer: asyncio.TimerHandle | None = None
@@ -139,6 +114,8 @@ class Fetch:
         self._looking = False
         self._first_asked: Peer | None = None
         self._tracker: ReadTracker[Peer] | None = None
+        self._openings: SealedAnswers | None = None
+        """Of sealed answers, once one is here."""
 
     def start(self) -> asyncio.Future[ReadOutcome]:
         """As `begin`. Who cancels the future gives the read up."""
@@ -172,6 +149,8 @@ class Fetch:
         for call in self._waiting.values():
             if call is not None:
                 call.cancel()
+        if self._openings is not None:
+            self._openings.drop()
 
     def _tracked(self) -> ReadTracker[Peer]:
         """What is decided by, from the first answer on that does not end it."""
@@ -211,7 +190,7 @@ class Fetch:
         self._context.hedges.watch(self, now)
         self._waiting[peer] = None
         timeout_s = max(0.001, self._deadline - now)
-        heard, came = partial(self._heard, peer), None if self._on_part is None else self._came
+        heard, came = partial(self._heard, peer), None if self._on_part is None else partial(self._came, peer)
         call = peer.call(MessageType.GET, self._request, heard, timeout_s=timeout_s, on_part=came)
         if call is not None:
             self._waiting[peer] = call
@@ -244,21 +223,46 @@ class Fetch:
             self._state = state = reply.state if self._state is None else join(self._state, reply.state)
             found = None
             if reply.present and not (state.deleted and not self._request.any_state):
-                found = Found(reply, self._cut(reply, outcome.body))
+                if reply.features:
+                    self._opening().open(peer, reply, outcome.body, partial(self._opened, peer))
+                    return
+                if self._sealed:
+                    raise DataCorrupt("there is a plain record in the place of an encrypted one")
+                found = Found(reply, cut(reply, outcome.body, self._first, self._end))
         except AmbryError as bad:
             self._failed(peer, bad, Answer.FAILED)
             return
         if found is not None:
-            if self._tracker is not None:
-                self._tracker.record(peer, Answer.FOUND)
-            self._end_with(found)
+            self._found(peer, found)
             return
         # It has no bytes for us. It is gone, or another replica may have them.
         self._state_only = True
         gone = (state.deleted or reply.gone) and not self._request.any_state
         self._settle(self._tracked().record(peer, Answer.GONE if gone else Answer.FAILED))
 
-    def _came(self, header: bytes, beginning: memoryview) -> None:
+    def _found(self, peer: Peer, found: Found) -> None:
+        if self._tracker is not None:
+            self._tracker.record(peer, Answer.FOUND)
+        self._end_with(found)
+
+    def _opening(self) -> SealedAnswers:
+        if self._openings is None:
+            keys = self._context.keys
+            self._openings = SealedAnswers(keys, self._id, first=self._first, end=self._end, deadline=self._deadline)
+        return self._openings
+
+    def _opened(self, peer: Peer, outcome: Found | AmbryError) -> None:
+        """A sealed answer is open, or not."""
+        if self._done is None:
+            return
+        if isinstance(outcome, Found):
+            self._found(peer, outcome)
+        elif isinstance(outcome, KeysUnavailable | EncryptionKeyDeleted | InternalError):
+            self._end_with(outcome)  # whichever replica is asked
+        else:
+            self._failed(peer, outcome, Answer.FAILED)
+
+    def _came(self, peer: Peer, header: bytes, beginning: memoryview) -> None:
         """A part of an answer is here, from the first byte of its body on."""
         if self._done is None or self._on_part is None:
             return
@@ -268,6 +272,8 @@ class Fetch:
             return  # its end tells
         before = self._first - reply.start
         if reply.present and before >= 0 and not (reply.state.deleted and not self._request.any_state):
+            if (reply.features or self._sealed) and not self._opening().part(peer, reply, beginning):
+                return
             self._on_part(beginning[before : self._end - reply.start])
 
     def _failed(self, peer: Peer, error: AmbryError, answer: Answer) -> None:
@@ -275,19 +281,6 @@ class Fetch:
             self._failures = {}
         self._failures[peer] = error
         self._settle(self._tracked().record(peer, answer))
-
-    def _cut(self, reply: GetReply, body: Buffer) -> Buffer:
-        if not (self._first or reply.start) and len(body) == reply.payload_size <= self._end:
-            return body  # all of a small blob, as nearly always
-        first = min(self._first, reply.payload_size)
-        end = min(self._end, reply.payload_size)
-        if first == end:
-            return b""
-        if reply.start > first or reply.start + len(body) < end:
-            raise DataCorrupt(f"asked for bytes {first} to {end}, got {len(body)} from {reply.start} on")
-        if reply.start == first and len(body) == end - first:
-            return body
-        return memoryview(body)[first - reply.start : end - reply.start]
 
     def _settle(self, verdict: Verdict) -> None:
         if verdict is Verdict.PENDING:
@@ -308,6 +301,9 @@ class Fetch:
 
     def _unknown(self) -> AmbryError:
         failures = self._failures or {}
+        mismatch = next((error for error in failures.values() if isinstance(error, KeyMismatch)), None)
+        if mismatch is not None:
+            return KeyMismatch(f"blob {self._id}: {mismatch.message}")
         reasons = "; ".join(sorted(f"{peer.node.name}: {error.message}" for peer, error in failures.items()))
         return Unavailable(f"blob {self._id} cannot be read now, and its absence cannot be proven; retry ({reasons})")
 
@@ -334,6 +330,7 @@ def head_of(blob_id: BlobId, reply: GetReply) -> BlobHead:
         state=reply.state,
         created_at_ms=reply.created_at_ms,
         deleted_at_ms=reply.deleted_at_ms,
+        encrypted=bool(reply.features & ENCRYPTED),
     )
 
 

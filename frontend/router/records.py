@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ambry.blob import NEVER_MS, Durability
-from ambry.checksum import Buffer
+from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.checksum import Buffer, block_checks, digest
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached
-from ambry.format.record import RecordKind
+from ambry.format.properties import encode_properties
+from ambry.format.record import ENCRYPTED, RecordKind
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import PutRequest
@@ -23,6 +24,7 @@ from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.quorum_write import RETRY_WAIT_S, Confirmed, ReplicaWrite, WriteOutcome
 from frontend.router.replicas import PartitionReplicas
+from frontend.router.sealing import SealedParts, Sealing, seal, sealing_now, sealing_soon
 from frontend.router.values import PutSpec
 
 log = get_logger()
@@ -39,13 +41,36 @@ Announce = Callable[[BlobId], Awaitable[None]]
 
 
 class NewRecord(msgspec.Struct, frozen=True):
-    """A record that is to be put, but for its id. `properties` are encoded; `checks` are those of the blocks of `data`."""
+    """A record that is to be put, but for its id. `properties` are encoded; `checks` are those of the blocks of `data`.
+
+    All as it is stored, but for `whole`, which is the user's digest. Of one that is `sealed`, that has the rest of it.
+    """
 
     kind: RecordKind
     properties: bytes
+    metadata: bytes
     data: Buffer
     digest: bytes
     checks: Buffer
+    whole: bytes
+    sealed: SealedParts | None = None
+
+
+def new_record(
+    kind: RecordKind,
+    properties: BlobProperties,
+    metadata: bytes,
+    data: Buffer,
+    own: bytes,
+    sealing: Sealing | None,
+) -> NewRecord:
+    """One with these properties. `own` is the digest of `data`, which is not the caller's any more: see `seal`."""
+    whole = properties.digest
+    if sealing is None:
+        return NewRecord(kind, encode_properties(properties), metadata, data, own, block_checks(data), whole)
+    content = seal(sealing, kind, properties, metadata, data)
+    data = content.data
+    return NewRecord(kind, content.properties, b"", data, digest(data), block_checks(data), whole, content.parts)
 
 
 class BegunPut(msgspec.Struct):
@@ -70,7 +95,11 @@ class RecordPuts:
     """The records of one upload. `spec` says how durable they are to be, and what a blob's own record carries."""
 
     def __init__(
-        self, request: RequestContext, context: RouterContext, spec: PutSpec, announce: Announce | None = None
+        self,
+        request: RequestContext,
+        context: RouterContext,
+        spec: PutSpec,
+        announce: Announce | None = None,
     ) -> None:
         """`announce` hears each id of a blob, not those of chunks, before anything is sent under it."""
         if request.container is None:
@@ -81,6 +110,16 @@ class RecordPuts:
         self._spec = spec
         self._announce = announce
         self._written: list[BlobId] = []
+        self.sealing: Sealing | None = None
+        """What they are sealed with, once that is asked or set; None where they are not."""
+
+    def seal_now(self) -> None:
+        """Find what they are to be sealed with. Raises Unavailable where that must be asked."""
+        self.sealing = sealing_now(self._context, self._container)
+
+    async def seal_soon(self) -> None:
+        """As `seal_now`; asks. Raises KeysUnavailable, EncryptionKeyDeleted, Unavailable."""
+        self.sealing = await sealing_soon(self._context, self._container)
 
     def begin(self, record: NewRecord) -> BegunPut:
         """A blob of one record that is to be sent to its first replicas now; `put` goes on from there.
@@ -168,7 +207,9 @@ class RecordPuts:
     ) -> ReplicaWrite:
         """The write of a record under this id, to be started."""
         spec = self._spec
-        chunk = record.kind == RecordKind.CHUNK
+        chunk, sealed = record.kind == RecordKind.CHUNK, record.sealed
+        if sealed is None and self._container.settings.encrypted:
+            raise InvariantBroken(f"a plain record was to be put into the encrypted container {self._container}")
         request = PutRequest(
             self._request.id,
             blob_id.raw,
@@ -177,9 +218,11 @@ class RecordPuts:
             # A chunk lives while its blob lives, whose time to live may grow later: the composite record alone expires.
             NEVER_MS if chunk else spec.expires_at_ms,
             record.properties,
-            b"" if chunk else spec.metadata,
+            record.metadata if sealed is None else sealed.section(blob_id.raw),
             record.digest,
             spec.durability >= Durability.DISK,
+            0 if sealed is None else ENCRYPTED,
+            b"" if sealed is None else sealed.tags,
         )
         return ReplicaWrite(
             self._request,

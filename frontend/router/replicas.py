@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping
 
@@ -47,3 +48,23 @@ class ReplicaTable(dict[int, PartitionReplicas]):
 
     def __missing__(self, partition: int) -> PartitionReplicas:
         raise Unavailable(f"partition {partition} is not in this frontend's layout; is it up to date?")
+
+
+def in_order(
+    replicas: PartitionReplicas, *, own: int, origin: int, source: random.Random, first: Peer | None = None
+) -> list[Candidate[Peer]]:
+    """The replicas in the order in which a read asks them; `first` is the one that was asked already.
+
+    Our own datacenter, then the blob's origin, then the others; in each the well ones first, shuffled.
+    """
+    order = list(replicas.every)
+    source.shuffle(order)
+    order.sort(
+        key=lambda each: (
+            each.replica is not first,
+            each.datacenter_id != own,
+            each.datacenter_id != origin,
+            not each.replica.usable,
+        )
+    )
+    return order

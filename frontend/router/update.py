@@ -22,8 +22,9 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import UpdateReply, UpdateRequest
 from frontend.request import RequestContext
+from frontend.router.answers import Found, ReadOutcome
 from frontend.router.context import RouterContext
-from frontend.router.quorum_read import Fetch, Found, ReadOutcome, found, head_of
+from frontend.router.quorum_read import Fetch, found, head_of
 from frontend.router.quorum_write import ReplicaWrite, write_persistently
 from frontend.router.values import BlobHead
 

@@ -52,6 +52,8 @@ class BlobHead(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     deleted_at_ms: int = 0
     """When a deleted one was, as far as the replica knows that was read."""
+    encrypted: bool = False
+    """Whether its bytes are where they are stored."""
 
 
 class NodePresence(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from frontend.router.records import CompositeId, RecordPuts
 from frontend.router.rehash import digest_of_chunks
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult
-from frontend.uploads.parts import spec_of
+from frontend.uploads.parts import check_may_have_parts, spec_of
 from frontend.uploads.rows import Completion, SessionState, UploadPart, digest_of_parts
 from frontend.uploads.sessions import OpenSession, Sessions
 
@@ -87,6 +87,7 @@ async def commit(
     One whose parts are not those any more that were chosen is open again: a part came between the choice and its being written
     down (UpdateConflict). One whose chunks data nodes gave up ends aborted; that is against all settings.
     """
+    check_may_have_parts(request.container)
     completion = completion_of(found)
     arrived = {part.number: part async for part in sessions.parts(found.id)}
     chosen = [arrived[number] for number in completion.parts if number in arrived]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from ambry.blob import NEVER_MS
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, NotSupported
+from frontend.container import Container
 from frontend.request import RequestContext
 from frontend.router.chunk_puts import ChunkPuts, WrittenChunks
 from frontend.router.chunker import Chunker
@@ -31,6 +32,14 @@ def spec_of(session: Session, now_ms: int) -> PutSpec:
     )
 
 
+def check_may_have_parts(container: Container | None) -> None:
+    """Raises NotSupported where the parts of an upload, and what was said of it, would lie about as they came."""
+    if container is not None and container.settings.encrypted:
+        raise NotSupported(
+            f"the container {container} is encrypted, and an upload in parts to such a one is not had yet: upload the blob as one"
+        )
+
+
 class PartPut:
     """One part on its way. The session may take `max_s` seconds in all; the part has at most `size_max` bytes."""
 
@@ -45,6 +54,7 @@ class PartPut:
         max_s: int,
         verify: DigestCheck | None,
     ) -> None:
+        check_may_have_parts(request.container)
         self._request = request
         self._context = context
         self._sessions = sessions

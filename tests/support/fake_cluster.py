@@ -23,6 +23,7 @@ from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
 from frontend.router.get import open_blob
 from frontend.router.put import PutOperation
+from frontend.router.sealing_keys import ContainerKeys
 from frontend.router.values import PutResult, PutSpec, RangeSpec
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_peers import FakePeer, FakePool
@@ -73,7 +74,10 @@ class FakeCluster:
 
     def request(self) -> RequestContext:
         """A request that has just arrived, with the time that is configured."""
-        return some_request(timeout_s=self.context.config.request_timeout_ms / 1000)
+        request = some_request(timeout_s=self.context.config.request_timeout_ms / 1000)
+        if self.context.keys.offered:
+            request.container = some_container(encrypted=True)
+        return request
 
     async def put(self, body: bytes, pieces: Iterable[bytes] | None = None, **spec: Any) -> PutResult:
         """Store bytes, in one piece or in these."""
@@ -99,9 +103,13 @@ def make_cluster(
     clock: Clock | None = None,
     seed: int = 1,
     budget: int = 16 << 20,
+    keys: ContainerKeys | None = None,
     **router: Any,
 ) -> FakeCluster:
-    """`router` overrides fields of RouterSection; chunks and read units have 64 KiB unless it says otherwise."""
+    """`router` overrides fields of RouterSection; chunks and read units have 64 KiB unless it says otherwise.
+
+    With `keys` its container is encrypted.
+    """
     section = RouterSection(**{"chunk_size_bytes": CHUNK, "read_unit_bytes": CHUNK, **router})
     clock = clock or SettableClock()
     random_source = random.Random(seed)
@@ -117,6 +125,7 @@ def make_cluster(
         config=section,
         uploads=shared,
         downloads=shared,
+        keys=keys,
     )
     return FakeCluster(context=context, pool=pool)
 

@@ -33,7 +33,7 @@ from ambry.errors import (
     ProtocolViolation,
     ReplicaUnavailable,
 )
-from ambry.format.record import RecordKind
+from ambry.format.record import TAG_SIZE, RecordKind
 from ambry.ids import BlobId, IdKind
 from ambry.network.connection import SILENT_IN_FLIGHT_MAX
 from ambry.network.pending import OnPart, OnReply
@@ -497,7 +497,8 @@ class FakePeer:
         first, end = min(request.first, size), min(request.end, size)
         start, stop = (first // BLOCK_SIZE * BLOCK_SIZE, -(-end // BLOCK_SIZE) * BLOCK_SIZE) if end > first else (0, 0)
         head = (put.kind, put.created_at_ms, put.properties, put.metadata, put.digest)
-        reply = GetReply(state, True, *head, size, start, False, known.deleted_at_ms)
+        tags = put.tags[start // BLOCK_SIZE * TAG_SIZE : -(-stop // BLOCK_SIZE) * TAG_SIZE]
+        reply = GetReply(state, True, *head, size, start, False, known.deleted_at_ms, put.features, tags)
         return reply, known.payload[start:stop]
 
     def _puts(self, request: PutsRequest, frame: Frame) -> PutsReply:
@@ -508,7 +509,7 @@ class FakePeer:
             start += blob.size
             put = PutRequest(
                 request.request_id, blob.id, RecordKind.BLOB, blob.created_at_ms, blob.expires_at_ms, blob.properties,
-                blob.metadata, blob.digest, request.sync,
+                blob.metadata, blob.digest, request.sync, blob.features, blob.tags,
             )  # fmt: skip
             try:
                 self._put(put, replace(frame, body=payload, checks=block_checks(payload)))
@@ -526,12 +527,15 @@ class FakePeer:
             except AmbryError:
                 got.append(None)
                 continue
-            data = self.records[wanted.id].payload[wanted.first : wanted.end]
+            first, end = min(wanted.first, reply.payload_size), wanted.end
+            if reply.tags:
+                first, end = reply.start, -(-end // BLOCK_SIZE) * BLOCK_SIZE
+            data = self.records[wanted.id].payload[first:end]
             if not reply.present or len(data) > room:
                 got.append(None)
                 continue
             room -= len(data)
-            got.append(GotBytes(replace(reply, start=min(wanted.first, reply.payload_size)), len(data), len(body)))
+            got.append(GotBytes(replace(reply, start=first), len(data), len(body)))
             body += data
         return GetsReply(got), body
 

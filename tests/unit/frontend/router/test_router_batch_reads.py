@@ -6,6 +6,7 @@ from ambry.errors import ReplicaUnavailable
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import WantedBytes
 from frontend.router.batch_reads import SPLIT_MIN, by_peer, read_from
+from frontend.router.sealing_keys import NoKeys
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.fake_peers import fails, lost
 
@@ -39,13 +40,13 @@ async def test_an_answer_is_believed_where_it_fits_and_nothing_of_it_elsewhere()
     put = await cluster.put(b"12345")
     parts = [WantedBytes(put.id.raw, 0, 100), WantedBytes(some_id().raw, 0, 1), WantedBytes(put.id.raw, 1, 3)]
     peer = cluster.peer(1)
-    found = await read_from(cluster.request(), peer, parts, room=100)  # type: ignore[arg-type]
+    found = await read_from(cluster.request(), NoKeys(), peer, parts, room=100)  # type: ignore[arg-type]
     assert [None if each is None else bytes(each.data) for each in found] == [b"12345", None, b"23"]
     # Other bytes than those of the record's digest.
     for each in cluster.pool:
         each.records[put.id.raw].payload = b"12346"
-    found = await read_from(cluster.request(), peer, parts, room=100)  # type: ignore[arg-type]
+    found = await read_from(cluster.request(), NoKeys(), peer, parts, room=100)  # type: ignore[arg-type]
     assert found[0] is None
     for fault in (fails(ReplicaUnavailable("opening")), lost()):
         peer.script(fault, type=MessageType.GETS)
-        assert await read_from(cluster.request(), peer, parts, room=100) == [None] * 3  # type: ignore[arg-type]
+        assert await read_from(cluster.request(), NoKeys(), peer, parts, room=100) == [None] * 3  # type: ignore[arg-type]

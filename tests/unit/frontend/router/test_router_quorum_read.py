@@ -22,7 +22,8 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.blobs import GetReply
 from frontend.router.get import open_blob
-from frontend.router.quorum_read import Fetch, in_order, read_head
+from frontend.router.quorum_read import Fetch, read_head
+from frontend.router.replicas import in_order
 from frontend.router.update import delete
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
