@@ -30,12 +30,12 @@ class LocalAccess:
 
     def prepare(self) -> None:
         """Make what is missing. Raises OSError, and LocalClusterError for a file that holds something else."""
-        _once(self.key_file, key_text(new_key(system_secret)))
+        write_once(self.key_file, key_text(new_key(system_secret)))
         header = f"Authorization: Bearer {self.key()}"
         if not self.header_file.exists() or self.header_file.read_text("utf-8").strip() != header:
             self.header_file.unlink(missing_ok=True)
-            _once(self.header_file, header)
-        _once(self.secret_file, system_secret(SECRET_BYTES).hex())
+            write_once(self.header_file, header)
+        write_once(self.secret_file, system_secret(SECRET_BYTES).hex())
 
     def key(self) -> str:
         """The administrator's key. Raises LocalClusterError where the file holds none."""
@@ -54,7 +54,7 @@ class LocalAccess:
         return [f"root_keys = [{json.dumps(root)}]", f"secret_file = {json.dumps(str(self.secret_file))}"]
 
 
-def _once(path: Path, text: str) -> None:
+def write_once(path: Path, text: str) -> None:
     """Write a file that only its owner reads, unless it is there."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

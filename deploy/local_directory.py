@@ -4,6 +4,7 @@ shape.json          what the cluster is: counts, ports, overrides; written once,
 layout.json         the cluster map (ambry/clustermap/layout.py)
 profile.toml        endpoints and key for clients (ambry/client/profiles.py); AMBRY_CONFIG names it
 admin.key, ...      the keys of a cluster that asks for them (deploy/local_access.py)
+master.keys         the master key of containers that are encrypted (deploy/local_encryption.py)
 cluster.json        how it runs: URLs, pids, logs; replaced atomically at every change, found out anew when it is damaged
 lock                held while a change is made, by threads and processes alike
 <name>/config.toml  written when missing; a change made by hand stays
@@ -27,6 +28,7 @@ import msgspec
 from ambry.clustermap.layout import decode as decode_layout
 from deploy.local_access import LocalAccess
 from deploy.local_config import OPEN, config_text
+from deploy.local_encryption import LocalMasterKey
 from deploy.local_layout import (
     ClusterFile,
     LocalClusterError,
@@ -54,6 +56,7 @@ class LocalDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.access = LocalAccess(path)
+        self.master = LocalMasterKey(path)
         self.tls = LocalTls(path)
         self._shape_path = path / "shape.json"
         self._layout_path = path / "layout.json"
@@ -148,6 +151,8 @@ class LocalDirectory:
         """Write what follows from the shape, where it is missing or the directory was moved."""
         try:
             if not self._has_layout():
+                # Of a new cluster: in the place of one that was lost another would open nothing, and hide that.
+                self.master.prepare()
                 replace(self._layout_path, _json(layout(self.shape, self.members)))
             if self.shape.auth:
                 self.access.prepare()
@@ -159,7 +164,9 @@ class LocalDirectory:
                 self.tls.prepare(self.shape.cluster, self.members)
             for member in self.members:
                 more = self._more(member)
-                text = config_text(member, self._layout_path, more)
+                # Whoever changes who keeps the master keys changes it by hand, and it stays.
+                once = self.master.sections() if member.role == "frontend" else {}
+                text = config_text(member, self._layout_path, {**more, **once})
                 # Its paths are absolute: after `mv` the old ones would be another cluster's.
                 needed = [line for line in text.splitlines() if line.startswith("layout = ")]
                 needed += [line for lines in more.values() for line in lines]

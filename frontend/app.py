@@ -32,6 +32,7 @@ from frontend.audit.file import AuditFile
 from frontend.audit.trail import AuditTrail
 from frontend.config import FrontendConfig, rpc_address
 from frontend.containers.resolver import Containers
+from frontend.encryption.opening import keyring_of
 from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
@@ -43,6 +44,7 @@ from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
 from frontend.router.budget import MemoryBudget
 from frontend.router.context import RouterContext, router_context
+from frontend.router.sealing_keys import ContainerKeys
 from frontend.seat import Seat
 from frontend.services import metadata_services
 
@@ -102,10 +104,13 @@ class Frontend:
             on_sample=self._note_clock,
             tls=None if self._node_tls is None else self._node_tls.calling,
         )
-        router = self._context(pool)
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
         metadata = metadata_store(self._config, self._map, clock=self._agreed, random_source=self._random)
         containers = Containers(self._config.accounts, open=not self._access.enabled)
+        keyring = keyring_of(
+            self._config.encryption, metadata, containers, cluster=self._map.cluster, clock=self._agreed
+        )
+        router = self._context(pool, keyring)
         services = metadata_services(
             metadata,
             router,
@@ -113,6 +118,7 @@ class Frontend:
             self._config,
             introduction=introduction,
             access=self._access,
+            keyring=keyring,
             clock=self._agreed,
             random_source=self._random,
             in_doubt=lambda: not self._agreed.peers.fresh(),
@@ -259,7 +265,7 @@ class Frontend:
                 await hurry.wait()
         await server.drain(timeout_s=self._config.frontend.drain_timeout_s, hurry=hurry)
 
-    def _context(self, pool: PeerPool) -> RouterContext:
+    def _context(self, pool: PeerPool, keys: ContainerKeys | None = None) -> RouterContext:
         config = self._config.router
         return router_context(
             self._map,
@@ -268,6 +274,7 @@ class Frontend:
             clock=self._agreed,
             random_source=self._random,
             config=config,
+            keys=keys,
             uploads=MemoryBudget(config.memory_budget_bytes // 2, name="uploads"),
             downloads=MemoryBudget(config.memory_budget_bytes // 2, name="downloads"),
         )

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -87,6 +88,11 @@ class VaultProcess:
             return json.loads(said) if said else {}
         finally:
             connection.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Stop it, or let it go on."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         if self._process is not None:
