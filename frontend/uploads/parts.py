@@ -36,7 +36,7 @@ def check_may_have_parts(container: Container | None) -> None:
     """Raises NotSupported where the parts of an upload, and what was said of it, would lie about as they came."""
     if container is not None and container.settings.encrypted:
         raise NotSupported(
-            f"the container {container} is encrypted, and an upload in parts to such a one is not had yet: upload the blob as one"
+            f"the container {container} is encrypted, and takes no upload in parts yet: upload the blob as one"
         )
 
 

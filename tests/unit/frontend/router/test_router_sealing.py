@@ -12,8 +12,10 @@ from ambry.checksum import BLOCK_SIZE, digest
 from ambry.errors import (
     AmbryError,
     EncryptionKeyDeleted,
+    InvariantBroken,
     KeyMismatch,
     KeysUnavailable,
+    NotSupported,
     Unavailable,
 )
 from ambry.format import sealed
@@ -26,8 +28,10 @@ from frontend.router.batch_puts import BatchPut, SmallBlob
 from frontend.router.batch_reads import read_from
 from frontend.router.put import PutOperation
 from frontend.router.quorum_read import read_head
+from frontend.router.records import RecordPuts, new_record
 from frontend.router.sealing import Sealing, seal, sealing_now, sealing_soon
 from frontend.router.values import PutResult, RangeSpec
+from frontend.uploads.parts import check_may_have_parts
 from tests.support.content import content
 from tests.support.fake_cluster import (
     CHUNK,
@@ -379,3 +383,25 @@ def test_a_payload_is_encrypted_where_it_stands_and_a_borrowed_one_is_not_change
     made = seal(sealing, RecordKind.BLOB, properties, b"", own)
     assert isinstance(made.data, memoryview) and made.data.obj is own
     assert seal(sealing, RecordKind.BLOB, properties, b"", borrowed).data != borrowed == content(1, BLOCK_SIZE + 1)
+
+
+# --- what is not sealed ---
+
+
+async def test_no_plain_record_leaves_for_an_encrypted_container() -> None:
+    """Whoever forgets to ask for a key is stopped at the last step before the wire."""
+    cluster = sealed_cluster()
+    records = RecordPuts(cluster.request(), cluster.context, put_spec(**SAID))
+    properties = BlobProperties(size=len(PLANTED), digest=digest(PLANTED))
+    plain = new_record(RecordKind.BLOB, properties, b"", PLANTED, digest(PLANTED), None)
+    with pytest.raises(InvariantBroken, match="encrypted container"):
+        await records.put(plain)
+    assert all(not peer.records for peer in cluster.peers())
+
+
+async def test_an_upload_in_parts_to_an_encrypted_container_is_refused() -> None:
+    """Its rows hold what was said of the blob as it came."""
+    container = sealed_cluster().request().container
+    with pytest.raises(NotSupported, match="takes no upload in parts"):
+        check_may_have_parts(container)
+    check_may_have_parts(make_cluster().request().container)
