@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ambry.client.datasets import AliasInfo as AliasInfo
     from ambry.client.datasets import DatasetInfo as DatasetInfo
     from ambry.client.datasets import VersionEntry as VersionEntry
+    from ambry.client.keys import FreshKey as FreshKey
+    from ambry.client.keys import KeyInfo as KeyInfo
+    from ambry.client.keys import KeyLimits as KeyLimits
     from ambry.client.model import BatchResult as BatchResult
     from ambry.client.model import BlobInfo as BlobInfo
     from ambry.client.model import ByteRange as ByteRange
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
     from ambry.errors import UploadNotFound as UploadNotFound
     from ambry.errors import UriTooLong as UriTooLong
     from ambry.ids import BlobId as BlobId
+    from ambry.rest.access import Grant as Grant
 
 __version__ = "0.1.0"
 
@@ -107,6 +111,10 @@ _EXPORTS: dict[str, str] = {
     "ContainerInfo": "ambry.client.accounts",
     "DatasetInfo": "ambry.client.datasets",
     "Durability": "ambry.blob",
+    "FreshKey": "ambry.client.keys",
+    "Grant": "ambry.rest.access",
+    "KeyInfo": "ambry.client.keys",
+    "KeyLimits": "ambry.client.keys",
     "NameEntry": "ambry.client.names",
     "NameRef": "ambry.client.refs",
     "NameChange": "ambry.client.names",

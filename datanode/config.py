@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ambry.address import is_loopback
 from ambry.config import Amount, Interval, Millis, Port, Seconds, Some
 from ambry.errors import ConfigInvalid
 from ambry.service.logs import LogSection
@@ -100,6 +101,11 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
     if config.node.requests_bytes_max < 128 << 20:
         raise ConfigInvalid(
             "node.requests_bytes_max must be at least 128 MiB: half of it must hold the largest requests"
+        )
+    if not is_loopback(config.node.admin_host):
+        raise ConfigInvalid(
+            f"node.admin_host is {config.node.admin_host!r}: the admin port asks nobody for a key and listens on "
+            "loopback alone; reach it through ssh, or an agent on this machine"
         )
     store = config.store
     if not 1 << 20 <= store.segment_size_bytes <= 1 << 31:

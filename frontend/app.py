@@ -11,12 +11,13 @@ from typing import Any
 
 from aiohttp import http_parser
 
-from ambry.address import authority
+from ambry.address import authority, is_loopback
 from ambry.clock import Clock
 from ambry.clustermap.layout import load_layout
 from ambry.clustermap.skew import AgreedClock
 from ambry.errors import ConfigInvalid
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
+from ambry.network.listening import require_tls
 from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.admin import start_admin
 from ambry.service.listener import bind
@@ -203,11 +204,14 @@ class Frontend:
             ending.push_async_callback(services.others.stop)
             ending.push_async_callback(workers.stop_all)
             address = rpc_address(config, self._map)
+            if address is not None:
+                require_tls("the RPC address", address.host, self._node_tls, loopback=is_loopback(address.host))
             if seat is not None:
                 rpc_sockets = seat.rpc_sockets()
             else:
                 rpc_sockets = [] if address is None else bind(address.host, address.port)
             await services.start(workers, rpc_sockets)
+            self._require_keys()
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
             pool.start()
@@ -236,6 +240,15 @@ class Frontend:
         except OSError as cause:
             raise ConfigInvalid(f"audit.file: cannot write {section.file}: {cause.strerror}") from cause
         return AuditTrail(file, clock=self._agreed, required=section.required)
+
+    def _require_keys(self) -> None:
+        """Off loopback somebody must have a key. Raises ConfigInvalid."""
+        host = self._config.frontend.host
+        if self._access.enabled and self._access.certain and not self._access.keys and not is_loopback(host):
+            raise ConfigInvalid(
+                f"frontend.host is {host!r}, and nobody has a key: set access.root_keys (`ambry key new` makes one), "
+                "or listen on 127.0.0.1"
+            )
 
     async def _until_ready(self, router: RouterContext, stop: asyncio.Event) -> None:
         """Others answer meanwhile what this process could not; but not for long, or nobody would say what is wrong."""

@@ -280,6 +280,11 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid("audit.rotate_bytes must be at least 65536")
     if config.audit.required and not config.audit.file:
         raise ConfigInvalid("audit.required: say in audit.file where the audit is written")
+    if not is_loopback(frontend.admin_host):
+        raise ConfigInvalid(
+            f"frontend.admin_host is {frontend.admin_host!r}: the admin port asks nobody for a key and listens on "
+            "loopback alone; reach it through ssh, or an agent on this machine"
+        )
     if not config.access.enabled and not is_loopback(frontend.host):
         raise ConfigInvalid(
             f"frontend.host is {frontend.host!r}, and access.enabled is false: without keys a frontend serves loopback alone, "

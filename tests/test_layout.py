@@ -584,6 +584,16 @@ def test_a_class_has_a_name_of_its_own() -> None:
 CLIENT = "tests/unit/ambry/client/"
 MESSAGES = "tests/unit/ambry/protocol/messages/test_messages_base.py"
 COVERED_BY = {
+    **{
+        f"ambry/client/{part}{name}.py": (
+            "tests/unit/ambry/cli/test_cli_keys_signed.py",
+            "whole commands, against a frontend",
+        )
+        for part in ("", "aio/", "sync/", "wire/")
+        for name in ("keys", "signed")
+        if (part, name) != ("", "signed")
+    },
+    "ambry/client/secret_file.py": ("tests/unit/ambry/cli/test_cli_keys_signed.py", "keys are written into one"),
     "frontend/router/answers.py": ("tests/unit/frontend/router/test_router_quorum_read.py", "reads are cut there"),
     "frontend/router/opening.py": (
         "tests/unit/frontend/router/test_router_sealing.py",

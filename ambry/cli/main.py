@@ -36,6 +36,8 @@ CLIENT_COMMANDS = {
     "account": "ambry.cli.accounts",
     "container": "ambry.cli.accounts",
     "encryption": "ambry.cli.encryption",
+    "key": "ambry.cli.keys",
+    "sign": "ambry.cli.signed",
     "usage": "ambry.cli.usage",
 }
 """Each with its module, in the order in which they are listed."""

@@ -12,15 +12,22 @@ from types import TracebackType
 from typing import Self
 
 from ambry.clock import SystemClock
+from frontend.access.verified import Access
 from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import http_frontend
 from tests.support.masters import TroubledProvider
 from tests.support.metadata_stores import opened, sqlite_store
 
+SECRET = bytes(range(32))
+"""Signs URLs."""
+
 
 @contextmanager
-def named_frontend(path: Path, provider: TroubledProvider | None = None) -> Iterator[str]:
-    """Its URL. Blobs are at fake peers, names in a file at `path`; with a `provider` there are keys of containers."""
+def named_frontend(path: Path, provider: TroubledProvider | None = None, access: Access | None = None) -> Iterator[str]:
+    """Its URL. Blobs are at fake peers, names in a file at `path`; with a `provider` there are keys of containers.
+
+    Without `access` nobody is asked for a key.
+    """
     started = threading.Event()
     made: list[str] = []
     stop: list[asyncio.Event] = []
@@ -30,7 +37,7 @@ def named_frontend(path: Path, provider: TroubledProvider | None = None) -> Iter
         cluster = make_cluster(((3,),) * 4, clock=SystemClock())
         async with (
             opened(sqlite_store(path)) as store,
-            http_frontend(cluster, metadata=store, provider=provider) as frontend,
+            http_frontend(cluster, metadata=store, provider=provider, access=access, url_secret=SECRET) as frontend,
         ):
             made.append(f"http://127.0.0.1:{frontend.port}")
             stop.append(asyncio.Event())

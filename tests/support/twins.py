@@ -9,6 +9,7 @@ from typing import Any
 
 from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
 
+WRAPPED = ("AsyncBlobReader", "AsyncPager", "AsyncKeys", "AsyncEncryption")
 QUICK = RetryPolicy(base=0.0)
 
 
@@ -42,7 +43,7 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
-        return self._call(value) if callable(value) else value
+        return self._call(value) if callable(value) else self._wrap(value)
 
     def __enter__(self) -> Blocking:
         return self
@@ -70,7 +71,7 @@ class Blocking:
             yield item
 
     def _wrap(self, value: Any) -> Any:
-        return Blocking(value, self._runner) if type(value).__name__ in ("AsyncBlobReader", "AsyncPager") else value
+        return Blocking(value, self._runner) if type(value).__name__ in WRAPPED else value
 
 
 class Twins:

@@ -13,10 +13,19 @@ from ambry.client.aio.datasets import AsyncDatasets
 from ambry.client.aio.encryption import AsyncEncryption
 from ambry.client.aio.file_uploads import AsyncFileUploads
 from ambry.client.aio.health import AsyncHealthChecks
+from ambry.client.aio.keys import AsyncKeys
+from ambry.client.aio.signed import AsyncSignedUrls
 
 
 class AsyncAmbryClient(
-    AsyncFileUploads, AsyncDatasets, AsyncAliases, AsyncBatches, AsyncChanges, AsyncAccounts, AsyncHealthChecks
+    AsyncFileUploads,
+    AsyncDatasets,
+    AsyncAliases,
+    AsyncBatches,
+    AsyncChanges,
+    AsyncAccounts,
+    AsyncSignedUrls,
+    AsyncHealthChecks,
 ):
     """A client of one ambry cluster.
 
@@ -29,6 +38,11 @@ class AsyncAmbryClient(
     def encryption(self) -> AsyncEncryption:
         """Keys of encryption at rest: `provider`, `show`, `rotate`, `rewrap`, `delete`."""
         return AsyncEncryption(self)
+
+    @property
+    def keys(self) -> AsyncKeys:
+        """The keys of the API: `list`, `show`, `create`, `change`, `rotate`, `revoke`."""
+        return AsyncKeys(self)
 
     async def __aenter__(self) -> Self:
         return self

@@ -14,9 +14,20 @@ from ambry.client.sync.datasets import SyncDatasets
 from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.file_uploads import SyncFileUploads
 from ambry.client.sync.health import SyncHealthChecks
+from ambry.client.sync.keys import SyncKeys
+from ambry.client.sync.signed import SyncSignedUrls
 
 
-class AmbryClient(SyncFileUploads, SyncDatasets, SyncAliases, SyncBatches, SyncChanges, SyncAccounts, SyncHealthChecks):
+class AmbryClient(
+    SyncFileUploads,
+    SyncDatasets,
+    SyncAliases,
+    SyncBatches,
+    SyncChanges,
+    SyncAccounts,
+    SyncSignedUrls,
+    SyncHealthChecks,
+):
     """A client of one ambry cluster.
 
     Safe to share between threads and to keep across a fork; pickled, it carries its configuration only.
@@ -28,6 +39,11 @@ class AmbryClient(SyncFileUploads, SyncDatasets, SyncAliases, SyncBatches, SyncC
     def encryption(self) -> SyncEncryption:
         """Keys of encryption at rest: `provider`, `show`, `rotate`, `rewrap`, `delete`."""
         return SyncEncryption(self)
+
+    @property
+    def keys(self) -> SyncKeys:
+        """The keys of the API: `list`, `show`, `create`, `change`, `rotate`, `revoke`."""
+        return SyncKeys(self)
 
     def __enter__(self) -> Self:
         return self

@@ -65,3 +65,8 @@ def test_what_cannot_work_is_refused_by_its_key(tmp_path: Path, override: str, w
 @pytest.mark.parametrize("value", [1 << 20, 1 << 31])
 def test_the_bounds_themselves_are_fine(tmp_path: Path, value: int) -> None:
     check(sample(tmp_path, f"store.segment_size_bytes={value}"))
+
+
+def test_the_admin_port_asks_for_no_key_and_listens_on_loopback_alone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="admin_host"):
+        check(sample(tmp_path, "node.admin_host=0.0.0.0"))

@@ -9,7 +9,15 @@ import pytest
 
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.errors import ConfigInvalid
-from frontend.config import AccountEntry, FrontendConfig, FrontendSection, RouterSection, check, rpc_address
+from frontend.config import (
+    AccessSection,
+    AccountEntry,
+    FrontendConfig,
+    FrontendSection,
+    RouterSection,
+    check,
+    rpc_address,
+)
 
 
 @pytest.fixture
@@ -135,3 +143,22 @@ def test_the_layout_says_where_others_ask_a_frontend_and_its_configuration_where
     assert rpc(rpc_port=9) == ("10.0.0.1", 9)
     assert rpc(name="f3") is None
     assert rpc(name="f3", rpc_port=9) == ("127.0.0.1", 9)
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"host": "0.0.0.0"}, "access.enabled is false"),
+        ({"host": "::"}, "access.enabled is false"),
+        ({"host": "example.org"}, "access.enabled is false"),
+        ({"admin_host": "0.0.0.0"}, "admin_host"),
+    ],
+)
+def test_what_asks_for_no_key_listens_on_loopback_alone(tmp_path: Path, more: dict[str, Any], key: str) -> None:
+    layout = tmp_path / "layout.json"
+    layout.write_text("{}")
+    section = FrontendSection(name="f1", datacenter="dc1", layout=str(layout), **more)
+    with pytest.raises(ConfigInvalid, match=key):
+        check(FrontendConfig(frontend=section, access=AccessSection(enabled=False)))
+    if "host" in more:
+        check(FrontendConfig(frontend=section))

@@ -1,0 +1,282 @@
+"""`ambry key`: who may do what, and where. A key is shown when it is made, and never again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.output import show_fields, show_rows
+from ambry.errors import InvalidRequest
+from ambry.rest.access import ALL_ROLES, ANY, Grant, role_of, role_texts
+
+if TYPE_CHECKING:
+    from ambry.client.keys import FreshKey, KeyInfo, KeyLimits
+    from ambry.client.secret_file import NewSecretFile
+
+HEADER = ["ID", "NAME", "MAY", "EXPIRES", "LAST USED"]
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class GrantType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
+    """`ROLES[@ACCOUNT[/CONTAINER[/PREFIX]]]`."""
+
+    name = "grant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Grant:
+        if isinstance(value, Grant):
+            return value
+        roles, _, place = str(value).partition("@")
+        names = role_texts(ALL_ROLES) if roles == "all" else [each for each in roles.split(",") if each]
+        account, _, rest = place.partition("/")
+        container, _, prefix = rest.partition("/")
+        try:
+            role_of(names)
+        except InvalidRequest as error:
+            self.fail(f"{error.message}, or all", param, ctx)
+        if not names:
+            self.fail("a grant has roles, such as read,write@ml/models", param, ctx)
+        return Grant(roles=tuple(names), account=account or ANY, container=container or ANY, prefix=prefix)
+
+
+class AgeType(click.ParamType):  # type: ignore[type-arg]
+    """`30d`, `12h`; `never`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        text = str(value)
+        if text == "never":
+            return None
+        if text[:-1].isdigit() and text[-1:] in _UNITS and len(text) <= 9:
+            return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
+        self.fail(f"{text!r} is no time: say 12h, 30d, 8w, or never", param, ctx)
+
+
+_grants = click.option(
+    "--grant",
+    "grants",
+    multiple=True,
+    type=GrantType(),
+    metavar="ROLES[@ACCOUNT[/CONTAINER[/PREFIX]]]",
+    help="Roles (read,write,delete,name,admin; all) everywhere, or in one place; may be repeated.",
+)
+_requests = click.option(
+    "--requests", type=click.FloatRange(min=0, min_open=True), metavar="N", help="A second, at most."
+)
+_rate = click.option(
+    "--bytes", "rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="A second, at most."
+)
+_into = click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the key into this new file, which you alone may read, instead of showing it.",
+)
+
+
+@click.group()
+def key() -> None:
+    """Keys of the API: make, list, change, rotate and revoke them."""
+
+
+@key.command("create")
+@click.argument("name")
+@_grants
+@click.option("--expires", type=AgeType(), default="never", show_default=True, metavar="AGE", help="Such as 90d.")
+@_requests
+@_rate
+@_into
+@connecting
+@OUTPUT
+def create(
+    name: str,
+    grants: tuple[Grant, ...],
+    expires: timedelta | None,
+    requests: float | None,
+    rate: float | None,
+    out: Path | None,
+    cluster: ChosenCluster,
+    output: str,
+) -> None:
+    """Make a key called NAME. It is shown once: whoever has it may do what it may."""
+    if not grants:
+        raise click.UsageError("say what it may: --grant read@ml/models, or --grant all")
+    with _kept(out) as kept, cluster.connect() as client:
+        made = client.keys.create(name, grants, expires=expires, limits=_limits(requests, rate))
+        _show_fresh(made, kept, output)
+
+
+@key.command("ls")
+@connecting
+@OUTPUT
+def list_keys(cluster: ChosenCluster, output: str) -> None:
+    """List the keys that yours may administer, and itself."""
+    with cluster.connect() as client:
+        found = client.keys.list()
+    show_rows(found, output, HEADER, _row, _fields)
+
+
+@key.command("show")
+@click.argument("id", default="self", metavar="[ID]")
+@connecting
+@OUTPUT
+def show(id: str, cluster: ChosenCluster, output: str) -> None:
+    """Show what a key may; without ID, your own."""
+    with cluster.connect() as client:
+        found = client.keys.show(id)
+    show_fields(_fields(found), output)
+
+
+@key.command("change")
+@click.argument("id", metavar="ID")
+@click.option("--name")
+@_grants
+@click.option("--expires", type=AgeType(), metavar="AGE", help="From now on, such as 90d; never.")
+@_requests
+@_rate
+@connecting
+@OUTPUT
+def change(
+    id: str,
+    name: str | None,
+    grants: tuple[Grant, ...],
+    expires: timedelta | None,
+    requests: float | None,
+    rate: float | None,
+    cluster: ChosenCluster,
+    output: str,
+) -> None:
+    """Let a key be good for something else. What is not said stays; grants that are said take the place of all before."""
+    said: dict[str, Any] = {} if name is None else {"name": name}
+    if grants:
+        said["grants"] = grants
+    if click.get_current_context().get_parameter_source("expires") is not click.core.ParameterSource.DEFAULT:
+        said["expires"] = expires
+    if requests is not None or rate is not None:
+        said["limits"] = _limits(requests, rate)
+    if not said:
+        raise click.UsageError("say what is to change: --name, --grant, --expires, --requests or --bytes")
+    with cluster.connect() as client:
+        found = client.keys.change(id, **said)
+    show_fields(_fields(found), output)
+
+
+@key.command("rotate")
+@click.argument("id", metavar="ID")
+@click.option("--overlap", type=AgeType(), default="0s", show_default=True, help="How long the old secret still opens.")
+@_into
+@connecting
+@OUTPUT
+def rotate(id: str, overlap: timedelta | None, out: Path | None, cluster: ChosenCluster, output: str) -> None:
+    """Give a key another secret, which is shown once."""
+    if overlap is None:
+        raise click.UsageError("--overlap ends: say how long")
+    with _kept(out) as kept, cluster.connect() as client:
+        made = client.keys.rotate(id, overlap=overlap)
+        _show_fresh(made, kept, output)
+
+
+@key.command("revoke")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@connecting
+def revoke(ids: tuple[str, ...], cluster: ChosenCluster) -> None:
+    """Revoke keys: they open nothing any more, nor does what they signed."""
+    with cluster.connect() as client:
+        for id in ids:
+            client.keys.revoke(id)
+            click.echo(f"{id} is revoked", err=True)
+
+
+@key.command("new")
+@click.argument("name", default="admin")
+@_into
+def new(name: str, out: Path | None) -> None:
+    """Make an administrator's key for a configuration, without asking anybody.
+
+    The line that is shown last goes into `access.root_keys` of every frontend; it opens nothing by itself.
+    """
+    from ambry.clock import system_secret
+    from ambry.rest.access import hash_of, key_text, new_key
+
+    made = new_key(system_secret)
+    with _kept(out) as kept:
+        _give(key_text(made), kept)
+    click.echo(f"{made.id}:{hash_of(made.secret)}:{name}")
+
+
+@contextmanager
+def _kept(path: Path | None) -> Iterator[NewSecretFile | None]:
+    """Where the key goes, there before it is made."""
+    from ambry.client.secret_file import NewSecretFile
+
+    with ExitStack() as stack:
+        try:
+            kept = None if path is None else stack.enter_context(NewSecretFile(path))
+        except OSError as cause:
+            raise click.ClickException(f"cannot make {path}: {cause.strerror}; no key was made") from cause
+        yield kept
+
+
+def _give(text: str, kept: NewSecretFile | None) -> None:
+    if kept is None:
+        click.echo(text)
+        return
+    kept.write(text)
+    click.echo(f"the key is in {kept.path}", err=True)
+
+
+def _show_fresh(made: FreshKey, kept: NewSecretFile | None, output: str) -> None:
+    if output == "json" and kept is None:
+        show_fields({**_fields(made.info), "key": str(made.text)}, output)
+        return
+    if output == "json":
+        show_fields(_fields(made.info), output)
+    else:
+        click.echo(f"{made.info.id} ({made.info.name}) may {_may(made.info)}", err=True)
+    _give(str(made.text), kept)
+
+
+def _limits(requests: float | None, rate: float | None) -> KeyLimits:
+    from ambry.client.keys import KeyLimits
+
+    return KeyLimits(requests_per_s=requests, bytes_per_s=rate)
+
+
+def _may(info: KeyInfo) -> str:
+    return " ".join(_grant(each) for each in info.grants)
+
+
+def _grant(grant: Grant) -> str:
+    roles = "all" if role_of(grant.roles) == ALL_ROLES else ",".join(grant.roles)
+    place = (
+        f"{grant.account}/{grant.container}/{grant.prefix}" if grant.prefix else f"{grant.account}/{grant.container}"
+    )
+    return roles if (grant.account, grant.container, grant.prefix) == (ANY, ANY, "") else f"{roles}@{place}"
+
+
+def _row(info: KeyInfo) -> list[str]:
+    return [info.id, info.name, _may(info), _time(info.expires, "never"), _time(info.last_used, "-")]
+
+
+def _time(when: datetime | None, otherwise: str) -> str:
+    return otherwise if when is None else when.astimezone(UTC).isoformat(timespec="minutes")
+
+
+def _fields(info: KeyInfo) -> dict[str, Any]:
+    limits = info.limits
+    return {
+        "id": info.id,
+        "name": info.name,
+        "may": [_grant(each) for each in info.grants],
+        "created": _time(info.created, ""),
+        "created_by": info.created_by,
+        "expires": _time(info.expires, "never"),
+        "last_used": _time(info.last_used, ""),
+        "requests_per_s": limits.requests_per_s,
+        "bytes_per_s": limits.bytes_per_s,
+    }

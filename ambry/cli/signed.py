@@ -1,0 +1,49 @@
+"""`ambry sign`: a URL that lets somebody without a key make one call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from ambry.cli.arguments import ChosenCluster, connecting
+from ambry.cli.keys import AgeType
+
+
+@click.command()
+@click.argument("method", type=click.Choice(["GET", "PUT"], case_sensitive=False))
+@click.argument("ref", required=False)
+@click.option("--expires", type=AgeType(), default="1h", show_default=True, metavar="AGE", help="At most 7d.")
+@click.option("--max-size", type=click.IntRange(min=0), metavar="BYTES", help="The most that an upload may have.")
+@click.option("--content-type", help="What an upload says to be.")
+@click.option("--once", is_flag=True, help="Good for one upload.")
+@click.option("--if-absent", is_flag=True, help="Writes over nothing: the name must be new.")
+@connecting
+def sign(
+    method: str,
+    ref: str | None,
+    expires: timedelta | None,
+    max_size: int | None,
+    content_type: str | None,
+    once: bool,
+    if_absent: bool,
+    cluster: ChosenCluster,
+) -> None:
+    """Print a URL that reads REF (GET), or uploads to a name (PUT); without REF, to a new blob.
+
+    Whoever has it needs no key: a browser or curl will do. It may do what your key may when it is used, and dies with that.
+    """
+    if expires is None:
+        raise click.UsageError("a signed URL ends: --expires of at most 7d")
+    with cluster.connect() as client:
+        click.echo(
+            client.presign(
+                "GET" if method.upper() == "GET" else "PUT",
+                ref,
+                expires=expires,
+                max_size=max_size,
+                content_type=content_type,
+                once=once,
+                if_absent=if_absent,
+            )
+        )

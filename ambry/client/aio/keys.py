@@ -1,0 +1,79 @@
+"""Keys of the API: who may do what, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from ambry.client.aio.calls import AsyncCalls
+from ambry.client.keys import Expiry, FreshKey, KeyInfo, KeyLimits
+from ambry.client.model import Timeout
+from ambry.client.wire import keys as wire
+from ambry.errors import KeyNotFound
+from ambry.rest.access import Grant
+
+AS_IT_IS: Any = object()
+"""What is not to be changed of a key."""
+
+
+class AsyncKeys:
+    """The calls on keys, which take one with the role `admin`. A change is known to every frontend within a second."""
+
+    def __init__(self, calls: AsyncCalls) -> None:
+        self._calls = calls
+
+    async def list(self, *, timeout: Timeout | None = None) -> list[KeyInfo]:
+        """Those that this client may administer, and its own, by name."""
+        return await self._calls._ask(wire.list_request(), None, wire.parse_list, timeout)
+
+    async def show(self, id: str = wire.SELF, *, timeout: Timeout | None = None) -> KeyInfo:
+        """One by its id, or that of this client. Raises KeyNotFound, AccessDenied."""
+        return await self._calls._ask(wire.key_request(id), None, wire.parse_key_info, timeout)
+
+    async def create(
+        self,
+        name: str,
+        grants: Grant | Iterable[Grant],
+        *,
+        expires: Expiry = None,
+        limits: KeyLimits = KeyLimits(),  # noqa: B008  # frozen
+        timeout: Timeout | None = None,
+    ) -> FreshKey:
+        """Make a key; its text is in what this returns, and is never shown again.
+
+        Where the answer is lost it is asked again: a key that nobody knows the secret of may be left over then.
+        Raises AccessDenied for what this client may not do itself.
+        """
+        request, body = wire.create_request(name, grants, expires, self._calls._clock.wall_ms(), limits)
+        return await self._calls._ask(request, body, wire.parse_fresh, timeout)
+
+    async def change(
+        self,
+        id: str,
+        *,
+        name: str = AS_IT_IS,
+        grants: Grant | Iterable[Grant] = AS_IT_IS,
+        expires: Expiry = AS_IT_IS,
+        limits: KeyLimits = AS_IT_IS,
+        timeout: Timeout | None = None,
+    ) -> KeyInfo:
+        """Let it be good for something else; what is not said stays."""
+        given = {"name": name, "grants": grants, "expires": expires, "limits": limits}
+        said = {each: value for each, value in given.items() if value is not AS_IT_IS}
+        request, body = wire.change_request(id, said, self._calls._clock.wall_ms())
+        return await self._calls._ask(request, body, wire.parse_key_info, timeout)
+
+    async def rotate(self, id: str, *, overlap: timedelta | int = 0, timeout: Timeout | None = None) -> FreshKey:
+        """Give it another secret; the one so far opens for `overlap` (seconds) more."""
+        request, body = wire.rotate_request(id, overlap)
+        return await self._calls._ask(request, body, wire.parse_fresh, timeout)
+
+    async def revoke(self, id: str, *, missing_ok: bool = False, timeout: Timeout | None = None) -> None:
+        """It opens nothing any more, nor does what it signed. Raises KeyNotFound unless `missing_ok`."""
+        try:
+            await self._calls._ask(wire.revoke_request(id), None, wire.parse_nothing, timeout)
+        except KeyNotFound as error:
+            # A repetition does not find what its first try revoked.
+            if not missing_ok and not error.repeated:
+                raise

@@ -1,0 +1,53 @@
+"""What users of the client see of keys of the API: frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ambry.client.credentials import SecretText
+from ambry.rest.access import Grant
+
+Expiry = datetime | timedelta | None
+"""When a key expires: a time (local where it has no zone), a time from now on, or never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """What a key may ask for in a second; `burst_s` is for how many seconds it may ask at once. None is no bound."""
+
+    requests_per_s: float | None = None
+    bytes_per_s: float | None = None
+    burst_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyInfo:
+    """A key, without its secret. `last_used` is exact to about a minute."""
+
+    id: str
+    name: str
+    grants: tuple[Grant, ...]
+    created: datetime | None = None
+    created_by: str = ""
+    expires: datetime | None = None
+    last_used: datetime | None = None
+    limits: KeyLimits = KeyLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshKey:
+    """A key that was just made, or has a new secret. `text` is the key, which nobody will be shown again; its repr hides it."""
+
+    info: KeyInfo
+    text: SecretText
+
+
+def as_grants(grants: Grant | Iterable[Grant]) -> list[Grant]:
+    """Raises TypeError."""
+    found = [grants] if isinstance(grants, Grant) else list(grants)
+    for each in found:
+        if not isinstance(each, Grant):
+            raise TypeError(f"grants are Grant(roles=..., account=...), and not {repr(each)[:60]}")
+    return found

@@ -1,0 +1,174 @@
+"""`ambry key` and `ambry sign`, and the clients beneath them, against a frontend that asks for keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ambry import (
+    AccessDenied,
+    AmbryClient,
+    AsyncAmbryClient,
+    Grant,
+    InvalidRequest,
+    KeyLimits,
+    KeyNotFound,
+    Unauthenticated,
+)
+from ambry.cli.main import cli
+from ambry.clock import SystemClock
+from ambry.rest.access import key_text
+from tests.support.access import access_with, fresh_key
+from tests.support.named_frontend import named_frontend
+
+
+class Shell:
+    """Commands for one frontend, with the administrator's key or another."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self.key = key
+
+    def __call__(self, *arguments: str, key: str | None = None) -> Result:
+        env = {"AMBRY_ENDPOINTS": self.url, "AMBRY_KEY": key or self.key}
+        return CliRunner().invoke(cli, arguments, prog_name="ambry", env=env)
+
+    def client(self, key: str | None = None) -> AmbryClient:
+        return AmbryClient(self.url, key=key or self.key)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    root = fresh_key()
+    with named_frontend(tmp_path / "m", access=access_with(root, SystemClock())) as url:
+        yield Shell(url, key_text(root))
+
+
+def test_a_key_is_made_shown_once_changed_rotated_and_revoked(shell: Shell, tmp_path: Path) -> None:
+    made = shell("key", "create", "job", "--grant", "read,write@default/default", "--expires", "30d", "--json")
+    assert made.exit_code == 0, made.output
+    told = json.loads(made.stdout)
+    text, id = told["key"], told["id"]
+    assert told["may"] == ["read,write@default/default"] and told["expires"] != "never"
+    with shell.client(text) as client:
+        blob = client.put(b"hello").id
+        assert client.get(blob).read() == b"hello"
+        with pytest.raises(AccessDenied):
+            client.delete(blob)
+    for command in (("key", "ls"), ("key", "show", id), ("key", "ls", "--json")):
+        shown = shell(*command)
+        assert id in shown.output and text not in shown.output
+    own = shell("key", "show", key=text)
+    assert "job" in own.output
+    changed = shell("key", "change", id, "--grant", "all@default", "--requests", "50", "--expires", "never")
+    assert changed.exit_code == 0 and "all@default/*" in changed.output and "50" in changed.output
+    out = tmp_path / "new.key"
+    rotated = shell("key", "rotate", id, "--out", str(out))
+    assert rotated.exit_code == 0 and out.stat().st_mode & 0o777 == 0o600
+    new = out.read_text().strip()
+    assert new != text and new not in rotated.output
+    refused = shell("key", "show", key=text)
+    assert refused.exit_code != 0 and text not in refused.output
+    assert shell("key", "show", key=new).exit_code == 0
+    assert shell("key", "revoke", id).exit_code == 0
+    assert shell("key", "show", key=new).exit_code != 0
+
+
+def test_a_file_that_is_there_is_not_written_over_and_no_key_is_made_for_it(shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "file"
+    out.write_text("mine")
+    refused = shell("key", "create", "x", "--grant", "all", "--out", str(out))
+    assert refused.exit_code == 1 and "no key was made" in refused.output and out.read_text() == "mine"
+    assert '"x"' not in shell("key", "ls", "--json").output
+    failed = shell(
+        "key",
+        "create",
+        "x",
+        "--grant",
+        "all",
+        "--expires",
+        "30d",
+        "--out",
+        str(tmp_path / "other"),
+        key=key_text(fresh_key()),
+    )
+    assert failed.exit_code != 0 and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("grant", ["", "owner", "read@", "@ml", "read,owner@ml"])
+def test_a_grant_that_says_nothing_is_refused_before_anything_is_asked(grant: str) -> None:
+    told = CliRunner().invoke(
+        cli, ["key", "create", "x", "--grant", grant], env={"AMBRY_ENDPOINTS": "http://127.0.0.1:1"}
+    )
+    assert told.exit_code == 2 if grant != "read@" else told.exit_code != 0
+
+
+def test_an_administrator_for_a_configuration_is_made_without_asking_anybody(tmp_path: Path) -> None:
+    out = tmp_path / "admin.key"
+    told = CliRunner().invoke(cli, ["key", "new", "ops", "--out", str(out)])
+    line = told.stdout.strip()
+    from frontend.access.verified import Access
+
+    access = Access(clock=SystemClock(), root_keys=[line])
+    assert access.of(f"Bearer {out.read_text().strip()}").name == "ops"
+
+
+def test_the_client_administers_keys(shell: Shell) -> None:
+    with shell.client() as client:
+        grant = Grant(roles=("read",), account="ml")
+        made = client.keys.create("one", grant, expires=timedelta(days=1), limits=KeyLimits(requests_per_s=5))
+        assert "secret" in repr(made.text) and str(made.text) not in repr(made)
+        assert made.info in client.keys.list() and client.keys.show(made.info.id) == made.info
+        changed = client.keys.change(made.info.id, expires=None)
+        assert changed.expires is None and changed.limits.requests_per_s == 5 and changed.grants == (grant,)
+        assert client.keys.rotate(made.info.id, overlap=5).text != made.text
+        client.keys.revoke(made.info.id)
+        client.keys.revoke(made.info.id, missing_ok=True)
+        with pytest.raises(KeyNotFound):
+            client.keys.revoke(made.info.id)
+        with pytest.raises(InvalidRequest, match="keep the rest of it to yourself") as refused:
+            client.keys.show(str(made.text))
+        assert str(made.text) not in str(refused.value)
+    with shell.client(str(made.text)) as stranger, pytest.raises(Unauthenticated):
+        stranger.keys.show()
+
+
+async def test_the_awaiting_client_does_the_same(shell: Shell) -> None:
+    async with AsyncAmbryClient(shell.url, key=shell.key) as client:
+        made = await client.keys.create("one", Grant(roles=("read",)))
+        assert made.info in await client.keys.list()
+        await client.keys.revoke(made.info.id)
+        url = await client.presign("PUT", max_size=5)
+        assert url.startswith(shell.url)
+
+
+def test_a_command_takes_no_key_as_an_argument(shell: Shell) -> None:
+    assert shell("key", "ls", "--key", shell.key).exit_code == 2
+
+
+def test_whoever_has_a_signed_url_makes_one_call_without_a_key(shell: Shell) -> None:
+    with shell.client() as client:
+        blob = client.put(b"hello").id
+    told = shell("sign", "GET", str(blob), "--expires", "10m")
+    assert told.exit_code == 0, told.output
+    with urlopen(told.stdout.strip()) as answer:
+        assert answer.read() == b"hello"
+    upload = shell("sign", "PUT", "ambry://default/default/x/y", "--max-size", "5", "--if-absent").stdout.strip()
+    with urlopen(Request(upload, data=b"12345", method="PUT", headers={"Content-Type": "application/octet-stream"})):
+        pass
+    with shell.client() as client:
+        assert client.get("ambry://default/default/x/y").read() == b"12345"
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(upload, data=b"123456", method="PUT"))
+    assert refused.value.code in (400, 409, 413)
+    with pytest.raises(HTTPError) as refused:
+        urlopen(upload.replace("x/y", "x/z"))
+    assert refused.value.code == 401
+    assert shell("sign", "GET", str(blob), "--expires", "never").exit_code == 2
