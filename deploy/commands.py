@@ -53,6 +53,7 @@ def cluster() -> None:
 @click.option(
     "--no-auth", is_flag=True, help="Ask for no keys: whoever is on this machine reads and deletes everything."
 )
+@click.option("--tls", is_flag=True, help="Speak TLS everywhere, with certificates in D/certs.")
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready and leave it running.")
 def up(
     directory: Path,
@@ -63,6 +64,7 @@ def up(
     partitions: int | None,
     port_base: int | None,
     no_auth: bool,
+    tls: bool,
     detach: bool,
 ) -> None:
     """Start a cluster, or what is missing of the one in D.
@@ -86,6 +88,7 @@ def up(
         port_base=port_base,
         workers=workers,
         auth=False if no_auth else with_keys(directory),
+        tls=tls or None,
         detach=detach,
         report=_say,
     )

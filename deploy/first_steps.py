@@ -40,6 +40,8 @@ def first_steps(local: LocalCluster, *, stays: bool) -> str:
             f"       the commands and AmbryClient.from_env() find it in {config_path(os.environ)}, profile {LOCAL}"
         ]
     header = "" if local.key is None else f"-H @{shlex.quote(str(local.directory / 'admin.header'))} "
+    if local.shape.tls:
+        header += f"--cacert {shlex.quote(str(local.directory / 'certs' / 'authority.crt'))} "
     stop = "Ctrl-C" if stays else f"ambry cluster down --dir {directory}"
     lines += [
         f"Try:   ambry put FILE\n       curl {header}--data-binary @FILE {url}/",
