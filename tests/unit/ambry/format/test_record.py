@@ -418,3 +418,16 @@ def test_a_flipped_bit_in_a_salted_header_is_never_accepted(place: int) -> None:
         damaged[place] ^= 1 << bit
         with pytest.raises(DataCorrupt):
             record_format.decode_header(damaged, SALT)
+
+
+def test_tags_belong_to_the_blocks_of_a_payload_or_are_refused() -> None:
+    assert record_format.tag_size_of(0, b"", 100_000) == 0
+    assert record_format.tag_size_of(record_format.ENCRYPTED, bytes(32), 100_000) == 16
+    for features, tags in (
+        (record_format.ENCRYPTED, b""),
+        (record_format.ENCRYPTED, bytes(16)),
+        (0, bytes(16)),
+        (1 << 9, b""),
+    ):
+        with pytest.raises(InvalidRequest):
+            record_format.tag_size_of(features, tags, 100_000)
