@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ambry.clock import SystemClock
-
 if TYPE_CHECKING:
     from deploy.certificates import CertificateAuthority
 
@@ -110,6 +108,8 @@ def show(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _authority(directory: Path) -> Iterator[CertificateAuthority]:
+    from ambry.clock import SystemClock
+
     try:
         from deploy.certificates import CertificateAuthority, CertificateError, now_utc
     except ImportError as cause:

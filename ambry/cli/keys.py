@@ -12,12 +12,11 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.output import show_fields, show_rows
-from ambry.errors import InvalidRequest
-from ambry.rest.access import ALL_ROLES, ANY, Grant, role_of, role_texts
 
 if TYPE_CHECKING:
     from ambry.client.keys import FreshKey, KeyInfo, KeyLimits
     from ambry.client.secret_file import NewSecretFile
+    from ambry.rest.access import Grant
 
 HEADER = ["ID", "NAME", "MAY", "EXPIRES", "LAST USED"]
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -29,6 +28,9 @@ class GrantType(click.ParamType):  # type: ignore[type-arg]  # not generic befor
     name = "grant"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Grant:
+        from ambry.errors import InvalidRequest
+        from ambry.rest.access import ALL_ROLES, ANY, Grant, role_of, role_texts
+
         if isinstance(value, Grant):
             return value
         roles, _, place = str(value).partition("@")
@@ -252,6 +254,8 @@ def _may(info: KeyInfo) -> str:
 
 
 def _grant(grant: Grant) -> str:
+    from ambry.rest.access import ALL_ROLES, ANY, role_of
+
     roles = "all" if role_of(grant.roles) == ALL_ROLES else ",".join(grant.roles)
     place = (
         f"{grant.account}/{grant.container}/{grant.prefix}" if grant.prefix else f"{grant.account}/{grant.container}"
