@@ -16,6 +16,7 @@ IN_OPTIONS = {
     r"at snapshotVersion (?=\d)": "at version ",
     r"accessControlAllowOrigin lists": "--allow-origin lists",
     r"AmbryClient\(tls=TLSConfig\(ca=\.\.\.\)\), or AMBRY_CA": "--ca, or AMBRY_CA",
+    r"AmbryClient\(key=\.\.\.\), AMBRY_KEY_FILE": "--key-file, AMBRY_KEY_FILE",
     r"AmbryClient\(endpoints\), or AMBRY_ENDPOINTS with AmbryClient\.from_env\(\)": "--endpoint, or AMBRY_ENDPOINTS",
 }
 """Patterns of such words, each as it stands in a message, and what to say for it. tests/unit/ambry/cli/test_cli_wording.py

@@ -219,6 +219,11 @@ def _describe(cls: type[AmbryError], request: ApiRequest, status: int) -> str:
         return f"{subject} has expired"
     if issubclass(cls, BlobGone):
         return f"{subject} was deleted or has expired"
+    if issubclass(cls, Unauthenticated):
+        return (
+            f"{subject} takes a key that this cluster knows: AmbryClient(key=...), AMBRY_KEY_FILE or a profile says it, and a "
+            "GET of the same tells what is wrong with one that was sent"
+        )
     if issubclass(cls, BlobNotFound):
         return f"{subject} does not exist; check the id and the cluster it belongs to"
     reason = (cls.__doc__ or cls.__name__).split(".")[0].split(";")[0]

@@ -35,6 +35,7 @@ MESSAGES = {
         "ambry/client/wire/refusals.py",
         "AmbryClient(tls=TLSConfig(ca=...)), or AMBRY_CA",
     ),
+    "AmbryClient(key=...), AMBRY_KEY_FILE": ("ambry/client/wire/refusals.py", "AmbryClient(key=...), AMBRY_KEY_FILE"),
     "AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()": (
         "ambry/client/wire/refusals.py",
         "AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()",

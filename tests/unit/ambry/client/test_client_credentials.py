@@ -61,6 +61,13 @@ def test_a_refusal_is_not_repeated(
     assert isinstance(told.value, PermissionError) and len(stub.requests) == 1
 
 
+def test_a_refused_head_says_what_to_do(twins: Twins, stub: StubFrontend) -> None:
+    """Its answer has no body: of a blob by its id no more was said than that there are no credentials."""
+    stub.fail("HEAD", "status", status=401, code="Unauthenticated")
+    with pytest.raises(Unauthenticated, match=r"takes a key that this cluster knows: .*AMBRY_KEY_FILE"):
+        twins.connect(stub.url, key=KEY).head(stub.add(b"x"))
+
+
 @pytest.mark.parametrize("cls", [AmbryClient, AsyncAmbryClient])
 def test_a_key_is_shown_by_nothing_and_travels_in_a_pickle(cls: type[AmbryClient]) -> None:
     client = cls("http://a:1", key=KEY)
