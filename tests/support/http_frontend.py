@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import random
 import socket
@@ -193,6 +194,7 @@ async def http_frontend(
                 chance=system_secret,
                 cache_s=3600.0,
             )
+            cluster = dataclasses.replace(cluster, context=dataclasses.replace(cluster.context, keys=keyring))
         services = metadata_services(
             metadata,
             cluster.context,

@@ -25,6 +25,7 @@ from ambry.errors import (
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
+    NotSupported,
     PreconditionFailed,
     UpdateConflict,
     UploadNotFound,
@@ -122,8 +123,9 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
         if begun is None:
             try:
                 begun = await self._anew(sent)
-            except (MetadataUnavailable, MethodNotAllowed):
-                return await whole()  # blobs go on without a metadata store, uploads in parts do not
+            except (MetadataUnavailable, MethodNotAllowed, NotSupported):
+                # Blobs go on without a metadata store, and into encrypted containers; uploads in parts do not.
+                return await whole()
         info = await self._in_parts(sent, begun)
         if place is not None:
             info = await self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)

@@ -26,6 +26,7 @@ from ambry.errors import (
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
+    NotSupported,
     PreconditionFailed,
     UpdateConflict,
     UploadNotFound,
@@ -123,8 +124,9 @@ class SyncFileUploads(SyncUploads, SyncNames):
         if begun is None:
             try:
                 begun = self._anew(sent)
-            except (MetadataUnavailable, MethodNotAllowed):
-                return whole()  # blobs go on without a metadata store, uploads in parts do not
+            except (MetadataUnavailable, MethodNotAllowed, NotSupported):
+                # Blobs go on without a metadata store, and into encrypted containers; uploads in parts do not.
+                return whole()
         info = self._in_parts(sent, begun)
         if place is not None:
             info = self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)

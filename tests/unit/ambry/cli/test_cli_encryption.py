@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ambry import AmbryClient, TransferConfig
 from ambry.cli.main import cli
+from tests.support.content import content
 from tests.support.masters import TroubledProvider
 from tests.support.named_frontend import named_frontend
 
@@ -18,12 +20,12 @@ class Shell:
     """Commands for one frontend, and its provider."""
 
     def __init__(self, url: str, provider: TroubledProvider) -> None:
-        self._url = url
+        self.url = url
         self.provider = provider
 
     def __call__(self, *arguments: str, typed: str = "") -> Result:
         return CliRunner().invoke(
-            cli, arguments, input=typed, prog_name="ambry", env={"AMBRY_ENDPOINTS": self._url, "AMBRY_ACCOUNT": "ml"}
+            cli, arguments, input=typed, prog_name="ambry", env={"AMBRY_ENDPOINTS": self.url, "AMBRY_ACCOUNT": "ml"}
         )
 
 
@@ -65,3 +67,14 @@ def test_what_cannot_be_wrapped_anew_is_a_failure(shell: Shell) -> None:
     assert failed.exit_code == 1 and "no version 1 of the master key any more" in failed.output
     shell.provider.away = True
     assert "nobody is there" in shell("encryption", "show").output
+
+
+def test_a_large_file_goes_into_an_encrypted_container_as_one(shell: Shell, tmp_path: Path) -> None:
+    """Parts are not had there yet, and nobody who puts a file need know."""
+    assert shell("container", "create", "secret", "--encrypted").exit_code == 0
+    file = tmp_path / "large.bin"
+    file.write_bytes(content(3, (2 << 20) + 5))
+    with AmbryClient(shell.url, account="ml", container="secret") as client:
+        info = client.put_file(file, transfer=TransferConfig(threshold=1 << 20, part_size=1 << 20))
+        assert client.get(info.id).read() == file.read_bytes()
+    assert not file.with_name("large.bin.ambry-upload").exists()
