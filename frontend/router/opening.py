@@ -30,27 +30,33 @@ class SealedAnswer:
     `reply` is as of a record that was not sealed, but for its `features`.
     """
 
-    __slots__ = ("_failed", "_key", "_kind", "_opened", "_sealed", "reply")
+    __slots__ = ("_failed", "_key", "_memory", "_opened", "_sealed", "reply")
 
     def __init__(self, blob_id: BlobId, reply: GetReply, section: SealedSection, key: WrappingKey) -> None:
         """Raises KeyMismatch, DataCorrupt."""
         self._sealed = reply
         self._key = key.unwrap(section.wrapped, sealed.about_key(blob_id.raw))
+        self._memory = memoryview(b"")
+        """Where the body stands, which is nobody else's while this is."""
         self._opened = 0
-        """Bytes of the body that are plain."""
+        """Bytes of it that are plain."""
         self._failed = False
         secrets = sealed.open_secrets(self._key, reply.kind, reply.payload_size, reply.properties, section.secrets)
         properties = replace(decode_properties(reply.properties), digest=secrets.digest, filename=secrets.filename)
         self.reply = replace(reply, properties=encode_properties(properties), metadata=secrets.metadata, tags=b"")
 
-    def open(self, body: Buffer) -> Buffer:
+    def open(self, body: Buffer) -> memoryview:
         """The body, or its beginning in whole blocks, as it was before it was sealed. Raises DataCorrupt.
 
-        One that can be written to is changed: what was opened of it is not opened again when there is more of it.
+        One that can be written to is changed: what was opened of it is not opened again when there is more of it, in the
+        same memory.
         """
         view = memoryview(body)
         if view.readonly:
-            view, self._opened = memoryview(bytearray(view)), 0
+            view = memoryview(bytearray(view))
+        if view.obj is not self._memory.obj:
+            self._opened, self._failed = 0, False
+        self._memory = view
         opened, size = self._opened, len(view)
         if self._failed:
             raise DataCorrupt("an encrypted payload was not what was sealed")
@@ -95,19 +101,22 @@ class SealedAnswers:
         self._waiting: set[asyncio.Task[None]] = set()
         """For a key."""
 
-    def part(self, peer: Peer, reply: GetReply, beginning: memoryview) -> bool:
-        """Open the beginning of an answer; False where that cannot be done now: its end tells."""
+    def part(self, peer: Peer, reply: GetReply, beginning: memoryview) -> memoryview | None:
+        """The beginning of an answer, opened; None where that cannot be done now: its end tells."""
         if not reply.features:
-            return False
+            return None
         try:
             answer = self._parts.get(peer) or opening_now(self._keys, self._blob_id, reply)
             if answer is None:
-                return False
+                return None
             self._parts[peer] = answer
-            answer.open(beginning)
+            return answer.open(beginning)
         except AmbryError:
-            return False
-        return True
+            return None
+
+    def forget(self, peer: Peer) -> None:
+        """The answer of which it gave a part does not come; another one may."""
+        self._parts.pop(peer, None)
 
     def open(self, peer: Peer, reply: GetReply, body: Buffer, done: Callable[[Found | AmbryError], None]) -> None:
         """Open a whole answer, at once where its key is known. `done` hears once; never after `drop`."""

@@ -210,6 +210,8 @@ class Fetch:
         if self._done is None:
             return
         if isinstance(outcome, AmbryError):
+            if self._openings is not None:
+                self._openings.forget(peer)
             if isinstance(outcome, AnswerDamaged) and peer not in self._damaged:
                 # It has not verified what it sent. Asked to, it finds a damage of its record, and sees to it.
                 self._damaged = (*self._damaged, peer)
@@ -272,9 +274,10 @@ class Fetch:
             return  # its end tells
         before = self._first - reply.start
         if reply.present and before >= 0 and not (reply.state.deleted and not self._request.any_state):
-            if (reply.features or self._sealed) and not self._opening().part(peer, reply, beginning):
-                return
-            self._on_part(beginning[before : self._end - reply.start])
+            plain = not (reply.features or self._sealed)
+            opened = beginning if plain else self._opening().part(peer, reply, beginning)
+            if opened is not None:
+                self._on_part(opened[before : self._end - reply.start])
 
     def _failed(self, peer: Peer, error: AmbryError, answer: Answer) -> None:
         if self._failures is None:

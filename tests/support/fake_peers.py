@@ -384,9 +384,10 @@ class FakePeer:
         message, body = self._handle(frame, request)
         if fault.change is not None:
             message, body = fault.change(message, body)
+        memory = memoryview(bytearray(body))  # as of a connection: whoever hears of it may write to it
         # Without the last block: with that it has come.
         for stop in range(BLOCK_SIZE, len(body), BLOCK_SIZE)[: fault.parts or None]:
-            on_part(messages.encode(message), memoryview(body)[:stop])
+            on_part(messages.encode(message), memory[:stop])
 
     # --- the data node ---
 

@@ -11,11 +11,14 @@ from ambry.errors import InvariantBroken, PeerConnectionLost, Unavailable
 from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
 from frontend.router.ahead import PIECE_LEAST, PIECE_MAX, Ahead
+from frontend.router.answers import Found
 from frontend.router.get import open_blob
 from frontend.router.plan import ReadUnit
+from frontend.router.quorum_read import Fetch
 from tests.support.content import content
 from tests.support.fake_cluster import FakeCluster, make_cluster, some_request
 from tests.support.fake_peers import Fault, cut_short
+from tests.support.memory_keys import MemoryKeys
 from tests.support.virtual_loop import settle, virtual_time
 
 SIZE = 40 * BLOCK_SIZE + 77
@@ -134,3 +137,55 @@ async def test_a_stream_that_has_the_memory_asks_for_long_stretches() -> None:
     cluster, blob_id = await made()
     assert await cluster.read(blob_id) == BODY
     assert stretches(cluster) == [16 * BLOCK_SIZE, SIZE - 16 * BLOCK_SIZE]
+
+
+# --- of encrypted blobs ---
+
+
+async def made_sealed() -> tuple[FakeCluster, BlobId]:
+    cluster = make_cluster(
+        ((3,),), chunk_size_bytes=64 * BLOCK_SIZE, read_unit_bytes=16 * BLOCK_SIZE, budget=32 << 20, keys=MemoryKeys()
+    )
+    result = await cluster.put(BODY)
+    await settle()
+    return cluster, result.id
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, SIZE), (5, SIZE), (BLOCK_SIZE, 20 * BLOCK_SIZE - 3), (7, 99)])
+@virtual_time
+async def test_a_sealed_unit_is_opened_as_it_comes(first: int, end: int) -> None:
+    cluster, blob_id = await made_sealed()
+    unit = ahead(cluster, blob_id, first, end)
+    got = b""
+    while len(got) < end - first:
+        got += await piece_of(unit)
+    assert got == BODY[first:end]
+
+
+@pytest.mark.parametrize("blocks", range(4, 16, 3))
+@virtual_time
+async def test_a_sealed_download_goes_on_from_another_replica(blocks: int) -> None:
+    cluster, blob_id = await made_sealed()
+    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
+    for peer in list(cluster.pool)[:2]:
+        peer.script(Fault(error=PeerConnectionLost("cut"), parts=blocks), type=MessageType.GET)
+    got = b"".join([bytes(piece) async for piece in reader.stream()])
+    reader.close()
+    assert got == BODY
+
+
+@virtual_time
+async def test_a_sealed_answer_that_came_damaged_is_opened_anew_when_it_comes_again() -> None:
+    """What had been opened of the damaged one was taken for open in the next: its client would have got encrypted bytes."""
+    cluster, blob_id = await made_sealed()
+    for peer in cluster.pool:
+        peer.script(Fault(corrupt=True), type=MessageType.GET, times=1)
+    came: list[bytes] = []
+    end = 16 * BLOCK_SIZE
+    fetch = Fetch(
+        some_request(), cluster.context, blob_id, first=0, end=end, on_part=lambda part: came.append(bytes(part))
+    )
+    outcome = await fetch.start()
+    assert isinstance(outcome, Found) and bytes(outcome.data) == BODY[:end]
+    assert sum(len(part) == BLOCK_SIZE for part in came) == 2  # it came twice, from its beginning on
+    assert all(part == BODY[: len(part)] for part in came)
