@@ -13,12 +13,11 @@ from ambry.rest import names, values
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.resolver import Containers
-from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.rest.account_access import check_accounts, check_containers, shown, shown_or_refused
 from frontend.rest.json_body import json_object
-from frontend.rest.resource import EVERYWHERE, READS, json_page
+from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import ANY_KEY
 
@@ -44,7 +43,7 @@ class AccountPages:
                 handle=handle,
                 needs=ANY_KEY,
                 headers=headers,
-                select=self.select,
+                select=of_this_moment,
             )
 
         def change(op: str, target: str, handle: Handle, headers: frozenset[str]) -> Route:
@@ -57,7 +56,7 @@ class AccountPages:
                 changes=True,
                 takes_body=True,
                 headers=headers,
-                select=self.select,
+                select=of_this_moment,
             )
 
         return (
@@ -66,11 +65,6 @@ class AccountPages:
             change("accounts_post", "/accounts", self.save_accounts, EVERYWHERE),
             change("containers_post", "/accounts/containers", self.save_containers, OF_ACCOUNT),
         )
-
-    @staticmethod
-    async def select(exchange: Exchange) -> Selected:
-        """What conditions are about: a list that is always there, without a tag or a date. Changes say snapshotVersion."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def accounts(self, exchange: Exchange) -> web.Response:
         """All, or the one that a header names."""

@@ -19,12 +19,11 @@ from frontend.containers.resolver import Containers
 from frontend.feed.following import ChangeFollowing
 from frontend.feed.reader import PAGE_MAX, FeedPage
 from frontend.feed.token import Position
-from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Route
 from frontend.rest.changes_forms import Form, form_of
 from frontend.rest.entry import container_of, enter
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.resource import EVERYWHERE, READS, of_this_moment
 from frontend.who import in_container
 
 LAST_EVENT_ID = "last-event-id"
@@ -52,7 +51,7 @@ class ChangePages:
                 enter=self._enter,
                 headers=EVERYWHERE | {LAST_EVENT_ID},
                 query=ON_CHANGES,
-                select=self._select,
+                select=of_this_moment,
                 gives=tuple(form.value for form in Form),
             ),
         )
@@ -63,11 +62,6 @@ class ChangePages:
         enter(
             exchange, self._containers.known(account, container) or await self._containers.resolve(account, container)
         )
-
-    @staticmethod
-    async def _select(exchange: Exchange) -> Selected:
-        """What conditions are about: changes are of this moment, without a tag or a date."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def changes(self, exchange: Exchange) -> web.StreamResponse:
         """What was put, deleted, undeleted, extended, named and aliased in a container since a token.

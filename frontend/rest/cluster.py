@@ -15,10 +15,9 @@ from ambry.rest.access import Role
 from ambry.rest.text import one_of
 from frontend.container import unknown_container
 from frontend.containers.resolver import Containers
-from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange, json_response
 from frontend.http.route import Handle, Route
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.resource import EVERYWHERE, READS, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.router.usage import ContainerKey, PartitionUsage, UsedSpace, total, usage
 from frontend.who import in_cluster
@@ -48,7 +47,7 @@ class ClusterPages:
                 headers=EVERYWHERE | set(headers),
                 query=query,
                 required=query,
-                select=self.select,
+                select=of_this_moment,
             )
 
         return (
@@ -56,10 +55,6 @@ class ClusterPages:
             page("/getClusterMapSnapshot", self.snapshot),
             page("/statsReport", self.stats, names.CLUSTER_NAME, names.STATS_TYPE),
         )
-
-    async def select(self, exchange: Exchange) -> Selected:
-        """What conditions are about: a page that is always there, without a tag or a date."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def peers(self, exchange: Exchange) -> web.Response:
         """The data nodes that hold the other replicas of what one holds."""

@@ -35,7 +35,7 @@ from frontend.rest.named import container_in_path
 from frontend.rest.named_rules import check_has_names
 from frontend.rest.page_tokens import PagedList, limit_of
 from frontend.rest.read import Reads
-from frontend.rest.resource import json_page
+from frontend.rest.resource import json_page, of_this_moment
 from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
 from frontend.rest.upload_headers import check_lifetime
 from frontend.router.context import RouterContext
@@ -151,7 +151,7 @@ class DatasetVersions:
     async def select_shown(self, exchange: Exchange) -> Selected | None:
         """What the conditions of a read are about; a list is of this moment, without a tag or a date."""
         if exchange.about is None:
-            return Selected(etag=None, modified_ms=None, headers={})
+            return await of_this_moment(exchange)
         return await self._finder.select_shown(exchange)
 
     async def select(self, exchange: Exchange) -> Selected | None:

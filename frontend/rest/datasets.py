@@ -28,14 +28,13 @@ from frontend.datasets.rows import (
     checked_name,
 )
 from frontend.datasets.versions import VersionSchema, VersionToken, parse
-from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.metadata.store import Version
 from frontend.rest.entry import OF_BLOB, container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.page_tokens import PagedList, asks_history, limit_of
-from frontend.rest.resource import EVERYWHERE, READS, json_page
+from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import in_container
 
@@ -91,7 +90,7 @@ class DatasetPages:
                 handle=handle,
                 needs=in_container(role),
                 changes=changes,
-                select=self._select,
+                select=of_this_moment,
                 **more,
             )
 
@@ -127,11 +126,6 @@ class DatasetPages:
                 "alias_move", ("POST",), f"{target}/aliases", self.move, Role.NAME, takes_body=True, headers=EVERYWHERE
             ),
         )
-
-    @staticmethod
-    async def _select(exchange: Exchange) -> Selected:
-        """What conditions are about: pages of this moment, without a tag or a date."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def _enter(self, exchange: Exchange) -> None:
         headers = exchange.headers

@@ -32,7 +32,7 @@ from frontend.rest.named_pages import NameHistory, told_version
 from frontend.rest.named_rules import AboutName, NameChanges, about, check_has_names
 from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.read import Reads
-from frontend.rest.resource import json_page
+from frontend.rest.resource import json_page, of_this_moment
 from frontend.rest.upload import NOTHING_CHANGED, UploadedBlob, Uploads, told
 from frontend.router.context import RouterContext
 
@@ -105,7 +105,7 @@ class NamedBlobs:
     async def select_shown(self, exchange: Exchange) -> Selected:
         """What the conditions of a read are about; a history is of this moment, without a tag or a date."""
         if _asks_history(exchange):
-            return Selected(etag=None, modified_ms=None, headers={})
+            return await of_this_moment(exchange)
         return await self._finder.select_shown(exchange)
 
     # --- reads ---

@@ -12,7 +12,6 @@ from ambry.clock import Clock
 from ambry.errors import InvalidRequest
 from ambry.rest.access import Role
 from frontend.containers.resolver import Containers
-from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.route import Route
 from frontend.metadata.store import CommonPrefix
@@ -22,7 +21,7 @@ from frontend.rest.entry import container_of
 from frontend.rest.named import container_in_path
 from frontend.rest.named_pages import NamePage, entry_of
 from frontend.rest.page_tokens import PagedList, limit_of
-from frontend.rest.resource import EVERYWHERE, READS, json_page
+from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import in_container
 
@@ -50,7 +49,7 @@ class NameLists:
                 enter=self._enter,
                 headers=EVERYWHERE,
                 query=ON_LIST,
-                select=self._select,
+                select=of_this_moment,
             ),
         )
 
@@ -58,11 +57,6 @@ class NameLists:
         # Who may read names that begin with something may list those.
         exchange.name = exchange.target.query_pairs().get("prefix") or None
         await container_in_path(exchange, self._containers)
-
-    @staticmethod
-    async def _select(exchange: Exchange) -> Selected:
-        """What conditions are about: a list is of this moment, without a tag or a date."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def list(self, exchange: Exchange) -> web.Response:
         """A page of the container's names by the order of their bytes. Names of blobs that are over are left out."""

@@ -9,11 +9,10 @@ from aiohttp import web
 
 from ambry import __version__
 from ambry.service.admin import readiness_of
-from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange, json_response
 from frontend.http.problem import RETRY_AFTER_S
 from frontend.http.route import Handle, Route
-from frontend.rest.resource import EVERYWHERE, READS
+from frontend.rest.resource import EVERYWHERE, READS, of_this_moment
 from frontend.who import OPEN
 
 
@@ -33,7 +32,7 @@ class ServicePages:
                 handle=handle,
                 needs=OPEN,
                 headers=EVERYWHERE,
-                select=self.select,
+                select=of_this_moment,
                 gives=(gives,),
             )
 
@@ -44,10 +43,6 @@ class ServicePages:
             page("/readyz", self.readyz),
             page("/version", self.version),
         )
-
-    async def select(self, exchange: Exchange) -> Selected:
-        """What conditions are about: a page that is always there, without a tag or a date."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def root(self, exchange: Exchange) -> web.Response:
         """What this is."""

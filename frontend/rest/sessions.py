@@ -19,14 +19,13 @@ from ambry.rest.access import Role
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
 from frontend.containers.resolver import Containers
-from frontend.http.conditions import Selected
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.rest.entry import Entry, container_of, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.new_session import new_session
-from frontend.rest.resource import EVERYWHERE, READS, json_page
+from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.rest.stream import streamed
 from frontend.rest.upload import told
 from frontend.rest.upload_headers import (
@@ -99,7 +98,7 @@ class UploadSessions:
                 takes_body=methods != READS and op != "upload_abort",
                 headers=headers,
                 query=frozenset({"after"}) if methods == READS else frozenset(),
-                select=self._select,
+                select=of_this_moment,
                 statuses=ANSWERS.get(op, (200,)),
                 takes=("application/octet-stream",) if op == "upload_part" else ("application/json",),
                 gives=() if op == "upload_abort" else ("application/json",),
@@ -115,7 +114,7 @@ class UploadSessions:
             changes=True,
             headers=ON_SESSION,
             header_prefixes=METADATA_PREFIXES,
-            select=self._select,
+            select=of_this_moment,
             statuses=(201,),
         )
         return (
@@ -125,11 +124,6 @@ class UploadSessions:
             on_session("upload_complete", ("POST",), "/complete", self.complete, EVERYWHERE | {names.DIGEST}),
             on_session("upload_abort", ("DELETE",), "", self.abort, EVERYWHERE),
         )
-
-    @staticmethod
-    async def _select(exchange: Exchange) -> Selected:
-        """What conditions are about: a session has neither tag nor date."""
-        return Selected(etag=None, modified_ms=None, headers={})
 
     async def _enter(self, exchange: Exchange) -> None:
         found_session = await self._sessions.find(session_id(exchange.target.segments[1]))
