@@ -599,6 +599,14 @@ COVERED_BY = {
         "tests/unit/frontend/router/test_router_sealing.py",
         "what is sealed is opened there",
     ),
+    "frontend/metadata/in_step.py": (
+        "tests/unit/frontend/containers/test_containers_sync.py",
+        "what a look costs, and who hears of what, of containers and keys alike",
+    ),
+    "frontend/metadata/pages.py": (
+        "tests/unit/frontend/containers/test_containers_sync.py",
+        "an account of more containers than a page has",
+    ),
     "frontend/metadata/spaces.py": ("tests/conformance/test_metadata_conformance.py", "numbers that both engines keep"),
     "frontend/encryption/key_rows.py": (
         "tests/unit/frontend/encryption/test_encryption_changes.py",

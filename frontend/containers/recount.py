@@ -13,7 +13,7 @@ itself, it sets again.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from ambry.clock import Clock
 from ambry.service.logs import get_logger
@@ -32,8 +32,9 @@ from frontend.containers.quota_rows import (
 )
 from frontend.containers.resolver import Containers
 from frontend.metadata.leases import Leases
+from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
-from frontend.metadata.store import PAGE_MAX, Conflict, LocalDelete, LocalPut, LocalRow, MetadataStore
+from frontend.metadata.store import Conflict, LocalDelete, LocalPut, LocalRow, MetadataStore
 from frontend.metadata.unreadable import passing_over
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
@@ -95,7 +96,7 @@ class Recount:
             self._marked_at.clear()
         else:
             due: list[LocalRow] = []
-            async for row in self._rows(b"c"):
+            async for row in all_rows(self._store, LocalSpace.USAGE, prefix=b"c"):
                 with passing_over("quota", row.key):
                     if await self._is_due(row):
                         due.append(row)
@@ -117,7 +118,7 @@ class Recount:
         if at is not None:
             return self._clock.monotonic() - at >= self._settled_after_s
         held = NOTHING
-        async for grant in self._rows(grants_key(number)):
+        async for grant in all_rows(self._store, LocalSpace.USAGE, prefix=grants_key(number)):
             held += decode_amount(grant.value)
         # Whoever takes or gives back changes the count too: if somebody did since it was read, this is done again.
         mark = self._random.randbytes(8)
@@ -154,16 +155,6 @@ class Recount:
         except Conflict:
             return False
         return True
-
-    async def _rows(self, prefix: bytes) -> AsyncIterator[LocalRow]:
-        after: bytes | None = None
-        while True:
-            page = await self._store.locals(LocalSpace.USAGE, prefix=prefix, after=after)
-            for row in page:
-                yield row
-            if len(page) < PAGE_MAX:
-                return
-            after = page[-1].key
 
 
 def _number(key: bytes) -> int:

@@ -17,8 +17,9 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, DataCorrupt
 from ambry.service.logs import get_logger
 from frontend.limits.meters import UseTally
+from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
-from frontend.metadata.store import PAGE_MAX, Conflict, Expect, LocalPut, MetadataStore
+from frontend.metadata.store import Conflict, Expect, LocalPut, MetadataStore
 from frontend.metadata.unreadable import passing_over
 
 log = get_logger()
@@ -101,15 +102,10 @@ class UseCounts:
         """All rows, with what this process has not written yet. Raises what the store raises."""
         self._take()
         found = dict(self._pending)
-        after: bytes | None = None
-        while True:
-            page = await self._store.locals(LocalSpace.USED, after=after)
-            for row in page:
-                with passing_over("use", row.key):
-                    found[row.key] = decode_used(row.value).plus(self._pending.get(row.key, UsedCount()))
-            if len(page) < PAGE_MAX:
-                return found
-            after = page[-1].key
+        async for row in all_rows(self._store, LocalSpace.USED):
+            with passing_over("use", row.key):
+                found[row.key] = decode_used(row.value).plus(self._pending.get(row.key, UsedCount()))
+        return found
 
     def _take(self) -> None:
         now_ms = self._clock.wall_ms()

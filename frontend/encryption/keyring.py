@@ -37,8 +37,9 @@ from frontend.encryption.key_rows import (
 from frontend.encryption.master import MasterKeys
 from frontend.encryption.opened import OpenKey
 from frontend.encryption.provider import KEY_SIZE
+from frontend.metadata.pages import all_living
 from frontend.metadata.spaces import Space
-from frontend.metadata.store import PAGE_MAX, Conflict, Expect, MetadataStore, Put, Version
+from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Version
 
 log = get_logger()
 
@@ -140,14 +141,8 @@ class Keyring:
 
     async def rows(self, scope: int) -> list[KeptKey]:
         """All keys that a container ever had, by version. Raises what the store raises, DataCorrupt."""
-        found: list[KeptKey] = []
-        after: bytes | None = None
-        while True:
-            page = await self._store.list(Space.CONTAINER_KEY, scope, after=after)
-            found += [row for version in page if (row := decode(version)) is not None]
-            if len(page) < PAGE_MAX:
-                return found
-            after = page[-1].key
+        versions = all_living(self._store, Space.CONTAINER_KEY, scope)
+        return [row async for version in versions if (row := decode(version)) is not None]
 
     async def make(self, container: Container, *, beside: int | None) -> KeptKey:
         """Make a key that is current from now on, where `beside` still is (None: none is); else the one that is.

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import PAGE_MAX, Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
 from frontend.uploads.rows import (
@@ -210,7 +211,12 @@ class Sessions:
     async def all_parts(self, session_id: bytes, *, after: int = 0) -> AsyncIterator[UploadPart]:
         """All that arrived, those too that others took the place of."""
         rows: list[LocalRow] = []
-        async for row in self._rows(part_prefix(session_id), after=part_prefix(session_id, after) + b"\xff"):
+        async for row in all_rows(
+            self._store,
+            LocalSpace.PART,
+            prefix=part_prefix(session_id),
+            after=part_prefix(session_id, after) + b"\xff",
+        ):
             if rows and rows[-1].key[:-1] != row.key[:-1]:
                 for part in _parts_of(rows):
                     yield part
@@ -260,7 +266,7 @@ class Sessions:
         # As long as `note_cleaned` has it say how it ended, and a little longer.
         end_ms = self._clock.wall_ms() + (DONE_FOR_S + MARGIN_S) * 1000
         changes: list[Change] = []
-        async for row in self._rows(part_prefix(found.id)):
+        async for row in all_rows(self._store, LocalSpace.PART, prefix=part_prefix(found.id)):
             number, place = place_of(row.key)
             if number not in kept or place:
                 changes.append(LocalDelete(LocalSpace.PART, row.key))
@@ -304,16 +310,7 @@ class Sessions:
         return LocalPut(LocalSpace.SESSION, open_key(session_id), b"", end_ms, condition)
 
     async def _part_rows(self, session_id: bytes, number: int) -> list[LocalRow]:
-        return [row async for row in self._rows(part_prefix(session_id, number))]
-
-    async def _rows(self, prefix: bytes, *, after: bytes | None = None) -> AsyncIterator[LocalRow]:
-        while True:
-            page = await self._store.locals(LocalSpace.PART, prefix=prefix, after=after)
-            for row in page:
-                yield row
-            if len(page) < PAGE_MAX:
-                return
-            after = page[-1].key
+        return [row async for row in all_rows(self._store, LocalSpace.PART, prefix=part_prefix(session_id, number))]
 
 
 def _parts_of(rows: Sequence[LocalRow]) -> list[UploadPart]:
