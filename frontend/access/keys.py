@@ -11,7 +11,7 @@ from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConfli
 from ambry.rest.access import ANY, Grant, KeyText, Role, hash_of, is_key_id, key_text, new_key, role_of
 from ambry.rest.accounts import is_name
 from ambry.rest.text import is_plain
-from frontend.access.key_rows import KEYS, OldSecret, StoredKey, told_put
+from frontend.access.key_rows import KEYS, OldSecret, StoredKey, decode, told_put
 from frontend.access.key_sync import KeySync
 from frontend.access.verified import Access
 from frontend.limits.rates import Rates
@@ -64,8 +64,8 @@ class Keys:
         key = self._access.keys.get(id)
         if key is None or not is_key_id(id):
             raise KeyNotFound(f"there is no key {id[:40]!r}; `ambry key ls` shows those there are")
-        if id != who.id and not _administers(who, key):
-            raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
+        if id != who.id:
+            _check_administers(who, id, key)
         return key
 
     async def create(
@@ -113,10 +113,11 @@ class Keys:
         return changed
 
     async def rotate(self, who: Who, id: str, *, overlap_s: int) -> MadeKey:
-        """Another secret; the old one opens for `overlap_s` more. Raises as change."""
+        """Another secret, for whoever may all that the key may; the old one opens for `overlap_s` more. Raises as change."""
         if not 0 <= overlap_s <= OVERLAP_MAX_S:
             raise InvalidRequest(f"overlapS is 0 to {OVERLAP_MAX_S} seconds")
         stored, stamp = await self._stored(who, id)
+        _check_gives(who, stored.grants)
         made = new_key(self._chance, id)
         now_ms = self._clock.wall_ms()
         old = [each for each in stored.old if each.until_ms > now_ms and overlap_s]
@@ -133,16 +134,17 @@ class Keys:
 
     async def _stored(self, who: Who, id: str) -> tuple[StoredKey, Stamp]:
         """One that may be changed here, and when it was made so."""
-        stored = await self.find(who, id)
+        await self.find(who, id)
         if self._access.is_root(id):
             raise InvalidRequest(
                 f"the key {id} stands in the configuration (access.root_keys), and is changed there alone"
             )
-        if not _administers(who, stored):
-            raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
         version = await self._store.get(Space.KEY, KEYS, id.encode())
         if version is None or version.value is None:
             raise KeyNotFound(f"there is no key {id}; it was revoked")
+        # What is known by heart may be older than the stamp that the change is bound to.
+        stored = decode(version.value)
+        _check_administers(who, id, stored)
         return stored, version.stamp
 
     async def _write(self, id: str, stored: StoredKey | None, condition: Expect | Stamp) -> None:
@@ -176,13 +178,25 @@ class Keys:
                 raise InvalidRequest("a grant has at least one role")
             if grant.prefix and role_of(grant.roles) & Role.ADMIN:
                 raise InvalidRequest("admin is had in a container or an account, not for some names in it")
-            if not who.gives(grant):
-                raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {_shown(grant)}")
+        _check_gives(who, grants)
 
 
 def _administers(who: Who, key: StoredKey) -> bool:
     """Whether somebody has admin wherever a key has anything."""
     return all(who.gives(msgspec.structs.replace(grant, roles=("admin",), prefix="")) for grant in key.grants)
+
+
+def _check_administers(who: Who, id: str, key: StoredKey) -> None:
+    """Raises AccessDenied."""
+    if not _administers(who, key):
+        raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
+
+
+def _check_gives(who: Who, grants: Sequence[Grant]) -> None:
+    """Whoever makes a key, or gets its secret, may all that it may. Raises AccessDenied."""
+    for grant in grants:
+        if not who.gives(grant):
+            raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {_shown(grant)}")
 
 
 def _shown(grant: Grant) -> str:

@@ -19,7 +19,7 @@ from frontend.access.keys import Keys
 from frontend.access.verified import Access
 from frontend.limits.rates import Rates
 from frontend.metadata.spaces import Space
-from frontend.metadata.store import MetadataStore, Put
+from frontend.metadata.store import MetadataStore, Put, Version
 from frontend.who import Who
 from tests.support.access import access_with, bearer, fresh_key
 from tests.support.fake_clock import SettableClock
@@ -171,3 +171,37 @@ async def test_a_row_that_cannot_be_read_opens_nothing_and_keeps_no_other_from_i
         assert one.who(text).id and "a" * 16 not in one.access.keys
         with pytest.raises(Exception, match="cannot be read"):
             decode(b"{}")
+
+
+async def test_nobody_is_given_a_secret_of_a_key_that_may_what_they_may_not(tmp_path: Path) -> None:
+    """An administrator without other roles rotated a reader's key, and read with it."""
+    async with two(tmp_path) as (one, _, root, _clock):
+        id, text = await create(one, root)
+        _, admin = await create(one, root, [Grant(roles=("admin",), account="ml")])
+        with pytest.raises(AccessDenied, match="cannot give what it does not have itself"):
+            await one.keys.rotate(one.who(admin), id, overlap_s=0)
+        assert one.who(text).id == id
+        await one.keys.revoke(one.who(admin), id)  # takes away, and gives nothing
+
+
+async def test_a_change_that_comes_with_a_rotation_brings_no_old_secret_back(tmp_path: Path) -> None:
+    """What was changed was what this process had known before, under the stamp of what had been written since."""
+    async with two(tmp_path) as (one, other, root, _clock):
+        id, old = await create(one, root)
+        await other.sync.tick()
+        rotated: list[str] = []
+        get = other.store.get
+
+        async def rotated_before(space: Space, scope: int, key: bytes) -> Version | None:
+            if not rotated:
+                rotated.append("")
+                rotated[0] = (await one.keys.rotate(root, id, overlap_s=0)).text
+            return await get(space, scope, key)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(other.store, "get", rotated_before)
+            await other.keys.change(root, id, name="other", grants=None, expires_ms=msgspec.UNSET, limits=None)
+        await one.sync.tick()
+        assert one.who(rotated[0]).name == "other"
+        with pytest.raises(Unauthenticated):
+            one.who(old)
