@@ -11,8 +11,6 @@ from deploy.local_layout import Member
 
 OPEN: Mapping[str, Sequence[str]] = MappingProxyType({"access": ("enabled = false",)})
 """Of a frontend that asks for no keys, and speaks in the clear."""
-CLEAR: Mapping[str, Sequence[str]] = MappingProxyType({})
-"""Of a data node that does."""
 
 
 def config_text(member: Member, layout_path: Path, more: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -35,7 +33,7 @@ def config_text(member: Member, layout_path: Path, more: Mapping[str, Sequence[s
     # A JSON string or integer is also a TOML one.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     if more is None:
-        more = OPEN if member.role == "frontend" else CLEAR
+        more = OPEN if member.role == "frontend" else {}
     for name, content in more.items():
         lines += ["", f"[{name}]", *content]
     if member.role == "frontend":

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ambry.errors import AccessDenied, Unauthenticated
@@ -122,19 +122,13 @@ class Who:
 
     def everywhere(self, roles: Role) -> bool:
         """Whether all these roles are had in all accounts, those that are made later too."""
-        had = ALL_ROLES if self.anybody else Role.NONE
-        for each in self._granted:
-            if (each.account, each.container, each.prefix) == (ANY, ANY, ""):
-                had |= each.roles
-        return not roles & ~had
+        return not roles & ~self._had(lambda each: (each.account, each.container, each.prefix) == (ANY, ANY, ""))
 
     def in_account(self, roles: Role, account: str) -> bool:
         """Whether all these roles are had in every container of an account."""
-        had = ALL_ROLES if self.anybody else Role.NONE
-        for each in self._granted:
-            if each.account in (ANY, account) and (each.container, each.prefix) == (ANY, ""):
-                had |= each.roles
-        return not roles & ~had
+        return not roles & ~self._had(
+            lambda each: each.account in (ANY, account) and (each.container, each.prefix) == (ANY, "")
+        )
 
     def concerns(self, account: str, container: str | None = None) -> bool:
         """Whether anything at all is had in an account, or in a container of it."""
@@ -145,27 +139,32 @@ class Who:
 
     def gives(self, grant: Grant) -> bool:
         """Whether it has all that a grant gives, so that it may hand it out."""
-        roles = role_of(grant.roles)
-        had = ALL_ROLES if self.anybody else Role.NONE
-        for each in self._granted:
-            account = each.account in (ANY, grant.account)
-            container = each.container in (ANY, grant.container)
-            if account and container and grant.prefix.startswith(each.prefix):
-                had |= each.roles
-        return not roles & ~had
+        return not role_of(grant.roles) & ~self._had(
+            lambda each: (
+                each.account in (ANY, grant.account)
+                and each.container in (ANY, grant.container)
+                and grant.prefix.startswith(each.prefix)
+            )
+        )
 
     def _roles(self, container: Container, name: str | None) -> Role:
         """The roles for a name, or for everything where it is None."""
+        account, own = container.account_name, container.container_name
+        return self._had(
+            lambda each: (
+                each.account in (ANY, account)
+                and each.container in (ANY, own)
+                and (not each.prefix or (name is not None and name.startswith(each.prefix)))
+            )
+        )
+
+    def _had(self, fits: Callable[[_Granted], bool]) -> Role:
+        """The roles of all that was granted and fits."""
         if self.anybody:
             return ALL_ROLES
         had = Role.NONE
         for each in self._granted:
-            if each.account not in (ANY, container.account_name) or each.container not in (
-                ANY,
-                container.container_name,
-            ):
-                continue
-            if not each.prefix or (name is not None and name.startswith(each.prefix)):
+            if fits(each):
                 had |= each.roles
         return had
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ambry.errors import AccessDenied
-from ambry.rest.access import Role, role_texts
+from ambry.rest.access import Role
 from frontend.containers.directory import AccountRecord, Directory
 from frontend.who import Who
 
@@ -40,7 +40,7 @@ def check_accounts(who: Who, given: Iterable[Mapping[str, Any]], directory: Dire
         known = directory.accounts.get(id) if isinstance(id, int) else None
         if not (who.everywhere(Role.ADMIN) or (known is not None and who.in_account(Role.ADMIN, known.name))):
             where = "the whole cluster" if known is None else f"the account {known.name}"
-            raise _refused(who, f"{role_texts(Role.ADMIN)[0]} in {where}")
+            raise _refused(who, f"admin in {where}")
 
 
 def check_containers(
@@ -54,7 +54,7 @@ def check_containers(
         known = directory.find_id(account.id, id) if isinstance(id, int) else None
         if known is None or not who.may(Role.ADMIN, known):
             where = f"the account {account.name}" if known is None else f"the container {known}"
-            raise _refused(who, f"{role_texts(Role.ADMIN)[0]} in {where}")
+            raise _refused(who, f"admin in {where}")
 
 
 def _refused(who: Who, what: str) -> AccessDenied:
