@@ -10,12 +10,12 @@ Frontends get the key's hash in their configuration, and the path of the secret.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from ambry.clock import system_secret
 from ambry.rest.access import hash_of, key_text, new_key, parse_key
 from deploy.local_layout import LocalClusterError
+from deploy.whole_file import replace, write_once
 
 SECRET_BYTES = 32
 
@@ -33,8 +33,7 @@ class LocalAccess:
         write_once(self.key_file, key_text(new_key(system_secret)))
         header = f"Authorization: Bearer {self.key()}"
         if not self.header_file.exists() or self.header_file.read_text("utf-8").strip() != header:
-            self.header_file.unlink(missing_ok=True)
-            write_once(self.header_file, header)
+            replace(self.header_file, f"{header}\n".encode(), mode=0o600)
         write_once(self.secret_file, system_secret(SECRET_BYTES).hex())
 
     def key(self) -> str:
@@ -52,15 +51,3 @@ class LocalAccess:
         assert key is not None
         root = f"{key.id}:{hash_of(key.secret)}:admin"
         return [f"root_keys = [{json.dumps(root)}]", f"secret_file = {json.dumps(str(self.secret_file))}"]
-
-
-def write_once(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, unless it is there."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())

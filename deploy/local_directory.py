@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +44,7 @@ from deploy.local_layout import (
 from deploy.local_processes import running
 from deploy.local_profile import PROFILE_FILE, LocalProfile, profile_of
 from deploy.local_tls import LocalTls
+from deploy.whole_file import replace
 
 _shape = msgspec.json.Decoder(Shape)
 _cluster = msgspec.json.Decoder(ClusterFile)
@@ -245,30 +245,6 @@ class LocalDirectory:
             raise LocalClusterError(
                 f"{self.path} is not empty and holds no cluster (it has {_some(strangers)}); name a new directory"
             )
-
-
-def replace(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Write a file so that a reader, and whoever comes after a power cut, sees the old content or the new, never a part.
-
-    The umask takes from `mode`. Raises OSError, and leaves nothing behind.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(content)
-            file.flush()
-            # Without this a rename may be durable before the bytes are, and leave an empty file.
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        # On a full disk say: a directory with a stranger in it would never become a cluster.
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ambry.clock import system_secret
-from deploy.local_access import write_once
+from deploy.whole_file import write_once
 
 KEY_SIZE = 32
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ambry.client.profiles import LOCAL, PROFILES
-from deploy.local_directory import replace
 from deploy.local_profile import LocalProfile
+from deploy.whole_file import replace
 
 HEADER = f"[{PROFILES}.{LOCAL}]"
 ABOUT = "# written by `ambry cluster up`"

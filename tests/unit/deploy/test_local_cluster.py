@@ -22,9 +22,10 @@ from ambry.cli.main import cli
 from deploy import local_processes
 from deploy.commands import EXIT_PARTLY
 from deploy.local_cluster import LocalCluster, signal_number
-from deploy.local_directory import LocalDirectory, replace
+from deploy.local_directory import LocalDirectory
 from deploy.local_layout import LocalClusterError, Shape
 from deploy.local_processes import find, wait_until
+from deploy.whole_file import replace
 from tests.support.ports import port_range
 
 ROOT = Path(__file__).resolve().parents[3]
