@@ -27,6 +27,7 @@ from ambry.errors import (
     BlobNotFound,
     DeadlineExceeded,
     InvalidRequest,
+    NotUnderstood,
     Overloaded,
     PartitionUnknown,
     PeerConnectionLost,
@@ -276,13 +277,16 @@ class FakePeer:
         checks: Buffer | None = None,
         health: NodeHealth | None = None,
         on_part: OnPart | None = None,
-    ) -> FakeCall:
+    ) -> FakeCall | None:
         loop = asyncio.get_running_loop()
         correlation, self._next = self._next, self._next + 1
         head = encode_head(
             type, correlation, messages.header_of(message), body, checks, timeout_ms=max(1, int(timeout_s * 1000))
         )
         frame = received(head, body)
+        if type not in _SHAPES:
+            loop.call_soon(done, NotUnderstood(f"no request of type {type} is known here"))
+            return None
         request = messages.decode(frame.header, _SHAPES[type])
         self.journal.append(
             Call(peer=self.node.name, type=MessageType(type), message=request, body=bytes(body), at=loop.time())
