@@ -25,8 +25,10 @@ SIZE = 40 * BLOCK_SIZE + 77
 BODY = content(1, SIZE)
 
 
-async def made() -> tuple[FakeCluster, BlobId]:
-    cluster = make_cluster(((3,),), chunk_size_bytes=64 * BLOCK_SIZE, read_unit_bytes=16 * BLOCK_SIZE, budget=32 << 20)
+async def made(keys: MemoryKeys | None = None) -> tuple[FakeCluster, BlobId]:
+    cluster = make_cluster(
+        ((3,),), chunk_size_bytes=64 * BLOCK_SIZE, read_unit_bytes=16 * BLOCK_SIZE, budget=32 << 20, keys=keys
+    )
     result = await cluster.put(BODY)
     await settle()
     cluster.pool.journal.clear()
@@ -82,17 +84,22 @@ async def test_less_than_is_worth_handing_on_is_waited_for() -> None:
         await waiting
 
 
-@pytest.mark.parametrize("blocks", range(4, 16, 3))
-@virtual_time
-async def test_a_download_goes_on_from_another_replica_behind_what_its_client_has(blocks: int) -> None:
-    """It read ahead a unit of which a part had been handed on; every byte comes once, whoever breaks off where."""
-    cluster, blob_id = await made()
+async def read_while_two_break_off(cluster: FakeCluster, blob_id: BlobId, blocks: int) -> bytes:
+    """All of a blob, while two of three peers break off each answer behind so many blocks."""
     reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
     for peer in list(cluster.pool)[:2]:
         peer.script(Fault(error=PeerConnectionLost("cut"), parts=blocks), type=MessageType.GET)
     got = b"".join([bytes(piece) async for piece in reader.stream()])
     reader.close()
-    assert got == BODY
+    return got
+
+
+@pytest.mark.parametrize("blocks", range(4, 16, 3))
+@virtual_time
+async def test_a_download_goes_on_from_another_replica_behind_what_its_client_has(blocks: int) -> None:
+    """It read ahead a unit of which a part had been handed on; every byte comes once, whoever breaks off where."""
+    cluster, blob_id = await made()
+    assert await read_while_two_break_off(cluster, blob_id, blocks) == BODY
     assert cluster.budget.free == cluster.budget.size
 
 
@@ -142,19 +149,10 @@ async def test_a_stream_that_has_the_memory_asks_for_long_stretches() -> None:
 # --- of encrypted blobs ---
 
 
-async def made_sealed() -> tuple[FakeCluster, BlobId]:
-    cluster = make_cluster(
-        ((3,),), chunk_size_bytes=64 * BLOCK_SIZE, read_unit_bytes=16 * BLOCK_SIZE, budget=32 << 20, keys=MemoryKeys()
-    )
-    result = await cluster.put(BODY)
-    await settle()
-    return cluster, result.id
-
-
 @pytest.mark.parametrize(("first", "end"), [(0, SIZE), (5, SIZE), (BLOCK_SIZE, 20 * BLOCK_SIZE - 3), (7, 99)])
 @virtual_time
 async def test_a_sealed_unit_is_opened_as_it_comes(first: int, end: int) -> None:
-    cluster, blob_id = await made_sealed()
+    cluster, blob_id = await made(MemoryKeys())
     unit = ahead(cluster, blob_id, first, end)
     got = b""
     while len(got) < end - first:
@@ -165,19 +163,14 @@ async def test_a_sealed_unit_is_opened_as_it_comes(first: int, end: int) -> None
 @pytest.mark.parametrize("blocks", range(4, 16, 3))
 @virtual_time
 async def test_a_sealed_download_goes_on_from_another_replica(blocks: int) -> None:
-    cluster, blob_id = await made_sealed()
-    reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
-    for peer in list(cluster.pool)[:2]:
-        peer.script(Fault(error=PeerConnectionLost("cut"), parts=blocks), type=MessageType.GET)
-    got = b"".join([bytes(piece) async for piece in reader.stream()])
-    reader.close()
-    assert got == BODY
+    cluster, blob_id = await made(MemoryKeys())
+    assert await read_while_two_break_off(cluster, blob_id, blocks) == BODY
 
 
 @virtual_time
 async def test_a_sealed_answer_that_came_damaged_is_opened_anew_when_it_comes_again() -> None:
     """What had been opened of the damaged one was taken for open in the next: its client would have got encrypted bytes."""
-    cluster, blob_id = await made_sealed()
+    cluster, blob_id = await made(MemoryKeys())
     for peer in cluster.pool:
         peer.script(Fault(corrupt=True), type=MessageType.GET, times=1)
     came: list[bytes] = []
