@@ -10,7 +10,7 @@ from typing import Any
 from ambry.clustermap.model import ClusterMap, Node
 from ambry.network.later import Later
 from ambry.network.pool import PeerPool
-from ambry.network.serving import Handler
+from ambry.network.responding import Handler
 from ambry.service.worker import Tick
 from datanode import data_directory
 from datanode.checkpointer import Checkpointer

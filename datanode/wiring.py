@@ -16,7 +16,7 @@ from ambry.errors import ConfigInvalid
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.later import Later
 from ambry.network.pool import PeerPool
-from ambry.network.serving import Handler
+from ambry.network.responding import Handler
 from ambry.service.tls import NodeTls
 from datanode.checkpointer import Checkpointer
 from datanode.config import DataNodeConfig

@@ -777,6 +777,10 @@ COVERED_BY = {
         "tests/unit/frontend/rest/test_frontend_rest_sessions.py",
         "put together, and called over HTTP",
     ),
+    "ambry/network/responding.py": (
+        "tests/unit/ambry/network/test_serving.py",
+        "every answer of a connection that serves",
+    ),
     "ambry/cli/many.py": ("tests/integration/test_sdk_batches.py", "whole commands against real processes"),
     **{
         f"ambry/client/{twin}/batches.py": (

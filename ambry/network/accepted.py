@@ -5,6 +5,8 @@
     guests      everybody else of the cluster, frontends say. Beyond their bound those that have been silent go, the
                 longest first (who is well pings every second); where nobody has, the hello is refused as Overloaded
 
+Where there is TLS a stranger is answered its hello alone, and nobody says hello but as the one that its certificate names.
+
 So whoever opens connections and says nothing takes room from others like it, and from nobody else.
 """
 
@@ -17,14 +19,15 @@ import msgspec
 
 from ambry.errors import Overloaded
 from ambry.network.connection import RpcConnection
-from ambry.network.identity import check_shown
 from ambry.network.requests import Requests
-from ambry.network.serving import Handler, Responder, ServingConnection, Tally
+from ambry.network.responding import Handler, Responder, Tally
+from ambry.network.serving import ServingConnection
 from ambry.network.unread import Unread
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello
 from ambry.service.logs import get_logger
+from ambry.service.tls import NodeRole
 
 log = get_logger()
 
@@ -49,6 +52,7 @@ class Guest(msgspec.Struct):
     came_at: float
     since: float
     name: str = ""
+    member: bool = False
     pieces: int = 0
     read_bytes: int = 0
     unread_bytes: int = 0
@@ -129,8 +133,11 @@ class Accepted:
         connection = responder.connection
         hello = messages.decode(frame.header, Hello)
         name = hello.name
-        check_shown(connection.transport, cluster=hello.cluster, name=name)
-        if connection in self._strangers and name not in self._members and not self._has_room_for_a_guest():
+        connection.check_shown(cluster=hello.cluster, name=name)
+        # A frontend of a data node's name takes no room from it.
+        shown = connection.shown
+        member = name in self._members and (shown is None or shown.role is NodeRole.DATANODE)
+        if connection in self._strangers and not member and not self._has_room_for_a_guest():
             self.closed += 1
             raise Overloaded(
                 f"{self._guests_max} connections are open here already; close some, or raise node.connections_max"
@@ -139,16 +146,16 @@ class Accepted:
         guest = self._strangers.pop(connection, None)
         if guest is None:
             return  # it says so again, or is gone
-        connection.known = True
-        guest.name = name
+        connection.introduced()
+        guest.name, guest.member = name, member
         self._known[connection] = guest
-        if name in self._members:
-            of_it = [other for other in self._known.values() if other.name == name]
+        if member:
+            of_it = [other for other in self._known.values() if other.member and other.name == name]
             if len(of_it) > OF_A_MEMBER_MAX:
                 self._end_one_of_many(of_it[0], name)
 
     def _has_room_for_a_guest(self) -> bool:
-        guests = [guest for guest in self._known.values() if guest.name not in self._members]
+        guests = [guest for guest in self._known.values() if not guest.member]
         if len(guests) < self._guests_max:
             self._crowded = False
             return True

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from asyncio import BaseTransport
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ambry.errors import AccessDenied
-from ambry.network.identity import ASKED_BY, shown_on
+from ambry.network.identity import ASKED_BY
 from ambry.protocol.frame import MessageType
 from ambry.service.tls import NodeIdentity
 
 Handler = Callable[[Any, Any], None]
 
 
-def allowed_to(transport: BaseTransport, handlers: Mapping[int, Handler]) -> dict[int, Handler]:
-    """The same handlers, and in place of those of other roles one that refuses."""
-    shown = shown_on(transport)
+def allowed_to(shown: NodeIdentity | None, handlers: Mapping[int, Handler]) -> dict[int, Handler]:
+    """The same handlers, and in place of those of other roles than `shown` one that refuses."""
     return {
         type: handler if shown is not None and shown.role in ASKED_BY.get(type, ()) else _refuses(type, shown)
         for type, handler in handlers.items()
     }
+
+
+def before_hello(handlers: Mapping[int, Handler]) -> dict[int, Handler]:
+    """The same, and in place of all but the hello one that refuses: a certificate may be of another cluster."""
+    return {type: handler if type == MessageType.HELLO else _refuse_stranger for type, handler in handlers.items()}
+
+
+def _refuse_stranger(_frame: Any, _responder: Any) -> None:
+    raise AccessDenied("say first who you are and of which cluster; nothing is answered before that")
 
 
 def _refuses(type: int, shown: NodeIdentity | None) -> Handler:

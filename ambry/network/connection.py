@@ -28,15 +28,15 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.deadline_timer import DeadlineTimer
-from ambry.network.identity import in_tls
+from ambry.network.identity import check_shown, in_tls, shown_on
 from ambry.network.inflow import COUNTED_BYTES, TURN_BYTES
 from ambry.network.introduction import CANCEL
 from ambry.network.pending import OnPart, OnReply, PendingCall
+from ambry.network.responding import refusal
 from ambry.network.scratch import memory_of
 from ambry.protocol.frame import (
     BODY_SIZE_MAX,
     FLAG_DAMAGED,
-    FLAG_ERROR,
     FLAG_REPLY,
     FLAGS_UNKNOWN,
     SENT_MASK,
@@ -47,8 +47,9 @@ from ambry.protocol.frame import (
     encode_head,
 )
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import ErrorReply, Hello, Message
+from ambry.protocol.messages.base import Hello, Message
 from ambry.service.logs import get_logger
+from ambry.service.tls import NodeIdentity, NodeRole
 
 log = get_logger()
 
@@ -72,6 +73,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         self.peer = ""
         self.encrypted = False
         """Whether the other end has shown a certificate, and what goes over it is nobody else's to read."""
+        self.shown: NodeIdentity | None = None
+        """Who that certificate says it is; None in the clear, or where it says nothing."""
         self.pieces_received = 0
         """Counts what came from the peer, whatever it was; only read it."""
         self.in_flight_bytes = 0
@@ -117,11 +120,17 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._calls_max = hello.requests_max
         self._may_cancel = CANCEL in hello.features
 
+    def check_shown(self, *, cluster: str, name: str, role: NodeRole | None = None) -> None:
+        """See that it has shown a certificate for what it says to be. Raises StoreMismatch; nothing in the clear."""
+        if self.encrypted:
+            check_shown(self.shown, cluster=cluster, name=name, role=role)
+
     # --- asyncio's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.encrypted = in_tls(transport)
+        self.shown = shown_on(transport)
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else ""
 
@@ -387,9 +396,3 @@ class RpcConnection(asyncio.BufferedProtocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
-
-
-def refusal(frame: Frame | Prefix, error: AmbryError) -> bytes:
-    """The frame that answers another with an error."""
-    header = messages.encode(ErrorReply.of(error))
-    return encode_head(frame.type, frame.correlation, header, flags=FLAG_REPLY | FLAG_ERROR)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from asyncio import BaseTransport
 
-from ambry.errors import StoreMismatch
+from ambry.errors import AccessDenied, StoreMismatch
 from ambry.protocol.frame import MessageType
 from ambry.service.tls import NodeIdentity, NodeRole, identity_of
 
@@ -55,11 +55,8 @@ def in_tls(transport: BaseTransport | None) -> bool:
     return transport is not None and transport.get_extra_info("ssl_object") is not None
 
 
-def check_shown(transport: BaseTransport | None, *, cluster: str, name: str, role: NodeRole | None = None) -> None:
-    """See that a certificate was shown for what its owner says to be. Raises StoreMismatch; nothing in the clear."""
-    if not in_tls(transport):
-        return
-    shown = shown_on(transport)
+def check_shown(shown: NodeIdentity | None, *, cluster: str, name: str, role: NodeRole | None = None) -> None:
+    """See that the certificate that was shown is for what its owner says to be. Raises StoreMismatch."""
     if shown is None:
         raise StoreMismatch(
             f"{name} shows a certificate that says nothing of who it is (ambry://<cluster>/<role>/<name>)"
@@ -67,3 +64,9 @@ def check_shown(transport: BaseTransport | None, *, cluster: str, name: str, rol
     if (shown.cluster, shown.name) != (cluster, name) or (role is not None and shown.role is not role):
         wanted = f"{name} of cluster {cluster}" if role is None else f"the {role.value} {name} of cluster {cluster}"
         raise StoreMismatch(f"its certificate is for {shown.uri}, and not for {wanted}")
+
+
+def check_sender(shown: NodeIdentity | None, name: str) -> None:
+    """See that a request which names its sender comes from it. Raises AccessDenied; nothing in the clear."""
+    if shown is not None and name != shown.name:
+        raise AccessDenied(f"the certificate of {shown.uri} does not let it ask in the name of {name or 'nobody'}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ambry.errors import AmbryError, InternalError, Overloaded, ReplicaUnavailable
-from ambry.network.serving import Responder
+from ambry.network.responding import Responder
 from ambry.service.logs import get_logger
 
 log = get_logger()

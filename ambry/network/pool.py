@@ -24,7 +24,6 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.connection import RpcConnection
-from ambry.network.identity import check_shown
 from ambry.network.introduction import Introduction
 from ambry.network.pending import OnPart, OnReply, PendingCall
 from ambry.network.tcp import tune
@@ -226,7 +225,7 @@ class Peer:
                 frame = await connection.request(MessageType.HELLO, hello, timeout_s=CONNECT_TIMEOUT_S)
                 answer = messages.decode(frame.header, Hello)
                 self._introduction.check_node(answer, name=self.node.name, address=self.node.address)
-                check_shown(transport, cluster=answer.cluster, name=self.node.name, role=self._role)
+                connection.check_shown(cluster=answer.cluster, name=self.node.name, role=self._role)
                 connection.obey(answer)
                 self.hello = answer
                 self._note_clock(answer.now_ms, asked_at)

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable
 
 from ambry.errors import AmbryError, Overloaded, ProtocolViolation
-from ambry.network.connection import RpcConnection, refusal
+from ambry.network.connection import RpcConnection
 from ambry.network.requests import Requests
+from ambry.network.responding import refusal
 from ambry.protocol.frame import Prefix
 
 REQUEST_BODY_MAX = 32 << 20

@@ -17,9 +17,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
-
-import msgspec
 
 from ambry.checksum import Buffer
 from ambry.errors import (
@@ -33,17 +30,18 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.ages import Ages
-from ambry.network.allowed import allowed_to
+from ambry.network.allowed import allowed_to, before_hello
 from ambry.network.connection import RpcConnection
 from ambry.network.introduction import REQUEST_BYTES_MAX, REQUESTS_MAX
 from ambry.network.receiving import no_room
 from ambry.network.requests import REQUEST_OVERHEAD_BYTES, Requests
+from ambry.network.responding import Handler, Responder, Tally
 from ambry.network.sending import FileBody, SendingConnection
 from ambry.network.tcp import tune
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX, Unread
-from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, SENT_MASK, Frame, MessageType, encode_head
+from ambry.protocol.frame import SENT_MASK, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import ErrorReply, Message
+from ambry.protocol.messages.base import Message
 from ambry.service.logs import get_logger
 
 log = get_logger()
@@ -55,67 +53,6 @@ LOOK_AGAIN_S = 0.01
 _CANCEL = int(MessageType.CANCEL)
 WAIT_MS_MAX = 600_000
 """Nobody waits for longer, whatever a frame says: what is asked here is answered within seconds, or a poll of one minute."""
-
-
-Handler = Callable[[Frame, "Responder"], None]
-"""Answers one type of request. Must call the responder once, now or later; raising an AmbryError answers with it."""
-
-
-class Tally(Protocol):
-    """Hears of every request, once, when it is answered. Both tables hold every type that has a handler."""
-
-    @property
-    def succeeded(self) -> Mapping[int, Callable[[], None]]:
-        """Called for each that was answered without an error, by its type."""
-
-    @property
-    def took(self) -> Mapping[int, Callable[[float], None]]:
-        """Called with the seconds since its last byte, by its type."""
-
-    def failed(self, type: int, error: AmbryError, seconds: float) -> None:
-        """The answer was an error; the type may be an unknown one."""
-
-
-class Responder(msgspec.Struct):
-    """Answers one request, once."""
-
-    connection: ServingConnection
-    frame: Frame
-    received_at: float
-    """When its last byte came, on the event loop's clock, as `deadline`."""
-    deadline: float
-    """Nobody waits for the answer after it."""
-    size: int
-    """What it holds, about."""
-    on_abandoned: Callable[[], object] | None = None
-    """Called when nobody waits for the answer any more; set by who could save work then."""
-    answered: bool = False
-    abandoned: bool = False
-    reserved: int = 0
-
-    async def admit(self, size: int) -> None:
-        """Wait until an answer of so many bytes may be made: before they are read. The answer ends it.
-
-        Raises DeadlineExceeded when nobody waits for the answer any more.
-        """
-        await self.connection._admit(self, size)
-
-    def try_admit(self, size: int) -> bool:
-        """As `admit`, where that need not be waited for; False where it must."""
-        return self.connection._try_admit(self, size)
-
-    def reply(self, message: Message, body: Buffer | FileBody = b"", checks: Buffer | None = None) -> None:
-        """Send the answer. The body is borrowed until the transport has sent it: do not change it.
-
-        One that stands in a file has its checks with it, and is not needed any more on return.
-
-        Raises ProtocolViolation for an answer that no frame can hold, and the request is not answered then.
-        """
-        self.connection._answer(self, FLAG_REPLY, message, body, checks, None)
-
-    def fail(self, error: AmbryError) -> None:
-        """Answer with an error."""
-        self.connection._answer(self, FLAG_REPLY | FLAG_ERROR, ErrorReply.of(error), b"", None, error)
 
 
 class ServingConnection(SendingConnection):
@@ -135,7 +72,8 @@ class ServingConnection(SendingConnection):
         requests: Requests | None = None,
     ) -> None:
         super().__init__(requests=requests or Requests(), on_refused=self._note_refused, on_lost=on_lost)
-        self._handlers = handlers
+        self._handlers = self._introduced_handlers = handlers
+        """Those of now, and those once it has said who it is."""
         self._tally = tally
         self._unread = unread or Unread()
         self._ages = Ages()
@@ -150,6 +88,11 @@ class ServingConnection(SendingConnection):
         self._write_paused = False
         self._looking: asyncio.TimerHandle | None = None
 
+    def introduced(self) -> None:
+        """It has said who it is, and is one of our cluster."""
+        self.known = True
+        self._handlers = self._introduced_handlers
+
     @property
     def unread_bytes(self) -> int:
         """What answers hold: those being made, and those that the kernel has not taken."""
@@ -161,7 +104,8 @@ class ServingConnection(SendingConnection):
         super().connection_made(transport)
         tune(transport)
         if self.encrypted:
-            self._handlers = allowed_to(transport, self._handlers)
+            self._introduced_handlers = allowed_to(self.shown, self._handlers)
+            self._handlers = before_hello(self._introduced_handlers)
         self._unread.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -15,8 +15,8 @@ from ambry.clock import Clock
 from ambry.errors import AmbryError, DataCorrupt
 from ambry.format.record import Head, tags_of
 from ambry.network.later import Later
+from ambry.network.responding import Handler, Responder
 from ambry.network.scratch import memory_of
-from ambry.network.serving import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.blobs import GetReply, GetsReply, GetsRequest, GotBytes, WantedBytes

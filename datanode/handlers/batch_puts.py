@@ -9,7 +9,7 @@ from ambry.checksum import block_checks
 from ambry.errors import AlreadyExists, AmbryError, InsufficientStorage, InvalidRequest
 from ambry.format.record import Record, RecordKind, tag_size_of
 from ambry.ids import partition_of
-from ambry.network.serving import Handler, Responder
+from ambry.network.responding import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import ERROR_TEXT_MAX

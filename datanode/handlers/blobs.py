@@ -23,7 +23,7 @@ from ambry.errors import (
 from ambry.format.record import PAYLOAD_SIZE_MAX, Record, RecordKind, tag_size_of
 from ambry.ids import BlobId, partition_of
 from ambry.network.later import Later
-from ambry.network.serving import Handler, Responder
+from ambry.network.responding import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty

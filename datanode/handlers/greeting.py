@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambry.network.introduction import Introduction
-from ambry.network.serving import Handler, Responder
+from ambry.network.responding import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello, Pong

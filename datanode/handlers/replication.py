@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, Overloaded
+from ambry.network.identity import check_sender
 from ambry.network.later import Later
-from ambry.network.serving import Handler, Responder
+from ambry.network.responding import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.replication import (
@@ -51,6 +52,7 @@ class ReplicationHandlers:
 
     def _changes(self, frame: Frame, responder: Responder) -> None:
         request = _read_changes(frame.header)
+        check_sender(responder.shown, request.name)
 
         async def answer() -> None:
             responder.reply(await self._feed.changes(request, responder.admit))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ambry.errors import AmbryError
 from ambry.network.later import Later
-from ambry.network.serving import Handler, Responder
+from ambry.network.responding import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.upkeep import Fate, FatesReply, FatesRequest, UsageRequest

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ambry.errors import AccessDenied, InvalidRequest, Overloaded, StoreMismatch
 from ambry.network.introduction import Introduction
 from ambry.network.later import Later
-from ambry.network.serving import Handler, Responder
+from ambry.network.responding import Handler, Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello, Message, Pong

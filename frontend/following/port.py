@@ -9,7 +9,7 @@ from ambry.errors import AmbryError
 from ambry.network.accepted import Accepted
 from ambry.network.listening import NodeListener
 from ambry.network.requests import Requests
-from ambry.network.serving import Handler
+from ambry.network.responding import Handler
 from ambry.network.unread import Unread
 from ambry.protocol.frame import MessageType
 from ambry.service.listener import Socket

@@ -31,7 +31,8 @@ from ambry.errors import (
 )
 from ambry.format.record import RecordKind
 from ambry.network.pool import Peer, PeerPool
-from ambry.network.serving import Handler, Responder, ServingConnection
+from ambry.network.responding import Handler, Responder
+from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Message

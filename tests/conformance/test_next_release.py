@@ -18,7 +18,8 @@ from ambry.clustermap.model import Node
 from ambry.errors import AmbryError, NotUnderstood, ReleaseMismatch
 from ambry.network.introduction import RPC_VERSION_MAX
 from ambry.network.pool import Peer, PeerPool
-from ambry.network.serving import Responder, ServingConnection
+from ambry.network.responding import Responder
+from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Pong

@@ -19,12 +19,13 @@ from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation
 from ambry.network.introduction import FEATURES
 from ambry.network.pool import ClockSample, PeerPool
+from ambry.network.responding import Responder
 from ambry.network.sending import FileBody
-from ambry.network.serving import Responder
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest, UpdateReply, UpdateRequest
+from ambry.service.tls import NodeIdentity
 from datanode.config import ReplicationSection
 from datanode.replicas import Replica
 from datanode.wiring import build
@@ -64,6 +65,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.deadline = float("inf")
+        self.shown: NodeIdentity | None = None
         self.on_abandoned: Callable[[], object] | None = None
         self.from_file = False
         """Whether the body stood in a file, and was not read by the handler."""
@@ -245,10 +247,18 @@ class DirectNode:
     # --- asking it ---
 
     def send(
-        self, type: int, message: Message | bytes, body: Buffer = b"", *, deadline: float = float("inf")
+        self,
+        type: int,
+        message: Message | bytes,
+        body: Buffer = b"",
+        *,
+        deadline: float = float("inf"),
+        shown: NodeIdentity | None = None,
     ) -> Answer:
+        """`shown` is who asks by its certificate, where it shows one."""
         answer = Answer()
         answer.deadline = deadline
+        answer.shown = shown
         frame = Frame(type, 0, 10_000, 1, messages.header_of(message), block_checks(body), body)
         try:
             self.parts.handlers[type](frame, cast(Responder, answer))
@@ -259,9 +269,9 @@ class DirectNode:
         return answer
 
     async def ask(
-        self, type: int, message: Message | bytes, body: Buffer = b""
+        self, type: int, message: Message | bytes, body: Buffer = b"", *, shown: NodeIdentity | None = None
     ) -> tuple[Message, Buffer, Buffer | None]:
-        return await self.send(type, message, body).wait()
+        return await self.send(type, message, body, shown=shown).wait()
 
     async def put(
         self,

@@ -10,7 +10,8 @@ from typing import Any
 from ambry.errors import AmbryError
 from ambry.network.connection import RpcConnection
 from ambry.network.requests import Requests
-from ambry.network.serving import Responder, ServingConnection
+from ambry.network.responding import Responder
+from ambry.network.serving import ServingConnection
 from ambry.network.unread import Unread
 from ambry.protocol.frame import Frame, FrameDecoder, MessageType
 from ambry.protocol.messages.base import Empty

@@ -13,7 +13,7 @@ from ambry.network import accepted as accepted_module
 from ambry.network.accepted import OF_A_MEMBER_MAX, STRANGERS_MAX, Accepted
 from ambry.network.connection import RpcConnection
 from ambry.network.requests import Requests
-from ambry.network.serving import Responder
+from ambry.network.responding import Responder
 from ambry.network.unread import Unread
 from ambry.protocol.frame import Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages

@@ -18,7 +18,7 @@ from ambry.errors import (
 from ambry.network import connection as connection_module
 from ambry.network.connection import RpcConnection
 from ambry.network.inflow import TURN_BYTES
-from ambry.network.serving import Responder
+from ambry.network.responding import Responder
 from ambry.protocol.frame import BODY_SIZE_MAX, FLAG_REPLY, HEADER_SIZE_MAX, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello

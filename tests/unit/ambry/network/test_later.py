@@ -11,7 +11,7 @@ import pytest
 from ambry.errors import Overloaded, ReplicaUnavailable
 from ambry.network import later as later_module
 from ambry.network.later import Later
-from ambry.network.serving import Responder
+from ambry.network.responding import Responder
 from tests.support.captured_log import capture_log
 from tests.support.direct_node import Answer
 

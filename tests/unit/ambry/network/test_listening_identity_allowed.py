@@ -13,22 +13,23 @@ import pytest
 
 from ambry.clock import SystemClock
 from ambry.clustermap.model import Node
-from ambry.errors import AccessDenied, ConfigInvalid
+from ambry.errors import AccessDenied, ConfigInvalid, StoreMismatch
 from ambry.network import listening as listening_module
 from ambry.network import pool as pool_module
 from ambry.network.accepted import Accepted
-from ambry.network.identity import ASKED_BY
+from ambry.network.connection import RpcConnection
+from ambry.network.identity import ASKED_BY, check_sender
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.listening import NodeListener, require_tls
 from ambry.network.pool import PeerPool
 from ambry.network.requests import Requests
-from ambry.network.serving import Responder
+from ambry.network.responding import Responder
 from ambry.network.unread import Unread
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.service.listener import bind
-from ambry.service.tls import NodeRole, NodeTls, NodeTlsSection
+from ambry.service.tls import NodeIdentity, NodeRole, NodeTls, NodeTlsSection
 from deploy.certificates import CertificateAuthority
 from tests.support.captured_log import capture_log, said
 from tests.support.node_certificates import CLUSTER, authority, node_section
@@ -101,6 +102,53 @@ async def test_each_role_is_let_ask_what_it_asks_and_nothing_else(tmp_path: Path
                     else:
                         with pytest.raises(AccessDenied, match=f"ambry://test/{role.value}/n2 does not let it ask"):
                             await pool["n1"].request(type, Empty(), timeout_s=20)
+
+
+@contextlib.asynccontextmanager
+async def connection_to(section: NodeTlsSection, port: int) -> AsyncIterator[RpcConnection]:
+    """One that has not said hello."""
+    loop = asyncio.get_running_loop()
+    context = NodeTls(section).calling.context
+    _, made = await loop.create_connection(RpcConnection, "127.0.0.1", port, ssl=context)
+    try:
+        yield made
+    finally:
+        made.abort()
+
+
+async def test_before_its_hello_nobody_is_answered_and_after_it_as_before(tmp_path: Path) -> None:
+    """A certificate of another cluster, by the same authority, was answered what its role asks as long as it said no hello."""
+    made = authority(tmp_path)
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        async with connection_to(node_section(made, NodeRole.DATANODE, "n2"), port) as connection:
+            for type in set(MessageType) - {MessageType.HELLO, MessageType.CANCEL}:
+                with pytest.raises(AccessDenied, match="say first who you are"):
+                    await connection.request(type, Empty(), timeout_s=20)
+            with pytest.raises(StoreMismatch, match="not for n3"):
+                await connection.request(MessageType.HELLO, Hello(CLUSTER, "n3", "n1"), timeout_s=20)
+            with pytest.raises(AccessDenied, match="say first who you are"):
+                await connection.request(MessageType.CHANGES, Empty(), timeout_s=20)
+            await connection.request(MessageType.HELLO, Hello(CLUSTER, "n2", "n1"), timeout_s=20)
+            await connection.request(MessageType.CHANGES, Empty(), timeout_s=20)
+            with pytest.raises(AccessDenied, match="does not let it ask for PUT"):
+                await connection.request(MessageType.PUT, Empty(), timeout_s=20)
+        path = made.issue("other", identity=NodeIdentity("other", NodeRole.DATANODE, "n2"), hosts=[])
+        foreign = NodeTlsSection(str(path), str(path.with_suffix(".key")), str(made.certificate_file))
+        async with connection_to(foreign, port) as connection:
+            for cluster in (CLUSTER, "other"):
+                with pytest.raises(StoreMismatch):
+                    await connection.request(MessageType.HELLO, Hello(cluster, "n2", "n1"), timeout_s=20)
+            with pytest.raises(AccessDenied, match="say first who you are"):
+                await connection.request(MessageType.CHANGES, Empty(), timeout_s=20)
+
+
+def test_a_sender_that_a_request_names_is_the_one_that_shows_itself() -> None:
+    shown = NodeIdentity(CLUSTER, NodeRole.DATANODE, "n2")
+    check_sender(shown, "n2")
+    check_sender(None, "whoever")
+    for name in ("n3", ""):
+        with pytest.raises(AccessDenied, match="ambry://test/datanode/n2 does not let it ask in the name of"):
+            check_sender(shown, name)
 
 
 async def turned_away(section: NodeTlsSection | None, port: int, *, name: str = "n2", to: str = "n1") -> str:

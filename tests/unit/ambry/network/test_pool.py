@@ -14,7 +14,8 @@ from ambry.errors import AmbryError, BlobNotFound, DeadlineExceeded, InternalErr
 from ambry.network import pool as module
 from ambry.network.connection import RpcConnection
 from ambry.network.pool import ClockSample, OnSample, Peer, PeerPool
-from ambry.network.serving import Responder, ServingConnection
+from ambry.network.responding import Responder
+from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Pong

@@ -11,7 +11,8 @@ import pytest
 from ambry.errors import Overloaded
 from ambry.network import requests as requests_module
 from ambry.network.requests import REQUEST_OVERHEAD_BYTES, Requests
-from ambry.network.serving import Responder, ServingConnection
+from ambry.network.responding import Responder
+from ambry.network.serving import ServingConnection
 from ambry.protocol.frame import Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty

@@ -11,8 +11,8 @@ import pytest
 
 from ambry.checksum import block_checks
 from ambry.errors import AnswerDamaged, PeerConnectionLost, ReplicaUnavailable
+from ambry.network.responding import Responder
 from ambry.network.sending import FileBody
-from ambry.network.serving import Responder
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages.base import Empty
 from tests.support.eventually import eventually

@@ -20,7 +20,7 @@ from ambry.errors import (
 )
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from ambry.network import receiving, serving
-from ambry.network.serving import Responder
+from ambry.network.responding import Responder
 from ambry.network.unread import UNREAD_MAX, UNREAD_SHARE, UNREAD_SMALL_MAX
 from ambry.protocol.frame import BODY_SIZE_MAX, FLAG_ERROR, SENT_MASK, Frame, MessageType, encode_head
 from ambry.protocol.messages import base as messages

@@ -9,12 +9,14 @@ import pytest
 from ambry.blob import DatedState
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import (
+    AccessDenied,
     PartitionUnknown,
     ReplicaUnavailable,
 )
 from ambry.format import record as record_format
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchReply, FetchRequest
+from ambry.service.tls import NodeIdentity, NodeRole
 from tests.support.direct_node import DirectNode
 from tests.support.samples import ALIVE, PARTITION, blob_id, content
 
@@ -68,6 +70,16 @@ async def test_what_is_damaged_or_has_no_bytes_is_missing(node: DirectNode) -> N
     assert node.replica.store.damaged == {blob_id(1)}
     with pytest.raises(PartitionUnknown):
         await node.ask(MessageType.FETCH, FetchRequest(99, [], 1))
+
+
+async def test_nobody_follows_in_the_name_of_another(node: DirectNode) -> None:
+    """Any data node could say that another one had seen a tombstone, which was dropped then before that one had."""
+    cursor = ChangesCursor(PARTITION, node.replica.store.incarnation, 0)
+    shown = NodeIdentity("c", NodeRole.DATANODE, "a2")
+    for name in ("a3", ""):
+        with pytest.raises(AccessDenied, match="in the name of"):
+            await node.ask(MessageType.CHANGES, ChangesRequest([cursor], 10, 0, 0, name), shown=shown)
+    await node.ask(MessageType.CHANGES, ChangesRequest([cursor], 10, 0, 0, "a2"), shown=shown)
 
 
 async def test_polls_are_answered_when_the_node_stops(node: DirectNode) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import get_type_hints
+
 import msgspec
 import pytest
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.errors import BlobNotFound, InternalError, ProtocolViolation
 from ambry.protocol.messages import base as messages
-from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message, Pong
+from ambry.protocol.messages.base import Empty, ErrorReply, Hello, Message, Name, Pong
 from ambry.protocol.messages.blobs import (
     GetReply,
     GetRequest,
@@ -206,3 +208,15 @@ def test_an_error_reply_becomes_its_error() -> None:
     assert type(messages.error_of(messages.encode(ErrorReply(12_345, "x")))) is InternalError
     with pytest.raises(ProtocolViolation):
         messages.error_of(b"\xc1")
+
+
+def test_every_name_in_a_message_is_one_whose_handler_holds_it_against_the_certificate() -> None:
+    """Who adds a message that names its sender adds it here, and check_sender (ambry/network/identity.py) to its handler."""
+    named = {
+        (message.__name__, field)
+        for message in {type(sample) for sample in SAMPLES}
+        for field, kind in get_type_hints(message, include_extras=True).items()
+        if kind == Name
+    }
+    hello = {("Hello", field) for field in ("cluster", "name", "expected", "release")}
+    assert named == {*hello, ("ChangesRequest", "name")}
