@@ -148,7 +148,7 @@ def metadata_services(
         store, containers, counted, leases, clock=clock, random_source=random_source, settled_after_s=settled_after_s
     )
     uploads = config.uploads
-    sessions = Sessions(store, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
+    sessions = Sessions(store, router.keys, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
     janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
     others = OtherDatacenters(
         store,

@@ -745,6 +745,10 @@ COVERED_BY = {
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_keyed.py", "keys over HTTP")
         for name in ("idempotency/rows", "rest/stream")
     },
+    "frontend/uploads/open_session.py": (
+        "tests/unit/frontend/uploads/test_uploads_sessions.py",
+        "every session there is one",
+    ),
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_stitch.py", "chunks over HTTP")
         for name in ("uploads/stitching", "rest/new_session")

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ambry.ids import BlobId, IdKind, uuid7
 from frontend.container import Container
 from frontend.router.context import RouterContext
+from frontend.router.sealing import sealing_soon
 from frontend.router.values import PutSpec
-from frontend.uploads.parts import check_may_have_parts
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import SESSION_ID_SIZE, Session
+from frontend.uploads.sealing import with_key
 
 
-class NewSession(NamedTuple):
-    id: bytes
-    session: Session
-
-
-def new_session(
+async def new_session(
     router: RouterContext, container: Container, spec: PutSpec, *, ttl_s: int | None, now_ms: int
-) -> NewSession:
-    """One that nobody knows yet. Raises InsufficientStorage, NotSupported."""
-    check_may_have_parts(container)
+) -> OpenSession:
+    """One that nobody knows yet. Raises InsufficientStorage; what the container's key raises where it must be asked for."""
+    sealing = await sealing_soon(router, container)
     blob_id = BlobId.make(
         kind=IdKind.COMPOSITE,
         datacenter=router.datacenter_id,
@@ -38,4 +33,8 @@ def new_session(
         durability=spec.durability,
         created_at_ms=now_ms,
     )
-    return NewSession(router.random_source.randbytes(SESSION_ID_SIZE), session)
+    own_id = router.random_source.randbytes(SESSION_ID_SIZE)
+    if sealing is None:
+        return OpenSession(own_id, session, b"")
+    session, sealed = with_key(session, sealing.key)
+    return OpenSession(own_id, session, b"", sealed)

@@ -38,9 +38,10 @@ from frontend.rest.upload_headers import (
 )
 from frontend.router.context import RouterContext
 from frontend.uploads.completion import WantedPart, complete
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import PartPut, spec_of
 from frontend.uploads.rows import SESSION_ID_SIZE, SessionState, UploadPart
-from frontend.uploads.sessions import OpenSession, Sessions, check_number
+from frontend.uploads.sessions import Sessions, check_number
 from frontend.who import in_container
 
 ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
@@ -148,10 +149,10 @@ class UploadSessions:
         check_durability(spec, self._router)
         ttl = exchange.headers.get(names.TTL)
         ttl_s = None if ttl is None else values.ttl_seconds(ttl)
-        new_id, session = new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms)
-        await self._sessions.begin(new_id, session)
-        exchange.noted["upload"] = new_id.hex()
-        return json_page(self._shown(OpenSession(new_id, session, b"")), 201, Location=f"/uploads/{new_id.hex()}")
+        new = await new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms)
+        await self._sessions.begin(new)
+        exchange.noted["upload"] = new.id.hex()
+        return json_page(self._shown(new), 201, Location=f"/uploads/{new.id.hex()}")
 
     async def part(self, exchange: Exchange) -> web.Response:
         """`PUT /uploads/<u>/<n>`: a part, durable when it is answered. Again is the same; other bytes take its place."""
@@ -188,7 +189,7 @@ class UploadSessions:
             raise InvalidRequest(f"after is the number of a part, not {after_text[:20]!r}")
         shown: list[dict[str, Any]] = []
         more: int | None = None
-        async for part in self._sessions.parts(found.id, after=int(after_text)):
+        async for part in self._sessions.parts(found, after=int(after_text)):
             if len(shown) == PARTS_SHOWN:
                 more = shown[-1]["part"]
                 break

@@ -34,9 +34,10 @@ from frontend.router.context import RouterContext
 from frontend.router.values import PutSpec
 from frontend.uploads import stitching
 from frontend.uploads.completion import BlobSaid, WantedPart, complete
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import PartPut, spec_of
 from frontend.uploads.rows import SessionState
-from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.uploads.sessions import Sessions
 from frontend.who import in_container
 
 LIST_BYTES_MAX = 4 << 20
@@ -146,9 +147,8 @@ class Stitches:
     async def _session(self, exchange: Exchange, text: str, spec: PutSpec, now_ms: int) -> OpenSession:
         """The session of that name, begun where there is none."""
         container = container_of(exchange)
-        session_id, session = new_session(self._router, container, spec, ttl_s=None, now_ms=now_ms)
-        scope = container.scope
-        found = await self._sessions.find_named(scope, text, session_id, session, self._max_s)
+        new = await new_session(self._router, container, spec, ttl_s=None, now_ms=now_ms)
+        found = await self._sessions.find_named(container.scope, text, new, self._max_s)
         await self._sessions.check_takes_parts(found)
         if found.session.durability is not spec.durability:
             raise InvalidRequest(

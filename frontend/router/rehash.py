@@ -16,9 +16,11 @@ from frontend.router.values import BlobHead, Span
 
 
 async def digest_of_chunks(
-    request: RequestContext, context: RouterContext, blob_id: BlobId, chunks: Sequence[ChunkRef]
+    request: RequestContext, context: RouterContext, blob_id: BlobId, chunks: Sequence[ChunkRef], *, sealed: bool
 ) -> bytes:
     """The xxh3-128 of all bytes of these chunks together, which `blob_id` is to be made of. Raises Unavailable.
+
+    `sealed`: all of them are, and no plain one is taken in the place of one.
 
     They are read as a client would read them, within the memory of downloads; the request's deadline is renewed as they come.
     """
@@ -29,6 +31,7 @@ async def digest_of_chunks(
         metadata={},
         state=BlobState(),
         created_at_ms=0,
+        encrypted=sealed,
     )
     await context.reading.take(BLOCK_SIZE, of=size)
     units = units_of_chunks(chunks, 0, size, context.reading.unit_bytes)

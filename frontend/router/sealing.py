@@ -27,6 +27,8 @@ class Sealing(msgspec.Struct, frozen=True):
     """What the records of an upload are sealed with: each with a data key of its own, wrapped by this one."""
 
     key: WrappingKey
+    data_key: bytes | None = None
+    """Of one record alone, that may be put several times and alike each time; None: a new one for each."""
 
     def __repr__(self) -> str:
         return f"Sealing(version={self.key.version})"
@@ -62,7 +64,7 @@ def seal(sealing: Sealing, kind: int, properties: BlobProperties, metadata: byte
     """Seal what a record is made of. `data` is not the caller's any more: it may be encrypted where it stands."""
     secrets = Secrets(properties.digest, properties.filename, metadata)
     plain = encode_properties(replace(properties, digest=NO_DIGEST, filename=""))
-    key = sealed.new_data_key()
+    key = sealed.new_data_key() if sealing.data_key is None else sealing.data_key
     payload = memoryview(data)
     if payload.readonly:
         payload = memoryview(bytearray(payload))

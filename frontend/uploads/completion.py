@@ -23,9 +23,10 @@ from frontend.router.records import CompositeId, RecordPuts
 from frontend.router.rehash import digest_of_chunks
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult
-from frontend.uploads.parts import check_may_have_parts, spec_of
+from frontend.uploads.open_session import OpenSession
+from frontend.uploads.parts import check_as_it_began, spec_of
 from frontend.uploads.rows import Completion, SessionState, UploadPart, digest_of_parts
-from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.uploads.sessions import Sessions
 
 REF_BYTES = 56
 """Of one chunk in a composite record (ambry/format/composite.py), at most."""
@@ -67,10 +68,13 @@ async def complete(
     """
     if found.session.state is SessionState.OPEN:
         await sessions.check_takes_parts(found)
-        arrived = {part.number: part async for part in sessions.parts(found.id)}
+        await check_as_it_began(request, context, found)
+        arrived = {part.number: part async for part in sessions.parts(found)}
         chosen = _chosen(arrived, wanted, any_order=said is not None)
         completion = await _decide(request, context, found, chosen, size_max=size_max, verify=verify)
         completion = replace(completion, others=len(chosen) < len(arrived))
+        if found.sealing is not None:
+            completion = replace(completion, key=found.sealing.new_record_key(found.session.blob))
         found = await sessions.complete(_with(found, said), completion)
     else:
         await _check_same(sessions, found, wanted, verify)
@@ -85,11 +89,11 @@ async def commit(
     """Write the record of a session that is being completed. Raises what a put raises.
 
     One whose parts are not those any more that were chosen is open again: a part came between the choice and its being written
-    down (UpdateConflict). One whose chunks data nodes gave up ends aborted; that is against all settings.
+    down (UpdateConflict). One whose container is encrypted since ends aborted; so does one whose chunks data nodes gave up,
+    against all settings.
     """
-    check_may_have_parts(request.container)
     completion = completion_of(found)
-    arrived = {part.number: part async for part in sessions.parts(found.id)}
+    arrived = {part.number: part async for part in sessions.parts(found)}
     chosen = [arrived[number] for number in completion.parts if number in arrived]
     if digest_of_parts(chosen) != completion.chosen:
         await sessions.reopen(found)
@@ -104,21 +108,37 @@ async def commit(
     blob_id = found.session.blob_id
     # Whatever the clocks say: it has taken its time.
     age = UploadAge(context.clock, created_at_ms=0, max_s=context.config.upload_max_s)
+    records = RecordPuts(request, context, spec)
+    if found.sealing is not None:
+        records.sealing = found.sealing.of_record(found.session.blob, completion)
+    try:
+        await check_as_it_began(request, context, found)
+    except UpdateConflict:
+        await give_up(request, context, sessions, found)
+        raise
     try:
         await commit_composite(
             request,
             context,
-            RecordPuts(request, context, spec),
+            records,
             CompositeId(blob_id, context.replicas[blob_id.partition]),
             spec,
             WrittenChunks(refs, completion.size, completion.digest),
             age,
         )
     except (BlobGone, RequestTimeout):
-        context.discards.forget(request.id, [blob_id], spec.expires_at_ms)
-        await sessions.finish(found, SessionState.ABORTED)
+        await give_up(request, context, sessions, found)
         raise
     return await sessions.finish(found, SessionState.DONE)
+
+
+async def give_up(
+    request: RequestContext, context: RouterContext, sessions: Sessions, found: OpenSession
+) -> OpenSession:
+    """End a session that is being completed without a blob: what may have been written of it is let go."""
+    spec = spec_of(found.session, completion_of(found).created_at_ms)
+    context.discards.forget(request.id, [found.session.blob_id], spec.expires_at_ms)
+    return await sessions.finish(found, SessionState.ABORTED)
 
 
 async def _check_same(
@@ -141,7 +161,7 @@ async def _check_same(
         raise _another(found, "from other parts", "name those")
     if all(each.size is None and each.digest is None for each in wanted):
         return
-    made_of = {part.number: part async for part in sessions.parts(found.id)}
+    made_of = {part.number: part async for part in sessions.parts(found)}
     for each in wanted:
         part = made_of.get(each.part)
         if part is None or (wrong := _differs(each, part)):
@@ -208,7 +228,7 @@ def _with(found: OpenSession, said: BlobSaid | None) -> OpenSession:
     if said is None:
         return found
     session = replace(found.session, properties=said.properties, metadata=said.metadata, ttl_s=said.ttl_s)
-    return OpenSession(found.id, session, found.row)
+    return replace(found, session=session)
 
 
 async def _decide(
@@ -229,7 +249,9 @@ async def _decide(
     if len(chosen) == 1:
         whole, of_parts = chosen[0].digest, False
     elif verify is not None:
-        whole, of_parts = await digest_of_chunks(request, context, found.session.blob_id, refs), False
+        sealed = found.sealing is not None
+        whole = await digest_of_chunks(request, context, found.session.blob_id, refs, sealed=sealed)
+        of_parts = False
     else:
         whole, of_parts = digest(b"".join(part.digest for part in chosen)), True
     if verify is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ambry.blob import NEVER_MS
 from ambry.clock import Clock
-from ambry.errors import AmbryError, BlobNotFound
+from ambry.errors import AmbryError, BlobNotFound, EncryptionKeyDeleted
 from ambry.ids import BlobId
 from ambry.service.logs import get_logger
 from frontend.containers.resolver import Containers
@@ -21,9 +21,10 @@ from frontend.metadata.unreadable import passing_over
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
-from frontend.uploads.completion import commit
+from frontend.uploads.completion import commit, give_up
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import Session, SessionState
-from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.uploads.sessions import Sessions
 
 log = get_logger()
 
@@ -98,13 +99,24 @@ class UploadJanitor:
         if session.state is SessionState.COMPLETING and session.completion is not None:
             since_s = (self._clock.wall_ms() - session.completion.created_at_ms) / 1000
             if since_s > FINISH_AFTER_S:
-                return await commit(await self._request(session), self._router, self._sessions, found)
+                return await self._complete(found)
         return found
+
+    async def _complete(self, found: OpenSession) -> OpenSession:
+        request = await self._request(found.session)
+        try:
+            opened = await self._sessions.opened(found)
+        except EncryptionKeyDeleted:
+            log.warning("upload session is over, its container's key was deleted", session=found.id.hex())
+            return await give_up(request, self._router, self._sessions, found)
+        return await commit(request, self._router, self._sessions, opened)
 
     async def _has_blob(self, session: Session) -> bool:
         """Raises Unavailable where nobody can tell."""
         try:
             await read_head(await self._request(session), self._router, session.blob_id, any_state=True)
+        except EncryptionKeyDeleted:
+            return True  # it is there, and nobody will read it
         except BlobNotFound:
             return False
         return True

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from ambry.blob import NEVER_MS
-from ambry.errors import InvalidRequest, NotSupported
-from frontend.container import Container
+from ambry.errors import InvalidRequest, InvariantBroken, UpdateConflict
 from frontend.request import RequestContext
 from frontend.router.chunk_puts import ChunkPuts, WrittenChunks
 from frontend.router.chunker import Chunker
 from frontend.router.context import RouterContext
 from frontend.router.records import RecordPuts
+from frontend.router.sealing import sealing_soon
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutSpec
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import Session, UploadPart
-from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.uploads.sessions import Sessions
 
 SWEEP_MARGIN_S = 86_400
 """Chunks are kept by data nodes for so much longer than a session may take: by then its end has been seen to."""
@@ -32,11 +33,18 @@ def spec_of(session: Session, now_ms: int) -> PutSpec:
     )
 
 
-def check_may_have_parts(container: Container | None) -> None:
-    """Raises NotSupported where the parts of an upload, and what was said of it, would lie about as they came."""
-    if container is not None and container.settings.encrypted:
-        raise NotSupported(
-            f"the container {container} is encrypted, and takes no upload in parts yet: upload the blob as one"
+async def check_as_it_began(request: RequestContext, context: RouterContext, found: OpenSession) -> None:
+    """Raises UpdateConflict where the container is encrypted since the session began, whose chunks are not.
+
+    Raises Unavailable where nobody knows whether it is.
+    """
+    container = request.container
+    if container is None:
+        raise InvariantBroken("an upload session was to be gone on with before its container was known")
+    if found.sealing is None and await sealing_soon(context, container) is not None:
+        raise UpdateConflict(
+            f"the container {container} is encrypted since the upload session {found.id.hex()} began, which is not: abort it, "
+            "and begin a new one"
         )
 
 
@@ -54,7 +62,6 @@ class PartPut:
         max_s: int,
         verify: DigestCheck | None,
     ) -> None:
-        check_may_have_parts(request.container)
         self._request = request
         self._context = context
         self._sessions = sessions
@@ -71,9 +78,12 @@ class PartPut:
         None is a number that no other part has, as what is returned says it.
 
         Raises what `body` and `verify` raise, what a put raises, and UpdateConflict, UploadGone where the session ended
-        meanwhile; then nothing of it stays.
+        meanwhile, or the container is encrypted since it began; then nothing of it stays.
         """
         config = self._context.config
+        await check_as_it_began(self._request, self._context, self._found)
+        if self._found.sealing is not None:
+            self._records.sealing = self._found.sealing.of_chunks()
         chunker = Chunker(
             body,
             chunk_size=config.chunk_size_bytes,

@@ -1,41 +1,54 @@
 """Upload sessions as local rows of the metadata store (frontend/metadata/store.py).
 
     space    key                                 value
-    SESSION  "s", the session's id (16 bytes)    version 1 and a Session in msgpack, until all that it left behind is gone
+    SESSION  "s", the session's id (16 bytes)    version and a Session in msgpack, until all that it left behind is gone
     SESSION  "d", the session's id               the same from then on, for a while
     SESSION  "o", the session's id               empty: there while it takes parts; the row's end is when the session is idle
     SESSION  "n", container (8 bytes), a text    the id of the session that a client calls so
-    PART     id, part (2 bytes), row (1 byte)    version 1 and a PartRow in msgpack
+    PART     id, part (2 bytes), row (1 byte)    version and a PartRow in msgpack
     PART     id, ff ff, 8 bytes of chance, row   the same, of a part that another one took the place of
 
 A part is in one row or more, written in one group; what row 0 says of their number counts, so a longer part's rows that were
 left behind by a shorter one under the same number mean nothing. Of a session that made a blob, row 0 of each of its parts stays
 as long as the session says how it ended, without chunks: what a repeated completion is held against. Numbers are big-endian.
+
+Version 2 is of a session whose blob will be encrypted: what tells of its content is sealed (frontend/uploads/row_seal.py).
+
+    of          sealed                                                  place
+    Session     its file name (left empty) and `metadata` together      "said", blob id
+    Completion  `digest`; `chosen`                                      "digest", blob id; "chosen", blob id
+    PartRow     `digest`                                                the key of the row
+    ChunkRef    `digest`                                                the id of the chunk
+
+So the numbers, sizes and ids are there for whoever lets go of them, keys or no keys.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.checksum import new_digester
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidBlobId
 from ambry.ids import BlobId
+from frontend.uploads.row_seal import RowSeal
 
 SESSION_ID_SIZE = 16
 PARTS_MAX = 10_000
 REFS_PER_ROW = 600
-"""Chunks in a row: 68 bytes each, and a row has at most 64 KiB."""
+"""Chunks in a row: 84 bytes each at most, and a row has at most 64 KiB."""
 ROWS_MAX = 255
 
 T = TypeVar("T")
 
-_VERSION = b"\x01"
+_PLAIN = b"\x01"
+_SEALED = b"\x02"
 REPLACED = 0xFFFF
 """Stands for the number of parts that another one took the place of."""
 _PART_KEY = struct.Struct(">16sHB")
@@ -53,6 +66,13 @@ class SessionState(IntEnum):
     ABORTED = 4
 
 
+class WrappedBy(msgspec.Struct, frozen=True, array_like=True):
+    """A key that a version of the container's key wrapped."""
+
+    version: int
+    wrapped: bytes
+
+
 class Completion(msgspec.Struct, frozen=True, array_like=True):
     """What a session is completed to: decided once, so that whoever repeats it makes the same record."""
 
@@ -68,6 +88,8 @@ class Completion(msgspec.Struct, frozen=True, array_like=True):
     """What its parts were when that was decided: the xxh3-128 of their numbers, digests and chunks."""
     others: bool = False
     """Whether more had arrived than `parts`."""
+    key: WrappedBy | None = None
+    """The data key of the record to be, where that is sealed."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +105,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     state: SessionState = SessionState.OPEN
     completion: Completion | None = None
+    key: WrappedBy | None = None
+    """The session's own, where the blob will be encrypted."""
 
     @property
     def blob_id(self) -> BlobId:
@@ -121,6 +145,7 @@ def digest_of_parts(parts: Sequence[UploadPart]) -> bytes:
 
 _session = msgspec.msgpack.Decoder(Session)
 _part = msgspec.msgpack.Decoder(PartRow)
+_said = msgspec.msgpack.Decoder(tuple[str, bytes])
 
 
 def session_key(session: bytes) -> bytes:
@@ -144,46 +169,97 @@ def part_prefix(session: bytes, number: int | None = None) -> bytes:
     return session if number is None else session + number.to_bytes(2, "big")
 
 
-def encode_session(session: Session) -> bytes:
-    return _VERSION + _encode(session)
+def encode_session(session: Session, seal: RowSeal | None = None) -> bytes:
+    """Without `seal`, a session that has a key is one as `decode_session` gave it."""
+    if seal is not None:
+        session = _closed(session, seal)
+    return (_PLAIN if session.key is None else _SEALED) + _encode(session)
 
 
 def decode_session(value: bytes) -> Session:
-    """Raises DataCorrupt, FormatUnknown."""
+    """As it stands there: what is sealed stays so. Raises DataCorrupt, FormatUnknown."""
     session = _decoded(_session, value)
     try:
         BlobId(session.blob)
     except InvalidBlobId as cause:
         raise DataCorrupt(f"an upload session has an id for its blob that is none: {cause}") from cause
+    if (value[:1] == _SEALED) != (session.key is not None):
+        raise DataCorrupt("the row of an upload session is not as sealed as it says")
     return session
 
 
-def encode_part(session: bytes, part: UploadPart, *, replaced: bytes = b"") -> list[tuple[bytes, bytes]]:
+def _closed(session: Session, seal: RowSeal) -> Session:
+    said, completion = (session.properties.filename, session.metadata), session.completion
+    return replace(
+        session,
+        properties=replace(session.properties, filename=""),
+        metadata=seal.close(_encode(said), b"said" + session.blob),
+        completion=completion
+        and replace(
+            completion,
+            digest=seal.close(completion.digest, b"digest" + session.blob),
+            chosen=seal.close(completion.chosen, b"chosen" + session.blob),
+        ),
+    )
+
+
+def open_session(session: Session, seal: RowSeal) -> Session:
+    """One that `decode_session` gave, with what its row does not show. Raises DataCorrupt."""
+    filename, metadata = _said.decode(seal.open(session.metadata, b"said" + session.blob))
+    completion = session.completion
+    return replace(
+        session,
+        properties=replace(session.properties, filename=filename),
+        metadata=metadata,
+        completion=completion
+        and replace(
+            completion,
+            digest=seal.open(completion.digest, b"digest" + session.blob),
+            chosen=seal.open(completion.chosen, b"chosen" + session.blob),
+        ),
+    )
+
+
+def encode_part(
+    session: bytes, part: UploadPart, *, replaced: bytes = b"", seal: RowSeal | None = None
+) -> list[tuple[bytes, bytes]]:
     """Keys and values of its rows, of which there are at most ROWS_MAX; the first is row 0.
 
     `replaced`: 8 bytes of chance for one that another one takes the place of.
     """
     pieces = [part.refs[start : start + REFS_PER_ROW] for start in range(0, max(1, len(part.refs)), REFS_PER_ROW)]
-    return [
-        (
-            _REPLACED_KEY.pack(session, REPLACED, replaced, row)
+    rows = []
+    for number, refs in enumerate(pieces):
+        key = (
+            _REPLACED_KEY.pack(session, REPLACED, replaced, number)
             if replaced
-            else _PART_KEY.pack(session, part.number, row),
-            _VERSION + _encode(PartRow(part.size, part.digest, part.arrived_at_ms, len(pieces), refs)),
+            else _PART_KEY.pack(session, part.number, number)
         )
-        for row, refs in enumerate(pieces)
-    ]
+        row = PartRow(part.size, part.digest, part.arrived_at_ms, len(pieces), refs)
+        value = _PLAIN + _encode(row) if seal is None else _SEALED + _encode(_with_digests(row, key, seal.close))
+        rows.append((key, value))
+    return rows
 
 
-def decode_part_row(value: bytes) -> PartRow:
-    """Raises DataCorrupt, FormatUnknown."""
-    return _decoded(_part, value)
+def decode_part_row(key: bytes, value: bytes, seal: RowSeal | None = None) -> PartRow:
+    """Without `seal` as it stands there: digests of one that is sealed stay so. Raises DataCorrupt, FormatUnknown."""
+    row = _decoded(_part, value)
+    if seal is None:
+        return row
+    if value[:1] != _SEALED:
+        raise DataCorrupt("a plain row stands among those of an upload to an encrypted container")
+    return _with_digests(row, key, seal.open)
 
 
-def without_refs(value: bytes) -> bytes:
+def _with_digests(row: PartRow, key: bytes, change: Callable[[bytes, bytes], bytes]) -> PartRow:
+    refs = tuple(ChunkRef(ref.id, ref.size, change(ref.digest, ref.id)) for ref in row.refs)
+    return PartRow(row.size, change(row.digest, key), row.arrived_at_ms, row.rows, refs)
+
+
+def without_refs(key: bytes, value: bytes) -> bytes:
     """Row 0 of a part, as what the part was like alone."""
-    row = decode_part_row(value)
-    return _VERSION + _encode(PartRow(row.size, row.digest, row.arrived_at_ms, 1, ()))
+    row = decode_part_row(key, value)
+    return value[:1] + _encode(PartRow(row.size, row.digest, row.arrived_at_ms, 1, ()))
 
 
 def place_of(key: bytes) -> tuple[int, int]:
@@ -197,7 +273,7 @@ def place_of(key: bytes) -> tuple[int, int]:
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], value: bytes) -> T:
-    if value[:1] != _VERSION:
+    if value[:1] not in (_PLAIN, _SEALED):
         raise FormatUnknown("a row of an upload session was written by a newer release; upgrade to go on with it")
     try:
         return decoder.decode(memoryview(value)[1:])

@@ -10,7 +10,6 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-import msgspec
 from msgspec.structs import replace
 
 from ambry.clock import Clock
@@ -18,6 +17,9 @@ from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, U
 from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import PAGE_MAX, Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
+from frontend.router.sealing_keys import ContainerKeys
+from frontend.uploads.open_session import OpenSession, SessionRow
+from frontend.uploads.row_seal import RowSeal
 from frontend.uploads.rows import (
     PARTS_MAX,
     REFS_PER_ROW,
@@ -30,15 +32,16 @@ from frontend.uploads.rows import (
     decode_part_row,
     decode_session,
     encode_part,
-    encode_session,
     ended_key,
     named_key,
     open_key,
+    open_session,
     part_prefix,
     place_of,
     session_key,
     without_refs,
 )
+from frontend.uploads.sealing import find_sealing
 
 DONE_FOR_S = 7 * 86_400
 """So long a session that ended says how it ended, to whoever did not hear it."""
@@ -48,50 +51,37 @@ AGAIN = 8
 CHANGES_PER_GROUP = 500
 
 
-class OpenSession(msgspec.Struct, frozen=True):
-    """A session as it was read. `row` is what stands there: the condition of every change of it."""
-
-    id: bytes
-    session: Session
-    row: bytes
-
-
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session as it stands there, unread."""
-
-    id: bytes
-    row: bytes
-    idle: bool
-    """Whether nobody went on with it for so long that it is over, where it is open."""
-
-    def read(self) -> OpenSession:
-        """Raises DataCorrupt, FormatUnknown."""
-        return OpenSession(self.id, decode_session(self.row), self.row)
-
-
 class Sessions:
     """Those of one datacenter. All methods raise what the store raises."""
 
-    def __init__(self, store: MetadataStore, *, clock: Clock, random_source: random.Random, idle_s: float) -> None:
-        """`idle_s`: so long after its last part a session is over."""
+    def __init__(
+        self, store: MetadataStore, keys: ContainerKeys, *, clock: Clock, random_source: random.Random, idle_s: float
+    ) -> None:
+        """`keys` open what is sealed. `idle_s`: so long after its last part a session is over."""
         self._store = store
+        self._keys = keys
         self._random = random_source
         self._clock = clock
         self._idle_s = idle_s
 
-    async def begin(self, session_id: bytes, session: Session, *along: Change) -> None:
+    async def begin(self, new: OpenSession, *along: Change) -> OpenSession:
         """Make one under an id that nobody else has; `along` happens in the same moment. Raises Conflict for these."""
-        row = encode_session(session)
+        row = new.over(new.session)
         await self._store.write(
             [
-                LocalPut(LocalSpace.SESSION, session_key(session_id), row, condition=Expect.ABSENT),
-                self._stays_open(session_id),
+                LocalPut(LocalSpace.SESSION, session_key(new.id), row, condition=Expect.ABSENT),
+                self._stays_open(new.id),
                 *along,
             ]
         )
+        return replace(new, row=row)
 
     async def find(self, session_id: bytes) -> OpenSession:
-        """Raises UploadNotFound for one that never was here, or that is over for long; UploadGone for one that was aborted."""
+        """One that is open to be gone on with, or looked at.
+
+        Raises UploadNotFound for one that never was here, or that is over for long; UploadGone for one that was aborted; what
+        `opened` raises.
+        """
         found = await self._store.local(LocalSpace.SESSION, session_key(session_id)) or await self._store.local(
             LocalSpace.SESSION, ended_key(session_id)
         )
@@ -104,10 +94,20 @@ class Sessions:
             raise UploadGone(
                 f"the upload session {session_id.hex()} was aborted, or nobody went on with it; begin a new one"
             )
-        return OpenSession(session_id, session, found.value)
+        return await self.opened(OpenSession(session_id, session, found.value))
 
-    async def find_named(self, scope: int, text: str, new_id: bytes, new: Session, for_s: float) -> OpenSession:
-        """The session that a client calls `text` in a container; `new` under `new_id` where there is none, or it is over.
+    async def opened(self, found: OpenSession) -> OpenSession:
+        """One that was read as it stands there, with what its row does not show.
+
+        Raises KeysUnavailable, EncryptionKeyDeleted, KeyMismatch, DataCorrupt.
+        """
+        sealing = await find_sealing(self._keys, found.session)
+        if sealing is None:
+            return found
+        return replace(found, session=open_session(found.session, sealing.rows), sealing=sealing)
+
+    async def find_named(self, scope: int, text: str, new: OpenSession, for_s: float) -> OpenSession:
+        """The session that a client calls `text` in a container; `new` where there is none, or it is over.
 
         The name is kept for `for_s` seconds.
         """
@@ -122,8 +122,7 @@ class Sessions:
             end_ms = self._clock.wall_ms() + round(for_s * 1000)
             condition: Expect | bytes = Expect.ABSENT if stands is None else stands.value
             with suppress(Conflict):
-                await self.begin(new_id, new, LocalPut(LocalSpace.SESSION, key, new_id, end_ms, condition))
-                return OpenSession(new_id, new, encode_session(new))
+                return await self.begin(new, LocalPut(LocalSpace.SESSION, key, new.id, end_ms, condition))
         raise UpdateConflict(f"the session {text!r} is begun by many at once; try again")
 
     async def is_idle(self, session_id: bytes) -> bool:
@@ -146,7 +145,7 @@ class Sessions:
         """
         if len(part.refs) > ROWS_MAX * REFS_PER_ROW:
             raise TooLarge(f"a part has at most {ROWS_MAX * REFS_PER_ROW} chunks; send smaller parts")
-        rows = encode_part(found.id, part, replaced=self._random.randbytes(8))
+        rows = encode_part(found.id, part, replaced=self._random.randbytes(8), seal=found.seal)
         await self._write_while_open(found, [LocalPut(LocalSpace.PART, key, value) for key, value in rows])
         return [key for key, _ in rows]
 
@@ -155,12 +154,13 @@ class Sessions:
 
         Raises UpdateConflict, UploadGone when the session was completed or aborted meanwhile.
         """
-        rows = encode_part(found.id, part)
+        rows = encode_part(found.id, part, seal=found.seal)
         for _ in range(AGAIN):
             stands = await self._part_rows(found.id, part.number)
             first: Expect | bytes = stands[0].value if stands else Expect.ABSENT
-            before = _parts_of(stands)
-            replaced = encode_part(found.id, before[0], replaced=self._random.randbytes(8)) if before else []
+            before = _parts_of(stands, found.seal)
+            keep_as = self._random.randbytes(8)
+            replaced = encode_part(found.id, before[0], replaced=keep_as, seal=found.seal) if before else []
             puts = [
                 LocalPut(LocalSpace.PART, key, value, condition=Expect.ANY if row else first)
                 for row, (key, value) in enumerate(rows)
@@ -183,7 +183,7 @@ class Sessions:
             numbered = replace(part, number=self._random.randrange(1, REPLACED))
             puts = [
                 LocalPut(LocalSpace.PART, key, value, condition=Expect.ANY if row else Expect.ABSENT)
-                for row, (key, value) in enumerate(encode_part(found.id, numbered))
+                for row, (key, value) in enumerate(encode_part(found.id, numbered, seal=found.seal))
             ]
             try:
                 await self._write_while_open(found, [*puts, *drop])
@@ -202,14 +202,17 @@ class Sessions:
                 await self.check_takes_parts(await self.find(found.id))
             raise
 
-    async def parts(self, session_id: bytes, *, after: int = 0) -> AsyncIterator[UploadPart]:
+    async def parts(self, found: OpenSession, *, after: int = 0) -> AsyncIterator[UploadPart]:
         """All that count, by number beyond `after`."""
-        async for part in self.all_parts(session_id, after=after):
+        async for part in self._all_parts(found.id, found.seal, after=after):
             if part.number != REPLACED:
                 yield part
 
-    async def all_parts(self, session_id: bytes, *, after: int = 0) -> AsyncIterator[UploadPart]:
-        """All that arrived, those too that others took the place of."""
+    def all_parts(self, session_id: bytes) -> AsyncIterator[UploadPart]:
+        """All that arrived, those too that others took the place of; of what is sealed the digests stay so."""
+        return self._all_parts(session_id, None, after=0)
+
+    async def _all_parts(self, session_id: bytes, seal: RowSeal | None, *, after: int) -> AsyncIterator[UploadPart]:
         rows: list[LocalRow] = []
         async for row in all_rows(
             self._store,
@@ -218,11 +221,11 @@ class Sessions:
             after=part_prefix(session_id, after) + b"\xff",
         ):
             if rows and rows[-1].key[:-1] != row.key[:-1]:
-                for part in _parts_of(rows):
+                for part in _parts_of(rows, seal):
                     yield part
                 rows.clear()
             rows.append(row)
-        for part in _parts_of(rows):
+        for part in _parts_of(rows, seal):
             yield part
 
     async def complete(self, found: OpenSession, completion: Completion) -> OpenSession:
@@ -242,7 +245,7 @@ class Sessions:
         return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id), condition))
 
     async def _change(self, found: OpenSession, session: Session, *along: Change) -> OpenSession:
-        row = encode_session(session)
+        row = found.over(session)
         put = LocalPut(LocalSpace.SESSION, session_key(found.id), row, condition=found.row)
         try:
             await self._store.write([put, *along])
@@ -256,7 +259,7 @@ class Sessions:
             raise UpdateConflict(
                 f"the upload session {found.id.hex()} changed meanwhile; look at it and try again"
             ) from None
-        return OpenSession(found.id, session, row)
+        return replace(found, session=session, row=row)
 
     async def drop_parts(self, found: OpenSession) -> None:
         """Forget all parts of a session that ended, but what those were like that it made its blob of."""
@@ -271,7 +274,7 @@ class Sessions:
             if number not in kept or place:
                 changes.append(LocalDelete(LocalSpace.PART, row.key))
             else:
-                changes.append(LocalPut(LocalSpace.PART, row.key, without_refs(row.value), end_ms))
+                changes.append(LocalPut(LocalSpace.PART, row.key, without_refs(row.key, row.value), end_ms))
         for start in range(0, len(changes), CHANGES_PER_GROUP):
             await self._store.write(changes[start : start + CHANGES_PER_GROUP])
 
@@ -313,13 +316,14 @@ class Sessions:
         return [row async for row in all_rows(self._store, LocalSpace.PART, prefix=part_prefix(session_id, number))]
 
 
-def _parts_of(rows: Sequence[LocalRow]) -> list[UploadPart]:
+def _parts_of(rows: Sequence[LocalRow], seal: RowSeal | None) -> list[UploadPart]:
     """The part that these rows are, all under one number; none where there is none."""
     if not rows:
         return []
     number, _ = place_of(rows[0].key)
-    first = decode_part_row(rows[0].value)
-    refs = tuple(ref for row in rows if place_of(row.key)[1] < first.rows for ref in decode_part_row(row.value).refs)
+    first = decode_part_row(rows[0].key, rows[0].value, seal)
+    read = (decode_part_row(row.key, row.value, seal) for row in rows if place_of(row.key)[1] < first.rows)
+    refs = tuple(ref for row in read for ref in row.refs)
     return [UploadPart(number, first.size, first.digest, first.arrived_at_ms, refs)]
 
 

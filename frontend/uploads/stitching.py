@@ -15,8 +15,9 @@ import msgspec
 
 from ambry.errors import InvalidRequest, PreconditionFailed, UploadGone
 from frontend.uploads.completion import WantedPart
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import PARTS_MAX, SESSION_ID_SIZE, UploadPart
-from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.uploads.sessions import Sessions
 
 PREFIX = "signedId/"
 CHUNK_TTL_MAX_S = 90 * 86_400
@@ -77,7 +78,7 @@ async def wanted_of(
     sessions: Sessions, found: OpenSession, chunks: Sequence[SignedChunk], now_ms: int
 ) -> list[WantedPart]:
     """The chunks in the order of the blob, compared with what arrived. Raises InvalidRequest, UploadGone."""
-    arrived = {part.number: part async for part in sessions.parts(found.id)}
+    arrived = {part.number: part async for part in sessions.parts(found)}
     for chunk in chunks:
         part = arrived.get(chunk.part)
         if part is None or (part.size, part.digest.hex()) != (chunk.size, chunk.digest):

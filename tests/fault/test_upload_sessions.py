@@ -17,6 +17,7 @@ import pytest
 
 from ambry import AmbryClient
 from ambry.client.sections import state_path
+from ambry.rest import names
 from deploy.local_cluster import LocalCluster
 from frontend.metadata.spaces import LocalSpace
 from tests.fault.test_space_returns import HASTE, abandon_an_upload, used_bytes
@@ -55,7 +56,9 @@ def pair(
             shared_cluster(
                 request, tmp_path_factory, datacenters=1, frontends=2, partitions=2, overrides=QUICK
             ) as cluster,
+            AmbryClient(endpoints=[cluster.frontends()[0].url]) as client,
         ):
+            client.create_container("default", "secret", encrypted=True)
             yield cluster
 
 
@@ -82,10 +85,14 @@ def done(answer: Answer) -> str:
         f"{SESSIONS}.finish:after",
     ],
 )
-def test_a_session_goes_on_with_another_frontend_wherever_one_is_killed(pair: LocalCluster, step: str) -> None:
+@pytest.mark.parametrize("container", ["default", "secret"], ids=["plain", "encrypted"])
+def test_a_session_goes_on_with_another_frontend_wherever_one_is_killed(
+    pair: LocalCluster, step: str, container: str
+) -> None:
     parts = [content(41, 5 * MIB), content(42, MIB + 7)]
     frontend = Dying(pair, step)
-    begun = json.loads(call(frontend.other, "POST", "/uploads", b"").body)
+    into = {names.ACCOUNT_NAME: "default", names.CONTAINER_NAME: container}
+    begun = json.loads(call(frontend.other, "POST", "/uploads", b"", into).body)
     path = f"/uploads/{begun['upload']}"
     assert call(frontend.other, "PUT", f"{path}/2", parts[1]).status == 200
     if "complete" in step or "commit" in step or "finish" in step:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ambry import AmbryClient, BlobGone, BlobId, RetryPolicy, Unavailable
+from ambry.checksum import digest
 from ambry.errors import AmbryError, EncryptionKeyDeleted, KeysUnavailable
+from ambry.rest import names
 from deploy.local_cluster import LocalCluster
 from tests.support.content import content
+from tests.support.rest import call
 from tests.support.waiting import eventually
 
 PLANTED = b"PLANTED IN PLAIN TEXT "
@@ -18,9 +22,9 @@ SIZES = (0, 1, 100, 65_535, 65_536, 65_537, (4 << 20) - 1, 4 << 20, (4 << 20) + 
 ONCE = RetryPolicy(max_attempts=1)
 
 
-def planted(size: int) -> bytes:
+def planted(size: int, text: bytes = PLANTED) -> bytes:
     """Bytes of which every piece of a few dozen tells that it is plain."""
-    return (PLANTED * (size // len(PLANTED) + 1))[:size]
+    return (text * (size // len(text) + 1))[:size]
 
 
 def found_in(directory: Path, text: bytes) -> list[str]:
@@ -156,3 +160,43 @@ def gone(client: AmbryClient, blob: BlobId) -> bool:
     except AmbryError:
         return False
     return False
+
+
+def test_uploads_in_parts_and_stitched_ones_are_sealed_and_read_in_both_datacenters(machine: Machine) -> None:
+    text = b"PLANTED AS PARTS "
+    told = {"note": text.decode()}
+    parts = [planted(size, text) for size in (9_000_000, 5_000_000, 1)]
+    with machine.client(container="parted") as client, machine.client("dc2", "parted") as far:
+        client.create_container("default", "parted", encrypted=True)
+        upload = client.start_upload(durability="geo", metadata=told, filename="PLANTED AS PARTS .bin")
+        for number, part in enumerate(parts, start=1):
+            upload.write_part(number, part)
+        left = client.start_upload()
+        left.write_part(1, parts[1])
+        client.encryption.rotate("default", "parted")
+        made = upload.complete().id
+        [frontend] = machine.cluster.frontends("dc1")
+        stitched = stitch(frontend.url, parts[1:])
+        for blob, data in ((made, b"".join(parts)), (stitched, b"".join(parts[1:]))):
+            for reader in (client, far):
+                assert reader.get_bytes(blob) == data
+                assert reader.get_bytes(blob, range=(65_530, 5_000_001)) == data[65_530:5_000_001]
+        assert far.head(made).metadata == told
+    digests = {digest(part) for part in [*parts[:2], parts[0][: 4 << 20], b"".join(parts), b"".join(parts[1:])]}
+    for each in (text, *digests, *(known.hex().encode() for known in digests)):
+        assert found_in(machine.cluster.directory, each) == []
+
+
+def stitch(url: str, chunks: list[bytes]) -> BlobId:
+    """What is made of these chunks in the encrypted container by Ambry's older form of uploads."""
+    said = {names.ACCOUNT_NAME: "default", names.CONTAINER_NAME: "parted"}
+    of_chunk = said | {
+        "x-ambry-chunk-upload": "true",
+        "x-ambry-session": "planted",
+        "x-ambry-max-upload-size": "10000000",
+        "x-ambry-durability": "geo",
+    }
+    signed = [call(url, "POST", "/", chunk, of_chunk).headers["Location"] for chunk in chunks]
+    answer = call(url, "POST", "/stitch", json.dumps({"signedChunkIds": signed}).encode(), said)
+    assert answer.status == 201, answer.body
+    return BlobId.parse(answer.blob_id)

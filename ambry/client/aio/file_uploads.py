@@ -25,7 +25,6 @@ from ambry.errors import (
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
-    NotSupported,
     PreconditionFailed,
     UpdateConflict,
     UploadNotFound,
@@ -123,8 +122,8 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
         if begun is None:
             try:
                 begun = await self._anew(sent)
-            except (MetadataUnavailable, MethodNotAllowed, NotSupported):
-                # Blobs go on without a metadata store, and into encrypted containers; uploads in parts do not.
+            except (MetadataUnavailable, MethodNotAllowed):
+                # Blobs go on without a metadata store; uploads in parts do not.
                 return await whole()
         info = await self._in_parts(sent, begun)
         if place is not None:

@@ -26,7 +26,6 @@ from ambry.errors import (
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
-    NotSupported,
     PreconditionFailed,
     UpdateConflict,
     UploadNotFound,
@@ -124,8 +123,8 @@ class SyncFileUploads(SyncUploads, SyncNames):
         if begun is None:
             try:
                 begun = self._anew(sent)
-            except (MetadataUnavailable, MethodNotAllowed, NotSupported):
-                # Blobs go on without a metadata store, and into encrypted containers; uploads in parts do not.
+            except (MetadataUnavailable, MethodNotAllowed):
+                # Blobs go on without a metadata store; uploads in parts do not.
                 return whole()
         info = self._in_parts(sent, begun)
         if place is not None:

@@ -15,7 +15,6 @@ from ambry.errors import (
     InvariantBroken,
     KeyMismatch,
     KeysUnavailable,
-    NotSupported,
     Unavailable,
 )
 from ambry.format import sealed
@@ -31,7 +30,6 @@ from frontend.router.quorum_read import read_head
 from frontend.router.records import RecordPuts, new_record
 from frontend.router.sealing import Sealing, seal, sealing_now, sealing_soon
 from frontend.router.values import PutResult, RangeSpec
-from frontend.uploads.parts import check_may_have_parts
 from tests.support.content import content
 from tests.support.fake_cluster import (
     CHUNK,
@@ -397,11 +395,3 @@ async def test_no_plain_record_leaves_for_an_encrypted_container() -> None:
     with pytest.raises(InvariantBroken, match="encrypted container"):
         await records.put(plain)
     assert all(not peer.records for peer in cluster.peers())
-
-
-async def test_an_upload_in_parts_to_an_encrypted_container_is_refused() -> None:
-    """Its rows hold what was said of the blob as it came."""
-    container = sealed_cluster().request().container
-    with pytest.raises(NotSupported, match="takes no upload in parts"):
-        check_may_have_parts(container)
-    check_may_have_parts(make_cluster().request().container)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ambry.blob import BlobProperties, Durability
 from ambry.checksum import digest
 from ambry.errors import (
     ChecksumMismatch,
@@ -23,106 +20,25 @@ from ambry.errors import (
     UploadGone,
 )
 from ambry.format.properties import decode_properties
-from ambry.ids import BlobId, IdKind, uuid7
+from ambry.ids import BlobId
 from ambry.protocol.frame import MessageType
-from frontend.containers.resolver import Containers
-from frontend.metadata.leases import Leases
 from frontend.metadata.spaces import LocalSpace
-from frontend.metadata.store import LocalPut, MetadataStore
-from frontend.router.values import DigestCheck, PutResult
-from frontend.uploads.completion import WantedPart, complete
-from frontend.uploads.janitor import UploadJanitor
-from frontend.uploads.parts import PartPut
-from frontend.uploads.rows import Session, SessionState, UploadPart
-from frontend.uploads.sessions import OpenSession, Sessions
+from frontend.metadata.store import LocalPut
+from frontend.router.values import DigestCheck
+from frontend.uploads.completion import WantedPart
+from frontend.uploads.rows import SessionState
+from frontend.uploads.sessions import Sessions
 from tests.support.content import content
 from tests.support.eventually import eventually
-from tests.support.fake_clock import SettableClock
-from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, stream
+from tests.support.fake_cluster import CHUNK
 from tests.support.fake_peers import fails
-from tests.support.http_frontend import ACCOUNTS
-from tests.support.metadata_stores import opened, sqlite_store
-
-ID = b"i" * 16
-MAX_S = 1_000
-IDLE_S = 100.0
+from tests.support.upload_world import ID, IDLE_S, MAX_S, World, upload_world
 
 
-@dataclass(frozen=True, kw_only=True)
-class World:
-    cluster: FakeCluster
-    store: MetadataStore
-    sessions: Sessions
-    clock: SettableClock
-
-    async def begin(self, ttl_s: int | None = None) -> None:
-        partition = self.cluster.context.placement.choose(CHUNK).id
-        blob_id = BlobId.make(
-            kind=IdKind.COMPOSITE,
-            datacenter=1,
-            account=1,
-            container=1,
-            partition=partition,
-            uuid=uuid7(self.clock.wall_ms(), random.Random(3)),
-        )
-        session = Session(
-            blob=blob_id.raw,
-            properties=BlobProperties(size=0, digest=b"", filename="model.bin"),
-            metadata=b"",
-            ttl_s=ttl_s,
-            durability=Durability.DISK,
-            created_at_ms=self.clock.wall_ms(),
-        )
-        await self.sessions.begin(ID, session)
-
-    async def found(self) -> OpenSession:
-        return await self.sessions.find(ID)
-
-    async def part(self, number: int, body: bytes, verify: DigestCheck | None = None) -> UploadPart:
-        put = PartPut(
-            self.cluster.request(),
-            self.cluster.context,
-            self.sessions,
-            await self.found(),
-            size_max=1 << 40,
-            max_s=MAX_S,
-            verify=verify,
-        )
-        return await put.run(number, stream([body]), size=len(body))
-
-    async def complete(
-        self, *wanted: WantedPart, verify: DigestCheck | None = None, size_max: int = 1 << 40
-    ) -> PutResult:
-        return await complete(
-            self.cluster.request(),
-            self.cluster.context,
-            self.sessions,
-            await self.found(),
-            wanted=wanted or None,
-            size_max=size_max,
-            verify=verify,
-        )
-
-    def janitor(self, owner: bytes = b"j" * 16) -> UploadJanitor:
-        leases = Leases(self.store, clock=self.clock, owner=owner)
-        containers = Containers(ACCOUNTS)
-        return UploadJanitor(self.sessions, self.cluster.context, containers, leases, clock=self.clock, max_s=MAX_S)
-
-    async def rows(self) -> int:
-        return len(await self.store.locals(LocalSpace.PART))
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    clock = SettableClock()
-    cluster = make_cluster(((3,),) * 4, clock=clock)
-    async with opened(sqlite_store(tmp_path / "meta.sqlite", clock=clock)) as store:
-        sessions = Sessions(store, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
-        yield World(cluster=cluster, store=store, sessions=sessions, clock=clock)
-
-
-def living(world: World) -> set[bytes]:
-    return world.cluster.pool.visible()
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with upload_world(tmp_path, encrypted=request.param) as made:
+        yield made
 
 
 def expects(wanted: bytes) -> DigestCheck:
@@ -316,7 +232,7 @@ async def test_a_part_with_a_wrong_digest_does_not_count_and_leaves_nothing(worl
     await world.begin()
     with pytest.raises(ChecksumMismatch):
         await world.part(1, content(1, 3 * CHUNK), expects(b"x" * 16))
-    await eventually(lambda: living(world) == set())
+    await eventually(lambda: world.living() == set())
     assert await world.rows() == 0
 
 
@@ -329,7 +245,7 @@ async def test_of_an_aborted_session_nothing_stays(world: World) -> None:
     await world.part(1, b"again")
     await world.sessions.finish(await world.found(), SessionState.ABORTED)
     await world.janitor().tick()
-    assert living(world) == set()
+    assert world.living() == set()
     assert await world.rows() == 0
 
 
@@ -343,7 +259,7 @@ async def test_an_idle_session_is_over_and_nothing_of_it_stays(world: World) -> 
     await world.janitor().tick()
     with pytest.raises(UploadGone):
         await world.found()
-    assert living(world) == set()
+    assert world.living() == set()
     assert await world.rows() == 0
 
 
@@ -358,7 +274,7 @@ async def test_a_session_that_is_never_idle_is_over_one_day(world: World) -> Non
         await world.janitor().tick()
     else:
         pytest.fail("it went on for ever")
-    assert living(world) == set()
+    assert world.living() == set()
 
 
 async def test_parts_that_the_blob_is_not_made_of_go_and_its_own_stay(world: World) -> None:
@@ -369,7 +285,7 @@ async def test_parts_that_the_blob_is_not_made_of_go_and_its_own_stay(world: Wor
     result = await world.complete(WantedPart(1))
     await world.janitor().tick()
     assert await world.cluster.read(result.id) == b"second"
-    assert len(living(world)) == 2, "the blob and its one chunk"
+    assert len(world.living()) == 2, "the blob and its one chunk"
     assert await world.rows() == 1, "what its part was like"
     assert await world.complete(WantedPart(1)) == result
 
@@ -386,7 +302,7 @@ async def test_rows_stay_until_enough_replicas_heard_that_the_chunks_are_nobodys
         world.cluster.peer(number).heal()
     await world.janitor().tick()
     assert await world.rows() == 0
-    assert living(world) == set()
+    assert world.living() == set()
 
 
 async def test_a_part_of_which_nobody_knows_whether_it_counts_is_not_torn_out_of_its_session(
@@ -444,7 +360,7 @@ async def test_a_session_that_cannot_be_read_keeps_nobody_from_the_others(world:
     janitor = world.janitor()
     await janitor.tick()
     assert janitor.progress() == {"sessions": 4, "ended": 1}
-    assert living(world) == set()
+    assert world.living() == set()
 
 
 async def test_one_frontend_looks_at_sessions_at_a_time(world: World) -> None:

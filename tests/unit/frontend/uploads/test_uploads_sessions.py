@@ -10,25 +10,31 @@ import pytest
 from msgspec.structs import replace
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
-from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
-from ambry.ids import IdKind
+from ambry.errors import EncryptionKeyDeleted, InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from ambry.ids import BlobId, IdKind
+from frontend.container import scope_of
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import MetadataStore
+from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import PARTS_MAX, REFS_PER_ROW, REPLACED, Completion, Session, SessionState, UploadPart
-from frontend.uploads.sessions import OpenSession, Sessions, check_number
+from frontend.uploads.sealing import with_key
+from frontend.uploads.sessions import Sessions, check_number
 from tests.support.fake_clock import SettableClock
+from tests.support.memory_keys import MemoryKeys
 from tests.support.metadata_stores import opened, sqlite_store
 from tests.support.samples import blob_id
 
 ID = b"i" * 16
 IDLE_S = 100.0
+BLOB = BlobId(blob_id(1, kind=IdKind.COMPOSITE))
+SCOPE = scope_of(BLOB.account, BLOB.container)
 
 
 def some_session(created_at_ms: int = 0) -> Session:
     return Session(
-        blob=blob_id(1, kind=IdKind.COMPOSITE),
-        properties=BlobProperties(size=0, digest=b""),
-        metadata=b"",
+        blob=BLOB.raw,
+        properties=BlobProperties(size=0, digest=b"", filename="planted.bin"),
+        metadata=b"planted",
         ttl_s=None,
         durability=Durability.DISK,
         created_at_ms=created_at_ms,
@@ -56,13 +62,26 @@ async def store(tmp_path: Path, clock: SettableClock) -> AsyncIterator[MetadataS
 
 
 @pytest.fixture
-def sessions(store: MetadataStore, clock: SettableClock) -> Sessions:
-    return Sessions(store, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
+def keys() -> MemoryKeys:
+    return MemoryKeys()
 
 
-async def begun(sessions: Sessions) -> OpenSession:
-    await sessions.begin(ID, some_session())
-    return await sessions.find(ID)
+@pytest.fixture
+def sessions(store: MetadataStore, clock: SettableClock, keys: MemoryKeys) -> Sessions:
+    return Sessions(store, keys, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "sealed"])
+async def found(request: pytest.FixtureRequest, sessions: Sessions, keys: MemoryKeys) -> OpenSession:
+    """A session that was begun."""
+    new = OpenSession(ID, some_session(), b"")
+    if request.param:
+        session, sealing = with_key(new.session, await keys.find_soon(SCOPE, 1))
+        new = OpenSession(ID, session, b"", sealing)
+    await sessions.begin(new)
+    found = await sessions.find(ID)
+    assert found.session == new.session
+    return found
 
 
 async def add(sessions: Sessions, found: OpenSession, new: UploadPart) -> None:
@@ -73,50 +92,56 @@ async def all_parts(sessions: Sessions) -> list[UploadPart]:
     return [each async for each in sessions.all_parts(ID)]
 
 
+def ids(part: UploadPart) -> list[bytes]:
+    return [ref.id for ref in part.refs]
+
+
 async def counted(sessions: Sessions) -> list[UploadPart]:
-    return [each async for each in sessions.parts(ID)]
+    return [each async for each in sessions.parts(await sessions.find(ID))]
 
 
-async def test_parts_count_in_the_order_of_their_numbers_whenever_they_came(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_parts_count_in_the_order_of_their_numbers_whenever_they_came(
+    sessions: Sessions, found: OpenSession
+) -> None:
     for number in (7, 1, 300, PARTS_MAX):
         await add(sessions, found, part(number, 3))
     assert await counted(sessions) == [part(1, 3), part(7, 3), part(300, 3), part(PARTS_MAX, 3)]
-    assert [each.number async for each in sessions.parts(ID, after=7)] == [300, PARTS_MAX]
+    assert [each.number async for each in sessions.parts(found, after=7)] == [300, PARTS_MAX]
 
 
-async def test_a_part_of_many_chunks_comes_back_whole(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_a_part_of_many_chunks_comes_back_whole(sessions: Sessions, found: OpenSession) -> None:
     await add(sessions, found, part(1, 2 * REFS_PER_ROW + 1))
     await add(sessions, found, part(2))
     assert await counted(sessions) == [part(1, 2 * REFS_PER_ROW + 1), part(2)]
 
 
-async def test_a_part_takes_the_place_of_the_one_before_whose_chunks_are_not_forgotten(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_a_part_takes_the_place_of_the_one_before_whose_chunks_are_not_forgotten(
+    sessions: Sessions, found: OpenSession
+) -> None:
     long, short = part(1, 2 * REFS_PER_ROW, digest=b"a" * 16), part(1, 1, digest=b"b" * 16)
     await add(sessions, found, long)
     await add(sessions, found, short)
     assert await counted(sessions) == [short]
     [_, replaced] = await all_parts(sessions)
-    assert (replaced.number, replaced.refs) == (REPLACED, long.refs)
+    assert (replaced.number, ids(replaced)) == (REPLACED, ids(long))
 
 
-async def test_chunks_that_were_noted_and_never_counted_are_known_to_be_nobodys(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_chunks_that_were_noted_and_never_counted_are_known_to_be_nobodys(
+    sessions: Sessions, found: OpenSession
+) -> None:
     await sessions.note_chunks(found, part(4))
     assert await counted(sessions) == []
-    assert [(each.number, each.refs) for each in await all_parts(sessions)] == [(REPLACED, part(4).refs)]
+    assert [(each.number, ids(each)) for each in await all_parts(sessions)] == [(REPLACED, ids(part(4)))]
 
 
-async def test_a_part_of_more_chunks_than_rows_hold_is_refused(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_a_part_of_more_chunks_than_rows_hold_is_refused(sessions: Sessions, found: OpenSession) -> None:
     with pytest.raises(TooLarge, match="smaller parts"):
         await sessions.note_chunks(found, part(1, 255 * REFS_PER_ROW + 1))
 
 
-async def test_a_session_that_is_complete_takes_no_parts_also_those_that_were_under_way(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_a_session_that_is_complete_takes_no_parts_also_those_that_were_under_way(
+    sessions: Sessions, found: OpenSession
+) -> None:
     noted = await sessions.note_chunks(found, part(2))
     await sessions.complete(found, completion(1))
     with pytest.raises(UpdateConflict, match="takes no more parts"):
@@ -126,22 +151,22 @@ async def test_a_session_that_is_complete_takes_no_parts_also_those_that_were_un
     assert await counted(sessions) == []
 
 
-async def test_two_frontends_complete_a_session_alike_or_one_of_them_hears_of_the_other(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_two_frontends_complete_a_session_alike_or_one_of_them_hears_of_the_other(
+    sessions: Sessions, found: OpenSession
+) -> None:
     first = await sessions.complete(found, completion(1))
-    assert await sessions.complete(found, completion(1)) == first
+    assert (await sessions.complete(found, completion(1))).row == first.row
     with pytest.raises(UpdateConflict):
         await sessions.complete(found, completion(1, 2))
     done = await sessions.finish(first, SessionState.DONE)
-    assert await sessions.finish(first, SessionState.DONE) == done
+    assert (await sessions.finish(first, SessionState.DONE)).row == done.row
     with pytest.raises(UpdateConflict):
         await sessions.finish(found, SessionState.ABORTED)
 
 
 async def test_an_idle_session_takes_nothing_more_and_every_part_puts_that_off(
-    sessions: Sessions, clock: SettableClock
+    sessions: Sessions, found: OpenSession, clock: SettableClock
 ) -> None:
-    found = await begun(sessions)
     for number in (1, 2, 3):
         clock.advance(IDLE_S - 1)
         await add(sessions, found, part(number))
@@ -155,8 +180,7 @@ async def test_an_idle_session_takes_nothing_more_and_every_part_puts_that_off(
         await sessions.complete(found, completion(1, 2, 3))
 
 
-async def test_an_aborted_session_says_so_and_an_unknown_one_too(sessions: Sessions) -> None:
-    found = await begun(sessions)
+async def test_an_aborted_session_says_so_and_an_unknown_one_too(sessions: Sessions, found: OpenSession) -> None:
     await sessions.finish(found, SessionState.ABORTED)
     with pytest.raises(UploadGone, match="aborted"):
         await sessions.find(ID)
@@ -165,12 +189,11 @@ async def test_an_aborted_session_says_so_and_an_unknown_one_too(sessions: Sessi
 
 
 async def test_a_session_without_anything_left_behind_is_not_looked_at_again_and_goes_on_telling_its_end(
-    sessions: Sessions, store: MetadataStore, clock: SettableClock
+    sessions: Sessions, found: OpenSession, store: MetadataStore, clock: SettableClock
 ) -> None:
-    found = await begun(sessions)
     await add(sessions, found, part(1))
     done = await sessions.finish(await sessions.complete(found, completion(1)), SessionState.DONE)
-    assert [row.read() for row in await sessions.page(None)] == [done]
+    assert [(await sessions.opened(row.read())).session for row in await sessions.page(None)] == [done.session]
     await sessions.drop_parts(done)
     await sessions.note_cleaned(done)
     assert await sessions.page(None) == []
@@ -183,9 +206,8 @@ async def test_a_session_without_anything_left_behind_is_not_looked_at_again_and
 
 
 async def test_of_a_session_that_is_done_stays_what_its_parts_were_like_and_none_of_their_chunks(
-    sessions: Sessions, store: MetadataStore
+    sessions: Sessions, found: OpenSession, store: MetadataStore
 ) -> None:
-    found = await begun(sessions)
     await add(sessions, found, part(1, 3 * REFS_PER_ROW))
     await add(sessions, found, part(2, digest=b"2" * 16))
     await add(sessions, found, part(2))
@@ -193,7 +215,7 @@ async def test_of_a_session_that_is_done_stays_what_its_parts_were_like_and_none
     done = await sessions.finish(await sessions.complete(found, completion(1, 2)), SessionState.DONE)
     await sessions.drop_parts(done)
     left = [replace(part(1, 3 * REFS_PER_ROW), refs=()), replace(part(2), refs=())]
-    assert [each async for each in sessions.parts(ID)] == left
+    assert await counted(sessions) == left
     assert len(await store.locals(LocalSpace.PART)) == 2
 
 
@@ -201,10 +223,10 @@ async def test_a_page_says_which_sessions_nobody_goes_on_with(
     sessions: Sessions, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
-        await sessions.begin(bytes([number]) * 16, some_session())
+        await sessions.begin(OpenSession(bytes([number]) * 16, some_session(), b""))
     clock.advance(IDLE_S + 1)
     for number in (5, 6):
-        await sessions.begin(bytes([number]) * 16, some_session())
+        await sessions.begin(OpenSession(bytes([number]) * 16, some_session(), b""))
     page = await sessions.page(None)
     assert [(row.id[0], row.idle) for row in page] == [(number, number < 5) for number in range(7)]
     page = await sessions.page(bytes([3]) * 16)
@@ -212,14 +234,50 @@ async def test_a_page_says_which_sessions_nobody_goes_on_with(
 
 
 async def test_a_session_that_somebody_goes_on_with_again_is_not_ended_for_having_been_idle(
-    sessions: Sessions, store: MetadataStore
+    sessions: Sessions, found: OpenSession, store: MetadataStore
 ) -> None:
     """A completion that was taken back leaves the very row that stood there before."""
-    found = await begun(sessions)
     await sessions.reopen(await sessions.complete(found, completion(1)))
     with pytest.raises(UpdateConflict):
         await sessions.finish(found, SessionState.ABORTED, idle=True)
     assert (await sessions.find(ID)).session.state is SessionState.OPEN
+
+
+async def test_rows_of_a_sealed_session_show_nothing_of_its_content_and_all_that_letting_go_takes(
+    store: MetadataStore, sessions: Sessions, found: OpenSession, keys: MemoryKeys
+) -> None:
+    await add(sessions, found, part(1, REFS_PER_ROW + 1, digest=b"PLANTEDdigest-16"))
+    await add(sessions, found, part(1, 2, digest=b"PLANTEDanother16"))
+    completed = replace(completion(1), digest=b"PLANTEDdigest-16", chosen=b"PLANTEDchosen-16")
+    done = await sessions.finish(await sessions.complete(found, completed), SessionState.DONE)
+    rows = [*await store.locals(LocalSpace.SESSION), *await store.locals(LocalSpace.PART)]
+    shown = [row for row in rows if b"planted" in row.value.lower()]
+    assert bool(shown) == (found.sealing is None)
+    keys.deleted.add(SCOPE)
+    assert [len(ids(each)) for each in await all_parts(sessions)] == [2, REFS_PER_ROW + 1]
+    [row] = await sessions.page(None)
+    await sessions.drop_parts(row.read())
+    await sessions.note_cleaned(row.read())
+    if found.sealing is None:
+        assert await sessions.find(ID) == done
+        return
+    with pytest.raises(EncryptionKeyDeleted):
+        await sessions.find(ID)
+    keys.deleted.clear()
+    assert (await sessions.find(ID)).session == done.session
+    assert [each.digest for each in await counted(sessions)] == [b"PLANTEDanother16"]
+
+
+async def test_a_sealed_session_is_ended_by_whoever_cannot_open_it(
+    sessions: Sessions, found: OpenSession, keys: MemoryKeys
+) -> None:
+    keys.deleted.add(SCOPE)
+    [row] = await sessions.page(None)
+    await sessions.finish(row.read(), SessionState.ABORTED)
+    [row] = await sessions.page(None)
+    assert row.read().session.state is SessionState.ABORTED
+    keys.deleted.clear()
+    assert (await sessions.opened(row.read())).session == replace(found.session, state=SessionState.ABORTED)
 
 
 def test_numbers_of_parts_have_bounds() -> None:
