@@ -69,12 +69,12 @@ def test_what_cannot_be_wrapped_anew_is_a_failure(shell: Shell) -> None:
     assert "nobody is there" in shell("encryption", "show").output
 
 
-def test_a_large_file_goes_into_an_encrypted_container_as_one(shell: Shell, tmp_path: Path) -> None:
-    """Parts are not had there yet, and nobody who puts a file need know."""
+def test_a_large_file_goes_into_an_encrypted_container_in_parts(shell: Shell, tmp_path: Path) -> None:
     assert shell("container", "create", "secret", "--encrypted").exit_code == 0
     file = tmp_path / "large.bin"
     file.write_bytes(content(3, (2 << 20) + 5))
     with AmbryClient(shell.url, account="ml", container="secret") as client:
         info = client.put_file(file, transfer=TransferConfig(threshold=1 << 20, part_size=1 << 20))
         assert client.get(info.id).read() == file.read_bytes()
+        assert client.head(info.id).etag.endswith('-3"')
     assert not file.with_name("large.bin.ambry-upload").exists()
