@@ -66,6 +66,30 @@ def test_parts_go_in_by_several_clients_and_come_out_as_one_blob(dc1: str) -> No
             upload.abort()
 
 
+def test_an_upload_with_a_name_is_named_when_it_is_completed_by_whoever_goes_on_with_it(dc1: str) -> None:
+    with AmbryClient(endpoints=[dc1]) as client:
+        upload = client.start_upload(name="parts/model.bin", if_absent=True)
+        upload.write_part(1, b"hello")
+        assert not client.exists("parts/model.bin")
+        again = SyncUpload.resume(client, json.loads(json.dumps(upload.state())))
+        info = again.complete()
+        assert (info.id, info.name) == (upload.blob, "parts/model.bin")
+        assert upload.complete().id == info.id, "again is the same"
+        taken = client.start_upload(name="parts/model.bin", if_absent=True)
+        taken.write_part(1, b"other")
+        with pytest.raises(AlreadyExists, match="without if_absent"):
+            taken.complete()
+        assert taken.blob is not None and not client.exists(taken.blob), "nobody knows of it"
+        newer = client.start_upload(name="parts/model.bin", if_match=info.etag)
+        newer.write_part(1, b"newer")
+        newer.complete()
+        assert client.get_bytes("parts/model.bin") == b"newer"
+        client.delete("parts/model.bin")
+        assert newer.blob is not None and not client.exists(newer.blob), "it goes with its name"
+        with pytest.raises(InvalidRequest, match="about a name"):
+            client.start_upload(if_absent=True)
+
+
 async def test_the_awaiting_client_does_the_same_and_aborts_what_fails(dc1: str) -> None:
     async with AsyncAmbryClient(endpoints=[dc1]) as client:
         async with await client.start_upload() as upload:

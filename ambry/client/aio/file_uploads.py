@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from ambry.blob import Durability
-from ambry.client.aio.names import AsyncNames
 from ambry.client.aio.uploads import AsyncUpload, AsyncUploads
 from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
@@ -17,11 +15,9 @@ from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, check_made
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire import names as name_wire
+from ambry.client.wire.names import container_headers
 from ambry.errors import (
     AlreadyExists,
-    AmbryError,
-    BlobNotFound,
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
@@ -29,11 +25,9 @@ from ambry.errors import (
     UpdateConflict,
     UploadNotFound,
 )
-from ambry.ids import BlobId
-from ambry.rest import names
 
 
-class AsyncFileUploads(AsyncUploads, AsyncNames):
+class AsyncFileUploads(AsyncUploads):
     """The call that stores a file."""
 
     async def put_file(
@@ -102,7 +96,7 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
         place = None if name is None else self._name(name)
         headers = self._of_blob(request.headers)
         if place is not None:
-            headers.update({names.ACCOUNT_NAME: place.account, names.CONTAINER_NAME: place.container})
+            headers.update(container_headers(place))
             if if_absent and await self.exists(place, timeout=timeout):
                 raise AlreadyExists(f"the name {place} exists; nothing was sent")
         elif if_absent or if_match is not None:
@@ -127,7 +121,11 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
                 return await whole()
         info = await self._in_parts(sent, begun)
         if place is not None:
-            info = await self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)
+            try:
+                info = await self._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=timeout)
+            except (AlreadyExists, PreconditionFailed, UpdateConflict):
+                await blocking(sent.remembered.forget)
+                raise
         await blocking(sent.remembered.forget)
         return info
 
@@ -193,30 +191,6 @@ class AsyncFileUploads(AsyncUploads, AsyncNames):
         info = await begun.upload.complete(parts, checksum=put.checksum or None)
         check_made(info, put.size, parts, put.checksum)
         return info
-
-    async def _name_it(
-        self, put: _FilePut, info: BlobInfo, place: NameRef, *, if_absent: bool, if_match: str | None
-    ) -> BlobInfo:
-        """Let the name point to the blob, which goes with it from then on."""
-        request = name_wire.bind_request(place, info.id, overwrite=not if_absent, if_match=if_match, owned=True)
-        try:
-            await self._ask(*request, name_wire.parse_changed, put.timeout)
-        except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
-            # The same upload may have named it before, unheard.
-            if await self._points_to(place, put.timeout) != info.id:
-                with suppress(AmbryError):
-                    await self.delete(info.id)
-                await blocking(put.remembered.forget)
-                if isinstance(error, AlreadyExists):
-                    name_wire.reword(error, place, "without if_absent it points to the new blob")
-                raise
-        return await self.head(place, timeout=put.timeout)
-
-    async def _points_to(self, place: NameRef, timeout: Timeout | None) -> BlobId | None:
-        try:
-            return await self._identify(place, timeout)
-        except BlobNotFound:
-            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,29 +6,44 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ambry.blob import Durability
 from ambry.client.aio.blobs import AsyncBlobs
+from ambry.client.aio.names import AsyncNames
 from ambry.client.aio.waiting import ASYNCHRONOUS
 from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, UploadedPart
+from ambry.client.refs import NameRef
 from ambry.client.sources import Body, open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as blob_wire
+from ambry.client.wire import names as name_wire
 from ambry.client.wire import uploads as wire
 from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.errors import AmbryError, ChecksumMismatch
+from ambry.client.wire.names import container_headers
+from ambry.errors import (
+    AlreadyExists,
+    AmbryError,
+    BlobNotFound,
+    ChecksumMismatch,
+    InvalidRequest,
+    PreconditionFailed,
+    UpdateConflict,
+)
 from ambry.ids import BlobId
 
 ANSWER_BYTES_MAX = 1 << 20
 
 
-class AsyncUploads(AsyncBlobs):
+class AsyncUploads(AsyncBlobs, AsyncNames):
     """The calls on uploads in parts."""
 
     async def start_upload(
         self,
         *,
+        name: str | NameRef | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         ttl: timedelta | int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -36,7 +51,14 @@ class AsyncUploads(AsyncBlobs):
         durability: Durability | str | None = None,
         timeout: Timeout | None = None,
     ) -> AsyncUpload:
-        """Begin one; what its blob will be is said here. Nobody can read anything before it is completed."""
+        """Begin one; what its blob will be is said here. Nobody can read anything before it is completed.
+
+        With `name` the name points to the blob once it is completed, as with `put`; what `if_absent` and `if_match` say is
+        looked at then.
+        """
+        place = None if name is None else self._name(name)
+        if place is None and (if_absent or if_match is not None):
+            raise InvalidRequest("if_absent and if_match are about a name; a blob without one is always new")
         request = blob_wire.upload_request(
             size=None,
             digest="",
@@ -46,7 +68,12 @@ class AsyncUploads(AsyncBlobs):
             filename=filename,
             durability=durability,
         )
-        return await self._begin(self._of_blob(request.headers), timeout)
+        headers = self._of_blob(request.headers)
+        if place is None:
+            return await self._begin(headers, timeout)
+        upload = await self._begin(headers | container_headers(place), timeout)
+        upload.naming = Naming(place, if_absent, if_match)
+        return upload
 
     async def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> AsyncUpload:
         told = wire.parse_session(*await self._asked(wire.begin_request(headers), b"", timeout))
@@ -100,6 +127,40 @@ class AsyncUploads(AsyncBlobs):
             )
         return UploadedPart(part=number, size=sent.sent, checksum=found)
 
+    async def _name_it(
+        self, info: BlobInfo, place: NameRef, *, if_absent: bool, if_match: str | None, timeout: Timeout | None
+    ) -> BlobInfo:
+        """Let a name point to a blob that was put for it, which goes with it from then on; where it may not, the blob goes.
+
+        Raises AlreadyExists, PreconditionFailed, UpdateConflict.
+        """
+        request = name_wire.bind_request(place, info.id, overwrite=not if_absent, if_match=if_match, owned=True)
+        try:
+            await self._ask(*request, name_wire.parse_changed, timeout)
+        except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
+            # The same upload may have named it before, unheard.
+            if await self._points_to(place, timeout) != info.id:
+                with suppress(AmbryError):
+                    await self.delete(info.id)
+                if isinstance(error, AlreadyExists):
+                    name_wire.reword(error, place, "without if_absent it points to the new blob")
+                raise
+        return await self.head(place, timeout=timeout)
+
+    async def _points_to(self, place: NameRef, timeout: Timeout | None) -> BlobId | None:
+        try:
+            return await self._identify(place, timeout)
+        except BlobNotFound:
+            return None
+
+
+class Naming(NamedTuple):
+    """What an upload is completed to, beside a blob."""
+
+    place: NameRef
+    if_absent: bool
+    if_match: str | None
+
 
 class AsyncUpload:
     """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is."""
@@ -111,6 +172,8 @@ class AsyncUpload:
         """32 hexadecimal digits: all that is needed to go on with it."""
         self.blob = blob
         """The id that its blob will have, once it was told."""
+        self.naming: Naming | None = None
+        """The name that will point to it."""
 
     async def write_part(
         self, number: int, data: BlobSource | Body, *, progress: Progress | None = None, timeout: Timeout | None = None
@@ -140,12 +203,23 @@ class AsyncUpload:
 
     def state(self) -> dict[str, Any]:
         """What `resume` goes on from, as JSON may hold it."""
-        return {"upload": self.id}
+        if self.naming is None:
+            return {"upload": self.id}
+        place, if_absent, if_match = self.naming
+        return {
+            "upload": self.id,
+            "name": [place.name, place.account, place.container],
+            "if_absent": if_absent,
+            "if_match": if_match,
+        }
 
     @classmethod
     async def resume(cls, client: AsyncUploads, state: Mapping[str, Any]) -> AsyncUpload:
         """Go on with one whose `state` was kept."""
-        return await client.resume_upload(state["upload"])
+        upload = await client.resume_upload(state["upload"])
+        if (name := state.get("name")) is not None:
+            upload.naming = Naming(NameRef(*name), state["if_absent"], state["if_match"])
+        return upload
 
     async def complete(
         self,
@@ -159,6 +233,9 @@ class AsyncUpload:
         With `parts`, by rising number, it is made of these, and their sizes and checksums are compared with what arrived;
         None is all that arrived. With the `checksum` of the whole, its xxh3-128 in hexadecimal, the server goes through all
         bytes, which takes its time, and the blob has that checksum.
+
+        Where the upload has a name, that points to the blob on return. Raises AlreadyExists, PreconditionFailed, UpdateConflict
+        where it may not: then the blob is deleted.
         """
         body = wire.complete_body(parts)
         request = wire.complete_request(
@@ -166,7 +243,12 @@ class AsyncUpload:
         )
         headers, _ = await self._client._asked(request, body, timeout or self._timeout)
         self.blob = blob_wire.parse_put(request, headers).id
-        return await self._client.head(self.blob, timeout=timeout or self._timeout)
+        limit = timeout or self._timeout
+        info = await self._client.head(self.blob, timeout=limit)
+        if self.naming is None:
+            return info
+        place, if_absent, if_match = self.naming
+        return await self._client._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=limit)
 
     async def abort(self, *, timeout: Timeout | None = None) -> None:
         """End it; nothing of it stays."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,15 +13,12 @@ from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferCon
 from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, check_made
-from ambry.client.sync.names import SyncNames
 from ambry.client.sync.uploads import SyncUpload, SyncUploads
 from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire import names as name_wire
+from ambry.client.wire.names import container_headers
 from ambry.errors import (
     AlreadyExists,
-    AmbryError,
-    BlobNotFound,
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
@@ -30,11 +26,9 @@ from ambry.errors import (
     UpdateConflict,
     UploadNotFound,
 )
-from ambry.ids import BlobId
-from ambry.rest import names
 
 
-class SyncFileUploads(SyncUploads, SyncNames):
+class SyncFileUploads(SyncUploads):
     """The call that stores a file."""
 
     def put_file(
@@ -103,7 +97,7 @@ class SyncFileUploads(SyncUploads, SyncNames):
         place = None if name is None else self._name(name)
         headers = self._of_blob(request.headers)
         if place is not None:
-            headers.update({names.ACCOUNT_NAME: place.account, names.CONTAINER_NAME: place.container})
+            headers.update(container_headers(place))
             if if_absent and self.exists(place, timeout=timeout):
                 raise AlreadyExists(f"the name {place} exists; nothing was sent")
         elif if_absent or if_match is not None:
@@ -128,7 +122,11 @@ class SyncFileUploads(SyncUploads, SyncNames):
                 return whole()
         info = self._in_parts(sent, begun)
         if place is not None:
-            info = self._name_it(sent, info, place, if_absent=if_absent, if_match=if_match)
+            try:
+                info = self._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=timeout)
+            except (AlreadyExists, PreconditionFailed, UpdateConflict):
+                blocking(sent.remembered.forget)
+                raise
         blocking(sent.remembered.forget)
         return info
 
@@ -192,30 +190,6 @@ class SyncFileUploads(SyncUploads, SyncNames):
         info = begun.upload.complete(parts, checksum=put.checksum or None)
         check_made(info, put.size, parts, put.checksum)
         return info
-
-    def _name_it(
-        self, put: _FilePut, info: BlobInfo, place: NameRef, *, if_absent: bool, if_match: str | None
-    ) -> BlobInfo:
-        """Let the name point to the blob, which goes with it from then on."""
-        request = name_wire.bind_request(place, info.id, overwrite=not if_absent, if_match=if_match, owned=True)
-        try:
-            self._ask(*request, name_wire.parse_changed, put.timeout)
-        except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
-            # The same upload may have named it before, unheard.
-            if self._points_to(place, put.timeout) != info.id:
-                with suppress(AmbryError):
-                    self.delete(info.id)
-                blocking(put.remembered.forget)
-                if isinstance(error, AlreadyExists):
-                    name_wire.reword(error, place, "without if_absent it points to the new blob")
-                raise
-        return self.head(place, timeout=put.timeout)
-
-    def _points_to(self, place: NameRef, timeout: Timeout | None) -> BlobId | None:
-        try:
-            return self._identify(place, timeout)
-        except BlobNotFound:
-            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,11 @@ def bind_request(
     return request, body
 
 
+def container_headers(place: NameRef) -> dict[str, str]:
+    """What says the container of a name where its path does not."""
+    return {names.ACCOUNT_NAME: place.account, names.CONTAINER_NAME: place.container}
+
+
 def undelete_request(place: NameRef) -> tuple[ApiRequest, bytes]:
     return _act(place, {"op": "undelete"}, overwrite=False)
 
