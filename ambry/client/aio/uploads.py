@@ -72,7 +72,7 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         if place is None:
             return await self._begin(headers, timeout)
         upload = await self._begin(headers | container_headers(place), timeout)
-        upload.naming = Naming(place, if_absent, if_match)
+        upload.naming = UploadName(place, if_absent, if_match)
         return upload
 
     async def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> AsyncUpload:
@@ -154,7 +154,7 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
             return None
 
 
-class Naming(NamedTuple):
+class UploadName(NamedTuple):
     """What an upload is completed to, beside a blob."""
 
     place: NameRef
@@ -172,7 +172,7 @@ class AsyncUpload:
         """32 hexadecimal digits: all that is needed to go on with it."""
         self.blob = blob
         """The id that its blob will have, once it was told."""
-        self.naming: Naming | None = None
+        self.naming: UploadName | None = None
         """The name that will point to it."""
 
     async def write_part(
@@ -218,7 +218,7 @@ class AsyncUpload:
         """Go on with one whose `state` was kept."""
         upload = await client.resume_upload(state["upload"])
         if (name := state.get("name")) is not None:
-            upload.naming = Naming(NameRef(*name), state["if_absent"], state["if_match"])
+            upload.naming = UploadName(NameRef(*name), state["if_absent"], state["if_match"])
         return upload
 
     async def complete(

@@ -73,7 +73,7 @@ class SyncUploads(SyncBlobs, SyncNames):
         if place is None:
             return self._begin(headers, timeout)
         upload = self._begin(headers | container_headers(place), timeout)
-        upload.naming = Naming(place, if_absent, if_match)
+        upload.naming = UploadName(place, if_absent, if_match)
         return upload
 
     def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> SyncUpload:
@@ -155,7 +155,7 @@ class SyncUploads(SyncBlobs, SyncNames):
             return None
 
 
-class Naming(NamedTuple):
+class UploadName(NamedTuple):
     """What an upload is completed to, beside a blob."""
 
     place: NameRef
@@ -173,7 +173,7 @@ class SyncUpload:
         """32 hexadecimal digits: all that is needed to go on with it."""
         self.blob = blob
         """The id that its blob will have, once it was told."""
-        self.naming: Naming | None = None
+        self.naming: UploadName | None = None
         """The name that will point to it."""
 
     def write_part(
@@ -219,7 +219,7 @@ class SyncUpload:
         """Go on with one whose `state` was kept."""
         upload = client.resume_upload(state["upload"])
         if (name := state.get("name")) is not None:
-            upload.naming = Naming(NameRef(*name), state["if_absent"], state["if_match"])
+            upload.naming = UploadName(NameRef(*name), state["if_absent"], state["if_match"])
         return upload
 
     def complete(
