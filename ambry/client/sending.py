@@ -5,12 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ambry.checksum import digest
 from ambry.client.model import BlobInfo, Progress, UploadedPart
+from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection
 from ambry.errors import ChecksumMismatch
 from ambry.rest.values import digest_text
+
+
+class UploadName(NamedTuple):
+    """The name that an upload in parts is for, and what must hold of it when the upload is completed."""
+
+    place: NameRef
+    if_absent: bool
+    if_match: str | None
 
 
 class Stopped(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from ambry.blob import Durability
 from ambry.client.aio.blobs import AsyncBlobs
@@ -14,6 +14,7 @@ from ambry.client.aio.names import AsyncNames
 from ambry.client.aio.waiting import ASYNCHRONOUS
 from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, UploadedPart
 from ambry.client.refs import NameRef
+from ambry.client.sending import UploadName
 from ambry.client.sources import Body, open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as blob_wire
@@ -152,14 +153,6 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
             return await self._identify(place, timeout)
         except BlobNotFound:
             return None
-
-
-class UploadName(NamedTuple):
-    """What an upload is completed to, beside a blob."""
-
-    place: NameRef
-    if_absent: bool
-    if_match: str | None
 
 
 class AsyncUpload:

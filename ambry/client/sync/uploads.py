@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from ambry.blob import Durability
 from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, UploadedPart
 from ambry.client.refs import NameRef
+from ambry.client.sending import UploadName
 from ambry.client.sources import Body, open_body
 from ambry.client.sync.blobs import SyncBlobs
 from ambry.client.sync.names import SyncNames
@@ -153,14 +154,6 @@ class SyncUploads(SyncBlobs, SyncNames):
             return self._identify(place, timeout)
         except BlobNotFound:
             return None
-
-
-class UploadName(NamedTuple):
-    """What an upload is completed to, beside a blob."""
-
-    place: NameRef
-    if_absent: bool
-    if_match: str | None
 
 
 class SyncUpload:
