@@ -66,6 +66,8 @@ class DataNode:
             guests_max=config.node.connections_max,
             requests=requests,
             unread=Unread(),
+            clock=clock,
+            tls=self._tls,
             tally=self._parts.counts,
         )
         metrics.CONNECTIONS.set_function(lambda: self._accepted.count)

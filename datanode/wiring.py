@@ -109,7 +109,7 @@ def build(
             introduction=introduction,
             random_source=random_source,
             on_sample=clocks.sampled,
-            tls=None if tls is None else tls.calling,
+            tls=tls,
         )
     if disk is None:
         disk = Disk(threads=store.io_threads, clock=clock, load=load)

@@ -103,7 +103,7 @@ class Frontend:
             # one beyond that is bounded here: it is refused further copies, and gets them by replication.
             in_flight_bytes_max=self._config.router.memory_budget_bytes // 2,
             on_sample=self._note_clock,
-            tls=None if self._node_tls is None else self._node_tls.calling,
+            tls=self._node_tls,
         )
         workers = WorkerRegistry(clock=self._clock, random_source=self._random)
         metadata = metadata_store(self._config, self._map, clock=self._agreed, random_source=self._random)

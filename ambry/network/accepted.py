@@ -17,8 +17,11 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from ambry.clock import Clock
 from ambry.errors import Overloaded
 from ambry.network.connection import RpcConnection
+from ambry.network.identity import check_shown
+from ambry.network.line import REFUSED_DRAIN_S, refused
 from ambry.network.requests import Requests
 from ambry.network.responding import Handler, Responder, Tally
 from ambry.network.serving import ServingConnection
@@ -27,7 +30,8 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello
 from ambry.service.logs import get_logger
-from ambry.service.tls import NodeRole
+from ambry.service.tls import NodeRole, NodeTls
+from ambry.service.trust import Trust
 
 log = get_logger()
 
@@ -57,6 +61,8 @@ class Guest(msgspec.Struct):
     read_bytes: int = 0
     unread_bytes: int = 0
     """Both as they were when it was last noted."""
+    ends_at: float = 0.0
+    """When it is ended, as its certificate is not good any more; 0: it is."""
 
     def silent_s(self, now: float) -> float:
         if self.connection.pieces_received != self.pieces:
@@ -68,7 +74,8 @@ class Guest(msgspec.Struct):
 class Accepted:
     """Those of one process. `handlers` answer their requests; a hello that is answered without an error introduces one.
 
-    `members` are the names of the layout's nodes; `guests_max` bounds the introduced connections of others.
+    `members` are the names of the layout's nodes; `guests_max` bounds the introduced connections of others. `tls` tells whose
+    certificates are not good any more: they begin nothing, and are closed when what they began is answered, or soon.
     """
 
     def __init__(
@@ -79,8 +86,13 @@ class Accepted:
         guests_max: int,
         requests: Requests,
         unread: Unread,
+        clock: Clock,
+        tls: NodeTls | None = None,
         tally: Tally | None = None,
     ) -> None:
+        self._clock = clock
+        self._tls = tls
+        self._judged_by: Trust | None = None
         self._handlers = {**handlers, MessageType.HELLO: self._hello}
         self._answer_hello = handlers[MessageType.HELLO]
         self._members = frozenset(members)
@@ -133,10 +145,10 @@ class Accepted:
         connection = responder.connection
         hello = messages.decode(frame.header, Hello)
         name = hello.name
-        connection.check_shown(cluster=hello.cluster, name=name)
+        check_shown(connection.shown, cluster=hello.cluster, name=name)
         # A frontend of a data node's name takes no room from it.
-        shown = connection.shown
-        member = name in self._members and (shown is None or shown.role is NodeRole.DATANODE)
+        identity = None if connection.shown is None else connection.shown.identity
+        member = name in self._members and (identity is None or identity.role is NodeRole.DATANODE)
         if connection in self._strangers and not member and not self._has_room_for_a_guest():
             self.closed += 1
             raise Overloaded(
@@ -197,6 +209,13 @@ class Accepted:
             guest.connection.expire(now)
             if note:
                 guest.silent_s(now)
+        for guest in [guest for guest in (*self._strangers.values(), *self._known.values()) if guest.ends_at]:
+            if guest.ends_at <= now:
+                guest.connection.abort()
+            elif guest.connection.idle:
+                guest.connection.close()
+        if self._tls is not None and (note or self._tls.trust is not self._judged_by):
+            self._refuse_who_is_not_trusted(self._tls, now)
         if note:
             self._end_who_does_not_read()
         for stranger in list(self._strangers.values())[: max(0, len(self._strangers) - STRANGERS_MAX)]:
@@ -205,6 +224,16 @@ class Accepted:
         if len(self._strangers) < STRANGERS_MAX // 2:
             self._crowded = False
         self._timer = loop.call_later(EXPIRE_EVERY_S, self._look)
+
+    def _refuse_who_is_not_trusted(self, tls: NodeTls, now: float) -> None:
+        self._judged_by = tls.trust
+        wall_ms = self._clock.wall_ms()
+        for guest in [*self._strangers.values(), *self._known.values()]:
+            reason = "" if guest.ends_at else refused(guest.connection, tls, wall_ms)
+            if reason:
+                log.warning("a node's certificate is not good any more", peer=_named(guest), reason=reason)
+                guest.connection.refuse_all(reason)
+                guest.ends_at = now + REFUSED_DRAIN_S
 
     def _end_who_does_not_read(self) -> None:
         """While answers fill what the process has for them, end those that read theirs too slowly, the slowest first."""
@@ -222,3 +251,10 @@ class Accepted:
                 "connection closed: it does not read, others wait", peer=guest.connection.peer, read_bytes=since
             )
             self._end(guest)
+
+
+def _named(guest: Guest) -> str:
+    """Who by its certificate, and where."""
+    shown = guest.connection.shown
+    who = "nobody" if shown is None or shown.identity is None else shown.identity.uri
+    return f"{who} at {guest.connection.peer}"

@@ -28,7 +28,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.deadline_timer import DeadlineTimer
-from ambry.network.identity import check_shown, in_tls, shown_on
+from ambry.network.identity import Shown, shown_on
 from ambry.network.inflow import COUNTED_BYTES, TURN_BYTES
 from ambry.network.introduction import CANCEL
 from ambry.network.pending import OnPart, OnReply, PendingCall
@@ -49,7 +49,6 @@ from ambry.protocol.frame import (
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello, Message
 from ambry.service.logs import get_logger
-from ambry.service.tls import NodeIdentity, NodeRole
 
 log = get_logger()
 
@@ -73,8 +72,8 @@ class RpcConnection(asyncio.BufferedProtocol):
         self.peer = ""
         self.encrypted = False
         """Whether the other end has shown a certificate, and what goes over it is nobody else's to read."""
-        self.shown: NodeIdentity | None = None
-        """Who that certificate says it is; None in the clear, or where it says nothing."""
+        self.shown: Shown | None = None
+        """What that certificate says; None in the clear."""
         self.pieces_received = 0
         """Counts what came from the peer, whatever it was; only read it."""
         self.in_flight_bytes = 0
@@ -120,17 +119,17 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._calls_max = hello.requests_max
         self._may_cancel = CANCEL in hello.features
 
-    def check_shown(self, *, cluster: str, name: str, role: NodeRole | None = None) -> None:
-        """See that it has shown a certificate for what it says to be. Raises StoreMismatch; nothing in the clear."""
-        if self.encrypted:
-            check_shown(self.shown, cluster=cluster, name=name, role=role)
+    @property
+    def calls_waiting(self) -> int:
+        """Calls whose answer is waited for; none once it has ended."""
+        return len(self._calls)
 
     # --- asyncio's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self.encrypted = in_tls(transport)
         self.shown = shown_on(transport)
+        self.encrypted = self.shown is not None
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else ""
 

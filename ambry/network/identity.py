@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from asyncio import BaseTransport
+from typing import NamedTuple
 
 from ambry.errors import AccessDenied, StoreMismatch
 from ambry.protocol.frame import MessageType
@@ -44,19 +45,28 @@ ASKED_BY: dict[int, frozenset[NodeRole]] = {
 }
 
 
-def shown_on(transport: BaseTransport | None) -> NodeIdentity | None:
-    """Who is at the other end, as its certificate says; None in the clear, or where it says nothing."""
-    shown: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
-    return None if shown is None else identity_of(shown.getpeercert())
+class Shown(NamedTuple):
+    """What the certificate at the other end of a connection says: who that is, if it does, and until when it is good."""
+
+    identity: NodeIdentity | None
+    until_ms: int
 
 
-def in_tls(transport: BaseTransport | None) -> bool:
-    """Whether what goes over it is encrypted."""
-    return transport is not None and transport.get_extra_info("ssl_object") is not None
+def shown_on(transport: BaseTransport) -> Shown | None:
+    """None in the clear."""
+    found: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if found is None:
+        return None
+    certificate = found.getpeercert() or {}
+    until = certificate.get("notAfter")
+    return Shown(identity_of(certificate), ssl.cert_time_to_seconds(until) * 1000 if isinstance(until, str) else 0)
 
 
-def check_shown(shown: NodeIdentity | None, *, cluster: str, name: str, role: NodeRole | None = None) -> None:
-    """See that the certificate that was shown is for what its owner says to be. Raises StoreMismatch."""
+def check_shown(on: Shown | None, *, cluster: str, name: str, role: NodeRole | None = None) -> None:
+    """See that a certificate was shown for what its owner says to be. Raises StoreMismatch; nothing in the clear."""
+    if on is None:
+        return
+    shown = on.identity
     if shown is None:
         raise StoreMismatch(
             f"{name} shows a certificate that says nothing of who it is (ambry://<cluster>/<role>/<name>)"
@@ -66,7 +76,10 @@ def check_shown(shown: NodeIdentity | None, *, cluster: str, name: str, role: No
         raise StoreMismatch(f"its certificate is for {shown.uri}, and not for {wanted}")
 
 
-def check_sender(shown: NodeIdentity | None, name: str) -> None:
+def check_sender(shown: Shown | None, name: str) -> None:
     """See that a request which names its sender comes from it. Raises AccessDenied; nothing in the clear."""
-    if shown is not None and name != shown.name:
-        raise AccessDenied(f"the certificate of {shown.uri} does not let it ask in the name of {name or 'nobody'}")
+    if shown is None:
+        return
+    if shown.identity is None or name != shown.identity.name:
+        who = shown.identity.uri if shown.identity is not None else "nobody"
+        raise AccessDenied(f"the certificate of {who} does not let it ask in the name of {name or 'nobody'}")

@@ -48,15 +48,18 @@ class NodeListener:
 
     async def _adopt(self, sock: Socket, client: str) -> None:
         tls = self._tls
+        made = self._accept()
         try:
             if tls is None:
-                await self._loop.connect_accepted_socket(self._accept, sock)
+                await self._loop.connect_accepted_socket(lambda: made, sock)
             else:
                 await self._loop.connect_accepted_socket(
-                    self._accept, sock, ssl=tls.context, ssl_handshake_timeout=HANDSHAKE_S
+                    lambda: made, sock, ssl=tls.context, ssl_handshake_timeout=HANDSHAKE_S
                 )
         except OSError as error:
             sock.close()
+            if made.transport is None:
+                made.connection_lost(error)  # it was none yet, and nobody else says that it is over
             if tls is not None:
                 log.warning("a node was turned away in its handshake", client=client, error=why(error))
         finally:

@@ -17,6 +17,7 @@ from ambry.checksum import Buffer
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import Node
 from ambry.errors import (
+    AccessDenied,
     AmbryError,
     DeadlineExceeded,
     Overloaded,
@@ -24,14 +25,16 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.connection import RpcConnection
+from ambry.network.identity import check_shown
 from ambry.network.introduction import Introduction
+from ambry.network.line import REFUSED_DRAIN_S, RENEW_EVERY_S, RENEWED_DRAIN_S, Line, drain
 from ambry.network.pending import OnPart, OnReply, PendingCall
 from ambry.network.tcp import tune
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Message, Pong
 from ambry.service.logs import get_logger
-from ambry.service.tls import NodeRole, ReloadingTls
+from ambry.service.tls import NodeRole, NodeTls
 
 log = get_logger()
 
@@ -91,7 +94,7 @@ class Peer:
         random_source: random.Random,
         in_flight_bytes_max: int,
         on_sample: OnSample,
-        tls: ReloadingTls[Any] | None = None,
+        tls: NodeTls | None = None,
         role: NodeRole = NodeRole.DATANODE,
     ) -> None:
         """`role` is what it must be by its certificate, where it shows one."""
@@ -114,7 +117,10 @@ class Peer:
         self._random = random_source
         self._in_flight_bytes_max = in_flight_bytes_max
         self._connection: RpcConnection | None = None
-        self._lost = asyncio.Event()
+        self._renew_at = 0.0
+        """Not before it is tried again to connect anew, on the event loop's clock."""
+        self._complained_of_renewal = False
+        self._draining: dict[asyncio.Task[None], None] = {}
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -177,17 +183,20 @@ class Peer:
         connection = self._take(None)
         if connection is not None:
             connection.close()
+        for draining in list(self._draining):
+            draining.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
 
     async def _keep_connected(self) -> None:
         delay_s = RETRY_MIN_S
         complained = False
         while True:
             try:
-                connection = await self._connect()
-                self._take(connection)
+                line = await self._connect()
+                self._take(line.connection)
                 log.info("peer connected", peer=self.node.name, address=self.node.address)
                 delay_s, complained = RETRY_MIN_S, False
-                await self._ping_until_lost(connection)
+                await self._ping_until_lost(line)
                 log.info("peer lost", peer=self.node.name, address=self.node.address)
             except (OSError, AmbryError, TimeoutError) as error:
                 if not complained:
@@ -204,9 +213,40 @@ class Peer:
             await asyncio.sleep(delay_s * (0.5 + self._random.random()))
             delay_s = min(RETRY_MAX_S, delay_s * 2)
 
-    async def _connect(self) -> RpcConnection:
-        self._lost = lost = asyncio.Event()
+    def _end(self, connection: RpcConnection, within_s: float) -> None:
+        """Close one that no call goes to any more, when its calls are answered."""
+        task = asyncio.get_running_loop().create_task(drain(connection, within_s))
+        self._draining[task] = None
+        task.add_done_callback(lambda _: self._draining.pop(task, None))
+
+    async def _renewed(self, line: Line) -> Line:
+        """Another connection in place of one, and in use; or this, where the other is refused, or is no better."""
+        self._renew_at = asyncio.get_running_loop().time() + RENEW_EVERY_S * (0.5 + self._random.random())
+        try:
+            other = await self._connect()
+        except (OSError, AmbryError, TimeoutError) as error:
+            if not self._complained_of_renewal:
+                self._complained_of_renewal = True
+                log.warning(
+                    "a peer cannot be connected anew with what certificates there are now; the connection before stays",
+                    peer=self.node.name,
+                    address=self.node.address,
+                    error=str(error) or "no answer",
+                )
+            return line
+        self._complained_of_renewal = False
+        if not other.better_than(line):
+            other.connection.close()
+            return line
+        self._take(other.connection)
+        self._end(line.connection, RENEWED_DRAIN_S)
+        log.info("peer connected anew", peer=self.node.name, address=self.node.address)
+        return other
+
+    async def _connect(self) -> Line:
+        lost = asyncio.Event()
         loop = asyncio.get_running_loop()
+        context = None if self._tls is None else self._tls.calling.context
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             transport, connection = await loop.create_connection(
                 lambda: RpcConnection(
@@ -216,7 +256,7 @@ class Peer:
                 ),
                 self.node.host,
                 self.node.port,
-                ssl=None if self._tls is None else self._tls.context,
+                ssl=context,
             )
             try:
                 tune(transport)
@@ -225,14 +265,14 @@ class Peer:
                 frame = await connection.request(MessageType.HELLO, hello, timeout_s=CONNECT_TIMEOUT_S)
                 answer = messages.decode(frame.header, Hello)
                 self._introduction.check_node(answer, name=self.node.name, address=self.node.address)
-                connection.check_shown(cluster=answer.cluster, name=self.node.name, role=self._role)
+                check_shown(connection.shown, cluster=answer.cluster, name=self.node.name, role=self._role)
                 connection.obey(answer)
                 self.hello = answer
                 self._note_clock(answer.now_ms, asked_at)
             except BaseException:
                 connection.abort()
                 raise
-        return connection
+        return Line(connection, lost, context)
 
     def _note_clock(self, now_ms: int, asked_at: float) -> None:
         """A peer answered with its wall clock what it was asked at `asked_at` of the loop's clock."""
@@ -249,11 +289,23 @@ class Peer:
         self.clock_sample = sample
         self._on_sample(self.node.name, sample)
 
-    async def _ping_until_lost(self, connection: RpcConnection) -> None:
-        """Ping all the time. Returns when the connection is lost, or too little comes back on it."""
+    async def _ping_until_lost(self, line: Line) -> None:
+        """Ping all the time, and connect anew when that is due.
+
+        Returns when the connection is lost, may not stay, or too little comes back on it.
+        """
         loop = asyncio.get_running_loop()
         silent = missed = 0
-        while not self._lost.is_set():
+        while not line.lost.is_set():
+            now_ms = self._introduction.clock.wall_ms()
+            if reason := line.refused(self._tls, now_ms):
+                log.warning("a peer's certificate is not good any more", peer=self.node.name, reason=reason)
+                self._take(None)
+                self._end(line.connection, REFUSED_DRAIN_S)
+                return
+            if loop.time() >= self._renew_at and line.due(self._tls, now_ms):
+                line = await self._renewed(line)
+            connection = line.connection
             asked_at = loop.time()
             pieces = connection.pieces_received
             try:
@@ -273,13 +325,18 @@ class Peer:
                     return
             except (PeerConnectionLost, ProtocolViolation):
                 return
+            except AccessDenied:
+                # It turns us away, and answers what it began with.
+                self._take(None)
+                self._end(connection, REFUSED_DRAIN_S)
+                raise
             except Overloaded:
                 # It has no room for so much as a ping: it is there, and says so.
                 self.health.record_probe(True)
                 silent = missed = 0
             try:
                 async with asyncio.timeout(PING_EVERY_S):
-                    await self._lost.wait()
+                    await line.lost.wait()
             except TimeoutError:
                 continue
 
@@ -295,7 +352,7 @@ class PeerPool(dict[str, Peer]):
         random_source: random.Random,
         in_flight_bytes_max: int = 64 << 20,
         on_sample: OnSample = _ignore,
-        tls: ReloadingTls[Any] | None = None,
+        tls: NodeTls | None = None,
         role: NodeRole = NodeRole.DATANODE,
     ) -> None:
         super().__init__(

@@ -9,10 +9,10 @@ import msgspec
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError
+from ambry.network.identity import Shown
 from ambry.protocol.frame import FLAG_ERROR, FLAG_REPLY, Frame, Prefix, encode_head
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import ErrorReply, Message
-from ambry.service.tls import NodeIdentity
 
 if TYPE_CHECKING:
     from ambry.network.sending import FileBody
@@ -55,8 +55,8 @@ class Responder(msgspec.Struct):
     reserved: int = 0
 
     @property
-    def shown(self) -> NodeIdentity | None:
-        """Who asks, as its certificate says; None in the clear."""
+    def shown(self) -> Shown | None:
+        """What the certificate of who asks says; None in the clear."""
         return self.connection.shown
 
     async def admit(self, size: int) -> None:

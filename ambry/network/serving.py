@@ -30,7 +30,7 @@ from ambry.errors import (
     ProtocolViolation,
 )
 from ambry.network.ages import Ages
-from ambry.network.allowed import allowed_to, before_hello
+from ambry.network.allowed import allowed_to, before_hello, to_nobody
 from ambry.network.connection import RpcConnection
 from ambry.network.introduction import REQUEST_BYTES_MAX, REQUESTS_MAX
 from ambry.network.receiving import no_room
@@ -93,6 +93,15 @@ class ServingConnection(SendingConnection):
         self.known = True
         self._handlers = self._introduced_handlers
 
+    def refuse_all(self, why: str) -> None:
+        """Begin nothing from now on: its certificate is not good any more. What was begun is answered."""
+        self._handlers = self._introduced_handlers = to_nobody(self._handlers, why)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is answered, and the answers have left."""
+        return not self._open and not self._queued_bytes
+
     @property
     def unread_bytes(self) -> int:
         """What answers hold: those being made, and those that the kernel has not taken."""
@@ -103,8 +112,8 @@ class ServingConnection(SendingConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         tune(transport)
-        if self.encrypted:
-            self._introduced_handlers = allowed_to(self.shown, self._handlers)
+        if self.shown is not None:
+            self._introduced_handlers = allowed_to(self.shown.identity, self._handlers)
             self._handlers = before_hello(self._introduced_handlers)
         self._unread.connections[self] = None
 

@@ -5,11 +5,13 @@ it says who they are in its subjectAltName (RFC 5280 section 4.2.1.6):
 
     URI:ambry://<cluster>/<datanode | frontend | operator>/<name>
 
-What a node may ask of another by that is in ambry/network/identity.py.
+What a node may ask of another by that is in ambry/network/identity.py. Connections between nodes of whom one would not be let
+in any more end soon after the files have changed (ambry/service/trust.py), and none outlives what was shown on it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,7 @@ import msgspec
 
 from ambry.errors import ConfigInvalid
 from ambry.service.logs import get_logger
+from ambry.service.trust import Trust
 
 log = get_logger()
 
@@ -103,7 +106,10 @@ def front_context(section: TlsSection) -> ssl.SSLContext:
 
 def serving_context(section: NodeTlsSection) -> ssl.SSLContext:
     """What nodes meet that connect to this one: they must show a certificate of the authority. Raises ConfigInvalid."""
-    return _mutual(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), section)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Who resumes a session shows no certificate again, and nobody would look whether it is still good.
+    context.num_tickets = 0
+    return _mutual(context, section)
 
 
 def calling_context(section: NodeTlsSection) -> ssl.SSLContext:
@@ -158,6 +164,8 @@ class ReloadingTls(Generic[Section]):
         self._section = section
         self._make = make
         self._seen = self._stamps()
+        self._failed: list[tuple[int, ...] | None] = []
+        """Those that could not be used the last time."""
         self.context = make(section)
 
     def look(self) -> bool:
@@ -165,12 +173,16 @@ class ReloadingTls(Generic[Section]):
         stamps = self._stamps()
         if stamps == self._seen:
             return False
-        self._seen = stamps
         try:
             self.context = self._make(self._section)
         except ConfigInvalid as error:
-            log.error("changed certificates cannot be used; the ones before stay", error=error.message)
+            if stamps == self._failed:
+                log.error("changed certificates cannot be used; the ones before stay", error=error.message)
+                self._seen = stamps
+            # Else somebody may be between two files: a key is written before its certificate.
+            self._failed = stamps
             return False
+        self._seen = stamps
         log.info("certificates read again", certificate=self._section.certificate)
         return True
 
@@ -196,14 +208,40 @@ class NodeTls:
 
     def __init__(self, section: NodeTlsSection) -> None:
         """Raises ConfigInvalid."""
+        self._section = section
+        self._list_at_first = self._list()
         self.serving = ReloadingTls(section, serving_context)
         self.calling = ReloadingTls(section, calling_context)
+        self.trust: Trust | None = None
+        """By what those are judged that were let in; None while nothing has changed."""
 
     async def tick(self) -> float:
         """As a worker."""
-        self.serving.look()
-        self.calling.look()
+        if self.serving.look() | self.calling.look():
+            try:
+                # On a thread: it may take a library that is not loaded yet.
+                self.trust = await asyncio.to_thread(self._read)
+            except (ConfigInvalid, OSError, ValueError) as cause:
+                log.error("the list of revoked certificates cannot be read; whom it names stays", error=str(cause))
         return LOOK_EVERY_S
+
+    def _read(self) -> Trust:
+        taken_back = self._list()
+        # Whom the first list names was never let in.
+        taken_back = b"" if taken_back == self._list_at_first else taken_back
+        return Trust(frozenset(self.serving.context.get_ca_certs(binary_form=True)), taken_back)
+
+    def _list(self) -> bytes:
+        try:
+            return Path(self._section.revoked).read_bytes() if self._section.revoked else b""
+        except OSError as cause:
+            raise ConfigInvalid(f"node_tls.revoked: {self._section.revoked} cannot be read: {cause}") from cause
+
+    def refuses(self, shown: ssl.SSLObject, until_ms: int, now_ms: int) -> str:
+        """Why a connection should end whose other end has shown this, good until then; empty where it may stay."""
+        if until_ms <= now_ms:
+            return "it has expired"
+        return "" if self.trust is None else self.trust.refuses(shown)
 
 
 def node_tls(section: NodeTlsSection) -> NodeTls | None:

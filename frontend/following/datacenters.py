@@ -56,7 +56,7 @@ class OtherDatacenters:
             elsewhere,
             introduction=introduction,
             random_source=random_source,
-            tls=None if tls is None else tls.calling,
+            tls=tls,
             role=NodeRole.FRONTEND,
         )
         self._remotes = []
@@ -79,7 +79,7 @@ class OtherDatacenters:
         self.everywhere = Everywhere(store, self._remotes, within_s=within_s)
         others = tuple(number for number in map.datacenters.values() if number != own)
         self._answers = MetadataAnswers(store, introduction, datacenters=others)
-        self._port = RpcPort(self._answers.table(), None if tls is None else tls.serving)
+        self._port = RpcPort(self._answers.table(), clock=clock, tls=tls)
 
     async def start(self, sockets: list[Socket]) -> None:
         """Connect to the others, and answer them on these listening sockets, which are ours from now on; there may be none."""

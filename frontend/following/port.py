@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from ambry.clock import Clock
 from ambry.errors import AmbryError
 from ambry.network.accepted import Accepted
 from ambry.network.listening import NodeListener
@@ -14,7 +14,7 @@ from ambry.network.unread import Unread
 from ambry.protocol.frame import MessageType
 from ambry.service.listener import Socket
 from ambry.service.tallies import Count
-from ambry.service.tls import ReloadingTls
+from ambry.service.tls import NodeTls
 from frontend import metrics
 
 CONNECTIONS_MAX = 512
@@ -45,7 +45,7 @@ class AskCounts:
 class RpcPort:
     """Serves `handlers` on listening sockets, which it owns."""
 
-    def __init__(self, handlers: Mapping[int, Handler], tls: ReloadingTls[Any] | None = None) -> None:
+    def __init__(self, handlers: Mapping[int, Handler], *, clock: Clock, tls: NodeTls | None = None) -> None:
         self._accepted = Accepted(
             handlers,
             # All of them are guests: several processes of one frontend have one name.
@@ -53,9 +53,11 @@ class RpcPort:
             guests_max=CONNECTIONS_MAX,
             requests=Requests(REQUESTS_BYTES_MAX),
             unread=Unread(UNREAD_BYTES_MAX),
+            clock=clock,
+            tls=tls,
             tally=AskCounts(),
         )
-        self._tls = tls
+        self._tls = None if tls is None else tls.serving
         self._listener: NodeListener | None = None
 
     def start(self, sockets: list[Socket]) -> None:

@@ -17,6 +17,7 @@ from ambry.checksum import Buffer, block_checks, digest
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.errors import AmbryError, PeerConnectionLost, ProtocolViolation
+from ambry.network.identity import Shown
 from ambry.network.introduction import FEATURES
 from ambry.network.pool import ClockSample, PeerPool
 from ambry.network.responding import Responder
@@ -25,7 +26,6 @@ from ambry.protocol.frame import FLAG_REPLY, Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Message
 from ambry.protocol.messages.blobs import GetReply, GetRequest, PutRequest, UpdateReply, UpdateRequest
-from ambry.service.tls import NodeIdentity
 from datanode.config import ReplicationSection
 from datanode.replicas import Replica
 from datanode.wiring import build
@@ -65,7 +65,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.deadline = float("inf")
-        self.shown: NodeIdentity | None = None
+        self.shown: Shown | None = None
         self.on_abandoned: Callable[[], object] | None = None
         self.from_file = False
         """Whether the body stood in a file, and was not read by the handler."""
@@ -253,7 +253,7 @@ class DirectNode:
         body: Buffer = b"",
         *,
         deadline: float = float("inf"),
-        shown: NodeIdentity | None = None,
+        shown: Shown | None = None,
     ) -> Answer:
         """`shown` is who asks by its certificate, where it shows one."""
         answer = Answer()
@@ -269,7 +269,7 @@ class DirectNode:
         return answer
 
     async def ask(
-        self, type: int, message: Message | bytes, body: Buffer = b"", *, shown: NodeIdentity | None = None
+        self, type: int, message: Message | bytes, body: Buffer = b"", *, shown: Shown | None = None
     ) -> tuple[Message, Buffer, Buffer | None]:
         return await self.send(type, message, body, shown=shown).wait()
 

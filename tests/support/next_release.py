@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from ambry.errors import NotUnderstood
-from ambry.network.connection import RpcConnection
 from ambry.network.introduction import RPC_VERSION_MAX, Introduction
+from ambry.network.line import Line
 from ambry.network.pool import Peer
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello, Message
@@ -53,12 +53,12 @@ def be_the_next_release(patch: pytest.MonkeyPatch) -> None:
     hello = Introduction.hello
     ping = Peer._ping_until_lost
 
-    async def try_something_new(self: Peer, connection: RpcConnection) -> None:
+    async def try_something_new(self: Peer, line: Line) -> None:
         try:
-            await connection.request(LATER_TYPE, Empty(), timeout_s=TIMEOUT_S)
+            await line.connection.request(LATER_TYPE, Empty(), timeout_s=TIMEOUT_S)
         except NotUnderstood as error:
             log.info(REFUSED, peer=self.node.name, error=error.message)
-        await ping(self, connection)
+        await ping(self, line)
 
     patch.setattr(messages, "encode", lambda message: longer(encode(message)))
     patch.setattr(Introduction, "hello", lambda self, expected="": later_hello(hello(self, expected)))

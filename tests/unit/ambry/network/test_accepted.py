@@ -20,6 +20,7 @@ from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from tests.support.captured_log import capture_log, said
 from tests.support.eventually import eventually
+from tests.support.fake_clock import SettableClock
 from tests.support.rpc_ends import LONG_S
 
 GUESTS_MAX = 100
@@ -49,6 +50,7 @@ class House:
             guests_max=GUESTS_MAX,
             requests=self.requests,
             unread=self.unread,
+            clock=SettableClock(),
         )
         self.server: asyncio.Server
         self.clients: list[RpcConnection] = []

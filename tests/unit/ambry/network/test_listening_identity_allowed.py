@@ -18,7 +18,7 @@ from ambry.network import listening as listening_module
 from ambry.network import pool as pool_module
 from ambry.network.accepted import Accepted
 from ambry.network.connection import RpcConnection
-from ambry.network.identity import ASKED_BY, check_sender
+from ambry.network.identity import ASKED_BY, Shown, check_sender
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.listening import NodeListener, require_tls
 from ambry.network.pool import PeerPool
@@ -53,7 +53,12 @@ async def listening(section: NodeTlsSection, name: str = "n1") -> AsyncIterator[
 
     handlers = {int(type): lambda frame, responder: responder.reply(Empty()) for type in MessageType}
     accepted = Accepted(
-        {**handlers, MessageType.HELLO: hello}, members=("n1", "n2"), guests_max=8, requests=Requests(), unread=Unread()
+        {**handlers, MessageType.HELLO: hello},
+        members=("n1", "n2"),
+        guests_max=8,
+        requests=Requests(),
+        unread=Unread(),
+        clock=SystemClock(),
     )
     tls = NodeTls(section)
     listener = NodeListener(bind("127.0.0.1", 0), accepted.accept, tls.serving)
@@ -72,7 +77,7 @@ async def calling(section: NodeTlsSection | None, name: str, port: int, *, to: s
         [node],
         introduction=introduction(name),
         random_source=random.Random(1),
-        tls=None if section is None else NodeTls(section).calling,
+        tls=None if section is None else NodeTls(section),
     )
     pool.start()
     try:
@@ -143,7 +148,7 @@ async def test_before_its_hello_nobody_is_answered_and_after_it_as_before(tmp_pa
 
 
 def test_a_sender_that_a_request_names_is_the_one_that_shows_itself() -> None:
-    shown = NodeIdentity(CLUSTER, NodeRole.DATANODE, "n2")
+    shown = Shown(NodeIdentity(CLUSTER, NodeRole.DATANODE, "n2"), 1)
     check_sender(shown, "n2")
     check_sender(None, "whoever")
     for name in ("n3", ""):

@@ -14,6 +14,7 @@ from ambry.errors import (
     ReplicaUnavailable,
 )
 from ambry.format import record as record_format
+from ambry.network.identity import Shown
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.replication import ChangesCursor, ChangesRequest, FetchReply, FetchRequest
 from ambry.service.tls import NodeIdentity, NodeRole
@@ -75,7 +76,7 @@ async def test_what_is_damaged_or_has_no_bytes_is_missing(node: DirectNode) -> N
 async def test_nobody_follows_in_the_name_of_another(node: DirectNode) -> None:
     """Any data node could say that another one had seen a tombstone, which was dropped then before that one had."""
     cursor = ChangesCursor(PARTITION, node.replica.store.incarnation, 0)
-    shown = NodeIdentity("c", NodeRole.DATANODE, "a2")
+    shown = Shown(NodeIdentity("c", NodeRole.DATANODE, "a2"), 1)
     for name in ("a3", ""):
         with pytest.raises(AccessDenied, match="in the name of"):
             await node.ask(MessageType.CHANGES, ChangesRequest([cursor], 10, 0, 0, name), shown=shown)
