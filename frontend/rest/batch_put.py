@@ -76,7 +76,7 @@ class BatchPuts:
             raise MediaTypeUnsupported(
                 f"a batch of blobs is a body of {CONTENT_TYPE}, and not {kind[:60] or 'untyped'!r}"
             )
-        self._spec(exchange, {})  # what holds for all must be right before anything is stored
+        shared = self._spec(exchange, {})  # what holds for all must be right before anything is stored
         budget = self._router.budget
         await budget.take(HELD_BYTES, Need.LARGE, timeout_s=self._router.config.memory_wait_ms / 1000)
         try:
@@ -89,7 +89,9 @@ class BatchPuts:
         finally:
             budget.give_back(HELD_BYTES)
         exchange.noted["blobs"] = len(answers)
-        return told_items(exchange, answers)
+        answer = told_items(exchange, answers)
+        answer.headers[names.DURABILITY] = shared.durability.name.lower()
+        return answer
 
     async def _put_all(self, exchange: Exchange, batch: BatchPut) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []

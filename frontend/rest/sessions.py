@@ -179,6 +179,7 @@ class UploadSessions:
         exchange.noted.update(upload=found.id.hex(), part=number, size=part.size)
         answer = json_page(_part_shown(part), ETag=f'"{part.digest.hex()}"')
         answer.headers[names.DIGEST] = part.digest.hex()
+        answer.headers[names.DURABILITY] = found.session.durability.name.lower()
         return answer
 
     async def show(self, exchange: Exchange) -> web.Response:

@@ -135,6 +135,7 @@ class Stitches:
             "Location": f"/{signed}",
             names.BLOB_SIZE: str(part.size),
             names.DIGEST: part.digest.hex(),
+            names.DURABILITY: spec.durability.name.lower(),
         }
         body_told = msgspec.json.encode({"signedId": signed, "size": part.size, "digest": part.digest.hex()}) + b"\n"
         return web.Response(status=201, body=body_told, headers=headers)

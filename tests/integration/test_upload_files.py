@@ -49,7 +49,7 @@ def command(*arguments: object, code: int = 0, **more: str) -> str:
 
 def test_parts_go_in_by_several_clients_and_come_out_as_one_blob(dc1: str) -> None:
     with AmbryClient(endpoints=[dc1]) as one, AmbryClient(endpoints=[dc1]) as other:
-        upload = one.start_upload(filename="model.bin", metadata={"run": "7"}, ttl=3600)
+        upload = one.start_upload(filename="model.bin", metadata={"run": "7"}, ttl=3600, durability="memory")
         assert upload.write_part(3, PARTS[3]).size == len(PARTS[3])
         again = SyncUpload.resume(other, json.loads(json.dumps(upload.state())))
         sent = [again.write_part(number, PARTS[number]) for number in (2, 1)]
@@ -60,6 +60,9 @@ def test_parts_go_in_by_several_clients_and_come_out_as_one_blob(dc1: str) -> No
             again.complete([*again.parts(), type(sent[0])(part=4, size=1, checksum=sent[0].checksum)])
         info = again.complete()
         assert (info.id, info.size, info.filename, info.metadata["run"]) == (upload.blob, len(BODY), "model.bin", "7")
+        assert info.durability == upload.complete().durability == "memory", (
+            "what was acknowledged, not what a read tells"
+        )
         assert upload.complete().id == info.id
         assert one.get_bytes(info.id) == BODY
         with pytest.raises(UpdateConflict):
@@ -73,6 +76,7 @@ def test_an_upload_with_a_name_is_named_when_it_is_completed_by_whoever_goes_on_
         assert not client.exists("parts/model.bin")
         again = SyncUpload.resume(client, json.loads(json.dumps(upload.state())))
         info = again.complete()
+        assert info.durability == "disk"
         assert (info.id, info.name) == (upload.blob, "parts/model.bin")
         assert upload.complete().id == info.id, "again is the same"
         taken = client.start_upload(name="parts/model.bin", if_absent=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -147,7 +148,7 @@ class SyncUploads(SyncBlobs, SyncNames):
                 if isinstance(error, AlreadyExists):
                     name_wire.reword(error, place, "without if_absent it points to the new blob")
                 raise
-        return self.head(place, timeout=timeout)
+        return replace(self.head(place, timeout=timeout), durability=info.durability)
 
     def _points_to(self, place: NameRef, timeout: Timeout | None) -> BlobId | None:
         try:
@@ -236,9 +237,10 @@ class SyncUpload:
             self.id, len(body), "" if checksum is None else blob_wire.checksum_text(checksum)
         )
         headers, _ = self._client._asked(request, body, timeout or self._timeout)
-        self.blob = blob_wire.parse_put(request, headers).id
+        made = blob_wire.parse_put(request, headers)
+        self.blob = made.id
         limit = timeout or self._timeout
-        info = self._client.head(self.blob, timeout=limit)
+        info = replace(self._client.head(made.id, timeout=limit), durability=made.durability)
         if self.naming is None:
             return info
         place, if_absent, if_match = self.naming

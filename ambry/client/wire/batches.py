@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -158,12 +158,15 @@ def parse_items(endpoint: str, batch: BatchRequest, headers: Headers, body: byte
         items = msgspec.json.decode(body)["items"]
         if len(items) != len(batch.subjects):
             raise ValueError("it has other items than the request")
-        return [_parse_item(endpoint, batch, item, now_ms) for item in items]
+        durability = headers.get(names.DURABILITY, "").lower()
+        return [_parse_item(endpoint, batch, item, durability, now_ms) for item in items]
     except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as cause:
         raise PeerConnectionLost(f"the answer to a batch cannot be read: {cause}") from cause
 
 
-def _parse_item(endpoint: str, batch: BatchRequest, item: Mapping[str, Any], now_ms: int) -> BatchResult:
+def _parse_item(
+    endpoint: str, batch: BatchRequest, item: Mapping[str, Any], durability: str, now_ms: int
+) -> BatchResult:
     subject = batch.subjects[item["index"]]
     known = subject if isinstance(subject, BlobId) else None
     if item["status"] >= 300:
@@ -181,4 +184,4 @@ def _parse_item(endpoint: str, batch: BatchRequest, item: Mapping[str, Any], now
     if item["size"] != len(subject) or item["digest"] != checksum:
         return BatchResult(id=blob, error=ChecksumMismatch(f"blob {blob} was acknowledged with other bytes; delete it"))
     told = {names.BLOB_SIZE: str(item["size"]), names.DIGEST: checksum}
-    return BatchResult(id=blob, info=blobs.parse_info(blob, told))
+    return BatchResult(id=blob, info=replace(blobs.parse_info(blob, told), durability=durability))

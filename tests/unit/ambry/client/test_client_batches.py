@@ -110,8 +110,10 @@ def test_items_of_a_put_are_held_against_what_was_sent() -> None:
 
     full = {"index": 2, "status": 507, "code": "InsufficientStorage", "detail": "no room"}
     body = msgspec.json.encode({"items": [item(0, b"a"), item(1, b"x"), full]})
-    one, two, three = wire.parse_items("http://f", batch, HEADERS, body, now_ms=0)
+    told = {**HEADERS, "x-ambry-durability": "disk"}
+    one, two, three = wire.parse_items("http://f", batch, told, body, now_ms=0)
     assert one.ok and one.info is not None and one.info.checksum == digest(b"a").hex()
+    assert one.info.durability == "disk"
     assert isinstance(two.error, ChecksumMismatch) and two.id == blob(1)
     assert isinstance(three.error, InsufficientStorage) and three.id is None
     for bad in (body[:-1], b"{}", b'{"items": [1, 2, 3]}', b'{"items": []}', b"\xff"):

@@ -32,6 +32,13 @@ async def items(frontend: HttpFrontend, body: bytes, headers: dict[str, str] | N
     return list(answer.json()["items"])
 
 
+@pytest.mark.parametrize("durability", ["memory", "disk"])
+async def test_the_answer_names_the_class_of_what_was_stored(durability: str) -> None:
+    async with http_frontend() as frontend:
+        answer = await put(frontend, body_of(({}, b"a"), ({}, b"b")), {names.DURABILITY: durability})
+    assert (answer.status, answer.headers[names.DURABILITY]) == (200, durability)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_each_is_stored_as_it_would_be_alone(chunked: bool) -> None:
     bodies = [content(number, size) for number, size in enumerate((0, 1, 4096, 100_000, 1 << 20))]

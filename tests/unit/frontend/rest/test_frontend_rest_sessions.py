@@ -45,6 +45,18 @@ async def finish(frontend: HttpFrontend, upload: str, asked: object = None, **he
     return await frontend.call("POST", f"/uploads/{upload}/complete", headers, body)
 
 
+@pytest.mark.parametrize("durability", ["memory", "disk"])
+async def test_parts_and_their_blob_name_the_class_that_they_are_acknowledged_with(
+    frontend: HttpFrontend, durability: str
+) -> None:
+    upload = (await begin(frontend, **{"x-ambry-durability": durability}))["upload"]
+    part = await send(frontend, upload, 1, b"hello")
+    assert (part.status, part.headers["x-ambry-durability"]) == (200, durability)
+    for _ in range(2):
+        done = await finish(frontend, upload)
+        assert (done.status, done.headers["x-ambry-durability"]) == (201, durability)
+
+
 async def test_a_blob_comes_in_parts_of_any_order_and_is_read_by_the_id_that_was_told_first(
     frontend: HttpFrontend,
 ) -> None:

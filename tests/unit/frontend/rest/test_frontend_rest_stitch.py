@@ -64,6 +64,17 @@ async def test_chunks_are_stitched_in_the_order_of_the_list(frontend: HttpFronte
     assert (await chunk(frontend, b"late")).status == 409
 
 
+@pytest.mark.parametrize("durability", ["memory", "disk"])
+async def test_chunks_and_their_blob_name_the_class_that_they_are_acknowledged_with(
+    frontend: HttpFrontend, durability: str
+) -> None:
+    said = {"x-ambry-durability": durability}
+    one = await chunk(frontend, b"one", **said)
+    done = await stitch(frontend, [one.headers["location"]])
+    assert (one.status, one.headers["x-ambry-durability"]) == (201, durability)
+    assert (done.status, done.headers["x-ambry-durability"]) == (201, durability)
+
+
 async def test_one_chunk_alone_is_a_blob_and_chunks_left_out_are_not_in_it(frontend: HttpFrontend) -> None:
     kept, left = await signed(frontend, b"kept"), await signed(frontend, b"left")
     assert kept != left
