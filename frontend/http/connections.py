@@ -194,8 +194,8 @@ class Connection(asyncio.BufferedProtocol):
         handler = self.handler
         if handler is None:
             handler = self.handler = self.server.make_handler(self)
-            if self.paused:
-                handler.pause_writing()
+        if self.paused and not handler.writing_paused:
+            handler.pause_writing()
         return handler
 
     def take_begun(self) -> Begun | None:
@@ -345,6 +345,8 @@ class Connection(asyncio.BufferedProtocol):
         if self.patience is not None:
             self.patience.moved(self.unsent)
         if self.short is not None:
-            self.short.sent()
+            # What left may be what TLS itself had to send, before there was an answer.
+            if self.short.handed:
+                self.short.sent()
         elif self.handler is not None and self.handler.writing_paused:
             self.handler.resume_writing()

@@ -49,7 +49,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 class ShortAnswer:
     """One answer on its way. Whoever makes it calls `send` or `go_the_ordinary_way`, once, unless `lost` was called."""
 
-    __slots__ = ("_behind", "_input_over", "_request", "connection", "size")
+    __slots__ = ("_behind", "_input_over", "_request", "connection", "handed", "size")
 
     def __init__(self, connection: Connection, request: bytes) -> None:
         self.connection = connection
@@ -57,6 +57,8 @@ class ShortAnswer:
         self._behind = b""
         """What came behind the request: at most one read."""
         self._input_over = False
+        self.handed = False
+        """Whether the transport has it, so that it has left when nothing is left there."""
         self.size = 0
         """Of the answer, bytes, once it is sent."""
         connection.short = self
@@ -132,6 +134,7 @@ class ShortAnswer:
     def send(self, answer: bytes) -> None:
         """Send it all; `ended` is called when the kernel has it."""
         self.size = len(answer)
+        self.handed = True
         transport = self.connection.transport
         transport.write(answer)
         if transport.get_write_buffer_size():

@@ -261,6 +261,23 @@ async def test_a_slow_client_gets_all_of_it_and_the_next() -> None:
         client.abort()
 
 
+async def test_what_tls_itself_had_to_send_is_not_taken_for_the_answer() -> None:
+    """What stood before the first answer in TLS left while that was made: the request was over, and never answered."""
+    async with one_blob() as (frontend, blob_id), frontend.connected() as client:
+        answers = hold_reads(frontend, blob_id)
+        await until(lambda: frontend.server._open, "it is connected")
+        (connection,) = frontend.server._open
+        connection.pause_writing()
+        await client.send(get(blob_id))
+        await until(lambda: busy(frontend), "its read is under way")
+        connection.resume_writing()
+        assert busy(frontend)
+        answers.set()
+        for _ in range(2):
+            assert (await client.answer()).body == BODY
+            await client.send(get(blob_id))
+
+
 async def test_what_a_drain_finds_begun_goes_the_ordinary_way_to_its_end() -> None:
     in_flight = metrics.begun.value - metrics.over.value
     async with one_blob() as (frontend, _), frontend.connected() as reader, frontend.connected() as writer:
