@@ -1,4 +1,4 @@
-"""Making, changing and revoking keys. Nobody gives more than they have."""
+"""Making, changing and revoking keys. It takes admin where a key has something, and nobody gives more than they have."""
 
 from __future__ import annotations
 
@@ -178,12 +178,22 @@ class Keys:
                 raise InvalidRequest("a grant has at least one role")
             if grant.prefix and role_of(grant.roles) & Role.ADMIN:
                 raise InvalidRequest("admin is had in a container or an account, not for some names in it")
+        for grant in grants:
+            if not _administers_place(who, grant):
+                raise AccessDenied(
+                    f"the key {who.id} does not have admin in {grant.account}/{grant.container}, so it makes no keys there"
+                )
         _check_gives(who, grants)
+
+
+def _administers_place(who: Who, grant: Grant) -> bool:
+    """Whether somebody has admin where a grant gives something."""
+    return who.gives(msgspec.structs.replace(grant, roles=("admin",), prefix=""))
 
 
 def _administers(who: Who, key: StoredKey) -> bool:
     """Whether somebody has admin wherever a key has anything."""
-    return all(who.gives(msgspec.structs.replace(grant, roles=("admin",), prefix="")) for grant in key.grants)
+    return all(_administers_place(who, grant) for grant in key.grants)
 
 
 def _check_administers(who: Who, id: str, key: StoredKey) -> None:

@@ -130,6 +130,28 @@ async def test_nobody_gives_more_than_they_have_nor_touches_the_keys_of_others(t
         assert [id for id, _ in await one.keys.all(one.who(reader))] == [one.who(reader).id]
 
 
+async def test_keys_are_made_where_one_has_admin_alone(tmp_path: Path) -> None:
+    """A key of any role made others with the same, which stayed when it was revoked itself."""
+    async with two(tmp_path) as (one, _, root, _clock):
+        _, reader = await create(one, root, READ)
+        _, named = await create(one, root, [Grant(roles=("read",), account="ml", container="models", prefix="x/")])
+        mixed = [Grant(roles=("read", "admin"), account="ml"), Grant(roles=("read",), account="other")]
+        _, text = await create(one, root, mixed)
+        elsewhere = Grant(roles=("read",), account="other")
+        for who, grant in (
+            (reader, READ[0]),
+            (reader, Grant(roles=("read",), account="ml", container="models", prefix="x/")),
+            (named, Grant(roles=("read",), account="ml", container="models", prefix="x/y")),
+            (text, elsewhere),
+        ):
+            with pytest.raises(AccessDenied, match="does not have admin"):
+                await create(one, one.who(who), [grant])
+        id, _ = await create(one, one.who(text), [Grant(roles=("read",), account="ml", container="models", prefix="x/")])
+        unset = msgspec.UNSET
+        with pytest.raises(AccessDenied, match="does not have admin"):
+            await one.keys.change(one.who(text), id, name=None, grants=[elsewhere], expires_ms=unset, limits=None)
+
+
 @pytest.mark.parametrize(
     "grants",
     [
