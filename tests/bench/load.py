@@ -15,9 +15,10 @@ import asyncio
 import gc
 import os
 import random
+import ssl
 import sys
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 import uvloop
@@ -33,6 +34,8 @@ DIGEST_AHEAD_SIZE = 1 << 20
 GET_TARGETS_MAX = 20_000
 MESSAGES_MAX = 5
 DRAIN_TIMEOUT_S = 20.0
+PARTS_OF_A_BLOB = 16
+"""So many ranges of each blob are asked for by turns."""
 HOST = "127.0.0.1"
 
 
@@ -42,8 +45,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     Normally, after `warmup_s`, count what is answered within `window_s`. With `whole`, which is for operations that are not
     short against the window: no warm-up, send for `window_s` but at most `requests`, and count all until the last
     answer. `blobs` names the list that POST fills and GET draws
-    from; when empty, POST keeps nothing and GET asks for /<size>, which holds blob number 0. `watch` are the processes
-    (pid by name) whose CPU time is taken along.
+    from; when empty, POST keeps nothing and GET asks for /<size>, which holds blob number 0. With `part_size` a GET asks for so
+    many bytes of a blob, from a multiple of `part_step` on. `tls` takes whatever certificate is shown. `watch` are the
+    processes (pid by name) whose CPU time is taken along.
     """
 
     verb: Literal["POST", "GET"]
@@ -56,6 +60,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     requests: int | None = None
     blobs: str = ""
     headers: dict[str, str] = {}
+    part_size: int = 0
+    part_step: int = 1
+    tls: bool = False
     sample_every: int = 1
     watch: dict[str, int] = {}
 
@@ -93,6 +100,20 @@ class Payload:
             self._digests[number] = found
         return found
 
+    def part(self, number: int, start: int, size: int) -> bytes:
+        """Some bytes of a blob."""
+        head = number.to_bytes(NUMBER_SIZE, "big")[start : start + size]
+        behind = max(0, start - NUMBER_SIZE)
+        return head + self.tail[behind : behind + size - len(head)]
+
+
+class Target(NamedTuple):
+    """What a GET asks for: bytes of blob `number`, from `start` on."""
+
+    number: int
+    start: int
+    request: bytes
+
 
 class Connection(asyncio.BufferedProtocol):
     """One keep-alive connection with at most one request under way."""
@@ -103,18 +124,20 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._sent_at = 0.0
         self._number = 0
+        self._start = 0
         self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def send(self, pieces: list[bytes], number: int, *, digest: bool) -> None:
+    def send(self, pieces: list[bytes], number: int, start: int = 0, *, digest: bool) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             self._run.lost("the server closed the connection")
             return
         self._reader.begin(digest=digest)
         self._number = number
+        self._start = start
         self.busy = True
         self._sent_at = self._run.now()
         if len(pieces) == 1:
@@ -134,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
             self._run.lost(str(cause))
             return
         self.busy = False
-        self._run.answered(self, self._reader, self._number, self._run.now() - self._sent_at)
+        self._run.answered(self, self._reader, self._number, self._start, self._run.now() - self._sent_at)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.busy:
@@ -173,24 +196,38 @@ class Run:
             b"Content-Length: " + str(job.size).encode() + b"\r\n\r\n"
         )
         self._targets = self._get_targets() if job.verb == "GET" else []
-        if job.size >= DIGEST_AHEAD_SIZE:
+        if job.size >= DIGEST_AHEAD_SIZE and not job.part_size:
             ahead = range(first_number, first_number + (job.requests or 0))
-            for number in ahead if job.verb == "POST" else [number for number, _ in self._targets]:
+            for number in ahead if job.verb == "POST" else [target.number for target in self._targets]:
                 payload.digest(number)
 
-    def _get_targets(self) -> list[tuple[int, bytes]]:
+    def _get_targets(self) -> list[Target]:
         known = self._blobs if self._job.blobs else [(0, b"/%d" % self._job.size)]
         if not known:
             raise LookupError(f"no blob of {self._job.size} bytes was put before this GET")
         if len(known) > GET_TARGETS_MAX:
             known = self._random.sample(known, GET_TARGETS_MAX)
-        return [(number, b"GET " + path + self._head_end + b"\r\n") for number, path in known]
+        return [self._target(number, path) for number, path in known for _ in range(self._parts)]
+
+    @property
+    def _parts(self) -> int:
+        return PARTS_OF_A_BLOB if self._job.part_size else 1
+
+    def _target(self, number: int, path: bytes) -> Target:
+        job = self._job
+        start, asked = 0, b"\r\n"
+        if job.part_size:
+            start = self._random.randrange((job.size - job.part_size) // job.part_step + 1) * job.part_step
+            asked = b"Range: bytes=%d-%d\r\n\r\n" % (start, start + job.part_size - 1)
+        return Target(number, start, b"GET " + path + self._head_end + asked)
 
     async def carry_out(self) -> Result:
         job = self._job
         loop = asyncio.get_running_loop()
+        tls = anybody() if job.tls else None
         connections = [
-            (await loop.create_connection(lambda: Connection(self), HOST, job.port))[1] for _ in range(job.connections)
+            (await loop.create_connection(lambda: Connection(self), HOST, job.port, ssl=tls))[1]
+            for _ in range(job.connections)
         ]
         self._running = len(connections)
         marks: list[tuple[float, dict[str, float]]] = []
@@ -260,8 +297,8 @@ class Run:
         self._issued += 1
         digest = self._issued % job.sample_every == 0
         if job.verb == "GET":
-            number, request = self._targets[int(self._random.random() * len(self._targets))]
-            connection.send([request], number, digest=digest)
+            target = self._targets[int(self._random.random() * len(self._targets))]
+            connection.send([target.request], target.number, target.start, digest=digest)
             return
         number = self.next_number
         self.next_number = number + 1
@@ -274,9 +311,11 @@ class Run:
         if self._running == 0:
             self._done.set()
 
-    def answered(self, connection: Connection, reader: ResponseReader, number: int, latency_s: float) -> None:
+    def answered(
+        self, connection: Connection, reader: ResponseReader, number: int, start: int, latency_s: float
+    ) -> None:
         """A whole answer is there."""
-        wrong = self._wrong(reader, number)
+        wrong = self._wrong(reader, number, start)
         if wrong:
             self._note(wrong)
         elif self._measuring:
@@ -293,16 +332,19 @@ class Run:
         if len(self._messages) < MESSAGES_MAX:
             self._messages.append(f"{self._job.verb} of {self._job.size} bytes at port {self._job.port}: {message}")
 
-    def _wrong(self, reader: ResponseReader, number: int) -> str:
+    def _wrong(self, reader: ResponseReader, number: int, start: int) -> str:
         """What is wrong with an answer; empty when nothing is."""
         if not 200 <= reader.status <= 299:
             return f"status {reader.status}: {reader.error_body.decode('utf-8', 'replace')}"
         if self._job.verb == "GET":
-            if reader.body_size != self._job.size:
+            part = self._job.part_size
+            if reader.body_size != (part or self._job.size):
                 return f"blob {number} came with {reader.body_size} bytes"
             if reader.digest is not None:
                 self._verified += 1
-                if reader.digest != self._payload.digest(number):
+                payload = self._payload
+                wanted = xxhash.xxh3_128_digest(payload.part(number, start, part)) if part else payload.digest(number)
+                if reader.digest != wanted:
                     return f"blob {number} came with wrong bytes: digest {reader.digest.hex()}"
             return ""
         if not self._job.blobs:
@@ -317,6 +359,14 @@ class Run:
                 return f"blob {number} was stored as digest {reported!r}"
         self._blobs.append((number, path))
         return ""
+
+
+def anybody() -> ssl.SSLContext:
+    """A client's context that takes any certificate: the servers are ours, on this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def serve() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -114,6 +114,39 @@ async def test_a_put_is_remembered_for_gets_when_the_server_reports_its_digest(d
         result = await Run(job, Payload(SIZE), blobs, 1).carry_out()
     assert result.failures == failures
     assert blobs == ([] if failures else [(1, b"/AbC")])
+
+
+async def test_a_part_of_a_blob_is_asked_for_and_verified() -> None:
+    asked: list[str] = []
+    size = 16
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                [line] = [line for line in head.splitlines() if line.startswith("Range: bytes=")]
+                first, last = map(int, line.removeprefix("Range: bytes=").split("-"))
+                asked.append(line)
+                # The third one has a byte that is not the blob's.
+                body = blob(5)[first : last + 1] if len(asked) != 3 else bytes(size)
+                writer.write(ok(body))
+        writer.close()
+
+    listening = await asyncio.start_server(serve, HOST, 0)
+    port = listening.sockets[0].getsockname()[1]
+    job = get(port, connections=1, requests=20, blobs="some", part_size=size, part_step=8)
+    result = await Run(job, Payload(SIZE), [(5, b"/AbC")], 1).carry_out()
+    listening.close()
+    assert (result.operations, result.verified, result.failures) == (19, 20, 1)
+    assert "wrong bytes" in result.messages[0]
+    starts = {int(line.removeprefix("Range: bytes=").split("-")[0]) for line in asked}
+    assert len(starts) > 1 and starts <= {0, 8, 16, 24, 32, 40, 48}
+
+
+def test_parts_of_a_blob_are_where_they_stand_in_it() -> None:
+    whole = blob(7)
+    for start, size in ((0, 4), (0, 8), (4, 8), (8, 8), (20, 44), (0, SIZE)):
+        assert Payload(SIZE).part(7, start, size) == whole[start : start + size]
 
 
 async def test_a_window_counts_only_what_ends_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
