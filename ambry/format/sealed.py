@@ -33,7 +33,6 @@ import struct
 
 import msgspec
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ambry.checksum import BLOCK_SIZE, DIGEST_SIZE
@@ -49,6 +48,9 @@ HEAD_SIZE = _HEAD.size
 _BLOCK_ABOUT = struct.Struct(">13sBII")
 _SECRETS_ABOUT = struct.Struct(">15sBI")
 _SECRETS_NONCE = b"\xff" * 12
+
+DataKey = AESGCM
+"""A data key that is ready for use: it is made once for all that is done with it."""
 
 
 class Secrets(msgspec.Struct, frozen=True, array_like=True):
@@ -87,58 +89,79 @@ def _about_block(kind: int, payload_size: int, number: int) -> bytes:
     return _BLOCK_ABOUT.pack(b"ambry block 1", kind, payload_size, number)
 
 
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(12, "big")
+
+
 def _about_secrets(kind: int, payload_size: int, properties: bytes) -> bytes:
     return _SECRETS_ABOUT.pack(b"ambry secrets 1", kind, payload_size) + properties
 
 
-def seal_payload(key: bytes, kind: int, payload: memoryview) -> bytes:
+def seal_payload(key: DataKey, kind: int, payload: memoryview) -> bytes:
     """Encrypt a payload in its place, which must be writable; returns its tags."""
-    algorithm = algorithms.AES256(key)
     size = len(payload)
     tags: list[bytes] = []
-    for number in range(-(-size // BLOCK_SIZE)):
-        block = payload[number * BLOCK_SIZE : (number + 1) * BLOCK_SIZE]
-        sealing = Cipher(algorithm, modes.GCM(number.to_bytes(12, "big"))).encryptor()
-        sealing.authenticate_additional_data(_about_block(kind, size, number))
-        sealing.update_into(block, block)
-        sealing.finalize()
-        tags.append(sealing.tag)
+    for number, start in enumerate(range(0, size, BLOCK_SIZE)):
+        end = min(start + BLOCK_SIZE, size)
+        behind = end + TAG_SIZE
+        block, nonce, about = payload[start:end], _nonce(number), _about_block(kind, size, number)
+        # A block comes out with its tag behind it.
+        if behind <= size:
+            beside = payload[end:behind]
+            next_bytes = bytes(beside)
+            key.encrypt_into(nonce, block, about, payload[start:behind])
+            tags.append(bytes(beside))
+            beside[:] = next_bytes
+        else:
+            made = memoryview(key.encrypt(nonce, block, about))
+            block[:] = made[:-TAG_SIZE]
+            tags.append(bytes(made[-TAG_SIZE:]))
     return b"".join(tags)
 
 
-def open_blocks(key: bytes, kind: int, payload_size: int, first: int, blocks: memoryview, tags: bytes) -> None:
-    """Decrypt some blocks of a payload in their place, the first of them with the number `first`; `tags` are theirs.
+def open_blocks(
+    key: DataKey, kind: int, payload_size: int, first: int, blocks: memoryview, tags: bytes, into: memoryview
+) -> None:
+    """Decrypt some blocks of a payload, the first of them with the number `first`, into other memory or where they stand.
 
-    Raises DataCorrupt where they are not what was sealed: then nobody may look at them any more.
+    `tags` are theirs. Raises DataCorrupt where they are not what was sealed: then nobody may look at `into` any more.
     """
-    count = -(-len(blocks) // BLOCK_SIZE)
-    if len(tags) != count * TAG_SIZE or first * BLOCK_SIZE + len(blocks) > payload_size:
+    size = len(blocks)
+    count = -(-size // BLOCK_SIZE)
+    if len(tags) != count * TAG_SIZE or first * BLOCK_SIZE + size > payload_size:
         raise DataCorrupt(f"{len(tags)} bytes of tags do not belong to {count} encrypted blocks")
-    if len(blocks) % BLOCK_SIZE and first * BLOCK_SIZE + len(blocks) != payload_size:
+    if size % BLOCK_SIZE and first * BLOCK_SIZE + size != payload_size:
         raise DataCorrupt("a block of an encrypted payload is cut off")
-    algorithm = algorithms.AES256(key)
-    for place in range(count):
-        number = first + place
-        block = blocks[place * BLOCK_SIZE : (place + 1) * BLOCK_SIZE]
-        tag = tags[place * TAG_SIZE : (place + 1) * TAG_SIZE]
-        opening = Cipher(algorithm, modes.GCM(number.to_bytes(12, "big"), tag)).decryptor()
-        opening.authenticate_additional_data(_about_block(kind, payload_size, number))
-        opening.update_into(block, block)
-        try:
-            opening.finalize()
-        except InvalidTag:
-            raise DataCorrupt(f"block {number} of an encrypted payload is not what was sealed") from None
+    number = first
+    try:
+        for number, start in enumerate(range(0, size, BLOCK_SIZE), first):
+            end = min(start + BLOCK_SIZE, size)
+            behind = end + TAG_SIZE
+            tag = tags[(number - first) * TAG_SIZE : (number - first + 1) * TAG_SIZE]
+            nonce, about, opened = _nonce(number), _about_block(kind, payload_size, number), into[start:end]
+            # A block goes in with its tag behind it. One that opens where it stands has the tag there for this moment, in the
+            # place of the next bytes.
+            if into is blocks and behind <= size:
+                beside = blocks[end:behind]
+                next_bytes = bytes(beside)
+                beside[:] = tag
+                key.decrypt_into(nonce, blocks[start:behind], about, opened)
+                beside[:] = next_bytes
+            else:
+                key.decrypt_into(nonce, b"".join((blocks[start:end], tag)), about, opened)
+    except InvalidTag:
+        raise DataCorrupt(f"block {number} of an encrypted payload is not what was sealed") from None
 
 
-def seal_secrets(key: bytes, kind: int, payload_size: int, properties: bytes, secrets: Secrets) -> bytes:
+def seal_secrets(key: DataKey, kind: int, payload_size: int, properties: bytes, secrets: Secrets) -> bytes:
     """Encrypted, with their tag. `properties` is the section that stays plain: it is authenticated with them."""
-    return AESGCM(key).encrypt(_SECRETS_NONCE, _encode(secrets), _about_secrets(kind, payload_size, properties))
+    return key.encrypt(_SECRETS_NONCE, _encode(secrets), _about_secrets(kind, payload_size, properties))
 
 
-def open_secrets(key: bytes, kind: int, payload_size: int, properties: bytes, sealed: bytes) -> Secrets:
+def open_secrets(key: DataKey, kind: int, payload_size: int, properties: bytes, sealed: bytes) -> Secrets:
     """Raises DataCorrupt where anything of it is not what was sealed."""
     try:
-        plain = AESGCM(key).decrypt(_SECRETS_NONCE, sealed, _about_secrets(kind, payload_size, properties))
+        plain = key.decrypt(_SECRETS_NONCE, sealed, _about_secrets(kind, payload_size, properties))
     except InvalidTag:
         raise DataCorrupt("the properties of an encrypted record are not what was sealed") from None
     try:

@@ -35,7 +35,7 @@ class SealedAnswer:
     def __init__(self, blob_id: BlobId, reply: GetReply, section: SealedSection, key: WrappingKey) -> None:
         """Raises KeyMismatch, DataCorrupt."""
         self._sealed = reply
-        self._key = key.unwrap(section.wrapped, sealed.about_key(blob_id.raw))
+        self._key = sealed.DataKey(key.unwrap(section.wrapped, sealed.about_key(blob_id.raw)))
         self._memory = memoryview(b"")
         """Where the body stands, which is nobody else's while this is."""
         self._opened = 0
@@ -53,22 +53,29 @@ class SealedAnswer:
         """
         view = memoryview(body)
         if view.readonly:
-            view = memoryview(bytearray(view))
+            opened = memoryview(bytearray(len(view)))
+            self._open(view, 0, opened)
+            return opened
         if view.obj is not self._memory.obj:
             self._opened, self._failed = 0, False
         self._memory = view
-        opened, size = self._opened, len(view)
         if self._failed:
             raise DataCorrupt("an encrypted payload was not what was sealed")
-        if opened < size:
-            reply = self._sealed
-            tags = reply.tags[opened // BLOCK_SIZE * TAG_SIZE : -(-size // BLOCK_SIZE) * TAG_SIZE]
-            first = (reply.start + opened) // BLOCK_SIZE
+        if self._opened < len(view):
             self._failed = True
-            sealed.open_blocks(self._key, reply.kind, reply.payload_size, first, view[opened:], tags)
+            rest = view[self._opened :]
+            self._open(rest, self._opened, rest)
             self._failed = False
-            self._opened = size
+            self._opened = len(view)
         return view
+
+    def _open(self, blocks: memoryview, start: int, into: memoryview) -> None:
+        """Open those that stand in the body from byte `start` on."""
+        reply = self._sealed
+        end = start + len(blocks)
+        tags = reply.tags[start // BLOCK_SIZE * TAG_SIZE : -(-end // BLOCK_SIZE) * TAG_SIZE]
+        first = (reply.start + start) // BLOCK_SIZE
+        sealed.open_blocks(self._key, reply.kind, reply.payload_size, first, blocks, tags, into)
 
 
 def opening_now(keys: ContainerKeys, blob_id: BlobId, reply: GetReply) -> SealedAnswer | None:

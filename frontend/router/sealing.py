@@ -64,13 +64,14 @@ def seal(sealing: Sealing, kind: int, properties: BlobProperties, metadata: byte
     """Seal what a record is made of. `data` is not the caller's any more: it may be encrypted where it stands."""
     secrets = Secrets(properties.digest, properties.filename, metadata)
     plain = encode_properties(replace(properties, digest=NO_DIGEST, filename=""))
-    key = sealed.new_data_key() if sealing.data_key is None else sealing.data_key
+    data_key = sealed.new_data_key() if sealing.data_key is None else sealing.data_key
+    key = sealed.DataKey(data_key)
     payload = memoryview(data)
     if payload.readonly:
         payload = memoryview(bytearray(payload))
     tags = sealed.seal_payload(key, kind, payload)
     text = sealed.seal_secrets(key, kind, len(payload), plain, secrets)
-    return SealedContent(plain, payload, SealedParts(sealing.key, key, text, tags))
+    return SealedContent(plain, payload, SealedParts(sealing.key, data_key, text, tags))
 
 
 def sealing_now(context: RouterContext, container: Container) -> Sealing | None:

@@ -10,9 +10,10 @@ from ambry.checksum import BLOCK_SIZE
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.format import sealed
 from ambry.format.record import TAG_SIZE, RecordKind
-from ambry.format.sealed import SealedSection, Secrets
+from ambry.format.sealed import DataKey, SealedSection, Secrets
 
-KEY = bytes(range(32))
+KEY = DataKey(bytes(range(32)))
+OTHER_KEY = DataKey(bytes(32))
 PROPERTIES = b"\x01properties"
 SECRETS = Secrets(b"d" * 16, "secret name.txt", b"\x01\x81\xa1k\xa1v")
 SIZES = [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE - 1, 3 * BLOCK_SIZE, 3 * BLOCK_SIZE + 1]
@@ -22,14 +23,16 @@ def content(size: int) -> bytes:
     return bytes((7 * place + (place >> 8)) % 251 for place in range(size))
 
 
-def payload_of(size: int, key: bytes = KEY, kind: int = RecordKind.BLOB) -> tuple[memoryview, bytes]:
+def payload_of(size: int, key: DataKey = KEY, kind: int = RecordKind.BLOB) -> tuple[memoryview, bytes]:
     payload = memoryview(bytearray(content(size)))
     return payload, sealed.seal_payload(key, kind, payload)
 
 
 def refused(payload: memoryview, tags: bytes, *, size: int, first: int = 0, kind: int = RecordKind.BLOB) -> None:
     with pytest.raises(DataCorrupt):
-        sealed.open_blocks(KEY, kind, size, first, payload, tags)
+        sealed.open_blocks(KEY, kind, size, first, payload.toreadonly(), tags, memoryview(bytearray(len(payload))))
+    with pytest.raises(DataCorrupt):
+        sealed.open_blocks(KEY, kind, size, first, payload, tags, payload)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -41,8 +44,11 @@ def test_a_payload_opens_as_it_was_and_every_run_of_its_blocks_for_itself(size: 
     for first in range(count):
         for end in range(first, count + 1):
             some = memoryview(bytearray(payload[first * BLOCK_SIZE : end * BLOCK_SIZE]))
-            sealed.open_blocks(KEY, RecordKind.BLOB, size, first, some, tags[first * TAG_SIZE : end * TAG_SIZE])
-            assert some == content(size)[first * BLOCK_SIZE : end * BLOCK_SIZE]
+            own = tags[first * TAG_SIZE : end * TAG_SIZE]
+            elsewhere = memoryview(bytearray(len(some)))
+            sealed.open_blocks(KEY, RecordKind.BLOB, size, first, some.toreadonly(), own, elsewhere)
+            sealed.open_blocks(KEY, RecordKind.BLOB, size, first, some, own, some)
+            assert some == elsewhere == content(size)[first * BLOCK_SIZE : end * BLOCK_SIZE]
 
 
 def test_the_bytes_of_a_sealed_block_never_change() -> None:
@@ -98,7 +104,7 @@ def test_a_part_of_a_block_is_refused() -> None:
 
 
 def test_blocks_of_another_record_are_refused() -> None:
-    other, tags = payload_of(BLOCK_SIZE, key=bytes(32))
+    other, tags = payload_of(BLOCK_SIZE, key=OTHER_KEY)
     refused(other, tags, size=BLOCK_SIZE)
     chunk, tags = payload_of(BLOCK_SIZE, kind=RecordKind.CHUNK)
     refused(chunk, tags, size=BLOCK_SIZE)
@@ -118,14 +124,14 @@ def test_secrets_open_as_they_were_and_do_not_show() -> None:
 @pytest.mark.parametrize(
     ("key", "kind", "size", "properties"),
     [
-        (bytes(32), 1, 9, PROPERTIES),
+        (OTHER_KEY, 1, 9, PROPERTIES),
         (KEY, 3, 9, PROPERTIES),
         (KEY, 1, 8, PROPERTIES),
         (KEY, 1, 9, PROPERTIES + b" "),
         (KEY, 1, 9, b""),
     ],
 )
-def test_secrets_open_with_their_own_record_alone(key: bytes, kind: int, size: int, properties: bytes) -> None:
+def test_secrets_open_with_their_own_record_alone(key: DataKey, kind: int, size: int, properties: bytes) -> None:
     with pytest.raises(DataCorrupt):
         sealed.open_secrets(key, kind, size, properties, sealed_secrets())
 
