@@ -226,7 +226,9 @@ def write_file(target: Path, blob: BlobId, data: bytes, *, overwrite: bool) -> N
 class PartFile:
     """A download on its way: `<name>.<id>.part` beside the target, renamed to it when whole.
 
-    Locked, so two downloads never write to one part; the second uses a name of its own.
+    Locked, so two downloads never write to one part; the second uses a name of its own, which nobody can guess. So does one
+    that finds something else there than a file of this user: a link, a pipe, a file that somebody else may write to as well.
+    Nothing is ever written through what was there.
     """
 
     def __init__(self, target: StrPath, blob: BlobId, *, overwrite: bool, unique: str, resume: bool = True) -> None:
@@ -234,6 +236,7 @@ class PartFile:
         self.target = Path(target)
         self._overwrite = overwrite
         self._committed = False
+        self._disk_full = False
         if self.target.is_dir():
             raise IsADirectoryError(f"{self.target} is a directory; name the file to write")
         if self.target.exists() and not self.target.is_file():
@@ -271,9 +274,12 @@ class PartFile:
         while len(view):
             try:
                 written = self._handle.write(view)
-            except OSError as error:  # A full disk say, which names no file.
-                error.filename = str(self.path)
-                raise
+            except OSError as error:
+                self._disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                said = f"{error.strerror} after {self.size} bytes"
+                if self._disk_full:
+                    said += "; they are removed"
+                raise OSError(error.errno, said, str(self.path)) from error
             view = view[written:]
             self.size += written
 
@@ -287,9 +293,9 @@ class PartFile:
         self._handle.close()
 
     def abandon(self, *, keep: bool) -> None:
-        """Stop; `keep` leaves the part for a later resume. Does nothing after a commit."""
+        """Stop; `keep` leaves the part for a later resume, unless it is what fills the disk. Does nothing after a commit."""
         if not self._committed:
-            if not keep or self.size == 0:
+            if not keep or self.size == 0 or self._disk_full:
                 self.path.unlink(missing_ok=True)
             self._handle.close()
 
@@ -312,20 +318,34 @@ class PartFile:
 
 
 def _open_locked(path: Path) -> io.FileIO | None:
-    """Open or create, and lock; None when another download holds it."""
+    """Open or create, and lock; None where another download holds it, and where it is no file of this user alone."""
     while True:
-        handle = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "rb+")
         try:
+            # Without O_NONBLOCK a pipe that was laid there would be waited at.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = io.FileIO(os.open(path, flags, 0o666), "rb+")
+        except OSError:
+            return None
+        try:
+            found = os.fstat(handle.fileno())
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The one who held the lock may have renamed or removed the file while we opened it.
-            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                return handle
+            if os.path.samestat(found, path.lstat()):
+                if _is_own(found):
+                    return handle
+                handle.close()
+                return None
         except FileNotFoundError:
             pass
         except OSError:
             handle.close()
             return None
         handle.close()
+
+
+def _is_own(found: os.stat_result) -> bool:
+    """Whether it is a file that this user made, which nobody can reach by another name."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -273,7 +273,7 @@ def test_a_disk_that_is_full_names_the_file_and_what_is_kept(stub: StubFrontend,
     limited += f"from ambry.cli.main import cli; cli.main(['get', '{blob}', '-o', 'out'], prog_name='ambry')"
     done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert f"ambry: out.{blob}.part: File too large\n" in done.stderr
+    assert f"ambry: out.{blob}.part: File too large after 300000 bytes\n" in done.stderr
     assert f"are kept in out.{blob}.part; the same command goes on from there" in done.stderr
     assert run("get", blob, "-o", "out").exit_code == 0
     assert (tmp_path / "out").read_bytes() == DATA

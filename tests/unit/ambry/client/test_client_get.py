@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -26,6 +28,7 @@ from ambry import (
     TooLarge,
     Unavailable,
 )
+from ambry.client.sources import PartFile
 from tests.support.content import content
 from tests.support.ports import free_ports
 from tests.support.stub_frontend import StubFrontend, hexdigest
@@ -345,3 +348,40 @@ def test_get_file_never_replaces_a_device_or_a_pipe(stub: StubFrontend, twins: T
             client.get_file(blob, target, overwrite=True)
     assert pipe.is_fifo() and link.is_symlink()
     assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling link", "pipe", "directory"])
+def test_get_file_writes_through_nothing_that_lies_where_its_part_would(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, kind: str
+) -> None:
+    """The name of a part can be guessed. A link that was laid there led the download into `precious`."""
+    blob = stub.add(DATA)
+    precious, part = tmp_path / "precious", tmp_path / "down" / f"out.{blob}.part"
+    precious.write_bytes(b"precious")
+    part.parent.mkdir()
+    {
+        "link": lambda: part.symlink_to(precious),
+        "hard link": lambda: os.link(precious, part),
+        "dangling link": lambda: part.symlink_to(tmp_path / "made"),
+        "pipe": lambda: os.mkfifo(part),
+        "directory": lambda: part.mkdir(),
+    }[kind]()
+    twins.connect(stub.url).get_file(blob, part.parent / "out")
+    assert (part.parent / "out").read_bytes() == DATA
+    assert precious.read_bytes() == b"precious" and not (tmp_path / "made").exists()
+    assert sorted(each.name for each in part.parent.iterdir()) == ["out", part.name]
+
+
+def test_a_part_that_fills_the_disk_is_removed_and_the_error_says_where_and_how_much(
+    stub: StubFrontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stayed, so that the disk remained full, and the message named no size."""
+    part = PartFile(tmp_path / "out", BlobId.parse(stub.add(b"")), overwrite=False, unique="u")
+    part.write(b"12345")
+    full = MagicMock(write=MagicMock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    full.close = part._handle.close
+    monkeypatch.setattr(part, "_handle", full)
+    with pytest.raises(OSError, match=r"No space left on device after 5 bytes; they are removed: '.*out\..*\.part'"):
+        part.write(b"678")
+    part.abandon(keep=True)
+    assert list(tmp_path.iterdir()) == []
