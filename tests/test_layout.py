@@ -85,6 +85,7 @@ FLOORS = [
     ["datanode.server", "frontend.app", "frontend.supervisor"],
     ["datanode.__main__", "datanode.commands", "frontend.__main__", "frontend.commands"],
     ["ambry.client"],
+    ["ambry.fs"],
     ["ambry.cli"],
     ["deploy"],
 ]
@@ -251,6 +252,7 @@ SEAM = {
     "datanode/store/page_cache.py": "maps what it never touches, to ask the kernel about it",
     "datanode/store/index_file.py": "LMDB maps its own file",
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
+    "ambry/fs/*": "runs in the user's process: files to send and receive",
     "deploy/*": "starts processes and writes their files",
 }
 
@@ -744,6 +746,13 @@ COVERED_BY = {
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_keyed.py", "keys over HTTP")
         for name in ("idempotency/rows", "rest/stream")
+    },
+    **{
+        f"ambry/fs/{name}.py": (
+            "tests/integration/test_fsspec_files.py",
+            "files by URL against real processes; fsspec's own suites: test_fsspec_suites.py",
+        )
+        for name in ("entries", "file", "filesystem", "listing")
     },
     "frontend/uploads/open_session.py": (
         "tests/unit/frontend/uploads/test_uploads_sessions.py",

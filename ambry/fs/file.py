@@ -1,0 +1,167 @@
+"""A file of the file system: reading asks for ranges of one blob, writing makes another one when it is closed."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from fsspec.caching import register_cache
+from fsspec.spec import AbstractBufferedFile
+
+from ambry.client.refs import NameRef
+from ambry.client.sync.client import AmbryClient
+from ambry.client.sync.uploads import SyncUpload
+from ambry.errors import AmbryError
+from ambry.fs.ahead import GrowingAhead
+from ambry.fs.unwinding import in_flight, leaves_with
+
+if TYPE_CHECKING:
+    from ambry.fs.filesystem import AmbryFileSystem
+
+BLOCK_SIZE = 8 << 20
+PARTS_PER_SIZE = 2_000
+"""Parts get twice as large after so many: 10,000 of them hold 484 GiB."""
+
+register_cache(GrowingAhead)
+
+
+class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
+    """Opened for reading, it reads the blob that the name pointed to then, whatever the name points to later.
+
+    Opened for writing, nothing is seen of it before it is closed; then the name points to the new blob. Where an exception
+    leaves the `with` block that it was opened in, and where nobody closes it, nothing is kept. Blobs have no end that can be
+    written on: "ab" reads what is there, and makes a blob of both.
+    """
+
+    def __init__(
+        self,
+        fs: AmbryFileSystem,
+        path: str,
+        mode: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_type: str = GrowingAhead.name,
+        cache_options: dict[str, Any] | None = None,
+        size: int | None = None,
+        **said: Any,
+    ) -> None:
+        """`details`: what `fs.info` says of one that is read. `said`: of one that is written, as `AmbryClient.put` takes it."""
+        self._client: AmbryClient = fs.client
+        self._name = None if mode == "rb" else fs.name_of(path)
+        self._before = in_flight()
+        if details is not None:
+            self._details = details
+            size = details["size"]
+        self._upload: SyncUpload | None = None
+        self._parts = 0
+        self._rest: bytes | None = None
+        self._if_match: str | None = None
+        super().__init__(
+            fs,
+            path,
+            mode=mode,
+            block_size=block_size or BLOCK_SIZE,
+            autocommit=autocommit,
+            cache_type=cache_type,
+            cache_options=cache_options,
+            size=size,
+            **said,
+        )
+        if mode == "ab":
+            self._begin_with_what_is_there()
+
+    # --- reading ---
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._client.get_bytes(self.details["id"], range=(start, end))
+
+    # --- writing ---
+
+    @property
+    def _target(self) -> NameRef:
+        if self._name is None:
+            raise OSError(errno.EBADF, "the file is open for reading", self.path)
+        return self._name
+
+    def _begin_with_what_is_there(self) -> None:
+        try:
+            with self._client.get(self._target) as reader:
+                self._if_match = reader.info.etag
+                for piece in reader.iter_chunks():
+                    self.write(piece)
+        except FileNotFoundError:
+            pass
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        with self.buffer.getbuffer() as data:
+            if final and self._upload is None:
+                self._rest = bytes(data)
+            elif data:
+                self._write_part(data)
+        if final and self.autocommit:
+            self.commit()
+        return True
+
+    def _write_part(self, data: memoryview) -> None:
+        if self._upload is None:
+            self._upload = self._client.start_upload(name=self._target, **self._conditions(), **self.kwargs)
+        self._parts += 1
+        self._upload.write_part(self._parts, data)
+        if not self._parts % PARTS_PER_SIZE:
+            self.blocksize *= 2
+
+    def _conditions(self) -> dict[str, Any]:
+        return {"if_absent": self.mode == "xb", "if_match": self._if_match}
+
+    def commit(self) -> None:
+        """Publish what was written: on return it is as durable as its container says, and the name points to it.
+
+        Raises FileExistsError for a file opened with "x" where there is one meanwhile, PreconditionFailed for one opened with
+        "a" that another one was put in the place of.
+        """
+        if self._upload is not None:
+            self._upload.complete()
+        elif self._rest is not None:
+            self._client.put(self._rest, name=self._target, **self._conditions(), **self.kwargs)
+        self._upload = self._rest = None
+
+    def discard(self) -> None:
+        """Nothing of what was written is kept."""
+        upload, self._upload, self._rest = self._upload, None, None
+        self.closed = True
+        if upload is not None:
+            with suppress(AmbryError):  # The server gives up what nobody goes on with.
+                upload.abort()
+
+    def close(self) -> None:
+        if not self.closed and self.mode != "rb" and leaves_with(self._before):
+            self.discard()
+            return
+        try:
+            super().close()
+        except BaseException:
+            if self.mode != "rb":
+                self.discard()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self.mode != "rb" and not self.closed:
+            self.discard()
+        else:
+            self.close()
+
+    def __del__(self) -> None:
+        if self.closed or self.mode == "rb":
+            return
+        warnings.warn(
+            f"{self.path} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=2
+        )
+        self.discard()

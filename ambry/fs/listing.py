@@ -1,0 +1,182 @@
+"""What there is in the file system. Directories are what names begin with; nothing is kept of what was listed."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from fsspec.spec import AbstractFileSystem
+from fsspec.utils import stringify_path
+
+from ambry.client.names import NameEntry
+from ambry.client.refs import NameRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AmbryError, InvalidRequest
+from ambry.fs.entries import Info, directory_info, entry_info, file_info
+from ambry.fs.paths import Where, path_of, url_of, where_of
+
+
+class Listing(AbstractFileSystem):  # type: ignore[misc]
+    """The calls that look."""
+
+    client: AmbryClient
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        return path_of(stringify_path(path))
+
+    def unstrip_protocol(self, name: str) -> str:
+        return url_of(self._strip_protocol(name))
+
+    @classmethod
+    def _parent(cls, path: str) -> str:
+        return path_of(stringify_path(path)).rpartition("/")[0]
+
+    # --- what there is ---
+
+    def info(self, path: str, **_: Any) -> Info:
+        """Raises FileNotFoundError."""
+        where = self._where(path)
+        if where.name or where.blob:
+            try:
+                return file_info(where.path, self.client.head(where.ref))
+            except FileNotFoundError:
+                if where.blob is not None:
+                    raise
+            except InvalidRequest:
+                self._check_container(where)
+                raise
+        if not self._is_directory(where):
+            raise FileNotFoundError(errno.ENOENT, "no such name, nor any that begins with it", url_of(where.path))
+        return directory_info(where.path)
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """False is proven: where nobody can tell, it raises."""
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def isfile(self, path: str) -> bool:
+        return self._is(path, "file")
+
+    def isdir(self, path: str) -> bool:
+        return self._is(path, "directory")
+
+    def _is(self, path: str, type: str) -> bool:
+        try:
+            return bool(self.info(path)["type"] == type)
+        except FileNotFoundError:
+            return False
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """What stands in a directory, by name. Raises FileNotFoundError."""
+        where = self._where(path)
+        found = list(self._entries(where))
+        if not found and (where.name or where.blob):
+            found = [self.info(where.path)]
+            if found[0]["type"] == "directory":
+                found = []
+        return found if detail else [each["name"] for each in found]
+
+    def find(
+        self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
+    ) -> Any:
+        """All files beneath a path, in one listing where nothing else is asked for."""
+        where = self._where(path)
+        if maxdepth is not None or withdirs or not where.container:
+            return super().find(where.path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
+        prefix = f"{where.name}/" if where.name else ""
+        found = {each["name"]: each for each in self._listed(where, prefix, None)}
+        if not found and where.name and self.isfile(where.path):
+            found = {where.path: self.info(where.path)}
+        return found if detail else list(found)
+
+    def created(self, path: str) -> datetime:
+        return self._time(path, "created")
+
+    def modified(self, path: str) -> datetime:
+        """When it was put: what is put in the place of another one is another blob."""
+        return self._time(path, "mtime")
+
+    def _time(self, path: str, which: str) -> datetime:
+        info = self.info(path)
+        if info["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, "a directory has no time", url_of(info["name"]))
+        time: datetime = info[which]
+        return time
+
+    def ukey(self, path: str) -> str:
+        """The id of its blob: never of other bytes."""
+        return str(self._file(path)["id"])
+
+    def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
+        """A URL that reads it for so many seconds without a key."""
+        return self.client.presign("GET", self._where(path).ref, expires=timedelta(seconds=expiration))
+
+    def _where(self, path: str) -> Where:
+        return where_of(self._strip_protocol(path))
+
+    def _file(self, path: str) -> Info:
+        """Raises FileNotFoundError, IsADirectoryError."""
+        info = self.info(path)
+        if info["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, "it is a directory", url_of(info["name"]))
+        return info
+
+    def _check_container(self, where: Where) -> None:
+        """Raises FileNotFoundError for a container that is not there."""
+        try:
+            self.client.container(where.account, where.container)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                errno.ENOENT, "there is no such container", f"{where.account}/{where.container}"
+            ) from None
+        except AmbryError:
+            return
+
+    def _is_directory(self, where: Where) -> bool:
+        if not where.account:
+            return True
+        if not where.container:
+            self.client.account(where.account)
+            return True
+        found = self._page(where, f"{where.name}/" if where.name else "", None, 1)
+        return bool(found) or not where.name
+
+    def _entries(self, where: Where) -> Iterator[Info]:
+        if where.blob is not None:
+            return
+        if not where.account:
+            yield from (directory_info(each.name) for each in self.client.accounts())
+        elif not where.container:
+            account = self.client.account(where.account)
+            yield from (directory_info(f"{account.name}/{each.name}") for each in account.containers)
+        else:
+            yield from self._listed(where, f"{where.name}/" if where.name else "", "/")
+
+    def _listed(self, where: Where, prefix: str, delimiter: str | None) -> Iterator[Info]:
+        pages = self.client.list(str(NameRef(prefix, where.account, where.container)), delimiter=delimiter).pages()
+        try:
+            for page in pages:
+                for entry in page.entries:
+                    if entry.name != prefix:
+                        yield entry_info(where, entry)
+        except InvalidRequest:
+            self._check_container(where)
+            raise
+
+    def _page(self, where: Where, prefix: str, delimiter: str | None, size: int) -> list[NameEntry]:
+        listed = self.client.list(
+            str(NameRef(prefix, where.account, where.container)), delimiter=delimiter, page_size=size
+        )
+        try:
+            return list(next(iter(listed.pages())).entries)
+        except InvalidRequest:
+            self._check_container(where)
+            raise

@@ -1,0 +1,243 @@
+"""Files by URL: what is published when, what names and ids do, and that nobody is told what is not known."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import pickle
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.callbacks import Callback
+
+from ambry import AmbryClient, RetryPolicy
+from ambry.errors import PreconditionFailed
+from ambry.fs import AmbryFileSystem
+from tests.support.content import content
+
+MIB = 1 << 20
+BODY = content(5, 20 * MIB + 7)
+
+
+@pytest.fixture
+def fs(dc1: str) -> AmbryFileSystem:
+    found: AmbryFileSystem = fsspec.filesystem("ambry", endpoints=[dc1])
+    return found
+
+
+@pytest.fixture
+def at() -> str:
+    return f"default/default/fs/{uuid.uuid4().hex}"
+
+
+def test_a_large_file_is_written_in_parts_and_seen_when_it_is_closed(fs: AmbryFileSystem, at: str) -> None:
+    with fs.open(at, "wb", content_type="application/x-test", metadata={"run": "7"}) as file:
+        for start in range(0, len(BODY), 300_001):
+            file.write(BODY[start : start + 300_001])
+        assert not fs.exists(at)
+    info = fs.info(at)
+    assert (info["size"], info["content_type"], info["metadata"]) == (len(BODY), "application/x-test", {"run": "7"})
+    with fs.open(at) as file:
+        assert file.read() == BODY
+        file.seek(-5, 2)
+        assert file.read(100) == BODY[-5:]
+        file.seek(9 * MIB)
+        into = bytearray(100)
+        assert file.readinto(into) == 100
+        assert into == BODY[9 * MIB : 9 * MIB + 100]
+        with pytest.raises(io.UnsupportedOperation):
+            file.fileno()
+
+
+@pytest.mark.parametrize("size", [5, 20 * MIB], ids=["small", "parts"])
+@pytest.mark.parametrize("how", ["binary", "text", "OpenFile", "OpenFile gzip", "stack", "nobody closes it"])
+def test_what_an_exception_interrupts_is_never_published(
+    fs: AmbryFileSystem, dc1: str, at: str, how: str, size: int
+) -> None:
+    fs.pipe_file(at, b"before")
+    body = BODY[:size]
+    with contextlib.suppress(ZeroDivisionError):
+        match how:
+            case "binary":
+                with fs.open(at, "wb") as file:
+                    file.write(body)
+                    raise ZeroDivisionError
+            case "text":
+                with fs.open(at, "w", encoding="latin-1") as text:
+                    text.write(body.decode("latin-1"))
+                    raise ZeroDivisionError
+            case "OpenFile" | "OpenFile gzip":
+                compression = "gzip" if "gzip" in how else None
+                url = f"ambry://{at}"
+                with fsspec.open(url, "wb", compression=compression, endpoints=[dc1]) as file:
+                    file.write(body)
+                    raise ZeroDivisionError
+            case "stack":
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(contextlib.closing(fs.open(at, "wb"))).write(body)
+                    raise ZeroDivisionError
+            case _:
+                file = fs.open(at, "wb")
+                file.write(body)
+                with pytest.warns(ResourceWarning, match="never closed"):
+                    del file
+                    gc.collect()
+    assert fs.cat_file(at) == b"before"
+
+
+def test_what_is_read_stays_what_it_was_when_it_was_opened(fs: AmbryFileSystem, at: str) -> None:
+    fs.pipe_file(at, BODY)
+    with fs.open(at) as file:
+        begin = file.read(10)
+        fs.pipe_file(at, b"another one")
+        assert begin + file.read() == BODY
+    again = pickle.loads(pickle.dumps(fs))
+    assert again.cat_file(at) == b"another one"
+
+
+def test_x_makes_only_what_is_not_there_and_a_makes_a_blob_of_both(fs: AmbryFileSystem, at: str) -> None:
+    with fs.open(at, "xb") as file:
+        file.write(b"one")
+    with pytest.raises(FileExistsError):
+        fs.open(at, "xb")
+    with fs.open(at, "ab") as file:
+        file.write(b" two")
+    assert fs.cat_file(at) == b"one two"
+    with pytest.raises(PreconditionFailed), fs.open(at, "ab") as file:
+        file.write(b" three")
+        fs.pipe_file(at, b"meanwhile")
+    assert fs.cat_file(at) == b"meanwhile"
+    with fs.open(f"{at}/new", "ab") as file:
+        file.write(b"begun")
+    assert fs.cat_file(f"{at}/new") == b"begun"
+
+
+def test_a_transaction_is_seen_as_a_whole_or_not_at_all(fs: AmbryFileSystem, at: str) -> None:
+    with contextlib.suppress(ZeroDivisionError), fs.transaction:
+        with fs.open(f"{at}/a", "wb") as file:
+            file.write(BODY)
+        with fs.open(f"{at}/b", "wb") as file:
+            file.write(b"b")
+        raise ZeroDivisionError
+    assert not fs.exists(at)
+    with fs.transaction:
+        with fs.open(f"{at}/a", "wb") as file:
+            file.write(BODY)
+        with fs.open(f"{at}/b", "wb") as file:
+            file.write(b"b")
+        assert not fs.exists(at)
+    assert fs.find(at) == [f"{at}/a", f"{at}/b"]
+    assert fs.cat_file(f"{at}/a") == BODY
+
+
+def test_a_move_keeps_the_blob_and_a_copy_is_another_one(fs: AmbryFileSystem, at: str) -> None:
+    fs.pipe({f"{at}/old/x": b"x", f"{at}/old/deep/y": b"y"})
+    ids = {name: fs.ukey(f"{at}/old/{name}") for name in ("x", "deep/y")}
+    fs.mv(f"{at}/old", f"{at}/new", recursive=True)
+    assert fs.find(at) == [f"{at}/new/deep/y", f"{at}/new/x"]
+    assert {name: fs.ukey(f"{at}/new/{name}") for name in ids} == ids
+    fs.mv(f"{at}/new/x", f"{at}/new/deep/y")
+    assert fs.find(at) == [f"{at}/new/deep/y"], "it takes the place of what was there"
+    fs.cp_file(f"{at}/new/deep/y", f"{at}/copy")
+    assert fs.ukey(f"{at}/copy") not in ids.values()
+    fs.rm_file(f"{at}/new/deep/y")
+    assert fs.cat_file(f"{at}/copy") == b"x"
+    with pytest.raises(IsADirectoryError):
+        fs.mv(at, f"{at}2")
+
+
+def test_blobs_are_read_by_their_ids_and_never_written(fs: AmbryFileSystem, dc1: str) -> None:
+    with AmbryClient([dc1]) as client:
+        blob = client.put(BODY).id
+    url = f"ambry+id://{blob}"
+    with fsspec.open(url, "rb", endpoints=[dc1]) as file:
+        assert file.read() == BODY
+    assert fs.cat_file(url, start=3, end=9) == BODY[3:9]
+    assert fs.unstrip_protocol(str(blob)) == url
+    with pytest.raises(PermissionError, match="never changes"):
+        fs.open(url, "wb")
+    with pytest.raises(FileNotFoundError):
+        fs.cat_file("ambry+id://" + str(blob)[:-1] + ("A" if str(blob)[-1] != "A" else "B"))
+
+
+def test_ranges_as_python_means_them(fs: AmbryFileSystem, at: str) -> None:
+    fs.pipe_file(at, BODY[:1000])
+    for start, end in ((0, 10), (990, None), (-10, None), (None, -990), (-20, -10), (5, 5), (1000, None), (990, 2000)):
+        assert fs.cat_file(at, start, end) == BODY[:1000][start:end], (start, end)
+    spans = [(0, 10), (500, 700), (3, 4), (999, 1000)]
+    pieces = fs.cat_ranges([at] * 4, [start for start, _ in spans], [end for _, end in spans])
+    assert pieces == [BODY[start:end] for start, end in spans]
+    missing = fs.cat_ranges([at, f"{at}-none"], 0, 5)
+    assert missing[0] == BODY[:5]
+    assert isinstance(missing[1], FileNotFoundError)
+
+
+def test_files_go_and_come_with_their_progress(fs: AmbryFileSystem, at: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.bin", tmp_path / "sub" / "there.bin"
+    here.write_bytes(BODY)
+    up, down = Callback(), Callback()
+    fs.put_file(str(here), at, callback=up)
+    fs.get_file(at, str(there), callback=down)
+    assert there.read_bytes() == BODY
+    assert (up.size, up.value, down.size, down.value) == (len(BODY),) * 4
+
+
+def test_names_that_mean_something_to_a_shell_or_a_url(fs: AmbryFileSystem, at: str) -> None:
+    for name in ("a b", "100%25", "x=ä/part-0", "q#1", "über", "a+b&c"):
+        path = f"{at}/{name}"
+        fs.pipe_file(path, name.encode())
+        assert fs.cat_file(path) == name.encode()
+        assert fs.cat_file(fs.unstrip_protocol(path)) == name.encode()
+        assert path in fs.find(at)
+
+
+def test_where_nothing_is_it_says_so_and_where_nobody_knows_it_does_not(fs: AmbryFileSystem, at: str) -> None:
+    for missing in (at, f"default/{uuid.uuid4().hex}/x", f"{uuid.uuid4().hex[:20]}/default/x"):
+        assert not fs.exists(missing) and not fs.isdir(missing) and not fs.isfile(missing)
+        with pytest.raises(FileNotFoundError):
+            fs.open(missing)
+        with pytest.raises(FileNotFoundError):
+            fs.ls(missing)
+        with pytest.raises(FileNotFoundError):
+            fs.rm(missing, recursive=True)
+    away = AmbryFileSystem(
+        endpoints=["http://127.0.0.1:9"], retry=RetryPolicy(max_attempts=1), skip_instance_cache=True
+    )
+    for asked in (away.exists, away.isdir, away.isfile):
+        with pytest.raises(ConnectionError):
+            asked(at)
+
+
+def test_above_all_names_are_containers_and_accounts(fs: AmbryFileSystem, at: str) -> None:
+    assert "default" in fs.ls("", detail=False)
+    assert "default/default" in fs.ls("default", detail=False)
+    assert fs.isdir("default") and fs.isdir("default/default")
+    made = f"default/made-{uuid.uuid4().hex[:8]}"
+    fs.mkdir(made)
+    assert fs.ls(made) == []
+    with pytest.raises(FileExistsError):
+        fs.makedirs(made)
+    fs.makedirs(made, exist_ok=True)
+    for whole in ("default", ""):
+        with pytest.raises(PermissionError):
+            fs.rm(whole, recursive=True)
+    with pytest.raises(PermissionError):
+        fs.rmdir(made)
+    with pytest.raises(FileNotFoundError, match="is a directory"):
+        fs.pipe_file("default/default", b"x")
+
+
+def test_a_directory_is_deleted_in_few_requests_and_nothing_beside_it(fs: AmbryFileSystem, at: str) -> None:
+    fs.pipe({f"{at}/d/{number}": b"x" for number in range(30)} | {f"{at}/d2": b"stays"})
+    with pytest.raises(IsADirectoryError):
+        fs.rm(f"{at}/d")
+    with pytest.raises(OSError, match="not empty"):
+        fs.rmdir(f"{at}/d")
+    fs.rm(f"{at}/d", recursive=True)
+    assert fs.find(at) == [f"{at}/d2"]
+    fs.rmdir(f"{at}/d")
+    with pytest.raises(FileNotFoundError):
+        fs.rm_file(f"{at}/d")
