@@ -1,22 +1,27 @@
 """A small authority of certificates, for people who have none: its key, what it issued, and what it took back.
 
-    authority.crt   what nodes and clients trust; after a rotation the new certificate and the one before
-    authority.key   its private key, mode 0600: whoever has it is any node
-    revoked.pem     the certificates that were taken back (RFC 5280 section 5)
+    authority.crt   what nodes and clients trust; from a rotation to `retire` the new certificate, then the one before
+    authority.key   its private key, mode 0600: whoever has it is any node; with the one before, until that is retired
+    revoked.pem     the certificates that were taken back (RFC 5280 section 5): a list of each authority
     NAME.crt/.key   what was issued
 
 Keys are on P-256. A node's certificate says who it is (ambry/service/tls.py); one for the front names hosts alone.
+
+Invariant: for each authority in authority.crt there is a key in authority.key, and a list in revoked.pem, whatever step of a
+rotation was the last one that was done. A list that is missing makes nodes turn away all that its authority issued.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -28,6 +33,7 @@ DAYS = 397
 """Of what is issued: longer ones browsers do not take."""
 BEFORE = timedelta(hours=1)
 """Clocks of others may be behind by so much."""
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----\n?", re.DOTALL)
 
 
 class CertificateError(RuntimeError):
@@ -53,8 +59,8 @@ class CertificateAuthority:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key, made = self._new_authority(cluster)
         _write(self.key_file, _pem_key(key), 0o600)
+        _write(self.revoked_file, self._list(made, key, []), 0o644)
         _write(self.certificate_file, _pem(made), 0o644)
-        self._write_revoked([])
 
     @property
     def cluster(self) -> str:
@@ -85,7 +91,7 @@ class CertificateAuthority:
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(_authority_key(self._own()), critical=False)
-            .sign(self._key(), hashes.SHA256())
+            .sign(self._key_of(self._own()), hashes.SHA256())
         )
         path = self.directory / f"{name}.crt"
         # The key first: a node that looks between the two keeps what it has, and looks again.
@@ -103,22 +109,55 @@ class CertificateAuthority:
         return self.issue(name, identity=identity, hosts=hosts, days=days)
 
     def rotate_authority(self) -> None:
-        """Another key and certificate; what the one before issued is trusted until the next rotation.
+        """Another key and certificate; what the one before issued is trusted until that is retired.
 
         Everybody must trust the new one before anything is issued by it: nodes look at the file, others must be given it.
+        Raises CertificateError where one is to be retired already.
         """
-        before = self._own()
+        before = self._authorities()
+        if len(before) > 1:
+            raise CertificateError(
+                "the authority before this one is trusted still: rotate what it issued, then `ambry certs retire`"
+            )
         key, made = self._new_authority(self.cluster)
-        _write(self.certificate_file, _pem(made) + _pem(before), 0o644)
-        _write(self.key_file, _pem_key(key), 0o600)
-        self._write_revoked([])
+        own = before[0]
+        # The certificate last: until it is there, this is the authority that it was.
+        _write(self.key_file, _pem_key(key) + _pem_key(self._key_of(own)), 0o600)
+        _write(self.revoked_file, self._list(made, key, []) + _pem_list(self._list_of(own)), 0o644)
+        _write(self.certificate_file, _pem(made) + _pem(own), 0o644)
+
+    def retire(self) -> None:
+        """Trust the newest authority alone, from now on. Raises CertificateError while anything else counts on another."""
+        own, *before = self._authorities()
+        lists = self._lists()
+        if not before and len(lists) == 1 and len(self._keys()) == 1:
+            raise CertificateError(
+                "there is one authority, and none to retire; `ambry certs rotate --authority` makes another"
+            )
+        left = [
+            name for name in self.names() if not self._is_over(found := self.read(name)) and not _issued(found, own)
+        ]
+        if left:
+            raise CertificateError(
+                f"what an authority before this one issued is in use: {', '.join(left)}; `ambry certs rotate` them, give them "
+                "to their nodes, and retire it then. A certificate that is not used any more: revoke it, or delete its files"
+            )
+        _write(self.certificate_file, _pem(own), 0o644)
+        _write(self.revoked_file, _pem_list(self._list_of(own)), 0o644)
+        _write(self.key_file, _pem_key(self._key_of(own)), 0o600)
 
     def revoke(self, name: str) -> None:
         """Take back what stands under a name. Raises CertificateError."""
-        serial = self.read(name).serial_number
-        kept = [(each.serial_number, each.revocation_date_utc) for each in self._revoked()]
-        if serial not in [number for number, _ in kept]:
-            self._write_revoked([*kept, (serial, self._now)])
+        found = self.read(name)
+        if self.is_revoked(found):
+            return
+        by = next((each for each in self._authorities() if _issued(found, each)), None)
+        if by is None:
+            raise CertificateError(f"{name} was issued by an authority that is not trusted any more: nobody takes it")
+        kept = [(each.serial_number, each.revocation_date_utc) for each in self._list_of(by)]
+        made = self._list(by, self._key_of(by), [*kept, (found.serial_number, self._now)])
+        others = [_pem_list(each) for each in self._lists() if not _signed(each, by)]
+        _write(self.revoked_file, made + b"".join(others), 0o644)
 
     def read(self, name: str) -> x509.Certificate:
         """What stands under a name. Raises CertificateError."""
@@ -129,7 +168,8 @@ class CertificateAuthority:
             raise CertificateError(f"there is no certificate {path}: {cause}") from cause
 
     def is_revoked(self, certificate: x509.Certificate) -> bool:
-        return certificate.serial_number in [each.serial_number for each in self._revoked()]
+        serial = certificate.serial_number
+        return any(each.get_revoked_certificate_by_serial_number(serial) is not None for each in self._lists())
 
     def names(self) -> list[str]:
         """What was issued and is here."""
@@ -138,21 +178,37 @@ class CertificateAuthority:
     # --- its own ---
 
     def _own(self) -> x509.Certificate:
+        """The one that issues."""
+        return self._authorities()[0]
+
+    def _authorities(self) -> list[x509.Certificate]:
+        """Those that are trusted, the newest first."""
         try:
-            return x509.load_pem_x509_certificates(self.certificate_file.read_bytes())[0]
+            return x509.load_pem_x509_certificates(self.certificate_file.read_bytes())
         except (OSError, ValueError) as cause:
             raise CertificateError(
                 f"{self.directory} holds no authority: {cause}; `ambry certs init` makes one"
             ) from cause
 
-    def _key(self) -> ec.EllipticCurvePrivateKey:
+    def _is_over(self, certificate: x509.Certificate) -> bool:
+        return certificate.not_valid_after_utc <= self._now or self.is_revoked(certificate)
+
+    def _keys(self) -> list[ec.EllipticCurvePrivateKey]:
         try:
-            found = serialization.load_pem_private_key(self.key_file.read_bytes(), password=None)
+            parts = _parts(self.key_file.read_bytes())
+            found = [serialization.load_pem_private_key(part, password=None) for part in parts]
         except (OSError, ValueError) as cause:
             raise CertificateError(f"the authority's key {self.key_file} cannot be read: {cause}") from cause
-        if not isinstance(found, ec.EllipticCurvePrivateKey):
-            raise CertificateError(f"{self.key_file} is no key on a curve")
-        return found
+        return [key for key in found if isinstance(key, ec.EllipticCurvePrivateKey)]
+
+    def _key_of(self, authority: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+        for key in self._keys():
+            if key.public_key() == authority.public_key():
+                return key
+        raise CertificateError(
+            f"{self.key_file} has no key of the authority of {authority.not_valid_before_utc:%Y-%m-%d}: put it there, or "
+            "rotate what that authority issued, and `ambry certs retire` it"
+        )
 
     def _new_authority(self, cluster: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -176,21 +232,29 @@ class CertificateAuthority:
         builder = builder.not_valid_before(self._now - BEFORE).not_valid_after(self._now + timedelta(days=days))
         return builder if name == "authority" else builder.subject_name(_name(name, self.cluster))
 
-    def _revoked(self) -> list[x509.RevokedCertificate]:
+    def _lists(self) -> list[x509.CertificateRevocationList]:
         try:
-            return list(x509.load_pem_x509_crl(self.revoked_file.read_bytes()))
+            return [x509.load_pem_x509_crl(part) for part in _parts(self.revoked_file.read_bytes())]
         except (OSError, ValueError) as cause:
             raise CertificateError(f"{self.revoked_file} cannot be read: {cause}") from cause
 
-    def _write_revoked(self, serials: Sequence[tuple[int, datetime]]) -> None:
-        builder = x509.CertificateRevocationListBuilder().issuer_name(self._own().subject)
+    def _list_of(self, authority: x509.Certificate) -> x509.CertificateRevocationList:
+        """What it took back; a new and empty list where there is none of it."""
+        for each in self._lists():
+            if _signed(each, authority):
+                return each
+        return x509.load_pem_x509_crl(self._list(authority, self._key_of(authority), []))
+
+    def _list(
+        self, authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, serials: Sequence[tuple[int, datetime]]
+    ) -> bytes:
+        builder = x509.CertificateRevocationListBuilder().issuer_name(authority.subject)
         builder = builder.last_update(self._now - BEFORE).next_update(self._now + timedelta(days=AUTHORITY_DAYS))
         for serial, when in serials:
             one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when)
             builder = builder.add_revoked_certificate(one.build())
-        builder = builder.add_extension(_authority_key(self._own()), critical=False)
-        made = builder.sign(self._key(), hashes.SHA256())
-        _write(self.revoked_file, made.public_bytes(serialization.Encoding.PEM), 0o644)
+        builder = builder.add_extension(_authority_key(authority), critical=False)
+        return _pem_list(builder.sign(key, hashes.SHA256()))
 
 
 def now_utc(wall_ms: int) -> datetime:
@@ -221,6 +285,31 @@ def _host(host: str) -> x509.GeneralName:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _pem_list(revoked: x509.CertificateRevocationList) -> bytes:
+    return revoked.public_bytes(serialization.Encoding.PEM)
+
+
+def _parts(pem: bytes) -> list[bytes]:
+    """The blocks of a file in PEM. Raises ValueError where there is none."""
+    found = [match.group() for match in _BLOCK.finditer(pem)]
+    if not found:
+        raise ValueError("nothing in PEM stands there")
+    return found
+
+
+def _signed(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    key = authority.public_key()
+    return isinstance(key, ec.EllipticCurvePublicKey) and revoked.is_signature_valid(key)
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:

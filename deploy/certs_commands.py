@@ -65,7 +65,9 @@ def issue(directory: Path, role: str, name: str, hosts: tuple[str, ...], days: i
 @certs.command()
 @_directory
 @click.argument("names", nargs=-1)
-@click.option("--authority", "own", is_flag=True, help="The authority itself; what it issued before stays good.")
+@click.option(
+    "--authority", "own", is_flag=True, help="The authority itself; what it issued before stays good until `retire`."
+)
 @_days
 def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int) -> None:
     """Issue certificates anew, for the same node and hosts: NAMES as `show` lists them, or all.
@@ -76,11 +78,25 @@ def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int) -> Non
         if own:
             authority.rotate_authority()
             click.echo(
-                f"{authority.certificate_file} holds the new one and the one before. Now rotate what was issued."
+                f"{authority.certificate_file} and {authority.revoked_file} hold the new one and the one before. Give "
+                "both files to every node, and the first to clients; then `ambry certs rotate`, and give out what that issues; "
+                "then `ambry certs retire`, and give out both files again."
             )
             return
         for name in names or authority.names():
             click.echo(str(authority.rotate(name, days=days)))
+
+
+@certs.command()
+@_directory
+def retire(directory: Path) -> None:
+    """Trust the newest authority alone: the last step of its rotation, once nobody shows what the one before issued."""
+    with _authority(directory) as authority:
+        authority.retire()
+    click.echo(
+        f"{authority.certificate_file} and {authority.revoked_file} hold one authority. Give them to every node, and the "
+        "first to clients."
+    )
 
 
 @certs.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from pathlib import Path
 from typing import Any
 
 from ambry.client.credentials import refuse_shared
 from ambry.client.model import TLSConfig
+from ambry.clock import Clock
 from ambry.errors import ConfigInvalid
 
 
@@ -41,6 +43,45 @@ class PeekedSocket(ssl.SSLSocket):
             return 0
         view[:1], self._peeked = self._peeked, b""
         return 1
+
+
+LOOK_EVERY_S = 1.0
+
+
+class ClientTls:
+    """What connections are made with: what the files hold, which may be others while the client lives."""
+
+    def __init__(self, tls: TLSConfig | None, clock: Clock) -> None:
+        """Raises ConfigInvalid for files that cannot be used."""
+        self._tls = tls
+        self._clock = clock
+        self._seen = self._stamps()
+        self._look_at = clock.monotonic() + LOOK_EVERY_S
+        self._context = client_context(tls)
+
+    def context(self) -> ssl.SSLContext:
+        """Of now. Files that have changed and cannot be used change nothing: somebody may be writing them."""
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            stamps = self._stamps()
+            if stamps != self._seen:
+                with contextlib.suppress(ConfigInvalid):
+                    self._context = client_context(self._tls)
+                    self._seen = stamps
+        return self._context
+
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        tls = self._tls or TLSConfig()
+        return [_stamp(Path(each)) for each in (tls.ca, tls.cert, tls.key) if each is not None]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def client_context(tls: TLSConfig | None) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ from ambry.service.tls import NodeTls
 
 RENEW_BEFORE_MS = 60_000
 RENEW_EVERY_S = 5.0
-"""So often it is tried."""
+"""So often it is tried, where it is in vain."""
 RENEWED_DRAIN_S = 75.0
 """Time for the calls of a connection whose place another one has taken: a poll waits for a minute."""
 REFUSED_DRAIN_S = 5.0

@@ -118,7 +118,7 @@ class Peer:
         self._in_flight_bytes_max = in_flight_bytes_max
         self._connection: RpcConnection | None = None
         self._renew_at = 0.0
-        """Not before it is tried again to connect anew, on the event loop's clock."""
+        """Not before it is tried again to connect anew, after it was in vain; on the event loop's clock."""
         self._complained_of_renewal = False
         self._draining: dict[asyncio.Task[None], None] = {}
         self._task: asyncio.Task[None] | None = None
@@ -238,6 +238,7 @@ class Peer:
         if not other.better_than(line):
             other.connection.close()
             return line
+        self._renew_at = 0.0
         self._take(other.connection)
         self._end(line.connection, RENEWED_DRAIN_S)
         log.info("peer connected anew", peer=self.node.name, address=self.node.address)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ import pytest
 from yarl import URL
 
 from deploy.local_cluster import LocalCluster
+from deploy.local_layout import Member
 from tests.support.content import content
 from tests.support.node_certificates import authority
 from tests.support.ports import port_range
@@ -163,43 +166,107 @@ def _shake(host: str, port: int, trusting: ssl.SSLContext) -> bool:
         return False
 
 
-def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCluster) -> None:
-    """All of them, front and nodes, while requests go on; processes that are connected anew show the new ones."""
+@contextlib.contextmanager
+def under_load(cluster: LocalCluster) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Clients that put and get in both datacenters, all the time, none of which may fail; gives a wait for a condition."""
     from ambry import AmbryClient, TLSConfig
 
     key = (cluster.directory / "admin.key").read_text().strip()
-    made = authority(cluster.directory / "certs")
     failures: list[BaseException] = []
     over = threading.Event()
 
-    def work() -> None:
+    def work(url: str, lasting: bool) -> None:
         try:
-            with AmbryClient(urls(cluster)[0], key=key, tls=TLSConfig(ca=str(trusted(cluster)))) as client:
+            tls = TLSConfig(ca=str(trusted(cluster)))
+            with AmbryClient(url, key=key, tls=tls) as kept:
                 while not over.is_set():
-                    blob = client.put(b"hello").id
-                    assert client.get(blob).read() == b"hello"
+                    with contextlib.ExitStack() as ending:
+                        client = kept if lasting else ending.enter_context(AmbryClient(url, key=key, tls=tls))
+                        blob = client.put(b"hello").id
+                        assert client.get(blob).read() == b"hello"
         except BaseException as error:
             failures.append(error)
 
-    workers = [threading.Thread(target=work) for _ in range(3)]
+    def wait_for(condition: Callable[[], object]) -> None:
+        for _ in range(1_200):
+            if failures or condition():
+                break
+            over.wait(0.05)
+        assert failures == [] and condition()
+
+    workers = [threading.Thread(target=work, args=(url, lasting)) for url in urls(cluster) for lasting in (True, False)]
     for worker in workers:
         worker.start()
-    before = _serial(cluster)
     try:
-        for name in made.names():
-            made.rotate(name)
-        until = threading.Event()
-        for _ in range(600):
-            if _serial(cluster) != before or failures:
-                break
-            until.wait(0.05)
+        yield wait_for
     finally:
         over.set()
         for worker in workers:
             worker.join()
-    assert failures == [] and _serial(cluster) != before
+    assert failures == []
+
+
+def shown(member: Member, mine: ssl.SSLContext) -> int:
+    """The serial number of the certificate that a process shows other nodes."""
+    with (
+        socket.create_connection((member.host, member.rpc_port or member.port), timeout=20) as raw,
+        mine.wrap_socket(raw, server_hostname="127.0.0.1") as sock,
+    ):
+        found = sock.getpeercert()
+    assert found is not None
+    return int(str(found["serialNumber"]), 16)
+
+
+def all_connected(member: Member) -> bool:
+    with urllib.request.urlopen(f"{member.admin_url}/peers", timeout=20) as answer:
+        page = json.load(answer)
+    return all(peer["connected"] for peer in (page["peers"] if isinstance(page, dict) else page))
+
+
+def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCluster) -> None:
+    """All of them, front and nodes, while requests go on; processes that are connected anew show the new ones."""
+    made = authority(cluster.directory / "certs")
+    before = _serial(cluster)
+    with under_load(cluster) as wait_for:
+        for name in made.names():
+            made.rotate(name)
+        wait_for(lambda: _serial(cluster) != before)
     cluster.kill("dc1-n1", "TERM")
     cluster.start("dc1-n1")
+
+
+def test_the_authority_is_replaced_under_load_and_nobody_notices(cluster: LocalCluster, tmp_path: Path) -> None:
+    """As docs/operations.md says it, with a node that is started anew in between; at its end the old one counts no more."""
+    certs, old = cluster.directory / "certs", tmp_path / "certs"
+    made = authority(certs)
+    shutil.copytree(certs, old)
+    node, frontend = cluster.nodes("dc1")[0], "frontend-dc1-f1"
+    mine = context(cluster)
+    mine.check_hostname = False
+
+    def lets_in(directory: Path) -> bool:
+        mine.load_cert_chain(directory / f"{frontend}.crt", directory / f"{frontend}.key")
+        return _shake(node.host, node.port, mine)
+
+    def trusts() -> bool:
+        """Whether every process shows what is there by now, and is shown it."""
+        mine.load_verify_locations(trusted(cluster))
+        return lets_in(certs) and all(
+            shown(each, mine) == made.read(f"{each.role}-{each.name}").serial_number for each in cluster.members
+        )
+
+    with under_load(cluster) as wait_for:
+        made.rotate_authority()
+        wait_for(lambda: lets_in(certs))
+        for name in made.names():
+            made.rotate(name)
+        wait_for(trusts)
+        assert lets_in(old), "it is good until the authority is retired"
+        cluster.kill("dc1-n1", "TERM")
+        cluster.start("dc1-n1")
+        made.retire()
+        wait_for(lambda: not lets_in(old))
+        wait_for(lambda: trusts() and all(map(all_connected, cluster.members)))
 
 
 def _serial(cluster: LocalCluster) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from ambry.client.tls import ClientTls
+
 
 class AsyncResponse:
     """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
@@ -77,7 +79,7 @@ class AsyncTransport:
     def __init__(self, clock: Clock, tls: TLSConfig | None) -> None:
         self._clock = clock
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
+        self._context: ClientTls | None = None
         self._sessions: _Sessions | None = None
 
     async def exchange(
@@ -158,10 +160,10 @@ class AsyncTransport:
         if not is_secure(endpoint):
             return True
         if self._context is None:
-            from ambry.client.tls import client_context
+            from ambry.client.tls import ClientTls
 
-            self._context = client_context(self._tls)
-        return self._context
+            self._context = ClientTls(self._tls, self._clock)
+        return self._context.context()
 
     async def _error(self, endpoint: str, response: AsyncResponse, request: ApiRequest) -> AmbryError:
         body = b""

@@ -20,6 +20,8 @@ from ambry.errors import AmbryError, PeerConnectionLost, RequestTimeout
 if TYPE_CHECKING:
     import ssl
 
+    from ambry.client.tls import ClientTls
+
 SEND_SIZE = 256 << 10
 """A socket's timeout bounds one whole sendall, so it is given little at a time."""
 
@@ -94,7 +96,7 @@ class SyncTransport:
     def __init__(self, clock: Clock, tls: TLSConfig | None) -> None:
         self._clock = clock
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
+        self._context: ClientTls | None = None
         self._pool = ConnectionPool()
 
     def exchange(
@@ -176,10 +178,10 @@ class SyncTransport:
         if not is_secure(endpoint):
             return None
         if self._context is None:
-            from ambry.client.tls import client_context
+            from ambry.client.tls import ClientTls
 
-            self._context = client_context(self._tls)
-        return self._context
+            self._context = ClientTls(self._tls, self._clock)
+        return self._context.context()
 
     def _remaining(self, deadline: float | None) -> float | None:
         return None if deadline is None else deadline - self._clock.monotonic()

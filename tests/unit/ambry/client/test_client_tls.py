@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ambry import AmbryError, ConfigInvalid, InvalidRequest, TLSConfig
+from ambry.client import tls as tls_module
 from tests.support.certificates import Authority, server_context
 from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
@@ -61,6 +62,25 @@ def test_a_certificate_that_has_expired_or_names_another_is_refused(
         endpoint = stub.url.replace("127.0.0.1", url)
         with pytest.raises(AmbryError, match=f"certificate of https://.* is refused: .*{told}"):
             twins.connect(endpoint, tls=TLSConfig(ca=authority.ca)).put(b"x")
+
+
+def test_a_client_trusts_what_its_file_of_authorities_holds_by_now(
+    twins: Twins, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authority of a cluster was replaced, and every client had to be started anew."""
+    monkeypatch.setattr(tls_module, "LOOK_EVERY_S", 0.0)
+    foreign = Authority(tmp_path, "foreign")
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(foreign.ca.read_bytes())
+    with StubFrontend(context=server_context(authority.issue("server"))) as stub:
+        client = twins.connect(stub.url, tls=TLSConfig(ca=trusted))
+        with pytest.raises(AmbryError, match="is refused"):
+            client.put(b"x")
+        trusted.write_bytes(b"-----BEGIN CERTIFICATE-----\nhalf of a fi")
+        with pytest.raises(AmbryError, match="is refused"):
+            client.put(b"x")
+        trusted.write_bytes(foreign.ca.read_bytes() + authority.ca.read_bytes())
+        client.put(b"x")
 
 
 def test_a_client_shows_its_own_certificate_where_it_is_asked_for(twins: Twins, authority: Authority) -> None:

@@ -7,28 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ambry.service.tls import NodeRole, NodeTlsSection, calling_context, serving_context
+from ambry.service.tls import NodeRole
 from ambry.service.trust import Trust
 from deploy.certificates import CertificateAuthority
+from tests.support.handshake import shaken
 from tests.support.node_certificates import authority, node_section
-
-
-def shaken(server: NodeTlsSection, client: NodeTlsSection) -> ssl.SSLObject:
-    """The server's end of a connection that was let in."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = (
-        serving_context(server).wrap_bio(to_server, to_client, server_side=True),
-        calling_context(client).wrap_bio(to_client, to_server),
-    )
-    done: set[int] = set()
-    while len(done) < 2:
-        for index, end in enumerate(ends):
-            try:
-                end.do_handshake()
-                done.add(index)
-            except ssl.SSLWantReadError:
-                pass
-    return ends[0]
 
 
 def authorities(*made: CertificateAuthority) -> frozenset[bytes]:
@@ -38,7 +21,7 @@ def authorities(*made: CertificateAuthority) -> frozenset[bytes]:
 def test_a_certificate_is_judged_by_its_authority_and_by_every_list(tmp_path: Path) -> None:
     made, other = authority(tmp_path / "a"), authority(tmp_path / "b")
     client = node_section(made, NodeRole.DATANODE, "n2")
-    shown = shaken(node_section(made, NodeRole.DATANODE, "n1"), client)
+    shown, _ = shaken(node_section(made, NodeRole.DATANODE, "n1"), client)
     assert Trust(authorities(made), b"").refuses(shown) == ""
     assert "not trusted any more" in Trust(authorities(other), b"").refuses(shown)
     foreign, empty = other.revoked_file.read_bytes(), made.revoked_file.read_bytes()

@@ -1,0 +1,157 @@
+"""A small authority: what it issues, takes back, and how another one takes its place."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+
+from ambry.service.tls import NodeIdentity, NodeRole, NodeTlsSection
+from deploy import certificates as module
+from deploy.certificates import CertificateAuthority, CertificateError
+from deploy.certs_commands import certs
+from tests.support.handshake import lets_in
+from tests.support.node_certificates import CLUSTER, authority, node_section
+
+
+def copy(made: CertificateAuthority, to: Path, name: str) -> NodeTlsSection:
+    """The files of a node as somebody carried them to it."""
+    to.mkdir(exist_ok=True)
+    for file in ("authority.crt", "revoked.pem", f"{name}.crt", f"{name}.key"):
+        (to / file).write_bytes((made.directory / file).read_bytes())
+        (to / file).chmod(0o600)
+    return NodeTlsSection(*(str(to / file) for file in (f"{name}.crt", f"{name}.key", "authority.crt", "revoked.pem")))
+
+
+def test_two_nodes_let_each_other_in_whichever_step_of_a_rotation_each_has_heard_of(tmp_path: Path) -> None:
+    """A rotation wrote a list that the new authority signed alone, and nodes that had it turned away all of the old one's."""
+    made = authority(tmp_path / "ca")
+    for name in ("n1", "n2"):
+        node_section(made, NodeRole.DATANODE, name)
+    steps: list[tuple[NodeTlsSection, NodeTlsSection]] = []
+
+    def given_out() -> None:
+        place = tmp_path / f"step{len(steps)}"
+        place.mkdir()
+        steps.append((copy(made, place / "1", "datanode-n1"), copy(made, place / "2", "datanode-n2")))
+
+    given_out()
+    made.rotate_authority()
+    given_out()
+    for name in made.names():
+        made.rotate(name)
+    given_out()
+    made.retire()
+    given_out()
+    for (one, (server, _)), (two, (_, client)) in itertools.product(enumerate(steps), repeat=2):
+        if abs(one - two) <= 1:
+            assert lets_in(server, client) == "", (one, two)
+    assert lets_in(steps[3][0], steps[0][1]) != "", "what the authority before issued is over"
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_what_was_taken_back_stays_so_through_a_rotation(tmp_path: Path, when: str) -> None:
+    made = authority(tmp_path)
+    server, client = node_section(made, NodeRole.DATANODE, "n1"), node_section(made, NodeRole.FRONTEND, "f1")
+    if when == "before":
+        made.revoke("frontend-f1")
+    made.rotate_authority()
+    if when == "between":
+        assert lets_in(server, client) == ""
+        made.revoke("frontend-f1")
+    assert "revoked" in lets_in(server, client)
+    assert made.is_revoked(made.read("frontend-f1"))
+    made.rotate("datanode-n1")
+    assert "revoked" in lets_in(server, client)
+    made.retire()
+    assert lets_in(server, client) != ""
+    made.rotate("frontend-f1")
+    assert lets_in(server, client) == ""
+    made.revoke("frontend-f1")
+    made.revoke("frontend-f1")
+    assert "revoked" in lets_in(server, client)
+
+
+def test_an_authority_is_retired_when_nothing_counts_on_it_any_more(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    with pytest.raises(CertificateError, match="none to retire"):
+        made.retire()
+    node_section(made, NodeRole.DATANODE, "n1")
+    node_section(made, NodeRole.FRONTEND, "f1")
+    made.issue("old", identity=None, hosts=["a"], days=1)
+    made.rotate_authority()
+    with pytest.raises(CertificateError, match="ambry certs retire"):
+        made.rotate_authority()
+    later = CertificateAuthority(tmp_path, now=datetime.now(UTC) + timedelta(days=2))
+    later.rotate("datanode-n1")
+    with pytest.raises(CertificateError, match="in use: frontend-f1; "):
+        later.retire()
+    later.revoke("frontend-f1")
+    later.retire()
+    assert len(x509.load_pem_x509_certificates(made.certificate_file.read_bytes())) == 1
+    assert made.key_file.read_bytes().count(b"BEGIN") == made.revoked_file.read_bytes().count(b"BEGIN") == 1
+    assert made.key_file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(CertificateError, match="not trusted any more"):
+        later.revoke("old")
+
+
+@pytest.mark.parametrize("step", ["rotate_authority", "retire"])
+def test_a_step_that_is_broken_off_anywhere_leaves_an_authority_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    write = module._write
+    for writes in range(3):
+        made = authority(tmp_path / str(writes))
+        section = node_section(made, NodeRole.DATANODE, "n1")
+        if step == "retire":
+            made.rotate_authority()
+            made.rotate("datanode-n1")
+        left = iter(range(writes))
+
+        def break_off(path: Path, content: bytes, mode: int, left: object = left) -> None:
+            if next(left, None) is None:  # type: ignore[call-overload]
+                raise OSError("no space left on device")
+            write(path, content, mode)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_write", break_off)
+            with pytest.raises(OSError):
+                getattr(made, step)()
+        assert lets_in(section, section) == ""
+        made.rotate("datanode-n1")
+        assert lets_in(section, section) == ""
+        getattr(made, step)()
+        assert lets_in(section, section) == ""
+
+
+def test_where_the_key_of_the_authority_before_is_gone_it_can_be_retired_all_the_same(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    section = node_section(made, NodeRole.DATANODE, "n1")
+    made.rotate_authority()
+    made.key_file.write_bytes(module._parts(made.key_file.read_bytes())[0])
+    with pytest.raises(CertificateError, match="has no key of the authority of"):
+        made.revoke("datanode-n1")
+    made.rotate("datanode-n1")
+    made.retire()
+    assert lets_in(section, section) == ""
+
+
+def test_a_rotation_from_the_command_line(tmp_path: Path) -> None:
+    def run(*arguments: str, code: int = 0) -> str:
+        told = CliRunner().invoke(certs, [arguments[0], "--dir", str(tmp_path), *arguments[1:]])
+        assert told.exit_code == code, told.output
+        return told.output
+
+    assert "Keep" in run("init", "--cluster", CLUSTER)
+    assert "datanode-n1.key" in run("issue", "datanode", "n1")
+    assert "then `ambry certs retire`" in run("rotate", "--authority")
+    assert "datanode-n1; `ambry certs rotate` them" in run("retire", code=1)
+    run("rotate")
+    assert "hold one authority" in run("retire")
+    run("revoke", "datanode-n1")
+    assert "datanode-n1\trevoked" in run("show")
+    assert NodeIdentity(CLUSTER, NodeRole.DATANODE, "n1").uri in str(authority(tmp_path).read("datanode-n1").extensions)
