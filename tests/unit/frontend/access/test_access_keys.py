@@ -146,7 +146,9 @@ async def test_keys_are_made_where_one_has_admin_alone(tmp_path: Path) -> None:
         ):
             with pytest.raises(AccessDenied, match="does not have admin"):
                 await create(one, one.who(who), [grant])
-        id, _ = await create(one, one.who(text), [Grant(roles=("read",), account="ml", container="models", prefix="x/")])
+        id, _ = await create(
+            one, one.who(text), [Grant(roles=("read",), account="ml", container="models", prefix="x/")]
+        )
         unset = msgspec.UNSET
         with pytest.raises(AccessDenied, match="does not have admin"):
             await one.keys.change(one.who(text), id, name=None, grants=[elsewhere], expires_ms=unset, limits=None)
