@@ -747,6 +747,7 @@ COVERED_BY = {
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_keyed.py", "keys over HTTP")
         for name in ("idempotency/rows", "rest/stream")
     },
+    "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{
         f"ambry/fs/{name}.py": (
             "tests/integration/test_fsspec_files.py",

@@ -180,7 +180,7 @@ def save(
     client: AmbryClient, blob: BlobId, path: Path, *, overwrite: bool, resume: bool, progress: Progress | None
 ) -> int:
     """A blob into a file; its size. When it breaks off, says what is kept and how to go on."""
-    from ambry.client.sources import part_path, part_size
+    from ambry.client.part_file import part_path, part_size
 
     try:
         return client.get_file(blob, path, overwrite=overwrite, resume=resume, progress=progress).size
@@ -195,7 +195,7 @@ def save_range(
     client: AmbryClient, blob: BlobId, byte_range: ByteRange, path: Path, *, overwrite: bool, progress: Progress | None
 ) -> int:
     """A range into a file, which appears when it is whole; the range's size."""
-    from ambry.client.sources import PartFile
+    from ambry.client.part_file import PartFile
     from ambry.clock import system_random
 
     unique = system_random().randbytes(16).hex()

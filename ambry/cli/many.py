@@ -90,7 +90,7 @@ class Fetching:
             self._said(file, size)
 
     def _small(self, batch: Sequence[tuple[str, BlobInfo, Path]]) -> None:
-        from ambry.client.sources import write_file
+        from ambry.client.part_file import write_file
 
         # By id: a name may point to another blob by now.
         for (blob, info, file), result in zip(

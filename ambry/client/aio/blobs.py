@@ -24,8 +24,8 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.options import as_range
+from ambry.client.part_file import PartFile
 from ambry.client.refs import NameRef, Ref, VersionRef
-from ambry.client.sources import PartFile
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import names as name_wire

@@ -21,8 +21,8 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.options import as_range
+from ambry.client.part_file import PartFile
 from ambry.client.refs import NameRef, Ref, VersionRef
-from ambry.client.sources import PartFile
 from ambry.client.sync.lifecycles import SyncLifecycles
 from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.transport import SyncResponse

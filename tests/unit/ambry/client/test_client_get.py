@@ -28,7 +28,7 @@ from ambry import (
     TooLarge,
     Unavailable,
 )
-from ambry.client.sources import PartFile
+from ambry.client.part_file import PartFile
 from tests.support.content import content
 from tests.support.ports import free_ports
 from tests.support.stub_frontend import StubFrontend, hexdigest
