@@ -344,8 +344,7 @@ class Connection(asyncio.BufferedProtocol):
             bound_unsent(self.transport.get_extra_info("socket"), 0)
         if self.patience is not None:
             self.patience.moved(self.unsent)
-        short = self.short
-        if short is not None and short.handed:  # and not what TLS itself had to send before
+        if (short := self.short) is not None and short.handed:  # and not what TLS itself had to send before
             short.sent()
         elif short is None and self.handler is not None and self.handler.writing_paused:
             self.handler.resume_writing()
