@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
         except ReplicaUnavailable as error:
             break_off(PROGRAM, error)
 
-    run(PROGRAM, serve, descriptors=node.descriptors)
+    run(PROGRAM, serve, read_again=node.read_again, descriptors=node.descriptors)
 
 
 if __name__ == "__main__":

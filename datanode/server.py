@@ -21,7 +21,7 @@ from ambry.service.admin import Admin, start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
-from ambry.service.tls import node_tls
+from ambry.service.tls import Certificates, node_tls
 from ambry.service.worker import WorkerRegistry
 from datanode import metrics
 from datanode.config import DataNodeConfig
@@ -48,6 +48,7 @@ class DataNode:
         cluster_map = load_layout(Path(config.node.layout))
         self._watch = LoopWatch(clock)
         self._tls = node_tls(config.node_tls)
+        self._certificates = Certificates(self._tls)
         self._parts = build(
             config,
             cluster_map,
@@ -81,6 +82,10 @@ class DataNode:
         replicas = len(map.partitions_of(self._parts.own.name))
         connections = config.node.connections_max + len(map.nodes) * (1 + OF_A_MEMBER_MAX) + OTHER_DESCRIPTORS
         return replicas * DESCRIPTORS_PER_REPLICA + config.store.open_files_max + connections
+
+    def read_again(self) -> None:
+        """Read certificates again, on the event loop: somebody says that they changed."""
+        self._certificates.read_again()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then drain. Raises what kept it from starting.

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
         fail(PROGRAM, error)
 
     # Whoever stops all processes at once, as systemd does, means each of them once: the supervisor tells it again.
-    run(PROGRAM, server.serve, hurries=seat is None)
+    run(PROGRAM, server.serve, read_again=server.read_again, hurries=seat is None)
 
 
 def _alone(config: FrontendConfig) -> Frontend | Supervisor:

@@ -24,7 +24,7 @@ from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.origin import Hosts
 from ambry.service.process import descriptor_limit
-from ambry.service.tls import ReloadingTls, front_context, node_tls
+from ambry.service.tls import Certificates, ReloadingTls, front_context, node_tls
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
 from frontend.access.signed_secret import read_secret
@@ -75,6 +75,7 @@ class Frontend:
         self._url_secret = read_secret(Path(secret)) if secret else None
         self._node_tls = node_tls(config.node_tls)
         self._tls = ReloadingTls(config.tls, front_context) if config.tls.wanted else None
+        self._certificates = Certificates(self._node_tls, self._tls)
         self._map = load_layout(Path(config.frontend.layout))
         if config.frontend.datacenter not in self._map.datacenters:
             raise ConfigInvalid(
@@ -83,6 +84,10 @@ class Frontend:
         if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
             # Most request smuggling was found in the pure-Python parser.
             raise ConfigInvalid("aiohttp is installed without its C parser; install a wheel that has it")
+
+    def read_again(self) -> None:
+        """Read certificates again, on the event loop: somebody says that they changed."""
+        self._certificates.read_again()
 
     async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Run until `stop` is set, then drain, or end at once when `hurry` is set. Raises what kept it from starting."""

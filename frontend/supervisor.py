@@ -68,6 +68,12 @@ class Slot:
             with suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGTERM)
 
+    def ask_to_read_again(self) -> None:
+        """Pass SIGHUP on. Who does not serve yet looks at its files itself, and may not have learned the signal's meaning."""
+        if self.process is not None and self.report is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End it, whatever it does."""
         if self.process is not None:
@@ -106,6 +112,11 @@ class Supervisor:
         self._settled = asyncio.Event()
         """Every slot has served once, or none can."""
         self._failure: AmbryError | None = None
+
+    def read_again(self) -> None:
+        """Have all of them read their certificates again."""
+        for slot in self._slots:
+            slot.ask_to_read_again()
 
     async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Run until `stop` is set and all have drained. Raises OSError; ConfigInvalid, InternalError when one never served."""

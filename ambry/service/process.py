@@ -69,9 +69,17 @@ Serve = Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, None]]
 """Runs a server. The first event asks it to stop, in peace; the second to make haste about it."""
 
 
-def run(program: str, serve: Serve, *, descriptors: int = 0, hurries: bool = True) -> None:
+def run(
+    program: str,
+    serve: Serve,
+    *,
+    read_again: Callable[[], None],
+    descriptors: int = 0,
+    hurries: bool = True,
+) -> None:
     """Run `serve` until it returns. SIGTERM or SIGINT sets its first event, the next one the second if that `hurries`.
 
+    SIGHUP calls `read_again`, on the event loop: files that may change while the process runs may have changed.
     `descriptors` is how many files and sockets it cannot do without. Exits with 2 where it may not have so many, with 1 when
     it fails.
     """
@@ -93,6 +101,7 @@ def run(program: str, serve: Serve, *, descriptors: int = 0, hurries: bool = Tru
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(signal.SIGHUP, read_again)
         await serve(stop, hurry)
 
     try:

@@ -168,15 +168,18 @@ class ReloadingTls(Generic[Section]):
         """Those that could not be used the last time."""
         self.context = make(section)
 
-    def look(self) -> bool:
-        """Read the files again if they changed; whether the context is another one. What cannot be used changes nothing."""
+    def look(self, *, asked: bool = False) -> bool:
+        """Read the files again if they changed, or if somebody `asked` for it; whether the context is another one.
+
+        What cannot be used changes nothing.
+        """
         stamps = self._stamps()
-        if stamps == self._seen:
+        if stamps == self._seen and not asked:
             return False
         try:
             self.context = self._make(self._section)
         except ConfigInvalid as error:
-            if stamps == self._failed:
+            if stamps == self._failed or asked:
                 log.error("changed certificates cannot be used; the ones before stay", error=error.message)
                 self._seen = stamps
             # Else somebody may be between two files: a key is written before its certificate.
@@ -190,6 +193,10 @@ class ReloadingTls(Generic[Section]):
         """As a worker; seconds until the next look."""
         self.look()
         return LOOK_EVERY_S
+
+    async def read_again(self) -> None:
+        """At once, whether or not the files seem to have changed."""
+        self.look(asked=True)
 
     def _stamps(self) -> list[tuple[int, ...] | None]:
         return [_stamp(path) for path in self._section.files]
@@ -217,13 +224,21 @@ class NodeTls:
 
     async def tick(self) -> float:
         """As a worker."""
-        if self.serving.look() | self.calling.look():
-            try:
-                # On a thread: it may take a library that is not loaded yet.
-                self.trust = await asyncio.to_thread(self._read)
-            except (ConfigInvalid, OSError, ValueError) as cause:
-                log.error("the list of revoked certificates cannot be read; whom it names stays", error=str(cause))
+        await self._look(asked=False)
         return LOOK_EVERY_S
+
+    async def read_again(self) -> None:
+        """At once, whether or not the files seem to have changed."""
+        await self._look(asked=True)
+
+    async def _look(self, *, asked: bool) -> None:
+        if not self.serving.look(asked=asked) | self.calling.look(asked=asked):
+            return
+        try:
+            # On a thread: it may take a library that is not loaded yet.
+            self.trust = await asyncio.to_thread(self._read)
+        except (ConfigInvalid, OSError, ValueError) as cause:
+            log.error("the list of revoked certificates cannot be read; whom it names stays", error=str(cause))
 
     def _read(self) -> Trust:
         taken_back = self._list()
@@ -247,3 +262,22 @@ class NodeTls:
 def node_tls(section: NodeTlsSection) -> NodeTls | None:
     """None where nodes speak in the clear. Raises ConfigInvalid."""
     return NodeTls(section) if section.wanted else None
+
+
+class Certificates:
+    """All that one process follows, and SIGHUP has it read at once."""
+
+    def __init__(self, *followed: ReloadingTls[Any] | NodeTls | None) -> None:
+        self._followed = [each for each in followed if each is not None]
+        self._reading: asyncio.Task[None] | None = None
+
+    def read_again(self) -> None:
+        """On the event loop. While they are being read they are not read once more."""
+        if not self._followed:
+            log.info("nothing to read again: no certificates are set")
+        elif self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read_all())
+
+    async def _read_all(self) -> None:
+        for each in self._followed:
+            await each.read_again()

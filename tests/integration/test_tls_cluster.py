@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -233,6 +236,32 @@ def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCl
         wait_for(lambda: _serial(cluster) != before)
     cluster.kill("dc1-n1", "TERM")
     cluster.start("dc1-n1")
+
+
+def test_a_hangup_has_every_process_read_its_files_and_loses_no_connection(cluster: LocalCluster) -> None:
+    def read() -> dict[str, int]:
+        return {each.name: each.log.read_text().count("certificates read again") for each in cluster.members}
+
+    parts = urlsplit(urls(cluster)[0])
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=context(cluster), timeout=20)
+
+    def alive() -> bool:
+        connection.request("GET", "/ping")
+        return bool(connection.getresponse().read())
+
+    with under_load(cluster) as wait_for, contextlib.closing(connection):
+        assert alive()
+        used, before = connection.sock, read()
+        pids = {each.name: cluster.pid(each.name) for each in cluster.members}
+        for pid in pids.values():
+            assert pid is not None
+            os.kill(pid, signal.SIGHUP)
+        # A frontend has one context more, that of its front.
+        wanted = {each.name: before[each.name] + (2 if each.role == "datanode" else 3) for each in cluster.members}
+        wait_for(lambda: read() == wanted)
+        wait_for(lambda: all(map(all_connected, cluster.members)))
+        assert alive() and connection.sock is used
+        assert {each.name: cluster.pid(each.name) for each in cluster.members} == pids
 
 
 def test_the_authority_is_replaced_under_load_and_nobody_notices(cluster: LocalCluster, tmp_path: Path) -> None:

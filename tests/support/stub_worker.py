@@ -1,4 +1,5 @@
-"""Stands in for one process of a frontend: accepts on the sockets of its seat, and says its number and pid to whoever connects.
+"""Stands in for one process of a frontend: accepts on the sockets of its seat, and says to whoever connects its number,
+its pid, and how often it was told to read its files again.
 
     python stub_worker.py [never|config|late]
 
@@ -41,7 +42,14 @@ def stop(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 
+def hangup(_number: int, _frame: object) -> None:
+    global hangups
+    hangups += 1
+
+
+hangups = 0
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGHUP, hangup)
 admin = HTTPServer(("127.0.0.1", 0), Admin)
 Thread(target=admin.serve_forever, daemon=True).start()
 listening = [socket.socket(fileno=number) for number in seat["listening"]]
@@ -58,5 +66,5 @@ while True:
             continue
         if connection.recv(10) == b"die":
             os.kill(os.getpid(), signal.SIGKILL)
-        connection.sendall(f"{seat['number']} {os.getpid()}".encode())
+        connection.sendall(f"{seat['number']} {os.getpid()} {hangups}".encode())
         connection.close()

@@ -44,6 +44,7 @@ async def met(ask: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T
 class Running:
     port: int
     admin: HttpFrontend
+    made: Supervisor
     task: asyncio.Task[None]
     stop: asyncio.Event
     hurry: asyncio.Event
@@ -77,7 +78,7 @@ async def supervised(*arguments: str, workers: int = 2) -> AsyncIterator[Running
     task = asyncio.create_task(made.serve(stop, hurry))
     admin: Any = HttpFrontend(cluster=None, port=admin_port)  # type: ignore[arg-type]
     try:
-        yield Running(port=port, admin=admin, task=task, stop=stop, hurry=hurry)
+        yield Running(port=port, admin=admin, made=made, task=task, stop=stop, hurry=hurry)
     finally:
         stop.set()
         hurry.set()
@@ -111,6 +112,20 @@ async def test_who_dies_is_replaced_and_meanwhile_the_others_answer() -> None:
         found = await met(lambda: frontend.serving(2), lambda found: found[0]["pid"] != before[0]["pid"])
         assert (found[0]["starts"], found[0]["last_end"]) == (2, "signal SIGKILL")
         assert found[1] == before[1]
+
+
+async def test_all_that_serve_are_told_to_read_their_files_again_and_nobody_ends() -> None:
+    async with supervised() as frontend:
+        await listening(frontend)
+        before = await frontend.serving(2)
+        assert (await frontend.ask()).endswith(" 0")
+        frontend.made.read_again()
+        told: set[str] = set()
+        while len(told) < 2:
+            number, _, hangups = (await frontend.ask()).split()
+            if hangups == "1":
+                told.add(number)
+        assert await frontend.workers() == before
 
 
 async def test_all_are_asked_to_stop_and_waited_for() -> None:

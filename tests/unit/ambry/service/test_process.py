@@ -34,7 +34,7 @@ async def serve(stop, hurry):
         await hurry.wait()
     print("drained", flush=True)
 
-run("prog", serve)
+run("prog", serve, read_again=lambda: print("read again", flush=True))
 """
 
 
@@ -58,6 +58,18 @@ def test_a_signal_drains_and_ends_with_0(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "drained\n", "")
+
+
+def test_a_hangup_ends_nothing_and_has_files_read_again() -> None:
+    with start("wait") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "read again\n"
+        process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "drained\n", "")
 
@@ -117,7 +129,7 @@ def test_the_exit_code_tells_configuration_from_the_rest(
 
 
 def test_a_server_that_may_not_have_its_descriptors_says_how_many_these_are() -> None:
-    program = PROGRAM.replace('run("prog", serve)', 'run("prog", serve, descriptors=10_000_000_000)')
+    program = PROGRAM.replace("serve, read_again", "serve, descriptors=10_000_000_000, read_again")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))\n"
     done = subprocess.run(
         [sys.executable, "-c", limit + program, "wait"],

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import ConfigInvalid
+from ambry.service import tls as tls_module
 from ambry.service.tls import (
+    Certificates,
     NodeIdentity,
     NodeRole,
+    NodeTls,
     NodeTlsSection,
     ReloadingTls,
     front_context,
@@ -21,6 +24,8 @@ from ambry.service.tls import (
     node_tls,
     serving_context,
 )
+from tests.support.captured_log import capture_log, said
+from tests.support.eventually import eventually
 from tests.support.node_certificates import authority, front_section, node_section
 
 TEXT = st.text(min_size=1, max_size=40).filter(lambda text: not any(0xD800 <= ord(c) < 0xE000 for c in text))
@@ -85,3 +90,41 @@ def test_changed_files_make_another_context_and_broken_ones_none(tmp_path: Path)
     assert not tls.look() and tls.context is now
     made.issue("front", identity=None, hosts=["localhost"])
     assert tls.look()
+
+
+def test_files_that_cannot_be_used_are_told_once_and_not_while_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = capture_log(monkeypatch, tls_module)
+    wanted = "changed certificates cannot be used; the ones before stay"
+    made = authority(tmp_path)
+    tls = ReloadingTls(front_section(made), front_context)
+    (tmp_path / "front.crt").write_text("half of")
+    assert not tls.look() and said(events, wanted) == []
+    made.issue("front", identity=None, hosts=["localhost"])
+    assert tls.look() and said(events, wanted) == []
+    (tmp_path / "front.crt").write_text("broken")
+    for _ in range(4):
+        assert not tls.look()
+    assert len(said(events, wanted)) == 1 and "front.crt" in str(said(events, wanted)[0]["error"])
+
+
+async def test_files_are_read_at_once_when_somebody_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = capture_log(monkeypatch, tls_module)
+    made = authority(tmp_path)
+    front = ReloadingTls(front_section(made), front_context)
+    nodes = NodeTls(node_section(made, NodeRole.FRONTEND, "f1"))
+    certificates = Certificates(front, None, nodes)
+    before = front.context, nodes.serving.context, nodes.calling.context
+    certificates.read_again()
+    certificates.read_again()
+    await eventually(lambda: nodes.trust is not None)
+    now = front.context, nodes.serving.context, nodes.calling.context
+    assert not set(before) & set(now)
+    assert len(said(events, "certificates read again")) == 3, "asked twice, read once"
+    (tmp_path / "front.crt").write_text("broken")
+    certificates.read_again()
+    await eventually(lambda: said(events, "changed certificates cannot be used; the ones before stay"))
+    assert front.context is now[0]
+    Certificates(None).read_again()
+    assert said(events, "nothing to read again: no certificates are set")
