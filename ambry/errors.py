@@ -10,7 +10,9 @@ A message says what happened, to what, and what to do next; the edges add the re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class AmbryError(Exception):
@@ -62,6 +64,13 @@ class InvariantBroken(InternalError):
     """Something that must always hold did not; the operation stopped before it could do harm."""
 
     code = 3
+
+
+def must_have(value: T | None, what: str) -> T:
+    """`value`, which is never None here, whatever its type says. Raises InvariantBroken."""
+    if value is None:
+        raise InvariantBroken(f"{what} is not there")
+    return value
 
 
 class InvalidRequest(AmbryError, ValueError):

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from ambry.clock import system_secret
+from ambry.errors import must_have
 from ambry.rest.access import hash_of, key_text, new_key, parse_key
 from deploy.local_layout import LocalClusterError
 from deploy.whole_file import replace, write_once
@@ -47,7 +48,6 @@ class LocalAccess:
 
     def lines(self) -> list[str]:
         """What stands in the section [access] of a frontend."""
-        key = parse_key(self.key())
-        assert key is not None
+        key = must_have(parse_key(self.key()), "the key that was made here")
         root = f"{key.id}:{hash_of(key.secret)}:admin"
         return [f"root_keys = [{json.dumps(root)}]", f"secret_file = {json.dumps(str(self.secret_file))}"]

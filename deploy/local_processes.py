@@ -160,7 +160,7 @@ def spawn(
                 stderr=stream,
                 cwd=config.parent,
                 env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,
+                start_new_session=True,  # nosec B603 # our own interpreter and module
             )
 
     return _spawner.submit(start).result()
@@ -189,7 +189,7 @@ def free_port_base(ports_of: Callable[[int], Sequence[int]]) -> int:
     Starts anywhere, so that test runs side by side seldom look at the same ports.
     """
     bases = list(range(18_000, 32_000, PORT_BASE_STEP))
-    start = random.randrange(len(bases))
+    start = random.randrange(len(bases))  # nosec B311 # a port
     for base in bases[start:] + bases[:start]:
         wanted = ports_of(base)
         if max(wanted) < 32_768 and not taken(wanted):

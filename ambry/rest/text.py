@@ -21,7 +21,7 @@ FILENAME_SIZE_MAX = 255
 
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # nosec B105 # of RFC 9110
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 # RFC 9110 sections 8.3.1 and 5.6.6: a parameter may be missing between two semicolons.
 # Spaces match in one way only, so that no text makes the expression try many.

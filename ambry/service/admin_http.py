@@ -12,7 +12,7 @@ from typing import cast
 
 import msgspec
 
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, must_have
 from ambry.service.logs import get_logger
 
 log = get_logger()
@@ -156,8 +156,7 @@ class AdminConnection(asyncio.Protocol):
             self._missing = _body_size(self._request.headers)
             del self._came[: end + 4]
             if self._missing > len(self._came) and "100-continue" in self._request.headers.get("expect", "").lower():
-                assert self.transport is not None
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                must_have(self.transport, "the connection of a request").write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if len(self._came) < self._missing:
             return None
         return msgspec.structs.replace(self._request, body=bytes(self._came[: self._missing]))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ambry.clock import Clock
-from ambry.errors import InvalidRequest, MetadataUnavailable, MisdirectedRequest, NotSupported, Unauthenticated
+from ambry.errors import (
+    InvalidRequest,
+    InvariantBroken,
+    MetadataUnavailable,
+    MisdirectedRequest,
+    NotSupported,
+    Unauthenticated,
+    must_have,
+)
 from frontend.access.key_rows import StoredKey
 from frontend.access.signed import LIFE_S_MAX, SIGNATURE, SKEW_S, Leave, Signatures, leave_of
 from frontend.access.verified import Access
@@ -43,8 +51,9 @@ class SignedUrls:
 
     def sign(self, who: Who, path: str, leave: Leave) -> str:
         """The query of a URL with this path, signed by the key of `who`, who may sign. Raises InvalidRequest."""
-        assert self._signatures is not None and isinstance(who.key, StoredKey)
-        return self._signatures.sign(path, leave, who.key.hash)
+        if not isinstance(who.key, StoredKey):
+            raise InvariantBroken("a URL was to be signed by somebody without a key")
+        return must_have(self._signatures, "the secret of signed URLs").sign(path, leave, who.key.hash)
 
     def open(self, method: str, paths: tuple[str, ...], pairs: Mapping[str, str]) -> tuple[Who, Leave]:
         """Who signed a URL, and what it lets do; it was signed for one of `paths`, and `pairs` are its query, whole.

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 
 from ambry.clock import Clock
-from ambry.errors import ConfigInvalid, MetadataUnavailable, Unauthenticated
+from ambry.errors import ConfigInvalid, MetadataUnavailable, Unauthenticated, must_have
 from ambry.rest.access import ALL_ROLES, Grant, hash_of, is_key_id, parse_key, role_texts
 from frontend.access.key_rows import StoredKey
 from frontend.who import ANYBODY, NOBODY, Who
@@ -70,7 +70,7 @@ class Access:
             return found
         if not self.enabled:
             return ANYBODY
-        assert header is not None
+        header = must_have(header, "the Authorization of whoever is not known yet")
         who = self._verify(header)
         if len(self._verified) >= VERIFIED_MAX:
             self._forget()

@@ -21,8 +21,7 @@ class AuditFile:
 
     def begin(self) -> None:
         """Begin it, or go on behind what stands there. Raises OSError."""
-        if self._number is None:
-            self._number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._open()
 
     def write(self, lines: bytes, *, sync: bool) -> None:
         """Append whole lines, and with `sync` see that all are on the disk.
@@ -42,21 +41,24 @@ class AuditFile:
     def _write(self, lines: bytes) -> None:
         if self._number is not None and self._is_moved(self._number):
             self.close()
-        self.begin()
-        assert self._number is not None
-        size = os.fstat(self._number).st_size
+        number = self._open()
+        size = os.fstat(number).st_size
         if size and size + len(lines) > self._rotate_bytes:
-            self._rotate()
-            assert self._number is not None
-            size = os.fstat(self._number).st_size
+            number = self._rotate(number)
+            size = os.fstat(number).st_size
         left = memoryview(lines)
         try:
             while left:
-                left = left[os.write(self._number, left) :]
+                left = left[os.write(number, left) :]
         except OSError:
             with suppress(OSError):
-                os.ftruncate(self._number, size)
+                os.ftruncate(number, size)
             raise
+
+    def _open(self) -> int:
+        if self._number is None:
+            self._number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return self._number
 
     def _is_moved(self, number: int) -> bool:
         try:
@@ -64,16 +66,15 @@ class AuditFile:
         except FileNotFoundError:
             return True
 
-    def _rotate(self) -> None:
+    def _rotate(self, number: int) -> int:
         """Begin a new file. What was written is on the disk before it gets another name."""
-        assert self._number is not None
-        os.fdatasync(self._number)
-        for number in range(self._keep - 1, 0, -1):
+        os.fdatasync(number)
+        for older in range(self._keep - 1, 0, -1):
             with suppress(FileNotFoundError):
-                self._numbered(number).rename(self._numbered(number + 1))
+                self._numbered(older).rename(self._numbered(older + 1))
         self._path.rename(self._numbered(1))
         self.close()
-        self.begin()
+        return self._open()
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

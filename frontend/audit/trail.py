@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ambry.clock import Clock
-from ambry.errors import Overloaded
+from ambry.errors import Overloaded, must_have
 from ambry.service.logs import get_logger
 from frontend import metrics
 from frontend.audit.file import AuditFile
@@ -113,8 +113,7 @@ class AuditTrail:
             while self._writing is not None or (not self._failing and (self._waiting or self._unsynced)):
                 if self._writing is None:
                     self._write(sync=True)
-                assert self._writing is not None
-                await asyncio.wait([self._writing])
+                await asyncio.wait([must_have(self._writing, "the write that was begun")])
                 self._end_timer()
         if self._waiting:
             log.error("lines of the audit are lost", waiting_bytes=self._waiting_bytes)

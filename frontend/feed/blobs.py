@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, must_have
 from ambry.network.pool import Peer
 from ambry.protocol.frame import MessageType
 from ambry.protocol.messages import base as messages
@@ -197,10 +197,10 @@ class BlobChanges:
         return left
 
     def _take(self, answer: FeedAnswer, page: BlobPage) -> None:
-        assert answer.place is not None
+        place = must_have(answer.place, "the place that an answer goes on from")
         number = answer.partition
         page.changes += answer.changes
         page.lacking.update(answer.lacking)
-        page.positions[number] = PartitionPosition((answer.place, *answer.seen), answer.floor, answer.behind)
+        page.positions[number] = PartitionPosition((place, *answer.seen), answer.floor, answer.behind)
         if answer.at_end:
             page.ended.add(number)

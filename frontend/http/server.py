@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, Overloaded, Unavailable
+from ambry.errors import AmbryError, Overloaded, Unavailable, must_have
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
 from ambry.service.tls import ReloadingTls
@@ -115,8 +115,7 @@ class HttpServer(web.Server):
 
     @property
     def port(self) -> int:
-        assert self._listener is not None
-        return self._listener.port
+        return must_have(self._listener, "the socket of a server that was started").port
 
     def _accepted(self, sock: Socket, client: str) -> None:
         reason = self.admission.enter(client)

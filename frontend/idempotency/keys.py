@@ -13,7 +13,7 @@ import random
 from collections.abc import Sequence
 
 from ambry.clock import Clock
-from ambry.errors import Unavailable, UpdateConflict
+from ambry.errors import Unavailable, UpdateConflict, must_have
 from ambry.ids import BlobId
 from frontend.idempotency.rows import KeyRow, decode_row, encode_row, keyed_blob, row_key
 from frontend.metadata.spaces import LocalSpace, Space
@@ -104,9 +104,10 @@ class KeyedPut:
 
         `version` is what a dataset got by it.
         """
-        assert self._row is not None and self._intent is not None, "a blob was put that nobody announced"
-        row = KeyRow(self._row.blob, self._row.chance, keyed_blob(result, said, version))
-        return [self._keys._put(self._key, encode_row(row), encode_row(self._row)), self._intent.kept()]
+        announced = must_have(self._row, "the row that announces a keyed put")
+        intent = must_have(self._intent, "the intent of a keyed put")
+        row = KeyRow(announced.blob, announced.chance, keyed_blob(result, said, version))
+        return [self._keys._put(self._key, encode_row(row), encode_row(announced)), intent.kept()]
 
     async def keep(self, changes: Sequence[Change]) -> None:
         """Write down what was made: then it may be acknowledged. Raises UpdateConflict where it must not be."""

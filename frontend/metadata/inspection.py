@@ -18,12 +18,12 @@ NAMED_MAX = 20
 _SAME = "{0}.space = {1}.space AND {0}.scope = {1}.scope AND {0}.key = {1}.key"
 _RULES = {
     "has a newer version in its past than the one that is served": (
-        f"SELECT r.key FROM register r JOIN past p ON {_SAME.format('r', 'p')} "
+        f"SELECT r.key FROM register r JOIN past p ON {_SAME.format('r', 'p')} "  # nosec B608 # constants
         "WHERE (p.time, p.datacenter) > (r.time, r.datacenter) "
         f"AND r.space NOT IN ({', '.join(str(int(space)) for space in FORGETTING)}) LIMIT ?"
     ),
     "is not served, though its newest version is no tombstone": (
-        f"SELECT p.key FROM past p WHERE p.value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM register r WHERE "
+        f"SELECT p.key FROM past p WHERE p.value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM register r WHERE "  # nosec B608 # constants
         f"{_SAME.format('r', 'p')}) AND NOT EXISTS (SELECT 1 FROM past q WHERE {_SAME.format('q', 'p')} "
         "AND (q.time, q.datacenter) >= (p.time, p.datacenter) AND q.seq <> p.seq) LIMIT ?"
     ),
@@ -74,7 +74,7 @@ async def _damaged(store: MetadataStore, table: str) -> AsyncIterator[str]:
 
 async def _damaged_local(store: MetadataStore) -> AsyncIterator[str]:
     space, key = 0, b""
-    text = f"SELECT {LOCAL_COLUMNS} FROM local WHERE (space, key) > (?, ?) ORDER BY space, key LIMIT ?"
+    text = f"SELECT {LOCAL_COLUMNS} FROM local WHERE (space, key) > (?, ?) ORDER BY space, key LIMIT ?"  # nosec B608 # constants
     while rows := await store.rows(Query(text, (space, key, PAGE))):
         space, key = rows[-1][0], bytes(rows[-1][1])
         for row in rows:

@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 _WANTED = "unnest($1::integer[], $2::bigint[], $3::bytea[]) AS wanted (space, scope, key)"
 _COLUMNS_OF = ", ".join(f"found.{column}" for column in COLUMNS.split(", "))
-_LIVING = f"SELECT {_COLUMNS_OF} FROM {_WANTED} JOIN register AS found USING (space, scope, key)"
+_LIVING = f"SELECT {_COLUMNS_OF} FROM {_WANTED} JOIN register AS found USING (space, scope, key)"  # nosec B608 # constants
 _NEWEST_PAST = (
-    f"SELECT {_COLUMNS_OF} FROM {_WANTED} CROSS JOIN LATERAL (SELECT * FROM past WHERE past.space = wanted.space "
+    f"SELECT {_COLUMNS_OF} FROM {_WANTED} CROSS JOIN LATERAL (SELECT * FROM past WHERE past.space = wanted.space "  # nosec B608 # constants
     "AND past.scope = wanted.scope AND past.key = wanted.key "
     f"ORDER BY time DESC, datacenter DESC LIMIT {queries.TIES}) AS found"
 )
@@ -33,18 +33,18 @@ _PAST_KNOWN = (
     "AND past.datacenter = wanted.datacenter AND past.value IS NOT DISTINCT FROM wanted.value)"
 )
 _LOCALS = (
-    f"SELECT {', '.join(f'found.{column}' for column in LOCAL_COLUMNS.split(', '))} "
+    f"SELECT {', '.join(f'found.{column}' for column in LOCAL_COLUMNS.split(', '))} "  # nosec B608 # constants
     "FROM unnest($1::integer[], $2::bytea[]) AS wanted (space, key) JOIN local AS found USING (space, key)"
 )
 _HEAD_LOCKED = queries.HEAD + " FOR UPDATE"
-_STEP = f"SELECT {COLUMNS} FROM register WHERE space = $1 AND scope = $2 AND key > "
+_STEP = f"SELECT {COLUMNS} FROM register WHERE space = $1 AND scope = $2 AND key > "  # nosec B608 # constants
 _BEYOND = (
     "CASE WHEN position($4::bytea in substring(walk.key from $5)) > 0 THEN "
     "substring(walk.key from 1 for $5 + position($4::bytea in substring(walk.key from $5)) + length($4::bytea) - 2) "
     "|| $6::bytea ELSE walk.key END"
 )
 _WALK = (
-    f"WITH RECURSIVE walk AS (({_STEP} $3 ORDER BY key LIMIT 1) UNION ALL SELECT step.* FROM walk "
+    f"WITH RECURSIVE walk AS (({_STEP} $3 ORDER BY key LIMIT 1) UNION ALL SELECT step.* FROM walk "  # nosec B608 # constants
     f"CROSS JOIN LATERAL ({_STEP} {_BEYOND} ORDER BY key LIMIT 1) AS step) "
     f"SELECT {COLUMNS} FROM walk LIMIT $7"
 )

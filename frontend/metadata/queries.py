@@ -1,5 +1,7 @@
 """The SQL that both engines take, with `?` for a value. Pure.
 
+What is put into a text is names of tables and columns, which stand in this code; a value never is.
+
 Keys are compared as bytes without signs by both, so a listing has one order. What the engines say differently stands with them.
 """
 
@@ -16,29 +18,29 @@ Value = int | bytes | None
 TIES = 8
 """More versions of one stamp than there are in one register: they come of stores that were put back."""
 
-LIVING = f"SELECT {COLUMNS} FROM register WHERE space = ? AND scope = ? AND key = ?"
+LIVING = f"SELECT {COLUMNS} FROM register WHERE space = ? AND scope = ? AND key = ?"  # nosec B608 # constants
 NEWEST_PAST = (
-    f"SELECT {COLUMNS} FROM past WHERE space = ? AND scope = ? AND key = ? "
+    f"SELECT {COLUMNS} FROM past WHERE space = ? AND scope = ? AND key = ? "  # nosec B608 # constants
     f"ORDER BY time DESC, datacenter DESC LIMIT {TIES}"
 )
-LOCAL = f"SELECT {LOCAL_COLUMNS} FROM local WHERE space = ? AND key = ?"
+LOCAL = f"SELECT {LOCAL_COLUMNS} FROM local WHERE space = ? AND key = ?"  # nosec B608 # constants
 HEAD = "SELECT store, seq, time FROM head"
 LAST = " UNION ALL ".join(
-    f"SELECT head.store, {table}.seq, {table}.time, {table}.datacenter FROM head JOIN {table} ON {table}.seq = head.seq"
+    f"SELECT head.store, {table}.seq, {table}.time, {table}.datacenter FROM head JOIN {table} ON {table}.seq = head.seq"  # nosec B608 # constants
     for table in ("register", "past")
 )
 """Of the store, where its log ends; no row where the log is empty."""
 
-PAST_PUT = f"INSERT INTO past ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+PAST_PUT = f"INSERT INTO past ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # nosec B608 # constants
 REGISTER_GONE = "DELETE FROM register WHERE space = ? AND scope = ? AND key = ?"
 REGISTER_PUT = (
-    f"INSERT INTO register ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    f"INSERT INTO register ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # nosec B608 # constants
     "ON CONFLICT (space, scope, key) DO UPDATE SET time = excluded.time, datacenter = excluded.datacenter, "
     "value = excluded.value, seq = excluded.seq, checksum = excluded.checksum"
 )
 LOCAL_GONE = "DELETE FROM local WHERE space = ? AND key = ?"
 LOCAL_PUT = (
-    f"INSERT INTO local ({LOCAL_COLUMNS}) VALUES (?, ?, ?, ?, ?) "
+    f"INSERT INTO local ({LOCAL_COLUMNS}) VALUES (?, ?, ?, ?, ?) "  # nosec B608 # constants
     "ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, expires_ms = excluded.expires_ms, "
     "checksum = excluded.checksum"
 )
@@ -72,7 +74,7 @@ def living(
 ) -> Query:
     """The living registers with a prefix beyond `after`, by key; `scope` as it lies in the table."""
     bound = bounds(prefix, after, descending=descending)
-    text = f"SELECT {COLUMNS} FROM register WHERE space = ? AND scope = ?{bound.text}"
+    text = f"SELECT {COLUMNS} FROM register WHERE space = ? AND scope = ?{bound.text}"  # nosec B608 # constants
     direction = "DESC" if descending else "ASC"
     return Query(f"{text} ORDER BY key {direction} LIMIT ?", (space, scope, *bound.values, limit))
 
@@ -80,13 +82,13 @@ def living(
 def local_rows(space: int, prefix: bytes, after: bytes | None, *, wall_ms: int, limit: int) -> Query:
     """Local rows with a prefix beyond `after` that have not ended, by key."""
     bound = bounds(prefix, after)
-    text = f"SELECT {LOCAL_COLUMNS} FROM local WHERE space = ? AND (expires_ms IS NULL OR expires_ms > ?){bound.text}"
+    text = f"SELECT {LOCAL_COLUMNS} FROM local WHERE space = ? AND (expires_ms IS NULL OR expires_ms > ?){bound.text}"  # nosec B608 # constants
     return Query(f"{text} ORDER BY key LIMIT ?", (space, wall_ms, *bound.values, limit))
 
 
 def older(space: int, scope: int, key: bytes, before: Version | None, limit: int) -> Query:
     """Versions of a register that were superseded, the newest stamps first; a few more than asked for, since some may tie."""
-    text = f"SELECT {COLUMNS} FROM past WHERE space = ? AND scope = ? AND key = ?"
+    text = f"SELECT {COLUMNS} FROM past WHERE space = ? AND scope = ? AND key = ?"  # nosec B608 # constants
     values: tuple[Value, ...] = (space, scope, key)
     if before is not None:
         text += " AND (time, datacenter) <= (?, ?)"
@@ -96,12 +98,12 @@ def older(space: int, scope: int, key: bytes, before: Version | None, limit: int
 
 def logged(table: str) -> str:
     """What a table has of the log behind a place, oldest first."""
-    return f"SELECT {COLUMNS} FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
+    return f"SELECT {COLUMNS} FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"  # nosec B608 # constants
 
 
 def at(table: str) -> str:
     """The version at a place of the log, if it lies in this table."""
-    return f"SELECT {COLUMNS} FROM {table} WHERE seq = ?"
+    return f"SELECT {COLUMNS} FROM {table} WHERE seq = ?"  # nosec B608 # constants
 
 
 def numbered(text: str) -> str:

@@ -19,6 +19,7 @@ from ambry.errors import (
     NameNotFound,
     Unavailable,
     UpdateConflict,
+    must_have,
 )
 from ambry.ids import BlobId
 from frontend.container import ids_shown
@@ -178,9 +179,7 @@ class Names:
             if isinstance(conflict.change, Require):
                 raise  # it comes from whoever bound the change to something else
             raise refusal(conflict) from None
-        found = _named(versions[0])
-        assert found is not None
-        return found
+        return must_have(_named(versions[0]), "the name that was written in this moment")
 
     async def history(
         self, scope: int, key: bytes, *, before: Version | None = None, limit: int = 1_000

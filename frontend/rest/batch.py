@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AccessDenied, AmbryError, InternalError, InvalidRequest, NameDeleted
+from ambry.errors import AccessDenied, AmbryError, InternalError, InvalidRequest, NameDeleted, must_have
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import frames
 from ambry.rest.access import Role
@@ -197,9 +197,9 @@ class Batches:
         return {"index": index, "status": 202, **told}
 
     async def _delete_name(self, context: RequestContext, named: FoundName) -> None:
-        assert self.changes is not None
+        changes = must_have(self.changes, "the metadata store of a name that was found")
         if not isinstance(named.version, NameDeleted):
-            await self.changes.delete(context, named.about, _living(named), None)
+            await changes.delete(context, named.about, _living(named), None)
 
 
 def _audited(items: Sequence[str | BatchItem], units: Sequence[Unit]) -> list[dict[str, Any]]:

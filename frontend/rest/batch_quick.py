@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from ambry.checksum import BLOCK_SIZE, Buffer
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, must_have
 from ambry.ids import IdKind
 from ambry.network.pool import Peer
 from ambry.protocol.messages.blobs import WantedBytes
@@ -76,13 +76,13 @@ class QuickReads:
         return wanted.first is not None and wanted.last is not None and wanted.last - wanted.first < SMALL_PART_BYTES
 
     def _asked(self, unit: Unit) -> WantedBytes:
-        assert unit.id is not None
+        raw = must_have(unit.id, "the id of a blob that one question brings").raw
         wanted = unit.wanted
         if not self._bodies:
-            return WantedBytes(unit.id.raw, 0, 0)
+            return WantedBytes(raw, 0, 0)
         if wanted is None or wanted.first is None or wanted.last is None:
-            return WantedBytes(unit.id.raw, 0, SMALL_PART_BYTES)
-        return WantedBytes(unit.id.raw, wanted.first, wanted.last + 1)
+            return WantedBytes(raw, 0, SMALL_PART_BYTES)
+        return WantedBytes(raw, wanted.first, wanted.last + 1)
 
     async def _read_from(self, peer: Peer, left: deque[Unit]) -> None:
         """Ask one data node for its share, as much at a time as it may hold, until it has told what it would."""

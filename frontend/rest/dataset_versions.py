@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import InvalidRequest, MethodNotAllowed, NameDeleted
+from ambry.errors import InvalidRequest, InvariantBroken, MethodNotAllowed, NameDeleted, must_have
 from ambry.rest import names as header
 from ambry.rest import text as rules
 from frontend.container import Container
@@ -117,8 +117,7 @@ class DatasetVersions:
     async def _found(self, known: KeptDataset, text: str) -> KeptVersion:
         if text.startswith("@"):
             alias = await self._datasets.aliases.find(known, checked_name("an alias", text[1:]))
-            assert alias.move is not None
-            text = alias.move.version
+            text = must_have(alias.move, "the version of an alias that was found").version
         return await self._datasets.version(known, parse(known.dataset.schema, text))
 
     @staticmethod
@@ -193,7 +192,8 @@ class DatasetVersions:
         """`PUT`: a new version; the blob is durable before the version is there."""
         about = _about(exchange)
         known, asked = about.known, about.asked
-        assert asked is not None
+        if asked is None:
+            raise InvariantBroken("a version is put, and nobody asked for one")
         now_ms = self._clock.wall_ms()
         made = None if about.keyed is None else about.keyed.made
         number = (0,) * known.dataset.schema.parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambry.checksum import new_digester
-from ambry.errors import InvalidRequest, UpdateConflict
+from ambry.errors import InvalidRequest, UpdateConflict, must_have
 from ambry.ids import BlobId
 from ambry.rest import names
 from ambry.rest import text as rules
@@ -46,8 +46,7 @@ async def made_before(exchange: Exchange, router: RouterContext, row: KeyRow, sa
 
     Raises UpdateConflict for another body, or other headers; what reading the body raises.
     """
-    made = row.made
-    assert made is not None
+    made = must_have(row.made, "the blob of a key that is answered again")
     if said != made.said:
         raise UpdateConflict(_another("said something else about its blob", key))
     if exchange.size not in (None, made.size):

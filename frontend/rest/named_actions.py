@@ -7,7 +7,7 @@ from contextlib import suppress
 import msgspec
 from aiohttp import web
 
-from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, NameDeleted, PreconditionFailed
+from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, NameDeleted, PreconditionFailed, must_have
 from ambry.ids import BlobId
 from ambry.rest.access import Role
 from frontend.containers.quota import Hold, Quotas
@@ -63,9 +63,9 @@ class NameActions:
             done = await self.undelete(exchange, name)
         else:
             raise InvalidRequest(_ACTIONS)
-        assert done.blob is not None
+        blob = must_have(done.blob, "the blob that a name was bound to")
         exchange.noted["blob"] = str(done.id)
-        body = msgspec.json.encode({"id": str(done.id), "size": done.blob.size}) + b"\n"
+        body = msgspec.json.encode({"id": str(done.id), "size": blob.size}) + b"\n"
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Location": f"/{done.id}"}
         return web.Response(status=200, body=body, headers=headers)
 

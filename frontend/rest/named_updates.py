@@ -7,7 +7,7 @@ from contextlib import suppress
 import msgspec
 from aiohttp import web
 
-from ambry.errors import InvalidRequest, NameDeleted
+from ambry.errors import InvalidRequest, NameDeleted, must_have
 from ambry.rest import names as header
 from ambry.rest import text as rules
 from frontend.containers.resolver import Containers
@@ -68,11 +68,11 @@ class NamedUpdates:
     async def extended(self, exchange: Exchange, head: BlobHead) -> None:
         """The blob lives longer now: let lists say so too. Raises UpdateConflict where the name was changed meanwhile."""
         name = about(exchange)
-        living = name.living
-        assert living is not None and living.blob is not None
-        if living.blob.expires_at_ms == head.state.expires_at_ms:
+        living = must_have(name.living, "the name of a blob that lives longer")
+        known = must_have(living.blob, "the blob of a name that lives")
+        if known.expires_at_ms == head.state.expires_at_ms:
             return
-        blob = msgspec.structs.replace(living.blob, expires_at_ms=head.state.expires_at_ms)
+        blob = msgspec.structs.replace(known, expires_at_ms=head.state.expires_at_ms)
         await self._changes.replace(exchange, name, living, blob)
 
     async def undelete(self, exchange: Exchange) -> web.Response:

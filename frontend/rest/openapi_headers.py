@@ -16,7 +16,7 @@ _FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
 _TEXT: Schema = {"type": "string", "pattern": r"^([!-~]([ -~]*[!-~])?)?$", "maxLength": TEXT_SIZE_MAX}
 _NAME: Schema = {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?$", "maxLength": 64}
 _NUMBER: Schema = {"type": "string", "pattern": r"^[0-9]{1,10}$"}
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # nosec B105 # of RFC 9110
 _CODINGS: Schema = {"pattern": rf"^{_TOKEN}([ \t]*,[ \t]*{_TOKEN})*$", "maxLength": TEXT_SIZE_MAX}
 """A list, which has no type of its own in a header."""
 _BASE64 = r"[A-Za-z0-9+/]+={0,2}"

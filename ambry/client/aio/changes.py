@@ -11,7 +11,7 @@ from ambry.client.model import Timeout
 from ambry.client.wire import changes as wire
 from ambry.client.wire.message import ApiRequest
 
-EMPTY = ToldChanges(changes=(), token="", at_end=False)
+EMPTY = ToldChanges(changes=(), token="", at_end=False)  # nosec B106 # where a follower stands
 
 
 class AsyncChangesFeed:

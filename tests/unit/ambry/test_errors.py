@@ -171,3 +171,9 @@ def test_what_a_caller_may_meet_is_exported_and_in_the_table_of_the_sdk() -> Non
     met = {cls.__name__ for cls in OURS} - BETWEEN_NODES
     assert met - set(ambry.__all__) == set() and BETWEEN_NODES & set(ambry.__all__) == set()
     assert {name for name in met if f"`{name}`" not in table} == set()
+
+
+def test_what_must_be_there_is_handed_on_and_its_absence_is_a_bug_under_dash_o_too() -> None:
+    assert errors.must_have(0, "a number") == 0
+    with pytest.raises(errors.InvariantBroken, match="the key that was made here is not there"):
+        errors.must_have(None, "the key that was made here")
