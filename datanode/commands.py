@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ambry.errors import AmbryError, InvalidRequest
+from ambry.service.operator_option import operator, operator_option
 
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250
@@ -219,7 +220,11 @@ def replica() -> None:
     """Decide about the replicas of a running data node, through its admin port."""
 
 
-_admin = click.option("--admin", required=True, metavar="URL", help="The node's admin port, as http://host:port.")
+def _admin(command: Any) -> Any:
+    option = click.option("--admin", required=True, metavar="URL", help="The node's admin port, as http://host:port.")
+    return operator_option(option(command))
+
+
 _partition = click.option(
     "--partition", type=click.IntRange(min=0), required=True, metavar="N", help="Whose replica on that node."
 )
@@ -261,7 +266,7 @@ def _ask_node(admin: str, path: str, body: dict[str, Any]) -> Any:
     from ambry.service.admin_client import AdminUnanswered, ask_admin
 
     try:
-        return ask_admin(admin, "POST", path, timeout_s=OPERATOR_TIMEOUT_S, body=body)
+        return ask_admin(admin, "POST", path, timeout_s=OPERATOR_TIMEOUT_S, body=body, operator=operator())
     except AdminUnanswered as error:
         click.echo(f"ambry replica: {error}", err=True)
         sys.exit(1)

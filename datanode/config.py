@@ -102,10 +102,10 @@ def check(config: DataNodeConfig) -> DataNodeConfig:
         raise ConfigInvalid(
             "node.requests_bytes_max must be at least 128 MiB: half of it must hold the largest requests"
         )
-    if not is_loopback(config.node.admin_host):
+    if not is_loopback(config.node.admin_host) and not config.node_tls.wanted:
         raise ConfigInvalid(
-            f"node.admin_host is {config.node.admin_host!r}: the admin port asks nobody for a key and listens on "
-            "loopback alone; reach it through ssh, or an agent on this machine"
+            f"node.admin_host is {config.node.admin_host!r}, and node_tls is not set: off loopback the admin port answers "
+            "operators alone, by their certificates; `ambry certs` makes some, or listen on 127.0.0.1"
         )
     store = config.store
     if not 1 << 20 <= store.segment_size_bytes <= 1 << 31:

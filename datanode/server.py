@@ -17,7 +17,7 @@ from ambry.network.accepted import OF_A_MEMBER_MAX, Accepted
 from ambry.network.listening import NodeListener, require_tls
 from ambry.network.requests import Requests
 from ambry.network.unread import Unread
-from ambry.service.admin import Admin, start_admin
+from ambry.service.admin import Admin, AdminTls, start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
@@ -161,6 +161,7 @@ class DataNode:
             config.admin_port,
             ready=lambda: ["stopping"] if self._draining else parts.disk_watch.why() + parts.replicas.unready(),
             hosts=config.hosts,
+            tls=None if self._tls is None else AdminTls(self._tls, parts.map.cluster),
             pages={
                 "/workers": self._workers.describe,
                 "/partitions": self._describe_all,

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from ambry.service.operator_option import operator, operator_option
+
 EXIT_DIFFERENT = 1
 TIMEOUT_S = 300.0
 """Of one request: comparing a partition may wait for what is on its way, and for bytes."""
@@ -31,6 +33,7 @@ class NodePort(NamedTuple):
 
 def _common(command: Command) -> Command:
     for option in (
+        operator_option,
         click.option("--admin", "admins", multiple=True, metavar="URL", help="A data node's admin port; repeat it."),
         click.option(
             "--dir",
@@ -177,7 +180,7 @@ def _ask(node: NodePort, method: str, path: str, failed: list[str]) -> list[dict
     from ambry.service.admin_client import AdminUnanswered, ask_admin
 
     try:
-        found: list[dict[str, Any]] = ask_admin(node.url, method, path, timeout_s=TIMEOUT_S)
+        found: list[dict[str, Any]] = ask_admin(node.url, method, path, timeout_s=TIMEOUT_S, operator=operator())
     except AdminUnanswered as cause:
         failed.append(str(cause) if node.name == node.url else f"{node.name}: {cause}")
         return None

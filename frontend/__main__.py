@@ -50,8 +50,15 @@ def _several(config: FrontendConfig, argv: list[str]) -> Supervisor:
     from frontend.supervisor import Supervisor  # what it needs would be memory of every frontend
 
     command = (sys.executable, "-m", "frontend", *argv)
-    rpc = rpc_address(config.frontend, load_layout(Path(config.frontend.layout)))
-    return Supervisor(config, command, clock=SystemClock(), random_source=system_random(), rpc=rpc)
+    layout = load_layout(Path(config.frontend.layout))
+    return Supervisor(
+        config,
+        command,
+        clock=SystemClock(),
+        random_source=system_random(),
+        rpc=rpc_address(config.frontend, layout),
+        cluster=layout.cluster,
+    )
 
 
 def _in_seat(config: FrontendConfig, seat: Seat) -> Frontend:

@@ -19,7 +19,7 @@ from ambry.errors import ConfigInvalid
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
 from ambry.network.listening import require_tls
 from ambry.network.pool import ClockSample, PeerPool
-from ambry.service.admin import start_admin
+from ambry.service.admin import AdminTls, start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.origin import Hosts
@@ -195,6 +195,7 @@ class Frontend:
                 config.admin_port if seat is None else 0,
                 ready=lambda: self._unready(router),
                 hosts=config.hosts,
+                tls=None if self._node_tls is None else AdminTls(self._node_tls, self._map.cluster),
                 pages={
                     "/workers": workers.describe,
                     "/peers": lambda: self._describe(pool),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from ambry.errors import AmbryError, ConfigInvalid, InvalidRequest
+from ambry.service.operator_option import operator, operator_option
 
 if TYPE_CHECKING:
     from frontend.metadata.opening import OpenedMetadata
@@ -152,6 +153,7 @@ def check_store(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 @meta.command()
+@operator_option
 @click.option("--admin", "admins", multiple=True, metavar="URL", help="A frontend's admin port; repeat it.")
 @click.option(
     "--dir",
@@ -176,7 +178,7 @@ def lag(admins: tuple[str, ...], directory: Path | None, output: str) -> None:
     pairs: dict[tuple[str, str], dict[str, Any]] = {}
     for url in ports:
         try:
-            lines = ask_admin(url, "GET", "/metadata", timeout_s=LAG_TIMEOUT_S)
+            lines = ask_admin(url, "GET", "/metadata", timeout_s=LAG_TIMEOUT_S, operator=operator())
         except AdminUnanswered as cause:
             failed.append(str(cause))
             continue

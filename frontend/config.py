@@ -280,10 +280,10 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid("audit.rotate_bytes must be at least 65536")
     if config.audit.required and not config.audit.file:
         raise ConfigInvalid("audit.required: say in audit.file where the audit is written")
-    if not is_loopback(frontend.admin_host):
+    if not is_loopback(frontend.admin_host) and not config.node_tls.wanted:
         raise ConfigInvalid(
-            f"frontend.admin_host is {frontend.admin_host!r}: the admin port asks nobody for a key and listens on "
-            "loopback alone; reach it through ssh, or an agent on this machine"
+            f"frontend.admin_host is {frontend.admin_host!r}, and node_tls is not set: off loopback the admin port answers "
+            "operators alone, by their certificates; `ambry certs` makes some, or listen on 127.0.0.1"
         )
     if not config.access.enabled and not is_loopback(frontend.host):
         raise ConfigInvalid(

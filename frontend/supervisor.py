@@ -18,11 +18,14 @@ from typing import Any
 
 import msgspec
 
+from ambry.address import is_loopback
 from ambry.clock import Clock
 from ambry.errors import AmbryError, ConfigInvalid, InternalError
-from ambry.service.admin import start_admin
+from ambry.service.admin import AdminTls, start_admin
 from ambry.service.listener import Socket, bind
 from ambry.service.logs import get_logger
+from ambry.service.tls import Certificates, node_tls
+from ambry.service.worker import WorkerRegistry
 from frontend.config import FrontendConfig, RpcAddress
 from frontend.seat import HURRY, VARIABLE, Report, Seat, read_report
 from frontend.sibling_pages import STOPPING, Siblings
@@ -98,10 +101,16 @@ class Supervisor:
         clock: Clock,
         random_source: random.Random,
         rpc: RpcAddress | None = None,
+        cluster: str = "",
     ) -> None:
-        """`rpc` is where frontends of other datacenters ask them, if anywhere."""
+        """`rpc` is where frontends of other datacenters ask them, if anywhere; operators of `cluster` may see how they are."""
+        self._cluster = cluster
         self._config = config.frontend
         self._rpc = rpc
+        # What others than operators are shown and asked for is the business of those who serve.
+        off_loopback = not is_loopback(config.frontend.admin_host)
+        self._tls = node_tls(config.node_tls) if off_loopback else None
+        self._certificates = Certificates(self._tls)
         self._command = command
         self._clock = clock
         self._random = random_source
@@ -115,6 +124,8 @@ class Supervisor:
 
     def read_again(self) -> None:
         """Have all of them read their certificates again."""
+        if self._tls is not None:
+            self._certificates.read_again()
         for slot in self._slots:
             slot.ask_to_read_again()
 
@@ -130,6 +141,7 @@ class Supervisor:
             config.admin_port,
             ready=lambda: self._unready(siblings),
             hosts=config.hosts,
+            tls=None if self._tls is None else AdminTls(self._tls, self._cluster),
             pages={
                 "/workers": lambda: [slot.describe() for slot in self._slots],
                 "/metadata": siblings.metadata,
@@ -137,6 +149,9 @@ class Supervisor:
             metrics=siblings.metrics,
         )
         watching = asyncio.create_task(siblings.watch())
+        following = WorkerRegistry(clock=self._clock, random_source=self._random)
+        if self._tls is not None:
+            following.add("certificates", self._tls.tick)
         keeping = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
         try:
             await _first(stop, self._settled)
@@ -147,6 +162,7 @@ class Supervisor:
         finally:
             await self._stop_all(keeping, hurry)
             watching.cancel()
+            await following.stop_all()
             await siblings.close()
             await admin.close()
         if self._failure is not None:

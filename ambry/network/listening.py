@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from ambry.errors import ConfigInvalid
 from ambry.network.serving import ServingConnection
 from ambry.service.listener import Listener, Socket
 from ambry.service.logs import get_logger
-from ambry.service.tls import HANDSHAKE_S, ReloadingTls
+from ambry.service.tls import HANDSHAKE_S, ReloadingTls, why
 
 log = get_logger()
 
@@ -65,15 +64,6 @@ class NodeListener:
         finally:
             if len(self._adopting) == HANDSHAKES_MAX:
                 self._listener.resume()
-
-
-def why(error: OSError) -> str:
-    """What was wrong with a handshake, for people."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS that is spoken here: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    return str(error) or "the connection ended in its handshake"
 
 
 def require_tls(what: str, host: str, tls: object | None, *, loopback: bool) -> None:

@@ -1,5 +1,8 @@
 """The admin port that every process has: health, metrics, background loops, version. Loopback by default.
 
+On loopback it asks nobody who they are. Elsewhere it speaks TLS and answers operators: who shows a certificate of the cluster's
+authority with that role (ambry/service/tls.py).
+
 Pages of one kind of process come in as `pages`: path -> a function that returns something JSON can say. What an operator
 may set off comes in as `actions`: path of a POST, with one number in it -> a coroutine that takes the number and the body.
 `/` lists them, and so does the answer to a path that is none.
@@ -9,16 +12,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ambry import __version__
-from ambry.errors import AmbryError
+from ambry.address import is_loopback
+from ambry.errors import AmbryError, ConfigInvalid
 from ambry.service.admin_http import AdminAnswer, AdminConnection, AdminRequest, as_json, refusal
 from ambry.service.listener import Farewells, Listener, Socket, bind
+from ambry.service.logs import get_logger
 from ambry.service.metrics import CONTENT_TYPE, render
 from ambry.service.origin import Hosts, refuse_cross_site
+from ambry.service.tls import HANDSHAKE_S, NodeRole, NodeTls, identity_of, why
+
+log = get_logger()
 
 SPARE_DESCRIPTORS = 8
 CONNECTIONS_MAX = 24
@@ -114,11 +122,29 @@ async def _act(action: OperatorAction, number: int, request: AdminRequest) -> Ad
         return refusal(type(error).__name__, str(error), error.status if isinstance(error, AmbryError) else 500)
 
 
+class AdminTls(NamedTuple):
+    """How an admin port off loopback speaks TLS, and whose operators it answers."""
+
+    node: NodeTls
+    cluster: str
+
+    def refuses(self, transport: asyncio.Transport) -> str:
+        """Why whoever is at the other end is answered nothing; empty for an operator of the cluster."""
+        found = identity_of(transport.get_extra_info("ssl_object").getpeercert())
+        if found is not None and (found.cluster, found.role) == (self.cluster, NodeRole.OPERATOR):
+            return ""
+        who = "a certificate that says nothing of who it is" if found is None else f"the certificate of {found.uri}"
+        reason = f"{who} is none of an operator of {self.cluster}"
+        log.warning("no operator is answered nothing", client=str(transport.get_extra_info("peername")), reason=reason)
+        return f"{reason}; `ambry certs issue --dir D operator NAME` makes one"
+
+
 class Admin:
     """A running admin port."""
 
-    def __init__(self, pages: Pages, sockets: list[Socket]) -> None:
+    def __init__(self, pages: Pages, sockets: list[Socket], tls: AdminTls | None) -> None:
         self._pages = pages
+        self._tls = tls
         self._connections: set[AdminConnection] = set()
         self._adopting: set[asyncio.Task[None]] = set()
         """Accepted, and not connected to the event loop yet."""
@@ -133,20 +159,32 @@ class Admin:
 
     def _accepted(self, sock: Socket, client: str) -> None:
         if len(self._connections) >= CONNECTIONS_MAX:
-            self._farewells.say(sock, _FULL)
+            if self._tls is None:
+                self._farewells.say(sock, _FULL)
+            else:
+                sock.close()  # a handshake would take what there is none of
             return
-        connection = AdminConnection(self._pages.answer, self._connections.discard)
+        refuses = None if self._tls is None else self._tls.refuses
+        connection = AdminConnection(self._pages.answer, self._connections.discard, refuses)
         self._connections.add(connection)
-        task = asyncio.get_running_loop().create_task(self._adopt(sock, connection))
+        task = asyncio.get_running_loop().create_task(self._adopt(sock, client, connection))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
 
-    async def _adopt(self, sock: Socket, connection: AdminConnection) -> None:
+    async def _adopt(self, sock: Socket, client: str, connection: AdminConnection) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
-        except OSError:
+            if self._tls is None:
+                await loop.connect_accepted_socket(lambda: connection, sock)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: connection, sock, ssl=self._tls.node.serving.context, ssl_handshake_timeout=HANDSHAKE_S
+                )
+        except OSError as error:
             self._connections.discard(connection)
             sock.close()
+            if self._tls is not None:
+                log.warning("an operator was turned away in its handshake", client=client, error=why(error))
 
     async def close(self) -> None:
         """Accept no more, and end what is being answered after a second."""
@@ -173,12 +211,18 @@ async def start_admin(
     actions: Mapping[str, OperatorAction] | None = None,
     hosts: Iterable[str] = (),
     metrics: Callable[[], Awaitable[bytes]] | None = None,
+    tls: AdminTls | None = None,
 ) -> Admin:
     """Serve the admin port; the caller closes it. Raises OSError when the port is taken.
+
+    `tls` is for an address that is not on loopback; without it such a one is refused (ConfigInvalid).
 
     `hosts` are the names that it answers to beside its own address, every other address, and the names of loopback. `metrics`
     makes the page of metrics where it is not that of this process.
     """
+    loopback = is_loopback(host)
+    if not loopback and tls is None:
+        raise ConfigInvalid(no_operators(host))
     sockets = bind(host, port, backlog=128)
 
     async def healthz() -> AdminAnswer:
@@ -203,4 +247,12 @@ async def start_admin(
         **{path: shows(page) for path, page in pages.items()},
     }
     answers = Pages(Hosts((host, *hosts)), gets, actions or {})
-    return Admin(answers, sockets)
+    return Admin(answers, sockets, None if loopback else tls)
+
+
+def no_operators(host: str) -> str:
+    """Why an admin port may not listen there without TLS, for people."""
+    return (
+        f"the admin port's address is {host!r}, and node_tls is not set: off loopback it answers operators alone, by their "
+        "certificates; `ambry certs` makes some, or listen on 127.0.0.1"
+    )

@@ -99,11 +99,25 @@ def _body_size(headers: Mapping[str, str]) -> int:
 Answering = Callable[[AdminRequest], Awaitable[AdminAnswer]]
 
 
+def _refusing(why: str) -> Answering:
+    async def refuse(_request: AdminRequest) -> AdminAnswer:
+        return refusal("AccessDenied", why, 403)
+
+    return refuse
+
+
 class AdminConnection(asyncio.Protocol):
     """One connection. `ended` is called when it is over."""
 
-    def __init__(self, answering: Answering, ended: Callable[[AdminConnection], None]) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        ended: Callable[[AdminConnection], None],
+        refuses: Callable[[asyncio.Transport], str] | None = None,
+    ) -> None:
+        """`refuses` says why whoever is at the other end is answered nothing; empty where it may ask."""
         self._answering = answering
+        self._refuses = refuses
         self._ended = ended
         self._came = bytearray()
         self._request: AdminRequest | None = None
@@ -117,6 +131,8 @@ class AdminConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        if self._refuses is not None and (why := self._refuses(self.transport)):
+            self._answering = _refusing(why)
         self._late = self._loop.call_later(COMES_WITHIN_S, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:

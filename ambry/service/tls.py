@@ -120,6 +120,21 @@ def calling_context(section: NodeTlsSection) -> ssl.SSLContext:
     return _mutual(context, section)
 
 
+def operator_context(certificate: Path) -> ssl.SSLContext:
+    """What an operator asks nodes with; the key, authority.crt, and revoked.pem if there is one, stand beside the certificate.
+
+    Raises ConfigInvalid.
+    """
+    revoked = certificate.with_name("revoked.pem")
+    section = NodeTlsSection(
+        certificate=str(certificate),
+        key=str(certificate.with_suffix(".key")),
+        authority=str(certificate.with_name("authority.crt")),
+        revoked=str(revoked) if revoked.exists() else "",
+    )
+    return calling_context(section)
+
+
 def _mutual(context: ssl.SSLContext, section: NodeTlsSection) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
@@ -281,3 +296,12 @@ class Certificates:
     async def _read_all(self) -> None:
         for each in self._followed:
             await each.read_again()
+
+
+def why(error: OSError) -> str:
+    """What was wrong with a handshake, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS that is spoken here: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    return str(error) or "the connection ended in its handshake"

@@ -67,6 +67,7 @@ def test_the_bounds_themselves_are_fine(tmp_path: Path, value: int) -> None:
     check(sample(tmp_path, f"store.segment_size_bytes={value}"))
 
 
-def test_the_admin_port_asks_for_no_key_and_listens_on_loopback_alone(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match="admin_host"):
+def test_off_loopback_the_admin_port_takes_certificates(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"node\.admin_host is .*node_tls is not set"):
         check(sample(tmp_path, "node.admin_host=0.0.0.0"))
+    check(sample(tmp_path, "node.admin_host=0.0.0.0", "node_tls.certificate=n1.crt"))

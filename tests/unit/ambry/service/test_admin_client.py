@@ -14,7 +14,7 @@ from ambry.service.admin_client import AdminUnanswered, ask_admin
 
 @pytest.mark.parametrize(
     "url",
-    ["", "x", "n1:x", "http://", "http://n1", "http://n1:x", "http://n1:99999", "https://n1:1", "http://[::1:7"],
+    ["", "x", "n1:x", "http://", "http://n1", "http://n1:x", "http://n1:99999", "ftp://n1:1", "http://[::1:7"],
 )
 def test_what_is_no_address_is_said_to_be_none(url: str) -> None:
     with pytest.raises(AdminUnanswered, match="give it as http://host:port"):
