@@ -253,6 +253,8 @@ SEAM = {
     "datanode/store/index_file.py": "LMDB maps its own file",
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
     "ambry/fs/*": "runs in the user's process: files to send and receive",
+    "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
+    "ambry/cli/workers.py": "threads of the user's process, which wait for the network",
     "deploy/*": "starts processes and writes their files",
 }
 
@@ -706,6 +708,10 @@ COVERED_BY = {
     **{
         f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_blobs.py", "every test of it is a whole command")
         for name in ("arguments", "failures", "output")
+    },
+    **{
+        f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_copies.py", "every step is taken by whole commands")
+        for name in ("listing", "transfers")
     },
     **{
         f"ambry/client/{twin}/{name}.py": (CLIENT + test, "both clients pass the same tests")

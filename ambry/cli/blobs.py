@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
 from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
 from ambry.cli.many import Fetching, remove
-from ambry.cli.output import own_name, printable, progress_bar, show_info
+from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output
 from ambry.client.model import ByteRange, Progress
 from ambry.client.refs import Ref
 from ambry.errors import AmbryError
@@ -19,7 +18,6 @@ from ambry.ids import BlobId
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
-    from ambry.client.sync.reader import BlobReader
 
 
 @click.command()
@@ -64,7 +62,7 @@ def get(
         (blob,) = blobs
         if path == "-":
             with client.get(blob, range=byte_range) as reader:
-                copy(reader, sys.stdout.buffer)
+                copy(reader, standard_output())
             return 0
         fetch(client, blob, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
     return 0
@@ -81,7 +79,7 @@ def cat(
 ) -> None:
     """Write a blob, which is named as for `ambry get`, to the standard output."""
     with cluster.connect() as client, client.get(blob, range=byte_range) as reader:
-        copy(reader, sys.stdout.buffer)
+        copy(reader, standard_output())
 
 
 @click.command()
@@ -142,13 +140,6 @@ def undelete(blob: str, cluster: ChosenCluster) -> None:
     """Bring a deleted blob back, or a name with its blob, within the retention window."""
     with cluster.connect() as client:
         client.undelete(blob)
-
-
-def copy(reader: BlobReader, out: IO[bytes]) -> None:
-    """Stream to `out`. What was written before a failure stays written; the exit code tells."""
-    for chunk in reader.iter_chunks(256 << 10):
-        out.write(chunk)
-    out.flush()
 
 
 def fetch(

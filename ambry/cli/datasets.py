@@ -11,9 +11,19 @@ import click
 
 from ambry.cli.aliases import alias_row
 from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, as_pairs, connecting, shows, version_place
-from ambry.cli.blobs import copy, fetch
+from ambry.cli.blobs import fetch
 from ambry.cli.failures import report_one
-from ambry.cli.output import progress_bar, show_fields, show_info, show_rows, show_table, to_json, when
+from ambry.cli.output import (
+    copy,
+    progress_bar,
+    show_fields,
+    show_info,
+    show_rows,
+    show_table,
+    standard_output,
+    to_json,
+    when,
+)
 from ambry.client.model import ByteRange
 from ambry.client.refs import LATEST
 from ambry.errors import AmbryError
@@ -215,7 +225,7 @@ def get_version(
         ref = version_place(client, name, version)
         if path == "-":
             with client.get(ref, range=byte_range) as reader:
-                copy(reader, sys.stdout.buffer)
+                copy(reader, standard_output())
             return
         fetch(client, ref, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 BLOB_COMMANDS = ("get", "cat", "head", "rm", "ttl", "undelete")
 CLIENT_COMMANDS = {
+    "cp": "ambry.cli.copies",
+    "sync": "ambry.cli.syncs",
+    "mv": "ambry.cli.copies",
+    "verify": "ambry.cli.syncs",
     "put": "ambry.cli.puts",
     **dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"),
     "ls": "ambry.cli.names",

@@ -9,11 +9,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ambry.client.model import BlobInfo, Progress
+
+if TYPE_CHECKING:
+    from ambry.client.sync.reader import BlobReader
 
 T = TypeVar("T")
 
@@ -145,10 +148,31 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def standard_input() -> IO[bytes]:
+    """Raises click.UsageError where it is closed."""
+    if sys.stdin is None:
+        raise click.UsageError("the standard input is closed, and - would read it")
+    return sys.stdin.buffer
+
+
+def standard_output() -> IO[bytes]:
+    """Raises click.UsageError where it is closed."""
+    if sys.stdout is None:
+        raise click.UsageError("the standard output is closed, and the blob would go there; -o FILE writes a file")
+    return sys.stdout.buffer
+
+
+def copy(reader: BlobReader, out: IO[bytes]) -> None:
+    """Stream to `out`. What was written before a failure stays written; the exit code tells."""
+    for chunk in reader.iter_chunks(256 << 10):
+        out.write(chunk)
+    out.flush()
+
+
 @contextmanager
 def progress_bar(name: str, quiet: bool) -> Generator[Progress | None]:
     """A bar with bytes, rate and remaining time on stderr, when somebody is looking."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

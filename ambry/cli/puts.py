@@ -11,7 +11,7 @@ import click
 
 from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, connecting, shows
 from ambry.cli.failures import report_one
-from ambry.cli.output import expiry, of_size, printable, progress_bar, show_table, to_json
+from ambry.cli.output import expiry, of_size, printable, progress_bar, show_table, standard_input, to_json
 from ambry.client.model import BlobInfo
 from ambry.client.refs import SCHEME, NameRef, shown, uri_part
 from ambry.errors import AmbryError
@@ -102,7 +102,7 @@ def put(
             }
             try:
                 if file == "-":
-                    info = client.put(sys.stdin.buffer, **said)
+                    info = client.put(standard_input(), **said)
                 else:
                     info = put_one(
                         client, Path(file), said, part_size, parallel, resume=not no_resume, quiet=cluster.quiet

@@ -26,7 +26,7 @@ from ambry.client.model import (
 )
 from ambry.client.profiles import find_options
 from ambry.client.refs import NameRef, Place, Ref, VersionRef, dataset_place, name_place, place_of, prefix_place
-from ambry.client.retry import Attempts, Endpoints, RetryBudget
+from ambry.client.retry import Attempts, Endpoints, OnRetry, RetryBudget
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as wire
@@ -96,6 +96,8 @@ class ClientBase:
         self._withheld = ""
         self._start(_sleep)
         self._budget = RetryBudget(retry.budget)
+        self.on_retry: OnRetry | None = None
+        """Called before a call tries again: with the error, the seconds that it waits, and those since it began."""
         self._common = {
             "user-agent": f"ambry-py/{__version__}",
             "accept-encoding": "identity",
@@ -173,6 +175,7 @@ class ClientBase:
             clock=self._clock,
             source=self._random,
             total_s=(timeout or self._timeout).total,
+            on_retry=self.on_retry,
         )
 
     def _begin_put(

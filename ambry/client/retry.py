@@ -7,7 +7,7 @@ about data, and a lock could be held by another thread when the process forks.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ambry.client.model import RetryPolicy
 from ambry.client.wire.refusals import ConnectFailed, StaleConnection
@@ -21,6 +21,9 @@ AVOID_S = 5.0
 """How long an endpoint that failed is only tried after the others."""
 
 STALE_MAX = 2
+
+OnRetry = Callable[[AmbryError, float, float], None]
+"""Told of an attempt that failed, the seconds until the next, and those since the call began."""
 
 
 class RetryBudget:
@@ -75,6 +78,7 @@ class Attempts:
         clock: Clock,
         source: random.Random,
         total_s: float | None,
+        on_retry: OnRetry | None = None,
     ) -> None:
         self._policy = policy
         self._budget = budget
@@ -85,6 +89,8 @@ class Attempts:
         self._stale = 0
         self._since_progress = 0
         self._unheard = False
+        self._on_retry = on_retry
+        self._began = clock.monotonic()
         self.count = 0
         self.endpoint = ""
         self.deadline = None if total_s is None else clock.monotonic() + total_s
@@ -157,6 +163,8 @@ class Attempts:
             delay += error.retry_after_s
         if self.deadline is not None and now + delay >= self.deadline:
             raise error
+        if self._on_retry is not None:
+            self._on_retry(error, delay, now - self._began)
         return delay
 
     def _backoff(self) -> float:

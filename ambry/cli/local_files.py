@@ -1,0 +1,208 @@
+"""Files of the user, as the commands need them: what a folder holds, what a file's bytes are, and room for new ones.
+
+Links to files are followed, links to folders are not: neither when a folder is read nor when something is written below it.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ambry.checksum import Buffer, digest, new_digester
+from ambry.cli.planning import Blocked, CopyItem, joined
+
+CHUNK_BYTES = 1 << 20
+_OURS = re.compile(r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload", re.DOTALL)
+"""What downloads and uploads keep beside files, to go on from."""
+
+
+def is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # what was typed, as it was typed
+
+
+def is_special(path: str) -> bool:
+    """Whether it is there, and a pipe, a device or a socket: something to write into, which nothing may take the place of."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def exists(path: str) -> bool:
+    """Also a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def matching(text: str) -> list[str]:
+    """The file of this path, or else those that fit it as a pattern; itself where nothing fits."""
+    if os.path.lexists(text) or not any(sign in text for sign in "*?["):
+        return [text]
+    return sorted(glob.glob(text, recursive=True)) or [text]  # noqa: PTH207
+
+
+def size_of(path: str) -> int:
+    """Raises OSError; IsADirectoryError of a folder."""
+    found = os.stat(path)  # noqa: PTH116
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; -r copies all that is in it", path)
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def scan(root: str) -> tuple[list[CopyItem[str]], list[Blocked]]:
+    """All files below a folder, by the order of their paths, and what is there that cannot be copied. Raises OSError."""
+    found: list[CopyItem[str]] = []
+    blocked: list[Blocked] = []
+    waiting: list[str] = [""]
+    while waiting:
+        under = waiting.pop()
+        try:
+            with os.scandir(joined(root, under) if under else root) as entries:
+                inside = sorted(entries, key=lambda each: each.name)
+        except OSError as error:
+            if not under:
+                raise
+            blocked.append(Blocked(under, error.strerror or str(error)))
+            continue
+        for entry in inside:
+            path = joined(under, entry.name)
+            if _OURS.fullmatch(entry.name):
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                    continue
+                mode = entry.stat()
+            except OSError as error:
+                blocked.append(Blocked(path, error.strerror or str(error)))
+                continue
+            if stat.S_ISDIR(mode.st_mode):
+                blocked.append(Blocked(path, "a link to a folder, which is not followed"))
+            elif not stat.S_ISREG(mode.st_mode):
+                blocked.append(Blocked(path, "no file, but a pipe, a device or a socket"))
+            elif not _is_text(path):
+                blocked.append(Blocked(path, "its name is not UTF-8, which every name of a store is; rename it"))
+            else:
+                found.append(CopyItem(path, mode.st_size, joined(root, path)))
+    return sorted(found, key=lambda each: each.path), blocked
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def make_room(root: str, path: str) -> Path:
+    """Where a file goes below a folder, with the folders that it needs. Raises OSError, also where a link leads elsewhere."""
+    target = Path(root) / path
+    Path(root).mkdir(parents=True, exist_ok=True)
+    at = Path(root)
+    for part in path.split("/")[:-1]:
+        at = at / part
+        if at.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a link, which is not followed", str(at))
+        at.mkdir(exist_ok=True)
+    return target
+
+
+def remove(root: str, path: str) -> None:
+    """A file below a folder, and the folders that are empty then. Raises OSError."""
+    (Path(root) / path).unlink(missing_ok=True)
+    parts = path.split("/")[:-1]
+    while parts:
+        try:
+            Path(root, *parts).rmdir()
+        except OSError:
+            return
+        parts.pop()
+
+
+def unlink(path: str) -> None:
+    """Raises OSError."""
+    Path(path).unlink()
+
+
+def prune(root: str) -> None:
+    """Remove a folder with the folders in it, as far as they are empty; a file is left."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        with suppress(OSError):
+            Path(folder).rmdir()
+
+
+def has_digest(path: str, size: int, checksum: str, etag: str) -> bool | None:
+    """Whether a file of this size has the bytes of a blob; None where the blob has no digest that can be compared.
+
+    A blob that came in parts has a digest of their digests: the file's are made for the sizes of parts that it can have had.
+    """
+    if checksum:
+        return digest_of(path) == checksum
+    # Not before it is needed, so that `ambry --help` is quick.
+    from ambry.rest.values import is_of_parts
+
+    written = etag.strip('"')
+    if not written or not is_of_parts(written):
+        return None
+    count = int(written.rpartition("-")[2])
+    sizes = part_sizes(size, count)
+    return True if written in [_of_parts(path, each) for each in sizes] else None
+
+
+def part_sizes(size: int, count: int) -> Sequence[int]:
+    """At most 4 sizes of parts, in whole MiB, that `put_file` may have cut a file into so many of; the likely ones first."""
+    mib = 1 << 20
+    fitting = [each * mib for each in range(1, -(-size // mib) + 1) if -(-size // (each * mib)) == count]
+    return sorted(fitting, key=lambda each: (each != 8 * mib, each & (each - 1) != 0, each))[:4]
+
+
+def digest_of(path: str) -> str:
+    """xxh3-128 of a file, in hexadecimal. Raises OSError."""
+    digester = new_digester()
+    with Path(path).open("rb", buffering=0) as handle:
+        while chunk := handle.read(CHUNK_BYTES):
+            digester.update(chunk)
+    return digester.hexdigest()
+
+
+def same_bytes(path: str, chunks: Iterable[Buffer]) -> bool:
+    """Whether a file holds these bytes, and no more. Raises OSError."""
+    with Path(path).open("rb") as handle:
+        return all(handle.read(len(chunk)) == chunk for chunk in chunks) and not handle.read(1)
+
+
+def _of_parts(path: str, part_size: int) -> str:
+    from ambry.rest.values import digest_text  # as above
+
+    digests: list[bytes] = []
+    with Path(path).open("rb", buffering=0) as handle:
+        while True:
+            digester, left = new_digester(), part_size
+            while left and (chunk := handle.read(min(left, CHUNK_BYTES))):
+                digester.update(chunk)
+                left -= len(chunk)
+            if left == part_size:
+                break
+            digests.append(digester.digest())
+            if left:
+                break
+    return digest_text(digest(b"".join(digests)), len(digests))
+
+
+def write_special(path: str, chunks: Iterable[Buffer]) -> int:
+    """Write into a pipe or a device, which stays what it is; how many bytes. Raises OSError."""
+    size = 0
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY), "wb") as handle:
+        if stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise FileExistsError(errno.EEXIST, "a file has taken its place", path)
+        for chunk in chunks:
+            handle.write(chunk)
+            size += len(chunk)
+    return size
