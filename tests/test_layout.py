@@ -85,7 +85,7 @@ FLOORS = [
     ["datanode.server", "frontend.app", "frontend.supervisor"],
     ["datanode.__main__", "datanode.commands", "frontend.__main__", "frontend.commands"],
     ["ambry.client"],
-    ["ambry.fs"],
+    ["ambry.fs", "ambry.tensors"],
     ["ambry.cli"],
     ["deploy"],
 ]
@@ -752,6 +752,10 @@ COVERED_BY = {
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_keyed.py", "keys over HTTP")
         for name in ("idempotency/rows", "rest/stream")
+    },
+    **{
+        f"ambry/tensors/{name}.py": ("tests/integration/test_tensors.py", "models against real processes")
+        for name in ("file", "frameworks", "model")
     },
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{

@@ -1,0 +1,74 @@
+"""Bytes as the arrays of numpy, or the tensors of torch; neither is imported before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ambry.errors import InvalidRequest
+
+Framework = Literal["numpy", "torch"]
+
+_NUMPY = {
+    "BOOL": "bool", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4", "I32": "<i4", "F32": "<f4",
+    "U64": "<u8", "I64": "<i8", "F64": "<f8", "C64": "<c8",
+}  # fmt: skip
+_ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu"}
+"""Types that numpy has from the package ml_dtypes."""
+_TORCH = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "F16": "float16", "BF16": "bfloat16",
+    "U32": "uint32", "I32": "int32", "F32": "float32", "U64": "uint64", "I64": "int64", "F64": "float64", "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+}  # fmt: skip
+
+
+def check_framework(framework: str) -> None:
+    """Raises InvalidRequest for one that is none, ModuleNotFoundError for one that is not installed."""
+    if framework == "numpy":
+        _numpy()
+    elif framework == "torch":
+        _torch()
+    else:
+        raise InvalidRequest(f"framework is 'numpy' or 'torch', not {framework!r}")
+
+
+def array_of(framework: Framework, data: bytearray | memoryview, dtype: str, shape: Sequence[int]) -> Any:
+    """An array over these bytes, which it shares. Raises InvalidRequest for a type that the framework does not have."""
+    if framework == "torch":
+        torch = _torch()
+        kind = getattr(torch, _TORCH.get(dtype, ""), None)
+        if kind is None:
+            raise InvalidRequest(f"torch {torch.__version__} has no type for {dtype}")
+        return torch.frombuffer(data, dtype=kind).reshape(shape) if len(data) else torch.empty(shape, dtype=kind)
+    return _numpy().frombuffer(data, dtype=_numpy_type(dtype)).reshape(shape)
+
+
+def _numpy_type(dtype: str) -> Any:
+    if (plain := _NUMPY.get(dtype)) is not None:
+        return plain
+    name = _ML_DTYPES.get(dtype)
+    if name is None:
+        raise InvalidRequest(f"numpy has no type for {dtype}")
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise InvalidRequest(
+            f"numpy has no type for {dtype} by itself: pip install ml_dtypes, or ask with framework='torch'"
+        ) from None
+    return getattr(ml_dtypes, name)
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("tensors need numpy: pip install 'ambry[tensors]'", name="numpy") from None
+    return numpy
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("framework='torch' needs torch: pip install 'ambry[torch]'", name="torch") from None
+    return torch

@@ -1,0 +1,174 @@
+"""A model as its tensors: one safetensors file, or the many that an index names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from posixpath import dirname, join
+from types import TracebackType
+from typing import Any, Self
+
+from ambry.client.refs import SCHEME, NameRef, Ref, parse_uri
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import InvalidRequest
+from ambry.tensors.file import TensorFile
+from ambry.tensors.frameworks import Framework, check_framework
+from ambry.tensors.header import TensorInfo, parse_index
+from ambry.tensors.spans import Index
+
+INDEX_SUFFIX = ".index.json"
+INDEX_BYTES_MAX = 64 << 20
+AT_ONCE = 4
+"""Requests at a time, of a load."""
+
+
+class TensorSlice:
+    """A tensor of which nothing was read: `part[3]`, `part[10:20, :5]` reads what that needs, in one request."""
+
+    def __init__(self, file: TensorFile, tensor: TensorInfo, framework: Framework) -> None:
+        self._file = file
+        self._tensor = tensor
+        self._framework = framework
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._tensor.shape
+
+    @property
+    def dtype(self) -> str:
+        """As safetensors names it, such as `BF16`."""
+        return self._tensor.dtype
+
+    def __getitem__(self, index: Index | tuple[Index, ...]) -> Any:
+        """As of numpy, with numbers and slices. Raises IndexError, TypeError; what a get of the blob raises."""
+        return self._file.cut(self._tensor, index, self._framework)
+
+
+class TensorModel:
+    """The tensors of a model in the store, by name. What a name pointed to when it was opened is read from then on.
+
+    Usable by threads. Close it, or use it in a `with`; a client that was passed stays open.
+    """
+
+    def __init__(self, client: AmbryClient, ref: Ref, framework: Framework, *, owned: bool) -> None:
+        """Raises InvalidRequest for what is no safetensors file and no index; what a get of the blob raises."""
+        check_framework(framework)
+        self._client = client
+        self._owned = owned
+        self._framework: Framework = framework
+        self._files: dict[str, TensorFile] = {}
+        self._opening: Callable[[str], TensorFile] | None = None
+        self._file_of: Mapping[str, str]
+        index = _index_of(ref)
+        if index is not None:
+            self._file_of = parse_index(client.get_bytes(index, max_size=INDEX_BYTES_MAX))
+            self._opening = lambda file: TensorFile(client, _beside(index, file))
+        else:
+            self._files[""] = whole = TensorFile(client, ref)
+            self._file_of = dict.fromkeys(whole.header.tensors, "")
+
+    def keys(self) -> list[str]:
+        """The names of all tensors."""
+        return list(self._file_of)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._file_of
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its file says beside the tensors; nothing of a model of many files."""
+        whole = self._files.get("")
+        return {} if whole is None else whole.header.metadata
+
+    def get(self, name: str) -> Any:
+        """A tensor: one request, and before the first of a file one or two for its header. Raises KeyError."""
+        file = self._file(name)
+        return file.get(file.header.tensors[name], self._framework)
+
+    def get_slice(self, name: str) -> TensorSlice:
+        """A tensor, to be cut. Raises KeyError."""
+        file = self._file(name)
+        return TensorSlice(file, file.header.tensors[name], self._framework)
+
+    def load(self, names: Iterable[str] | None = None, *, at_once: int = AT_ONCE) -> dict[str, Any]:
+        """All tensors, or these.
+
+        Of all, each file comes in parts, `at_once` of them at a time, into one piece of memory that its tensors share, and is
+        verified by its digest where it has one.
+
+        Raises KeyError, ChecksumMismatch.
+        """
+        with ThreadPoolExecutor(at_once, thread_name_prefix="ambry-tensors") as pool:
+            if names is not None:
+                wanted = list(names)
+                return dict(zip(wanted, pool.map(self.get, wanted), strict=True))
+            return self._load_all(pool)
+
+    def _load_all(self, pool: ThreadPoolExecutor) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for file_name in dict.fromkeys(self._file_of.values()):
+            of_file = [name for name, where in self._file_of.items() if where == file_name]
+            file = self._file(of_file[0])
+            memory = memoryview(bytearray(file.info.size))
+            file.fill(memory, pool)
+            found |= file.views(memory, of_file, self._framework)
+        return {name: found[name] for name in self._file_of}
+
+    def _file(self, name: str) -> TensorFile:
+        where = self._file_of.get(name)
+        if where is None:
+            raise KeyError(f"there is no tensor {name!r}; keys() has the names of all {len(self._file_of)}")
+        file = self._files.get(where)
+        if file is None:
+            assert self._opening is not None
+            file = self._files.setdefault(where, self._opening(where))
+        if name not in file.header.tensors:
+            raise InvalidRequest(f"the index says that the tensor {name!r} is in {where!r}, and it is not")
+        return file
+
+    def close(self) -> None:
+        if self._owned:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_model(ref: Ref, *, client: AmbryClient | None = None, framework: Framework = "numpy") -> TensorModel:
+    """Open a safetensors file, or the index of a sharded model, by its id or its name.
+
+    `client`: `AmbryClient.from_env()` where none is passed. `framework` is "numpy" or "torch".
+    """
+    own = client or AmbryClient.from_env()
+    try:
+        return TensorModel(own, ref, framework, owned=client is None)
+    except BaseException:
+        if client is None:
+            own.close()
+        raise
+
+
+def load_model(
+    ref: Ref, *, client: AmbryClient | None = None, framework: Framework = "numpy", at_once: int = AT_ONCE
+) -> dict[str, Any]:
+    """All tensors of a model, as `TensorModel.load` has them."""
+    with open_model(ref, client=client, framework=framework) as model:
+        return model.load(at_once=at_once)
+
+
+def _index_of(ref: Ref) -> NameRef | None:
+    """The name of an index; None for what is called otherwise."""
+    if isinstance(ref, str):
+        if not ref.endswith(INDEX_SUFFIX):
+            return None
+        return parse_uri(ref) if ref.startswith(SCHEME) else NameRef(ref)
+    return ref if isinstance(ref, NameRef) and ref.name.endswith(INDEX_SUFFIX) else None
+
+
+def _beside(index: NameRef, file: str) -> NameRef:
+    return NameRef(join(dirname(index.name), file), index.account, index.container)
