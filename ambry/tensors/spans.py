@@ -17,7 +17,7 @@ Index = int | slice | EllipsisType
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ElementRun:
     """Elements `first` to `end` of a tensor, of the shape `shape`; `rest` is what is taken out of them then."""
 
     first: int
@@ -26,7 +26,7 @@ class Run:
     rest: tuple[Index, ...]
 
 
-def run_of(shape: Sequence[int], index: Index | tuple[Index, ...]) -> Run:
+def run_of(shape: Sequence[int], index: Index | tuple[Index, ...]) -> ElementRun:
     """Raises IndexError, TypeError as numpy does."""
     wanted = _written_out(len(shape), index if isinstance(index, tuple) else (index,))
     first, left = 0, list(shape)
@@ -45,7 +45,7 @@ def run_of(shape: Sequence[int], index: Index | tuple[Index, ...]) -> Run:
         left[0] = high - low
         step = wanted[0].step or 1
         rest = (slice(None, None, step) if rows else slice(0, 0), *wanted[1:])
-    return Run(first, first + math.prod(left), tuple(left), rest)
+    return ElementRun(first, first + math.prod(left), tuple(left), rest)
 
 
 def _written_out(dimensions: int, index: tuple[Index, ...]) -> list[int | slice]:
