@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ssl import SSLError
 from typing import cast
 
 from ambry.checksum import Buffer
@@ -49,6 +50,7 @@ from ambry.protocol.frame import (
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Hello, Message
 from ambry.service.logs import get_logger
+from ambry.service.turned_away import why
 
 log = get_logger()
 
@@ -227,8 +229,9 @@ class RpcConnection(asyncio.BufferedProtocol):
         self.in_flight_bytes = self._outgoing_bytes = 0
         if self._on_lost is not None:
             self._on_lost(self)
+        reason = f": {why(exc)}" if isinstance(exc, SSLError) else ""
         for call in calls.values():
-            self._fail(call, PeerConnectionLost(f"the connection to {self.peer} ended before the answer"))
+            self._fail(call, PeerConnectionLost(f"the connection to {self.peer} ended before the answer{reason}"))
 
     def _violation(self, error: ProtocolViolation) -> None:
         log.warning("connection closed", peer=self.peer, error=error.message)

@@ -8,11 +8,10 @@ from typing import Any
 
 from ambry.errors import ConfigInvalid
 from ambry.network.serving import ServingConnection
+from ambry.service.last_words import adopt
 from ambry.service.listener import Listener, Socket
-from ambry.service.logs import get_logger
-from ambry.service.tls import HANDSHAKE_S, ReloadingTls, why
-
-log = get_logger()
+from ambry.service.tls import ReloadingTls
+from ambry.service.turned_away import TurnedAway
 
 HANDSHAKES_MAX = 128
 """At a time; further connections wait in the kernel's queue."""
@@ -27,6 +26,7 @@ class NodeListener:
         self._accept = accept
         self._tls = tls
         self._loop = asyncio.get_running_loop()
+        self._turned_away = TurnedAway("a node", self._loop.time)
         self._adopting: set[asyncio.Task[None]] = set()
         self._listener = Listener(list(sockets), self._accepted, name="rpc")
 
@@ -52,15 +52,13 @@ class NodeListener:
             if tls is None:
                 await self._loop.connect_accepted_socket(lambda: made, sock)
             else:
-                await self._loop.connect_accepted_socket(
-                    lambda: made, sock, ssl=tls.context, ssl_handshake_timeout=HANDSHAKE_S
-                )
+                await adopt(lambda: made, sock, tls.context)
         except OSError as error:
             sock.close()
             if made.transport is None:
                 made.connection_lost(error)  # it was none yet, and nobody else says that it is over
             if tls is not None:
-                log.warning("a node was turned away in its handshake", client=client, error=why(error))
+                self._turned_away.say(client, error)
         finally:
             if len(self._adopting) == HANDSHAKES_MAX:
                 self._listener.resume()

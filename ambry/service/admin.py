@@ -20,11 +20,13 @@ from ambry import __version__
 from ambry.address import is_loopback
 from ambry.errors import AmbryError, ConfigInvalid
 from ambry.service.admin_http import AdminAnswer, AdminConnection, AdminRequest, as_json, refusal
+from ambry.service.last_words import adopt
 from ambry.service.listener import Farewells, Listener, Socket, bind
 from ambry.service.logs import get_logger
 from ambry.service.metrics import CONTENT_TYPE, render
 from ambry.service.origin import Hosts, refuse_cross_site
-from ambry.service.tls import HANDSHAKE_S, NodeRole, NodeTls, identity_of, why
+from ambry.service.tls import NodeRole, NodeTls, identity_of
+from ambry.service.turned_away import TurnedAway
 
 log = get_logger()
 
@@ -145,6 +147,7 @@ class Admin:
     def __init__(self, pages: Pages, sockets: list[Socket], tls: AdminTls | None) -> None:
         self._pages = pages
         self._tls = tls
+        self._turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
         self._connections: set[AdminConnection] = set()
         self._adopting: set[asyncio.Task[None]] = set()
         """Accepted, and not connected to the event loop yet."""
@@ -177,14 +180,12 @@ class Admin:
             if self._tls is None:
                 await loop.connect_accepted_socket(lambda: connection, sock)
             else:
-                await loop.connect_accepted_socket(
-                    lambda: connection, sock, ssl=self._tls.node.serving.context, ssl_handshake_timeout=HANDSHAKE_S
-                )
+                await adopt(lambda: connection, sock, self._tls.node.serving.context)
         except OSError as error:
             self._connections.discard(connection)
             sock.close()
             if self._tls is not None:
-                log.warning("an operator was turned away in its handshake", client=client, error=why(error))
+                self._turned_away.say(client, error)
 
     async def close(self) -> None:
         """Accept no more, and end what is being answered after a second."""

@@ -296,12 +296,3 @@ class Certificates:
     async def _read_all(self) -> None:
         for each in self._followed:
             await each.read_again()
-
-
-def why(error: OSError) -> str:
-    """What was wrong with a handshake, for people."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS that is spoken here: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    return str(error) or "the connection ended in its handshake"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from ambry.errors import AmbryError, Overloaded, Unavailable, must_have
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
 from ambry.service.tls import ReloadingTls
+from ambry.service.turned_away import TurnedAway
 from frontend import metrics
 from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES, Connection
@@ -102,6 +104,7 @@ class HttpServer(web.Server):
         self._random = random_source
         self._answer = answer
         self.now = asyncio.get_running_loop().time
+        self._turned_away = TurnedAway("a client", self.now)
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_s = min(SWEEP_S, limits.head_timeout_s / 5, limits.stall_timeout_s / 5)
@@ -164,6 +167,10 @@ class HttpServer(web.Server):
             self.admission.leave(client)
             if self._tls is not None:
                 metrics.REFUSED.labels("handshake").inc()
+            if isinstance(error, ssl.SSLError):
+                # Who only looks whether the port is open, as load balancers do, ends it without a word.
+                self._turned_away.say(client, error)
+                return
             log.debug("connection lost before it began", client=client, error=str(error))
 
     # --- connections ---

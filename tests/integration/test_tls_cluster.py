@@ -124,7 +124,19 @@ def test_curl_is_served_where_it_trusts_the_authority_and_told_where_it_does_not
         [*base, "--cacert", str(trusted(cluster)), f"{urls(cluster)[0]}/{blob}"], capture_output=True, check=True
     )
     assert read.stdout == LARGE
+    log = cluster.frontends("dc1")[0].log
+    turned_away = log.read_text().count("a client was turned away in its handshake")
     refused = subprocess.run([*base, f"{urls(cluster)[0]}/{blob}"], capture_output=True)
+    for _ in range(600):
+        if log.read_text().count("a client was turned away in its handshake") > turned_away:
+            break
+        threading.Event().wait(0.05)
+    line = [line for line in log.read_text().splitlines() if "a client was turned away" in line][-1]
+    assert (
+        "it refuses what is shown here" in line
+        and "unknown ca" in line
+        and '"client":"127.0.0.1"' in line.replace(": ", ":")
+    )
     assert refused.returncode == 60 and b"certificate" in refused.stderr
     plain = subprocess.run([*base, f"{urls(cluster)[0].replace('https', 'http')}/{blob}"], capture_output=True)
     assert plain.returncode != 0 and LARGE[:64] not in plain.stdout

@@ -14,7 +14,6 @@ import pytest
 from ambry.clock import SystemClock
 from ambry.clustermap.model import Node
 from ambry.errors import AccessDenied, ConfigInvalid, StoreMismatch
-from ambry.network import listening as listening_module
 from ambry.network import pool as pool_module
 from ambry.network.accepted import Accepted
 from ambry.network.connection import RpcConnection
@@ -28,6 +27,7 @@ from ambry.network.unread import Unread
 from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
+from ambry.service import turned_away as turned_away_module
 from ambry.service.listener import bind
 from ambry.service.tls import NodeIdentity, NodeRole, NodeTls, NodeTlsSection
 from deploy.certificates import CertificateAuthority
@@ -159,7 +159,7 @@ def test_a_sender_that_a_request_names_is_the_one_that_shows_itself() -> None:
 async def turned_away(section: NodeTlsSection | None, port: int, *, name: str = "n2", to: str = "n1") -> str:
     """Why a caller finds the node unreachable."""
     with pytest.MonkeyPatch.context() as patch:
-        lines = capture_log(patch, pool_module, listening_module)
+        lines = capture_log(patch, pool_module, turned_away_module)
         async with calling(section, name, port, to=to), asyncio.timeout(20):
             while not said(lines, "peer unreachable"):  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.005)
@@ -220,6 +220,16 @@ async def test_bad_certificates_are_turned_away_with_a_reason(tmp_path: Path, ma
     async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
         told = await turned_away(section, port)
         assert re.search(why, told), told
+
+
+@pytest.mark.parametrize(("make", "why"), [(_expired, "certificate expired"), (_revoked, "certificate revoked")])
+async def test_who_is_turned_away_learns_why(tmp_path: Path, make: object, why: str) -> None:
+    """It was told that the connection had ended."""
+    made = authority(tmp_path / "a")
+    section = make(made, tmp_path)  # type: ignore[operator]
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        told = await turned_away(section, port)
+        assert f"ended before the answer: it refuses what is shown here: sslv3 alert {why}" in told, told
 
 
 async def test_nobody_is_heard_in_the_clear(tmp_path: Path) -> None:
