@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from ambry.clock import Clock
-from ambry.errors import Overloaded
+from ambry.errors import AmbryError, Overloaded
 from ambry.network.connection import RpcConnection
 from ambry.network.identity import check_shown
 from ambry.network.line import REFUSED_DRAIN_S, refused
@@ -32,6 +32,7 @@ from ambry.protocol.messages.base import Hello
 from ambry.service.logs import get_logger
 from ambry.service.tls import NodeRole, NodeTls
 from ambry.service.trust import Trust
+from ambry.service.turned_away import TurnedAway
 
 log = get_logger()
 
@@ -93,6 +94,7 @@ class Accepted:
         self._clock = clock
         self._tls = tls
         self._judged_by: Trust | None = None
+        self._turned_away: TurnedAway | None = None
         self._handlers = {**handlers, MessageType.HELLO: self._hello}
         self._answer_hello = handlers[MessageType.HELLO]
         self._members = frozenset(members)
@@ -125,12 +127,20 @@ class Accepted:
             on_lost=self._lost,
             unread=self._unread,
             requests=self._requests,
+            on_denied=self._denied,
         )
         if len(self._strangers) >= max(STRANGERS_MAX, self._guests_max - len(self._known)):
             self._end_one_of_many(next(iter(self._strangers.values())), "strangers")
         now = asyncio.get_running_loop().time()
         self._strangers[made] = Guest(made, now, now)
         return made
+
+    def _denied(self, peer: str, error: AmbryError) -> None:
+        if self._turned_away is None:
+            self._turned_away = TurnedAway(
+                "a node", asyncio.get_running_loop().time, over="for what its certificate says"
+            )
+        self._turned_away.tell(peer, error.message)
 
     def close(self) -> None:
         """Close all of them, after what is written was sent."""

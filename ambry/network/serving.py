@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 
 from ambry.checksum import Buffer
 from ambry.errors import (
+    AccessDenied,
     AmbryError,
     CallAbandoned,
     DeadlineExceeded,
@@ -28,6 +29,7 @@ from ambry.errors import (
     Overloaded,
     PeerConnectionLost,
     ProtocolViolation,
+    StoreMismatch,
 )
 from ambry.network.ages import Ages
 from ambry.network.allowed import allowed_to, before_hello, to_nobody
@@ -70,11 +72,14 @@ class ServingConnection(SendingConnection):
         on_lost: Callable[[RpcConnection], None] | None = None,
         unread: Unread | None = None,
         requests: Requests | None = None,
+        on_denied: Callable[[str, AmbryError], None] | None = None,
     ) -> None:
         super().__init__(requests=requests or Requests(), on_refused=self._note_refused, on_lost=on_lost)
         self._handlers = self._introduced_handlers = handlers
         """Those of now, and those once it has said who it is."""
         self._tally = tally
+        self._on_denied = on_denied
+        self._denied = False
         self._unread = unread or Unread()
         self._ages = Ages()
         self._open: dict[int, Responder] = {}
@@ -180,6 +185,13 @@ class ServingConnection(SendingConnection):
         if self._tally is not None:
             self._tally.failed(type, error, 0.0)
 
+    def _note_denied(self, error: AmbryError) -> None:
+        """Its certificate does not let it: told once for each connection, and of many connections as of many handshakes."""
+        if self.encrypted and not self._denied and self._on_denied is not None:
+            self._denied = True
+            shown = self.shown.identity if self.shown is not None else None
+            self._on_denied(f"{shown.uri if shown else 'nobody'} at {self.peer}", error)
+
     def _serve_again(self, frame: Frame) -> None:
         """A frame came that is about a request of before, or says so."""
         responder = self._open.get(frame.correlation)
@@ -198,6 +210,8 @@ class ServingConnection(SendingConnection):
                 raise NotUnderstood(f"no request of type {frame.type} with flags {frame.flags:#04x} is known here")
             handler(frame, responder)
         except AmbryError as error:
+            if isinstance(error, AccessDenied | StoreMismatch):
+                self._note_denied(error)
             responder.fail(error)
         except messages.UNREADABLE as error:
             responder.fail(ProtocolViolation(f"the header of a request of type {frame.type} cannot be read: {error}"))

@@ -16,8 +16,8 @@ LINES_PER_S = 1.0
 class TurnedAway:
     """Those of one port. `who` is what they are taken for; `now` gives seconds that never go back."""
 
-    def __init__(self, who: str, now: Callable[[], float]) -> None:
-        self._event = f"{who} was turned away in its handshake"
+    def __init__(self, who: str, now: Callable[[], float], *, over: str = "in its handshake") -> None:
+        self._event = f"{who} was turned away {over}"
         self._now = now
         self._lines = float(LINES_AT_ONCE)
         """That may be written now."""
@@ -25,6 +25,10 @@ class TurnedAway:
         self._untold = 0
 
     def say(self, client: str, error: OSError) -> None:
+        """A handshake failed."""
+        self.tell(client, why(error))
+
+    def tell(self, client: str, reason: str) -> None:
         now = self._now()
         self._lines = min(LINES_AT_ONCE, self._lines + (now - self._at) * LINES_PER_S)
         self._at = now
@@ -34,7 +38,7 @@ class TurnedAway:
         self._lines -= 1
         untold, self._untold = self._untold, 0
         more = {"untold": untold} if untold else {}
-        log.warning(self._event, client=client, error=why(error), **more)
+        log.warning(self._event, client=client, error=reason, **more)
 
 
 def why(error: OSError) -> str:

@@ -232,6 +232,25 @@ async def test_who_is_turned_away_learns_why(tmp_path: Path, make: object, why: 
         assert f"ended before the answer: it refuses what is shown here: sslv3 alert {why}" in told, told
 
 
+async def test_who_asks_for_what_its_certificate_does_not_let_it_stands_in_the_log_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = capture_log(monkeypatch, turned_away_module)
+    made = authority(tmp_path)
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        for role, name, why in (
+            (NodeRole.OPERATOR, "me", "does not let it ask for HELLO"),
+            (NodeRole.DATANODE, "n3", "and not for n2"),
+        ):
+            async with connection_to(node_section(made, role, name), port) as connection:
+                for _ in range(3):
+                    with pytest.raises((AccessDenied, StoreMismatch)):
+                        await connection.request(MessageType.HELLO, Hello(CLUSTER, "n2", "n1"), timeout_s=20)
+            line = said(lines, "a node was turned away for what its certificate says")[-1]
+            assert why in line["error"] and line["client"].startswith(f"ambry://test/{role.value}/{name} at 127.0.0.1:")
+        assert len(lines) == 2
+
+
 async def test_nobody_is_heard_in_the_clear(tmp_path: Path) -> None:
     async with listening(node_section(authority(tmp_path), NodeRole.DATANODE, "n1")) as port:
         assert "in its handshake" in await turned_away(None, port)
