@@ -715,6 +715,10 @@ COVERED_BY = {
         for name in ("listing", "transfers")
     },
     **{
+        f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_folders.py", "whole commands on the same folders")
+        for name in ("reads", "removals")
+    },
+    **{
         f"ambry/client/{twin}/{name}.py": (CLIENT + test, "both clients pass the same tests")
         for twin in ("aio", "sync")
         for name, test in (

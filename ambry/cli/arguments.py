@@ -37,15 +37,17 @@ def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(found[1]) * _UNITS[found[2]]
 
 
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SIZE = re.compile(r"(\d+)([kmg]?)")
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"(\d{1,16}) ?([kmgt]?)(?:i?b)?")
 
 
-def as_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """Bytes of `1048576`, `512K`, `8M`, `1G`."""
+def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Bytes of `1048576`, `512K`, `8MiB`, `1G`; None where nothing is said."""
+    if value is None:
+        return None
     found = _SIZE.fullmatch(value.strip().lower())
     if found is None or not int(found[1]):
-        raise click.BadParameter(f"{value!r} is not a size; use bytes, 512K, 8M or 1G")
+        raise click.BadParameter(f"{value!r} is not a size; use bytes, 512K, 8M, 1G or 10GiB")
     return int(found[1]) * _SIZES[found[2]]
 
 

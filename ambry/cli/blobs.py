@@ -1,4 +1,4 @@
-"""The commands for blobs that are there: get, cat, head, rm, ttl, undelete."""
+"""The commands that fetch blobs into files, and that change how long they live: get, ttl, undelete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
-from ambry.cli.many import Fetching, remove
+from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output
 from ambry.client.model import ByteRange, Progress
 from ambry.client.refs import Ref
@@ -65,53 +65,6 @@ def get(
                 copy(reader, standard_output())
             return 0
         fetch(client, blob, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
-    return 0
-
-
-@click.command()
-@click.argument("blob", metavar="BLOB")
-@connecting
-@RANGE
-def cat(
-    blob: str,
-    cluster: ChosenCluster,
-    byte_range: ByteRange | None,
-) -> None:
-    """Write a blob, which is named as for `ambry get`, to the standard output."""
-    with cluster.connect() as client, client.get(blob, range=byte_range) as reader:
-        copy(reader, standard_output())
-
-
-@click.command()
-@click.argument("blob", metavar="BLOB")
-@connecting
-@OUTPUT
-def head(blob: str, cluster: ChosenCluster, output: str) -> None:
-    """Show what a blob is; it is named as for `ambry get`."""
-    with cluster.connect() as client:
-        show_info(client.head(blob), output)
-
-
-@click.command()
-@click.argument("blobs", nargs=-1, required=True, metavar="BLOB...")
-@connecting
-@click.option("-f", "--force", is_flag=True, help="A blob that is not there is no failure.")
-def rm(
-    blobs: Sequence[str],
-    cluster: ChosenCluster,
-    force: bool,
-) -> int:
-    """Delete blobs; a name goes with the blob that was put under it. `ambry undelete` brings them back for a while.
-
-    \b
-    ambry rm ID team/fraud ambry://team/models/fraud
-    """
-    with cluster.connect() as client:
-        for blob in blobs:
-            place(client, blob)  # A typing mistake in the last one must not be noticed after deleting the first.
-        if len(blobs) > 1:
-            return remove(client, blobs, force=force)
-        client.delete(blobs[0], missing_ok=force)
     return 0
 
 

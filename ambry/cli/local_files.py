@@ -10,6 +10,7 @@ import glob
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -194,6 +195,14 @@ def _of_parts(path: str, part_size: int) -> str:
             if left:
                 break
     return digest_text(digest(b"".join(digests)), len(digests))
+
+
+def picture_file(data: bytes, suffix: str) -> str:
+    """A file of this user alone, which stays for the viewer that is shown it. Raises OSError."""
+    handle, path = tempfile.mkstemp(suffix, "ambry-")
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    return path
 
 
 def write_special(path: str, chunks: Iterable[Buffer]) -> int:

@@ -23,15 +23,25 @@ from ambry.errors import AmbryError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-BLOB_COMMANDS = ("get", "cat", "head", "rm", "ttl", "undelete")
 CLIENT_COMMANDS = {
     "cp": "ambry.cli.copies",
     "sync": "ambry.cli.syncs",
     "mv": "ambry.cli.copies",
     "verify": "ambry.cli.syncs",
     "put": "ambry.cli.puts",
-    **dict.fromkeys(BLOB_COMMANDS, "ambry.cli.blobs"),
+    "get": "ambry.cli.blobs",
+    "cat": "ambry.cli.reads",
+    "head": "ambry.cli.reads",
+    "tail": "ambry.cli.reads",
+    "stat": "ambry.cli.reads",
+    "open": "ambry.cli.viewing",
+    "rm": "ambry.cli.removals",
+    "ttl": "ambry.cli.blobs",
+    "undelete": "ambry.cli.blobs",
     "ls": "ambry.cli.names",
+    "tree": "ambry.cli.folders",
+    "du": "ambry.cli.folders",
+    "find": "ambry.cli.folders",
     "name": "ambry.cli.names",
     "dataset": "ambry.cli.datasets",
     "alias": "ambry.cli.aliases",
@@ -43,6 +53,7 @@ CLIENT_COMMANDS = {
     "key": "ambry.cli.keys",
     "sign": "ambry.cli.signed",
     "usage": "ambry.cli.usage",
+    "bench": "ambry.cli.bench",
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, name_place
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, name_place, shows
 from ambry.cli.output import begun, printable, show_info, when
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _CHANGES = "{modified:25}  {datacenter:>10}  {size:>14}  {id}"
     "--delimiter", metavar="TEXT", help="Names that go on beyond this one are told as one; / for directories."
 )
 @click.option("-n", "--limit", type=click.IntRange(1), metavar="N", help="At most so many.")
-@OUTPUT
+@shows("table", "json", "id")
 def ls(prefix: str, cluster: ChosenCluster, long: bool, delimiter: str | None, limit: int | None, output: str) -> None:
     """List the names that begin with PREFIX, or all, by the order of their bytes.
 
@@ -45,18 +45,21 @@ def ls(prefix: str, cluster: ChosenCluster, long: bool, delimiter: str | None, l
             click.echo(_LONG.format(size="SIZE", modified="MODIFIED", expires="EXPIRES", id="ID", name="NAME"))
         for entry in islice(entries, limit):
             empty = False
-            click.echo(_line(client, entry, output, long=long))
+            click.echo(line_of(client, entry, output, long=long))
         if empty and not cluster.quiet:
             where = prefix or f"{client.default_account}/{client.default_container}"
             click.echo(f"ambry: there is no name in {printable(where)}", err=True)
 
 
-def _line(client: AmbryClient, entry: NameEntry, output: str, *, long: bool) -> str:
+def line_of(client: AmbryClient, entry: NameEntry, output: str, *, long: bool) -> str:
+    """A name, as `ambry ls` prints it."""
     from ambry.client.refs import shown
 
     name = shown(entry.ref, account=client.default_account, container=client.default_container)
     if output == "json":
-        return json.dumps(_plain(entry))
+        return json.dumps(as_listed(entry))
+    if output == "id":
+        return str(entry.id or "-")
     if not long:
         return name
     size = "-" if entry.size is None else str(entry.size)
@@ -66,7 +69,8 @@ def _line(client: AmbryClient, entry: NameEntry, output: str, *, long: bool) -> 
     )
 
 
-def _plain(entry: NameEntry) -> dict[str, Any]:
+def as_listed(entry: NameEntry) -> dict[str, Any]:
+    """The same as JSON has it."""
     if entry.is_prefix:
         return {"prefix": entry.name, "uri": str(entry.ref)}
     return {

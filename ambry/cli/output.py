@@ -94,6 +94,9 @@ def to_json(info: BlobInfo, **more: str) -> str:
 
 
 def show_info(info: BlobInfo, output: str) -> None:
+    if output == "id":
+        click.echo(str(info.id))
+        return
     if output == "json":
         click.echo(to_json(info))
         return

@@ -25,7 +25,7 @@ def as_part_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
     from ambry.client.sections import PART_BYTES_MIN
 
     size = as_size(ctx, param, value)
-    if size < PART_BYTES_MIN:
+    if size is None or size < PART_BYTES_MIN:
         raise click.BadParameter(f"{value!r} is too small; parts have 1M and more")
     return size
 

@@ -1,0 +1,83 @@
+"""`ambry rm`: blobs, names, and whole folders of names after asking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from ambry.cli.arguments import ChosenCluster, connecting, place
+from ambry.cli.display import amount, counted
+from ambry.cli.listing import folder_of
+from ambry.cli.many import remove
+from ambry.cli.output import printable
+from ambry.client.refs import SCHEME, NameRef, Place, prefix_place
+from ambry.errors import BlobNotFound
+
+if TYPE_CHECKING:
+    from ambry.client.sync.client import AmbryClient
+
+
+@click.command()
+@click.argument("blobs", nargs=-1, required=True, metavar="BLOB...")
+@connecting
+@click.option("-f", "--force", is_flag=True, help="A blob that is not there is no failure.")
+@click.option("-r", "--recursive", is_flag=True, help="Names with all that is below them: a is also a/...; asks first.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be deleted, and delete nothing.")
+def rm(blobs: Sequence[str], cluster: ChosenCluster, force: bool, recursive: bool, yes: bool, dry_run: bool) -> int:
+    """Delete blobs; a name goes with the blob that was put under it. `ambry undelete` brings them back for a while.
+
+    \b
+    ambry rm ID team/fraud ambry://team/models/fraud
+    ambry rm -r ambry://team/models/old
+    """
+    with cluster.connect() as client:
+        if recursive:
+            wanted: list[str] = []
+            size = 0
+            for blob in blobs:
+                found = _below(client, blob)
+                if not found and not force:
+                    raise BlobNotFound(f"there is no blob or name {blob!r}, and none below it")
+                wanted += [ref for ref, _ in found if ref not in wanted]
+                size += sum(each for _, each in found)
+        else:
+            for blob in blobs:
+                place(client, blob)  # A typing mistake in the last one must not be noticed after deleting the first.
+            wanted, size = list(blobs), 0
+        if dry_run:
+            for ref in wanted:
+                click.echo(f"delete  {printable(ref)}")
+            return 0
+        if recursive and wanted and not yes:
+            _ask(f"delete {counted(len(wanted), 'blob')} ({amount(size)}), with the names below {', '.join(blobs)}?")
+        if len(wanted) == 1 and not recursive:
+            client.delete(wanted[0], missing_ok=force)
+            return 0
+        return remove(client, wanted, force=force)
+
+
+def _below(client: AmbryClient, text: str) -> list[tuple[str, int]]:
+    """A blob or a name, and the names below it, each as it can be pasted and with its size. A container alone is all names."""
+    if text.startswith(SCHEME) or text.endswith("/"):
+        what: Place = prefix_place(text, account=client.default_account, container=client.default_container)
+    else:
+        what = place(client, text)
+    if not isinstance(what, NameRef):
+        return [(text, client.head(what).size)]
+    found: list[tuple[str, int]] = []
+    if what.name and not what.name.endswith("/"):
+        with suppress(BlobNotFound):
+            found.append((str(what), client.head(what).size))
+    return found + [(str(entry.ref), entry.size or 0) for entry in client.list(str(folder_of(what)))]
+
+
+def _ask(question: str) -> None:
+    """Raises click.Abort on no, click.UsageError where nobody is there to ask."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError(f"`rm -r` asks before it deletes, and nobody is there to ask; --yes does it: {question}")
+    click.confirm(printable(question), abort=True, err=True)
