@@ -124,7 +124,7 @@ class LocalDirectory:
         self._refuse_strangers()
         shape = new()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self.locked():
                 if not self.exists:
                     self._refuse_strangers()

@@ -32,7 +32,7 @@ from deploy.local_layout import HOST, LocalClusterError
 PROBE_TIMEOUT_S = 2.0
 EXEC_TIMEOUT_S = 1.0
 PROC = Path("/proc")
-SERVER_LIBRARIES = ("aiohttp", "cryptography", "lmdb", "prometheus_client", "structlog", "uvloop")
+SERVER_LIBRARIES = ("aiohttp", "cryptography", "idna", "lmdb", "prometheus_client", "structlog", "uvloop")
 """What `ambry[server]` brings, as it is imported."""
 PORT_BASE_STEP = 500
 BODY_MAX = 1 << 20
@@ -152,7 +152,8 @@ def spawn(
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
     def start() -> subprocess.Popen[bytes]:
-        with log.open("ab") as stream:
+        # What is logged is nobody else's business, as in ambry/service/log_file.py.
+        with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o640)) as stream:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -43,6 +43,7 @@ class FrontendSection(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 0
     hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
     admin_host: str = "127.0.0.1"
     admin_port: Port = 0
     rpc_host: str = ""

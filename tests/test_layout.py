@@ -84,6 +84,7 @@ FLOORS = [
     ["datanode.wiring"],
     ["datanode.server", "frontend.app", "frontend.supervisor"],
     ["datanode.__main__", "datanode.commands", "frontend.__main__", "frontend.commands"],
+    ["datanode.diagnosis", "frontend.diagnosis"],
     ["ambry.client"],
     ["ambry.fs", "ambry.tensors"],
     ["ambry.cli"],
@@ -597,6 +598,10 @@ COVERED_BY = {
         for part in ("", "aio/", "sync/", "wire/")
         for name in ("keys", "signed")
         if (part, name) != ("", "signed")
+    },
+    **{
+        f"deploy/{name}.py": ("tests/unit/deploy/test_doctor.py", "the command, over directories and processes")
+        for name in ("inspection", "cluster_diagnosis", "container_settings")
     },
     "ambry/client/secret_file.py": ("tests/unit/ambry/cli/test_cli_keys_signed.py", "keys are written into one"),
     "frontend/router/answers.py": ("tests/unit/frontend/router/test_router_quorum_read.py", "reads are cut there"),

@@ -26,6 +26,8 @@ from ambry.service.logs import get_logger, tell
 T = TypeVar("T", bound=msgspec.Struct)
 
 SWITCH_INTERVAL_S = 0.0005
+UMASK = 0o027
+"""Of files that a server makes; a stricter one that it was started with stays. The group may read logs, to collect them."""
 
 
 def parse_arguments(program: str, shape: type[T], argv: list[str]) -> T:
@@ -83,6 +85,7 @@ def run(
     `descriptors` is how many files and sockets it cannot do without. Exits with 2 where it may not have so many, with 1 when
     it fails.
     """
+    keep_to_itself()
     try:
         raise_descriptor_limit(descriptors)
     except ConfigInvalid as error:
@@ -113,6 +116,16 @@ def run(
         get_logger().error("cannot run", error=f"{type(error).__name__}: {error}")
         tell(f"{program}: {error}")
         raise SystemExit(1) from error
+
+
+def keep_to_itself() -> None:
+    """Leave nothing behind that others on this machine could read: no core dump, and no file that is open to everybody.
+
+    A core dump would hold keys and plain bytes. The hard limit stays: `prlimit --core=unlimited --pid` lets one be made.
+    Handlers that get dumps through a pipe (core(5)) are told of the limit, and systemd-coredump and apport keep to it.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    os.umask(os.umask(0o077) | UMASK)
 
 
 def descriptor_limit() -> int:

@@ -103,6 +103,15 @@ def test_what_keeps_a_process_from_running_is_its_exit_code_and_last_line(what: 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("before", "after"), [("0o022", "0o027"), ("0o077", "0o077"), ("0", "0o27")])
+def test_a_server_leaves_no_core_dump_and_nothing_that_everybody_reads(before: str, after: str) -> None:
+    program = (
+        f"import os, resource; from ambry.service.process import keep_to_itself; os.umask({before}); keep_to_itself();"
+        f"assert os.umask(0) == {after}; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "0\n"
+
+
 def test_the_command_line_is_read(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[store]\nsize = 7\n")
