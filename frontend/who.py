@@ -103,13 +103,14 @@ class Who:
 
     def whole(self, container: Container) -> Role:
         """The roles for everything in a container; what it lets everybody do is not among them."""
-        found = self._whole.get(container.scope)
+        scope = container.account_id << 32 | container.container_id  # as `scope`, without its calls
+        found = self._whole.get(scope)
         if found is None:
             found = self._roles(container, None)
             if len(self._whole) >= REMEMBERED_MAX:
                 self._whole.clear()
             if container.known:
-                self._whole[container.scope] = found
+                self._whole[scope] = found
         return found
 
     def may(self, roles: Role, container: Container, name: str | None = None) -> bool:
