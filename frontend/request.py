@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +36,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
     who: Who = NOBODY
     """Who asks."""
+    standing: Callable[[Who], None] | None = None
+    """Raises where they are not anymore who they were when they asked; None where nothing can change that."""
     meter: Meter | None = None
     """Theirs; None until the request has its place in their rate."""
     changes: bool = False
@@ -65,5 +67,10 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
     def renew(self) -> None:
-        """The stream made progress: the whole time is left again."""
+        """The stream made progress: the whole time is left again.
+
+        Raises Unauthenticated where the key of who asks was revoked, changed or expired since: a stream may go on for long.
+        """
+        if self.standing is not None:
+            self.standing(self.who)
         self.deadline = asyncio.get_running_loop().time() + self.timeout_s

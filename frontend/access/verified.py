@@ -101,6 +101,18 @@ class Access:
             raise Unauthenticated(f"the key {sent.id} ({stored.name}) has expired; ask for another one")
         return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored)
 
+    def check_standing(self, who: Who) -> None:
+        """Raises Unauthenticated where a key is not any more what it was when a request with it began."""
+        key = who.key
+        if key is None:
+            return
+        current = self._keys.get(who.id)
+        if current is not key and current != key:
+            how = "revoked" if current is None else "changed"
+            raise Unauthenticated(f"the key {who.id} ({who.name}) was {how} while this request ran; send it again")
+        if who.expires_ms is not None and self._clock.wall_ms() >= who.expires_ms:
+            raise Unauthenticated(f"the key {who.id} ({who.name}) expired while this request ran; ask for another one")
+
     def was_used(self, id: str) -> None:
         """Note that a key was used without being sent, as by a URL that it signed."""
         self._used.add(id)

@@ -113,7 +113,7 @@ class AmbryApi:
             stitches = Stitches(services.sessions, router, entry, services.quotas, config=config, clock=clock)
             uploads.chunk = stitches.chunk
             changes = NameChanges(services.names, services.lives, services.standing, clock=clock)
-            actions = NameActions(services.names, services.lives, changes, router, services.quotas)
+            actions = NameActions(services.names, services.lives, changes, services.sessions, router, services.quotas)
             named = NamedBlobs(
                 services.names, services.intents, router, containers, finder, uploads, reads, changes, actions
             )
@@ -153,6 +153,7 @@ class AmbryApi:
     def authenticate(self, exchange: Exchange) -> None:
         """See frontend/http/route.py."""
         needs: Needs = exchange.needs
+        exchange.context.standing = self.access.check_standing
         try:
             signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
             if needs.on is not On.NOTHING and not signed:

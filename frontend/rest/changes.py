@@ -24,7 +24,7 @@ from frontend.http.route import Route
 from frontend.rest.changes_forms import Form, form_of
 from frontend.rest.entry import container_of, enter
 from frontend.rest.resource import EVERYWHERE, READS, of_this_moment
-from frontend.who import in_container
+from frontend.who import decide, in_container
 
 LAST_EVENT_ID = "last-event-id"
 ON_CHANGES = frozenset({"account", "container", "since", "wait", "limit"})
@@ -81,12 +81,40 @@ class ChangePages:
             return web.Response(headers={"Content-Type": form.value, "Cache-Control": "no-store"})
         if wait_s is None and not streams:
             wait_s = 0.0
-        pages = self._feed.pages(
-            container, position, limit=limit, wait_s=wait_s, given_up=lambda: _is_given_up(exchange)
-        )
+        pages = self._pages_of(exchange, position, limit=limit, wait_s=wait_s)
         if streams:
             return await self._stream(exchange, form, pages)
         return await self._page(container, position, pages)
+
+    async def _pages_of(
+        self, exchange: Exchange, position: Position, *, limit: int, wait_s: float | None
+    ) -> AsyncGenerator[FeedPage, None]:
+        """Those that who asks may still have when they are there."""
+        pages = self._feed.pages(
+            container_of(exchange), position, limit=limit, wait_s=wait_s, given_up=lambda: self._is_over(exchange)
+        )
+        async with aclosing(pages) as each:
+            async for page in each:
+                if not self._may_go_on(exchange):
+                    return
+                yield page
+
+    def _is_over(self, exchange: Exchange) -> bool:
+        """Whether nobody waits for the answer any more, or may have it, or this frontend stops."""
+        return _is_given_up(exchange) or not self._may_go_on(exchange)
+
+    def _may_go_on(self, exchange: Exchange) -> bool:
+        """Whether who asks may read here still: keys are revoked and changed, and containers closed, while a stream goes on."""
+        context = exchange.context
+        try:
+            context.renew()
+            container = self._containers.now(container_of(exchange))
+            decide(context.who, exchange.needs, container)
+            container.check_active()
+        except AmbryError as error:
+            exchange.noted["error"] = error.message
+            return False
+        return True
 
     async def _page(
         self, container: Container, position: Position, pages: AsyncGenerator[FeedPage, None]
@@ -117,7 +145,6 @@ class ChangePages:
                         await exchange.send_head(response)
                     await exchange.send_piece(response, form.encode(page, self._feed.token(container, page.position)))
                     told += len(page.events)
-                    exchange.context.renew()
             except AmbryError as error:
                 if not exchange.streaming:
                     raise

@@ -31,7 +31,7 @@ from frontend.datasets.versions import VersionSchema, VersionToken, parse
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.metadata.store import Version
-from frontend.rest.entry import OF_BLOB, container_of, enter
+from frontend.rest.entry import OF_BLOB, container_of, decide_on, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
@@ -173,6 +173,9 @@ class DatasetPages:
         asked = _converted(await json_object(exchange, self._router), DatasetJson)
         exchange.name = asked.dataset_name
         await self._enter_container(exchange, asked.account_name, asked.container_name)
+        if any(each not in (None, -1) for each in (asked.retention_count, asked.retention_time_in_seconds)):
+            # Versions go by themselves then.
+            decide_on(exchange, Role.DELETE, container_of(exchange), exchange.name)
         name = checked_name("a dataset's name", asked.dataset_name)
         said = exchange.headers.get(header.DATASET_UPDATE)
         update = said is not None and values.flag(header.DATASET_UPDATE, said)

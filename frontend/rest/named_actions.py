@@ -19,9 +19,12 @@ from frontend.rest.blob import parse_id
 from frontend.rest.entry import container_of, decide_on
 from frontend.rest.json_body import json_object
 from frontend.rest.named_rules import AboutName, NameChanges, about
+from frontend.rest.sessions import session_id
 from frontend.rest.upload import NOTHING_CHANGED
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
+from frontend.uploads.rows import SessionState
+from frontend.uploads.sessions import Sessions
 
 _ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'
 
@@ -31,17 +34,26 @@ class _Action(msgspec.Struct, forbid_unknown_fields=True):
     id: str | None = None
     source: str | None = msgspec.field(default=None, name="from")
     owned: bool = False
+    upload: str | None = None
+    """With `owned`: the upload session that made the blob."""
 
 
 class NameActions:
     """Those calls."""
 
     def __init__(
-        self, names: Names, lives: NameLives, changes: NameChanges, router: RouterContext, quotas: Quotas
+        self,
+        names: Names,
+        lives: NameLives,
+        changes: NameChanges,
+        sessions: Sessions,
+        router: RouterContext,
+        quotas: Quotas,
     ) -> None:
         self._names = names
         self._lives = lives
         self._changes = changes
+        self._sessions = sessions
         self._router = router
         self._quotas = quotas
 
@@ -52,12 +64,12 @@ class NameActions:
             action = msgspec.convert(await json_object(exchange, self._router), _Action)
         except msgspec.ValidationError as cause:
             raise InvalidRequest(f"{_ACTIONS}: {cause}") from cause
-        if action.owned and action.op != "bind":
-            raise InvalidRequest("owned is for bind: the blob goes with the name then")
+        if (action.owned or action.upload) and not (action.owned and action.op == "bind"):
+            raise InvalidRequest("owned is for bind: the blob goes with the name then; upload is for owned")
         if action.op == "rename" and action.source is not None and action.id is None:
             done = await self._rename(exchange, name, name_key(action.source))
         elif action.op == "bind" and action.id is not None and action.source is None:
-            done = await self._bind(exchange, name, parse_id(action.id), owned=action.owned)
+            done = await self._bind(exchange, name, parse_id(action.id), action)
         elif action.op == "undelete" and action.id is None and action.source is None:
             decide_on(exchange, Role.DELETE, container_of(exchange), exchange.name)
             done = await self.undelete(exchange, name)
@@ -78,22 +90,37 @@ class NameActions:
         source = await self._names.find(name.scope, source_key)
         return await self._changes.rename(exchange, name, source, condition)
 
-    async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId, *, owned: bool) -> NameVersion:
+    async def _bind(self, exchange: Exchange, name: AboutName, blob_id: BlobId, action: _Action) -> NameVersion:
         container = container_of(exchange)
         if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
             raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
         # A name lets its readers read the blob.
         decide_on(exchange, Role.READ, container)
+        if action.owned:
+            await self._check_may_own(exchange, blob_id, action.upload)
         condition = self._changes.may_point(exchange, name)
         held = await self._lives.hold(name.place, blob_id)
         try:
             head = await read_head(exchange.context, self._router, blob_id)
-            blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=owned)
+            blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=action.owned)
             return await self._changes.point(exchange, name, blob, condition, [held.kept()])
         except AmbryError:
             with suppress(AmbryError):  # the janitor sees to it
                 await self._lives.settle(blob_id)
             raise
+
+    async def _check_may_own(self, exchange: Exchange, blob_id: BlobId, upload: str | None) -> None:
+        """Whether who asks may let a blob go with a name: who may delete it, or has just uploaded it for that name.
+
+        Raises AccessDenied; InvalidRequest for the session of another blob, UploadNotFound, UploadGone.
+        """
+        if upload is None:
+            decide_on(exchange, Role.DELETE, container_of(exchange))
+            return
+        decide_on(exchange, Role.WRITE, container_of(exchange))
+        found = await self._sessions.find(session_id(upload))
+        if found.session.blob_id != blob_id or found.session.state is not SessionState.DONE:
+            raise InvalidRequest(f"the upload session {upload} has not made the blob {blob_id}")
 
     async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
         """Bring a deleted name back, and the last blob that it pointed to."""

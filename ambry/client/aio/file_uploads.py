@@ -13,7 +13,7 @@ from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
-from ambry.client.sending import Arrived, Sending, check_made
+from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire.names import container_headers
 from ambry.errors import (
@@ -119,25 +119,26 @@ class AsyncFileUploads(AsyncUploads):
             except (MetadataUnavailable, MethodNotAllowed):
                 # Blobs go on without a metadata store; uploads in parts do not.
                 return await whole()
-        info = await self._in_parts(sent, begun)
+        info, upload = await self._in_parts(sent, begun)
         if place is not None:
             try:
-                info = await self._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=timeout)
+                info = await self._name_it(upload.id, info, UploadName(place, if_absent, if_match), timeout)
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 await blocking(sent.remembered.forget)
                 raise
         await blocking(sent.remembered.forget)
         return info
 
-    async def _in_parts(self, put: _FilePut, begun: _Begun) -> BlobInfo:
-        """The blob of a file, with what is there of it already."""
+    async def _in_parts(self, put: _FilePut, begun: _Begun) -> tuple[BlobInfo, AsyncUpload]:
+        """The blob of a file, with what is there of it already, and the upload that it came from."""
         try:
-            return await self._finish(put, begun)
+            return await self._finish(put, begun), begun.upload
         except UpdateConflict:
             if begun.arrived.parts is not None:
                 raise
         # It was completed, and the file is another one since: that is another blob.
-        return await self._finish(put, await self._anew(put))
+        begun = await self._anew(put)
+        return await self._finish(put, begun), begun.upload
 
     async def _anew(self, put: _FilePut) -> _Begun:
         upload = await self._begin(put.headers, put.timeout)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from ambry.errors import (
     InvalidRequest,
     PreconditionFailed,
     UpdateConflict,
+    UploadNotFound,
 )
 from ambry.ids import BlobId
 
@@ -129,16 +131,22 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
             )
         return UploadedPart(part=number, size=sent.sent, checksum=found)
 
-    async def _name_it(
-        self, info: BlobInfo, place: NameRef, *, if_absent: bool, if_match: str | None, timeout: Timeout | None
-    ) -> BlobInfo:
-        """Let a name point to a blob that was put for it, which goes with it from then on; where it may not, the blob goes.
+    async def _name_it(self, upload: str, info: BlobInfo, name: UploadName, timeout: Timeout | None) -> BlobInfo:
+        """Let a name point to the blob that an upload made for it, which goes with it from then on; where it may not, the blob
+        goes.
 
         Raises AlreadyExists, PreconditionFailed, UpdateConflict.
         """
-        request = name_wire.bind_request(place, info.id, overwrite=not if_absent, if_match=if_match, owned=True)
+        place, if_absent, if_match = name
+        request = partial(
+            name_wire.bind_request, place, info.id, overwrite=not if_absent, if_match=if_match, owned=True
+        )
         try:
-            await self._ask(*request, name_wire.parse_changed, timeout)
+            try:
+                await self._ask(*request(upload=upload), name_wire.parse_changed, timeout)
+            except UploadNotFound:
+                # It was another datacenter's, which is away: here, who may delete the blob may let it go with a name.
+                await self._ask(*request(), name_wire.parse_changed, timeout)
         except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
             # The same upload may have named it before, unheard.
             if await self._points_to(place, timeout) != info.id:
@@ -242,8 +250,7 @@ class AsyncUpload:
         info = replace(await self._client.head(made.id, timeout=limit), durability=made.durability)
         if self.naming is None:
             return info
-        place, if_absent, if_match = self.naming
-        return await self._client._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=limit)
+        return await self._client._name_it(self.id, info, self.naming, limit)
 
     async def abort(self, *, timeout: Timeout | None = None) -> None:
         """End it; nothing of it stays."""

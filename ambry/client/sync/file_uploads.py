@@ -12,7 +12,7 @@ from ambry.blob import Durability
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
-from ambry.client.sending import Arrived, Sending, check_made
+from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.sync.uploads import SyncUpload, SyncUploads
 from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
@@ -120,25 +120,26 @@ class SyncFileUploads(SyncUploads):
             except (MetadataUnavailable, MethodNotAllowed):
                 # Blobs go on without a metadata store; uploads in parts do not.
                 return whole()
-        info = self._in_parts(sent, begun)
+        info, upload = self._in_parts(sent, begun)
         if place is not None:
             try:
-                info = self._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=timeout)
+                info = self._name_it(upload.id, info, UploadName(place, if_absent, if_match), timeout)
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 blocking(sent.remembered.forget)
                 raise
         blocking(sent.remembered.forget)
         return info
 
-    def _in_parts(self, put: _FilePut, begun: _Begun) -> BlobInfo:
-        """The blob of a file, with what is there of it already."""
+    def _in_parts(self, put: _FilePut, begun: _Begun) -> tuple[BlobInfo, SyncUpload]:
+        """The blob of a file, with what is there of it already, and the upload that it came from."""
         try:
-            return self._finish(put, begun)
+            return self._finish(put, begun), begun.upload
         except UpdateConflict:
             if begun.arrived.parts is not None:
                 raise
         # It was completed, and the file is another one since: that is another blob.
-        return self._finish(put, self._anew(put))
+        begun = self._anew(put)
+        return self._finish(put, begun), begun.upload
 
     def _anew(self, put: _FilePut) -> _Begun:
         upload = self._begin(put.headers, put.timeout)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ from ambry.errors import (
     InvalidRequest,
     PreconditionFailed,
     UpdateConflict,
+    UploadNotFound,
 )
 from ambry.ids import BlobId
 
@@ -130,16 +132,22 @@ class SyncUploads(SyncBlobs, SyncNames):
             )
         return UploadedPart(part=number, size=sent.sent, checksum=found)
 
-    def _name_it(
-        self, info: BlobInfo, place: NameRef, *, if_absent: bool, if_match: str | None, timeout: Timeout | None
-    ) -> BlobInfo:
-        """Let a name point to a blob that was put for it, which goes with it from then on; where it may not, the blob goes.
+    def _name_it(self, upload: str, info: BlobInfo, name: UploadName, timeout: Timeout | None) -> BlobInfo:
+        """Let a name point to the blob that an upload made for it, which goes with it from then on; where it may not, the blob
+        goes.
 
         Raises AlreadyExists, PreconditionFailed, UpdateConflict.
         """
-        request = name_wire.bind_request(place, info.id, overwrite=not if_absent, if_match=if_match, owned=True)
+        place, if_absent, if_match = name
+        request = partial(
+            name_wire.bind_request, place, info.id, overwrite=not if_absent, if_match=if_match, owned=True
+        )
         try:
-            self._ask(*request, name_wire.parse_changed, timeout)
+            try:
+                self._ask(*request(upload=upload), name_wire.parse_changed, timeout)
+            except UploadNotFound:
+                # It was another datacenter's, which is away: here, who may delete the blob may let it go with a name.
+                self._ask(*request(), name_wire.parse_changed, timeout)
         except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
             # The same upload may have named it before, unheard.
             if self._points_to(place, timeout) != info.id:
@@ -243,8 +251,7 @@ class SyncUpload:
         info = replace(self._client.head(made.id, timeout=limit), durability=made.durability)
         if self.naming is None:
             return info
-        place, if_absent, if_match = self.naming
-        return self._client._name_it(info, place, if_absent=if_absent, if_match=if_match, timeout=limit)
+        return self._client._name_it(self.id, info, self.naming, limit)
 
     def abort(self, *, timeout: Timeout | None = None) -> None:
         """End it; nothing of it stays."""

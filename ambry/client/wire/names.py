@@ -82,10 +82,20 @@ def rename_request(source: NameRef, place: NameRef, *, overwrite: bool) -> tuple
 
 
 def bind_request(
-    place: NameRef, blob: BlobId, *, overwrite: bool, if_match: str | None = None, owned: bool = False
+    place: NameRef,
+    blob: BlobId,
+    *,
+    overwrite: bool,
+    if_match: str | None = None,
+    owned: bool = False,
+    upload: str | None = None,
 ) -> tuple[ApiRequest, bytes]:
-    """`owned`: the blob goes with the name, as one that was put under it."""
-    action: dict[str, Any] = {"op": "bind", "id": str(blob), **({"owned": True} if owned else {})}
+    """`owned`: the blob goes with the name, as one that was put under it; who may not delete it says which `upload` made it."""
+    action: dict[str, Any] = {"op": "bind", "id": str(blob)}
+    if owned:
+        action["owned"] = True
+    if upload is not None:
+        action["upload"] = upload
     request, body = _act(place, action, overwrite=overwrite and if_match is None)
     if if_match is not None:
         request.headers["if-match"] = plain_text("if_match", if_match)

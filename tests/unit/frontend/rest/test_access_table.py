@@ -320,6 +320,54 @@ async def test_what_changes_two_things_takes_the_roles_for_both(tmp_path: Path) 
         assert answer.status == 403
 
 
+async def test_a_blob_goes_with_a_name_where_who_binds_it_may_delete_it_or_has_uploaded_it(tmp_path: Path) -> None:
+    """A key without `delete` bound somebody's blob with `owned`, and its name was deleted by another key that had no blob."""
+    async with ground(tmp_path) as here:
+        writer = here.key(Grant(roles=("read", "write", "name"), account="ml", container="models"))
+        deleter = here.key(Grant(roles=("read", "name", "delete"), account="ml", container="models"))
+        given = {**bearer(writer), "Content-Type": "application/json"}
+        theirs = here.values["id"]
+
+        async def bind(key: KeyText, **action: object) -> int:
+            body = msgspec.json.encode({"op": "bind", "owned": True, **action})
+            headers = {**bearer(key), "Content-Type": "application/json", "x-ambry-named-upsert": "true"}
+            return (await here.frontend.call("POST", "/named/ml/models/x/bound", headers, body)).status
+
+        assert await bind(writer, id=theirs) == 403
+        begun = (await here.frontend.call("POST", "/uploads", {**given, **MODELS})).json()
+        assert (await here.frontend.call("PUT", f"/uploads/{begun['upload']}/1", bearer(writer), b"ours")).status == 200
+        assert await bind(writer, id=begun["id"], upload=begun["upload"]) == 400, "it has made no blob yet"
+        made = await here.frontend.call("POST", f"/uploads/{begun['upload']}/complete", given, b"")
+        assert made.json()["id"] == begun["id"]
+        assert await bind(writer, id=theirs, upload=begun["upload"]) == 400, "it made another one"
+        assert await bind(writer, id=begun["id"], upload="0" * 32) == 404
+        assert await bind(writer, id=begun["id"]) == 403
+        assert await bind(writer, id=begun["id"], upload=begun["upload"]) == 200
+        assert await bind(deleter, id=theirs) == 200
+        assert await bind(deleter, id=begun["id"], upload=begun["upload"]) == 403, "it could not have made it"
+
+
+async def test_whoever_lets_versions_go_by_themselves_may_delete_them(tmp_path: Path) -> None:
+    """A key with `name` alone made the rule by which all others' versions went."""
+    async with ground(tmp_path) as here:
+        namer = here.key(Grant(roles=("read", "name"), account="ml"))
+        both = here.key(Grant(roles=("name", "delete"), account="ml"))
+        about = {"accountName": "ml", "containerName": "models", "datasetName": "kept", "versionSchema": "MONOTONIC"}
+
+        async def save(key: KeyText, update: bool = False, **rules: object) -> int:
+            headers = {**bearer(key), "Content-Type": "application/json"}
+            headers |= {"x-ambry-dataset-update": "true"} if update else {}
+            return (await here.frontend.call("POST", DATASETS, headers, msgspec.json.encode({**about, **rules}))).status
+
+        assert await save(namer, retentionPolicy="COUNT_BASED", retentionCount=1) == 403
+        assert await save(namer, retentionTimeInSeconds=60) == 403
+        assert await save(namer) == 200
+        assert await save(namer, True, retentionCount=1) == 403
+        assert await save(both, True, retentionCount=1) == 200
+        assert await save(namer, True, userTags={"by": "namer"}) == 200, "what stands there stays"
+        assert await save(namer, True, retentionCount=-1) == 200, "nothing goes by that"
+
+
 async def test_a_url_is_signed_for_what_the_key_may_and_does_what_the_key_may_then(tmp_path: Path) -> None:
     async with ground(tmp_path) as here:
         some = [roles for count in (1, 2) for roles in itertools.combinations(ROLES, count)]

@@ -1,0 +1,203 @@
+"""Requests that go on for long, while the key that they came with is revoked, changed or expires."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from ambry.clock import SystemClock
+from ambry.errors import Unauthenticated
+from ambry.rest.access import Grant, KeyText, hash_of
+from ambry.rest.accounts import AccountStatus
+from frontend.access.key_rows import StoredKey
+from frontend.access.verified import Access
+from frontend.who import ANYBODY, NOBODY
+from tests.support.access import bearer, fresh_key, root_line
+from tests.support.content import content
+from tests.support.eventually import eventually
+from tests.support.fake_clock import SettableClock
+from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster
+from tests.support.feeds import feed_cluster
+from tests.support.http_frontend import HttpFrontend, RawClient, http_frontend, request
+
+BODY = content(1, 20 * CHUNK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """A frontend that asks for keys, and one key that may read and write."""
+
+    frontend: HttpFrontend
+    access: Access
+    clock: SettableClock
+    admin: KeyText
+    key: KeyText
+    stored: StoredKey
+
+    def know(self, stored: StoredKey | None) -> None:
+        """What is known of the key from now on."""
+        self.access.know([] if stored is None else [(self.key.id, stored)])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return bearer(self.key)
+
+    def revoke(self) -> None:
+        self.know(None)
+
+    def expire(self) -> None:
+        self.clock.advance(100)
+
+    def narrow(self) -> None:
+        self.know(replace(self.stored, grants=(Grant(roles=("name",)),)))
+
+
+def guard(clock: SettableClock) -> tuple[Access, KeyText, KeyText, StoredKey]:
+    admin, key = fresh_key(), fresh_key()
+    stored = StoredKey(
+        name="ours",
+        hash=hash_of(key.secret),
+        grants=(Grant(roles=("read", "write")),),
+        created_ms=0,
+        created_by="a test",
+        expires_ms=clock.wall_ms() + 50_000,
+    )
+    return Access(clock=clock, root_keys=[root_line(admin)]), admin, key, stored
+
+
+@pytest.fixture
+async def feeding(tmp_path: Path) -> AsyncIterator[Guarded]:
+    """With a feed, and a metadata store."""
+    clock = SettableClock()
+    access, admin, key, stored = guard(clock)
+    async with feed_cluster(tmp_path, 3) as cluster:
+        behind = cast(FakeCluster, SimpleNamespace(context=cluster.frontends[0].context))
+        async with http_frontend(behind, metadata=cluster.stores[0], access=access) as frontend:
+            made = Guarded(frontend=frontend, access=access, clock=clock, admin=admin, key=key, stored=stored)
+            made.know(stored)
+            yield made
+            assert frontend.services is not None
+            await frontend.services.notices.stop()
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Guarded]:
+    clock = SettableClock()
+    access, admin, key, stored = guard(clock)
+    async with http_frontend(make_cluster(((3,),) * 2, clock=SystemClock()), access=access) as frontend:
+        made = Guarded(frontend=frontend, access=access, clock=clock, admin=admin, key=key, stored=stored)
+        made.know(stored)
+        yield made
+
+
+async def lines_of(client: RawClient) -> list[Any] | None:
+    """The next lines of a stream; None at its end."""
+    async with asyncio.timeout(30):
+        size = int(await client.reader.readline(), 16)
+        if not size:
+            return None
+        chunk = await client.reader.readexactly(size + 2)
+    return [json.loads(line) for line in chunk.splitlines() if line]
+
+
+HOW = pytest.mark.parametrize("how", ["revoke", "expire", "narrow"])
+
+
+@HOW
+async def test_a_stream_of_changes_ends_and_tells_nothing_more(feeding: Guarded, how: str) -> None:
+    """It went on until the client left, for days."""
+    async with feeding.frontend.connected() as client:
+        await client.send(request("GET", "/changes", {"Accept": "application/x-ndjson", **feeding.headers}))
+        assert (await client.head())[0] == 200
+        assert [line["type"] for line in await lines_of(client) or []] == ["token"]
+        getattr(feeding, how)()
+        await feeding.frontend.put(b"secret", bearer(feeding.admin))
+        assert await lines_of(client) is None
+    again = await feeding.frontend.call("GET", "/changes", feeding.headers)
+    assert again.status == (403 if how == "narrow" else 401)
+
+
+@HOW
+async def test_a_long_poll_ends_and_tells_nothing_more(feeding: Guarded, how: str) -> None:
+    async with feeding.frontend.connected() as client:
+        await client.send(request("GET", "/changes?since=now&wait=60", feeding.headers))
+        assert feeding.frontend.services is not None
+        notices = feeding.frontend.services.notices
+        await eventually(lambda: notices.followers == 1)
+        getattr(feeding, how)()
+        await feeding.frontend.put(b"secret", bearer(feeding.admin))
+        answer = await client.answer()
+    assert answer.json()["changes"] == []
+
+
+async def test_a_stream_of_a_container_that_is_switched_off_ends(feeding: Guarded) -> None:
+    async with feeding.frontend.connected() as client:
+        await client.send(request("GET", "/changes", {"Accept": "application/x-ndjson", **feeding.headers}))
+        assert (await client.head())[0] == 200
+        await lines_of(client)
+        settings = {"containerId": 1, "status": AccountStatus.INACTIVE.value}
+        body = json.dumps({"containers": [settings]}).encode()
+        answer = await feeding.frontend.call(
+            "POST",
+            "/accounts/containers",
+            {"x-ambry-target-account-name": "default", "Content-Type": "application/json", **bearer(feeding.admin)},
+            body,
+        )
+        assert answer.status == 200, answer.body
+        assert await lines_of(client) is None
+
+
+@HOW
+async def test_an_upload_that_is_under_way_is_not_acknowledged(guarded: Guarded, how: str) -> None:
+    head = (
+        "POST / HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: {guarded.headers['Authorization']}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    )
+    pool = guarded.frontend.cluster.pool
+    async with guarded.frontend.connected() as client:
+        await client.send(head.encode() + BODY[: 5 * CHUNK])
+        await eventually(lambda: bool(pool.visible()))
+        getattr(guarded, how)()
+        await client.send(BODY[5 * CHUNK :])
+        status, _ = await client.head()
+        assert status == 401
+    await eventually(lambda: not pool.visible())
+
+
+@HOW
+async def test_a_download_that_is_under_way_breaks_off(guarded: Guarded, how: str) -> None:
+    blob = await guarded.frontend.put(BODY * 40, bearer(guarded.admin))
+    async with guarded.frontend.connected() as client:
+        await client.send(request("GET", f"/{blob}", guarded.headers))
+        assert (await client.head())[0] == 200
+        getattr(guarded, how)()
+        with pytest.raises(asyncio.IncompleteReadError):
+            await asyncio.wait_for(client.reader.readexactly(40 * len(BODY)), 30)
+
+
+def test_who_has_no_key_stands_and_a_change_that_changes_nothing_ends_nothing() -> None:
+    clock, key = SettableClock(), fresh_key()
+    access = Access(clock=clock)
+    stored = StoredKey(
+        name="k", hash=hash_of(key.secret), grants=(Grant(roles=("read",)),), created_ms=0, created_by="t"
+    )
+    access.know([(key.id, stored)])
+    who = access.of(bearer(key)["Authorization"])
+    for each in (NOBODY, ANYBODY, who):
+        access.check_standing(each)
+    access.know([(key.id, replace(stored))])
+    access.check_standing(who)
+    access.know([(key.id, replace(stored, name="renamed"))])
+    with pytest.raises(Unauthenticated, match="was changed while this request ran"):
+        access.check_standing(who)
+    access.know([])
+    with pytest.raises(Unauthenticated, match="was revoked while this request ran"):
+        access.check_standing(who)
