@@ -21,6 +21,7 @@ from ambry.service.admin import Admin, AdminTls, start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
+from ambry.service.notice import READY, tell_manager
 from ambry.service.tls import Certificates, node_tls
 from ambry.service.worker import WorkerRegistry
 from datanode import metrics
@@ -120,6 +121,7 @@ class DataNode:
         if self._tls is not None:
             workers.add("certificates", self._tls.tick)
         log.info("data node listens", address=parts.own.address)
+        tell_manager(READY)
         try:
             await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
             if opening.done():

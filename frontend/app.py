@@ -22,6 +22,7 @@ from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.admin import AdminTls, start_admin
 from ambry.service.listener import bind
 from ambry.service.logs import get_logger
+from ambry.service.notice import READY, tell_manager
 from ambry.service.origin import Hosts
 from ambry.service.process import descriptor_limit
 from ambry.service.tls import Certificates, ReloadingTls, front_context, node_tls
@@ -233,6 +234,8 @@ class Frontend:
                 url=f"{scheme}://{authority(config.host, config.port)}",
                 connections_max=server.limits.connections_max,
             )
+            if seat is None:
+                tell_manager(READY)
             await stop.wait()
 
     def _audit(self) -> AuditTrail | None:

@@ -24,6 +24,8 @@ from ambry.errors import AmbryError, ConfigInvalid, InternalError
 from ambry.service.admin import AdminTls, start_admin
 from ambry.service.listener import Socket, bind
 from ambry.service.logs import get_logger
+from ambry.service.notice import READY, tell_manager
+from ambry.service.notice import VARIABLE as NOTICE
 from ambry.service.tls import Certificates, node_tls
 from ambry.service.worker import WorkerRegistry
 from frontend.config import FrontendConfig, RpcAddress
@@ -157,6 +159,7 @@ class Supervisor:
             await _first(stop, self._settled)
             if self._failure is None and not stop.is_set():
                 log.info("frontend ready", workers=len(self._slots))
+                tell_manager(READY)
                 await stop.wait()
             log.info("frontend stopping")
         finally:
@@ -226,7 +229,7 @@ class Supervisor:
                 *self._command,
                 pass_fds=(*listening, *rpc, report, life),
                 start_new_session=True,  # a Ctrl-C is for the supervisor, which passes it on
-                env={**os.environ, VARIABLE: msgspec.json.encode(seat).decode()},
+                env={**_without(NOTICE), VARIABLE: msgspec.json.encode(seat).decode()},
             )
             slot.starts += 1
             if self._stopping.is_set():
@@ -297,6 +300,11 @@ async def _first(*events: asyncio.Event) -> None:
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
+
+
+def _without(name: str) -> dict[str, str]:
+    """The environment but for one variable."""
+    return {each: value for each, value in os.environ.items() if each != name}
 
 
 def _how(code: int) -> str:

@@ -234,6 +234,7 @@ SEAM = {
     "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
     "ambry/service/log_file.py": "the file of a process's log",
     "ambry/service/loop_watch.py": "a thread beside the event loop, which looks at what that does",
+    "ambry/service/notice.py": "a datagram to the service manager, which nobody waits for",
     "ambry/service/process.py": "the outermost layer of a process: signals, limits, exit codes",
     "ambry/clustermap/layout.py": "reads the layout file, at start",
     "datanode/disk.py": "the threads of a disk",

@@ -22,6 +22,7 @@ import uvloop
 from ambry import config as configuration
 from ambry.errors import AmbryError, ConfigInvalid
 from ambry.service.logs import get_logger, tell
+from ambry.service.notice import STOPPING, tell_manager
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -97,6 +98,7 @@ def run(
 
         def asked() -> None:
             if not stop.is_set():
+                tell_manager(STOPPING)
                 stop.set()
             elif hurries:
                 hurry.set()
