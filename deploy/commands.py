@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.address import authority
+from ambry.service.directory_option import directory_option
 
 if TYPE_CHECKING:
     from deploy.local_cluster import LocalCluster
@@ -25,14 +26,7 @@ EXIT_PARTLY = 3
 """A process serves, but not all of what it holds."""
 EXIT_INTERRUPTED = 130
 
-_directory = click.option(
-    "--dir",
-    "directory",
-    required=True,
-    metavar="D",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The cluster's directory: its data, configuration and logs.",
-)
+_directory = directory_option("The cluster's directory: its data, configuration and logs.", required=True)
 
 
 @click.group()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from ambry.service.directory_option import directory_option
 from ambry.service.operator_option import operator, operator_option
 
 EXIT_DIFFERENT = 1
@@ -35,13 +36,7 @@ def _common(command: Command) -> Command:
     for option in (
         operator_option,
         click.option("--admin", "admins", multiple=True, metavar="URL", help="A data node's admin port; repeat it."),
-        click.option(
-            "--dir",
-            "directory",
-            metavar="D",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="All data nodes of the local cluster in D.",
-        ),
+        directory_option("All data nodes of the local cluster in D.", instead_of="admins"),
         click.option("--partition", type=click.IntRange(min=0), metavar="N", help="This partition alone."),
         click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True),
     ):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from ambry.errors import AmbryError, ConfigInvalid, InvalidRequest
+from ambry.service.directory_option import directory_option
 from ambry.service.operator_option import operator, operator_option
 
 if TYPE_CHECKING:
@@ -155,13 +156,7 @@ def check_store(config: Path, overrides: tuple[str, ...]) -> None:
 @meta.command()
 @operator_option
 @click.option("--admin", "admins", multiple=True, metavar="URL", help="A frontend's admin port; repeat it.")
-@click.option(
-    "--dir",
-    "directory",
-    metavar="D",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="All frontends of the local cluster in D.",
-)
+@directory_option("All frontends of the local cluster in D.", instead_of="admins")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def lag(admins: tuple[str, ...], directory: Path | None, output: str) -> None:
     """Show how far each datacenter's metadata is behind each other's, in versions and in seconds.

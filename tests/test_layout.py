@@ -257,6 +257,7 @@ SEAM = {
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
     "ambry/fs/*": "runs in the user's process: files to send and receive",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
+    "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
     "ambry/cli/workers.py": "threads of the user's process, which wait for the network",
     "deploy/*": "starts processes and writes their files",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ambry.cli.output import printable
 from ambry.client.model import ByteRange
 from ambry.errors import InvalidRequest
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from ambry.client.model import ClientOptions
     from ambry.client.refs import NameRef, Place, VersionRef
     from ambry.client.sync.client import AmbryClient
+    from ambry.errors import AmbryError
 
 T = TypeVar("T")
+
+SLOW_S = 1.0
+"""A call that goes on for so long without an answer is told of."""
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+)([smhdw]?)")
@@ -88,6 +93,9 @@ class ChosenCluster:
     profile: str | None = None
     key_file: str | None = None
     ca: str | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    verbose: bool = False
 
     def connect(self) -> AmbryClient:
         """A client from the options, the environment and the user's configuration."""
@@ -109,7 +117,34 @@ class ChosenCluster:
             from ambry.client.model import TLSConfig
 
             options["tls"] = TLSConfig(ca=self.ca)
-        return AmbryClient.from_env(self.profile, **options)
+        if self.timeout is not None:
+            from ambry.client.model import Timeout
+
+            options["timeout"] = Timeout(connect=min(self.timeout, Timeout().connect), read=self.timeout)
+        if self.retries is not None:
+            from ambry.client.model import RetryPolicy
+
+            options["retry"] = RetryPolicy(max_attempts=self.retries + 1)
+        client = AmbryClient.from_env(self.profile, **options)
+        client.on_retry = RetryNotice(quiet=self.quiet, verbose=self.verbose)
+        if self.verbose:
+            told = f"{', '.join(client.endpoints)} as {client.default_account}/{client.default_container}"
+            click.echo(f"ambry: asking {printable(told)}", err=True)
+        return client
+
+
+@dataclass(slots=True)
+class RetryNotice:
+    """Says on stderr that a call is tried again: of slow ones, so that nobody thinks that nothing happens, or of all."""
+
+    quiet: bool
+    verbose: bool
+
+    def __call__(self, error: AmbryError, delay_s: float, waited_s: float) -> None:
+        if self.verbose or (not self.quiet and waited_s + delay_s >= SLOW_S):
+            from ambry.cli.failures import describe  # not before it is needed
+
+            click.echo(f"ambry: retrying in {delay_s:.1f} s: {describe(error)}", err=True)
 
 
 def place(client: AmbryClient, text: str) -> Place:
@@ -142,6 +177,16 @@ def connecting(command: Callable[..., T]) -> Callable[..., T]:
         return command(cluster=ChosenCluster(**chosen), **arguments)
 
     for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Tell who is asked, and every call that is tried again."),
+        click.option(
+            "--retries", type=click.IntRange(0, 100), metavar="N", help="Tries after the first.  [default: 4]"
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0, 86_400, min_open=True),
+            metavar="SECONDS",
+            help="How long a cluster may say nothing.  [default: 30]",
+        ),
         click.option("-q", "--quiet", is_flag=True, help="No progress, no notices."),
         click.option("--ca", metavar="FILE", help="Authorities to trust for https, in PEM."),
         click.option("--key-file", metavar="FILE", help="A file with the key of the API; - is standard input."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
+from ambry.cli.local_files import is_special, write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output
 from ambry.client.model import ByteRange, Progress
@@ -111,6 +112,10 @@ def fetch(
     else:
         info = client.head(ref)
         blob, file = info.id, Path(own_name(info, quiet))
+    if is_special(str(file)):
+        with client.get(blob, range=byte_range) as reader:
+            write_special(str(file), reader.iter_chunks())
+        return
     with progress_bar(file.name, quiet) as progress:
         if byte_range is None:
             size = save(client, blob, file, overwrite=overwrite, resume=resume, progress=progress)

@@ -100,6 +100,11 @@ class Display:
         if self._shown and self.tally.files > 1:
             click.echo(f"ambry: {self.tally.summary()}", err=True)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody looks at it."""
+        return self._shown
+
     def progress(self, key: int) -> Progress:
         """What is told of the bytes of one of them."""
 

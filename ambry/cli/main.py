@@ -18,6 +18,7 @@ import click
 
 from ambry import __version__
 from ambry.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, fail
+from ambry.cli.streams import let_go, take_streams, told_of
 from ambry.errors import AmbryError
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class LazyGroup(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except (AmbryError, OSError) as error:
+            if isinstance(error, OSError) and (text := told_of(error)):
+                let_go()
+                error = OSError(text)
             fail(error)
         sys.exit(result if isinstance(result, int) else 0)
 
@@ -139,6 +143,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    take_streams()
     cli.main(prog_name="ambry")
 
 

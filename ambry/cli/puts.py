@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, connecting, shows
+from ambry.cli.content_types import guessed
 from ambry.cli.failures import report_one
 from ambry.cli.output import expiry, of_size, printable, progress_bar, show_table, standard_input, to_json
 from ambry.client.model import BlobInfo
@@ -100,6 +101,8 @@ def put(
                 "durability": durability,
                 "idempotency_key": idempotency_key,
             }
+            if content_type is None:
+                said["content_type"] = guessed(filename or file)
             try:
                 if file == "-":
                     info = client.put(standard_input(), **said)

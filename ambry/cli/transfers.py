@@ -219,7 +219,14 @@ class _InOrder:
 
 def watch_retries(client: AmbryClient, display: Display) -> None:
     """Let a display count what is tried again."""
-    client.on_retry = lambda error, delay_s, waited_s: display.retried()
+    said = client.on_retry
+
+    def on_retry(error: AmbryError, delay_s: float, waited_s: float) -> None:
+        display.retried()
+        if said is not None and not display.is_shown:
+            said(error, delay_s, waited_s)
+
+    client.on_retry = on_retry
 
 
 def seconds_left(info: BlobInfo) -> int | None:

@@ -18,6 +18,12 @@ IN_OPTIONS = {
     r"AmbryClient\(tls=TLSConfig\(ca=\.\.\.\)\), or AMBRY_CA": "--ca, or AMBRY_CA",
     r"AmbryClient\(key=\.\.\.\), AMBRY_KEY_FILE": "--key-file, AMBRY_KEY_FILE",
     r"AmbryClient\(endpoints\), or AMBRY_ENDPOINTS with AmbryClient\.from_env\(\)": "--endpoint, or AMBRY_ENDPOINTS",
+    r"pass overwrite=True \(--overwrite\) to replace it": "--overwrite replaces it",
+    r"(?:overwrite=True|if_absent=False) \(--overwrite\)": "--overwrite",
+    r"without if_absent \(--if-absent\)": "without --if-absent",
+    r"\(filename=, --filename\)": "(--filename)",
+    r"stream the blob \(get, ambry cat\)": "`ambry cat` streams the blob",
+    r"pass verify=$": "set AMBRY_VERIFY to ",
 }
 """Patterns of such words, each as it stands in a message, and what to say for it. tests/unit/ambry/cli/test_cli_wording.py
 holds them against the messages."""

@@ -24,6 +24,8 @@ def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
     for text in (each.strip() for each in listed):
         if not text:
             continue
+        if not text.isprintable() or " " in text:
+            raise InvalidRequest(f"endpoint {text!r} is not of the form http://host:port or https://host:port")
         url = urlsplit(text if "//" in text else f"http://{text}")
         try:
             named = bool(url.hostname) and url.port != 0

@@ -1,6 +1,6 @@
 """What a caller calls a blob by, and where that stands: the one place that makes a path of it, and a text that can be pasted.
 
-    BlobId, or its 48 characters                a blob, whatever names it has
+    BlobId, or its 48 characters                a blob, whatever names it has; also as ID.ext, and as http://host:port/ID
     ambry://<account>/<container>/<name...>     what a name points to; percent-decoded once
     NameRef, or any other text                  the same, in the account and the container of the client; exactly as it is
     VersionRef                                  a version of a dataset
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import quote
 
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import names
 from ambry.rest.text import percent_decoded
@@ -29,6 +29,7 @@ SCHEME = "ambry://"
 LATEST = "LATEST"
 
 _NEARLY_AN_ID = re.compile(r"/?[A-Za-z0-9_-]{45,51}")
+_WRITTEN_ID = re.compile(r"(?:https?://[^\s?#]*/|/)?([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?")
 _KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
@@ -87,7 +88,7 @@ def place_of(ref: Ref | object, *, account: str, container: str) -> Place:
         return parse_uri(ref)
     if _NEARLY_AN_ID.fullmatch(ref):
         return id_of(ref)
-    return name_place(ref, account=account, container=container)
+    return _written_id(ref) or name_place(ref, account=account, container=container)
 
 
 def name_place(name: str | NameRef, *, account: str, container: str) -> NameRef:
@@ -118,6 +119,8 @@ def id_of(ref: Ref | object) -> BlobId:
         return ref
     if not isinstance(ref, str):
         raise TypeError(f"this takes the id of a blob, as text or BlobId, not {type(ref).__name__}")
+    if (found := _written_id(ref)) is not None:
+        return found
     written = ref.removeprefix("/")  # As it stands in a Location header.
     if len(written) != ID_TEXT_SIZE:
         raise InvalidRequest(
@@ -125,6 +128,17 @@ def id_of(ref: Ref | object) -> BlobId:
             f"{SCHEME}<account>/<container>/<name>"
         )
     return BlobId.parse(written)
+
+
+def _written_id(text: str) -> BlobId | None:
+    """The id in `ID.ext`, or in the URL of a blob; None where no id stands there, whose check says so."""
+    found = _WRITTEN_ID.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        return BlobId.parse(found[1])
+    except InvalidBlobId:
+        return None
 
 
 def parse_uri(text: str) -> NameRef:
@@ -166,7 +180,8 @@ def shown(place: NameRef, *, account: str, container: str) -> str:
     or taken for something else."""
     same = (place.account, place.container) == (account, container)
     plain = _shown(place.name, "/") == place.name and not place.name.startswith(("-", "~"))
-    return place.name if same and plain and not _NEARLY_AN_ID.fullmatch(place.name) else str(place)
+    is_id = _NEARLY_AN_ID.fullmatch(place.name) or _written_id(place.name) is not None
+    return place.name if same and plain and not is_id else str(place)
 
 
 def path_of(place: Place) -> str:

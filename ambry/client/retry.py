@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ambry.client.model import RetryPolicy
 from ambry.client.wire.refusals import ConnectFailed, StaleConnection
 from ambry.clock import Clock
-from ambry.errors import AmbryError, InternalError, QuotaExceeded
+from ambry.errors import AmbryError, InsufficientStorage, InternalError, QuotaExceeded
 
 RESERVE = 10.0
 """Retries free at the start, and the most that may be saved up: a short-lived client must be able to retry too."""
@@ -145,6 +145,8 @@ class Attempts:
             return 0.0
         if not repeatable or not _may_help(error):
             raise error
+        if isinstance(error, InsufficientStorage) and len(self._tried) >= len(self._endpoints.urls):
+            raise error  # Room does not come within seconds; elsewhere there may be some.
         now = self._clock.monotonic()
         same_place = isinstance(error, QuotaExceeded) or len(self._tried) >= len(self._endpoints.urls)
         if isinstance(error, QuotaExceeded):

@@ -36,6 +36,8 @@ def ttl_text(ttl: timedelta | int | None) -> str:
     """What `x-ambry-ttl` says of a life of `ttl` (seconds, None for ever). Raises InvalidRequest, TypeError."""
     if ttl is None:
         return values.ttl_text(None)
+    if isinstance(ttl, float):
+        raise InvalidRequest(f"a ttl is whole seconds, not {ttl}; round it, or give a timedelta")
     check_type("ttl", ttl, (Integral, timedelta), "whole seconds, a timedelta, or None for ever")
     seconds = int(ttl.total_seconds()) if isinstance(ttl, timedelta) else ttl
     if not 1 <= seconds <= values.TTL_SECONDS_MAX:

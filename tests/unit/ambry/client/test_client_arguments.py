@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, Unavailable
+from ambry import AmbryClient, InvalidRequest, Unavailable
 from tests.support.stub_frontend import StubFrontend
 from tests.support.twins import QUICK, Twins
 
@@ -26,7 +26,6 @@ Call = Callable[[Any, Any], object]
             "ttl is whole seconds, a timedelta, or None for ever, not '7d'",
             lambda client, ref: client.put(b"", ttl="7d"),
         ),
-        ("ttl is whole seconds", lambda client, ref: client.put(b"", ttl=1.5)),
         ("ttl is whole seconds", lambda client, ref: client.update_ttl(ref, True)),
         ("range is (start, stop)", lambda client, ref: client.get_bytes(ref, range=slice(0, 3))),
         ("range is (start, stop)", lambda client, ref: client.get_bytes(ref, range=range(0, 3))),
@@ -49,6 +48,30 @@ def test_a_wrong_argument_is_named(stub: StubFrontend, twins: Twins, said: str, 
     with pytest.raises(TypeError) as refused:
         call(client, blob)
     assert said in str(refused.value)
+    assert stub.connections == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client, ref: client.put(b"", ttl=1.5),
+        lambda client, ref: client.update_ttl(ref, 2.0),
+        lambda client, ref: client.put(b"", filename="a\r\nb"),
+        lambda client, ref: client.put(b"", content_type="a/b\r\nx: y"),
+        lambda client, ref: client.put(b"", metadata={"a\r\nb": "c"}),
+        lambda client, ref: client.put(b"", idempotency_key="a\r\nb"),
+        lambda client, ref: client.put(b"", name="n", if_match="a\r\nb"),
+        lambda client, ref: client.create_account("a\r\nb"),
+        lambda client, ref: client.container("a\r\nb", "c"),
+        lambda client, ref: AmbryClient("http://a\r\nb:1"),
+        lambda client, ref: AmbryClient(service_id="a\r\nb"),
+    ],
+)
+def test_what_no_request_can_say_is_answered_by_the_client(stub: StubFrontend, twins: Twins, call: Call) -> None:
+    client = twins.connect(stub.url)
+    blob = stub.add(b"x")
+    with pytest.raises(InvalidRequest):
+        call(client, blob)
     assert stub.connections == 0
 
 

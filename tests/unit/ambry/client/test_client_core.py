@@ -18,6 +18,7 @@ from ambry.errors import (
     BlobGone,
     BlobNotFound,
     ConfigInvalid,
+    InsufficientStorage,
     InternalError,
     ProtocolViolation,
     QuotaExceeded,
@@ -160,6 +161,31 @@ def test_a_quota_is_not_dodged_by_another_endpoint() -> None:
     tries.begin()
     assert tries.failed(QuotaExceeded("slow down", retry_after_s=3.0)) >= 3.0
     assert tries.begin() == "http://a"
+
+
+def test_a_full_cluster_is_asked_once_at_each_endpoint() -> None:
+    """It was asked five times: room does not come within seconds."""
+    tries = attempts(FakeClock(), "http://a", "http://b")
+    assert tries.begin() == "http://a"
+    assert tries.failed(InsufficientStorage("full")) == 0.0
+    assert tries.begin() == "http://b"
+    with pytest.raises(InsufficientStorage):
+        tries.failed(InsufficientStorage("full"))
+
+
+def test_whoever_asks_is_told_of_each_attempt_that_is_made_again() -> None:
+    told: list[tuple[str, float, float]] = []
+    clock = FakeClock()
+    tries = attempts(clock, policy=RetryPolicy(max_attempts=2))
+    tries._on_retry = lambda error, delay_s, waited_s: told.append((str(error), delay_s, waited_s))
+    tries.begin()
+    clock.now += 3.0
+    delay = tries.failed(Unavailable("first"))
+    assert told == [("first", delay, 3.0)]
+    tries.begin()
+    with pytest.raises(Unavailable):
+        tries.failed(Unavailable("second"))
+    assert len(told) == 1, "no attempt follows the last one"
 
 
 def test_going_elsewhere_after_a_refused_connection_costs_no_budget() -> None:

@@ -22,7 +22,10 @@ def test_endpoints(given: str | list[str] | None, expected: tuple[str, ...]) -> 
     assert normal_endpoints(given) == expected
 
 
-@pytest.mark.parametrize("given", ["", [], "ftp://a", "http://", "http://a:99999", "http://u:p@a", "http://a?b"])
+@pytest.mark.parametrize(
+    "given",
+    ["", [], "ftp://a", "http://", "http://a:99999", "http://u:p@a", "http://a?b", "http://a\r\nb", "http://a b"],
+)
 def test_what_is_no_endpoint_is_refused(given: str | list[str]) -> None:
     with pytest.raises(InvalidRequest, match="http://"):
         normal_endpoints(given)

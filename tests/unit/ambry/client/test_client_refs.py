@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ambry import AmbryClient, InvalidBlobId, InvalidRequest, NameRef, VersionRef
-from ambry.client.refs import dataset_place, name_place, path_of, place_of
+from ambry.client.refs import dataset_place, name_place, path_of, place_of, shown
 from ambry.ids import BlobId, IdKind
 from tests.support.named_frontend import named_frontend
 from tests.support.twins import Twins
@@ -32,6 +32,14 @@ def named(name: str) -> NameRef:
         (ID, ID),
         (str(ID), ID),
         (f"/{ID}", ID),
+        (f"{ID}.safetensors", ID),
+        (f"/{ID}.bin", ID),
+        (f"https://store:17100/{ID}", ID),
+        (f"http://127.0.0.1:17100/behind/a/proxy/{ID}.parquet", ID),
+        (f"{str(ID)[:-1]}A.bin", named(f"{str(ID)[:-1]}A.bin")),
+        (f"{ID}.not/an/end", named(f"{ID}.not/an/end")),
+        (f"folder/{ID}", named(f"folder/{ID}")),
+        ("https://store/named/a/c/x", named("https://store/named/a/c/x")),
         ("team/fraud", named("team/fraud")),
         ("a%2Fb+c?d#e", named("a%2Fb+c?d#e")),
         (" ", named(" ")),
@@ -216,3 +224,8 @@ def test_every_ascii_character_may_stand_in_a_name_and_at_both_of_its_ends(url: 
             client.bind(NameRef(name), blob, if_absent=False)
             assert client.resolve(str(NameRef(name, "default", "default"))) == blob
         assert set(names) <= {each.name for each in client.list()}
+
+
+@pytest.mark.parametrize("name", [f"{ID}.bin", f"/{ID}", f"http://h/{ID}.x"])
+def test_a_name_that_would_be_taken_for_a_blob_is_shown_in_full(name: str) -> None:
+    assert shown(named(name), account="ml", container="models").startswith("ambry://ml/models/")
