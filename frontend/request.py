@@ -36,8 +36,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
     who: Who = NOBODY
     """Who asks."""
-    standing: Callable[[Who], None] | None = None
-    """Raises where they are not anymore who they were when they asked; None where nothing can change that."""
+    standing: Callable[[RequestContext], None] | None = None
+    """Raises where it would be refused now, or answered otherwise; None where nothing can change that."""
     meter: Meter | None = None
     """Theirs; None until the request has its place in their rate."""
     changes: bool = False
@@ -69,8 +69,9 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     def renew(self) -> None:
         """The stream made progress: the whole time is left again.
 
-        Raises Unauthenticated where the key of who asks was revoked, changed or expired since: a stream may go on for long.
+        Raises Unauthenticated where the key of who asks was revoked, changed or expired since, UpdateConflict where a container
+        that it writes to is encrypted since: a stream may go on for long.
         """
         if self.standing is not None:
-            self.standing(self.who)
+            self.standing(self)
         self.deadline = asyncio.get_running_loop().time() + self.timeout_s

@@ -195,7 +195,9 @@ def metadata_services(
         intents=intents,
         lives=lives,
         standing=standing,
-        keys=IdempotencyKeys(store, intents, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s),
+        keys=IdempotencyKeys(
+            store, intents, router.keys, clock=clock, random_source=random_source, kept_s=uploads.idempotency_s
+        ),
         others=others,
         datasets=datasets,
         feed=feed,

@@ -12,16 +12,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from ambry.clock import Clock
 from ambry.errors import Unavailable, UpdateConflict, must_have
 from ambry.ids import BlobId
-from frontend.idempotency.rows import KeyRow, decode_row, encode_row, keyed_blob, row_key
+from frontend.container import Container
+from frontend.idempotency.rows import KeyRow, about_seal, decode_row, encode_row, keyed_blob, row_key, sealed_row
 from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.store import Change, Conflict, Expect, LocalPut, LocalRow, MetadataStore
 from frontend.names.intents import Intents, WrittenIntent
 from frontend.names.rows import IntentKind, NamePlace
 from frontend.router.records import Announce
+from frontend.router.sealing_keys import ContainerKeys
 from frontend.router.values import PutResult
+from frontend.uploads.row_seal import RowSeal, WrappedBy, find_wrapping, new_row_seal, open_row_seal
 
 CHANCE_SIZE = 8
 AGAIN = 8
@@ -33,18 +38,48 @@ class IdempotencyKeys:
     """Those of one datacenter; a key is remembered for `kept_s` seconds after its put."""
 
     def __init__(
-        self, store: MetadataStore, intents: Intents, *, clock: Clock, random_source: random.Random, kept_s: float
+        self,
+        store: MetadataStore,
+        intents: Intents,
+        encryption: ContainerKeys,
+        *,
+        clock: Clock,
+        random_source: random.Random,
+        kept_s: float,
     ) -> None:
+        """`encryption`: the keys of containers, which seal what their rows must not show."""
         self._store = store
+        self._encryption = encryption
         self._intents = intents
         self._clock = clock
         self._random = random_source
         self._kept_s = kept_s
 
-    async def find(self, scope: int, text: str) -> KeyedPut:
-        """What is known of a key of the container `scope`. Raises what the store raises."""
-        key = row_key(scope, text)
-        return KeyedPut(self, scope, key, await self._store.local(LocalSpace.IDEMPOTENCY, key))
+    async def find(self, container: Container, text: str) -> KeyedPut:
+        """What is known of a key of a container.
+
+        Raises what the store raises; KeysUnavailable, EncryptionKeyDeleted where what was made cannot be told of.
+        """
+        key = row_key(container.scope, text)
+        found = await self._store.local(LocalSpace.IDEMPOTENCY, key)
+        row = None if found is None else decode_row(found.value)
+        made = None
+        if row is not None and row.made is not None:
+            made = await self._opened(container, key, row)
+        return KeyedPut(self, container, key, None if found is None else found.value, made)
+
+    async def _opened(self, container: Container, key: bytes, row: KeyRow) -> KeyRow:
+        if row.key is None:
+            return row
+        wrapping = await find_wrapping(self._encryption, container.scope, row.key)
+        return sealed_row(key, row, open_row_seal(wrapping, row.key, about_seal(key)).open)
+
+    async def _new_seal(self, container: Container, key: bytes) -> tuple[WrappedBy, RowSeal] | None:
+        """For the row of a put into a container; None where that is not encrypted. Raises KeysUnavailable."""
+        if not container.settings.encrypted:
+            return None
+        keys = self._encryption
+        return new_row_seal(keys.current(container) or await keys.current_soon(container), about_seal(key))
 
     def _put(self, key: bytes, value: bytes, condition: Expect | bytes) -> LocalPut:
         end_ms = self._clock.wall_ms() + round(self._kept_s * 1000)
@@ -54,17 +89,19 @@ class IdempotencyKeys:
 class KeyedPut:
     """One put with a key, or another one of the same."""
 
-    def __init__(self, keys: IdempotencyKeys, scope: int, key: bytes, found: LocalRow | None) -> None:
+    def __init__(
+        self, keys: IdempotencyKeys, container: Container, key: bytes, stands: bytes | None, made: KeyRow | None
+    ) -> None:
         self._keys = keys
-        self._scope = scope
+        self._container = container
         self._key = key
-        self._stands = None if found is None else found.value
+        self._stands = stands
         self._row: KeyRow | None = None
         """Ours, once something is announced."""
         self._intent: WrittenIntent | None = None
-        row = None if found is None else decode_row(found.value)
-        self.made: KeyRow | None = None if row is None or row.made is None else row
-        """What was acknowledged under the key before."""
+        self._seal: RowSeal | None = None
+        self.made = made
+        """What was acknowledged under the key before, open."""
 
     async def announce(self, blob_id: BlobId) -> None:
         """See frontend/router/records.py.
@@ -72,9 +109,13 @@ class KeyedPut:
         Raises UpdateConflict where another put took this one's place; Unavailable where one was acknowledged meanwhile.
         """
         keys = self._keys
-        row = KeyRow(blob_id.raw, keys._random.randbytes(CHANCE_SIZE))
+        seal = await keys._new_seal(self._container, self._key)
+        wrapped, self._seal = (None, None) if seal is None else seal
+        row = KeyRow(blob_id.raw, keys._random.randbytes(CHANCE_SIZE), key=wrapped)
         value = encode_row(row)
-        put, intent = keys._intents.row(IntentKind.KEY, blob_id, NamePlace(Space.NAME, self._scope, self._key))
+        put, intent = keys._intents.row(
+            IntentKind.KEY, blob_id, NamePlace(Space.NAME, self._container.scope, self._key)
+        )
         for _ in range(AGAIN):
             condition = Expect.ABSENT if self._stands is None else self._stands
             try:
@@ -106,7 +147,9 @@ class KeyedPut:
         """
         announced = must_have(self._row, "the row that announces a keyed put")
         intent = must_have(self._intent, "the intent of a keyed put")
-        row = KeyRow(announced.blob, announced.chance, keyed_blob(result, said, version))
+        row = replace(announced, made=keyed_blob(result, said, version))
+        if self._seal is not None:
+            row = sealed_row(self._key, row, self._seal.close)
         return [self._keys._put(self._key, encode_row(row), encode_row(announced)), intent.kept()]
 
     async def keep(self, changes: Sequence[Change]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock, system_secret
-from ambry.errors import AmbryError, InvariantBroken
+from ambry.errors import AmbryError, InvariantBroken, UpdateConflict
 from ambry.rest import names
 from ambry.rest.text import plain_text
 from frontend.access.signed_use import SignedUrls
@@ -19,6 +19,7 @@ from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.problem import headers_of
 from frontend.http.route import Route
+from frontend.request import RequestContext
 from frontend.rest import cross_origin
 from frontend.rest.about import About
 from frontend.rest.accounts import AccountPages
@@ -153,7 +154,7 @@ class AmbryApi:
     def authenticate(self, exchange: Exchange) -> None:
         """See frontend/http/route.py."""
         needs: Needs = exchange.needs
-        exchange.context.standing = self.access.check_standing
+        exchange.context.standing = self._check_standing
         try:
             signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
             if needs.on is not On.NOTHING and not signed:
@@ -161,6 +162,17 @@ class AmbryApi:
         except AmbryError:
             cross_origin.let_hear(exchange, self.containers.directory.origins)
             raise
+
+    def _check_standing(self, context: RequestContext) -> None:
+        """See RequestContext.renew."""
+        self.access.check_standing(context.who)
+        container = context.container
+        if container is None or not context.changes or container.settings.encrypted:
+            return
+        if self.containers.now(container).settings.encrypted:
+            raise UpdateConflict(
+                f"the container {container} is encrypted since this upload began, and nothing of it is kept; send it again"
+            )
 
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """See frontend/http/route.py."""

@@ -1,26 +1,52 @@
-"""What rows of an upload session must not show, encrypted with AES-256-SIV (RFC 5297) under a key of the session's own.
+"""What rows about an encrypted container's blobs must not show, encrypted with AES-256-SIV (RFC 5297) under a key of their own.
 
-The same text in the same place is encrypted alike each time: whoever repeats a step of a session writes the same row, and is
-known by it. A text is bound to its place, so that none can be moved to another one.
+The same text in the same place is encrypted alike each time: whoever repeats a step writes the same row, and is known by it. A
+text is bound to its place, so that none can be moved to another one. The key stands in a row too, wrapped by a version of the
+container's key.
 """
 
 from __future__ import annotations
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from ambry.errors import DataCorrupt
+from frontend.router.sealing_keys import ContainerKeys, WrappingKey
 
 SEAL_KEY_SIZE = 64
-"""Bytes of a session's key."""
+"""In bytes."""
+
+
+class WrappedBy(msgspec.Struct, frozen=True, array_like=True):
+    """A key that a version of the container's key wrapped."""
+
+    version: int
+    wrapped: bytes
 
 
 def new_seal_key() -> bytes:
     return AESSIV.generate_key(8 * SEAL_KEY_SIZE)
 
 
+def new_row_seal(key: WrappingKey, about: bytes) -> tuple[WrappedBy, RowSeal]:
+    """One for rows that are not written yet. `about` is what its key is bound to."""
+    own = new_seal_key()
+    return WrappedBy(key.version, key.wrap(own, about)), RowSeal(own)
+
+
+async def find_wrapping(keys: ContainerKeys, scope: int, made: WrappedBy) -> WrappingKey:
+    """What wrapped a key. Raises KeysUnavailable, EncryptionKeyDeleted."""
+    return keys.find(scope, made.version) or await keys.find_soon(scope, made.version)
+
+
+def open_row_seal(key: WrappingKey, made: WrappedBy, about: bytes) -> RowSeal:
+    """Raises KeyMismatch."""
+    return RowSeal(key.unwrap(made.wrapped, about))
+
+
 class RowSeal:
-    """That of one session."""
+    """That of some rows."""
 
     __slots__ = ("_cipher",)
 
@@ -36,4 +62,4 @@ class RowSeal:
         try:
             return self._cipher.decrypt(closed, [place])
         except InvalidTag:
-            raise DataCorrupt("a row of an upload to an encrypted container is not what was written") from None
+            raise DataCorrupt("a row about a blob of an encrypted container is not what was written") from None

@@ -37,7 +37,7 @@ from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.checksum import new_digester
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidBlobId
 from ambry.ids import BlobId
-from frontend.uploads.row_seal import RowSeal
+from frontend.uploads.row_seal import RowSeal, WrappedBy
 
 SESSION_ID_SIZE = 16
 PARTS_MAX = 10_000
@@ -64,13 +64,6 @@ class SessionState(IntEnum):
     """Its composite record may be written, any number of times alike, and no part is taken any more."""
     DONE = 3
     ABORTED = 4
-
-
-class WrappedBy(msgspec.Struct, frozen=True, array_like=True):
-    """A key that a version of the container's key wrapped."""
-
-    version: int
-    wrapped: bytes
 
 
 class Completion(msgspec.Struct, frozen=True, array_like=True):

@@ -14,8 +14,8 @@ from ambry.format import sealed
 from frontend.container import scope_of
 from frontend.router.sealing import Sealing
 from frontend.router.sealing_keys import ContainerKeys, WrappingKey
-from frontend.uploads.row_seal import RowSeal, new_seal_key
-from frontend.uploads.rows import Completion, Session, WrappedBy
+from frontend.uploads.row_seal import RowSeal, WrappedBy, find_wrapping, new_row_seal, open_row_seal
+from frontend.uploads.rows import Completion, Session
 
 
 class SessionSealing(msgspec.Struct, frozen=True):
@@ -64,9 +64,8 @@ def _about(session: Session) -> bytes:
 
 def with_key(session: Session, key: WrappingKey) -> tuple[Session, SessionSealing]:
     """A session that is not written yet, with a key of its own from now on."""
-    own = new_seal_key()
-    made = msgspec.structs.replace(session, key=WrappedBy(key.version, key.wrap(own, _about(session))))
-    return made, SessionSealing(key, RowSeal(own))
+    made, rows = new_row_seal(key, _about(session))
+    return msgspec.structs.replace(session, key=made), SessionSealing(key, rows)
 
 
 async def find_sealing(keys: ContainerKeys, session: Session) -> SessionSealing | None:
@@ -74,6 +73,5 @@ async def find_sealing(keys: ContainerKeys, session: Session) -> SessionSealing 
     made = session.key
     if made is None:
         return None
-    scope = scope_of(session.blob_id.account, session.blob_id.container)
-    key = keys.find(scope, made.version) or await keys.find_soon(scope, made.version)
-    return SessionSealing(key, RowSeal(key.unwrap(made.wrapped, _about(session))))
+    key = await find_wrapping(keys, scope_of(session.blob_id.account, session.blob_id.container), made)
+    return SessionSealing(key, open_row_seal(key, made, _about(session)))

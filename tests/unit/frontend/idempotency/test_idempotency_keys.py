@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.checksum import digest
 from ambry.clock import Clock
-from ambry.errors import Unavailable, UpdateConflict
+from ambry.errors import EncryptionKeyDeleted, KeysUnavailable, Unavailable, UpdateConflict
 from ambry.ids import BlobId, IdKind
+from frontend.container import Container
 from frontend.idempotency.keys import IdempotencyKeys, KeyedPut
 from frontend.idempotency.rows import said_of
 from frontend.metadata.leases import Leases
@@ -22,21 +24,22 @@ from frontend.names.intents import Intents
 from frontend.names.janitor import NameJanitor
 from frontend.names.lives import NameLives
 from frontend.router.put import PutOperation
+from frontend.router.sealing_keys import ContainerKeys
 from frontend.router.values import PutResult, PutSpec
 from tests.support.fake_clock import SettableClock
-from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, stream
+from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_container, stream
+from tests.support.memory_keys import MemoryKeys
 from tests.support.metadata_stores import opened, sqlite_store
 
-SCOPE = 1 << 32 | 1
 KEPT_S = 7 * 86_400
 BODY = b"b" * (CHUNK + 1)
 
 
-def keys_of(store: MetadataStore, clock: Clock, seed: int) -> IdempotencyKeys:
+def keys_of(store: MetadataStore, encryption: ContainerKeys, clock: Clock, seed: int) -> IdempotencyKeys:
     """Those of one frontend."""
     source = random.Random(seed)
     intents = Intents(store, clock=clock, random_source=source, request_s=20.0, upload_max_s=600)
-    return IdempotencyKeys(store, intents, clock=clock, random_source=source, kept_s=KEPT_S)
+    return IdempotencyKeys(store, intents, encryption, clock=clock, random_source=source, kept_s=KEPT_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,12 @@ class World:
     clock: SettableClock
     one: IdempotencyKeys
     other: IdempotencyKeys
+
+    @property
+    def container(self) -> Container:
+        container = self.cluster.request().container
+        assert container is not None
+        return container
 
     async def put(self, keyed: KeyedPut, body: bytes = BODY) -> PutResult:
         spec = PutSpec(
@@ -71,21 +80,21 @@ class World:
         return {raw for raw in self.cluster.pool.visible() if BlobId(raw).kind is IdKind.COMPOSITE}
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     clock = SettableClock()
-    cluster = make_cluster(((3,),) * 4, clock=clock)
+    keys = MemoryKeys() if request.param else None
+    cluster = make_cluster(((3,),) * 4, clock=clock, keys=keys)
     async with opened(sqlite_store(tmp_path / "meta.sqlite", clock=clock)) as store:
-        yield World(
-            cluster=cluster, store=store, clock=clock, one=keys_of(store, clock, 1), other=keys_of(store, clock, 2)
-        )
+        one, other = (keys_of(store, cluster.context.keys, clock, seed) for seed in (1, 2))
+        yield World(cluster=cluster, store=store, clock=clock, one=one, other=other)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3], ids=["asked", "announced", "put", "acknowledged"])
 async def test_a_frontend_is_killed_between_any_two_steps_and_the_next_put_ends_with_one_blob(
     world: World, steps: int
 ) -> None:
-    first = await world.one.find(SCOPE, "k")
+    first = await world.one.find(world.container, "k")
     result = None
     if steps == 1:
         with pytest.raises(ZeroDivisionError):
@@ -97,7 +106,7 @@ async def test_a_frontend_is_killed_between_any_two_steps_and_the_next_put_ends_
     if steps >= 3:
         assert result is not None
         await first.keep(first.kept(result, b"said"))
-    second = await world.other.find(SCOPE, "k")
+    second = await world.other.find(world.container, "k")
     if steps == 3:
         assert result is not None and second.made is not None
         assert second.made.blob == result.id.raw
@@ -112,14 +121,14 @@ async def test_a_frontend_is_killed_between_any_two_steps_and_the_next_put_ends_
 
 
 async def test_of_a_put_that_nobody_repeats_nothing_stays(world: World) -> None:
-    await world.put(await world.one.find(SCOPE, "k"))
+    await world.put(await world.one.find(world.container, "k"))
     assert len(world.blobs()) == 1
     await world.tidy()
     assert world.blobs() == set()
 
 
 async def test_of_two_at_once_the_later_one_is_acknowledged_and_the_earlier_one_refused(world: World) -> None:
-    first, second = await world.one.find(SCOPE, "k"), await world.other.find(SCOPE, "k")
+    first, second = await world.one.find(world.container, "k"), await world.other.find(world.container, "k")
     result = await world.put(first)
     other = await world.put(second)
     with pytest.raises(UpdateConflict, match="came later"):
@@ -130,7 +139,7 @@ async def test_of_two_at_once_the_later_one_is_acknowledged_and_the_earlier_one_
 
 
 async def test_one_that_comes_while_another_is_acknowledged_is_told_to_ask_again(world: World) -> None:
-    first, second = await world.one.find(SCOPE, "k"), await world.other.find(SCOPE, "k")
+    first, second = await world.one.find(world.container, "k"), await world.other.find(world.container, "k")
     result = await world.put(first)
     await first.keep(first.kept(result, b"said"))
     with pytest.raises(Unavailable, match="ask again") as refused:
@@ -141,12 +150,12 @@ async def test_one_that_comes_while_another_is_acknowledged_is_told_to_ask_again
 
 
 async def test_whoever_slept_past_the_janitor_acknowledges_nothing(world: World) -> None:
-    first = await world.one.find(SCOPE, "k")
+    first = await world.one.find(world.container, "k")
     result = await world.put(first)
     await world.tidy()
     with pytest.raises(UpdateConflict):
         await first.keep(first.kept(result, b"said"))
-    again = await world.other.find(SCOPE, "k")
+    again = await world.other.find(world.container, "k")
     assert again.made is None
     made = await world.put(again)
     await again.keep(again.kept(made, b"said"))
@@ -155,18 +164,18 @@ async def test_whoever_slept_past_the_janitor_acknowledges_nothing(world: World)
 
 
 async def test_a_key_is_forgotten_after_its_time(world: World) -> None:
-    first = await world.one.find(SCOPE, "k")
+    first = await world.one.find(world.container, "k")
     await first.keep(first.kept(await world.put(first), b"said"))
     world.clock.advance(KEPT_S - 1)
-    assert (await world.one.find(SCOPE, "k")).made is not None
+    assert (await world.one.find(world.container, "k")).made is not None
     world.clock.advance(2)
-    assert (await world.one.find(SCOPE, "k")).made is None
+    assert (await world.one.find(world.container, "k")).made is None
 
 
 async def test_a_key_is_of_one_container(world: World) -> None:
-    first = await world.one.find(SCOPE, "k")
+    first = await world.one.find(world.container, "k")
     await first.keep(first.kept(await world.put(first), b"said"))
-    assert (await world.one.find(SCOPE + 1, "k")).made is None
+    assert (await world.one.find(some_container(id=2), "k")).made is None
 
 
 def test_what_is_said_of_a_blob_makes_another_upload(world: World) -> None:
@@ -190,3 +199,38 @@ async def stream_that_breaks() -> AsyncIterator[bytes | None]:
     yield BODY[:CHUNK]
     yield BODY[CHUNK:]
     raise ZeroDivisionError
+
+
+async def test_a_row_of_an_encrypted_container_tells_nothing_of_its_blob_to_who_guesses_it(world: World) -> None:
+    """It held the plain xxh3 of the bytes, and of file name and metadata."""
+    first = await world.one.find(world.container, "k")
+    result = await world.put(first)
+    said = digest(b"what was said")
+    await first.keep(first.kept(result, said))
+    [row] = await world.store.locals(LocalSpace.IDEMPOTENCY)
+    sealed = world.container.settings.encrypted
+    assert (digest(BODY) in row.value, said in row.value) == (not sealed, not sealed)
+    again = await world.other.find(world.container, "k")
+    assert again.made is not None and again.made.made is not None
+    assert (again.made.made.digest, again.made.made.said, again.made.blob) == (digest(BODY), said, result.id.raw)
+
+
+async def test_a_key_is_known_after_rotations_and_while_the_keys_are_away_it_is_not_said_that_it_is_new(
+    world: World,
+) -> None:
+    first = await world.one.find(world.container, "k")
+    result = await world.put(first)
+    await first.keep(first.kept(result, b"said" * 4))
+    keys = world.cluster.context.keys
+    if not isinstance(keys, MemoryKeys):
+        return
+    keys.rotate(world.container.scope)
+    again = await world.other.find(world.container, "k")
+    assert again.made is not None
+    keys.known, keys.away = False, True
+    with pytest.raises(KeysUnavailable):
+        await world.other.find(world.container, "k")
+    keys.away = False
+    keys.deleted.add(world.container.scope)
+    with pytest.raises(EncryptionKeyDeleted):
+        await world.other.find(world.container, "k")

@@ -27,6 +27,8 @@ from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster
 from tests.support.feeds import feed_cluster
 from tests.support.http_frontend import HttpFrontend, RawClient, http_frontend, request
+from tests.support.masters import TroubledProvider
+from tests.support.metadata_stores import opened, sqlite_store
 
 BODY = content(1, 20 * CHUNK)
 
@@ -181,6 +183,38 @@ async def test_a_download_that_is_under_way_breaks_off(guarded: Guarded, how: st
         getattr(guarded, how)()
         with pytest.raises(asyncio.IncompleteReadError):
             await asyncio.wait_for(client.reader.readexactly(40 * len(BODY)), 30)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+async def test_an_upload_into_a_container_that_is_encrypted_meanwhile_is_sent_again(
+    tmp_path: Path, chunked: bool
+) -> None:
+    """It went on in the clear."""
+    provider = TroubledProvider()
+    async with (
+        opened(sqlite_store(tmp_path / "meta.sqlite")) as store,
+        http_frontend(
+            make_cluster(((3,),) * 2, clock=SystemClock()), metadata=store, provider=provider, shortcut=False
+        ) as frontend,
+    ):
+        framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(BODY)}"
+
+        def framed(body: bytes) -> bytes:
+            return b"%x\r\n%b\r\n" % (len(body), body) if chunked else body
+
+        async with frontend.connected() as client:
+            await client.send(f"POST / HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n".encode())
+            await client.send(framed(BODY[: 5 * CHUNK]))
+            await eventually(lambda: bool(frontend.cluster.pool.visible()))
+            body = json.dumps({"containers": [{"containerId": 1, "encrypted": True}]}).encode()
+            about = {"x-ambry-target-account-name": "default", "Content-Type": "application/json"}
+            assert (await frontend.call("POST", "/accounts/containers", about, body)).status == 200
+            await client.send(framed(BODY[5 * CHUNK :]) + (b"0\r\n\r\n" if chunked else b""))
+            status, headers = await client.head()
+            assert (status, headers["x-ambry-error-code"]) == (409, "UpdateConflict")
+        await eventually(lambda: not frontend.cluster.pool.visible())
+        blob = await frontend.put(BODY)
+        assert (await frontend.call("HEAD", f"/{blob}")).headers["x-ambry-encrypted-in-storage"] == "true"
 
 
 def test_who_has_no_key_stands_and_a_change_that_changes_nothing_ends_nothing() -> None:

@@ -11,7 +11,7 @@ from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.ids import BlobId, IdKind
 from frontend.metadata.store import KEY_BYTES_MAX, VALUE_BYTES_MAX
-from frontend.uploads.row_seal import RowSeal, new_seal_key
+from frontend.uploads.row_seal import RowSeal, WrappedBy, new_seal_key
 from frontend.uploads.rows import (
     REFS_PER_ROW,
     REPLACED,
@@ -19,7 +19,6 @@ from frontend.uploads.rows import (
     Session,
     SessionState,
     UploadPart,
-    WrappedBy,
     decode_part_row,
     decode_session,
     encode_part,
