@@ -122,9 +122,7 @@ class AmbryApi:
             updates.by_name = NamedUpdates(services.names, changes, actions, containers)
             resources += [
                 stitches,
-                UploadSessions(
-                    services.sessions, router, containers, entry, services.quotas, config=config, clock=clock
-                ),
+                UploadSessions(services.sessions, router, entry, services.quotas, config=config, clock=clock),
                 NamedPaths(
                     named,
                     DatasetVersions(

@@ -16,6 +16,7 @@ from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.rest import cross_origin
 from frontend.rest.blob import id_in_header, id_in_path
+from frontend.uploads.sessions import unknown_session
 from frontend.who import decide, in_container
 
 OF_BLOB = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
@@ -51,6 +52,17 @@ class Entry:
         container = await self._of_blob(exchange, id_in_path(exchange))
         container.check_unlocked(self._clock.wall_ms())
 
+    async def admit_to_session(self, exchange: Exchange, session_id: bytes, blob_id: BlobId) -> Container:
+        """The container of an upload session, for whoever has something in all of it, or no key, which is told later.
+
+        Raises UploadNotFound for others: they do not hear that somebody uploads there.
+        """
+        container = await self._container_of_blob(blob_id)
+        who = exchange.context.who
+        if who.known and not who.whole(container):
+            raise unknown_session(session_id)
+        return container
+
     def preflight(self, exchange: Exchange, allowed: Sequence[str]) -> dict[str, str]:
         """What the answer to OPTIONS says beside `Allow` to a browser that asks for a page."""
         if "origin" not in exchange.headers:
@@ -63,11 +75,14 @@ class Entry:
         return cross_origin.preflight(exchange, allowed, let)
 
     async def _of_blob(self, exchange: Exchange, blob_id: BlobId) -> Container:
-        account, container = blob_id.account, blob_id.container
-        found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
+        found = await self._container_of_blob(blob_id)
         enter(exchange, found)
         check_said(exchange, found)
         return found
+
+    async def _container_of_blob(self, blob_id: BlobId) -> Container:
+        account, container = blob_id.account, blob_id.container
+        return self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
 
 
 def check_said(exchange: Exchange, container: Container) -> None:

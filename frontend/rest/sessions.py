@@ -14,11 +14,11 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge
+from ambry.ids import BlobId
 from ambry.rest import names, values
 from ambry.rest.access import Role
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
-from frontend.containers.resolver import Containers
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
@@ -70,7 +70,6 @@ class UploadSessions:
         self,
         sessions: Sessions,
         router: RouterContext,
-        containers: Containers,
         entry: Entry,
         quotas: Quotas,
         *,
@@ -79,7 +78,6 @@ class UploadSessions:
     ) -> None:
         self._sessions = sessions
         self._router = router
-        self._containers = containers
         self._entry = entry
         self._quotas = quotas
         self._config = config.frontend
@@ -127,12 +125,12 @@ class UploadSessions:
         )
 
     async def _enter(self, exchange: Exchange) -> None:
-        found_session = await self._sessions.find(session_id(exchange.target.segments[1]))
-        exchange.named = found_session
-        blob_id = found_session.session.blob_id
-        account, container = blob_id.account, blob_id.container
-        found = self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
-        enter(exchange, found)
+        id = session_id(exchange.target.segments[1])
+
+        async def admit(blob_id: BlobId) -> None:
+            enter(exchange, await self._entry.admit_to_session(exchange, id, blob_id))
+
+        exchange.named = await self._sessions.find(id, admit)
 
     async def begin(self, exchange: Exchange) -> web.Response:
         """`POST /uploads`: what an upload's headers say is said here, of the blob to be."""

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict
+from ambry.ids import BlobId
 from ambry.rest import names, values
 from ambry.rest import text as rules
 from ambry.rest.access import Role
@@ -160,9 +161,13 @@ class Stitches:
     async def stitch(self, exchange: Exchange) -> web.Response:
         """`POST /stitch`: the blob of these chunks in this order. Again is the same."""
         chunks = [stitching.parse_signed(text) for text in await self._list(exchange)]
-        found = await self._sessions.find(stitching.session_of(chunks))
-        container = container_of(exchange)
-        stitching.check_container(found, container.account_id, container.container_id)
+        session, container = stitching.session_of(chunks), container_of(exchange)
+
+        async def admit(blob_id: BlobId) -> None:
+            await self._entry.admit_to_session(exchange, session, blob_id)
+            stitching.check_container(blob_id, container.account_id, container.container_id)
+
+        found = await self._sessions.find(session, admit)
         now_ms = self._clock.wall_ms()
         headers = exchange.headers
         spec = put_spec(

@@ -7,13 +7,14 @@ while its session is open, and the parts of one that is being completed do not c
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from msgspec.structs import replace
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from ambry.ids import BlobId
 from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import PAGE_MAX, Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
@@ -51,6 +52,17 @@ AGAIN = 8
 CHANGES_PER_GROUP = 500
 
 
+Admit = Callable[[BlobId], Awaitable[None]]
+"""Whether whoever asks may hear of the session that makes this blob. Raises what they are told instead."""
+
+
+def unknown_session(session_id: bytes) -> UploadNotFound:
+    """What is told of a session that is not here, or that somebody may not hear of."""
+    return UploadNotFound(
+        f"this datacenter has no upload session {session_id.hex()}: it may be over for long, or be another one's"
+    )
+
+
 class Sessions:
     """Those of one datacenter. All methods raise what the store raises."""
 
@@ -76,20 +88,20 @@ class Sessions:
         )
         return replace(new, row=row)
 
-    async def find(self, session_id: bytes) -> OpenSession:
+    async def find(self, session_id: bytes, admit: Admit | None = None) -> OpenSession:
         """One that is open to be gone on with, or looked at.
 
-        Raises UploadNotFound for one that never was here, or that is over for long; UploadGone for one that was aborted; what
-        `opened` raises.
+        `admit` is asked before anything is told of it. Raises UploadNotFound for one that never was here, or that is over for
+        long; UploadGone for one that was aborted; what `opened` and `admit` raise.
         """
         found = await self._store.local(LocalSpace.SESSION, session_key(session_id)) or await self._store.local(
             LocalSpace.SESSION, ended_key(session_id)
         )
         if found is None:
-            raise UploadNotFound(
-                f"this datacenter has no upload session {session_id.hex()}: it may be over for long, or be another one's"
-            )
+            raise unknown_session(session_id)
         session = decode_session(found.value)
+        if admit is not None:
+            await admit(session.blob_id)
         if session.state is SessionState.ABORTED:
             raise UploadGone(
                 f"the upload session {session_id.hex()} was aborted, or nobody went on with it; begin a new one"

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ambry.errors import InvalidRequest, PreconditionFailed, UploadGone
+from ambry.ids import BlobId
 from frontend.uploads.completion import WantedPart
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import PARTS_MAX, SESSION_ID_SIZE, UploadPart
@@ -67,9 +68,8 @@ def session_of(chunks: Sequence[SignedChunk]) -> bytes:
     return bytes.fromhex(chunks[0].session)
 
 
-def check_container(found: OpenSession, account: int, container: int) -> None:
-    """Raises PreconditionFailed."""
-    blob_id = found.session.blob_id
+def check_container(blob_id: BlobId, account: int, container: int) -> None:
+    """Whether chunks of this blob may be stitched there. Raises PreconditionFailed."""
     if (blob_id.account, blob_id.container) != (account, container):
         raise PreconditionFailed("the chunks were uploaded to another container than the request says")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterable
@@ -15,6 +16,7 @@ from ambry.clock import SystemClock, system_secret
 from ambry.rest.access import ALL_ROLES, Grant, KeyText, hash_of, new_key, role_texts
 from frontend.access.key_rows import StoredKey
 from frontend.access.verified import Access
+from frontend.uploads import stitching
 from tests.support.access import bearer, fresh_key, root_line
 from tests.support.http_frontend import HttpFrontend, http_frontend, request
 from tests.support.metadata_stores import opened, sqlite_store
@@ -211,6 +213,11 @@ async def ground(path: Path, *, shortcut: bool = False, keys: bool = True) -> As
         yield made
 
 
+def told_strangers(target: str) -> int:
+    """What a key that has nothing in the container is told: of an upload that may be, or not, not even that it is there."""
+    return 404 if target.startswith("/uploads/") else 403
+
+
 def allowed(taken: Rule, roles: Iterable[str]) -> bool:
     return taken.roles <= set(roles)
 
@@ -265,7 +272,11 @@ async def test_a_key_of_another_account_or_container_is_let_in_nowhere(tmp_path:
             key = here.key(grant)
             for (method, target), taken in TABLE.items():
                 if taken.where not in (OPEN, KEY):
-                    assert await here.ask(method, target, bearer(key)) == 403, (method, target, grant)
+                    assert await here.ask(method, target, bearer(key)) == told_strangers(target), (
+                        method,
+                        target,
+                        grant,
+                    )
 
 
 async def test_a_key_for_some_names_is_let_in_to_those_alone(tmp_path: Path) -> None:
@@ -278,11 +289,39 @@ async def test_a_key_for_some_names_is_let_in_to_those_alone(tmp_path: Path) -> 
                 assert await here.ask(method, target, bearer(own)) not in (401, 403), method
                 assert await here.ask(method, target, bearer(other)) == 403, method
             elif taken.where not in (OPEN, KEY):
-                assert await here.ask(method, target, bearer(own)) == 403, (method, target)
+                assert await here.ask(method, target, bearer(own)) == told_strangers(target), (method, target)
         listed = await here.frontend.call("GET", "/named/ml/models?prefix=x/", bearer(own))
         assert listed.status == 200
         for query in ("", "?prefix=", "?prefix=x", "?prefix=y/&start-after=x/"):
             assert (await here.frontend.call("GET", f"/named/ml/models{query}", bearer(own))).status == 403, query
+
+
+async def test_an_upload_of_others_is_as_one_that_is_not_there(tmp_path: Path) -> None:
+    """A key for something else was told 403 of an upload that there was, 410 of one that was aborted, and 404 of others."""
+    async with ground(tmp_path) as here:
+        stranger = bearer(here.key(Grant(roles=tuple(ROLES), account="default")))
+        reader = bearer(here.key(Grant(roles=("read",), account="ml", container="models")))
+        open_one, none = here.values["upload"], "0" * 32
+        aborted = (await here.frontend.call("POST", "/uploads", {**bearer(here.root), **MODELS})).json()["upload"]
+        assert (await here.frontend.call("DELETE", f"/uploads/{aborted}", bearer(here.root))).status == 202
+        told = {}
+        for upload in (open_one, aborted, none):
+            answer = await here.frontend.call("GET", f"/uploads/{upload}", stranger)
+            told[upload] = answer.status, answer.json()["detail"].replace(upload, "")
+            assert (await here.frontend.call("GET", f"/uploads/{upload}")).status == 401
+        assert told[open_one] == told[aborted] == told[none] and told[none][0] == 404
+        assert (await here.frontend.call("GET", f"/uploads/{open_one}", reader)).status == 403
+        chunk = {"x-ambry-chunk-upload": "true", "x-ambry-session": "s", "x-ambry-max-upload-size": "9"}
+        put = await here.frontend.call("POST", "/", {**bearer(here.root), **MODELS, **chunk}, b"hello")
+        signed = stitching.parse_signed(put.headers["location"])
+        ghost = stitching.SignedChunk(none, signed.part, signed.size, signed.digest, signed.expiration_time_ms)
+        stitched = set()
+        for each in (signed, ghost):
+            text = stitching.PREFIX + base64.urlsafe_b64encode(msgspec.json.encode(each)).rstrip(b"=").decode()
+            body = msgspec.json.encode({"signedChunkIds": [text]})
+            answer = await here.frontend.call("POST", "/stitch", {**stranger, "Content-Type": "application/json"}, body)
+            stitched.add((answer.status, answer.json()["detail"].replace(each.session, "")))
+        assert len(stitched) == 1 and stitched.pop()[0] == 404
 
 
 async def test_each_blob_of_a_batch_is_decided_for_itself(tmp_path: Path) -> None:
@@ -389,7 +428,8 @@ async def test_a_url_is_signed_for_what_the_key_may_and_does_what_the_key_may_th
                     used = await here.frontend.call(verb, url, None, body)
                     assert used.status in (200, 201, 409), (verb, target, roles, used.body)
                     here.grant(key)
-                    assert (await here.frontend.call(verb, url, None, body)).status == 403, (verb, target, roles)
+                    told = (await here.frontend.call(verb, url, None, body)).status
+                    assert told == told_strangers(target), (verb, target, roles)
                     here.revoke(key)
                     assert (await here.frontend.call(verb, url, None, body)).status == 401, (verb, target, roles)
 
