@@ -44,6 +44,7 @@ def running_cluster(
     frontends: int = 1,
     partitions: int = 4,
     auth: bool = False,
+    tls: bool = False,
     overrides: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[LocalCluster]:
     """A ready cluster, down afterwards; its ports are nobody else's until then."""
@@ -56,6 +57,7 @@ def running_cluster(
             frontends=frontends,
             partitions=partitions,
             auth=auth,
+            tls=tls,
             port_base=port_base,
             overrides=wanted,
             ready_timeout_s=60.0,

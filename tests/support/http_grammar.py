@@ -1,7 +1,8 @@
 """Raw HTTP/1.1 requests drawn from a grammar: mostly what clients send, each bent in some place, some of them damaged.
 
 A case is what goes over one connection: one to four requests, cut into pieces anywhere, ended in one of three ways. All of it
-follows from the random source.
+follows from the random source. With strangers (tests/support/strangers.py) each request is somebody's, and some are about what
+is hidden from them (tests/support/http_hostile.py).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from tests.support.strangers import Hidden, Strangers
 
 CRLF = b"\r\n"
 BODY_SIZE_MAX = 600
@@ -28,6 +31,10 @@ class Ending(enum.Enum):
 class Case:
     pieces: tuple[bytes, ...]
     ending: Ending
+    hidden: bool = False
+    """Whether something in it is about what is hidden."""
+    damaged: bool = False
+    """Whether anything was changed in it without a look at what it is."""
 
     @property
     def raw(self) -> bytes:
@@ -41,6 +48,9 @@ class Places:
     host: bytes
     readable: Sequence[bytes]
     spendable: Sequence[bytes]
+    strangers: Strangers | None = None
+    hidden: Hidden | None = None
+    """What they are not to see, or a ghost of that."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +64,9 @@ class Draft:
     wire: bytes = b""
     before: bytes = b""
     line_end: bytes = CRLF
+    hidden: bool = False
+    broken: bool = False
+    """Whether a place in it was changed without a look at what stands there."""
 
     def assemble(self) -> bytes:
         first = b" ".join((self.method, self.target, self.version))
@@ -66,36 +79,72 @@ class Draft:
 
 
 Twist = Callable[[random.Random, Draft, Places], None]
+Template = Callable[[random.Random, Places], Draft]
 
 
 class Grammar:
     """Draws cases."""
 
-    def __init__(self, source: random.Random, places: Places) -> None:
+    def __init__(
+        self,
+        source: random.Random,
+        places: Places,
+        *,
+        strange: Sequence[tuple[int, Template]] = (),
+        strange_twists: Sequence[Twist] = (),
+        sent_by: Twist | None = None,
+    ) -> None:
+        """`strange` templates have weights beside those of the others; `sent_by` says of a draft who sends it."""
         self._random = source
         self._places = places
+        self._weights = (*WEIGHTS, *(weight for weight, _ in strange))
+        self._templates = (*TEMPLATES, *(template for _, template in strange))
+        self._twists = (*TWISTS, *strange_twists)
+        self._sent_by = sent_by
+        self._before = source.getstate()
 
     def case(self) -> Case:
+        self._before = self._random.getstate()
+        return self._draw(self._places)
+
+    def again(self, ghosts: Hidden) -> Case:
+        """The last case once more, about ghosts in the place of what is hidden."""
+        after = self._random.getstate()
+        self._random.setstate(self._before)
+        case = self._draw(replace(self._places, hidden=ghosts))
+        self._random.setstate(after)
+        return case
+
+    def _draw(self, places: Places) -> Case:
         source = self._random
-        requests = [self._request() for _ in range(source.choices((1, 2, 3, 4), (60, 20, 12, 8))[0])]
-        raw = b"".join(requests)
-        if source.random() < 0.12:
+        count = source.choices((1, 2, 3, 4), (60, 20, 12, 8))[0]
+        drafts = [self._request(places) for _ in range(count)]
+        raw = b"".join(draft.assemble() for draft in drafts)
+        spoilt = source.random() < 0.12
+        if spoilt:
             raw = damaged(source, raw)
         ending = source.choices(tuple(Ending), (80, 17, 3))[0]
         if ending is Ending.ABORT:
             raw = raw[: source.randrange(len(raw) + 1)]
-        return Case(pieces=_pieces(source, raw), ending=ending)
+        return Case(
+            pieces=_pieces(source, raw),
+            ending=ending,
+            hidden=any(draft.hidden for draft in drafts),
+            damaged=spoilt or any(draft.broken for draft in drafts),
+        )
 
-    def _request(self) -> bytes:
-        source, places = self._random, self._places
-        draft = source.choices(TEMPLATES, (30, 30, 10, 8, 6, 4))[0](source, places)
-        for twist in source.choices(TWISTS, k=source.choices((0, 1, 2, 3), (15, 50, 25, 10))[0]):
+    def _request(self, places: Places) -> Draft:
+        source = self._random
+        draft = source.choices(self._templates, self._weights)[0](source, places)
+        if self._sent_by is not None:
+            self._sent_by(source, draft, places)
+        for twist in source.choices(self._twists, k=source.choices((0, 1, 2, 3), (15, 50, 25, 10))[0]):
             twist(source, draft, places)
         if draft.method == b"DELETE" and any(
             name[:10] in draft.target or name[10:] in draft.target for name in places.readable
         ):
             draft.target = b"/" + source.choice(places.spendable)
-        return draft.assemble()
+        return draft
 
 
 def _pieces(source: random.Random, raw: bytes) -> tuple[bytes, ...]:
@@ -131,7 +180,7 @@ def damaged(source: random.Random, raw: bytes) -> bytes:
 # --- what clients send ---
 
 
-def _common(places: Places) -> list[bytes]:
+def common(places: Places) -> list[bytes]:
     return [b"Host: " + places.host, b"User-Agent: fuzz/1", b"Accept: */*"]
 
 
@@ -143,7 +192,7 @@ def content(source: random.Random) -> bytes:
 
 def _upload(source: random.Random, places: Places) -> Draft:
     body = content(source)
-    lines = [*_common(places), b"Content-Type: " + source.choice(PLAIN_TYPES)]
+    lines = [*common(places), b"Content-Type: " + source.choice(PLAIN_TYPES)]
     method, target = source.choice(((b"POST", b"/"), (b"POST", b"/"), (b"PUT", b"/"), (b"PUT", b"/model.bin")))
     if source.random() < 0.5:
         return Draft(method=method, target=target, lines=[*lines, b"Content-Length: %d" % len(body)], wire=body)
@@ -154,7 +203,7 @@ def _upload(source: random.Random, places: Places) -> Draft:
 
 def _read(source: random.Random, places: Places) -> Draft:
     target = b"/" + source.choice(places.readable) + source.choice((b"", b"", b"", b".safetensors"))
-    return Draft(method=source.choice((b"GET", b"GET", b"HEAD")), target=target, lines=_common(places))
+    return Draft(method=source.choice((b"GET", b"GET", b"HEAD")), target=target, lines=common(places))
 
 
 def _look(source: random.Random, places: Places) -> Draft:
@@ -171,13 +220,13 @@ def _look(source: random.Random, places: Places) -> Draft:
     return Draft(
         method=source.choice((b"GET", b"HEAD")),
         target=b"/" + source.choice(places.readable) + source.choice(parts),
-        lines=_common(places),
+        lines=common(places),
     )
 
 
 def _change(source: random.Random, places: Places) -> Draft:
     name = source.choice(places.spendable)
-    lines = [*_common(places), b"Content-Length: 0"]
+    lines = [*common(places), b"Content-Length: 0"]
     if source.random() < 0.4:
         return Draft(method=b"DELETE", target=b"/" + name, lines=lines)
     path = source.choice((b"/updateTtl", b"/undelete"))
@@ -195,15 +244,16 @@ def _service(source: random.Random, places: Places) -> Draft:
         b"/favicon.ico",
         b"/",
     )
-    return Draft(method=source.choice((b"GET", b"HEAD")), target=source.choice(paths), lines=_common(places))
+    return Draft(method=source.choice((b"GET", b"HEAD")), target=source.choice(paths), lines=common(places))
 
 
 def _options(source: random.Random, places: Places) -> Draft:
-    lines = [*_common(places), b"Origin: http://elsewhere.test", b"Access-Control-Request-Method: PUT"]
+    lines = [*common(places), b"Origin: http://elsewhere.test", b"Access-Control-Request-Method: PUT"]
     return Draft(method=b"OPTIONS", target=source.choice((b"*", b"/", b"/" + places.readable[0])), lines=lines)
 
 
-TEMPLATES = (_upload, _read, _look, _change, _service, _options)
+TEMPLATES: tuple[Template, ...] = (_upload, _read, _look, _change, _service, _options)
+WEIGHTS = (30, 30, 10, 8, 6, 4)
 
 
 def chunked(source: random.Random, body: bytes) -> bytes:

@@ -3,6 +3,9 @@
 Where h11 refuses, we must refuse (4xx, 501, 505) or close. Where it accepts, we must answer, well-formed and once for each
 request; what is an ordinary upload or read must work, with the bytes that h11 read. After an answer that announces the end of
 the connection nothing more has to come. Where we differ on purpose `DIFFERENCES` says why.
+
+Where keys are asked for (tests/support/strangers.py), what is ordinary works for whoever has the right one. Whoever has none is
+told nothing but that it takes one, and what is hidden from somebody is told neither them nor apart from what is not there.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import h11
 
 from tests.support.http_grammar import PLAIN_TYPES, Ending
+from tests.support.strangers import Hidden, Sender, Strangers
 
 HEAD_SIZE_MAX = 1 << 24
 DENIED = h11.Response(status_code=404, headers=[("content-length", "0")])
@@ -165,7 +170,7 @@ VALUES: Mapping[bytes, re.Pattern[bytes]] = {
 }
 
 
-def ordinary(request: Judged, host: bytes) -> bool:
+def ordinary(request: Judged, host: bytes, neutral: re.Pattern[bytes] = NEUTRAL) -> bool:
     """Whether nothing but the framing can keep the request from working: our Host, and no header that asks for anything."""
     if request.version not in (b"1.0", b"1.1") or request.values(b"host") != [host]:
         return False
@@ -173,9 +178,57 @@ def ordinary(request: Judged, host: bytes) -> bool:
     if len(names) != len(set(names)):
         return False
     return all(
-        NEUTRAL.fullmatch(name) and (name not in VALUES or VALUES[name].fullmatch(value))
+        neutral.fullmatch(name) and (name not in VALUES or VALUES[name].fullmatch(value))
         for name, value in request.headers
     )
+
+
+# --- who may ---
+
+
+class Claim(enum.Enum):
+    """What the sender of a request can be told."""
+
+    ALL = "all: no keys are asked for, or it is sent as a right key is"
+    PERHAPS = "a right key stands in it somewhere, or it is a signed URL in other words"
+    SOME = "what a key for something else lets"
+    NOTHING = "that it takes a key"
+
+
+OPEN_PATHS = frozenset({b"/", b"/healthcheck", b"/healthz", b"/readyz", b"/version", b"/openapi.json", b"/docs"})
+TOLD_NOBODY = frozenset({400, 401, 405, 408, 413, 414, 417, 421, 429, 431, 501, 505})
+"""What somebody without a key is told of what takes one."""
+KEY_SENT = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
+NEUTRAL_WITH_KEY = re.compile(NEUTRAL.pattern + rb"|authorization")
+_OF_ITS_OWN = re.compile(rb"[0-9a-f]{32}")
+"""The id of a request, or the boundary of a multipart."""
+_PASSING = frozenset({b"date", b"x-ambry-request-id", b"connection"})
+"""The last depends on whether the end of what was sent was seen by then."""
+_MAY_CHANGE = re.compile(rb"/batch/|open/|other|beside")
+"""In requests by which a key for something else may change something."""
+
+
+def is_open(method: bytes, target: bytes) -> bool:
+    """Whether whoever asks is answered."""
+    path = target.partition(b"?")[0]
+    if b"://" in path:
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    return method == b"OPTIONS" or (method in (b"GET", b"HEAD") and unquote_to_bytes(path).lower() in OPEN_PATHS)
+
+
+def is_signed(target: bytes, hidden: Hidden) -> bool:
+    """Whether a target is that of a URL that was signed, in whatever words."""
+    if b"ambry-signature" not in unquote_to_bytes(target):
+        return False
+    return any(_meaning(target) == _meaning(each) for each in hidden.signed)
+
+
+def _meaning(target: bytes) -> tuple[bytes, list[bytes]]:
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return target, []
+    return unquote_to_bytes(parts.path), sorted(map(unquote_to_bytes, filter(None, parts.query.split(b"&"))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +237,8 @@ class Referee:
 
     host: bytes
     blobs: Mapping[bytes, bytes]
+    strangers: Strangers | None = None
+    """Who asks, where keys are asked for."""
 
     def findings(self, verdict: Verdict, outcome: Outcome, ending: Ending) -> list[str]:
         """What is wrong, one line each."""
@@ -191,6 +246,7 @@ class Referee:
         whole = len(verdict.requests)
         for index, answer in enumerate(outcome.answers):
             found += response_faults(answer)
+            found += self._told_too_much(verdict, index, answer)
             if index < whole:
                 found += self._wrong(verdict.requests[index], answer)
             elif verdict.end in (End.CLEAN, End.LAST):
@@ -210,7 +266,9 @@ class Referee:
 
     def _wrong(self, request: Judged, answer: Answer) -> list[str]:
         """What is wrong with the answer to a whole request."""
-        if not ordinary(request, self.host):
+        if self.claim(request) is not Claim.ALL:
+            return []
+        if not ordinary(request, self.host, NEUTRAL if self.strangers is None else NEUTRAL_WITH_KEY):
             return []
         uploads = request.target == b"/" and request.method in (b"POST", b"PUT")
         framed = request.values(b"transfer-encoding") or request.values(b"content-length") not in ([], [b"0"])
@@ -225,17 +283,96 @@ class Referee:
             return ["the answer holds other bytes than the blob"]
         return []
 
+    def claim(self, request: Judged) -> Claim:
+        """What its sender can be told."""
+        if self.strangers is None:
+            return Claim.ALL
+        said = [KEY_SENT.fullmatch(value) for value in request.values(b"authorization")]
+        if len(said) == 1 and said[0] is not None and said[0][1] in self.strangers.keys[Sender.RIGHT]:
+            return Claim.ALL
+        return self._claim(request.raw, request.target)
+
+    def _claim(self, raw: bytes, target: bytes) -> Claim:
+        strangers = self.strangers
+        assert strangers is not None
+        if any(key in raw for key in strangers.keys[Sender.RIGHT]) or is_signed(target, strangers.hidden):
+            return Claim.PERHAPS
+        return Claim.SOME if any(key in raw for key in strangers.keys[Sender.FOREIGN]) else Claim.NOTHING
+
+    def least(self, verdict: Verdict) -> Claim:
+        """The most that anybody on a connection can be told."""
+        order = list(Claim)
+        claims = [self.claim(request) for request in verdict.requests]
+        if self.strangers is not None:
+            claims.append(self._claim(verdict.rest, _line_of(verdict.rest)[1]))
+        return min(claims, key=order.index)
+
+    def _told_too_much(self, verdict: Verdict, index: int, answer: Answer) -> list[str]:
+        """Whether an answer tells somebody what they may not know."""
+        if self.strangers is None:
+            return []
+        if index < len(verdict.requests):
+            request = verdict.requests[index]
+            claim, method, target = self.claim(request), request.method, request.target
+        else:
+            method, target = _line_of(verdict.rest)
+            claim = self._claim(verdict.rest, target)
+        if claim in (Claim.ALL, Claim.PERHAPS):
+            return []
+        told = b"\r\n".join([answer.body, *(value for _, value in answer.headers)])
+        found = [f"{answer.status} tells what is hidden" for marker in self.strangers.markers if marker in told]
+        if claim is Claim.NOTHING and answer.status not in TOLD_NOBODY and not is_open(method, target):
+            found.append(f"{answer.status} to somebody without a key")
+        if claim is Claim.SOME and index < len(verdict.requests):
+            changes = method not in (b"GET", b"HEAD", b"OPTIONS") and answer.status < 300
+            if changes and not _MAY_CHANGE.search(unquote_to_bytes(verdict.requests[index].raw)):
+                found.append(f"{answer.status} to {method.decode()} with a key for something else")
+        return found
+
+    def apart(
+        self, verdict: Verdict, seen: Outcome, ghostly: Outcome, ghosts: Hidden, *, word_for_word: bool
+    ) -> list[str]:
+        """How what was told of something hidden differs from what was told of a ghost, by the answers to whole requests.
+
+        Not `word_for_word` where a name is spelled in a way of its own, which answers repeat.
+        """
+        assert self.strangers is not None
+        found = []
+        for _, real, ghost in zip(verdict.requests, seen.answers, ghostly.answers, strict=False):
+            if 429 in (real.status, ghost.status):
+                break
+            if real.status != ghost.status:
+                found.append(f"{real.status} of what is hidden, {ghost.status} of what is not there")
+            elif word_for_word and self.strangers.haunted(_said(real), ghosts) != self.strangers.haunted(
+                _said(ghost), ghosts
+            ):
+                found.append(f"{real.status} of what is hidden is said in other words of what is not there")
+        return found
+
     def stored(self, verdict: Verdict, outcome: Outcome) -> list[Stored]:
         """The uploads among whole requests that were acknowledged."""
         return [
             Stored(path=answer.value(b"location"), body=request.body)
             for request, answer in zip(verdict.requests, outcome.answers, strict=False)
-            if answer.status == 201
+            if answer.status == 201 and _BLOB.fullmatch(answer.value(b"location"))
         ]
 
 
+_BLOB = re.compile(rb"/[A-Za-z0-9_-]{48}")
 EARLY = (b"GET", b"HEAD", b"OPTIONS")
 """Methods that may be answered before the body was read to its end: it says nothing. The connection ends then."""
+
+
+def _line_of(rest: bytes) -> tuple[bytes, bytes]:
+    """Method and target of a request that is not whole."""
+    words = rest.lstrip(b"\r\n").partition(b"\r\n")[0].split(b" ")
+    return words[0], words[1] if len(words) > 1 else b""
+
+
+def _said(answer: Answer) -> bytes:
+    """All that an answer tells, but for what is its own; parts of a batch come in any order."""
+    lines = [name + b": " + value for name, value in answer.headers if name not in _PASSING]
+    return _OF_ITS_OWN.sub(b"", b"\n".join(sorted([*lines, *answer.body.split(b"\r\n")])))
 
 
 def _short(reason: str) -> str:
@@ -253,6 +390,10 @@ def response_faults(answer: Answer) -> list[str]:
         found.append(f"{answer.status} {answer.value(b'x-ambry-error-code').decode('ascii', 'replace')}")
     owed = (b"x-ambry-request-id", b"date", b"server")
     found += [f"{answer.status} without {name.decode()}" for name in owed if not answer.value(name)]
+    if answer.status == 401 and not answer.value(b"www-authenticate"):
+        found.append("401 without www-authenticate")
+    if answer.status in (429, 503) and not answer.value(b"retry-after"):
+        found.append(f"{answer.status} without retry-after")
     if answer.status >= 400 and answer.body and answer.value(b"content-type") != b"application/problem+json":
         found.append(f"{answer.status} without a problem")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -32,9 +33,13 @@ class Answer:
         return str(self.headers["Location"]).removeprefix("/")
 
 
-def connect(url: str, timeout_s: float = TIMEOUT_S) -> http.client.HTTPConnection:
+def connect(url: str, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    """With `tls` for a URL of https."""
     parts = urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+    host = parts.hostname or "127.0.0.1"
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=tls)
+    return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
 
 
 def call(
@@ -45,9 +50,10 @@ def call(
     headers: Mapping[str, str] | None = None,
     *,
     timeout_s: float = TIMEOUT_S,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """One request on a connection of its own. An iterable body goes out chunked."""
-    connection = connect(url, timeout_s)
+    connection = connect(url, timeout_s, tls)
     try:
         chunked = body is not None and not isinstance(body, bytes)
         wanted = dict(headers or {})

@@ -7,7 +7,9 @@ import random
 import pytest
 
 from tests.support.http_grammar import Ending, Grammar, Places
-from tests.support.http_referee import Answer, End, Outcome, Referee, judge
+from tests.support.http_hostile import hostile_grammar
+from tests.support.http_referee import Answer, Claim, End, Outcome, Referee, judge
+from tests.support.strangers import Hidden, Sender, Strangers
 
 HOST = b"127.0.0.1:1"
 HEAD = b"Host: 127.0.0.1:1\r\n"
@@ -16,6 +18,29 @@ UPLOAD = b"POST / HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 REFEREE = Referee(host=HOST, blobs={b"/blob": b"content"})
 OWED = ((b"x-ambry-request-id", b"r"), (b"date", b"d"), (b"server", b"s"))
 CLOSE = (b"connection", b"close")
+
+
+def _hidden(letter: bytes) -> Hidden:
+    blob, name = letter * 48, b"vault/plain/" + letter
+    return Hidden(
+        ids=(blob,),
+        names=(name,),
+        upload=letter * 32,
+        chunk=b"/signedId/" + letter,
+        account=b"vault",
+        container=b"plain",
+        signed=tuple(b"/" + what + b"?ambry-verb=GET&ambry-signature=" + letter * 64 for what in (blob, name)),
+    )
+
+
+STRANGERS = Strangers(
+    hidden=_hidden(b"h"),
+    near=_hidden(b"n"),
+    far=_hidden(b"f"),
+    keys={Sender.NOBODY: (b"ambry_none_n",), Sender.FOREIGN: (b"ambry_else_e",), Sender.RIGHT: (b"ambry_good_g",)},
+    markers=(b"hush",),
+)
+KEYED = Referee(host=HOST, blobs={b"/blob": b"content"}, strangers=STRANGERS)
 
 
 def answer(status: int, *headers: tuple[bytes, bytes], body: bytes = b"") -> Answer:
@@ -114,3 +139,74 @@ def test_white_space_in_an_extension_of_a_chunk_may_be_refused(extension: bytes)
     rest = b"\r\nhello\r\n0\r\n\r\n"
     assert found(UPLOAD + b"5" + extension + rest, answer(400, CLOSE), ended=True) == []
     assert found(UPLOAD + b'5;a="x y"' + rest, answer(400, CLOSE), ended=True) != []
+
+
+def keyed(raw: bytes, *answers: Answer) -> list[str]:
+    return KEYED.findings(judge(raw), Outcome(answers=answers, ended=False), Ending.KEEP)
+
+
+def sent(line: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join([line + b" HTTP/1.1", HEAD[:-2], *headers, b"", b""])
+
+
+def test_who_sends_a_request_is_told_by_its_one_key() -> None:
+    def claim(raw: bytes) -> Claim:
+        return KEYED.claim(judge(raw).requests[0])
+
+    assert claim(sent(b"GET /blob", b"Authorization: bearer  ambry_good_g")) is Claim.ALL
+    twice = (b"Authorization: Bearer ambry_good_g", b"Authorization: Bearer ambry_else_e")
+    assert claim(sent(b"GET /blob", *twice)) is Claim.PERHAPS
+    assert claim(sent(b"GET /blob", b"Authorization: Bearer ambry_else_e")) is Claim.SOME
+    assert claim(sent(b"GET /blob", b"Authorization: Bearer ambry_none_n")) is Claim.NOTHING
+    assert claim(sent(b"GET /blob", b"Authorization: Bearer ambry_good_")) is Claim.NOTHING
+    url = STRANGERS.hidden.signed[0]
+    path, _, query = url.partition(b"?")
+    assert claim(sent(b"GET " + path + b"?" + b"&".join(reversed(query.split(b"&"))))) is Claim.PERHAPS
+    assert claim(sent(b"GET " + url[:-1] + b"x")) is Claim.NOTHING
+
+
+def test_nobody_is_told_more_than_that_it_takes_a_key() -> None:
+    refused = answer(401, (b"www-authenticate", b"Bearer"))
+    assert keyed(sent(b"GET /blob"), refused) == []
+    assert keyed(sent(b"GET /blob"), answer(404)) == ["404 to somebody without a key"]
+    assert keyed(sent(b"GET /HealthZ"), answer(200)) == []
+    assert keyed(sent(b"GET /x"), answer(401, (b"www-authenticate", b"hush"))) == ["401 tells what is hidden"]
+    assert keyed(sent(b"GET /x"), answer(401)) == ["401 without www-authenticate"]
+    foreign = b"Authorization: Bearer ambry_else_e"
+    assert keyed(sent(b"DELETE /x", foreign), answer(202)) == ["202 to DELETE with a key for something else"]
+    assert keyed(sent(b"GET /blob", b"Authorization: Bearer ambry_good_g"), answer(403)) == [
+        "403  to an ordinary request"
+    ]
+
+
+def test_what_is_hidden_is_told_apart_from_a_ghost_by_status_or_words() -> None:
+    raw = sent(b"GET /" + STRANGERS.hidden.ids[0])
+
+    def apart(real: Answer, ghost: Answer, word_for_word: bool = True) -> list[str]:
+        one, other = (Outcome(answers=(each,), ended=False) for each in (real, ghost))
+        return KEYED.apart(judge(raw), one, other, STRANGERS.near, word_for_word=word_for_word)
+
+    real, ghost = (answer(403, body=b"no " + each.ids[0]) for each in (STRANGERS.hidden, STRANGERS.near))
+    assert apart(real, ghost) == []
+    assert apart(answer(403), answer(404)) == ["403 of what is hidden, 404 of what is not there"]
+    said = apart(answer(403, body=b"no"), answer(403, body=b"not"))
+    assert said == ["403 of what is hidden is said in other words of what is not there"]
+    assert apart(answer(403, body=b"no"), answer(403, body=b"not"), word_for_word=False) == []
+
+
+def test_a_case_is_drawn_again_about_ghosts_and_the_next_is_the_same() -> None:
+    places = Places(
+        host=HOST, readable=[b"a" * 48], spendable=[b"c" * 48], strangers=STRANGERS, hidden=STRANGERS.hidden
+    )
+    first, second = (hostile_grammar(random.Random(4), places) for _ in range(2))
+    about = 0
+    for _ in range(300):
+        case = first.case()
+        again = first.again(STRANGERS.near)
+        assert case == second.case() and len(again.raw) == len(case.raw)
+        about += case.hidden
+        if not case.hidden:
+            assert again == case
+        elif not case.damaged:
+            assert b"n" * 48 not in case.raw and b"h" * 48 not in again.raw
+    assert about > 100
