@@ -21,6 +21,7 @@ from ambry.errors import AmbryError, RequestTimeout
 from ambry.service.listener import TCP_CLOSE, bound_unsent, state_of, unconfirmed
 from ambry.service.logs import get_logger
 from frontend.http.admission import Patience
+from frontend.http.gone import GONE
 from frontend.http.handler import Handler
 from frontend.http.short import Begun, ShortAnswer
 
@@ -110,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
             self.begun.lost()
         if self.handler is not None:
             self.handler.connection_lost(error)
-            self.handler = None
+        self.handler, self.transport = None, GONE
 
     # --- reading ---
 
@@ -261,8 +262,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether nothing of a request is here: it may be closed, and nobody loses anything."""
-        unheard = self._unheard or self.short is not None
-        return not unheard and (self.handler is None or self.handler.idle)
+        return self.heard_all and (self.handler is None or self.handler.idle)
 
     # --- the end ---
 

@@ -169,6 +169,8 @@ class Handler(PastParser):
             self._take_up(message, head, size)
         else:
             self.refused = True
+            # Its traceback keeps the frame in which aiohttp keeps it: a circle with all of the connection.
+            message.exc.__traceback__ = None
             if before is not None and (not before.is_eof() or before.exception() is not None):
                 # What cannot be understood is the body of a request that is being answered already.
                 self._messages.pop()
