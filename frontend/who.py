@@ -64,7 +64,7 @@ class _Granted(NamedTuple):
 class Who:
     """Somebody, and what they may do. Never changed; a key that is changed becomes another one."""
 
-    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "id", "key", "name", "signed", "used")
+    __slots__ = ("_granted", "_whole", "anybody", "expires_ms", "hashed", "id", "key", "name", "signed", "used")
 
     def __init__(
         self,
@@ -74,18 +74,21 @@ class Who:
         name: str = "",
         expires_ms: int | None = None,
         key: Any = None,
+        hashed: str = "",
         anybody: bool = False,
         signed: bool = False,
     ) -> None:
-        """`id` and `name` are a key's; `key` is all that is known of it. `anybody`: no keys are asked for.
+        """`id` and `name` are a key's; `key` is all that is known of it, `hashed` the hash of the secret that was
+        sent, which may be one that another took the place of. `anybody`: no keys are asked for.
 
         `signed`: it is whoever has a URL that this key signed.
         """
         self.id = id
         self.name = name
         self.expires_ms = expires_ms
-        """Wall clock; None for a key that does not expire."""
+        """When what was sent opens nothing any more, by the wall clock; None for a key that does not expire."""
         self.key = key
+        self.hashed = hashed
         self.used = False
         """Whether it was, since that was last asked."""
         self.anybody = anybody

@@ -1,4 +1,7 @@
-"""Making, changing and revoking keys. It takes admin where a key has something, and nobody gives more than they have."""
+"""Making, changing and revoking keys. It takes admin where a key has something, and nobody gives more than they have.
+
+More is: a role, a place, a time after which their own key opens nothing any more, or a rate.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,7 @@ class Keys:
         """A new one; known everywhere within a second. Raises InvalidRequest, AccessDenied, and what the store raises."""
         self._check(who, name, grants, expires_ms, limits)
         await self._sync.refresh()
+        self._access.check_standing(who)
         if len(self._access.keys) >= KEYS_MAX:
             raise InvalidRequest(f"there are {KEYS_MAX} keys already; revoke some first")
         made = new_key(self._chance)
@@ -113,11 +117,14 @@ class Keys:
         return changed
 
     async def rotate(self, who: Who, id: str, *, overlap_s: int) -> MadeKey:
-        """Another secret, for whoever may all that the key may; the old one opens for `overlap_s` more. Raises as change."""
+        """Another secret, for whoever may all that the key may; the old one opens for `overlap_s` more. Raises as change.
+
+        When the key expires and what its limits are stays.
+        """
         if not 0 <= overlap_s <= OVERLAP_MAX_S:
             raise InvalidRequest(f"overlapS is 0 to {OVERLAP_MAX_S} seconds")
         stored, stamp = await self._stored(who, id)
-        _check_gives(who, stored.grants)
+        _check_gives(who, stored.grants, stored.expires_ms, stored.limits)
         made = new_key(self._chance, id)
         now_ms = self._clock.wall_ms()
         old = [each for each in stored.old if each.until_ms > now_ms and overlap_s]
@@ -143,6 +150,7 @@ class Keys:
         if version is None or version.value is None:
             raise KeyNotFound(f"there is no key {id}; it was revoked")
         # What is known by heart may be older than the stamp that the change is bound to.
+        self._access.check_standing(who)
         stored = decode(version.value)
         _check_administers(who, id, stored)
         return stored, version.stamp
@@ -183,7 +191,7 @@ class Keys:
                 raise AccessDenied(
                     f"the key {who.id} does not have admin in {grant.account}/{grant.container}, so it makes no keys there"
                 )
-        _check_gives(who, grants)
+        _check_gives(who, grants, expires_ms, limits)
 
 
 def _administers_place(who: Who, grant: Grant) -> bool:
@@ -202,11 +210,22 @@ def _check_administers(who: Who, id: str, key: StoredKey) -> None:
         raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
 
 
-def _check_gives(who: Who, grants: Sequence[Grant]) -> None:
+def _check_gives(who: Who, grants: Sequence[Grant], expires_ms: int | None, limits: Rates) -> None:
     """Whoever makes a key, or gets its secret, may all that it may. Raises AccessDenied."""
     for grant in grants:
         if not who.gives(grant):
             raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {_shown(grant)}")
+    if who.expires_ms is not None and (expires_ms is None or expires_ms > who.expires_ms):
+        until = "never expires" if expires_ms is None else f"expires at {expires_ms}"
+        raise AccessDenied(
+            f"the key {who.id}, with the secret that was sent, opens until {who.expires_ms} (milliseconds since 1970), "
+            f"so it gives no key that {until}; say an expiresMs that is no later"
+        )
+    if who.key is not None and not limits.within(who.key.limits):
+        raise AccessDenied(
+            f"the key {who.id} has limits ({who.key.limits.shown()}), so it gives no key with wider ones "
+            f"({limits.shown()}); say limits that are no wider, each in a second and at once"
+        )
 
 
 def _shown(grant: Grant) -> str:

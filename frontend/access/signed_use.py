@@ -50,10 +50,13 @@ class SignedUrls:
         return (ends_ms if who.expires_ms is None else min(ends_ms, who.expires_ms)) // 1000
 
     def sign(self, who: Who, path: str, leave: Leave) -> str:
-        """The query of a URL with this path, signed by the key of `who`, who may sign. Raises InvalidRequest."""
-        if not isinstance(who.key, StoredKey):
+        """The query of a URL with this path, signed by the key of `who`, who may sign. Raises InvalidRequest.
+
+        It is good for no longer than the secret that was sent, which a rotation may have given an end.
+        """
+        if not who.hashed:
             raise InvariantBroken("a URL was to be signed by somebody without a key")
-        return must_have(self._signatures, "the secret of signed URLs").sign(path, leave, who.key.hash)
+        return must_have(self._signatures, "the secret of signed URLs").sign(path, leave, who.hashed)
 
     def open(self, method: str, paths: tuple[str, ...], pairs: Mapping[str, str]) -> tuple[Who, Leave]:
         """Who signed a URL, and what it lets do; it was signed for one of `paths`, and `pairs` are its query, whole.

@@ -99,7 +99,7 @@ class Access:
             expires_ms = min([*until, *([] if expires_ms is None else [expires_ms])])
         if expires_ms is not None and now_ms >= expires_ms:
             raise Unauthenticated(f"the key {sent.id} ({stored.name}) has expired; ask for another one")
-        return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored)
+        return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored, hashed=hashed)
 
     def check_standing(self, who: Who) -> None:
         """Raises Unauthenticated where a key is not any more what it was when a request with it began."""

@@ -22,6 +22,27 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Seconds' worth that may be had at once."""
         return BURST_S if self.burst_s is None else self.burst_s
 
+    def within(self, others: Rates) -> bool:
+        """Whether they never let more through than others: no more in a second, and no more at once."""
+        pairs = ((self.requests_per_s, others.requests_per_s), (self.bytes_per_s, others.bytes_per_s))
+        return all(
+            theirs is None or (own is not None and own <= theirs and own * self.worth_s <= theirs * others.worth_s)
+            for own, theirs in pairs
+        )
+
+    def shown(self) -> str:
+        """As a sentence names them."""
+        told = [
+            f"{name} {value:g}"
+            for name, value in (
+                ("requestsPerS", self.requests_per_s),
+                ("bytesPerS", self.bytes_per_s),
+                ("burstS", self.burst_s),
+            )
+            if value is not None
+        ]
+        return ", ".join(told) or "none"
+
     def wrong(self) -> str | None:
         """What is wrong with them, as a sentence; None where nothing is."""
         for bound in (self.requests_per_s, self.bytes_per_s):

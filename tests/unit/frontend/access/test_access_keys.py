@@ -229,3 +229,102 @@ async def test_a_change_that_comes_with_a_rotation_brings_no_old_secret_back(tmp
         assert one.who(rotated[0]).name == "other"
         with pytest.raises(Unauthenticated):
             one.who(old)
+
+
+ADMIN = [Grant(roles=("admin", "read"), account="ml")]
+HOUR_MS = 3_600_000
+BOUNDED = Rates(requests_per_s=10, bytes_per_s=1_000, burst_s=2)
+
+
+async def bounded_admin(seat: Seat, root: Who, clock: SettableClock) -> tuple[str, Who, int]:
+    """A key with admin that expires and has limits: its id, who has it, and until when."""
+    until_ms = clock.wall_ms() + HOUR_MS
+    made = await seat.keys.create(root, "bounded", ADMIN, expires_ms=until_ms, limits=BOUNDED)
+    return made.id, seat.who(made.text), until_ms
+
+
+WIDER = [
+    (None, BOUNDED, "never expires"),
+    (1, BOUNDED, "expires at"),
+    (0, Rates(), "has limits"),
+    (0, Rates(requests_per_s=10), "has limits"),
+    (0, Rates(bytes_per_s=1_000), "has limits"),
+    (0, Rates(requests_per_s=10.1, bytes_per_s=1_000), "has limits"),
+    (0, Rates(requests_per_s=10, bytes_per_s=1_001), "has limits"),
+    (0, Rates(requests_per_s=10, bytes_per_s=1_000, burst_s=2.1), "has limits"),
+    (0, Rates(requests_per_s=1, bytes_per_s=1, burst_s=2_100), "has limits"),
+]
+
+
+@pytest.mark.parametrize(("later_ms", "limits", "why"), WIDER)
+async def test_no_key_outlives_whoever_made_it_nor_may_more_in_a_second(
+    tmp_path: Path, later_ms: int | None, limits: Rates, why: str
+) -> None:
+    async with two(tmp_path) as (one, _, root, clock):
+        own, who, until_ms = await bounded_admin(one, root, clock)
+        expires_ms = None if later_ms is None else until_ms + later_ms
+        fits, _ = await create(one, root)  # wider: made by the configuration's
+        narrow = await one.keys.create(who, "job", READ, expires_ms=until_ms, limits=BOUNDED)
+        with pytest.raises(AccessDenied, match=why):
+            await one.keys.create(who, "job", READ, expires_ms=expires_ms, limits=limits)
+        for id in (own, narrow.id, fits):
+            with pytest.raises(AccessDenied, match=why):
+                await one.keys.change(who, id, name=None, grants=READ, expires_ms=expires_ms, limits=limits)
+        wide = await one.keys.create(root, "wide", READ, expires_ms=expires_ms, limits=limits)
+        for change in (
+            one.keys.rotate(who, wide.id, overlap_s=0),
+            one.keys.change(who, wide.id, name="mine", grants=None, expires_ms=msgspec.UNSET, limits=None),
+        ):
+            with pytest.raises(AccessDenied, match=why):
+                await change
+        changed = await one.keys.change(who, wide.id, name=None, grants=None, expires_ms=until_ms, limits=BOUNDED)
+        assert (changed.expires_ms, changed.limits) == (until_ms, BOUNDED), "narrower it may make it"
+
+
+async def test_whoever_has_bounds_gives_within_them_and_a_rotation_keeps_them(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, clock):
+        own, who, until_ms = await bounded_admin(one, root, clock)
+        for limits in (
+            BOUNDED,
+            Rates(requests_per_s=20 / 3, bytes_per_s=1, burst_s=3),
+            Rates(requests_per_s=1, bytes_per_s=1),
+        ):
+            made = await one.keys.create(who, "job", READ, expires_ms=until_ms - 1, limits=limits)
+            again = await one.keys.rotate(who, made.id, overlap_s=60)
+            assert (again.stored.expires_ms, again.stored.limits) == (until_ms - 1, limits)
+        again = await one.keys.rotate(who, own, overlap_s=60)
+        assert (again.stored.expires_ms, again.stored.limits) == (until_ms, BOUNDED)
+        who = one.who(again.text)
+        await one.keys.revoke(who, (await create(one, root))[0])  # takes away, and gives nothing
+
+
+async def test_a_secret_that_was_rotated_away_gets_nothing_that_stays(tmp_path: Path) -> None:
+    """Whoever had an old secret, while it still opened, rotated the key to one of their own, or made another key."""
+    async with two(tmp_path) as (one, _, root, clock):
+        id, old = await create(one, root, ADMIN)
+        new = (await one.keys.rotate(root, id, overlap_s=60)).text
+        with pytest.raises(AccessDenied, match="never expires"):
+            await one.keys.rotate(one.who(old), id, overlap_s=60)
+        with pytest.raises(AccessDenied, match="never expires"):
+            await create(one, one.who(old))
+        with pytest.raises(AccessDenied, match="never expires"):
+            await one.keys.change(one.who(old), id, name="x", grants=None, expires_ms=msgspec.UNSET, limits=None)
+        await create(one, one.who(old), expires_ms=clock.wall_ms() + 60_000)
+        await one.keys.rotate(one.who(new), id, overlap_s=60)
+
+
+async def test_a_key_that_is_revoked_elsewhere_makes_none_in_the_second_until_that_is_heard(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other, root, _clock):
+        id, text = await create(one, root, ADMIN)
+        job, _ = await create(one, root)
+        await other.sync.tick()
+        who = other.who(text)
+        await one.keys.revoke(root, id)
+        for change in (
+            create(other, who),
+            other.keys.rotate(who, job, overlap_s=0),
+            other.keys.change(who, job, name="x", grants=None, expires_ms=msgspec.UNSET, limits=None),
+            other.keys.revoke(who, job),
+        ):
+            with pytest.raises(Unauthenticated, match="was revoked while this request ran"):
+                await change

@@ -103,11 +103,9 @@ def test_a_url_dies_when_the_secret_of_its_key_is_rotated_and_not_before_that_ha
     late = frontend.signed(90)
     frontend.open(late)
     frontend.clock.advance(51)
-    with pytest.raises(Unauthenticated, match="not whole"):
-        frontend.open(query)
-    frontend.clock.advance(SKEW_S)
-    with pytest.raises(Unauthenticated, match="expired"):
-        frontend.open(late)
+    for each in (query, late):
+        with pytest.raises(Unauthenticated, match="not whole"):
+            frontend.open(each)
 
 
 def test_a_url_expires_no_later_than_its_key() -> None:
