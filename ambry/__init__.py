@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ambry.client.model import BatchResult as BatchResult
     from ambry.client.model import BlobInfo as BlobInfo
     from ambry.client.model import ByteRange as ByteRange
+    from ambry.client.model import CacheConfig as CacheConfig
     from ambry.client.model import ClusterHealth as ClusterHealth
     from ambry.client.model import EndpointHealth as EndpointHealth
     from ambry.client.model import RetryPolicy as RetryPolicy
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from ambry.errors import NameNotFound as NameNotFound
     from ambry.errors import NotDeleted as NotDeleted
     from ambry.errors import NotSupported as NotSupported
+    from ambry.errors import Offline as Offline
     from ambry.errors import Overloaded as Overloaded
     from ambry.errors import PeerConnectionLost as PeerConnectionLost
     from ambry.errors import PreconditionFailed as PreconditionFailed
@@ -126,6 +128,7 @@ _EXPORTS: dict[str, str] = {
             "BatchResult",
             "BlobInfo",
             "ByteRange",
+            "CacheConfig",
             "ClusterHealth",
             "EndpointHealth",
             "RetryPolicy",
@@ -172,6 +175,7 @@ _EXPORTS: dict[str, str] = {
             "NameNotFound",
             "NotDeleted",
             "NotSupported",
+            "Offline",
             "Overloaded",
             "PeerConnectionLost",
             "PreconditionFailed",

@@ -328,6 +328,13 @@ class Unavailable(AmbryError, ConnectionError):
     retriable = True
 
 
+class Offline(AmbryError, ConnectionError):
+    """The client is told to use no network, and what is asked for is not on this machine."""
+
+    code = 49
+    status = 503
+
+
 class QuorumNotReached(Unavailable):
     """Too few replicas confirmed a write in time; it may or may not have happened."""
 

@@ -769,6 +769,10 @@ COVERED_BY = {
         f"ambry/tensors/{name}.py": ("tests/integration/test_tensors.py", "models against real processes")
         for name in ("file", "frameworks", "model")
     },
+    **{
+        f"ambry/client/{twin}/caching.py": (CLIENT + "test_client_cache.py", "blobs are kept by both clients")
+        for twin in ("aio", "sync")
+    },
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{
         f"ambry/fs/{name}.py": (

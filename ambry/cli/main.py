@@ -55,6 +55,7 @@ CLIENT_COMMANDS = {
     "sign": "ambry.cli.signed",
     "usage": "ambry.cli.usage",
     "bench": "ambry.cli.bench",
+    "cache": "ambry.cli.cache",
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"

@@ -174,6 +174,23 @@ class TransferConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """Where `cached_path` keeps blobs, and how many bytes at most. No `directory` is $XDG_CACHE_HOME/ambry, ~/.cache/ambry.
+
+    A client that is `offline` asks nothing of any server: what is in the cache can be had, and all else raises Offline.
+    """
+
+    directory: StrPath | None = None
+    max_bytes: int = 50 << 30
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        check_type("max_bytes", self.max_bytes, Integral, "a number of bytes")
+        if self.max_bytes < 1:
+            raise InvalidRequest(f"max_bytes must be positive, not {self.max_bytes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TLSConfig:
     """PEM files for endpoints with https. `ca` holds the authorities that are trusted in place of the system's; `cert` and
     `key` are this client's own certificate, where a proxy or a server asks for one. The server's is always verified."""
@@ -199,6 +216,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: Timeout
     retry: RetryPolicy
     transfer: TransferConfig
+    cache: CacheConfig
     verify: Verify
 
 

@@ -10,14 +10,17 @@ from typing import Any, Self, Unpack, cast, get_args
 
 from ambry import __version__
 from ambry.blob import Durability
+from ambry.client.cache import BlobCache, default_directory
 from ambry.client.credentials import SecretText, checked_key
 from ambry.client.endpoints import normal_endpoints
 from ambry.client.model import (
     BlobSource,
     ByteRange,
+    CacheConfig,
     ClientOptions,
     Progress,
     RetryPolicy,
+    StrPath,
     Timeout,
     TLSConfig,
     TransferConfig,
@@ -25,14 +28,24 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.profiles import find_options
-from ambry.client.refs import NameRef, Place, Ref, VersionRef, dataset_place, name_place, place_of, prefix_place
+from ambry.client.refs import (
+    NameRef,
+    Place,
+    Ref,
+    VersionRef,
+    dataset_place,
+    name_place,
+    place_of,
+    prefix_place,
+    subject_of,
+)
 from ambry.client.retry import Attempts, Endpoints, OnRetry, RetryBudget
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest
 from ambry.clock import Clock, SystemClock, system_random
-from ambry.errors import AmbryError, InvalidRequest, Unauthenticated
+from ambry.errors import AmbryError, InvalidRequest, Offline, Unauthenticated
 from ambry.rest import names
 from ambry.rest.text import plain_text
 from ambry.rest.values import DEFAULT_NAME
@@ -56,6 +69,7 @@ class ClientBase:
         timeout: Timeout = Timeout(),  # noqa: B008  # frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008
         transfer: TransferConfig = TransferConfig(),  # noqa: B008
+        cache: CacheConfig = CacheConfig(),  # noqa: B008
         verify: Verify = "always",
         _clock: Clock | None = None,
         _random: random.Random | None = None,
@@ -70,6 +84,7 @@ class ClientBase:
         check_type("timeout", timeout, Timeout, _TIMEOUT)
         check_type("retry", retry, RetryPolicy, "a RetryPolicy(max_attempts=...)")
         check_type("transfer", transfer, TransferConfig, _TRANSFER)
+        check_type("cache", cache, CacheConfig, "a CacheConfig(directory=...)")
         if tls is not None:
             check_type("tls", tls, TLSConfig, "a TLSConfig(ca=...)")
         secret = None if key is None else checked_key(key)
@@ -83,11 +98,13 @@ class ClientBase:
             "timeout": timeout,
             "retry": retry,
             "transfer": transfer,
+            "cache": cache,
             "verify": verify,
         }
         self._timeout = timeout
         self._retry = retry
         self._transfer = transfer
+        self._cache = cache
         self._verify: Verify = verify
         self._clock: Clock = _clock or SystemClock()
         self._random = _random or system_random()
@@ -243,6 +260,22 @@ class ClientBase:
     def _chunk_size(self, transfer: TransferConfig | None) -> int:
         """Bytes that one call hands on at a time."""
         return self._transfer_of(transfer).chunk_size
+
+    def _cache_in(self, directory: StrPath | None) -> BlobCache:
+        """The cache of blobs on this machine, in `directory` if that is given."""
+        found = directory or self._cache.directory or default_directory(os.environ)
+        return BlobCache(found, max_bytes=self._cache.max_bytes, clock=self._clock)
+
+    def _known_as(self, place: NameRef | VersionRef) -> str:
+        """What a place is remembered by: other clusters have the same names."""
+        return f"{','.join(sorted(self.endpoints))} {place.account}/{place.container}: {subject_of(place)}"
+
+    def _refuse_offline(self, what: str) -> None:
+        """Raises Offline."""
+        if self._cache.offline:
+            raise Offline(
+                f"{what} was not asked for: this client is offline (AMBRY_OFFLINE, CacheConfig(offline=True))"
+            )
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
         return {**self._common, **request.headers}

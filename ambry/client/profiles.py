@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
+from ambry.client.cache_plan import parse_size
 from ambry.client.credentials import checked_key, read_key, refuse_shared
 from ambry.client.endpoints import normal_endpoints
-from ambry.client.model import ClientOptions, TLSConfig, Verify
+from ambry.client.model import CacheConfig, ClientOptions, TLSConfig, Verify
 from ambry.client.sources import read_toml
 from ambry.config import convert
 from ambry.errors import ConfigInvalid, InvalidRequest
@@ -32,7 +33,8 @@ LOCAL = "local"
 """The profile that `ambry cluster up` writes."""
 PROFILES = "profiles"
 _PLAIN = ("account", "container", "service_id", "verify")
-_FILES = ("key_file", "ca", "cert", "cert_key")
+_FILES = ("key_file", "ca", "cert", "cert_key", "cache_dir")
+_CACHE = ("cache_max", "offline")
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,12 +52,24 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     cert_key: str | None = None
     trusted: list[str] | None = None
     directory: str | None = None
+    cache_dir: str | None = None
+    cache_max: int | str | None = None
+    offline: bool | Literal["0", "1", "false", "true", "no", "yes"] | None = None
 
     def tls(self) -> TLSConfig | None:
         """Raises InvalidRequest."""
         if self.ca is self.cert is self.cert_key is None:
             return None
         return TLSConfig(ca=self.ca, cert=self.cert, key=self.cert_key)
+
+    def cache(self, under: CacheConfig) -> CacheConfig:
+        """What it says, over what is said without it. Raises InvalidRequest."""
+        largest = parse_size(self.cache_max) if isinstance(self.cache_max, str) else self.cache_max
+        return CacheConfig(
+            directory=under.directory if self.cache_dir is None else self.cache_dir,
+            max_bytes=under.max_bytes if largest is None else largest,
+            offline=under.offline if self.offline is None else self.offline in (True, "1", "true", "yes"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +105,9 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
     tls = said.tls() or (chosen.tls() if trusted else None)
     if tls is not None:
         options.setdefault("tls", tls)
+    cache = _cache_of(said, chosen)
+    if cache != CacheConfig():
+        options.setdefault("cache", cache)
     if "key" in options:
         return FoundOptions(options=options)
     source = next((each for each in (said, chosen) if each.key is not None or each.key_file is not None), None)
@@ -112,6 +129,15 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
     return FoundOptions(options=options)
 
 
+def find_cache(env: Mapping[str, str], profile: str | None) -> CacheConfig:
+    """How blobs are kept on this machine: what AMBRY_CACHE_... says, then the profile. Raises ConfigInvalid."""
+    return _cache_of(_of_environment(env), _chosen(env, profile or env.get("AMBRY_PROFILE") or None)[0])
+
+
+def _cache_of(said: Profile, chosen: Profile) -> CacheConfig:
+    return said.cache(chosen.cache(CacheConfig()))
+
+
 def _key_of(text: str, source: str) -> str:
     try:
         return checked_key(text)
@@ -120,7 +146,7 @@ def _key_of(text: str, source: str) -> str:
 
 
 def _of_environment(env: Mapping[str, str]) -> Profile:
-    names = ("endpoints", *_PLAIN, "key", *_FILES)
+    names = ("endpoints", *_PLAIN, "key", *_FILES, *_CACHE)
     said = {name: env[f"AMBRY_{name.upper()}"] for name in names if env.get(f"AMBRY_{name.upper()}")}
     return _profile(said, "the environment (AMBRY_...)", None)
 
@@ -152,6 +178,7 @@ def _profile(tree: dict[str, Any], source: str, base: Path | None) -> Profile:
         normal_endpoints(found.endpoints)
         normal_endpoints(found.trusted or None)
         found.tls()
+        found.cache(CacheConfig())
     except InvalidRequest as cause:
         raise ConfigInvalid(f"{source}: {cause.message}") from cause
     if base is None:

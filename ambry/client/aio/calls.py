@@ -149,6 +149,7 @@ class AsyncCalls(ClientBase):
         upload: BlobUpload | None = None,
     ) -> AsyncResponse:
         """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
+        self._refuse_offline(request.subject or request.path)
         try:
             response = await self._transport.exchange(
                 endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline

@@ -8,6 +8,7 @@ from typing import Self
 from ambry.client.aio.accounts import AsyncAccounts
 from ambry.client.aio.aliases import AsyncAliases
 from ambry.client.aio.batches import AsyncBatches
+from ambry.client.aio.caching import AsyncCaching
 from ambry.client.aio.changes import AsyncChanges
 from ambry.client.aio.datasets import AsyncDatasets
 from ambry.client.aio.encryption import AsyncEncryption
@@ -18,6 +19,7 @@ from ambry.client.aio.signed import AsyncSignedUrls
 
 
 class AsyncAmbryClient(
+    AsyncCaching,
     AsyncFileUploads,
     AsyncDatasets,
     AsyncAliases,

@@ -148,6 +148,7 @@ class SyncCalls(ClientBase):
         upload: BlobUpload | None = None,
     ) -> SyncResponse:
         """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
+        self._refuse_offline(request.subject or request.path)
         try:
             response = self._transport.exchange(
                 endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline

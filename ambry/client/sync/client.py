@@ -9,6 +9,7 @@ from typing import Self
 from ambry.client.sync.accounts import SyncAccounts
 from ambry.client.sync.aliases import SyncAliases
 from ambry.client.sync.batches import SyncBatches
+from ambry.client.sync.caching import SyncCaching
 from ambry.client.sync.changes import SyncChanges
 from ambry.client.sync.datasets import SyncDatasets
 from ambry.client.sync.encryption import SyncEncryption
@@ -19,6 +20,7 @@ from ambry.client.sync.signed import SyncSignedUrls
 
 
 class AmbryClient(
+    SyncCaching,
     SyncFileUploads,
     SyncDatasets,
     SyncAliases,

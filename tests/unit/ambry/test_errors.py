@@ -57,6 +57,7 @@ def test_the_codes_on_the_wire_never_change() -> None:
         46: "RateLimited",
         47: "UploadNotFound",
         48: "UploadGone",
+        49: "Offline",
         50: "Unavailable",
         51: "QuorumNotReached",
         52: "ReplicaUnavailable",

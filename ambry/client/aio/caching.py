@@ -1,0 +1,103 @@
+"""Blobs that are kept on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ambry.client.aio.blobs import AsyncBlobs
+from ambry.client.aio.waiting import blocking
+from ambry.client.cache import Arrival, BlobCache
+from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
+from ambry.client.refs import Ref
+from ambry.errors import Offline, RequestTimeout
+from ambry.ids import BlobId
+
+LOOK_AGAIN_S = (0.005, 0.25)
+"""How soon, and at the latest, one who waits for another one's download looks whether it is there."""
+
+
+class AsyncCaching(AsyncBlobs):
+    """The call that keeps what it reads."""
+
+    async def cached_path(
+        self,
+        ref: Ref,
+        *,
+        cache_dir: StrPath | None = None,
+        verify: bool = False,
+        progress: Progress | None = None,
+        transfer: TransferConfig | None = None,
+        timeout: Timeout | None = None,
+    ) -> Path:
+        """A file with the bytes of a blob, which may be read, mapped and handed to others, and never written.
+
+        It stays on this machine until its room is needed (`CacheConfig`), for all processes of the user, and what is here is
+        not asked for again: of an id there is no request then, of a name one small one that says which blob it is. One process
+        fetches what several want; what it had when it was killed is gone on with.
+
+        Bytes enter that were read back from the disk and have the blob's digest; with `verify` they are read once more, and
+        fetched again if they changed. Blobs that are deleted meanwhile stay until they have to go. While the client is
+        offline a name is what it was when it was last looked up here.
+
+        A file that is open or mapped stays readable when its entry goes; a path that nobody opened yet may be gone.
+        Raises Offline for what is not here and may not be fetched, TooLarge for what the cache could never hold.
+        """
+        cache = self._cache_in(cache_dir)
+        blob, info = await self._meant(cache, ref, timeout)
+        if (found := await blocking(cache.find, blob, verify=verify)) is not None:
+            return found
+        if self._cache.offline:
+            raise Offline(
+                f"{ref} is not in the cache {cache.directory}, and this client is offline: unset AMBRY_OFFLINE to fetch it"
+            )
+        arrival = await self._turn(cache, blob, timeout)
+        if not isinstance(arrival, Arrival):
+            return arrival
+        try:
+            if info is None:
+                info = await self.head(blob, timeout=timeout)
+            await blocking(cache.make_room, blob, info.size)
+            await self.get_file(
+                blob, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
+            )
+            return await blocking(arrival.admit, info.checksum)
+        finally:
+            arrival.release()
+
+    async def _meant(self, cache: BlobCache, ref: Ref, timeout: Timeout | None) -> tuple[BlobId, BlobInfo | None]:
+        """The blob that a caller means, and what is known of it."""
+        place = self._place(ref)
+        if isinstance(place, BlobId):
+            return place, None
+        if not self._cache.offline:
+            info = await self._head(place, timeout)
+            await blocking(cache.names.remember, self._known_as(place), info.id)
+            return info.id, info
+        remembered = await blocking(cache.names.recall, self._known_as(place))
+        if remembered is None:
+            raise Offline(
+                f"which blob {ref} is was never looked up with the cache {cache.directory}, and this client is offline: unset "
+                "AMBRY_OFFLINE to ask"
+            )
+        return remembered, None
+
+    async def _turn(self, cache: BlobCache, blob: BlobId, timeout: Timeout | None) -> Arrival | Path:
+        """The right to fetch a blob, or its file when another one has fetched it."""
+        total_s = (timeout or self._timeout).total
+        deadline = None if total_s is None else self._clock.monotonic() + total_s
+        wait_s, longest_s = LOOK_AGAIN_S
+        while True:
+            arrival = await blocking(cache.claim, blob)
+            try:
+                if (found := await blocking(cache.find, blob)) is not None:
+                    return found
+                if arrival is not None:
+                    taken, arrival = arrival, None
+                    return taken
+            finally:
+                if arrival is not None:
+                    arrival.release()
+            if deadline is not None and self._clock.monotonic() >= deadline:
+                raise RequestTimeout(f"another process is still fetching blob {blob} into the cache {cache.directory}")
+            await self._sleep(wait_s)
+            wait_s = min(2 * wait_s, longest_s)

@@ -1,0 +1,313 @@
+"""Blobs that are kept on this machine by their ids, for all processes of a user. What a blob holds never changes, so what is
+here is never asked for again.
+
+    <directory>/                     ~/.cache/ambry; made with mode 0700
+        blobs/<id>                   a whole blob, mode 0444; its time of change is when it was last asked for
+        sums/<id>                    `xxh3-128 <hexadecimal> <size>`: what its bytes were when it came
+        incoming/<id>.lock           held (flock) by the one process that fetches the blob
+        incoming/<id>, <id>.*.part   what it has of it
+        names/<digest of the name>   what a name pointed to when it was last seen, for offline use
+        lock                         held while something enters or goes
+
+There is no index: the directory is what is true. A file gets its name in `blobs` by a rename, when all of it is on the disk
+and was read back; its sum is there before. So whatever is killed at whatever moment, a file in `blobs` is whole, and what it
+left in `incoming` is gone on with by the next one who wants that blob. Whoever has a file open or mapped keeps its bytes when
+it goes (POSIX); a path alone is good only until the room is needed.
+
+Blocking: all of it waits for a disk, and `lock` is held for moments only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ambry.checksum import new_digester
+from ambry.client.cache_names import RememberedNames
+from ambry.client.cache_plan import CachedBlob, check_fits, to_evict
+from ambry.client.locked_file import listed, opened_for_lock, try_lock
+from ambry.client.model import StrPath
+from ambry.client.state_file import replace_text
+from ambry.clock import Clock
+from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest
+from ambry.ids import BlobId
+
+CHUNK_BYTES = 1 << 20
+ABANDONED_S = 24 * 3600
+"""After so long what nobody fetches any more is thrown away, and gone on with until then."""
+
+_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Blobs that can be fetched again (ambry). See https://bford.info/cachedir/\n"
+)
+
+
+def default_directory(env: Mapping[str, str]) -> Path:
+    """Where the user's cache is if nobody says another place."""
+    home = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".cache")
+    return Path(home) / "ambry"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """What the bytes of an entry are."""
+
+    digest: str
+    size: int
+
+
+class BlobCache:
+    """The cache in a directory. Nothing is made there before something enters; objects may be made at will."""
+
+    def __init__(self, directory: StrPath, *, max_bytes: int, clock: Clock) -> None:
+        self.directory = Path(directory)
+        self.max_bytes = max_bytes
+        self._clock = clock
+        self._blobs = self.directory / "blobs"
+        self._sums = self.directory / "sums"
+        self._incoming = self.directory / "incoming"
+        self.names = RememberedNames(self.directory / "names", self._entering)
+
+    def find(self, blob: BlobId, *, verify: bool = False) -> Path | None:
+        """The file of a blob that is here, which counts as used now; None of one that is not.
+
+        With `verify` its bytes are read, and one that is not what it was goes.
+        """
+        path = self._blobs / str(blob)
+        if (found := self._stat(blob)) is None:
+            return None
+        if verify and not self.is_intact(blob):
+            self._remove(blob, found)
+            return None
+        with suppress(OSError):  # Another user's, or on a disk that is read-only: then it only looks older than it is.
+            os.utime(path)
+        return path
+
+    def is_intact(self, blob: BlobId) -> bool:
+        """Whether the bytes of a blob are still those that came. False of one that is not here."""
+        said = self._sum(blob)
+        try:
+            return said is not None and _sum_of(self._blobs / str(blob)) == said
+        except FileNotFoundError:
+            return False
+
+    def claim(self, blob: BlobId) -> Arrival | None:
+        """The right to fetch a blob; None while another process or thread has it. Raises OSError, AccessDenied."""
+        self._make()
+        held = try_lock(self._incoming / f"{blob}.lock")
+        return None if held is None else Arrival(self, blob, held)
+
+    def make_room(self, blob: BlobId, size: int) -> None:
+        """Let others go so that a blob of so many bytes fits. Raises TooLarge for one that never will."""
+        check_fits(blob, size, self.max_bytes)
+        self.sweep(ABANDONED_S)
+        self.shrink(self.max_bytes, keep=blob, arriving=size)
+
+    def shrink(self, max_bytes: int, *, keep: BlobId | None = None, arriving: int = 0) -> list[CachedBlob]:
+        """Let the least recently used go until no more than `max_bytes` are here, with what is on its way; those that went.
+
+        `keep` stays, and what is on its way of it is counted as `arriving`.
+        """
+        gone: list[CachedBlob] = []
+        if not self._blobs.is_dir():
+            return gone
+        with self._locked():
+            arriving += sum(self._gathered(keep).values())
+            for each in to_evict(self.entries(), keep=keep, arriving=arriving, max_bytes=max_bytes):
+                found = self._stat(each.id)
+                if found is not None and found.st_mtime_ns == each.used_ns:  # Else somebody has asked for it just now.
+                    self._drop(each.id)
+                    gone.append(each)
+        return gone
+
+    def drop_unused(self, seconds: float) -> list[CachedBlob]:
+        """Let go what nobody asked for in so long; those that went."""
+        before_ns = int((self._clock.wall_ms() - seconds * 1000) * 1_000_000)
+        return [each for each in self.entries() if each.used_ns < before_ns and self.remove(each.id)]
+
+    def entries(self) -> Iterator[CachedBlob]:
+        """All that is here, in no order."""
+        for name in listed(self._blobs):
+            with suppress(InvalidRequest, FileNotFoundError):
+                blob = BlobId.parse(name)
+                found = (self._blobs / name).lstat()
+                yield CachedBlob(id=blob, size=found.st_size, used_ns=found.st_mtime_ns)
+
+    def has(self, blob: BlobId) -> bool:
+        """Whether a blob is here, intact or not."""
+        return self.path_of(blob).exists()
+
+    def path_of(self, blob: BlobId) -> Path:
+        """Where a blob is, or would be."""
+        return self._blobs / str(blob)
+
+    def remove(self, blob: BlobId) -> bool:
+        """Let one go; whether it was here."""
+        found = self._stat(blob)
+        return found is not None and self._remove(blob, found)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Throw away what was left by those who fetched something and were killed, and have sums of nothing; bytes."""
+        freed = 0
+        before_ns = (self._clock.wall_ms() - older_than_s * 1000) * 1_000_000
+        names = listed(self._incoming)
+        for text in {name.partition(".")[0] for name in names}:
+            left = [self._incoming / name for name in names if name.partition(".")[0] == text]
+            try:
+                blob = BlobId.parse(text)
+                if older_than_s and any(path.lstat().st_mtime_ns > before_ns for path in left):
+                    continue
+            except (InvalidRequest, FileNotFoundError):
+                continue
+            if (arrival := self.claim(blob)) is not None:
+                freed += arrival.throw_away()
+                arrival.release()
+        if self._sums.is_dir():
+            with self._locked():
+                for name in set(listed(self._sums)) - set(listed(self._blobs)):
+                    (self._sums / name).unlink(missing_ok=True)
+        return freed
+
+    # --- within ---
+
+    def admit(self, blob: BlobId, file: Path, expected: str) -> Path:
+        """Give a whole file its place; `expected` is its digest, if that is known. Raises ChecksumMismatch."""
+        file.chmod(0o444)
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        said = _sum_of(file)
+        if expected and said.digest != expected:
+            raise ChecksumMismatch(
+                f"{file} was read back with the xxh3-128 {said.digest}, but blob {blob} has {expected}; the disk or the memory "
+                "of this machine is at fault"
+            )
+        path = self._blobs / str(blob)
+        with self._locked():
+            replace_text(self._sums / str(blob), f"xxh3-128 {said.digest} {said.size}\n")
+            file.replace(path)
+        self.shrink(self.max_bytes, keep=blob)
+        return path
+
+    def arriving_at(self, blob: BlobId) -> Path:
+        """Where a blob gathers."""
+        return self._incoming / str(blob)
+
+    def leftovers(self, blob: BlobId) -> list[Path]:
+        """What gathers of a blob."""
+        text = str(blob)
+        return [
+            self._incoming / name
+            for name in listed(self._incoming)
+            if name.partition(".")[0] == text and name != f"{text}.lock"
+        ]
+
+    def _gathered(self, but: BlobId | None) -> dict[str, int]:
+        """The sizes of what is on its way, but for one blob."""
+        found: dict[str, int] = {}
+        for name in listed(self._incoming):
+            if name.partition(".")[0] != str(but):
+                with suppress(FileNotFoundError):
+                    found[name] = (self._incoming / name).lstat().st_size
+        return found
+
+    def _stat(self, blob: BlobId) -> os.stat_result | None:
+        """Of an entry; None where there is none, or none that is as long as it was."""
+        try:
+            found = (self._blobs / str(blob)).lstat()
+        except FileNotFoundError:
+            return None
+        said = self._sum(blob)
+        return found if said is not None and stat.S_ISREG(found.st_mode) and found.st_size == said.size else None
+
+    def _sum(self, blob: BlobId) -> _Sum | None:
+        try:
+            kind, text, size = (self._sums / str(blob)).read_text("ascii").split()
+            return _Sum(text, int(size)) if kind == "xxh3-128" else None
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _remove(self, blob: BlobId, found: os.stat_result) -> bool:
+        """Let the entry that was found go, and no later one of the same blob."""
+        with self._locked(), suppress(FileNotFoundError):
+            if os.path.samestat(found, (self._blobs / str(blob)).lstat()):
+                self._drop(blob)
+                return True
+        return False
+
+    def _drop(self, blob: BlobId) -> None:
+        for directory in (self._blobs, self._sums):
+            (directory / str(blob)).unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        """Raises OSError, and AccessDenied for a directory into which others can put something."""
+        if not self.names.directory.is_dir():
+            for directory in (self.directory, self._blobs, self._sums, self._incoming, self.names.directory):
+                directory.mkdir(mode=0o700, parents=directory is self.directory, exist_ok=True)
+            with suppress(FileExistsError), (self.directory / "CACHEDIR.TAG").open("x") as tag:
+                tag.write(_TAG)
+        found = self.directory.stat()
+        if found.st_mode & stat.S_IWOTH:
+            raise AccessDenied(
+                f"anybody can write into the cache {self.directory}, and put other bytes under the id of a blob: chmod o-w it, "
+                "or name another one (AMBRY_CACHE_DIR)"
+            )
+
+    @contextmanager
+    def _entering(self) -> Iterator[None]:
+        self._make()
+        with self._locked():
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with opened_for_lock(self.directory / "lock") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+class Arrival:
+    """The right to fetch one blob into a cache, until `release`: a process that is killed loses it."""
+
+    def __init__(self, cache: BlobCache, blob: BlobId, held: io.FileIO) -> None:
+        self._cache = cache
+        self._blob = blob
+        self._held = held
+        self.target = cache.arriving_at(blob)
+        """Where the blob is to be written; what gathers beside it begins with this and a dot."""
+
+    def admit(self, expected: str) -> Path:
+        """`target` is whole: it enters. Raises ChecksumMismatch where its bytes do not have the digest that is `expected`."""
+        try:
+            return self._cache.admit(self._blob, self.target, expected)
+        except ChecksumMismatch:
+            self.target.unlink(missing_ok=True)
+            raise
+
+    def throw_away(self) -> int:
+        """All that gathered of it goes; bytes."""
+        freed = 0
+        for path in self._cache.leftovers(self._blob):
+            with suppress(FileNotFoundError):
+                freed += path.lstat().st_blocks * 512
+                path.unlink()
+        return freed
+
+    def release(self) -> None:
+        self.target.with_name(f"{self._blob}.lock").unlink(missing_ok=True)
+        self._held.close()
+
+
+def _sum_of(path: Path) -> _Sum:
+    digester, size = new_digester(), 0
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with path.open("rb", buffering=0) as handle:
+        while count := handle.readinto(buffer):
+            digester.update(buffer[:count])
+            size += count
+    return _Sum(digester.hexdigest(), size)
