@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ambry.client.refs import SCHEME, NameRef, Ref, parse_uri
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, must_have
 from ambry.tensors.file import TensorFile
 from ambry.tensors.frameworks import Framework, check_framework
 from ambry.tensors.header import TensorInfo, parse_index
@@ -120,8 +120,7 @@ class TensorModel:
             raise KeyError(f"there is no tensor {name!r}; keys() has the names of all {len(self._file_of)}")
         file = self._files.get(where)
         if file is None:
-            assert self._opening is not None
-            file = self._files.setdefault(where, self._opening(where))
+            file = self._files.setdefault(where, must_have(self._opening, "how a file of the index is opened")(where))
         if name not in file.header.tensors:
             raise InvalidRequest(f"the index says that the tensor {name!r} is in {where!r}, and it is not")
         return file
