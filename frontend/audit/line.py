@@ -54,7 +54,7 @@ def audit_lines(
         "key_name": who.name or None,
         "method": method,
         "op": op,
-        "path": without_secrets(context.path),
+        "path": context.path,
     }
     if who.signed:
         pairs["signed"] = True
@@ -67,13 +67,14 @@ def audit_lines(
     pairs.update(noted)
     error = pairs.get("error")
     if error is not None:
-        pairs["error"] = without_secrets(str(error))[:ERROR_SIZE_MAX]
+        pairs["error"] = _cut(error)
     if context.asked is not None and context.changes:
         asked = _encode(context.asked)
         pairs["asked"] = msgspec.Raw(asked) if len(asked) <= ASKED_BYTES_MAX else f"{len(asked)} bytes of JSON"
     if left_out:
         pairs["left_out"] = left_out
-    return b"\n".join([_encode(pairs), *lines, b""])
+    # Somebody may have put a key anywhere: into a path, a name, what was asked for.
+    return without_secrets(b"\n".join([_encode(pairs), *lines, b""]).decode()).encode()
 
 
 def _of_item(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,5 +82,10 @@ def _of_item(answer: Mapping[str, Any]) -> dict[str, Any]:
     names = {"index": "item", "id": "blob", "detail": "error"}
     told = {names.get(name, name): value for name, value in answer.items() if name != "digest"}
     if "error" in told:
-        told["error"] = without_secrets(str(told["error"]))[:ERROR_SIZE_MAX]
+        told["error"] = _cut(told["error"])
     return told
+
+
+def _cut(error: object) -> str:
+    # Before it is cut: the rest of a secret would not be known for one.
+    return without_secrets(str(error))[:ERROR_SIZE_MAX]

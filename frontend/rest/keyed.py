@@ -69,4 +69,5 @@ async def made_before(exchange: Exchange, router: RouterContext, row: KeyRow, sa
 
 
 def _another(why: str, key: str) -> str:
-    return f"the upload that had the idempotency key {key!r} {why}; each upload needs a key of its own"
+    # Who knows it may ask what became of the upload: it is told to nobody, and the message is logged.
+    return f"the upload that had the idempotency key {key[:4]!r}... {why}; each upload needs a key of its own"

@@ -64,3 +64,13 @@ def test_what_is_long_is_told_by_its_size() -> None:
     [line] = told(context(ANYBODY, asked={"parts": ["x" * 100] * 100}), {"error": "e" * 9_999}, left_out=7)
     assert line["asked"].endswith("bytes of JSON") and len(json.dumps(line)) < ASKED_BYTES_MAX
     assert line["left_out"] == 7
+
+
+def test_a_key_is_hidden_wherever_somebody_put_it() -> None:
+    """One that stood in the body of a change was written down whole."""
+    secret = "0123456789abcdef" * 4
+    key = f"ambry_abcd_{secret}"
+    asked = {"name": key, "grants": [{"prefix": f"x{key}"}]}
+    lines = told(context(ANYBODY, path=f"/named/a/b/{key}", asked=asked), {"name": key, "error": f"no {key}"})
+    assert secret not in json.dumps(lines)
+    assert lines[0]["asked"]["name"] == lines[0]["name"] == "ambry_abcd_..."
