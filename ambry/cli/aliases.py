@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
-from ambry.cli.output import show_fields, show_rows, when
+from ambry.cli.output import show_fields, show_rows, tell_done, when
 
 if TYPE_CHECKING:
     from ambry.client.datasets import AliasInfo
@@ -132,10 +132,12 @@ def rollback(dataset: str, alias: str, cluster: ChosenCluster, who: str | None, 
 @click.argument("dataset")
 @click.argument("alias")
 @connecting
-def rm_alias(dataset: str, alias: str, cluster: ChosenCluster) -> None:
+@OUTPUT
+def rm_alias(dataset: str, alias: str, cluster: ChosenCluster, output: str) -> None:
     """Delete an alias; its history stays, and the version that it points to."""
     with cluster.connect() as client:
         client.delete_alias(dataset, alias)
+    tell_done(output, action="deleted", dataset=dataset, alias=alias)
 
 
 def alias_row(found: AliasInfo) -> list[str]:

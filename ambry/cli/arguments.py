@@ -16,6 +16,8 @@ from ambry.client.model import ByteRange
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ambry.client.model import ClientOptions
     from ambry.client.refs import NameRef, Place, VersionRef
     from ambry.client.sync.client import AmbryClient
@@ -147,6 +149,13 @@ class RetryNotice:
             click.echo(f"ambry: retrying in {delay_s:.1f} s: {describe(error)}", err=True)
 
 
+def complete_file(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files and folders of this machine, for a shell that completes; what begins as a name of a store is no file."""
+    from click.shell_completion import CompletionItem
+
+    return [] if incomplete.startswith("ambry:") else [CompletionItem(incomplete, type="file")]
+
+
 def place(client: AmbryClient, text: str) -> Place:
     """What an argument names: an id, an ambry://, or a name. Raises InvalidRequest."""
     from ambry.client import refs
@@ -217,6 +226,8 @@ def shows(*kinds: str, default: str | None = "table") -> Callable[[Callable[...,
 
 
 OUTPUT = shows("table", "json")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="A line of JSON for each file.")
+"""Of commands whose --output is a file."""
 
 RANGE = click.option(
     "--range",

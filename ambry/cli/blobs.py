@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
+from ambry.cli.arguments import AS_JSON, OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
 from ambry.cli.local_files import is_special, write_special
 from ambry.cli.many import Fetching
-from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output
+from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
 from ambry.client.model import ByteRange, Progress
 from ambry.client.refs import Ref
 from ambry.errors import AmbryError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @RANGE
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--no-resume", is_flag=True, help="Start over instead of continuing a .part file.")
+@AS_JSON
 def get(
     blobs: Sequence[str],
     cluster: ChosenCluster,
@@ -37,6 +39,7 @@ def get(
     byte_range: ByteRange | None,
     overwrite: bool,
     no_resume: bool,
+    as_json: bool,
 ) -> int:
     """Download blobs into files: those they were put from, or else ones called like their names or their ids.
 
@@ -57,7 +60,12 @@ def get(
             for each in blobs:
                 place(client, each)  # A typing mistake in the last one is noticed before anything is done.
             fetching = Fetching(
-                client, Path(output_dir or "."), overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet
+                client,
+                Path(output_dir or "."),
+                overwrite=overwrite,
+                resume=not no_resume,
+                quiet=cluster.quiet,
+                in_json=as_json,
             )
             return fetching.run(blobs)
         (blob,) = blobs
@@ -65,7 +73,8 @@ def get(
             with client.get(blob, range=byte_range) as reader:
                 copy(reader, standard_output())
             return 0
-        fetch(client, blob, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
+        quiet = cluster.quiet
+        fetch(client, blob, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=quiet, in_json=as_json)
     return 0
 
 
@@ -90,10 +99,12 @@ def ttl(
 @click.command()
 @click.argument("blob", metavar="BLOB")
 @connecting
-def undelete(blob: str, cluster: ChosenCluster) -> None:
+@OUTPUT
+def undelete(blob: str, cluster: ChosenCluster, output: str) -> None:
     """Bring a deleted blob back, or a name with its blob, within the retention window."""
     with cluster.connect() as client:
         client.undelete(blob)
+    tell_done(output, action="undeleted", blob=blob)
 
 
 def fetch(
@@ -105,6 +116,7 @@ def fetch(
     overwrite: bool,
     resume: bool,
     quiet: bool,
+    in_json: bool,
 ) -> None:
     """A blob, or a range of it, into a file."""
     if path is not None:
@@ -121,7 +133,9 @@ def fetch(
             size = save(client, blob, file, overwrite=overwrite, resume=resume, progress=progress)
         else:
             size = save_range(client, blob, byte_range, file, overwrite=overwrite, progress=progress)
-    if not quiet:
+    if in_json:
+        click.echo(json.dumps({"file": str(file), "id": str(blob), "size": size}))
+    elif not quiet:
         click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, connecting, shows
+from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, complete_file, connecting, shows
 from ambry.cli.failures import report_one
 from ambry.cli.listing import CopySource, Origin, below_folder, sources_of
 from ambry.cli.local_files import has_digest, is_folder, prune, unlink
@@ -111,7 +111,7 @@ def of_blobs(command: Callable[..., T]) -> Callable[..., T]:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... TARGET")
+@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... TARGET", shell_complete=complete_file)
 @two_sides
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is in them.")
 @click.option("-n", "--no-clobber", is_flag=True, help="Leave what is there already.")
@@ -137,7 +137,7 @@ def cp(paths: Sequence[str], **options: Any) -> int:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... TARGET")
+@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... TARGET", shell_complete=complete_file)
 @two_sides
 @click.option("-n", "--no-clobber", is_flag=True, help="Leave what is there already.")
 @of_blobs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ambry.cli.aliases import alias_row
-from ambry.cli.arguments import OUTPUT, RANGE, ChosenCluster, as_duration, as_pairs, connecting, shows, version_place
+from ambry.cli.arguments import (
+    AS_JSON,
+    OUTPUT,
+    RANGE,
+    ChosenCluster,
+    as_duration,
+    as_pairs,
+    connecting,
+    shows,
+    version_place,
+)
 from ambry.cli.blobs import fetch
 from ambry.cli.failures import report_one
 from ambry.cli.output import (
@@ -20,7 +29,9 @@ from ambry.cli.output import (
     show_info,
     show_rows,
     show_table,
+    standard_input,
     standard_output,
+    tell_done,
     to_json,
     when,
 )
@@ -182,9 +193,7 @@ def put_version(
     ambry dataset put fraud-model model.safetensors --version 1.3.0
     train | ambry dataset put features - --version MINOR
     """
-    if file == "-" and sys.stdin is None:
-        raise click.UsageError("the standard input is closed, and - would read it")
-    source = sys.stdin.buffer if file == "-" else Path(file)
+    source = standard_input() if file == "-" else Path(file)
     with cluster.connect() as client, progress_bar(file, cluster.quiet) as progress:
         info = client.put_version(
             name,
@@ -206,6 +215,7 @@ def put_version(
 @RANGE
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--no-resume", is_flag=True, help="Start over instead of continuing a .part file.")
+@AS_JSON
 def get_version(
     name: str,
     version: str,
@@ -214,6 +224,7 @@ def get_version(
     byte_range: ByteRange | None,
     overwrite: bool,
     no_resume: bool,
+    as_json: bool,
 ) -> None:
     """Download a version into a file, as `ambry get` does: the newest, if none is said.
 
@@ -227,7 +238,8 @@ def get_version(
             with client.get(ref, range=byte_range) as reader:
                 copy(reader, standard_output())
             return
-        fetch(client, ref, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=cluster.quiet)
+        quiet = cluster.quiet
+        fetch(client, ref, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=quiet, in_json=as_json)
 
 
 @dataset.command("head")
@@ -246,7 +258,8 @@ def head_version(name: str, version: str, cluster: ChosenCluster, output: str) -
 @click.argument("numbers", nargs=-1, metavar="[VERSION]...")
 @connecting
 @click.option("-f", "--force", is_flag=True, help="One that is not there is no failure.")
-def rm_versions(name: str, numbers: Sequence[str], cluster: ChosenCluster, force: bool) -> int:
+@OUTPUT
+def rm_versions(name: str, numbers: Sequence[str], cluster: ChosenCluster, force: bool, output: str) -> int:
     """Delete versions, by their numbers and for good; or without one the dataset, which must have none.
 
     \b
@@ -256,11 +269,14 @@ def rm_versions(name: str, numbers: Sequence[str], cluster: ChosenCluster, force
     with cluster.connect() as client:
         if not numbers:
             client.delete_dataset(name, missing_ok=force)
+            tell_done(output, action="deleted", dataset=name)
         for number in numbers:
             try:
                 client.delete(version_place(client, name, number), missing_ok=force)
             except AmbryError as error:
                 code = report_one(error, number if len(numbers) > 1 else "", code)
+            else:
+                tell_done(output, action="deleted", dataset=name, version=number)
     return code
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
-from ambry.cli.output import show_fields, show_rows
+from ambry.cli.output import show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
     from ambry.client.encryption import ContainerKeyInfo, ContainerKeysInfo
@@ -57,7 +57,8 @@ def rotate(name: str, cluster: ChosenCluster, output: str) -> None:
 @encryption.command("rewrap")
 @click.option("--step", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Keys of one request.")
 @connecting
-def rewrap(step: int, cluster: ChosenCluster) -> int:
+@OUTPUT
+def rewrap(step: int, cluster: ChosenCluster, output: str) -> int:
     """Have the newest master key wrap the keys of all containers. No blob is rewritten; call it again if it breaks off."""
     after: int | None = None
     done, already, failed = 0, 0, 0
@@ -71,6 +72,9 @@ def rewrap(step: int, cluster: ChosenCluster) -> int:
             if after is None:
                 break
             click.echo(f"{done + already + failed} keys seen, {done} wrapped anew", err=True)
+    if output == "json":
+        tell_done(output, master_version=told.master_version, rewrapped=done, already=already, failed=failed)
+        return 1 if failed else 0
     click.echo(
         f"master key {told.master_version}: {done} keys wrapped anew, {already} were already, {failed} stay as they are"
     )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from contextvars import ContextVar
+from itertools import pairwise, takewhile
+from typing import Any, NoReturn
 
 import click
+from click import ClickException
 
 from ambry.cli.output import printable
 from ambry.cli.wording import in_options
@@ -30,6 +35,17 @@ EXIT_GONE = 4
 EXIT_UNAVAILABLE = 5
 EXIT_CHECKSUM = 6
 EXIT_INTERRUPTED = 130
+EXIT_CODES = {
+    0: "ok",
+    EXIT_FAILURE: "failure",
+    EXIT_USAGE: "usage",
+    EXIT_NOT_FOUND: "not found",
+    EXIT_GONE: "gone (deleted or expired)",
+    EXIT_UNAVAILABLE: "unavailable (try again)",
+    EXIT_CHECKSUM: "checksum mismatch",
+    EXIT_INTERRUPTED: "interrupted",
+}
+"""All of them, and what each means. Of several failures in one command the first one's counts."""
 
 
 def describe(error: Exception) -> str:
@@ -64,8 +80,48 @@ def exit_code(error: Exception) -> int:
     return EXIT_FAILURE
 
 
+_in_json: ContextVar[bool] = ContextVar("ambry_errors_in_json", default=False)
+
+
+def speak_json(args: Sequence[str]) -> None:
+    """Whether errors of a command are lines of JSON: where it was asked for JSON, also if nobody could understand the rest."""
+    said = list(takewhile(lambda arg: arg != "--", args))
+    _in_json.set("--json" in said or "--output=json" in said or ("--output", "json") in pairwise(said))
+
+
+def report_usage(error: ClickException) -> int:
+    """Print what click refused; its exit code."""
+    if _in_json.get():
+        told = {"error": type(error).__name__, "message": error.format_message(), "exit_code": error.exit_code}
+        click.echo(json.dumps(told), err=True)
+    else:
+        error.show()
+    return error.exit_code
+
+
+def as_fields(error: Exception, subject: str = "") -> dict[str, Any]:
+    """An error as JSON has it."""
+    told: dict[str, Any] = {"error": type(error).__name__, "message": describe(error), "exit_code": exit_code(error)}
+    if subject:
+        told["subject"] = subject
+    if isinstance(error, AmbryError):
+        told["message"] = in_options(error.message) or type(error).__name__
+        told |= {"status": error.status, "retryable": error.retriable}
+        more = {
+            "request_id": error.request_id,
+            "endpoint": error.endpoint,
+            "attempts": error.attempts,
+            "retry_after_s": error.retry_after_s,
+        }
+        told |= {name: value for name, value in more.items() if value}
+    return told
+
+
 def report(error: Exception, subject: str = "") -> int:
     """Print an error on stderr, with what it is about if that is not empty and not said already; its exit code."""
+    if _in_json.get():
+        click.echo(json.dumps(as_fields(error, subject)), err=True)
+        return exit_code(error)
     text, about = describe(error), f"{printable(subject)}: "
     click.echo(f"ambry: {about if subject and not text.startswith(about) else ''}{text}", err=True)
     return exit_code(error)

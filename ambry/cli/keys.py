@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
-from ambry.cli.output import show_fields, show_rows
+from ambry.cli.output import show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
     from ambry.client.keys import FreshKey, KeyInfo, KeyLimits
@@ -186,12 +186,16 @@ def rotate(id: str, overlap: timedelta | None, out: Path | None, cluster: Chosen
 @key.command("revoke")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @connecting
-def revoke(ids: tuple[str, ...], cluster: ChosenCluster) -> None:
+@OUTPUT
+def revoke(ids: tuple[str, ...], cluster: ChosenCluster, output: str) -> None:
     """Revoke keys: they open nothing any more, nor does what they signed."""
     with cluster.connect() as client:
         for id in ids:
             client.keys.revoke(id)
-            click.echo(f"{id} is revoked", err=True)
+            if output == "json":
+                tell_done(output, action="revoked", id=id)
+            else:
+                click.echo(f"{id} is revoked", err=True)
 
 
 @key.command("new")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry import __version__
-from ambry.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, fail
+from ambry.cli.failures import EXIT_CODES, EXIT_FAILURE, EXIT_INTERRUPTED, fail, report_usage, speak_json
 from ambry.cli.streams import let_go, take_streams, told_of
 from ambry.errors import AmbryError
 
@@ -56,6 +56,7 @@ CLIENT_COMMANDS = {
     "usage": "ambry.cli.usage",
     "bench": "ambry.cli.bench",
     "cache": "ambry.cli.cache",
+    "completion": "ambry.cli.completion",
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"
@@ -102,6 +103,7 @@ class LazyGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run and exit; with standalone_mode=False, run and let errors out, as click does."""
+        speak_json(sys.argv[1:] if args is None else args)
         if not extra.pop("standalone_mode", True):
             return super().main(args=args, prog_name=prog_name, standalone_mode=False, **extra)
         try:
@@ -115,8 +117,7 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(EXIT_INTERRUPTED)
         except click.ClickException as error:
-            error.show()
-            sys.exit(error.exit_code)
+            sys.exit(report_usage(error))
         except (AmbryError, OSError) as error:
             if isinstance(error, OSError) and (text := told_of(error)):
                 let_go()
@@ -128,10 +129,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=(
-        "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 gone (deleted or expired), 5 unavailable (try again), "
-        "6 checksum mismatch, 130 interrupted."
-    ),
+    epilog=f"Exit codes: {', '.join(f'{code} {text}' for code, text in EXIT_CODES.items())}.",
 )
 @click.version_option(__version__, prog_name="ambry")
 def cli() -> None:

@@ -6,14 +6,14 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ambry.cli.failures import report_one
-from ambry.cli.output import own_name, printable, progress_bar
+from ambry.cli.output import own_name, printable, progress_bar, to_json
 from ambry.client.model import BlobInfo
 from ambry.errors import AmbryError, BlobNotFound
 from ambry.ids import BlobId
@@ -26,20 +26,25 @@ SMALL_BYTES = 64 << 10
 BATCH_BYTES = 16 << 20
 
 
-def remove(client: AmbryClient, blobs: Sequence[str], *, force: bool) -> int:
-    """Delete them; the exit code. With `force` one that is not there is no failure."""
+def remove(client: AmbryClient, blobs: Sequence[str], *, force: bool, done: Callable[[str], None]) -> int:
+    """Delete them, and tell `done` of each; the exit code. With `force` one that is not there is no failure."""
     code = 0
     for some in _pages(blobs):
         for blob, result in zip(some, client.delete_many(some), strict=True):
             if result.error is not None and not (force and isinstance(result.error, BlobNotFound)):
                 code = report_one(result.error, blob, code)
+            elif result.error is None:
+                done(blob)
     return code
 
 
 class Fetching:
     """Files in `directory`, of blobs that are named as for `ambry get`."""
 
-    def __init__(self, client: AmbryClient, directory: Path, *, overwrite: bool, resume: bool, quiet: bool) -> None:
+    def __init__(
+        self, client: AmbryClient, directory: Path, *, overwrite: bool, resume: bool, quiet: bool, in_json: bool
+    ) -> None:
+        self._in_json = in_json
         self._client = client
         self._directory = directory
         self._overwrite = overwrite
@@ -81,13 +86,13 @@ class Fetching:
     def _large(self, blob: str, blob_id: BlobId, file: Path) -> None:
         try:
             with progress_bar(file.name, self._quiet) as progress:
-                size = self._client.get_file(
+                info = self._client.get_file(
                     blob_id, file, overwrite=self._overwrite, resume=self._resume, progress=progress
-                ).size
+                )
         except (AmbryError, OSError) as error:
             self._code = report_one(error, blob, self._code)
         else:
-            self._said(file, size)
+            self._said(file, info)
 
     def _small(self, batch: Sequence[tuple[str, BlobInfo, Path]]) -> None:
         from ambry.client.part_file import write_file
@@ -103,11 +108,13 @@ class Fetching:
             except (AmbryError, OSError) as error:
                 self._code = report_one(error, blob, self._code)
             else:
-                self._said(file, len(result.data))
+                self._said(file, info)
 
-    def _said(self, file: Path, size: int) -> None:
-        if not self._quiet:
-            click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
+    def _said(self, file: Path, info: BlobInfo) -> None:
+        if self._in_json:
+            click.echo(to_json(info, file=str(file)))
+        elif not self._quiet:
+            click.echo(f"{printable(str(file))} ({info.size} bytes)", err=True)
 
 
 def _pages(blobs: Sequence[str]) -> Iterator[Sequence[str]]:

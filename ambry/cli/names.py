@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, name_place, shows
-from ambry.cli.output import begun, printable, show_info, when
+from ambry.cli.output import begun, printable, show_info, tell_done, when
 
 if TYPE_CHECKING:
     from ambry.client.names import NameChange, NameEntry
@@ -94,10 +94,13 @@ def name() -> None:
 @name.command()
 @click.argument("name")
 @connecting
-def resolve(name: str, cluster: ChosenCluster) -> None:
+@OUTPUT
+def resolve(name: str, cluster: ChosenCluster, output: str) -> None:
     """Print the id of the blob that a name points to now."""
     with cluster.connect() as client:
-        click.echo(str(client.resolve(name_place(client, name))))
+        place = name_place(client, name)
+        blob = str(client.resolve(place))
+    tell_done(output, blob, name=place.name, uri=str(place), id=blob)
 
 
 @name.command()
@@ -173,7 +176,9 @@ def _change(each: NameChange) -> str:
 @name.command()
 @click.argument("name")
 @connecting
-def undelete(name: str, cluster: ChosenCluster) -> None:
+@OUTPUT
+def undelete(name: str, cluster: ChosenCluster, output: str) -> None:
     """Bring a name back that was deleted, and the blob that went with it."""
     with cluster.connect() as client:
         client.undelete(name_place(client, name))
+    tell_done(output, action="undeleted", name=name)

@@ -139,6 +139,14 @@ def show_fields(fields: Mapping[str, Any], output: str) -> None:
         click.echo(f"{printable(name).ljust(width)}  {printable(text)}")
 
 
+def tell_done(output: str, text: str = "", **fields: Any) -> None:
+    """What a command did to one thing: a line of JSON, or a text, which may be nothing."""
+    if output == "json":
+        click.echo(json.dumps(fields))
+    elif text:
+        click.echo(printable(text))
+
+
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of which nothing is ever cut: ids are copied, and a terminal wraps. What may be long stands last."""
     lines = [header, *([printable(cell) for cell in row] for row in rows)]

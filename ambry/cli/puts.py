@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, connecting, shows
+from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, complete_file, connecting, shows
 from ambry.cli.content_types import guessed
 from ambry.cli.failures import report_one
 from ambry.cli.output import expiry, of_size, printable, progress_bar, show_table, standard_input, to_json
@@ -32,7 +32,7 @@ def as_part_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
 @connecting
 @click.option(
     "--ttl", callback=as_duration, default="forever", show_default=True, help="Time to live: 3600, 12h, 7d, forever."

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, connecting, place
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, place
 from ambry.cli.display import amount, counted
 from ambry.cli.listing import folder_of
 from ambry.cli.many import remove
-from ambry.cli.output import printable
+from ambry.cli.output import printable, tell_done
 from ambry.client.refs import SCHEME, NameRef, Place, prefix_place
 from ambry.errors import BlobNotFound
 
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 @click.option("-r", "--recursive", is_flag=True, help="Names with all that is below them: a is also a/...; asks first.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be deleted, and delete nothing.")
-def rm(blobs: Sequence[str], cluster: ChosenCluster, force: bool, recursive: bool, yes: bool, dry_run: bool) -> int:
+@OUTPUT
+def rm(
+    blobs: Sequence[str],
+    cluster: ChosenCluster,
+    force: bool,
+    recursive: bool,
+    yes: bool,
+    dry_run: bool,
+    output: str,
+) -> int:
     """Delete blobs; a name goes with the blob that was put under it. `ambry undelete` brings them back for a while.
 
     \b
@@ -51,14 +60,15 @@ def rm(blobs: Sequence[str], cluster: ChosenCluster, force: bool, recursive: boo
             wanted, size = list(blobs), 0
         if dry_run:
             for ref in wanted:
-                click.echo(f"delete  {printable(ref)}")
+                tell_done(output, f"delete  {ref}", action="delete", blob=ref)
             return 0
         if recursive and wanted and not yes:
             _ask(f"delete {counted(len(wanted), 'blob')} ({amount(size)}), with the names below {', '.join(blobs)}?")
         if len(wanted) == 1 and not recursive:
             client.delete(wanted[0], missing_ok=force)
+            tell_done(output, action="deleted", blob=wanted[0])
             return 0
-        return remove(client, wanted, force=force)
+        return remove(client, wanted, force=force, done=lambda ref: tell_done(output, action="deleted", blob=ref))
 
 
 def _below(client: AmbryClient, text: str) -> list[tuple[str, int]]:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.keys import AgeType
+from ambry.cli.output import tell_done
 
 
 @click.command()
@@ -19,6 +20,7 @@ from ambry.cli.keys import AgeType
 @click.option("--once", is_flag=True, help="Good for one upload.")
 @click.option("--if-absent", is_flag=True, help="Writes over nothing: the name must be new.")
 @connecting
+@OUTPUT
 def sign(
     method: str,
     ref: str | None,
@@ -28,6 +30,7 @@ def sign(
     once: bool,
     if_absent: bool,
     cluster: ChosenCluster,
+    output: str,
 ) -> None:
     """Print a URL that reads REF (GET), or uploads to a name (PUT); without REF, to a new blob.
 
@@ -36,14 +39,13 @@ def sign(
     if expires is None:
         raise click.UsageError("a signed URL ends: --expires of at most 7d")
     with cluster.connect() as client:
-        click.echo(
-            client.presign(
-                "GET" if method.upper() == "GET" else "PUT",
-                ref,
-                expires=expires,
-                max_size=max_size,
-                content_type=content_type,
-                once=once,
-                if_absent=if_absent,
-            )
+        url = client.presign(
+            "GET" if method.upper() == "GET" else "PUT",
+            ref,
+            expires=expires,
+            max_size=max_size,
+            content_type=content_type,
+            once=once,
+            if_absent=if_absent,
         )
+    tell_done(output, url, method=method.upper(), url=url, seconds=int(expires.total_seconds()))

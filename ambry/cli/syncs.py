@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, connecting, shows
+from ambry.cli.arguments import ChosenCluster, complete_file, connecting, shows
 from ambry.cli.copies import PARALLEL, Clusters, of_blobs, tell, two_sides
 from ambry.cli.display import amount, counted
 from ambry.cli.failures import EXIT_CHECKSUM, EXIT_NOT_FOUND, report_one
@@ -46,8 +46,8 @@ class Folder:
 
 
 @click.command()
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", shell_complete=complete_file)
+@click.argument("target", shell_complete=complete_file)
 @two_sides
 @click.option("--delete", is_flag=True, help="Delete what the source does not have.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave such paths alone, as *.tmp or cache/**.")
@@ -206,7 +206,7 @@ class _Doing:
 
 
 @click.command()
-@click.argument("local", metavar="PATH")
+@click.argument("local", metavar="PATH", shell_complete=complete_file)
 @click.argument("stored", metavar="BLOB")
 @connecting
 @click.option("--read", is_flag=True, help="Read every blob whole, and compare bytes instead of digests.")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, connecting
-from ambry.cli.output import expiry, printable, progress_bar, show_table, to_json
+from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, connecting, shows
+from ambry.cli.output import expiry, printable, progress_bar, show_table, tell_done, to_json
 from ambry.client.model import BlobInfo, UploadedPart
 
 
@@ -30,16 +30,19 @@ def _of_blob(command: Any) -> Any:
     return command
 
 
-OUTPUT = click.option("--output", type=click.Choice(["table", "json", "id"]), default="id", help="What to print.")
+OUTPUT = shows("table", "json", "id", default="id")
+PLAIN = shows("table", "json")
 
 
 @upload.command()
 @connecting
 @_of_blob
-def begin(cluster: ChosenCluster, ttl: int | None, meta: dict[str, str], **said: Any) -> None:
+@PLAIN
+def begin(cluster: ChosenCluster, ttl: int | None, meta: dict[str, str], output: str, **said: Any) -> None:
     """Begin an upload, and print its id."""
     with cluster.connect() as client:
-        click.echo(client.start_upload(ttl=ttl, metadata=meta, **said).id)
+        begun = client.start_upload(ttl=ttl, metadata=meta, **said)
+    tell_done(output, begun.id, upload=begun.id, id=str(begun.blob))
 
 
 @upload.command()
@@ -47,21 +50,27 @@ def begin(cluster: ChosenCluster, ttl: int | None, meta: dict[str, str], **said:
 @click.argument("number", metavar="PART", type=click.IntRange(1, 10_000))
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @connecting
-def put(upload_id: str, number: int, file: Path, cluster: ChosenCluster) -> None:
+@PLAIN
+def put(upload_id: str, number: int, file: Path, cluster: ChosenCluster, output: str) -> None:
     """Send a file as one part of an upload, and print the part's digest."""
     with cluster.connect() as client, progress_bar(file.name, cluster.quiet) as progress:
         part = client.resume_upload(upload_id).write_part(number, file, progress=progress)
-    click.echo(part.checksum)
+    tell_done(output, part.checksum, part=part.part, size=part.size, checksum=part.checksum)
 
 
 @upload.command()
 @click.argument("upload_id", metavar="UPLOAD")
 @connecting
-def show(upload_id: str, cluster: ChosenCluster) -> None:
+@PLAIN
+def show(upload_id: str, cluster: ChosenCluster, output: str) -> None:
     """Show what arrived of an upload."""
     with cluster.connect() as client:
         found = client.resume_upload(upload_id)
         told, parts = found.show(), found.parts()
+    if output == "json":
+        listed = [{"part": part.part, "size": part.size, "checksum": part.checksum} for part in parts]
+        tell_done(output, upload=upload_id, state=told.state, id=told.id, parts=listed)
+        return
     click.echo(f"{told.state}  {sum(part.size for part in parts)} bytes in {len(parts)} parts  {told.id}")
     if parts:
         show_table(["PART", "SIZE", "DIGEST"], [_row(part) for part in parts])
@@ -80,10 +89,12 @@ def complete(upload_id: str, cluster: ChosenCluster, output: str) -> None:
 @upload.command()
 @click.argument("upload_id", metavar="UPLOAD")
 @connecting
-def abort(upload_id: str, cluster: ChosenCluster) -> None:
+@PLAIN
+def abort(upload_id: str, cluster: ChosenCluster, output: str) -> None:
     """End an upload; nothing of it stays."""
     with cluster.connect() as client:
         client.resume_upload(upload_id).abort()
+    tell_done(output, action="aborted", upload=upload_id)
 
 
 def _row(part: UploadedPart) -> list[str]:
