@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from deploy.local_layout import HOST, LocalClusterError
+from deploy.local_layout import HOST, ROLES, LocalClusterError
 
 PROBE_TIMEOUT_S = 2.0
 EXEC_TIMEOUT_S = 1.0
@@ -37,6 +37,7 @@ SERVER_LIBRARIES = ("aiohttp", "cryptography", "idna", "lmdb", "prometheus_clien
 PORT_BASE_STEP = 500
 BODY_MAX = 1 << 20
 SHOWN_MAX = 500
+_MODULES = tuple(role.encode() for role in ROLES)
 _STAYS_CLOSED = re.compile(r"partition \d+ (cannot be opened|is fenced): ")
 """How a data node says of a replica that nothing but an operator opens it (datanode/replicas.py)."""
 
@@ -120,18 +121,20 @@ def find(pid: int, config: Path) -> Process | None:
 
 
 def running(configs: Collection[Path]) -> dict[Path, int]:
-    """The pids of the processes of this machine that were started with one of these config files."""
+    """The pids of the servers of this machine that were started with one of these config files.
+
+    Of a frontend with several processes it is that of the first, which looks after the others.
+    """
     wanted = {os.fsencode(config): config for config in configs}
     found: dict[Path, int] = {}
-    for directory in PROC.iterdir():
-        if not directory.name.isdigit():
-            continue
+    for pid in sorted(int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
         with contextlib.suppress(OSError):
-            arguments = (directory / "cmdline").read_bytes().split(b"\0")
-            for option, value in itertools.pairwise(arguments):
-                # An editor that has the file open has its name, too.
-                if option == b"--config" and value in wanted:
-                    found[wanted[value]] = int(directory.name)
+            pairs = set(itertools.pairwise((PROC / str(pid) / "cmdline").read_bytes().split(b"\0")))
+            # An editor that has the file open has its name, too, and `ambry doctor --config` the option.
+            if any((b"-m", role) in pairs for role in _MODULES):
+                for option, value in pairs:
+                    if option == b"--config" and value in wanted:
+                        found.setdefault(wanted[value], pid)
     return found
 
 

@@ -53,7 +53,7 @@ def found(*arguments: object) -> dict[str, set[str]]:
 @contextlib.contextmanager
 def running_with(config: Path, *more: str, **environment: str) -> Iterator[None]:
     """A process that says it runs with this configuration."""
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "--config", str(config), *more]
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "-m", "frontend", "--config", str(config), *more]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **environment})
     try:
         assert wait_until(lambda: find(process.pid, config) is not None, 10)

@@ -29,7 +29,7 @@ SLEEP = "import time; time.sleep(60)"
 def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that has <tmp_path>/config.toml among its arguments."""
     config = tmp_path / "config.toml"
-    with subprocess.Popen([sys.executable, "-c", SLEEP, "--config", str(config)]) as child:
+    with subprocess.Popen([sys.executable, "-c", SLEEP, "-m", "datanode", "--config", str(config)]) as child:
         assert wait_until(lambda: find(child.pid, config) is not None, 10.0)
         yield child
         child.kill()
@@ -56,6 +56,20 @@ def test_who_only_has_a_config_file_open_is_no_process_of_the_cluster(
             assert running([config, tmp_path / "other.toml"]) == {config: sleeper.pid}
         finally:
             editor.kill()
+
+
+def test_who_looks_at_a_configuration_does_not_run_with_it(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """`ambry doctor --config FILE` took itself for the server, and said that this runs as root."""
+    config = tmp_path / "config.toml"
+    with subprocess.Popen([sys.executable, "-c", SLEEP, "doctor", "--config", str(config)]) as doctor:
+        try:
+            assert wait_until(lambda: find(doctor.pid, config) is not None, 10.0)
+            assert running([config]) == {config: sleeper.pid}
+            sleeper.kill()
+            sleeper.wait()
+            assert running([config]) == {}
+        finally:
+            doctor.kill()
 
 
 def test_a_process_with_another_start_time_is_gone_and_gets_no_signal(
