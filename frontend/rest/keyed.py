@@ -44,7 +44,8 @@ def drop_conditions(exchange: Exchange) -> None:
 async def made_before(exchange: Exchange, router: RouterContext, row: KeyRow, said: bytes, key: str) -> PutResult:
     """What was made under a key, for an upload that is the same again: its body is read and compared, and not stored.
 
-    Raises UpdateConflict for another body, or other headers; what reading the body raises.
+    Of a body that goes on where the first one ended no more is read. Raises UpdateConflict for another body, or other headers;
+    what reading the body raises.
     """
     made = must_have(row.made, "the blob of a key that is answered again")
     if said != made.said:
@@ -59,6 +60,8 @@ async def made_before(exchange: Exchange, router: RouterContext, row: KeyRow, sa
             if piece:
                 running.update(piece)
                 size += len(piece)
+                if size > made.size:
+                    raise UpdateConflict(_another("had another body", key))
                 exchange.context.renew()
     whole = running.digest()
     if digests is not None:

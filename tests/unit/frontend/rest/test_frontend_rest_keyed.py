@@ -61,6 +61,21 @@ async def test_a_body_in_pieces_of_unknown_length_is_compared_too(
     assert (other.status, other.headers["x-ambry-error-code"]) == (409, "UpdateConflict")
 
 
+@pytest.mark.parametrize("target", ["/", "/named/default/default/model"])
+async def test_a_body_that_does_not_end_where_the_first_one_did_is_refused_there(
+    frontends: tuple[HttpFrontend, HttpFrontend], target: str
+) -> None:
+    """It was read for as long as its client sent something: a body of unknown length that is compared had no bound."""
+    assert (await frontends[0].call("PUT", target, KEY, b"hello")).status == 201
+    head = f"PUT {target} HTTP/1.1\r\nHost: localhost\r\n{next(iter(KEY))}: {KEY[next(iter(KEY))]}\r\n"
+    async with frontends[1].connected() as client:
+        await client.send(f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".encode())
+        await client.send(b"1\r\n!\r\n")  # and no end
+        refused = await client.answer()
+    assert (refused.status, refused.headers["x-ambry-error-code"]) == (409, "UpdateConflict")
+    assert "another body" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "why"),
     [
