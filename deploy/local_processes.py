@@ -10,7 +10,6 @@ import contextlib
 import errno
 import http.client
 import importlib.util
-import itertools
 import os
 import random
 import re
@@ -27,7 +26,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from deploy.local_layout import HOST, ROLES, LocalClusterError
+from deploy.local_layout import HOST, LocalClusterError
 
 PROBE_TIMEOUT_S = 2.0
 EXEC_TIMEOUT_S = 1.0
@@ -37,7 +36,6 @@ SERVER_LIBRARIES = ("aiohttp", "cryptography", "idna", "lmdb", "prometheus_clien
 PORT_BASE_STEP = 500
 BODY_MAX = 1 << 20
 SHOWN_MAX = 500
-_MODULES = tuple(role.encode() for role in ROLES)
 _STAYS_CLOSED = re.compile(r"partition \d+ (cannot be opened|is fenced): ")
 """How a data node says of a replica that nothing but an operator opens it (datanode/replicas.py)."""
 
@@ -129,12 +127,12 @@ def running(configs: Collection[Path]) -> dict[Path, int]:
     found: dict[Path, int] = {}
     for pid in sorted(int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
         with contextlib.suppress(OSError):
-            pairs = set(itertools.pairwise((PROC / str(pid) / "cmdline").read_bytes().split(b"\0")))
-            # An editor that has the file open has its name, too, and `ambry doctor --config` the option.
-            if any((b"-m", role) in pairs for role in _MODULES):
-                for option, value in pairs:
-                    if option == b"--config" and value in wanted:
-                        found.setdefault(wanted[value], pid)
+            arguments = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+            # An editor that has the file open has its name, too, and `ambry doctor --config` the option. A server has both
+            # behind its module, and is the interpreter itself: whoever starts one may have all of that among its arguments.
+            for before, _, option, value in zip(*(arguments[place:] for place in range(4)), strict=False):
+                if (before, option) == (b"-m", b"--config") and value in wanted and arguments[1].startswith(b"-"):
+                    found.setdefault(wanted[value], pid)
     return found
 
 
