@@ -126,6 +126,10 @@ class Who:
             had |= self._roles(container, name)._value_
         return not wanted & ~had
 
+    def gained(self, container: Container, name: str, before: str) -> Role:
+        """The roles that are had for a name and not for another one, as of a blob that moves from that to it."""
+        return self._roles(container, name) & ~self._roles(container, before)
+
     def everywhere(self, roles: Role) -> bool:
         """Whether all these roles are had in all accounts, those that are made later too."""
         return not roles & ~self._had(lambda each: (each.account, each.container, each.prefix) == (ANY, ANY, ""))

@@ -11,10 +11,7 @@ from contextlib import suppress
 import msgspec
 from aiohttp import web
 
-from ambry.errors import (
-    InvalidRequest,
-    NameDeleted,
-)
+from ambry.errors import InvalidRequest, NameDeleted, must_have
 from ambry.rest import text as rules
 from frontend.container import Container
 from frontend.containers.resolver import Containers
@@ -29,7 +26,7 @@ from frontend.rest.entry import enter
 from frontend.rest.keyed import drop_conditions
 from frontend.rest.named_actions import NameActions
 from frontend.rest.named_pages import NameHistory, told_version
-from frontend.rest.named_rules import AboutName, NameChanges, about, check_has_names
+from frontend.rest.named_rules import AboutName, NameChanges, about, check_has_names, mean_blob
 from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.read import Reads
 from frontend.rest.resource import json_page, of_this_moment
@@ -77,6 +74,7 @@ class NamedBlobs:
             exchange.named = AboutName(scope, key, None)
             return
         found = await self._names.find(scope, key)
+        mean_blob(exchange, must_have(found.blob, "the blob of a name that lives"))
         exchange.about = found.id
         exchange.noted["blob"] = str(found.id)
 

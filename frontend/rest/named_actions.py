@@ -84,8 +84,10 @@ class NameActions:
     async def _rename(self, exchange: Exchange, name: AboutName, source_key: bytes) -> NameVersion:
         if source_key == name.key:
             raise InvalidRequest("a name is renamed to another one")
-        # Both names change.
-        decide_on(exchange, Role.NAME, container_of(exchange), source_key.decode())
+        container, before = container_of(exchange), source_key.decode()
+        # Both names change, and nobody gets at a blob by moving it.
+        gained = exchange.context.who.gained(container, must_have(exchange.name, "a name that is changed"), before)
+        decide_on(exchange, Role.NAME | gained, container, before)
         condition = self._changes.may_point(exchange, name)
         source = await self._names.find(name.scope, source_key)
         return await self._changes.rename(exchange, name, source, condition)

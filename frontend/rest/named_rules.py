@@ -107,6 +107,15 @@ def about(exchange: Exchange) -> AboutName:
     return named
 
 
+def mean_blob(exchange: Exchange, blob: NamedBlob) -> None:
+    """From now on the request is about the blob that its name points to.
+
+    What somebody has for the name alone reaches a blob that goes with it, and none that it was only bound to.
+    """
+    if not blob.owned:
+        exchange.name = None
+
+
 class NameChanges:
     """Changes of one name, each by what its container lets in the moment in which it is made."""
 

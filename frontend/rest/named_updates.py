@@ -14,10 +14,10 @@ from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.names.names import Names
 from frontend.names.rows import name_key
-from frontend.rest.entry import check_said
+from frontend.rest.entry import check_said, container_of, decide_on
 from frontend.rest.named import named_container
 from frontend.rest.named_actions import NameActions
-from frontend.rest.named_rules import AboutName, NameChanges, about
+from frontend.rest.named_rules import AboutName, NameChanges, about, mean_blob
 from frontend.router.values import BlobHead
 
 PREFIX = "/named/"
@@ -33,9 +33,11 @@ class NamedUpdates:
         self._containers = containers
 
     async def enter_living(self, exchange: Exchange, text: str) -> None:
-        """For the blob that a name points to. Raises InvalidRequest, NameNotFound, NameDeleted, Unavailable."""
+        """For the blob that a name points to. Raises InvalidRequest, NameNotFound, NameDeleted, Unavailable, AccessDenied."""
         name = await self._enter(exchange, text)
         name.newest = await self._names.find(name.scope, name.key)
+        mean_blob(exchange, must_have(name.newest.blob, "the blob of a name that lives"))
+        decide_on(exchange, exchange.needs.roles, container_of(exchange), exchange.name)
         exchange.about = name.newest.id
 
     async def enter_deleted(self, exchange: Exchange, text: str) -> None:

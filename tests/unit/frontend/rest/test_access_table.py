@@ -359,6 +359,60 @@ async def test_what_changes_two_things_takes_the_roles_for_both(tmp_path: Path) 
         assert answer.status == 403
 
 
+@pytest.mark.parametrize("role", ["read", "write", "delete"])
+async def test_a_rename_gives_nobody_a_role_for_the_blob(tmp_path: Path, role: str) -> None:
+    """A key that might name everywhere, and read or delete beneath one prefix, moved what others had put to that prefix."""
+    async with ground(tmp_path) as here:
+        place = {"account": "ml", "container": "models"}
+        mover = here.key(Grant(roles=("name",), **place), Grant(roles=(role,), prefix="mine/", **place))
+        both = here.key(Grant(roles=("name", role), **place))
+        plain = here.key(Grant(roles=("name",), **place))
+
+        async def rename(key: KeyText, source: str, target: str) -> int:
+            body = msgspec.json.encode({"op": "rename", "from": source})
+            headers = {**bearer(key), "Content-Type": "application/json"}
+            return (await here.frontend.call("POST", f"/named/ml/models/{target}", headers, body)).status
+
+        assert await rename(mover, "x/y", "mine/y") == 403
+        assert await rename(plain, "x/y", "z/y") == 200, "it may no more with it there"
+        assert await rename(both, "z/y", "mine/y") == 200
+        assert await rename(mover, "mine/y", "mine/z") == 200
+        assert await rename(mover, "mine/z", "x/y") == 200, "to where it may less"
+
+
+async def test_a_name_that_a_blob_was_bound_to_lets_it_be_read_and_no_more(tmp_path: Path) -> None:
+    """With a name of its own a key let any blob that it might read live for ever, and saw it after its delete."""
+    async with ground(tmp_path) as here:
+        place = {"account": "ml", "container": "models"}
+        own = ("write", "name", "delete")
+        key = here.key(Grant(roles=("read",), **place), Grant(roles=own, prefix="mine/", **place))
+        whole = here.key(Grant(roles=("read", "write", "delete", "name"), **place))
+        body = msgspec.json.encode({"op": "bind", "id": here.values["id"]})
+        bound = await here.frontend.call(
+            "POST", "/named/ml/models/mine/bound", {**bearer(key), "Content-Type": "application/json"}, body
+        )
+        assert bound.status == 200
+        put = await here.frontend.call(
+            "PUT", "/named/ml/models/mine/put", {**bearer(key), "x-ambry-ttl": "60"}, b"ours"
+        )
+        assert put.status == 201
+
+        async def extend(key: KeyText, name: str) -> int:
+            headers = {**bearer(key), "x-ambry-blob-id": f"/named/ml/models/{name}"}
+            return (await here.frontend.call("PUT", "/updateTtl", headers)).status
+
+        async def look(key: KeyText, name: str, option: str = "include_all") -> int:
+            headers = {**bearer(key), "x-ambry-get-option": option}
+            return (await here.frontend.call("GET", f"/named/ml/models/{name}", headers)).status
+
+        assert [await extend(each, "mine/bound") for each in (key, whole)] == [403, 200]
+        assert [await extend(each, "mine/put") for each in (key, whole)] == [200, 200]
+        assert (await here.frontend.call("DELETE", f"/{here.values['id']}", bearer(whole))).status == 202
+        assert [await look(each, "mine/bound") for each in (key, whole)] == [403, 200]
+        assert await look(key, "mine/bound", "none") == 410
+        assert [await look(each, "mine/put") for each in (key, whole)] == [200, 200]
+
+
 async def test_a_blob_goes_with_a_name_where_who_binds_it_may_delete_it_or_has_uploaded_it(tmp_path: Path) -> None:
     """A key without `delete` bound somebody's blob with `owned`, and its name was deleted by another key that had no blob."""
     async with ground(tmp_path) as here:
