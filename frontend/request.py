@@ -66,12 +66,16 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
         """Seconds until the deadline, 0 when it has passed."""
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
-    def renew(self) -> None:
-        """The stream made progress: the whole time is left again.
+    def check_standing(self) -> None:
+        """Whether it would still be let in: it may go on for long.
 
         Raises Unauthenticated where the key of who asks was revoked, changed or expired since, UpdateConflict where a container
-        that it writes to is encrypted since: a stream may go on for long.
+        that it writes to is encrypted since.
         """
         if self.standing is not None:
             self.standing(self)
+
+    def renew(self) -> None:
+        """The stream made progress: the whole time is left again. Raises as check_standing."""
+        self.check_standing()
         self.deadline = asyncio.get_running_loop().time() + self.timeout_s

@@ -132,7 +132,12 @@ class Pipeline:
     def context(self) -> RequestContext:
         """A request's that begins now."""
         request_id = self._random.getrandbits(128).to_bytes(16, "big").hex()
-        return RequestContext(id=request_id, timeout_s=self._timeout_s, deadline=self._now() + self._timeout_s)
+        return RequestContext(
+            id=request_id,
+            timeout_s=self._timeout_s,
+            deadline=self._now() + self._timeout_s,
+            standing=self._dialect.check_standing,
+        )
 
     def let_in(
         self, who: Who, connection: Connection, container: Container, *, changes: bool = False

@@ -16,6 +16,7 @@ from ambry.errors import AmbryError
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.http.target import Target
+from frontend.request import RequestContext
 
 Handle = Callable[[Exchange], Awaitable[web.StreamResponse]]
 """Answers, or raises AmbryError."""
@@ -102,6 +103,9 @@ class Dialect(Protocol):
 
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """Whether they may; called when the route's `enter` has found out what the request is about. Raises AmbryError."""
+
+    def check_standing(self, context: RequestContext) -> None:
+        """What RequestContext.check_standing asks, of a request that was let in."""
 
     def refused(self, exchange: Exchange, error: AmbryError) -> AmbryError:
         """What is told of an error that came before it was decided whether whoever asks may hear of it."""

@@ -152,7 +152,6 @@ class AmbryApi:
     def authenticate(self, exchange: Exchange) -> None:
         """See frontend/http/route.py."""
         needs: Needs = exchange.needs
-        exchange.context.standing = self._check_standing
         try:
             signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
             if needs.on is not On.NOTHING and not signed:
@@ -161,8 +160,8 @@ class AmbryApi:
             cross_origin.let_hear(exchange, self.containers.directory.origins)
             raise
 
-    def _check_standing(self, context: RequestContext) -> None:
-        """See RequestContext.renew."""
+    def check_standing(self, context: RequestContext) -> None:
+        """See RequestContext.check_standing."""
         self.access.check_standing(context.who)
         container = context.container
         if container is None or not context.changes or container.settings.encrypted:

@@ -121,6 +121,8 @@ class BatchPuts:
         check_count(len(answers))
         if group:
             await self._put_group(exchange, batch, group, answers)
+        exchange.context.check_standing()
+        self._entry.now(container_of(exchange)).check_active()
         return answers
 
     async def _put_group(
@@ -155,7 +157,7 @@ class BatchPuts:
             if name not in _OF_ITEM and not name.startswith(METADATA_PREFIXES):
                 raise InvalidRequest(f"{name[:60]} is not understood of a blob in a batch; leave it out")
         given = {name: value for name, value in exchange.headers.items() if name in _FOR_EACH}
-        container = container_of(exchange)
+        container = self._entry.now(container_of(exchange))
         spec = put_spec({**given, **own}, filename="", now_ms=self._clock.wall_ms(), durability=container.durability)
         check_lifetime(spec.expires_at_ms, container)
         check_durability(spec, self._router)

@@ -101,13 +101,12 @@ class ShortNamedPuts:
 class ShortNamedPut(ShortPut):
     """One of them."""
 
-    __slots__ = ("_intent", "_names", "_outcome", "_place", "_require")
+    __slots__ = ("_intent", "_names", "_place", "_require")
 
     _names: Names
     _place: NamePlace
     _intent: WrittenIntent
     _require: Require
-    _outcome: WriteOutcome
 
     def under(self, names: Names, place: NamePlace, intent: WrittenIntent, require: Require) -> None:
         """What it is put under, and what must still hold then."""
@@ -121,7 +120,7 @@ class ShortNamedPut(ShortPut):
                 self._begun.taken = False
                 self._begun.write.write.begin(self.came_out)
             elif isinstance(error, Conflict):
-                self._anew()
+                self.anew()
             else:
                 self._fails(error)
         except Exception:
@@ -129,11 +128,12 @@ class ShortNamedPut(ShortPut):
 
     def go_on(self, outcome: WriteOutcome) -> None:
         if not isinstance(outcome, Confirmed):
-            self._anew()  # which lets go of what was sent, and its intent is seen to by the janitor
+            self.anew()  # which lets go of what was sent, and its intent is seen to by the janitor
+            return
+        if not self.stands():
             return
         record, place = self._begun.write.record, self._place
         blob = NamedBlob(self._begun.write.id.raw, len(record.data), self._spec.expires_at_ms, owned=True)
-        self._outcome = outcome
         try:
             pointed = self._names.begin_point(
                 place.scope, place.key, blob, Expect.ABSENT, [self._intent.kept(), self._require]
@@ -150,23 +150,17 @@ class ShortNamedPut(ShortPut):
         try:
             error = done.exception()
             if error is None:
-                super().go_on(self._outcome)
+                self.acknowledge()
             elif not isinstance(error, Conflict):
                 # The name may have got it all the same, so the blob stays; the janitor finds out.
                 self._begun.taken = True
                 self._fails(error)
             elif error.change == self._require:
-                self._anew()  # what the container lets is looked at again
+                self.anew()  # what the container lets is looked at again
             else:
                 self._fails(refusal(error))
         except Exception:
             self.breaks()
-
-    def _anew(self) -> None:
-        """The ordinary way does it, from the beginning."""
-        self.drop()
-        if self.connection.short is self:
-            self.turn_back(None, lambda: None)
 
     def _fails(self, error: BaseException) -> None:
         """The ordinary way says so."""

@@ -119,7 +119,26 @@ class ShortPut(ShortRequest):
             else:
                 self.drop()
             return
-        # What was stored stays, also where nobody waits for the answer any more: as on the ordinary way.
+        if self.stands():
+            self.acknowledge()
+
+    def stands(self) -> bool:
+        """Whether it would still be let in. Where not the ordinary way says why, and nothing of it is kept."""
+        try:
+            self.context.check_standing()
+        except AmbryError:
+            self.anew()
+            return False
+        return True
+
+    def anew(self) -> None:
+        """The ordinary way does it, from the beginning."""
+        self.drop()
+        if self.connection.short is self:
+            self.turn_back(None, lambda: None)
+
+    def acknowledge(self) -> None:
+        """It is stored, and stays, also where nobody waits for the answer any more: as on the ordinary way."""
         self._begun.taken = True
         self.drop()
         if self.connection.short is self:

@@ -194,6 +194,7 @@ class Uploads:
             else:
                 result = await self._at_once(exchange, spec, body, digests, announce)
             try:
+                exchange.context.check_standing()
                 await self._check_still(container, spec, held, result)
             except AmbryError:
                 # Nobody was told of it.
@@ -221,8 +222,8 @@ class Uploads:
         if digests is not None:
             await digests.update(body)
         router = self._router
-        if exchange.begun is not None:
-            begun: BegunUpload = exchange.begun
+        begun: BegunUpload | None = exchange.begun
+        if begun is not None and (begun.sealed or not container_of(exchange).settings.encrypted):
             begun.taken = True
             return await begun.put.put_simple(body, begun.write)
         await router.budget.take(len(body), Need.READY, timeout_s=router.config.memory_wait_ms / 1000)
@@ -285,6 +286,11 @@ class BegunUpload(msgspec.Struct):
     write: BegunPut
     taken: bool = False
     """Whether somebody goes on with it."""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is put encrypted."""
+        return self.write.record.sealed is not None
 
 
 _NEW = wire.Fields(

@@ -127,6 +127,7 @@ class PutOperation:
             ).write(first)
             if self._verify is not None:
                 await self._verify(chunks.digest)
+            request.check_standing()
             await commit_composite(request, context, records, composite, self._spec, chunks, age)
         except BaseException:
             records.forget()

@@ -118,7 +118,8 @@ class RecordPuts:
         self.sealing = sealing_now(self._context, self._container)
 
     async def seal_soon(self) -> None:
-        """As `seal_now`; asks. Raises KeysUnavailable, EncryptionKeyDeleted, Unavailable."""
+        """As `seal_now`; asks. Raises KeysUnavailable, EncryptionKeyDeleted, Unavailable, and what check_standing raises."""
+        self._request.check_standing()
         self.sealing = await sealing_soon(self._context, self._container)
 
     def begin(self, record: NewRecord) -> BegunPut:

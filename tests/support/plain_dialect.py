@@ -11,6 +11,7 @@ from frontend.http.exchange import Exchange
 from frontend.http.problem import headers_of
 from frontend.http.route import Route
 from frontend.http.target import Target
+from frontend.request import RequestContext
 
 
 class PlainDialect:
@@ -37,6 +38,9 @@ class PlainDialect:
 
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """Whoever comes may."""
+
+    def check_standing(self, context: RequestContext) -> None:
+        """They always may."""
 
     def refused(self, exchange: Exchange, error: AmbryError) -> AmbryError:
         return error

@@ -14,7 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from ambry.clock import SystemClock
-from ambry.errors import Unauthenticated
+from ambry.errors import AmbryError, ReplicaUnavailable, Unauthenticated
+from ambry.protocol.frame import MessageType
+from ambry.rest import frames
 from ambry.rest.access import Grant, KeyText, hash_of
 from ambry.rest.accounts import AccountStatus
 from frontend.access.key_rows import StoredKey
@@ -25,6 +27,7 @@ from tests.support.content import content
 from tests.support.eventually import eventually
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster
+from tests.support.fake_peers import Fault
 from tests.support.feeds import feed_cluster
 from tests.support.http_frontend import HttpFrontend, RawClient, http_frontend, request
 from tests.support.masters import TroubledProvider
@@ -215,6 +218,100 @@ async def test_an_upload_into_a_container_that_is_encrypted_meanwhile_is_sent_ag
         await eventually(lambda: not frontend.cluster.pool.visible())
         blob = await frontend.put(BODY)
         assert (await frontend.call("HEAD", f"/{blob}")).headers["x-ambry-encrypted-in-storage"] == "true"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldPuts:
+    """Puts that data nodes have, and do not confirm yet."""
+
+    frontend: HttpFrontend
+    go_on: asyncio.Event
+
+    async def under_way(self) -> None:
+        await eventually(lambda: bool(self.frontend.cluster.pool.visible()))
+
+
+def hold_puts(frontend: HttpFrontend, error: AmbryError | None = None) -> HeldPuts:
+    """Once at each of them; with `error` they fail then."""
+    go_on = asyncio.Event()
+    for peer in frontend.cluster.peers():
+        for type in (MessageType.PUT, MessageType.PUTS):
+            peer.script(Fault(until=go_on, error=error), type=type, times=1)
+    return HeldPuts(frontend=frontend, go_on=go_on)
+
+
+NAME = "/named/default/default/n"
+BATCH = frames.encode_frame({}, b"one") + frames.encode_frame({}, b"two")
+SHORT_PUTS = pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "/", b"short"), ("PUT", NAME, b"short"), ("POST", "/batch/put", BATCH)],
+    ids=["blob", "name", "batch"],
+)
+OF_BATCH = {"Content-Type": frames.CONTENT_TYPE}
+
+
+@HOW
+@SHORT_PUTS
+@pytest.mark.parametrize("shortcut", [True, False], ids=["short", "ordinary"])
+async def test_a_short_upload_whose_key_goes_while_it_is_stored_is_not_acknowledged(
+    tmp_path: Path, how: str, method: str, path: str, body: bytes, shortcut: bool
+) -> None:
+    clock = SettableClock()
+    access, admin, key, stored = guard(clock)
+    stored = replace(stored, grants=(Grant(roles=("read", "write", "name")),))
+    async with (
+        opened(sqlite_store(tmp_path / "meta.sqlite")) as store,
+        http_frontend(
+            make_cluster(((3,),) * 2, clock=SystemClock()), metadata=store, access=access, shortcut=shortcut
+        ) as frontend,
+    ):
+        made = Guarded(frontend=frontend, access=access, clock=clock, admin=admin, key=key, stored=stored)
+        made.know(stored)
+        for _ in range(2):
+            await frontend.call("GET", NAME, made.headers)  # so that what the name is is known at once
+        held = hold_puts(frontend)
+        given = {**made.headers, **(OF_BATCH if body is BATCH else {})}
+        asked = asyncio.create_task(frontend.call(method, path, given, body))
+        await held.under_way()
+        getattr(made, how)()
+        held.go_on.set()
+        refused = await asked
+        assert refused.status in ((401, 403) if how == "narrow" else (401,)), refused.body
+        await eventually(lambda: not frontend.cluster.pool.visible())
+        if path == NAME:
+            assert (await frontend.call("GET", NAME, bearer(admin))).status == 404
+
+
+@SHORT_PUTS
+@pytest.mark.parametrize("fails", [False, True], ids=["confirmed", "tried_again"])
+@pytest.mark.parametrize("shortcut", [True, False], ids=["short", "ordinary"])
+async def test_a_short_upload_into_a_container_that_is_encrypted_meanwhile_is_encrypted_or_refused(
+    tmp_path: Path, method: str, path: str, body: bytes, fails: bool, shortcut: bool
+) -> None:
+    """What was stored in the clear was acknowledged; what was tried again was tried in the clear."""
+    provider = TroubledProvider()
+    async with (
+        opened(sqlite_store(tmp_path / "meta.sqlite")) as store,
+        http_frontend(
+            make_cluster(((3,),) * 2, clock=SystemClock()), metadata=store, provider=provider, shortcut=shortcut
+        ) as frontend,
+    ):
+        for _ in range(2):
+            await frontend.call("GET", NAME)
+        held = hold_puts(frontend, ReplicaUnavailable("no") if fails else None)
+        asked = asyncio.create_task(frontend.call(method, path, OF_BATCH if body is BATCH else {}, body))
+        await held.under_way()
+        settings = json.dumps({"containers": [{"containerId": 1, "encrypted": True}]}).encode()
+        about = {"x-ambry-target-account-name": "default", "Content-Type": "application/json"}
+        assert (await frontend.call("POST", "/accounts/containers", about, settings)).status == 200
+        held.go_on.set()
+        answer = await asked
+        blobs = [answer.json()["id"]] if answer.status == 201 else []
+        assert blobs or (answer.status, answer.headers["x-ambry-error-code"]) == (409, "UpdateConflict"), answer.body
+        await eventually(lambda: len(frontend.cluster.pool.visible()) == len(blobs))
+        for blob in blobs:
+            told = await frontend.call("HEAD", f"/{blob}")
+            assert told.headers["x-ambry-encrypted-in-storage"] == "true"
 
 
 def test_who_has_no_key_stands_and_a_change_that_changes_nothing_ends_nothing() -> None:
