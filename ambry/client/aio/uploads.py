@@ -21,6 +21,7 @@ from ambry.client.sources import Body, open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import names as name_wire
+from ambry.client.wire import signed as signed_wire
 from ambry.client.wire import uploads as wire
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.client.wire.names import container_headers
@@ -185,6 +186,14 @@ class AsyncUpload:
         Parts may be sent in any order, and several at a time.
         """
         return await self._client._send_part(self.id, number, data, progress, timeout or self._timeout)
+
+    async def presign_part(
+        self, number: int, *, expires: timedelta = timedelta(hours=1), timeout: Timeout | None = None
+    ) -> str:
+        """A URL that takes the part of this number by a `PUT`, without a key; for whoever sends the bytes for us."""
+        request = signed_wire.part_request(wire.part_request(self.id, number, None, ""), expires)
+        parse = partial(signed_wire.parse_url, self._client.endpoints)
+        return await self._client._ask(request, None, parse, timeout or self._timeout)
 
     async def parts(self, *, timeout: Timeout | None = None) -> list[UploadedPart]:
         """All that arrived, by number."""

@@ -69,6 +69,11 @@ def upload_request(
     return _sign("PUT", request, said, expires)
 
 
+def part_request(part: ApiRequest, expires: timedelta) -> ApiRequest:
+    """For a URL that takes one part of an upload, of which this is the request."""
+    return _sign("PUT", ApiRequest("PUT", part.path, {}, part.subject), {}, expires)
+
+
 def parse_url(endpoints: Sequence[str], headers: Headers, body: bytes) -> str:
     """The URL at the endpoint that signed it, as this client reaches that. Raises ProtocolViolation."""
     try:
