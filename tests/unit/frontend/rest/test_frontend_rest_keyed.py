@@ -12,7 +12,7 @@ from ambry.clock import SystemClock
 from frontend.metadata.spaces import LocalSpace
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster
-from tests.support.http_frontend import HttpFrontend, http_frontend
+from tests.support.http_frontend import HttpFrontend, http_frontend, until
 from tests.support.metadata_stores import opened, sqlite_store
 
 KEY = {"x-ambry-idempotency-key": "job 7/part 3"}
@@ -143,3 +143,22 @@ async def test_a_bare_key_is_told_where_it_belongs(frontends: tuple[HttpFrontend
     refused = await frontends[0].call("POST", "/", {"Idempotency-Key": "1"}, b"x")
     assert refused.status == 400
     assert refused.json()["detail"].endswith("in a header of this API's own, which /docs names; send it there")
+
+
+@pytest.mark.parametrize(
+    "length", ["Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Content-Length: 20\r\n\r\nhello"]
+)
+async def test_a_repeated_body_that_does_not_come_is_given_up_and_its_memory_given_back(
+    tmp_path: Path, length: str
+) -> None:
+    async with (
+        opened(sqlite_store(tmp_path / "m")) as store,
+        http_frontend(metadata=store, body_stall_timeout_s=0.1) as frontend,
+    ):
+        assert (await frontend.call("POST", "/", KEY, b"x" * 20)).status == 201
+        lines = "".join(f"{name}: {value}\r\n" for name, value in KEY.items())
+        async with frontend.connected() as client:
+            await client.send(f"POST / HTTP/1.1\r\nHost: localhost\r\n{lines}{length}".encode())
+            assert (await client.answer()).status == 408
+        budget = frontend.cluster.context.budget
+        await until(lambda: budget.free == budget.size, "its memory is back")
