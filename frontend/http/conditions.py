@@ -47,7 +47,7 @@ def evaluate(headers: Mapping[str, str], method: str, selected: Selected | None)
         tags = _tags("If-Match", match)
         # The strong comparison: a weak tag equals nothing (section 8.8.3.2).
         if selected is None or not (tags is None or selected.etag in tags):
-            raise _failed("If-Match", _standing(selected), reads)
+            raise _failed("If-Match", _standing(selected, "another", reads), reads)
     elif "if-unmodified-since" in headers:
         since = _date(headers["if-unmodified-since"], "If-Unmodified-Since", strict=not reads)
         if _later(selected, since):
@@ -58,7 +58,7 @@ def evaluate(headers: Mapping[str, str], method: str, selected: Selected | None)
         if selected is not None and weak:
             if reads:
                 return Condition.NOT_MODIFIED
-            raise _failed("If-None-Match", _standing(selected), reads)
+            raise _failed("If-None-Match", _standing(selected, "that" if tags is not None else "an", reads), reads)
     elif reads and selected is not None and "if-modified-since" in headers:
         since = _date(headers["if-modified-since"], "If-Modified-Since", strict=False)
         if since is not None and selected.modified_ms is not None and not _later(selected, since):
@@ -70,12 +70,13 @@ def _failed(name: str, why: str, reads: bool) -> PreconditionFailed:
     return PreconditionFailed(f"{name} does not hold: {why}{'' if reads else '; nothing was changed'}")
 
 
-def _standing(selected: Selected | None) -> str:
+def _standing(selected: Selected | None, which: str, reads: bool) -> str:
+    """What is told of it. A tag is a digest of content: whoever may only change it does not hear that."""
     if selected is None:
         return "nothing stands there yet"
     if selected.etag is None:
         return "what stands there has no entity tag"
-    return f"what stands there has the entity tag {selected.etag}"
+    return f"what stands there has {f'the entity tag {selected.etag}' if reads else f'{which} entity tag'}"
 
 
 def _later(selected: Selected | None, since: int | None) -> bool:

@@ -257,7 +257,17 @@ def test_no_text_breaks_a_condition(value: str, method: str) -> None:
         (
             "DELETE",
             {"if-none-match": "*"},
-            f"If-None-Match does not hold: what stands there has the entity tag {ETAG}; nothing was changed",
+            "If-None-Match does not hold: what stands there has an entity tag; nothing was changed",
+        ),
+        (
+            "PUT",
+            {"if-none-match": ETAG},
+            "If-None-Match does not hold: what stands there has that entity tag; nothing was changed",
+        ),
+        (
+            "PUT",
+            {"if-match": '"a"'},
+            "If-Match does not hold: what stands there has another entity tag; nothing was changed",
         ),
     ],
 )

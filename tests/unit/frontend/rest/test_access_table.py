@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from ambry.checksum import digest
 from ambry.clock import SystemClock, system_secret
 from ambry.rest.access import ALL_ROLES, Grant, KeyText, hash_of, new_key, role_texts
 from frontend.access.key_rows import StoredKey
@@ -322,6 +323,25 @@ async def test_an_upload_of_others_is_as_one_that_is_not_there(tmp_path: Path) -
             answer = await here.frontend.call("POST", "/stitch", {**stranger, "Content-Type": "application/json"}, body)
             stitched.add((answer.status, answer.json()["detail"].replace(each.session, "")))
         assert len(stitched) == 1 and stitched.pop()[0] == 404
+
+
+async def test_whoever_may_not_read_hears_no_digest(tmp_path: Path) -> None:
+    """The 412 of a change named the entity tag of what stood there, which is the digest of its bytes."""
+    async with ground(tmp_path) as here:
+        key = bearer(here.key(Grant(roles=("write", "delete", "name"), account="ml", container="models")))
+        secret = digest(b"hello").hex()
+        blob = {"x-ambry-blob-id": here.values["id"]}
+        for method, path, headers in (
+            ("PUT", "/named/ml/models/x/y", {"If-Match": '"a"'}),
+            ("PUT", "/named/ml/models/x/y", {"If-None-Match": "*"}),
+            ("DELETE", "/named/ml/models/x/y", {"If-Match": '"a"'}),
+            ("DELETE", f"/{here.values['id']}", {"If-Match": '"a"'}),
+            ("PUT", "/updateTtl", {**blob, "If-Match": '"a"'}),
+        ):
+            body = b"mine" if method == "PUT" and path != "/updateTtl" else None
+            answer = await here.frontend.call(method, path, {**key, **headers}, body)
+            assert answer.status == 412, (method, path)
+            assert secret not in f"{answer.headers} {answer.body!r}", (method, path)
 
 
 async def test_each_blob_of_a_batch_is_decided_for_itself(tmp_path: Path) -> None:
