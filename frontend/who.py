@@ -4,7 +4,8 @@
     needs   the roles that a call takes, and where it must have them: every route says them (frontend/http/route.py)
     where   a container, and the name in it where the call is about one
 
-`decide` is asked before anything else is done for a request. What nobody granted is denied.
+`decide` is asked before anything else is done for a request. What nobody granted is denied; and whoever has nothing in a place
+hears nothing of it: what they are told is the same where there is no such place.
 """
 
 from __future__ import annotations
@@ -147,6 +148,11 @@ class Who:
             for each in self._granted
         )
 
+    @property
+    def places(self) -> Iterable[tuple[str, str]]:
+        """The account and the container of each grant, ANY for all; those of whoever comes are everywhere."""
+        return ((ANY, ANY),) if self.anybody else ((each.account, each.container) for each in self._granted)
+
     def gives(self, grant: Grant) -> bool:
         """Whether it has all that a grant gives, so that it may hand it out."""
         return not role_of(grant.roles) & ~self._had(
@@ -197,20 +203,21 @@ def decide(who: Who, needs: Needs, container: Container | None = None, name: str
     else:
         allowed = container is not None and who.may(needs.roles, container, name)
     if not allowed:
-        raise refusal(who, needs.roles, container, name)
+        if needs.on is On.CLUSTER:
+            raise refusal(who, needs.roles, "the whole cluster")
+        if container is None or not who.concerns(container.account_name, container.container_name):
+            raise refusal(who, needs.roles)
+        about = "" if name is None else ", nor for that name in it"
+        raise refusal(who, needs.roles, f"the container {container}{about}")
 
 
-def refusal(
-    who: Who, roles: Role, container: Container | None, name: str | None = None
-) -> Unauthenticated | AccessDenied:
-    """Why somebody may not do something."""
+def refusal(who: Who, roles: Role, place: str = "that place, if there is one") -> Unauthenticated | AccessDenied:
+    """Why somebody may not do something, in a place that they may hear of; else that is left open."""
     if not who.known:
         return Unauthenticated(
             "this takes a key: send `Authorization: Bearer ambry_...` (AMBRY_KEY, or --key-file, says it to the client; "
             "`ambry key create` makes one)"
         )
     wanted = " and ".join(role_texts(roles)) or "a key"
-    place = "the whole cluster" if container is None else f"the container {container}"
     told = f"the key {who.id} ({who.name})" if who.name else f"the key {who.id}"
-    about = "" if name is None else ", nor for that name in it"
-    return AccessDenied(f"{told} does not have {wanted} in {place}{about}; whoever has admin there can grant it")
+    return AccessDenied(f"{told} does not have {wanted} in {place}; whoever has admin there can grant it")

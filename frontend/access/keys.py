@@ -62,13 +62,11 @@ class Keys:
         return sorted(found, key=lambda each: (each[1].name, each[0]))
 
     async def find(self, who: Who, id: str) -> StoredKey:
-        """One. Raises KeyNotFound, AccessDenied."""
+        """One that is their own, or that they may administer. Raises KeyNotFound, AccessDenied."""
         await self._sync.refresh()
         key = self._access.keys.get(id)
-        if key is None or not is_key_id(id):
-            raise KeyNotFound(f"there is no key {id[:40]!r}; `ambry key ls` shows those there are")
-        if id != who.id:
-            _check_administers(who, id, key)
+        if key is None or not is_key_id(id) or not (id == who.id or _administers(who, key)):
+            raise _unknown(who, id)
         return key
 
     async def create(
@@ -148,11 +146,12 @@ class Keys:
             )
         version = await self._store.get(Space.KEY, KEYS, id.encode())
         if version is None or version.value is None:
-            raise KeyNotFound(f"there is no key {id}; it was revoked")
+            raise _unknown(who, id)
         # What is known by heart may be older than the stamp that the change is bound to.
         self._access.check_standing(who)
         stored = decode(version.value)
-        _check_administers(who, id, stored)
+        if not _administers(who, stored):
+            raise _unknown(who, id)
         return stored, version.stamp
 
     async def _write(self, id: str, stored: StoredKey | None, condition: Expect | Stamp) -> None:
@@ -204,10 +203,14 @@ def _administers(who: Who, key: StoredKey) -> bool:
     return all(_administers_place(who, grant) for grant in key.grants)
 
 
-def _check_administers(who: Who, id: str, key: StoredKey) -> None:
-    """Raises AccessDenied."""
-    if not _administers(who, key):
-        raise AccessDenied(f"the key {who.id} does not have admin wherever the key {id} has something")
+def _unknown(who: Who, id: str) -> KeyNotFound | AccessDenied:
+    """There is no such key, or somebody does not have admin wherever it has something: only who has it everywhere is told."""
+    if who.everywhere(Role.ADMIN):
+        return KeyNotFound(f"there is no key {id[:40]!r}; `ambry key ls` shows those there are")
+    return AccessDenied(
+        f"there is no key {id[:40]!r}, or the key {who.id} does not have admin wherever that has something; "
+        "`ambry key ls` shows those that it may administer"
+    )
 
 
 def _check_gives(who: Who, grants: Sequence[Grant], expires_ms: int | None, limits: Rates) -> None:

@@ -1,7 +1,7 @@
 """Who sees and changes which accounts and containers.
 
 Whoever has anything in a container sees what holds for it; changing that takes admin there, and a new account takes admin
-everywhere.
+everywhere. Who is refused hears the same whether there is such an account or container.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ambry.errors import AccessDenied
-from ambry.rest.access import Role
+from ambry.rest.access import ANY, Role
 from frontend.containers.directory import AccountRecord, Directory
 from frontend.who import Who
 
@@ -25,12 +25,27 @@ def shown(who: Who, account: AccountRecord) -> AccountRecord | None:
     return account if len(seen) == len(account.containers) else msgspec.structs.replace(account, containers=seen)
 
 
-def shown_or_refused(who: Who, account: AccountRecord) -> AccountRecord:
-    """The same. Raises AccessDenied where there is nothing for them."""
-    found = shown(who, account)
-    if found is None:
-        raise _refused(who, f"anything in the account {account.name}")
-    return found
+def may_concern(who: Who, directory: Directory, account: int, container: int | None = None) -> bool:
+    """Whether somebody may have something in an account, or a container of it, of which only the id is known, and not here."""
+    for account_name, container_name in who.places:
+        known = None if account_name == ANY else directory.account(account_name)
+        if known is not None and known.id != account:
+            continue
+        of_it = None if container is None or known is None or container_name == ANY else known.container(container_name)
+        if of_it is None or of_it.id == container:
+            return True
+    return False
+
+
+def check_hears(who: Who, account: str, container: str | None = None) -> None:
+    """Whether somebody may hear if there is such an account or container. Raises AccessDenied."""
+    if not who.concerns(account, container):
+        raise refused(who)
+
+
+def refused(who: Who) -> AccessDenied:
+    """What whoever has nothing in an account or container is told that they ask for."""
+    return _refused(who, "anything in that place, if there is one")
 
 
 def check_accounts(who: Who, given: Iterable[Mapping[str, Any]], directory: Directory) -> None:
@@ -39,8 +54,7 @@ def check_accounts(who: Who, given: Iterable[Mapping[str, Any]], directory: Dire
         id = each.get("accountId") if isinstance(each, dict) else None
         known = directory.accounts.get(id) if isinstance(id, int) else None
         if not (who.everywhere(Role.ADMIN) or (known is not None and who.in_account(Role.ADMIN, known.name))):
-            where = "the whole cluster" if known is None else f"the account {known.name}"
-            raise _refused(who, f"admin in {where}")
+            raise _refused(who, "admin in the whole cluster, or in all of each account that it names by accountId")
 
 
 def check_containers(
@@ -53,8 +67,9 @@ def check_containers(
         id = each.get("containerId") if isinstance(each, dict) else None
         known = directory.find_id(account.id, id) if isinstance(id, int) else None
         if known is None or not who.may(Role.ADMIN, known):
-            where = f"the account {account.name}" if known is None else f"the container {known}"
-            raise _refused(who, f"admin in {where}")
+            raise _refused(
+                who, f"admin in the account {account.name}, or in each container that it names by containerId"
+            )
 
 
 def _refused(who: Who, what: str) -> AccessDenied:

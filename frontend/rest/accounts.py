@@ -8,19 +8,28 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ambry.errors import AccountNotFound, AmbryError, ContainerNotFound, InvalidRequest, MetadataUnavailable
+from ambry.errors import (
+    AccountNotFound,
+    AmbryError,
+    ContainerNotFound,
+    InvalidRequest,
+    InvariantBroken,
+    MetadataUnavailable,
+)
 from ambry.rest import names, values
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
-from frontend.rest.account_access import check_accounts, check_containers, shown, shown_or_refused
+from frontend.rest.account_access import check_accounts, check_containers, check_hears, may_concern, refused, shown
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import ANY_KEY
 
+NOT_A_NAME = ""
+"""Of an account that is none: only whoever has something in all accounts is concerned by it."""
 OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
 
 
@@ -73,7 +82,7 @@ class AccountPages:
             names.IGNORE_CONTAINERS, headers[names.IGNORE_CONTAINERS]
         )
         if names.ACCOUNT_ID in headers or names.ACCOUNT_NAME in headers:
-            found = [shown_or_refused(who, await self._named(exchange))]
+            found = [await self._shown(exchange)]
         else:
             await self._look()
             every = self._containers.directory.accounts.values()
@@ -84,10 +93,11 @@ class AccountPages:
 
     async def containers(self, exchange: Exchange) -> web.Response:
         """All of an account, or the one that a header names."""
-        account = shown_or_refused(exchange.context.who, await self._named(exchange))
+        account = await self._shown(exchange)
         name = exchange.headers.get(names.CONTAINER_NAME)
         records = sorted(account.containers.values(), key=lambda container: container.name)
         if name is not None:
+            check_hears(exchange.context.who, account.name, name)
             records = [account.container(name) or await self._from_elsewhere(account, name)]
         return json_page({"containers": [container_json(account.id, each) for each in records]})
 
@@ -113,13 +123,26 @@ class AccountPages:
             raise MetadataUnavailable("this frontend has no metadata store to keep accounts in")
         return self._changes
 
+    async def _shown(self, exchange: Exchange) -> AccountRecord:
+        """The account that the headers name, with those of its containers that whoever asks has anything in."""
+        account = shown(exchange.context.who, await self._named(exchange))
+        if account is None:
+            raise InvariantBroken("an account was to be shown to somebody who has nothing in it")
+        return account
+
     async def _named(self, exchange: Exchange) -> AccountRecord:
-        """The account that the headers name, as it is now; as it was last seen where the metadata store is away."""
+        """The account that the headers name, in which whoever asks has anything.
+
+        As it is now; as it was last seen where the metadata store is away.
+        """
+        who = exchange.context.who
         id, name = exchange.headers.get(names.ACCOUNT_ID), exchange.headers.get(names.ACCOUNT_NAME)
         if (id is None) == (name is None):
             raise InvalidRequest(
                 f"say which account in {names.ACCOUNT_NAME} or in {names.ACCOUNT_ID}, and in one of them"
             )
+        if name is not None:
+            check_hears(who, name)
         away: AmbryError | None = None
         try:
             await self._look()
@@ -128,16 +151,24 @@ class AccountPages:
         directory = self._containers.directory
         if id is not None and not (id.isascii() and id.isdigit() and len(id) <= 10):
             raise InvalidRequest(f"{names.ACCOUNT_ID} is a number")
-        found = directory.account(name) if name is not None else directory.accounts.get(int(id or ""))
+        number = int(id or 0)
+        found = directory.account(name) if name is not None else directory.accounts.get(number)
         if found is None:
+            if name is None and not may_concern(who, directory, number):
+                raise refused(who)
             if away is not None:
                 raise away
             try:
-                if name is not None:
-                    return await self._containers.resolve_account(name)
-                return await self._containers.resolve_account_id(int(id or ""))
+                found = await (
+                    self._containers.resolve_account_id(number)
+                    if name is None
+                    else self._containers.resolve_account(name)
+                )
             except InvalidRequest:
+                if name is None and not who.concerns(NOT_A_NAME):
+                    raise refused(who) from None
                 raise AccountNotFound(f"there is no account {(name or id or '')[:64]!r}") from None
+        check_hears(who, found.name)
         return found
 
     async def _from_elsewhere(self, account: AccountRecord, name: str) -> ContainerRecord:

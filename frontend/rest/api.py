@@ -184,9 +184,10 @@ class AmbryApi:
         decide(exchange.context.who, needs)
 
     def refused(self, exchange: Exchange, error: AmbryError) -> AmbryError:
-        """Whoever has no key learns nothing but that it takes one."""
+        """Whoever has no key learns nothing but that it takes one; a page may read what it is told, wherever that is."""
+        cross_origin.let_hear(exchange, self.containers.directory.origins)
         who, needs = exchange.context.who, exchange.needs
-        return error if who.known or needs.on is On.NOTHING else refusal(who, needs.roles, None)
+        return error if who.known or needs.on is On.NOTHING else refusal(who, needs.roles)
 
     def problem(self, error: AmbryError, request_id: str) -> web.Response:
         """`application/problem+json` (RFC 9457)."""

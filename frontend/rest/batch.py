@@ -28,7 +28,7 @@ from frontend.rest.batch_names import BatchNames, FoundName
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
 from frontend.rest.blob import parse_id
-from frontend.rest.entry import decide_on
+from frontend.rest.entry import asked_for_id, decide_on
 from frontend.rest.named_rules import NameChanges
 from frontend.rest.resource import EVERYWHERE
 from frontend.router import update
@@ -97,8 +97,7 @@ class Batches:
             try:
                 if not by_its_name:
                     blob_id = parse_id(text)
-                    container = self._known(blob_id) or await self._container(blob_id)
-                    decide_on(exchange, Role.READ, container)
+                    container = self._readable(exchange, blob_id) or await self._container(exchange, Role.READ, blob_id)
                     text = text[:ID_TEXT_SIZE]
                 else:
                     named = _found(by_name, index)
@@ -135,14 +134,15 @@ class Batches:
             raise InvalidRequest("this frontend has no metadata store that would know names; give ids")
         return dict(zip(wanted, await self.names.find(exchange.context.who, list(wanted.values()), role), strict=True))
 
-    def _known(self, blob_id: BlobId) -> Container | None:
-        """The container of a blob, if it is known; None also for one that is inactive."""
+    def _readable(self, exchange: Exchange, blob_id: BlobId) -> Container | None:
+        """The container of a blob, if it is known, active, and who asks may read in it."""
         found = self._containers.known_id(blob_id.account, blob_id.container)
-        return found if found is not None and found.active else None
+        return found if found is not None and found.active and exchange.context.who.may(Role.READ, found) else None
 
-    async def _container(self, blob_id: BlobId) -> Container:
-        """The container of a blob. Raises AccessDenied, Unavailable."""
-        found = await self._containers.resolve_id(blob_id.account, blob_id.container)
+    async def _container(self, exchange: Exchange, role: Role, blob_id: BlobId) -> Container:
+        """The container of a blob, in which who asks has the role. Raises AccessDenied, Unavailable."""
+        found = await asked_for_id(exchange.context.who, role, self._containers, blob_id)
+        decide_on(exchange, role, found)
         found.check_active()
         return found
 
@@ -181,8 +181,7 @@ class Batches:
             if not by_its_name:
                 blob_id = parse_id(text.removeprefix("/"))
                 told["id"] = str(blob_id)
-                context.container = self._known(blob_id) or await self._container(blob_id)
-                decide_on(exchange, Role.DELETE, context.container)
+                context.container = await self._container(exchange, Role.DELETE, blob_id)
                 context.container.check_unlocked(self._clock.wall_ms())
                 await update.delete(context, self._router, blob_id, None)
             else:

@@ -12,6 +12,7 @@ from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import name_key
+from frontend.rest.entry import asked_for
 from frontend.rest.named_rules import AboutName, check_has_names
 from frontend.who import Who, decide, in_container
 
@@ -49,8 +50,7 @@ class BatchNames:
         asked = _Asked(self._containers)
         for number, text in enumerate(texts):
             try:
-                container, key = await self._place(text, asked)
-                decide(who, in_container(role), container, key.decode())
+                container, key = await self._place(who, role, text, asked)
             except AmbryError as error:
                 found[number] = error
                 continue
@@ -63,12 +63,13 @@ class BatchNames:
         return [found[number] for number in range(len(texts))]
 
     @staticmethod
-    async def _place(text: str, asked: _Asked) -> tuple[Container, bytes]:
+    async def _place(who: Who, role: Role, text: str, asked: _Asked) -> tuple[Container, bytes]:
         account, _, rest = text.partition("/")
         name, slash, key = rest.partition("/")
         if not slash:
             raise InvalidRequest(f"a name in a batch is account/container/name, and not {text[:60]!r}")
-        container = await asked.container(account, name)
+        container = await asked.container(who, role, account, name)
+        decide(who, in_container(role), container, key)
         container.check_active()
         check_has_names(container)
         return container, name_key(key)
@@ -82,8 +83,8 @@ class _Asked:
         self._failed: dict[tuple[str, str], AmbryError] = {}
         self._nobody: Unavailable | None = None
 
-    async def container(self, account: str, name: str) -> Container:
-        """Raises InvalidRequest, Unavailable."""
+    async def container(self, who: Who, role: Role, account: str, name: str) -> Container:
+        """As `asked_for`."""
         known = self._containers.known(account, name)
         if known is not None:
             return known
@@ -91,7 +92,7 @@ class _Asked:
         if failed is not None:
             raise failed
         try:
-            return await self._containers.resolve(account, name)
+            return await asked_for(who, role, self._containers, account, name)
         except AmbryError as error:
             self._failed[account, name] = error
             if isinstance(error, Unavailable):

@@ -22,7 +22,7 @@ from frontend.feed.token import Position
 from frontend.http.exchange import Exchange
 from frontend.http.route import Route
 from frontend.rest.changes_forms import Form, form_of
-from frontend.rest.entry import container_of, enter
+from frontend.rest.entry import asked_for, container_of, enter
 from frontend.rest.resource import EVERYWHERE, READS, of_this_moment
 from frontend.who import decide, in_container
 
@@ -60,7 +60,8 @@ class ChangePages:
         query = exchange.target.query_pairs()
         account, container = query.get("account", DEFAULT_NAME), query.get("container", DEFAULT_NAME)
         enter(
-            exchange, self._containers.known(account, container) or await self._containers.resolve(account, container)
+            exchange,
+            await asked_for(exchange.context.who, exchange.needs.roles, self._containers, account, container),
         )
 
     async def changes(self, exchange: Exchange) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """Pages of other origins, as far as a container lets them in (WHATWG Fetch section 3.2, CORS).
 
-Which container a preflight is about can be told from its path alone: at a target that names none, it is answered for every
-origin that some container lets in, and the request that follows is held against the container that it names.
+A preflight has no key, and so is answered alike wherever it is sent: for every origin that some container lets in. The request
+that follows is held against its container, if whoever sends it may do that; else the page may read the refusal, which is the
+same whether there is such a container.
 """
 
 from __future__ import annotations

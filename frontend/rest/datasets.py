@@ -31,7 +31,7 @@ from frontend.datasets.versions import VersionSchema, VersionToken, parse
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.metadata.store import Version
-from frontend.rest.entry import OF_BLOB, container_of, decide_on, enter
+from frontend.rest.entry import OF_BLOB, asked_for, container_of, decide_on, enter
 from frontend.rest.json_body import json_object
 from frontend.rest.page_tokens import PagedList, asks_history, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
@@ -135,7 +135,7 @@ class DatasetPages:
         )
 
     async def _enter_container(self, exchange: Exchange, account: str, container: str) -> None:
-        found = self._containers.known(account, container) or await self._containers.resolve(account, container)
+        found = await asked_for(exchange.context.who, exchange.needs.roles, self._containers, account, container)
         enter(exchange, found)
 
     def _scope(self, exchange: Exchange) -> int:

@@ -23,7 +23,7 @@ from frontend.encryption.key_rows import DeletedKey, KeptKey, current_of, shown
 from frontend.encryption.keyring import Keyring
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
-from frontend.rest.entry import decide_on
+from frontend.rest.entry import asked_for, decide_on
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
@@ -152,7 +152,7 @@ class EncryptionPages:
     async def _container(self, exchange: Exchange) -> Container:
         """The one that the path names, for who administers it."""
         account, name = (percent_decoded("the path", each) for each in exchange.target.segments[2:4])
-        container = self._containers.known(account, name) or await self._containers.resolve(account, name)
+        container = await asked_for(exchange.context.who, Role.ADMIN, self._containers, account, name)
         decide_on(exchange, Role.ADMIN, container)
         exchange.noted["container"] = str(container)
         return container

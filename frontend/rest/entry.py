@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from ambry.clock import Clock
-from ambry.errors import InvalidBlobId, InvariantBroken, PreconditionFailed
+from ambry.errors import InvariantBroken, PreconditionFailed
 from ambry.ids import BlobId
 from ambry.rest import names
 from ambry.rest.access import Role
@@ -15,9 +14,10 @@ from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.rest import cross_origin
+from frontend.rest.account_access import may_concern
 from frontend.rest.blob import id_in_header, id_in_path
 from frontend.uploads.sessions import unknown_session
-from frontend.who import decide, in_container
+from frontend.who import Who, decide, in_container, refusal
 
 OF_BLOB = frozenset({names.ACCOUNT_NAME, names.CONTAINER_NAME})
 """Headers that name the container of a new blob, or of one that is there: then it must be that blob's."""
@@ -42,10 +42,12 @@ class Entry:
 
     async def to_upload(self, exchange: Exchange) -> None:
         """For a new blob. Raises InvalidRequest for a container that is none."""
-        found = known_target(exchange.headers, self._containers) or await self._containers.resolve(
-            *_target(exchange.headers)
-        )
-        enter(exchange, found)
+        found = known_target(exchange.headers, self._containers)
+        enter(exchange, found or await self.by_names(exchange, *_target(exchange.headers)))
+
+    async def by_names(self, exchange: Exchange, account: str, container: str) -> Container:
+        """See `asked_for`."""
+        return await asked_for(exchange.context.who, exchange.needs.roles, self._containers, account, container)
 
     async def to_delete(self, exchange: Exchange) -> None:
         """For the delete of the blob in the path."""
@@ -57,7 +59,9 @@ class Entry:
 
         Raises UploadNotFound for others: they do not hear that somebody uploads there.
         """
-        container = await self._container_of_blob(blob_id)
+        container = self._containers.known_id(blob_id.account, blob_id.container) or await self._containers.resolve_id(
+            blob_id.account, blob_id.container
+        )
         who = exchange.context.who
         if who.known and not who.whole(container):
             raise unknown_session(session_id)
@@ -67,22 +71,13 @@ class Entry:
         """What the answer to OPTIONS says beside `Allow` to a browser that asks for a page."""
         if "origin" not in exchange.headers:
             return {}
-        let = self._containers.directory.origins
-        with suppress(InvalidBlobId):
-            blob_id = id_in_path(exchange)
-            found = self._containers.known_id(blob_id.account, blob_id.container)
-            let = frozenset() if found is None else found.origins
-        return cross_origin.preflight(exchange, allowed, let)
+        return cross_origin.preflight(exchange, allowed, self._containers.directory.origins)
 
     async def _of_blob(self, exchange: Exchange, blob_id: BlobId) -> Container:
-        found = await self._container_of_blob(blob_id)
+        found = await asked_for_id(exchange.context.who, exchange.needs.roles, self._containers, blob_id)
         enter(exchange, found)
         check_said(exchange, found)
         return found
-
-    async def _container_of_blob(self, blob_id: BlobId) -> Container:
-        account, container = blob_id.account, blob_id.container
-        return self._containers.known_id(account, container) or await self._containers.resolve_id(account, container)
 
 
 def check_said(exchange: Exchange, container: Container) -> None:
@@ -99,10 +94,36 @@ def enter(exchange: Exchange, container: Container) -> None:
     Here it is decided whether it may be. Raises Unauthenticated, AccessDenied.
     """
     exchange.context.container = container
-    cross_origin.let_in(exchange, container)
     decide(exchange.context.who, exchange.needs, container, exchange.name)
     exchange.decided = True
+    # Not before: what its pages are told would tell anybody that it is there.
+    cross_origin.let_in(exchange, container)
     container.check_active()
+
+
+async def asked_for(who: Who, roles: Role, containers: Containers, account: str, container: str) -> Container:
+    """A container by its names, for who asks for these roles in it.
+
+    Whoever has nothing there causes no look for it, and hears the same whether there is one: only what is known here may let
+    everybody read. Raises Unauthenticated, AccessDenied; InvalidRequest for one that is none, Unavailable.
+    """
+    found = containers.known(account, container)
+    if found is not None:
+        return found
+    if not who.concerns(account, container):
+        raise refusal(who, roles)
+    return await containers.resolve(account, container)
+
+
+async def asked_for_id(who: Who, roles: Role, containers: Containers, blob_id: BlobId) -> Container:
+    """The same for the container in which a blob with this id would be."""
+    account, container = blob_id.account, blob_id.container
+    found = containers.known_id(account, container)
+    if found is not None:
+        return found
+    if not may_concern(who, containers.directory, account, container):
+        raise refusal(who, roles)
+    return await containers.resolve_id(account, container)
 
 
 def decide_on(exchange: Exchange, roles: Role, container: Container, name: str | None = None) -> None:

@@ -22,7 +22,7 @@ from frontend.names.intents import Intents
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import NamedBlob, name_key
 from frontend.rest.blob import BlobFinder, selected_head
-from frontend.rest.entry import enter
+from frontend.rest.entry import asked_for, enter
 from frontend.rest.keyed import drop_conditions
 from frontend.rest.named_actions import NameActions
 from frontend.rest.named_pages import NameHistory, told_version
@@ -205,7 +205,7 @@ async def container_in_path(exchange: Exchange, containers: Containers) -> Conta
 
 async def named_container(exchange: Exchange, containers: Containers, account: str, container: str) -> Container:
     """A container for names, into which the request has entered. Raises InvalidRequest, AccessDenied."""
-    found = containers.known(account, container) or await containers.resolve(account, container)
+    found = await asked_for(exchange.context.who, exchange.needs.roles, containers, account, container)
     enter(exchange, found)
     check_has_names(found)
     return found

@@ -122,7 +122,7 @@ async def test_nobody_gives_more_than_they_have_nor_touches_the_keys_of_others(t
             with pytest.raises(AccessDenied):
                 await create(one, team, [grant])
         for call in (one.keys.revoke(team, above), one.keys.find(team, above)):
-            with pytest.raises(AccessDenied):
+            with pytest.raises(AccessDenied, match="does not have admin wherever"):
                 await call
         assert {id for id, _ in await one.keys.all(team)} == {own, team.id}
         await one.keys.revoke(team, own)

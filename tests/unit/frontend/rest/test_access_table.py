@@ -168,6 +168,11 @@ class Ground:
 
     async def ask(self, method: str, target: str, headers: dict[str, str]) -> int:
         """The status that a well-formed request of this route gets."""
+        path, given, body = self.asking(method, target, headers)
+        return (await self.frontend.call(method, path, given, body)).status
+
+    def asking(self, method: str, target: str, headers: dict[str, str]) -> tuple[str, dict[str, str], bytes | None]:
+        """The path, the headers and the body of a well-formed request of this route."""
         taken, path = TABLE[method, target], target
         for name, value in self.values.items():
             path = path.replace(f"{{{name}}}", value)
@@ -197,7 +202,7 @@ class Ground:
             given["Content-Type"], body = "application/json", msgspec.json.encode([self.values["id"]])
         elif method in ("PUT", "POST") and target not in ("/updateTtl", "/undelete", "/uploads", f"{ENCRYPTED}/rotate"):
             body = b"hello"
-        return (await self.frontend.call(method, path, given, body)).status
+        return path, given, body
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import pytest
 from ambry.errors import AccessDenied
 from ambry.rest.access import Grant
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
-from frontend.rest.account_access import check_accounts, check_containers, shown, shown_or_refused
+from frontend.rest.account_access import check_accounts, check_containers, check_hears, may_concern, shown
 from frontend.who import ANYBODY, Who
 
 ML = AccountRecord(
@@ -25,8 +25,28 @@ def test_containers_of_others_are_left_out() -> None:
     assert found is not None and set(found.containers) == {70}
     assert shown(key(Grant(roles=("read",), account="ml")), ML) is ML
     assert shown(ANYBODY, ML) is ML
-    with pytest.raises(AccessDenied):
-        shown_or_refused(key(Grant(roles=("admin",), account="other")), ML)
+    other = key(Grant(roles=("admin",), account="other"))
+    assert shown(other, ML) is None
+    for place in (("ml",), ("ml", "a"), ("none",), ("none", "a")):
+        with pytest.raises(AccessDenied) as refused:
+            check_hears(other, *place)
+        assert "in that place, if there is one" in str(refused.value)
+    check_hears(other, "other", "a")
+
+
+def test_an_id_that_is_not_known_here_may_be_of_what_is_not_known_here_alone() -> None:
+    for grant, account, container, may in (
+        (Grant(roles=("read",), account="ml", container="a"), 7, 99, False),
+        (Grant(roles=("read",), account="ml", container="new"), 7, 99, True),
+        (Grant(roles=("read",), account="ml", container="a"), 7, None, True),
+        (Grant(roles=("read",), account="ml"), 7, 99, True),
+        (Grant(roles=("read",), account="ml"), 8, 99, False),
+        (Grant(roles=("read",), account="ml"), 8, None, False),
+        (Grant(roles=("read",), account="new"), 8, None, True),
+        (Grant(roles=("read",), container="a"), 8, 99, True),
+    ):
+        assert may_concern(key(grant), DIRECTORY, account, container) is may, (grant, account, container)
+    assert may_concern(ANYBODY, DIRECTORY, 8, 99) and not may_concern(Who(), DIRECTORY, 7, 70)
 
 
 def test_a_container_is_changed_by_its_administrator_and_made_by_that_of_its_account() -> None:

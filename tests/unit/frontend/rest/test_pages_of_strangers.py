@@ -96,7 +96,7 @@ async def test_a_preflight_lets_a_key_be_sent_by_the_pages_of_a_container_and_ne
             for answer in (told, read):
                 assert "access-control-allow-credentials" not in answer.headers
             unknown = await here.frontend.call("GET", f"/{blob}", {"Origin": app})
-            assert (unknown.status, unknown.headers["access-control-allow-origin"]) == (401, let), "it may read why"
+            assert (unknown.status, unknown.headers["access-control-allow-origin"]) == (401, app), "it may read why"
             wrong = await here.frontend.call("GET", f"/{blob}", {"Origin": app, **bearer(fresh_key())})
             assert (wrong.status, wrong.headers["access-control-allow-origin"]) == (401, app)
 
