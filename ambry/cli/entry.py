@@ -1,4 +1,7 @@
-"""The console script: an interrupt while the command is still being imported ends it as a later one does."""
+"""The console script: an interrupt while the command is still being imported ends it as a later one does.
+
+`ambry --version` is answered here, without the libraries of the command: scripts ask for it, and shells at their start.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,16 @@ import sys
 def main() -> None:
     """Run `ambry` and exit."""
     try:
+        if sys.argv[1:] == ["--version"] and sys.stdout is not None:
+            from ambry import __version__
+
+            print(f"ambry, version {__version__}", flush=True)
+            return
         from ambry.cli.main import main as run
 
         run()
     except KeyboardInterrupt:
         sys.exit(130)  # EXIT_INTERRUPTED, of a module that may not be there yet
+    except BrokenPipeError:
+        sys.stdout = None
+        sys.exit(1)  # EXIT_FAILURE

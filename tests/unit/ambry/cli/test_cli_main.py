@@ -63,3 +63,35 @@ def test_a_command_that_nobody_has_is_a_usage_error() -> None:
     assert done.exit_code == 2 and "No such command 'cluser'. Did you mean 'cluster'?" in done.output
     done = CliRunner().invoke(cli, ["xyzzy"], prog_name="ambry")
     assert done.exit_code == 2 and "xyzzy" in done.output and "mean" not in done.output
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that are loaded at the end, beyond those of Python itself, by their first names."""
+    listing = "import sys; before = set(sys.modules)\n" + code
+    listing += "\nprint('\\n' + ' '.join({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    done = process(listing)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_ambry_loads_no_library() -> None:
+    """60 ms are its bound: a process that only names a class of it pays for no library and no socket."""
+    assert loaded_by("import ambry") <= {"ambry", "typing", "_typing", "collections", "__future__"}
+
+
+def test_the_version_is_told_without_click() -> None:
+    """120 ms are its bound; click alone takes half of them."""
+    code = "sys.argv = ['ambry', '--version']\nfrom ambry.cli.entry import main\nmain()"
+    assert loaded_by(code) <= {"ambry", "typing", "_typing", "collections", "__future__"}
+    told = process(f"import sys; {code.replace(chr(10), '; ')}").stdout
+    assert (
+        told
+        == CliRunner().invoke(cli, ["--version"], prog_name="ambry").output
+        == f"ambry, version {ambry.__version__}\n"
+    )
+
+
+def test_a_command_of_the_client_loads_nothing_of_the_server_and_no_event_loop() -> None:
+    code = "from ambry.cli.main import cli\ntry: cli.main(['stat', 'x', '--retries', '0', '--endpoint', 'http://127.0.0.1:1'])\n"
+    code += "except SystemExit: pass"
+    assert not loaded_by(code) & {"aiohttp", "lmdb", "structlog", "rich", "frontend", "datanode", "deploy"}
