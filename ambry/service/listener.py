@@ -249,20 +249,25 @@ class Farewells:
 def unconfirmed(transport: asyncio.Transport) -> int:
     """Bytes written that the other side has not confirmed: ours, and those the kernel holds (SIOCOUTQ, tcp(7))."""
     held = array.array("i", [0])
-    with suppress(OSError):
-        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+    sock = transport.get_extra_info("socket")
+    with suppress(OSError, ValueError):  # it may have ended
+        if sock is not None:
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, held)
     return transport.get_write_buffer_size() + held[0]
 
 
 def state_of(transport: asyncio.Transport) -> int:
     """The state of a TCP connection as the kernel sees it (tcp(7), TCP_INFO); TCP_CLOSE for one that is not there."""
+    sock = transport.get_extra_info("socket")
     try:
-        return int(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
+        return TCP_CLOSE if sock is None else int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
     except OSError:
         return TCP_CLOSE
 
 
-def bound_unsent(sock: Socket, size: int) -> None:
+def bound_unsent(sock: Socket | None, size: int) -> None:
     """Have the kernel take no more than `size` bytes beyond what it could send already; 0 for no bound (TCP_NOTSENT_LOWAT)."""
+    if sock is None:
+        return  # a transport of TLS forgets it before it tells that the connection ended
     with suppress(OSError):  # it may have ended
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)

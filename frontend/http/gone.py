@@ -7,29 +7,14 @@ holds for it. The collector looks at what is old hardly ever: every connection i
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-from typing import Any, NoReturn
-
-
-class _GoneSocket:
-    """Answers as the kernel does for a descriptor that is none."""
-
-    def fileno(self) -> NoReturn:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-
-    def getsockopt(self, *_: int) -> NoReturn:
-        self.fileno()
-
-    def setsockopt(self, *_: int) -> NoReturn:
-        self.fileno()
+from typing import Any
 
 
 class Gone(asyncio.Transport):
     """One for all."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return _SOCKET if name == "socket" else default
+        return default
 
     def is_closing(self) -> bool:
         return True
@@ -56,5 +41,4 @@ class Gone(asyncio.Transport):
         return 0
 
 
-_SOCKET = _GoneSocket()
 GONE = Gone()

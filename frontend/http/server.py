@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, Overloaded, Unavailable, must_have
+from ambry.service import heap
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
 from ambry.service.tls import ReloadingTls
@@ -39,6 +40,8 @@ LOOKS_MAX = 32
 FIRST_WORDS_S = 0.1
 LOOK_EVERY_S = 0.005
 """How often a drain looks whether it is over, and how long after some slow clients others are looked at."""
+GIVE_BACK_AFTER_S = 2.0
+"""After a crowd has gone: what was done for it has ended by then."""
 LAST_WORDS_S = 1.0
 """How long answers get to leave when a drain is over."""
 
@@ -93,6 +96,7 @@ class HttpServer(web.Server):
         self._to_look_at: list[Connection] = []
         """Those of them whose turn did not come since the last sweep."""
         self._open: set[Connection] = set()
+        self._crowd = heap.Crowd()
         self._farewells = Farewells(
             most=LINGERING_MAX,
             patience_s=lingering_s,
@@ -225,6 +229,8 @@ class HttpServer(web.Server):
             connection.head_is_late()
         for connection in [each for each in self.charged if each.idle]:
             self._release_head(connection)
+        if self._crowd.left(len(self._open)):
+            self._loop.call_later(GIVE_BACK_AFTER_S, self._loop.run_in_executor, None, heap.give_back)
         if not self._to_look_at:
             self._to_look_at = list(self.slow)
             self._look_further()

@@ -33,7 +33,7 @@ async def json_object(
         return {}
     try:
         found = _object(raw)
-    except (msgspec.DecodeError, RecursionError) as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise InvalidRequest(f"the body is no JSON object: {cause}") from cause
     exchange.context.asked = found
     return found

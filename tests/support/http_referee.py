@@ -200,8 +200,8 @@ TOLD_NOBODY = frozenset({400, 401, 405, 408, 413, 414, 417, 421, 429, 431, 501, 
 """What somebody without a key is told of what takes one."""
 KEY_SENT = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
 NEUTRAL_WITH_KEY = re.compile(NEUTRAL.pattern + rb"|authorization")
-_OF_ITS_OWN = re.compile(rb"[0-9a-f]{32}")
-"""The id of a request, or the boundary of a multipart."""
+_OF_ITS_OWN = re.compile(rb'[0-9a-f]{32}|":[0-9]+|/[^ "\']{40,80}')
+"""The id of a request, or the boundary of a multipart; counts, which go on; a path that is repeated, which may be cut."""
 _PASSING = frozenset({b"date", b"x-ambry-request-id", b"connection"})
 """The last depends on whether the end of what was sent was seen by then."""
 _MAY_CHANGE = re.compile(rb"/batch/|open/|other|beside")

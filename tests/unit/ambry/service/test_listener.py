@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ambry.service.listener import TCP_CLOSE, Farewells, Listener, bind, refusal, state_of, unconfirmed
+from ambry.service.listener import TCP_CLOSE, Farewells, Listener, bind, bound_unsent, refusal, state_of, unconfirmed
 from tests.support.http_frontend import until
 
 
@@ -187,3 +187,15 @@ def test_what_an_event_loop_says_in_front_of_the_kernel_is_left_out() -> None:
         "cannot listen on [::1]:7: address already in use; another process has this port (`ss -ltnp` names it), "
         "stop that or take another one"
     )
+
+
+def test_a_transport_without_a_socket_has_ended() -> None:
+    """A transport of TLS forgets its socket before it tells that the connection ended: looking after slow clients broke off."""
+
+    class Ended(asyncio.Transport):
+        def get_write_buffer_size(self) -> int:
+            return 7
+
+    ended = Ended()
+    assert unconfirmed(ended) == 7 and state_of(ended) == TCP_CLOSE
+    bound_unsent(ended.get_extra_info("socket"), 0)

@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
+from ambry.service import heap
+from frontend.http import server as http_server
 from frontend.http.connections import UNSENT_BYTES, Connection
 from frontend.http.server import LOOKS_MAX, HttpServer
 from tests.support.edge import Edge, edge
@@ -212,3 +214,19 @@ async def test_of_many_slow_clients_a_few_are_looked_at_in_a_turn_of_the_loop(mo
         server.server.slow.clear()
     assert max(turns) == LOOKS_MAX
     assert set(looked) == set(crowd) - {gone}
+
+
+async def test_when_a_crowd_has_gone_its_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,000 slow readers took a frontend from 41 to 427 MiB, and it stayed there."""
+    given: list[bool] = []
+    monkeypatch.setattr(heap, "MANY", 8)
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
+    monkeypatch.setattr(http_server, "GIVE_BACK_AFTER_S", 0.0)
+    async with edge(header_timeout_s=0.1) as server:
+        reached = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(8)]
+        await until(lambda: server.server._crowd._most == 8, "all were seen")
+        assert given == []
+        for _, writer in reached:
+            writer.transport.abort()
+        await until(lambda: given, "what they left is given back")
+        assert given == [True]
