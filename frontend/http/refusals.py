@@ -118,6 +118,11 @@ class Refusing(web.RequestHandler):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    async def start(self) -> None:
+        """Answer requests, one after the other. Who was lost before this had its first turn asks nothing."""
+        if self.transport is not None:
+            await super().start()
+
     async def _drain_helper(self) -> None:
         await super()._drain_helper()
         if self.transport is None:

@@ -491,6 +491,18 @@ async def test_empty_lines_are_no_request_that_has_begun(before: bytes, lines: b
         assert await client.at_end()
 
 
+async def test_who_is_lost_in_the_turn_in_which_they_came_is_no_bug() -> None:
+    """aiohttp asserted in a task that nobody awaits, which is an ERROR in the log: one of 100,000 hostile requests."""
+    async with edge() as server, server.connected():
+        await until(lambda: server.server._open, "it is connected")
+        (connection,) = server.server._open
+        handler = server.server.make_handler(connection)
+        answers = handler._task_handler
+        handler.connection_lost(None)
+        assert answers is not None
+        await answers
+
+
 async def test_a_bug_while_something_is_read_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was deaf from then on, for as long as its client stayed."""
     real = Handler.data_received
