@@ -778,6 +778,10 @@ COVERED_BY = {
         "tests/integration/test_mlflow.py",
         "MLflow itself, and its server, against real processes",
     ),
+    **{
+        f"ambry/client/{name}.py": (CLIENT + "test_client_downloads.py", "sections of blobs come into files")
+        for name in ("aio/downloads", "sync/downloads", "gathering")
+    },
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{
         f"ambry/fs/{name}.py": (

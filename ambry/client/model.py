@@ -156,19 +156,24 @@ class RetryPolicy:
 class TransferConfig:
     """`chunk_size` bytes are read, hashed and handed on at a time; memory per transfer is a few of these.
 
-    A file of at least `threshold` bytes goes in parts of `part_size` or more, `max_concurrency` of them at a time: a few chunks
-    of memory for each, whatever its size.
+    A file of at least `threshold` bytes goes in parts of `part_size` or more, and a blob comes into one so, `max_concurrency`
+    of them at a time: a few chunks of memory for each, whatever its size. All transfers of a client together hold at most about
+    `max_memory` bytes, where parts wait for others to end, and move `max_bandwidth` bytes in a second each way. The client's
+    own `max_memory` counts; a call with a `max_bandwidth` of its own has that for itself.
     """
 
     chunk_size: int = 1 << 20
     part_size: int = 8 << 20
     threshold: int = 16 << 20
     max_concurrency: int = 4
+    max_memory: int = 256 << 20
+    max_bandwidth: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("chunk_size", "part_size", "threshold"):
-            if getattr(self, name) < 1:
-                raise InvalidRequest(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("chunk_size", "part_size", "threshold", "max_memory", "max_bandwidth"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidRequest(f"{name} must be positive, not {value}")
         if not 1 <= self.max_concurrency <= CONCURRENCY_MAX:
             raise InvalidRequest(f"max_concurrency is 1 to {CONCURRENCY_MAX}, not {self.max_concurrency}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Self, Unpack, cast, get_args
 
@@ -194,6 +195,19 @@ class ClientBase:
             total_s=(timeout or self._timeout).total,
             on_retry=self.on_retry,
         )
+
+    def _due(self, timeout: Timeout | None) -> float | None:
+        """When a call that begins now, and takes several requests, must have ended; None for never."""
+        if timeout is not None:
+            check_type("timeout", timeout, Timeout, _TIMEOUT)
+        total_s = (timeout or self._timeout).total
+        return None if total_s is None else self._clock.monotonic() + total_s
+
+    def _left(self, timeout: Timeout | None, due: float | None) -> Timeout | None:
+        """The timeout of one of its requests."""
+        if due is None:
+            return timeout
+        return replace(timeout or self._timeout, total=max(0.0, due - self._clock.monotonic()))
 
     def _begin_put(
         self,

@@ -9,8 +9,9 @@ import os
 import stat
 from pathlib import Path
 
-from ambry.checksum import Buffer, Digester, new_digester
+from ambry.checksum import Buffer
 from ambry.client.model import StrPath
+from ambry.client.pieces import FOOTER_BYTES, parse_footer, said_digests
 from ambry.clock import system_random
 from ambry.errors import AlreadyExists, InvalidRequest
 from ambry.ids import BlobId
@@ -22,11 +23,19 @@ def part_path(target: Path, blob: BlobId) -> Path:
 
 
 def part_size(target: Path, blob: BlobId) -> int:
-    """Bytes that a download which broke off has left to go on from; 0 for none."""
+    """Bytes that a download which broke off says to have left to go on from; 0 for none."""
     if not target.name:
         return 0  # `.` or `/`, into which nothing was downloaded
     try:
-        return part_path(target, blob).stat().st_size
+        if not stat.S_ISREG(part_path(target, blob).lstat().st_mode):
+            return 0
+        with part_path(target, blob).open("rb", buffering=0) as handle:
+            file_size = os.fstat(handle.fileno()).st_size
+            found = parse_footer(os.pread(handle.fileno(), FOOTER_BYTES, max(0, file_size - FOOTER_BYTES)), file_size)
+            if found is None:
+                return 0
+            table = os.pread(handle.fileno(), found.table_size - FOOTER_BYTES, found.size)
+            return sum(span.stop - span.start for span in map(found.span, said_digests(table)))
     except OSError:
         return 0
 
@@ -73,14 +82,6 @@ class PartFile:
         self._handle = handle
         self.size = os.fstat(handle.fileno()).st_size
 
-    def digest_so_far(self, chunk_size: int) -> Digester:
-        """The digest of what is already there."""
-        digester = new_digester()
-        self._handle.seek(0)
-        while chunk := self._handle.read(chunk_size):
-            digester.update(chunk)
-        return digester
-
     def restart(self) -> None:
         """Throw away what is there."""
         self._handle.truncate(0)
@@ -93,13 +94,39 @@ class PartFile:
             try:
                 written = self._handle.write(view)
             except OSError as error:
-                self._disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                said = f"{error.strerror} after {self.size} bytes"
-                if self._disk_full:
-                    said += "; they are removed"
-                raise OSError(error.errno, said, str(self.path)) from error
+                raise self._failed(error) from error
             view = view[written:]
             self.size += written
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Anywhere in the file, from any thread. `size` counts what was written."""
+        view = memoryview(data)
+        while len(view):
+            try:
+                written = os.pwrite(self._handle.fileno(), view, offset)
+            except OSError as error:
+                raise self._failed(error) from error
+            view = view[written:]
+            offset += written
+            self.size += written
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What stands there, which may be less."""
+        return os.pread(self._handle.fileno(), size, max(0, offset))
+
+    def cut_to(self, size: int) -> None:
+        """Let the file have so many bytes: what was never written is a hole."""
+        try:
+            self._handle.truncate(size)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> OSError:
+        self._disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = f"{error.strerror} after {self.size} bytes"
+        if self._disk_full:
+            said += "; they are removed"
+        return OSError(error.errno, said, str(self.path))
 
     def commit(self) -> None:
         """Put the part in the target's place, at once. The page cache has it; it is not synced to disk."""

@@ -127,14 +127,15 @@ class BlobDownload:
         byte_range: ByteRange | None,
         *,
         verify: Verify,
-        digester: Digester | None = None,
+        hashed_elsewhere: bool = False,
     ) -> None:
-        """With `digester`, reading begins at `byte_range` and the digester has seen all the bytes before it."""
+        """With `hashed_elsewhere` it is a part of a whole that whoever puts it together compares with its digest."""
         self._place = place
         self._range = byte_range
         self._verify = verify
-        self._digester = digester or new_digester()
-        self._whole = byte_range is None or digester is not None
+        self._digester = new_digester()
+        self._hashed_elsewhere = hashed_elsewhere
+        self._whole = byte_range is None or hashed_elsewhere
         self._info: BlobInfo | None = None
         self.position = 0
         self.stop = 0
@@ -201,7 +202,8 @@ class BlobDownload:
         if len(chunk) > self.remaining:
             raise ProtocolViolation(f"more bytes than announced came for {self.subject}")
         self.position += len(chunk)
-        self._digester.update(chunk)
+        if self._whole and not self._hashed_elsewhere and self._verify != "never":
+            self._digester.update(chunk)
         if not self.remaining:
             self._finish()
 
@@ -213,7 +215,7 @@ class BlobDownload:
         )
 
     def _finish(self) -> None:
-        if not self._whole or self._verify == "never" or not self.info.checksum:
+        if not self._whole or self._hashed_elsewhere or self._verify == "never" or not self.info.checksum:
             return
         found = self._digester.hexdigest()
         if found != self.info.checksum:

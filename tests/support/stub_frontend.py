@@ -130,6 +130,10 @@ class StubFrontend:
                     each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Again is fine."""
+        if self._closing:
+            self._thread.join()
+            return
         self._closing = True
         for fault in self.faults:
             fault.release.set()

@@ -11,26 +11,23 @@ from ambry.blob import Durability
 from ambry.client.aio.lifecycles import AsyncLifecycles
 from ambry.client.aio.reader import AsyncBlobReader
 from ambry.client.aio.transport import AsyncResponse
-from ambry.client.aio.waiting import ASYNCHRONOUS, blocking, opening
+from ambry.client.aio.waiting import ASYNCHRONOUS, opening
 from ambry.client.model import (
     BlobInfo,
     BlobSource,
     ByteRange,
     Progress,
-    StrPath,
     Timeout,
     TransferConfig,
     WritableBuffer,
     check_type,
 )
 from ambry.client.options import as_range
-from ambry.client.part_file import PartFile
 from ambry.client.refs import NameRef, Ref, VersionRef
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import names as name_wire
-from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
-from ambry.ids import BlobId
+from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, TooLarge
 
 
 class AsyncBlobs(AsyncLifecycles):
@@ -142,46 +139,6 @@ class AsyncBlobs(AsyncLifecycles):
                 return 0
             raise
 
-    async def get_file(
-        self,
-        ref: Ref,
-        path: StrPath,
-        *,
-        resume: bool = True,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-        transfer: TransferConfig | None = None,
-        timeout: Timeout | None = None,
-    ) -> BlobInfo:
-        """Download a blob; `path` appears at once, whole and verified, or not at all.
-
-        The bytes gather in `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time.
-        The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
-        """
-        place = self._place(ref)
-        known = None if isinstance(place, BlobId) else await self.head(place, timeout=timeout)
-        blob = await self._identify(ref if known is None else known.id, timeout)
-        chunk_size = self._chunk_size(transfer)
-        part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
-        keep = resume
-        try:
-            async with await self._open(await self._resume(blob, part, chunk_size, timeout), timeout) as reader:
-                total = part.size + reader.remaining
-                if progress is not None:
-                    progress(part.size, total)
-                async for chunk in reader.iter_chunks(chunk_size):
-                    await blocking(part.write, chunk)
-                    if progress is not None:
-                        progress(part.size, total)
-                info = known or reader.info
-            await blocking(part.commit)
-        except ChecksumMismatch:
-            keep = False
-            raise
-        finally:
-            part.abandon(keep=keep)
-        return info
-
     async def _put(
         self,
         data: BlobSource,
@@ -233,17 +190,6 @@ class AsyncBlobs(AsyncLifecycles):
                 await self.delete(place if its_name and place is not None else info.id)
             raise unfit
         return info if place is None else wire.placed(info, place, headers)
-
-    async def _resume(self, blob: BlobId, part: PartFile, chunk_size: int, timeout: Timeout | None) -> BlobDownload:
-        """A download of what the part lacks."""
-        if part.size:
-            info = await self.head(blob, timeout=timeout)
-            if part.size < info.size:
-                seen = await blocking(part.digest_so_far, chunk_size)
-                return BlobDownload(blob, ByteRange(part.size, None), verify=self._verify, digester=seen)
-            # Complete but never renamed, or not ours: reading it again is rare and always right.
-            part.restart()
-        return BlobDownload(blob, None, verify=self._verify)
 
     async def _open(
         self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False

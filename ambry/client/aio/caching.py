@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ambry.client.aio.blobs import AsyncBlobs
+from ambry.client.aio.downloads import AsyncDownloads
 from ambry.client.aio.waiting import blocking
 from ambry.client.cache import Arrival, BlobCache
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
@@ -16,7 +16,7 @@ LOOK_AGAIN_S = (0.005, 0.25)
 """How soon, and at the latest, one who waits for another one's download looks whether it is there."""
 
 
-class AsyncCaching(AsyncBlobs):
+class AsyncCaching(AsyncDownloads):
     """The call that keeps what it reads."""
 
     async def cached_path(

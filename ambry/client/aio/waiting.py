@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -95,6 +98,48 @@ async def at_once(
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
     return [results[number] for number in range(len(items))]
+
+
+class MemoryGate:
+    """Lets transfers hold so many bytes at a time, and others wait. In a forked child, and in another loop, nothing is held."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = limit
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._of: object = None
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncGenerator[None]:
+        """Bytes that are held until the end of the block: not more than there are at all, so that everybody's turn comes."""
+        loop = asyncio.get_running_loop()
+        if self._of != (os.getpid(), loop):
+            self._of, self._free, self._waiting = (os.getpid(), loop), self._limit, deque()
+        size = min(size, self._limit)
+        if self._waiting or self._free < size:
+            turn = loop.create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except BaseException:
+                held = turn.done() and not turn.cancelled()
+                self._waiting = deque(each for each in self._waiting if each[1] is not turn)
+                self._give_back(size if held else 0)
+                raise
+        else:
+            self._free -= size
+        try:
+            yield
+        finally:
+            self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        self._free += size
+        while self._waiting and self._waiting[0][0] <= self._free:
+            wanted, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= wanted
+                turn.set_result(None)
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> tuple[T, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ambry.client.cache import Arrival, BlobCache
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
 from ambry.client.refs import Ref
-from ambry.client.sync.blobs import SyncBlobs
+from ambry.client.sync.downloads import SyncDownloads
 from ambry.client.sync.waiting import blocking
 from ambry.errors import Offline, RequestTimeout
 from ambry.ids import BlobId
@@ -17,7 +17,7 @@ LOOK_AGAIN_S = (0.005, 0.25)
 """How soon, and at the latest, one who waits for another one's download looks whether it is there."""
 
 
-class SyncCaching(SyncBlobs):
+class SyncCaching(SyncDownloads):
     """The call that keeps what it reads."""
 
     def cached_path(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from ambry.clock import SystemClock
@@ -43,6 +46,36 @@ def at_once(call: Callable[[Item], T], items: Sequence[Item], limit: int, stop: 
             stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+class MemoryGate:
+    """Lets transfers hold so many bytes at a time, and others wait. In a forked child nothing is held."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._free = self._limit
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, size: int) -> Generator[None]:
+        """Bytes that are held until the end of the block: not more than there are at all, so that everybody's turn comes."""
+        if self._pid != os.getpid():
+            self._begin()
+        size = min(size, self._limit)
+        changed = self._changed
+        with changed:
+            changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with changed:
+                self._free += size
+                changed.notify_all()
 
 
 def together(calls: Iterable[T]) -> tuple[T, ...]:

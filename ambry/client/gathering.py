@@ -1,0 +1,177 @@
+"""A blob that gathers in a part file: its pieces come in any order, on any thread, and their digest decides at the end.
+
+Blocking: pieces are written and read back. The digest of the whole follows the pieces that are there from the beginning on,
+so that when the last one comes hardly anything is left to be hashed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from ambry.checksum import DIGEST_SIZE, digest, new_digester
+from ambry.client.model import BlobInfo, Progress, Verify
+from ambry.client.part_file import PartFile
+from ambry.client.pieces import FOOTER_BYTES, Pieces, Span, cut, parse_footer, said_digests, sections
+from ambry.client.sending import Stopped
+from ambry.errors import ChecksumMismatch
+
+NOTHING = Span(0, 0)
+
+
+class Gathering:
+    """What has come of one blob. `size` is 0 before `begin`, or `resume`, has said how large the blob is."""
+
+    def __init__(self, part: PartFile, piece_size: int, progress: Progress | None) -> None:
+        self._part = part
+        self._wanted = piece_size
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._hashing = threading.Lock()
+        self._stop = threading.Event()
+        self._there: set[int] = set()
+        self._digester = new_digester()
+        self._hashed = 0
+        """Pieces that the digest of the whole has seen."""
+        self._zeros = b""
+        self._reported = -1
+        self._done = 0
+        self.pieces = Pieces(0, piece_size)
+        self.resumed = False
+        """Whether some of it came before this call."""
+        self.failure: BaseException | None = None
+        """The first of all."""
+
+    # --- its beginning ---
+
+    def resume(self) -> None:
+        """Take what an earlier download left, as far as its bytes have the digests that it said."""
+        file_size = self._part.size
+        found = (
+            parse_footer(self._part.read_at(file_size - FOOTER_BYTES, FOOTER_BYTES), file_size) if file_size else None
+        )
+        if found is None:
+            if file_size:
+                self._part.restart()
+            return
+        self.pieces = found
+        table = self._part.read_at(found.size, found.count * DIGEST_SIZE)
+        for index, said in said_digests(table).items():
+            span = found.span(index)
+            if digest(self._part.read_at(span.start, span.stop - span.start)) == said:
+                self._there.add(index)
+                self._done += span.stop - span.start
+        self.resumed = bool(self._there)
+
+    def begin(self, info: BlobInfo) -> None:
+        """How large it is. What is there of a blob of another size is thrown away."""
+        if self.pieces.size != info.size:
+            self.restart()
+            self.pieces = cut(info.size, self._wanted)
+            if self.pieces.count > 1:
+                self._part.cut_to(info.size + self.pieces.table_size)
+                self._part.write_at(info.size + self.pieces.table_size - FOOTER_BYTES, self.pieces.footer())
+            self._zeros = bytes(self.pieces.piece_size)
+        self._report()
+
+    def restart(self) -> None:
+        """Throw away all that is there."""
+        self._part.restart()
+        self._there.clear()
+        self._digester, self._hashed, self._done = new_digester(), 0, 0
+        self.pieces = Pieces(0, self._wanted)
+        self.resumed = False
+
+    # --- what is missing ---
+
+    def missing(self, section_size: int, coming: Span = NOTHING) -> Sequence[Span]:
+        """What has not come, and is not on its way in `coming`, in spans of at most so many bytes, or one piece."""
+        size = self.pieces.piece_size
+        return sections(
+            self.pieces, {*self._there, *range(coming.start // size, -(-coming.stop // size))}, section_size
+        )
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether a later download can go on from here."""
+        return bool(self._there) and self.pieces.count > 1
+
+    # --- pieces ---
+
+    def check(self) -> None:
+        """Raises Stopped when another section failed."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def failed(self, error: BaseException) -> None:
+        """One section did; the others stop."""
+        with self._lock:
+            if self.failure is None and not isinstance(error, Stopped):
+                self.failure = error
+        self._stop.set()
+
+    def piece_at(self, start: int) -> int:
+        """The bytes of the piece that begins at byte `start`."""
+        span = self.pieces.span(start // self.pieces.piece_size)
+        return span.stop - span.start
+
+    def take(self, start: int, buffer: bytearray, size: int) -> None:
+        """The piece that begins at byte `start` is the first `size` bytes of `buffer`, which may be used again on return."""
+        self.check()
+        index = start // self.pieces.piece_size
+        with memoryview(buffer) as whole, whole[:size] as data:
+            said = digest(data)
+            if not (size == len(self._zeros) and buffer == self._zeros):  # A hole of the blob stays one of the file.
+                self._part.write_at(start, data)
+            if self.pieces.count > 1:
+                self._part.write_at(self.pieces.entry_offset(index), said)
+            if index == self._hashed and self._hashing.acquire(blocking=False):
+                try:
+                    if index == self._hashed:
+                        self._digester.update(data)
+                        self._hashed += 1
+                finally:
+                    self._hashing.release()
+        with self._lock:
+            self._there.add(index)
+            self._done += size
+            self._report_locked()
+        self._hash_on(wait=False)
+
+    def finish(self, info: BlobInfo, verify: Verify) -> None:
+        """All has come. Raises ChecksumMismatch where it is not what the server has."""
+        self._hash_on(wait=True)
+        if self._hashed != self.pieces.count or self.pieces.size != info.size:
+            raise ChecksumMismatch(f"blob {info.id} has {info.size} bytes, and not all of them came; read it again")
+        found = self._digester.hexdigest()
+        if verify != "never" and info.checksum and found != info.checksum:
+            raise ChecksumMismatch(
+                f"the bytes of blob {info.id} have the xxh3-128 {found}, but it was stored with {info.checksum}; "
+                "nothing of them is kept, read it again"
+            )
+        self._part.cut_to(info.size)
+
+    def _hash_on(self, *, wait: bool) -> None:
+        """Go on with the digest of the whole over the pieces that others brought; one at a time does."""
+        while self._hashed in self._there:
+            if not self._hashing.acquire(blocking=wait):
+                return
+            try:
+                if self._hashed in self._there:
+                    span = self.pieces.span(self._hashed)
+                    self._digester.update(self._part.read_at(span.start, span.stop - span.start))
+                    self._hashed += 1
+            finally:
+                self._hashing.release()
+
+    def _report(self) -> None:
+        with self._lock:
+            self._report_locked()
+
+    def _report_locked(self) -> None:
+        if self._progress is not None and self._done > self._reported:
+            self._reported = self._done
+            self._progress(self._done, self.pieces.size)

@@ -1,0 +1,233 @@
+"""Blobs into files with both clients: in sections, on from where a download stopped, and never anything but the blob."""
+
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry import (
+    AmbryClient,
+    BlobId,
+    ChecksumMismatch,
+    RequestTimeout,
+    Timeout,
+    TransferConfig,
+)
+from ambry.client.part_file import part_size
+from tests.support.clusters import seed_of
+from tests.support.content import content
+from tests.support.stub_frontend import StubFrontend, hexdigest
+from tests.support.twins import Twins
+
+PIECE = 64 << 10
+DATA = content(11, 20 * PIECE + 17)
+CUT = TransferConfig(chunk_size=PIECE, part_size=2 * PIECE, threshold=4 * PIECE, max_concurrency=3)
+ALONE = TransferConfig(chunk_size=PIECE, threshold=4 * PIECE, max_concurrency=1)
+
+
+def part_of(target: Path, blob: str) -> Path:
+    return target.with_name(f"{target.name}.{blob}.part")
+
+
+class Killed(Exception):
+    pass
+
+
+def break_off(client: Any, blob: str, target: Path, after: int) -> None:
+    """Download a part of it."""
+
+    def progress(done: int, total: int | None) -> None:
+        if done >= after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        client.get_file(blob, target, progress=progress)
+
+
+def broken_off(stub: StubFrontend, twins: Twins, target: Path, transfer: TransferConfig) -> str:
+    """The id of a blob of which a part is there."""
+    blob = stub.add(DATA)
+    break_off(twins.connect(stub.url, transfer=transfer), blob, target, 3 * PIECE)
+    stub.requests.clear()
+    return blob
+
+
+def test_a_large_blob_comes_in_sections(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    blob = stub.add(DATA)
+    seen: list[tuple[int, int | None]] = []
+    info = twins.connect(stub.url, transfer=CUT).get_file(
+        blob, tmp_path / "out", progress=lambda done, total: seen.append((done, total))
+    )
+    assert (tmp_path / "out").read_bytes() == DATA and info.checksum == hexdigest(DATA)
+    assert len(stub.seen("GET")) == 1 + 9  # the first brings the threshold, the others two pieces each
+    assert {each.headers["range"] for each in stub.seen("GET")} == {
+        "bytes=0-262143",
+        *(f"bytes={start}-{min(start + 2 * PIECE, len(DATA)) - 1}" for start in range(4 * PIECE, len(DATA), 2 * PIECE)),
+    }
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert seen[0] == (0, len(DATA)) and seen[-1] == (len(DATA), len(DATA))
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 4 * PIECE - 1, 4 * PIECE, 4 * PIECE + 1, 6 * PIECE]
+)
+@pytest.mark.parametrize("transfer", [CUT, ALONE])
+def test_blobs_of_all_sizes(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, size: int, transfer: TransferConfig
+) -> None:
+    blob = stub.add(DATA[:size])
+    twins.connect(stub.url, transfer=transfer).get_file(blob, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA[:size]
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    if 0 < size <= 4 * PIECE:
+        assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("transfer", [CUT, ALONE])
+def test_a_download_goes_on_with_what_is_there(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, transfer: TransferConfig
+) -> None:
+    target = tmp_path / "out"
+    blob = broken_off(stub, twins, target, transfer)
+    there = part_size(target, BlobId.parse(blob))
+    assert there >= 2 * PIECE
+    seen: list[int] = []
+    twins.connect(stub.url, transfer=transfer).get_file(blob, target, progress=lambda done, _: seen.append(done))
+    assert target.read_bytes() == DATA and seen[0] == there
+    assert sum(_asked(each.headers["range"]) for each in stub.seen("GET")) == len(DATA) - there
+
+
+def _asked(text: str) -> int:
+    first, _, last = text.removeprefix("bytes=").partition("-")
+    return int(last) + 1 - int(first)
+
+
+@pytest.mark.parametrize("place", [0, 2 * PIECE - 1, len(DATA), len(DATA) + 40, -1, -20])
+def test_a_part_of_which_a_byte_changed_never_becomes_the_file(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, place: int
+) -> None:
+    """Neither what is there nor what is said of it is believed."""
+    target = tmp_path / "out"
+    blob = broken_off(stub, twins, target, CUT)
+    part = part_of(target, blob)
+    raw = bytearray(part.read_bytes())
+    raw[place] ^= 1
+    part.write_bytes(raw)
+    twins.connect(stub.url, transfer=CUT).get_file(blob, target)
+    assert target.read_bytes() == DATA and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_part_that_says_its_wrong_bytes_are_right_is_found_out_by_the_digest_of_all(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    target, other = tmp_path / "out", tmp_path / "other"
+    real = DATA
+    blob = broken_off(stub, twins, target, CUT)
+    stub.blobs[blob] = bytes(len(DATA))
+    break_off(twins.connect(stub.url, transfer=CUT), blob, other, 3 * PIECE)
+    part_of(other, blob).replace(part_of(target, blob))
+    stub.blobs[blob] = real
+    seen: list[int] = []
+    twins.connect(stub.url, transfer=CUT).get_file(blob, target, progress=lambda done, _: seen.append(done))
+    assert target.read_bytes() == DATA and seen == sorted(seen)
+
+
+def test_wrong_bytes_from_the_server_are_an_error_and_nothing_is_left(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    blob = stub.add(DATA)
+    stub.fail("GET", "corrupt")
+    with pytest.raises(ChecksumMismatch, match=blob):
+        twins.connect(stub.url, transfer=CUT).get_file(blob, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_zeros_become_holes(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    data = bytes(8 * PIECE) + b"x" * PIECE + bytes(30 * PIECE)
+    blob = stub.add(data)
+    twins.connect(stub.url, transfer=CUT).get_file(blob, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == data
+    assert (tmp_path / "out").stat().st_blocks * 512 <= 8 * PIECE
+
+
+def test_what_breaks_in_the_middle_goes_on_at_another_endpoint(
+    stub: StubFrontend, other: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    blob = stub.add(DATA)
+    other.blobs, other.meta = stub.blobs, stub.meta
+    source = random.Random(seed_of("downloads"))
+    for _ in range(6):
+        stub.fail("GET", source.choice(["cut", "reset"]), after=source.randrange(2 * PIECE))
+    twins.connect(stub.url, other.url, transfer=CUT).get_file(blob, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA
+    assert other.seen("GET") != []
+
+
+def test_a_datacenter_that_dies_in_the_middle_costs_nothing_but_time(
+    stub: StubFrontend, other: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    data = content(3, 200 * PIECE)
+    blob = stub.add(data)
+    other.blobs, other.meta = stub.blobs, stub.meta
+    died = threading.Event()
+
+    def progress(done: int, total: int | None) -> None:
+        if done > len(data) // 3 and not died.is_set():
+            died.set()
+            threading.Thread(target=stub.close).start()
+            stub.hang_up()
+
+    twins.connect(stub.url, other.url, transfer=CUT).get_file(blob, tmp_path / "out", progress=progress)
+    assert died.is_set() and (tmp_path / "out").read_bytes() == data
+    assert len(other.seen("GET")) > 10
+
+
+def test_the_total_timeout_bounds_the_whole_call(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    blob = stub.add(DATA)
+    client = twins.connect(stub.url, transfer=CUT, fake_time=True)
+
+    def progress(done: int, total: int | None) -> None:
+        twins.clock.now += 1.0
+
+    with pytest.raises(RequestTimeout):
+        client.get_file(blob, tmp_path / "out", progress=progress, timeout=Timeout(total=8.0))
+    assert part_size(tmp_path / "out", BlobId.parse(blob)) > 0
+
+
+def test_a_failing_section_stops_the_others(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
+    blob = stub.add(content(3, 400 * PIECE))
+    client = twins.connect(stub.url, transfer=CUT)
+    client.head(blob)
+
+    def progress(done: int, total: int | None) -> None:
+        if done > 20 * PIECE:
+            stub.blobs.pop(blob, None)
+
+    with pytest.raises(FileNotFoundError):
+        client.get_file(blob, tmp_path / "out", progress=progress)
+    assert not (tmp_path / "out").exists()
+    assert len(stub.seen("GET")) < 100
+
+
+def test_all_transfers_of_a_client_share_its_memory(stub: StubFrontend, tmp_path: Path) -> None:
+    """No more sections than the bound allows are asked for at once."""
+    blob = stub.add(DATA)
+    holding = [stub.fail("GET", "hold") for _ in range(2)]
+    tight = TransferConfig(
+        chunk_size=PIECE, part_size=PIECE, threshold=PIECE, max_concurrency=8, max_memory=2 * PIECE + 1
+    )
+    client = AmbryClient(stub.url, transfer=tight)
+    threads = [threading.Thread(target=client.get_file, args=(blob, tmp_path / f"out{number}")) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for fault in holding:
+        fault.release.set()
+    for thread in threads:
+        thread.join()
+    assert all((tmp_path / f"out{number}").read_bytes() == DATA for number in range(2))
+    client.close()
