@@ -6,8 +6,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from functools import wraps
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -70,8 +71,21 @@ def opening(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Opening[
 
 
 async def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call what waits for a disk, in a thread so that the loop goes on."""
-    return await asyncio.to_thread(function, *args, **kwargs)
+    """Call what waits for a disk, in a thread so that the loop goes on.
+
+    Whoever is cancelled here goes on when the call is over: what it uses, such as a file, may be closed then.
+    """
+    within = partial(copy_context().run, function, *args, **kwargs)
+    call = asyncio.get_running_loop().run_in_executor(None, within)
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        while not call.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([call])
+        if not call.cancelled():
+            call.exception()  # It is known, and nobody is left to tell.
+        raise
 
 
 async def at_once(
