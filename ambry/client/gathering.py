@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from ambry.checksum import DIGEST_SIZE, digest, new_digester
 from ambry.client.model import BlobInfo, Progress, Verify
 from ambry.client.part_file import PartFile
-from ambry.client.pieces import FOOTER_BYTES, Pieces, Span, cut, parse_footer, said_digests, sections
+from ambry.client.pieces import FOOTER_BYTES, Pieces, PieceSpan, cut, parse_footer, said_digests, sections
 from ambry.client.sending import Stopped
 from ambry.errors import ChecksumMismatch
 
-NOTHING = Span(0, 0)
+NOTHING = PieceSpan(0, 0)
 
 
 class Gathering:
@@ -84,7 +84,7 @@ class Gathering:
 
     # --- what is missing ---
 
-    def missing(self, section_size: int, coming: Span = NOTHING) -> Sequence[Span]:
+    def missing(self, section_size: int, coming: PieceSpan = NOTHING) -> Sequence[PieceSpan]:
         """What has not come, and is not on its way in `coming`, in spans of at most so many bytes, or one piece."""
         size = self.pieces.piece_size
         return sections(

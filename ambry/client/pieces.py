@@ -28,7 +28,7 @@ PIECE_BYTES_MIN = 64 << 10
 PIECE_BYTES_MAX = 64 << 20
 
 
-class Span(NamedTuple):
+class PieceSpan(NamedTuple):
     """Bytes `start` up to but not including `stop` of a blob."""
 
     start: int
@@ -51,9 +51,9 @@ class Pieces:
         """Bytes that stand behind the blob, with the footer."""
         return self.count * DIGEST_SIZE + FOOTER_BYTES
 
-    def span(self, index: int) -> Span:
+    def span(self, index: int) -> PieceSpan:
         start = index * self.piece_size
-        return Span(start, min(start + self.piece_size, self.size))
+        return PieceSpan(start, min(start + self.piece_size, self.size))
 
     def entry_offset(self, index: int) -> int:
         """Where the digest of a piece stands in the file."""
@@ -84,15 +84,15 @@ def said_digests(table: bytes) -> dict[int, bytes]:
     return {index: entry for index, entry in enumerate(entries) if entry != _NONE}
 
 
-def sections(pieces: Pieces, there: Iterable[int], section_size: int) -> Sequence[Span]:
+def sections(pieces: Pieces, there: Iterable[int], section_size: int) -> Sequence[PieceSpan]:
     """What is not there, in spans of at most `section_size` bytes, or one piece."""
     have = set(there)
     most = max(1, section_size // pieces.piece_size)
-    found: list[Span] = []
+    found: list[PieceSpan] = []
     run: list[int] = []
     for index in range(pieces.count + 1):
         if run and (index in have or index == pieces.count or len(run) == most):
-            found.append(Span(run[0] * pieces.piece_size, pieces.span(run[-1]).stop))
+            found.append(PieceSpan(run[0] * pieces.piece_size, pieces.span(run[-1]).stop))
             run = []
         if index < pieces.count and index not in have:
             run.append(index)

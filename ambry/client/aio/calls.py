@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ambry.client.aio.transport import AsyncResponse, AsyncTransport
-from ambry.client.aio.waiting import ASYNCHRONOUS, MemoryGate, Sleep, pause
+from ambry.client.aio.waiting import ASYNCHRONOUS, AsyncMemoryGate, Sleep, pause
 from ambry.client.model import BlobInfo, ByteRange, Timeout
 from ambry.client.options import ClientBase
 from ambry.client.refs import Place, Ref
@@ -29,11 +29,11 @@ class AsyncCalls(ClientBase):
 
     _sleep: Sleep
     _transport: AsyncTransport
-    _memory: MemoryGate
+    _memory: AsyncMemoryGate
 
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
-        self._memory = MemoryGate(self._transfer.max_memory)
+        self._memory = AsyncMemoryGate(self._transfer.max_memory)
         self._transport = AsyncTransport(self._clock, self._tls)
 
     async def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:

@@ -10,7 +10,7 @@ from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
 from ambry.client.part_file import PartFile
-from ambry.client.pieces import Span, cut
+from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import Ref
 from ambry.client.transfer import BlobDownload
 from ambry.errors import ChecksumMismatch, RangeNotSatisfiable
@@ -101,7 +101,7 @@ class AsyncDownloads(AsyncBlobs):
         if before.size and gathering.pieces.size != before.size:
             await reader.close()
             return await self._gather(blob, gathering, moved, timeout, due)
-        first = Span(wanted.start, wanted.start + reader.remaining)
+        first = PieceSpan(wanted.start, wanted.start + reader.remaining)
         others = gathering.missing(section_size, first)
 
         async def one(section: _Section) -> None:
@@ -131,7 +131,7 @@ class AsyncDownloads(AsyncBlobs):
             raise
         return info
 
-    async def _fill(self, gathering: Gathering, reader: AsyncBlobReader, span: Span) -> None:
+    async def _fill(self, gathering: Gathering, reader: AsyncBlobReader, span: PieceSpan) -> None:
         """Bring all pieces of a section."""
         position = span.start
         async with self._memory.hold(gathering.pieces.piece_size):
@@ -154,5 +154,5 @@ class AsyncDownloads(AsyncBlobs):
 class _Section(NamedTuple):
     """Bytes that one request brings; `reader` is there where it was made already."""
 
-    span: Span
+    span: PieceSpan
     reader: AsyncBlobReader | None

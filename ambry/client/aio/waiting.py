@@ -114,7 +114,7 @@ async def at_once(
     return [results[number] for number in range(len(items))]
 
 
-class MemoryGate:
+class AsyncMemoryGate:
     """Lets transfers hold so many bytes at a time, and others wait. In a forked child, and in another loop, nothing is held."""
 
     def __init__(self, limit: int) -> None:

@@ -12,7 +12,7 @@ from ambry.client.refs import Place, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.sync.transport import SyncResponse, SyncTransport
-from ambry.client.sync.waiting import ASYNCHRONOUS, MemoryGate, Sleep, pause
+from ambry.client.sync.waiting import ASYNCHRONOUS, Sleep, SyncMemoryGate, pause
 from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
@@ -30,11 +30,11 @@ class SyncCalls(ClientBase):
 
     _sleep: Sleep
     _transport: SyncTransport
-    _memory: MemoryGate
+    _memory: SyncMemoryGate
 
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
-        self._memory = MemoryGate(self._transfer.max_memory)
+        self._memory = SyncMemoryGate(self._transfer.max_memory)
         self._transport = SyncTransport(self._clock, self._tls)
 
     def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:

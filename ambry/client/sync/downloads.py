@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
 from ambry.client.part_file import PartFile
-from ambry.client.pieces import Span, cut
+from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import Ref
 from ambry.client.sync.blobs import SyncBlobs
 from ambry.client.sync.reader import BlobReader
@@ -102,7 +102,7 @@ class SyncDownloads(SyncBlobs):
         if before.size and gathering.pieces.size != before.size:
             reader.close()
             return self._gather(blob, gathering, moved, timeout, due)
-        first = Span(wanted.start, wanted.start + reader.remaining)
+        first = PieceSpan(wanted.start, wanted.start + reader.remaining)
         others = gathering.missing(section_size, first)
 
         def one(section: _Section) -> None:
@@ -132,7 +132,7 @@ class SyncDownloads(SyncBlobs):
             raise
         return info
 
-    def _fill(self, gathering: Gathering, reader: BlobReader, span: Span) -> None:
+    def _fill(self, gathering: Gathering, reader: BlobReader, span: PieceSpan) -> None:
         """Bring all pieces of a section."""
         position = span.start
         with self._memory.hold(gathering.pieces.piece_size):
@@ -153,5 +153,5 @@ class SyncDownloads(SyncBlobs):
 class _Section(NamedTuple):
     """Bytes that one request brings; `reader` is there where it was made already."""
 
-    span: Span
+    span: PieceSpan
     reader: BlobReader | None

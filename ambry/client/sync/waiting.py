@@ -48,7 +48,7 @@ def at_once(call: Callable[[Item], T], items: Sequence[Item], limit: int, stop: 
             raise
 
 
-class MemoryGate:
+class SyncMemoryGate:
     """Lets transfers hold so many bytes at a time, and others wait. In a forked child nothing is held."""
 
     def __init__(self, limit: int) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ambry.client.aio.waiting import MemoryGate, blocking
+from ambry.client.aio.waiting import AsyncMemoryGate, blocking
 
 
 async def test_who_is_cancelled_goes_on_when_the_thread_is_done() -> None:
@@ -40,7 +40,7 @@ async def test_what_a_thread_raises_comes_out() -> None:
 
 
 async def test_memory_is_held_by_as_many_as_there_is_for_in_their_order() -> None:
-    gate, order = MemoryGate(10), []
+    gate, order = AsyncMemoryGate(10), []
     inside: set[int] = set()
 
     async def hold(number: int, size: int) -> None:
@@ -56,7 +56,7 @@ async def test_memory_is_held_by_as_many_as_there_is_for_in_their_order() -> Non
 
 
 async def test_one_who_gives_up_waiting_keeps_nothing() -> None:
-    gate = MemoryGate(10)
+    gate = AsyncMemoryGate(10)
     async with gate.hold(10):
         tasks = [asyncio.create_task(_held(gate, 4)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -69,13 +69,13 @@ async def test_one_who_gives_up_waiting_keeps_nothing() -> None:
         pass
 
 
-async def _held(gate: MemoryGate, size: int) -> None:
+async def _held(gate: AsyncMemoryGate, size: int) -> None:
     async with gate.hold(size):
         pass
 
 
 def test_another_loop_begins_with_all() -> None:
-    gate = MemoryGate(10)
+    gate = AsyncMemoryGate(10)
 
     async def leave() -> None:
         await gate.hold(10).__aenter__()

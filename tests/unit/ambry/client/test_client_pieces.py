@@ -12,7 +12,7 @@ from ambry.client.pieces import (
     PIECE_BYTES_MAX,
     PIECE_BYTES_MIN,
     Pieces,
-    Span,
+    PieceSpan,
     cut,
     parse_footer,
     said_digests,
@@ -27,10 +27,10 @@ FOUR = Pieces(200 * KIB, 64 * KIB)
 def test_a_blob_is_cut_into_pieces_of_which_the_last_may_be_short() -> None:
     assert FOUR.count == 4
     assert [FOUR.span(index) for index in range(4)] == [
-        Span(0, 65536),
-        Span(65536, 131072),
-        Span(131072, 196608),
-        Span(196608, 204800),
+        PieceSpan(0, 65536),
+        PieceSpan(65536, 131072),
+        PieceSpan(131072, 196608),
+        PieceSpan(196608, 204800),
     ]
     assert cut(5, 1).piece_size == PIECE_BYTES_MIN and cut(5, 1 << 40).piece_size == PIECE_BYTES_MAX
     assert Pieces(0, PIECE_BYTES_MIN).count == 0
