@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ambry.client.model import TransferConfig as TransferConfig
     from ambry.client.names import NameChange as NameChange
     from ambry.client.names import NameEntry as NameEntry
+    from ambry.client.proxies import Proxies as Proxies
     from ambry.client.refs import NameRef as NameRef
     from ambry.client.refs import VersionRef as VersionRef
     from ambry.client.sync.changes import ChangesFeed as ChangesFeed
@@ -121,6 +122,7 @@ _EXPORTS: dict[str, str] = {
     "NameRef": "ambry.client.refs",
     "NameChange": "ambry.client.names",
     "Pager": "ambry.client.sync.pager",
+    "Proxies": "ambry.client.proxies",
     "VersionEntry": "ambry.client.datasets",
     "VersionRef": "ambry.client.refs",
     **dict.fromkeys(

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "AMBRY_PROFILE": "a profile of the configuration file",
     "AMBRY_CONFIG": "another configuration file",
     "AMBRY_CLUSTER_DIR": "stands in for --dir of commands about a cluster on this machine",
+    "http_proxy, https_proxy, all_proxy, no_proxy": "proxies, as for curl; loopback is never asked through one",
     "NO_COLOR": "no colours",
     "PAGER": "shows text of ambry open",
 }

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from numbers import Integral
 from os import PathLike
-from typing import BinaryIO, Literal, TypedDict
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
+
+if TYPE_CHECKING:
+    from ambry.client.proxies import Proxies
 
 SyncSource = bytes | bytearray | memoryview | PathLike[str] | BinaryIO | Iterable[bytes]
 BlobSource = SyncSource | AsyncIterable[bytes]
@@ -218,6 +221,7 @@ class ClientOptions(TypedDict, total=False):
     service_id: str
     key: str | None
     tls: TLSConfig | None
+    proxies: Proxies | None
     timeout: Timeout
     retry: RetryPolicy
     transfer: TransferConfig

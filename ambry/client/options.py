@@ -29,6 +29,7 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.profiles import find_options
+from ambry.client.proxies import Proxies
 from ambry.client.refs import (
     NameRef,
     Place,
@@ -67,6 +68,7 @@ class ClientBase:
         service_id: str = "ambry-py",
         key: str | None = None,
         tls: TLSConfig | None = None,
+        proxies: Proxies | None = None,
         timeout: Timeout = Timeout(),  # noqa: B008  # frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008
         transfer: TransferConfig = TransferConfig(),  # noqa: B008
@@ -78,7 +80,8 @@ class ClientBase:
     ) -> None:
         """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot.
 
-        `key` is the text of a key, ambry_...; every endpoint gets it. `tls` is for those with https.
+        `key` is the text of a key, ambry_...; every endpoint gets it. `tls` is for those with https. Without `proxies` all are
+        asked directly; `from_env` has those of the environment.
         """
         if verify not in get_args(Verify):
             raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
@@ -88,6 +91,8 @@ class ClientBase:
         check_type("cache", cache, CacheConfig, "a CacheConfig(directory=...)")
         if tls is not None:
             check_type("tls", tls, TLSConfig, "a TLSConfig(ca=...)")
+        if proxies is not None:
+            check_type("proxies", proxies, Proxies, "Proxies(http=..., https=...)")
         secret = None if key is None else checked_key(key)
         self._options: ClientOptions = {
             "endpoints": normal_endpoints(endpoints),
@@ -96,6 +101,7 @@ class ClientBase:
             "service_id": service_id,
             "key": secret,
             "tls": tls,
+            "proxies": proxies,
             "timeout": timeout,
             "retry": retry,
             "transfer": transfer,
@@ -111,6 +117,7 @@ class ClientBase:
         self._random = _random or system_random()
         self._endpoints = Endpoints(cast(tuple[str, ...], self._options["endpoints"]))
         self._tls = tls
+        self._proxies = proxies or Proxies()
         self._withheld = ""
         self._start(_sleep)
         self._budget = RetryBudget(retry.budget)

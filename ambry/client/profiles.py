@@ -25,6 +25,7 @@ from ambry.client.cache_plan import parse_size
 from ambry.client.credentials import checked_key, read_key, refuse_shared
 from ambry.client.endpoints import normal_endpoints
 from ambry.client.model import CacheConfig, ClientOptions, TLSConfig, Verify
+from ambry.client.proxies import Proxies
 from ambry.client.sources import read_toml
 from ambry.config import convert
 from ambry.errors import ConfigInvalid, InvalidRequest
@@ -105,6 +106,9 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
     tls = said.tls() or (chosen.tls() if trusted else None)
     if tls is not None:
         options.setdefault("tls", tls)
+    proxies = Proxies.from_environment(env)
+    if proxies.http or proxies.https:
+        options.setdefault("proxies", proxies)
     cache = _cache_of(said, chosen)
     if cache != CacheConfig():
         options.setdefault("cache", cache)

@@ -35,11 +35,11 @@ class Authority:
         self.ca = directory / f"{name}.pem"
         self.ca.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, days: int = 1) -> Issued:
-        """For 127.0.0.1, valid for so many days from yesterday on; fewer than 0 have expired."""
+    def issue(self, name: str, *, days: int = 1, host: str = "store.test") -> Issued:
+        """For 127.0.0.1 and for `host`, valid for so many days from yesterday on; fewer than 0 have expired."""
         key = ec.generate_private_key(ec.SECP256R1())
-        host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        made = _builder(_name(name), self._name, key, days).add_extension(host, critical=False)
+        named = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(host)])
+        made = _builder(_name(name), self._name, key, days).add_extension(named, critical=False)
         issued = Issued(self._directory / f"{name}.crt", self._directory / f"{name}.key")
         issued.cert.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         issued.key.touch(0o600)

@@ -65,6 +65,8 @@ class StubFrontend:
         self.arrived = threading.Event()
         self.close_after_answer = False
         self.draining = False
+        self.other_names: set[str] = set()
+        """What it is also called, as a Host header says it."""
         self.full = 0
         """How many of the next connections are refused with 503 before anything was read from them."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -213,7 +215,7 @@ class StubFrontend:
             while connection.recv(1 << 16):
                 pass
             return False
-        if headers.get("host") != self.authority:
+        if headers.get("host") not in (self.authority, *self.other_names):
             answer.problem(421, "MisdirectedRequest", f"this server is not {headers.get('host')}; use its address")
             return False
         body = _body(stream, headers)

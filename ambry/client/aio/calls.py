@@ -34,7 +34,7 @@ class AsyncCalls(ClientBase):
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
         self._memory = AsyncMemoryGate(self._transfer.max_memory)
-        self._transport = AsyncTransport(self._clock, self._tls)
+        self._transport = AsyncTransport(self._clock, self._tls, self._proxies)
 
     async def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
         """A request without a body, whose answer's body does not matter."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ambry.checksum import Buffer
 from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
+from ambry.client.proxies import Proxies
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
@@ -76,9 +77,10 @@ class AsyncResponse:
 class AsyncTransport:
     """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
 
-    def __init__(self, clock: Clock, tls: TLSConfig | None) -> None:
+    def __init__(self, clock: Clock, tls: TLSConfig | None, proxies: Proxies) -> None:
         self._clock = clock
         self._tls = tls
+        self._proxies = proxies
         self._context: ClientTls | None = None
         self._sessions: _Sessions | None = None
 
@@ -99,6 +101,7 @@ class AsyncTransport:
 
         # A body that cannot be had a second time must not be lost on a kept connection that turns out dead.
         fresh = upload is not None and not upload.body.replayable
+        proxy = self._proxies.of(endpoint)
         session = self._current().fresh if fresh else self._current().keeping
         loop = asyncio.get_running_loop()
         until = None if deadline is None else loop.time() + max(0.0, deadline - self._clock.monotonic())
@@ -116,12 +119,15 @@ class AsyncTransport:
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
                     trace_request_ctx=pace,
                     ssl=self._context_for(endpoint),
+                    proxy=None if proxy is None else proxy.url,
                 )
                 pace.closed = True
         except aiohttp.ClientSSLError as cause:
             raise refusals.not_trusted(endpoint, _tls_cause(cause)) from cause
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
-            raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None)) from cause
+            raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None), proxy) from cause
+        except aiohttp.ClientHttpProxyError as cause:
+            raise refusals.proxy_refused(endpoint, proxy, f"{cause.status} {cause.message}") from cause
         except Exception as raised:
             if pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__

@@ -35,7 +35,7 @@ class SyncCalls(ClientBase):
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
         self._memory = SyncMemoryGate(self._transfer.max_memory)
-        self._transport = SyncTransport(self._clock, self._tls)
+        self._transport = SyncTransport(self._clock, self._tls, self._proxies)
 
     def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
         """A request without a body, whose answer's body does not matter."""

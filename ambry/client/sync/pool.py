@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     import ssl
 
+    from ambry.client.proxies import Proxy
+
 IDLE_MAX = 16
 """Kept connections per endpoint."""
 
@@ -25,7 +27,9 @@ IDLE_MAX = 16
 class KeptConnection:
     """One connection, and since when it has been idle."""
 
-    def __init__(self, endpoint: str, timeout_s: float, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, endpoint: str, timeout_s: float, context: ssl.SSLContext | None = None, proxy: Proxy | None = None
+    ) -> None:
         """`context` is for an endpoint that speaks TLS, and makes sockets that are PeekedSockets."""
         url = urlsplit(endpoint)
         self.endpoint = endpoint
@@ -33,13 +37,22 @@ class KeptConnection:
         self.pid = os.getpid()
         self.idle_since = 0.0
         self.used = False
+        self.headers: dict[str, str] = {}
+        """What goes with every request beside its own headers: to a proxy."""
         self.http: http.client.HTTPConnection
+        host, port = url.hostname or "", url.port or (80 if context is None else 443)
         if context is None:
-            self.http = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=timeout_s)
+            if proxy is not None:
+                # In absolute form (RFC 9112 section 3.2.2).
+                self.prefix = endpoint
+                self.headers = proxy.headers
+                host, port = proxy.host, proxy.port
+            self.http = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        elif proxy is None:
+            self.http = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
         else:
-            self.http = http.client.HTTPSConnection(
-                url.hostname or "", url.port or 443, timeout=timeout_s, context=context
-            )
+            self.http = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=timeout_s, context=context)
+            self.http.set_tunnel(host, port, proxy.headers)
 
     def set_timeout(self, timeout_s: float) -> None:
         self.http.timeout = timeout_s

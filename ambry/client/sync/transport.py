@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
+from ambry.client.proxies import Proxies
 from ambry.client.sync.pool import ConnectionPool, KeptConnection
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from ambry.client.tls import ClientTls
 
+_TUNNEL = "Tunnel connection failed: "
+"""How http.client begins the error of a proxy that lets nobody through."""
 SEND_SIZE = 256 << 10
 """A socket's timeout bounds one whole sendall, so it is given little at a time."""
 
@@ -93,9 +96,10 @@ class SyncResponse:
 class SyncTransport:
     """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
 
-    def __init__(self, clock: Clock, tls: TLSConfig | None) -> None:
+    def __init__(self, clock: Clock, tls: TLSConfig | None, proxies: Proxies) -> None:
         self._clock = clock
         self._tls = tls
+        self._proxies = proxies
         self._context: ClientTls | None = None
         self._pool = ConnectionPool()
 
@@ -162,14 +166,17 @@ class SyncTransport:
                 kept.set_timeout(read_s)
                 return kept
             kept.close()
-        made = KeptConnection(endpoint, _least(timeout.connect, remaining_s), self._context_for(endpoint))
+        proxy = self._proxies.of(endpoint)
+        made = KeptConnection(endpoint, _least(timeout.connect, remaining_s), self._context_for(endpoint), proxy)
         try:
             made.http.connect()
         except OSError as cause:
             made.close()
             if refusals.is_tls(cause):
                 raise refusals.not_trusted(endpoint, cause) from cause
-            raise refusals.connect_failed(endpoint, cause) from cause
+            if proxy is not None and cause.errno is None and str(cause).startswith(_TUNNEL):
+                raise refusals.proxy_refused(endpoint, proxy, str(cause).removeprefix(_TUNNEL)) from cause
+            raise refusals.connect_failed(endpoint, cause, proxy) from cause
         made.set_timeout(read_s)
         return made
 
@@ -197,7 +204,7 @@ class SyncTransport:
         """Send all of it; False when an answer, surely an error, came before the whole body was sent."""
         raw = connection.http
         raw.putrequest(request.method, connection.prefix + request.path, skip_accept_encoding=True)
-        for name, value in headers.items():
+        for name, value in (*headers.items(), *connection.headers.items()):
             raw.putheader(name, value.encode())
         chunked = upload is not None and "content-length" not in headers
         if chunked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from typing import Any
@@ -78,17 +79,31 @@ class StaleConnection(PeerConnectionLost):
     """A kept connection had been closed by the server before it saw the request."""
 
 
-def connect_failed(endpoint: str, cause: OSError | None) -> ConnectFailed:
+def connect_failed(endpoint: str, cause: OSError | None, proxy: object = None) -> ConnectFailed:
     """`cause` None, or a TimeoutError: nobody answered in time."""
     if cause is None or isinstance(cause, TimeoutError):
         reason = "no answer in time"
     elif endpoint.startswith("https:") and is_hung_up(cause) and not isinstance(cause, ConnectionRefusedError):
         reason = "it ended the connection when it was spoken to in TLS (is it a port for https?)"
     else:
-        reason = cause.strerror or str(cause)
+        # asyncio says "Connect call failed" and an address for whatever it was.
+        number = cause.errno or 0
+        reason = os.strerror(number) if number > 0 else cause.strerror or str(cause)
+    if proxy is not None:
+        return ConnectFailed(
+            f"cannot connect to {endpoint} through the proxy {proxy}: {reason}; http_proxy, https_proxy and no_proxy say which "
+            "endpoints are asked through it"
+        )
     return ConnectFailed(
         f"cannot connect to {endpoint}: {reason}; check that a frontend runs there, "
         "or name others: AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()"
+    )
+
+
+def proxy_refused(endpoint: str, proxy: object, reason: str) -> ConnectFailed:
+    """For a proxy that makes no tunnel."""
+    return ConnectFailed(
+        f"the proxy {proxy} lets nobody through to {endpoint}: {reason.strip()}; no_proxy names hosts that are asked directly"
     )
 
 
