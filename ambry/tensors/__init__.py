@@ -6,6 +6,7 @@
         print(model.keys())
         weight = model.get("encoder.layer.0.output.dense.weight")
         rows = model.get_slice("embeddings.word_embeddings.weight")[1000:1010]
+    mapped = tensors.safe_open("ambry://team/models/bert/model.safetensors")     # a file of the local cache, by safetensors
     everything = tensors.load("ambry://team/models/bert/model.safetensors", framework="torch")
 
 The index of a sharded model (`model.safetensors.index.json`) is opened in the same way, by its name. A blob never changes, so
@@ -14,8 +15,8 @@ what is said of its tensors is asked for once. Formats that may run code when th
 
 from __future__ import annotations
 
-from ambry.tensors.model import TensorModel
+from ambry.tensors.model import TensorModel, safe_open
 from ambry.tensors.model import load_model as load
 from ambry.tensors.model import open_model as open
 
-__all__ = ["TensorModel", "load", "open"]
+__all__ = ["TensorModel", "load", "open", "safe_open"]

@@ -160,6 +160,24 @@ def load_model(
         return model.load(at_once=at_once)
 
 
+def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy", device: str = "cpu") -> Any:
+    """What `safetensors.safe_open` makes of a blob's file in the local cache: mapped, and not downloaded again.
+
+    `client`: `AmbryClient.from_env()` where none is passed. Raises ModuleNotFoundError without safetensors; what `cached_path`
+    raises.
+    """
+    try:
+        from safetensors import safe_open as opened
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("this takes safetensors: pip install 'ambry[tensors]'", name="safetensors") from None
+    own = client or AmbryClient.from_env()
+    try:
+        return opened(own.cached_path(ref), framework=framework, device=device)
+    finally:
+        if client is None:
+            own.close()
+
+
 def _index_of(ref: Ref) -> NameRef | None:
     """The name of an index; None for what is called otherwise."""
     if isinstance(ref, str):

@@ -92,6 +92,20 @@ def test_a_whole_model_is_loaded_verified_and_shares_one_piece_of_memory(client:
         assert set(opened.load(some)) == set(some)
 
 
+def test_a_model_of_the_local_cache_is_opened_by_safetensors_itself(
+    client: AmbryClient, cluster: LocalCluster, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
+    blob = client.resolve(model)
+    whole = load_file(MODEL)
+    with tensors.safe_open(blob, client=client) as opened:
+        assert set(opened.keys()) == set(whole)
+    moved = Moved(cluster)
+    with tensors.safe_open(blob, client=client) as opened:
+        assert np.array_equal(opened.get_tensor("embeddings.LayerNorm.weight"), whole["embeddings.LayerNorm.weight"])
+    assert moved.bytes() == 0
+
+
 def test_by_id_and_from_another_datacenter(client: AmbryClient, dc2: str, model: str) -> None:
     blob = client.resolve(model)
     with AmbryClient([dc2]) as far, tensors.open(blob, client=far) as opened:
