@@ -167,7 +167,9 @@ def metadata_services(
     encryption = None
     if keyring is not None:
         keyring.elsewhere = others.everywhere.ask_others
-        encryption = KeyChanges(keyring, containers, store, clock=clock, settled_s=config.encryption.cache_s)
+        # An upload of one request keeps the key that it began with to its end.
+        settled_s = max(config.encryption.cache_s, config.router.upload_max_s)
+        encryption = KeyChanges(keyring, containers, store, clock=clock, settled_s=settled_s)
     names = Names(store, others.everywhere.ask_others, container_shown=containers.shown)
     intents = Intents(
         store,

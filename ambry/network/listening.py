@@ -14,7 +14,7 @@ from ambry.service.tls import ReloadingTls
 from ambry.service.turned_away import TurnedAway
 
 HANDSHAKES_MAX = 128
-"""At a time; further connections wait in the kernel's queue."""
+"""At a time. Where one more comes the oldest goes: whoever is well is done in milliseconds, and who says nothing gives way."""
 
 
 class NodeListener:
@@ -27,7 +27,8 @@ class NodeListener:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._turned_away = TurnedAway("a node", self._loop.time)
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._adopting: dict[asyncio.Task[None], Socket] = {}
+        """By age."""
         self._listener = Listener(list(sockets), self._accepted, name="rpc")
 
     @property
@@ -39,11 +40,13 @@ class NodeListener:
         self._listener.close()
 
     def _accepted(self, sock: Socket, client: str) -> None:
-        task = self._loop.create_task(self._adopt(sock, client))
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
         if len(self._adopting) >= HANDSHAKES_MAX:
-            self._listener.pause()
+            oldest = next(iter(self._adopting))
+            del self._adopting[oldest]
+            oldest.cancel()
+        task = self._loop.create_task(self._adopt(sock, client))
+        self._adopting[task] = sock
+        task.add_done_callback(lambda done: self._adopting.pop(done, None))
 
     async def _adopt(self, sock: Socket, client: str) -> None:
         tls = self._tls
@@ -53,15 +56,14 @@ class NodeListener:
                 await self._loop.connect_accepted_socket(lambda: made, sock)
             else:
                 await adopt(lambda: made, sock, tls.context)
-        except OSError as error:
+        except (OSError, asyncio.CancelledError) as error:
             sock.close()
             if made.transport is None:
-                made.connection_lost(error)  # it was none yet, and nobody else says that it is over
-            if tls is not None:
+                made.connection_lost(None)  # it was none yet, and nobody else says that it is over
+            if tls is not None and isinstance(error, OSError):
                 self._turned_away.say(client, error)
-        finally:
-            if len(self._adopting) == HANDSHAKES_MAX:
-                self._listener.resume()
+            elif tls is not None:
+                self._turned_away.tell(client, "others came, and it had not said who it is")
 
 
 def require_tls(what: str, host: str, tls: object | None, *, loopback: bool) -> None:

@@ -149,8 +149,8 @@ class Admin:
         self._tls = tls
         self._turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
         self._connections: set[AdminConnection] = set()
-        self._adopting: set[asyncio.Task[None]] = set()
-        """Accepted, and not connected to the event loop yet."""
+        self._adopting: dict[asyncio.Task[None], AdminConnection] = {}
+        """Accepted, and not connected to the event loop yet, by age."""
         self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
         self._farewells = Farewells(
             most=FAREWELLS_MAX, patience_s=1.0, full=self._listener.pause, room=self._listener.resume
@@ -161,6 +161,9 @@ class Admin:
         return self._listener.port
 
     def _accepted(self, sock: Socket, client: str) -> None:
+        if len(self._connections) >= CONNECTIONS_MAX and self._tls is not None and self._adopting:
+            # Whoever has not said who it is gives way.
+            self._give_up(next(iter(self._adopting)))
         if len(self._connections) >= CONNECTIONS_MAX:
             if self._tls is None:
                 self._farewells.say(sock, _FULL)
@@ -171,8 +174,12 @@ class Admin:
         connection = AdminConnection(self._pages.answer, self._connections.discard, refuses)
         self._connections.add(connection)
         task = asyncio.get_running_loop().create_task(self._adopt(sock, client, connection))
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
+        self._adopting[task] = connection
+        task.add_done_callback(lambda done: self._adopting.pop(done, None))
+
+    def _give_up(self, handshake: asyncio.Task[None]) -> None:
+        self._connections.discard(self._adopting.pop(handshake))
+        handshake.cancel()
 
     async def _adopt(self, sock: Socket, client: str, connection: AdminConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -181,18 +188,20 @@ class Admin:
                 await loop.connect_accepted_socket(lambda: connection, sock)
             else:
                 await adopt(lambda: connection, sock, self._tls.node.serving.context)
-        except OSError as error:
+        except (OSError, asyncio.CancelledError) as error:
             self._connections.discard(connection)
             sock.close()
-            if self._tls is not None:
+            if self._tls is not None and isinstance(error, OSError):
                 self._turned_away.say(client, error)
 
     async def close(self) -> None:
         """Accept no more, and end what is being answered after a second."""
         self._listener.close()
         self._farewells.close()
-        while self._adopting:
-            await asyncio.wait(self._adopting)
+        if self._adopting:
+            await asyncio.wait(self._adopting, timeout=1.0)
+        for handshake in list(self._adopting):
+            self._give_up(handshake)
         answering = [connection.task for connection in self._connections if connection.task is not None]
         if answering:
             _, late = await asyncio.wait(answering, timeout=1.0)

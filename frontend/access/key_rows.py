@@ -1,10 +1,13 @@
 """Keys as registers of the metadata store.
 
     space  scope  key                     value, JSON
-    KEY    0      key id                  StoredKey
+    KEY    0      key id                  StoredKey; or ff, and when it was revoked, and by whom
     KEY    1      a datacenter's number   anything: its stamp tells that a key changed
 
 Nothing that would let anybody in stands there: of a secret its hash alone.
+
+A register here keeps its newest value alone, and one that says revoked is newer than any that does not
+(frontend/metadata/store.py:order): no datacenter brings a revoked key back, whatever it changes of it, and whenever.
 """
 
 from __future__ import annotations
@@ -42,11 +45,26 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     limits: Rates = Rates()
 
 
+class RevokedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One that opens nothing any more, for ever: when, and by which key."""
+
+    at_ms: int
+    by: str
+
+
+_REVOKED = b"\xff"
+"""Above the first byte of what stands there else, which is an object in JSON."""
 _decode = msgspec.json.Decoder(StoredKey).decode
 
 
-def decode(value: bytes) -> StoredKey:
-    """Raises DataCorrupt."""
+def encode_revoked(revoked: RevokedKey) -> bytes:
+    return _REVOKED + msgspec.json.encode(revoked)
+
+
+def decode(value: bytes | None) -> StoredKey | None:
+    """None for one that was revoked, or is not here yet. Raises DataCorrupt."""
+    if not value or value[:1] == _REVOKED:
+        return None
     try:
         return _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as cause:

@@ -24,7 +24,8 @@ class KeySync(InStep):
         found: dict[str, StoredKey] = {}
         async for version in all_living(self._store, Space.KEY, KEYS):
             with passing_over("key", version.key):
-                if version.value is not None:
-                    found[version.key.decode()] = decode(version.value)
+                stored = decode(version.value)
+                if stored is not None:
+                    found[version.key.decode()] = stored
         self._access.know(found.items())
         self._access.certain = True

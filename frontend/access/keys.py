@@ -14,7 +14,7 @@ from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConfli
 from ambry.rest.access import ANY, Grant, KeyText, Role, hash_of, is_key_id, key_text, new_key, role_of
 from ambry.rest.accounts import is_name
 from ambry.rest.text import is_plain
-from frontend.access.key_rows import KEYS, OldSecret, StoredKey, decode, told_put
+from frontend.access.key_rows import KEYS, OldSecret, RevokedKey, StoredKey, decode, encode_revoked, told_put
 from frontend.access.key_sync import KeySync
 from frontend.access.verified import Access
 from frontend.limits.rates import Rates
@@ -135,7 +135,7 @@ class Keys:
     async def revoke(self, who: Who, id: str) -> None:
         """It opens nothing any more, nor does what it signed. Raises as change."""
         _, stamp = await self._stored(who, id)
-        await self._write(id, None, stamp)
+        await self._write(id, RevokedKey(at_ms=self._clock.wall_ms(), by=who.id), stamp)
 
     async def _stored(self, who: Who, id: str) -> tuple[StoredKey, Stamp]:
         """One that may be changed here, and when it was made so."""
@@ -145,17 +145,17 @@ class Keys:
                 f"the key {id} stands in the configuration (access.root_keys), and is changed there alone"
             )
         version = await self._store.get(Space.KEY, KEYS, id.encode())
-        if version is None or version.value is None:
+        stored = None if version is None else decode(version.value)
+        if version is None or stored is None:
             raise _unknown(who, id)
         # What is known by heart may be older than the stamp that the change is bound to.
         self._access.check_standing(who)
-        stored = decode(version.value)
         if not _administers(who, stored):
             raise _unknown(who, id)
         return stored, version.stamp
 
-    async def _write(self, id: str, stored: StoredKey | None, condition: Expect | Stamp) -> None:
-        value = None if stored is None else msgspec.json.encode(stored)
+    async def _write(self, id: str, stored: StoredKey | RevokedKey, condition: Expect | Stamp) -> None:
+        value = encode_revoked(stored) if isinstance(stored, RevokedKey) else msgspec.json.encode(stored)
         put = Put(Space.KEY, KEYS, id.encode(), value, condition)
         try:
             await self._store.write([put, told_put(self._store.datacenter)])

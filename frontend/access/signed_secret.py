@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from ambry.errors import ConfigInvalid
+from ambry.service.credentials import of_others
 from frontend.access.signed import SECRET_BYTES
 
 _HOW = f"`openssl rand -hex {SECRET_BYTES}` makes one; all frontends of a cluster have the same"
@@ -19,7 +19,7 @@ def read_secret(path: Path) -> bytes:
             text = file.read(4 * SECRET_BYTES).strip()
     except OSError as cause:
         raise ConfigInvalid(f"access.secret_file: {path} cannot be read ({cause.strerror}); {_HOW}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & of_others(path):
         raise ConfigInvalid(f"access.secret_file: others than its owner may use {path}; run `chmod 600 {path}`")
     try:
         secret = bytes.fromhex(text.decode("ascii")) if len(text) == 2 * SECRET_BYTES else b""

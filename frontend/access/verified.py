@@ -102,15 +102,17 @@ class Access:
         return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored, hashed=hashed)
 
     def check_standing(self, who: Who) -> None:
-        """Raises Unauthenticated where a key is not any more what it was when a request with it began."""
+        """Raises Unauthenticated where a request could not come any more with the key that it began with, or might not do the
+        same. Another name, other limits, and a rotation whose overlap lasts are no reason."""
         key = who.key
         if key is None:
             return
         current = self._keys.get(who.id)
-        if current is not key and current != key:
+        now_ms = self._clock.wall_ms()
+        if current is not key and (current is None or not _still(key, current, who.hashed, now_ms)):
             how = "revoked" if current is None else "changed"
             raise Unauthenticated(f"the key {who.id} ({who.name}) was {how} while this request ran; send it again")
-        if who.expires_ms is not None and self._clock.wall_ms() >= who.expires_ms:
+        if who.expires_ms is not None and now_ms >= who.expires_ms:
             raise Unauthenticated(f"the key {who.id} ({who.name}) expired while this request ran; ask for another one")
 
     def was_used(self, id: str) -> None:
@@ -130,6 +132,13 @@ class Access:
         self._used |= {who.id for who in self._verified.values() if who.used and who.id}
         self._verified.clear()
         self._verified[None] = NOBODY if self.enabled else ANYBODY
+
+
+def _still(key: StoredKey, current: StoredKey, hashed: str, now_ms: int) -> bool:
+    """Whether what a key is now lets whoever came with this secret do what it let them do then."""
+    secrets = {current.hash, *(old.hash for old in current.old if now_ms < old.until_ms)}
+    over = current.expires_ms is not None and now_ms >= current.expires_ms
+    return (hashed or key.hash) in secrets and current.grants == key.grants and not over
 
 
 def trusting(clock: Clock) -> Access:

@@ -20,8 +20,14 @@ class AuditFile:
         self._number: int | None = None
 
     def begin(self) -> None:
-        """Begin it, or go on behind what stands there. Raises OSError."""
-        self._open()
+        """Begin it, or go on behind what stands there, which a kill may have cut in the middle of a line. Raises OSError."""
+        number = self._open()
+        size = os.fstat(number).st_size
+        with self._path.open("rb") as file:
+            file.seek(max(0, size - 1))
+            torn = file.read(1) not in (b"", b"\n")
+        if torn:
+            self._write(b"\n")
 
     def write(self, lines: bytes, *, sync: bool) -> None:
         """Append whole lines, and with `sync` see that all are on the disk.

@@ -40,6 +40,7 @@ from frontend.encryption.provider import KEY_SIZE
 from frontend.metadata.pages import all_living
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Version
+from frontend.metadata.unreadable import passing_over
 
 log = get_logger()
 
@@ -156,7 +157,7 @@ class Keyring:
             if current is not None and current.version != beside:
                 return current
             version = next_version(rows, self._store.datacenter)
-            if rows and await self._known_elsewhere(scope, version):
+            if await self._known_elsewhere(scope, version):
                 # Ours was put back from a backup: they know keys of ours that it does not, and it does from now on.
                 continue
             key = await self.wrap(scope, version, self._chance(KEY_SIZE), made_ms=self._clock.wall_ms())
@@ -287,9 +288,11 @@ class Keyring:
         if directory is self._looked:
             return
         for scope in dict.fromkeys(scope for scope, _ in self._open):
-            for row in await self.rows(scope):
-                if isinstance(row.key, DeletedKey):
-                    self.forget(scope, row.version)
+            async for version in all_living(self._store, Space.CONTAINER_KEY, scope):
+                with passing_over("key of a container", version.key):
+                    row = decode(version)
+                    if row is not None and isinstance(row.key, DeletedKey):
+                        self.forget(scope, row.version)
         self._looked = directory
 
     async def _open_again(self, now: float) -> None:

@@ -6,10 +6,10 @@ import os
 import stat
 from pathlib import Path
 
+from ambry.service.credentials import of_others
 from frontend.encryption.provider import ProviderFailed
 
 SECRET_BYTES_MAX = 256 << 10
-_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class SecretFile:
@@ -23,7 +23,7 @@ class SecretFile:
         try:
             with self._path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
-                if mode & _OF_OTHERS:
+                if mode & of_others(self._path):
                     raise ProviderFailed(
                         f"others may read {self._path} (mode {stat.S_IMODE(mode):04o}): chmod 600 it", away=False
                     )

@@ -58,7 +58,7 @@ def version_of(row: VersionColumns) -> Version:
     if _check(space, scope, key, time, datacenter, value, seq) != checksum:
         raise DataCorrupt(f"version {seq} of {key!r} in the metadata is damaged; `ambry meta check` looks at all of it")
     if value and space in FORGETTING:
-        value = value[len(_APART) :]
+        value = value.removeprefix(_APART)
     return Version(space, scope & 0xFFFFFFFFFFFFFFFF, key, Stamp(time, datacenter), value, seq)
 
 

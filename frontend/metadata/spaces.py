@@ -26,7 +26,7 @@ class Space(enum.IntEnum):
     """A key that encrypts what is in a container (frontend/encryption/key_rows.py)."""
 
 
-FORGETTING = frozenset({Space.CONTAINER_KEY})
+FORGETTING = frozenset({Space.KEY, Space.CONTAINER_KEY})
 """Spaces whose registers keep their newest value alone: of what was superseded nothing is left but that it was there.
 
 The first byte of a value ranks before its time, so that what is over for ever stays so, whatever is written later elsewhere.

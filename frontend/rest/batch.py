@@ -174,10 +174,13 @@ class Batches:
     ) -> dict[str, Any]:
         """Delete a blob, or the name that an item without an id is."""
         own = exchange.context
-        context = RequestContext(id=own.id, timeout_s=own.timeout_s, deadline=own.deadline)
+        context = RequestContext(
+            id=own.id, timeout_s=own.timeout_s, deadline=own.deadline, who=own.who, standing=own.standing
+        )
         by_its_name = index in by_name
         told = {} if by_its_name else {"id": shown(text)}
         try:
+            context.check_standing()
             if not by_its_name:
                 blob_id = parse_id(text.removeprefix("/"))
                 told["id"] = str(blob_id)

@@ -261,3 +261,19 @@ def test_in_the_clear_nodes_are_on_loopback_alone() -> None:
     require_tls("the address", "10.0.0.1", object(), loopback=False)
     with pytest.raises(ConfigInvalid, match="ambry certs"):
         require_tls("the address", "10.0.0.1", None, loopback=False)
+
+
+async def test_strangers_that_say_nothing_in_their_handshake_keep_no_node_out_and_the_port_stays_open(
+    tmp_path: Path,
+) -> None:
+    """More than 128 of them closed it for good: it was paused, and nobody counted it open again."""
+    made = authority(tmp_path)
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
+        async with calling(node_section(made, NodeRole.FRONTEND, "f1"), "f1", port) as pool:
+            await connected(pool)
+        for _, writer in silent:
+            writer.transport.abort()
+        async with calling(node_section(made, NodeRole.FRONTEND, "f2"), "f2", port) as pool:
+            await connected(pool)
+            await pool["n1"].request(MessageType.PING, Empty(), timeout_s=20)

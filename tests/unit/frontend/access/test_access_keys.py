@@ -328,3 +328,33 @@ async def test_a_key_that_is_revoked_elsewhere_makes_none_in_the_second_until_th
         ):
             with pytest.raises(Unauthenticated, match="was revoked while this request ran"):
                 await change
+
+
+async def test_a_key_that_one_datacenter_revoked_stays_so_whatever_another_one_changes_of_it_later(
+    tmp_path: Path,
+) -> None:
+    """A rename, or a rotation, in a datacenter that had not heard of it brought it back everywhere."""
+    clock, root = SettableClock(), fresh_key()
+    async with (
+        opened(sqlite_store(tmp_path / "1", datacenter=1, clock=clock)) as a,
+        opened(sqlite_store(tmp_path / "2", datacenter=2, clock=clock)) as b,
+    ):
+        one, other = Seat(a, clock, access_with(root, clock)), Seat(b, clock, access_with(root, clock))
+        admin = one.access.of(bearer(root)["Authorization"])
+        id, text = await create(one, admin)
+        await b.merge((await a.log()).versions)
+        await other.sync.tick()
+        await one.keys.revoke(admin, id)
+        for _ in range(10):
+            clock.advance(1)
+            rotated = await other.keys.rotate(admin, id, overlap_s=3600)
+        for _ in range(2):
+            await b.merge((await a.log()).versions)
+            await a.merge((await b.log()).versions)
+        for seat in (one, other):
+            await seat.sync.tick()
+            for gone in (text, rotated.text):
+                with pytest.raises(Unauthenticated):
+                    seat.who(gone)
+        with pytest.raises(KeyNotFound):
+            await other.keys.rotate(admin, id, overlap_s=0)

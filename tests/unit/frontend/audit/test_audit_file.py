@@ -36,6 +36,15 @@ def test_it_goes_on_behind_what_stands_there(tmp_path: Path) -> None:
     assert lines_of(tmp_path / "a") == [b"x", b"x"]
 
 
+def test_a_line_that_a_kill_cut_off_takes_no_other_along(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"whole\n{cut")
+    file = AuditFile(tmp_path / "a", rotate_bytes=1000, keep=1)
+    file.begin()
+    file.write(b"next\n", sync=True)
+    file.close()
+    assert lines_of(tmp_path / "a") == [b"whole", b"{cut", b"next"]
+
+
 def test_one_that_others_moved_away_is_begun_anew(tmp_path: Path) -> None:
     file = AuditFile(tmp_path / "a", rotate_bytes=1000, keep=1)
     file.write(b"1\n", sync=False)

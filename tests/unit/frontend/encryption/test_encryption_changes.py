@@ -71,6 +71,26 @@ async def test_a_store_that_was_put_back_makes_no_key_in_the_place_of_one_that_o
             assert key.unwrap(lost, ABOUT) == DATA
 
 
+async def test_a_store_that_was_put_back_to_before_the_first_key_makes_no_other_first_one(tmp_path: Path) -> None:
+    """It did not ask where it knew of no key: all that the first one had sealed was lost, in every datacenter."""
+    async with seats(tmp_path, 1, 2) as [one, two]:
+        container = await one.container()
+        sealed = (await one.keyring.current_soon(container)).wrap(DATA, ABOUT)
+        await exchange(one, two)
+        (tmp_path / "back").mkdir()
+        async with seats(tmp_path / "back", 1) as [back]:
+            back.provider.versions = one.provider.versions
+
+            async def ask(space: Space, scope: int, key: bytes) -> Version | None:
+                found = await two.store.get(space, scope, key)
+                await back.store.merge([] if found is None else [found])
+                return found
+
+            back.keyring.elsewhere = ask
+            key = await back.keyring.current_soon(container)
+            assert key.unwrap(sealed, ABOUT) == DATA
+
+
 async def test_a_container_without_keys_is_not_rotated(tmp_path: Path) -> None:
     async with seats(tmp_path) as [one]:
         container = await one.container(encrypted=False)

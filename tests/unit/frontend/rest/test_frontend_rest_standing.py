@@ -19,8 +19,9 @@ from ambry.protocol.frame import MessageType
 from ambry.rest import frames
 from ambry.rest.access import Grant, KeyText, hash_of
 from ambry.rest.accounts import AccountStatus
-from frontend.access.key_rows import StoredKey
+from frontend.access.key_rows import OldSecret, StoredKey
 from frontend.access.verified import Access
+from frontend.limits.rates import Rates
 from frontend.who import ANYBODY, NOBODY
 from tests.support.access import bearer, fresh_key, root_line
 from tests.support.content import content
@@ -326,7 +327,15 @@ def test_who_has_no_key_stands_and_a_change_that_changes_nothing_ends_nothing() 
         access.check_standing(each)
     access.know([(key.id, replace(stored))])
     access.check_standing(who)
-    access.know([(key.id, replace(stored, name="renamed"))])
+    limits = Rates(requests_per_s=5.0)
+    rotated = replace(stored, hash="0" * 64, old=(OldSecret(hash=stored.hash, until_ms=clock.wall_ms() + 50_000),))
+    for same in (replace(stored, name="renamed"), replace(stored, limits=limits), rotated):
+        access.know([(key.id, same)])
+        access.check_standing(who)
+    clock.advance(60)
+    with pytest.raises(Unauthenticated, match="was changed while this request ran"):
+        access.check_standing(who)
+    access.know([(key.id, replace(stored, grants=(Grant(roles=("name",)),)))])
     with pytest.raises(Unauthenticated, match="was changed while this request ran"):
         access.check_standing(who)
     access.know([])
