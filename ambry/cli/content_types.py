@@ -24,4 +24,6 @@ def guessed(name: str) -> str | None:
     from mimetypes import MimeTypes
 
     end = "." + name.rpartition(".")[2].lower() if "." in name.lstrip(".") else ""
-    return _OURS.get(end) or MimeTypes().types_map[True].get(end)
+    found = _OURS.get(end) or MimeTypes().types_map[True].get(end)
+    # What every blob is of which nothing is said. Saying so makes another upload of it, which nobody goes on with.
+    return None if found == "application/octet-stream" else found

@@ -14,6 +14,7 @@ from ambry.cli.content_types import guessed
         ("data.csv", "text/csv"),
         ("weights.tar.gz", "application/gzip"),
         ("model.safetensors", None),
+        ("model.bin", None),
         (".json", None),
         ("noend", None),
         ("", None),
