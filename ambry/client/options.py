@@ -28,6 +28,7 @@ from ambry.client.model import (
     Verify,
     check_type,
 )
+from ambry.client.pace import Pace
 from ambry.client.profiles import find_options
 from ambry.client.proxies import Proxies
 from ambry.client.refs import (
@@ -112,8 +113,10 @@ class ClientBase:
         self._retry = retry
         self._transfer = transfer
         self._cache = cache
-        self._verify: Verify = verify
         self._clock: Clock = _clock or SystemClock()
+        self._sending = Pace(transfer.max_bandwidth, self._clock)
+        self._receiving = Pace(transfer.max_bandwidth, self._clock)
+        self._verify: Verify = verify
         self._random = _random or system_random()
         self._endpoints = Endpoints(cast(tuple[str, ...], self._options["endpoints"]))
         self._tls = tls
@@ -237,6 +240,7 @@ class ClientBase:
     ) -> BlobUpload:
         chunk_size = self._chunk_size(transfer)
         body = open_body(data, size=size, chunk_size=chunk_size, asynchronous=asynchronous)
+        body.pace = self._pace_of(transfer)
         expected = wire.checksum_text(checksum) if checksum is not None else ""
         request = wire.upload_request(
             size=body.size,
@@ -277,6 +281,10 @@ class ClientBase:
         if transfer is not None:
             check_type("transfer", transfer, TransferConfig, _TRANSFER)
         return transfer or self._transfer
+
+    def _pace_of(self, transfer: TransferConfig | None) -> Pace | None:
+        """How fast a call moves bytes that has a bound of its own."""
+        return None if transfer is None or transfer.max_bandwidth is None else Pace(transfer.max_bandwidth, self._clock)
 
     def _chunk_size(self, transfer: TransferConfig | None) -> int:
         """Bytes that one call hands on at a time."""

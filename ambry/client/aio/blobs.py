@@ -195,6 +195,7 @@ class AsyncBlobs(AsyncLifecycles):
         self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False
     ) -> AsyncBlobReader:
         attempts = self._attempts(timeout)
+        download.pace = pace = download.pace or self._receiving
         position = 0
 
         async def reopen(failure: AmbryError | None) -> AsyncResponse:
@@ -210,4 +211,5 @@ class AsyncBlobs(AsyncLifecycles):
             return response
 
         response = await reopen(None)
-        return AsyncBlobReader(download, response, reopen, attempts, (timeout or self._timeout).read)
+        silence_s = (timeout or self._timeout).read
+        return AsyncBlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep)

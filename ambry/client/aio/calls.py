@@ -34,7 +34,7 @@ class AsyncCalls(ClientBase):
     def _start(self, sleep: Sleep | None) -> None:
         self._sleep = sleep or pause
         self._memory = AsyncMemoryGate(self._transfer.max_memory)
-        self._transport = AsyncTransport(self._clock, self._tls, self._proxies)
+        self._transport = AsyncTransport(self._clock, self._tls, self._proxies, self._sleep)
 
     async def _simple(self, request: ApiRequest, timeout: Timeout | None) -> Headers:
         """A request without a body, whose answer's body does not matter."""
@@ -129,6 +129,7 @@ class AsyncCalls(ClientBase):
 
     async def _send(self, upload: BlobUpload, attempts: Attempts, timeout: Timeout | None) -> Headers:
         """Send a body, again if it can be had again."""
+        upload.body.pace = upload.body.pace or self._sending
         while True:
             endpoint = attempts.begin()
             try:

@@ -9,6 +9,7 @@ from ambry.client.aio.reader import AsyncBlobReader
 from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
+from ambry.client.pace import Pace
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import Ref
@@ -44,21 +45,20 @@ class AsyncDownloads(AsyncBlobs):
         place = self._place(ref)
         known = None if isinstance(place, BlobId) else await self.head(place, timeout=timeout)
         blob = await self._identify(ref if known is None else known.id, timeout)
-        moved = self._transfer_of(transfer)
-        due = self._due(timeout)
+        asked = _Asked(blob, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
-        gathering = Gathering(part, moved.chunk_size, progress)
+        gathering = Gathering(part, asked.transfer.chunk_size, progress)
         try:
             await blocking(gathering.resume)
-            info = await self._gather(blob, gathering, moved, timeout, due)
+            info = await self._gather(asked, gathering)
             try:
                 await blocking(gathering.finish, info, self._verify)
             except ChecksumMismatch:
                 if not gathering.resumed:
                     raise
                 await blocking(gathering.restart)
-                info = await self._gather(blob, gathering, moved, timeout, due)
+                info = await self._gather(asked, gathering)
                 await blocking(gathering.finish, info, self._verify)
             await blocking(part.commit)
         except ChecksumMismatch:
@@ -68,14 +68,13 @@ class AsyncDownloads(AsyncBlobs):
             part.abandon(keep=keep and gathering.worth_keeping)
         return known or info
 
-    async def _gather(
-        self, blob: BlobId, gathering: Gathering, moved: TransferConfig, timeout: Timeout | None, due: float | None
-    ) -> BlobInfo:
+    async def _gather(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
         """Fetch what is missing. The first request tells how large the blob is, and goes on as one of the sections."""
+        moved = asked.transfer
         section_size = moved.part_size if moved.max_concurrency > 1 else ALL_BYTES
         missing = gathering.missing(section_size)
         if gathering.pieces.size and not missing:
-            info = await self.head(blob, timeout=self._left(timeout, due))
+            info = await self.head(asked.blob, timeout=self._left(asked.timeout, asked.due))
             if info.size == gathering.pieces.size:
                 return info
             await blocking(gathering.restart)
@@ -86,11 +85,11 @@ class AsyncDownloads(AsyncBlobs):
             most = max(piece_size, moved.threshold // piece_size * piece_size)
             wanted = ByteRange(0, most if moved.max_concurrency > 1 else None)
         try:
-            reader = await self._section(blob, wanted, timeout, due)
+            reader = await self._section(asked, wanted)
         except RangeNotSatisfiable:  # An empty blob, or one that is not as large as what is there says.
             await blocking(gathering.restart)
             wanted = ByteRange(0)
-            reader = await self._section(blob, wanted, timeout, due)
+            reader = await self._section(asked, wanted)
         info = reader.info
         before = gathering.pieces
         try:
@@ -100,18 +99,18 @@ class AsyncDownloads(AsyncBlobs):
             raise
         if before.size and gathering.pieces.size != before.size:
             await reader.close()
-            return await self._gather(blob, gathering, moved, timeout, due)
+            return await self._gather(asked, gathering)
         first = PieceSpan(wanted.start, wanted.start + reader.remaining)
         others = gathering.missing(section_size, first)
 
         async def one(section: _Section) -> None:
             try:
                 gathering.check()
-                opened = section.reader or await self._section(blob, ByteRange(*section.span), timeout, due)
+                opened = section.reader or await self._section(asked, ByteRange(*section.span))
                 async with opened as reading:
                     if (reading.info.size, reading.info.checksum) != (info.size, info.checksum):
                         raise ChecksumMismatch(
-                            f"blob {blob} changed while it was read, which must never be; report this"
+                            f"blob {asked.blob} changed while it was read, which must never be; report this"
                         )
                     await self._fill(gathering, reading, section.span)
             except BaseException as error:
@@ -143,12 +142,21 @@ class AsyncDownloads(AsyncBlobs):
                 await blocking(gathering.take, position, buffer, size)
                 position += size
 
-    async def _section(
-        self, blob: BlobId, wanted: ByteRange, timeout: Timeout | None, due: float | None
-    ) -> AsyncBlobReader:
+    async def _section(self, asked: _Asked, wanted: ByteRange) -> AsyncBlobReader:
         whole = None if wanted == ByteRange(0) else wanted
-        download = BlobDownload(blob, whole, verify=self._verify, hashed_elsewhere=True)
-        return await self._open(download, self._left(timeout, due))
+        download = BlobDownload(asked.blob, whole, verify=self._verify, hashed_elsewhere=True)
+        download.pace = asked.pace
+        return await self._open(download, self._left(asked.timeout, asked.due))
+
+
+class _Asked(NamedTuple):
+    """One call. `due` is when it must have ended."""
+
+    blob: BlobId
+    transfer: TransferConfig
+    pace: Pace | None
+    timeout: Timeout | None
+    due: float | None
 
 
 class _Section(NamedTuple):

@@ -11,8 +11,9 @@ from ambry.blob import Durability
 from ambry.client.aio.uploads import AsyncUpload, AsyncUploads
 from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
+from ambry.client.pace import Pace
 from ambry.client.refs import NameRef
-from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
+from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire.names import container_headers
@@ -107,6 +108,7 @@ class AsyncFileUploads(AsyncUploads):
             headers=headers,
             remembered=RememberedUpload(file, said_of(headers)),
             transfer=moved,
+            pace=self._pace_of(transfer),
             checksum="" if checksum is None else blob_wire.checksum_text(checksum),
             progress=progress,
             resuming=resuming,
@@ -175,9 +177,11 @@ class AsyncFileUploads(AsyncUploads):
                         sending.note(section.number, section.size)
                         return own
                 number = section.number
-                return await begun.upload.write_part(
-                    number, section, progress=lambda done, _: sending.note(number, done)
-                )
+                section.pace = put.pace
+                async with self._memory.hold(CHUNK_BYTES):
+                    return await begun.upload.write_part(
+                        number, section, progress=lambda done, _: sending.note(number, done)
+                    )
             except BaseException as error:
                 sending.failed(error)
                 raise
@@ -203,6 +207,7 @@ class _FilePut:
     headers: dict[str, str]
     remembered: RememberedUpload
     transfer: TransferConfig
+    pace: Pace | None
     checksum: str
     progress: Progress | None
     resuming: Progress | None

@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ambry.client.aio.transport import AsyncResponse
+from ambry.client.aio.waiting import Sleep
 from ambry.client.model import BlobInfo
+from ambry.client.pace import Pace
 from ambry.client.retry import Attempts
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import refusals
@@ -34,12 +36,16 @@ class AsyncBlobReader:
         reopen: Callable[[AmbryError], Awaitable[AsyncResponse]],
         attempts: Attempts,
         silence_s: float,
+        pace: Pace,
+        sleep: Sleep,
     ) -> None:
         """`reopen` makes the next request of `download`, after the given failure, or raises."""
         self._download = download
         self._reopen = reopen
         self._attempts = attempts
         self._silence_s = silence_s
+        self._pace = pace
+        self._sleep = sleep
         self._failure: AmbryError | None = None
         self._response: AsyncResponse | None = response
         self._closed = False
@@ -108,6 +114,7 @@ class AsyncBlobReader:
 
     async def _read_piece(self, size: int) -> bytes:
         """What one read gives, over as many connections as it takes."""
+        size = self._pace.piece(size)
         while True:
             try:
                 if self._response is None:
@@ -124,6 +131,8 @@ class AsyncBlobReader:
                 self._response = await self._reopen(error)
             else:
                 self._received(piece)
+                if (delay_s := self._pace.passed(len(piece))) and self._download.remaining:
+                    await self._sleep(delay_s)
                 return piece
 
     def _received(self, piece: bytes) -> None:

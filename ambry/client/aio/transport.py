@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from ambry.checksum import Buffer
+from ambry.client.aio.waiting import Sleep
 from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
 from ambry.client.proxies import Proxies
@@ -77,8 +78,9 @@ class AsyncResponse:
 class AsyncTransport:
     """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
 
-    def __init__(self, clock: Clock, tls: TLSConfig | None, proxies: Proxies) -> None:
+    def __init__(self, clock: Clock, tls: TLSConfig | None, proxies: Proxies, sleep: Sleep) -> None:
         self._clock = clock
+        self._sleep = sleep
         self._tls = tls
         self._proxies = proxies
         self._context: ClientTls | None = None
@@ -114,7 +116,7 @@ class AsyncTransport:
                     request.method,
                     yarl.URL(endpoint + request.path, encoded=True),
                     headers=headers,
-                    data=None if upload is None else pace.over(_passing(upload)),
+                    data=None if upload is None else pace.over(_passing(upload, self._sleep)),
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
                     trace_request_ctx=pace,
@@ -287,20 +289,26 @@ class _Pace:
             yield chunk
 
 
-async def _passing(upload: BlobUpload) -> AsyncIterator[Buffer]:
+async def _passing(upload: BlobUpload, sleep: Sleep) -> AsyncIterator[Buffer]:
     """One pass over the body, seen by `upload`.
 
     One chunk is held back until it is known to be the last: aiohttp reads the answer while we send, so the answer may
     come before we would be asked for a chunk after the last one.
     """
     upload.begin()
+    pace = upload.body.pace
     held: Buffer = b""
     async for chunk in upload.body.achunks():
-        if held:
-            yield held
-            upload.handed_over()
-        upload.passed(chunk)
-        held = chunk
+        size = len(chunk) if pace is None else pace.piece(len(chunk))
+        whole = memoryview(chunk)
+        for piece in [chunk] if size >= len(chunk) else (whole[at : at + size] for at in range(0, len(chunk), size)):
+            if held:
+                yield held
+                upload.handed_over()
+            upload.passed(piece)
+            held = piece
+            if pace is not None and (delay_s := pace.passed(len(piece))):
+                await sleep(delay_s)
     upload.ended()
     if held:
         yield held

@@ -190,6 +190,7 @@ class SyncBlobs(SyncLifecycles):
 
     def _open(self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False) -> BlobReader:
         attempts = self._attempts(timeout)
+        download.pace = pace = download.pace or self._receiving
         position = 0
 
         def reopen(failure: AmbryError | None) -> SyncResponse:
@@ -205,4 +206,5 @@ class SyncBlobs(SyncLifecycles):
             return response
 
         response = reopen(None)
-        return BlobReader(download, response, reopen, attempts, (timeout or self._timeout).read)
+        silence_s = (timeout or self._timeout).read
+        return BlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
+from ambry.client.pace import Pace
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import Ref
@@ -45,21 +46,20 @@ class SyncDownloads(SyncBlobs):
         place = self._place(ref)
         known = None if isinstance(place, BlobId) else self.head(place, timeout=timeout)
         blob = self._identify(ref if known is None else known.id, timeout)
-        moved = self._transfer_of(transfer)
-        due = self._due(timeout)
+        asked = _Asked(blob, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
-        gathering = Gathering(part, moved.chunk_size, progress)
+        gathering = Gathering(part, asked.transfer.chunk_size, progress)
         try:
             blocking(gathering.resume)
-            info = self._gather(blob, gathering, moved, timeout, due)
+            info = self._gather(asked, gathering)
             try:
                 blocking(gathering.finish, info, self._verify)
             except ChecksumMismatch:
                 if not gathering.resumed:
                     raise
                 blocking(gathering.restart)
-                info = self._gather(blob, gathering, moved, timeout, due)
+                info = self._gather(asked, gathering)
                 blocking(gathering.finish, info, self._verify)
             blocking(part.commit)
         except ChecksumMismatch:
@@ -69,14 +69,13 @@ class SyncDownloads(SyncBlobs):
             part.abandon(keep=keep and gathering.worth_keeping)
         return known or info
 
-    def _gather(
-        self, blob: BlobId, gathering: Gathering, moved: TransferConfig, timeout: Timeout | None, due: float | None
-    ) -> BlobInfo:
+    def _gather(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
         """Fetch what is missing. The first request tells how large the blob is, and goes on as one of the sections."""
+        moved = asked.transfer
         section_size = moved.part_size if moved.max_concurrency > 1 else ALL_BYTES
         missing = gathering.missing(section_size)
         if gathering.pieces.size and not missing:
-            info = self.head(blob, timeout=self._left(timeout, due))
+            info = self.head(asked.blob, timeout=self._left(asked.timeout, asked.due))
             if info.size == gathering.pieces.size:
                 return info
             blocking(gathering.restart)
@@ -87,11 +86,11 @@ class SyncDownloads(SyncBlobs):
             most = max(piece_size, moved.threshold // piece_size * piece_size)
             wanted = ByteRange(0, most if moved.max_concurrency > 1 else None)
         try:
-            reader = self._section(blob, wanted, timeout, due)
+            reader = self._section(asked, wanted)
         except RangeNotSatisfiable:  # An empty blob, or one that is not as large as what is there says.
             blocking(gathering.restart)
             wanted = ByteRange(0)
-            reader = self._section(blob, wanted, timeout, due)
+            reader = self._section(asked, wanted)
         info = reader.info
         before = gathering.pieces
         try:
@@ -101,18 +100,18 @@ class SyncDownloads(SyncBlobs):
             raise
         if before.size and gathering.pieces.size != before.size:
             reader.close()
-            return self._gather(blob, gathering, moved, timeout, due)
+            return self._gather(asked, gathering)
         first = PieceSpan(wanted.start, wanted.start + reader.remaining)
         others = gathering.missing(section_size, first)
 
         def one(section: _Section) -> None:
             try:
                 gathering.check()
-                opened = section.reader or self._section(blob, ByteRange(*section.span), timeout, due)
+                opened = section.reader or self._section(asked, ByteRange(*section.span))
                 with opened as reading:
                     if (reading.info.size, reading.info.checksum) != (info.size, info.checksum):
                         raise ChecksumMismatch(
-                            f"blob {blob} changed while it was read, which must never be; report this"
+                            f"blob {asked.blob} changed while it was read, which must never be; report this"
                         )
                     self._fill(gathering, reading, section.span)
             except BaseException as error:
@@ -144,10 +143,21 @@ class SyncDownloads(SyncBlobs):
                 blocking(gathering.take, position, buffer, size)
                 position += size
 
-    def _section(self, blob: BlobId, wanted: ByteRange, timeout: Timeout | None, due: float | None) -> BlobReader:
+    def _section(self, asked: _Asked, wanted: ByteRange) -> BlobReader:
         whole = None if wanted == ByteRange(0) else wanted
-        download = BlobDownload(blob, whole, verify=self._verify, hashed_elsewhere=True)
-        return self._open(download, self._left(timeout, due))
+        download = BlobDownload(asked.blob, whole, verify=self._verify, hashed_elsewhere=True)
+        download.pace = asked.pace
+        return self._open(download, self._left(asked.timeout, asked.due))
+
+
+class _Asked(NamedTuple):
+    """One call. `due` is when it must have ended."""
+
+    blob: BlobId
+    transfer: TransferConfig
+    pace: Pace | None
+    timeout: Timeout | None
+    due: float | None
 
 
 class _Section(NamedTuple):

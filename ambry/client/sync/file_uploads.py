@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ambry.blob import Durability
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
+from ambry.client.pace import Pace
 from ambry.client.refs import NameRef
-from ambry.client.sections import FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
+from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.sync.uploads import SyncUpload, SyncUploads
 from ambry.client.sync.waiting import at_once, blocking
@@ -108,6 +109,7 @@ class SyncFileUploads(SyncUploads):
             headers=headers,
             remembered=RememberedUpload(file, said_of(headers)),
             transfer=moved,
+            pace=self._pace_of(transfer),
             checksum="" if checksum is None else blob_wire.checksum_text(checksum),
             progress=progress,
             resuming=resuming,
@@ -176,7 +178,9 @@ class SyncFileUploads(SyncUploads):
                         sending.note(section.number, section.size)
                         return own
                 number = section.number
-                return begun.upload.write_part(number, section, progress=lambda done, _: sending.note(number, done))
+                section.pace = put.pace
+                with self._memory.hold(CHUNK_BYTES):
+                    return begun.upload.write_part(number, section, progress=lambda done, _: sending.note(number, done))
             except BaseException as error:
                 sending.failed(error)
                 raise
@@ -202,6 +206,7 @@ class _FilePut:
     headers: dict[str, str]
     remembered: RememberedUpload
     transfer: TransferConfig
+    pace: Pace | None
     checksum: str
     progress: Progress | None
     resuming: Progress | None

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from ambry.client.model import BlobInfo
+from ambry.client.pace import Pace
 from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse
+from ambry.client.sync.waiting import Sleep
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
@@ -36,11 +38,15 @@ class BlobReader(io.BufferedIOBase):
         reopen: Callable[[AmbryError], SyncResponse],
         attempts: Attempts,
         silence_s: float,
+        pace: Pace,
+        sleep: Sleep,
     ) -> None:
         """`reopen` makes the next request of `download`, after the given failure, or raises."""
         super().__init__()
         self._attempts = attempts
         self._silence_s = silence_s
+        self._pace = pace
+        self._sleep = sleep
         self._download = download
         self._reopen = reopen
         self._failure: AmbryError | None = None
@@ -107,11 +113,13 @@ class BlobReader(io.BufferedIOBase):
         super().close()
 
     def _read_piece(self, size: int) -> bytes:
+        size = self._pace.piece(size)
         piece = self._attempt(lambda response: response.read(size))
         self._received(piece)
         return piece
 
     def _fill(self, part: memoryview) -> int:
+        part = part[: self._pace.piece(len(part))]
         count = self._attempt(lambda response: response.readinto(part))
         self._received(part[:count])
         return count
@@ -145,6 +153,8 @@ class BlobReader(io.BufferedIOBase):
             raise
         if not self._download.remaining:
             self._finish()
+        if (delay_s := self._pace.passed(len(piece))) and self._download.remaining:
+            self._sleep(delay_s)
 
     def _finish(self) -> None:
         if self._response is not None:

@@ -12,6 +12,7 @@ from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
 from ambry.client.proxies import Proxies
 from ambry.client.sync.pool import ConnectionPool, KeptConnection
+from ambry.client.sync.waiting import Sleep
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
@@ -96,8 +97,9 @@ class SyncResponse:
 class SyncTransport:
     """Sends requests. Raises AmbryError only, but for what a body's iterator raises."""
 
-    def __init__(self, clock: Clock, tls: TLSConfig | None, proxies: Proxies) -> None:
+    def __init__(self, clock: Clock, tls: TLSConfig | None, proxies: Proxies, sleep: Sleep) -> None:
         self._clock = clock
+        self._sleep = sleep
         self._tls = tls
         self._proxies = proxies
         self._context: ClientTls | None = None
@@ -213,7 +215,7 @@ class SyncTransport:
         if upload is None:
             return True
         try:
-            with closing(_passing(upload)) as pieces:
+            with closing(_passing(upload, self._sleep)) as pieces:
                 for piece in pieces:
                     if connection.answered():
                         return False
@@ -261,15 +263,20 @@ class _SourceError(Exception):
         self.cause = cause
 
 
-def _passing(upload: BlobUpload) -> Generator[memoryview, None, None]:
+def _passing(upload: BlobUpload, sleep: Sleep) -> Generator[memoryview, None, None]:
     """One pass over the body, seen by `upload`, in pieces that a socket is given at a time."""
     try:
         upload.begin()
+        pace = upload.body.pace
+        size = SEND_SIZE if pace is None else pace.piece(SEND_SIZE)
         for chunk in upload.body.chunks():
             upload.passed(chunk)
             view = memoryview(chunk)
-            for start in range(0, len(view), SEND_SIZE):
-                yield view[start : start + SEND_SIZE]
+            for start in range(0, len(view), size):
+                piece = view[start : start + size]
+                yield piece
+                if pace is not None and (delay_s := pace.passed(len(piece))):
+                    sleep(delay_s)
             upload.handed_over()
         upload.ended()
     except Exception as cause:
