@@ -28,7 +28,7 @@ from ambry.client.model import (
     Verify,
     check_type,
 )
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.client.profiles import find_options
 from ambry.client.proxies import Proxies
 from ambry.client.refs import (
@@ -114,8 +114,8 @@ class ClientBase:
         self._transfer = transfer
         self._cache = cache
         self._clock: Clock = _clock or SystemClock()
-        self._sending = Pace(transfer.max_bandwidth, self._clock)
-        self._receiving = Pace(transfer.max_bandwidth, self._clock)
+        self._sending = Bandwidth(transfer.max_bandwidth, self._clock)
+        self._receiving = Bandwidth(transfer.max_bandwidth, self._clock)
         self._verify: Verify = verify
         self._random = _random or system_random()
         self._endpoints = Endpoints(cast(tuple[str, ...], self._options["endpoints"]))
@@ -282,9 +282,13 @@ class ClientBase:
             check_type("transfer", transfer, TransferConfig, _TRANSFER)
         return transfer or self._transfer
 
-    def _pace_of(self, transfer: TransferConfig | None) -> Pace | None:
+    def _pace_of(self, transfer: TransferConfig | None) -> Bandwidth | None:
         """How fast a call moves bytes that has a bound of its own."""
-        return None if transfer is None or transfer.max_bandwidth is None else Pace(transfer.max_bandwidth, self._clock)
+        return (
+            None
+            if transfer is None or transfer.max_bandwidth is None
+            else Bandwidth(transfer.max_bandwidth, self._clock)
+        )
 
     def _chunk_size(self, transfer: TransferConfig | None) -> int:
         """Bytes that one call hands on at a time."""

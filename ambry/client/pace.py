@@ -13,7 +13,7 @@ PIECE_S = 0.25
 PIECE_BYTES_MIN = 1 << 10
 
 
-class Pace:
+class Bandwidth:
     """One direction of all transfers of a client. `bandwidth` None is no bound."""
 
     def __init__(self, bandwidth: int | None, clock: Clock) -> None:

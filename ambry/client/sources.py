@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from ambry.checksum import Buffer, digest
 from ambry.client.model import BlobSource, check_type
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.errors import ConfigInvalid, InvalidRequest
 
 
@@ -29,7 +29,7 @@ class Body:
     blocking = False
     """Whether getting the next chunk waits for a disk, so that a coroutine must not do it."""
     filename = ""
-    pace: Pace | None = None
+    pace: Bandwidth | None = None
     """How fast it may go; None is as fast as all that its client sends."""
 
     def known_digest(self) -> str:

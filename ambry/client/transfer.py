@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ambry.checksum import Buffer, Digester, new_digester
 from ambry.client.model import BlobInfo, ByteRange, Progress, Verify
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.client.refs import Place, subject_of
 from ambry.client.sources import Body
 from ambry.client.wire import blobs as wire
@@ -140,7 +140,7 @@ class BlobDownload:
         self._info: BlobInfo | None = None
         self.position = 0
         self.stop = 0
-        self.pace: Pace | None = None
+        self.pace: Bandwidth | None = None
         """How fast it may come; None is as fast as all that its client receives."""
 
     @property

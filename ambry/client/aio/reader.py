@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import Sleep
 from ambry.client.model import BlobInfo
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.client.retry import Attempts
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import refusals
@@ -36,7 +36,7 @@ class AsyncBlobReader:
         reopen: Callable[[AmbryError], Awaitable[AsyncResponse]],
         attempts: Attempts,
         silence_s: float,
-        pace: Pace,
+        pace: Bandwidth,
         sleep: Sleep,
     ) -> None:
         """`reopen` makes the next request of `download`, after the given failure, or raises."""

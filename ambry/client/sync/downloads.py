@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import Ref
@@ -155,7 +155,7 @@ class _Asked(NamedTuple):
 
     blob: BlobId
     transfer: TransferConfig
-    pace: Pace | None
+    pace: Bandwidth | None
     timeout: Timeout | None
     due: float | None
 

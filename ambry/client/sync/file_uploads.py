@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ambry.blob import Durability
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
 from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
@@ -206,7 +206,7 @@ class _FilePut:
     headers: dict[str, str]
     remembered: RememberedUpload
     transfer: TransferConfig
-    pace: Pace | None
+    pace: Bandwidth | None
     checksum: str
     progress: Progress | None
     resuming: Progress | None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from ambry.client.model import BlobInfo
-from ambry.client.pace import Pace
+from ambry.client.pace import Bandwidth
 from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import Sleep
@@ -38,7 +38,7 @@ class BlobReader(io.BufferedIOBase):
         reopen: Callable[[AmbryError], SyncResponse],
         attempts: Attempts,
         silence_s: float,
-        pace: Pace,
+        pace: Bandwidth,
         sleep: Sleep,
     ) -> None:
         """`reopen` makes the next request of `download`, after the given failure, or raises."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ambry import TransferConfig
-from ambry.client.pace import PIECE_BYTES_MIN, Pace
+from ambry.client.pace import PIECE_BYTES_MIN, Bandwidth
 from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
 from tests.support.twins import FakeClock, Twins
@@ -16,14 +16,14 @@ DATA = content(12, 400_000)
 
 
 def test_without_a_bound_nobody_waits() -> None:
-    pace = Pace(None, FakeClock())
+    pace = Bandwidth(None, FakeClock())
     assert pace.piece(1 << 30) == 1 << 30
     assert pace.passed(1 << 30) == 0.0
 
 
 def test_bytes_pass_at_the_rate_and_what_was_not_used_is_not_saved_up() -> None:
     clock = FakeClock()
-    pace = Pace(1000, clock)
+    pace = Bandwidth(1000, clock)
     assert pace.passed(500) == pytest.approx(0.5)
     assert pace.passed(500) == pytest.approx(1.0)
     clock.now += 0.25
@@ -34,9 +34,9 @@ def test_bytes_pass_at_the_rate_and_what_was_not_used_is_not_saved_up() -> None:
 
 def test_pieces_are_a_quarter_of_a_second_at_most() -> None:
     clock = FakeClock()
-    assert Pace(8 << 20, clock).piece(16 << 20) == 2 << 20
-    assert Pace(8 << 20, clock).piece(100) == 100
-    assert Pace(1, clock).piece(1 << 20) == PIECE_BYTES_MIN
+    assert Bandwidth(8 << 20, clock).piece(16 << 20) == 2 << 20
+    assert Bandwidth(8 << 20, clock).piece(100) == 100
+    assert Bandwidth(1, clock).piece(1 << 20) == PIECE_BYTES_MIN
 
 
 SLOW = TransferConfig(max_bandwidth=100_000)
