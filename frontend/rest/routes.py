@@ -22,6 +22,9 @@ from frontend.who import OPEN
 Preflight = Callable[[Exchange, Sequence[str]], dict[str, str]]
 """What a browser that asks for a page is told beside which methods are allowed. Raises AccessDenied."""
 
+PATH_SHOWN = 80
+"""Characters of a path that a message repeats."""
+
 
 class _Place:
     """What stands at one path: its routes by method, none where it only leads on."""
@@ -85,9 +88,9 @@ class RouteFinder:
             if method == "PUT" and len(target.segments) == 1:
                 check_reserved(target.segments[0])
             allowed = sorted(place.methods)
-            raise MethodNotAllowed(
-                f"{target.path[:80]} takes {', '.join(allowed)}, and not {method[:20]}", allowed=allowed
-            )
+            # Whole or not at all, so that what is said of two paths differs by the paths alone.
+            shown = target.path if len(target.path) <= PATH_SHOWN else "what stands there"
+            raise MethodNotAllowed(f"{shown} takes {', '.join(allowed)}, and not {method[:20]}", allowed=allowed)
         return route
 
     def _walk(self, target: Target) -> _Place:

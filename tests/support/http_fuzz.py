@@ -190,6 +190,8 @@ class Fuzz:
         """Play it about ghosts. Without a key nobody learns even which containers there are."""
         strangers = self._game.places.strangers
         assert strangers is not None
+        if b" /usage" in case.raw.partition(b"\r\n")[0]:
+            return []  # it counts what was asked
         claim = self._referee.least(verdict)
         if claim not in (Claim.SOME, Claim.NOTHING):
             return []
