@@ -15,6 +15,7 @@ import asyncio
 import errno
 import fcntl
 import socket
+import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
@@ -246,6 +247,10 @@ class Farewells:
             self._let_go(sock)
 
 
+_BYTES_ACKED = slice(120, 128)
+"""Of struct tcp_info (linux/tcp.h)."""
+
+
 def unconfirmed(transport: asyncio.Transport) -> int:
     """Bytes written that the other side has not confirmed: ours, and those the kernel holds (SIOCOUTQ, tcp(7))."""
     held = array.array("i", [0])
@@ -254,6 +259,16 @@ def unconfirmed(transport: asyncio.Transport) -> int:
         if sock is not None:
             fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, held)
     return transport.get_write_buffer_size() + held[0]
+
+
+def confirmed(transport: asyncio.Transport) -> int:
+    """Bytes that the other side has confirmed since it connected (TCP_INFO, tcpi_bytes_acked); 0 where nobody can tell."""
+    sock = transport.get_extra_info("socket")
+    with suppress(OSError):  # it may have ended
+        if sock is not None:
+            told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)[_BYTES_ACKED]
+            return int.from_bytes(told, sys.byteorder)
+    return 0
 
 
 def state_of(transport: asyncio.Transport) -> int:

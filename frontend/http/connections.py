@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from ambry.errors import AmbryError, RequestTimeout
-from ambry.service.listener import TCP_CLOSE, bound_unsent, state_of, unconfirmed
+from ambry.service.listener import TCP_CLOSE, bound_unsent, confirmed, state_of, unconfirmed
 from ambry.service.logs import get_logger
 from frontend.http.admission import Patience
 from frontend.http.gone import GONE
@@ -34,8 +34,8 @@ log = get_logger()
 READ_BYTES = 16 << 10
 """Read at a time, as long as nobody has taken memory for more."""
 READ_BYTES_LARGE = 256 << 10
-UNSENT_BYTES = 16 << 10
-"""What the kernel takes of answers beyond what it could send already, until the client has taken something."""
+UNSENT_BYTES, TAKEN_BYTES = 16 << 10, 64 << 10
+"""What the kernel takes of answers beyond what it could send already, until the client has taken so much."""
 ASK_AFTER_S = 1.0
 ASKED_MAX = 4
 """When a client that floods us is asked whether it is there, for the first time, and how often at most."""
@@ -73,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         self._ask_at = 0.0
         """When to do so again, on the event loop's clock; 0 for nothing that has begun."""
         self._taken = False
-        """Whether its client has taken an answer for which it was waited."""
+        """Whether its client has taken enough for the kernel to be let take more."""
         self._lingering: asyncio.Future[None] | None = None
         self.head_charged = 0
         """Bytes of heads, and of trailers, that the server's account knows of."""
@@ -339,7 +339,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self.paused = False
         self.server.slow.discard(self)
-        if not self._taken:
+        if not self._taken and confirmed(self.transport) >= TAKEN_BYTES:
             self._taken = True
             bound_unsent(self.transport.get_extra_info("socket"), 0)
         if self.patience is not None:

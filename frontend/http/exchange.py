@@ -23,8 +23,8 @@ from frontend.request import RequestContext
 APART_BYTES = 64 << 10
 """A first piece that is longer does not leave in one write with the head."""
 WHOLE_BYTES = 16 << 10
-"""A longer answer that is here as a whole is written in pieces. What its client does not take each connection keeps: joined
-with its head, and in TLS encrypted, that is a copy."""
+"""A longer answer that is here as a whole is not joined with its head, and in TLS it is written in pieces of that size: each
+connection keeps what its client does not take, and that would be a copy, or as much ciphertext."""
 WAIT_STEP_S = 1.0
 """An answer that waits for its turn is ended so soon after its client has gone."""
 
@@ -176,11 +176,17 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         if isinstance(response.body, bytes) and len(response.body) > WHOLE_BYTES and self.method != "HEAD":
             body, response.body = memoryview(response.body), None
             self.http.writer.send_headers()
-            for start in range(0, len(body), WHOLE_BYTES):
-                await self._write(response, body[start : start + WHOLE_BYTES])
+            size = WHOLE_BYTES if self._in_tls else len(body)
+            for start in range(0, len(body), size):
+                await self._write(response, body[start : start + size])
         await response.write_eof()
         response.body = None
         return response
+
+    @property
+    def _in_tls(self) -> bool:
+        transport = self.http.transport
+        return transport is not None and transport.get_extra_info("ssl_object") is not None
 
     def give_way(self) -> None:
         """Break the connection: its client holds memory that others wait for."""

@@ -229,7 +229,7 @@ class HttpServer(web.Server):
             connection.head_is_late()
         for connection in [each for each in self.charged if each.idle]:
             self._release_head(connection)
-        if self._crowd.left(len(self._open)):
+        if self._crowd.left(self.admission.connections):
             self._loop.call_later(GIVE_BACK_AFTER_S, self._loop.run_in_executor, None, heap.give_back)
         if not self._to_look_at:
             self._to_look_at = list(self.slow)

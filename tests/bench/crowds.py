@@ -28,6 +28,8 @@ from tests.support.waiting import eventually
 
 BAR = 2.0
 GONE_S = 60.0
+COMING_S = 4.0
+"""What those who came last asked for is still being done."""
 SETTLE_S = 6.0
 
 
@@ -58,12 +60,13 @@ def measure(cluster: LocalCluster, arguments: argparse.Namespace, *, tls: bool) 
         )
         if arguments.only and not any(word in kind.name for word in arguments.only):
             continue
-        quiet, among, busy = [], [], []
+        quiet, coming, among, busy = [], [], [], []
         failures: list[str] = []
         with memory_of(front.pid) as peak:
             for _ in range(arguments.rounds):
                 quiet.append(p99_ms(honest.look(arguments.seconds)))
                 with standing(kind):
+                    coming.append(p99_ms(honest.look(COMING_S)))
                     began = cpu_s(front.pid)
                     seen = honest.look(arguments.seconds)
                     busy.append((cpu_s(front.pid) - began) / sum(seen.seconds))
@@ -75,7 +78,8 @@ def measure(cluster: LocalCluster, arguments: argparse.Namespace, *, tls: bool) 
         ratios = [one / other for one, other in zip(among, quiet, strict=True)]
         ratio = statistics.median(ratios)
         print(
-            f"{kind.name}: p99 {statistics.median(quiet):.1f} -> {statistics.median(among):.1f} ms, x {ratio:.2f} "
+            f"{kind.name}: p99 {statistics.median(quiet):.1f} -> {statistics.median(coming):.1f} (just come) -> "
+            f"{statistics.median(among):.1f} ms, x {ratio:.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f}), {'held' if ratio <= BAR else 'MISSED'}; "
             f"{statistics.median(busy):.2f} cores; "
             f"memory {peak.before_mib:.0f} -> {peak.most_mib:.0f} -> {after:.0f} MiB; {len(failures)} failed {failures[:3]}",

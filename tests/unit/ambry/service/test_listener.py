@@ -5,11 +5,21 @@ import contextlib
 import errno
 import socket
 import struct
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ambry.service.listener import TCP_CLOSE, Farewells, Listener, bind, bound_unsent, refusal, state_of, unconfirmed
+from ambry.service.listener import (
+    TCP_CLOSE,
+    Farewells,
+    Listener,
+    bind,
+    bound_unsent,
+    confirmed,
+    refusal,
+    state_of,
+    unconfirmed,
+)
 from tests.support.http_frontend import until
 
 
@@ -197,5 +207,23 @@ def test_a_transport_without_a_socket_has_ended() -> None:
             return 7
 
     ended = Ended()
-    assert unconfirmed(ended) == 7 and state_of(ended) == TCP_CLOSE
+    assert unconfirmed(ended) == 7 and confirmed(ended) == 0 and state_of(ended) == TCP_CLOSE
     bound_unsent(ended.get_extra_info("socket"), 0)
+
+
+async def test_what_was_confirmed_is_what_the_other_side_took() -> None:
+    reached: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: reached.append(writer), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        await until(lambda: reached, "it is connected")
+        transport = cast(asyncio.Transport, reached[0].transport)
+        assert confirmed(transport) <= 1, "but for the handshake, which counts as a byte"
+        reached[0].write(bytes(1000))
+        assert await reader.readexactly(1000)
+        await until(lambda: confirmed(transport) >= 1000, "it is confirmed")
+        assert confirmed(transport) <= 1001
+        for each in (writer, reached[0]):
+            each.close()
+        await until(lambda: transport.get_extra_info("socket").fileno() < 0, "it has ended")
+        assert confirmed(transport) == 0

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,13 +13,15 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 
 from ambry.errors import InvalidRequest
+from ambry.service.tls import ReloadingTls, TlsSection, front_context
 from frontend.http.body import ClientGone, body_of
 from frontend.http.exchange import APART_BYTES, WHOLE_BYTES, Exchange, StreamedAnswer
 from frontend.http.handler import Handler
 from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
+from tests.support.certificates import Authority
 from tests.support.edge import edge
-from tests.support.http_frontend import until
+from tests.support.http_frontend import RawClient, until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 16 << 20
@@ -32,26 +36,50 @@ def exchange_of(request: web.BaseRequest) -> Exchange:
     )
 
 
-async def test_what_is_kept_of_a_long_answer_that_nobody_takes_is_little() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+async def test_what_is_kept_of_a_long_answer_that_nobody_takes_is_no_copy(
+    tmp_path: Path, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """2,000 who asked for a page of 190 KB and took nothing had a copy of it each, 386 MiB in all, and 580 MiB in TLS."""
     body = bytes(LARGE)
+    written: list[int] = []
+    write = web.StreamResponse.write
+
+    async def noted(response: web.StreamResponse, data: Any) -> None:
+        written.append(len(data))
+        assert data.obj is body, "not a copy"
+        await write(response, data)
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         return await exchange_of(request).send_whole(web.Response(body=body))
 
-    async with edge(handler) as server, server.connected() as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    monkeypatch.setattr(web.StreamResponse, "write", noted)
+    authority = Authority(tmp_path)
+    issued = authority.issue("front")
+    trusting = ssl.create_default_context(cafile=str(authority.ca)) if tls else None
+    async with edge(handler) as running:
+        if tls:
+            section = TlsSection(certificate=str(issued.cert), key=str(issued.key))
+            running.server._tls = ReloadingTls(section, front_context)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=trusting)
+        client = RawClient(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
         await client.send(GET)
-        await until(lambda: server.server.slow, "the client does not take it")
-        (connection,) = server.server.slow
-        assert connection.transport.get_write_buffer_size() <= WHOLE_BYTES
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await until(lambda: running.server.slow, "the client does not take it")
+        if tls:
+            assert sum(written) < LARGE and set(written) == {WHOLE_BYTES}
+        else:
+            assert written == [LARGE]
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
         answer = await client.answer()
         assert answer.body == body and answer.headers["x-common"] == "c"
+        written.clear()
         await client.send(GET.replace(b"GET", b"HEAD"))
         assert (await client.answer("HEAD")).headers["content-length"] == str(LARGE)
+        assert written == []
         await client.send(GET)
         assert (await client.answer()).body == body
+        client.abort()
 
 
 @pytest.mark.parametrize("streamed", [False, True])
