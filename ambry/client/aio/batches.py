@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from numbers import Integral
 
 from ambry.blob import Durability
-from ambry.client.aio.calls import AsyncCalls
+from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.transport import AsyncResponse
-from ambry.client.aio.waiting import ASYNCHRONOUS
-from ambry.client.model import BatchResult, ByteRange, Timeout
+from ambry.client.aio.waiting import ASYNCHRONOUS, at_once
+from ambry.client.coalescing import coalesced, cut_out
+from ambry.client.model import BatchResult, ByteRange, Timeout, check_type
 from ambry.client.options import as_range
 from ambry.client.refs import NameRef, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
-from ambry.client.transfer import BlobUpload
+from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import batches as wire
 from ambry.client.wire import blobs as blob_wire
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
 READ_BYTES = 256 << 10
+LARGE_BYTES = 4 << 20
+"""From here on a range has a request of its own, which goes on where it breaks."""
 
 
-class AsyncBatches(AsyncCalls):
+class AsyncBatches(AsyncBlobs):
     """The calls on many blobs. Each item has a result of its own; a call raises only when nothing is known of some."""
 
     async def get_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
@@ -35,17 +39,40 @@ class AsyncBatches(AsyncCalls):
         return [part for item in await self._read("get", places, None, timeout) for part in item]
 
     async def get_ranges(
-        self, ref: Ref, ranges: Sequence[ByteRange | tuple[int, int | None]], *, timeout: Timeout | None = None
+        self,
+        ref: Ref,
+        ranges: Sequence[ByteRange | tuple[int, int | None]],
+        *,
+        coalesce: int = 64 << 10,
+        timeout: Timeout | None = None,
     ) -> list[bytes]:
-        """Ranges of one blob, as in `get`, in their order. Raises what a get of the first that fails would have raised."""
+        """Ranges of one blob, as in `get`, in their order. Raises what a get of the first that fails would have raised.
+
+        Ranges with at most `coalesce` bytes between them are asked for as one, and cut out of it; 0 joins those that touch.
+        All that is not large goes in one request, for up to 1,000 ranges; what is large (4 MiB), in requests of its own.
+        """
+        check_type("coalesce", coalesce, Integral, "a number of bytes")
+        if coalesce < 0:
+            raise InvalidRequest(f"coalesce must not be negative, not {coalesce}")
         blob = await self._identify(ref, timeout)
-        wanted = [asked for each in ranges if (asked := as_range(each)) is not None]
-        parts = await self._read("get", [blob] * len(wanted), [[each] for each in wanted], timeout)
+        plan = coalesced([asked for each in ranges if (asked := as_range(each)) is not None], coalesce)
+        large = [place for place, span in enumerate(plan.spans) if _size_of(span) >= LARGE_BYTES]
+        small = [place for place in range(len(plan.spans)) if place not in set(large)]
+        spans = [[plan.spans[place]] for place in small]
+        found = dict(zip(small, await self._read("get", [blob] * len(small), spans, timeout), strict=True))
+
+        async def one(place: int) -> None:
+            async with await self._open(BlobDownload(blob, plan.spans[place], verify=self._verify), timeout) as reader:
+                found[place] = [BatchResult(id=blob, info=reader.info, data=await reader.read())]
+
+        if large:
+            await at_once(one, large, self._transfer.max_concurrency, _nothing)
         pieces: list[bytes] = []
-        for (part,) in parts:
+        for cutting in plan.cuttings:
+            (part,) = found[cutting.span]
             if part.error is not None:
                 raise part.error
-            pieces.append(part.data)
+            pieces.append(cut_out(cutting, part.data, 0 if part.info is None else part.info.size))
         return pieces
 
     async def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
@@ -159,3 +186,14 @@ class AsyncBatches(AsyncCalls):
         batch.request.headers["content-length"] = str(len(batch.body))
         upload = BlobUpload(batch.request, body, checksum="", verify="never", progress=None)
         return await self._exchange(endpoint, batch.request, timeout or self._timeout, attempts.deadline, upload)
+
+
+def _size_of(span: ByteRange) -> int:
+    """How much a range is of a blob that is large enough; what goes on to the end may be as much as there is."""
+    if span.stop is not None:
+        return span.stop - span.start
+    return -span.start if span.start < 0 else LARGE_BYTES
+
+
+def _nothing() -> None:
+    """What has come of the others stays what it is."""
