@@ -33,10 +33,15 @@ class GrantType(click.ParamType):  # type: ignore[type-arg]  # not generic befor
 
         if isinstance(value, Grant):
             return value
-        roles, _, place = str(value).partition("@")
+        roles, at, place = str(value).partition("@")
         names = role_texts(ALL_ROLES) if roles == "all" else [each for each in roles.split(",") if each]
-        account, _, rest = place.partition("/")
+        account, slash, rest = place.partition("/")
         container, _, prefix = rest.partition("/")
+        # A variable that is not set would give what it names away everywhere.
+        if (at and not account) or (slash and not container):
+            self.fail(
+                f"the place {place!r} leaves an account or a container empty; write * for all of them", param, ctx
+            )
         try:
             role_of(names)
         except InvalidRequest as error:

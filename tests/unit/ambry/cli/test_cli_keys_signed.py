@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -22,6 +23,7 @@ from ambry import (
     KeyNotFound,
     Unauthenticated,
 )
+from ambry.cli.keys import GrantType
 from ambry.cli.main import cli
 from ambry.clock import SystemClock
 from ambry.rest.access import key_text
@@ -172,3 +174,16 @@ def test_whoever_has_a_signed_url_makes_one_call_without_a_key(shell: Shell) -> 
         urlopen(upload.replace("x/y", "x/z"))
     assert refused.value.code == 401
     assert shell("sign", "GET", str(blob), "--expires", "never").exit_code == 2
+
+
+@pytest.mark.parametrize("place", ["@", "@/", "@/models", "@ml/", "@ml//x"])
+def test_a_grant_whose_place_is_left_empty_gives_nothing_away(place: str) -> None:
+    """A variable that was not set: `delete@$ACCOUNT` was a grant for the whole store."""
+    with pytest.raises(click.BadParameter, match="write \\* for all of them"):
+        GrantType().convert(f"delete{place}", None, None)
+
+
+@pytest.mark.parametrize("place", ["", "@*", "@*/*", "@ml", "@ml/*", "@ml/models/x/"])
+def test_a_grant_for_all_says_so(place: str) -> None:
+    grant = GrantType().convert(f"delete{place}", None, None)
+    assert (grant.account == "*") == (place in ("", "@*", "@*/*"))
