@@ -48,7 +48,6 @@ def test_a_change_of_one_twin_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert {path.name for path in sync_client.drifted()} == {
         "accounts.py",
         "aliases.py",
-        "batches.py",
         "calls.py",
         "changes.py",
         "encryption.py",
