@@ -851,6 +851,7 @@ COVERED_BY = {
             "client/sync/file_uploads",
             "client/sections",
             "client/sending",
+            "client/stopping",
             "cli/puts",
             "cli/uploads",
         )

@@ -13,22 +13,21 @@ from ambry.checksum import DIGEST_SIZE, digest, new_digester
 from ambry.client.model import BlobInfo, Progress, Verify
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import FOOTER_BYTES, Pieces, PieceSpan, cut, parse_footer, said_digests, sections
-from ambry.client.sending import Stopped
+from ambry.client.stopping import FileMove
 from ambry.errors import ChecksumMismatch
 
 NOTHING = PieceSpan(0, 0)
 
 
-class Gathering:
+class Gathering(FileMove):
     """What has come of one blob. `size` is 0 before `begin`, or `resume`, has said how large the blob is."""
 
     def __init__(self, part: PartFile, piece_size: int, progress: Progress | None) -> None:
+        super().__init__()
         self._part = part
         self._wanted = piece_size
         self._progress = progress
-        self._lock = threading.Lock()
         self._hashing = threading.Lock()
-        self._stop = threading.Event()
         self._there: set[int] = set()
         self._digester = new_digester()
         self._hashed = 0
@@ -39,8 +38,6 @@ class Gathering:
         self.pieces = Pieces(0, piece_size)
         self.resumed = False
         """Whether some of it came before this call."""
-        self.failure: BaseException | None = None
-        """The first of all."""
 
     # --- its beginning ---
 
@@ -97,21 +94,6 @@ class Gathering:
         return bool(self._there) and self.pieces.count > 1
 
     # --- pieces ---
-
-    def check(self) -> None:
-        """Raises Stopped when another section failed."""
-        if self._stop.is_set():
-            raise Stopped
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def failed(self, error: BaseException) -> None:
-        """One section did; the others stop."""
-        with self._lock:
-            if self.failure is None and not isinstance(error, Stopped):
-                self.failure = error
-        self._stop.set()
 
     def piece_at(self, start: int) -> int:
         """The bytes of the piece that begins at byte `start`."""

@@ -167,7 +167,7 @@ def _parse_prefix(text: str) -> NameRef:
     for reserved, escape in (("?", "%3F"), ("#", "%23")):
         if reserved in text:
             raise InvalidRequest(f"in {text!r} write {escape} where the name has a {reserved}")
-    return NameRef(_decoded(text, name), *_checked(_decoded(text, account), _decoded(text, container)))
+    return NameRef(decoded(text, name), *_checked(decoded(text, account), decoded(text, container)))
 
 
 def uri_part(text: str) -> str:
@@ -257,8 +257,11 @@ def _quoted(text: str, kept: str = "") -> str:
     return quote(text, safe=kept)
 
 
-def _decoded(uri: str, text: str) -> str:
-    """What may be encoded in part: characters that are beyond ASCII, spaces and the like may stand as they are."""
+def decoded(uri: str, text: str) -> str:
+    """Text of a URL, which may be encoded in part: characters that are beyond ASCII, spaces and the like may stand as they are.
+
+    Raises InvalidRequest for an escape that is none.
+    """
     _utf8("a name", text)
     return percent_decoded(f"the name in {uri!r}", quote(text, safe="%!\"#$&'()*+,/:;<=>?@[\\]^`{|}"))
 

@@ -1,8 +1,7 @@
-"""The parts of one file on their way: what is there already, how far the others are, and that one failure stops them all."""
+"""The parts of one file on their way: what is there already, and how far the others are."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from ambry.checksum import digest
 from ambry.client.model import BlobInfo, Progress, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection
+from ambry.client.stopping import FileMove
 from ambry.errors import ChecksumMismatch
 from ambry.rest.values import digest_text
 
@@ -21,10 +21,6 @@ class UploadName(NamedTuple):
     place: NameRef
     if_absent: bool
     if_match: str | None
-
-
-class Stopped(Exception):
-    """Another part failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +36,16 @@ class Arrived:
         return sum(part.size for part in self.parts if part.size == min(part_size, size - (part.part - 1) * part_size))
 
 
-class Sending:
+class Sending(FileMove):
     """Shared by those who send the parts of a file of `size` bytes, on any thread."""
 
     def __init__(self, arrived: Arrived, size: int, progress: Progress | None) -> None:
+        super().__init__()
         self._complete = arrived.parts is None
         self._have = {each.part: each for each in arrived.parts or ()}
         self._size = size
         self._progress = progress
-        self._lock = threading.Lock()
         self._sent: dict[int, int] = {}
-        self._stop = threading.Event()
-        self.failure: BaseException | None = None
-        """The first of all."""
-
-    def check(self) -> None:
-        """Raises Stopped when the others have stopped."""
-        if self._stop.is_set():
-            raise Stopped
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def failed(self, error: BaseException) -> None:
-        """One part did; the others stop."""
-        with self._lock:
-            if self.failure is None and not isinstance(error, Stopped):
-                self.failure = error
-        self._stop.set()
 
     def may_be_there(self, section: FileSection) -> bool:
         """Whether the server may have these bytes, which their digest decides."""

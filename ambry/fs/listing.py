@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,9 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.fs.entries import Info, directory_info, entry_info, file_info
 from ambry.fs.paths import Where, path_of, url_of, where_of
+
+PAGE_SIZE = 1_000
+"""In names."""
 
 
 class Listing(AbstractFileSystem):  # type: ignore[misc]
@@ -146,8 +149,8 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
         if not where.container:
             self.client.account(where.account)
             return True
-        found = self._page(where, f"{where.name}/" if where.name else "", None, 1)
-        return bool(found) or not where.name
+        first = next(self._pages(where, f"{where.name}/" if where.name else "", None, size=1))
+        return bool(first) or not where.name
 
     def _entries(self, where: Where) -> Iterator[Info]:
         if where.blob is not None:
@@ -161,22 +164,17 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
             yield from self._listed(where, f"{where.name}/" if where.name else "", "/")
 
     def _listed(self, where: Where, prefix: str, delimiter: str | None) -> Iterator[Info]:
-        pages = self.client.list(str(NameRef(prefix, where.account, where.container)), delimiter=delimiter).pages()
-        try:
-            for page in pages:
-                for entry in page.entries:
-                    if entry.name != prefix:
-                        yield entry_info(where, entry)
-        except InvalidRequest:
-            self._check_container(where)
-            raise
+        for page in self._pages(where, prefix, delimiter):
+            yield from (entry_info(where, entry) for entry in page if entry.name != prefix)
 
-    def _page(self, where: Where, prefix: str, delimiter: str | None, size: int) -> list[NameEntry]:
-        listed = self.client.list(
-            str(NameRef(prefix, where.account, where.container)), delimiter=delimiter, page_size=size
-        )
+    def _pages(
+        self, where: Where, prefix: str, delimiter: str | None, size: int = PAGE_SIZE
+    ) -> Iterator[Sequence[NameEntry]]:
+        """At least one. Raises FileNotFoundError where there is no such container."""
+        begins = str(NameRef(prefix, where.account, where.container))
+        pages = self.client.list(begins, delimiter=delimiter, page_size=size).pages()
         try:
-            return list(next(iter(listed.pages())).entries)
+            yield from (page.entries for page in pages)
         except InvalidRequest:
             self._check_container(where)
             raise

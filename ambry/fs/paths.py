@@ -12,16 +12,12 @@ In a URL escapes are decoded, as everywhere in ambry (ambry/client/refs.py): a p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
-from ambry.client.refs import SCHEME, NameRef
+from ambry.client.refs import SCHEME, NameRef, decoded
 from ambry.errors import InvalidBlobId
 from ambry.ids import ID_TEXT_SIZE, BlobId
-from ambry.rest.text import percent_decoded
 
 ID_SCHEME = "ambry+id://"
-_IN_URLS = "%!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
-"""What may stand in a URL as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +50,7 @@ def path_of(text: str) -> str:
     if text.startswith(ID_SCHEME):
         return text.removeprefix(ID_SCHEME).strip("/")
     if text.startswith(SCHEME):
-        encoded = quote(text.removeprefix(SCHEME), safe=_IN_URLS)
-        text = percent_decoded(f"the name in {text!r}", encoded)
+        text = decoded(text, text.removeprefix(SCHEME))
     return text.strip("/")
 
 

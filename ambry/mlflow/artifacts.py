@@ -27,6 +27,7 @@ from mlflow.store.artifact.artifact_repo import (
 )
 
 from ambry.client.refs import NameRef, prefix_place
+from ambry.client.sending import UploadName
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.uploads import SyncUpload
 from ambry.errors import InvalidRequest, NotSupported
@@ -124,8 +125,9 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
 
     def _upload(self, local_file: str, upload_id: str, artifact_path: str | None) -> SyncUpload:
         name = self._name(artifact_path, Path(local_file).name)
-        said = {"upload": upload_id, "name": [name.name, name.account, name.container]}
-        return SyncUpload.resume(self.client, {**said, "if_absent": False, "if_match": None})
+        upload = self.client.resume_upload(upload_id)
+        upload.naming = UploadName(name, if_absent=False, if_match=None)
+        return upload
 
     def get_download_presigned_url(self, artifact_path: str, expiration: int = 300) -> PresignedDownloadUrlResponse:
         """A URL that reads an artifact from the store itself, for so many seconds."""

@@ -27,7 +27,7 @@ class NodeListener:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._turned_away = TurnedAway("a node", self._loop.time)
-        self._adopting: dict[asyncio.Task[None], Socket] = {}
+        self._adopting: dict[asyncio.Task[None], None] = {}
         """By age."""
         self._listener = Listener(list(sockets), self._accepted, name="rpc")
 
@@ -45,7 +45,7 @@ class NodeListener:
             del self._adopting[oldest]
             oldest.cancel()
         task = self._loop.create_task(self._adopt(sock, client))
-        self._adopting[task] = sock
+        self._adopting[task] = None
         task.add_done_callback(lambda done: self._adopting.pop(done, None))
 
     async def _adopt(self, sock: Socket, client: str) -> None:

@@ -44,6 +44,10 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     old: tuple[OldSecret, ...] = ()
     limits: Rates = Rates()
 
+    def hashes(self, now_ms: int) -> tuple[str, ...]:
+        """Of the secrets that open with it now: its own, and those whose overlap lasts."""
+        return (self.hash, *(old.hash for old in self.old if now_ms < old.until_ms))
+
 
 class RevokedKey(msgspec.Struct, frozen=True, kw_only=True):
     """One that opens nothing any more, for ever: when, and by which key."""

@@ -73,7 +73,7 @@ class SignedUrls:
                 raise MetadataUnavailable("which keys there are is not known here yet; retry", retry_after_s=1)
             raise Unauthenticated(f"the key {leave.key_id} that signed this URL was revoked, or is of another cluster")
         now_ms = self._clock.wall_ms()
-        self._signatures.check(paths, pairs, (key.hash, *(old.hash for old in key.old if now_ms < old.until_ms)))
+        self._signatures.check(paths, pairs, key.hashes(now_ms))
         now_s = now_ms / 1000
         if now_s >= leave.expires_s + SKEW_S:
             raise Unauthenticated("this signed URL has expired; ask whoever gave it for another one")

@@ -136,9 +136,8 @@ class Access:
 
 def _still(key: StoredKey, current: StoredKey, hashed: str, now_ms: int) -> bool:
     """Whether what a key is now lets whoever came with this secret do what it let them do then."""
-    secrets = {current.hash, *(old.hash for old in current.old if now_ms < old.until_ms)}
     over = current.expires_ms is not None and now_ms >= current.expires_ms
-    return (hashed or key.hash) in secrets and current.grants == key.grants and not over
+    return (hashed or key.hash) in current.hashes(now_ms) and current.grants == key.grants and not over
 
 
 def trusting(clock: Clock) -> Access:

@@ -26,7 +26,7 @@ from frontend.names.rows import IntentKind, NamePlace
 from frontend.router.records import Announce
 from frontend.router.sealing_keys import ContainerKeys
 from frontend.router.values import PutResult
-from frontend.uploads.row_seal import RowSeal, WrappedBy, find_wrapping, new_row_seal, open_row_seal
+from frontend.uploads.row_seal import RowSeal, WrappedBy, new_row_seal, open_row_seal
 
 CHANCE_SIZE = 8
 AGAIN = 8
@@ -71,7 +71,7 @@ class IdempotencyKeys:
     async def _opened(self, container: Container, key: bytes, row: KeyRow) -> KeyRow:
         if row.key is None:
             return row
-        wrapping = await find_wrapping(self._encryption, container.scope, row.key)
+        wrapping = await self._encryption.find_soon(container.scope, row.key.version)
         return sealed_row(key, row, open_row_seal(wrapping, row.key, about_seal(key)).open)
 
     async def _new_seal(self, container: Container, key: bytes) -> tuple[WrappedBy, RowSeal] | None:

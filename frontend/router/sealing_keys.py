@@ -41,7 +41,7 @@ class ContainerKeys(Protocol):
         """A version that a blob names; None where it is not known now, or not fresh enough: ask."""
 
     async def find_soon(self, scope: int, version: int) -> WrappingKey:
-        """As `find`, asked for. Raises KeysUnavailable, EncryptionKeyDeleted."""
+        """As `find`, and asked for where that is None. Raises KeysUnavailable, EncryptionKeyDeleted."""
 
 
 class NoKeys:

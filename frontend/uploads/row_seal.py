@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from ambry.errors import DataCorrupt
-from frontend.router.sealing_keys import ContainerKeys, WrappingKey
+from frontend.router.sealing_keys import WrappingKey
 
 SEAL_KEY_SIZE = 64
 """In bytes."""
@@ -33,11 +33,6 @@ def new_row_seal(key: WrappingKey, about: bytes) -> tuple[WrappedBy, RowSeal]:
     """One for rows that are not written yet. `about` is what its key is bound to."""
     own = new_seal_key()
     return WrappedBy(key.version, key.wrap(own, about)), RowSeal(own)
-
-
-async def find_wrapping(keys: ContainerKeys, scope: int, made: WrappedBy) -> WrappingKey:
-    """What wrapped a key. Raises KeysUnavailable, EncryptionKeyDeleted."""
-    return keys.find(scope, made.version) or await keys.find_soon(scope, made.version)
 
 
 def open_row_seal(key: WrappingKey, made: WrappedBy, about: bytes) -> RowSeal:

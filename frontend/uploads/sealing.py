@@ -14,7 +14,7 @@ from ambry.format import sealed
 from frontend.container import scope_of
 from frontend.router.sealing import Sealing
 from frontend.router.sealing_keys import ContainerKeys, WrappingKey
-from frontend.uploads.row_seal import RowSeal, WrappedBy, find_wrapping, new_row_seal, open_row_seal
+from frontend.uploads.row_seal import RowSeal, WrappedBy, new_row_seal, open_row_seal
 from frontend.uploads.rows import Completion, Session
 
 
@@ -73,5 +73,5 @@ async def find_sealing(keys: ContainerKeys, session: Session) -> SessionSealing 
     made = session.key
     if made is None:
         return None
-    key = await find_wrapping(keys, scope_of(session.blob_id.account, session.blob_id.container), made)
+    key = await keys.find_soon(scope_of(session.blob_id.account, session.blob_id.container), made.version)
     return SessionSealing(key, open_row_seal(key, made, _about(session)))
