@@ -144,6 +144,15 @@ def cases(
     def case(name: str, ours: Job, beside: Job, asked: tuple[Served, Served], least: float) -> Case:
         return Case(name=name, ours=ours, beside=beside, frontends=(asked[0].name, asked[1].name), least=least)
 
+    def beside_plain(name: str, least: float, headers: dict[str, str] = authorization, /, **fields: object) -> Case:
+        return case(
+            f"{name}, encrypted / plain",
+            job(keyed, headers=headers, blobs="encrypted", **fields),
+            job(keyed, headers=authorization, blobs="plain", **fields),
+            (keyed, keyed),
+            least,
+        )
+
     encrypted = {**authorization, CONTAINER_NAME: "encrypted"}
     found = []
     for verb in ("POST", "GET"):
@@ -159,26 +168,11 @@ def cases(
         )
     for size, connections in ((plan.HUGE, 4), (plan.LARGE, 4)):
         puts = {"verb": "POST", "size": size, "connections": connections, "requests": plan.FULL.puts_max[size]}
-        found.append(
-            case(
-                f"{_mib(size)} MiB PUT, {connections}, encrypted / plain",
-                job(keyed, headers=encrypted, blobs="encrypted", **puts),
-                job(keyed, headers=authorization, blobs="plain", **puts),
-                (keyed, keyed),
-                ENCRYPTED_RATE_MIN,
-            )
-        )
+        name = f"{_mib(size)} MiB PUT, {connections}"
+        found.append(beside_plain(name, ENCRYPTED_RATE_MIN, encrypted, **puts))
     for size, connections in ((plan.HUGE, 4), (plan.HUGE, 1), (plan.LARGE, 4)):
-        gets = {"verb": "GET", "size": size, "connections": connections}
-        found.append(
-            case(
-                f"{_mib(size)} MiB GET, {connections}, encrypted / plain",
-                job(keyed, headers=authorization, blobs="encrypted", **gets),
-                job(keyed, headers=authorization, blobs="plain", **gets),
-                (keyed, keyed),
-                ENCRYPTED_RATE_MIN,
-            )
-        )
+        name = f"{_mib(size)} MiB GET, {connections}"
+        found.append(beside_plain(name, ENCRYPTED_RATE_MIN, verb="GET", size=size, connections=connections))
     for connections in (4, 1):
         gets = {"verb": "GET", "size": plan.HUGE, "connections": connections}
         found.append(
@@ -192,15 +186,8 @@ def cases(
         )
     for step, connections in ((PART, 1), (PART, 16), (1, 16)):
         parts = {"verb": "GET", "size": plan.LARGE, "part_size": PART, "part_step": step, "connections": connections}
-        found.append(
-            case(
-                f"64 KiB of 4 MiB{'' if step == PART else ', anywhere'}, {connections}, encrypted / plain",
-                job(keyed, headers=authorization, blobs="encrypted", **parts),
-                job(keyed, headers=authorization, blobs="plain", **parts),
-                (keyed, keyed),
-                RANGE_RATE_MIN,
-            )
-        )
+        name = f"64 KiB of 4 MiB{'' if step == PART else ', anywhere'}, {connections}"
+        found.append(beside_plain(name, RANGE_RATE_MIN, **parts))
     return found
 
 

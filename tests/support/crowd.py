@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import selectors
 import socket
+import ssl
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from tests.support.rest import call
+from tests.support.rest import call, connect
 
 MIB = 1 << 20
 
@@ -120,6 +122,44 @@ def others(look: Callable[[], int], *, seconds: float, least: int) -> Others:
             seen.failures.append(f"{type(error).__name__}: {error}")
         seen.seconds.append(time.monotonic() - began)
     return seen
+
+
+class Steady:
+    """One connection for all calls of a client, which makes another one when it breaks."""
+
+    def __init__(
+        self, url: str, *, timeout_s: float, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._headers = headers or {}
+        self._tls = tls
+        self._connection = self._connected()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        return connect(self._url, self._timeout_s, self._tls)
+
+    def close(self) -> None:
+        """The next call connects."""
+        self._connection.close()
+
+    def call(self, method: str, path: str, body: bytes | None, seen: Others) -> str:
+        """Note in `seen` how long it took, and whether it failed; returns the Location of the answer."""
+        began = time.monotonic()
+        location = ""
+        try:
+            self._connection.request(method, path, body=body, headers=self._headers)
+            response = self._connection.getresponse()
+            response.read()
+            location = response.headers.get("Location", "")
+            if response.status not in (200, 201):
+                seen.failures.append(str(response.status))
+        except (OSError, http.client.HTTPException) as error:
+            seen.failures.append(f"{type(error).__name__}: {error}")
+            self._connection.close()
+            self._connection = self._connected()
+        seen.seconds.append(time.monotonic() - began)
+        return location
 
 
 def small_put(url: str) -> Callable[[], int]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import multiprocessing
 import selectors
 import socket
@@ -26,8 +25,7 @@ from typing import cast
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster
 from tests.support.content import content
-from tests.support.crowd import Others, address, memory_of
-from tests.support.rest import connect
+from tests.support.crowd import Others, Steady, address, memory_of
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n"
@@ -138,35 +136,17 @@ class Neighbour:
     """Somebody else, who puts and gets 4 KiB at a time on one connection, and does what he is told when it breaks."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
         self._body = content(11, 4096)
-        self._connection = connect(url, timeout_s=60)
-
-    def _call(self, method: str, path: str, body: bytes | None, seen: Others) -> str:
-        began = time.monotonic()
-        location = ""
-        try:
-            self._connection.request(method, path, body=body)
-            response = self._connection.getresponse()
-            response.read()
-            location = response.headers.get("Location", "")
-            if response.status not in (200, 201):
-                seen.failures.append(str(response.status))
-        except (OSError, http.client.HTTPException) as error:
-            seen.failures.append(f"{type(error).__name__}: {error}")
-            self._connection.close()
-            self._connection = connect(self._url, timeout_s=60)
-        seen.seconds.append(time.monotonic() - began)
-        return location
+        self._steady = Steady(url, timeout_s=60)
 
     def look(self, seconds: float) -> tuple[Others, Others]:
         """What puts and what gets took for so long."""
         puts, gets = Others(), Others()
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(puts.seconds) < 10:
-            path = self._call("POST", "/", self._body, puts)
+            path = self._steady.call("POST", "/", self._body, puts)
             if path:
-                self._call("GET", path, None, gets)
+                self._steady.call("GET", path, None, gets)
             time.sleep(0.005)
         return puts, gets
 

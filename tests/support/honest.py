@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from typing import NamedTuple
 
 from deploy.local_cluster import LocalCluster
 from tests.support.content import content
-from tests.support.crowd import Others
-from tests.support.rest import call, connect
+from tests.support.crowd import Others, Steady
+from tests.support.rest import call
 from tests.support.strangers import trusted
 
 SIZE = 4096
@@ -42,7 +41,7 @@ class Honest:
         self._url = cluster.frontends()[0].url
         self._tls = trusted(cluster)
         self._body = content(11, SIZE)
-        self._connection = connect(self._url, TIMEOUT_S, self._tls)
+        self._steady = Steady(self._url, timeout_s=TIMEOUT_S, headers=self._own, tls=self._tls)
 
     def put(self, body: bytes) -> str:
         """Store something on a connection of its own; returns its id."""
@@ -59,29 +58,12 @@ class Honest:
 
     def look(self, seconds: float, *, least: int = 50) -> Others:
         """Puts and gets for so long, and at least so many, on a connection that is new: one that idled may have been ended."""
-        self._connection.close()
-        self._call("GET", "/healthz", None, Others())
+        self._steady.close()
+        self._steady.call("GET", "/healthz", None, Others())
         seen = Others()
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(seen.seconds) < least:
-            path = self._call("POST", "/", self._body, seen)
+            path = self._steady.call("POST", "/", self._body, seen)
             if path:
-                self._call("GET", path, None, seen)
+                self._steady.call("GET", path, None, seen)
         return seen
-
-    def _call(self, method: str, path: str, body: bytes | None, seen: Others) -> str:
-        began = time.monotonic()
-        location = ""
-        try:
-            self._connection.request(method, path, body=body, headers=self._own)
-            response = self._connection.getresponse()
-            response.read()
-            location = response.headers.get("Location", "")
-            if response.status not in (200, 201):
-                seen.failures.append(str(response.status))
-        except (OSError, http.client.HTTPException) as error:
-            seen.failures.append(f"{type(error).__name__}: {error}")
-            self._connection.close()
-            self._connection = connect(self._url, TIMEOUT_S, self._tls)
-        seen.seconds.append(time.monotonic() - began)
-        return location

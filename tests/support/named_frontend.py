@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ambry.clock import SystemClock
 from frontend.access.verified import Access
@@ -17,6 +15,7 @@ from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import http_frontend
 from tests.support.masters import TroubledProvider
 from tests.support.metadata_stores import opened, sqlite_store
+from tests.support.relay import Relay
 
 SECRET = bytes(range(32))
 """Signs URLs."""
@@ -55,12 +54,11 @@ def named_frontend(path: Path, provider: TroubledProvider | None = None, access:
         thread.join(30)
 
 
-class LosingLink:
+class LosingLink(Relay):
     """Passes everything on to `url`, but for the answers that it was told to lose: there it breaks the connection."""
 
     def __init__(self, url: str) -> None:
         self._target = int(url.rpartition(":")[2])
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._lose: list[str] = []
         self.lost: list[str] = []
@@ -72,22 +70,11 @@ class LosingLink:
         self.alter: Callable[[bytes], bytes] = lambda data: data
         """What becomes of the bytes of answers."""
         self._ends: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"http://{self.authority}"
 
     def lose(self, method: str) -> None:
         """The next answer to a request of this method. What the request asked for is done."""
@@ -101,15 +88,7 @@ class LosingLink:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
-
-    def _pass_on(self, near: socket.socket) -> None:
+    def _serve(self, near: socket.socket) -> None:
         far = socket.create_connection(("127.0.0.1", self._target))
         with self._lock:
             self._ends |= {near, far}

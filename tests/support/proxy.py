@@ -5,42 +5,18 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+
+from tests.support.relay import Relay
 
 
-class ForwardingProxy:
+class ForwardingProxy(Relay):
     """`seen` has the first line and the headers of everything that came; with `refusing` it answers with that status."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.refusing = ""
         self.seen: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    @property
-    def authority(self) -> str:
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+        super().__init__()
 
     def _serve(self, near: socket.socket) -> None:
         head = b""

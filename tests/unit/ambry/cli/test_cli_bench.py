@@ -1,23 +1,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from ambry.cli.bench import BenchRow
 from ambry.cli.main import cli
 from tests.support.stub_frontend import StubFrontend
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubFrontend]:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    with StubFrontend() as running:
-        monkeypatch.setenv("AMBRY_ENDPOINTS", running.url)
-        yield running
 
 
 def test_a_row_tells_rates_and_times() -> None:

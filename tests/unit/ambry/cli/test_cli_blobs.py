@@ -8,29 +8,17 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-import ambry
 from ambry.cli.main import cli
 from ambry.rest.access import KeyText, key_text
 from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
 
 DATA = content(1, 500_000)
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubFrontend]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(ambry.__file__).parents[1]))
-    with StubFrontend() as running:
-        monkeypatch.setenv("AMBRY_ENDPOINTS", running.url)
-        yield running
 
 
 def run(*args: str, stdin: bytes | None = None) -> Result:

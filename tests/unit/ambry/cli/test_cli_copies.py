@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,8 @@ import ambry
 from ambry import AmbryClient, NameRef
 from ambry.cli.main import cli
 from tests.support.content import content
-from tests.support.named_frontend import named_frontend
 
 ROOT = "ambry://default/default/"
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    path = tmp_path_factory.mktemp("meta")
-    with named_frontend(path / "a.sqlite") as one, named_frontend(path / "b.sqlite") as other:
-        yield one, other
 
 
 @pytest.fixture(autouse=True)

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import pytest
 from click.testing import CliRunner, Result
 
 from ambry.cli.main import CLIENT_COMMANDS, cli
 from tests.support.stub_frontend import StubFrontend
 from tools.man_page import commands_of
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubFrontend]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    with StubFrontend() as running:
-        monkeypatch.setenv("AMBRY_ENDPOINTS", running.url)
-        yield running
 
 
 def run(*args: str) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,8 @@ from hypothesis import strategies as st
 
 from ambry import AmbryClient, NameRef
 from ambry.cli.main import cli
-from tests.support.named_frontend import named_frontend
 
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def here(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with the cluster in the environment."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("AMBRY_ENDPOINTS", url)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def run(*args: str, stdin: bytes | None = None) -> Result:

@@ -6,28 +6,16 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-import ambry
 from ambry.cli.main import cli
 from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
 
 DATA = content(9, 300_000)
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubFrontend]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(ambry.__file__).parents[1]))
-    with StubFrontend() as running:
-        monkeypatch.setenv("AMBRY_ENDPOINTS", running.url)
-        yield running
 
 
 def shell(line: str, **env: str) -> subprocess.CompletedProcess[bytes]:

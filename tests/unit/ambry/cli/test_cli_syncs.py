@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,9 @@ from click.testing import CliRunner, Result
 from ambry import AmbryClient
 from ambry.cli.main import cli
 from tests.support.content import content
-from tests.support.named_frontend import LosingLink, named_frontend
+from tests.support.named_frontend import LosingLink
 
 ROOT = "ambry://default/default/"
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    path = tmp_path_factory.mktemp("meta")
-    with named_frontend(path / "a.sqlite") as one, named_frontend(path / "b.sqlite") as other:
-        yield one, other
 
 
 @pytest.fixture(autouse=True)
