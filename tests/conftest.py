@@ -34,6 +34,8 @@ def pytest_configure() -> None:
     """A run that is ended by `timeout` or a supervisor takes its clusters down, and the next one removes what it left.
     What a user configured for clients is neither read nor changed."""
     leave_home()
+    # A shell lets what runs in its background ignore SIGINT, and all that it starts: commands that tests interrupt went on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

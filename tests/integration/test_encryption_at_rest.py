@@ -14,6 +14,7 @@ from ambry.errors import AmbryError, EncryptionKeyDeleted, KeysUnavailable
 from ambry.rest import names
 from deploy.local_cluster import LocalCluster
 from tests.support.content import content
+from tests.support.files_below import files_below
 from tests.support.rest import call
 from tests.support.waiting import eventually
 
@@ -31,7 +32,7 @@ def planted(size: int, text: bytes = PLANTED) -> bytes:
 
 def found_in(directory: Path, text: bytes) -> list[str]:
     """The files below a directory that hold it."""
-    return [str(path) for path in sorted(directory.rglob("*")) if path.is_file() and text in path.read_bytes()]
+    return [str(path) for path, held in files_below(directory) if text in held]
 
 
 class Machine:
