@@ -782,6 +782,7 @@ COVERED_BY = {
         f"ambry/client/{name}.py": (CLIENT + "test_client_downloads.py", "sections of blobs come into files")
         for name in ("aio/downloads", "sync/downloads", "gathering")
     },
+    "ambry/client/copying.py": ("tests/integration/test_fsspec_files.py", "a copy between real containers"),
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{
         f"ambry/fs/{name}.py": (

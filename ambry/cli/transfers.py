@@ -17,17 +17,14 @@ from ambry.cli.output import copy, standard_input, standard_output
 from ambry.cli.planning import last_part
 from ambry.cli.sides import PIPE
 from ambry.cli.workers import Workers
-from ambry.client.model import BlobInfo, Progress, UploadedPart
+from ambry.client.copying import copy_blob
+from ambry.client.model import BlobInfo, Progress
 from ambry.client.refs import NameRef
 from ambry.errors import AlreadyExists, AmbryError, Unauthenticated
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
-
-PART_BYTES = 8 << 20
-WHOLE_BYTES = 16 << 20
-"""Up to here a blob that goes from one store to another is held in memory; a larger one goes part by part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,28 +173,9 @@ class Mover:
         reading, writing = _needed(self.reading), _needed(self.writing)
         if step.renamed is not None:
             return writing.rename(step.renamed, step.place, overwrite=not self.keep)
-        info = reading.head(step.blob)
-        said: dict[str, Any] = {
-            "content_type": info.content_type,
-            "metadata": dict(info.metadata),
-            "filename": info.filename or None,
-            "ttl": seconds_left(info),
-            **self.said,
-        }
-        if info.size <= WHOLE_BYTES:
-            data = reading.get_bytes(info.id)
-            return writing.put(data, name=step.place, if_absent=self.keep, progress=progress, **said)
-        sent = 0
-        parts: list[UploadedPart] = []
-        with writing.start_upload(name=step.place, if_absent=self.keep, **said) as upload:
-            for number, start in enumerate(range(0, info.size, PART_BYTES), start=1):
-                piece = reading.get_bytes(info.id, range=(start, min(start + PART_BYTES, info.size)))
-                parts.append(upload.write_part(number, piece))
-                sent += len(piece)
-                if progress is not None:
-                    progress(sent, info.size)
-            # The digest that the blob has over there: the server holds all bytes against it.
-            return upload.complete(parts, checksum=info.checksum or None)
+        return copy_blob(
+            reading, writing, step.blob, step.place, if_absent=self.keep, said=self.said, progress=progress
+        )
 
 
 class _InOrder:
@@ -227,15 +205,6 @@ def watch_retries(client: AmbryClient, display: Display) -> None:
             said(error, delay_s, waited_s)
 
     client.on_retry = on_retry
-
-
-def seconds_left(info: BlobInfo) -> int | None:
-    """How long a blob lives from now on; None for ever. A copy lives as long as what it is of."""
-    if info.expires is None:
-        return None
-    from ambry.clock import SystemClock  # not before it is needed
-
-    return max(1, int(info.expires.timestamp() - SystemClock().wall_ms() / 1000))
 
 
 def _needed(client: AmbryClient | None) -> AmbryClient:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.caching import register_cache
 from fsspec.spec import AbstractBufferedFile
 
+from ambry.client.copying import said_by
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.uploads import SyncUpload
@@ -34,7 +35,8 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
 
     Opened for writing, nothing is seen of it before it is closed; then the name points to the new blob. Where an exception
     leaves the `with` block that it was opened in, and where nobody closes it, nothing is kept. Blobs have no end that can be
-    written on: "ab" reads what is there, and makes a blob of both.
+    written on: "ab" reads what is there, and makes a blob of both,
+    with what was said of it.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         self._parts = 0
         self._rest: bytes | None = None
         self._if_match: str | None = None
+        self.kwargs: dict[str, Any]
         super().__init__(
             fs,
             path,
@@ -93,6 +96,7 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         try:
             with self._client.get(self._target) as reader:
                 self._if_match = reader.info.etag
+                self.kwargs = {**said_by(reader.info), **self.kwargs}
                 for piece in reader.iter_chunks():
                     self.write(piece)
         except FileNotFoundError:

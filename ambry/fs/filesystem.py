@@ -11,14 +11,16 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.core import has_magic
 from fsspec.utils import isfilelike
 
+from ambry.client.copying import copy_blob
 from ambry.client.model import ClientOptions
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable
+from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, UpdateConflict
 from ambry.fs.entries import Info, progress_of
 from ambry.fs.file import AmbryFile
 from ambry.fs.listing import Listing
 from ambry.fs.paths import url_of, where_of
+from ambry.ids import BlobId
 
 _OPTIONS = frozenset(ClientOptions.__annotations__)
 
@@ -157,20 +159,14 @@ class AmbryFileSystem(Listing):
             return
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        """Copy one: another blob, so that neither goes with the other."""
+        """Copy one, with what is said of it: another blob, so that neither goes with the other."""
         info = self.info(path1)
         if info["type"] == "directory":
             return
-        with self.client.get(info["id"]) as reader:
-            told = reader.info
-            self.client.put(
-                reader.iter_chunks(),
-                name=self.name_of(path2),
-                size=told.size,
-                content_type=told.content_type,
-                metadata=dict(told.metadata),
-                filename=told.filename or None,
-            )
+        self._copy(info["id"], path2)
+
+    def _copy(self, blob: BlobId, path: str) -> None:
+        copy_blob(self.client, self.client, blob, self.name_of(path))
 
     def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
         """Move one file, or with `recursive` a directory, file by file.
@@ -194,7 +190,10 @@ class AmbryFileSystem(Listing):
         if (old.account, old.container) == (new.account, new.container):
             self.client.rename(old, new, overwrite=True)
             return
-        self.cp_file(path1, path2)
+        blob = self.client.resolve(old)
+        self._copy(blob, path2)
+        if self.client.resolve(old) != blob:
+            raise UpdateConflict(f"{old} points to another blob since it was copied; it stays, beside its copy")
         self.client.delete(old)
 
     def rm_file(self, path: str) -> None:

@@ -8,6 +8,7 @@ import io
 import pickle
 import uuid
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -147,6 +148,34 @@ def test_a_move_keeps_the_blob_and_a_copy_is_another_one(fs: AmbryFileSystem, at
     assert fs.cat_file(f"{at}/copy") == b"x"
     with pytest.raises(IsADirectoryError):
         fs.mv(at, f"{at}2")
+
+
+@pytest.mark.parametrize("how", ["cp_file", "copy", "mv", "mv elsewhere", "append", "cp_file in parts"])
+def test_what_is_said_of_a_blob_goes_with_it(fs: AmbryFileSystem, at: str, how: str) -> None:
+    """A copy lived for ever, whatever it was a copy of; what was appended to had no type and no metadata any more."""
+    said: dict[str, Any] = {"content_type": "text/x-test", "metadata": {"run": "7"}, "filename": "x.txt", "ttl": 5000}
+    body = BODY if "parts" in how else b"x"
+    fs.pipe_file(at, body, **said)
+    source = fs.client.head(fs.name_of(at))
+    elsewhere = f"default/said-{uuid.uuid4().hex[:8]}"
+    fs.mkdir(elsewhere)
+    target = {"mv elsewhere": f"{elsewhere}/x", "append": at}.get(how, f"{at}-2")
+    match how.partition(" ")[0]:
+        case "append":
+            with fs.open(at, "ab") as file:
+                file.write(b"y")
+        case "mv":
+            fs.mv(at, target)
+            assert not fs.exists(at)
+        case "copy":
+            fs.copy(at, target)
+        case _:
+            fs.cp_file(at, target)
+    info = fs.client.head(fs.name_of(target))
+    assert (info.content_type, dict(info.metadata), info.filename) == ("text/x-test", {"run": "7"}, "x.txt")
+    assert source.expires is not None and info.expires is not None
+    assert abs((info.expires - source.expires).total_seconds()) <= 60
+    assert fs.cat_file(target) == (b"xy" if how == "append" else body)
 
 
 def test_blobs_are_read_by_their_ids_and_never_written(fs: AmbryFileSystem, dc1: str) -> None:
