@@ -18,6 +18,7 @@ from frontend.config import FrontendSection
 from frontend.http.admission import limits_of
 from frontend.http.server import HttpServer
 from tests.support.http_frontend import RawClient
+from tests.support.kept_reader import connect
 
 
 async def say_ok(_request: web.BaseRequest) -> web.StreamResponse:
@@ -42,7 +43,7 @@ class Edge:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[RawClient]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        reader, writer = await connect("127.0.0.1", self.port)
         client = RawClient(reader, writer)
         try:
             yield client

@@ -35,6 +35,7 @@ from frontend.services import MetadataServices, metadata_services
 from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_cluster import FakeCluster, make_cluster
 from tests.support.introductions import introduction
+from tests.support.kept_reader import connect
 from tests.support.masters import TroubledProvider, master_keys
 
 ACCOUNTS = {
@@ -103,10 +104,7 @@ class RawClient:
     async def at_end(self) -> bool:
         """Whether the server closed the connection and sent nothing more."""
         async with asyncio.timeout(GIVE_UP_S):
-            try:
-                return await self.reader.read(1) == b""
-            except ConnectionError:
-                return True
+            return await self.reader.read(1) == b""
 
     def abort(self) -> None:
         self.writer.transport.abort()
@@ -125,7 +123,7 @@ class HttpFrontend:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[RawClient]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        reader, writer = await connect("127.0.0.1", self.port)
         client = RawClient(reader, writer)
         try:
             yield client

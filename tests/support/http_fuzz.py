@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h11
@@ -37,6 +37,7 @@ from tests.support.crowd import anonymous_mib
 from tests.support.http_grammar import Case, Ending, Grammar, Places
 from tests.support.http_hostile import hostile_grammar
 from tests.support.http_referee import Answer, Claim, End, Outcome, Referee, Stored, Verdict, judge
+from tests.support.kept_reader import KeptReader, connect
 from tests.support.rest import call, metric, page
 from tests.support.strangers import Keeper, Sender, Strangers, prepare, trusted
 from tests.support.waiting import eventually
@@ -232,7 +233,7 @@ async def play(
 
     In TLS nobody closes one direction alone: there a server that said its last word waits until its client leaves.
     """
-    reader, writer = await asyncio.open_connection(*address, local_addr=way, ssl=tls)
+    reader, writer = await connect(*address, local_addr=way, ssl=tls)
     half_closes = tls is None
     unfinished = verdict.end is End.INCOMPLETE
     try:
@@ -250,12 +251,12 @@ async def play(
             if half_closes and (case.ending is Ending.HALF_CLOSE or unfinished):
                 writer.write_eof()
         except OSError:
-            # It answered and closed before it had all: what it said is still there to be read, or was lost with the reset.
+            # It answered and closed before it had all: what it said is still there to be read.
             pass
         if not half_closes:
             enough = len(verdict.methods) if verdict.end is End.REFUSED else len(verdict.requests)
             outcome = await _read(reader, verdict, to_the_end=False, enough=enough)
-            return Outcome(answers=outcome.answers, ended=True, trouble=outcome.trouble)
+            return replace(outcome, ended=True)
         return await _read(reader, verdict, to_the_end=case.ending is Ending.HALF_CLOSE or verdict.end is not End.CLEAN)
     finally:
         writer.transport.abort()
@@ -263,7 +264,7 @@ async def play(
             await writer.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader, verdict: Verdict, *, to_the_end: bool, enough: int = -1) -> Outcome:
+async def _read(reader: KeptReader, verdict: Verdict, *, to_the_end: bool, enough: int = -1) -> Outcome:
     """The answers as h11 reads them as a client; those behind `enough`, if it is not negative, are not waited for."""
     answers: list[Answer] = []
     connection = _client(verdict.methods[0] if verdict.methods else b"GET")
@@ -272,7 +273,7 @@ async def _read(reader: asyncio.StreamReader, verdict: Verdict, *, to_the_end: b
     ended = False
 
     def outcome(trouble: str = "") -> Outcome:
-        return Outcome(answers=tuple(answers), ended=ended, trouble=trouble)
+        return Outcome(answers=tuple(answers), ended=ended, trouble=trouble, reset=reader.reset is not None)
 
     while enough:
         try:
@@ -311,10 +312,9 @@ async def _read(reader: asyncio.StreamReader, verdict: Verdict, *, to_the_end: b
                 return outcome(
                     f"nothing came for {PATIENCE_S:g} s after {len(answers)} of {len(verdict.methods)} answers"
                 )
-            except (ConnectionError, ssl.SSLError):
-                ended = True
-                return outcome("a reset in the middle of an answer" if head else "")
             ended = not data
+            if ended and reader.reset is not None:
+                return outcome("a reset in the middle of an answer" if head else "")
             connection.receive_data(data)
         elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
             return outcome()

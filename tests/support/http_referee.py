@@ -98,6 +98,7 @@ class Outcome:
     answers: tuple[Answer, ...]
     ended: bool
     trouble: str = ""
+    reset: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +260,7 @@ class Referee:
                 found.append(f"{answer.status} to a request that is {verdict.end.name} ({_short(verdict.reason)})")
         said_last = bool(outcome.answers) and outcome.answers[-1].last
         if len(outcome.answers) < whole and not said_last and not outcome.trouble:
-            found.append("fewer answers than requests")
+            found.append(f"fewer answers than requests{', and a reset' if outcome.reset else ''}")
         if (said_last or ending is Ending.HALF_CLOSE or verdict.end is not End.CLEAN) and not outcome.ended:
             found.append("the connection stays open")
         return found
