@@ -20,7 +20,7 @@ from ambry.errors import AmbryError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, never_stored, not_caught_up, rounds, seed_of, segments_of
 from tests.support.content import content
-from tests.support.damage import cut, end_lsns, flip_bits, incarnations, remove_indexes, tails
+from tests.support.damage import cut, damage_payload, end_lsns, flip_bits, incarnations, remove_indexes, tails
 from tests.support.load import SIZES_MIXED, Load
 from tests.support.replica_reader import Held, ReplicaReader, Stored, every_copy_is_right
 from tests.support.rest import call, get, metric, put
@@ -115,19 +115,6 @@ def test_a_bit_flipped_in_every_segment_of_a_running_node_heals(make_cluster: Ma
     settled(lambda: not_caught_up(cluster), "everything healed", timeout_s=60)
 
 
-def damage_payload(cluster: LocalCluster, node: str, data: bytes, place: int) -> None:
-    """Flip a bit of byte `place` of a payload in a segment of a running node; its pages stay in the page cache."""
-    for path in segments_of(cluster, node):
-        image = path.read_bytes()
-        start = image.find(data[:4096])
-        if start >= 0:
-            with path.open("r+b") as file:
-                file.seek(start + place)
-                file.write(bytes([data[place] ^ 0x10]))
-            return
-    raise AssertionError(f"{node} does not hold it")
-
-
 @pytest.mark.fault
 def test_a_large_blob_that_nodes_send_unverified_is_never_wrong_and_heals(
     make_cluster: MakeCluster, tmp_path: Path
@@ -140,8 +127,8 @@ def test_a_large_blob_that_nodes_send_unverified_is_never_wrong_and_heals(
     blob = Stored(id=put(url, data), seed=seed, size=size)
     every_copy_is_right(cluster, [blob])
     first, second = (node.name for node in cluster.nodes("dc1")[:2])
-    damage_payload(cluster, first, data, 5)
-    damage_payload(cluster, second, data, size - 7)
+    damage_payload(cluster.member(first), data, 5)
+    damage_payload(cluster.member(second), data, size - 7)
     for _ in range(20):
         answer = get(url, blob.id)
         assert answer.status == 200

@@ -1,10 +1,11 @@
-"""What can happen to the files of a data node that does not run: lost, cut, a bit flipped."""
+"""What can happen to the files of a data node: lost, cut, a bit flipped. Where nothing else is said it does not run then."""
 
 from __future__ import annotations
 
 import random
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,21 @@ def flip_bits(node: Member, source: random.Random, *, per_segment: int = 1) -> l
                 stream.seek(place)
                 stream.write(data[place : place + 1])
     return said
+
+
+def holding(node: Member, data: bytes) -> tuple[Path, int]:
+    """The segment of a node, running or not, that holds these bytes, and the offset. AssertionError where none does."""
+    for path in sorted(node.data_dir.glob("partition-*/*.segment")):
+        with suppress(FileNotFoundError):  # compacted away meanwhile
+            if (start := path.read_bytes().find(data[:4096])) >= 0:
+                return path, start
+    raise AssertionError(f"{node.name} does not hold it")
+
+
+def damage_payload(node: Member, data: bytes, place: int) -> None:
+    """Flip a bit of byte `place` of a payload in a segment of a running node; its pages stay in the page cache."""
+    path, start = holding(node, data)
+    flip_bit(path, start + place)
 
 
 def incarnations(cluster: LocalCluster, node: str) -> dict[int, str]:
