@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, connecting, without_bounds
 from ambry.cli.output import show_fields, show_rows
 
 if TYPE_CHECKING:
     from ambry.client.accounts import AccountInfo, ContainerInfo
 
 T = TypeVar("T")
-
-_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_SIZE = re.compile(r"(\d{1,16}) ?([a-zA-Z]*)")
-
-
-def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Bytes of `4096`, `10GiB`; -1 for `none`, None where nothing is said."""
-    if value is None:
-        return None
-    if value.strip().lower() == "none":
-        return -1
-    found = _SIZE.fullmatch(value.strip())
-    if found is None or found[2].lower() not in _UNITS:
-        raise click.BadParameter(f"{value!r} is no size; use bytes, 500MiB, 10GiB, 2TiB, or none")
-    return int(found[1]) * _UNITS[found[2].lower()]
 
 
 def as_date(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -75,8 +59,8 @@ def container_settings(command: Callable[..., T]) -> Callable[..., T]:
 def quotas(command: Callable[..., T]) -> Callable[..., T]:
     """The options that say what a container may have, or all of an account together."""
     for option in (
-        click.option("--quota-blobs", callback=as_size, metavar="N", help="Blobs it may have; none for no bound."),
-        click.option("--quota-bytes", callback=as_size, metavar="SIZE", help="10GiB, say; none for no bound."),
+        click.option("--quota-blobs", callback=as_quota, metavar="N", help="Blobs it may have; none for no bound."),
+        click.option("--quota-bytes", callback=as_quota, metavar="SIZE", help="10GiB, say; none for no bound."),
     ):
         command = option(command)
     return command
@@ -93,8 +77,7 @@ _SETTINGS = {
 
 def said(options: dict[str, Any]) -> dict[str, Any]:
     """The settings that options say, by the names of the client."""
-    settings = {_SETTINGS.get(name, name): value for name, value in options.items() if value is not None}
-    return {name: None if name.startswith("quota_") and value == -1 else value for name, value in settings.items()}
+    return {_SETTINGS.get(name, name): value for name, value in without_bounds(options).items()}
 
 
 @click.group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -45,17 +46,60 @@ def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int |
 
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZES_ARE = "use bytes, 512K, 8M, 1G or 10GiB"
 _SIZE = re.compile(r"(\d{1,16}) ?([kmgt]?)(?:i?b)?")
 
 
 def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Bytes of `1048576`, `512K`, `8MiB`, `1G`; None where nothing is said."""
+    """Bytes of `1048576`, `512K`, `8MiB`, `1G`, more than none; None where nothing is said."""
+    size = as_size_max(ctx, param, value)
+    if size == 0:
+        raise click.BadParameter(f"{value!r} is not a size; {_SIZES_ARE}")
+    return size
+
+
+def as_size_max(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The same, and 0 where nothing at all is to be let through."""
     if value is None:
         return None
     found = _SIZE.fullmatch(value.strip().lower())
-    if found is None or not int(found[1]):
-        raise click.BadParameter(f"{value!r} is not a size; use bytes, 512K, 8M, 1G or 10GiB")
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a size; {_SIZES_ARE}")
     return int(found[1]) * _SIZES[found[2]]
+
+
+class NoBound:
+    """What `none` says: a bound that there is goes."""
+
+
+NO_BOUND = NoBound()
+
+
+def as_quota(ctx: click.Context, param: click.Parameter, value: str | None) -> int | NoBound | None:
+    """A size, or `none`; None where nothing is said."""
+    return NO_BOUND if _says_none(value) else as_size_max(ctx, param, value)
+
+
+def as_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | NoBound | None:
+    """A number above 0, or `none`; None where nothing is said."""
+    if value is None or _says_none(value):
+        return NO_BOUND if value is not None else None
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise click.BadParameter(f"{value!r} is not a number above 0, or none")
+    return rate
+
+
+def without_bounds(said: dict[str, Any]) -> dict[str, Any]:
+    """Options that were said, by name: None for a bound that goes."""
+    return {name: None if value is NO_BOUND else value for name, value in said.items() if value is not None}
+
+
+def _says_none(value: str | None) -> bool:
+    return value is not None and value.strip().lower() == "none"
 
 
 def as_range(ctx: click.Context, param: click.Parameter, value: str | None) -> ByteRange | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connecting, without_bounds
 from ambry.cli.output import show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
-    from ambry.client.keys import FreshKey, KeyInfo, KeyLimits
+    from ambry.client.keys import FreshKey, KeyInfo
     from ambry.client.secret_file import NewSecretFile
     from ambry.rest.access import Grant
+
+T = TypeVar("T")
 
 HEADER = ["ID", "NAME", "MAY", "EXPIRES", "LAST USED"]
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -73,12 +76,29 @@ _grants = click.option(
     metavar="ROLES[@ACCOUNT[/CONTAINER[/PREFIX]]]",
     help="Roles (read,write,delete,name,admin; all) everywhere, or in one place; may be repeated.",
 )
-_requests = click.option(
-    "--requests", type=click.FloatRange(min=0, min_open=True), metavar="N", help="A second, at most."
-)
-_rate = click.option(
-    "--bytes", "rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="A second, at most."
-)
+
+
+def _limits(command: Callable[..., T]) -> Callable[..., T]:
+    """The options that say what a key may ask for; the command gets those that were said as `limits`, by the client's names."""
+
+    @wraps(command)
+    def run(*, requests_per_s: Any, bytes_per_s: Any, burst_s: Any, **arguments: Any) -> T:
+        limits = without_bounds({"requests_per_s": requests_per_s, "bytes_per_s": bytes_per_s, "burst_s": burst_s})
+        return command(limits=limits, **arguments)
+
+    for option in (
+        click.option(
+            "--burst", "burst_s", callback=as_rate, metavar="SECONDS", help="As many seconds' worth at once; none: 1."
+        ),
+        click.option(
+            "--bytes", "bytes_per_s", callback=as_quota, metavar="SIZE", help="A second, at most: 10MiB; none."
+        ),
+        click.option("--requests", "requests_per_s", callback=as_rate, metavar="N", help="A second, at most; none."),
+    ):
+        run = option(run)
+    return run
+
+
 _into = click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -95,8 +115,7 @@ def key() -> None:
 @click.argument("name")
 @_grants
 @click.option("--expires", type=AgeType(), default="never", show_default=True, metavar="AGE", help="Such as 90d.")
-@_requests
-@_rate
+@_limits
 @_into
 @connecting
 @OUTPUT
@@ -104,8 +123,7 @@ def create(
     name: str,
     grants: tuple[Grant, ...],
     expires: timedelta | None,
-    requests: float | None,
-    rate: float | None,
+    limits: dict[str, Any],
     out: Path | None,
     cluster: ChosenCluster,
     output: str,
@@ -113,8 +131,10 @@ def create(
     """Make a key called NAME. It is shown once: whoever has it may do what it may."""
     if not grants:
         raise click.UsageError("say what it may: --grant read@ml/models, or --grant all")
+    from ambry.client.keys import KeyLimits  # not before it is needed
+
     with _kept(out) as kept, cluster.connect() as client:
-        made = client.keys.create(name, grants, expires=expires, limits=_limits(requests, rate))
+        made = client.keys.create(name, grants, expires=expires, limits=KeyLimits(**limits))
         _show_fresh(made, kept, output)
 
 
@@ -144,8 +164,7 @@ def show(id: str, cluster: ChosenCluster, output: str) -> None:
 @click.option("--name")
 @_grants
 @click.option("--expires", type=AgeType(), metavar="AGE", help="From now on, such as 90d; never.")
-@_requests
-@_rate
+@_limits
 @connecting
 @OUTPUT
 def change(
@@ -153,21 +172,21 @@ def change(
     name: str | None,
     grants: tuple[Grant, ...],
     expires: timedelta | None,
-    requests: float | None,
-    rate: float | None,
+    limits: dict[str, Any],
     cluster: ChosenCluster,
     output: str,
 ) -> None:
-    """Let a key be good for something else. What is not said stays; grants that are said take the place of all before."""
-    said: dict[str, Any] = {} if name is None else {"name": name}
+    """Let a key be good for something else. What is not said stays, each limit by itself; `none` takes one off.
+
+    Grants that are said take the place of all before.
+    """
+    said: dict[str, Any] = limits if name is None else {"name": name, **limits}
     if grants:
         said["grants"] = grants
     if click.get_current_context().get_parameter_source("expires") is not click.core.ParameterSource.DEFAULT:
         said["expires"] = expires
-    if requests is not None or rate is not None:
-        said["limits"] = _limits(requests, rate)
     if not said:
-        raise click.UsageError("say what is to change: --name, --grant, --expires, --requests or --bytes")
+        raise click.UsageError("say what is to change: --name, --grant, --expires, --requests, --bytes or --burst")
     with cluster.connect() as client:
         found = client.keys.change(id, **said)
     show_fields(_fields(found), output)
@@ -252,12 +271,6 @@ def _show_fresh(made: FreshKey, kept: NewSecretFile | None, output: str) -> None
     _give(str(made.text), kept)
 
 
-def _limits(requests: float | None, rate: float | None) -> KeyLimits:
-    from ambry.client.keys import KeyLimits
-
-    return KeyLimits(requests_per_s=requests, bytes_per_s=rate)
-
-
 def _may(info: KeyInfo) -> str:
     return " ".join(_grant(each) for each in info.grants)
 
@@ -292,4 +305,5 @@ def _fields(info: KeyInfo) -> dict[str, Any]:
         "last_used": _time(info.last_used, ""),
         "requests_per_s": limits.requests_per_s,
         "bytes_per_s": limits.bytes_per_s,
+        "burst_s": limits.burst_s,
     }

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_size_max, connecting
 from ambry.cli.keys import AgeType
 from ambry.cli.output import tell_done
 
@@ -15,7 +15,7 @@ from ambry.cli.output import tell_done
 @click.argument("method", type=click.Choice(["GET", "PUT"], case_sensitive=False))
 @click.argument("ref", required=False)
 @click.option("--expires", type=AgeType(), default="1h", show_default=True, metavar="AGE", help="At most 7d.")
-@click.option("--max-size", type=click.IntRange(min=0), metavar="BYTES", help="The most that an upload may have.")
+@click.option("--max-size", callback=as_size_max, metavar="SIZE", help="The most that an upload may have.")
 @click.option("--content-type", help="What an upload says to be.")
 @click.option("--once", is_flag=True, help="Good for one upload.")
 @click.option("--if-absent", is_flag=True, help="Writes over nothing: the name must be new.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from ambry.client.credentials import SecretText
 from ambry.rest.access import Grant
@@ -34,6 +35,20 @@ class KeyInfo:
     expires: datetime | None = None
     last_used: datetime | None = None
     limits: KeyLimits = KeyLimits()
+
+
+class KeyChange(TypedDict, total=False):
+    """What is said of a key that changes; the rest stays, each of its limits by itself."""
+
+    name: str
+    grants: Grant | Iterable[Grant]
+    """In place of all before."""
+    expires: Expiry
+    """None: never."""
+    requests_per_s: float | None
+    """None takes the bound off, here and below."""
+    bytes_per_s: float | None
+    burst_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from ambry.rest.text import is_plain
 from frontend.access.key_rows import KEYS, OldSecret, RevokedKey, StoredKey, decode, encode_revoked, told_put
 from frontend.access.key_sync import KeySync
 from frontend.access.verified import Access
-from frontend.limits.rates import Rates
+from frontend.limits.rates import UNBOUNDED, ChangedRates, Rates
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Stamp
 from frontend.who import Who
@@ -35,6 +35,32 @@ class MadeKey(msgspec.Struct, frozen=True):
     id: str
     stored: StoredKey
     text: str
+
+
+class ChangeOfKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of a key that changes; what is left unset stays."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    grants: Sequence[Grant] | msgspec.UnsetType = msgspec.UNSET
+    """In place of all before."""
+    expires_ms: int | msgspec.UnsetType | None = msgspec.UNSET
+    """None: never."""
+    limits: ChangedRates | msgspec.UnsetType | None = msgspec.UNSET
+    """None takes them all off."""
+
+    def of(self, stored: StoredKey) -> StoredKey:
+        """What becomes of a key."""
+        return msgspec.structs.replace(
+            stored,
+            name=stored.name if self.name is msgspec.UNSET else self.name,
+            grants=stored.grants if self.grants is msgspec.UNSET else tuple(self.grants),
+            expires_ms=stored.expires_ms if self.expires_ms is msgspec.UNSET else self.expires_ms,
+            limits=stored.limits
+            if self.limits is msgspec.UNSET
+            else UNBOUNDED
+            if self.limits is None
+            else self.limits.of(stored.limits),
+        )
 
 
 class Keys:
@@ -91,25 +117,10 @@ class Keys:
         await self._write(made.id, stored, Expect.ABSENT)
         return _made(made, stored)
 
-    async def change(
-        self,
-        who: Who,
-        id: str,
-        *,
-        name: str | None,
-        grants: Sequence[Grant] | None,
-        expires_ms: int | msgspec.UnsetType | None,
-        limits: Rates | None,
-    ) -> StoredKey:
-        """Let it be good for something else; what is None or unset stays. Raises as create, and KeyNotFound."""
+    async def change(self, who: Who, id: str, change: ChangeOfKey) -> StoredKey:
+        """Let it be good for something else. Raises as create, and KeyNotFound."""
         stored, stamp = await self._stored(who, id)
-        changed = msgspec.structs.replace(
-            stored,
-            name=stored.name if name is None else name,
-            grants=stored.grants if grants is None else tuple(grants),
-            expires_ms=stored.expires_ms if isinstance(expires_ms, msgspec.UnsetType) else expires_ms,
-            limits=stored.limits if limits is None else limits,
-        )
+        changed = change.of(stored)
         self._check(who, changed.name, changed.grants, changed.expires_ms, changed.limits)
         await self._write(id, changed, stamp)
         return changed

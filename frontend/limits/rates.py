@@ -54,3 +54,16 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 UNBOUNDED = Rates()
+
+
+class ChangedRates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What is said of rates that change: what is left out stays, None takes a bound off."""
+
+    requests_per_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    bytes_per_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    burst_s: float | msgspec.UnsetType | None = msgspec.UNSET
+
+    def of(self, before: Rates) -> Rates:
+        """What becomes of them."""
+        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET}
+        return msgspec.structs.replace(before, **said)

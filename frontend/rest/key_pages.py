@@ -15,10 +15,10 @@ from ambry.rest.access import Grant
 from ambry.rest.wrong_values import why_not
 from frontend.access.key_rows import StoredKey
 from frontend.access.key_use import KeyUse
-from frontend.access.keys import Keys, MadeKey
+from frontend.access.keys import ChangeOfKey, Keys, MadeKey
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
-from frontend.limits.rates import Rates
+from frontend.limits.rates import ChangedRates, Rates
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
@@ -37,10 +37,10 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="c
 class ChangedKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """What is said of one that changes; what is left out stays."""
 
-    name: str | None = None
-    grants: list[Grant] | None = None
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    grants: list[Grant] | msgspec.UnsetType = msgspec.UNSET
     expires_ms: int | msgspec.UnsetType | None = msgspec.UNSET
-    limits: Rates | None = None
+    limits: ChangedRates | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -113,10 +113,7 @@ class KeyPages:
         changed = await self._keys.change(
             exchange.context.who,
             id,
-            name=asked.name,
-            grants=asked.grants,
-            expires_ms=asked.expires_ms,
-            limits=asked.limits,
+            ChangeOfKey(name=asked.name, grants=asked.grants, expires_ms=asked.expires_ms, limits=asked.limits),
         )
         return json_page(await self._told(id, changed))
 

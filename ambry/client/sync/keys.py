@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Unpack
 
-from ambry.client.keys import Expiry, FreshKey, KeyInfo, KeyLimits
+from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits
 from ambry.client.model import Timeout
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.wire import keys as wire
 from ambry.errors import KeyNotFound
 from ambry.rest.access import Grant
-
-AS_IT_IS: Any = object()
-"""What is not to be changed of a key."""
 
 
 class SyncKeys:
@@ -49,20 +46,9 @@ class SyncKeys:
         request, body = wire.create_request(name, grants, expires, self._calls._clock.wall_ms(), limits)
         return self._calls._ask(request, body, wire.parse_fresh, timeout)
 
-    def change(
-        self,
-        id: str,
-        *,
-        name: str = AS_IT_IS,
-        grants: Grant | Iterable[Grant] = AS_IT_IS,
-        expires: Expiry = AS_IT_IS,
-        limits: KeyLimits = AS_IT_IS,
-        timeout: Timeout | None = None,
-    ) -> KeyInfo:
-        """Let it be good for something else; what is not said stays."""
-        given = {"name": name, "grants": grants, "expires": expires, "limits": limits}
-        said = {each: value for each, value in given.items() if value is not AS_IT_IS}
-        request, body = wire.change_request(id, said, self._calls._clock.wall_ms())
+    def change(self, id: str, *, timeout: Timeout | None = None, **changes: Unpack[KeyChange]) -> KeyInfo:
+        """Let it be good for something else; what is not said stays, and None takes a limit off."""
+        request, body = wire.change_request(id, changes, self._calls._clock.wall_ms())
         return self._calls._ask(request, body, wire.parse_key_info, timeout)
 
     def rotate(self, id: str, *, overlap: timedelta | int = 0, timeout: Timeout | None = None) -> FreshKey:

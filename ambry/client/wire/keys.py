@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ambry.client.credentials import SecretText
-from ambry.client.keys import Expiry, FreshKey, KeyInfo, KeyLimits, as_grants
+from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits, as_grants
 from ambry.client.model import check_type
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import InvalidRequest
@@ -25,6 +25,9 @@ class _Limits(msgspec.Struct, frozen=True, rename="camel"):
     requests_per_s: float | None = None
     bytes_per_s: float | None = None
     burst_s: float | None = None
+
+
+_CAMEL = dict(zip(_Limits.__struct_fields__, _Limits.__struct_encode_fields__, strict=True))
 
 
 class _Key(msgspec.Struct, rename="camel"):
@@ -63,8 +66,13 @@ def create_request(
     return _post("POST", KEYS, {**said, "limits": _limits(limits)}, f"the key {name}")
 
 
-def change_request(id: str, said: dict[str, Any], now_ms: int) -> tuple[ApiRequest, bytes]:
+def change_request(id: str, said: KeyChange, now_ms: int) -> tuple[ApiRequest, bytes]:
     """What is said changes. Raises InvalidRequest, TypeError."""
+    unknown = sorted(said.keys() - KeyChange.__optional_keys__)
+    if unknown:
+        raise TypeError(
+            f"a key has no {unknown[0]!r} to change; there are {', '.join(sorted(KeyChange.__optional_keys__))}"
+        )
     asked: dict[str, Any] = {}
     if "name" in said:
         asked["name"] = said["name"]
@@ -72,8 +80,9 @@ def change_request(id: str, said: dict[str, Any], now_ms: int) -> tuple[ApiReque
         asked["grants"] = _grants(said["grants"])
     if "expires" in said:
         asked["expiresMs"] = expires_ms(said["expires"], now_ms)
-    if "limits" in said:
-        asked["limits"] = _limits(said["limits"])
+    limits = {_CAMEL[name]: value for name, value in said.items() if name in _CAMEL}
+    if limits:
+        asked["limits"] = limits
     return _post("PUT", f"{KEYS}/{_checked(id)}", asked, f"key {id}")
 
 

@@ -122,12 +122,37 @@ def test_an_administrator_for_a_configuration_is_made_without_asking_anybody(tmp
     assert access.of(f"Bearer {out.read_text().strip()}").name == "ops"
 
 
+def test_a_limit_that_is_not_said_stays(shell: Shell) -> None:
+    """`--bytes` alone took the bound of the requests off."""
+    made = shell(
+        "key", "create", "x", "--grant", "all", "--requests", "5", "--bytes", "10MiB", "--burst", "2", "--json"
+    )
+    id = json.loads(made.stdout)["id"]
+
+    def limits(*said: str) -> tuple[object, ...]:
+        changed = shell("key", "change", id, *said, "--json")
+        assert changed.exit_code == 0, changed.output
+        told = json.loads(changed.stdout)
+        return told["requests_per_s"], told["bytes_per_s"], told["burst_s"]
+
+    assert limits("--bytes", "1K") == (5, 1024, 2)
+    assert limits("--requests", "none") == (None, 1024, 2)
+    assert limits("--name", "y") == (None, 1024, 2)
+    assert limits("--burst", "none", "--bytes", "none", "--requests", "0.5") == (0.5, None, None)
+    for wrong in (("--requests", "0"), ("--bytes", "many"), ("--burst", "-1"), ("--requests", "inf")):
+        assert shell("key", "change", id, *wrong).exit_code == 2
+
+
 def test_the_client_administers_keys(shell: Shell) -> None:
     with shell.client() as client:
         grant = Grant(roles=("read",), account="ml")
         made = client.keys.create("one", grant, expires=timedelta(days=1), limits=KeyLimits(requests_per_s=5))
         assert "secret" in repr(made.text) and str(made.text) not in repr(made)
         assert made.info in client.keys.list() and client.keys.show(made.info.id) == made.info
+        assert client.keys.change(made.info.id, bytes_per_s=7).limits == KeyLimits(requests_per_s=5, bytes_per_s=7)
+        assert client.keys.change(made.info.id, bytes_per_s=None).limits == KeyLimits(requests_per_s=5)
+        with pytest.raises(TypeError, match="no 'bytes' to change"):
+            client.keys.change(made.info.id, bytes=7)  # type: ignore[call-arg]
         changed = client.keys.change(made.info.id, expires=None)
         assert changed.expires is None and changed.limits.requests_per_s == 5 and changed.grants == (grant,)
         assert client.keys.rotate(made.info.id, overlap=5).text != made.text

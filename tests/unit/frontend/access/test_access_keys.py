@@ -15,15 +15,21 @@ from ambry.rest.access import Grant, Role
 from frontend.access.key_rows import KEYS, decode
 from frontend.access.key_sync import KeySync
 from frontend.access.key_use import KeyUse
-from frontend.access.keys import Keys
+from frontend.access.keys import ChangeOfKey, Keys
 from frontend.access.verified import Access
-from frontend.limits.rates import Rates
+from frontend.limits.rates import ChangedRates, Rates
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import MetadataStore, Put, Version
 from frontend.who import Who
 from tests.support.access import access_with, bearer, fresh_key
 from tests.support.fake_clock import SettableClock
 from tests.support.metadata_stores import opened, sqlite_store
+
+
+def _as(limits: Rates) -> ChangedRates:
+    """A change to these, whatever there is now."""
+    return ChangedRates(**msgspec.structs.asdict(limits))
+
 
 READ = [Grant(roles=("read",), account="ml")]
 
@@ -98,14 +104,28 @@ async def test_a_rotated_key_opens_with_both_secrets_for_as_long_as_was_said(tmp
 async def test_a_change_says_what_changes_and_keeps_the_rest(tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _, root, clock):
         id, text = await create(one, root, expires_ms=clock.wall_ms() + 1_000)
-        unset = msgspec.UNSET
-        await one.keys.change(root, id, name="other", grants=None, expires_ms=unset, limits=None)
+        await one.keys.change(root, id, ChangeOfKey(name="other"))
         assert one.who(text).name == "other" and one.who(text).expires_ms == clock.wall_ms() + 1_000
-        limits = Rates(requests_per_s=5)
-        await one.keys.change(root, id, name=None, grants=None, expires_ms=None, limits=limits)
-        assert one.who(text).expires_ms is None and one.who(text).key.limits == limits
-        await one.keys.change(root, id, name=None, grants=[Grant(roles=("write",))], expires_ms=unset, limits=None)
+        await one.keys.change(root, id, ChangeOfKey(expires_ms=None, limits=ChangedRates(requests_per_s=5)))
+        assert one.who(text).expires_ms is None and one.who(text).key.limits == Rates(requests_per_s=5)
+        await one.keys.change(root, id, ChangeOfKey(grants=[Grant(roles=("write",))]))
         assert not one.who(text).in_account(Role.READ, "ml")
+
+
+async def test_a_change_of_one_limit_keeps_the_others(tmp_path: Path) -> None:
+    """The limits were one value: to bound the bytes took the bound of the requests off."""
+    async with two(tmp_path) as (one, _, root, _clock):
+        limits = Rates(requests_per_s=5, bytes_per_s=1_000, burst_s=2)
+        id = (await one.keys.create(root, "job", READ, expires_ms=None, limits=limits)).id
+        changes = [
+            (ChangedRates(bytes_per_s=2_000), Rates(requests_per_s=5, bytes_per_s=2_000, burst_s=2)),
+            (ChangedRates(requests_per_s=None), Rates(bytes_per_s=2_000, burst_s=2)),
+            (ChangedRates(burst_s=3), Rates(bytes_per_s=2_000, burst_s=3)),
+            (ChangedRates(), Rates(bytes_per_s=2_000, burst_s=3)),
+            (None, Rates()),
+        ]
+        for change, expected in changes:
+            assert (await one.keys.change(root, id, ChangeOfKey(limits=change))).limits == expected
 
 
 async def test_nobody_gives_more_than_they_have_nor_touches_the_keys_of_others(tmp_path: Path) -> None:
@@ -149,9 +169,8 @@ async def test_keys_are_made_where_one_has_admin_alone(tmp_path: Path) -> None:
         id, _ = await create(
             one, one.who(text), [Grant(roles=("read",), account="ml", container="models", prefix="x/")]
         )
-        unset = msgspec.UNSET
         with pytest.raises(AccessDenied, match="does not have admin"):
-            await one.keys.change(one.who(text), id, name=None, grants=[elsewhere], expires_ms=unset, limits=None)
+            await one.keys.change(one.who(text), id, ChangeOfKey(grants=[elsewhere]))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +243,7 @@ async def test_a_change_that_comes_with_a_rotation_brings_no_old_secret_back(tmp
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(other.store, "get", rotated_before)
-            await other.keys.change(root, id, name="other", grants=None, expires_ms=msgspec.UNSET, limits=None)
+            await other.keys.change(root, id, ChangeOfKey(name="other"))
         await one.sync.tick()
         assert one.who(rotated[0]).name == "other"
         with pytest.raises(Unauthenticated):
@@ -269,15 +288,15 @@ async def test_no_key_outlives_whoever_made_it_nor_may_more_in_a_second(
             await one.keys.create(who, "job", READ, expires_ms=expires_ms, limits=limits)
         for id in (own, narrow.id, fits):
             with pytest.raises(AccessDenied, match=why):
-                await one.keys.change(who, id, name=None, grants=READ, expires_ms=expires_ms, limits=limits)
+                await one.keys.change(who, id, ChangeOfKey(grants=READ, expires_ms=expires_ms, limits=_as(limits)))
         wide = await one.keys.create(root, "wide", READ, expires_ms=expires_ms, limits=limits)
         for change in (
             one.keys.rotate(who, wide.id, overlap_s=0),
-            one.keys.change(who, wide.id, name="mine", grants=None, expires_ms=msgspec.UNSET, limits=None),
+            one.keys.change(who, wide.id, ChangeOfKey(name="mine")),
         ):
             with pytest.raises(AccessDenied, match=why):
                 await change
-        changed = await one.keys.change(who, wide.id, name=None, grants=None, expires_ms=until_ms, limits=BOUNDED)
+        changed = await one.keys.change(who, wide.id, ChangeOfKey(expires_ms=until_ms, limits=_as(BOUNDED)))
         assert (changed.expires_ms, changed.limits) == (until_ms, BOUNDED), "narrower it may make it"
 
 
@@ -308,7 +327,7 @@ async def test_a_secret_that_was_rotated_away_gets_nothing_that_stays(tmp_path: 
         with pytest.raises(AccessDenied, match="never expires"):
             await create(one, one.who(old))
         with pytest.raises(AccessDenied, match="never expires"):
-            await one.keys.change(one.who(old), id, name="x", grants=None, expires_ms=msgspec.UNSET, limits=None)
+            await one.keys.change(one.who(old), id, ChangeOfKey(name="x"))
         await create(one, one.who(old), expires_ms=clock.wall_ms() + 60_000)
         await one.keys.rotate(one.who(new), id, overlap_s=60)
 
@@ -323,7 +342,7 @@ async def test_a_key_that_is_revoked_elsewhere_makes_none_in_the_second_until_th
         for change in (
             create(other, who),
             other.keys.rotate(who, job, overlap_s=0),
-            other.keys.change(who, job, name="x", grants=None, expires_ms=msgspec.UNSET, limits=None),
+            other.keys.change(who, job, ChangeOfKey(name="x")),
             other.keys.revoke(who, job),
         ):
             with pytest.raises(Unauthenticated, match="was revoked while this request ran"):

@@ -74,6 +74,15 @@ async def test_keys_are_changed_and_rotated(tmp_path: Path) -> None:
         path = f"/keys/{made['id']}"
         changed = (await call(frontend, "PUT", path, root, {"name": "other", "limits": {"requestsPerS": 3}})).json()
         assert changed["name"] == "other" and changed["limits"]["requestsPerS"] == 3.0
+        narrowed = (await call(frontend, "PUT", path, root, {"limits": {"bytesPerS": 1000}})).json()
+        assert narrowed["limits"] == {"requestsPerS": 3.0, "bytesPerS": 1000.0, "burstS": None}
+        taken_off = (await call(frontend, "PUT", path, root, {"limits": {"requestsPerS": None}})).json()
+        assert taken_off["limits"] == {"requestsPerS": None, "bytesPerS": 1000.0, "burstS": None}
+        assert taken_off["grants"] == changed["grants"] and taken_off["name"] == "other"
+        for unsaid in ({"name": None}, {"grants": None}, {"limits": {"bytesPerS": "many"}}):
+            assert (await call(frontend, "PUT", path, root, unsaid)).status == 400
+        none = (await call(frontend, "PUT", path, root, {"limits": None})).json()
+        assert not any(none["limits"].values())
         rotated = (await call(frontend, "POST", f"{path}/rotate", root)).json()
         assert rotated["key"] != made["key"] and rotated["id"] == made["id"]
         assert (await call(frontend, "GET", "/keys/self", made["key"])).status == 401
