@@ -11,6 +11,7 @@ import pytest
 from ambry import AmbryClient, BlobId, RetryPolicy
 from ambry.errors import AmbryError, KeysUnavailable
 from deploy.local_cluster import LocalCluster
+from tests.support.clusters import running_cluster
 from tests.support.content import content
 from tests.support.vault import VaultProcess, binary
 from tests.support.waiting import eventually
@@ -43,14 +44,7 @@ def cluster(vault: VaultProcess, tmp_path: Path) -> Iterator[LocalCluster]:
         "encryption.retry_s=0.2",
         "encryption.timeout_ms=300",
     ]
-    with LocalCluster(
-        tmp_path / "cluster",
-        datacenters=1,
-        nodes=1,
-        partitions=1,
-        port_base=0,
-        overrides={"frontend": frontend},
-    ) as made:
+    with running_cluster(tmp_path, datacenters=1, nodes=1, partitions=1, overrides={"frontend": frontend}) as made:
         yield made
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from ambry.cli.main import cli
 from ambry.errors import AccountNotFound, AlreadyExists, ContainerNotFound, UpdateConflict
 from ambry.rest.accounts import AccountStatus
-from deploy.local_cluster import LocalCluster
+from tests.support.clusters import running_cluster, shared_cluster
 from tests.support.rest import call, put
 from tests.support.twins import Twins
 from tests.support.waiting import eventually
@@ -23,14 +23,14 @@ MODELS = {"x-ambry-target-account-name": "team", "x-ambry-target-container-name"
 
 
 @pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def urls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two frontends of one datacenter, of two processes each."""
-    with LocalCluster(
-        tmp_path_factory.mktemp("accounts") / "cluster",
+    with shared_cluster(
+        request,
+        tmp_path_factory,
         datacenters=1,
         frontends=2,
         partitions=2,
-        port_base=0,
         overrides={"frontend": ["frontend.workers=2", "frontend.lame_duck_s=0.1"]},
     ) as cluster:
         yield [member.url for member in cluster.frontends("dc1")]
@@ -69,11 +69,10 @@ def test_a_change_is_live_on_every_process_of_every_frontend(urls: list[str]) ->
 def test_f34_without_its_metadata_store_a_frontend_serves_what_it_knows(tmp_path: Path) -> None:
     """The store is a file in a directory that is not there, until it is."""
     directory = tmp_path / "not" / "there"
-    with LocalCluster(
-        tmp_path / "cluster",
+    with running_cluster(
+        tmp_path,
         datacenters=1,
         partitions=2,
-        port_base=0,
         # Where containers can be encrypted nothing is written before it is known whether they are.
         overrides={
             "frontend": [

@@ -13,6 +13,7 @@ from ambry.checksum import digest
 from ambry.errors import AmbryError, EncryptionKeyDeleted, KeysUnavailable
 from ambry.rest import names
 from deploy.local_cluster import LocalCluster
+from tests.support.clusters import shared_cluster
 from tests.support.content import content
 from tests.support.files_below import files_below
 from tests.support.rest import call
@@ -55,14 +56,12 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with LocalCluster(
-        tmp_path_factory.mktemp("encryption") / "cluster",
-        datacenters=2,
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with shared_cluster(
+        request,
+        tmp_path_factory,
         nodes=1,
-        frontends=1,
         partitions=1,
-        port_base=0,
         overrides={"frontend": ["encryption.retry_s=0.05", "frontend.lame_duck_s=0"]},
     ) as cluster:
         made = Machine(cluster)

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
+from tests.support.clusters import running_cluster
 from tests.support.content import content
 from tests.support.rest import call, metric, put
 from tests.support.waiting import eventually
@@ -22,11 +23,10 @@ WORKERS = 2
 
 @pytest.fixture
 def frontend(tmp_path: Path) -> Any:
-    with LocalCluster(
-        tmp_path / "cluster",
+    with running_cluster(
+        tmp_path,
         datacenters=1,
         partitions=2,
-        port_base=0,
         overrides={"frontend": [f"frontend.workers={WORKERS}", "frontend.lame_duck_s=0.1"]},
     ) as cluster:
         yield cluster, cluster.frontends("dc1")[0]

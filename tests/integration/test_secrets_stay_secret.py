@@ -28,6 +28,7 @@ from ambry.errors import AmbryError
 from ambry.rest.access import Grant
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
+from tests.support.clusters import shared_cluster
 from tests.support.files_below import files_below
 from tests.support.waiting import eventually
 
@@ -70,10 +71,9 @@ def of_a_key(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    directory = tmp_path_factory.mktemp("planted") / "cluster"
-    with LocalCluster(directory, datacenters=1, nodes=1, frontends=1, partitions=1, port_base=0, auth=True) as cluster:
-        made = Machine(cluster)
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with shared_cluster(request, tmp_path_factory, datacenters=1, nodes=1, partitions=1, auth=True) as cluster:
+        made, directory = Machine(cluster), cluster.directory
         made.secrets["admin key"] = cluster.key or ""
         made.secrets["secret of signed URLs"] = (directory / "access.secret").read_text().strip()
         made.secrets["master key"] = (directory / "master.keys").read_text().split()[1]
