@@ -230,6 +230,7 @@ SEAM = {
     "ambry/network/tcp.py": "the names of a socket's options",
     "ambry/network/sending.py": "a transport's socket, which sends what stands in a file",
     "ambry/service/tls.py": "reads certificates, at start and when they change",
+    "ambry/service/handshakes.py": "looks at the first byte of an accepted socket, and shuts it down",
     "ambry/service/last_words.py": "a second descriptor of a socket, which takes an alert",
     "ambry/service/listener.py": "sockets of its own: accepts, says goodbye, asks what the kernel holds",
     "ambry/service/log_file.py": "the file of a process's log",

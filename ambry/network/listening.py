@@ -8,13 +8,13 @@ from typing import Any
 
 from ambry.errors import ConfigInvalid
 from ambry.network.serving import ServingConnection
-from ambry.service.last_words import adopt
+from ambry.service.handshakes import Handshakes
 from ambry.service.listener import Listener, Socket
 from ambry.service.tls import ReloadingTls
 from ambry.service.turned_away import TurnedAway
 
 HANDSHAKES_MAX = 128
-"""At a time. Where one more comes the oldest goes: whoever is well is done in milliseconds, and who says nothing gives way."""
+"""At a time. Where one more comes the oldest goes."""
 
 
 class NodeListener:
@@ -25,10 +25,9 @@ class NodeListener:
     ) -> None:
         self._accept = accept
         self._tls = tls
-        self._loop = asyncio.get_running_loop()
-        self._turned_away = TurnedAway("a node", self._loop.time)
-        self._adopting: dict[asyncio.Task[None], None] = {}
-        """By age."""
+        self._handshakes: Handshakes[ServingConnection] = Handshakes(
+            TurnedAway("a node", asyncio.get_running_loop().time)
+        )
         self._listener = Listener(list(sockets), self._accepted, name="rpc")
 
     @property
@@ -36,34 +35,14 @@ class NodeListener:
         return self._listener.port
 
     def close(self) -> None:
-        """Accept no more; what is connected stays."""
+        """Accept no more, and give up who has not said who it is; what is connected stays."""
         self._listener.close()
+        self._handshakes.give_up_all("this process stops")
 
     def _accepted(self, sock: Socket, client: str) -> None:
-        if len(self._adopting) >= HANDSHAKES_MAX:
-            oldest = next(iter(self._adopting))
-            del self._adopting[oldest]
-            oldest.cancel()
-        task = self._loop.create_task(self._adopt(sock, client))
-        self._adopting[task] = None
-        task.add_done_callback(lambda done: self._adopting.pop(done, None))
-
-    async def _adopt(self, sock: Socket, client: str) -> None:
-        tls = self._tls
-        made = self._accept()
-        try:
-            if tls is None:
-                await self._loop.connect_accepted_socket(lambda: made, sock)
-            else:
-                await adopt(lambda: made, sock, tls.context)
-        except (OSError, asyncio.CancelledError) as error:
-            sock.close()
-            if made.transport is None:
-                made.connection_lost(None)  # it was none yet, and nobody else says that it is over
-            if tls is not None and isinstance(error, OSError):
-                self._turned_away.say(client, error)
-            elif tls is not None:
-                self._turned_away.tell(client, "others came, and it had not said who it is")
+        if len(self._handshakes) >= HANDSHAKES_MAX:
+            self._handshakes.give_up_oldest()
+        self._handshakes.begin(sock, client, self._accept(), self._tls)
 
 
 def require_tls(what: str, host: str, tls: object | None, *, loopback: bool) -> None:

@@ -19,8 +19,8 @@ import msgspec
 from ambry import __version__
 from ambry.address import is_loopback
 from ambry.errors import AmbryError, ConfigInvalid
-from ambry.service.admin_http import AdminAnswer, AdminConnection, AdminRequest, as_json, refusal
-from ambry.service.last_words import adopt
+from ambry.service.admin_http import AdminAnswer, AdminConnection, AdminRequest, as_bytes, as_json, refusal
+from ambry.service.handshakes import IN_THE_CLEAR, Handshakes
 from ambry.service.listener import Farewells, Listener, Socket, bind
 from ambry.service.logs import get_logger
 from ambry.service.metrics import CONTENT_TYPE, render
@@ -38,7 +38,6 @@ PIECE_S = 0.005
 """A page that is made piece by piece lets go of the event loop after so long."""
 DIGITS_MAX = 18
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-
 Page = Callable[[], Any]
 """What a page shows, or a coroutine that finds it out. An iterator is a list that is made and encoded piece by piece: others
 have their turn in between."""
@@ -147,10 +146,11 @@ class Admin:
     def __init__(self, pages: Pages, sockets: list[Socket], tls: AdminTls | None) -> None:
         self._pages = pages
         self._tls = tls
-        self._turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
         self._connections: set[AdminConnection] = set()
-        self._adopting: dict[asyncio.Task[None], AdminConnection] = {}
-        """Accepted, and not connected to the event loop yet, by age."""
+        turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
+        self._handshakes: Handshakes[AdminConnection] = Handshakes(
+            turned_away, to_http=lambda _client: as_bytes(refusal("InvalidRequest", IN_THE_CLEAR, 400))
+        )
         self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
         self._farewells = Farewells(
             most=FAREWELLS_MAX, patience_s=1.0, full=self._listener.pause, room=self._listener.resume
@@ -161,9 +161,11 @@ class Admin:
         return self._listener.port
 
     def _accepted(self, sock: Socket, client: str) -> None:
-        if len(self._connections) >= CONNECTIONS_MAX and self._tls is not None and self._adopting:
+        if len(self._connections) >= CONNECTIONS_MAX and self._tls is not None:
             # Whoever has not said who it is gives way.
-            self._give_up(next(iter(self._adopting)))
+            given_up = self._handshakes.give_up_oldest()
+            if given_up is not None:
+                self._connections.discard(given_up)
         if len(self._connections) >= CONNECTIONS_MAX:
             if self._tls is None:
                 self._farewells.say(sock, _FULL)
@@ -173,35 +175,13 @@ class Admin:
         refuses = None if self._tls is None else self._tls.refuses
         connection = AdminConnection(self._pages.answer, self._connections.discard, refuses)
         self._connections.add(connection)
-        task = asyncio.get_running_loop().create_task(self._adopt(sock, client, connection))
-        self._adopting[task] = connection
-        task.add_done_callback(lambda done: self._adopting.pop(done, None))
-
-    def _give_up(self, handshake: asyncio.Task[None]) -> None:
-        self._connections.discard(self._adopting.pop(handshake))
-        handshake.cancel()
-
-    async def _adopt(self, sock: Socket, client: str, connection: AdminConnection) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            if self._tls is None:
-                await loop.connect_accepted_socket(lambda: connection, sock)
-            else:
-                await adopt(lambda: connection, sock, self._tls.node.serving.context)
-        except (OSError, asyncio.CancelledError) as error:
-            self._connections.discard(connection)
-            sock.close()
-            if self._tls is not None and isinstance(error, OSError):
-                self._turned_away.say(client, error)
+        self._handshakes.begin(sock, client, connection, None if self._tls is None else self._tls.node.serving)
 
     async def close(self) -> None:
         """Accept no more, and end what is being answered after a second."""
         self._listener.close()
         self._farewells.close()
-        if self._adopting:
-            await asyncio.wait(self._adopting, timeout=1.0)
-        for handshake in list(self._adopting):
-            self._give_up(handshake)
+        await self._handshakes.ended(within_s=1.0)
         answering = [connection.task for connection in self._connections if connection.task is not None]
         if answering:
             _, late = await asyncio.wait(answering, timeout=1.0)

@@ -51,6 +51,21 @@ def refusal(name: str, detail: str, status: int) -> AdminAnswer:
     return as_json({"error": name, "detail": detail}, status)
 
 
+def as_bytes(answer: AdminAnswer, *, bodyless: bool = False) -> bytes:
+    """An answer as it goes over its connection, which ends with it."""
+    fields = {
+        "Content-Type": answer.content_type,
+        "Content-Length": str(len(answer.body)),
+        "Server": "ambry",
+        "Connection": "close",
+        **answer.headers,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    status = HTTPStatus(answer.status)
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n".encode()
+    return head if bodyless else head + answer.body
+
+
 class _Refused(Exception):
     """What came is no request that is heard here."""
 
@@ -198,17 +213,7 @@ class AdminConnection(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
-        fields = {
-            "Content-Type": answer.content_type,
-            "Content-Length": str(len(answer.body)),
-            "Server": "ambry",
-            "Connection": "close",
-            **answer.headers,
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        status = HTTPStatus(answer.status)
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n".encode()
-        transport.write(head if bodyless else head + answer.body)
+        transport.write(as_bytes(answer, bodyless=bodyless))
         self.task = None
         transport.close()
         self._late = self._loop.call_later(COMES_WITHIN_S, transport.abort)

@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-
-from ambry.service.tls import HANDSHAKE_S
 
 HEARD_WITHIN_S = 1.0
 """Time for the other end to take the alert: what it sends meanwhile is read and forgotten, or the kernel would reset it."""
@@ -40,23 +37,36 @@ class _Recording(ssl.SSLObject):
             raise
 
 
-async def adopt(make: Callable[[], asyncio.BaseProtocol], sock: socket.socket, context: ssl.SSLContext) -> None:
-    """Serve an accepted socket in TLS; it is closed where that fails. Raises OSError, after the other end was told."""
-    loop = asyncio.get_running_loop()
+async def adopt(
+    connection: asyncio.BaseProtocol, sock: socket.socket, context: ssl.SSLContext, *, within_s: float, told: bool
+) -> None:
+    """Serve an accepted socket in TLS; it is closed where that fails. Raises OSError, after the other end was `told`, if so.
+
+    To be told takes a second descriptor.
+    """
     context.sslobject_class = _Recording
-    kept = sock.dup()
+    kept = sock.dup() if told else None
     try:
-        await loop.connect_accepted_socket(make, sock, ssl=context, ssl_handshake_timeout=HANDSHAKE_S)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: connection, sock, ssl=context, ssl_handshake_timeout=within_s
+        )
     except OSError as error:
         sock.close()
-        with suppress(OSError):
-            words = getattr(error, "last_words", b"")
-            if words:
-                async with asyncio.timeout(HEARD_WITHIN_S):
-                    await loop.sock_sendall(kept, words)
-                    kept.shutdown(socket.SHUT_WR)
-                    while await loop.sock_recv(kept, 16 << 10):
-                        pass
+        words = getattr(error, "last_words", b"")
+        if words and kept is not None:
+            await tell(kept, words)
         raise
     finally:
-        kept.close()
+        if kept is not None:
+            kept.close()
+
+
+async def tell(sock: socket.socket, words: bytes) -> None:
+    """Send the last that is said over a socket, and wait for the other end to take it, or to close."""
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):  # the other end may be gone
+        async with asyncio.timeout(HEARD_WITHIN_S):
+            await loop.sock_sendall(sock, words)
+            sock.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(sock, 16 << 10):
+                pass

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from frontend.config import FrontendSection
 
 ADMIN_DESCRIPTORS = 32
+HANDSHAKE_DESCRIPTORS = 32
+"""Second ones, of handshakes whose other end can be told why they fail."""
 LINGERING_MAX = 32
 """Clients at a time that are told that there is no room, before accepting pauses."""
 OTHER_DESCRIPTORS = 24
@@ -41,9 +43,10 @@ def connections_that_fit(descriptors: int, *, peers: int, wanted: int) -> int:
     """How many clients may be connected when the process may open so many descriptors.
 
     Kept free: two for each data node (an old connection may linger beside its successor), those of the admin port, those of
-    clients that are being turned away, and some for log files, the layout and the event loop itself. Never less than 8.
+    clients that are turned away, in handshakes too, and some for log files, the layout and the event loop itself. Never less
+    than 8.
     """
-    kept = 2 * peers + ADMIN_DESCRIPTORS + LINGERING_MAX + OTHER_DESCRIPTORS
+    kept = 2 * peers + ADMIN_DESCRIPTORS + HANDSHAKE_DESCRIPTORS + LINGERING_MAX + OTHER_DESCRIPTORS
     return min(wanted, max(8, descriptors - kept))
 
 

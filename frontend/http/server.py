@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -16,8 +15,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ambry.clock import Clock
-from ambry.errors import AmbryError, Overloaded, Unavailable, must_have
+from ambry.errors import AmbryError, InvalidRequest, Overloaded, Unavailable, must_have
 from ambry.service import heap
+from ambry.service.handshakes import IN_THE_CLEAR, Handshakes
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
 from ambry.service.logs import get_logger
 from ambry.service.tls import ReloadingTls
@@ -37,6 +37,8 @@ SWEEP_S = 0.5
 """How often slow clients are looked after, or five times within the shortest deadline."""
 LOOKS_MAX = 32
 """Slow clients that are looked at in one turn of the event loop."""
+HANDSHAKES_S = 1.0
+"""How long a drain waits for handshakes."""
 FIRST_WORDS_S = 0.1
 LOOK_EVERY_S = 0.005
 """How often a drain looks whether it is over, and how long after some slow clients others are looked at."""
@@ -103,12 +105,16 @@ class HttpServer(web.Server):
             full=self._pause_accepting,
             room=self._resume_accepting,
         )
-        self._adopting: set[asyncio.Task[None]] = set()
         self._parting: set[asyncio.Task[None]] = set()
         self._random = random_source
         self._answer = answer
         self.now = asyncio.get_running_loop().time
-        self._turned_away = TurnedAway("a client", self.now)
+        self._handshakes: Handshakes[Connection] = Handshakes(
+            TurnedAway("a client", self.now),
+            within_s=limits.head_timeout_s,
+            to_http=self._speaks_https,
+            failed=metrics.REFUSED.labels("handshake").inc,
+        )
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_s = min(SWEEP_S, limits.head_timeout_s / 5, limits.stall_timeout_s / 5)
@@ -133,9 +139,9 @@ class HttpServer(web.Server):
                 return
             self._farewells.say(sock, _as_bytes(response))
             return
-        task = self._loop.create_task(self._adopt(sock, client))
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
+        # A client that takes nothing has no more than that in the kernel. Who has taken something is not bound by it.
+        bound_unsent(sock, UNSENT_BYTES)
+        self._handshakes.begin(sock, client, Connection(self, client), self._tls)
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what ends a connection, with a reference to it."""
@@ -151,36 +157,15 @@ class HttpServer(web.Server):
         if self._listener is not None:
             self._listener.resume()
 
-    async def _adopt(self, sock: Socket, client: str) -> None:
-        try:
-            # A client that takes nothing has no more than that in the kernel. Who has taken something is not bound by it.
-            bound_unsent(sock, UNSENT_BYTES)
-            tls = self._tls
-            if tls is None:
-                await self._loop.connect_accepted_socket(lambda: Connection(self, client), sock)
-            else:
-                await self._loop.connect_accepted_socket(
-                    lambda: Connection(self, client),
-                    sock,
-                    ssl=tls.context,
-                    ssl_handshake_timeout=self.limits.head_timeout_s,
-                )
-        except OSError as error:
-            # It is gone already, or its handshake was no good.
-            sock.close()
-            self.admission.leave(client)
-            if self._tls is not None:
-                metrics.REFUSED.labels("handshake").inc()
-            if isinstance(error, ssl.SSLError):
-                # Who only looks whether the port is open, as load balancers do, ends it without a word.
-                self._turned_away.say(client, error)
-                return
-            log.debug("connection lost before it began", client=client, error=str(error))
+    def _speaks_https(self, client: str) -> bytes:
+        return _as_bytes(self.refused(InvalidRequest(IN_THE_CLEAR), None, client, kind="in_the_clear"))
 
     # --- connections ---
 
     def connected(self, connection: Connection) -> None:
         self._open.add(connection)
+        if self._listener is None:
+            connection.turn_down(self._stopping)
 
     def disconnected(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -270,10 +255,11 @@ class HttpServer(web.Server):
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        while self._adopting:
-            await asyncio.wait(self._adopting)
         for connection in self._open:
             connection.turn_down(self._stopping)
+        # Those too that the kernel has accepted; who says nothing until then gets no connection.
+        await self._until(lambda: not self._handshakes, HANDSHAKES_S, hurry)
+        await self._handshakes.ended(within_s=0)
         # What those sent who were waiting to be accepted is read in the next turns.
         await self._until(lambda: not self._open, min(timeout_s, FIRST_WORDS_S), hurry)
         await self._until(lambda: not self._busy(), timeout_s, hurry)

@@ -14,6 +14,7 @@ from aiohttp import web
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError
 from ambry.service.listener import bind
+from ambry.service.tls import ReloadingTls, TlsSection, front_context
 from frontend.config import FrontendSection
 from frontend.http.admission import limits_of
 from frontend.http.server import HttpServer
@@ -58,6 +59,7 @@ async def edge(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = say_ok,
     *,
     lingering_s: float = 0.5,
+    tls: TlsSection | None = None,
     **section: Any,
 ) -> AsyncIterator[Edge]:
     """`section` overrides fields of FrontendSection."""
@@ -68,6 +70,7 @@ async def edge(
         limits=limits_of(FrontendSection(**section)),
         answer=problem,
         lingering_s=lingering_s,
+        tls=None if tls is None else ReloadingTls(tls, front_context),
     )
     server.start(bind("127.0.0.1", 0))
     try:

@@ -133,7 +133,8 @@ def not_trusted(endpoint: str, cause: Exception) -> ProtocolViolation:
             f"{endpoint} refuses this client's certificate ({reason}); TLSConfig(cert=..., key=...), or AMBRY_CERT and "
             "AMBRY_CERT_KEY, names another"
         )
-    return ProtocolViolation(f"{endpoint} does not speak TLS as expected ({reason}); check that it is a port for https")
+    hint = f"if that port speaks http, name it http:{endpoint.partition(':')[2]}"
+    return ProtocolViolation(f"{endpoint} does not speak TLS as expected ({reason}): is it a port for https? {hint}")
 
 
 def closed_idle(endpoint: str) -> StaleConnection:

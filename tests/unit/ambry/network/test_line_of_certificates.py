@@ -306,5 +306,5 @@ async def test_who_is_turned_away_in_its_handshake_leaves_nothing_behind(tmp_pat
                     ssl=context,
                 )
                 await lost.wait()
-        await eventually(lambda: not house.listener._adopting)
+        await eventually(lambda: not house.listener._handshakes)
         assert house.accepted.count == 0

@@ -90,7 +90,7 @@ async def test_who_shows_nothing_or_what_was_taken_back_is_told_and_logged(
     foreign = node_section(authority(tmp_path / "foreign"), NodeRole.OPERATOR, "me")
     with pytest.raises(AdminUnanswered, match="its certificate is refused: "):
         await ask(url, foreign)
-    with pytest.raises(AdminUnanswered, match="is it one for https"):
+    with pytest.raises(AdminUnanswered, match="this port speaks https: ask https"):
         await ask(url.replace("https", "http"), None)
     told = [str(event["error"]) for event in said(turned, "an operator was turned away in its handshake")]
     assert any("revoked" in each for each in told)

@@ -14,7 +14,7 @@ import uvloop
 from ambry.service import turned_away as module
 from ambry.service.last_words import adopt
 from ambry.service.listener import Listener, Socket, bind
-from ambry.service.tls import NodeRole, NodeTlsSection, calling_context, serving_context
+from ambry.service.tls import HANDSHAKE_S, NodeRole, NodeTlsSection, calling_context, serving_context
 from ambry.service.turned_away import TurnedAway, why
 from tests.support.captured_log import capture_log, said
 from tests.support.fake_clock import SettableClock
@@ -56,7 +56,7 @@ async def heard(server: NodeTlsSection, context: ssl.SSLContext) -> str:
     adopting: list[asyncio.Task[None]] = []
 
     def accepted(sock: Socket, _client: str) -> None:
-        work = adopt(asyncio.Protocol, sock, serving_context(server))
+        work = adopt(asyncio.Protocol(), sock, serving_context(server), within_s=HANDSHAKE_S, told=True)
         adopting.append(asyncio.get_running_loop().create_task(work))
 
     listener = Listener(bind("127.0.0.1", 0), accepted, name="test")

@@ -10,8 +10,8 @@ from frontend.http.admission import Admission, Patience, connections_that_fit, l
     ("descriptors", "peers", "wanted", "fit"),
     [
         (65_536, 6, 4096, 4096),
-        (1024, 6, 4096, 1024 - 12 - 88),
-        (256, 6, 4096, 256 - 12 - 88),
+        (1024, 6, 4096, 1024 - 12 - 120),
+        (256, 6, 4096, 256 - 12 - 120),
         (64, 6, 4096, 8),
         (64, 6, 2, 2),
     ],

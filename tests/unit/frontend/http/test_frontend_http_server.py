@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -15,6 +17,7 @@ from frontend.http.connections import UNSENT_BYTES, Connection
 from frontend.http.server import LOOKS_MAX, HttpServer
 from tests.support.edge import Edge, edge
 from tests.support.http_frontend import until
+from tests.support.node_certificates import authority, front_section
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -170,6 +173,75 @@ async def test_connections_that_the_kernel_has_accepted_when_the_port_closes_are
             assert (await loop.sock_recv(sock, 100))[:13] in (b"HTTP/1.1 503 ", b"HTTP/1.1 200 ")
             sock.close()
         await task
+
+
+async def test_a_drain_does_not_wait_for_who_says_nothing_and_finishes_what_is_under_way(tmp_path: Path) -> None:
+    """It waited for each silent handshake, up to the time for a head, before it looked at anything else."""
+    going = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await going.wait()
+        return web.Response(text="done")
+
+    made = authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(made.certificate_file))
+    async with edge(handler, tls=front_section(made), header_timeout_s=3_600) as server:
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
+        silent[0][1].write(b"\x16\x03\x01")
+        reader, writer = await asyncio.open_connection("localhost", server.port, ssl=context)
+        writer.write(GET)
+        await until(lambda: any(not each.idle for each in server.server._open), "the request runs")
+        await until(lambda: server.server.admission.connections == 21, "all are accepted")
+        task, _ = await draining(server.server, timeout_s=3_600)
+        for each, closes in silent:
+            assert await each.read() == b""
+            closes.close()
+        assert not task.done()
+        going.set()
+        assert (await reader.read()).endswith(b"done")
+        writer.close()
+        async with asyncio.timeout(60):
+            await task
+        assert server.server.admission.connections == 0
+
+
+async def test_who_connects_in_tls_while_it_drains_is_answered_503(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(made.certificate_file))
+    going = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await going.wait()
+        return web.Response(text="done")
+
+    async with edge(handler, tls=front_section(made)) as server:
+        _, busy = await asyncio.open_connection("localhost", server.port, ssl=context)
+        busy.write(GET)
+        await until(lambda: any(not each.idle for each in server.server._open), "a request runs")
+        raw = socket.create_connection(("127.0.0.1", server.port))
+        raw.setblocking(False)
+        await until(lambda: server.server.admission.connections == 2, "the other is accepted")
+        task, _ = await draining(server.server, timeout_s=3_600)
+        reader, writer = await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost")
+        writer.write(GET)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+        going.set()
+        writer.close()
+        busy.close()
+        await task
+
+
+async def test_http_in_the_clear_to_a_port_of_https_is_told_so(tmp_path: Path) -> None:
+    """It was closed without a word, which nobody took for a wrong scheme."""
+    async with edge(tls=front_section(authority(tmp_path))) as server, server.connected() as client:
+        await client.send(GET)
+        answer = await client.answer()
+        assert answer.status == 400
+        assert answer.headers["connection"] == "close"
+        assert "this port speaks https" in answer.json()["detail"]
+        assert await client.at_end()
+        client.abort()
+        await until(lambda: server.server.admission.connections == 0, "it has left")
 
 
 async def test_the_kernel_takes_little_for_a_client_that_takes_nothing_and_as_much_as_it_likes_for_one_that_reads() -> (
