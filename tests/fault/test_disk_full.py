@@ -124,7 +124,7 @@ def test_a_full_disk_refuses_puts_and_nothing_else(small_disks: LocalCluster) ->
     for blob_id in doomed:
         assert call(url1, "DELETE", f"/{blob_id}").status == 202
         del stored[blob_id]
-        eventually(lambda blob_id=blob_id: get(url1, blob_id).status == 410, "deleted while full", timeout_s=10)  # type: ignore[misc]
+        eventually(lambda blob_id=blob_id: get(url1, blob_id).status == 410, "deleted while full")  # type: ignore[misc]
     states = [page for page in not_caught_up(cluster) if "fenced" in page]
     assert not states, states
 
@@ -132,7 +132,7 @@ def test_a_full_disk_refuses_puts_and_nothing_else(small_disks: LocalCluster) ->
     for node in cluster.nodes("dc1"):
         mount_again = ["mount", "-o", f"remount,size={TMPFS_MIB * 3}m", str(node.data_dir)]
         subprocess.run(mount_again, check=True, capture_output=True)
-    eventually(lambda: call(url1, "POST", "/", b"room again").status == 201, "puts work again", timeout_s=10)
+    eventually(lambda: call(url1, "POST", "/", b"room again").status == 201, "puts work again")
     answer = call(url1, "POST", "/", content(seed - 1, 9_000_000))
     stored[answer.blob_id] = Stored(id=answer.blob_id, seed=seed - 1, size=9_000_000)
     every_copy_is_right(cluster, stored, timeout_s=60)

@@ -120,7 +120,7 @@ def test_a_request_id_is_in_the_frontends_log_and_the_data_nodes(cluster: LocalC
         return [name for name in names if request_id in cluster.member(name).log.read_text("utf-8")]
 
     nodes = [node.name for node in cluster.nodes("dc1")]
-    eventually(lambda: said(["dc1-f1"]) and len(said(nodes)) >= 2, "the request id in the logs", timeout_s=5)
+    eventually(lambda: said(["dc1-f1"]) and len(said(nodes)) >= 2, "the request id in the logs")
 
 
 def test_every_log_line_is_one_json_event(cluster: LocalCluster) -> None:

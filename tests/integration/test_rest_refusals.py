@@ -47,7 +47,7 @@ def nothing_is_left(cluster: LocalCluster, records: set[bytes]) -> None:
                     found.append(f"{copy.id} on {copy.node}: {copy.held}, {copy.state}")
         return found
 
-    settled(alive, "tombstones on the records of an upload that failed", timeout_s=10)
+    settled(alive, "tombstones on the records of an upload that failed")
     for raw in records:
         if BlobId(raw).kind is not IdKind.CHUNK:
             assert get(cluster.frontends("dc1")[0].url, str(BlobId(raw))).status in (404, 410)
@@ -58,7 +58,6 @@ def budget_is_free(cluster: LocalCluster) -> None:
     eventually(
         lambda: metric(admin, "ambry_frontend_memory_budget_free_bytes") == BUDGET,
         "all of the memory budget given back",
-        timeout_s=15,
     )
 
 

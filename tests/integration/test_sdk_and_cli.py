@@ -41,7 +41,7 @@ def test_the_client_end_to_end(dc1: str, dc2: str, tmp_path: Path) -> None:
         with pytest.raises(BlobGone):
             here.get_bytes(blob.id)
         here.undelete(blob.id)
-        assert eventually(lambda: here.exists(blob.id), "undeleted", timeout_s=5)
+        assert eventually(lambda: here.exists(blob.id), "undeleted")
         assert here.health()
 
 

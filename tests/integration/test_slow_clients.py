@@ -35,7 +35,7 @@ def idle_clients(cluster: LocalCluster, head: bytes, count: int) -> Iterator[Non
         in_flight = "ambry_frontend_requests_in_flight"
         eventually(lambda: metric(frontend.admin_url, in_flight) >= count, "all are being served")
         yield
-    eventually(lambda: metric(frontend.admin_url, free) == BUDGET, "all of the memory budget given back", timeout_s=15)
+    eventually(lambda: metric(frontend.admin_url, free) == BUDGET, "all of the memory budget given back")
 
 
 def test_stalled_uploads_do_not_stop_the_others(cluster: LocalCluster, dc1: str) -> None:

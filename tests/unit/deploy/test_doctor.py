@@ -56,7 +56,7 @@ def running_with(config: Path, *more: str, **environment: str) -> Iterator[None]
     command = [sys.executable, "-c", "import sys; sys.stdin.read()", "-m", "frontend", "--config", str(config), *more]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **environment})
     try:
-        assert wait_until(lambda: find(process.pid, config) is not None, 10)
+        assert wait_until(lambda: find(process.pid, config) is not None, 60.0)
         yield
     finally:
         process.communicate()

@@ -247,7 +247,7 @@ def test_supervise_tells_who_died_and_returns_when_nothing_runs(make: Make) -> N
         watcher = threading.Thread(target=local.supervise)
         watcher.start()
         local.kill("dc1-n1")
-        assert wait_until(lambda: any(line.startswith("dc1-n1 was killed by SIGKILL") for line in said), 20.0)
+        assert wait_until(lambda: any(line.startswith("dc1-n1 was killed by SIGKILL") for line in said), 60.0)
         local.down()
         watcher.join(20.0)
         assert not watcher.is_alive()
@@ -276,7 +276,7 @@ signal.pause()
         local = LocalCluster(tmp_path / "c")
         assert [status.state for status in local.status()] == ["ready"] * 2
         parent.kill()
-    assert wait_until(lambda: {status.state for status in local.status()} == {"down"}, 10.0)
+    assert wait_until(lambda: {status.state for status in local.status()} == {"down"}, 60.0)
 
 
 def test_detached_processes_go_on_without_the_one_who_started_them(make: Make, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that has <tmp_path>/config.toml among its arguments."""
     config = tmp_path / "config.toml"
     with subprocess.Popen([sys.executable, "-c", SLEEP, "-m", "datanode", "--config", str(config)]) as child:
-        assert wait_until(lambda: find(child.pid, config) is not None, 10.0)
+        assert wait_until(lambda: find(child.pid, config) is not None, 60.0)
         yield child
         child.kill()
 
@@ -52,7 +52,7 @@ def test_who_only_has_a_config_file_open_is_no_process_of_the_cluster(
     config = tmp_path / "config.toml"
     with subprocess.Popen([sys.executable, "-c", SLEEP, str(config)]) as editor:
         try:
-            assert wait_until(lambda: find(editor.pid, config) is not None, 10.0)
+            assert wait_until(lambda: find(editor.pid, config) is not None, 60.0)
             assert running([config, tmp_path / "other.toml"]) == {config: sleeper.pid}
         finally:
             editor.kill()
@@ -63,7 +63,7 @@ def test_who_looks_at_a_configuration_does_not_run_with_it(sleeper: subprocess.P
     config = tmp_path / "config.toml"
     with subprocess.Popen([sys.executable, "-c", SLEEP, "doctor", "--config", str(config)]) as doctor:
         try:
-            assert wait_until(lambda: find(doctor.pid, config) is not None, 10.0)
+            assert wait_until(lambda: find(doctor.pid, config) is not None, 60.0)
             assert running([config]) == {config: sleeper.pid}
             sleeper.kill()
             sleeper.wait()
@@ -92,7 +92,7 @@ def test_a_zombie_is_gone_before_anybody_reaps_it(sleeper: subprocess.Popen[byte
 
     found.send(signal.SIGKILL)
 
-    assert wait_until(lambda: not found.alive, 10.0)
+    assert wait_until(lambda: not found.alive, 60.0)
     assert find(sleeper.pid, tmp_path / "config.toml") is None
     assert sleeper.wait() == -signal.SIGKILL
 
@@ -101,7 +101,7 @@ def test_a_stopped_process_shows_it(sleeper: subprocess.Popen[bytes], tmp_path: 
     found = find(sleeper.pid, tmp_path / "config.toml")
     assert found is not None
     found.send(signal.SIGSTOP)
-    assert wait_until(lambda: found.state() == "T", 10.0)
+    assert wait_until(lambda: found.state() == "T", 60.0)
 
 
 def test_a_name_with_spaces_and_parentheses_does_not_confuse_the_reader_of_stat(
