@@ -17,7 +17,6 @@ from ambry.cli.output import copy, standard_input, standard_output
 from ambry.cli.planning import last_part
 from ambry.cli.sides import PIPE
 from ambry.cli.workers import Workers
-from ambry.client.copying import copy_blob
 from ambry.client.model import BlobInfo, Progress
 from ambry.client.refs import NameRef
 from ambry.errors import AlreadyExists, AmbryError, Unauthenticated
@@ -170,6 +169,9 @@ class Mover:
         return client.get_file(step.blob, target, overwrite=not self.keep, progress=progress)
 
     def _across(self, step: AcrossStep, progress: Progress | None) -> BlobInfo:
+        # It brings asyncio, for its clock, which whoever lists the commands does not wait for.
+        from ambry.client.copying import copy_blob
+
         reading, writing = _needed(self.reading), _needed(self.writing)
         if step.renamed is not None:
             return writing.rename(step.renamed, step.place, overwrite=not self.keep)
