@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from ambry.clock import SystemClock
 from ambry.ids import BlobId, IdKind, uuid7
 from deploy.local_cluster import LocalCluster
 from tests.support.ports import port_range
-from tests.support.rest import page
+from tests.support.rest import metric, page
+from tests.support.waiting import eventually, settled
 
 SMALL_DISKS = {"datanode": ("store.segment_size_bytes=16777216", "store.reserve_bytes=67108864")}
 
@@ -127,6 +129,17 @@ def not_caught_up(cluster: LocalCluster, nodes: Sequence[str] | None = None) -> 
                         f"{where} has not heard of all that {name} has: {peer}"
                     )  # it learns so with its next answer
     return found
+
+
+def wait_until_whole(cluster: LocalCluster) -> None:
+    """A process is ready when it reaches its own datacenter: wait until each reaches the others, too, and has all they have."""
+    for frontend in cluster.frontends():
+        usable = partial(metric, frontend.admin_url, "ambry_frontend_peers_usable")
+        eventually(
+            lambda usable=usable: usable() == len(cluster.nodes()),  # type: ignore[misc]
+            f"{frontend.name} reaches every data node",
+        )
+    settled(lambda: not_caught_up(cluster), "every replica has caught up with its peers")
 
 
 def segments_of(cluster: LocalCluster, node: str) -> list[Path]:
