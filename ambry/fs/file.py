@@ -27,6 +27,9 @@ BLOCK_SIZE = 8 << 20
 PARTS_PER_SIZE = 2_000
 """Parts get twice as large after so many: 10,000 of them hold 484 GiB."""
 
+OF_UPLOADS = frozenset(("ttl", "content_type", "metadata", "filename", "durability", "timeout"))
+"""What may be said of a file that is written, as `AmbryClient.start_upload` takes it."""
+
 register_cache(GrowingAhead)
 
 
@@ -53,7 +56,14 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         size: int | None = None,
         **said: Any,
     ) -> None:
-        """`details`: what `fs.info` says of one that is read. `said`: of one that is written, as `AmbryClient.put` takes it."""
+        """`details`: what `fs.info` says of one that is read. `said`: of one that is written, see OF_UPLOADS.
+
+        Raises TypeError for what is not among them, and not when all is written.
+        """
+        if mode != "rb" and (unknown := sorted(said.keys() - OF_UPLOADS)):
+            raise TypeError(
+                f"a file is not written with {', '.join(unknown)}, but with {', '.join(sorted(OF_UPLOADS))}"
+            )
         self._client: AmbryClient = fs.client
         self._name = None if mode == "rb" else fs.name_of(path)
         self._before = in_flight()

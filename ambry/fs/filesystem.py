@@ -16,6 +16,7 @@ from ambry.client.model import ClientOptions
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, UpdateConflict
+from ambry.fs.directories import MadeDirectories
 from ambry.fs.entries import Info, progress_of
 from ambry.fs.file import AmbryFile
 from ambry.fs.listing import Listing
@@ -23,6 +24,8 @@ from ambry.fs.paths import url_of, where_of
 from ambry.ids import BlobId
 
 _OPTIONS = frozenset(ClientOptions.__annotations__)
+_OF_TEXT = ("encoding", "errors", "newline")
+"""What callers such as TensorBoard pass for bytes too, where it means nothing."""
 
 
 class AmbryFileSystem(Listing):
@@ -42,6 +45,7 @@ class AmbryFileSystem(Listing):
         own = {name: options.pop(name) for name in list(options) if name in _OPTIONS}
         super().__init__(profile=profile, **options)
         self.client = AmbryClient.from_env(profile, **own)
+        self._made = MadeDirectories()
 
     # --- reading ---
 
@@ -54,6 +58,8 @@ class AmbryFileSystem(Listing):
         cache_options: dict[str, Any] | None = None,
         **said: Any,
     ) -> AmbryFile:
+        for text in _OF_TEXT:
+            said.pop(text, None)
         details = self._file(path) if mode == "rb" else None
         if mode == "xb" and self.exists(path):
             raise FileExistsError(errno.EEXIST, "the name exists", url_of(self._strip_protocol(path)))
@@ -184,6 +190,8 @@ class AmbryFileSystem(Listing):
             base = f"{base}/{source.path.rpartition('/')[2]}"
         for path in [source.path] if one else self.find(source.path):
             self._move(path, base + path.removeprefix(source.path))
+        if self._made.forget(source.path):
+            self._made.add(base)
 
     def _move(self, path1: str, path2: str) -> None:
         old, new = self.name_of(path1), self.name_of(path2)
@@ -213,6 +221,9 @@ class AmbryFileSystem(Listing):
         for result in self.client.delete_many(where_of(each).ref for each in files):
             if result.error is not None:
                 raise result.error
+        if recursive:
+            for each in path if isinstance(path, list) else [path]:
+                self._made.forget(self._where(each).path)
 
     def _going(self, path: str, recursive: bool, maxdepth: int | None) -> list[str]:
         """The files that a path of `rm` means."""
@@ -233,9 +244,14 @@ class AmbryFileSystem(Listing):
         return files
 
     def mkdir(self, path: str, create_parents: bool = True, **settings: Any) -> None:
-        """Make a container; directories in it are there when something is in them. Raises FileExistsError."""
+        """Make a container; a directory in it is there for this object alone until something is in it.
+
+        Raises FileExistsError for a container.
+        """
         where = self._where(path)
-        if where.container and not where.name:
+        if where.name:
+            self._made.add(where.path)
+        elif where.container:
             self.client.create_container(where.account, where.container, **settings)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
@@ -247,12 +263,13 @@ class AmbryFileSystem(Listing):
                 raise
 
     def rmdir(self, path: str) -> None:
-        """Nothing, for a directory that is empty is not there. Raises OSError for one that is not, and for a container."""
+        """Forget a directory that was made. Raises OSError for one that is not empty, and for a container."""
         where = self._where(path)
         if not where.name:
             raise PermissionError(errno.EPERM, "containers are not deleted as directories are", url_of(where.path))
-        if self._is_directory(where):
+        if self._has_names(where):
             raise OSError(errno.ENOTEMPTY, "the directory is not empty", url_of(where.path))
+        self._made.forget(where.path)
 
     def name_of(self, path: str) -> NameRef:
         """What is written to. Raises FileNotFoundError for a directory above all names, PermissionError for an id."""

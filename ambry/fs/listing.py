@@ -1,4 +1,5 @@
-"""What there is in the file system. Directories are what names begin with; nothing is kept of what was listed."""
+"""What there is in the file system. Directories are what names begin with, and those that were made; nothing is kept of
+what was listed."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, InvalidRequest
+from ambry.fs.directories import MadeDirectories
 from ambry.fs.entries import Info, directory_info, entry_info, file_info
 from ambry.fs.paths import Where, path_of, url_of, where_of
 
@@ -25,6 +27,7 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
     """The calls that look."""
 
     client: AmbryClient
+    _made: MadeDirectories
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -149,8 +152,11 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
         if not where.container:
             self.client.account(where.account)
             return True
-        first = next(self._pages(where, f"{where.name}/" if where.name else "", None, size=1))
-        return bool(first) or not where.name
+        return self._has_names(where) or not where.name or where.path in self._made
+
+    def _has_names(self, where: Where) -> bool:
+        """Whether any name of a container begins so. Raises FileNotFoundError where there is no such container."""
+        return bool(next(self._pages(where, f"{where.name}/" if where.name else "", None, size=1)))
 
     def _entries(self, where: Where) -> Iterator[Info]:
         if where.blob is not None:
@@ -161,7 +167,11 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
             account = self.client.account(where.account)
             yield from (directory_info(f"{account.name}/{each.name}") for each in account.containers)
         else:
-            yield from self._listed(where, f"{where.name}/" if where.name else "", "/")
+            made = dict.fromkeys(self._made.within(where.path))
+            for entry in self._listed(where, f"{where.name}/" if where.name else "", "/"):
+                made.pop(entry["name"], None)
+                yield entry
+            yield from map(directory_info, made)
 
     def _listed(self, where: Where, prefix: str, delimiter: str | None) -> Iterator[Info]:
         for page in self._pages(where, prefix, delimiter):

@@ -259,6 +259,35 @@ def test_above_all_names_are_containers_and_accounts(fs: AmbryFileSystem, at: st
         fs.pipe_file("default/default", b"x")
 
 
+def test_a_directory_that_was_made_is_there_for_who_made_it(fs: AmbryFileSystem, dc1: str, at: str) -> None:
+    """Lightning's logger makes one, looks whether it is there, and says `Missing folder`."""
+    fs.makedirs(f"{at}/a/b", exist_ok=True)
+    assert fs.isdir(f"{at}/a/b") and fs.exists(f"{at}/a") and fs.ls(f"{at}/a/b") == []
+    assert fs.find(at) == [] and fs.ls(at, detail=False) == [f"{at}/a"]
+    other = AmbryFileSystem(endpoints=[dc1], skip_instance_cache=True)
+    assert not other.exists(f"{at}/a")
+    fs.mv(f"{at}/a/b", f"{at}/c", recursive=True)
+    assert fs.isdir(f"{at}/c") and not fs.exists(f"{at}/a/b")
+    fs.pipe_file(f"{at}/c/x", b"x")
+    with pytest.raises(OSError, match="not empty"):
+        fs.rmdir(f"{at}/c")
+    fs.rm_file(f"{at}/c/x")
+    fs.rmdir(f"{at}/c")
+    assert not fs.exists(f"{at}/c")
+    fs.mkdir(f"{at}/d")
+    fs.rm(at, recursive=True)
+    assert not fs.exists(f"{at}/d")
+
+
+def test_what_a_file_is_not_written_with_is_said_when_it_is_opened(fs: AmbryFileSystem, at: str) -> None:
+    """It was said when all had been written, and all was lost; and an encoding of None, for bytes, was such a thing."""
+    with pytest.raises(TypeError, match="not written with flavour, but with content_type"):
+        fs.open(at, "wb", flavour="sweet")
+    with fs.open(at, "wb", encoding=None, errors=None, newline=None) as file:
+        file.write(b"x")
+    assert fs.cat_file(at) == b"x"
+
+
 def test_a_directory_is_deleted_in_few_requests_and_nothing_beside_it(fs: AmbryFileSystem, at: str) -> None:
     fs.pipe({f"{at}/d/{number}": b"x" for number in range(30)} | {f"{at}/d2": b"stays"})
     with pytest.raises(IsADirectoryError):
