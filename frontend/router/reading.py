@@ -80,6 +80,7 @@ class ReadMemory:
         self._stalled = 0
         self._moving_stalled = 0
         self._counted_at = -COUNT_AGAIN_S
+        self._relieved_at = -RELIEVE_EVERY_S
         self._timer: asyncio.TimerHandle | None = None
         self._gone_on = 0
         """In this turn of the event loop."""
@@ -182,7 +183,7 @@ class ReadMemory:
         if self.budget.try_take(size, need):
             return
         self._wanted += size
-        self._relieve()
+        self._relieve_soon()
         try:
             await self.budget.take(size, need, timeout_s=self._wait_s)
         finally:
@@ -191,13 +192,22 @@ class ReadMemory:
                 self._timer.cancel()
                 self._timer = None
 
-    def _relieve(self) -> None:
-        """Somebody waits: take from those that stalled, and look again in a moment."""
-        loop = asyncio.get_running_loop()
+    def _relieve_soon(self) -> None:
+        """Somebody waits. All downloads are looked at, which is not done again for each of a crowd."""
         if self._timer is not None:
-            self._timer.cancel()
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self._relieved_at + RELIEVE_EVERY_S - loop.time()
+        if wait_s > 0:
+            self._timer = loop.call_later(wait_s, self._relieve)
+        else:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Take from those that stalled, and look again in a moment."""
+        loop = asyncio.get_running_loop()
         self._timer = loop.call_later(RELIEVE_EVERY_S, self._relieve)
-        now = loop.time()
+        now = self._relieved_at = loop.time()
         stalled = [reader for reader in self._readers if _stalled(reader, now, STALLED_S)]
         if sum(reader.drop_ahead() for reader in stalled):
             return  # that may be enough

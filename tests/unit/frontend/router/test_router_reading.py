@@ -9,7 +9,7 @@ import pytest
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import Overloaded
 from frontend.router.budget import MemoryBudget
-from frontend.router.reading import BEGINNING_MAX, GOING_ON_MAX, LEAST_BYTES, STALLED_S, ReadMemory
+from frontend.router.reading import BEGINNING_MAX, GOING_ON_MAX, LEAST_BYTES, RELIEVE_EVERY_S, STALLED_S, ReadMemory
 from tests.support.virtual_loop import settle, virtual_time
 
 MIB = 1 << 20
@@ -152,6 +152,36 @@ async def test_a_download_that_moves_is_never_ended_and_who_waits_is_told_to_com
     assert not any(reader.ended for reader in readers)
     moving.cancel()
     await asyncio.gather(moving, return_exceptions=True)
+
+
+@virtual_time
+async def test_a_crowd_that_waits_has_the_downloads_looked_at_now_and_then_and_not_once_for_each() -> None:
+    """2,000 clients that took nothing, and came again when they were ended, had 2,000 downloads looked at for each of them."""
+    made = memory(wait_s=0.5)
+    looked: list[float] = []
+
+    class Watched(FakeReader):
+        @property
+        def handed_at(self) -> float | None:
+            looked.append(now())
+            return None
+
+        @handed_at.setter
+        def handed_at(self, value: float | None) -> None: ...
+
+    Watched(made, handed=made.budget.largest)
+    looked.clear()
+    for _ in range(20):
+        waiting = [asyncio.create_task(made.take(MIB, of=MIB)) for _ in range(50)]
+        await settle()
+        for each in waiting[:49]:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(waiting[49].exception(), Overloaded)
+    seconds = 20 * 0.5
+    assert len(looked) <= seconds / RELIEVE_EVERY_S + 1
+    await asyncio.sleep(1.0)
+    assert len(looked) <= seconds / RELIEVE_EVERY_S + 1, "nobody waits"
 
 
 @virtual_time
