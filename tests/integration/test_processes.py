@@ -17,6 +17,7 @@ from deploy.local_cluster import LocalCluster
 from tests.support.clusters import frontend_urls, seed_of, wait_until_whole
 from tests.support.content import content
 from tests.support.load import Load
+from tests.support.log_file import lines_of
 from tests.support.ports import free_ports
 from tests.support.rest import call, everywhere, page, put
 from tests.support.waiting import eventually
@@ -125,8 +126,7 @@ def test_a_request_id_is_in_the_frontends_log_and_the_data_nodes(cluster: LocalC
 
 def test_every_log_line_is_one_json_event(cluster: LocalCluster) -> None:
     for member in cluster.members:
-        whole, _, _ = member.log.read_bytes().rpartition(b"\n")  # what is written at this moment may not be
-        for line in whole.splitlines():
+        for line in lines_of(member.log):
             event = json.loads(line)
             assert event["event"] and event["level"] and event["timestamp"], (member.name, line)
             assert event["level"] not in ("error", "critical"), (member.name, line)

@@ -15,6 +15,7 @@ import xxhash
 from ambry.ids import BlobId, IdKind
 from deploy.local_cluster import LocalCluster
 from tests.support.content import content
+from tests.support.log_file import end_of, lines_of
 from tests.support.replica_reader import Held, read_copy
 from tests.support.rest import Answer, call, get, metric, put, raw_exchange
 from tests.support.waiting import eventually, settled
@@ -27,7 +28,7 @@ def stored_in(cluster: LocalCluster, request_id: str) -> set[bytes]:
     """The ids of all records that the data nodes of dc1 stored for one request, from their debug logs."""
     found = set()
     for node in cluster.nodes("dc1"):
-        for line in node.log.read_text("utf-8").splitlines():
+        for line in lines_of(node.log):
             if request_id in line:
                 event = json.loads(line)
                 if event.get("type") == "PUT" and event["event"] == "stored":
@@ -145,7 +146,8 @@ def test_an_upload_broken_off_leaves_no_blob_and_gives_its_memory_back(
 ) -> None:
     admin = cluster.frontends("dc1")[0].admin_url
     before = metric(admin, "ambry_frontend_bytes_received_total")
-    seen = len(cluster.frontends("dc1")[0].log.read_bytes())
+    log = cluster.frontends("dc1")[0].log
+    seen = end_of(log)
     head = "POST / HTTP/1.1\r\nHost: localhost\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n" if chunked else f"Content-Length: {sent + 1000}\r\n\r\n"
     body = content(3, sent)
@@ -154,8 +156,7 @@ def test_an_upload_broken_off_leaves_no_blob_and_gives_its_memory_back(
     budget_is_free(cluster)
     assert metric(admin, "ambry_frontend_bytes_received_total") == before
     eventually(lambda: metric(admin, "ambry_frontend_requests_in_flight") == 0, "no request in flight")
-    lines = cluster.frontends("dc1")[0].log.read_bytes()[seen:].decode().splitlines()
-    requests = [event for line in lines if (event := json.loads(line)).get("op") == "put"]
+    requests = [event for line in lines_of(log, seen) if (event := json.loads(line)).get("op") == "put"]
     for event in requests:
         assert event["status"] in (400, 499), event
         nothing_is_left(cluster, stored_in(cluster, event["request_id"]))

@@ -24,30 +24,19 @@ from yarl import URL
 
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
+from tests.support.clusters import shared_cluster
 from tests.support.content import content
+from tests.support.log_file import end_of, lines_of
 from tests.support.node_certificates import authority
-from tests.support.ports import port_range
+from tests.support.waiting import eventually
 
 LARGE = content(5, 9_000_001)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    directory = tmp_path_factory.mktemp("tls") / "cluster"
-    with port_range() as base:
-        made = LocalCluster(
-            directory,
-            datacenters=2,
-            nodes=3,
-            partitions=4,
-            port_base=base,
-            auth=True,
-            tls=True,
-            ready_timeout_s=60,
-            report=print,
-        )
-        with made:
-            yield made
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with shared_cluster(request, tmp_path_factory, auth=True, tls=True) as made:
+        yield made
 
 
 def trusted(cluster: LocalCluster) -> Path:
@@ -125,13 +114,12 @@ def test_curl_is_served_where_it_trusts_the_authority_and_told_where_it_does_not
     )
     assert read.stdout == LARGE
     log = cluster.frontends("dc1")[0].log
-    turned_away = log.read_text().count("a client was turned away in its handshake")
+    before = end_of(log)
     refused = subprocess.run([*base, f"{urls(cluster)[0]}/{blob}"], capture_output=True)
-    for _ in range(600):
-        if log.read_text().count("a client was turned away in its handshake") > turned_away:
-            break
-        threading.Event().wait(0.05)
-    line = [line for line in log.read_text().splitlines() if "a client was turned away" in line][-1]
+    line = eventually(
+        lambda: next((line for line in lines_of(log, before) if "a client was turned away" in line), None),
+        "the log tells of it",
+    )
     assert (
         "it refuses what is shown here" in line
         and "unknown ca" in line
