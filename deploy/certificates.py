@@ -3,21 +3,20 @@
     authority.crt   what nodes and clients trust; from a rotation to `retire` the new certificate, then the one before
     authority.key   its private key, mode 0600: whoever has it is any node; with the one before, until that is retired
     revoked.pem     the certificates that were taken back (RFC 5280 section 5): a list of each authority
-    NAME.crt/.key   what was issued
+    issued.pem      every certificate that was issued, in that order, until a year after it has ended
+    NAME.crt/.key   what was issued last under a name
 
 Keys are on P-256. A node's certificate says who it is (ambry/service/tls.py); one for the front names hosts alone.
 
 Invariant: for each authority in authority.crt there is a key in authority.key, and a list in revoked.pem, whatever step of a
 rotation was the last one that was done. A list that is missing makes nodes turn away all that its authority issued.
+Invariant: what was issued stands in issued.pem before it stands anywhere else, so that it can be taken back.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -26,14 +25,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ambry.service.tls import NodeIdentity, identity_of_uri
+from ambry.clustermap.layout import check_cluster_name, check_node_name
+from ambry.service.tls import NodeIdentity
+from deploy.issued_certificates import IssuedCertificate, host_names, identity_and_hosts, name_of, serial_of
+from deploy.pem import blocks, pem_of, pem_of_key, pem_of_list, write
 
 AUTHORITY_DAYS = 3_650
 DAYS = 397
 """Of what is issued: longer ones browsers do not take."""
 BEFORE = timedelta(hours=1)
 """Clocks of others may be behind by so much."""
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----\n?", re.DOTALL)
 
 
 class CertificateError(RuntimeError):
@@ -48,19 +49,24 @@ class CertificateAuthority:
         self.certificate_file = directory / "authority.crt"
         self.key_file = directory / "authority.key"
         self.revoked_file = directory / "revoked.pem"
+        self.issued_file = directory / "issued.pem"
         self._now = now
 
     def init(self, cluster: str) -> None:
         """Make it. Raises CertificateError where there is one."""
+        try:
+            check_cluster_name(cluster)
+        except ValueError as cause:
+            raise CertificateError(str(cause)) from cause
         if self.key_file.exists():
             raise CertificateError(
                 f"{self.directory} holds an authority already; `ambry certs rotate --authority` renews it"
             )
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key, made = self._new_authority(cluster)
-        _write(self.key_file, _pem_key(key), 0o600)
-        _write(self.revoked_file, self._list(made, key, []), 0o644)
-        _write(self.certificate_file, _pem(made), 0o644)
+        write(self.key_file, pem_of_key(key), 0o600)
+        write(self.revoked_file, self._list(made, key, []), 0o644)
+        write(self.certificate_file, pem_of(made), 0o644)
 
     @property
     def cluster(self) -> str:
@@ -72,12 +78,16 @@ class CertificateAuthority:
 
         What stands under this name is replaced. Returns its path. Raises CertificateError.
         """
-        if not name or "/" in name or name.startswith(".") or name in ("authority", "revoked"):
-            raise CertificateError(f"{name!r} cannot be the name of a file here")
+        if name in ("authority", "revoked", "issued"):
+            raise CertificateError(f"{name!r} is the name of a file of the authority itself")
         if identity is None and not hosts:
             raise CertificateError("a certificate for the front names its hosts: --host NAME, once for each")
+        try:
+            check_node_name(name if identity is None else identity.name)
+            names = host_names(hosts)
+        except ValueError as cause:
+            raise CertificateError(str(cause)) from cause
         key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [_host(host) for host in hosts]
         uses = [ExtendedKeyUsageOID.SERVER_AUTH]
         if identity is not None:
             names.append(x509.UniformResourceIdentifier(identity.uri))
@@ -94,18 +104,19 @@ class CertificateAuthority:
             .sign(self._key_of(self._own()), hashes.SHA256())
         )
         path = self.directory / f"{name}.crt"
+        write(self.issued_file, b"".join(pem_of(each) for each in [*self._remembered(), made]), 0o644)
         # The key first: a node that looks between the two keeps what it has, and looks again.
-        _write(path.with_suffix(".key"), _pem_key(key), 0o600)
-        _write(path, _pem(made), 0o644)
+        write(path.with_suffix(".key"), pem_of_key(key), 0o600)
+        write(path, pem_of(made), 0o644)
         return path
 
     def rotate(self, name: str, *, days: int = DAYS) -> Path:
-        """Issue what stands under a name anew, for the same identity and hosts. Raises CertificateError."""
+        """Issue what stands under a name anew, for the same identity and hosts. Raises CertificateError.
+
+        The one before stays good until it ends, or is revoked.
+        """
         before = self.read(name)
-        found = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = found.get_values_for_type(x509.UniformResourceIdentifier)
-        hosts = [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
-        identity = next((each for uri in uris if (each := identity_of_uri(uri)) is not None), None)
+        identity, hosts = identity_and_hosts(before)
         return self.issue(name, identity=identity, hosts=hosts, days=days)
 
     def rotate_authority(self) -> None:
@@ -122,9 +133,9 @@ class CertificateAuthority:
         key, made = self._new_authority(self.cluster)
         own = before[0]
         # The certificate last: until it is there, this is the authority that it was.
-        _write(self.key_file, _pem_key(key) + _pem_key(self._key_of(own)), 0o600)
-        _write(self.revoked_file, self._list(made, key, []) + _pem_list(self._list_of(own)), 0o644)
-        _write(self.certificate_file, _pem(made) + _pem(own), 0o644)
+        write(self.key_file, pem_of_key(key) + pem_of_key(self._key_of(own)), 0o600)
+        write(self.revoked_file, self._list(made, key, []) + pem_of_list(self._list_of(own)), 0o644)
+        write(self.certificate_file, pem_of(made) + pem_of(own), 0o644)
 
     def retire(self) -> None:
         """Trust the newest authority alone, from now on. Raises CertificateError while anything else counts on another."""
@@ -142,22 +153,57 @@ class CertificateAuthority:
                 f"what an authority before this one issued is in use: {', '.join(left)}; `ambry certs rotate` them, give them "
                 "to their nodes, and retire it then. A certificate that is not used any more: revoke it, or delete its files"
             )
-        _write(self.certificate_file, _pem(own), 0o644)
-        _write(self.revoked_file, _pem_list(self._list_of(own)), 0o644)
-        _write(self.key_file, _pem_key(self._key_of(own)), 0o600)
+        write(self.certificate_file, pem_of(own), 0o644)
+        write(self.revoked_file, pem_of_list(self._list_of(own)), 0o644)
+        write(self.key_file, pem_of_key(self._key_of(own)), 0o600)
 
-    def revoke(self, name: str) -> None:
-        """Take back what stands under a name. Raises CertificateError."""
-        found = self.read(name)
-        if self.is_revoked(found):
-            return
-        by = next((each for each in self._authorities() if _issued(found, each)), None)
-        if by is None:
-            raise CertificateError(f"{name} was issued by an authority that is not trusted any more: nobody takes it")
+    def revoke(self, name: str = "", *, serial: str = "", older: bool = False) -> list[str]:
+        """Take back all of a name, or with `older` all but what stands there now; or the one with a `serial`.
+
+        Returns the serial numbers of those that nobody takes any more. Raises CertificateError where there are none.
+        """
+        found = [each for each in self._all() if (serial_of(each) == serial if serial else name_of(each) == name)]
+        found = [each for each in found if not older or each != self.read(name)]
+        if not found:
+            what = (
+                f"serial number {serial}"
+                if serial
+                else f"the name {name}" + (" before the one there is" if older else "")
+            )
+            raise CertificateError(f"nothing was issued with {what}; `ambry certs list` tells what was")
+        revoked = [each for each in found if self.is_revoked(each)]
+        for by in self._authorities():
+            if new := [each for each in found if each not in revoked and _issued(each, by)]:
+                self._take_back(by, new)
+            revoked += new
+        if not revoked:
+            raise CertificateError(
+                f"{name or serial} was issued by an authority that is not trusted any more: nobody takes it"
+            )
+        return [serial_of(each) for each in revoked]
+
+    def _take_back(self, by: x509.Certificate, certificates: Sequence[x509.Certificate]) -> None:
         kept = [(each.serial_number, each.revocation_date_utc) for each in self._list_of(by)]
-        made = self._list(by, self._key_of(by), [*kept, (found.serial_number, self._now)])
-        others = [_pem_list(each) for each in self._lists() if not _signed(each, by)]
-        _write(self.revoked_file, made + b"".join(others), 0o644)
+        made = self._list(by, self._key_of(by), [*kept, *((each.serial_number, self._now) for each in certificates)])
+        others = [pem_of_list(each) for each in self._lists() if not _signed(each, by)]
+        write(self.revoked_file, made + b"".join(others), 0o644)
+
+    def issued(self) -> list[IssuedCertificate]:
+        """What was issued, by name, the newest of a name first."""
+        trusted, current = self._authorities(), {name: self.read(name) for name in self.names()}
+        found = []
+        for each in reversed(self._all()):
+            name, (identity, hosts) = name_of(each), identity_and_hosts(each)
+            state = "revoked" if self.is_revoked(each) else "expired" if self._is_over(each) else "good"
+            if state == "good" and not any(_issued(each, authority) for authority in trusted):
+                state = "untrusted"
+            found.append(
+                IssuedCertificate(
+                    name=name, serial=serial_of(each), identity=identity, hosts=hosts, since=each.not_valid_before_utc,
+                    until=each.not_valid_after_utc, state=state, current=current.get(name) == each,
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda one: one.name)
 
     def read(self, name: str) -> x509.Certificate:
         """What stands under a name. Raises CertificateError."""
@@ -177,6 +223,21 @@ class CertificateAuthority:
 
     # --- its own ---
 
+    def _remembered(self) -> list[x509.Certificate]:
+        """What stands in issued.pem, but for what ended long ago. Raises CertificateError."""
+        if not self.issued_file.exists():
+            return []
+        try:
+            found = x509.load_pem_x509_certificates(self.issued_file.read_bytes())
+        except (OSError, ValueError) as cause:
+            raise CertificateError(f"{self.issued_file} cannot be read: {cause}") from cause
+        return [each for each in found if each.not_valid_after_utc > self._now - timedelta(days=DAYS)]
+
+    def _all(self) -> list[x509.Certificate]:
+        """What was issued, as far as that is known: files that somebody put here stand at the end."""
+        remembered = self._remembered()
+        return remembered + [each for name in self.names() if (each := self.read(name)) not in remembered]
+
     def _own(self) -> x509.Certificate:
         """The one that issues."""
         return self._authorities()[0]
@@ -195,7 +256,7 @@ class CertificateAuthority:
 
     def _keys(self) -> list[ec.EllipticCurvePrivateKey]:
         try:
-            parts = _parts(self.key_file.read_bytes())
+            parts = blocks(self.key_file.read_bytes())
             found = [serialization.load_pem_private_key(part, password=None) for part in parts]
         except (OSError, ValueError) as cause:
             raise CertificateError(f"the authority's key {self.key_file} cannot be read: {cause}") from cause
@@ -234,7 +295,7 @@ class CertificateAuthority:
 
     def _lists(self) -> list[x509.CertificateRevocationList]:
         try:
-            return [x509.load_pem_x509_crl(part) for part in _parts(self.revoked_file.read_bytes())]
+            return [x509.load_pem_x509_crl(part) for part in blocks(self.revoked_file.read_bytes())]
         except (OSError, ValueError) as cause:
             raise CertificateError(f"{self.revoked_file} cannot be read: {cause}") from cause
 
@@ -254,7 +315,7 @@ class CertificateAuthority:
             one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when)
             builder = builder.add_revoked_certificate(one.build())
         builder = builder.add_extension(_authority_key(authority), critical=False)
-        return _pem_list(builder.sign(key, hashes.SHA256()))
+        return pem_of_list(builder.sign(key, hashes.SHA256()))
 
 
 def now_utc(wall_ms: int) -> datetime:
@@ -276,29 +337,6 @@ def _authority_key(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found)
 
 
-def _host(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _pem_list(revoked: x509.CertificateRevocationList) -> bytes:
-    return revoked.public_bytes(serialization.Encoding.PEM)
-
-
-def _parts(pem: bytes) -> list[bytes]:
-    """The blocks of a file in PEM. Raises ValueError where there is none."""
-    found = [match.group() for match in _BLOCK.finditer(pem)]
-    if not found:
-        raise ValueError("nothing in PEM stands there")
-    return found
-
-
 def _signed(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
     key = authority.public_key()
     return isinstance(key, ec.EllipticCurvePublicKey) and revoked.is_signature_valid(key)
@@ -310,21 +348,3 @@ def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place of another, whole, and never readable by more than `mode` says."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

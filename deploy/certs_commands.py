@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ _days = click.option(
     "--days", type=click.IntRange(1, 3_650), default=397, show_default=True, help="How long it is good."
 )
 
+_output = click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How the result is told."
+)
+
 
 @click.group()
 def certs() -> None:
@@ -33,10 +38,13 @@ def certs() -> None:
 @certs.command()
 @_directory
 @click.option("--cluster", required=True, metavar="NAME", help="The cluster's name, as its layout says it.")
-def init(directory: Path, cluster: str) -> None:
+@_output
+def init(directory: Path, cluster: str, output: str) -> None:
     """Make an authority."""
     with _authority(directory) as authority:
         authority.init(cluster)
+    if output == "json":
+        return _tell_files(authority)
     click.echo(
         f"Made {authority.certificate_file}. Keep {authority.key_file} away from the nodes: it is every one of them."
     )
@@ -50,7 +58,8 @@ def init(directory: Path, cluster: str) -> None:
     "--host", "hosts", multiple=True, metavar="H", help="A name or address it is reached by; may be repeated."
 )
 @_days
-def issue(directory: Path, role: str, name: str, hosts: tuple[str, ...], days: int) -> None:
+@_output
+def issue(directory: Path, role: str, name: str, hosts: tuple[str, ...], days: int, output: str) -> None:
     """Issue the certificate of the node NAME, or with ROLE `front` one for a frontend's clients."""
     from ambry.service.tls import NodeIdentity, NodeRole
 
@@ -59,6 +68,8 @@ def issue(directory: Path, role: str, name: str, hosts: tuple[str, ...], days: i
         path = authority.issue(
             name if identity is None else f"{role}-{name}", identity=identity, hosts=hosts, days=days
         )
+        if output == "json":
+            return _tell([_described(authority, path)])
     click.echo(f"{path}\n{path.with_suffix('.key')}")
 
 
@@ -69,30 +80,44 @@ def issue(directory: Path, role: str, name: str, hosts: tuple[str, ...], days: i
     "--authority", "own", is_flag=True, help="The authority itself; what it issued before stays good until `retire`."
 )
 @_days
-def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int) -> None:
-    """Issue certificates anew, for the same node and hosts: NAMES as `show` lists them, or all.
+@_output
+def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int, output: str) -> None:
+    """Issue certificates anew, for the same node and hosts: NAMES as `list` tells them, or all.
 
-    Running nodes look at their files every second, and no connection is lost.
+    Running nodes look at their files every second, and no connection is lost. Those before stay good until they end: where
+    somebody else has one, `revoke --older` takes it back once its node has the new one.
     """
     with _authority(directory) as authority:
         if own:
             authority.rotate_authority()
+            if output == "json":
+                return _tell_files(authority)
             click.echo(
                 f"{authority.certificate_file} and {authority.revoked_file} hold the new one and the one before. Give "
                 "both files to every node, and the first to clients; then `ambry certs rotate`, and give out what that issues; "
                 "then `ambry certs retire`, and give out both files again."
             )
             return
+        made: list[dict[str, object]] = []
         for name in names or authority.names():
-            click.echo(str(authority.rotate(name, days=days)))
+            path = authority.rotate(name, days=days)
+            if output == "text":
+                click.echo(str(path))
+            else:
+                made.append(_described(authority, path))
+    if output == "json":
+        _tell(made)
 
 
 @certs.command()
 @_directory
-def retire(directory: Path) -> None:
+@_output
+def retire(directory: Path, output: str) -> None:
     """Trust the newest authority alone: the last step of its rotation, once nobody shows what the one before issued."""
     with _authority(directory) as authority:
         authority.retire()
+    if output == "json":
+        return _tell_files(authority)
     click.echo(
         f"{authority.certificate_file} and {authority.revoked_file} hold one authority. Give them to every node, and the "
         "first to clients."
@@ -101,25 +126,61 @@ def retire(directory: Path) -> None:
 
 @certs.command()
 @_directory
-@click.argument("name")
-def revoke(directory: Path, name: str) -> None:
-    """Take a certificate back. Nodes whose `node_tls.revoked` names the list refuse it from their next look on."""
+@click.argument("name", required=False)
+@click.option("--serial", metavar="HEX", help="The one with this serial number, as `list` tells it.")
+@click.option("--older", is_flag=True, help="All of NAME but the one that stands there: after it was rotated.")
+@_output
+def revoke(directory: Path, name: str | None, serial: str | None, older: bool, output: str) -> None:
+    """Take back every certificate of NAME, those before a rotation too, or one by its serial number.
+
+    Nodes whose `node_tls.revoked` names the list refuse it from their next look on. Clients of the front look at no list.
+    """
+    if (name is None) == (serial is None) or (older and serial is not None):
+        raise click.UsageError("name a certificate, with or without --older, or its --serial")
     with _authority(directory) as authority:
-        authority.revoke(name)
-    click.echo(f"{name} stands in {authority.revoked_file}.")
+        serials = authority.revoke(name or "", serial=(serial or "").lower().removeprefix("0x"), older=older)
+    if output == "json":
+        return _tell({"revoked": serials, "list": str(authority.revoked_file)})
+    for each in serials:
+        click.echo(f"{name or 'the one'} with serial number {each} stands in {authority.revoked_file}.")
+    click.echo("Give that file to every node.")
 
 
-@certs.command()
+@certs.command("list")
 @_directory
-def show(directory: Path) -> None:
-    """List what was issued, and until when it is good."""
+@_output
+def list_(directory: Path, output: str) -> None:
+    """Tell what was issued, before a rotation too, and until when it is good.
+
+    A line has the name, the serial number, how it stands with it, until when it is good, and whether it is the one before.
+    """
     with _authority(directory) as authority:
-        for name in authority.names():
-            found = authority.read(name)
-            state = (
-                "revoked" if authority.is_revoked(found) else f"until {found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-            )
-            click.echo(f"{name}\t{state}")
+        found = authority.issued()
+    if output == "json":
+        return _tell([each.plain() for each in found])
+    for each in found:
+        last = "" if each.current else "\tbefore"
+        click.echo(f"{each.name}\t{each.serial}\t{each.state}\tuntil {each.until:%Y-%m-%d %H:%M} UTC{last}")
+
+
+def _tell(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _tell_files(authority: CertificateAuthority) -> None:
+    _tell(
+        {
+            "authority": str(authority.certificate_file),
+            "key": str(authority.key_file),
+            "revoked": str(authority.revoked_file),
+        }
+    )
+
+
+def _described(authority: CertificateAuthority, path: Path) -> dict[str, object]:
+    """What was just issued, and where it stands."""
+    [issued] = [each for each in authority.issued() if each.name == path.stem and each.current]
+    return {**issued.plain(), "certificate": str(path), "key": str(path.with_suffix(".key"))}
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@
 `frontends`, which may be left out, are where the frontends of other datacenters find those of this one, for what is kept beside
 blobs (names, accounts, datasets): the port of their RPC, not of HTTP.
 
+Names of the cluster and of nodes: up to 48 letters, digits, `.`, `-` and `_` of ASCII, with a letter or digit at either end.
 Ids of datacenters (1..65535) and partitions (0..2**32-1) are in blob ids for ever: never renumber, never reuse.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +51,28 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partitions: list[PartitionEntry]
 
 
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,46}[A-Za-z0-9])?")
+"""Of a cluster and of a node: it stands in certificates, in names of files and in metrics."""
+
+
+def check_node_name(name: str) -> None:
+    """Raises ValueError for what cannot be the name of a node."""
+    _check_name(name, "a node")
+
+
+def check_cluster_name(name: str) -> None:
+    """Raises ValueError for what cannot be the name of a cluster."""
+    _check_name(name, "a cluster")
+
+
+def _check_name(name: str, what: str) -> None:
+    if NAME.fullmatch(name) is None:
+        raise ValueError(
+            f"{name[:60]!r} cannot be the name of {what}: at most 48 letters, digits, dots, hyphens and underscores of "
+            "ASCII, with a letter or digit at either end"
+        )
+
+
 decode: Callable[[bytes], Layout] = msgspec.json.Decoder(Layout).decode
 """Raises msgspec.DecodeError. Whether it makes sense, `build` says."""
 
@@ -66,6 +90,12 @@ def load_layout(path: Path) -> ClusterMap:
 
 def build(layout: Layout, *, source: str) -> ClusterMap:
     """Check a decoded layout and build the map. Raises ConfigInvalid."""
+    try:
+        check_cluster_name(layout.cluster)
+        for name in [entry.name for each in layout.datacenters for entry in (*each.nodes, *each.frontends)]:
+            check_node_name(name)
+    except ValueError as cause:
+        raise ConfigInvalid(f"{source}: {cause}") from cause
     nodes: dict[str, Node] = {}
     frontends: dict[str, Node] = {}
     addresses: set[tuple[str, int]] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cryptography import x509
 
 from ambry.service.tls import NodeIdentity, NodeRole, NodeTlsSection
 from deploy import certificates as module
+from deploy import pem
 from deploy.certificates import CertificateAuthority, CertificateError
 from deploy.certs_commands import certs
 from tests.support.handshake import lets_in
@@ -103,7 +105,7 @@ def test_an_authority_is_retired_when_nothing_counts_on_it_any_more(tmp_path: Pa
 def test_a_step_that_is_broken_off_anywhere_leaves_an_authority_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    write = module._write
+    write = pem.write
     for writes in range(3):
         made = authority(tmp_path / str(writes))
         section = node_section(made, NodeRole.DATANODE, "n1")
@@ -118,7 +120,7 @@ def test_a_step_that_is_broken_off_anywhere_leaves_an_authority_that_works(
             write(path, content, mode)
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_write", break_off)
+            patch.setattr(module, "write", break_off)
             with pytest.raises(OSError):
                 getattr(made, step)()
         assert lets_in(section, section) == ""
@@ -132,12 +134,104 @@ def test_where_the_key_of_the_authority_before_is_gone_it_can_be_retired_all_the
     made = authority(tmp_path)
     section = node_section(made, NodeRole.DATANODE, "n1")
     made.rotate_authority()
-    made.key_file.write_bytes(module._parts(made.key_file.read_bytes())[0])
+    made.key_file.write_bytes(pem.blocks(made.key_file.read_bytes())[0])
     with pytest.raises(CertificateError, match="has no key of the authority of"):
         made.revoke("datanode-n1")
     made.rotate("datanode-n1")
     made.retire()
     assert lets_in(section, section) == ""
+
+
+def test_what_was_issued_before_a_rotation_can_be_taken_back_after_it(tmp_path: Path) -> None:
+    """Only what stood under the name was known: after a rotation a stolen certificate was good to its end."""
+    made = authority(tmp_path / "ca")
+    server = node_section(made, NodeRole.DATANODE, "n1")
+    node_section(made, NodeRole.FRONTEND, "f1")
+    (tmp_path / "1").mkdir()
+    stolen = copy(made, tmp_path / "1", "frontend-f1")
+    made.rotate("frontend-f1")
+    own = copy(made, tmp_path / "2", "frontend-f1")
+    assert lets_in(server, stolen) == lets_in(server, own) == ""
+    [serial] = made.revoke("frontend-f1", older=True)
+    assert "revoked" in lets_in(server, stolen)
+    assert lets_in(server, own) == ""
+    assert [(each.name, each.state, each.current) for each in made.issued()] == [
+        ("datanode-n1", "good", True),
+        ("frontend-f1", "good", True),
+        ("frontend-f1", "revoked", False),
+    ]
+    assert made.issued()[2].serial == serial
+    made.rotate("frontend-f1")
+    assert made.revoke(serial=made.issued()[2].serial) == [made.issued()[2].serial]
+    assert "revoked" in lets_in(server, own)
+    assert len(made.revoke("frontend-f1")) == 3, "all of a name"
+    with pytest.raises(CertificateError, match="`ambry certs list` tells what was"):
+        made.revoke(serial="0123")
+
+
+def test_what_was_issued_before_the_authority_was_rotated_is_told_apart_and_taken_back_in_its_list(
+    tmp_path: Path,
+) -> None:
+    made = authority(tmp_path)
+    server, client = node_section(made, NodeRole.DATANODE, "n1"), node_section(made, NodeRole.FRONTEND, "f1")
+    (tmp_path / "old").mkdir()
+    old = copy(made, tmp_path / "old", "frontend-f1")
+    made.rotate_authority()
+    made.rotate("frontend-f1")
+    assert len(made.revoke("frontend-f1")) == 2
+    for section in (old, client):
+        assert "revoked" in lets_in(server, section)
+    made.rotate("datanode-n1")
+    made.rotate("frontend-f1")
+    made.retire()
+    assert [each.state for each in made.issued()] == ["good", "untrusted", "good", "revoked", "untrusted"]
+
+
+def test_what_an_earlier_release_issued_is_known_by_its_file(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    node_section(made, NodeRole.DATANODE, "n1")
+    made.issued_file.unlink()
+    assert [(each.name, each.current) for each in made.issued()] == [("datanode-n1", True)]
+    made.rotate("datanode-n1")
+    assert [each.current for each in made.issued()] == [True]
+    made.revoke("datanode-n1")
+    made.issued_file.write_text("nonsense")
+    with pytest.raises(CertificateError, match=r"issued\.pem cannot be read"):
+        made.issued()
+
+
+def test_what_is_issued_is_remembered_before_anybody_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = authority(tmp_path)
+    written: list[str] = []
+    monkeypatch.setattr(module, "write", lambda path, content, mode: written.append(path.name))
+    made.issue("front", identity=None, hosts=["a"])
+    assert written == ["issued.pem", "front.key", "front.crt"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b", "..", "a b", "n1\n", "-n1", "n" * 49, "n\u00e9", "a:b"])
+def test_a_name_that_no_layout_takes_is_refused(tmp_path: Path, name: str) -> None:
+    made = authority(tmp_path)
+    with pytest.raises(CertificateError, match="cannot be the name of a node"):
+        made.issue(f"datanode-{name}", identity=NodeIdentity(CLUSTER, NodeRole.DATANODE, name), hosts=[])
+    with pytest.raises(CertificateError, match="cannot be the name of a node"):
+        made.issue(name, identity=None, hosts=["a"])
+    with pytest.raises(CertificateError, match="cannot be the name of a cluster"):
+        CertificateAuthority(tmp_path / "other", now=datetime.now(UTC)).init(name)
+
+
+@pytest.mark.parametrize(
+    "host", ["https://a", "a:443", "a b", "", "-a", "a..b", "b\u00fccher.example", "a." + "b" * 64]
+)
+def test_a_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
+    with pytest.raises(CertificateError, match="is no host"):
+        authority(tmp_path).issue("front", identity=None, hosts=[host])
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "::1", "localhost", "*.example.org", "a-1.example.org", "dc1_n1"])
+def test_a_host_is_an_address_or_a_name_of_dns(tmp_path: Path, host: str) -> None:
+    made = authority(tmp_path)
+    made.issue("front", identity=None, hosts=[host])
+    assert made.issued()[0].hosts == (host,)
 
 
 def test_a_rotation_from_the_command_line(tmp_path: Path) -> None:
@@ -153,5 +247,18 @@ def test_a_rotation_from_the_command_line(tmp_path: Path) -> None:
     run("rotate")
     assert "hold one authority" in run("retire")
     run("revoke", "datanode-n1")
-    assert "datanode-n1\trevoked" in run("show")
+    lines = [line.split("\t") for line in run("list").splitlines()]
+    assert [(line[0], line[2], line[4:]) for line in lines] == [
+        ("datanode-n1", "revoked", []),
+        ("datanode-n1", "untrusted", ["before"]),
+    ]
+    assert "name a certificate" in run("revoke", code=2)
+    [told] = json.loads(run("issue", "front", "web", "--host", "a.example", "--output", "json"))
+    assert (told["name"], told["state"], told["hosts"], told["current"]) == ("web", "good", ["a.example"], True)
+    assert told["key"] == str(tmp_path / "web.key")
+    rotated = json.loads(run("rotate", "web", "--output", "json"))[0]
+    assert json.loads(run("revoke", "web", "--older", "--output", "json"))["revoked"] == [told["serial"]]
+    assert [each["serial"] for each in json.loads(run("list", "--output", "json")) if each["state"] == "good"] == [
+        rotated["serial"]
+    ]
     assert NodeIdentity(CLUSTER, NodeRole.DATANODE, "n1").uri in str(authority(tmp_path).read("datanode-n1").extensions)

@@ -1,0 +1,83 @@
+"""What one certificate that was issued says, and how it stands with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from ambry.service.tls import NodeIdentity, identity_of_uri
+
+HOST = re.compile(
+    r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*"
+)
+"""A name of DNS, which may begin with a wildcard."""
+HOST_SIZE_MAX = 253
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCertificate:
+    """`state` is "good", "revoked", "expired", or "untrusted" where its authority was retired."""
+
+    name: str
+    serial: str
+    """In hexadecimal."""
+    identity: NodeIdentity | None
+    """Of a node; None for one of the front."""
+    hosts: tuple[str, ...]
+    since: datetime
+    until: datetime
+    state: str
+    current: bool
+    """Whether it is what stands under its name; else one before it."""
+
+    def plain(self) -> dict[str, object]:
+        """As JSON says it."""
+        return {
+            "name": self.name,
+            "serial": self.serial,
+            "identity": None if self.identity is None else self.identity.uri,
+            "hosts": list(self.hosts),
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat(),
+            "state": self.state,
+            "current": self.current,
+        }
+
+
+def name_of(certificate: x509.Certificate) -> str:
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def serial_of(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:x}"
+
+
+def identity_and_hosts(certificate: x509.Certificate) -> tuple[NodeIdentity | None, tuple[str, ...]]:
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = found.get_values_for_type(x509.UniformResourceIdentifier)
+    hosts = (*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress)))
+    return next((each for uri in uris if (each := identity_of_uri(uri)) is not None), None), hosts
+
+
+def host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    """As they stand in a certificate. Raises ValueError for what is neither an address nor a name of DNS."""
+    found: list[x509.GeneralName] = []
+    for host in hosts:
+        try:
+            found.append(x509.IPAddress(ip_address(host)))
+            continue
+        except ValueError:
+            pass
+        if len(host) > HOST_SIZE_MAX or HOST.fullmatch(host) is None:
+            raise ValueError(
+                f"{host!r} is no host: it is an address, or a name of DNS (letters, digits, dots and hyphens; in other "
+                "alphabets as punycode), without a scheme and a port"
+            )
+        found.append(x509.DNSName(host))
+    return found

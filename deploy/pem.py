@@ -1,0 +1,47 @@
+"""Files in PEM (RFC 7468): what stands in one, and how one takes the place of another."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----\n?", re.DOTALL)
+
+
+def pem_of(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def pem_of_list(revoked: x509.CertificateRevocationList) -> bytes:
+    return revoked.public_bytes(serialization.Encoding.PEM)
+
+
+def pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def blocks(pem: bytes) -> list[bytes]:
+    """The blocks of a file in PEM. Raises ValueError where there is none."""
+    found = [match.group() for match in _BLOCK.finditer(pem)]
+    if not found:
+        raise ValueError("nothing in PEM stands there")
+    return found
+
+
+def write(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in place of another, whole, and never readable by more than `mode` says."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
