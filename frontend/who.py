@@ -127,6 +127,10 @@ class Who:
             had |= self._roles(container, name)._value_
         return not wanted & ~had
 
+    def has_any(self, container: Container, name: str | None) -> bool:
+        """Whether any role is had for everything in a container, or for a name in it; what everybody has does not count."""
+        return bool(self.whole(container) or (name is not None and self._roles(container, name)))
+
     def gained(self, container: Container, name: str, before: str) -> Role:
         """The roles that are had for a name and not for another one, as of a blob that moves from that to it."""
         return self._roles(container, name) & ~self._roles(container, before)

@@ -322,9 +322,10 @@ def _infos(folder: Folder, paths: Sequence[str]) -> dict[str, BlobInfo]:
     """What the blobs of a folder of names are; nothing of a folder here. Raises AmbryError."""
     if folder.client is None:
         return {}
-    ids = [what.id if isinstance(what := folder.items[path].what, NameEntry) else what for path in paths]
+    # By its name: whoever may read that may not read every blob of the container.
+    places = [what.ref if isinstance(what := folder.items[path].what, NameEntry) else what for path in paths]
     found: dict[str, BlobInfo] = {}
-    for path, result in zip(paths, folder.client.head_many([each for each in ids if each is not None]), strict=True):
+    for path, result in zip(paths, folder.client.head_many(places), strict=True):
         if result.info is not None:
             found[path] = result.info
         elif isinstance(result.error, AmbryError) and not isinstance(result.error, BlobNotFound):

@@ -37,6 +37,8 @@ DATASET_VERSION_QUERY = "x-ambry-dataset-version-query-enabled"
 
 # Of a chunk that is stitched with others (Ambry's older form of an upload in parts).
 CHUNK_UPLOAD = "x-ambry-chunk-upload"
+UPLOAD_NAME = "x-ambry-upload-name"
+"""Of an upload in parts: the name that its blob is for, percent-encoded as in a path."""
 UPLOAD_SESSION = "x-ambry-session"
 MAX_UPLOAD_SIZE = "x-ambry-max-upload-size"
 

@@ -114,7 +114,9 @@ class AmbryApi:
             stitches = Stitches(services.sessions, router, entry, services.quotas, config=config, clock=clock)
             uploads.chunk = stitches.chunk
             changes = NameChanges(services.names, services.lives, services.standing, clock=clock)
-            actions = NameActions(services.names, services.lives, changes, services.sessions, router, services.quotas)
+            actions = NameActions(
+                services.names, services.lives, changes, services.sessions, entry, router, services.quotas
+            )
             named = NamedBlobs(
                 services.names, services.intents, router, containers, finder, uploads, reads, changes, actions
             )

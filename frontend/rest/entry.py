@@ -16,6 +16,7 @@ from frontend.http.exchange import Exchange
 from frontend.rest import cross_origin
 from frontend.rest.account_access import may_concern
 from frontend.rest.blob import id_in_header, id_in_path
+from frontend.uploads.rows import Session
 from frontend.uploads.sessions import unknown_session
 from frontend.who import Who, decide, in_container, refusal
 
@@ -54,16 +55,18 @@ class Entry:
         container = await self._of_blob(exchange, id_in_path(exchange))
         container.check_unlocked(self._clock.wall_ms())
 
-    async def admit_to_session(self, exchange: Exchange, session_id: bytes, blob_id: BlobId) -> Container:
-        """The container of an upload session, for whoever has something in all of it, or no key, which is told later.
+    async def admit_to_session(self, exchange: Exchange, session_id: bytes, session: Session) -> Container:
+        """The container of an upload session, for whoever has something in all of it or for the name that it is for, or no
+        key, which is told later.
 
         Raises UploadNotFound for others: they do not hear that somebody uploads there.
         """
+        blob_id = session.blob_id
         container = self._containers.known_id(blob_id.account, blob_id.container) or await self._containers.resolve_id(
             blob_id.account, blob_id.container
         )
         who = exchange.context.who
-        if who.known and not who.whole(container):
+        if who.known and not who.has_any(container, session.name or None):
             raise unknown_session(session_id)
         return container
 

@@ -16,14 +16,14 @@ from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion
 from frontend.names.rows import NamedBlob, name_key
 from frontend.rest.blob import parse_id
-from frontend.rest.entry import container_of, decide_on
+from frontend.rest.entry import Entry, container_of, decide_on
 from frontend.rest.json_body import json_object
 from frontend.rest.named_rules import AboutName, NameChanges, about
 from frontend.rest.sessions import session_id
 from frontend.rest.upload import NOTHING_CHANGED
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
-from frontend.uploads.rows import SessionState
+from frontend.uploads.rows import Session, SessionState
 from frontend.uploads.sessions import Sessions
 
 _ACTIONS = 'the body is {"op": "rename", "from": "<name>"}, {"op": "bind", "id": "<id>"} or {"op": "undelete"}'
@@ -47,6 +47,7 @@ class NameActions:
         lives: NameLives,
         changes: NameChanges,
         sessions: Sessions,
+        entry: Entry,
         router: RouterContext,
         quotas: Quotas,
     ) -> None:
@@ -54,6 +55,7 @@ class NameActions:
         self._lives = lives
         self._changes = changes
         self._sessions = sessions
+        self._entry = entry
         self._router = router
         self._quotas = quotas
 
@@ -96,10 +98,10 @@ class NameActions:
         container = container_of(exchange)
         if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
             raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
-        # A name lets its readers read the blob.
-        decide_on(exchange, Role.READ, container)
-        if action.owned:
-            await self._check_may_own(exchange, blob_id, action.upload)
+        await self._check_may_bind(exchange, blob_id, action)
+        living = name.living
+        if action.upload and living is not None and living.id == blob_id:
+            return living  # the same again
         condition = self._changes.may_point(exchange, name)
         held = await self._lives.hold(name.place, blob_id)
         try:
@@ -111,18 +113,28 @@ class NameActions:
                 await self._lives.settle(blob_id)
             raise
 
-    async def _check_may_own(self, exchange: Exchange, blob_id: BlobId, upload: str | None) -> None:
-        """Whether who asks may let a blob go with a name: who may delete it, or has just uploaded it for that name.
+    async def _check_may_bind(self, exchange: Exchange, blob_id: BlobId, action: _Action) -> None:
+        """Whether who asks may let the name point to a blob, and the blob go with it: who may read it, as the name's readers
+        will, and delete it; or has just uploaded it for that name.
 
         Raises AccessDenied; InvalidRequest for the session of another blob, UploadNotFound, UploadGone.
         """
-        if upload is None:
-            decide_on(exchange, Role.DELETE, container_of(exchange))
+        container = container_of(exchange)
+        if action.upload is None:
+            decide_on(exchange, Role.READ | Role.DELETE if action.owned else Role.READ, container)
             return
-        decide_on(exchange, Role.WRITE, container_of(exchange))
-        found = await self._sessions.find(session_id(upload))
+        id = session_id(action.upload)
+
+        async def admit(session: Session) -> None:
+            await self._entry.admit_to_session(exchange, id, session)
+
+        found = await self._sessions.find(id, admit)
+        if found.session.name and found.session.name == exchange.name:
+            decide_on(exchange, Role.WRITE, container, exchange.name)
+        else:
+            decide_on(exchange, Role.READ | Role.WRITE, container)
         if found.session.blob_id != blob_id or found.session.state is not SessionState.DONE:
-            raise InvalidRequest(f"the upload session {upload} has not made the blob {blob_id}")
+            raise InvalidRequest(f"the upload session {action.upload} has not made the blob {blob_id}")
 
     async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
         """Bring a deleted name back, and the last blob that it pointed to."""

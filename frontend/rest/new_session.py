@@ -13,7 +13,7 @@ from frontend.uploads.sealing import with_key
 
 
 async def new_session(
-    router: RouterContext, container: Container, spec: PutSpec, *, ttl_s: int | None, now_ms: int
+    router: RouterContext, container: Container, spec: PutSpec, *, ttl_s: int | None, now_ms: int, name: str = ""
 ) -> OpenSession:
     """One that nobody knows yet. Raises InsufficientStorage; what the container's key raises where it must be asked for."""
     sealing = await sealing_soon(router, container)
@@ -32,6 +32,7 @@ async def new_session(
         ttl_s=ttl_s,
         durability=spec.durability,
         created_at_ms=now_ms,
+        name=name,
     )
     own_id = router.random_source.randbytes(SESSION_ID_SIZE)
     if sealing is None:

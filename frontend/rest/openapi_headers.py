@@ -64,6 +64,7 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     names.DURABILITY: ("what is promised when it is answered", {"type": "string", "enum": ["memory", "disk", "geo"]}),
     names.IDEMPOTENCY_KEY: ("makes repeated uploads one; each has a key of its own, such as a UUID", _TEXT),
     names.CHUNK_UPLOAD: ("this is a chunk that is stitched with others", _FLAG),
+    names.UPLOAD_NAME: ("the name that the blob of an upload in parts is for, percent-encoded", _TEXT),
     names.UPLOAD_SESSION: ("which chunks are of one blob: a text of the client's own, such as a UUID", _TEXT),
     names.MAX_UPLOAD_SIZE: ("how many bytes the chunk may have at most", _NUMBER),
     names.NAMED_UPSERT: ("the name may point to something already", _FLAG),

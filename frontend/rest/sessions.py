@@ -14,16 +14,18 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge
-from ambry.ids import BlobId
 from ambry.rest import names, values
+from ambry.rest import text as rules
 from ambry.rest.access import Role
 from frontend.config import FrontendConfig
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
-from frontend.rest.entry import Entry, container_of, enter
+from frontend.names.rows import name_key
+from frontend.rest.entry import Entry, container_of, decide_on, enter
 from frontend.rest.json_body import json_object
+from frontend.rest.named_rules import check_has_names
 from frontend.rest.new_session import new_session
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.rest.stream import streamed
@@ -40,11 +42,11 @@ from frontend.router.context import RouterContext
 from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import PartPut, spec_of
-from frontend.uploads.rows import SESSION_ID_SIZE, SessionState, UploadPart
+from frontend.uploads.rows import SESSION_ID_SIZE, Session, SessionState, UploadPart
 from frontend.uploads.sessions import Sessions, check_number
 from frontend.who import in_container
 
-ON_SESSION = ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}
+ON_SESSION = (ON_UPLOAD - DIGEST_HEADERS - {names.DIGEST, names.IDEMPOTENCY_KEY}) | {names.UPLOAD_NAME}
 ON_PART = EVERYWHERE | DIGEST_HEADERS | {names.DIGEST}
 PARTS_SHOWN = 1_000
 
@@ -109,7 +111,7 @@ class UploadSessions:
             target="/uploads",
             handle=self.begin,
             needs=in_container(Role.WRITE),
-            enter=self._entry.to_upload,
+            enter=self._enter_new,
             changes=True,
             headers=ON_SESSION,
             header_prefixes=METADATA_PREFIXES,
@@ -127,10 +129,23 @@ class UploadSessions:
     async def _enter(self, exchange: Exchange) -> None:
         id = session_id(exchange.target.segments[1])
 
-        async def admit(blob_id: BlobId) -> None:
-            enter(exchange, await self._entry.admit_to_session(exchange, id, blob_id))
+        async def admit(session: Session) -> None:
+            container = await self._entry.admit_to_session(exchange, id, session)
+            exchange.name = session.name or None
+            enter(exchange, container)
 
         exchange.named = await self._sessions.find(id, admit)
+
+    async def _enter_new(self, exchange: Exchange) -> None:
+        """One for a name takes what a put of that takes."""
+        text = exchange.headers.get(names.UPLOAD_NAME)
+        if text is not None:
+            exchange.name = rules.percent_decoded(names.UPLOAD_NAME, text)
+            name_key(exchange.name)
+        await self._entry.to_upload(exchange)
+        if text is not None:
+            decide_on(exchange, Role.NAME, container_of(exchange), exchange.name)
+            check_has_names(container_of(exchange))
 
     async def begin(self, exchange: Exchange) -> web.Response:
         """`POST /uploads`: what an upload's headers say is said here, of the blob to be."""
@@ -147,7 +162,7 @@ class UploadSessions:
         check_durability(spec, self._router)
         ttl = exchange.headers.get(names.TTL)
         ttl_s = None if ttl is None else values.ttl_seconds(ttl)
-        new = await new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms)
+        new = await new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms, name=exchange.name or "")
         await self._sessions.begin(new)
         exchange.noted["upload"] = new.id.hex()
         return json_page(self._shown(new), 201, Location=f"/uploads/{new.id.hex()}")
@@ -251,6 +266,7 @@ class UploadSessions:
             "idle_s": self._uploads.session_idle_s,
             "ends_at_ms": session.created_at_ms + 1000 * self._uploads.session_max_s,
             "durability": session.durability.name.lower(),
+            **({"name": session.name} if session.name else {}),
         }
 
 

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict
-from ambry.ids import BlobId
 from ambry.rest import names, values
 from ambry.rest import text as rules
 from ambry.rest.access import Role
@@ -37,7 +36,7 @@ from frontend.uploads import stitching
 from frontend.uploads.completion import BlobSaid, WantedPart, complete
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import PartPut, spec_of
-from frontend.uploads.rows import SessionState
+from frontend.uploads.rows import Session, SessionState
 from frontend.uploads.sessions import Sessions
 from frontend.who import in_container
 
@@ -163,9 +162,9 @@ class Stitches:
         chunks = [stitching.parse_signed(text) for text in await self._list(exchange)]
         session, container = stitching.session_of(chunks), container_of(exchange)
 
-        async def admit(blob_id: BlobId) -> None:
-            await self._entry.admit_to_session(exchange, session, blob_id)
-            stitching.check_container(blob_id, container.account_id, container.container_id)
+        async def admit(stands: Session) -> None:
+            await self._entry.admit_to_session(exchange, session, stands)
+            stitching.check_container(stands.blob_id, container.account_id, container.container_id)
 
         found = await self._sessions.find(session, admit)
         now_ms = self._clock.wall_ms()

@@ -98,6 +98,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     state: SessionState = SessionState.OPEN
     completion: Completion | None = None
+    name: str = ""
+    """What the blob is for, where it is for a name: who may put that goes on with it."""
     key: WrappedBy | None = None
     """The session's own, where the blob will be encrypted."""
 

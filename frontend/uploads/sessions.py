@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from ambry.clock import Clock
 from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
-from ambry.ids import BlobId
 from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import PAGE_MAX, Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
@@ -52,8 +51,8 @@ AGAIN = 8
 CHANGES_PER_GROUP = 500
 
 
-Admit = Callable[[BlobId], Awaitable[None]]
-"""Whether whoever asks may hear of the session that makes this blob. Raises what they are told instead."""
+Admit = Callable[[Session], Awaitable[None]]
+"""Whether whoever asks may hear of a session, as it stands there. Raises what they are told instead."""
 
 
 def unknown_session(session_id: bytes) -> UploadNotFound:
@@ -101,7 +100,7 @@ class Sessions:
             raise unknown_session(session_id)
         session = decode_session(found.value)
         if admit is not None:
-            await admit(session.blob_id)
+            await admit(session)
         if session.state is SessionState.ABORTED:
             raise UploadGone(
                 f"the upload session {session_id.hex()} was aborted, or nobody went on with it; begin a new one"

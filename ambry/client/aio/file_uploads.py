@@ -16,7 +16,7 @@ from ambry.client.refs import NameRef
 from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire.names import container_headers
+from ambry.client.wire.uploads import naming_headers
 from ambry.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -97,8 +97,8 @@ class AsyncFileUploads(AsyncUploads):
         place = None if name is None else self._name(name)
         headers = self._of_blob(request.headers)
         if place is not None:
-            headers.update(container_headers(place))
-            if if_absent and await self.exists(place, timeout=timeout):
+            headers.update(naming_headers(place))
+            if if_absent and await self._points_to(place, timeout) is not None:
                 raise AlreadyExists(f"the name {place} exists; nothing was sent")
         elif if_absent or if_match is not None:
             raise InvalidRequest("if_absent and if_match are about a name; a blob without one is always new")
@@ -128,6 +128,8 @@ class AsyncFileUploads(AsyncUploads):
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 await blocking(sent.remembered.forget)
                 raise
+        else:
+            info = await self._looked_at(info.id, info, timeout)
         await blocking(sent.remembered.forget)
         return info
 
@@ -193,7 +195,7 @@ class AsyncFileUploads(AsyncUploads):
             if sending.failure is not None:
                 raise sending.failure from None
             raise
-        info = await begun.upload.complete(parts, checksum=put.checksum or None)
+        info = await begun.upload.make(parts, checksum=put.checksum or None, timeout=put.timeout)
         check_made(info, put.size, parts, put.checksum)
         return info
 

@@ -24,8 +24,8 @@ from ambry.client.wire import names as name_wire
 from ambry.client.wire import signed as signed_wire
 from ambry.client.wire import uploads as wire
 from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.client.wire.names import container_headers
 from ambry.errors import (
+    AccessDenied,
     AlreadyExists,
     AmbryError,
     BlobNotFound,
@@ -76,13 +76,15 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         headers = self._of_blob(request.headers)
         if place is None:
             return await self._begin(headers, timeout)
-        upload = await self._begin(headers | container_headers(place), timeout)
+        upload = await self._begin(headers | wire.naming_headers(place), timeout)
         upload.naming = UploadName(place, if_absent, if_match)
         return upload
 
     async def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> AsyncUpload:
         told = wire.parse_session(*await self._asked(wire.begin_request(headers), b"", timeout))
-        return AsyncUpload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
+        begun = AsyncUpload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
+        begun.said = headers
+        return begun
 
     async def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> AsyncUpload:
         """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over."""
@@ -156,12 +158,20 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
                 if isinstance(error, AlreadyExists):
                     name_wire.reword(error, place, "without if_absent it points to the new blob")
                 raise
-        return replace(await self.head(place, timeout=timeout), durability=info.durability)
+        return await self._looked_at(place, replace(info, name=place.name), timeout)
+
+    async def _looked_at(self, ref: BlobId | NameRef, made: BlobInfo, timeout: Timeout | None) -> BlobInfo:
+        """What is told of a blob that was made; to who may not read, what they said of it themselves."""
+        try:
+            return replace(await self.head(ref, timeout=timeout), durability=made.durability)
+        except AccessDenied:
+            return made
 
     async def _points_to(self, place: NameRef, timeout: Timeout | None) -> BlobId | None:
+        """The blob of a name; None where there is none, or this client may not read it."""
         try:
             return await self._identify(place, timeout)
-        except BlobNotFound:
+        except (AccessDenied, BlobNotFound):
             return None
 
 
@@ -175,6 +185,8 @@ class AsyncUpload:
         """32 hexadecimal digits: all that is needed to go on with it."""
         self.blob = blob
         """The id that its blob will have, once it was told."""
+        self.said: Mapping[str, str] = {}
+        """The headers that it began with, where it did here."""
         self.naming: UploadName | None = None
         """The name that will point to it."""
 
@@ -248,18 +260,27 @@ class AsyncUpload:
         Where the upload has a name, that points to the blob on return. Raises AlreadyExists, PreconditionFailed, UpdateConflict
         where it may not: then the blob is deleted.
         """
+        made = await self.make(parts, checksum=checksum, timeout=timeout)
+        limit = timeout or self._timeout
+        if self.naming is None:
+            return await self._client._looked_at(made.id, made, limit)
+        return await self._client._name_it(self.id, made, self.naming, limit)
+
+    async def make(
+        self, parts: Sequence[UploadedPart] | None, *, checksum: str | None, timeout: Timeout | None
+    ) -> BlobInfo:
+        """`complete`, but for the name: what was said of the blob, and is told of it at once."""
         body = wire.complete_body(parts)
         request = wire.complete_request(
             self.id, len(body), "" if checksum is None else blob_wire.checksum_text(checksum)
         )
         headers, _ = await self._client._asked(request, body, timeout or self._timeout)
-        made = blob_wire.parse_put(request, headers)
+        said = self.said or self._client._of_blob({}) | (
+            {} if self.naming is None else wire.naming_headers(self.naming.place)
+        )
+        made = blob_wire.parse_put(replace(request, headers={**request.headers, **said}), headers)
         self.blob = made.id
-        limit = timeout or self._timeout
-        info = replace(await self._client.head(made.id, timeout=limit), durability=made.durability)
-        if self.naming is None:
-            return info
-        return await self._client._name_it(self.id, info, self.naming, limit)
+        return made
 
     async def abort(self, *, timeout: Timeout | None = None) -> None:
         """End it; nothing of it stays."""

@@ -17,7 +17,7 @@ from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.sync.uploads import SyncUpload, SyncUploads
 from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire.names import container_headers
+from ambry.client.wire.uploads import naming_headers
 from ambry.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -98,8 +98,8 @@ class SyncFileUploads(SyncUploads):
         place = None if name is None else self._name(name)
         headers = self._of_blob(request.headers)
         if place is not None:
-            headers.update(container_headers(place))
-            if if_absent and self.exists(place, timeout=timeout):
+            headers.update(naming_headers(place))
+            if if_absent and self._points_to(place, timeout) is not None:
                 raise AlreadyExists(f"the name {place} exists; nothing was sent")
         elif if_absent or if_match is not None:
             raise InvalidRequest("if_absent and if_match are about a name; a blob without one is always new")
@@ -129,6 +129,8 @@ class SyncFileUploads(SyncUploads):
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 blocking(sent.remembered.forget)
                 raise
+        else:
+            info = self._looked_at(info.id, info, timeout)
         blocking(sent.remembered.forget)
         return info
 
@@ -192,7 +194,7 @@ class SyncFileUploads(SyncUploads):
             if sending.failure is not None:
                 raise sending.failure from None
             raise
-        info = begun.upload.complete(parts, checksum=put.checksum or None)
+        info = begun.upload.make(parts, checksum=put.checksum or None, timeout=put.timeout)
         check_made(info, put.size, parts, put.checksum)
         return info
 

@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 
 from ambry.client.model import UploadedPart
+from ambry.client.refs import NameRef
 from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.names import container_headers
 from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names, values
+from ambry.rest.text import percent_encoded
 
 ID_TEXT_SIZE = 32
 PARTS_MAX = 10_000
@@ -36,6 +39,11 @@ class PartAnswer(msgspec.Struct, frozen=True):
 def begin_request(headers: Mapping[str, str]) -> ApiRequest:
     """`headers` are those of an upload of no known size."""
     return ApiRequest("POST", "/uploads", {**headers, "content-length": "0"}, "the upload")
+
+
+def naming_headers(place: NameRef) -> dict[str, str]:
+    """What says of an upload that its blob is for a name."""
+    return {**container_headers(place), names.UPLOAD_NAME: percent_encoded(place.name)}
 
 
 def part_request(upload: str, number: int, size: int | None, digest: str) -> ApiRequest:

@@ -15,12 +15,14 @@ from click.testing import CliRunner, Result
 
 from ambry import (
     AccessDenied,
+    AlreadyExists,
     AmbryClient,
     AsyncAmbryClient,
     Grant,
     InvalidRequest,
     KeyLimits,
     KeyNotFound,
+    TransferConfig,
     Unauthenticated,
 )
 from ambry.cli.keys import GrantType
@@ -141,6 +143,50 @@ def test_a_limit_that_is_not_said_stays(shell: Shell) -> None:
     assert limits("--burst", "none", "--bytes", "none", "--requests", "0.5") == (0.5, None, None)
     for wrong in (("--requests", "0"), ("--bytes", "many"), ("--burst", "-1"), ("--requests", "inf")):
         assert shell("key", "change", id, *wrong).exit_code == 2
+
+
+@pytest.mark.parametrize("roles", ["write,name", "read,write,name,delete"])
+def test_a_key_for_some_names_puts_large_files_there(shell: Shell, tmp_path: Path, roles: str) -> None:
+    """It was 403: an upload in parts took `write` in the whole container, and its end a look at the blob by its id."""
+    shell.client().create_container("default", "c")
+    told = shell("key", "create", "x", "--grant", f"{roles}@default/c/x/", "--json")
+    key = json.loads(told.stdout)["key"]
+    file = tmp_path / "large"
+    file.write_bytes(bytes(range(256)) * 4096 * 3)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "one").write_bytes(file.read_bytes())
+    transfer = TransferConfig(threshold=1 << 20, part_size=1 << 20)
+    with shell.client(key) as client:
+        made = client.put_file(file, name="ambry://default/c/x/large", transfer=transfer, content_type="a/b")
+        assert (made.size, made.name, made.account, made.container) == (3 << 20, "x/large", "default", "c")
+        assert made.content_type == "a/b"
+        with client.start_upload(name="ambry://default/c/x/slow") as upload:
+            upload.write_part(1, b"part")
+            again = client.resume_upload(upload.id)
+            assert [each.part for each in again.parts()] == [1]
+            assert upload.complete().name == "x/slow"
+        with pytest.raises(AccessDenied):
+            client.put_file(file, name="ambry://default/c/y", transfer=transfer)
+        with pytest.raises(AlreadyExists):
+            client.put_file(file, name="ambry://default/c/x/large", if_absent=True, transfer=transfer)
+        with pytest.raises(AccessDenied):
+            client.put_file(file, transfer=transfer)
+    put = shell("put", str(file), "--name", "ambry://default/c/x/cli", "--part-size", "1M", key=key)
+    assert put.exit_code == 0, put.output
+    copied = shell("cp", str(file), "ambry://default/c/x/copied", key=key)
+    assert copied.exit_code == 0, copied.output
+    if "read" in roles:
+        for _ in range(2):
+            synced = shell("sync", str(tmp_path / "tree"), "ambry://default/c/x/tree", key=key)
+            assert synced.exit_code == 0, synced.output
+            verified = shell("verify", str(tmp_path / "tree"), "ambry://default/c/x/tree", key=key)
+            assert verified.exit_code == 0, verified.output
+    with shell.client() as root:
+        for name in ("large", "cli", "copied"):
+            assert root.get(f"ambry://default/c/x/{name}").read() == file.read_bytes()
+    writer = json.loads(shell("key", "create", "w", "--grant", "write@default/default", "--json").stdout)["key"]
+    with shell.client(writer) as client:
+        assert client.put_file(file, transfer=transfer).size == 3 << 20, "without a name, and without read"
 
 
 def test_the_client_administers_keys(shell: Shell) -> None:

@@ -330,6 +330,74 @@ async def test_an_upload_of_others_is_as_one_that_is_not_there(tmp_path: Path) -
         assert len(stitched) == 1 and stitched.pop()[0] == 404
 
 
+BELOW = ("read", "write", "delete", "name")
+
+
+async def test_an_upload_for_a_name_is_gone_on_with_by_whoever_may_put_that_name(tmp_path: Path) -> None:
+    """A key for some names was told 403 where it began an upload in parts, so it put no large file at all."""
+    async with ground(tmp_path) as here:
+        place, call = {"account": "ml", "container": "models"}, here.frontend.call
+        to_x = {**MODELS, "x-ambry-upload-name": "x/n%20w"}
+        writer = bearer(here.key(Grant(roles=("write", "name"), prefix="x/", **place)))
+        whole = bearer(here.key(Grant(roles=("write", "name"), **place)))
+        others = [
+            bearer(here.key(Grant(roles=BELOW, prefix="y", **place))),
+            bearer(here.key(Grant(roles=BELOW, prefix="x/n/", **place))),
+            bearer(here.key(Grant(roles=tuple(ROLES), account="default"))),
+        ]
+        for roles in itertools.chain(*(itertools.combinations(BELOW, count) for count in range(1, 4))):
+            some = bearer(here.key(Grant(roles=roles, prefix="x/", **place)))
+            may = {"write", "name"} <= set(roles)
+            assert (await call("POST", "/uploads", {**some, **to_x})).status == (201 if may else 403), roles
+        for key in others:
+            assert (await call("POST", "/uploads", {**key, **to_x})).status == 403
+        assert (await call("POST", "/uploads", {**writer, **MODELS})).status == 403, "for no name"
+        assert (await call("POST", "/uploads", {**writer, **MODELS, "x-ambry-upload-name": "z"})).status == 403
+        begun = (await call("POST", "/uploads", {**writer, **to_x})).json()
+        assert begun["name"] == "x/n w"
+        path, none, aborted = (f"/uploads/{id}" for id in (begun["upload"], "0" * 32, here.values["upload"]))
+        assert (await call("DELETE", aborted, bearer(here.root))).status == 202
+        unnamed = (await call("POST", "/uploads", {**whole, **MODELS})).json()["upload"]
+        steps = [("PUT", "/1", b"part"), ("GET", "", None), ("POST", "/complete", b""), ("DELETE", "", None)]
+        askers: list[dict[str, str] | None] = [*others, None]
+        for asker in askers:
+            told = set()
+            for each in (path, none, aborted, f"/uploads/{unnamed}"):
+                for method, below, body in steps:
+                    answer = await call(method, each + below, asker, body)
+                    told.add((answer.status, answer.json()["detail"].replace(each.rpartition("/")[2], "")))
+            assert len(told) == 1 and told.pop()[0] == (401 if asker is None else 404)
+        for method, below, body in steps:
+            answer = await call(method, f"/uploads/{unnamed}{below}", writer, body)
+            assert answer.status == 404, "another one's, for no name"
+        reader = bearer(here.key(Grant(roles=("read", "name"), prefix="x/", **place)))
+        for method, below, body in steps:
+            assert (await call(method, path + below, reader, body)).status == 403, (method, below)
+        assert (await call("PUT", f"{path}/1", writer, b"part")).status == 200
+        assert [each["part"] for each in (await call("GET", path, writer)).json()["parts"]] == [1]
+        signed = await call("GET", f"/signedUrl?verb=PUT&path={path}/2", writer)
+        assert (await call("PUT", signed.json()["target"], None, b"more")).status == 200
+        assert (await call("POST", f"{path}/complete", writer, b"")).status == 201
+
+        async def bind(key: dict[str, str], name: str, upload: str = begun["upload"]) -> int:
+            action = {"op": "bind", "owned": True, "id": begun["id"], "upload": upload}
+            headers = {**key, "Content-Type": "application/json"}
+            return (await call("POST", f"/named/ml/models/{name}", headers, msgspec.json.encode(action))).status
+
+        assert (
+            await bind(others[0], "y", unnamed)
+            == await bind(others[0], "y")
+            == await bind(others[0], "y", "0" * 32)
+            == 404
+        )
+        assert await bind(writer, "x/other") == 403, "it is for another name"
+        assert await bind(reader, "x/n%20w") == 403
+        assert await bind(writer, "x/n%20w") == await bind(writer, "x/n%20w") == 200, "once, and again"
+        assert (await call("GET", "/named/ml/models/x/n%20w", bearer(here.root))).body == b"partmore"
+        dropped = (await call("POST", "/uploads", {**writer, **to_x})).json()["upload"]
+        assert (await call("DELETE", f"/uploads/{dropped}", writer)).status == 202
+
+
 async def test_whoever_may_not_read_hears_no_digest(tmp_path: Path) -> None:
     """The 412 of a change named the entity tag of what stood there, which is the digest of its bytes."""
     async with ground(tmp_path) as here:
