@@ -44,7 +44,11 @@ def container_settings(command: Callable[..., T]) -> Callable[..., T]:
         ),
         click.option("--ttl-required/--no-ttl-required", default=None, help="Whether no blob lives for ever."),
         click.option("--cacheable/--no-cacheable", default=None, help="Whether caches may keep blobs."),
-        click.option("--private/--no-private", default=None, help="Whether caches that many share may not."),
+        click.option(
+            "--private/--no-private",
+            default=None,
+            help="--no-private: everybody reads it, without a key, and caches that many share may keep it.",
+        ),
         click.option(
             "--encrypted/--no-encrypted",
             default=None,
@@ -173,6 +177,7 @@ def create_container(name: str, cluster: ChosenCluster, output: str, **options: 
     """Make a container."""
     with cluster.connect() as client:
         _show_one(client.create_container(client.default_account, name, **said(options)), output)
+        _warn(client.default_account, name, options)
 
 
 @container.command("set")
@@ -192,6 +197,15 @@ def set_container(name: str, cluster: ChosenCluster, output: str, snapshot_versi
         _show_one(
             client.update_container(client.default_account, name, snapshot_version=snapshot_version, **said(options)),
             output,
+        )
+        _warn(client.default_account, name, options)
+
+
+def _warn(account: str, name: str, options: dict[str, Any]) -> None:
+    if options["private"] is False:
+        click.echo(
+            f"ambry: everybody who reaches a frontend reads {account}/{name} now, without a key; --private ends that",
+            err=True,
         )
 
 

@@ -24,6 +24,7 @@ from ambry.errors import (
     ContainerNotFound,
     DataCorrupt,
     InvalidRequest,
+    KeyNotFound,
     UploadGone,
     UploadNotFound,
 )
@@ -69,7 +70,7 @@ def exit_code(error: Exception) -> int:
     """The documented exit code of an error."""
     if isinstance(error, BlobGone | UploadGone):
         return EXIT_GONE
-    if isinstance(error, BlobNotFound | UploadNotFound | AccountNotFound | ContainerNotFound):
+    if isinstance(error, BlobNotFound | UploadNotFound | AccountNotFound | ContainerNotFound | KeyNotFound):
         return EXIT_NOT_FOUND
     if isinstance(error, ChecksumMismatch | DataCorrupt):
         return EXIT_CHECKSUM

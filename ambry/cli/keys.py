@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connecting, without_bounds
+from ambry.cli.failures import report_one
 from ambry.cli.output import show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
@@ -211,15 +212,23 @@ def rotate(id: str, overlap: timedelta | None, out: Path | None, cluster: Chosen
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @connecting
 @OUTPUT
-def revoke(ids: tuple[str, ...], cluster: ChosenCluster, output: str) -> None:
-    """Revoke keys: they open nothing any more, nor does what they signed."""
+def revoke(ids: tuple[str, ...], cluster: ChosenCluster, output: str) -> int:
+    """Revoke keys: they open nothing any more, nor does what they signed. Each for itself, whatever becomes of the others."""
+    from ambry.errors import AmbryError
+
+    code = 0
     with cluster.connect() as client:
         for id in ids:
-            client.keys.revoke(id)
+            try:
+                client.keys.revoke(id)
+            except AmbryError as error:
+                code = report_one(error, id, code)
+                continue
             if output == "json":
                 tell_done(output, action="revoked", id=id)
             else:
                 click.echo(f"{id} is revoked", err=True)
+    return code
 
 
 @key.command("new")

@@ -21,16 +21,31 @@ BY_KEY = ["REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "ID", "NAME"]
 @connecting
 @OUTPUT
 def usage(keys: bool, cluster: ChosenCluster, output: str) -> None:
-    """Show what containers have, and how often they were asked: those that the key has something in.
+    """Show what containers have, and how often they were asked: those that the key has something in, or of these the ones
+    that --account and --container name.
 
     Requests are those at this datacenter; what was stored or deleted in the last half minute may not count yet.
     """
+    from ambry.errors import ContainerNotFound  # not before it is needed
+
+    if keys and (cluster.account or cluster.container):
+        raise click.UsageError("--keys shows keys, of whichever account: leave --account and --container out")
     with cluster.connect() as client:
         found = client.usage()
+    shown = [
+        each
+        for each in found.containers
+        if cluster.account in (None, each.account) and cluster.container in (None, each.container)
+    ]
+    if not (keys or shown) and (cluster.account or cluster.container):
+        raise ContainerNotFound(
+            f"there is no container {cluster.account or '*'}/{cluster.container or '*'} that this key has anything in; "
+            "`ambry account ls` shows accounts"
+        )
     if keys:
         show_rows(found.keys, output, BY_KEY, _key_row, _plain)
     else:
-        show_rows(found.containers, output, BY_CONTAINER, _container_row, _plain)
+        show_rows(shown, output, BY_CONTAINER, _container_row, _plain)
     if found.partitions_missing:
         click.echo(f"of {len(found.partitions_missing)} partitions nobody tells what they hold now", err=True)
 

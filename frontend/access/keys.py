@@ -95,6 +95,11 @@ class Keys:
             raise _unknown(who, id)
         return key
 
+    def name_of(self, id: str) -> str | None:
+        """What a key that is known here is called."""
+        key = self._access.keys.get(id)
+        return None if key is None else key.name
+
     async def create(
         self, who: Who, name: str, grants: Sequence[Grant], *, expires_ms: int | None, limits: Rates
     ) -> MadeKey:
@@ -228,7 +233,7 @@ def _check_gives(who: Who, grants: Sequence[Grant], expires_ms: int | None, limi
     """Whoever makes a key, or gets its secret, may all that it may. Raises AccessDenied."""
     for grant in grants:
         if not who.gives(grant):
-            raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {_shown(grant)}")
+            raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {shown(grant)}")
     if who.expires_ms is not None and (expires_ms is None or expires_ms > who.expires_ms):
         until = "never expires" if expires_ms is None else f"expires at {expires_ms}"
         raise AccessDenied(
@@ -242,7 +247,8 @@ def _check_gives(who: Who, grants: Sequence[Grant], expires_ms: int | None, limi
         )
 
 
-def _shown(grant: Grant) -> str:
+def shown(grant: Grant) -> str:
+    """A grant as sentences and the audit name it."""
     return f"{','.join(grant.roles)} in {grant.account}/{grant.container}" + (
         f" for {grant.prefix}*" if grant.prefix else ""
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from ambry.errors import (
     MetadataUnavailable,
 )
 from ambry.rest import names, values
+from ambry.rest.accounts import NAME_SIZE_MAX
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.resolver import Containers
@@ -30,6 +31,9 @@ from frontend.who import ANY_KEY
 
 NOT_A_NAME = ""
 """Of an account that is none: only whoever has something in all accounts is concerned by it."""
+NOTED_MAX = 32
+NOTED_SIZE_MAX = 100
+"""Changes that a line of the audit tells, and characters of each value; what was asked for stands there beside them."""
 OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
 
 
@@ -104,16 +108,34 @@ class AccountPages:
     async def save_accounts(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "accounts")
-        check_accounts(exchange.context.who, given, self._containers.directory)
+        directory = self._containers.directory
+        before = {id: account_json(each) for id, each in directory.accounts.items()}
+        exchange.noted["accounts"] = [_called(each, "account", before) for each in given[:NOTED_MAX]]
+        check_accounts(exchange.context.who, given, directory)
         saved = await changes.save_accounts(given)
+        exchange.noted["changed"] = [
+            change
+            for each, account in zip(given, saved, strict=True)
+            for change in _changed(each, account.name, before.get(account.id, {}), account_json(account))
+        ][:NOTED_MAX]
         return json_page({"accounts": [account_json(account) for account in saved]})
 
     async def save_containers(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "containers")
         account = await self._named(exchange)
+        before = {id: container_json(account.id, each) for id, each in account.containers.items()}
+        exchange.noted["account"] = account.name
+        exchange.noted["containers"] = [_called(each, "container", before) for each in given[:NOTED_MAX]]
         check_containers(exchange.context.who, account, given, self._containers.directory)
         saved = await changes.save_containers(account.id, given)
+        exchange.noted["changed"] = [
+            change
+            for each, container in zip(given, saved, strict=True)
+            for change in _changed(
+                each, container.name, before.get(container.id, {}), container_json(account.id, container)
+            )
+        ][:NOTED_MAX]
         response = json_page({"containers": [container_json(account.id, each) for each in saved]})
         response.headers[names.ACCOUNT_ID] = str(account.id)
         return response
@@ -182,6 +204,26 @@ class AccountPages:
     async def _look(self) -> None:
         if self._containers.refresh is not None:
             await self._containers.refresh()
+
+
+def _called(given: object, kind: str, before: Mapping[int, Mapping[str, Any]]) -> str:
+    """What the audit calls an account or a container that somebody asks for."""
+    if not isinstance(given, dict):
+        return ""
+    id, name = given.get(f"{kind}Id"), given.get(f"{kind}Name")
+    known = before.get(id) if isinstance(id, int) else None
+    return str(name if known is None else known[f"{kind}Name"])[:NAME_SIZE_MAX]
+
+
+def _changed(given: object, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """What became another one of all that was asked for, for the audit."""
+    for field in given if isinstance(given, dict) else ():
+        if field in after and field != "containers" and before.get(field) != after[field]:
+            yield f"{name}: {field} from {_short(before.get(field))} to {_short(after[field])}"
+
+
+def _short(value: object) -> str:
+    return msgspec.json.encode(value).decode()[:NOTED_SIZE_MAX]
 
 
 def account_json(account: AccountRecord, *, ignore_containers: bool = False) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -120,7 +120,7 @@ class Batches:
                 ]
             except AmbryError as error:
                 units.append(Unit(index=index, text=shown(text), error=error))
-        exchange.context.items = _audited(items, units)
+        exchange.context.items = _audited(items, units, self._place_of)
         return await BatchRead(exchange, self._router, form_of(exchange), bodies=bodies).run(units)
 
     async def _find_names(
@@ -164,10 +164,26 @@ class Batches:
         for number, first in again.items():
             answers[number] = {**answers[first], "index": number}
         exchange.context.items = [
-            {**answer, "name": item.name} if index in by_name and not isinstance(item, str) else answer
+            {
+                **answer,
+                **self._place_of(item),
+                **({"name": item.name} if index in by_name and not isinstance(item, str) else {}),
+            }
             for index, (item, answer) in enumerate(zip(items, answers, strict=True))
         ]
         return told_items(exchange, answers)
+
+    def _place_of(self, item: str | BatchItem) -> dict[str, str]:
+        """The account and the container of an item, as the audit names them; nothing where they are not known here."""
+        if not isinstance(item, str) and item.name:
+            account, _, rest = item.name.partition("/")
+            return {"account": account, "container": rest.partition("/")[0]}
+        try:
+            blob_id = parse_id((item if isinstance(item, str) else item.id).removeprefix("/"))
+        except AmbryError:
+            return {}
+        found = self._containers.known_id(blob_id.account, blob_id.container)
+        return {} if found is None else {"account": found.account_name, "container": found.container_name}
 
     async def _delete_one(
         self, exchange: Exchange, index: int, text: str, by_name: Mapping[int, FoundName | AmbryError]
@@ -204,7 +220,9 @@ class Batches:
             await changes.delete(context, named.about, _living(named), None)
 
 
-def _audited(items: Sequence[str | BatchItem], units: Sequence[Unit]) -> list[dict[str, Any]]:
+def _audited(
+    items: Sequence[str | BatchItem], units: Sequence[Unit], place_of: Callable[[str | BatchItem], dict[str, str]]
+) -> list[dict[str, Any]]:
     """Of the items of a read, those whose container asks for it to be told, and those that were refused."""
     told: dict[int, dict[str, Any]] = {}
     for unit in units:
@@ -215,6 +233,7 @@ def _audited(items: Sequence[str | BatchItem], units: Sequence[Unit]) -> list[di
             told[unit.index] = {
                 "index": unit.index,
                 **what,
+                **place_of(item),
                 **({} if error is None else {"code": type(error).__name__}),
             }
     return list(told.values())

@@ -154,7 +154,7 @@ class EncryptionPages:
         account, name = (percent_decoded("the path", each) for each in exchange.target.segments[2:4])
         container = await asked_for(exchange.context.who, Role.ADMIN, self._containers, account, name)
         decide_on(exchange, Role.ADMIN, container)
-        exchange.noted["container"] = str(container)
+        exchange.noted.update(account=container.account_name, container=container.container_name)
         return container
 
     def _changes(self) -> KeyChanges:

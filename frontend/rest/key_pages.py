@@ -15,7 +15,7 @@ from ambry.rest.access import Grant
 from ambry.rest.wrong_values import why_not
 from frontend.access.key_rows import StoredKey
 from frontend.access.key_use import KeyUse
-from frontend.access.keys import ChangeOfKey, Keys, MadeKey
+from frontend.access.keys import ChangeOfKey, Keys, MadeKey, shown
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.limits.rates import ChangedRates, Rates
@@ -23,6 +23,9 @@ from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import ANY_KEY
+
+GRANTS_NOTED_MAX = 1_000
+"""Characters of its grants that a line of the audit tells."""
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -104,17 +107,23 @@ class KeyPages:
         made = await self._keys.create(
             exchange.context.who, asked.name, asked.grants, expires_ms=asked.expires_ms, limits=asked.limits
         )
-        exchange.noted["about_key"] = made.id
+        exchange.noted["about_key"], exchange.noted["about_key_name"] = made.id, made.stored.name
         return await self._made(made, 201)
 
     async def change(self, exchange: Exchange) -> web.Response:
         """Let a key be good for something else."""
         asked, id = await self._asked(exchange, ChangedKey), self._id(exchange)
+        before = await self._keys.find(exchange.context.who, id)
         changed = await self._keys.change(
             exchange.context.who,
             id,
             ChangeOfKey(name=asked.name, grants=asked.grants, expires_ms=asked.expires_ms, limits=asked.limits),
         )
+        exchange.noted["changed"] = [
+            f"{what} from {was} to {now}"
+            for (what, was), now in zip(_audited(before).items(), _audited(changed).values(), strict=True)
+            if was != now
+        ]
         return json_page(await self._told(id, changed))
 
     async def rotate(self, exchange: Exchange) -> web.Response:
@@ -128,10 +137,12 @@ class KeyPages:
         await self._keys.revoke(exchange.context.who, self._id(exchange))
         return web.Response(status=204, headers={"Cache-Control": "no-store"})
 
-    @staticmethod
-    def _id(exchange: Exchange) -> str:
+    def _id(self, exchange: Exchange) -> str:
         id = exchange.target.segments[1]
         exchange.noted["about_key"] = id[:16]
+        name = self._keys.name_of(id)
+        if name is not None:
+            exchange.noted["about_key_name"] = name
         return id
 
     async def _asked(self, exchange: Exchange, shape: type[Any], *, may_be_empty: bool = False) -> Any:
@@ -159,3 +170,13 @@ class KeyPages:
             "lastUsedMs": used,
             "limits": msgspec.to_builtins(key.limits),
         }
+
+
+def _audited(key: StoredKey) -> dict[str, str]:
+    """A key as the audit tells it, by what changes."""
+    return {
+        "name": key.name,
+        "grants": " ".join(map(shown, key.grants))[:GRANTS_NOTED_MAX],
+        "expiresMs": "never" if key.expires_ms is None else str(key.expires_ms),
+        "limits": key.limits.shown(),
+    }

@@ -10,6 +10,7 @@ from ambry.client.refs import NameRef, Ref, VersionRef
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import names as name_wire
 from ambry.errors import (
+    AccessDenied,
     AlreadyExists,
     BlobGone,
     BlobNotFound,
@@ -62,6 +63,8 @@ class AsyncLifecycles(AsyncCalls):
                 etag = wire.parse_info(place, headers).etag
             except NameDeleted:
                 return
+            except AccessDenied:
+                etag = ""  # Who may not look may delete all the same, whatever is there.
             except BlobGone:
                 etag = ""  # Its blob is over, and the name still there.
             try:

@@ -11,6 +11,7 @@ from ambry.client.sync.calls import SyncCalls
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import names as name_wire
 from ambry.errors import (
+    AccessDenied,
     AlreadyExists,
     BlobGone,
     BlobNotFound,
@@ -63,6 +64,8 @@ class SyncLifecycles(SyncCalls):
                 etag = wire.parse_info(place, headers).etag
             except NameDeleted:
                 return
+            except AccessDenied:
+                etag = ""  # Who may not look may delete all the same, whatever is there.
             except BlobGone:
                 etag = ""  # Its blob is over, and the name still there.
             try:

@@ -189,6 +189,62 @@ def test_a_key_for_some_names_puts_large_files_there(shell: Shell, tmp_path: Pat
         assert client.put_file(file, transfer=transfer).size == 3 << 20, "without a name, and without read"
 
 
+def test_the_page_on_keys_runs_as_it_stands(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing told how to make a key with the command."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[4] / "docs" / "keys.md").read_text()
+    id, ran = "", 0
+    for line in page.partition("## Day to day")[2].splitlines():
+        if line.startswith("    ambry "):
+            done = shell(*line.replace(" ID", f" {id}").split()[1:])
+            assert done.exit_code == 0, (line, done.output)
+            if not id and "key create trainer" in line:
+                with shell.client() as client:
+                    [id] = [each.id for each in client.keys.list() if each.name == "trainer"]
+            ran += 1
+    assert ran >= 12
+    with shell.client() as client:
+        assert id not in [each.id for each in client.keys.list()]
+
+
+def test_a_key_that_cannot_be_revoked_keeps_none_of_the_others(shell: Shell) -> None:
+    """The first that was not known ended the command, and those behind it went on opening."""
+    ids = [json.loads(shell("key", "create", "x", "--grant", "read", "--json").stdout)["id"] for _ in range(2)]
+    told = shell("key", "revoke", ids[0], "a" * 16, "typo", ids[1])
+    assert told.exit_code == 3 and "a" * 16 in told.output and "typo" in told.output
+    assert all(f"{id} is revoked" in told.output for id in ids)
+    assert not any(id in shell("key", "ls").output for id in ids)
+
+
+def test_a_key_with_delete_alone_deletes_by_name_and_by_id(shell: Shell) -> None:
+    """`ambry rm NAME` looked at the name first, which takes `read`."""
+    with shell.client() as client:
+        named = client.put(b"a", name="ambry://default/default/x")
+        blob = client.put(b"b").id
+    key = json.loads(shell("key", "create", "d", "--grant", "delete", "--json").stdout)["key"]
+    for ref in ("ambry://default/default/x", str(blob)):
+        told = shell("rm", ref, key=key)
+        assert told.exit_code == 0, told.output
+    with shell.client() as client:
+        assert not client.exists(named.id) and not client.exists(blob)
+
+
+def test_who_makes_a_container_public_is_told_so(shell: Shell) -> None:
+    told = shell("container", "create", "open", "--no-private")
+    assert told.exit_code == 0 and "without a key" in told.stderr
+    assert "without a key" in shell("container", "set", "open", "--no-private").stderr
+    assert "without a key" not in shell("container", "set", "open", "--private").stderr
+
+
+def test_usage_is_of_the_account_and_container_that_are_named(shell: Shell) -> None:
+    """`--account nope` showed everything."""
+    assert shell("container", "create", "one").exit_code == 0
+    assert shell("usage", "--container", "one").stdout.count("default/") == 1
+    assert shell("usage", "--account", "nope").exit_code == 3
+    assert shell("usage", "--container", "nope").exit_code == 3
+    assert shell("usage", "--keys", "--account", "default").exit_code == 2
+
+
 def test_the_client_administers_keys(shell: Shell) -> None:
     with shell.client() as client:
         grant = Grant(roles=("read",), account="ml")

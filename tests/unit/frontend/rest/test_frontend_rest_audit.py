@@ -130,3 +130,52 @@ async def test_no_change_is_made_that_cannot_be_written_down_where_it_must_be(
         assert (await here.frontend.call("GET", f"/{here.values['id']}", own)).status == 200
         monkeypatch.undo()
         await audited.lines()
+
+
+async def test_a_line_says_what_was_changed_from_and_to(tmp_path: Path) -> None:
+    """Lines of settings named no account, those of a batch no container, and none said what stood there before."""
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        own = {**bearer(here.root), "Content-Type": "application/json"}
+        of_ml = {**own, "x-ambry-target-account-name": "ml"}
+
+        async def post(path: str, body: object, headers: dict[str, str] = own, method: str = "POST") -> Any:
+            answer = await here.frontend.call(method, path, headers, json.dumps(body).encode())
+            assert answer.status < 300, answer.body
+            return answer.json()
+
+        account = (await post("/accounts", {"accounts": [{"accountName": "fresh"}]}))["accounts"][0]
+        await post("/accounts", {"accounts": [{"accountId": account["accountId"], "quotaBytes": 5}]})
+        made = (await post("/accounts/containers", {"containers": [{"containerName": "c"}]}, of_ml))["containers"][0]
+        await post(
+            "/accounts/containers", {"containers": [{"containerId": made["containerId"], "isPrivate": False}]}, of_ml
+        )
+        grants = [{"roles": ["read"], "account": "ml"}]
+        key = await post("/keys", {"name": "job", "grants": grants})
+        limits = {"limits": {"requestsPerS": 5}, "grants": [{"roles": ["write"], "account": "ml"}]}
+        await post(f"/keys/{key['id']}", limits, method="PUT")
+        await here.frontend.call("DELETE", f"/keys/{key['id']}", bearer(here.root))
+        items = [here.values["id"], {"name": "ml/models/x/y"}]
+        await post("/batch/delete", items)
+        lines = await audited.lines()
+        by_op: dict[str, list[dict[str, Any]]] = {}
+        for line in lines:
+            by_op.setdefault(line["op"], []).append(line)
+        created, changed = by_op["accounts_post"]
+        assert created["accounts"] == changed["accounts"] == ["fresh"]
+        assert changed["changed"] == ["fresh: quotaBytes from null to 5"]
+        created, changed = by_op["containers_post"]
+        assert (
+            (created["account"], created["containers"]) == (changed["account"], changed["containers"]) == ("ml", ["c"])
+        )
+        assert changed["changed"] == ["c: isPrivate from null to false"]
+        [change] = by_op["key_change"]
+        assert change["changed"] == [
+            "grants from read in ml/* to write in ml/*",
+            "limits from none to requestsPerS 5",
+        ]
+        for op in ("key_create", "key_change", "key_revoke"):
+            assert {line["about_key_name"] for line in by_op[op]} == {"job"}
+        deleted = [line for line in by_op["batch_delete"] if "item" in line]
+        assert [(line["account"], line["container"]) for line in deleted] == [("ml", "models")] * 2
+        assert key["key"] not in (tmp_path / "audit").read_text()
