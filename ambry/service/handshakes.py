@@ -3,6 +3,11 @@
 Every port that may speak TLS has its own. Of a socket in TLS nothing but itself is kept before its first byte: who says nothing
 costs a descriptor. That byte also tells who speaks HTTP in the clear to a port of HTTPS, and is answered in the clear.
 
+A hello (RFC 8446 section 4.1.2) is what costs a server: a key exchange and a signature, 0.3 to 1 ms of the event loop, which
+would answer all that have come before it turns. So the record that a hello stands in is waited for as a whole, and a port may
+have handshakes begin one after the other, each in its `turn`. What comes later in a handshake is answered as it comes: a hello
+that goes on in a second record, and one that is asked for again.
+
 Given up, a socket is shut down and not its task cancelled: what has become a connection a moment before ends as one.
 """
 
@@ -10,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +31,12 @@ Made = TypeVar("Made", bound=asyncio.BaseProtocol)
 IN_THE_CLEAR = "the request came in the clear, and this port speaks https: ask https:// in place of http://"
 TOLD_MAX = 32
 """Handshakes at a time whose other end can be told why they fail. Each takes another descriptor."""
+
+
+RECORD_HEAD = 5
+"""Type, version and size of a record, bytes (RFC 8446 section 5.1)."""
+RECORD_MAX = RECORD_HEAD + (1 << 14)
+_HANDSHAKE = 22
 
 
 class SpeaksHttp(OSError):
@@ -62,14 +73,17 @@ class Handshakes(Generic[Made]):
         within_s: float = HANDSHAKE_S,
         to_http: Callable[[str], bytes] | None = None,
         failed: Callable[[], None] = lambda: None,
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`within_s` is for a whole handshake. `to_http` makes what a client, by its address, is answered that speaks HTTP in
         the clear where TLS is spoken; without it that is a handshake like any other. `failed` hears of each that fails in TLS.
+        `turn` is awaited before a hello is answered; the time that it takes is not the client's.
         """
         self._turned_away = turned_away
         self._within_s = within_s
         self._to_http = to_http
         self._failed = failed
+        self._turn = turn
         self._loop = asyncio.get_running_loop()
         self._under_way: dict[asyncio.Task[None], _Handshake[Made]] = {}
         self._can_be_told = 0
@@ -131,13 +145,17 @@ class Handshakes(Generic[Made]):
 
     async def _shake_hands(self, sock: Socket, client: str, connection: Made, tls: ReloadingTls[Any]) -> None:
         end = self._loop.time() + self._within_s
-        first = await self._first_byte(sock)
+        first = await self._first_words(sock)
         if not first:
             raise _Silent("it ended without a word")
+        if self._turn is not None:
+            asked_at = self._loop.time()
+            await self._turn()
+            end += self._loop.time() - asked_at
         told = self._can_be_told < TOLD_MAX
         self._can_be_told += told
         try:
-            if self._to_http is not None and first.isalpha():  # a method; records of TLS begin with 20 to 24
+            if self._to_http is not None and first[:1].isalpha():  # a method; records of TLS begin with 20 to 24
                 if told:
                     await tell(sock, self._to_http(client))
                 raise SpeaksHttp("it speaks HTTP in the clear, and this port speaks HTTPS")
@@ -146,11 +164,14 @@ class Handshakes(Generic[Made]):
         finally:
             self._can_be_told -= told
 
-    async def _first_byte(self, sock: Socket) -> bytes:
-        """It stays to be read. Empty where the other end closed."""
+    async def _first_words(self, sock: Socket) -> bytes:
+        """What is here when there is enough to begin with, which stays to be read. Empty where the other end closed."""
+        wanted = 1
         try:
             async with asyncio.timeout(self._within_s):
                 while True:
+                    # Nobody is woken for less, but by the end (SO_RCVLOWAT, socket(7)).
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
                     came = asyncio.Event()
                     self._loop.add_reader(sock, came.set)
                     try:
@@ -158,6 +179,25 @@ class Handshakes(Generic[Made]):
                     finally:
                         self._loop.remove_reader(sock)
                     with suppress(BlockingIOError):
-                        return sock.recv(1, socket.MSG_PEEK)
+                        said = sock.recv(RECORD_MAX, socket.MSG_PEEK)
+                        more = _wanted(said)
+                        if more <= wanted:
+                            return said
+                        wanted = more
         except TimeoutError:
+            if wanted > 1:
+                raise TimeoutError(f"it stopped in its hello for {self._within_s:g} s") from None
             raise _Silent(f"it said nothing for {self._within_s:g} s") from None
+        finally:
+            with suppress(OSError):  # it may have ended
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def _wanted(said: bytes) -> int:
+    """Bytes that must be here of what begins like this: the first record of a handshake, as a whole."""
+    if said[:1] != bytes([_HANDSHAKE]):
+        return 0
+    if len(said) < RECORD_HEAD:
+        return RECORD_HEAD
+    size = RECORD_HEAD + int.from_bytes(said[3:RECORD_HEAD], "big")
+    return size if len(said) < size <= RECORD_MAX else 0

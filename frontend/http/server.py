@@ -114,6 +114,7 @@ class HttpServer(web.Server):
             within_s=limits.head_timeout_s,
             to_http=self._speaks_https,
             failed=metrics.REFUSED.labels("handshake").inc,
+            turn=self.portions.turn,
         )
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None

@@ -90,6 +90,17 @@ class Unheard(Protocol):
         """Take up what was read; returns how many bytes, 0 for what has gone meanwhile: it costs nobody a turn."""
 
 
+class _Turn:
+    def __init__(self, came: asyncio.Future[None]) -> None:
+        self.came = came
+
+    def take_up(self) -> int:
+        if self.came.done():
+            return 0
+        self.came.set_result(None)
+        return 1
+
+
 class Portions:
     """How much of what comes is taken up in one turn of the event loop."""
 
@@ -113,9 +124,7 @@ class Portions:
 
     def allows(self, size: int, *, heavy: bool, known: bool) -> bool:
         """Whether a read of so many bytes is taken up as it comes. If not, `wait`. `known` is who was heard before."""
-        if not self._turning:
-            self._turning = True
-            self._loop.call_soon(self._turn)
+        self._begin_turning()
         if not heavy:
             if self._new and not known:
                 return False
@@ -133,6 +142,18 @@ class Portions:
         if not (heavy or known or self._new):
             self._turned_at = self._new_heard_at = self._clock.monotonic()
         (self._heavy if heavy else self._known if known else self._new).append(who)
+        self._begin_turning()
+
+    async def turn(self) -> None:
+        """Wait with those who were not heard before, for something that costs as much as hearing one of them."""
+        waiting = _Turn(self._loop.create_future())
+        self.wait(waiting, heavy=False, known=False)
+        await waiting.came
+
+    def _begin_turning(self) -> None:
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._turning = bool(self._known or self._new or self._heavy)

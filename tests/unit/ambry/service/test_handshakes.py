@@ -232,3 +232,75 @@ async def test_in_the_clear_whoever_comes_is_connected_at_once(tmp_path: Path) -
         writer.close()
         await eventually(lambda: port.connections[0].lost)
         await ends(reader)
+
+
+def hello() -> bytes:
+    """What a client says first."""
+    heard, said_first = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(heard, said_first, server_hostname="localhost").do_handshake()
+    return said_first.read()
+
+
+@on_both_loops
+async def test_a_handshake_begins_in_its_turn_and_when_the_whole_hello_is_here(tmp_path: Path) -> None:
+    asked: list[asyncio.Future[None]] = []
+
+    async def turn() -> None:
+        asked.append(asyncio.get_running_loop().create_future())
+        await asked[-1]
+
+    async with opened(tmp_path / "a") as port:
+        port.handshakes = Handshakes(
+            TurnedAway("a client", asyncio.get_running_loop().time), within_s=HANDSHAKE_S, turn=turn
+        )
+        words = hello()
+        reader, writer = await port.connect()
+        _, quick = await port.connect()
+        for part in (words[:1], words[1:5], words[5:-1]):
+            writer.write(part)
+            await writer.drain()
+        quick.write(words)
+        await eventually(lambda: len(asked) == 1)
+        asked[0].set_result(None)
+        writer.write(words[-1:])
+        await eventually(lambda: len(asked) == 2)
+        asked[1].set_result(None)
+        answer = await reader.read(1)
+        assert answer == b"\x16", "the server's hello"
+        writer.close()
+        quick.close()
+
+
+@on_both_loops
+async def test_half_a_hello_wakes_nobody_and_is_heard_when_no_more_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bytes] = []
+    wanted = module._wanted
+
+    def counted(words: bytes) -> int:
+        looks.append(words)
+        return wanted(words)
+
+    monkeypatch.setattr(module, "_wanted", counted)
+    async with opened(tmp_path / "a") as port:
+        reader, writer = await port.connect()
+        writer.write(hello()[:100])
+        await eventually(lambda: bool(looks))
+        seen = len(looks)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(looks) == seen == 1
+        writer.write_eof()
+        await ends(reader)
+        await eventually(lambda: port.failed == 1)
+        assert len(looks) == 2
+
+
+def test_the_first_record_of_a_handshake_is_waited_for_and_nothing_else() -> None:
+    words = hello()
+    assert [module._wanted(words[:count]) for count in (1, 4, 5, len(words) - 1, len(words))] == [
+        module.RECORD_HEAD, module.RECORD_HEAD, len(words), len(words), 0
+    ]  # fmt: skip
+    assert [module._wanted(other) for other in (b"", b"GET /", b"\x15\x03\x01", b"\x16\x03\x01\x40\x01")] == [0] * 4

@@ -11,11 +11,13 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from ambry.service import heap
+from ambry.service import handshakes, heap
+from ambry.service.tls import ReloadingTls, front_context
 from frontend.http import server as http_server
 from frontend.http.connections import UNSENT_BYTES, Connection
 from frontend.http.server import LOOKS_MAX, HttpServer
 from tests.support.edge import Edge, edge
+from tests.support.fake_clock import SettableClock
 from tests.support.http_frontend import until
 from tests.support.node_certificates import authority, front_section
 
@@ -302,3 +304,36 @@ async def test_when_a_crowd_has_gone_its_memory_is_given_back(monkeypatch: pytes
             writer.transport.abort()
         await until(lambda: given, "what they left is given back")
         assert given == [True]
+
+
+async def test_of_hellos_that_come_together_one_is_answered_in_a_turn_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of 500 clients were answered before the loop turned, which took half a second."""
+    turn = 0
+    began: list[int] = []
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def begin(*_given: Any, **_more: Any) -> None:
+        began.append(turn)
+        raise ConnectionResetError("for this test")
+
+    monkeypatch.setattr(handshakes, "adopt", begin)
+    async with edge() as running:
+        running.server.portions._clock = SettableClock()
+        running.server._tls = ReloadingTls(front_section(authority(tmp_path / "a")), front_context)
+        clients = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(20)]
+        await until(lambda: len(running.server._handshakes) == 20, "all are accepted")
+        counting = asyncio.create_task(count_turns())
+        for _, writer in clients:
+            writer.write(b"\x16\x03\x01\x00\x04" + b"\x01\x00\x00\x00")
+        await until(lambda: len(began) == 20, "all have had their turn")
+        assert len(set(began)) == 20
+        counting.cancel()
+        for _, writer in clients:
+            writer.close()

@@ -57,6 +57,23 @@ async def test_one_has_its_turn_and_then_the_loop_turns_for_others_first_come_fi
     assert said[6:] == ["late"], "at once, when nobody was served for a while"
 
 
+async def test_what_costs_as_much_as_hearing_somebody_new_has_one_turn_after_the_other() -> None:
+    portions, came = Portions(asyncio.get_running_loop(), clock=SettableClock()), list[int]()
+
+    async def one(number: int) -> None:
+        await portions.turn()
+        came.append(number)
+
+    waiting = [asyncio.create_task(one(number)) for number in range(12)]
+    waiting[5].cancel()
+    longest = before = 0
+    while len(came) < 11:
+        await asyncio.sleep(0)
+        longest, before = max(longest, len(came) - before), len(came)
+    assert longest == 1
+    assert sorted(came) == [number for number in range(12) if number != 5]
+
+
 async def test_a_bug_in_one_turn_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
     turns, said = Turns(asyncio.get_running_loop()), list[str]()
     turns.wait(Queued("broken", turns, 1, said))
