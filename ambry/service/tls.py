@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from ambry.errors import ConfigInvalid
+from ambry.service.credentials import of_others
 from ambry.service.logs import get_logger
 from ambry.service.trust import Trust
 
@@ -157,7 +158,7 @@ def _with_own(context: ssl.SSLContext, section: TlsSection, name: str) -> ssl.SS
         raise ConfigInvalid(f"{name}.certificate and {name}.key must both be set: files in PEM")
     try:
         mode = Path(section.key).stat().st_mode
-        if mode & 0o077:
+        if mode & of_others(Path(section.key)):
             raise ConfigInvalid(f"{name}.key: others may read {section.key}; chmod 600 it")
         context.load_cert_chain(section.certificate, section.key, password=_no_password)
     except (OSError, ssl.SSLError) as cause:

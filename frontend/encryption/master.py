@@ -78,8 +78,12 @@ class MasterKeys:
             raise self._unavailable(f"{self._asking} calls wait for it already")
         self._asking += 1
         try:
-            async with asyncio.timeout(self._timeout_s), self._calls:
-                found = await ask()
+            await self._turn(what)
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    found = await ask()
+            finally:
+                self._calls.release()
         except TimeoutError:
             self._failed(what, f"no answer within {self._timeout_s:g} s", away=True)
         except ProviderFailed as error:
@@ -91,6 +95,16 @@ class MasterKeys:
             log.info("provider of master keys answers again", provider=self.name)
             self.away = None
         return found
+
+    async def _turn(self, what: str) -> None:
+        """Wait to be one of those that ask. Who waits in vain says nothing of the provider, which may be well and slow."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._calls.acquire()
+        except TimeoutError:
+            metrics.ENCRYPTION_CALLS.labels(what, "not_asked").inc()
+            why = f"{self._asking} calls wait for it, which answers more slowly than they come"
+            raise self._unavailable(why) from None
 
     def _failed(self, what: str, why: str, *, away: bool) -> None:
         metrics.ENCRYPTION_CALLS.labels(what, "away" if away else "refused").inc()

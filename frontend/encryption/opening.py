@@ -14,6 +14,7 @@ from frontend.encryption.command import CommandKeys
 from frontend.encryption.held import key_file, key_variable
 from frontend.encryption.keyring import Keyring
 from frontend.encryption.master import MasterKeys
+from frontend.encryption.secret_files import SecretFile
 from frontend.encryption.transit import TransitKeys
 from frontend.metadata.store import MetadataStore
 
@@ -53,12 +54,15 @@ def keyring_of(
 def _provider(name: Provider, section: EncryptionSection, environment: MutableMapping[str, str]) -> provider.Provider:
     match name:
         case "file":
+            SecretFile(section.path).check_at_start("encryption.path")
             return key_file(section.path, chance=system_secret)
         case "environment":
             return key_variable(section.variable, environment, chance=system_secret)
         case "command":
             return CommandKeys(section.command)
         case "vault":
+            if section.token_file:
+                SecretFile(section.token_file).check_at_start("encryption.token_file")
             return TransitKeys(
                 section.url,
                 mount=section.mount,

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from ambry.errors import ConfigInvalid
 from ambry.service.credentials import of_others
 from frontend.encryption.provider import ProviderFailed
 
@@ -17,6 +18,18 @@ class SecretFile:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
+
+    def check_at_start(self, key: str) -> None:
+        """Raises ConfigInvalid where others may use it; `key` is of the configuration. One that is not there may come yet."""
+        try:
+            mode = self._path.stat().st_mode
+        except OSError:
+            return
+        if mode & of_others(self._path):
+            raise ConfigInvalid(
+                f"{key}: others than its owner may use {self._path} (mode {stat.S_IMODE(mode):04o}); run "
+                f"`chmod 600 {self._path}`, and make another secret where somebody may have read it"
+            )
 
     def read(self) -> str:
         """Its text. Raises ProviderFailed, also where others may read it."""

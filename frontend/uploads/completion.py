@@ -13,7 +13,15 @@ from msgspec.structs import replace
 
 from ambry.blob import BlobProperties
 from ambry.checksum import digest
-from ambry.errors import BlobGone, ChecksumMismatch, InvalidRequest, RequestTimeout, TooLarge, UpdateConflict
+from ambry.errors import (
+    BlobGone,
+    ChecksumMismatch,
+    InvalidRequest,
+    RequestTimeout,
+    TooLarge,
+    Unavailable,
+    UpdateConflict,
+)
 from ambry.format.record import PAYLOAD_SIZE_MAX
 from frontend.request import RequestContext
 from frontend.router.chunk_puts import WrittenChunks
@@ -25,7 +33,7 @@ from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import check_as_it_began, spec_of
-from frontend.uploads.rows import Completion, SessionState, UploadPart, digest_of_parts
+from frontend.uploads.rows import RECORD_FORM, Completion, SessionState, UploadPart, digest_of_parts
 from frontend.uploads.sessions import Sessions
 
 REF_BYTES = 56
@@ -93,6 +101,12 @@ async def commit(
     against all settings.
     """
     completion = completion_of(found)
+    if completion.form != RECORD_FORM:
+        raise Unavailable(
+            f"the upload session {found.id.hex()} was completed by another release, whose record (form {completion.form}) "
+            f"this one does not make (form {RECORD_FORM}): a frontend of that release ends it; ask again",
+            retry_after_s=1,
+        )
     arrived = {part.number: part async for part in sessions.parts(found)}
     chosen = [arrived[number] for number in completion.parts if number in arrived]
     if digest_of_parts(chosen) != completion.chosen:

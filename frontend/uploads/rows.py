@@ -49,6 +49,8 @@ T = TypeVar("T")
 
 _PLAIN = b"\x01"
 _SEALED = b"\x02"
+RECORD_FORM = 1
+"""Goes up where another release would make other bytes of what a completion says, and makes those of the forms before still."""
 REPLACED = 0xFFFF
 """Stands for the number of parts that another one took the place of."""
 _PART_KEY = struct.Struct(">16sHB")
@@ -83,6 +85,8 @@ class Completion(msgspec.Struct, frozen=True, array_like=True):
     """Whether more had arrived than `parts`."""
     key: WrappedBy | None = None
     """The data key of the record to be, where that is sealed."""
+    form: int = 1
+    """How its record is made: whoever repeats it writes the same bytes under the same id, or none (RECORD_FORM)."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

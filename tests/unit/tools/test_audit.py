@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tools.audit import Verdict, judge_code, judge_releases, look_at_code
+from tools.audit import Verdict, conclude, judge_code, judge_releases, look_at_code
 
 CLEAN = {"name": "aiohttp", "version": "3.14.5", "vulns": []}
 BAD = {"name": "h11", "version": "0.14.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["0.16.0"], "aliases": []}]}
@@ -36,6 +36,18 @@ def test_what_the_service_does_not_know_is_not_called_clean(
     judged = judge_releases(report(*packages), "")
     assert judged.verdict is verdict
     assert said in "\n".join(judged.lines)
+
+
+def test_the_last_line_says_that_something_was_not_checked() -> None:
+    """`make audit` ended with 0 and a line among others where nothing at all was looked at."""
+    clean, unknown = judge_releases(report(CLEAN), ""), judge_releases(report(UNKNOWN), "")
+    bad = judge_releases(report(BAD), "")
+    assert conclude([clean]) == (Verdict.CLEAN, "audit: clean: all of it was checked")
+    verdict, last = conclude([clean, unknown])
+    assert (verdict, last.partition(";")[0]) == (
+        Verdict.NOT_CHECKED, "audit: NOT CHECKED: nothing dangerous is known of the rest"
+    )  # fmt: skip
+    assert conclude([unknown, bad])[0] is Verdict.DANGEROUS
 
 
 def test_a_service_that_cannot_be_asked_is_told() -> None:

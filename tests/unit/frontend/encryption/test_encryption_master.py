@@ -74,6 +74,23 @@ async def test_one_that_hangs_is_given_up_in_time() -> None:
     assert provider.in_call == 0
 
 
+async def test_a_queue_behind_a_slow_one_is_no_absence() -> None:
+    """Who waited too long for a turn took the provider for away, and then nobody was let ask at all."""
+    provider = TroubledProvider()
+    master = master_keys(provider, SettableClock(), timeout_s=3_600)
+    provider.hanging = True
+    slow = [asyncio.create_task(master.newest()) for _ in range(CALLS_MAX)]
+    while provider.in_call < CALLS_MAX:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    master._timeout_s = 0.01
+    with pytest.raises(KeysUnavailable, match="answers more slowly than they come"):
+        await master.newest()
+    assert master.away is None
+    provider.released.set()
+    assert {await each for each in slow} == {"1"}
+    assert await master.newest() == "1"
+
+
 async def test_calls_at_a_time_and_those_that_wait_are_bounded() -> None:
     provider = TroubledProvider()
     provider.hanging = True

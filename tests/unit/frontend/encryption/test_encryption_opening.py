@@ -55,6 +55,22 @@ async def test_one_moves_from_one_provider_to_another(tmp_path: Path) -> None:
         assert both.progress() == {"provider": "environment", "away": None, "open": 1, "opening": 0}
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+async def test_a_secret_that_others_may_use_keeps_a_frontend_from_starting(tmp_path: Path, mode: int) -> None:
+    """It started, was ready, and answered 503 to the first request of a container that is encrypted."""
+    path = Path(key_file(tmp_path / "keys", "1 " + "11" * 32))
+    path.chmod(mode)
+    async with opened(sqlite_store(tmp_path / "meta.sqlite")) as store:
+        with pytest.raises(ConfigInvalid, match=r"encryption\.path: others than its owner may use .*; run `chmod 600"):
+            keyring(store, provider="file", path=str(path))
+        vault: dict[str, Any] = {"url": "https://vault.test", "key": "k", "token_file": str(path)}
+        with pytest.raises(ConfigInvalid, match=r"encryption\.token_file: others"):
+            keyring(store, provider="vault", **vault)
+        path.unlink()
+        keyring(store, provider="vault", **vault)
+        assert keyring(store, provider="file", path=str(path)).progress()["away"] is None, "it may come yet"
+
+
 async def test_a_command_keeps_keys(tmp_path: Path) -> None:
     async with opened(sqlite_store(tmp_path / "meta.sqlite")) as store:
         made = keyring(store, provider="command", command=(sys.executable, "-c", 'print(\'{"version": "9"}\')'))

@@ -16,6 +16,7 @@ from ambry.errors import (
     ReplicaUnavailable,
     RequestTimeout,
     TooLarge,
+    Unavailable,
     UpdateConflict,
     UploadGone,
 )
@@ -25,6 +26,7 @@ from ambry.protocol.frame import MessageType
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import LocalPut
 from frontend.router.values import DigestCheck
+from frontend.uploads import completion as completion_module
 from frontend.uploads.completion import WantedPart
 from frontend.uploads.rows import SessionState
 from frontend.uploads.sessions import Sessions
@@ -170,6 +172,29 @@ async def test_a_completion_that_was_decided_is_carried_out_by_whoever_comes_nex
     session = await world.found()
     assert session.session.state is SessionState.DONE
     assert await world.cluster.read(session.session.blob_id) == b"hello"
+
+
+async def test_a_completion_that_another_release_decided_in_another_form_is_left_to_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing told that the record is to be made as it was decided: two releases would have put two of them under one id."""
+    await world.begin()
+    await world.part(1, b"hello")
+    for peer in world.cluster.pool:
+        peer.script(fails(ReplicaUnavailable("fenced")), type=MessageType.PUT)
+    with pytest.raises(QuorumNotReached):
+        await world.complete()
+    for peer in world.cluster.pool:
+        peer.heal()
+    before = sum(len(peer.records) for peer in world.cluster.pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(completion_module, "RECORD_FORM", 2)
+        with pytest.raises(Unavailable, match=r"another release, whose record \(form 1\) this one does not make"):
+            await world.complete()
+    assert sum(len(peer.records) for peer in world.cluster.pool) == before
+    assert (await world.found()).session.state is SessionState.COMPLETING
+    await world.complete()
+    assert (await world.found()).session.state is SessionState.DONE
 
 
 async def test_a_part_that_comes_anew_while_the_session_is_completed_never_changes_what_is_made(world: World) -> None:
