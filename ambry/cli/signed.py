@@ -48,4 +48,7 @@ def sign(
             once=once,
             if_absent=if_absent,
         )
+    if output == "table" and not cluster.quiet and method.upper() == "PUT":
+        # It says no Content-Type, so that of the URL holds; --data-binary would say one of its own.
+        click.echo(f"curl -T FILE '{url}'", err=True)
     tell_done(output, url, method=method.upper(), url=url, seconds=int(expires.total_seconds()))

@@ -16,6 +16,9 @@ from ambry.rest.access import ANY, Role
 from frontend.containers.directory import AccountRecord, Directory
 from frontend.who import Who
 
+OVER_ACCOUNT = frozenset({"quotaBytes", "quotaBlobs", "status"})
+"""What is set over an account, by whoever has admin everywhere; those of its containers are its administrators'."""
+
 
 def shown(who: Who, account: AccountRecord) -> AccountRecord | None:
     """An account with those of its containers that somebody has anything in; None where there is nothing for them."""
@@ -55,6 +58,12 @@ def check_accounts(who: Who, given: Iterable[Mapping[str, Any]], directory: Dire
         known = directory.accounts.get(id) if isinstance(id, int) else None
         if not (who.everywhere(Role.ADMIN) or (known is not None and who.in_account(Role.ADMIN, known.name))):
             raise _refused(who, "admin in the whole cluster, or in all of each account that it names by accountId")
+        if who.everywhere(Role.ADMIN):
+            continue
+        # What bounds an account is none where it may be lifted by whom it bounds.
+        bounds = sorted(OVER_ACCOUNT & each.keys())
+        if bounds:
+            raise _refused(who, f"admin in the whole cluster, which {', '.join(bounds)} of an account takes")
 
 
 def check_containers(

@@ -228,7 +228,8 @@ def _meant(sent: Mapping[str, str], leave: Leave) -> dict[str, str]:
         said = headers.setdefault("content-type", leave.content_type)
         if said.lower().replace(" ", "") != leave.content_type.lower().replace(" ", ""):
             raise AccessDenied(
-                f"this URL was signed for the Content-Type {leave.content_type}, and not for {said[:80]!r}"
+                f"this URL was signed for the Content-Type {leave.content_type}, and not for {said[:80]!r}: send that or none. "
+                "`curl -T FILE` sends none; `curl --data-binary` says application/x-www-form-urlencoded by itself"
             )
     if leave.once:
         if names.IDEMPOTENCY_KEY in headers:

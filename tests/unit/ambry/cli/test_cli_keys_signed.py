@@ -294,6 +294,11 @@ def test_whoever_has_a_signed_url_makes_one_call_without_a_key(shell: Shell) -> 
         pass
     with shell.client() as client:
         assert client.get("ambry://default/default/x/y").read() == b"12345"
+    typed = shell("sign", "PUT", "ambry://default/default/x/typed", "--content-type", "image/png")
+    assert typed.stderr.strip() == f"curl -T FILE '{typed.stdout.strip()}'"
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(typed.stdout.strip(), data=b"1", method="PUT"))  # as curl --data-binary
+    assert refused.value.code == 403 and b"curl -T FILE" in refused.value.read()
     with pytest.raises(HTTPError) as refused:
         urlopen(Request(upload, data=b"123456", method="PUT"))
     assert refused.value.code in (400, 409, 413)

@@ -124,6 +124,15 @@ async def test_accounts_are_seen_by_whoever_has_something_in_them_and_changed_by
         body = msgspec.json.encode(new)
         assert (await frontend.call("POST", path, {**bearer(reader), **own}, body)).status == 403
         assert (await frontend.call("POST", path, {**bearer(admin), **own}, body)).status == 200
+        [ml] = [each for each in seen if each["accountName"] == "ml"]
+        # They lifted the quota of their own account.
+        for field, value in (("quotaBytes", None), ("quotaBlobs", 5), ("status", "ACTIVE")):
+            asked = {"accounts": [{"accountId": ml["accountId"], field: value}]}
+            refused = await call(frontend, "POST", "/accounts", admin, asked)
+            assert refused.status == 403 and field in refused.json()["detail"]
+            assert (await call(frontend, "POST", "/accounts", root, asked)).status == 200
+        own_setting = {"accounts": [{"accountId": ml["accountId"], "aclInheritedByContainer": True}]}
+        assert (await call(frontend, "POST", "/accounts", admin, own_setting)).status == 200
         account = {"accounts": [{"accountName": "another"}]}
         assert (await call(frontend, "POST", "/accounts", admin, account)).status == 403
         assert (await call(frontend, "POST", "/accounts", root, account)).status == 200
