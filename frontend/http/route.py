@@ -50,6 +50,8 @@ class Route:
     """None for a method that selects nothing, such as OPTIONS: conditions mean nothing there (RFC 9110 section 13.2.1)."""
     statuses: tuple[int, ...] = (200,)
     """Of its answers that are no errors, but for 304."""
+    lacks: bool = False
+    """Whether there are frontends that cannot do it, as they are set up: 501."""
     required: frozenset[str] = frozenset()
     """Those of its headers and query keys that it does not do without."""
     takes: tuple[str, ...] = ("application/json",)

@@ -53,6 +53,7 @@ class ChangePages:
                 query=ON_CHANGES,
                 select=of_this_moment,
                 gives=tuple(form.value for form in Form),
+                lacks=True,
             ),
         )
 

@@ -86,6 +86,8 @@ def statuses_of(route: Route, method: str) -> tuple[int, ...]:
         found |= {404, 410}
     if 206 in route.statuses:
         found |= {416}
+    if route.lacks:
+        found |= {501}
     if route.changes:
         found |= {409, 507}
     if route.takes_body:

@@ -79,6 +79,7 @@ class SignedUrlPages:
                 query=frozenset({"verb", "path", "expires-in", "max-size", "content-type", "once"}),
                 select=of_this_moment,
                 required=frozenset({"path"}),
+                lacks=True,
             ),
         )
 

@@ -16,8 +16,8 @@ from ambry.errors import DataCorrupt, FormatUnknown, MetadataUnavailable, StoreM
 from frontend.metadata import moving
 from frontend.metadata.dump import DumpHeader, read_dump
 from frontend.metadata.inspection import findings
-from frontend.metadata.spaces import Space
-from frontend.metadata.store import MetadataStore, Put
+from frontend.metadata.spaces import LocalSpace, Space
+from frontend.metadata.store import LocalPut, LocalRow, MetadataStore, Put, Version
 from tests.support.metadata_process import Said, faults_of, write_group
 from tests.support.metadata_stores import opened, postgres_store, sqlite_store
 from tests.support.postgres import PostgresProcess, why_impossible
@@ -163,11 +163,18 @@ async def test_a_damaged_row_is_refused_and_the_rest_is_served(server: PostgresP
 async def test_everything_moves_from_one_engine_to_the_other_and_back(
     server: PostgresProcess, store: MetadataStore, tmp_path: Path
 ) -> None:
+    """But for intents: what was under way has ended since (frontend/metadata/moving.py)."""
+
+    def told(raw: bytes) -> list[Version | LocalRow]:
+        return [item for block in read_dump(io.BytesIO(raw).read) if isinstance(block, list) for item in block]
+
     header, dumps = DumpHeader("test", 1, 5), []
     async with opened(sqlite_store(tmp_path / "first")) as first, opened(sqlite_store(tmp_path / "last")) as last:
         await asyncio.gather(*(write_group(first, f"g.{number % 50}.{number}") for number in range(300)))
         await first.write([Put(Space.ALIAS, (1 << 64) - 1, b"gone\xff", b"v")])
         await first.write([Put(Space.ALIAS, (1 << 64) - 1, b"gone\xff", None)])
+        await first.write([LocalPut(LocalSpace.LEASE, b"%d" % number, b"v") for number in range(300)])
+        await first.write([LocalPut(LocalSpace.PART, b"i", b"", expires_ms=1 << 60)])
         for source, goal in ((first, store), (store, last), (last, None)):
             output = io.BytesIO()
             await moving.dump(source, header, output.write)
@@ -175,7 +182,11 @@ async def test_everything_moves_from_one_engine_to_the_other_and_back(
             assert [finding async for finding in findings(source)] == []
             if goal is not None:
                 await moving.load(goal, read_dump(io.BytesIO(output.getvalue()).read))
-    assert dumps[0] == dumps[1] == dumps[2]
+    before = told(dumps[0])
+    intents = [item for item in before if isinstance(item, LocalRow) and item.space == LocalSpace.INTENT]
+    assert len(intents) == 300
+    assert told(dumps[1]) == [item for item in before if item not in intents]
+    assert dumps[2] == dumps[1]
 
 
 async def test_what_is_wrong_in_a_database_is_named(server: PostgresProcess, store: MetadataStore) -> None:

@@ -62,6 +62,15 @@ async def test_every_route_is_told_with_its_methods_headers_query_and_statuses_a
     assert len(set(identifiers)) == len(identifiers)
 
 
+async def test_what_a_frontend_cannot_do_as_it_is_set_up_is_answered_as_it_is_told() -> None:
+    """A frontend without keys answered 501 to who asked for a signed URL, which stood nowhere in the document."""
+    table = by_path()
+    assert {route.op for route in table.values() if 501 in statuses_of(route, "GET")} == {"sign", "changes"}
+    async with http_frontend() as frontend:
+        answer = await frontend.call("GET", "/signedUrl?path=/")
+    assert answer.status == 501
+
+
 async def test_every_header_and_parameter_says_what_it_may_hold() -> None:
     table = routes()
     assert sorted({name for route in table for name in route.headers} - HEADERS.keys()) == []
