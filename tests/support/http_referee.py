@@ -203,6 +203,8 @@ KEY_SENT = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
 NEUTRAL_WITH_KEY = re.compile(NEUTRAL.pattern + rb"|authorization")
 _OF_ITS_OWN = re.compile(rb'[0-9a-f]{32}|":[0-9]+|/[^ "\']{40,80}')
 """The id of a request, or the boundary of a multipart; counts, which go on; a path that is repeated, which may be cut."""
+_MADE = re.compile(rb'"id":"[A-Za-z0-9_-]{48}"|x-ambry-creation-time: [^\n]*')
+"""What an upload that was acknowledged says of the blob that it made, which is no other's."""
 _PASSING = frozenset({b"date", b"x-ambry-request-id", b"connection"})
 """The last depends on whether the end of what was sent was seen by then."""
 _MAY_CHANGE = re.compile(rb"/batch/|open/|other|beside")
@@ -373,7 +375,8 @@ def _line_of(rest: bytes) -> tuple[bytes, bytes]:
 def _said(answer: Answer) -> bytes:
     """All that an answer tells, but for what is its own; parts of a batch come in any order."""
     lines = [name + b": " + value for name, value in answer.headers if name not in _PASSING]
-    return _OF_ITS_OWN.sub(b"", b"\n".join(sorted([*lines, *answer.body.split(b"\r\n")])))
+    told = b"\n".join(sorted([*lines, *answer.body.split(b"\r\n")]))
+    return _OF_ITS_OWN.sub(b"", _MADE.sub(b"", told) if answer.status == 201 else told)
 
 
 def _short(reason: str) -> str:
