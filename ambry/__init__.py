@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ambry.client.accounts import ContainerInfo as ContainerInfo
     from ambry.client.aio.changes import AsyncChangesFeed as AsyncChangesFeed
     from ambry.client.aio.client import AsyncAmbryClient as AsyncAmbryClient
+    from ambry.client.aio.files import AsyncBlobFile as AsyncBlobFile
     from ambry.client.aio.pager import AsyncPager as AsyncPager
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.aio.writing import AsyncBlobWriter as AsyncBlobWriter
     from ambry.client.changes import ToldChange as ToldChange
     from ambry.client.datasets import AliasInfo as AliasInfo
     from ambry.client.datasets import DatasetInfo as DatasetInfo
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
     from ambry.client.refs import VersionRef as VersionRef
     from ambry.client.sync.changes import ChangesFeed as ChangesFeed
     from ambry.client.sync.client import AmbryClient as AmbryClient
+    from ambry.client.sync.files import BlobFile as BlobFile
     from ambry.client.sync.pager import Pager as Pager
     from ambry.client.sync.reader import BlobReader as BlobReader
+    from ambry.client.sync.writing import BlobWriter as BlobWriter
     from ambry.errors import AccessDenied as AccessDenied
     from ambry.errors import AccountNotFound as AccountNotFound
     from ambry.errors import AlreadyExists as AlreadyExists
@@ -104,11 +108,15 @@ _EXPORTS: dict[str, str] = {
     "AliasInfo": "ambry.client.datasets",
     "AmbryClient": "ambry.client.sync.client",
     "AsyncAmbryClient": "ambry.client.aio.client",
+    "AsyncBlobFile": "ambry.client.aio.files",
     "AsyncBlobReader": "ambry.client.aio.reader",
+    "AsyncBlobWriter": "ambry.client.aio.writing",
     "AsyncChangesFeed": "ambry.client.aio.changes",
     "AsyncPager": "ambry.client.aio.pager",
     "BlobId": "ambry.ids",
+    "BlobFile": "ambry.client.sync.files",
     "BlobReader": "ambry.client.sync.reader",
+    "BlobWriter": "ambry.client.sync.writing",
     "ToldChange": "ambry.client.changes",
     "ChangesFeed": "ambry.client.sync.changes",
     "ContainerInfo": "ambry.client.accounts",

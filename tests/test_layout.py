@@ -783,6 +783,11 @@ COVERED_BY = {
         f"ambry/client/{name}.py": (CLIENT + "test_client_downloads.py", "sections of blobs come into files")
         for name in ("aio/downloads", "sync/downloads", "gathering")
     },
+    **{
+        f"ambry/client/{twin}/{name}.py": (CLIENT + "test_client_files.py", "blobs as files, through both clients")
+        for twin in ("aio", "sync")
+        for name in ("files", "writing")
+    },
     "ambry/client/copying.py": ("tests/integration/test_fsspec_files.py", "a copy between real containers"),
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{

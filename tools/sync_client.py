@@ -31,6 +31,8 @@ NAMES = {
     "AsyncIterable": "Iterable",
     "AsyncAmbryClient": "AmbryClient",
     "AsyncBlobReader": "BlobReader",
+    "AsyncBlobFile": "BlobFile",
+    "AsyncBlobWriter": "BlobWriter",
     "AsyncPager": "Pager",
     "AsyncChangesFeed": "ChangesFeed",
     "StopAsyncIteration": "StopIteration",

@@ -23,6 +23,7 @@ def file_info(path: str, info: BlobInfo) -> Info:
         "created": info.created,
         "mtime": info.created,
         "ETag": info.etag,
+        "checksum": info.checksum,
         "content_type": info.content_type,
         "metadata": dict(info.metadata),
     }

@@ -5,28 +5,23 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fsspec.caching import register_cache
 from fsspec.spec import AbstractBufferedFile
 
+from ambry.client.ahead import InOrder
 from ambry.client.copying import said_by
-from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.client.sync.uploads import SyncUpload
-from ambry.errors import AmbryError
+from ambry.client.sync.writing import SyncWriting
+from ambry.client.unwinding import in_flight, leaves_with
 from ambry.fs.ahead import GrowingAhead
-from ambry.fs.unwinding import in_flight, leaves_with
 
 if TYPE_CHECKING:
     from ambry.fs.filesystem import AmbryFileSystem
 
 BLOCK_SIZE = 8 << 20
-PARTS_PER_SIZE = 2_000
-"""Parts get twice as large after so many: 10,000 of them hold 484 GiB."""
-
 OF_UPLOADS = frozenset(("ttl", "content_type", "metadata", "filename", "durability", "timeout"))
 """What may be said of a file that is written, as `AmbryClient.start_upload` takes it."""
 
@@ -70,9 +65,8 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         if details is not None:
             self._details = details
             size = details["size"]
-        self._upload: SyncUpload | None = None
-        self._parts = 0
-        self._rest: bytes | None = None
+        self._writing: SyncWriting | None = None
+        self._order = InOrder(*((0, "") if details is None else (details["size"], details.get("checksum", ""))))
         self._if_match: str | None = None
         self.kwargs: dict[str, Any]
         super().__init__(
@@ -92,19 +86,17 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
     # --- reading ---
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return self._client.get_bytes(self.details["id"], range=(start, end))
+        data = self._client.get_bytes(self.details["id"], range=(start, end))
+        self._order.passed(start, data)
+        return data
 
     # --- writing ---
 
-    @property
-    def _target(self) -> NameRef:
-        if self._name is None:
-            raise OSError(errno.EBADF, "the file is open for reading", self.path)
-        return self._name
-
     def _begin_with_what_is_there(self) -> None:
+        if self._name is None:
+            return
         try:
-            with self._client.get(self._target) as reader:
+            with self._client.get(self._name) as reader:
                 self._if_match = reader.info.etag
                 self.kwargs = {**said_by(reader.info), **self.kwargs}
                 for piece in reader.iter_chunks():
@@ -112,26 +104,30 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         except FileNotFoundError:
             pass
 
+    def _initiate_upload(self) -> None:
+        if self._name is None:
+            raise OSError(errno.EBADF, "the file is open for reading", self.path)
+        self._writing = SyncWriting(
+            self._client,
+            self._name,
+            self.blocksize,
+            if_absent=self.mode == "xb",
+            if_match=self._if_match,
+            timeout=self.kwargs.get("timeout"),
+            said={name: value for name, value in self.kwargs.items() if name != "timeout"},
+        )
+
     def _upload_chunk(self, final: bool = False) -> bool:
-        with self.buffer.getbuffer() as data:
-            if final and self._upload is None:
-                self._rest = bytes(data)
-            elif data:
-                self._write_part(data)
+        if self._writing is not None:
+            with self.buffer.getbuffer() as data:
+                if final:
+                    self._writing.end(data)
+                else:
+                    self._writing.write_part(data)
+            self.blocksize = self._writing.part_size
         if final and self.autocommit:
             self.commit()
         return True
-
-    def _write_part(self, data: memoryview) -> None:
-        if self._upload is None:
-            self._upload = self._client.start_upload(name=self._target, **self._conditions(), **self.kwargs)
-        self._parts += 1
-        self._upload.write_part(self._parts, data)
-        if not self._parts % PARTS_PER_SIZE:
-            self.blocksize *= 2
-
-    def _conditions(self) -> dict[str, Any]:
-        return {"if_absent": self.mode == "xb", "if_match": self._if_match}
 
     def commit(self) -> None:
         """Publish what was written: on return it is as durable as its container says, and the name points to it.
@@ -139,19 +135,14 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         Raises FileExistsError for a file opened with "x" where there is one meanwhile, PreconditionFailed for one opened with
         "a" that another one was put in the place of.
         """
-        if self._upload is not None:
-            self._upload.complete()
-        elif self._rest is not None:
-            self._client.put(self._rest, name=self._target, **self._conditions(), **self.kwargs)
-        self._upload = self._rest = None
+        if self._writing is not None:
+            self._writing.publish()
 
     def discard(self) -> None:
         """Nothing of what was written is kept."""
-        upload, self._upload, self._rest = self._upload, None, None
         self.closed = True
-        if upload is not None:
-            with suppress(AmbryError):  # The server gives up what nobody goes on with.
-                upload.abort()
+        if self._writing is not None:
+            self._writing.discard()
 
     def close(self) -> None:
         if not self.closed and self.mode != "rb" and leaves_with(self._before):

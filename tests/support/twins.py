@@ -9,7 +9,7 @@ from typing import Any
 
 from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
 
-WRAPPED = ("AsyncBlobReader", "AsyncPager", "AsyncKeys", "AsyncEncryption")
+WRAPPED = ("AsyncBlobReader", "AsyncBlobFile", "AsyncBlobWriter", "AsyncPager", "AsyncKeys", "AsyncEncryption")
 QUICK = RetryPolicy(base=0.0)
 
 

@@ -13,6 +13,7 @@ from ambry.client.aio.changes import AsyncChanges
 from ambry.client.aio.datasets import AsyncDatasets
 from ambry.client.aio.encryption import AsyncEncryption
 from ambry.client.aio.file_uploads import AsyncFileUploads
+from ambry.client.aio.files import AsyncFiles
 from ambry.client.aio.health import AsyncHealthChecks
 from ambry.client.aio.keys import AsyncKeys
 from ambry.client.aio.signed import AsyncSignedUrls
@@ -21,6 +22,7 @@ from ambry.client.aio.signed import AsyncSignedUrls
 class AsyncAmbryClient(
     AsyncCaching,
     AsyncFileUploads,
+    AsyncFiles,
     AsyncDatasets,
     AsyncAliases,
     AsyncBatches,

@@ -18,13 +18,18 @@ Sleep = Callable[[float], Awaitable[None]]
 
 pause: Sleep = asyncio.sleep
 
+FileBase = object
+"""What a file is made of here."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
 
 
 class Closable(Protocol):
-    async def close(self) -> None: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
 R = TypeVar("R", bound=Closable)
@@ -48,7 +53,7 @@ class Opening(Coroutine[Any, Any, R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._result is not None:
-            await self._result.close()
+            await self._result.__aexit__(kind, error, trace)
 
     def send(self, value: Any) -> Any:
         return self._opened.send(value)

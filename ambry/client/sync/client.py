@@ -14,6 +14,7 @@ from ambry.client.sync.changes import SyncChanges
 from ambry.client.sync.datasets import SyncDatasets
 from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.file_uploads import SyncFileUploads
+from ambry.client.sync.files import SyncFiles
 from ambry.client.sync.health import SyncHealthChecks
 from ambry.client.sync.keys import SyncKeys
 from ambry.client.sync.signed import SyncSignedUrls
@@ -22,6 +23,7 @@ from ambry.client.sync.signed import SyncSignedUrls
 class AmbryClient(
     SyncCaching,
     SyncFileUploads,
+    SyncFiles,
     SyncDatasets,
     SyncAliases,
     SyncBatches,

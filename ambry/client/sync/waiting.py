@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -15,6 +16,9 @@ ASYNCHRONOUS = False
 Sleep = Callable[[float], None]
 
 pause: Sleep = SystemClock().sleep
+
+FileBase = io.BufferedIOBase
+"""What a file is made of here: whatever takes a binary file takes it."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

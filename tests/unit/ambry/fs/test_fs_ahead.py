@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.fs.ahead import LEAST, GrowingAhead
+from ambry.client.ahead import LEAST
+from ambry.fs.ahead import GrowingAhead
 from tests.support.content import content
 
 MIB = 1 << 20

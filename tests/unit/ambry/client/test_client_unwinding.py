@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import io
 
-from ambry.fs.unwinding import in_flight, leaves_with
+from ambry.client.unwinding import in_flight, leaves_with
 
 
 class Seen(io.BytesIO):

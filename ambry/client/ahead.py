@@ -1,0 +1,83 @@
+"""How a file that is open for reading asks for its blob. Plain classes: they say what to fetch, and are told what came.
+
+Not at all ahead where it is read here and there, further and further where it is read on: columns of a Parquet file,
+tensors and footers are asked for exactly; a CSV comes in large pieces.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ambry.checksum import Buffer, new_digester
+from ambry.errors import ChecksumMismatch
+
+LEAST = 32 << 10
+"""Bytes that are fetched at least: they cost no more than one."""
+FIRST_AHEAD = 256 << 10
+
+
+class AheadSpan(NamedTuple):
+    """Bytes `start` up to but not including `end` of the blob."""
+
+    start: int
+    end: int
+
+
+class ReadAhead:
+    """Holds what was fetched last of a blob of `size` bytes, at most `block_size` of it beyond what was asked for."""
+
+    def __init__(self, block_size: int, size: int) -> None:
+        self._block_size = block_size
+        self._size = size
+        self._start = 0
+        self._held = b""
+        self._ahead = 0
+        self._joined = b""
+
+    def held(self, start: int, end: int) -> memoryview:
+        """As much as is here of what stands from `start` on; nothing where `start` is not here."""
+        at = start - self._start
+        return memoryview(self._held)[at : at + end - start] if 0 <= at < len(self._held) else memoryview(b"")
+
+    def missing(self, start: int, end: int) -> AheadSpan:
+        """What to fetch so that `start` to `end` are here; `arrived` is told the bytes."""
+        held_end = self._start + len(self._held)
+        reads_on = self._start <= start <= held_end and (bool(held_end) or not start)
+        self._ahead = min(self._block_size, max(FIRST_AHEAD, 2 * self._ahead)) if reads_on else 0
+        first = held_end if reads_on else start
+        self._joined = self._held[start - self._start :] if reads_on else b""
+        self._start = start
+        return AheadSpan(first, min(self._size, max(end + self._ahead, first + LEAST)))
+
+    def arrived(self, data: bytes) -> None:
+        self._held = self._joined + data if self._joined else data
+
+    def went_by(self, end: int) -> None:
+        """Bytes up to `end` went straight to the reader, who may read on from there."""
+        self._start, self._held = end, b""
+
+
+class InOrder:
+    """The digest of a blob whose bytes are fetched from the first to the last; of one that is read otherwise none is known."""
+
+    def __init__(self, size: int, checksum: str) -> None:
+        """`checksum` is empty where there is none, or none is wanted."""
+        self._size = size
+        self._checksum = checksum
+        self._digester = new_digester() if checksum else None
+        self._next = 0
+
+    def passed(self, start: int, data: Buffer) -> None:
+        """Raises ChecksumMismatch with the last bytes, which must not be used then, nor what came before."""
+        if self._digester is None or start + len(data) <= self._next:
+            return
+        if start != self._next:
+            self._digester = None
+            return
+        self._digester.update(data)
+        self._next += len(data)
+        if self._next == self._size and (found := self._digester.hexdigest()) != self._checksum:
+            raise ChecksumMismatch(
+                f"the bytes of the blob have the xxh3-128 {found}, but it was stored with {self._checksum}; "
+                "do not use them, read it again"
+            )

@@ -1,0 +1,210 @@
+# Generated from ambry/client/aio/writing.py by `make sync-client`; change that file, not this one.
+"""A blob that is written piece by piece, and is there when it is published: in parts when it gets large."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ambry.checksum import Buffer
+from ambry.client.model import BlobInfo, Timeout, UploadedPart
+from ambry.client.refs import NameRef
+from ambry.client.sections import PART_BYTES_MIN
+from ambry.client.sync.uploads import SyncUpload, SyncUploads
+from ambry.client.sync.waiting import FileBase
+from ambry.client.unwinding import in_flight, leaves_with
+from ambry.errors import AmbryError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+PARTS_PER_SIZE = 2_000
+"""Parts get twice as large after so many: 10,000 of them hold 31 times as much as those at the beginning would."""
+
+
+class SyncWriting:
+    """What was written so far, on its way to a name. Nothing of it is seen before `publish`."""
+
+    def __init__(
+        self,
+        client: SyncUploads,
+        target: NameRef,
+        part_size: int,
+        *,
+        if_absent: bool,
+        if_match: str | None,
+        timeout: Timeout | None,
+        said: dict[str, Any],
+    ) -> None:
+        """`said` is what is said of the blob, as `start_upload` takes it."""
+        self._client = client
+        self._target = target
+        self._timeout = timeout
+        self._said = {"if_absent": if_absent, "if_match": if_match, **said}
+        self._upload: SyncUpload | None = None
+        self._parts: list[UploadedPart] = []
+        self._rest: bytes | None = None
+        self.part_size = max(part_size, PART_BYTES_MIN)
+        """Bytes of the next part; the last one may have less."""
+
+    def write_part(self, data: Buffer) -> None:
+        """Send what comes next. It may be used again on return."""
+        if self._upload is None:
+            self._upload = self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
+        self._parts.append(self._upload.write_part(len(self._parts) + 1, data))
+        if not len(self._parts) % PARTS_PER_SIZE:
+            self.part_size *= 2
+
+    def end(self, data: Buffer) -> None:
+        """The last bytes, of which there may be none. They are sent with what is published, where they are all there is."""
+        if self._upload is None:
+            self._rest = bytes(data)
+        elif len(data):
+            self.write_part(data)
+
+    def publish(self) -> BlobInfo | None:
+        """Make the blob, after `end`: on return it is as durable as its container says, and the name points to it.
+
+        None where that was done, or nothing was ended. Raises AlreadyExists, PreconditionFailed where the name may not point
+        to it; what was written is gone then.
+        """
+        info = None
+        if self._upload is not None:
+            info = self._upload.complete(self._parts)
+        elif self._rest is not None:
+            info = self._client.put(self._rest, name=self._target, timeout=self._timeout, **self._said)
+        self._upload = self._rest = None
+        return info
+
+    def discard(self) -> None:
+        """Nothing of what was written is kept."""
+        upload, self._upload, self._rest = self._upload, None, None
+        if upload is not None:
+            with suppress(AmbryError):  # The server gives up what nobody goes on with.
+                upload.abort()
+
+
+class BlobWriter(FileBase):
+    """A blob that is being written under a name, which is what it was until the file is closed. For one task at a time.
+
+    It is closed at the end of its `async with` statement, unless an exception leaves that.
+    """
+
+    def __init__(self, writing: SyncWriting, name: str) -> None:
+        self._writing = writing
+        self._name = name
+        self._before = in_flight()
+        self._buffer = bytearray()
+        self._position = 0
+        self._info: BlobInfo | None = None
+        self._closed = False
+
+    @property
+    def info(self) -> BlobInfo:
+        """What was made, once it is closed. Raises ValueError before, and where nothing was."""
+        if self._info is None:
+            raise ValueError(
+                f"{self._name} is not published" + (": nothing is" if self._closed else " before it is closed")
+            )
+        return self._info
+
+    @property
+    def name(self) -> str:
+        """The name that points to it once it is closed, as an ambry:// URL."""
+        return self._name
+
+    @property
+    def mode(self) -> str:
+        return "wb"
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def writable(self) -> bool:
+        self._check_open()
+        return True
+
+    def tell(self) -> int:
+        """How many bytes were written."""
+        self._check_open()
+        return self._position
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of `data`. What fills a part is sent at once."""
+        self._check_open()
+        view = memoryview(data).cast("B")
+        rest = view
+        while len(self._buffer) + len(rest) >= self._writing.part_size:
+            size = self._writing.part_size
+            if not self._buffer:
+                self._writing.write_part(rest[:size])
+                rest = rest[size:]
+                continue
+            fits = size - len(self._buffer)
+            self._buffer += rest[:fits]
+            part, self._buffer = self._buffer, bytearray()
+            self._writing.write_part(part)
+            rest = rest[fits:]
+        self._buffer += rest
+        self._position += len(view)
+        return len(view)
+
+    def flush(self) -> None:
+        """Nothing: what was written is sent part by part, and seen when the file is closed."""
+        self._check_open()
+
+    def fileno(self) -> int:
+        """Raises io.UnsupportedOperation: the blob is no file of this machine."""
+        raise io.UnsupportedOperation("a blob has no file descriptor; write a file, and client.put_file it")
+
+    def close(self) -> None:
+        """Publish what was written: on return it is as durable as its container says, and the name points to it.
+
+        Again is fine. Where it is called because an exception leaves a block, nothing is kept. Raises AlreadyExists for one
+        that was opened with "xb" where there is one meanwhile; after an error nothing is kept.
+        """
+        if self._closed:
+            return
+        if leaves_with(self._before):
+            self.discard()
+            return
+        self._closed = True
+        try:
+            part, self._buffer = self._buffer, bytearray()
+            self._writing.end(part)
+            self._info = self._writing.publish()
+        except BaseException:
+            self._writing.discard()
+            raise
+
+    def discard(self) -> None:
+        """Close it, and keep nothing of what was written."""
+        self._closed = True
+        self._buffer = bytearray()
+        self._writing.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.discard()
+        else:
+            self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self._closed = True
+            warnings.warn(
+                f"{self._name} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=2
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("this file is closed")
