@@ -1,0 +1,106 @@
+"""The pages of docs/guide, as they stand there, against real processes: each block runs, and prints what stands beneath it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md") if path.name != "README.md")
+HEAVY = ("dask", "mlflow", "torch", "zarr")
+"""Libraries that `make libraries` installs; their blocks run in the slow tests."""
+HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    language: str
+    code: str
+    printed: str | None
+
+    @property
+    def libraries(self) -> list[str]:
+        return re.findall(r"^(?:import|from) (\w+)", self.code, re.M) if self.language == "python" else []
+
+
+def blocks_of(page: str) -> list[Block]:
+    text = (ROOT / "docs" / "guide" / page).read_text("utf-8")
+    found = re.findall(r"^```(python|sh)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", text, re.S | re.M)
+    assert len(found) == len(re.findall(r"^```(?:python|sh)$", text, re.M)), "every block ends"
+    assert sum(bool(printed) for _, _, printed in found) == text.count("```text\n"), (
+        "what is printed stands under its block"
+    )
+    return [Block(language, code, printed or None) for language, code, printed in found]
+
+
+def run(block: Block, names: dict[str, Any]) -> str:
+    if block.language == "python":
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(block.code, "<block>", "exec"), names)
+        return out.getvalue()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    said = ["bash", "-euo", "pipefail", "-c", block.code]
+    done = subprocess.run(said, capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=300)
+    assert done.returncode == 0, (block.code, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture
+def beside(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of its own, and the cluster as a profile would name it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMBRY_ENDPOINTS", dc1)
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def check(page: str, blocks: list[Block]) -> None:
+    names: dict[str, Any] = {}
+    for number, block in enumerate(blocks):
+        printed = run(block, names)
+        if block.printed is not None:
+            assert printed == block.printed, f"block {number + 1} of {page}"
+
+
+def missing(blocks: list[Block]) -> str:
+    absent = {name for block in blocks for name in block.libraries if find_spec(name) is None}
+    return ", ".join(sorted(absent))
+
+
+@pytest.mark.usefixtures("beside")
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("dask.md", "mlflow.md")])
+def test_the_blocks_of_a_page_run_and_print_what_it_says(page: str) -> None:
+    light = [block for block in blocks_of(page) if not set(block.libraries) & set(HEAVY)]
+    assert light
+    if lacking := missing(light):
+        pytest.skip(f"{lacking} is not installed; `make venv` does it")
+    check(page, light)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("beside")
+@pytest.mark.parametrize("page", HEAVY_PAGES)
+def test_the_blocks_of_a_page_with_heavy_libraries_do_too(page: str) -> None:
+    blocks = blocks_of(page)
+    assert any(set(block.libraries) & set(HEAVY) for block in blocks)
+    if lacking := missing(blocks):
+        pytest.skip(f"{lacking} is not installed; `make libraries` does it")
+    check(page, blocks)
+
+
+def test_every_page_is_in_the_list_of_pages() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "guide" / "README.md").read_text("utf-8"))
+    assert sorted(listed) == PAGES
+    heavy = [page for page in PAGES if any(set(block.libraries) & set(HEAVY) for block in blocks_of(page))]
+    assert heavy == sorted(HEAVY_PAGES)
